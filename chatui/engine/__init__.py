@@ -1,0 +1,1 @@
+"""Text generation itself, in a process of its own. Importing this package imports no torch."""

@@ -1,0 +1,82 @@
+"""The words of the interface: one TOML file a room and language, looked up by dotted keys."""
+
+from __future__ import annotations
+
+import locale
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LANGUAGES = ("zh", "en")
+
+_current = ""
+
+
+def language_of(environ: Mapping[str, str]) -> str:
+    """The language of an environment: CHATUI_LANG, else the locale's, else English."""
+    for name in ("CHATUI_LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        value = environ.get(name, "").lower()
+        if value.startswith("zh"):
+            return "zh"
+        if value and name != "LANGUAGE":
+            return "en"
+    try:
+        system = locale.getlocale()[0] or ""
+    except ValueError:
+        system = ""
+    return "zh" if system.lower().startswith(("zh", "chinese")) else "en"
+
+
+def set_language(language: str) -> None:
+    """Speak ``language`` ("zh" or "en", "auto" for the environment's) from now on.
+
+    The environment keeps it, so that processes started from here speak it too.
+    """
+    global _current
+    if language == "auto":
+        language = language_of(os.environ)
+    _current = language if language in LANGUAGES else "en"
+    os.environ["CHATUI_LANG"] = _current
+
+
+def current_language() -> str:
+    """ "zh" or "en"."""
+    global _current
+    if not _current:
+        _current = language_of(os.environ)
+    return _current
+
+
+@cache
+def _words(language: str, room: str) -> dict[str, str]:
+    """All words of a room's file, flattened to dotted keys without the room."""
+    text = (Path(__file__).parent / language / f"{room}.toml").read_text(encoding="utf-8")
+    flat: dict[str, str] = {}
+
+    def flatten(table: dict[str, Any], prefix: str) -> None:
+        for key, value in table.items():
+            if isinstance(value, dict):
+                flatten(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = str(value)
+
+    flatten(tomllib.loads(text), "")
+    return flat
+
+
+def say(key: str, /, **values: object) -> str:
+    """The words for ``key`` ("room.name" or "room.group.name") with ``{name}`` filled from values.
+
+    Raises:
+        KeyError: there is no such key in the room's file, or a value is missing.
+    """
+    room, _, name = key.partition(".")
+    return _words(current_language(), room)[name].format(**values)

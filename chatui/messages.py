@@ -1,0 +1,243 @@
+"""The values that cross between rooms and processes: what a backend is asked, what it answers.
+
+Requests go down, events come up. Each is a frozen dataclass that survives JSON
+(:mod:`chatui.wire` writes them onto the engine's pipe).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from chatui.sampling import SamplingSettings
+
+FinishReason: TypeAlias = Literal["eos", "stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter to put on a base model.
+
+    Attributes:
+        path: folder of a PEFT adapter or file of a bare state dict.
+        scale: factor on the adapter's own scaling; 1 is as trained.
+        rank: given only where the file does not tell (bare state dicts); None infers it.
+        alpha: likewise.
+    """
+
+    path: str
+    scale: float = 1.0
+    rank: int | None = None
+    alpha: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that a backend needs to load a model: the catalog's answer to a reference.
+
+    Attributes:
+        name: what is shown; a preset's name or the folder's or server model's name.
+        path: a folder of weights, a file (GGUF, RWKV .pth), or the model's id on a server.
+        backend: entry point name in the group ``chatui.backends``: "local", "llama.cpp", "openai".
+        family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv"; None lets the engine see.
+        format: entry point or built-in name of the prompt format; None lets the engine choose.
+        tokenizer: folder of the tokenizer where it is not ``path``.
+        adapters: put on in this order.
+        delta: folder of weights that are added to the base's (Chimera); None for none.
+        sampling: defaults of the preset.
+        stop_strings: end the reply, in addition to the format's own.
+        eos_ids: end the reply; empty takes the model's own.
+        context_limit: tokens, prompt and reply together; None takes the config's.
+        reply_reserve: tokens that the prompt leaves free for the reply.
+        system: system prompt; None takes the format's own.
+        dtype: "auto", "float32", "bfloat16", "float16".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        device_map: accelerate's device map ("auto", "balanced", …); None for a single device.
+        server: base URL of an OpenAI-compatible server, for that backend.
+    """
+
+    name: str
+    path: str
+    backend: str = "local"
+    family: str | None = None
+    format: str | None = None
+    tokenizer: str | None = None
+    adapters: tuple[Adapter, ...] = ()
+    delta: str | None = None
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    stop_strings: tuple[str, ...] = ()
+    eos_ids: tuple[int, ...] = ()
+    context_limit: int | None = None
+    reply_reserve: int | None = None
+    system: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    device_map: str | None = None
+    server: str | None = None
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One query to answer.
+
+    Attributes:
+        query: what the user typed.
+        history: earlier rounds as (query, reply), oldest first.
+        system: overrides the spec's system prompt; None keeps it.
+        sampling: settings for this reply.
+        stop_strings: end the reply, in addition to the format's and the spec's.
+        alternatives: how many of the best candidates each token event reports.
+    """
+
+    query: str
+    history: tuple[tuple[str, str], ...] = ()
+    system: str | None = None
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    stop_strings: tuple[str, ...] = ()
+    alternatives: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that could come next: its raw logit, and its softmax probability over all logits."""
+
+    id: int
+    token: str
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Progress of a load; ``total_bytes`` is 0 where it is not known."""
+
+    stage: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model is ready.
+
+    Attributes:
+        name: as in the spec.
+        family: recognised family.
+        format: prompt format in use.
+        context_limit: tokens, prompt and reply together.
+        device: e.g. "cpu", "cuda:0".
+        dtype: e.g. "float32".
+        parameters: number of parameters (0 where unknown).
+        weight_bytes: bytes of the weights in memory (0 where unknown).
+        load_seconds: time that the load took.
+        notes: sentences the user should know (e.g. beams fall back to sampling).
+    """
+
+    name: str
+    family: str
+    format: str
+    context_limit: int
+    device: str = "cpu"
+    dtype: str = "float32"
+    parameters: int = 0
+    weight_bytes: int = 0
+    load_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """The prompt as the model reads it, sent before the first token.
+
+    Attributes:
+        prompt: the text.
+        prompt_tokens: its length in tokens (0 where the backend cannot tell).
+        reused_tokens: leading tokens whose KV cache was kept from before.
+        context_limit: tokens, prompt and reply together.
+        dropped_rounds: how many of the oldest rounds did not fit and were left out.
+        seed: the seed in use for this reply.
+    """
+
+    prompt: str
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    context_limit: int = 0
+    dropped_rounds: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token.
+
+    Attributes:
+        text: what this token adds to the visible reply; "" while characters or a possible stop
+            string are held back. The texts of all tokens join to ``Done.text`` before clean-up.
+        id: token id; -1 where the backend does not tell.
+        logprob: natural log of the probability under the raw logits; None where not known.
+        alternatives: the best candidates, where they were asked for.
+    """
+
+    text: str
+    id: int = -1
+    logprob: float | None = None
+    alternatives: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """The reply is finished.
+
+    Attributes:
+        text: the reply as shown and kept (after the format's clean-up).
+        finish_reason: "eos", "stop" (a stop string), "length" or "cancelled".
+        output_ids: generated ids, the end token included where one came.
+        seed: repeats the reply.
+        prompt_tokens, output_tokens: counts.
+        first_token_seconds, total_seconds: from the request's arrival.
+    """
+
+    text: str
+    finish_reason: FinishReason
+    output_ids: tuple[int, ...] = ()
+    seed: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    first_token_seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The load or the reply ended with an error: one sentence; ``detail`` is for the log."""
+
+    sentence: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the model would read and say next: the answer of ``inspect``.
+
+    Attributes:
+        prompt: the text.
+        input_ids, tokens: the prompt as ids and as pieces.
+        position_ids: rows of positions; one row for most families, two for ChatGLM-6B.
+        context_used, context_limit: tokens.
+        dropped_rounds: how many of the oldest rounds did not fit.
+        next: the best candidates for the next token, best first.
+    """
+
+    prompt: str
+    input_ids: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
+    position_ids: tuple[tuple[int, ...], ...] = ()
+    context_used: int = 0
+    context_limit: int = 0
+    dropped_rounds: int = 0
+    next: tuple[Candidate, ...] = ()
+
+
+LoadEvent: TypeAlias = Loading | Loaded
+ReplyEvent: TypeAlias = Prefill | Token | Done
+Event: TypeAlias = Loading | Loaded | Prefill | Token | Done | Failed | Inspection

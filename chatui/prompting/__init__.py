@@ -1,0 +1,1 @@
+"""From rounds to exactly what a model reads."""

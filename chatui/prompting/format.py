@@ -1,0 +1,41 @@
+"""A prompt format: how rounds become exactly what a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Exchange: TypeAlias = tuple[str, str]
+"""An earlier round as (query, reply)."""
+
+Render: TypeAlias = Callable[[Sequence[Exchange], str, str | None], str]
+"""(history, query, system) -> prompt. ``system`` None means the format's own, where it has one."""
+
+
+def strip_reply(text: str) -> str:
+    """The usual clean-up of a finished reply."""
+    return text.strip()
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """A named pair of pure functions, and what ends a reply.
+
+    Attributes:
+        name: the system's key, e.g. "chatglm-6b" or "chinese-vicuna:chat".
+        render: from rounds to the prompt.
+        source: where the format was read (repository and file).
+        stop_strings: the model running on into the next round is cut here.
+        clean_reply: from the raw reply to the reply as shown and kept.
+        system: the format's own system prompt or preamble; None where it has none.
+        multi_round: False where the original reads a single query only.
+    """
+
+    name: str
+    render: Render
+    source: str = ""
+    stop_strings: tuple[str, ...] = ()
+    clean_reply: Callable[[str], str] = strip_reply
+    system: str | None = None
+    multi_round: bool = True

@@ -1,0 +1,91 @@
+"""What the user set: one TOML file, every key optional."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from chatui import locations
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Server:
+    """An OpenAI-compatible server.
+
+    Attributes:
+        url: base URL, with or without "/v1".
+        name: shown before its models' names; the URL's host where empty.
+        api: "chat" (the server's template) or "completions" (our prompt formats).
+        key_env: name of the environment variable that holds the API key, never the key itself.
+    """
+
+    url: str
+    name: str = ""
+    api: Literal["chat", "completions"] = "chat"
+    key_env: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings file.
+
+    Attributes:
+        language: "zh", "en", or "auto" for the locale's.
+        model: the model that a start without ``--model`` takes.
+        theme: name of a Textual theme.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto", "float32", "bfloat16", "float16".
+        device_map: accelerate's device map; empty for a single device.
+        max_new_tokens: limit of a reply where the preset has none; 0 leaves it to the window.
+        reply_reserve: tokens that a prompt leaves free for the reply; 0 takes the preset's.
+        model_folders: folders that are searched for models.
+        servers: OpenAI-compatible servers.
+        sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
+    """
+
+    language: Literal["auto", "zh", "en"] = "auto"
+    model: str = "shiyou"
+    theme: str = "chatui"
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device_map: str = ""
+    max_new_tokens: int = 0
+    reply_reserve: int = 0
+    model_folders: tuple[str, ...] = ()
+    servers: tuple[Server, ...] = ()
+    sampling: dict[str, float | int | bool] = field(default_factory=dict)
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Read the settings file; one that does not exist is all defaults.
+
+    Raises:
+        ChatuiError: the file cannot be read, is no TOML, or a key has the wrong name or type.
+    """
+    path = file or locations.settings_file()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChatuiError(say("settings.unreadable", path=path, reason=error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
+    unknown = sorted(set(raw) - set(Settings.__dataclass_fields__))
+    if unknown:
+        raise ChatuiError(say("settings.unknown_key", path=path, key=unknown[0]))
+    try:
+        return msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        raise ChatuiError(say("settings.wrong_value", path=path, reason=error)) from error

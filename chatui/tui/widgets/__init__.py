@@ -1,0 +1,1 @@
+"""The widgets of the app, each with its stylesheet beside it."""
