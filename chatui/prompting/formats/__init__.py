@@ -1,0 +1,81 @@
+"""The prompt formats by name: one small file here for each, and outsiders' by entry point.
+
+A file of this folder is named after its format ("chinese-vicuna:chat" lives in
+``chinese_vicuna_chat.py``) and holds it as ``FORMAT``. Other packages add theirs through the entry
+point group ``chatui.formats``: the entry's name is the format's name and its object a
+:class:`~chatui.prompting.format.PromptFormat`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.prompting.format import PromptFormat
+
+CHAT_TEMPLATE = "chat-template"
+"""The name that stands for the tokenizer's own chat template, which only the backend can render."""
+
+GROUP = "chatui.formats"
+
+
+def get(name: str) -> PromptFormat:
+    """The format called ``name``.
+
+    Raises:
+        ChatuiError: there is none (the nearest names are offered), an outsider's cannot be
+            loaded, or ``name`` is "chat-template", which lies in the model and not here.
+    """
+    if name == CHAT_TEMPLATE:
+        raise ChatuiError(say("prompting.template_in_model"))
+    module = _module_of(name)
+    if module in _modules():
+        return _built_in(module)
+    entry = _outsiders().get(name)
+    if entry is None:
+        raise ChatuiError(_unknown(name))
+    try:
+        found = entry.load()
+    except Exception as error:
+        raise ChatuiError(say("prompting.broken", name=name, reason=error)) from error
+    if not isinstance(found, PromptFormat):
+        raise ChatuiError(say("prompting.no_format", name=name, object=entry.value))
+    return found
+
+
+def names() -> tuple[str, ...]:
+    """All names that :func:`get` knows, sorted."""
+    return tuple(sorted({_built_in(module).name for module in _modules()} | set(_outsiders())))
+
+
+def _module_of(name: str) -> str:
+    """The file that would hold a built-in format; "" for a name that no file can have."""
+    return "" if "_" in name else name.replace("-", "_").replace(":", "_")
+
+
+@cache
+def _modules() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _built_in(module: str) -> PromptFormat:
+    found = import_module(f"{__name__}.{module}").FORMAT
+    assert isinstance(found, PromptFormat)
+    return found
+
+
+def _outsiders() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _unknown(name: str) -> str:
+    known = (*names(), CHAT_TEMPLATE)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return say("prompting.unknown_near", name=name, names=", ".join(near))
+    return say("prompting.unknown", name=name, names=", ".join(known))
