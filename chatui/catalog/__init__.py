@@ -1,1 +1,6 @@
-"""Which models there are: one small TOML file per system, the lookup, the download."""
+"""Which models there are: presets, and what lies on this disk."""
+
+from chatui.catalog.listing import Entry, entries, problems
+from chatui.catalog.resolving import resolve
+
+__all__ = ["Entry", "entries", "problems", "resolve"]

@@ -1,0 +1,142 @@
+"""The presets that there are: what ships with chatui, and the user's own over it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chatui import locations
+from chatui.catalog.schema import Preset, SystemFile, presets_of
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class Presets:
+    """All presets.
+
+    Attributes:
+        by_name: name -> preset, the user's own over ours.
+        by_alias: case-folded alias -> preset.
+        problems: one sentence for each of the user's files that is wrong and was skipped.
+    """
+
+    by_name: dict[str, Preset]
+    by_alias: dict[str, Preset]
+    problems: tuple[str, ...]
+
+    def find(self, reference: str) -> Preset | None:
+        """The preset that a name or an alias, in any case, means."""
+        folded = reference.strip().casefold()
+        return self.by_name.get(folded) or self.by_alias.get(folded)
+
+
+def load() -> Presets:
+    """Read all presets; a wrong file of the user's is skipped and named in ``problems``."""
+    systems = {system.name: system for system in _shipped()}
+    problems = []
+    for file in _users():
+        try:
+            system = read_users(file)
+        except ChatuiError as error:
+            problems.append(str(error))
+        else:
+            systems[system.name] = system
+    presets = [preset for system in systems.values() for preset in presets_of(system)]
+    return Presets(
+        by_name={preset.name: preset for preset in presets},
+        by_alias={alias.casefold(): preset for preset in presets for alias in preset.aliases},
+        problems=tuple(problems),
+    )
+
+
+def read_users(file: Path) -> SystemFile:
+    """Read a file that a user wrote, checked by pydantic against the schema.
+
+    Raises:
+        ChatuiError: what is wrong, with the file and the line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChatuiError(say("catalog.preset.unreadable", file=file, reason=error)) from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ChatuiError(say("catalog.preset.not_toml", file=file, reason=error)) from error
+    raw.setdefault("name", file.stem)
+    return validated(raw, text, file)
+
+
+def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
+    """The file's content as the schema has it.
+
+    Raises:
+        ChatuiError: the first thing that is wrong, with the file and the line.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(SystemFile).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        line = line_of(text, first["loc"])
+        key = ".".join(str(step) for step in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        sentence = say(
+            "catalog.preset.wrong", file=file, line=line, key=key or "name", reason=reason
+        )
+        raise ChatuiError(sentence) from error
+
+
+def line_of(text: str, location: Sequence[str | int]) -> int:
+    """The line, from 1, on which a TOML file says what ``location`` (keys and indexes) names.
+
+    Falls back to the nearest table or key around it, and to the first line.
+    """
+    keys = [str(step) for step in location if isinstance(step, str)]
+    table: list[str] = []
+    best, best_depth = 1, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]", line)
+        if header:
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            path = table
+        else:
+            said = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            if not said:
+                continue
+            path = [*table, *(part.strip("\"'") for part in said[1].split("."))]
+        depth = len(path)
+        if path == keys[:depth] and depth > best_depth:
+            best, best_depth = number, depth
+    return best
+
+
+@cache
+def _shipped() -> tuple[SystemFile, ...]:
+    return tuple(
+        msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), SystemFile)
+        for file in sorted(SHIPPED.glob("*.toml"))
+    )
+
+
+def _users() -> list[Path]:
+    try:
+        return sorted(locations.user_presets_folder().glob("*.toml"))
+    except OSError:
+        return []

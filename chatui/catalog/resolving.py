@@ -1,0 +1,175 @@
+"""From what the user named to what a backend loads."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chatui.catalog import library
+from chatui.catalog.places import find_part, find_repository, is_hub_id
+from chatui.catalog.schema import Part, Preset
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Adapter, ModelSpec
+from chatui.sampling import SamplingSettings
+from chatui.settings import Settings
+
+
+def resolve(
+    reference: str,
+    settings: Settings,
+    *,
+    format: str | None = None,
+    adapters: Sequence[Adapter | str] = (),
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: str | None = None,
+) -> ModelSpec:
+    """What a backend needs to load the model that ``reference`` names.
+
+    A reference is a preset's name, a folder of weights, a file (GGUF, RWKV .pth), or the id of a
+    repository that lies in a hub's cache or in a folder of the settings.
+
+    Args:
+        format: name of a prompt format, instead of the preset's or the recognised one.
+        adapters: put on after the preset's own; paths or hub ids.
+        dtype, device, device_map: instead of the settings'.
+
+    Raises:
+        ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
+            the command that fetches it), or the folder is no model.
+    """
+    preset = library.load().find(reference)
+    spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
+    added = tuple(_adapter(adapter, settings) for adapter in adapters)
+    chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)
+    return replace(
+        spec,
+        format=format or spec.format,
+        adapters=spec.adapters + added,
+        sampling=_with_users_settings(spec.sampling, settings),
+        reply_reserve=settings.reply_reserve or spec.reply_reserve,
+        dtype=chosen_dtype,
+        device=device or settings.device,
+        device_map=device_map or settings.device_map or None,
+    )
+
+
+def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
+    """The preset with its parts found on this disk, before the user's settings.
+
+    Raises:
+        ChatuiError: it cannot run here, or parts are missing, with the command that fetches them.
+    """
+    facts = preset.facts
+    missing = missing_parts(preset, settings)
+    if missing:
+        names = ", ".join(part.title for part in missing)
+        command = f"chatui pull {preset.name}"
+        raise ChatuiError(
+            say("catalog.missing_parts", name=preset.name, parts=names, command=command)
+        )
+
+    def path_of(part: Part | None) -> str | None:
+        found = find_part(part, settings) if part else None
+        return str(found) if found else None
+
+    return ModelSpec(
+        name=preset.name,
+        path=path_of(preset.base) or "",
+        backend=facts.backend or "local",
+        family=facts.family,
+        format=facts.format,
+        tokenizer=path_of(facts.tokenizer),
+        adapters=tuple(
+            Adapter(path_of(part) or "", part.scale, part.rank, part.alpha)
+            for part in facts.adapters or ()
+        ),
+        delta=path_of(facts.delta),
+        sampling=SamplingSettings(**_plain(facts.sampling or {})),
+        stop_strings=facts.stop_strings or (),
+        eos_ids=facts.eos_ids or (),
+        context_limit=facts.context_limit,
+        reply_reserve=facts.reply_reserve,
+        system=facts.system,
+        dtype=facts.dtype or "auto",
+    )
+
+
+def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
+    """The parts of a preset that are not on this disk."""
+    return tuple(part for part in preset.parts if find_part(part, settings) is None)
+
+
+def _of_path(reference: str, settings: Settings) -> ModelSpec:
+    path = _existing(reference) or find_repository(reference, settings)
+    if path is None:
+        raise ChatuiError(_nothing_called(reference))
+    return ModelSpec(name=path.name, path=str(path))
+
+
+def _existing(reference: str) -> Path | None:
+    """The file or folder that ``reference`` is the path of, if there is one."""
+    if not reference.strip() or "\0" in reference:
+        return None
+    try:
+        path = Path(reference).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _nothing_called(reference: str) -> str:
+    if not reference.strip():
+        return say("catalog.no_reference")
+    if is_hub_id(reference):
+        command = shlex.join(["chatui", "pull", reference])
+        return say("catalog.not_in_cache", name=reference, command=command)
+    presets = library.load()
+    for problem in presets.problems:
+        if f"{reference}.toml" in problem:
+            return problem
+    if "/" in reference or "\\" in reference:
+        return say("catalog.no_such_path", path=repr(reference))
+    names = [*presets.by_name, *presets.by_alias]
+    near = get_close_matches(reference.casefold(), names, n=3, cutoff=0.5)
+    if near:
+        return say("catalog.unknown_near", name=repr(reference), names=", ".join(near))
+    return say("catalog.unknown", name=repr(reference))
+
+
+def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
+    """An adapter with its path on this disk."""
+    wanted = Adapter(adapter) if isinstance(adapter, str) else adapter
+    path = _existing(wanted.path) or find_repository(wanted.path, settings)
+    if path is None:
+        if is_hub_id(wanted.path):
+            command = shlex.join(["chatui", "pull", wanted.path])
+            raise ChatuiError(say("catalog.not_in_cache", name=wanted.path, command=command))
+        raise ChatuiError(say("catalog.no_such_adapter", path=repr(wanted.path)))
+    return replace(wanted, path=str(path))
+
+
+def _with_users_settings(sampling: SamplingSettings, settings: Settings) -> SamplingSettings:
+    names = {item.name for item in fields(SamplingSettings)}
+    unknown = sorted(set(settings.sampling) - names)
+    if unknown:
+        raise ChatuiError(say("catalog.no_such_sampling", name=unknown[0]))
+    try:
+        said = msgspec.convert(_plain(settings.sampling), SamplingSettings)
+    except msgspec.ValidationError as error:
+        raise ChatuiError(say("catalog.wrong_sampling", reason=error)) from error
+    sampling = replace(sampling, **{name: getattr(said, name) for name in settings.sampling})
+    if sampling.max_new_tokens is None and settings.max_new_tokens:
+        sampling = replace(sampling, max_new_tokens=settings.max_new_tokens)
+    return sampling
+
+
+def _plain(values: Any) -> dict[str, Any]:
+    return dict(values)

@@ -1,0 +1,234 @@
+"""What a preset's file says: the one schema of the catalog.
+
+The dataclasses are the schema. pydantic validates against them what users write (and, in the
+tests, what we ship); msgspec reads the shipped files at run time, because it starts faster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from chatui.sampling import SamplingSettings
+
+NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+"""Presets' names can be typed anywhere: small letters, digits, "-" and "." between them."""
+
+_SAMPLING = {item.name for item in fields(SamplingSettings)}
+
+
+@dataclass(frozen=True)
+class Words:
+    """The same in both languages."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    zh: str
+    en: str
+
+    def in_language(self, language: str) -> str:
+        return self.zh if language == "zh" else self.en
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where one part of a model (base, adapter, tokenizer, delta) comes from.
+
+    Attributes:
+        hf: Hugging Face id.
+        modelscope: ModelScope id.
+        also: Hugging Face ids of the same weights in other hands.
+        asset: folder among the files that ship with the program.
+        path: folder or file on the user's disk.
+        file: the one file of the repository that is the part (a ``.pth``, a GGUF, an adapter).
+        folder: the folder of the repository that holds the part.
+        revision: branch, tag or commit; empty for the default.
+        scale, rank, alpha: of an adapter, see :class:`chatui.messages.Adapter`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    hf: str = ""
+    modelscope: str = ""
+    also: tuple[str, ...] = ()
+    asset: str = ""
+    path: str = ""
+    file: str = ""
+    folder: str = ""
+    revision: str = ""
+    scale: float = 1.0
+    rank: int | None = None
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.hf or self.modelscope or self.asset or self.path):
+            raise ValueError("a part needs hf, modelscope, asset or path")
+
+    @property
+    def title(self) -> str:
+        """How a sentence calls it."""
+        return self.hf or self.modelscope or self.path or self.asset
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much there is to fetch and to hold, adapters included.
+
+    Attributes:
+        parameters: in billions.
+        download_gb: bytes of the files to fetch, in 10⁹.
+        fp16_gb, int8_gb, int4_gb: bytes of memory that the weights take, in 10⁹; 0 where the
+            family has no such form.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    parameters: float
+    download_gb: float
+    fp16_gb: float
+    int8_gb: float = 0.0
+    int4_gb: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.parameters, self.download_gb, self.fp16_gb) <= 0:
+            raise ValueError("parameters, download_gb and fp16_gb must be above 0")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a variant may say anew; None where it says nothing.
+
+    Attributes:
+        title: what is shown beside the name, where that says too little.
+        description: one line.
+        backend: entry point name in the group ``chatui.backends``.
+        family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv".
+        format: name of the prompt format.
+        base, tokenizer, delta: parts; the tokenizer is the last adapter's or the base's where
+            none is named.
+        adapters: put on in this order.
+        sampling: defaults, by the names of :class:`chatui.sampling.SamplingSettings`.
+        stop_strings, eos_ids, context_limit, reply_reserve, dtype: as in
+            :class:`chatui.messages.ModelSpec`.
+        system: system prompt, where it is not the format's own.
+        weights: sizes.
+        licence: SPDX name, or what the authors call it.
+        source: repository and file where all this was read.
+        assembly: how base, adapters, tokenizer and delta go together.
+        lacks: what keeps chatui from running it; None where it runs.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    title: Words | None = None
+    description: Words | None = None
+    backend: str | None = None
+    family: str | None = None
+    format: str | None = None
+    base: Part | None = None
+    tokenizer: Part | None = None
+    delta: Part | None = None
+    adapters: tuple[Part, ...] | None = None
+    sampling: Mapping[str, bool | int | float] | None = None
+    stop_strings: tuple[str, ...] | None = None
+    eos_ids: tuple[int, ...] | None = None
+    context_limit: int | None = None
+    reply_reserve: int | None = None
+    dtype: str | None = None
+    system: str | None = None
+    weights: Weights | None = None
+    licence: str | None = None
+    source: str | None = None
+    assembly: Words | None = None
+    lacks: Words | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.sampling or {}) - _SAMPLING)
+        if unknown:
+            raise ValueError(f"sampling has no setting {unknown[0]!r}")
+        if self.context_limit is not None and self.context_limit <= 0:
+            raise ValueError("context_limit must be above 0")
+
+
+@dataclass(frozen=True)
+class SystemFile(Facts):
+    """A file of the catalog: one system, its defaults, and its variants.
+
+    Attributes:
+        name: the system's key; the preset of this name is the default variant.
+        aliases: other names that ``--model`` takes.
+        default: the variant that the bare name means; empty where the bare name has its own facts.
+        variants: by the suffix of their names: "13b" is ``--model NAME-13b``.
+    """
+
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    default: str = ""
+    variants: Mapping[str, Facts] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (self.name, *self.variants):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name (small letters, digits, - and .)")
+        if self.default and self.default not in self.variants:
+            raise ValueError(f"there is no variant {self.default!r} that could be the default")
+        if self.variants and not self.default and self.base is None:
+            raise ValueError("default must name one of the variants")
+        for preset in presets_of(self):
+            if preset.facts.base is None:
+                raise ValueError(f"{preset.name} has no base")
+            if not preset.facts.format:
+                raise ValueError(f"{preset.name} has no format")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An entry of the catalog, ready to be resolved: a system's facts and its variant's.
+
+    Attributes:
+        name: what ``--model`` takes.
+        system: the name of the file's system.
+        aliases: other names that ``--model`` takes.
+        facts: all that is known; ``base`` and ``format`` are always there.
+    """
+
+    name: str
+    system: str
+    aliases: tuple[str, ...]
+    facts: Facts
+
+    @property
+    def base(self) -> Part:
+        assert self.facts.base is not None
+        return self.facts.base
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts in the order in which they are put together."""
+        facts = self.facts
+        found = (facts.base, facts.delta, *(facts.adapters or ()), facts.tokenizer)
+        return tuple(dict.fromkeys(part for part in found if part is not None))
+
+
+def presets_of(system: SystemFile) -> tuple[Preset, ...]:
+    """The bare name's preset first, then each variant's."""
+    common = {item.name: getattr(system, item.name) for item in fields(Facts)}
+    chosen = system.variants.get(system.default)
+    presets = [Preset(system.name, system.name, system.aliases, _merged(common, chosen))]
+    for suffix, facts in system.variants.items():
+        presets.append(Preset(f"{system.name}-{suffix}", system.name, (), _merged(common, facts)))
+    return tuple(presets)
+
+
+def _merged(common: Mapping[str, Any], variant: Facts | None) -> Facts:
+    """The variant's facts over the system's; their sampling settings are merged one by one."""
+    values = dict(common)
+    if variant is not None:
+        said = {item.name: getattr(variant, item.name) for item in fields(Facts)}
+        values |= {name: value for name, value in said.items() if value is not None}
+        if variant.sampling is not None:
+            values["sampling"] = {**(common["sampling"] or {}), **variant.sampling}
+    return Facts(**values)
