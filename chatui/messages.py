@@ -54,6 +54,7 @@ class ModelSpec:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         device_map: accelerate's device map ("auto", "balanced", …); None for a single device.
         server: base URL of an OpenAI-compatible server, for that backend.
+        key_env: name of the environment variable that holds the server's API key, never the key.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ModelSpec:
     device: str = "auto"
     device_map: str | None = None
     server: str | None = None
+    key_env: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Prefill:
         context_limit: tokens, prompt and reply together.
         dropped_rounds: how many of the oldest rounds did not fit and were left out.
         seed: the seed in use for this reply.
+        notes: sentences the user should know about this reply (e.g. a server refused a setting).
     """
 
     prompt: str
@@ -164,6 +167,7 @@ class Prefill:
     context_limit: int = 0
     dropped_rounds: int = 0
     seed: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
