@@ -1,0 +1,108 @@
+"""Which chatui processes are alive: each writer holds a lock on a file of its own.
+
+The system drops the lock when the process ends, however it ends, so nothing depends on process
+ids, clocks or heartbeats, and a reply that waits minutes for its first token is still alive.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+
+_SUFFIX = ".lock"
+_SWEEP_AFTER_SECONDS = 24 * 3600
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class Presence:
+    """The lock files beside one database, and this process's own.
+
+    A name must be written into the database only after :meth:`announce` has returned it: then
+    whoever finds the name there can tell by the lock whether its process still lives.
+
+    Attributes:
+        name: what was announced; "" before.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._folder = database.with_name(database.name + "-writers")
+        self.name = ""
+        self._descriptor = -1
+
+    def announce(self) -> str:
+        """Take the lock, where it is not held yet, and give its name.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if not self.name:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            name = uuid.uuid4().hex
+            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            _try_lock(descriptor)
+            self.name, self._descriptor = name, descriptor
+        return self.name
+
+    def is_alive(self, name: str) -> bool:
+        """Whether the process that announced ``name`` (this one included) still runs."""
+        if name and name == self.name:
+            return True
+        try:
+            descriptor = os.open(self._file(name), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            return not _try_lock(descriptor)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+
+    def forget(self, name: str) -> None:
+        """Remove the file of a process that is gone."""
+        self._file(name).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove old files of processes that ended while no reply was being written."""
+        if not self._folder.is_dir():
+            return
+        for file in self._folder.glob("*" + _SUFFIX):
+            try:
+                old = time.time() - file.stat().st_mtime > _SWEEP_AFTER_SECONDS
+            except FileNotFoundError:
+                continue
+            if old and not self.is_alive(file.stem):
+                self.forget(file.stem)
+
+    def leave(self) -> None:
+        """Give the lock back."""
+        if self.name:
+            os.close(self._descriptor)
+            self.forget(self.name)
+            self.name, self._descriptor = "", -1
+
+    def _file(self, name: str) -> Path:
+        return self._folder / (name + _SUFFIX)

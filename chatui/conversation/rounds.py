@@ -1,0 +1,130 @@
+"""What was said, as values: pieces, rounds and conversations."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+State: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
+"""Of a round: being written; ended by the model; stopped by the user; ended by an error; left
+behind by a process that died."""
+
+TITLE_CELLS = 30
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One streamed token.
+
+    Attributes:
+        at_seconds: when it came, since the round's start.
+        text: what it added to the reply.
+        token_id: -1 where the backend does not tell.
+        logprob: natural log of its probability; None where not known.
+    """
+
+    at_seconds: float
+    text: str
+    token_id: int = -1
+    logprob: float | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """A query and its reply.
+
+    Attributes:
+        id: unique in the store.
+        conversation_id: the conversation it belongs to.
+        parent_id: the round before it; None for a first round. Rounds with the same parent are
+            versions of each other (regenerated, or the query edited).
+        query: what the user typed.
+        reply: as shown and kept; while streaming, what has been saved so far.
+        state: see :data:`State`.
+        model: name of the model that replied.
+        format: prompt format in use.
+        finish_reason: "eos", "stop", "length" or "cancelled"; None where the reply did not end.
+        seed: repeats the reply; None where not known.
+        sampling: the settings of the reply by the names of ``SamplingSettings``.
+        prompt_tokens, reused_tokens, output_tokens: counts; ``reused_tokens`` of the prompt came
+            from a kept KV cache.
+        started_at: seconds since the epoch.
+        seconds: from start to end.
+        error: the sentence that ended a failed round; None for the others.
+    """
+
+    id: int
+    conversation_id: int
+    parent_id: int | None
+    query: str
+    reply: str = ""
+    state: State = "streaming"
+    model: str = ""
+    format: str = ""
+    finish_reason: str | None = None
+    seed: int | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    output_tokens: int = 0
+    started_at: float = 0.0
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A tree of rounds, and the version of it that is looked at.
+
+    Attributes:
+        id: unique in the store.
+        title: one line; "" until the first round.
+        created_at, updated_at: seconds since the epoch.
+        round_count: rounds from the first to the head.
+        head_id: the last round of the path that is looked at; None where there is no round yet.
+    """
+
+    id: int
+    title: str
+    created_at: float
+    updated_at: float
+    round_count: int = 0
+    head_id: int | None = None
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks, control characters and lone surrogates, for a title."""
+    printable = (" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    return " ".join("".join(printable).split())
+
+
+def title_of(query: str, cells: int = TITLE_CELLS) -> str:
+    """The start of a query as a title: one line of printable text, at most ``cells`` wide.
+
+    "" where the query has nothing printable.
+    """
+    # A megabyte may be pasted, and only its start is looked at.
+    line = one_line(query.lstrip()[:1000])
+    used = 0
+    for index, character in enumerate(line):
+        width = _cells(character)
+        if used + width > cells:
+            return _cut(line[:index], cells - 1) + "…"
+        used += width
+    return line
+
+
+def _cut(line: str, cells: int) -> str:
+    """The longest start of ``line`` that is at most ``cells`` wide."""
+    while sum(map(_cells, line)) > cells:
+        line = line[:-1]
+    return line.rstrip()
+
+
+def _cells(character: str) -> int:
+    """Terminal cells that a character takes, nearly enough for a title."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

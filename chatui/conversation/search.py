@@ -1,0 +1,157 @@
+"""Substring search over titles, queries and replies, in any script.
+
+Three characters and more are looked up in a trigram index (SQLite FTS5); one or two, which have no
+trigram but are whole words in Chinese, are looked for in the rounds themselves, as is everything
+where SQLite has no trigram tokenizer. Case does not matter (below three characters: for ASCII).
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from chatui.conversation.storable import from_stored, to_stored
+
+LONGEST_TEXT = 200
+_BEFORE, _AFTER = 16, 48
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A place where the text was found.
+
+    Attributes:
+        conversation_id, title: the conversation.
+        round_id: the round; None for a hit in the title.
+        where: "title", "query" or "reply"; a round gives one hit, its query's first, and a title
+            none where its first query has it already.
+        before, match, after: one line of the text around the place; "…" where it was cut.
+    """
+
+    conversation_id: int
+    title: str
+    round_id: int | None
+    where: Literal["title", "query", "reply"]
+    before: str
+    match: str
+    after: str
+
+    @property
+    def snippet(self) -> str:
+        return self.before + self.match + self.after
+
+
+def find(db: sqlite3.Connection, text: str, limit: int, has_index: bool) -> tuple[Hit, ...]:
+    """Titles first, then rounds, the newest first; at most ``limit`` in all (below 0: all).
+
+    Args:
+        text: looked for as it is, without the blanks around it; blank finds nothing, and of a very
+            long one only the first ``LONGEST_TEXT`` characters count.
+        has_index: see :func:`has_index`.
+    """
+    wanted = text.strip()[:LONGEST_TEXT]
+    if not wanted:
+        return ()
+    pattern = re.compile(re.escape(wanted), re.IGNORECASE)
+    candidates = _candidates(db, wanted, pattern, has_index)
+    return tuple(islice(candidates, None if limit < 0 else limit))
+
+
+def _candidates(
+    db: sqlite3.Connection, wanted: str, pattern: re.Pattern[str], has_index: bool
+) -> Iterator[Hit]:
+    like = "%" + re.sub(r"([%_\\])", r"\\\1", to_stored(wanted)) + "%"
+    titles = db.execute(
+        "SELECT id, title FROM conversations c WHERE title LIKE ?1 ESCAPE '\\'"
+        " AND head_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM rounds WHERE"
+        " conversation_id = c.id AND parent_id IS NULL AND query LIKE ?1 ESCAPE '\\')"
+        " ORDER BY updated_at DESC, id DESC",
+        (like,),
+    )
+    for conversation_id, stored in titles:
+        title = from_stored(stored)
+        if found := pattern.search(title):
+            yield Hit(conversation_id, title, None, "title", *_around(title, found))
+    for conversation_id, title, round_id, query, reply in _rounds(db, wanted, like, has_index):
+        texts: tuple[tuple[Literal["query", "reply"], str], ...]
+        texts = (("query", from_stored(query)), ("reply", from_stored(reply)))
+        for where, text in texts:
+            if found := pattern.search(text):
+                around = _around(text, found)
+                yield Hit(conversation_id, from_stored(title), round_id, where, *around)
+                break
+
+
+def _rounds(
+    db: sqlite3.Connection, wanted: str, like: str, has_index: bool
+) -> Iterator[tuple[int, str, int, str, str]]:
+    """(conversation_id, title, round_id, query, reply) of rounds that may hold the text."""
+    condition = "(r.query LIKE ?1 ESCAPE '\\' OR r.reply LIKE ?1 ESCAPE '\\')"
+    values = [like]
+    if has_index and len(wanted) >= 3:
+        condition = (
+            f"r.indexed = 0 AND {condition} OR r.id IN"
+            " (SELECT rowid FROM round_index WHERE round_index MATCH ?2)"
+        )
+        values.append('"' + to_stored(wanted).replace('"', '""') + '"')
+    yield from db.execute(
+        "SELECT r.conversation_id, c.title, r.id, r.query, r.reply FROM rounds r"
+        f" JOIN conversations c ON c.id = r.conversation_id WHERE {condition} ORDER BY r.id DESC",
+        values,
+    )
+
+
+def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:
+    """What stands before, at and after a place in a text, in one line."""
+    start, end = found.span()
+    first, last = max(0, start - _BEFORE), min(len(text), end + _AFTER)
+    before = ("…" if first else "") + text[first:start]
+    after = text[end:last] + ("…" if last < len(text) else "")
+    return _one_line(before), _one_line(found[0]), _one_line(after)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def has_index(db: sqlite3.Connection) -> bool:
+    """Whether there is a trigram index and this SQLite can use it."""
+    try:
+        db.execute("SELECT rowid FROM round_index WHERE round_index MATCH '\"abc\"' LIMIT 1")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def index_round(db: sqlite3.Connection, round_id: int) -> None:
+    """Put a finished round into the index."""
+    db.execute(
+        "INSERT INTO round_index (rowid, query, reply)"
+        " SELECT id, query, reply FROM rounds WHERE id = ?",
+        (round_id,),
+    )
+    db.execute("UPDATE rounds SET indexed = 1 WHERE id = ?", (round_id,))
+
+
+def unindex_round(db: sqlite3.Connection, round_id: int) -> None:
+    """Take a round out of the index, before its text changes."""
+    _unindex(db, "id = ?", round_id)
+
+
+def unindex_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
+    """Take all rounds of a conversation out of the index, before they are deleted."""
+    _unindex(db, "conversation_id = ?", conversation_id)
+
+
+def _unindex(db: sqlite3.Connection, condition: str, value: int) -> None:
+    # The index keeps no text of its own: it must be told what it indexed.
+    db.execute(
+        "INSERT INTO round_index (round_index, rowid, query, reply)"
+        f" SELECT 'delete', id, query, reply FROM rounds WHERE {condition} AND indexed = 1",
+        (value,),
+    )
+    db.execute(f"UPDATE rounds SET indexed = 0 WHERE {condition} AND indexed = 1", (value,))

@@ -1,0 +1,46 @@
+"""The schema's history: numbered steps, each from one version of the database to the next.
+
+A database carries its version in ``PRAGMA user_version``; a new one starts at 0 and goes through
+all steps. A step, once released, is never edited: a change is a new step.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from chatui.conversation.upgrades import step_001_rounds, step_002_search
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+STEPS = (step_001_rounds.upgrade, step_002_search.upgrade)
+CURRENT_VERSION = len(STEPS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema version of an open database."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
+    """Bring a database to version ``to``, in one transaction: wholly or not at all.
+
+    Raises:
+        ChatuiError: the database was written by a newer chatui.
+        sqlite3.Error: the database cannot be written.
+    """
+    if version_of(connection) == to:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have upgraded it while this one waited for the lock.
+        version = version_of(connection)
+        if version > to:
+            raise ChatuiError(say("conversation.newer_database", found=version, known=to))
+        for step in STEPS[version:to]:
+            step(connection)
+        connection.execute(f"PRAGMA user_version = {to}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
