@@ -1,0 +1,249 @@
+"""The local engine: a client of ``python -m chatui.engine`` on an asyncio pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import IO
+
+from chatui import locations, wire
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import (
+    Done,
+    Event,
+    Failed,
+    GenerateRequest,
+    Inspection,
+    Loaded,
+    LoadEvent,
+    Loading,
+    ModelSpec,
+    Prefill,
+    ReplyEvent,
+    Token,
+)
+
+# The engine must not import a stray random.py from the folder the user happens to stand in,
+# but must find chatui where this process found it.
+_BOOT = (
+    "import sys\n"
+    "sys.path[:] = [p for p in sys.path if p] + [sys.argv.pop()]\n"
+    "from chatui.engine.server import main\n"
+    "main()"
+)
+_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+_LONGEST_LINE = 1 << 28
+_QUIT_SECONDS = 1.0
+
+
+class _EngineDiedError(ChatuiError):
+    """The engine's process is gone."""
+
+
+class LocalBackend:
+    """Runs models of the local disk in the engine's process (see ``Backend`` for the methods).
+
+    The process is started by :meth:`start` or the first :meth:`load`, and once more by the next
+    ``load`` if it died. Requests run one after another.
+    """
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self._leftovers: set[asyncio.Task[None]] = set()
+        self._loaded = False
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id; None while there is no process."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Start the engine's process, so that it imports torch while the caller does other things.
+
+        Raises:
+            ChatuiError: no process can be started.
+        """
+        if await self._alive():
+            return
+        self._loaded = False
+        log = _open_log()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-X",
+                "faulthandler",
+                "-c",
+                _BOOT,
+                _PACKAGE_PARENT,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log if log is not None else asyncio.subprocess.DEVNULL,
+                limit=_LONGEST_LINE,
+                # Ctrl+C in the terminal must not reach the engine.
+                start_new_session=True,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        except OSError as error:
+            raise ChatuiError(say("engine.cannot_start", reason=error)) from error
+        finally:
+            if log is not None:
+                log.close()
+
+    async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
+        async with self._turn:
+            # A process that died while nobody listened shows it only when it is asked.
+            may_be_dead = await self._alive()
+            await self.start()
+            try:
+                async for event in self._load(spec):
+                    may_be_dead = False
+                    yield event
+            except _EngineDiedError:
+                if not may_be_dead:
+                    raise
+                await self.start()
+                async for event in self._load(spec):
+                    yield event
+
+    async def _load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
+        async with aclosing(self._ask(wire.Load(spec))) as events:
+            async for event in events:
+                if isinstance(event, Loaded):
+                    self._loaded = True
+                if isinstance(event, Loading | Loaded):
+                    yield event
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
+        async with self._turn:
+            self._require_model()
+            async with aclosing(self._ask(wire.Generate(request))) as events:
+                async for event in events:
+                    if isinstance(event, Prefill | Token | Done):
+                        yield event
+
+    async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
+        async with self._turn:
+            self._require_model()
+            async with aclosing(self._ask(wire.Inspect(request, top))) as events:
+                async for event in events:
+                    if isinstance(event, Inspection):
+                        return event
+        raise AssertionError("the engine's answer ended without an Inspection")
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ConnectionError):
+                await self._send(wire.Stop())
+
+    async def close(self) -> None:
+        process, self._process, self._loaded = self._process, None, False
+        if process is None or process.stdin is None:
+            return
+        if process.returncode is None:
+            with suppress(ConnectionError):
+                process.stdin.write(wire.encode(wire.Quit()))
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), _QUIT_SECONDS)
+            except (asyncio.TimeoutError, TimeoutError):
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        await asyncio.gather(*self._leftovers, return_exceptions=True)
+
+    async def _alive(self) -> bool:
+        """Whether there is a process that has not closed its pipe."""
+        # Let the loop notice the end of a process that died a moment ago.
+        await asyncio.sleep(0)
+        process = self._process
+        if process is None or process.stdout is None or process.returncode is not None:
+            return False
+        return not process.stdout.at_eof()
+
+    def _require_model(self) -> None:
+        if self._process is None or not self._loaded:
+            raise ChatuiError(say("engine.no_model"))
+
+    async def _send(self, command: wire.Command) -> None:
+        if self._process is None or self._process.stdin is None:
+            raise ConnectionResetError
+        self._process.stdin.write(wire.encode(command))
+        await self._process.stdin.drain()
+
+    async def _receive(self) -> Event:
+        """The next event; raises ChatuiError if the process has died."""
+        process = self._process
+        if process is None or process.stdout is None:
+            raise ChatuiError(say("engine.no_model"))
+        while True:
+            line = await process.stdout.readline()
+            if not line.endswith(b"\n"):
+                self._loaded = False
+                raise _EngineDiedError(_obituary(await process.wait()))
+            try:
+                message = wire.decode(line)
+            except ValueError:
+                continue
+            return message  # type: ignore[return-value]  # the engine sends events only
+
+    async def _ask(self, command: wire.Command) -> AsyncGenerator[Event, None]:
+        """All events of one command, the last one included; a ``Failed`` is raised."""
+        finished = False
+        try:
+            # A process that died before this is noticed by the read that follows.
+            with suppress(ConnectionError):
+                await self._send(command)
+            while not finished:
+                event = await self._receive()
+                finished = _is_last(event)
+                if isinstance(event, Failed):
+                    raise ChatuiError(event.sentence)
+                yield event
+        except ChatuiError:
+            finished = True
+            raise
+        finally:
+            if not finished:
+                await self._abandon()
+
+    async def _abandon(self) -> None:
+        """The caller left in the middle: stop the command and read what still comes of it."""
+
+        async def drain() -> None:
+            with suppress(ChatuiError, ConnectionError):
+                await self._send(wire.Stop())
+                while not _is_last(event := await self._receive()):
+                    pass
+                self._loaded = self._loaded or isinstance(event, Loaded)
+
+        task = asyncio.ensure_future(drain())
+        self._leftovers.add(task)
+        task.add_done_callback(self._leftovers.discard)
+        await asyncio.shield(task)
+
+
+def _is_last(event: Event) -> bool:
+    return isinstance(event, Loaded | Done | Failed | Inspection)
+
+
+def _open_log() -> IO[bytes] | None:
+    """The log file for the engine's standard error; None where it cannot be written."""
+    file = locations.log_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("ab")
+    except OSError:
+        return None
+
+
+def _obituary(returncode: int) -> str:
+    """One sentence on why the process is gone."""
+    if returncode == -9:
+        return say("engine.killed")
+    return say("engine.died", code=returncode)

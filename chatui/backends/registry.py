@@ -1,0 +1,40 @@
+"""Backends by name, found through the entry point group ``chatui.backends``."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+
+from chatui.backends.local import LocalBackend
+from chatui.backends.protocol import Backend
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+GROUP = "chatui.backends"
+
+
+def names() -> tuple[str, ...]:
+    """All backends that can be named."""
+    return tuple(sorted({"local"} | {point.name for point in entry_points(group=GROUP)}))
+
+
+def create(name: str) -> Backend:
+    """A new backend, not yet started.
+
+    Raises:
+        ChatuiError: there is no such backend, its package is not installed, or it is no backend.
+    """
+    if name == "local":
+        return LocalBackend()
+    for point in entry_points(group=GROUP):
+        if point.name != name:
+            continue
+        try:
+            backend = point.load()()
+        except ImportError as error:
+            raise ChatuiError(say("engine.backend_missing", name=name, reason=error)) from error
+        if not isinstance(backend, Backend):
+            raise ChatuiError(say("engine.not_a_backend", name=name, value=point.value))
+        return backend
+    nearest = get_close_matches(name, names(), n=1, cutoff=0.0)
+    raise ChatuiError(say("engine.unknown_backend", name=name, nearest=", ".join(nearest)))

@@ -1,0 +1,101 @@
+"""Between text and token ids: one codec for each loaded model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatui.engine.detokenizer import (
+    ByteLevelDetokenizer,
+    Detokenizer,
+    SentencePieceDetokenizer,
+    WindowDetokenizer,
+    WordPieceDetokenizer,
+)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How one model's tokenizer is used.
+
+    Attributes:
+        encode: prompt -> ids, the special tokens that begin a prompt included.
+        piece: id -> token as the vocabulary spells it.
+        detokenizer: a new detokeniser for a reply.
+    """
+
+    encode: Callable[[str], list[int]]
+    piece: Callable[[int], str]
+    detokenizer: Callable[[], Detokenizer]
+
+
+def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
+    """The codec of a transformers tokenizer.
+
+    Args:
+        tokenizer: any ``PreTrainedTokenizerBase``.
+        special_tokens: put the tokenizer's own first tokens (BOS) before a prompt; False where
+            the prompt spells them itself, as chat templates do.
+    """
+    kind = decoder_kinds(tokenizer)
+    skipped = special_ids(tokenizer)
+    size = len(tokenizer)
+
+    def encode(text: str) -> list[int]:
+        # The tokenizers refuse lone surrogates; the model could not have read them either.
+        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        # BertTokenizer's [CLS] and [SEP] are dropped, as gpt2-chinese's encode(text)[1:-1] does.
+        bare = "WordPiece" in kind or not special_tokens
+        ids: list[int] = tokenizer.encode(clean, add_special_tokens=not bare)
+        if not bare and ids and ids[-1] == tokenizer.eos_token_id and _appends_eos(tokenizer):
+            ids.pop()
+        return ids
+
+    def piece(token: int) -> str:
+        return pieces(token) or ""
+
+    def pieces(token: int) -> str | None:
+        return tokenizer.convert_ids_to_tokens(token) if 0 <= token < size else None
+
+    def detokenizer() -> Detokenizer:
+        if "ByteLevel" in kind:
+            return ByteLevelDetokenizer(pieces, skipped)
+        if "ByteFallback" in kind or "Metaspace" in kind:
+            return SentencePieceDetokenizer(
+                pieces, skipped, strip_first_space="Strip" in kind or "Metaspace" in kind
+            )
+        if "WordPiece" in kind:
+            return WordPieceDetokenizer(pieces, skipped)
+        return WindowDetokenizer(decode)
+
+    def decode(ids: Sequence[int]) -> str:
+        text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    return Codec(encode, piece, detokenizer)
+
+
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids that are no text."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return frozenset(id for id, token in added.items() if token.special) | frozenset(
+        tokenizer.all_special_ids
+    )
+
+
+def decoder_kinds(tokenizer: Any) -> frozenset[str]:
+    """Names of the steps of a tokenizer's decoder, as the ``tokenizers`` library calls them."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.decoder is None:
+        return (
+            frozenset({"ByteFallback", "Strip"}) if hasattr(tokenizer, "sp_model") else frozenset()
+        )
+    state = json.loads(backend.decoder.__getstate__())
+    return frozenset(step["type"] for step in state.get("decoders", [state]))
+
+
+def _appends_eos(tokenizer: Any) -> bool:
+    ids: list[int] = tokenizer.encode("", add_special_tokens=True)
+    return bool(ids) and ids[-1] == tokenizer.eos_token_id

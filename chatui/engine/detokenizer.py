@@ -1,0 +1,182 @@
+"""Streaming detokenisers: constant work for each token, and never half a character."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, TypeAlias
+
+Pieces: TypeAlias = Callable[[int], "str | None"]
+"""Token id -> the token as the vocabulary spells it; None for an id outside of it."""
+
+REPLACEMENT = "\ufffd"
+
+
+class Detokenizer(Protocol):
+    """Turns the tokens of one reply into text as they come."""
+
+    def add(self, token: int) -> str:
+        """The text that is complete with this token; "" while a character is not whole."""
+        ...
+
+    def flush(self) -> str:
+        """What is left at the end; bytes that make no character become U+FFFD."""
+        ...
+
+
+class ByteLevelDetokenizer:
+    """Byte-level BPE (GPT-2, Qwen, BLOOM, MOSS): each character of a token stands for a byte.
+
+    The alphabet is that of openai/gpt-2, src/encoder.py, ``bytes_to_unicode``.
+    """
+
+    def __init__(self, pieces: Pieces, skipped: Collection[int]) -> None:
+        self._pieces = pieces
+        self._skipped = skipped
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, token: int) -> str:
+        piece = None if token in self._skipped else self._pieces(token)
+        if piece is None:
+            return ""
+        try:
+            raw = bytes(_BYTE_OF[character] for character in piece)
+        except KeyError:
+            # An added token is spelt as it is.
+            raw = piece.encode("utf-8", "replace")
+        return self._decoder.decode(raw)
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    alphabet = {chr(byte): byte for byte in printable}
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return alphabet | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_alphabet()
+
+
+class SentencePieceDetokenizer:
+    """SentencePiece (LLaMA, Yi, InternLM…): "▁" is a space, "<0xE4>" a byte.
+
+    A byte that belongs to no character becomes U+FFFD of its own, as in SentencePiece itself.
+
+    Args:
+        pieces: the vocabulary.
+        skipped: special tokens, which are no text.
+        strip_first_space: the reply's first character is dropped if it is a space.
+    """
+
+    def __init__(
+        self, pieces: Pieces, skipped: Collection[int], strip_first_space: bool = True
+    ) -> None:
+        self._pieces = pieces
+        self._skipped = skipped
+        self._strip = strip_first_space
+        self._bytes = b""
+
+    def add(self, token: int) -> str:
+        piece = None if token in self._skipped else self._pieces(token)
+        if piece is None:
+            return ""
+        byte = _BYTE_PIECE.fullmatch(piece)
+        if byte:
+            self._bytes += bytes([int(byte[1], 16)])
+            text, self._bytes = _whole_characters(self._bytes)
+        else:
+            text = self._leftover() + piece.replace("▁", " ")
+        return self._without_first_space(text)
+
+    def flush(self) -> str:
+        return self._without_first_space(self._leftover())
+
+    def _leftover(self) -> str:
+        count, self._bytes = len(self._bytes), b""
+        return REPLACEMENT * count
+
+    def _without_first_space(self, text: str) -> str:
+        if self._strip and text:
+            self._strip = False
+            return text.removeprefix(" ")
+        return text
+
+
+_BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
+
+
+def _whole_characters(raw: bytes) -> tuple[str, bytes]:
+    """The characters at the start of ``raw``, and the bytes that may still become one."""
+    text = ""
+    while raw:
+        try:
+            return text + raw.decode("utf-8"), b""
+        except UnicodeDecodeError as error:
+            text += raw[: error.start].decode("utf-8")
+            raw = raw[error.start :]
+            if error.reason == "unexpected end of data":
+                break
+            text, raw = text + REPLACEMENT, raw[1:]
+    return text, raw
+
+
+class WordPieceDetokenizer:
+    """BertTokenizer's vocabulary: tokens without the spaces that decoding would put between them.
+
+    Only between two words of ASCII letters or digits a space is kept; "##" joins.
+    """
+
+    def __init__(self, pieces: Pieces, skipped: Collection[int]) -> None:
+        self._pieces = pieces
+        self._skipped = skipped
+        self._after_word = False
+
+    def add(self, token: int) -> str:
+        piece = None if token in self._skipped else self._pieces(token)
+        if not piece:
+            return ""
+        joined = piece.startswith("##") and len(piece) > 2
+        text = piece[2:] if joined else piece
+        space = " " if self._after_word and not joined and _is_word(text[0]) else ""
+        self._after_word = _is_word(text[-1])
+        return space + text
+
+    def flush(self) -> str:
+        return ""
+
+
+def _is_word(character: str) -> bool:
+    return character.isascii() and character.isalnum()
+
+
+class WindowDetokenizer:
+    """Any other tokenizer: decodes the last few tokens with and without the newest.
+
+    The way of text-generation-inference (``decode_token``): text is held back while it ends in
+    U+FFFD, at most for as many tokens as a character may have bytes.
+    """
+
+    _PATIENCE = 8
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._ids: list[int] = []
+        self._shown = 0
+
+    def add(self, token: int) -> str:
+        self._ids.append(token)
+        before, now = self._decode(self._ids[: self._shown]), self._decode(self._ids)
+        waiting = len(self._ids) - self._shown
+        if now.endswith(REPLACEMENT) and waiting < self._PATIENCE:
+            return ""
+        self._ids = self._ids[self._shown :]
+        self._shown = len(self._ids)
+        return now[len(before) :]
+
+    def flush(self) -> str:
+        before, now = self._decode(self._ids[: self._shown]), self._decode(self._ids)
+        return now[len(before) :]

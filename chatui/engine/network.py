@@ -1,0 +1,91 @@
+"""A loaded network as the decode loop sees it: read a prompt, then one token after another."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from chatui.engine import kv_cache
+
+PREFILL_CHUNK = 256
+"""Tokens that are read at once: a stop during a long prompt takes effect after so many."""
+
+
+class Network(Protocol):
+    """What the decode loop needs of a network."""
+
+    reuses_prefix: bool
+    """Whether the KV cache of a prompt's beginning is also that of every longer prompt's."""
+
+    def new_cache(self) -> Cache:
+        """An empty KV cache."""
+        ...
+
+    def prefill(
+        self, ids: Sequence[int], cache: Cache, stop_wanted: Callable[[], bool]
+    ) -> Tensor | None:
+        """Read the part of ``ids`` that ``cache`` does not hold yet.
+
+        Returns the logits of the next token, ``[vocabulary]`` float32; None if it was stopped.
+        """
+        ...
+
+    def step(self, token: int, cache: Cache) -> Tensor:
+        """Read one more token; returns the logits of the next, ``[vocabulary]`` float32."""
+        ...
+
+    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
+        """The rows of position ids of a prompt of ``length`` tokens."""
+        ...
+
+
+class CausalNetwork:
+    """Any decoder of transformers whose tokens see only what stands before them.
+
+    Args:
+        model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._device = model.get_input_embeddings().weight.device
+        accepted = inspect.signature(model.forward).parameters
+        self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        self.reuses_prefix = kv_cache.can_crop(self.new_cache())
+
+    def new_cache(self) -> Cache:
+        return kv_cache.new_cache(self.model.config)
+
+    @torch.inference_mode()
+    def prefill(
+        self, ids: Sequence[int], cache: Cache, stop_wanted: Callable[[], bool]
+    ) -> Tensor | None:
+        logits = None
+        for start in range(cache.get_seq_length(), len(ids), PREFILL_CHUNK):
+            if stop_wanted():
+                return None
+            logits = self._forward(ids[start : start + PREFILL_CHUNK], cache)
+        return logits
+
+    @torch.inference_mode()
+    def step(self, token: int, cache: Cache) -> Tensor:
+        return self._forward((token,), cache)
+
+    def _forward(self, ids: Sequence[int], cache: Cache) -> Tensor:
+        output = self.model(
+            torch.tensor([ids], device=self._device),
+            cache=cache,
+            use_cache=True,
+            return_dict=True,
+            **self._only_last,
+        )
+        logits: Tensor = output.logits[0, -1].float()
+        return logits
+
+    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
+        return (tuple(range(length)),)
