@@ -1,0 +1,131 @@
+"""ChatGLM-6B's attention: two-row rotary positions, and the scores' arithmetic in fp16.
+
+Half of each head's dimensions is rotated by the first row of positions, half by the second
+(GLM-130B, arXiv:2210.02414, and the model's own 2023 code; rotary: arXiv:2104.09864).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.cache_utils import Cache
+
+from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
+from chatui.engine.architectures.chatglm.quantisation import make_linear
+
+ROTARY_BASE = 10000.0
+HIDDEN_SCORE = -10000.0
+
+
+class ChatGLMAttention(nn.Module):
+    """Attention of all heads, each with its q, k and v side by side in one linear."""
+
+    def __init__(self, config: ChatGLMConfig, layer_index: int) -> None:
+        super().__init__()
+        size, bits = config.hidden_size, config.quantization_bit
+        self.layer_index = layer_index
+        self.num_heads: int = config.num_attention_heads
+        self.head_dim: int = size // config.num_attention_heads
+        self.query_key_value = make_linear(size, 3 * size, bits)
+        self.dense = make_linear(size, size, bits)
+
+    def forward(
+        self, states: Tensor, hidden: Tensor | None, rotary: Tensor, cache: Cache | None
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            states: [batch, tokens, hidden size].
+            hidden: bool [batch or 1, 1, tokens, keys], True where a key may not be seen; None
+                where all are seen.
+            rotary: what `rotary_table` gave for the tokens' positions.
+            cache: keys and values of the tokens before; this call adds its own.
+
+        Returns:
+            [batch, tokens, hidden size].
+        """
+        batch, length, _ = states.shape
+        mixed = self.query_key_value(states).view(batch, length, self.num_heads, 3, self.head_dim)
+        query, key = rotate(mixed[..., :2, :], rotary).transpose(1, 2).unbind(dim=3)
+        value = mixed[..., 2, :].transpose(1, 2)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_index)
+        if query.dtype == torch.float16:
+            context = attend_in_half(query, key, value, hidden, self.layer_index)
+        else:
+            seen = None if hidden is None else ~hidden
+            context = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        output: Tensor = self.dense(context.transpose(1, 2).reshape(batch, length, -1))
+        return output
+
+
+def rotary_table(position_ids: Tensor, head_dim: int, dtype: torch.dtype) -> Tensor:
+    """Cosines and sines for both rows of positions.
+
+    The angles are taken as the original takes them: from frequencies rounded to fp16, and in
+    fp16 altogether where the model runs in fp16, as it was trained; else in fp32.
+
+    Args:
+        position_ids: int64 [batch, 2, tokens].
+        head_dim: size of one head; each row rotates half of it.
+        dtype: of the hidden states.
+
+    Returns:
+        [2 (cosine, sine), batch, tokens, 1 (heads), 1 (q, k), 2 (rows), head_dim / 2] in `dtype`.
+    """
+    precision = torch.float16 if dtype == torch.float16 else torch.float32
+    frequencies = inverse_frequencies(head_dim // 2, position_ids.device).to(precision)
+    angles = position_ids.transpose(1, 2)[..., None].to(precision) * frequencies
+    angles = torch.cat((angles, angles), dim=-1)
+    return torch.stack((angles.cos(), angles.sin()))[:, :, :, None, None].to(dtype)
+
+
+@lru_cache
+def inverse_frequencies(size: int, device: torch.device) -> Tensor:
+    """base^(-2i/size), rounded to fp16: fp16 [size / 2]."""
+    exponents = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
+    frequencies: Tensor = 1.0 / ROTARY_BASE**exponents
+    return frequencies.half()
+
+
+def rotate(states: Tensor, rotary: Tensor) -> Tensor:
+    """Rotate each half of the last dimension by its own row of positions.
+
+    Args:
+        states: [batch, tokens, heads, 2 (q, k), head_dim].
+        rotary: from `rotary_table`.
+
+    Returns:
+        As `states`.
+    """
+    halves = states.reshape(*states.shape[:-1], 2, -1)
+    first, second = halves.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return (halves * rotary[0] + turned * rotary[1]).flatten(-2)
+
+
+def attend_in_half(
+    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, layer_index: int
+) -> Tensor:
+    """Attention in fp16 that cannot overflow: q is divided by the layer's number before the
+    product, and the scores are multiplied by it again in fp32 before the softmax.
+
+    Args:
+        query: fp16 [batch, heads, tokens, head_dim].
+        key: fp16 [batch, heads, keys, head_dim], as `value`.
+        value: see `key`.
+        hidden: bool [batch or 1, 1, tokens, keys], True where a key may not be seen.
+        layer_index: 0-based.
+
+    Returns:
+        fp16 [batch, heads, tokens, head_dim].
+    """
+    layer = float(layer_index + 1)
+    scores = (query / (query.shape[-1] ** 0.5 * layer)) @ key.transpose(-1, -2)
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, HIDDEN_SCORE)
+    weights = torch.softmax(scores.float() * layer, dim=-1).to(value.dtype)
+    return weights @ value

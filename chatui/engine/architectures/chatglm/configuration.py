@@ -1,0 +1,146 @@
+"""The configuration of ChatGLM-6B, and how its successors' configurations are told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from chatui.errors import ChatuiError
+
+# Ids in the release without image tokens; older checkpoints have them all higher by 20000.
+SOP_ID = 130004
+PAD_ID = 3
+SPACE_ID = 5
+
+# Keys that only the configurations of ChatGLM2, ChatGLM3 and GLM-4 have.
+SUCCESSOR_KEYS = (
+    "ffn_hidden_size",
+    "multi_query_attention",
+    "multi_query_group_num",
+    "padded_vocab_size",
+    "kv_channels",
+    "rmsnorm",
+)
+GLM4_VOCABULARY = 151552
+
+
+@strict
+class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
+    """Configuration of ChatGLM-6B v1, with the names that its checkpoints use.
+
+    Args:
+        max_sequence_length: prompt and reply together, in tokens.
+        mask_token_id: [MASK]; by default four below `bos_token_id`, as the vocabulary has it.
+        gmask_token_id: [gMASK]; by default three below `bos_token_id`.
+        quantization_bit: 8 or 4 where the linears of the blocks are packed, else 0.
+        pre_seq_len: length of a P-Tuning v2 prefix in tokens, None or 0 without one.
+        prefix_projection: whether the prefix goes through a two-layer network.
+
+    Raises:
+        ChatuiError: the configuration is that of a successor (ChatGLM2, ChatGLM3, GLM-4), which
+            has the same `model_type` and another network, or of an unknown variant.
+    """
+
+    model_type = "chatglm"
+    attribute_map = {  # noqa: RUF012
+        "num_hidden_layers": "num_layers",
+        "intermediate_size": "inner_hidden_size",
+        "max_position_embeddings": "max_sequence_length",
+    }
+    keys_to_ignore_at_inference = ["cache"]  # noqa: RUF012
+
+    vocab_size: int = 130528
+    hidden_size: int = 4096
+    num_layers: int = 28
+    num_attention_heads: int = 32
+    inner_hidden_size: int = 16384
+    layernorm_epsilon: float = 1e-5
+    max_sequence_length: int = 2048
+    position_encoding_2d: bool = True
+    initializer_range: float = 0.02
+    use_cache: bool = True
+    bos_token_id: int | None = SOP_ID
+    eos_token_id: int | list[int] | None = SOP_ID + 1
+    mask_token_id: int | None = None
+    gmask_token_id: int | None = None
+    pad_token_id: int | None = None
+    tie_word_embeddings: bool = False
+    quantization_bit: int = 0
+    pre_seq_len: int | None = None
+    prefix_projection: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        refuse_other_networks(
+            {
+                **kwargs,
+                "position_encoding_2d": self.position_encoding_2d,
+                "quantization_bit": self.quantization_bit,
+            }
+        )
+        if self.bos_token_id is None:
+            self.bos_token_id = SOP_ID
+        if self.mask_token_id is None:
+            self.mask_token_id = self.bos_token_id - 4
+        if self.gmask_token_id is None:
+            self.gmask_token_id = self.bos_token_id - 3
+        if self.pad_token_id is None:
+            self.pad_token_id = PAD_ID + self.num_image_tokens
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As `PreTrainedConfig.from_dict`, but a file has to say itself that it is of v1."""
+        if not {"position_encoding_2d", "inner_hidden_size"} & config_dict.keys():
+            refuse_other_networks({"position_encoding_2d": False, **config_dict})
+        return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def num_image_tokens(self) -> int:
+        """How far the ids are shifted: 20000 in the oldest checkpoints, else 0."""
+        return max(0, (self.bos_token_id or 0) - SOP_ID)
+
+    @property
+    def space_token_id(self) -> int:
+        """The id that the original's logits guard falls back to (a single space)."""
+        return SPACE_ID + self.num_image_tokens
+
+
+def refuse_other_networks(config: dict[str, Any]) -> None:
+    """Raise for a "chatglm" configuration that is not ChatGLM-6B's.
+
+    Args:
+        config: the keys and values of a config.json.
+
+    Raises:
+        ChatuiError: with what would run the model instead.
+    """
+    if any(key in config for key in SUCCESSOR_KEYS):
+        if config.get("padded_vocab_size") == GLM4_VOCABULARY:
+            raise ChatuiError(
+                "This is GLM-4 in its authors' first layout, which chatui does not run itself: "
+                "take zai-org/glm-4-9b-chat-hf instead, or serve this one with vLLM and use "
+                "--server URL."
+            )
+        raise ChatuiError(
+            "This is ChatGLM2-6B or ChatGLM3-6B, another network than ChatGLM-6B, which chatui "
+            "does not run itself: serve it with vLLM (vllm serve FOLDER --trust-remote-code) and "
+            "use --server URL."
+        )
+    if not config.get("position_encoding_2d", True):
+        raise ChatuiError(
+            "This chatglm configuration has no position_encoding_2d, so it is not ChatGLM-6B's: "
+            "take a checkpoint such as THUDM/chatglm-6b, or serve this one with vLLM and use "
+            "--server URL."
+        )
+    if config.get("quantization_embeddings"):
+        raise ChatuiError(
+            "This checkpoint keeps its embedding packed too (int4-qe), which chatui does not read: "
+            "take THUDM/chatglm-6b-int4 instead."
+        )
+    if config.get("quantization_bit", 0) not in (0, 4, 8):
+        raise ChatuiError(
+            f"This checkpoint is quantised to {config['quantization_bit']} bits, and ChatGLM-6B "
+            "exists in 4 and 8 only: take THUDM/chatglm-6b-int4 or -int8 instead."
+        )

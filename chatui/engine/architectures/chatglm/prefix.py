@@ -1,0 +1,105 @@
+"""P-Tuning v2: trained keys and values that stand before every token in each layer.
+
+The layout is that of ChatGLM-6B's own `ptuning` folder (arXiv:2110.07602): an embedding of
+[prefix, layers · 2 · hidden], or of [prefix, hidden] and a two-layer network behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
+from chatui.errors import ChatuiError
+
+if TYPE_CHECKING:
+    from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+
+STATE_PREFIX = "transformer.prefix_encoder."
+
+
+class PrefixEncoder(nn.Module):
+    """Gives the prefix's keys and values.
+
+    Args:
+        config: with `pre_seq_len` > 0.
+    """
+
+    def __init__(self, config: ChatGLMConfig) -> None:
+        super().__init__()
+        self.length: int = config.pre_seq_len or 0
+        self.num_layers: int = config.num_layers
+        self.num_heads: int = config.num_attention_heads
+        width = config.num_layers * 2 * config.hidden_size
+        inner = config.hidden_size if config.prefix_projection else width
+        self.embedding = nn.Embedding(self.length, inner)
+        self.trans: nn.Sequential | None = None
+        if config.prefix_projection:
+            self.trans = nn.Sequential(
+                nn.Linear(config.hidden_size, config.hidden_size),
+                nn.Tanh(),
+                nn.Linear(config.hidden_size, width),
+            )
+
+    def forward(self, batch_size: int, dtype: torch.dtype) -> Tensor:
+        """The keys and values of all layers.
+
+        Returns:
+            [layers, 2 (key, value), batch, heads, prefix, head_dim] in `dtype`.
+        """
+        prefix = self.embedding.weight
+        if self.trans is not None:
+            prefix = self.trans(prefix)
+        states = prefix.to(dtype).view(self.length, self.num_layers, 2, self.num_heads, -1)
+        states = states.permute(1, 2, 3, 0, 4)
+        return states[:, :, None].expand(-1, -1, batch_size, -1, -1, -1)
+
+
+def install_prefix(model: ChatGLMForCausalLM, state: Mapping[str, Tensor]) -> None:
+    """Put a trained prefix on a loaded model, in place of any that it has.
+
+    Args:
+        model: the base, of the size that the prefix was trained on.
+        state: the weights, named as the `ptuning` folder saves them, with or without
+            "transformer.prefix_encoder." in front; other weights in it are left aside.
+
+    Raises:
+        ChatuiError: the weights hold no prefix, or one for a model of another size.
+    """
+    weights = {
+        name.removeprefix(STATE_PREFIX): tensor
+        for name, tensor in state.items()
+        if name.removeprefix(STATE_PREFIX).startswith(("embedding.", "trans."))
+    }
+    embedding = weights.get("embedding.weight")
+    if embedding is None:
+        raise ChatuiError(
+            "This adapter holds no P-Tuning v2 prefix (transformer.prefix_encoder.embedding)."
+        )
+    old = model.config.pre_seq_len, model.config.prefix_projection
+    model.config.pre_seq_len = embedding.shape[0]
+    model.config.prefix_projection = "trans.0.weight" in weights
+    with torch.device("meta"):
+        encoder = PrefixEncoder(model.config)
+    if {name: tensor.shape for name, tensor in encoder.state_dict().items()} != {
+        name: tensor.shape for name, tensor in weights.items()
+    }:
+        model.config.pre_seq_len, model.config.prefix_projection = old
+        raise ChatuiError(
+            f"This P-Tuning v2 prefix is for another model: its embedding is "
+            f"{tuple(embedding.shape)}, and the loaded base has {model.config.num_layers} layers "
+            f"of width {model.config.hidden_size}."
+        )
+    weights = {name: tensor.to(model.device) for name, tensor in weights.items()}
+    encoder.load_state_dict(weights, assign=True)
+    model.transformer.prefix_encoder = encoder.requires_grad_(False).train(model.training)
+
+
+def remove_prefix(model: ChatGLMForCausalLM) -> None:
+    """Take the prefix off again: the model is the base as it was."""
+    model.config.pre_seq_len = None
+    model.config.prefix_projection = False
+    model.transformer.prefix_encoder = None
