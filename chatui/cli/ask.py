@@ -1,0 +1,116 @@
+"""``chatui ask``: one query, the reply on standard output as it is generated."""
+
+from __future__ import annotations
+
+import argparse
+
+from chatui.cli import options, request, session
+from chatui.cli.ending import INTERRUPTED, SUCCESS
+from chatui.cli.output import tell, write, write_json
+from chatui.locales import say
+from chatui.messages import Done, Loaded, Prefill, Token
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", nargs="?", metavar="QUERY", help=say("cli.option.query"))
+    options.add_json(parser)
+    options.add_model(parser)
+    options.add_conversation(parser)
+    options.add_sampling(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    query = request.read_query(args.query)
+    settings = request.settings_of(args)
+    spec = request.spec_of(args, settings)
+    asked = request.request_of(args, query, spec)
+
+    async def work(interrupt: session.Interrupt) -> int:
+        reply = Reply(streamed=not args.json)
+        async with session.loaded(spec, interrupt) as (backend, model):
+            interrupt.ways = [backend.stop, backend.close]
+            try:
+                async for event in backend.generate(asked):
+                    reply.take(event)
+            finally:
+                reply.finish()
+                if args.json and (reply.done is not None or interrupt.seen):
+                    write_json(reply.as_json(model))
+        return INTERRUPTED if interrupt.seen else SUCCESS
+
+    return session.run(work)
+
+
+class Reply:
+    """A reply as it comes in, written to standard output if ``streamed``.
+
+    White space at its two ends is kept back, so that what is written is the reply as it is kept.
+    """
+
+    def __init__(self, *, streamed: bool) -> None:
+        self._streamed = streamed
+        self._text = ""
+        self._held = ""
+        self._begun = False
+        self._ids: list[int] = []
+        self.prefill = Prefill("")
+        self.done: Done | None = None
+
+    def take(self, event: Prefill | Token | Done) -> None:
+        """Take the next event of the reply."""
+        if isinstance(event, Prefill):
+            self.prefill = event
+            for note in event.notes:
+                tell(note)
+            if event.dropped_rounds:
+                tell(say("cli.dropped", rounds=event.dropped_rounds, limit=event.context_limit))
+        elif isinstance(event, Token):
+            self._text += event.text
+            self._ids.append(event.id)
+            self._stream(event.text)
+        else:
+            self.done = event
+
+    def _stream(self, text: str) -> None:
+        if not self._streamed:
+            return
+        self._held = self._held + text if self._begun else (self._held + text).lstrip()
+        shown = self._held.rstrip()
+        if shown:
+            write(shown)
+            self._begun = True
+            self._held = self._held[len(shown) :]
+
+    def finish(self) -> None:
+        """End the line of a streamed reply."""
+        if self._begun:
+            write("\n")
+
+    def as_json(self, model: Loaded) -> dict[str, object]:
+        """The whole reply, its prompt and its circumstances; times in seconds."""
+        done = self.done or Done(
+            self._text.strip(),
+            "cancelled",
+            tuple(self._ids),
+            self.prefill.seed,
+            self.prefill.prompt_tokens,
+            len(self._ids),
+        )
+        return {
+            "text": done.text,
+            "output_ids": done.output_ids,
+            "finish_reason": done.finish_reason,
+            "seed": done.seed,
+            "prompt_tokens": done.prompt_tokens,
+            "output_tokens": done.output_tokens,
+            "timings": {
+                "load": model.load_seconds,
+                "first_token": done.first_token_seconds,
+                "total": done.total_seconds,
+            },
+            "model": model.name,
+            "format": model.format,
+            "prompt": self.prefill.prompt,
+            "dropped_rounds": self.prefill.dropped_rounds,
+            "context_limit": self.prefill.context_limit or model.context_limit,
+        }

@@ -1,0 +1,59 @@
+"""How a command ends: the exit codes, one sentence for an error, the traceback for the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+
+from chatui import locations
+from chatui.cli.output import abandon_output, tell
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+SUCCESS = 0
+ERROR = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+
+class UsageError(ChatuiError):
+    """The command was typed wrongly."""
+
+
+def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a verb; whatever happens, an exit code and at most one sentence (without ``debug``)."""
+    try:
+        code = action()
+        sys.stdout.flush()
+    except UsageError as error:
+        tell(say("cli.error", sentence=error))
+        return WRONG_USAGE
+    except ChatuiError as error:
+        logging.getLogger(__name__).info("%s", error, exc_info=error.__cause__)
+        _tell_error(str(error), debug)
+        return ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever closed the pipe (``| head -1``) has what they wanted.
+        abandon_output()
+        return SUCCESS
+    except OSError as error:
+        abandon_output()
+        logging.getLogger(__name__).error("the system refused", exc_info=True)
+        _tell_error(say("cli.system_refused", reason=error), debug)
+        return ERROR
+    except Exception as error:
+        logging.getLogger(__name__).error("a bug", exc_info=True)
+        name = f"{type(error).__name__}: {error}".split("\n")[0]
+        _tell_error(say("cli.bug", error=name, log=locations.log_file()), debug)
+        return ERROR
+    return code
+
+
+def _tell_error(sentence: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    tell(say("cli.error", sentence=sentence))

@@ -1,0 +1,154 @@
+"""``chatui inspect``: what the model reads for a query, and what it would say next."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator, Sequence
+
+from chatui.catalog import library
+from chatui.cli import options, request, session
+from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
+from chatui.cli.output import write, write_json, write_table
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Inspection
+from chatui.prompting import formats
+from chatui.prompting.format import PromptFormat
+from chatui.settings import Settings
+
+_TERMINAL = (80, 24)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", nargs="?", metavar="QUERY", help=say("cli.option.query"))
+    options.add_json(parser)
+    parser.add_argument(
+        "--top", type=options.whole(1, 1000), default=8, metavar="N", help=say("cli.option.top")
+    )
+    parser.add_argument("--no-model", action="store_true", help=say("cli.option.no_model"))
+    options.add_model(parser)
+    options.add_conversation(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    query = request.read_query(args.query)
+    settings = request.settings_of(args)
+    if args.no_model:
+        return _prompt_alone(args, settings, query)
+    spec = request.spec_of(args, settings)
+    asked = request.request_of(args, query, spec)
+
+    async def work(interrupt: session.Interrupt) -> int:
+        async with session.loaded(spec, interrupt) as (backend, model):
+            found = await backend.inspect(asked, args.top)
+        if args.json:
+            write_json({**as_json(found), "model": model.name, "format": model.format})
+        else:
+            _print(found)
+        return INTERRUPTED if interrupt.seen else SUCCESS
+
+    return session.run(work)
+
+
+def as_json(found: Inspection) -> dict[str, object]:
+    """An inspection as JSON; ``position_ids`` are rows only where there are several."""
+    rows = found.position_ids
+    return {
+        "prompt": found.prompt,
+        "input_ids": found.input_ids,
+        "tokens": found.tokens,
+        "position_ids": rows[0] if len(rows) == 1 else rows,
+        "context": {
+            "used": found.context_used,
+            "limit": found.context_limit,
+            "dropped_rounds": found.dropped_rounds,
+        },
+        "next": [
+            {"id": c.id, "token": c.token, "logit": c.logit, "probability": c.probability}
+            for c in found.next
+        ],
+    }
+
+
+def _prompt_alone(args: argparse.Namespace, settings: Settings, query: str) -> int:
+    form, system = _format_without_model(args.model, args.format, settings)
+    if args.system is not None:
+        system = args.system
+    prompt = form.render(request.read_history(args.history), query, system)
+    if args.json:
+        write_json({"prompt": prompt, "format": form.name})
+    else:
+        write(prompt + "\n")
+    return SUCCESS
+
+
+def _format_without_model(
+    model: str | None, name: str | None, settings: Settings
+) -> tuple[PromptFormat, str | None]:
+    """The format that was named or is the preset's, and the preset's system prompt."""
+    reference = model or (settings.model if name is None else "")
+    preset = library.load().find(reference) if reference else None
+    system = preset.facts.system if preset else None
+    if name is None:
+        name = (
+            preset.facts.format if preset else reference if reference in formats.names() else None
+        )
+    if name is None and preset is None:
+        raise ChatuiError(say("cli.inspect.no_preset", name=reference))
+    if name is None or name == formats.CHAT_TEMPLATE:
+        raise UsageError(say("cli.inspect.needs_model"))
+    return formats.get(name), system
+
+
+def _print(found: Inspection) -> None:
+    """The article's three views, input_ids, tokens and inputs, side by side; then what is next."""
+    write_table(_columns(found))
+    write(f"\ninputs\n{found.prompt}\n\n")
+    write(
+        say(
+            "cli.inspect.context",
+            used=found.context_used,
+            limit=found.context_limit,
+            dropped=found.dropped_rounds,
+        )
+        + "\n"
+    )
+    if found.next:
+        write("\n")
+        write_table(
+            [
+                (str(c.id), quoted(c.token), f"{c.logit:.4f}", f"{c.probability:.4%}")
+                for c in found.next
+            ],
+            ("next", "token", "logit", "probability"),
+        )
+
+
+def _columns(found: Inspection) -> Iterator[Sequence[str]]:
+    """Rows of position, id and token, as many beside each other as the terminal is wide for."""
+    from rich.cells import cell_len
+
+    positions = ["/".join(map(str, column)) for column in zip(*found.position_ids, strict=True)]
+    cells = [
+        (position, str(id_), quoted(token))
+        for position, id_, token in zip(
+            positions or map(str, range(len(found.input_ids))),
+            found.input_ids,
+            found.tokens,
+            strict=True,
+        )
+    ]
+    heading = ("position", "input_ids", "tokens")
+    widths = [max(map(cell_len, column)) for column in zip(heading, *cells, strict=True)]
+    across = max(1, shutil.get_terminal_size(_TERMINAL).columns // (sum(widths) + 2 * len(widths)))
+    down = -(-len(cells) // across)
+    yield heading * across
+    for row in range(down):
+        taken = [cells[i] if i < len(cells) else ("",) * 3 for i in range(row, down * across, down)]
+        yield [cell for group in taken for cell in group]
+
+
+def quoted(token: str) -> str:
+    """A token so that its white space can be seen."""
+    return "'" + token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "'"

@@ -1,0 +1,84 @@
+"""Words on their way out: on a terminal nothing acts but text, into a pipe it stays exact."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from chatui.tui.plain_text import plain_text
+
+_C1 = re.compile("[\x7f-\x9f]")
+
+
+def prepare_streams() -> None:
+    """Make standard output and error take any text: what cannot be encoded is written as escapes.
+
+    A stream that the caller closed swallows everything.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def for_stream(text: str, stream: TextIO) -> str:
+    """``text`` as it may go to ``stream``: harmless on a terminal, exact anywhere else."""
+    return plain_text(text) if stream.isatty() else text
+
+
+def write(text: str) -> None:
+    """Write to standard output at once."""
+    sys.stdout.write(for_stream(text, sys.stdout))
+    sys.stdout.flush()
+
+
+def tell(sentence: str) -> None:
+    """A sentence about the program, not its result: to standard error, which may be closed."""
+    with suppress(OSError, ValueError):
+        print(plain_text(" ".join(sentence.split())), file=sys.stderr, flush=True)
+
+
+def write_json(value: object) -> None:
+    """One JSON value and a newline; every character that a terminal would obey is escaped."""
+    unicode_out = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not unicode_out)
+    write(_C1.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+
+
+def write_table(
+    rows: Iterable[Sequence[str]], headings: Sequence[str] = (), indent: str = ""
+) -> None:
+    """Rows in columns as wide as their widest cell, wide characters counted as two."""
+    from rich.cells import cell_len
+
+    lines = [
+        [plain_text(" ".join(cell.split())) for cell in row] for row in (headings, *rows) if row
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (c + " " * (w - cell_len(c)) for c, w in zip(line, widths, strict=True))
+        write(indent + "  ".join(padded).rstrip() + "\n")
+
+
+def readable_bytes(count: int) -> str:
+    """A size as people read it, in powers of ten: "21 MB", "13.5 GB"."""
+    if count < 1e9:
+        return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB"
+
+
+def abandon_output() -> None:
+    """Nobody reads standard output any more: let the interpreter's last flush find a place."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,120 @@
+"""What can be typed after ``chatui``, in the user's language."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
+from typing import NoReturn
+
+from chatui import __version__
+from chatui.cli import options
+from chatui.cli.ending import SUCCESS, WRONG_USAGE, run_to_the_end
+from chatui.cli.output import prepare_streams, tell
+from chatui.errors import ChatuiError
+from chatui.locales import LANGUAGES, say, set_language
+from chatui.settings import load_settings
+
+VERBS = ("ask", "inspect", "models", "search", "doctor")
+"""Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
+
+_ARGPARSE_WORDS = {
+    "usage: ": "usage",
+    "options": "options",
+    "positional arguments": "positional",
+    "show this help message and exit": "help",
+    "show program's version number and exit": "version",
+    "argument %(argument_name)s: %(message)s": "argument",
+    "unrecognized arguments: %s": "unrecognized",
+    "the following arguments are required: %s": "required",
+    "expected one argument": "one",
+    "expected at least one argument": "at_least_one",
+    "invalid choice: %(value)r (choose from %(choices)s)": "choice",
+    "ignored explicit argument %r": "explicit",
+    "not allowed with argument %s": "conflict",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        tell(say("cli.wrong_usage", prog=self.prog, message=message))
+        self.exit(WRONG_USAGE)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (``sys.argv`` without it); the exit code."""
+    prepare_streams()
+    argv = sys.argv[1:] if argv is None else argv
+    _choose_language(argv)
+    try:
+        args = build(argv).parse_args(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else SUCCESS
+    verb = _module(args.verb or "open")
+
+    def action() -> int:
+        from chatui.cli.log import keep_log
+
+        keep_log()
+        code: int = verb.run(args)
+        return code
+
+    return run_to_the_end(action, debug=args.debug)
+
+
+def build(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for ``argv``; only a verb that occurs in it is imported and has its options."""
+    # argparse asks gettext for its own few sentences and has no other way to translate them.
+    setattr(argparse, "_", _translate)  # noqa: B010
+    parser = Parser(
+        prog="chatui",
+        description=say("cli.description"),
+        epilog=say("cli.epilog"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"chatui {__version__}")
+    options.add_general(parser, top=True)
+    options.add_model(parser, top=True)
+    verbs = parser.add_subparsers(
+        dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
+    )
+    for name in VERBS:
+        child = verbs.add_parser(
+            name,
+            help=say(f"cli.{name}.help"),
+            description=say(f"cli.{name}.description"),
+            allow_abbrev=False,
+        )
+        options.add_general(child)
+        if name in argv:
+            _module(name).add_options(child)
+    return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"chatui.cli.{verb}")
+
+
+def _translate(text: str) -> str:
+    key = _ARGPARSE_WORDS.get(text)
+    return say(f"cli.argparse.{key}") if key else text
+
+
+def _choose_language(argv: Sequence[str]) -> None:
+    """``--lang`` before all else, so that even a wrong usage is told in it; then the settings."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--lang", choices=LANGUAGES)
+    chosen = None
+    with suppress(argparse.ArgumentError):
+        chosen = peek.parse_known_args(argv)[0].lang
+    if chosen is None:
+        # A settings file that is wrong is told when a verb needs it.
+        with suppress(ChatuiError):
+            chosen = load_settings().language
+    set_language(chosen or "auto")

@@ -1,0 +1,106 @@
+"""From what was typed to what a backend is asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import locale
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from chatui.cli import options
+from chatui.cli.ending import UsageError
+from chatui.cli.output import tell
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import GenerateRequest, ModelSpec
+from chatui.settings import Server, Settings, load_settings
+
+History = tuple[tuple[str, str], ...]
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings file, with ``--server`` before its servers."""
+    settings = load_settings()
+    if args.server:
+        settings = replace(settings, servers=(Server(args.server), *settings.servers))
+    return settings
+
+
+def spec_of(args: argparse.Namespace, settings: Settings) -> ModelSpec:
+    """The model that was asked for; raises ChatuiError where there is none."""
+    from chatui import catalog
+
+    return catalog.resolve(
+        args.model or settings.model,
+        settings,
+        format=args.format,
+        adapters=tuple(args.lora or ()),
+        dtype=args.dtype,
+        device=args.device,
+        device_map=args.device_map,
+    )
+
+
+def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> GenerateRequest:
+    """The query with its history and, where the verb has the options, its sampling."""
+    sampled = hasattr(args, "greedy")
+    return GenerateRequest(
+        query=query,
+        history=read_history(args.history),
+        system=args.system,
+        sampling=options.sampling_of(args, spec.sampling) if sampled else spec.sampling,
+        stop_strings=tuple(args.stop) if sampled else (),
+    )
+
+
+def read_query(argument: str | None) -> str:
+    """The query: the argument, or all of standard input where there is none or "-" stands.
+
+    Raises:
+        UsageError: it is blank.
+        ChatuiError: there is no standard input.
+    """
+    query = _read_standard_input() if argument in (None, "-") else argument
+    if not query or not query.strip():
+        raise UsageError(say("cli.empty_query"))
+    return query
+
+
+def _read_standard_input() -> str:
+    if sys.stdin is None:
+        raise ChatuiError(say("cli.no_input"))
+    if sys.stdin.isatty():
+        tell(say("cli.type_query"))
+    data = sys.stdin.buffer.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode(locale.getpreferredencoding(False), errors="surrogateescape")
+    return text.rstrip("\r\n")
+
+
+def read_history(file: str | None) -> History:
+    """Earlier rounds from a JSON file, a list of [query, reply].
+
+    Raises:
+        ChatuiError: the file cannot be read or is something else.
+    """
+    if file is None:
+        return ()
+    try:
+        rounds = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ChatuiError(say("cli.history.unreadable", file=file, reason=reason)) from error
+    except (ValueError, RecursionError) as error:
+        raise ChatuiError(say("cli.history.no_json", file=file, reason=error)) from error
+    if not isinstance(rounds, list):
+        raise ChatuiError(say("cli.history.no_list", file=file))
+    for number, pair in enumerate(rounds, 1):
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)
+        ):
+            raise ChatuiError(say("cli.history.no_pair", file=file, number=number))
+    return tuple((query, reply) for query, reply in rounds)

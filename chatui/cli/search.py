@@ -1,0 +1,39 @@
+"""``chatui search``: words that were said in earlier conversations."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from chatui import locations
+from chatui.cli import options
+from chatui.cli.ending import SUCCESS, UsageError
+from chatui.cli.output import tell, write_json, write_table
+from chatui.conversation.store import Store
+from chatui.locales import say
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", nargs="+", metavar="WORDS", help=say("cli.option.words"))
+    options.add_json(parser)
+    parser.add_argument(
+        "--limit", type=options.whole(1), default=100, metavar="N", help=say("cli.option.limit")
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    text = " ".join(args.words)
+    if not text.strip():
+        raise UsageError(say("cli.search.blank"))
+    store = Store(locations.database_file())
+    try:
+        hits = store.search(text, args.limit)
+    finally:
+        store.close()
+    if args.json:
+        write_json([asdict(hit) | {"snippet": hit.snippet} for hit in hits])
+    elif hits:
+        write_table([(str(hit.conversation_id), hit.title, hit.snippet) for hit in hits])
+    else:
+        tell(say("cli.search.nothing", text=text))
+    return SUCCESS

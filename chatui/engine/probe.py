@@ -1,0 +1,37 @@
+"""``python -m chatui.engine.probe``: the devices that torch sees here, as one JSON object.
+
+A process of its own, so that whoever asks need not import torch.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import Any
+
+import psutil
+import torch
+
+
+def devices() -> list[dict[str, Any]]:
+    """All devices, the fastest first, with bytes of memory in all and free."""
+    memory = psutil.virtual_memory()
+    found = [
+        {
+            "name": f"cuda:{index}",
+            "title": torch.cuda.get_device_name(index),
+            "free_bytes": torch.cuda.mem_get_info(index)[0],
+            "memory_bytes": torch.cuda.mem_get_info(index)[1],
+        }
+        for index in range(torch.cuda.device_count())
+    ]
+    shared = {"free_bytes": memory.available, "memory_bytes": memory.total}
+    if torch.backends.mps.is_available():
+        found.append({"name": "mps", "title": platform.machine(), **shared})
+    threads = torch.get_num_threads()
+    found.append({"name": "cpu", "title": f"{platform.machine()}, {threads} threads", **shared})
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps({"torch": torch.__version__, "devices": devices()}))

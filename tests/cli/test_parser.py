@@ -1,0 +1,133 @@
+"""What can be typed, what it costs to start, and how wrong usage is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chatui import __version__
+from chatui.cli import parser
+from chatui.cli.parser import VERBS, run
+
+HEAVY = ("torch", "transformers", "textual", "pydantic", "openai", "huggingface_hub")
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"chatui {__version__}\n"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("verb", [(), *((verb,) for verb in VERBS)])
+def test_help_in_both_languages(
+    verb: tuple[str, ...], language: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--lang", language, *verb, "--help"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert ("用法：" in said.out, "usage: " in said.out) == (language == "zh", language == "en")
+    assert "\x1b" not in said.out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"]])
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from chatui.cli.parser import run\n"
+        f"run({arguments!r})\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["--bogus"],
+        ["ask", "hi", "more"],
+        ["ask", "hi", "--top-p", "0"],
+        ["ask", "hi", "--top-p", "1.1"],
+        ["ask", "hi", "--temperature", "-1"],
+        ["ask", "hi", "--temperature", "nan"],
+        ["ask", "hi", "--top-k", "1.5"],
+        ["ask", "hi", "--seed", "-1"],
+        ["ask", "hi", "--max-new-tokens", "0"],
+        ["ask", "hi", "--repetition-penalty", "0"],
+        ["ask", "hi", "--model"],
+        ["ask", "hi", "--lora", "@2"],
+        ["ask", ""],
+        ["ask", " \n\t "],
+        ["inspect", " "],
+        ["search", " "],
+        ["--lang", "fr"],
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_wrong_usage_is_one_line_and_exit_2(
+    arguments: list[str], language: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--lang", language, *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("chatui") and said.err.count("\n") == 1, said.err
+
+
+def test_wrong_usage_in_chinese_is_chinese(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["--lang", "zh", "ask", "hi", "--top-k", "many"])
+    assert (
+        capsys.readouterr().err
+        == "chatui ask：参数 --top-k：'many' 不是整数（见 chatui ask --help）\n"
+    )
+
+
+def test_the_settings_choose_the_language(
+    capsys: pytest.CaptureFixture[str], write_settings: Callable[[str], Path]
+) -> None:
+    write_settings('language = "zh"')
+    run(["--help"])
+    assert "用法：" in capsys.readouterr().out
+    run(["--lang", "en", "--help"])
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_options_may_stand_before_the_verb_and_after_it() -> None:
+    build = parser.build(["ask"])
+    before = build.parse_args(["--model", "a", "--lora", "x@0.5", "ask", "hi"])
+    after = build.parse_args(["--model", "a", "ask", "hi", "--model", "b", "--debug"])
+    assert (before.model, before.lora[0].path, before.lora[0].scale) == ("a", "x", 0.5)
+    assert (after.model, after.debug, after.lora) == ("b", True, None)
+
+
+def test_a_closed_standard_output_is_no_traceback() -> None:
+    command = f"{sys.executable} -m chatui --help >&-; echo $?"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("where", ["| head -1", "| true"])
+def test_a_closed_pipe_ends_quietly(where: str) -> None:
+    command = f"set -o pipefail; {sys.executable} -m chatui models {where}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_the_output_is_one_sentence() -> None:
+    command = f"{sys.executable} -m chatui models > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("chatui: ") and done.stderr.count("\n") == 1
+
+
+def test_a_poor_locale_does_not_crash() -> None:
+    env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "chatui", "--lang", "zh", "models"]
+    done = subprocess.run(command, capture_output=True, env=env)
+    assert done.returncode == 0 and done.stderr == b""
+    assert b"\\u" in done.stdout

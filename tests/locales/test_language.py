@@ -1,0 +1,31 @@
+"""Which language is spoken."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatui.locales import current_language, language_of, say, set_language
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "en_US.UTF-8"}, "en"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+        ({"LANG": "C"}, "en"),
+        ({"LANG": "en_US.UTF-8", "LC_ALL": "zh_TW.UTF-8"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, "en"),
+        ({"LANGUAGE": "zh_CN:en", "LANG": "en_US.UTF-8"}, "zh"),
+        ({"CHATUI_LANG": "en", "LANG": "zh_CN.UTF-8"}, "en"),
+    ],
+)
+def test_the_environment_chooses(environ: dict[str, str], language: str) -> None:
+    assert language_of(environ) == language
+
+
+def test_auto_takes_the_environments_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHATUI_LANG", "zh")
+    set_language("auto")
+    assert current_language() == "zh"
+    assert say("settings.unknown_key", path="p", key="k") == "设置文件 p 中有未知的键“k”。"

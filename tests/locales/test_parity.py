@@ -1,0 +1,76 @@
+"""The words of the interface: the same keys in both languages, and every key that is used."""
+
+from __future__ import annotations
+
+import ast
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import chatui
+from chatui import locales
+
+PACKAGE = Path(chatui.__file__).parent
+ROOMS = sorted(file.stem for file in (PACKAGE / "locales" / "en").glob("*.toml"))
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_both_languages_have_the_same_rooms() -> None:
+    assert sorted(file.stem for file in (PACKAGE / "locales" / "zh").glob("*.toml")) == ROOMS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_both_languages_have_the_same_keys_and_placeholders(room: str) -> None:
+    english, chinese = locales._words("en", room), locales._words("zh", room)
+
+    assert set(english) == set(chinese)
+    different = [key for key in english if placeholders(english[key]) != placeholders(chinese[key])]
+    assert different == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_words_are_empty(room: str) -> None:
+    for language in locales.LANGUAGES:
+        assert [key for key, text in locales._words(language, room).items() if not text] == []
+
+
+def said_keys() -> Iterator[tuple[str, str, set[str] | None]]:
+    """(where, key, names of the values) of each ``say("…")`` in the package.
+
+    The names are None where a call passes ``**values``.
+    """
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "say"
+                and node.args
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                names = {keyword.arg for keyword in node.keywords}
+                where = f"{file.relative_to(PACKAGE)}:{node.lineno}"
+                known = {name for name in names if name is not None}
+                yield where, node.args[0].value, None if None in names else known
+
+
+def test_every_key_that_is_said_has_words_for_its_values() -> None:
+    found = list(said_keys())
+    wrong = []
+    for where, key, names in found:
+        room, _, name = key.partition(".")
+        try:
+            text = locales._words("en", room)[name]
+        except (KeyError, FileNotFoundError):
+            wrong.append(f"{where}: no words for {key}")
+            continue
+        if names is not None and not placeholders(text) <= names:
+            wrong.append(f"{where}: {key} needs {placeholders(text) - names}")
+
+    assert wrong == []
+    assert len(found) > 30
