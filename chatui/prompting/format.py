@@ -30,6 +30,7 @@ class PromptFormat:
         clean_reply: from the raw reply to the reply as shown and kept.
         system: the format's own system prompt or preamble; None where it has none.
         multi_round: False where the original reads a single query only.
+        unstopped: whether a query asks for free text, which no stop string ends; None for never.
     """
 
     name: str
@@ -39,3 +40,8 @@ class PromptFormat:
     clean_reply: Callable[[str], str] = strip_reply
     system: str | None = None
     multi_round: bool = True
+    unstopped: Callable[[str], bool] | None = None
+
+    def stops_for(self, query: str) -> tuple[str, ...]:
+        """The stop strings of the reply to ``query``."""
+        return () if self.unstopped is not None and self.unstopped(query) else self.stop_strings

@@ -1,0 +1,149 @@
+"""The chat of ChatRWKV and the commands that its users know.
+
+    +              another reply to the last message
+    +reset         forget the chat
+    +gen TEXT      free text that goes on from TEXT, beside the chat
+    +i TEXT        an instruction, beside the chat
+    +qa TEXT       a question, beside the chat
+    +qq TEXT       a question, with nothing before it
+    ++             another try at the last free text
+    +++            the last free text goes on
+
+Source: BlinkDL/ChatRWKV, v2/chat.py, on_message().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from chatui.prompting.alpaca import PREAMBLE as INSTRUCTION
+from chatui.prompting.format import Exchange, PromptFormat
+
+WITH_TEXT = ("+gen", "+i", "+qa", "+qq")
+ALONE = ("+", "++", "+++", "+reset")
+_FREE = ("+gen", "+i", "+qq", "++", "+++")
+
+
+def command_of(query: str) -> tuple[str, str]:
+    """The command that a query begins with, in small letters, and its text; "" for a message."""
+    message = query.replace("\\n", "\n").strip()
+    word, _, text = message.partition(" ")
+    if word.lower() in WITH_TEXT and text.strip():
+        return word.lower(), text.strip()
+    if message.lower() in ALONE:
+        return message.lower(), ""
+    return "", message
+
+
+def is_reset(query: str) -> bool:
+    """Whether the query only asks to forget the chat; nothing is generated then."""
+    return command_of(query)[0] == "+reset"
+
+
+def is_free(query: str) -> bool:
+    """Whether the query asks for free text, which no stop string ends."""
+    return command_of(query)[0] in _FREE
+
+
+def rwkv_format(
+    name: str,
+    source: str,
+    *,
+    user: str,
+    bot: str,
+    preamble: str,
+    tidy: Callable[[str], str] = str.strip,
+) -> PromptFormat:
+    """A chat between ``user`` and ``bot``; ``preamble`` opens it and ends with a blank line."""
+
+    def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+        opening = preamble if system is None else _as_preamble(system)
+        chat = _Chat(user, bot, opening, tidy)
+        for asked, answered in history:
+            chat.take(asked)
+            chat.answer(answered)
+        return chat.take(query)
+
+    return PromptFormat(
+        name=name,
+        render=render,
+        source=source,
+        stop_strings=("\n\n", f"\n{user}:"),
+        system=preamble,
+        unstopped=is_free,
+    )
+
+
+def _as_preamble(system: str) -> str:
+    """A preamble as v2/chat.py's load_prompt() makes it of a text."""
+    lines = [line.strip().strip("\u3000") for line in system.strip().split("\n")]
+    text = "\n".join(lines).strip()
+    return f"\n{text}\n\n" if text else ""
+
+
+@dataclass
+class _Chat:
+    """What the model has in mind: the chat, and beside it the last free text.
+
+    Attributes:
+        rounds: messages and replies of the chat.
+        free: the prompt of the last free text, what it wrote not included.
+        written: the same with what it wrote.
+        aside: whether the message being answered is free text or beside the chat.
+    """
+
+    user: str
+    bot: str
+    opening: str
+    tidy: Callable[[str], str]
+    rounds: list[Exchange] = field(default_factory=list)
+    free: str = ""
+    written: str = ""
+    aside: bool = False
+
+    def take(self, query: str) -> str:
+        """The prompt that ``query`` makes."""
+        command, text = command_of(query)
+        self.aside = True
+        if command in WITH_TEXT:
+            self.free = self._beside(command, text)
+            return self.free
+        if command == "+++" and self.written:
+            self.free = self.written
+        if command in ("++", "+++") and self.free:
+            return self.free
+        self.aside = False
+        if command == "+reset":
+            self.rounds.clear()
+            return self.opening
+        if command == "+" and self.rounds:
+            text = self.rounds.pop()[0]
+        elif command:
+            text = query
+        self.rounds.append((self.tidy(text), ""))
+        return self.opening + self._chat()
+
+    def answer(self, reply: str) -> None:
+        """Note what was answered to the last :meth:`take`."""
+        if self.aside:
+            self.written = self.free + reply
+        elif self.rounds:
+            self.rounds[-1] = (self.rounds[-1][0], reply)
+
+    def _beside(self, command: str, text: str) -> str:
+        if command == "+gen":
+            return f"\n{text}"
+        if command == "+qq":
+            return f"\nQ: {text}\nA:"
+        if command == "+qa":
+            return f"{self.opening}{self.user}: {text}\n\n{self.bot}:"
+        tidied = text.replace("\r\n", "\n").replace("\n\n", "\n")
+        return f"\n{INSTRUCTION}\n\n# Instruction:\n{tidied}\n\n# Response:\n"
+
+    def _chat(self) -> str:
+        *earlier, (last, _) = self.rounds
+        turns = "".join(
+            f"{self.user}: {asked}\n\n{self.bot}: {answered}\n\n" for asked, answered in earlier
+        )
+        return f"{turns}{self.user}: {last}\n\n{self.bot}:"
