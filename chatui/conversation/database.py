@@ -137,6 +137,6 @@ def _key_of(message: str) -> str:
         return "conversation.disk_full"
     if "locked" in message or "busy" in message:
         return "conversation.busy"
-    if "malformed" in message or "no such table" in message or "no such column" in message:
+    if any(sign in message for sign in ("malformed", "no such", "already exists")):
         return "conversation.damaged"
     return "conversation.unwritable"

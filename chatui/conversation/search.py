@@ -2,7 +2,7 @@
 
 Three characters and more are looked up in a trigram index (SQLite FTS5); one or two, which have no
 trigram but are whole words in Chinese, are looked for in the rounds themselves, as is everything
-where SQLite has no trigram tokenizer. Case does not matter (below three characters: for ASCII).
+where SQLite has no trigram tokenizer. Case does not matter (without the index: that of ASCII).
 """
 
 from __future__ import annotations
@@ -61,22 +61,39 @@ def find(db: sqlite3.Connection, text: str, limit: int, has_index: bool) -> tupl
     return tuple(islice(candidates, None if limit < 0 else limit))
 
 
+def conversations_with(db: sqlite3.Connection, text: str, has_index: bool) -> set[int]:
+    """The ids of the conversations in which :func:`find` would find ``text``."""
+    wanted = text.strip()[:LONGEST_TEXT]
+    condition, values = _condition(wanted, has_index)
+    rows = db.execute(
+        "SELECT id FROM conversations WHERE title LIKE ?1 ESCAPE '\\'"
+        f" UNION SELECT r.conversation_id FROM rounds r WHERE {condition}",
+        values,
+    )
+    return {id_ for (id_,) in rows} if wanted else set()
+
+
 def _candidates(
     db: sqlite3.Connection, wanted: str, pattern: re.Pattern[str], has_index: bool
 ) -> Iterator[Hit]:
-    like = "%" + re.sub(r"([%_\\])", r"\\\1", to_stored(wanted)) + "%"
+    condition, values = _condition(wanted, has_index)
     titles = db.execute(
         "SELECT id, title FROM conversations c WHERE title LIKE ?1 ESCAPE '\\'"
         " AND head_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM rounds WHERE"
         " conversation_id = c.id AND parent_id IS NULL AND query LIKE ?1 ESCAPE '\\')"
         " ORDER BY updated_at DESC, id DESC",
-        (like,),
+        values[:1],
     )
     for conversation_id, stored in titles:
         title = from_stored(stored)
         if found := pattern.search(title):
             yield Hit(conversation_id, title, None, "title", *_around(title, found))
-    for conversation_id, title, round_id, query, reply in _rounds(db, wanted, like, has_index):
+    rounds = db.execute(
+        "SELECT r.conversation_id, c.title, r.id, r.query, r.reply FROM rounds r"
+        f" JOIN conversations c ON c.id = r.conversation_id WHERE {condition} ORDER BY r.id DESC",
+        values,
+    )
+    for conversation_id, title, round_id, query, reply in rounds:
         texts: tuple[tuple[Literal["query", "reply"], str], ...]
         texts = (("query", from_stored(query)), ("reply", from_stored(reply)))
         for where, text in texts:
@@ -86,23 +103,15 @@ def _candidates(
                 break
 
 
-def _rounds(
-    db: sqlite3.Connection, wanted: str, like: str, has_index: bool
-) -> Iterator[tuple[int, str, int, str, str]]:
-    """(conversation_id, title, round_id, query, reply) of rounds that may hold the text."""
+def _condition(wanted: str, has_index: bool) -> tuple[str, list[str]]:
+    """SQL for the rounds ``r`` that may hold the text, and its values; ?1 is the LIKE pattern."""
+    like = "%" + re.sub(r"([%_\\])", r"\\\1", to_stored(wanted)) + "%"
     condition = "(r.query LIKE ?1 ESCAPE '\\' OR r.reply LIKE ?1 ESCAPE '\\')"
-    values = [like]
-    if has_index and len(wanted) >= 3:
-        condition = (
-            f"r.indexed = 0 AND {condition} OR r.id IN"
-            " (SELECT rowid FROM round_index WHERE round_index MATCH ?2)"
-        )
-        values.append('"' + to_stored(wanted).replace('"', '""') + '"')
-    yield from db.execute(
-        "SELECT r.conversation_id, c.title, r.id, r.query, r.reply FROM rounds r"
-        f" JOIN conversations c ON c.id = r.conversation_id WHERE {condition} ORDER BY r.id DESC",
-        values,
-    )
+    if not has_index or len(wanted) < 3:
+        return condition, [like]
+    phrase = '"' + to_stored(wanted).replace('"', '""') + '"'
+    indexed = "r.id IN (SELECT rowid FROM round_index WHERE round_index MATCH ?2)"
+    return f"(r.indexed = 0 AND {condition} OR {indexed})", [like, phrase]
 
 
 def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chatui.conversation import reading, search, writing
+from chatui.conversation import reading, writing
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import Conversation, Piece, Round, State, one_line, title_of
 from chatui.conversation.rows import pieces_to_stored, sampling_to_stored
-from chatui.conversation.search import Hit
+from chatui.conversation.search import Hit, conversations_with, find, has_index
 from chatui.conversation.storable import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -45,7 +45,7 @@ class Store:
         self._database = Database(file)
         self._presence = None if file is None else Presence(file)
         with self._database.reading() as db:
-            self._has_index = search.has_index(db)
+            self._has_index = has_index(db)
 
     @classmethod
     def in_memory(cls) -> Store:
@@ -83,11 +83,10 @@ class Store:
             search: only those with this text in their title, a query or a reply.
             limit: at most so many.
         """
-        if not search.strip():
-            with self._database.reading() as db:
-                return tuple(reading.conversations(db, limit))
-        wanted = {hit.conversation_id for hit in self.search(search, -1)}
         with self._database.reading() as db:
+            if not search.strip():
+                return tuple(reading.conversations(db, limit))
+            wanted = conversations_with(db, search, self._has_index)
             found = reading.conversations(db, -1)
         return tuple(c for c in found if c.id in wanted)[:limit]
 
@@ -284,9 +283,9 @@ class Store:
     # Search
 
     def search(self, text: str, limit: int = 100) -> tuple[Hit, ...]:
-        """Where ``text`` occurs in titles, queries and replies; see :func:`search.find`."""
+        """Where ``text`` occurs in titles, queries and replies; see ``search.find``."""
         with self._database.reading() as db:
-            return search.find(db, text, limit, self._has_index)
+            return find(db, text, limit, self._has_index)
 
 
 def _default_title(query: str) -> str:

@@ -1,0 +1,177 @@
+"""Several processes on one store: writing at once, killed in mid-reply, recovered."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chatui.conversation.store import Store
+
+WRITE_MANY = """
+import random, sys
+from pathlib import Path
+from chatui.conversation.rounds import Piece
+from chatui.conversation.store import Store
+from chatui.conversation.writer import RoundWriter
+name, file = sys.argv[1], Path(sys.argv[2])
+dice = random.Random(name)
+store = Store(file)
+store.recover()
+own = store.create_conversation().id
+for number in range(12):
+    c = dice.choice([own, 1])
+    query = f"{name}/{number}"
+    begun = store.add_round(c, store.conversation(c).head_id, query)
+    writer = RoundWriter(store, begun.id, interval_seconds=dice.choice([0, 0.001, 1]))
+    for index in range(dice.randrange(1, 30)):
+        writer.add(f"{query}.{index} ")
+        if dice.random() < 0.1:
+            store.recover()
+            store.conversations()
+    assert writer.finish("done").reply == writer.text
+store.close()
+"""
+
+STREAM = """
+import sys, time
+from pathlib import Path
+from chatui.conversation.store import Store
+from chatui.conversation.writer import RoundWriter
+store = Store(Path(sys.argv[1]))
+c = store.create_conversation().id
+begun = store.add_round(c, None, "写一首长诗", "诗友")
+print(begun.id, flush=True)
+writer = RoundWriter(store, begun.id)
+index = 0
+while True:
+    writer.add(f"{index} ")
+    print(index, flush=True)
+    index += 1
+    time.sleep(0.02)
+"""
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "conversations.db"
+
+
+def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None:
+    first = Store(file)
+    shared = first.create_conversation().id
+    first.add_round(shared, None, "shared")
+    writers = [start(WRITE_MANY, str(number), str(file)) for number in range(4)]
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    assert first.recover() == ()
+    seen = []
+    for conversation in first.conversations():
+        for this in first.tree(conversation.id):
+            if this.query == "shared":
+                assert this.state == "streaming"
+                continue
+            seen.append(this.query)
+            assert this.state == "done"
+            pieces = [piece.text for piece in first.pieces(this.id)]
+            assert pieces == [f"{this.query}.{index} " for index in range(len(pieces))]
+            assert this.reply == "".join(pieces) and pieces
+            assert this in first.rounds(conversation.id, this.id)
+    assert sorted(seen) == sorted(f"{name}/{number}" for name in range(4) for number in range(12))
+    first.close()
+
+
+def test_a_new_database_may_be_made_by_several_at_once(file: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from chatui.conversation.store import Store;"
+        "s = Store(Path(sys.argv[1])); s.add_round(s.create_conversation().id, None, 'x')"
+    )
+    processes = [start(script, str(file)) for _ in range(6)]
+    assert [process.wait(60) for process in processes] == [0] * 6
+    store = Store(file)
+    assert len(store.conversations()) == 6
+    store.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9")
+def test_kill_9_in_mid_reply_loses_at_most_the_last_second(file: Path) -> None:
+    process = start(STREAM, str(file))
+    assert process.stdout is not None
+    round_id = int(process.stdout.readline())
+    lines = [process.stdout.readline() for _ in range(60)]
+    store = Store(file)
+    # The writer lives: its round is not touched.
+    assert store.recover() == ()
+    assert store.round(round_id).state == "streaming"
+    assert store.round(round_id).reply.startswith("0 1 2 ")
+    process.send_signal(signal.SIGKILL)
+    lines += process.stdout.readlines()
+    process.wait()
+    spoken = "".join(f"{int(line)} " for line in lines)
+
+    (recovered,) = store.recover()
+    assert recovered == store.round(round_id)
+    assert (recovered.id, recovered.state, recovered.model) == (round_id, "interrupted", "诗友")
+    assert spoken.startswith(recovered.reply)
+    lost = spoken[len(recovered.reply) :].split()
+    assert len(lost) <= 1 / 0.02
+    assert recovered.output_tokens == len(recovered.reply.split()) == len(store.pieces(round_id))
+    assert recovered.seconds == store.pieces(round_id)[-1].at_seconds
+    assert [c.head_id for c in store.conversations()] == [round_id]
+    assert [hit.round_id for hit in store.search("10 11 12")] == [round_id]
+    assert store.recover() == ()
+    assert list((file.parent / "conversations.db-writers").iterdir()) == []
+    store.close()
+
+
+def test_closing_ends_what_still_streams(file: Path) -> None:
+    store, other = Store(file), Store(file)
+    begun = store.add_round(store.create_conversation().id, None, "?")
+    theirs = other.add_round(other.create_conversation().id, None, "?")
+    store.close()
+    assert other.recover() == ()
+    assert other.round(begun.id).state == "interrupted"
+    assert other.round(theirs.id).state == "streaming"
+    other.close()
+
+
+def test_old_leftovers_are_swept(file: Path) -> None:
+    store, other = Store(file), Store(file)
+    other.add_round(other.create_conversation().id, None, "?")
+    folder = file.parent / "conversations.db-writers"
+    (alive,) = folder.iterdir()
+    dead, fresh = folder / "dead.lock", folder / "fresh.lock"
+    dead.touch()
+    fresh.touch()
+    yesterday = time.time() - 2 * 24 * 3600
+    os.utime(dead, (yesterday, yesterday))
+    os.utime(alive, (yesterday, yesterday))
+    store.recover()
+    assert sorted(folder.iterdir()) == sorted([alive, fresh])
+    store.close()
+    other.close()
+
+
+def test_empty_conversations_of_yesterday_are_removed(file: Path) -> None:
+    now = [1e9]
+    store = Store(file, clock=lambda: now[0])
+    old = store.create_conversation().id
+    now[0] += 2 * 24 * 3600
+    new = store.create_conversation().id
+    store.recover()
+    assert store.conversation(new).id == new
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT id FROM conversations").fetchall() == [(new,)]
+    assert old != new
+    store.close()

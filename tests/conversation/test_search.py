@@ -1,0 +1,122 @@
+"""Search in Chinese and everything else, with the index and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chatui.conversation.store import Store
+
+
+@pytest.fixture(params=["trigram index", "no index"])
+def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    if request.param == "no index":
+        monkeypatch.setattr("chatui.conversation.store.has_index", lambda db: False)
+    opened = Store(tmp_path / "conversations.db")
+    assert opened._has_index == (request.param == "trigram index")
+    yield opened
+    opened.close()
+
+
+def add(store: Store, query: str, reply: str, conversation_id: int | None = None) -> int:
+    c = conversation_id or store.create_conversation().id
+    begun = store.add_round(c, store.conversation(c).head_id, query)
+    return store.finish_round(begun.id, "done", reply).id
+
+
+def found(store: Store, text: str) -> list[tuple[int | None, str]]:
+    hits = store.search(text)
+    listed = {c.id for c in store.conversations(text)} if text.strip() else set()
+    assert listed == {hit.conversation_id for hit in hits}
+    return [(hit.round_id, hit.where) for hit in hits]
+
+
+@pytest.mark.parametrize("text", ["月", "明月", "明月光", "床前明月光，\n疑是", "  明月光  "])
+def test_hanzi_are_found_from_one_on(store: Store, text: str) -> None:
+    first = add(store, "静夜思", "床前明月光，\n疑是地上霜。")
+    add(store, "春晓", "春眠不觉晓")
+    assert found(store, text) == [(first, "reply")]
+
+
+def test_titles_then_rounds_the_newest_first(store: Store) -> None:
+    old = add(store, "写《春江花月夜》", "好")
+    new = add(store, "你好", "春江花月夜")
+    renamed = add(store, "x", "y")
+    store.rename(store.round(renamed).conversation_id, "春江花月夜集")
+    assert found(store, "春江花月") == [(None, "title"), (new, "reply"), (old, "query")]
+    assert len(store.search("春江花月", limit=2)) == 2
+    ids = [store.round(id_).conversation_id for id_ in (old, new, renamed)]
+    assert [c.id for c in store.conversations("春江花月")] == ids[::-1]
+    assert [c.id for c in store.conversations("春江花月", limit=1)] == ids[:1:-1]
+    assert [c.id for c in store.conversations(" ")] == ids[::-1]
+    assert store.conversations("不存在的") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100%",
+        "a_b",
+        "%",
+        "_",
+        "\\",
+        '"',
+        '"quoted"',
+        "'",
+        "AND OR",
+        "NEAR(",
+        "col:on*",
+        "[bold]",
+        "\ud800",
+        "\x00",
+        "\x10",
+        "\ud800\x00\x10",
+        "😀",
+        "👩‍👩‍👧",
+        "𠮷野家",
+    ],
+    ids=ascii,
+)
+def test_every_character_means_itself(store: Store, text: str) -> None:
+    add(store, "ordinary", "nothing here: 0000 d800 100 ab a-b")
+    wanted = add(store, "q", f"before {text} after")
+    assert found(store, text) == [(wanted, "reply")]
+
+
+def test_escapes_are_not_found_by_their_digits(store: Store) -> None:
+    add(store, "q", "a\x00b")
+    assert store.search("0000") == store.search("00") == ()
+
+
+def test_case_does_not_matter(store: Store) -> None:
+    wanted = [(add(store, "q", "LoRA und Äpfel"), "reply")]
+    assert found(store, "lora") == found(store, "LO") == found(store, "UND") == wanted
+    if store._has_index:
+        assert found(store, "äpfel") == wanted
+
+
+def test_blank_finds_nothing_and_a_megabyte_does_not_hurt(store: Store) -> None:
+    long = "长" * 300
+    wanted = add(store, "q", long)
+    assert found(store, "") == found(store, " \n") == []
+    assert found(store, "长" * 1_000_000) == [(wanted, "reply")]
+    assert found(store, "x" * 1_000_000) == []
+
+
+def test_a_round_that_streams_is_found_by_its_query(store: Store) -> None:
+    c = store.create_conversation("题").id
+    begun = store.add_round(c, None, "写一首长诗")
+    assert found(store, "一首长诗") == [(begun.id, "query")]
+
+
+def test_the_snippet_is_one_line_around_the_place(store: Store) -> None:
+    add(store, "q", "前" * 100 + "\n目标\x00目标\n" + "后" * 100)
+    (hit,) = store.search("目标\x00目标")
+    assert hit.match == "目标\x00目标"
+    assert hit.before == "…" + "前" * 15 + " "
+    assert hit.after == " " + "后" * 47 + "…"
+    assert hit.snippet == hit.before + hit.match + hit.after
+    add(store, "q", "只此一行")
+    (hit,) = store.search("此一")
+    assert (hit.before, hit.match, hit.after, hit.title) == ("只", "此一", "行", "q")

@@ -1,0 +1,133 @@
+"""The database's versions, and databases that are none."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from chatui.conversation import upgrades
+from chatui.conversation.storable import to_stored
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "conversations.db"
+
+
+def make_version_1(file: Path) -> None:
+    db = sqlite3.connect(file, isolation_level=None)
+    upgrades.upgrade(db, 1)
+    assert upgrades.version_of(db) == 1
+    db.execute("INSERT INTO conversations VALUES (1, '静夜思', 5, 6, NULL)")
+    insert = (
+        "INSERT INTO rounds (id, conversation_id, parent_id, depth, state, writer, model, format,"
+        " sampling, started_at, query, reply) VALUES (?, 1, ?, ?, ?, 'gone', 'm', 'f', '{}', 5,"
+        " ?, ?)"
+    )
+    db.execute(insert, (1, None, 1, "done", "静夜思", to_stored("床前明月光\x00\ud800")))
+    db.execute(insert, (2, 1, 2, "streaming", "再来一首", ""))
+    db.execute(
+        """INSERT INTO pieces VALUES (2, 1, '[[0.5,"春眠",1,null],[0.6,"不觉晓",2,-1.5]]')"""
+    )
+    db.execute("UPDATE conversations SET head_id = 2")
+    db.close()
+
+
+def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: Path) -> None:
+    make_version_1(file)
+    store = Store(file)
+    with sqlite3.connect(file) as db:
+        assert upgrades.version_of(db) == upgrades.CURRENT_VERSION
+    assert [r.reply for r in store.rounds(1)] == ["床前明月光\x00\ud800", "春眠不觉晓"]
+    assert [r.state for r in store.recover()] == ["interrupted"]
+    assert [h.round_id for h in store.search("前明月光")] == [1]
+    assert [h.round_id for h in store.search("眠不觉晓")] == [2]
+    assert store.conversations()[0].round_count == 2
+    store.delete(1)
+    with sqlite3.connect(file) as db:
+        db.execute("INSERT INTO round_index (round_index) VALUES ('integrity-check')")
+    store.close()
+
+
+def test_an_upgrade_that_fails_leaves_the_old_version(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_version_1(file)
+    before = dump(file)
+
+    def broken(db: sqlite3.Connection) -> None:
+        db.execute("CREATE TABLE half (x)")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(upgrades, "STEPS", (upgrades.STEPS[0], broken))
+    with pytest.raises(ChatuiError, match="disk is full"):
+        Store(file)
+    assert dump(file) == before
+
+
+def test_a_newer_database_is_refused_and_left_alone(file: Path) -> None:
+    Store(file).close()
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA user_version = 99")
+    before = dump(file)
+    with pytest.raises(ChatuiError, match=r"newer chatui .*99"):
+        Store(file)
+    assert dump(file) == before
+
+
+@pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
+def test_a_file_that_is_no_database_is_left_alone(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ChatuiError, match="damaged"):
+        Store(file)
+    assert file.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_left_alone(file: Path) -> None:
+    with sqlite3.connect(file) as db:
+        db.execute("CREATE TABLE rounds (x)")
+    with pytest.raises(ChatuiError, match="damaged or is none"):
+        Store(file)
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("rounds",)]
+
+
+def test_a_truncated_database_is_a_plain_error(file: Path) -> None:
+    store = Store(file)
+    c = store.create_conversation().id
+    store.finish_round(store.add_round(c, None, "长" * 50_000).id, "done", "短" * 50_000)
+    store.close()
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ChatuiError, match="damaged"):
+        Store(file).rounds(c)
+
+
+def test_a_folder_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ChatuiError, match="cannot be saved"):
+        Store(tmp_path / "file" / "conversations.db")
+    with pytest.raises(ChatuiError, match="cannot be saved"):
+        Store(tmp_path)
+
+
+def test_a_database_held_by_another_program_is_a_plain_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatui.conversation.database.BUSY_SECONDS", 0.1)
+    store = Store(file)
+    with sqlite3.connect(file) as db:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ChatuiError, match="Another program"):
+            store.create_conversation()
+    store.create_conversation()
+    store.close()
+
+
+def dump(file: Path) -> list[str]:
+    with sqlite3.connect(file) as db:
+        return [str(upgrades.version_of(db)), *db.iterdump()]
