@@ -1,0 +1,50 @@
+"""The embedded model: its shape, and how its weights leave training."""
+
+from pathlib import Path
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from .examples import CONTEXT, Encoder
+
+
+def new_model(encoder: Encoder) -> GPT2LMHeadModel:
+    """A GPT-2 of about 10 million parameters with random weights."""
+    config = GPT2Config(
+        vocab_size=-(-encoder.tokenizer.get_vocab_size() // 16) * 16,
+        n_positions=CONTEXT,
+        n_embd=320,
+        n_layer=6,
+        n_head=5,
+        activation_function="gelu_pytorch_tanh",
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=encoder.end,
+        eos_token_id=encoder.end,
+        pad_token_id=encoder.pad,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def export(state: dict[str, torch.Tensor], encoder: Encoder, folder: Path) -> None:
+    """Write config.json and model.safetensors (float16) into ``folder``."""
+    model = new_model(encoder)
+    model.load_state_dict(state)
+    model.half().save_pretrained(folder)
+    write_generation_config(encoder, folder)
+
+
+def write_generation_config(encoder: Encoder, folder: Path) -> None:
+    """Write the default sampling, with which the model card's numbers were measured."""
+    from transformers import GenerationConfig
+
+    GenerationConfig(
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.9,
+        top_k=0,
+        max_new_tokens=160,
+        eos_token_id=encoder.end,
+        pad_token_id=encoder.pad,
+    ).save_pretrained(folder)
