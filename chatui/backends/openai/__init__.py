@@ -1,0 +1,1 @@
+"""OpenAI-compatible servers: vLLM, SGLang, llama-server, Ollama, LM Studio, transformers serve."""

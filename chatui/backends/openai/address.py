@@ -1,0 +1,75 @@
+"""The address of a server: what a user types, made into the base URL that requests go to."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+# What people copy out of a curl command.
+_ENDPOINTS = ("/chat/completions", "/completions", "/models")
+
+
+def base_url(text: str) -> str:
+    """The base URL, e.g. "http://localhost:8000/v1", of what was typed, e.g. "localhost:8000".
+
+    A path that is there is kept (not every server lives under ``/v1``); where there is none, it is
+    ``/v1``.
+
+    Raises:
+        ChatuiError: this is no address of a server, or a key or password is part of it.
+    """
+    typed = text.strip()
+    parts = _split(typed if "://" in typed else f"http://{typed}")
+    if parts is None or any(character.isspace() for character in typed):
+        raise ChatuiError(say("backends.not_a_url", url=_without_secrets(typed)))
+    if parts.username or parts.password or parts.query:
+        raise ChatuiError(say("backends.key_in_url", url=_without_secrets(typed)))
+    path = parts.path.rstrip("/")
+    for endpoint in _ENDPOINTS:
+        path = path.removesuffix(endpoint)
+    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
+
+
+def root_url(base: str) -> str:
+    """The server's root, under which ``/tokenize`` and its like are found."""
+    return base.removesuffix("/v1")
+
+
+def host_of(base: str) -> str:
+    """Host and port, for display."""
+    return urlsplit(base).netloc
+
+
+def is_loopback(base: str) -> bool:
+    """Whether the server runs on this machine."""
+    host = urlsplit(base).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of an http(s) URL with a host; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number or out of range
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    return parts
+
+
+def _without_secrets(url: str) -> str:
+    """The URL as it may be shown: without user, password and query, on one line, not too long."""
+    head, mark, rest = url.partition("://")
+    if not mark:
+        head, rest = "", url
+    rest = rest.split("?")[0].rpartition("@")[2]
+    return "".join(c if c.isprintable() else "�" for c in f"{head}{mark}{rest}")[:100]

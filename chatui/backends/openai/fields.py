@@ -1,0 +1,87 @@
+"""Sampling settings as fields of a request, and doing without those that a server refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from chatui.sampling import SamplingSettings
+
+_DEFAULTS = SamplingSettings()
+_MOST_STOP_STRINGS = 4
+"""OpenAI's own limit; most other servers take any number."""
+
+_INDISPENSABLE = frozenset(("model", "messages", "prompt", "stream"))
+
+_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", "max_completion_tokens"))
+
+_SERVERS_OWN = frozenset(
+    {
+        *("top_k", "min_p", "repetition_penalty", "repeat_penalty", "seed"),
+        *("stream_options", "logprobs", "top_logprobs"),
+    }
+)
+"""Fields that are not in every server's version of the API."""
+
+
+def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str, Any]:
+    """The fields for ``sampling``.
+
+    Chat requests (``all_fields`` False) leave settings at their defaults to the server, which
+    often knows the model's own; a completion request says everything that the API itself has.
+    ``top_k``, ``min_p`` and ``repetition_penalty`` are no fields of OpenAI's API, but vLLM and
+    SGLang (and, as ``repeat_penalty``, llama-server and Ollama) take them.
+    """
+    fields: dict[str, Any] = {}
+    if sampling.greedy or sampling.temperature == 0:
+        fields["temperature"] = 0.0
+    else:
+        if all_fields or sampling.temperature != _DEFAULTS.temperature:
+            fields["temperature"] = sampling.temperature
+        if all_fields or sampling.top_p != _DEFAULTS.top_p:
+            fields["top_p"] = sampling.top_p
+        if sampling.top_k:
+            fields["top_k"] = sampling.top_k
+        if sampling.min_p:
+            fields["min_p"] = sampling.min_p
+    if sampling.presence_penalty:
+        fields["presence_penalty"] = sampling.presence_penalty
+    if sampling.frequency_penalty:
+        fields["frequency_penalty"] = sampling.frequency_penalty
+    if sampling.repetition_penalty != 1:
+        fields["repetition_penalty"] = sampling.repetition_penalty
+        fields["repeat_penalty"] = sampling.repetition_penalty
+    return fields
+
+
+def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
+    """Names of the settings in use that no server has a field for."""
+    names = ("uniform_top_k", "no_repeat_ngram_size", "penalty_decay")
+    return tuple(name for name in names if getattr(sampling, name) != getattr(_DEFAULTS, name))
+
+
+def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
+    """What is left of ``fields`` after a server answered 400 or 422 with ``complaint``.
+
+    Fields that the complaint names are left out; where it names none, first those that not every
+    server has, then the others, and last what ends the reply. A server that wants
+    ``max_completion_tokens`` gets it. None where nothing is left to leave out.
+    """
+    if "max_completion_tokens" in complaint and "max_tokens" in fields:
+        changed = {name: value for name, value in fields.items() if name != "max_tokens"}
+        return {**changed, "max_completion_tokens": fields["max_tokens"]}
+    optional = [name for name in fields if name not in _INDISPENSABLE]
+    words = frozenset(re.findall(r"\w+", complaint))
+    named = {name for name in optional if name in words}
+    if named == {"stop"} and len(fields["stop"]) > _MOST_STOP_STRINGS:
+        return {**fields, "stop": fields["stop"][:_MOST_STOP_STRINGS]}
+    dropped = (
+        named
+        or _SERVERS_OWN.intersection(optional)
+        or frozenset(optional) - _ENDS_THE_REPLY
+        or frozenset(optional)
+    )
+    if not dropped:
+        return None
+    return {name: value for name, value in fields.items() if name not in dropped}

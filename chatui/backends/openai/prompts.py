@@ -1,0 +1,139 @@
+"""What a server is given to read: messages for its chat API, or a prompt in one of our formats."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chatui.backends.openai.counting import Messages, Prompt, Tokenizer, estimate
+from chatui.messages import GenerateRequest, ModelSpec
+from chatui.prompting import formats, window
+from chatui.prompting.format import Exchange, PromptFormat, strip_reply
+
+_USUAL_RESERVE_TOKENS = 512
+_THOUGHTS = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a conversation goes to the server.
+
+    Attributes:
+        format: our format for the completions API; None for the chat API.
+    """
+
+    format: PromptFormat | None
+
+    @property
+    def endpoint(self) -> str:
+        return "/completions" if self.format else "/chat/completions"
+
+    @property
+    def name(self) -> str:
+        return self.format.name if self.format else formats.CHAT_TEMPLATE
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        return self.format.stop_strings if self.format else ()
+
+    def clean(self, reply: str) -> str:
+        return self.format.clean_reply(reply) if self.format else strip_reply(reply)
+
+    def render(self, history: Sequence[Exchange], query: str, system: str | None) -> Prompt:
+        """What the server reads for ``query`` after ``history``."""
+        if self.format:
+            return _encodable(self.format.render(history, query, system))
+        messages = [{"role": "system", "content": system}] if system else []
+        for earlier, reply in history:
+            messages.append({"role": "user", "content": earlier})
+            # Thoughts of earlier rounds are not read again; most templates drop them, not all.
+            messages.append({"role": "assistant", "content": _THOUGHTS.sub("", reply)})
+        messages.append({"role": "user", "content": query})
+        return [{name: _encodable(value) for name, value in one.items()} for one in messages]
+
+
+def way_of(spec: ModelSpec) -> Way:
+    """The way that the spec asks for: ``format`` None or "chat-template" is the chat API.
+
+    Raises:
+        ChatuiError: there is no such format.
+    """
+    if spec.format is None or spec.format == formats.CHAT_TEMPLATE:
+        return Way(None)
+    return Way(formats.get(spec.format))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the server will read, after the rounds that do not fit were dropped.
+
+    Attributes:
+        prompt: the prompt or the messages.
+        history: the rounds in it.
+        dropped_rounds: how many of the oldest rounds are not in it.
+        tokens: the prompt's length, exact or estimated.
+        exact: whether the server itself counted.
+    """
+
+    prompt: Prompt
+    history: tuple[Exchange, ...]
+    dropped_rounds: int
+    tokens: int
+    exact: bool
+
+    @property
+    def text(self) -> str:
+        """The prompt for display."""
+        return self.prompt if isinstance(self.prompt, str) else as_text(self.prompt)
+
+
+async def fit(
+    way: Way,
+    spec: ModelSpec,
+    request: GenerateRequest,
+    context_limit: int,
+    tokenizer: Tokenizer | None,
+) -> Reading:
+    """The prompt with as many of the latest rounds as fit; all where no limit is known (0).
+
+    Raises:
+        ChatuiError: the query does not fit even alone.
+    """
+    system = spec.system if request.system is None else request.system
+    whole = way.render(request.history, request.query, system)
+    exact = tokenizer is not None and tokenizer.takes(whole)
+
+    def fitted(count: Callable[[Prompt], int]) -> Reading:
+        if not context_limit:
+            return Reading(whole, request.history, 0, count(whole), exact)
+        kept = window.fit(
+            request.history,
+            lambda history: count(way.render(history, request.query, system)),
+            context_limit=context_limit,
+            reply_reserve=reserve(spec, request, context_limit),
+        )
+        prompt = way.render(kept.history, request.query, system)
+        return Reading(prompt, kept.history, len(kept.dropped), kept.prompt_tokens, exact)
+
+    if tokenizer is None or not exact:
+        return fitted(estimate)
+    return await asyncio.to_thread(fitted, tokenizer.counter(asyncio.get_running_loop()))
+
+
+def reserve(spec: ModelSpec, request: GenerateRequest, context_limit: int) -> int:
+    """Tokens that the prompt leaves free for the reply, at most half of the window."""
+    wanted = spec.reply_reserve or request.sampling.max_new_tokens or _USUAL_RESERVE_TOKENS
+    return min(wanted, context_limit // 2)
+
+
+def as_text(messages: Messages) -> str:
+    """Messages for display, where the server does not tell how it renders them."""
+    return json.dumps(list(messages), ensure_ascii=False, indent=2)
+
+
+def _encodable(text: str) -> str:
+    """JSON on the wire is UTF-8, which has no lone surrogates."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
