@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class Store:
         """End using the store; rounds that it still streams become "interrupted"."""
         try:
             if self._presence is not None and self._presence.name:
-                with self._database.writing() as db:
+                # What cannot be written now is recovered at the next start.
+                with suppress(ChatuiError), self._database.writing() as db:
                     writing.interrupt(db, self._presence.name, self._has_index)
         finally:
             self._database.close()
@@ -220,7 +222,9 @@ class Store:
         seconds: float = 0.0,
         error: str | None = None,
     ) -> Round:
-        """End a round with its whole reply, and look at it.
+        """End a round with its whole reply.
+
+        It has been the head since it began, unless the user looked elsewhere meanwhile; that stays.
 
         Args:
             pieces: the last ones, saved in the same transaction.
@@ -245,8 +249,8 @@ class Store:
                 writing.append_batch(db, round_id, pieces_to_stored(batch))
             writing.end_round(db, round_id, self._has_index, values)
             db.execute(
-                "UPDATE conversations SET head_id = ?, updated_at = ? WHERE id = ?",
-                (round_id, self._clock(), conversation_id),
+                "UPDATE conversations SET updated_at = ? WHERE id = ?",
+                (self._clock(), conversation_id),
             )
             return reading.one_round(db, round_id)
 

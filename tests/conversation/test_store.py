@@ -145,6 +145,16 @@ def test_versions_of_a_round_are_branches(store: Store) -> None:
     ]
 
 
+def test_a_round_that_ends_does_not_take_the_view_back(store: Store) -> None:
+    c = store.create_conversation().id
+    first = say_round(store, c, None, "一")
+    again = store.add_round(c, None, "一")
+    assert store.conversation(c).head_id == again.id
+    store.set_head(c, first.id)
+    store.finish_round(again.id, "stopped", "…")
+    assert store.conversation(c).head_id == first.id
+
+
 def test_first_rounds_of_other_conversations_are_no_versions(store: Store) -> None:
     one, two = store.create_conversation().id, store.create_conversation().id
     round_one = say_round(store, one, None, "一")

@@ -139,3 +139,17 @@ def test_the_work_of_a_flush_does_not_grow_with_the_reply(store: Store) -> None:
         batch()
     last = min(batch() for _ in range(3))
     assert last < first * 3
+
+
+def test_closing_with_a_full_disk_leaves_the_round_to_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "full.db"
+    store = Store(file)
+    round_id = begin(store)
+    for _ in range(20):
+        store.append_pieces(round_id, [Piece(0, "长" * 1000)])
+    limit_pages(store, 1)
+    store.close()
+    store = Store(file)
+    assert store.round(round_id).state == "streaming"
+    assert [r.reply for r in store.recover()] == ["长" * 20_000]
+    store.close()
