@@ -221,7 +221,7 @@ async def test_inspect_shows_prompt_tokens_and_candidates(
     await backend.close()
     assert inspection.prompt == ("abc" if format else "<user>abc\n<assistant>")
     assert len(inspection.input_ids) == len(inspection.tokens) == inspection.context_used
-    assert [candidate.token for candidate in inspection.next][0] == first
+    assert inspection.next[0].token == first
     assert len(inspection.next) == 4
 
 

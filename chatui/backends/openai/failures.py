@@ -54,7 +54,7 @@ def unreachable(error: BaseException, place: Place) -> ChatuiError:
         key = "connect_timeout"
     elif is_any(httpx2.TimeoutException):
         key = "slow"
-    elif is_any(httpx2.ProtocolError):
+    elif is_any(httpx2.ProtocolError) and "disconnected" not in str(error.__cause__ or error):
         key = "no_http"
     elif is_any(httpx2.ConnectError):
         key = "unreachable"

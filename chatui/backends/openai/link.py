@@ -7,6 +7,7 @@ import importlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -123,9 +124,7 @@ class Link:
         headers: RequestOptions = {"headers": omitted}
         for tries_left in reversed(range(_MOST_TRIES)):
             try:
-                return await self.client.post(
-                    self.way.endpoint, cast_to=object, body=fields, options=headers, **options
-                )
+                return await self._post_once(fields, headers, **options)
             except openai.APIStatusError as error:
                 complaint = reason_of(error.body, self.place) or error.message
                 rejected = error.status_code in (400, 413, 422)
@@ -141,6 +140,22 @@ class Link:
             except (openai.OpenAIError, ValueError) as error:
                 raise ChatuiError(say("backends.garbage", url=self.place.url)) from error
         raise AssertionError("the last try returns or raises")
+
+    async def _post_once(
+        self, fields: dict[str, Any], headers: RequestOptions, **options: Any
+    ) -> Any:
+        """Post; a second time where the server had closed the kept connection meanwhile."""
+        import openai
+
+        post = partial(
+            self.client.post, self.way.endpoint, cast_to=object, options=headers, **options
+        )
+        try:
+            return await post(body=fields)
+        except openai.APIConnectionError as error:
+            if not isinstance(error.__cause__, httpx2.RemoteProtocolError | httpx2.ReadError):
+                raise
+            return await post(body=fields)
 
 
 async def link_to(spec: ModelSpec, place: Place, way: Way) -> Link:

@@ -1,0 +1,285 @@
+"""What goes wrong with a server: one sentence each, and what came before stays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+import pytest
+
+from chatui.backends import servers
+from chatui.backends.openai import reply as reply_module
+from chatui.backends.openai.backend import OpenAIBackend
+from chatui.errors import ChatuiError
+from chatui.messages import Done, GenerateRequest, Loaded, Token
+
+Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+MODELS = json.dumps({"object": "list", "data": [{"id": "m", "max_model_len": 4096}]}).encode()
+
+
+def chunk(payload: str) -> bytes:
+    event = f"data: {payload}\n\n".encode()
+    return f"{len(event):x}\r\n".encode() + event + b"\r\n"
+
+
+def word(text: str, finish: str | None = None) -> bytes:
+    choice = {"delta": {"content": text}, "finish_reason": finish}
+    return chunk(json.dumps({"choices": [choice]}))
+
+
+def response(status: int, body: bytes, kind: str = "application/json") -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+class FaultyServer:
+    """Lists its one model properly and then answers as ``answer`` does."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = self.say(response(500, b"{}"))
+        self.models = response(200, MODELS)
+        self.closed_by_client = asyncio.Event()
+        self.url = ""
+
+    def say(self, *parts: bytes, then: str = "close") -> Answer:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            if then == "wait":
+                await reader.read()
+                self.closed_by_client.set()
+
+        return answer
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = head.partition("content-length: ")[2].split("\r\n")[0]
+                await reader.readexactly(int(length or 0))
+                if head.startswith("get /v1/models"):
+                    writer.write(self.models)
+                    if not self.models.startswith(b"HTTP"):
+                        return
+                elif head.startswith("post /v1/chat/completions"):
+                    await self.answer(reader, writer)
+                    return
+                else:
+                    writer.write(response(404, b"{}"))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def faulty() -> AsyncIterator[FaultyServer]:
+    server = FaultyServer()
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+    yield server
+    listener.close()
+
+
+async def load(url: str, model: str = "m") -> OpenAIBackend:
+    backend = OpenAIBackend()
+    async for event in backend.load(servers.spec_for(url, model)):
+        if isinstance(event, Loaded):
+            assert event.context_limit == 4096
+    return backend
+
+
+async def ask(url: str) -> tuple[str, str]:
+    """(what came, the sentence of the error) of one query."""
+    backend = await load(url)
+    text = ""
+    try:
+        with pytest.raises(ChatuiError) as error:
+            async for event in backend.generate(GenerateRequest("你好")):
+                if isinstance(event, Token):
+                    text += event.text
+    finally:
+        await backend.close()
+    sentence = str(error.value)
+    assert "\n" not in sentence and sentence.endswith(".")
+    assert "Traceback" not in sentence and len(sentence) < 400
+    return text, sentence
+
+
+async def test_a_connection_dropped_in_mid_reply_keeps_what_came(faulty: FaultyServer) -> None:
+    faulty.answer = faulty.say(STREAM, word("一"), word("二"))
+    text, sentence = await ask(faulty.url)
+    assert text == "一二"
+    assert "in the middle of the reply" in sentence
+
+
+async def test_a_reply_that_ends_without_a_reason_is_a_dropped_one(faulty: FaultyServer) -> None:
+    faulty.answer = faulty.say(STREAM, word("一"), b"0\r\n\r\n")
+    assert (await ask(faulty.url))[0] == "一"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        chunk("{not json"),
+        chunk("[1, 2]"),
+        chunk('{"choices": "x"}'),
+        chunk('{"choices": [{"delta": {"content": 7}}]}'),
+        chunk('{"object": "x"}'),
+        b"4\r\n\xff\xfe\x00\n\r\n",
+        chunk("\udcff".encode("utf-8", "surrogateescape").decode("latin-1")),
+    ],
+)
+async def test_garbage_in_the_stream_keeps_what_came(faulty: FaultyServer, garbage: bytes) -> None:
+    faulty.answer = faulty.say(STREAM, word("一"), garbage)
+    text, sentence = await ask(faulty.url)
+    assert text == "一"
+    assert faulty.url in sentence
+
+
+async def test_an_answer_that_is_no_stream(faulty: FaultyServer) -> None:
+    faulty.answer = faulty.say(response(200, b"<html>hello</html>", "text/html"))
+    assert "no reply" in (await ask(faulty.url))[1]
+
+
+async def test_an_error_inside_the_stream_is_passed_on(faulty: FaultyServer) -> None:
+    error = json.dumps({"error": {"message": "CUDA out of memory"}})
+    faulty.answer = faulty.say(STREAM, word("一"), chunk(error))
+    text, sentence = await ask(faulty.url)
+    assert text == "一" and "CUDA out of memory" in sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "wants an API key"),
+        (403, "wants an API key"),
+        (404, "no model “m”"),
+        (429, "429"),
+        (500, "(500)"),
+        (502, "(502)"),
+        (503, "(503)"),
+        (418, "(418)"),
+        (400, "(400)"),
+    ],
+)
+async def test_a_refusal_is_one_sentence(faulty: FaultyServer, status: int, words: str) -> None:
+    for body in (b'{"error": {"message": "because"}}', b"<html>\nno\n</html>", b""):
+        faulty.answer = faulty.say(response(status, body))
+        text, sentence = await ask(faulty.url)
+        assert text == "" and words in sentence
+        assert ("because" in sentence) == (b"because" in body)
+        assert "<html>" not in sentence
+
+
+async def test_a_server_that_falls_silent_is_given_up(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reply_module, "STALL_SECONDS", 0.2)
+    faulty.answer = faulty.say(STREAM, word("一"), then="wait")
+    text, sentence = await ask(faulty.url)
+    assert text == "一" and "silent" in sentence
+    await asyncio.wait_for(faulty.closed_by_client.wait(), 2)
+
+
+async def test_a_server_that_is_only_slow_is_waited_for(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reply_module, "STALL_SECONDS", 0.3)
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in (STREAM, word("一"), word("二"), word("三", "stop"), b"0\r\n\r\n"):
+            await asyncio.sleep(0.15)
+            writer.write(part)
+
+    faulty.answer = slow
+    backend = await load(faulty.url)
+    events = [event async for event in backend.generate(GenerateRequest("你好"))]
+    await backend.close()
+    done = events[-1]
+    assert isinstance(done, Done) and done.text == "一二三"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_stop_closes_the_connection_at_once(faulty: FaultyServer, begun: bool) -> None:
+    parts = (STREAM, word("一")) if begun else ()
+    faulty.answer = faulty.say(*parts, then="wait")
+    backend = await load(faulty.url)
+    events = []
+
+    async def read() -> None:
+        async for event in backend.generate(GenerateRequest("你好")):
+            events.append(event)
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.2)
+    await backend.stop()
+    await asyncio.wait_for(reading, 1)
+    await asyncio.wait_for(faulty.closed_by_client.wait(), 1)
+    await backend.close()
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.finish_reason == "cancelled"
+    assert done.text == ("一" if begun else "")
+
+
+async def test_the_next_round_works_after_a_fault(faulty: FaultyServer) -> None:
+    backend = await load(faulty.url)
+    with pytest.raises(ChatuiError):
+        async for _ in backend.generate(GenerateRequest("你好")):
+            pass
+    faulty.answer = faulty.say(STREAM, word("好", "stop"), chunk("[DONE]"), b"0\r\n\r\n")
+    events = [event async for event in backend.generate(GenerateRequest("你好"))]
+    await backend.close()
+    done = events[-1]
+    assert isinstance(done, Done) and done.text == "好" and done.finish_reason == "eos"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def test_nobody_at_the_address() -> None:
+    with pytest.raises(ChatuiError, match="Nobody answers"):
+        await load(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ChatuiError, match="not known"):
+        await load("http://no-such-host.invalid/v1")
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        (response(404, b"<html>nginx</html>", "text/html"), "no OpenAI-compatible server"),
+        (response(200, b"<html>hello</html>", "text/html"), "no OpenAI-compatible server"),
+        (response(200, b'{"data": 7}'), "no OpenAI-compatible server"),
+        (response(200, b"[]"), "no OpenAI-compatible server"),
+        (response(200, b'{"object": "list", "data": [{"id": "n"}, 7, {}]}'), "it offers n"),
+        (response(500, b""), "(500)"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not in HTTP"),
+        (b"", "was lost"),
+    ],
+)
+async def test_an_address_that_is_no_such_server(
+    faulty: FaultyServer, models: bytes, words: str
+) -> None:
+    faulty.models = models
+    with pytest.raises(ChatuiError) as error:
+        await load(faulty.url)
+    assert words in str(error.value)
+
+
+async def test_a_server_without_any_model(faulty: FaultyServer) -> None:
+    faulty.models = response(200, b'{"object": "list", "data": null}')
+    with pytest.raises(ChatuiError, match="no model"):
+        await load(faulty.url, "")

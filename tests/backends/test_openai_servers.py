@@ -1,0 +1,143 @@
+"""Addresses of servers, and finding their models."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import keyring
+import keyring.backend
+import keyring.errors
+import pytest
+
+from chatui.backends import servers
+from chatui.backends.openai import address, keys
+from chatui.errors import ChatuiError
+from chatui.settings import Server
+
+
+@pytest.mark.parametrize(
+    ("typed", "base"),
+    [
+        ("localhost:8000", "http://localhost:8000/v1"),
+        ("http://localhost:8000/", "http://localhost:8000/v1"),
+        ("http://localhost:8000/v1/", "http://localhost:8000/v1"),
+        (" https://api.deepseek.com ", "https://api.deepseek.com/v1"),
+        ("https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/api/paas/v4"),
+        ("http://gpu:30000/v1/chat/completions", "http://gpu:30000/v1"),
+        ("[::1]:8080", "http://[::1]:8080/v1"),
+        ("HTTP://Host", "http://Host/v1"),
+    ],
+)
+def test_what_people_type_becomes_a_base_url(typed: str, base: str) -> None:
+    assert address.base_url(typed) == base
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "http://", "ftp://host", "http://host:99999", "http://a b", "a\nb", "file:///etc"]
+)
+def test_what_is_no_address_is_refused(typed: str) -> None:
+    with pytest.raises(ChatuiError, match="is not the address of a server"):
+        address.base_url(typed)
+
+
+def test_a_key_in_the_address_is_refused_and_not_repeated() -> None:
+    for typed in ("http://user:sk-secret@host/v1", "https://host/v1?key=sk-secret", "sk-secret@h"):
+        with pytest.raises(ChatuiError) as error:
+            address.base_url(typed)
+        assert "sk-secret" not in str(error.value)
+
+
+def test_loopback_is_told_from_the_network() -> None:
+    assert address.is_loopback("http://localhost:1/v1")
+    assert address.is_loopback("http://127.3.2.1/v1")
+    assert address.is_loopback("http://[::1]:8/v1")
+    assert not address.is_loopback("http://10.0.0.1/v1")
+    assert not address.is_loopback("http://localhost.evil.org/v1")
+
+
+async def test_a_probe_of_silent_and_closed_ports_is_quick_and_does_not_block() -> None:
+    # One port accepts and never answers, another is closed.
+    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(5), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    beats = 0
+
+    async def heart() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0.01)
+
+    heartbeat = asyncio.create_task(heart())
+    started = time.perf_counter()
+    found = await servers.probe([Server(url="no address")], ports=((port, "a"), (1, "b")))
+    seconds = time.perf_counter() - started
+    heartbeat.cancel()
+    silent.close()
+    assert found == ()
+    assert seconds < 1.0
+    assert beats > 10
+
+
+def test_a_spec_carries_the_servers_settings() -> None:
+    entry = Server(url="gpu:8000", name="gpu", api="completions", key_env="GPU_KEY")
+    spec = servers.spec_for(entry, "luotuo", format="luotuo")
+    assert (spec.backend, spec.server, spec.path) == ("openai", "http://gpu:8000/v1", "luotuo")
+    assert (spec.format, spec.key_env) == ("luotuo", "GPU_KEY")
+    assert servers.spec_for(entry, "x").format == "bloomz"
+    assert servers.spec_for("gpu:8000", "x").format == "chat-template"
+
+
+class Keyring(keyring.backend.KeyringBackend):
+    """A keyring of one entry."""
+
+    priority = 1  # type: ignore[assignment]
+
+    def __init__(self, username: str, seconds: float = 0) -> None:
+        super().__init__()
+        self._username = username
+        self._seconds = seconds
+
+    def get_password(self, service: str, username: str) -> str | None:
+        time.sleep(self._seconds)
+        return "sk-ring" if (service, username) == ("chatui", self._username) else None
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError
+
+    def delete_password(self, service: str, username: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def ring() -> Iterator[None]:
+    former = keyring.get_keyring()
+    yield
+    keyring.set_keyring(former)
+
+
+@pytest.mark.parametrize("username", ["https://gpu/v1", "gpu"])
+async def test_a_key_from_the_keyring(ring: None, username: str) -> None:
+    keyring.set_keyring(Keyring(username))
+    key = await keys.from_keyring("https://gpu/v1")
+    assert key is not None and key.value == "sk-ring"
+    assert "sk-ring" not in repr(key)
+    assert await keys.from_keyring("https://elsewhere/v1") is None
+
+
+async def test_a_keyring_that_does_not_answer_is_given_up(
+    ring: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_KEYRING_SECONDS", 0.05)
+    keyring.set_keyring(Keyring("gpu", seconds=0.3))
+    assert await keys.from_keyring("https://gpu/v1") is None
+
+
+def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    assert keys.from_environment("http://localhost:8000/v1") is None
+    assert keys.from_environment("https://api.openai.com.evil.org/v1") is None
+    key = keys.from_environment("https://api.openai.com/v1")
+    assert key is not None and key.value == "sk-openai"
+    assert keys.from_environment("https://gpu/v1", "UNSET_VARIABLE") is None
