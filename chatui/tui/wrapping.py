@@ -1,0 +1,116 @@
+"""Where a paragraph breaks into rows of a terminal, and rows that grow as a reply streams in.
+
+Latin words stay whole, Chinese breaks between any two characters, and the usual rules of Chinese
+typesetting hold (GB/T 15834: no row begins with a closing mark or ends with an opening one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.cells import split_graphemes
+
+TAB_CELLS = 4
+
+_NOT_FIRST = frozenset("，。、；：？！）》」』】〕〉〗”’…—·～％‰℃,.;:?!)]}%ー々﹏")
+_NOT_LAST = frozenset("（《「『【〔〈〖“‘([{￥$＄")
+
+
+def _may_break(before: str, wide_before: bool, after: str, wide_after: bool) -> bool:
+    """Whether a row may end after ``before`` and the next begin with ``after``."""
+    if after.isspace() or after in _NOT_FIRST:
+        return False
+    if before.isspace():
+        return True
+    if before in _NOT_LAST:
+        return False
+    return wide_before or wide_after
+
+
+def row_starts(paragraph: str, width: int) -> list[int]:
+    """Indices at which the second and later rows of a paragraph begin.
+
+    Args:
+        paragraph: text without newlines.
+        width: cells in a row; less than 1 counts as 1.
+    """
+    width = max(1, width)
+    if len(paragraph) * 2 <= width and "\t" not in paragraph:
+        return []
+    starts: list[int] = []
+    row_start = 0
+    cells = 0
+    chance = 0
+    cells_at_chance = 0
+    before, wide_before = "", False
+    for start, end, grapheme_cells in split_graphemes(paragraph)[0]:
+        after = paragraph[start:end]
+        size = TAB_CELLS - cells % TAB_CELLS if after == "\t" else grapheme_cells
+        if start > row_start and _may_break(before[-1:], wide_before, after[:1], size == 2):
+            chance, cells_at_chance = start, cells
+        while cells + size > width and start > row_start and not after.isspace():
+            if chance > row_start:
+                row_start, cells = chance, cells - cells_at_chance
+            else:
+                row_start, cells = start, 0
+            starts.append(row_start)
+        cells += size
+        before, wide_before = after, size == 2
+    return starts
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row on the screen: ``text`` is ``paragraph``'s part from index ``start`` on."""
+
+    paragraph: int
+    start: int
+    text: str
+
+
+class WrappedText:
+    """Text as rows of a given width; appending costs what is appended, not what there is."""
+
+    def __init__(self, text: str = "", width: int = 80) -> None:
+        self._width = max(1, width)
+        self.rows: list[Row] = [Row(0, 0, "")]
+        self.append(text)
+
+    @property
+    def width(self) -> int:
+        """Cells in a row."""
+        return self._width
+
+    @property
+    def text(self) -> str:
+        """All of the text."""
+        parts: list[str] = []
+        for row in self.rows:
+            if row.start == 0 and row.paragraph:
+                parts.append("\n")
+            parts.append(row.text)
+        return "".join(parts)
+
+    def append(self, text: str) -> int:
+        """Add ``text`` at the end; the index of the first row that changed."""
+        first = len(self.rows) - 1
+        if not text:
+            return first
+        last = self.rows.pop()
+        paragraph, offset = last.paragraph, last.start
+        for index, piece in enumerate((last.text + text).split("\n")):
+            if index:
+                paragraph, offset = paragraph + 1, 0
+            cuts = [0, *row_starts(piece, self._width), len(piece)]
+            self.rows.extend(
+                Row(paragraph, offset + start, piece[start:end]) for start, end in pairwise(cuts)
+            )
+        return first
+
+    def rewrap(self, width: int) -> None:
+        """Wrap everything again at another width."""
+        text = self.text
+        self._width = max(1, width)
+        self.rows = [Row(0, 0, "")]
+        self.append(text)
