@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from chatui.cli import options, request, session
 from chatui.cli.ending import INTERRUPTED, SUCCESS
@@ -27,15 +28,17 @@ def run(args: argparse.Namespace) -> int:
 
     async def work(interrupt: session.Interrupt) -> int:
         reply = Reply(streamed=not args.json)
+        began = time.perf_counter()
         async with session.loaded(spec, interrupt) as (backend, model):
-            interrupt.ways = [backend.stop, backend.close]
+            load_seconds = time.perf_counter() - began
+            interrupt.replying = True
             try:
                 async for event in backend.generate(asked):
                     reply.take(event)
             finally:
                 reply.finish()
                 if args.json and (reply.done is not None or interrupt.seen):
-                    write_json(reply.as_json(model))
+                    write_json(reply.as_json(model, load_seconds))
         return INTERRUPTED if interrupt.seen else SUCCESS
 
     return session.run(work)
@@ -86,8 +89,12 @@ class Reply:
         if self._begun:
             write("\n")
 
-    def as_json(self, model: Loaded) -> dict[str, object]:
-        """The whole reply, its prompt and its circumstances; times in seconds."""
+    def as_json(self, model: Loaded, load_seconds: float) -> dict[str, object]:
+        """The whole reply, its prompt and its circumstances.
+
+        Times are in seconds: ``load`` from the start of the engine's process until the model was
+        ready, the other two from the request on.
+        """
         done = self.done or Done(
             self._text.strip(),
             "cancelled",
@@ -104,7 +111,7 @@ class Reply:
             "prompt_tokens": done.prompt_tokens,
             "output_tokens": done.output_tokens,
             "timings": {
-                "load": model.load_seconds,
+                "load": load_seconds,
                 "first_token": done.first_token_seconds,
                 "total": done.total_seconds,
             },

@@ -111,10 +111,8 @@ def adapter(text: str) -> Adapter:
             path = text
         else:
             value = float(scale)
-    except ValueError:
+    except (ValueError, OSError):
         path = text
-    except OSError:
-        path = ""
     if not path.strip() or not math.isfinite(value):
         raise argparse.ArgumentTypeError(say("cli.value.adapter", value=text))
     return Adapter(path, value)

@@ -20,25 +20,35 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class Interrupt:
-    """What Ctrl+C does, from press to press.
+    """What Ctrl+C does: it ends a running reply; pressed again, or before, it ends the command.
 
     Attributes:
         seen: whether Ctrl+C was pressed.
-        ways: what the next presses do, each one more forceful; where there is none left, the
-            command is cut off.
+        replying: whether a reply runs that can be ended.
+        backend: what is told to go; None while there is none.
     """
 
     def __init__(self) -> None:
         self.seen = False
-        self.ways: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.replying = False
+        self.backend: Backend | None = None
         self._task: asyncio.Task[int] | None = None
-        self._stopping: list[asyncio.Task[None]] = []
+        self._consequences: list[asyncio.Task[None]] = []
 
     def _pressed(self) -> None:
+        ending = self._end_reply() if self.replying and not self.seen else self._end_command()
+        self._consequences.append(asyncio.ensure_future(ending))
         self.seen = True
-        if self.ways:
-            self._stopping.append(asyncio.ensure_future(self.ways.pop(0)()))
-        elif self._task is not None:
+
+    async def _end_reply(self) -> None:
+        if self.backend is not None:
+            await self.backend.stop()
+
+    async def _end_command(self) -> None:
+        # Closed first: what is cancelled in mid-load waits for the engine, unless it is gone.
+        if self.backend is not None:
+            await self.backend.close()
+        if self._task is not None:
             self._task.cancel()
 
     async def guard(self, work: Coroutine[Any, Any, int]) -> int:
@@ -58,6 +68,7 @@ class Interrupt:
                 raise KeyboardInterrupt from None
             raise
         finally:
+            await asyncio.gather(*self._consequences, return_exceptions=True)
             with suppress(NotImplementedError):
                 loop.remove_signal_handler(signal.SIGINT)
 
@@ -80,7 +91,7 @@ async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[B
         ChatuiError: the model cannot be loaded.
     """
     backend = registry.create(spec.backend)
-    interrupt.ways = [backend.close]
+    interrupt.backend = backend
     try:
         answer: Loaded | None = None
         async for event in backend.load(spec):

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-
-Completed = subprocess.CompletedProcess[str]
-Chatui = Callable[..., Completed]
+import tiny_models
+from command import Chatui, Completed
 
 
 @pytest.fixture
@@ -46,3 +45,10 @@ def write_settings(home: Path) -> Callable[[str], Path]:
         return file
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of a tiny model with random weights and a long context."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return str(tiny_models.gpt2_chinese(folder, context=8192))
