@@ -55,6 +55,7 @@ class ModelSpec:
         device_map: accelerate's device map ("auto", "balanced", …); None for a single device.
         server: base URL of an OpenAI-compatible server, for that backend.
         key_env: name of the environment variable that holds the server's API key, never the key.
+        notes: sentences the user should know when it is loaded, for ``Loaded.notes``.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ModelSpec:
     device_map: str | None = None
     server: str | None = None
     key_env: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

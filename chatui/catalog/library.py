@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from chatui import locations
 from chatui.catalog.schema import Preset, SystemFile, presets_of
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import current_language, say
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,11 +32,13 @@ class Presets:
     Attributes:
         by_name: name -> preset, the user's own over ours.
         by_alias: case-folded alias -> preset.
+        listed: without the second name of each system's default variant.
         problems: one sentence for each of the user's files that is wrong and was skipped.
     """
 
     by_name: dict[str, Preset]
     by_alias: dict[str, Preset]
+    listed: tuple[Preset, ...]
     problems: tuple[str, ...]
 
     def find(self, reference: str) -> Preset | None:
@@ -47,9 +49,15 @@ class Presets:
 
 def load() -> Presets:
     """Read all presets; a wrong file of the user's is skipped and named in ``problems``."""
+    return _load(_users(), current_language())
+
+
+@lru_cache(maxsize=2)
+def _load(users: tuple[tuple[Path, int], ...], language: str) -> Presets:
+    """All presets, while the user's files stay as they are and the language of the problems too."""
     systems = {system.name: system for system in _shipped()}
     problems = []
-    for file in _users():
+    for file, _ in users:
         try:
             system = read_users(file)
         except ChatuiError as error:
@@ -57,9 +65,11 @@ def load() -> Presets:
         else:
             systems[system.name] = system
     presets = [preset for system in systems.values() for preset in presets_of(system)]
+    doubles = {f"{system.name}-{system.default}" for system in systems.values()}
     return Presets(
         by_name={preset.name: preset for preset in presets},
         by_alias={alias.casefold(): preset for preset in presets for alias in preset.aliases},
+        listed=tuple(preset for preset in presets if preset.name not in doubles),
         problems=tuple(problems),
     )
 
@@ -135,8 +145,12 @@ def _shipped() -> tuple[SystemFile, ...]:
     )
 
 
-def _users() -> list[Path]:
+def _users() -> tuple[tuple[Path, int], ...]:
+    """The user's files and when each was changed."""
+    found = []
     try:
-        return sorted(locations.user_presets_folder().glob("*.toml"))
+        for file in sorted(locations.user_presets_folder().glob("*.toml")):
+            found.append((file, file.stat().st_mtime_ns))
     except OSError:
-        return []
+        pass
+    return tuple(found)

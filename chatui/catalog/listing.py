@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
-from chatui.catalog import library
-from chatui.catalog.resolving import missing_parts
+from chatui.catalog import library, unlisted
+from chatui.catalog.gguf import read_gguf
+from chatui.catalog.places import cached_repositories, find_part, in_users_folders
+from chatui.catalog.recognise import recognise
+from chatui.catalog.resolving import what_is_missing
 from chatui.catalog.schema import Preset
+from chatui.catalog.weights import is_rwkv_file, weight_files
+from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings
 
-Kind = Literal["preset", "hub", "folder", "file"]
+Kind = Literal["preset", "hub", "folder", "file", "adapter"]
 
 
 @dataclass(frozen=True)
@@ -19,14 +28,14 @@ class Entry:
     """A row of the models' table.
 
     Attributes:
-        reference: what ``--model`` takes.
-        kind: a preset of the catalog, a repository in a hub's cache, a folder or a file.
+        reference: what ``--model`` takes (``--lora`` for an adapter).
+        kind: a preset of the catalog, a repository in a hub's cache, a folder, a file, an adapter.
         title: shown beside the reference; may equal it.
         description: one line in the user's language; empty where nothing is known.
         family: e.g. "llama"; empty where it is not known.
         format: name of the prompt format; empty where it is not known.
         disk_bytes: bytes of its files: to fetch for a preset, on the disk for the others.
-        memory_bytes: bytes of memory that its weights take as they are loaded by default.
+        memory_bytes: bytes of memory that its weights take in the dtype they are stored in.
         usable: whether it runs here now.
         missing: why not, in a sentence; empty where it is usable.
     """
@@ -45,8 +54,12 @@ class Entry:
 
 def entries(settings: Settings) -> tuple[Entry, ...]:
     """Presets, and what lies in the hubs' caches and in the folders of the settings."""
-    presets = library.load().by_name.values()
-    return tuple(_of_preset(preset, settings) for preset in presets)
+    presets = [_of_preset(preset, settings) for preset in library.load().listed]
+    cached = [
+        _of_folder(repository.hub_id, "hub", repository.folder)
+        for repository in cached_repositories()
+    ]
+    return (*presets, *_once(cached), *_once(_of_path(p) for p in in_users_folders(settings)))
 
 
 def problems() -> tuple[str, ...]:
@@ -54,15 +67,19 @@ def problems() -> tuple[str, ...]:
     return library.load().problems
 
 
+def _once(found: Iterator[Entry] | list[Entry]) -> list[Entry]:
+    """The same without later entries of the same reference."""
+    return list({entry.reference: entry for entry in reversed(list(found))}.values())[::-1]
+
+
 def _of_preset(preset: Preset, settings: Settings) -> Entry:
     facts = preset.facts
     language = current_language()
-    missing = ""
-    if facts.lacks:
-        missing = facts.lacks.in_language(language)
-    elif parts := missing_parts(preset, settings):
-        names = ", ".join(part.title for part in parts)
-        missing = say("catalog.to_fetch", parts=names, command=f"chatui pull {preset.name}")
+    missing = facts.lacks.in_language(language) if facts.lacks else ""
+    missing = missing or what_is_missing(preset, settings)
+    base = None if missing else find_part(preset.base, settings)
+    if base and base.is_dir():
+        missing = _incomplete(preset.name, base)
     weights = facts.weights
     return Entry(
         reference=preset.name,
@@ -76,3 +93,56 @@ def _of_preset(preset: Preset, settings: Settings) -> Entry:
         usable=not missing,
         missing=missing,
     )
+
+
+def _of_path(path: Path) -> Entry:
+    return _of_folder(str(path), "folder", path) if path.is_dir() else _of_file(path)
+
+
+def _of_folder(reference: str, kind: Kind, folder: Path) -> Entry:
+    """A row for a repository or a folder, from its config alone."""
+    blank = Entry(reference, kind, title=reference.rpartition("/")[2])
+    weights = weight_files(folder)
+    size = weights.total_bytes if weights else 0
+    blank = replace(blank, disk_bytes=size, memory_bytes=size)
+    try:
+        if unlisted.adapts(folder):
+            base = unlisted.base_of(folder) or "?"
+            missing = say("catalog.is_adapter", base=base, name=shlex.quote(reference))
+            return replace(blank, kind="adapter", usable=False, missing=missing)
+        found = recognise(folder)
+        format = unlisted.facts_of(reference, folder, found).format or ""
+        missing = found.lacks or _incomplete(reference, folder)
+    except ChatuiError as error:
+        return replace(blank, usable=False, missing=str(error))
+    return replace(blank, family=found.family, format=format, usable=not missing, missing=missing)
+
+
+def _of_file(file: Path) -> Entry:
+    size = file.stat().st_size
+    blank = Entry(str(file), "file", file.name, disk_bytes=size, memory_bytes=size)
+    header = read_gguf(file)
+    if header:
+        missing = "" if find_spec("llama_cpp") else say("catalog.no_llama")
+        format = "chat-template" if header.has_chat_template else ""
+        return replace(
+            blank, family=header.architecture, format=format, usable=not missing, missing=missing
+        )
+    if is_rwkv_file(file):
+        world = "world" in file.name.casefold()
+        return replace(blank, family="rwkv", format="chatrwkv:world" if world else "chatrwkv")
+    return replace(blank, usable=False, missing=say("catalog.no_model", path=file))
+
+
+def _incomplete(name: str, folder: Path) -> str:
+    """What of a model's weights is not there; "" where all is."""
+    if not (folder / "config.json").is_file():
+        return ""
+    weights = weight_files(folder)
+    if weights is None:
+        return say("catalog.no_weights", path=folder)
+    if not weights.missing:
+        return ""
+    command = shlex.join(["chatui", "pull", name])
+    names = ", ".join(weights.missing)
+    return say("catalog.missing_shards", path=folder, names=names, command=command)

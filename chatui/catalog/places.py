@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from chatui import locations
@@ -14,11 +15,24 @@ from chatui.settings import Settings
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
+@dataclass(frozen=True)
+class Repository:
+    """A hub's repository on this disk: its id and the folder of its files."""
+
+    hub_id: str
+    folder: Path
+
+
 def is_hub_id(text: str) -> bool:
     """Whether ``text`` could be a hub's "owner/name"."""
     owner, _, name = text.partition("/")
-    words_start_well = not owner.startswith(("-", ".")) and not name.startswith(("-", "."))
-    return bool(_HUB_ID.fullmatch(text)) and ".." not in text and words_start_well
+    start_well = not owner.startswith(("-", ".")) and not name.startswith(("-", "."))
+    return bool(_HUB_ID.fullmatch(text)) and ".." not in text and start_well
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether ``text`` is a name that stays in the folder it is looked up in."""
+    return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
 def hugging_face_cache() -> Path:
@@ -31,18 +45,21 @@ def hugging_face_cache() -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def modelscope_cache() -> Path:
-    """ModelScope's cache: the folder that holds ``owner/name``, by the environment as it is now."""
-    named = os.environ.get("MODELSCOPE_CACHE")
-    root = Path(named).expanduser() if named else Path("~/.cache/modelscope/hub").expanduser()
-    return root / "models" if (root / "models").is_dir() else root
+def modelscope_caches() -> tuple[Path, ...]:
+    """Folders that hold ``owner/name`` of ModelScope's cache, in its newer and older layouts."""
+    root = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+    return (root / "models", root / "hub" / "models", root / "hub", root)
 
 
 def in_hugging_face(hub_id: str, revision: str = "") -> Path | None:
     """The snapshot of a repository in the cache: of ``revision``, else of main, else the newest."""
-    repository = hugging_face_cache() / f"models--{hub_id.replace('/', '--')}"
+    return _snapshot(
+        hugging_face_cache() / f"models--{hub_id.replace('/', '--')}", revision or "main", revision
+    )
+
+
+def _snapshot(repository: Path, wanted: str, revision: str) -> Path | None:
     snapshots = repository / "snapshots"
-    wanted = revision or "main"
     try:
         commit = (repository / "refs" / wanted).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -51,19 +68,16 @@ def in_hugging_face(hub_id: str, revision: str = "") -> Path | None:
         return snapshots / commit
     if revision:
         return None
-    try:
-        return max(snapshots.iterdir(), key=lambda folder: folder.stat().st_mtime, default=None)
-    except OSError:
-        return None
+    return max(_folders(snapshots), key=_changed, default=None)
 
 
 def in_modelscope(hub_id: str) -> Path | None:
     """A repository's folder in ModelScope's cache, which writes "." in names as "___"."""
     owner, _, name = hub_id.partition("/")
-    for spelled in dict.fromkeys((name, name.replace(".", "___"))):
-        folder = modelscope_cache() / owner / spelled
-        if folder.is_dir():
-            return folder
+    for cache in modelscope_caches():
+        for spelled in dict.fromkeys((name, name.replace(".", "___"))):
+            if (cache / owner / spelled).is_dir():
+                return cache / owner / spelled
     return None
 
 
@@ -97,12 +111,67 @@ def find_part(part: Part, settings: Settings) -> Path | None:
     return None
 
 
+def cached_repositories() -> Iterator[Repository]:
+    """Everything in the caches of Hugging Face and ModelScope."""
+    for folder in _folders(hugging_face_cache()):
+        if folder.name.startswith("models--"):
+            snapshot = _snapshot(folder, "main", "")
+            if snapshot:
+                yield Repository(folder.name[len("models--") :].replace("--", "/", 1), snapshot)
+    for cache in modelscope_caches():
+        for owner in _folders(cache):
+            for folder in _folders(owner):
+                if _looks_like_repository(folder):
+                    yield Repository(f"{owner.name}/{folder.name.replace('___', '.')}", folder)
+
+
+def in_users_folders(settings: Settings) -> Iterator[Path]:
+    """Folders and files of the settings' folders, down to ``owner/name``, that may be models."""
+    for root in settings.model_folders:
+        yield from _models_below(Path(root).expanduser(), depth=2)
+
+
+def _models_below(path: Path, depth: int) -> Iterator[Path]:
+    if _looks_like_repository(path):
+        yield path
+        return
+    try:
+        children = sorted(path.iterdir())
+    except OSError:
+        return
+    for child in children:
+        if child.suffix in (".gguf", ".pth") and child.is_file():
+            yield child
+        elif depth and child.is_dir() and not child.name.startswith("."):
+            yield from _models_below(child, depth - 1)
+
+
+def _looks_like_repository(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
 def _roots(part: Part, settings: Settings) -> Iterator[Path]:
     if part.asset:
         yield locations.assets_folder() / part.asset
     if part.path:
         yield Path(part.path).expanduser()
+    if part.local:
+        yield from (Path(root).expanduser() / part.local for root in settings.model_folders)
     for hub_id in (part.hf, part.modelscope, *part.also):
         found = find_repository(hub_id, settings, part.revision if hub_id == part.hf else "")
         if found:
             yield found
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(child for child in path.iterdir() if child.is_dir())
+    except OSError:
+        return []
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0

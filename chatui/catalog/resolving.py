@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from chatui.catalog import library
-from chatui.catalog.places import find_part, find_repository, is_hub_id
-from chatui.catalog.schema import Part, Preset
+from chatui.catalog import library, unlisted
+from chatui.catalog.places import find_part, find_repository, is_hub_id, is_plain_name
+from chatui.catalog.schema import Facts, Part, Preset
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SamplingSettings
 from chatui.settings import Settings
@@ -45,7 +45,7 @@ def resolve(
         ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
             the command that fetches it), or the folder is no model.
     """
-    preset = library.load().find(reference)
+    preset = library.load().find(reference) or unlisted.adapter_of_preset(reference)
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)
@@ -68,13 +68,12 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
         ChatuiError: it cannot run here, or parts are missing, with the command that fetches them.
     """
     facts = preset.facts
-    missing = missing_parts(preset, settings)
+    if facts.lacks:
+        reason = facts.lacks.in_language(current_language())
+        raise ChatuiError(say("catalog.cannot_run", name=preset.name, reason=reason))
+    missing = what_is_missing(preset, settings)
     if missing:
-        names = ", ".join(part.title for part in missing)
-        command = f"chatui pull {preset.name}"
-        raise ChatuiError(
-            say("catalog.missing_parts", name=preset.name, parts=names, command=command)
-        )
+        raise ChatuiError(missing)
 
     def path_of(part: Part | None) -> str | None:
         found = find_part(part, settings) if part else None
@@ -92,14 +91,20 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
             for part in facts.adapters or ()
         ),
         delta=path_of(facts.delta),
-        sampling=SamplingSettings(**_plain(facts.sampling or {})),
+        sampling=SamplingSettings(**dict[str, Any](facts.sampling or {})),
         stop_strings=facts.stop_strings or (),
         eos_ids=facts.eos_ids or (),
         context_limit=facts.context_limit,
         reply_reserve=facts.reply_reserve,
         system=facts.system,
         dtype=facts.dtype or "auto",
+        notes=_notes(facts),
     )
+
+
+def _notes(facts: Facts) -> tuple[str, ...]:
+    beams = facts.beams or 1
+    return (say("catalog.beams", beams=beams),) if beams > 1 else ()
 
 
 def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
@@ -107,11 +112,36 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
     return tuple(part for part in preset.parts if find_part(part, settings) is None)
 
 
+def what_is_missing(preset: Preset, settings: Settings) -> str:
+    """A sentence that names a preset's missing parts and the next step; "" where all are there."""
+    missing = missing_parts(preset, settings)
+    if not missing:
+        return ""
+    names = ", ".join(part.title for part in missing)
+    assembly = preset.facts.assembly
+    if not all(part.on_hub for part in missing) and assembly:
+        how = assembly.in_language(current_language())
+        return say("catalog.missing_local", name=preset.name, parts=names, how=how)
+    command = f"chatui pull {preset.name}"
+    return say("catalog.missing_parts", name=preset.name, parts=names, command=command)
+
+
 def _of_path(reference: str, settings: Settings) -> ModelSpec:
-    path = _existing(reference) or find_repository(reference, settings)
+    path = _existing(reference)
+    if path is not None:
+        return unlisted.of_path(path.absolute().resolve().name, path, settings)
+    path = find_repository(reference, settings) or _in_folders(reference, settings)
     if path is None:
         raise ChatuiError(_nothing_called(reference))
-    return ModelSpec(name=path.name, path=str(path))
+    return unlisted.of_path(reference, path, settings)
+
+
+def _in_folders(reference: str, settings: Settings) -> Path | None:
+    """A model of this name right in a folder of the settings."""
+    if not is_plain_name(reference):
+        return None
+    found = (_existing(str(Path(root) / reference)) for root in settings.model_folders)
+    return next((path for path in found if path), None)
 
 
 def _existing(reference: str) -> Path | None:
@@ -162,14 +192,10 @@ def _with_users_settings(sampling: SamplingSettings, settings: Settings) -> Samp
     if unknown:
         raise ChatuiError(say("catalog.no_such_sampling", name=unknown[0]))
     try:
-        said = msgspec.convert(_plain(settings.sampling), SamplingSettings)
+        said = msgspec.convert(settings.sampling, SamplingSettings)
     except msgspec.ValidationError as error:
         raise ChatuiError(say("catalog.wrong_sampling", reason=error)) from error
     sampling = replace(sampling, **{name: getattr(said, name) for name in settings.sampling})
     if sampling.max_new_tokens is None and settings.max_new_tokens:
         sampling = replace(sampling, max_new_tokens=settings.max_new_tokens)
     return sampling
-
-
-def _plain(values: Any) -> dict[str, Any]:
-    return dict(values)

@@ -42,6 +42,8 @@ class Part:
         also: Hugging Face ids of the same weights in other hands.
         asset: folder among the files that ship with the program.
         path: folder or file on the user's disk.
+        local: name of a folder or file in the settings' ``model_folders``, for what no hub holds
+            ready to use.
         file: the one file of the repository that is the part (a ``.pth``, a GGUF, an adapter).
         folder: the folder of the repository that holds the part.
         revision: branch, tag or commit; empty for the default.
@@ -55,6 +57,7 @@ class Part:
     also: tuple[str, ...] = ()
     asset: str = ""
     path: str = ""
+    local: str = ""
     file: str = ""
     folder: str = ""
     revision: str = ""
@@ -63,13 +66,19 @@ class Part:
     alpha: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.hf or self.modelscope or self.asset or self.path):
-            raise ValueError("a part needs hf, modelscope, asset or path")
+        if not (self.hf or self.modelscope or self.asset or self.path or self.local):
+            raise ValueError("a part needs hf, modelscope, asset, path or local")
 
     @property
     def title(self) -> str:
         """How a sentence calls it."""
-        return self.hf or self.modelscope or self.path or self.asset
+        where = self.hf or self.modelscope or self.path or self.local or self.asset
+        return "/".join(filter(None, (where, self.folder, self.file)))
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it can be fetched."""
+        return bool(self.hf or self.modelscope)
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,8 @@ class Weights:
     Attributes:
         parameters: in billions.
         download_gb: bytes of the files to fetch, in 10⁹.
-        fp16_gb, int8_gb, int4_gb: bytes of memory that the weights take, in 10⁹; 0 where the
-            family has no such form.
+        fp16_gb, int8_gb, int4_gb: bytes of memory that the weights take, in 10⁹, without the cache
+            of a conversation; 2, 1.05 and 0.6 bytes a parameter where the authors give no figure.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -101,6 +110,7 @@ class Facts:
     """What a variant may say anew; None where it says nothing.
 
     Attributes:
+        aliases: other names that ``--model`` takes; a variant does not inherit them.
         title: what is shown beside the name, where that says too little.
         description: one line.
         backend: entry point name in the group ``chatui.backends``.
@@ -113,6 +123,7 @@ class Facts:
         stop_strings, eos_ids, context_limit, reply_reserve, dtype: as in
             :class:`chatui.messages.ModelSpec`.
         system: system prompt, where it is not the format's own.
+        beams: how many the original searches with; sampling takes its place here.
         weights: sizes.
         licence: SPDX name, or what the authors call it.
         source: repository and file where all this was read.
@@ -122,6 +133,7 @@ class Facts:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    aliases: tuple[str, ...] | None = None
     title: Words | None = None
     description: Words | None = None
     backend: str | None = None
@@ -138,6 +150,7 @@ class Facts:
     reply_reserve: int | None = None
     dtype: str | None = None
     system: str | None = None
+    beams: int | None = None
     weights: Weights | None = None
     licence: str | None = None
     source: str | None = None
@@ -158,13 +171,11 @@ class SystemFile(Facts):
 
     Attributes:
         name: the system's key; the preset of this name is the default variant.
-        aliases: other names that ``--model`` takes.
         default: the variant that the bare name means; empty where the bare name has its own facts.
         variants: by the suffix of their names: "13b" is ``--model NAME-13b``.
     """
 
     name: str = ""
-    aliases: tuple[str, ...] = ()
     default: str = ""
     variants: Mapping[str, Facts] = field(default_factory=dict)
 
@@ -191,14 +202,16 @@ class Preset:
     Attributes:
         name: what ``--model`` takes.
         system: the name of the file's system.
-        aliases: other names that ``--model`` takes.
         facts: all that is known; ``base`` and ``format`` are always there.
     """
 
     name: str
     system: str
-    aliases: tuple[str, ...]
     facts: Facts
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.facts.aliases or ()
 
     @property
     def base(self) -> Part:
@@ -217,9 +230,10 @@ def presets_of(system: SystemFile) -> tuple[Preset, ...]:
     """The bare name's preset first, then each variant's."""
     common = {item.name: getattr(system, item.name) for item in fields(Facts)}
     chosen = system.variants.get(system.default)
-    presets = [Preset(system.name, system.name, system.aliases, _merged(common, chosen))]
+    presets = [Preset(system.name, system.name, _merged(common, chosen))]
+    common["aliases"] = None
     for suffix, facts in system.variants.items():
-        presets.append(Preset(f"{system.name}-{suffix}", system.name, (), _merged(common, facts)))
+        presets.append(Preset(f"{system.name}-{suffix}", system.name, _merged(common, facts)))
     return tuple(presets)
 
 
@@ -229,6 +243,7 @@ def _merged(common: Mapping[str, Any], variant: Facts | None) -> Facts:
     if variant is not None:
         said = {item.name: getattr(variant, item.name) for item in fields(Facts)}
         values |= {name: value for name, value in said.items() if value is not None}
+        values["aliases"] = variant.aliases or common["aliases"]
         if variant.sampling is not None:
             values["sampling"] = {**(common["sampling"] or {}), **variant.sampling}
     return Facts(**values)

@@ -1,0 +1,84 @@
+"""Which files hold a model's weights, how large they are, and whether all of them are there."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+ADAPTER_CONFIG = "adapter_config.json"
+_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+_NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """A folder's weights.
+
+    Attributes:
+        total_bytes: of the files that are there.
+        missing: names of shards that the index lists and that are not there, or cut short.
+    """
+
+    total_bytes: int
+    missing: tuple[str, ...] = ()
+
+
+def weight_files(folder: Path) -> WeightFiles | None:
+    """The weights in a model's folder; None where there are none at all."""
+    for index in INDEXES:
+        if (folder / index).is_file():
+            return _sharded(folder, index)
+    sizes = {
+        file.name: size
+        for file in _files(folder)
+        if file.suffix in _SUFFIXES and file.name not in _NO_WEIGHTS and (size := _size(file)) > 0
+    }
+    if not sizes:
+        return None
+    tensors = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
+    return WeightFiles(sum((tensors or sizes).values()))
+
+
+def _sharded(folder: Path, index: str) -> WeightFiles:
+    try:
+        listed = json.loads((folder / index).read_text(encoding="utf-8"))
+        shards = sorted(set(listed["weight_map"].values()))
+        needed = int((listed.get("metadata") or {}).get("total_size") or 0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return WeightFiles(0, (index,))
+    sizes = {shard: _size(folder / shard) for shard in shards}
+    missing = tuple(shard for shard, size in sizes.items() if size <= 0)
+    total = sum(size for size in sizes.values() if size > 0)
+    if not missing and total < needed:
+        missing = (shards[-1],)
+    return WeightFiles(total, missing)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(file: Path) -> int:
+    """Bytes; 0 where the file is not there (or a link to nothing)."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def is_rwkv_file(file: Path) -> bool:
+    """Whether a ``.pth`` is one of BlinkDL's: its pickle names RWKV's time mixing."""
+    if file.suffix != ".pth":
+        return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            return any(b"blocks.0.att." in archive.read(name) for name in pickles)
+    except (OSError, zipfile.BadZipFile):
+        return False

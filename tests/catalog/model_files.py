@@ -1,0 +1,43 @@
+"""Models on disk, as hubs and users hold them: real layouts, tiny files."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "max_position_embeddings": 2048,
+}
+
+
+def write_model(folder: Path, config: dict[str, Any], **files: str | bytes) -> Path:
+    """A model's folder with a few bytes of weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(bytes(64))
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else content.encode()
+        (folder / name.replace("__", ".")).write_bytes(data)
+    return folder
+
+
+def gguf(**values: str | int) -> bytes:
+    """The header of a GGUF file with these keys ("__" for "."), after an array of strings."""
+
+    def string(text: str) -> bytes:
+        data = text.encode()
+        return struct.pack("<Q", len(data)) + data
+
+    pairs = [string("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + string("a") * 2]
+    pairs += [string("tokenizer.ggml.scores") + struct.pack("<IIQ", 9, 6, 2) + bytes(8)]
+    for name, value in values.items():
+        key = string(name.replace("__", "."))
+        if isinstance(value, str):
+            pairs.append(key + struct.pack("<I", 8) + string(value))
+        else:
+            pairs.append(key + struct.pack("<II", 4, value))
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs)

@@ -1,0 +1,109 @@
+"""The table of what can be used now and what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from model_files import LLAMA, gguf, write_model
+
+from chatui import catalog
+from chatui.catalog import Entry
+from chatui.settings import Settings
+
+Hub = Callable[[str], Path]
+
+
+def _by_reference(settings: Settings | None = None) -> dict[str, Entry]:
+    found = catalog.entries(settings or Settings())
+    assert len({entry.reference for entry in found}) == len(found)
+    return {entry.reference: entry for entry in found}
+
+
+def test_presets_say_what_they_need(hub: Hub) -> None:
+    found = _by_reference()
+    assert found["belle"].missing.endswith("`chatui pull belle` fetches what is missing.")
+    assert not found["belle"].usable
+    assert found["belle"].memory_bytes == 14_100_000_000
+    assert not found["chatglm3-6b"].usable
+    assert "belle-2m" not in found
+    assert found["chinese-alpaca-13b"].kind == "preset"
+
+
+def test_a_fetched_preset_is_usable(hub: Hub) -> None:
+    config = {"model_type": "bloom", "architectures": ["BloomForCausalLM"]}
+    folder = write_model(hub("BelleGroup/BELLE-7B-2M"), config)
+    found = _by_reference()
+    assert found["belle"].usable
+    cached = found["BelleGroup/BELLE-7B-2M"]
+    assert (cached.kind, cached.family, cached.format) == ("hub", "bloom", "belle")
+    assert cached.usable
+    assert cached.disk_bytes == 64
+    (folder / "model.safetensors").unlink()
+    assert not _by_reference()["belle"].usable
+
+
+def test_what_lies_in_caches_and_folders(hub: Hub, tmp_path: Path) -> None:
+    write_model(hub("who/good"), LLAMA)
+    write_model(hub("who/odd"), {"model_type": "baichuan"})
+    write_model(hub("who/encoder"), {"model_type": "bert", "architectures": ["BertModel"]})
+    lora = hub("who/lora") / "adapter_config.json"
+    lora.write_text(json.dumps({"base_model_name_or_path": "who/good"}))
+    (hub("who/dataset") / "README.md").write_text("no model")
+    write_model(tmp_path / "modelscope" / "models" / "Qwen" / "Qwen9___5", LLAMA)
+    models = tmp_path / "我的 models"
+    write_model(models / "mine", LLAMA)
+    write_model(models / "who" / "deep", LLAMA)
+    (models / "tiny.gguf").write_bytes(gguf(general__architecture="llama"))
+    (models / "broken.gguf").write_bytes(b"GGUF")
+    found = _by_reference(Settings(model_folders=(str(models), str(tmp_path / "nowhere"))))
+    assert found["who/good"].usable
+    assert found["who/good"].format == "alpaca:article"
+    assert "vLLM" in found["who/odd"].missing
+    assert "BertModel" in found["who/encoder"].missing
+    assert found["who/lora"].kind == "adapter"
+    assert "--lora who/lora" in found["who/lora"].missing
+    assert not found["who/dataset"].usable
+    assert found["Qwen/Qwen9.5"].usable
+    assert found[str(models / "mine")].kind == "folder"
+    assert found[str(models / "who" / "deep")].usable
+    assert found[str(models / "tiny.gguf")].family == "llama"
+    assert not found[str(models / "broken.gguf")].usable
+
+
+def test_all_that_is_usable_resolves(hub: Hub, tmp_path: Path) -> None:
+    write_model(hub("who/good"), LLAMA)
+    write_model(tmp_path / "models" / "mine", LLAMA)
+    settings = Settings(model_folders=(str(tmp_path / "models"),))
+    usable = [entry for entry in catalog.entries(settings) if entry.usable]
+    assert len(usable) == 4
+    for entry in usable:
+        spec = catalog.resolve(entry.reference, settings)
+        assert (spec.family, spec.format) == (entry.family, entry.format)
+
+
+def test_a_hundred_cached_models_in_a_second_without_torch(hub: Hub) -> None:
+    for number in range(100):
+        folder = write_model(hub(f"who/model-{number}"), LLAMA)
+        shards = {f"layer.{n}": f"model-{n % 3}.safetensors" for n in range(300)}
+        index = {"metadata": {"total_size": 3}, "weight_map": shards}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        for shard in set(shards.values()):
+            (folder / shard).write_bytes(b"x")
+    program = (
+        "import sys, time\nbegan = time.monotonic()\n"
+        "from chatui import catalog\nfrom chatui.settings import Settings\n"
+        "found = catalog.entries(Settings())\nseconds = time.monotonic() - began\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'huggingface_hub'} & set(sys.modules)\n"
+        "print(sum(e.kind == 'hub' and e.usable for e in found), seconds, sorted(heavy))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    count, seconds, heavy = output.split(" ", 2)
+    assert count == "100"
+    assert float(seconds) <= 1
+    assert heavy.strip() == "[]"

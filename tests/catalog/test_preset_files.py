@@ -1,0 +1,124 @@
+"""Every shipped preset is whole, and says what it is made of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chatui.catalog import library, resolve
+from chatui.catalog.schema import Part, Preset
+from chatui.prompting import formats
+from chatui.settings import Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILES = sorted(library.SHIPPED.glob("*.toml"))
+PRESETS = list(library.load().by_name.values())
+FIFTEEN = (
+    "chatglm-6b chinese-alpaca chatllama belle belle-llama alpaca-cot luotuo camelbell "
+    "chinese-vicuna moss linly llmzoo chatrwkv gpt2-chinese bloomz"
+).split()
+VARIANTS = (
+    "chatglm-6b-int8 chatglm-6b-int4 chinese-alpaca-13b chinese-alpaca-33b chinese-alpaca-7b-plus "
+    "chinese-alpaca-13b-plus chinese-alpaca-7b-pro chinese-vicuna-chat chinese-vicuna-instruct "
+    "moss-sft moss-plugin llmzoo-phoenix-inst llmzoo-chimera-7b chatrwkv-world gpt2-chinese-poem "
+    "gpt2-chinese-lyric gpt2-chinese-ancient gpt2-chinese-couplet bloomz-560m bloomz-7b1-mt "
+    "qwen3-0.6b qwen2.5-0.5b glm-4-9b-chat glm-4-9b-0414 deepseek-r1-1.5b minicpm yi internlm "
+    "chatglm2-6b chatglm3-6b"
+).split()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_file_fits_the_schema(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    system = library.validated(tomllib.loads(text), text, file)
+    assert system.name == file.stem
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_a_preset_says_all(preset: Preset) -> None:
+    facts = preset.facts
+    known = {*formats.names(), formats.CHAT_TEMPLATE}
+    assert facts.format in known
+    assert facts.family
+    assert facts.description
+    assert facts.description.zh
+    assert facts.description.en
+    assert len(facts.description.zh.splitlines()) == 1
+    assert facts.licence
+    assert facts.source
+    assert facts.sampling
+    assert facts.weights
+    assert facts.weights.int4_gb <= facts.weights.int8_gb
+    if preset.system not in ("shiyou", "xuxie"):
+        assert facts.context_limit
+    if len(preset.parts) > 1 or not (preset.base.on_hub or preset.base.asset):
+        whole = facts.assembly or preset.system in ("luotuo", "chinese-vicuna")
+        assert whole
+
+
+@pytest.mark.parametrize("name", [*FIFTEEN, *VARIANTS, "shiyou", "xuxie"])
+def test_the_systems_are_there(name: str) -> None:
+    assert library.load().find(name)
+
+
+def test_aliases_and_names_do_not_clash() -> None:
+    names = [preset.name for preset in PRESETS]
+    aliases = [alias.casefold() for preset in PRESETS for alias in preset.aliases]
+    known = {preset.name for preset in PRESETS}
+    doubles = {alias for alias in aliases if alias in known}
+    systems = {preset.name: preset for preset in PRESETS}
+    assert len(names) == len(set(names))
+    assert not {alias for alias in doubles if systems[alias].system not in alias}
+
+
+def _put(part: Part, hub: Callable[[str], Path], folder: Path) -> None:
+    """Put a part on the disk, in the cache or in a folder of the settings."""
+    place = folder / part.local if part.local else hub(part.hf) / part.folder
+    place.mkdir(parents=True, exist_ok=True)
+    if part.file:
+        (place / part.file).write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [preset for preset in PRESETS if not preset.facts.lacks],
+    ids=lambda preset: preset.name,
+)
+def test_all_parts_are_found(preset: Preset, hub: Callable[[str], Path], tmp_path: Path) -> None:
+    for part in preset.parts:
+        if not part.asset:
+            _put(part, hub, tmp_path / "models")
+    settings = Settings(model_folders=(str(tmp_path / "models"),))
+    spec = resolve(preset.name, settings)
+    facts = preset.facts
+    assert spec.name == preset.name
+    assert Path(spec.path).exists()
+    assert len(spec.adapters) == len(facts.adapters or ())
+    assert all(Path(adapter.path).exists() for adapter in spec.adapters)
+    assert bool(spec.delta) == bool(facts.delta)
+    assert bool(spec.tokenizer) == bool(facts.tokenizer)
+    assert (spec.family, spec.format) == (facts.family, facts.format)
+    for name, value in (facts.sampling or {}).items():
+        assert getattr(spec.sampling, name) == value
+
+
+def test_beams_are_said_to_be_replaced(hub: Callable[[str], Path], tmp_path: Path) -> None:
+    luotuo = library.load().by_name["luotuo"]
+    for part in luotuo.parts:
+        _put(part, hub, tmp_path)
+    assert "4 beams" in resolve("luotuo", Settings()).notes[0]
+
+
+def test_bare_state_dicts_carry_rank_and_alpha(hub: Callable[[str], Path], tmp_path: Path) -> None:
+    for part in library.load().by_name["camelbell"].parts:
+        _put(part, hub, tmp_path)
+    (adapter,) = resolve("camelbell", Settings(model_folders=(str(tmp_path),))).adapters
+    assert (adapter.rank, adapter.alpha) == (8, 32.0)
+    assert adapter.path.endswith("chatglm-lora.pt")

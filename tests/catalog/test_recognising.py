@@ -1,0 +1,101 @@
+"""A config alone says what a model is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_files import gguf, write_model
+
+from chatui.catalog.gguf import read_gguf
+from chatui.catalog.recognise import causal_types, family_of, recognise
+from chatui.catalog.weights import is_rwkv_file, weight_files
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "format", "window"),
+    [
+        ({"model_type": "gpt2", "n_positions": 1024}, "gpt2", "gpt2-chinese", 1024),
+        ({"model_type": "bloom", "seq_length": 2048}, "bloom", "bloomz", 2048),
+        ({"model_type": "rwkv", "context_length": 1024}, "rwkv", "chatrwkv", 1024),
+        ({"model_type": "moss", "n_positions": 2048}, "moss", "moss", 2048),
+        ({"model_type": "llama"}, "llama", "alpaca:article", None),
+        ({"model_type": "glm4"}, "glm4", "bloomz", None),
+    ],
+)
+def test_families(
+    tmp_path: Path, config: dict[str, Any], family: str, format: str, window: int | None
+) -> None:
+    found = recognise(write_model(tmp_path, config))
+    assert (found.family, found.format, found.context_limit) == (family, format, window)
+    assert not found.lacks
+
+
+def test_the_first_chatglm(reference: Path) -> None:
+    found = recognise(reference / "chatglm-6b" / "model")
+    assert (found.family, found.format, found.lacks) == ("chatglm", "chatglm-6b", "")
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "said"),
+    [
+        ({"padded_vocab_size": 65024, "seq_length": 32768}, "chatglm2", "ChatGLM2"),
+        ({"padded_vocab_size": 65024, "seq_length": 8192}, "chatglm3", "ChatGLM3"),
+        ({"padded_vocab_size": 151552, "seq_length": 131072}, "glm-4", "glm-4-9b-chat-hf"),
+    ],
+)
+def test_later_generations_of_chatglm(
+    tmp_path: Path, config: dict[str, Any], family: str, said: str
+) -> None:
+    config = {"model_type": "chatglm", "multi_query_attention": True, **config}
+    assert family_of(config) == family
+    assert said in recognise(write_model(tmp_path, config)).lacks
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_chat_template_is_seen(tmp_path: Path, name: str) -> None:
+    text = json.dumps({"chat_template": "{{ messages }}"})
+    write_model(tmp_path, {"model_type": "llama"}, **{name: text})
+    assert recognise(tmp_path).format == "chat-template"
+
+
+def test_an_empty_chat_template_is_none(tmp_path: Path) -> None:
+    write_model(tmp_path, {"model_type": "llama"}, tokenizer_config__json="{}")
+    assert recognise(tmp_path).format == "alpaca:article"
+
+
+def test_what_transformers_runs_is_read_from_its_text() -> None:
+    assert {"llama", "qwen3", "glm4", "rwkv", "bloom", "codegen", "gpt2"} <= causal_types()
+    assert not {"bert_generation_encoder", "chatglm", "moss", "baichuan"} & causal_types()
+
+
+def test_weights_are_counted(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, {}, pytorch_model__bin=b"x" * 50, training_args__bin=b"x")
+    weights = weight_files(folder)
+    assert weights
+    assert (weights.total_bytes, weights.missing) == (64, ())
+    (folder / "model.safetensors").unlink()
+    weights = weight_files(folder)
+    assert weights
+    assert weights.total_bytes == 50
+
+
+def test_gguf_headers(tmp_path: Path) -> None:
+    file = tmp_path / "x.gguf"
+    file.write_bytes(gguf(general__architecture="llama", general__name="Mine"))
+    header = read_gguf(file)
+    assert header
+    assert (header.architecture, header.name) == ("llama", "Mine")
+    assert (header.context_limit, header.has_chat_template) == (None, False)
+    file.write_bytes(b"GGUF" + b"\xff" * 40)
+    assert read_gguf(file) is None
+    assert read_gguf(tmp_path) is None
+
+
+def test_rwkv_files(reference: Path, tmp_path: Path) -> None:
+    assert is_rwkv_file(reference / "rwkv4" / "tiny.pth")
+    other = tmp_path / "other.pth"
+    other.write_bytes(b"PK")
+    assert not is_rwkv_file(other)

@@ -1,0 +1,106 @@
+"""Users' own presets stand over ours; a wrong file is named with its line and skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chatui import catalog
+from chatui.catalog import library, resolve
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+Write = Callable[[str, str], Path]
+
+MINE = """
+family = "llama"
+format = "luotuo"
+aliases = ["我的"]
+base = { path = "FOLDER" }
+adapters = [{ path = "FOLDER", scale = 0.5, rank = 8 }]
+stop_strings = ["###"]
+system = "You are mine."
+
+[sampling]
+top_k = 5
+"""
+
+
+def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
+    users_preset("mine.toml", MINE.replace("FOLDER", str(tmp_path)))
+    spec = resolve("mine", Settings())
+    assert (spec.path, spec.format, spec.system) == (str(tmp_path), "luotuo", "You are mine.")
+    assert (spec.adapters[0].scale, spec.adapters[0].rank) == (0.5, 8)
+    assert spec.sampling.top_k == 5
+    assert spec.stop_strings == ("###",)
+    assert resolve("我的", Settings()) == spec
+    assert "mine" in {entry.reference for entry in catalog.entries(Settings())}
+
+
+def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
+    users_preset("belle.toml", MINE.replace("FOLDER", str(tmp_path)))
+    assert resolve("belle", Settings()).format == "luotuo"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('format = "luotuo"\nbase = { hf = "a/b" }\n\nformt = 3\n', 4, "formt"),
+        ('format = "luotuo"\nbase = { hf = "a/b" }\ncontext_limit = "much"\n', 3, "context_limit"),
+        ('format = "x"\n\n[base]\nhf = "a/b"\nhuggingface = "a/b"\n', 5, "base.huggingface"),
+        ('format = "x"\nbase = {}\n', 2, "a part needs"),
+        ('format = "luotuo"\n', 1, "has no base"),
+        ('base = { hf = "a/b" }\n', 1, "has no format"),
+        (
+            'format = "x"\nbase = { hf = "a/b" }\n[variants.big]\n\ndtype = 16\n',
+            5,
+            "variants.big.dtype",
+        ),
+        ('format = "x"\nbase = { hf = "a/b" }\n[sampling]\ntopk = 3\n', 1, "topk"),
+        ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is no name"),
+        ('format = "x"\ndefault = "7b"\nbase = { hf = "a/b" }\n', 1, "no variant '7b'"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_line(
+    users_preset: Write, text: str, line: int, said: str
+) -> None:
+    file = users_preset("wrong.toml", text)
+    (problem,) = catalog.problems()
+    assert str(file) in problem
+    assert f"line {line}," in problem
+    assert said in problem
+    assert resolve("shiyou", Settings()).name == "shiyou"
+    with pytest.raises(ChatuiError, match="skipped"):
+        resolve("wrong", Settings())
+
+
+@pytest.mark.parametrize("data", [b"format = \n", b"\xff\xfe", b"a = 'x", b"\0"])
+def test_what_is_no_toml_is_skipped(users_preset: Write, data: bytes) -> None:
+    users_preset("wrong.toml", "").write_bytes(data)
+    (problem,) = catalog.problems()
+    assert "wrong.toml" in problem
+    assert len(problem.splitlines()) == 1
+
+
+def test_a_corrected_file_is_read_again(users_preset: Write, tmp_path: Path) -> None:
+    users_preset("mine.toml", "format = 3")
+    assert catalog.problems()
+    users_preset("mine.toml", MINE.replace("FOLDER", str(tmp_path)))
+    assert not catalog.problems()
+    assert library.load().find("mine")
+
+
+def test_a_folder_that_is_none(home: Path) -> None:
+    home.mkdir()
+    (home / "presets").write_text("a file")
+    assert library.load().find("shiyou")
+
+
+def test_the_line_of_a_key() -> None:
+    text = 'a = 1\n[b]\nc = 2\n[b.d]\n"e-f" = 3\n[[g]]\nh = 1\n'
+    lines = {("a",): 1, ("b", "c"): 3, ("b", "d", "e-f"): 5, ("g", 0, "h"): 7, ("b", "x"): 2}
+    for location, line in lines.items():
+        assert library.line_of(text, location) == line
+    assert library.line_of(text, ()) == 1
