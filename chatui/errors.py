@@ -6,3 +6,7 @@ class ChatuiError(Exception):
 
     Everything else that is raised is a bug and keeps its traceback in the log file.
     """
+
+
+class BackendLost(ChatuiError):
+    """The backend has no model any more (its process died, its server went away): load again."""

@@ -1,0 +1,88 @@
+"""A backend that says what a test wants, token by token, at the speed that the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from chatui.errors import BackendLost, ChatuiError
+from chatui.messages import (
+    Done,
+    GenerateRequest,
+    Inspection,
+    Loaded,
+    LoadEvent,
+    Loading,
+    ModelSpec,
+    Prefill,
+    ReplyEvent,
+    Token,
+)
+
+
+class ScriptedBackend:
+    """Fulfils ``Backend``; replies come from ``replies`` in turn, the last one for ever.
+
+    Attributes:
+        delay_seconds: before each token.
+        load_gate: a load ends when this is set.
+        fail_after: the reply breaks off after so many tokens; None never.
+        lost: whether a broken reply takes the model with it.
+        deaf: does not answer a stop before the script is at its end.
+        requests, specs: what was asked.
+    """
+
+    def __init__(
+        self, replies: Sequence[Sequence[str] | str] = ("好",), delay_seconds: float = 0.0
+    ) -> None:
+        self.replies = [list(reply) for reply in replies]
+        self.delay_seconds = delay_seconds
+        self.load_gate = asyncio.Event()
+        self.load_gate.set()
+        self.refuse_load = ""
+        self.refuse_query = ""
+        self.fail_after: int | None = None
+        self.lost = True
+        self.deaf = False
+        self.dropped_rounds = 0
+        self.closed = False
+        self.requests: list[GenerateRequest] = []
+        self.specs: list[ModelSpec] = []
+        self._stopped = False
+
+    async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
+        self.specs.append(spec)
+        yield Loading("weights", 5_000_000, 20_000_000)
+        await self.load_gate.wait()
+        if self.refuse_load:
+            raise ChatuiError(self.refuse_load)
+        yield Loaded(spec.name, "gpt2", "chatglm-6b", 512)
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
+        self.requests.append(request)
+        self._stopped = False
+        if self.refuse_query:
+            raise ChatuiError(self.refuse_query)
+        pieces = self.replies[min(len(self.requests), len(self.replies)) - 1]
+        yield Prefill("…", 10, 4, 512, self.dropped_rounds, seed=7)
+        said: list[str] = []
+        for piece in pieces:
+            await asyncio.sleep(self.delay_seconds)
+            if self._stopped and not self.deaf:
+                yield Done("".join(said), "cancelled", (), 7, 10, len(said))
+                return
+            if self.fail_after is not None and len(said) == self.fail_after:
+                error = BackendLost if self.lost else ChatuiError
+                raise error("The engine died (code 1).")
+            said.append(piece)
+            yield Token(piece, len(said))
+        yield Done("".join(said), "eos", (), 7, 10, len(said))
+
+    async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
+        return Inspection("…")
+
+    async def stop(self) -> None:
+        self._stopped = True
+
+    async def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,283 @@
+"""The flow of a turn, without a screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from scripted_backend import ScriptedBackend
+
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.messages import ModelSpec
+from chatui.tui import turn_messages as told
+from chatui.tui.turn import Turns
+
+SPEC = ModelSpec("shiyou", "/models/shiyou")
+
+
+class Stage:
+    """Turns on a scripted backend, and what they told."""
+
+    def __init__(self, backend: ScriptedBackend, store: Store) -> None:
+        self.backend = backend
+        self.store = store
+        self.told: list[told.TurnMessage] = []
+        self.turns = Turns(SPEC, store, lambda name: backend, self.told.append)
+
+    def of(self, kind: type) -> list[told.TurnMessage]:
+        return [message for message in self.told if isinstance(message, kind)]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async def poll() -> None:
+            while not condition():  # noqa: ASYNC110  # a test may look at anything
+                await asyncio.sleep(0.002)
+
+        await asyncio.wait_for(poll(), 5)
+
+    async def settled(self) -> None:
+        await asyncio.sleep(0)
+        await self.until(lambda: not self.turns.busy)
+
+
+@asynccontextmanager
+async def stage(backend: ScriptedBackend | None = None) -> AsyncIterator[Stage]:
+    made = Stage(backend or ScriptedBackend(), Store.in_memory())
+    task = asyncio.ensure_future(made.turns.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_query_becomes_a_saved_round() -> None:
+    async with stage(ScriptedBackend(["春风又绿"])) as on:
+        on.turns.ask("写诗")
+        await on.settled()
+        assert on.turns.conversation is not None
+        (round_,) = on.store.rounds(on.turns.conversation.id)
+        assert (round_.query, round_.reply, round_.state) == ("写诗", "春风又绿", "done")
+        assert (round_.model, round_.format, round_.seed) == ("shiyou", "chatglm-6b", 7)
+        assert (round_.prompt_tokens, round_.reused_tokens, round_.output_tokens) == (10, 4, 4)
+        assert [piece.text for piece in on.store.pieces(round_.id)] == list("春风又绿")
+        kinds = [type(message).__name__ for message in on.told]
+        assert kinds.index("ModelReady") < kinds.index("RoundBegun") < kinds.index("PromptRead")
+        assert kinds[-1] == "RoundEnded"
+
+
+async def test_the_history_is_the_finished_rounds_on_the_path() -> None:
+    async with stage(ScriptedBackend(["一", "二", "三"])) as on:
+        for query in ("甲", "乙", "丙"):
+            on.turns.ask(query)
+        await on.settled()
+        assert on.backend.requests[-1].history == (("甲", "一"), ("乙", "二"))
+
+
+async def test_a_failed_round_is_kept_but_not_part_of_the_history() -> None:
+    async with stage(ScriptedBackend(["春风又绿", "好"])) as on:
+        on.backend.fail_after = 2
+        on.turns.ask("甲")
+        await on.settled()
+        (ended,) = on.of(told.RoundEnded)
+        assert (ended.round.state, ended.round.reply) == ("failed", "春风")
+        assert ended.round.error == "The engine died (code 1)."
+        on.backend.fail_after = None
+        on.turns.ask("乙")
+        await on.settled()
+        assert on.backend.requests[-1].history == ()
+        assert len(on.backend.specs) == 2, "a dead engine is loaded again by the next query"
+
+
+async def test_a_refused_query_does_not_load_the_model_again() -> None:
+    async with stage() as on:
+        on.backend.refuse_query = "The query has 9,000 tokens; 512 fit."
+        on.turns.ask("长")
+        await on.settled()
+        on.backend.refuse_query = ""
+        on.turns.ask("短")
+        await on.settled()
+        first, second = (message.round for message in on.of(told.RoundEnded))
+        assert (first.state, second.state) == ("failed", "done")
+        assert len(on.backend.specs) == 1
+
+
+async def test_stop_keeps_what_was_said() -> None:
+    async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
+        on.turns.ask("写诗")
+        await on.until(lambda: len(on.of(told.ReplyGrew)) >= 3)
+        on.turns.stop()
+        await on.settled()
+        (ended,) = on.of(told.RoundEnded)
+        assert ended.round.state == "stopped"
+        assert ended.round.finish_reason == "cancelled"
+        assert 3 <= len(ended.round.reply) < 10
+
+
+async def test_stop_does_not_wait_for_a_deaf_backend() -> None:
+    async with stage(ScriptedBackend(["春" * 120, "夏"], delay_seconds=0.01)) as on:
+        on.backend.deaf = True
+        on.turns.ask("写诗")
+        await on.until(lambda: on.of(told.ReplyGrew))
+        on.turns.stop()
+        await on.until(lambda: on.of(told.RoundEnded))
+        said = len(on.of(told.ReplyGrew))
+        assert said < 60
+        on.turns.ask("再来")
+        await on.settled()
+        first, second = (message.round for message in on.of(told.RoundEnded))
+        assert (first.state, second.state, second.reply) == ("stopped", "done", "夏")
+        assert len(first.reply) == said, "what the deaf backend went on to say is not shown"
+
+
+async def test_queries_wait_for_the_model_and_for_each_other() -> None:
+    backend = ScriptedBackend(["一", "二"])
+    backend.load_gate.clear()
+    async with stage(backend) as on:
+        on.turns.ask("甲")
+        on.turns.ask("乙")
+        await asyncio.sleep(0.02)
+        assert list(on.turns.waiting) == ["甲", "乙"]
+        assert not on.of(told.RoundBegun)
+        backend.load_gate.set()
+        await on.settled()
+        assert [message.round.query for message in on.of(told.RoundEnded)] == ["甲", "乙"]
+
+
+async def test_stop_gives_the_waiting_queries_back() -> None:
+    async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
+        on.turns.ask("甲")
+        await on.until(lambda: on.of(told.ReplyGrew))
+        on.turns.ask("乙")
+        on.turns.ask("丙")
+        assert on.turns.stop() == ("乙", "丙")
+        await on.settled()
+        assert len(on.of(told.RoundEnded)) == 1
+
+
+async def test_regenerate_adds_a_version_beside() -> None:
+    async with stage(ScriptedBackend(["一", "二", "三"])) as on:
+        on.turns.ask("甲")
+        on.turns.ask("乙")
+        await on.settled()
+        last = on.of(told.RoundEnded)[-1].round
+        on.turns.regenerate(last)
+        await on.settled()
+        again = on.of(told.RoundEnded)[-1].round
+        assert (again.query, again.reply, again.parent_id) == ("乙", "三", last.parent_id)
+        assert on.backend.requests[-1].history == (("甲", "一"),)
+        assert [sibling.id for sibling in on.store.siblings(last.id)] == [last.id, again.id]
+        assert on.turns.head_id == again.id
+
+
+async def test_look_at_goes_back_to_a_version() -> None:
+    async with stage(ScriptedBackend(["一", "二"])) as on:
+        on.turns.ask("甲")
+        await on.settled()
+        first = on.of(told.RoundEnded)[-1].round
+        on.turns.regenerate(first)
+        await on.settled()
+        (shown,) = on.turns.look_at(first.id)
+        assert shown.reply == "一"
+        on.turns.ask("乙")
+        await on.settled()
+        assert on.backend.requests[-1].history == (("甲", "一"),)
+
+
+async def test_switch_gives_the_next_round_to_the_new_model() -> None:
+    async with stage(ScriptedBackend(["春" * 30, "二"], delay_seconds=0.002)) as on:
+        on.turns.ask("甲")
+        await on.until(lambda: on.of(told.ReplyGrew))
+        on.turns.switch(ModelSpec("xuxie", "/models/shiyou"))
+        on.turns.ask("乙")
+        await on.settled()
+        models = [message.round.model for message in on.of(told.RoundEnded)]
+        assert models == ["shiyou", "xuxie"]
+
+
+async def test_a_model_that_cannot_be_loaded_leaves_the_one_before() -> None:
+    async with stage(ScriptedBackend(["一"])) as on:
+        await on.settled()
+        on.backend.refuse_load = "There is no model in /models/none."
+        on.turns.switch(ModelSpec("none", "/models/none"))
+        await on.settled()
+        (failed,) = on.of(told.LoadFailed)
+        assert failed.sentence == "There is no model in /models/none."
+        assert on.turns.spec == SPEC
+        on.turns.ask("甲")
+        await on.settled()
+        assert on.of(told.RoundEnded)[-1].round.model == "shiyou"
+
+
+async def test_the_first_load_fails_and_the_next_query_tries_again() -> None:
+    backend = ScriptedBackend(["一"])
+    backend.refuse_load = "The weights are truncated."
+    async with stage(backend) as on:
+        on.turns.ask("甲")
+        await on.settled()
+        (failed,) = on.of(told.LoadFailed)
+        assert failed.waiting == ("甲",)
+        backend.refuse_load = ""
+        on.turns.ask("甲")
+        await on.settled()
+        assert on.of(told.RoundEnded)[-1].round.state == "done"
+
+
+async def test_a_store_that_cannot_be_written_gives_the_query_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stage() as on:
+
+        def full(*args: object, **kwargs: object) -> None:
+            raise ChatuiError("The disk is full.")
+
+        monkeypatch.setattr(on.store, "add_round", full)
+        on.turns.ask("甲")
+        await on.settled()
+        (trouble,) = on.of(told.Trouble)
+        assert (trouble.sentence, trouble.queries) == ("The disk is full.", ("甲",))
+
+
+async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stage(ScriptedBackend(["春" * 200], delay_seconds=0.005)) as on:
+
+        def full(*args: object, **kwargs: object) -> None:
+            raise ChatuiError("The disk is full.")
+
+        on.turns.ask("甲")
+        await on.until(lambda: on.of(told.ReplyGrew))
+        monkeypatch.setattr(on.store, "append_pieces", full)
+        monkeypatch.setattr(on.store, "finish_round", full)
+        await on.settled()
+        assert {message.sentence for message in on.of(told.Trouble)} == {"The disk is full."}
+        assert on.of(told.RoundEnded)[-1].round.reply == "春" * 200
+
+
+async def test_new_and_open_end_the_reply_at_once() -> None:
+    async with stage(ScriptedBackend(["春" * 500, "二"], delay_seconds=0.005)) as on:
+        on.turns.ask("甲")
+        await on.until(lambda: on.of(told.ReplyGrew))
+        first = on.turns.conversation
+        assert first is not None
+        on.turns.new()
+        assert on.of(told.RoundEnded)[-1].round.state == "stopped"
+        assert on.turns.conversation is None
+        on.turns.ask("乙")
+        await on.settled()
+        assert on.backend.requests[-1].history == ()
+        (round_,) = on.turns.open(first.id)
+        assert round_.query == "甲"
+
+
+async def test_close_saves_the_running_reply_and_closes_the_backend() -> None:
+    async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
+        on.turns.ask("甲")
+        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.turns.close()
+        assert on.of(told.RoundEnded)[-1].round.state == "stopped"
+        assert on.backend.closed
