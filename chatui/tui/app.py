@@ -1,0 +1,132 @@
+"""The terminal app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, cast
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.geometry import Offset
+
+from chatui import locales
+from chatui.backends.protocol import Backend
+from chatui.conversation.store import Store
+from chatui.locales import say
+from chatui.messages import ModelSpec
+from chatui.settings import Settings
+from chatui.tui import themes
+from chatui.tui.plain_text import plain_text
+from chatui.tui.screens.chat import ChatScreen
+from chatui.tui.turn import Turns
+from chatui.tui.turn_messages import TurnMessage
+
+NOTICE_SECONDS = 8
+
+
+class ChatApp(App[None]):
+    """Talks with one model at a time, in conversations that the store keeps."""
+
+    TITLE = "chatui"
+    ENABLE_COMMAND_PALETTE = False
+    # The default screen's own CSS_PATH is not read, so its stylesheets stand here.
+    CSS_PATH = [  # noqa: RUF012  # as the base class has it
+        "screens/chat.tcss",
+        "widgets/conversation_view.tcss",
+        "widgets/query_box.tcss",
+        "widgets/round_view.tcss",
+        "widgets/status_line.tcss",
+        "widgets/waiting_list.tcss",
+        "widgets/welcome.tcss",
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "tui.keys.quit", priority=True),
+    ]
+
+    def __init__(
+        self,
+        settings: Settings,
+        spec: ModelSpec,
+        store: Store,
+        backend: Backend | None = None,
+        language: Literal["auto", "zh", "en"] | None = None,
+        notices: Sequence[str] = (),
+    ) -> None:
+        """
+        Args:
+            spec: the model to begin with.
+            backend: runs it; None takes the one that the spec names.
+            language: of the interface; None leaves it as it is set.
+            notices: sentences to show at the start.
+        """
+        if language is not None:
+            locales.set_language(language)
+        self._own_cursor_position = Offset(0, 0)
+        super().__init__()
+        self.settings = settings
+        self.store = store
+        self._backend = backend
+        self._notices = list(notices)
+        self._chat: ChatScreen | None = None
+        self.turns = Turns(spec, store, self._create_backend, self._take)
+        self.register_theme(themes.DARK)
+        self.register_theme(themes.LIGHT)
+        if settings.theme in self.available_themes:
+            self.theme = settings.theme
+        else:
+            self.theme = themes.DARK.name
+            self._notices.append(say("tui.notice.no_theme", name=repr(settings.theme)))
+
+    def get_default_screen(self) -> ChatScreen:
+        self._chat = ChatScreen()
+        return self._chat
+
+    def on_mount(self) -> None:
+        for notice in self._notices:
+            self.tell_user(notice, "warning")
+
+    def start_turns(self) -> None:
+        """Load the model and begin to answer; after the first paint, which is not to wait."""
+        self.run_worker(self.turns.run(), name="turns", group="turns")
+
+    def tell_user(self, sentence: str, severity: str = "error") -> None:
+        """Show one sentence for a while."""
+        level = cast(Literal["information", "warning", "error"], severity)
+        self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+
+    async def action_quit(self) -> None:
+        await self.turns.close()
+        self.exit()
+
+    async def on_unmount(self) -> None:
+        await self.turns.close()
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy; what no terminal can take (lone surrogates) becomes a replacement mark."""
+        super().copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+
+    @property
+    def cursor_position(self) -> Offset:
+        """Where the terminal's own cursor stands: an input method opens its window there.
+
+        Asked each time something is drawn, so that it is right after every change of the layout.
+        """
+        focused = self.screen.focused if self._screen_stack else None
+        offset = getattr(focused, "cursor_screen_offset", None)
+        return offset if isinstance(offset, Offset) else self._own_cursor_position
+
+    @cursor_position.setter
+    def cursor_position(self, offset: Offset) -> None:
+        self._own_cursor_position = offset
+
+    def _create_backend(self, name: str) -> Backend:
+        if self._backend is not None and name == self.turns.spec.backend:
+            backend, self._backend = self._backend, None
+            return backend
+        from chatui.backends import registry
+
+        return registry.create(name)
+
+    def _take(self, message: TurnMessage) -> None:
+        if self._chat is not None and self._chat.is_running:
+            self._chat.take(message)

@@ -1,0 +1,360 @@
+"""The screen that people talk on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Static
+
+from chatui import locations
+from chatui.conversation.rounds import Conversation, Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.tui.model_names import shown_name
+from chatui.tui.plain_text import plain_line
+from chatui.tui.turn_messages import (
+    LoadFailed,
+    LoadProgress,
+    ModelReady,
+    PromptRead,
+    ReplyGrew,
+    RoundBegun,
+    RoundEnded,
+    Trouble,
+    TurnMessage,
+    WaitingChanged,
+)
+from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.status_line import StatusLine, progress_words
+from chatui.tui.widgets.waiting_list import WaitingList
+from chatui.tui.widgets.welcome import Welcome
+
+if TYPE_CHECKING:
+    from chatui.tui.app import ChatApp
+
+UPDATES_PER_SECOND = 30
+"""So often, at most, a growing reply is drawn."""
+
+
+class ChatScreen(Screen[None]):
+    """The conversation, the query box, and one line of facts."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "tui.keys.stop"),
+        Binding("ctrl+n", "new", "tui.keys.new"),
+        Binding("ctrl+r", "regenerate", "tui.keys.regenerate"),
+        Binding("alt+left", "version(-1)", "tui.keys.version_before"),
+        Binding("alt+right", "version(1)", "tui.keys.version_after"),
+        Binding("ctrl+o", "continue", "tui.keys.continue"),
+        Binding("ctrl+b", "conversations", "tui.keys.conversations"),
+        Binding("f2", "models", "tui.keys.models"),
+        Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
+        Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
+        Binding("f1", "help", "tui.keys.help"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (12, "-tall")]  # noqa: RUF012  # likewise
+
+    app: ChatApp
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._growing: RoundView | None = None
+        self._grown: list[str] = []
+        self._last: Conversation | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title", markup=False)
+        yield ConversationView(id="conversation")
+        yield WaitingList()
+        yield QueryBox(id="query")
+        yield StatusLine()
+
+    async def on_mount(self) -> None:
+        self._conversation = self.query_one(ConversationView)
+        self._box = self.query_one(QueryBox)
+        self._status = self.query_one(StatusLine)
+        self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
+        self._status.model = plain_line(shown_name(self.app.turns.spec.name))
+        self._box.focus()
+        await self._show_rounds(())
+        self.call_after_refresh(self._after_first_paint)
+
+    def _after_first_paint(self) -> None:
+        self.app.start_turns()
+        self._find_last_conversation()
+
+    @work
+    async def _find_last_conversation(self) -> None:
+        """Mark what a dead chatui left behind, and offer the conversation used last."""
+        store = self.app.store
+        try:
+            await asyncio.to_thread(store.recover)
+            self._last = await asyncio.to_thread(store.last_conversation)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return
+        if self.app.turns.conversation is None:
+            for welcome in self.query(Welcome):
+                welcome.offer(self._last)
+
+    # What the turns tell
+
+    def take(self, message: TurnMessage) -> None:
+        """Show what happened; called for everything the turns tell, in order."""
+        match message:
+            case ReplyGrew():
+                self._grown.append(message.text)
+            case PromptRead():
+                self._on_prompt_read(message)
+            case RoundBegun():
+                self._on_round_begun(message.round)
+            case RoundEnded():
+                self._on_round_ended(message.round)
+            case WaitingChanged():
+                self.query_one(WaitingList).show(message.queries)
+            case LoadProgress(spec, loading):
+                self._status.model = plain_line(shown_name(spec.name))
+                self._status.activity = progress_words(
+                    loading.stage, loading.done_bytes, loading.total_bytes
+                )
+            case ModelReady(spec, loaded):
+                self._status.model = plain_line(shown_name(spec.name))
+                self._status.activity = ""
+                self._status.context_limit = loaded.context_limit
+                for note in loaded.notes:
+                    self._tell_user(note, "information")
+            case LoadFailed():
+                self._on_load_failed(message)
+            case Trouble():
+                self._give_back(message.queries)
+                self._tell_user(message.sentence)
+
+    def _on_round_begun(self, round_: Round) -> None:
+        place = self._version_of(round_)
+        last = self._conversation.last
+        is_version = last is not None and last.round.parent_id == round_.parent_id
+        if is_version and place[1] > 1:
+            self._growing = self._conversation.replace_last(round_, *place)
+        else:
+            self._growing = self._conversation.add(round_, *place)
+        self._grown.clear()
+        self._status.activity = ""
+        self._drawing.resume()
+        self._show_title()
+
+    def _on_prompt_read(self, message: PromptRead) -> None:
+        if self._growing is not None and message.prefill.dropped_rounds:
+            self._growing.set_dropped_rounds(message.prefill.dropped_rounds)
+        self._show_counts()
+
+    def _on_round_ended(self, round_: Round) -> None:
+        self._draw_growth()
+        self._drawing.pause()
+        view = self._conversation.view_of(round_.id)
+        if view is not None:
+            view.end(round_)
+        self._growing = None
+        self._show_counts()
+
+    def _on_load_failed(self, message: LoadFailed) -> None:
+        self._give_back(message.waiting)
+        turns = self.app.turns
+        self._status.model = plain_line(shown_name(turns.spec.name))
+        self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
+        self._tell_user(message.sentence)
+
+    def _draw_growth(self) -> None:
+        if not self._grown or self._growing is None:
+            return
+        text = "".join(self._grown)
+        self._grown.clear()
+        self._growing.grow(text)
+        self._show_counts()
+
+    def _show_counts(self) -> None:
+        reply = self.app.turns.reply
+        if reply is None:
+            self._status.tokens_per_second = self._status.context_used = 0
+            return
+        self._status.tokens_per_second = round(reply.tokens_per_second, 1)
+        self._status.context_used = reply.prompt_tokens + reply.output_tokens
+        if reply.context_limit:
+            self._status.context_limit = reply.context_limit
+
+    def _give_back(self, queries: Sequence[str]) -> None:
+        """Put queries that were not sent into the box, before what is being typed."""
+        if queries:
+            typed = self._box.query_text
+            self._box.set_query("\n".join([*queries, typed] if typed else queries))
+
+    def _tell_user(self, sentence: str, severity: str = "error") -> None:
+        if sentence:
+            self.app.tell_user(sentence, severity)
+
+    # What is looked at
+
+    async def _show_rounds(self, rounds: Sequence[Round]) -> None:
+        is_embedded = Path(self.app.turns.spec.path).is_relative_to(locations.assets_folder())
+        await self._conversation.show(
+            rounds, self._version_of, Welcome(self._last, is_embedded=is_embedded)
+        )
+        self._box.remember([round_.query for round_ in rounds])
+        self._growing = None
+        self._grown.clear()
+        self._drawing.pause()
+        self._show_counts()
+        self._show_title()
+
+    def _version_of(self, round_: Round) -> tuple[int, int]:
+        """Which version of its query's replies a round is, of how many."""
+        try:
+            ids = [sibling.id for sibling in self.app.store.siblings(round_.id)]
+        except ChatuiError:
+            return 1, 1
+        return (ids.index(round_.id) + 1, len(ids)) if round_.id in ids else (1, 1)
+
+    def _show_title(self) -> None:
+        conversation = self.app.turns.conversation
+        title = conversation.title if conversation is not None else ""
+        if conversation is not None and not title:
+            try:
+                title = self.app.store.conversation(conversation.id).title
+            except ChatuiError:
+                title = ""
+        words = plain_line(title) if title else say("tui.title.new")
+        self.query_one("#title", Static).update(Content(words))
+
+    async def open_conversation(self, conversation_id: int) -> None:
+        """Go on with a conversation."""
+        self._give_back(self.app.turns.stop())
+        try:
+            rounds = self.app.turns.open(conversation_id)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return
+        await self._show_rounds(rounds)
+
+    async def show_new(self) -> None:
+        """Begin a new conversation."""
+        self._give_back(self.app.turns.stop())
+        self.app.turns.new()
+        await self._show_rounds(())
+        self._find_last_conversation()
+
+    # Keys and clicks
+
+    @on(QueryBox.Submitted)
+    def _submit(self, event: QueryBox.Submitted) -> None:
+        self.app.turns.ask(event.text)
+
+    @on(QueryBox.ScrollConversation)
+    def _scroll(self, event: QueryBox.ScrollConversation) -> None:
+        self._conversation.scroll_pages(event.pages)
+
+    @on(Welcome.Example)
+    def _take_example(self, event: Welcome.Example) -> None:
+        self._box.set_query(event.query)
+
+    @on(Welcome.Continue)
+    async def action_continue(self) -> None:
+        if self.app.turns.conversation is None and self._last is not None:
+            await self.open_conversation(self._last.id)
+
+    def action_stop(self) -> None:
+        self._give_back(self.app.turns.stop())
+        self._draw_growth()
+
+    async def action_new(self) -> None:
+        await self.show_new()
+
+    def action_regenerate(self) -> None:
+        last = self._conversation.last
+        if self.app.turns.replying:
+            self._tell_user(say("tui.hint.stop_first"), "information")
+        elif last is not None:
+            self.app.turns.regenerate(last.round)
+
+    async def action_version(self, step: int) -> None:
+        """Look at another version of the last round that has several."""
+        last = self._conversation.last
+        if last is None or self.app.turns.replying:
+            return
+        try:
+            siblings = self.app.store.siblings(last.round.id)
+            ids = [sibling.id for sibling in siblings]
+            place = ids.index(last.round.id) + step
+            if 0 <= place < len(ids):
+                await self._show_rounds(self.app.turns.look_at(ids[place]))
+        except ChatuiError as error:
+            self._tell_user(str(error))
+
+    def action_copy_or_stop(self) -> None:
+        selected = self.get_selected_text()
+        if selected:
+            self.app.copy_to_clipboard(selected)
+            self._tell_user(say("tui.hint.copied"), "information")
+        elif self.app.turns.replying:
+            self.action_stop()
+        else:
+            self._tell_user(say("tui.hint.quit"), "information")
+
+    def action_toggle_theme(self) -> None:
+        is_dark = self.app.current_theme.dark
+        self.app.theme = "chatui-light" if is_dark else "chatui"
+
+    def action_help(self) -> None:
+        from chatui.tui.screens.help import HelpScreen
+
+        self.app.push_screen(HelpScreen())
+
+    @work
+    async def action_models(self) -> None:
+        from chatui.catalog import resolve
+        from chatui.tui.screens.models import ModelScreen
+
+        turns = self.app.turns
+        reference = await self.app.push_screen_wait(
+            ModelScreen(self.app.settings, current=turns.spec.name)
+        )
+        if reference is None:
+            return
+        try:
+            spec = await asyncio.to_thread(resolve, reference, self.app.settings)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return
+        turns.switch(spec)
+
+    @work
+    async def action_conversations(self) -> None:
+        from chatui.tui.screens.conversations import ConversationsScreen
+
+        screen = ConversationsScreen(self.app.store)
+        chosen = await self.app.push_screen_wait(screen)
+        current = self.app.turns.conversation
+        if current is not None and current.id in screen.deleted:
+            await self.show_new()
+        if chosen is not None:
+            await self.open_conversation(chosen)
+        elif screen.renamed:
+            self._show_title_again()
+
+    def _show_title_again(self) -> None:
+        turns = self.app.turns
+        if turns.conversation is None:
+            return
+        try:
+            turns.conversation = self.app.store.conversation(turns.conversation.id)
+        except ChatuiError:
+            return
+        self._show_title()

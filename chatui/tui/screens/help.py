@@ -1,0 +1,115 @@
+"""F1: every key, and where things are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from chatui import locations
+from chatui.locales import say
+from chatui.tui.plain_text import plain_line
+
+EDITING_KEYS = (
+    ("Ctrl+A / Home", "tui.keys.line_start"),
+    ("Ctrl+E / End", "tui.keys.line_end"),
+    ("Ctrl+← / Ctrl+→", "tui.keys.words"),
+    ("Shift+← → ↑ ↓", "tui.keys.select"),
+    ("F6 / F7", "tui.keys.select_all"),
+    ("Ctrl+W", "tui.keys.delete_word"),
+    ("Ctrl+U / Ctrl+K", "tui.keys.delete_line"),
+    ("Ctrl+X / Ctrl+V", "tui.keys.cut_paste"),
+    ("Ctrl+Z / Ctrl+Y", "tui.keys.undo"),
+)
+"""What Textual's text area does with keys; ours are read from the bindings themselves."""
+
+_NAMES = {
+    "escape": "Esc",
+    "pageup": "PageUp",
+    "pagedown": "PageDown",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+}
+
+
+def key_names(keys: str) -> str:
+    """A binding's keys as people write them: "ctrl+n" is "Ctrl+N"."""
+    return " / ".join(
+        "+".join(_NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in key)
+        for key in (alternative.strip().split("+") for alternative in keys.split(","))
+    )
+
+
+def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
+    """(keys, what they do) for bindings whose description is the name of words."""
+    return [
+        (key_names(binding.key), say(binding.description))
+        for binding in bindings
+        if isinstance(binding, Binding) and binding.description.startswith("tui.")
+    ]
+
+
+def help_text() -> Content:
+    """All groups of keys as one aligned table, then the folders."""
+    from chatui.tui.app import ChatApp
+    from chatui.tui.screens.chat import ChatScreen
+    from chatui.tui.screens.conversations import ConversationsScreen
+    from chatui.tui.screens.models import ModelScreen
+    from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+    from chatui.tui.widgets.query_box import QueryBox
+
+    groups = [
+        ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
+        ("tui.help.talking", key_rows([*ChatScreen.BINDINGS, *ChatApp.BINDINGS])),
+        ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
+        ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
+        (
+            "tui.help.questions",
+            key_rows([*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),
+        ),
+        ("tui.help.editing", [(keys, say(words)) for keys, words in EDITING_KEYS]),
+    ]
+    width = max(cell_len(keys) for _, rows in groups for keys, _ in rows) + 3
+    parts: list[Content] = []
+    for title, rows in groups:
+        parts.append(Content.styled(say(title), "bold $primary"))
+        parts += [
+            Content.assemble(
+                Content.styled("  " + keys + " " * (width - cell_len(keys)), "$accent"), words
+            )
+            for keys, words in rows
+        ]
+        parts.append(Content(""))
+    parts += [Content("  " + say("tui.help.select_with_mouse")), Content("")]
+    parts.append(Content.styled(say("tui.help.files"), "bold $primary"))
+    parts.append(
+        Content("  " + say("tui.help.settings", path=plain_line(str(locations.settings_file()))))
+    )
+    parts.append(
+        Content("  " + say("tui.help.data", path=plain_line(str(locations.data_folder()))))
+    )
+    return Content("\n").join(parts)
+
+
+class HelpScreen(ModalScreen[None]):
+    """All keys."""
+
+    CSS_PATH = "help.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,q,enter", "dismiss", "tui.keys.close"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = say("tui.help.title")
+            box.border_subtitle = say("tui.help.close")
+            yield Static(help_text())

@@ -1,0 +1,111 @@
+"""The conversation: the last rounds, and earlier ones as the user scrolls up to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+
+from chatui.conversation.rounds import Round
+from chatui.tui.widgets.round_view import RoundView
+
+ROUNDS_AT_ONCE = 20
+"""So many rounds are mounted when a conversation opens, and each time the top comes near."""
+
+
+class ConversationView(VerticalScroll, can_focus=False):
+    """Shows rounds; stays at the end while a reply grows, unless the user scrolled up."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rounds: list[Round] = []
+        self._first_shown = 0
+        self._versions: Callable[[Round], tuple[int, int]] = lambda _round: (1, 1)
+        self._loading_earlier = False
+
+    @property
+    def last(self) -> RoundView | None:
+        """The last round."""
+        views = self.query_children(RoundView)
+        return views.last() if views else None
+
+    def view_of(self, round_id: int) -> RoundView | None:
+        """The view of a round; None where it is not mounted."""
+        for view in reversed(self.query_children(RoundView)):
+            if view.round.id == round_id:
+                return view
+        return None
+
+    async def show(
+        self,
+        rounds: Sequence[Round],
+        versions: Callable[[Round], tuple[int, int]],
+        greeting: Widget | None = None,
+    ) -> None:
+        """Show these rounds, or the greeting where there are none.
+
+        Args:
+            versions: (which version, of how many) a round is.
+        """
+        self._rounds = list(rounds)
+        self._versions = versions
+        self._first_shown = max(0, len(self._rounds) - ROUNDS_AT_ONCE)
+        with self.app.batch_update():
+            await self.remove_children()
+            views: list[Widget] = [*self._views(self._first_shown, len(self._rounds))]
+            if not views and greeting is not None:
+                views = [greeting]
+            await self.mount_all(views)
+        self.anchor(bool(self._rounds))
+        if not self._rounds:
+            self.scroll_home(animate=False, immediate=True)
+
+    def add(self, round_: Round, version: int = 1, versions: int = 1) -> RoundView:
+        """Show one more round at the end, and look at it."""
+        if not self._rounds:
+            # The greeting.
+            self.remove_children()
+        self._rounds.append(round_)
+        view = RoundView(round_, version, versions)
+        self.mount(view)
+        self.anchor()
+        return view
+
+    def replace_last(self, round_: Round, version: int, versions: int) -> RoundView:
+        """Show another version of the last round in its place."""
+        last = self.last
+        if last is not None:
+            self._rounds.pop()
+            last.remove()
+        return self.add(round_, version, versions)
+
+    def scroll_pages(self, pages: int) -> None:
+        """Scroll by pages, up where ``pages`` is negative."""
+        if pages < 0:
+            self.release_anchor()
+            self.scroll_page_up(animate=False)
+        else:
+            self.scroll_page_down(animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        near = new_value < self.size.height and new_value < old_value
+        if near and self._first_shown and not self._loading_earlier:
+            self._loading_earlier = True
+            self.call_next(self._load_earlier)
+
+    async def _load_earlier(self) -> None:
+        """Mount earlier rounds above; what is on the screen stays where it is."""
+        stop, self._first_shown = self._first_shown, max(0, self._first_shown - ROUNDS_AT_ONCE)
+        height = self.virtual_size.height
+        with self.app.batch_update():
+            await self.mount_all(self._views(self._first_shown, stop), before=0)
+            # The new heights must be known before anything is drawn, or the text would jump.
+            self.screen._refresh_layout()
+            grown = self.virtual_size.height - height
+            self.scroll_to(y=self.scroll_y + grown, animate=False, immediate=True, force=True)
+        self._loading_earlier = False
+
+    def _views(self, start: int, stop: int) -> list[RoundView]:
+        return [RoundView(round_, *self._versions(round_)) for round_ in self._rounds[start:stop]]

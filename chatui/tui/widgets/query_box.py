@@ -1,0 +1,177 @@
+"""Where the user types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.document._document import EditResult, Location, Selection
+from textual.document._edit import Edit
+from textual.message import Message
+from textual.widgets import TextArea
+
+from chatui.locales import say
+from chatui.tui.held_pastes import HeldPastes
+from chatui.tui.plain_text import shelter, sheltered_picture, unshelter
+
+
+class QueryBox(TextArea):
+    """A text area that sends on Enter, remembers what was sent, and takes text of any size."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "tui.keys.send"),
+        Binding("shift+enter,ctrl+j,alt+enter", "newline", "tui.keys.newline"),
+        Binding("up", "earlier_or_up", "tui.keys.earlier"),
+        Binding("down", "later_or_down", "tui.keys.later"),
+        Binding("pageup", "scroll_conversation(-1)", "tui.keys.page_up"),
+        Binding("pagedown", "scroll_conversation(1)", "tui.keys.page_down"),
+    ]
+
+    @dataclass
+    class Submitted(Message):
+        """The user sends this text."""
+
+        text: str
+
+    @dataclass
+    class ScrollConversation(Message):
+        """The user wants to see the pages before (-1) or after (1)."""
+
+        pages: int
+
+    def __init__(self, id: str | None = None) -> None:
+        # The text area moves its cursor already while it is made.
+        self._pastes = HeldPastes()
+        super().__init__(
+            id=id, highlight_cursor_line=False, placeholder=say("tui.query.placeholder")
+        )
+        self.cursor_blink = False
+        self.match_cursor_bracket = False
+        self._earlier: list[str] = []
+        self._at = 0
+        self._draft = ""
+
+    @property
+    def query_text(self) -> str:
+        """What would be sent: exactly what was typed and pasted."""
+        return self._pastes.expand(unshelter(self.text))
+
+    def set_query(self, text: str) -> None:
+        """Replace the text; the cursor goes to its end."""
+        self._empty()
+        self.insert_text(text)
+
+    def insert_text(self, text: str) -> None:
+        """Insert ``text`` in place of the selection; a long one is held behind a label."""
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        shown = self._pastes.hold(text) if self._pastes.is_long(text) else shelter(text)
+        self.replace(shown, *self.selection, maintain_selection_offset=False)
+
+    def _empty(self) -> None:
+        """Without a way back by undo: the labels' texts are forgotten."""
+        self.load_text("")
+        self._pastes.clear()
+
+    def remember(self, queries: list[str]) -> None:
+        """Make ``queries``, oldest first, what ↑ goes back to."""
+        self._earlier = list(queries)
+        self._at = len(self._earlier)
+
+    def action_submit(self) -> None:
+        text = self.query_text
+        if not text.strip():
+            return
+        self._empty()
+        if not self._earlier or self._earlier[-1] != text:
+            self._earlier.append(text)
+        self._at = len(self._earlier)
+        self.post_message(self.Submitted(text))
+
+    def action_newline(self) -> None:
+        self.replace("\n", *self.selection, maintain_selection_offset=False)
+
+    def action_earlier_or_up(self) -> None:
+        """↑ on the first row goes back in the history, elsewhere a row up."""
+        row = self.wrapped_document.location_to_offset(self.cursor_location).y
+        if row > 0 or not self._at:
+            self.action_cursor_up()
+            return
+        if self._at == len(self._earlier):
+            self._draft = self.query_text
+        self._at -= 1
+        self.set_query(self._earlier[self._at])
+
+    def action_later_or_down(self) -> None:
+        """↓ on the last row goes forward in the history, elsewhere a row down."""
+        row = self.wrapped_document.location_to_offset(self.cursor_location).y
+        if row < self.wrapped_document.height - 1 or self._at == len(self._earlier):
+            self.action_cursor_down()
+            return
+        self._at += 1
+        is_draft = self._at == len(self._earlier)
+        self.set_query(self._draft if is_draft else self._earlier[self._at])
+
+    def action_scroll_conversation(self, pages: int) -> None:
+        self.post_message(self.ScrollConversation(pages))
+
+    def action_cut(self) -> None:
+        selected = self.selected_text
+        super().action_cut()
+        if selected:
+            self.app.copy_to_clipboard(selected)
+
+    def action_paste(self) -> None:
+        self.insert_text(self.app.clipboard)
+
+    @property
+    def selected_text(self) -> str:
+        return self._pastes.expand(unshelter(super().selected_text))
+
+    def get_line(self, line_index: int) -> Text:
+        return Text(sheltered_picture(self.document.get_line(line_index)), end="", no_wrap=True)
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Perform an edit; one that touches a part of a label takes all of it."""
+        top, bottom = sorted((edit.from_location, edit.to_location))
+        wider = (self._before_label(top), self._after_label(bottom))
+        if top != bottom and wider != (top, bottom):
+            edit = replace(edit, from_location=wider[0], to_location=wider[1])
+        return super().edit(edit)
+
+    def validate_selection(self, selection: Selection) -> Selection:
+        """Keep the cursor out of labels: it jumps to the end that it moves towards."""
+        row, column = selection.end
+        for start, end in self._label_spans(row):
+            if start < column < end:
+                forward = self.selection.end <= (row, start)
+                end_location = (row, end if forward else start)
+                moves_alone = selection.start == selection.end
+                return Selection(end_location if moves_alone else selection.start, end_location)
+        return selection
+
+    def _label_spans(self, row: int) -> list[tuple[int, int]]:
+        return self._pastes.spans(self.document[row]) if row < self.document.line_count else []
+
+    def _before_label(self, location: Location) -> Location:
+        row, column = location
+        inside = [start for start, end in self._label_spans(row) if start < column < end]
+        return (row, inside[0]) if inside else location
+
+    def _after_label(self, location: Location) -> Location:
+        row, column = location
+        inside = [end for start, end in self._label_spans(row) if start < column < end]
+        return (row, inside[0]) if inside else location
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            self.action_submit()
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.insert_text(event.text)

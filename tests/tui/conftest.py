@@ -1,0 +1,133 @@
+"""The app on a scripted backend, driven by Textual's pilot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from scripted_backend import ScriptedBackend
+from textual.pilot import Pilot
+
+from chatui import locations
+from chatui.conversation.rounds import Round
+from chatui.conversation.store import Store
+from chatui.messages import ModelSpec
+from chatui.settings import Settings
+from chatui.tui.app import ChatApp
+from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.status_line import StatusLine
+
+SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"))
+
+
+def add_round(
+    store: Store, conversation_id: int, parent: int | None, query: str, reply: str
+) -> int:
+    """A finished round in the store; its id."""
+    begun = store.add_round(conversation_id, parent, query, model="shiyou", format="chatglm-6b")
+    store.finish_round(begun.id, "done", reply, finish_reason="eos")
+    return begun.id
+
+
+def add_conversation(store: Store, *exchanges: tuple[str, str]) -> int:
+    """A conversation in the store; its id."""
+    conversation = store.create_conversation()
+    parent = None
+    for query, reply in exchanges:
+        parent = add_round(store, conversation.id, parent, query, reply)
+    return conversation.id
+
+
+@dataclass
+class Driven:
+    """A running app and handles on what a test looks at."""
+
+    app: ChatApp
+    pilot: Pilot[None]
+    backend: ScriptedBackend
+    store: Store
+
+    @property
+    def box(self) -> QueryBox:
+        return self.app.screen_stack[0].query_one(QueryBox)
+
+    @property
+    def conversation(self) -> ConversationView:
+        return self.app.screen_stack[0].query_one(ConversationView)
+
+    @property
+    def status(self) -> StatusLine:
+        return self.app.screen_stack[0].query_one(StatusLine)
+
+    @property
+    def views(self) -> list[RoundView]:
+        return list(self.conversation.query_children(RoundView))
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        current = self.app.turns.conversation
+        assert current is not None
+        return self.store.rounds(current.id)
+
+    @property
+    def screen_text(self) -> str:
+        """All that stands on the screen, row by row."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join(strip.text.rstrip() for strip in strips)
+
+    @property
+    def notices(self) -> list[str]:
+        return [notification.message for notification in self.app._notifications]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something that must come soon."""
+
+        async def poll() -> None:
+            while not condition():
+                await self.pilot.pause(0.005)
+
+        await asyncio.wait_for(poll(), 10)
+
+    async def settled(self) -> None:
+        await self.pilot.pause()
+        await self.until(lambda: not self.app.turns.busy)
+        await self.pilot.pause(0.05)
+
+    async def ask(self, query: str) -> None:
+        """Put a query into the box, send it, and wait for the end of its reply."""
+        self.box.set_query(query)
+        await self.pilot.press("enter")
+        await self.settled()
+
+
+@pytest.fixture
+def drive(home: object) -> Any:
+    """``async with drive(...) as app`` runs the app headless."""
+
+    @asynccontextmanager
+    async def run(
+        replies: Any = ("好",),
+        *,
+        delay_seconds: float = 0.0,
+        size: tuple[int, int] = (80, 24),
+        store: Store | None = None,
+        backend: ScriptedBackend | None = None,
+        settings: Settings | None = None,
+        spec: ModelSpec = SPEC,
+        **kwargs: Any,
+    ) -> AsyncIterator[Driven]:
+        backend = backend or ScriptedBackend(replies, delay_seconds)
+        store = store or Store.in_memory()
+        app = ChatApp(settings or Settings(), spec, store, backend, **kwargs)
+        async with app.run_test(size=size) as pilot:
+            driven = Driven(app, pilot, backend, store)
+            await pilot.pause()
+            yield driven
+
+    return run

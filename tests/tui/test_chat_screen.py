@@ -1,0 +1,267 @@
+"""Talking: what the keys of the main screen do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conftest import add_conversation
+
+from chatui.conversation.store import Store
+from chatui.messages import ModelSpec
+from chatui.tui.widgets.welcome import Welcome
+
+
+async def test_enter_sends_and_the_reply_appears(drive: Any) -> None:
+    async with drive(["春风又绿江南岸"]) as on:
+        await on.pilot.press("h", "i", "enter")
+        await on.settled()
+        assert "春风又绿江南岸" in on.screen_text
+        assert on.box.query_text == ""
+        (round_,) = on.rounds
+        assert (round_.query, round_.reply, round_.state) == ("hi", "春风又绿江南岸", "done")
+
+
+async def test_a_blank_query_does_nothing(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.press("enter", "space", "ctrl+j", "enter")
+        await on.settled()
+        assert not on.backend.requests
+        assert on.app.turns.conversation is None
+
+
+async def test_each_reply_shows_its_model(drive: Any) -> None:
+    async with drive(["一", "二"]) as on:
+        await on.ask("甲")
+        on.app.turns.switch(ModelSpec("my-own-model", "/models/own"))
+        await on.ask("乙")
+        text = on.screen_text
+        assert "my-own-model" in text.split("乙")[1]
+        assert "my-own-model" not in text.split("乙")[0]
+
+
+async def test_the_reply_streams_in(drive: Any) -> None:
+    async with drive(["春" * 400], delay_seconds=0.005) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and 3 < len(on.views[0].reply_text) < 400)
+        assert on.rounds[0].state == "streaming"
+
+
+async def test_escape_stops_at_once_and_keeps_what_was_said(drive: Any) -> None:
+    async with drive(["春" * 400], delay_seconds=0.005) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and len(on.views[0].reply_text) > 3)
+        await on.pilot.press("escape")
+        await on.settled()
+        (round_,) = on.rounds
+        assert round_.state == "stopped"
+        assert 3 < len(round_.reply) < 100
+        assert on.views[0].reply_text == round_.reply
+        assert "Stopped" in on.screen_text
+
+
+async def test_ctrl_c_stops_and_then_says_how_to_quit(drive: Any) -> None:
+    async with drive(["春" * 400], delay_seconds=0.005) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and on.views[0].reply_text)
+        await on.pilot.press("ctrl+c")
+        await on.settled()
+        assert on.rounds[0].state == "stopped"
+        await on.pilot.press("ctrl+c")
+        await on.pilot.pause()
+        assert any("Ctrl+Q" in notice for notice in on.notices)
+        assert on.app.is_running
+
+
+async def test_ctrl_c_copies_a_selection(drive: Any) -> None:
+    async with drive(["春风又绿江南岸"]) as on:
+        await on.ask("hi")
+        on.app.screen.text_select_all()
+        await on.pilot.press("ctrl+c")
+        assert "春风又绿江南岸" in on.app.clipboard
+
+
+async def test_ctrl_c_copies_a_selection_in_the_box(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.press(*"abc", "shift+left", "shift+left", "ctrl+c")
+        assert on.app.clipboard == "bc"
+
+
+async def test_ctrl_n_begins_a_new_conversation(drive: Any) -> None:
+    async with drive(["一", "二"]) as on:
+        await on.ask("甲")
+        await on.pilot.press("ctrl+n")
+        await on.pilot.pause()
+        assert not on.views
+        assert on.conversation.query(Welcome)
+        await on.ask("乙")
+        assert on.backend.requests[-1].history == ()
+        assert len(on.store.conversations()) == 2
+
+
+async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any) -> None:
+    async with drive(["一", "二", "三"]) as on:
+        await on.ask("甲")
+        await on.ask("乙")
+        await on.pilot.press("ctrl+r")
+        await on.settled()
+        assert [view.reply_text for view in on.views] == ["一", "三"]
+        assert "version 2 of 2" in on.screen_text
+        await on.pilot.press("alt+left")
+        await on.pilot.pause()
+        assert [view.reply_text for view in on.views] == ["一", "二"]
+        assert "version 1 of 2" in on.screen_text
+        await on.pilot.press("alt+left", "alt+right")
+        await on.pilot.pause()
+        assert [view.reply_text for view in on.views] == ["一", "三"]
+
+
+async def test_ctrl_r_in_mid_reply_says_what_to_do(drive: Any) -> None:
+    async with drive(["春" * 400], delay_seconds=0.005) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and on.views[0].reply_text)
+        await on.pilot.press("ctrl+r")
+        assert any("Esc" in notice for notice in on.notices)
+        assert on.app.turns.replying
+
+
+async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
+    store = Store.in_memory()
+    async with drive(["春" * 400], delay_seconds=0.005, store=store) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and on.views[0].reply_text)
+        await on.pilot.press("ctrl+q")
+        await on.pilot.pause()
+    (conversation,) = store.conversations()
+    (round_,) = store.rounds(conversation.id)
+    assert round_.state == "stopped"
+    assert round_.reply
+    assert on.backend.closed
+
+
+async def test_queries_sent_in_mid_reply_wait_and_escape_gives_them_back(drive: Any) -> None:
+    async with drive(["春" * 400], delay_seconds=0.005) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and on.views[0].reply_text)
+        await on.pilot.press("b", "enter", "c", "enter", "d")
+        await on.pilot.pause(0.05)
+        assert "Waiting: b" in on.screen_text
+        await on.pilot.press("escape")
+        await on.settled()
+        assert on.box.query_text == "b\nc\nd"
+        assert "Waiting" not in on.screen_text
+        assert len(on.backend.requests) == 1
+
+
+async def test_a_query_sent_while_loading_waits_for_the_model(drive: Any) -> None:
+    async with drive(["春风"]) as on:
+        pass
+    backend = on.backend
+    backend.load_gate.clear()
+    async with drive(backend=backend) as on:
+        await on.pilot.press("h", "enter")
+        await on.pilot.pause(0.05)
+        assert "5/20 MB" in on.screen_text
+        assert "Waiting: h" in on.screen_text
+        backend.load_gate.set()
+        await on.settled()
+        assert "春风" in on.screen_text
+
+
+async def test_a_dead_engine_says_so_and_the_next_query_revives_it(drive: Any) -> None:
+    async with drive(["春风又绿江南岸", "好"]) as on:
+        on.backend.fail_after = 2
+        await on.ask("甲")
+        assert "春风" in on.screen_text
+        assert "The engine died (code 1)." in on.screen_text
+        on.backend.fail_after = None
+        await on.pilot.press("ctrl+r")
+        await on.settled()
+        assert on.views[-1].reply_text == "好"
+        assert len(on.backend.specs) == 2
+
+
+async def test_a_failed_load_is_one_sentence_and_the_query_is_kept(drive: Any) -> None:
+    async with drive() as on:
+        pass
+    backend = on.backend
+    backend.refuse_load = "The weights in [bold]/models[/bold] are truncated."
+    async with drive(backend=backend) as on:
+        await on.ask("甲")
+        assert backend.refuse_load in on.notices
+        assert on.box.query_text == "甲"
+        assert "no model loaded" in on.screen_text
+
+
+async def test_the_status_shows_speed_and_context(drive: Any) -> None:
+    async with drive(["春风又绿"], delay_seconds=0.01) as on:
+        await on.ask("甲")
+        assert "tokens/s" in on.status.facts()
+        assert "context 14/512" in on.status.facts()
+
+
+async def test_dropped_rounds_are_said(drive: Any) -> None:
+    async with drive() as on:
+        on.backend.dropped_rounds = 3
+        await on.ask("甲")
+        assert "oldest 3 rounds" in on.screen_text
+
+
+async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, ("甲", "春"), ("乙", "夏"))
+    async with drive(store=store) as on:
+        await on.until(lambda: "Go on with the last conversation: 甲 (2 rounds)" in on.screen_text)
+        assert not on.views
+        await on.pilot.press("ctrl+o")
+        await on.pilot.pause()
+        assert [view.reply_text for view in on.views] == ["春", "夏"]
+        await on.ask("丙")
+        assert on.backend.requests[-1].history == (("甲", "春"), ("乙", "夏"))
+
+
+async def test_the_offer_can_be_clicked(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, ("甲", "春"))
+    async with drive(store=store) as on:
+        await on.until(lambda: "Go on with" in on.screen_text)
+        await on.pilot.click(".continue")
+        await on.pilot.pause()
+        assert [view.reply_text for view in on.views] == ["春"]
+
+
+async def test_an_example_can_be_clicked(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.click(".example")
+        await on.pilot.pause()
+        assert on.box.query_text == "写一首七言绝句，题目是《春夜》"
+
+
+async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
+    async with drive() as on:
+        assert on.app.theme == "chatui"
+        await on.pilot.press("ctrl+t")
+        assert on.app.theme == "chatui-light"
+        await on.pilot.press("ctrl+t")
+        assert on.app.theme == "chatui"
+
+
+async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, *((f"q{n}", "line\n" * 5) for n in range(10)))
+    async with drive(["春\n" * 300], delay_seconds=0.005, store=store) as on:
+        await on.until(lambda: "Go on with" in on.screen_text)
+        await on.pilot.press("ctrl+o")
+        await on.pilot.pause()
+        assert on.conversation.scroll_y == on.conversation.max_scroll_y > 0
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and len(on.views[-1].reply_text) > 20)
+        assert on.conversation.scroll_y == on.conversation.max_scroll_y
+        await on.pilot.press("pageup", "pageup")
+        here = on.conversation.scroll_y
+        before = len(on.views[-1].reply_text)
+        await on.until(lambda: len(on.views[-1].reply_text) > before + 20)
+        assert on.conversation.scroll_y == here
+        for _ in range(40):
+            await on.pilot.press("pagedown")
+        await on.pilot.pause(0.1)
+        assert on.conversation.scroll_y >= on.conversation.max_scroll_y - 2
