@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BLOCK_ELEMENTS_CPU = 1 << 20
-BLOCK_ELEMENTS_ACCELERATOR = 1 << 24
+# Unpacked elements of a block: on CPU what stays in its cache, elsewhere what fills the device.
+BLOCK_ELEMENTS_CPU = 1 << 18
+BLOCK_ELEMENTS_ELSEWHERE = 1 << 24
 
 
 def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -47,9 +48,26 @@ def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
     Returns:
         fp16 [out, in].
     """
-    if bits == 4:
-        packed = torch.stack((packed >> 4, (packed << 4) >> 4), dim=-1).flatten(1)
-    return packed.half() * scale.half()[:, None]
+    values = torch.stack(halves(packed), dim=-1).flatten(1) if bits == 4 else packed
+    return scaled(values, scale)
+
+
+def halves(packed: Tensor) -> tuple[Tensor, Tensor]:
+    """The even and the odd columns of an int4 weight, each int8 [out, in / 2]."""
+    return packed >> 4, (packed << 4) >> 4
+
+
+def scaled(values: Tensor, scale: Tensor) -> Tensor:
+    """q · scale, rounded once to fp16 (the product of the two is exact in fp32).
+
+    Args:
+        values: int8 [out, in].
+        scale: fp16 [out].
+
+    Returns:
+        fp16 [out, in].
+    """
+    return (values.float() * scale.float()[:, None]).half()
 
 
 class QuantisedLinear(nn.Linear):
@@ -97,14 +115,19 @@ class QuantisedLinear(nn.Linear):
             [..., out] in the input's dtype.
         """
         on_cpu = input.device.type == "cpu"
-        limit = BLOCK_ELEMENTS_CPU if on_cpu else BLOCK_ELEMENTS_ACCELERATOR
+        limit = BLOCK_ELEMENTS_CPU if on_cpu else BLOCK_ELEMENTS_ELSEWHERE
         rows = max(1, limit // self.in_features)
+        if self.bits == 4:
+            # Even columns first, then the odd ones: cheaper than to interleave the weight.
+            input = torch.cat((input[..., 0::2], input[..., 1::2]), dim=-1)
         blocks = []
         for start in range(0, self.out_features, rows):
-            block = slice(start, start + rows)
-            weight = dequantise(self.weight[block], self.weight_scale[block], self.bits)
+            values = self.weight[start : start + rows]
+            if self.bits == 4:
+                values = torch.cat(halves(values), dim=1)
+            weight = scaled(values, self.weight_scale[start : start + rows])
             blocks.append(functional.linear(input, weight.to(input.dtype)))
-        output = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
+        output = torch.cat(blocks, dim=-1)
         return output if self.bias is None else output + self.bias.to(input.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantisedLinear:
