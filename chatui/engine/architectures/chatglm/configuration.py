@@ -86,7 +86,7 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
         if self.gmask_token_id is None:
             self.gmask_token_id = self.bos_token_id - 3
         if self.pad_token_id is None:
-            self.pad_token_id = PAD_ID + self.num_image_tokens
+            self.pad_token_id = PAD_ID + self.id_offset
         super().__post_init__(**kwargs)
 
     @classmethod
@@ -97,14 +97,14 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
         return super().from_dict(config_dict, **kwargs)
 
     @property
-    def num_image_tokens(self) -> int:
+    def id_offset(self) -> int:
         """How far the ids are shifted: 20000 in the oldest checkpoints, else 0."""
         return max(0, (self.bos_token_id or 0) - SOP_ID)
 
     @property
     def space_token_id(self) -> int:
         """The id that the original's logits guard falls back to (a single space)."""
-        return SPACE_ID + self.num_image_tokens
+        return SPACE_ID + self.id_offset
 
 
 def refuse_other_networks(config: dict[str, Any]) -> None:
