@@ -136,7 +136,7 @@ class ChatGLMDetokenizer:
         self._bytes = bytearray()
         self._at_start = True
 
-    def push(self, token_id: int) -> str:
+    def add(self, token_id: int) -> str:
         """Take the next token and give the text that can no longer change."""
         if token_id in self._skipped:
             return ""

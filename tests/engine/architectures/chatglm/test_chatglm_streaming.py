@@ -1,0 +1,106 @@
+"""The streamed text of ChatGLM-6B joins to the decode of all its tokens."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from chatui.engine.architectures.chatglm.streaming import (
+    CLEAN_UP,
+    WHITESPACE,
+    ChatGLMDetokenizer,
+    ChatGLMStreamCleaner,
+    take_characters,
+)
+from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
+
+
+@pytest.fixture
+def tokenizer(tokenizer_folder: Path) -> ChatGLMTokenizer:
+    return AutoTokenizer.from_pretrained(tokenizer_folder)
+
+
+def stream(tokenizer: ChatGLMTokenizer, ids: list[int], skip: bool = False) -> str:
+    detokenizer = ChatGLMDetokenizer(tokenizer, skip_special_tokens=skip)
+    return "".join(map(detokenizer.add, ids)) + detokenizer.flush()
+
+
+def clean(text: str) -> str:
+    for token, white in WHITESPACE.items():
+        text = text.replace(token, white)
+    for old, new in CLEAN_UP:
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_cleaner_gives_what_cleaning_the_whole_gives() -> None:
+    random_ = random.Random(0)
+    atoms = [*" .?!,'", "  ", "n't", "'m", "'s", " 've", "'r", "e", "a", "<n>", "<|blank_", "2|>"]
+    atoms += ["<", "n", ">", "<|ta", "b|>", "<|blank_80|>", "<|blank_81|>", "中", "<<n>>"]
+    for _ in range(4000):
+        pieces = random_.choices(atoms, k=random_.randint(0, 14))
+        cleaner = ChatGLMStreamCleaner()
+        streamed = "".join(map(cleaner.push, pieces)) + cleaner.flush()
+        assert streamed == clean("".join(pieces)), pieces
+
+
+def test_the_cleaner_holds_back_a_dozen_characters_at_most() -> None:
+    cleaner = ChatGLMStreamCleaner()
+    given = 0
+    for count in range(1, 2000):
+        given += len(cleaner.push("字"))
+        assert given == count
+    assert cleaner.push("x <|blank_8") == "x"
+    assert cleaner.push("") == ""
+    assert cleaner.push("z") == " <|blank_8z"
+
+
+def test_any_tokens_stream_to_their_decode(tokenizer: ChatGLMTokenizer) -> None:
+    random_ = random.Random(0)
+    specials = [*tokenizer.all_special_ids, tokenizer.gmask_token_id, tokenizer.vocab_size + 1]
+    bytes_ = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in "😀中".encode()])
+    for _ in range(3000):
+        ids = [
+            random_.choice((random_.choice(specials), random_.choice(bytes_), token, token))
+            for token in random_.choices(range(tokenizer.vocab_size), k=random_.randint(0, 12))
+        ]
+        for skip in (False, True):
+            assert stream(tokenizer, ids, skip) == tokenizer.decode(ids, skip_special_tokens=skip)
+
+
+def test_a_character_of_several_tokens_comes_whole(tokenizer: ChatGLMTokenizer) -> None:
+    detokenizer = ChatGLMDetokenizer(tokenizer)
+    ids = tokenizer.encode("😀", add_special_tokens=False)
+    assert [text for text in map(detokenizer.add, ids) if text] == ["😀"]
+
+
+def test_the_first_space_goes_and_later_ones_stay(tokenizer: ChatGLMTokenizer) -> None:
+    ids = tokenizer.encode("the model", add_special_tokens=False)
+    assert stream(tokenizer, ids) == "the model"
+    assert stream(tokenizer, [*ids, *ids]) == "the model the model"
+
+
+def test_bytes_that_are_no_character_become_replacements() -> None:
+    assert take_characters(bytearray(b"\xe4\xb8"), final=False) == ""
+    assert take_characters(bytearray(b"\xe4\xb8"), final=True) == "\ufffd\ufffd"
+    assert take_characters(bytearray(b"\xff\xe4\xb8\xad\x80"), final=True) == "\ufffd中\ufffd"
+    assert take_characters(bytearray(b"\xed\xa0\x80"), final=True) == "\ufffd" * 3
+    assert take_characters(bytearray(b"\xc0\x80A"), final=True) == "\ufffd\ufffdA"
+
+
+def test_streaming_needs_no_tensors() -> None:
+    """The module is plain Python: whoever shows text can use it."""
+    module = sys.modules["chatui.engine.architectures.chatglm.streaming"]
+    assert not {"torch", "transformers", "sentencepiece"} & set(vars(module))
+
+
+def test_streams_the_reference(reference: Path) -> None:
+    original = AutoTokenizer.from_pretrained(reference / "chatglm-6b/model")
+    for line in (reference / "chatglm-6b/tokenizer.jsonl").read_text("utf-8").splitlines():
+        case = json.loads(line)
+        assert stream(original, case["ids"]) == case["decoded"]
