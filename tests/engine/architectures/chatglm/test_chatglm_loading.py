@@ -1,0 +1,104 @@
+"""Checkpoints of ChatGLM-6B from the disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+
+MakeModel = Callable[..., ChatGLMForCausalLM]
+
+
+def write_bins(folder: Path, state: dict[str, Tensor], shards: int) -> None:
+    """The layout of the first releases: pytorch_model-0000n-of-0000m.bin and an index."""
+    names = sorted(state)
+    weight_map = {}
+    for shard in range(shards):
+        file = f"pytorch_model-{shard + 1:05d}-of-{shards:05d}.bin"
+        part = {name: state[name].clone() for name in names[shard::shards]}
+        weight_map.update(dict.fromkeys(part, file))
+        torch.save(part, folder / file)
+    size = sum(tensor.nbytes for tensor in state.values())
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+def assert_same(again: ChatGLMForCausalLM, model: ChatGLMForCausalLM, prompt: Tensor) -> None:
+    state = again.state_dict()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(state.pop(name), tensor)
+    assert not state
+    with torch.inference_mode():
+        torch.testing.assert_close(again(prompt).logits, model(prompt).logits)
+
+
+@pytest.mark.parametrize("shard_size", ["1GB", "20KB"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_safetensors(
+    make_model: MakeModel, tmp_path: Path, prompt: Tensor, dtype: torch.dtype, shard_size: str
+) -> None:
+    model = make_model().to(dtype)
+    model.save_pretrained(tmp_path, max_shard_size=shard_size)
+    files = list(tmp_path.glob("*.safetensors"))
+    assert (len(files) > 1) == (shard_size == "20KB")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
+    assert isinstance(again, ChatGLMForCausalLM)
+    assert again.dtype == dtype
+    assert_same(again, model, prompt)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_bin_shards_equal_safetensors(
+    make_model: MakeModel, tmp_path: Path, prompt: Tensor, shards: int
+) -> None:
+    model = make_model().half()
+    model.config.save_pretrained(tmp_path)
+    inv_freq = {
+        f"transformer.layers.{layer}.attention.rotary_emb.inv_freq": torch.full((4,), 7.0)
+        for layer in range(model.config.num_layers)
+    }
+    write_bins(tmp_path, {**model.state_dict(), **inv_freq}, shards)
+    again, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float16, output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert_same(again, model, prompt)
+
+
+def test_the_remote_code_that_a_folder_names_is_never_run(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    make_model().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "configuration_chatglm.ChatGLMConfig",
+        "AutoModel": "modeling_chatglm.ChatGLMForConditionalGeneration",
+        "AutoModelForCausalLM": "modeling_chatglm.ChatGLMForConditionalGeneration",
+    }
+    config["architectures"] = ["ChatGLMModel"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name in ("configuration_chatglm.py", "modeling_chatglm.py"):
+        (tmp_path / name).write_text("raise RuntimeError('remote code ran')\n")
+    assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), ChatGLMForCausalLM)
+
+
+def test_weights_are_not_doubled(make_model: MakeModel, tmp_path: Path) -> None:
+    """The head has weights of its own, and every other weight is there once."""
+    model = make_model().half()
+    model.save_pretrained(tmp_path / "saved")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float16)
+    places = [parameter.data_ptr() for parameter in again.parameters()]
+    assert len(set(places)) == len(places) == len(list(model.parameters()))
+    held = sum(parameter.nbytes for parameter in again.parameters())
+    held += sum(buffer.nbytes for buffer in again.buffers())
+    assert held == sum(parameter.nbytes for parameter in model.parameters())
+    shutil.rmtree(tmp_path / "saved")

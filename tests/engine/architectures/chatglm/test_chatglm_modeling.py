@@ -1,0 +1,207 @@
+"""ChatGLM-6B's network with random tiny weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import DynamicCache, StaticCache
+
+from chatui.engine.architectures.chatglm.attention import attend_in_half
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM, guard_logits
+from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
+from chatui.engine.architectures.chatglm.positions import (
+    next_position_ids,
+    prompt_mask,
+    prompt_position_ids,
+)
+
+MakeModel = Callable[..., ChatGLMForCausalLM]
+STEPS = 6
+
+
+def greedy(model: ChatGLMForCausalLM, prompt: Tensor, cache: DynamicCache) -> list[int]:
+    """The plain decode loop that the engine runs."""
+    positions = prompt_position_ids(prompt, model.config)
+    mask = prompt_mask(prompt, model.config)
+    with torch.inference_mode():
+        logits = model(prompt, position_ids=positions, attention_mask=mask, cache=cache).logits
+        reply = [int(logits[0, -1].argmax())]
+        while len(reply) < STEPS:
+            positions = next_position_ids(positions)
+            step = torch.tensor([reply[-1:]])
+            logits = model(step, position_ids=positions, cache=cache, use_cache=True).logits
+            reply.append(int(logits[0, -1].argmax()))
+    return reply
+
+
+def test_positions_and_mask_of_a_prompt_with_a_reply(make_model: MakeModel) -> None:
+    config = make_model().config
+    ids = torch.tensor([[11, 12, 201, 204, 30, 31]])
+    positions = prompt_position_ids(ids, config)
+    assert positions.tolist() == [[[0, 1, 2, 2, 2, 2], [0, 0, 0, 1, 2, 3]]]
+    assert next_position_ids(positions[..., :4], steps=2).tolist() == positions[..., 4:].tolist()
+    hidden = prompt_mask(ids, config)[0, 0].int().tolist()
+    assert hidden == [
+        [0, 0, 0, 1, 1, 1],
+        [0, 0, 0, 1, 1, 1],
+        [0, 0, 0, 1, 1, 1],
+        [0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_the_first_gmask_counts_and_mask_where_there_is_none(make_model: MakeModel) -> None:
+    config = make_model().config
+    assert prompt_position_ids(torch.tensor([[11, 201, 12, 201, 204]]), config)[0, 0, -1] == 1
+    assert prompt_position_ids(torch.tensor([[200, 11, 201, 204]]), config)[0, 0, -1] == 2
+    assert prompt_position_ids(torch.tensor([[11, 200, 204]]), config)[0, 0, -1] == 1
+
+
+@pytest.mark.parametrize("ids", [[11, 12], [11, 12, 204], [11, 201]])
+def test_what_is_no_prompt_is_refused(make_model: MakeModel, ids: list[int]) -> None:
+    with pytest.raises(ValueError, match="a ChatGLM prompt ends with"):
+        prompt_position_ids(torch.tensor([ids]), make_model().config)
+
+
+def test_decoding_with_a_cache_equals_reading_all_again(
+    make_model: MakeModel, prompt: Tensor
+) -> None:
+    model = make_model()
+    cache = DynamicCache(config=model.config)
+    reply = greedy(model, prompt, cache)
+    assert cache.get_seq_length() == prompt.shape[1] + STEPS - 1
+    with torch.inference_mode():
+        whole = model(torch.cat((prompt, torch.tensor([reply])), dim=1), use_cache=False)
+    assert whole.cache is None
+    assert whole.logits[0, prompt.shape[1] - 1 : -1].argmax(dim=-1).tolist() == reply
+
+
+def test_several_tokens_at_once_equal_one_after_another(
+    make_model: MakeModel, prompt: Tensor
+) -> None:
+    model = make_model()
+    reply = torch.tensor([[30, 31, 32]])
+    with torch.inference_mode():
+        whole = model(torch.cat((prompt, reply), dim=1)).logits[:, -3:]
+        cache = model(prompt).cache
+        positions = next_position_ids(prompt_position_ids(prompt, model.config), steps=3)
+        together = model(reply, position_ids=positions, cache=cache).logits
+    torch.testing.assert_close(together, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_a_decode_step_without_positions_is_refused(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    with torch.inference_mode():
+        cache = model(prompt).cache
+        with pytest.raises(ValueError, match="next_position_ids"):
+            model(torch.tensor([[30]]), cache=cache)
+
+
+def test_the_old_name_of_the_cache_is_taken(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    cache = DynamicCache()
+    with torch.inference_mode(), pytest.warns(FutureWarning):
+        model(prompt, past_key_values=cache, use_cache=True)
+    assert cache.get_seq_length() == prompt.shape[1]
+
+
+def test_generate_gives_the_loops_tokens(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    reply = greedy(model, prompt, DynamicCache(config=model.config))
+    generated = model.generate(prompt, do_sample=False, max_new_tokens=STEPS, eos_token_id=None)
+    assert generated[0, prompt.shape[1] :].tolist() == reply
+    beams = model.generate(prompt, num_beams=2, do_sample=False, max_new_tokens=STEPS)
+    assert beams.shape[0] == 1
+
+
+def test_a_static_cache_gives_the_same_tokens(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    reply = greedy(model, prompt, DynamicCache(config=model.config))
+    cache = StaticCache(config=model.config, max_cache_len=prompt.shape[1] + STEPS + 5)
+    assert greedy(model, prompt, cache) == reply
+
+
+def test_the_network_gives_the_loops_tokens(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    network = ChatGLMNetwork(model)
+    cache = network.new_cache()
+    logits = network.prefill(prompt[0].tolist(), cache, lambda: False)
+    assert logits is not None
+    reply = [int(logits.argmax())]
+    while len(reply) < STEPS:
+        reply.append(int(network.step(reply[-1], cache).argmax()))
+    assert reply == greedy(model, prompt, DynamicCache(config=model.config))
+    rows = network.position_rows(prompt.shape[1])
+    assert prompt_position_ids(prompt, model.config)[0].tolist() == [list(row) for row in rows]
+    assert network.prefill(prompt[0].tolist(), network.new_cache(), lambda: True) is None
+
+
+def test_left_padding_changes_nothing(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    short = torch.tensor([[40, 41, 42, 201, 204]])
+    pads = prompt.shape[1] - short.shape[1]
+    batch = torch.cat((prompt, torch.nn.functional.pad(short, (pads, 0), value=3)))
+    seen = torch.ones_like(batch)
+    seen[1, :pads] = 0
+    options = {"do_sample": False, "max_new_tokens": STEPS, "eos_token_id": None}
+    both = model.generate(batch, attention_mask=seen, **options)[:, batch.shape[1] :]
+    assert both[0].tolist() == model.generate(prompt, **options)[0, prompt.shape[1] :].tolist()
+    assert both[1].tolist() == model.generate(short, **options)[0, short.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_smaller_dtypes_stay_near_fp32(
+    make_model: MakeModel, prompt: Tensor, dtype: torch.dtype
+) -> None:
+    with torch.inference_mode():
+        exact = make_model()(prompt).logits
+        rounded = make_model().to(dtype)(prompt).logits
+    assert rounded.dtype == dtype
+    tolerance = 0.02 if dtype == torch.float16 else 0.15
+    assert (rounded.float() - exact).abs().max() < tolerance * exact.std()
+
+
+def test_scores_beyond_fp16_are_kept_in_range() -> None:
+    """q · k of 98304 is infinite in fp16; divided by the layer's number it is not."""
+    query = torch.full((1, 1, 1, 96), 32.0, dtype=torch.float16)
+    key = torch.stack((query[0, 0, 0], -query[0, 0, 0]))[None, None]
+    value = torch.tensor([[1.0], [2.0]], dtype=torch.float16).expand(2, 96)[None, None]
+    assert torch.isinf(query @ key.transpose(-1, -2)).any()
+    context = attend_in_half(query, key, value, None, layer_index=20)
+    assert context.tolist() == value[:, :, :1].tolist()
+
+
+def test_labels_count_from_sop_on(make_model: MakeModel, prompt: Tensor) -> None:
+    model = make_model()
+    pair = torch.cat((prompt, torch.tensor([[30, 31, 205]])), dim=1)
+    start = prompt.shape[1] - 1
+    labels = pair.masked_fill(torch.arange(pair.shape[1]) < start, -100)
+    output = model(pair, labels=labels)
+    scores = output.logits[0, start - 1 : -1]
+    expected = torch.nn.functional.cross_entropy(scores, pair[0, start:])
+    torch.testing.assert_close(output.loss, expected)
+    model.activation_checkpointing_enable()
+    model.train()(pair, labels=labels, use_cache=False).loss.backward()
+    assert model.transformer.layers[0].attention.query_key_value.weight.grad.abs().sum() > 0
+
+
+def test_hidden_states_and_the_last_logits_on_request(
+    make_model: MakeModel, prompt: Tensor
+) -> None:
+    model = make_model()
+    with torch.inference_mode():
+        output = model(prompt, output_hidden_states=True, logits_to_keep=1)
+    assert len(output.hidden_states) == model.config.num_layers + 1
+    assert output.logits.shape == (1, 1, model.config.vocab_size)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_the_guard_leaves_only_a_space(broken: float) -> None:
+    logits = torch.linspace(-1, 1, 9)
+    assert guard_logits(logits, 5) is logits
+    logits[2] = broken
+    assert guard_logits(logits, 5).tolist() == [0, 0, 0, 0, 0, 5e4, 0, 0, 0]

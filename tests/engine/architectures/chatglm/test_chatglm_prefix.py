@@ -1,0 +1,116 @@
+"""P-Tuning v2 prefixes on ChatGLM-6B."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
+from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
+from chatui.engine.architectures.chatglm.prefix import install_prefix, remove_prefix
+from chatui.errors import ChatuiError
+
+MakeModel = Callable[..., ChatGLMForCausalLM]
+LENGTH = 5
+
+
+@pytest.fixture(params=[False, True], ids=["embedding", "projection"])
+def tuned(request: pytest.FixtureRequest, make_model: MakeModel) -> ChatGLMForCausalLM:
+    return make_model(pre_seq_len=LENGTH, prefix_projection=request.param)
+
+
+def test_the_prefix_stands_before_every_layers_keys(
+    tuned: ChatGLMForCausalLM, prompt: Tensor
+) -> None:
+    """Layer l reads columns 2l·H…(2l+1)·H of the embedding as keys and the next H as values."""
+    encoder, heads = tuned.transformer.prefix_encoder, tuned.config.num_attention_heads
+    with torch.inference_mode():
+        cache = tuned(prompt).cache
+        table = encoder.embedding.weight
+        table = table if encoder.trans is None else encoder.trans(table)
+    for layer in range(tuned.config.num_layers):
+        parts = table.view(LENGTH, tuned.config.num_layers * 2, heads, -1).transpose(0, 2)
+        torch.testing.assert_close(cache.layers[layer].keys[0, :, :LENGTH], parts[:, 2 * layer])
+        torch.testing.assert_close(
+            cache.layers[layer].values[0, :, :LENGTH], parts[:, 2 * layer + 1]
+        )
+    assert cache.get_seq_length() == LENGTH + prompt.shape[1]
+
+
+def test_decoding_equals_reading_all_again(tuned: ChatGLMForCausalLM, prompt: Tensor) -> None:
+    reply = torch.tensor([[30, 31, 32]])
+    with torch.inference_mode():
+        whole = tuned(torch.cat((prompt, reply), dim=1), use_cache=False).logits[:, -3:]
+        cache = DynamicCache(config=tuned.config)
+        tuned(prompt, cache=cache)
+        positions = prompt_position_ids(prompt, tuned.config)
+        steps = []
+        for token in reply[0]:
+            positions = next_position_ids(positions)
+            steps.append(tuned(token.view(1, 1), position_ids=positions, cache=cache).logits)
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_generate_and_the_network_agree(tuned: ChatGLMForCausalLM, prompt: Tensor) -> None:
+    network = ChatGLMNetwork(tuned)
+    cache = network.new_cache()
+    logits = network.prefill(prompt[0].tolist(), cache, lambda: False)
+    assert logits is not None
+    reply = [int(logits.argmax())]
+    for _ in range(4):
+        reply.append(int(network.step(reply[-1], cache).argmax()))
+    generated = tuned.generate(prompt, do_sample=False, max_new_tokens=5, eos_token_id=None)
+    assert generated[0, prompt.shape[1] :].tolist() == reply
+    pads = torch.nn.functional.pad(prompt, (3, 0), value=3)
+    padded = tuned.generate(
+        pads,
+        attention_mask=(pads != 3).long(),
+        do_sample=False,
+        max_new_tokens=5,
+        eos_token_id=None,
+    )
+    assert padded[0, pads.shape[1] :].tolist() == reply
+
+
+def test_a_whole_checkpoint_with_its_prefix(
+    tuned: ChatGLMForCausalLM, prompt: Tensor, tmp_path: Path
+) -> None:
+    tuned.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(prompt).logits, tuned(prompt).logits)
+
+
+def test_a_prefix_is_put_on_a_loaded_base_and_taken_off(
+    tuned: ChatGLMForCausalLM, make_model: MakeModel, prompt: Tensor
+) -> None:
+    base = make_model(seed=1)
+    state = tuned.state_dict()
+    own = {name: tensor for name, tensor in state.items() if "prefix_encoder" not in name}
+    base.load_state_dict(own)
+    with torch.inference_mode():
+        bare = base(prompt).logits
+        install_prefix(base, state)
+        torch.testing.assert_close(base(prompt).logits, tuned(prompt).logits)
+        remove_prefix(base)
+        assert torch.equal(base(prompt).logits, bare)
+    assert base.config.pre_seq_len is None
+
+
+def test_a_prefix_for_another_model_is_refused(
+    tuned: ChatGLMForCausalLM, make_model: MakeModel, prompt: Tensor
+) -> None:
+    base = make_model(num_layers=2, hidden_size=64)
+    with torch.inference_mode():
+        before = base(prompt).logits
+        with pytest.raises(ChatuiError, match="2 layers of width 64"):
+            install_prefix(base, tuned.state_dict())
+        with pytest.raises(ChatuiError, match="no P-Tuning"):
+            install_prefix(base, base.state_dict())
+        assert torch.equal(base(prompt).logits, before)
