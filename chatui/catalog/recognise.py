@@ -32,6 +32,18 @@ FORMATS = {
 }
 """The format that a family speaks where neither a preset nor the tokenizer says."""
 
+BY_ARCHITECTURE = {
+    "MossForCausalLM": "moss",
+    "LLaMAForCausalLM": "llama",
+    "LlamaForCausalLM": "llama",
+    "BloomForCausalLM": "bloom",
+    "GPT2LMHeadModel": "gpt2",
+    "ChatGLMModel": "chatglm",
+    "ChatGLMForConditionalGeneration": "chatglm",
+    "RwkvForCausalLM": "rwkv",
+}
+"""Families of configs from before a model type was usual."""
+
 _WINDOW_KEYS = (
     "max_position_embeddings",
     "n_positions",
@@ -70,7 +82,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ChatuiError(say("catalog.no_model", path=folder)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     if not isinstance(config, dict):
         raise ChatuiError(say("catalog.unreadable", file=file, reason="not an object"))
@@ -90,11 +102,11 @@ def recognise(folder: Path) -> Recognised:
 
 
 def family_of(config: dict[str, Any]) -> str:
-    """The family's name: the model type, with ChatGLM's later generations told apart.
+    """The family's name: the model type or what the class tells, ChatGLM's generations apart.
 
     All of them call themselves "chatglm"; only the first has two-dimensional positions.
     """
-    model_type = str(config.get("model_type") or "")
+    model_type = str(config.get("model_type") or BY_ARCHITECTURE.get(_first_class(config), ""))
     if model_type != "chatglm" or not (
         "padded_vocab_size" in config or "multi_query_attention" in config
     ):
@@ -126,10 +138,14 @@ def _lacks(folder: Path, config: dict[str, Any], family: str) -> str:
     if family in ("chatglm2", "chatglm3", "glm-4"):
         return say(f"catalog.later_glm.{family.replace('-', '_')}")
     if family in NATIVE or family in causal_types() or not causal_types():
-        classes = config.get("architectures") or []
-        writes = not classes or any(_writes(str(name)) for name in classes)
-        return "" if writes else say("catalog.not_causal", name=classes[0])
+        name = _first_class(config)
+        return "" if not name or _writes(name) else say("catalog.not_causal", name=name)
     return say("catalog.unknown_family", family=family)
+
+
+def _first_class(config: dict[str, Any]) -> str:
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def _writes(architecture: str) -> bool:

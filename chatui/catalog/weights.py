@@ -19,7 +19,8 @@ class WeightFiles:
 
     Attributes:
         total_bytes: of the files that are there.
-        missing: names of shards that the index lists and that are not there, or cut short.
+        missing: names of shards that the index lists and that are not there or empty. The index's
+            total size is not compared: ChatGLM-6B's is that of an earlier, larger checkpoint.
     """
 
     total_bytes: int
@@ -46,15 +47,12 @@ def _sharded(folder: Path, index: str) -> WeightFiles:
     try:
         listed = json.loads((folder / index).read_text(encoding="utf-8"))
         shards = sorted(set(listed["weight_map"].values()))
-        needed = int((listed.get("metadata") or {}).get("total_size") or 0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return WeightFiles(0, (index,))
     sizes = {shard: _size(folder / shard) for shard in shards}
-    missing = tuple(shard for shard, size in sizes.items() if size <= 0)
-    total = sum(size for size in sizes.values() if size > 0)
-    if not missing and total < needed:
-        missing = (shards[-1],)
-    return WeightFiles(total, missing)
+    return WeightFiles(
+        sum(sizes.values()), tuple(shard for shard, size in sizes.items() if not size)
+    )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from chatui.catalog.weights import is_rwkv_file, weight_files
         ({"model_type": "moss", "n_positions": 2048}, "moss", "moss", 2048),
         ({"model_type": "llama"}, "llama", "alpaca:article", None),
         ({"model_type": "glm4"}, "glm4", "bloomz", None),
+        ({"architectures": ["LLaMAForCausalLM"]}, "llama", "alpaca:article", None),
     ],
 )
 def test_families(
