@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 
-from chatui.engine import generation, inspection
-from chatui.engine.loading import load_model
+from chatui.engine import generation, inspection, loading
 from chatui.engine.model import LoadedModel
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -29,13 +27,26 @@ class Engine:
     def load(self, spec: ModelSpec, report: Callable[[Loading], None]) -> Loaded:
         """Load ``spec`` in place of the model before; if that fails, the model before stays.
 
+        Everything is checked while the model before is still there. It is unloaded before the
+        new weights are read, for both may not fit, and loaded again if those weights fail.
+
         Raises:
             ChatuiError: the model cannot be loaded.
         """
-        model = load_model(spec, report)
-        self._model = model
-        gc.collect()
-        return model.summary
+        report(Loading(say("engine.stage_files")))
+        before = self._model
+        plan = loading.plan_load(spec, before.summary.weight_bytes if before else 0)
+        self._model = None
+        previous = before.spec if before else None
+        del before
+        loading.unload()
+        try:
+            self._model = loading.load_model(plan, report)
+        except Exception:
+            if previous is not None:
+                self._model = loading.load_model(loading.plan_load(previous), report)
+            raise
+        return self._model.summary
 
     def generate(
         self, request: GenerateRequest, stop_wanted: Callable[[], bool]

@@ -9,14 +9,30 @@ from typing import Any
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
+CHAT_TEMPLATE = "chat-template"
+
 # The format a family speaks where neither the preset nor the tokenizer says.
 _FORMATS = {
     "chatglm": "chatglm-6b",
     "moss": "moss",
-    "bloom": "bloomz",
     "llama": "alpaca:article",
     "gpt2": "gpt2-chinese",
 }
+_PLAIN = "bloomz"
+
+# Folders from before model_type was usual, or with a name of their own in it.
+_BY_ARCHITECTURE = {
+    "MossForCausalLM": "moss",
+    "LLaMAForCausalLM": "llama",
+    "LlamaForCausalLM": "llama",
+    "BloomForCausalLM": "bloom",
+    "GPT2LMHeadModel": "gpt2",
+    "ChatGLMModel": "chatglm",
+    "ChatGLMForConditionalGeneration": "chatglm",
+}
+
+# Tokens that end a reply in a family, besides those that its files name.
+END_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",)}
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -27,20 +43,50 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
     if not isinstance(value, dict):
         raise ChatuiError(say("engine.unreadable", file=file, reason="not a JSON object"))
     return value
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a model folder.
+
+    Raises:
+        ChatuiError: there is no such folder, it is no model folder, or its config is broken.
+    """
+    if not folder.exists():
+        raise ChatuiError(say("engine.no_such_path", path=folder))
+    if not folder.is_dir():
+        raise ChatuiError(say("engine.not_a_folder", path=folder))
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ChatuiError(say("engine.is_adapter", folder=folder))
+        raise ChatuiError(say("engine.not_a_model", folder=folder))
+    return read_json(folder / "config.json")
+
+
 def family_of(config: dict[str, Any]) -> str:
-    """The family's name: the config's ``model_type``."""
-    return str(config.get("model_type") or "")
+    """The family's name: the config's ``model_type``, or what its architecture tells.
+
+    Raises:
+        ChatuiError: the config names neither.
+    """
+    names = config.get("architectures") or []
+    by_architecture = (
+        _BY_ARCHITECTURE.get(str(names[0])) if isinstance(names, list | tuple) and names else None
+    )
+    family = config.get("model_type") or by_architecture
+    if not isinstance(family, str) or not family:
+        raise ChatuiError(say("engine.unknown_family"))
+    return family
 
 
 def format_of(family: str, *, has_chat_template: bool) -> str:
-    """The name of the prompt format for a family."""
+    """The name of the prompt format for a model whose preset names none."""
+    if family in ("chatglm", "moss"):
+        return _FORMATS[family]
     if has_chat_template:
-        return "chat-template"
-    return _FORMATS.get(family, "bloomz")
+        return CHAT_TEMPLATE
+    return _FORMATS.get(family, _PLAIN)

@@ -50,7 +50,7 @@ def generate(
     sampler = Sampler(settings, prompt.ids, seed)
     detokenizer = model.codec.detokenizer()
     stops = StopStrings(
-        (*request.stop_strings, *model.spec.stop_strings, *model.format.stop_strings)
+        (*request.stop_strings, *model.spec.stop_strings, *model.format.stops_for(request.query))
     )
     read = list(prompt.ids)
     output: list[int] = []
@@ -95,7 +95,7 @@ def generate(
         if rest:
             texts.append(rest)
             yield Token(rest)
-    model.prompt_cache.put(cache, read)
+    model.prompt_cache.put(model.network, cache, read)
     yield Done(
         text=model.format.clean_reply("".join(texts)),
         finish_reason=reason,

@@ -17,7 +17,7 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
     prompt = build_prompt(model, request)
     cache, _ = model.prompt_cache.take(model.network, prompt.ids)
     logits = model.network.prefill(prompt.ids, cache, lambda: False)
-    model.prompt_cache.put(cache, list(prompt.ids))
+    model.prompt_cache.put(model.network, cache, list(prompt.ids))
     following: tuple[Candidate, ...] = ()
     if logits is not None and top > 0:
         if model.guard is not None:

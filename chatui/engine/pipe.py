@@ -28,6 +28,7 @@ class Pipe:
         self._received = 0
         self._taken = 0
         self._stopped = 0
+        self._sending = threading.Lock()
 
     def start(self) -> None:
         """Begin to read."""
@@ -61,13 +62,14 @@ class Pipe:
         return self._stopped >= self._taken
 
     def send(self, event: Event) -> None:
-        """Write one event; ends the process if nobody reads any more."""
+        """Write one event, from any thread; ends the process if nobody reads any more."""
         line = memoryview(wire.encode(event))
-        try:
-            while line:
-                line = line[os.write(self._sink, line) :]
-        except BrokenPipeError:
-            os._exit(0)
+        with self._sending:
+            try:
+                while line:
+                    line = line[os.write(self._sink, line) :]
+            except BrokenPipeError:
+                os._exit(0)
 
 
 def take_over_standard_streams() -> Pipe:

@@ -38,9 +38,10 @@ class PromptCache:
             cache.crop(-surplus)
         return cache, kept
 
-    def put(self, cache: Cache, ids: list[int]) -> None:
-        """Keep ``cache``, which holds exactly the tokens ``ids``."""
-        self.cache, self.ids = cache, ids
+    def put(self, network: Network, cache: Cache, ids: list[int]) -> None:
+        """Keep ``cache``, which holds exactly the tokens ``ids``, where it can be of use."""
+        if network.reuses_prefix:
+            self.cache, self.ids = cache, ids
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -22,8 +22,11 @@ def main() -> None:
 def serve(pipe: Pipe) -> None:
     """Answer commands for ever; an error ends its command and never the process."""
     # Imported after the reader has started: the parent may die while torch loads.
+    from transformers.utils import logging
+
     from chatui.engine.engine import Engine
 
+    logging.disable_progress_bar()
     engine = Engine()
     while True:
         command = pipe.next_command()

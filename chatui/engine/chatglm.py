@@ -1,0 +1,29 @@
+"""ChatGLM-6B's parts for the decode loop, from its own architecture package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatui.engine.architectures.chatglm.modeling import guard_logits
+from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
+from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
+from chatui.engine.codec import Codec
+from chatui.engine.model import Guard
+from chatui.engine.network import Network
+
+
+def chatglm_parts(tokenizer: Any, model: Any) -> tuple[Codec, Guard, Network]:
+    """Codec, logits guard and network of a loaded ChatGLM-6B."""
+
+    def encode(text: str) -> list[int]:
+        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        ids: list[int] = tokenizer.encode(clean)
+        return ids
+
+    codec = Codec(
+        encode=encode,
+        piece=lambda id: str(tokenizer.convert_ids_to_tokens(id) or ""),
+        detokenizer=lambda: ChatGLMDetokenizer(tokenizer, skip_special_tokens=True),
+    )
+    space = model.config.space_token_id
+    return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model)

@@ -1,0 +1,275 @@
+"""The weights of a folder: found, checked before a byte is loaded, then read tensor by tensor."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import pickle
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from chatui.engine.families import read_json
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+# Newest format first; a single file before an index, as transformers looks.
+_SINGLES = ("model.safetensors", "pytorch_model.bin")
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LARGEST_HEADER = 100_000_000
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of a file, not yet read.
+
+    Attributes:
+        file: where it lies.
+        key: its name there.
+        dtype: None for one that only safetensors itself knows (8-bit floats).
+        shape: its shape.
+        bytes: its size in the file.
+    """
+
+    file: Path
+    key: str
+    dtype: torch.dtype | None
+    shape: tuple[int, ...]
+    bytes: int
+
+
+def find_weights(folder: Path) -> tuple[Entry, ...]:
+    """All tensors of a model folder, from safetensors or PyTorch files, sharded or not.
+
+    Nothing but headers is read: of safetensors the JSON header, which must fit the file's size;
+    of PyTorch files the pickle, which may build tensors and nothing else.
+
+    Raises:
+        ChatuiError: there are no weights; a shard is missing, truncated, not what the index says,
+            or no such file at all; a pickle carries code.
+    """
+    for single, index in zip(_SINGLES, _INDEXES, strict=True):
+        if (folder / single).is_file():
+            return read_entries(folder / single)
+        if (folder / index).is_file():
+            return _read_indexed(folder / index)
+    raise ChatuiError(say("engine.no_weights", folder=folder))
+
+
+def _read_indexed(index: Path) -> tuple[Entry, ...]:
+    """The tensors of all shards that an index names, each where the index has it."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ChatuiError(say("engine.unreadable", file=index, reason="no weight_map"))
+    entries: list[Entry] = []
+    for name in sorted(set(places.values())):
+        shard = index.parent / name
+        if not shard.is_file():
+            raise ChatuiError(say("engine.shard_missing", shard=name, folder=index.parent))
+        found = read_entries(shard)
+        missing = {key for key, place in places.items() if place == name}
+        missing -= {entry.key for entry in found}
+        if missing:
+            raise ChatuiError(say("engine.shard_differs", shard=shard, key=sorted(missing)[0]))
+        entries.extend(found)
+    return tuple(entries)
+
+
+def read_entries(file: Path) -> tuple[Entry, ...]:
+    """The tensors of one file.
+
+    Raises:
+        ChatuiError: see :func:`find_weights`.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(64)
+    except OSError as error:
+        raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
+    if start.startswith(b"version https://git-lfs"):
+        raise ChatuiError(say("engine.lfs_pointer", file=file))
+    if file.suffix == ".safetensors":
+        return _read_safetensors_header(file)
+    return _read_pickle(file, start)
+
+
+def _read_safetensors_header(file: Path) -> tuple[Entry, ...]:
+    """Header: u64 little endian length, that many bytes of JSON, then the data (safetensors)."""
+    actual = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if actual < 10 or length > min(actual, _LARGEST_HEADER):
+            raise ChatuiError(say("engine.truncated_header", file=file, actual=actual))
+        raw = stream.read(length)
+    try:
+        header = json.loads(raw)
+        header.pop("__metadata__", None)
+        entries = tuple(
+            Entry(
+                file,
+                key,
+                _DTYPES.get(value["dtype"]),
+                tuple(value["shape"]),
+                value["data_offsets"][1] - value["data_offsets"][0],
+            )
+            for key, value in header.items()
+        )
+        expected = 8 + length + max((v["data_offsets"][1] for v in header.values()), default=0)
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ChatuiError(say("engine.not_weights", file=file)) from error
+    if actual != expected:
+        raise ChatuiError(say("engine.truncated", file=file, expected=expected, actual=actual))
+    return entries
+
+
+def _read_pickle(file: Path, start: bytes) -> tuple[Entry, ...]:
+    """The tensors of a PyTorch file, with no data read where the file is a zip archive."""
+    if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
+        raise ChatuiError(say("engine.truncated_archive", file=file))
+    try:
+        tensors = _load_pickle(file, map_location="meta")
+    except pickle.UnpicklingError as error:
+        raise ChatuiError(say("engine.pickled_code", file=file)) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ChatuiError(say("engine.not_weights", file=file)) from error
+    if not isinstance(tensors, dict):
+        raise ChatuiError(say("engine.not_weights", file=file))
+    return tuple(
+        Entry(file, key, tensor.dtype, tuple(tensor.shape), tensor.nbytes)
+        for key, tensor in tensors.items()
+        if isinstance(tensor, Tensor)
+    )
+
+
+def _load_pickle(file: Path, map_location: str) -> Any:
+    # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
+    mapped = zipfile.is_zipfile(file)
+    return torch.load(file, map_location=map_location, weights_only=True, mmap=mapped or None)
+
+
+class Reader:
+    """Reads tensors for transformers' loader, keeps count, and gives pages back.
+
+    A tensor that stays as it is on the CPU is mapped and never copied. One that is converted or
+    moved is read into memory for that moment, so that both forms exist of one tensor at a time.
+
+    Args:
+        entries: what there is to read.
+        dtype: into which the loader will convert floating point tensors.
+        device: to which the loader will move them.
+        progress: is told the bytes read so far; from any thread, one call at a time.
+    """
+
+    def __init__(
+        self,
+        entries: tuple[Entry, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._dtype = dtype
+        self._on_cpu = device.type == "cpu"
+        self._progress = progress
+        self._lock = Lock()
+        self._done = 0
+        self._open: dict[tuple[Path, str], Any] = {}
+        self._left: dict[Path, int] = {}
+        self._handed: list[Tensor] = []
+        for entry in entries:
+            self._left[entry.file] = self._left.get(entry.file, 0) + 1
+        self.tensors = {entry.key: LazyTensor(self, entry) for entry in entries}
+
+    def read(self, entry: Entry) -> Tensor:
+        """The tensor of ``entry``, on the CPU, in the file's dtype."""
+        stays = self._on_cpu and (
+            entry.dtype == self._dtype or not (entry.dtype and entry.dtype.is_floating_point)
+        )
+        if entry.file.suffix == ".safetensors":
+            backend = "mmap" if stays and sys.platform != "win32" else "pread"
+            tensor: Tensor = self._file(entry, backend).get_slice(entry.key)[...]
+        else:
+            tensor = self._file(entry, "pickle")[entry.key]
+        with self._lock:
+            if entry.file.suffix != ".safetensors":
+                # Pages of a file that is not mapped are the only copy.
+                converted = not stays and zipfile.is_zipfile(entry.file)
+                self._give_back_pages(tensor if converted else None)
+            self._done += entry.bytes
+            self._left[entry.file] -= 1
+            if not self._left[entry.file]:
+                for key in [key for key in self._open if key[0] == entry.file]:
+                    del self._open[key]
+            self._progress(self._done)
+        return tensor
+
+    def _file(self, entry: Entry, how: str) -> Any:
+        with self._lock:
+            if (entry.file, how) not in self._open:
+                self._open[entry.file, how] = (
+                    _load_pickle(entry.file, map_location="cpu")
+                    if how == "pickle"
+                    else safe_open(entry.file, framework="pt", device="cpu", backend=how)
+                )
+            return self._open[entry.file, how]
+
+    def _give_back_pages(self, newest: Tensor | None) -> None:
+        """Tell the system that mapped tensors which were converted since are not needed.
+
+        A page that is wanted after all is read from the file again.
+        """
+        for tensor in self._handed:
+            _forget_pages(tensor)
+        self._handed = [] if newest is None else [newest]
+
+
+class LazyTensor:
+    """Stands for a tensor of a file; ``[...]`` reads it, as transformers' loader expects."""
+
+    def __init__(self, reader: Reader, entry: Entry) -> None:
+        self._reader = reader
+        self._entry = entry
+
+    def get_shape(self) -> list[int]:
+        return list(self._entry.shape)
+
+    def get_dtype(self) -> str:
+        return str(self._entry.dtype)
+
+    def __getitem__(self, _: object) -> Tensor:
+        return self._reader.read(self._entry)
+
+
+def _forget_pages(tensor: Tensor) -> None:
+    """madvise(MADV_DONTNEED) on the whole pages inside a tensor's storage; Linux alone has it."""
+    if not sys.platform.startswith("linux"):
+        return
+    page = mmap.PAGESIZE
+    storage = tensor.untyped_storage()
+    first = -(-storage.data_ptr() // page) * page
+    last = (storage.data_ptr() + storage.nbytes()) // page * page
+    if last > first:
+        madvise = ctypes.CDLL(None, use_errno=True).madvise
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
