@@ -13,7 +13,7 @@ from chatui.locales import LANGUAGES, say
 from chatui.messages import Adapter
 from chatui.sampling import SamplingSettings
 
-_LARGEST_SEED = 2**63 - 1
+LARGEST = 2**63 - 1
 
 
 def add_general(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
@@ -61,7 +61,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         key = name.replace("-", "_")
         group.add_argument(f"--{name}", type=kind, metavar=metavar, help=say(f"cli.option.{key}"))
 
-    add("seed", whole(0, _LARGEST_SEED), "N")
+    add("seed", whole(0), "N")
     group.add_argument("--greedy", action="store_true", help=say("cli.option.greedy"))
     add("temperature", number(0.0), "T")
     add("top-k", whole(0), "K")
@@ -118,7 +118,7 @@ def adapter(text: str) -> Adapter:
     return Adapter(path, value)
 
 
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+def whole(least: int, most: int = LARGEST) -> Callable[[str], int]:
     """An integer of a range, as an argparse type."""
 
     def convert(text: str) -> int:
@@ -126,8 +126,8 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
             value = int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(say("cli.value.whole", value=text)) from None
-        if value < least or (most is not None and value > most):
-            raise _outside(text, f"≥ {least}", "" if most is None else f"≤ {most}")
+        if not least <= value <= most:
+            raise _outside(text, f"≥ {least}", f"≤ {most}")
         return value
 
     return convert

@@ -18,7 +18,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
 
-VERBS = ("ask", "inspect", "models", "search", "doctor")
+VERBS = ("ask", "inspect", "models", "search", "export", "replay", "doctor")
 """Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
 
 _ARGPARSE_WORDS = {

@@ -1,0 +1,38 @@
+"""``chatui`` without a verb: the app."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from chatui import catalog, locations
+from chatui.cli import request
+from chatui.cli.ending import SUCCESS
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+
+def run(args: argparse.Namespace) -> int:
+    if not all(stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)):
+        raise ChatuiError(say("cli.no_terminal"))
+    settings = request.settings_of(args)
+    spec = request.spec_of(args, settings)
+    notices = list(catalog.problems())
+    try:
+        store = Store(locations.database_file())
+    except ChatuiError as error:
+        store = Store.in_memory()
+        notices += [str(error), say("cli.not_saved")]
+    from chatui.tui.app import ChatApp
+
+    app = ChatApp(settings, spec, store, notices=notices)
+    # Textual would print the traceback of a bug over the terminal; it belongs in the log.
+    setattr(app, "_fatal_error", app._close_messages_no_wait)  # noqa: B010
+    try:
+        app.run()
+    finally:
+        store.close()
+    if app._exception is not None:
+        raise app._exception
+    return app.return_code or SUCCESS

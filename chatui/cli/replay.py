@@ -1,0 +1,36 @@
+"""``chatui replay``: a transcript in the terminal, in its own timing."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from chatui.cli import options
+from chatui.cli.ending import SUCCESS
+from chatui.cli.output import write
+from chatui.conversation import replay, transcript
+from chatui.locales import say
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=say("cli.option.transcript"))
+    parser.add_argument(
+        "--speed",
+        type=options.number(0.0, above=True),
+        default=1.0,
+        metavar="X",
+        help=say("cli.option.speed"),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    for beat in replay.schedule(transcript.read(Path(args.file)), args.speed):
+        time.sleep(beat.wait_seconds)
+        if beat.kind == "query":
+            write(say("cli.replay.query", query=beat.text) + "\n\n")
+        elif beat.kind == "piece":
+            write(beat.text)
+        else:
+            write("\n\n")
+    return SUCCESS

@@ -1,0 +1,114 @@
+"""``chatui search``, ``export`` and ``replay``: what was said before."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from command import Chatui, is_one_sentence
+
+from chatui import locations
+from chatui.cli.parser import run
+from chatui.conversation.rounds import Piece
+from chatui.conversation.store import Store
+
+
+@pytest.fixture
+def saved() -> int:
+    """A conversation of two rounds with strange text in it; its id."""
+    store = Store(locations.database_file())
+    conversation = store.create_conversation()
+    parent = None
+    for query, reply in (("春眠", "不觉晓\n处处闻啼鸟"), ("\x1b[31m夜来", "风雨声\ud800")):
+        this = store.add_round(conversation.id, parent, query, model="诗友")
+        parent = this.id
+        pieces = [Piece(0.1 * (at + 1), text) for at, text in enumerate(reply)]
+        store.append_pieces(this.id, pieces)
+        store.finish_round(this.id, "done", reply, seconds=0.1 * len(reply))
+    store.close()
+    return conversation.id
+
+
+def test_search_finds_what_was_said(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "闻啼"]) == 0
+    assert capsys.readouterr().out.split() == [str(saved), "春眠", "不觉晓", "处处闻啼鸟"]
+    assert run(["search", "风雨", "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)
+    assert (hit["where"], hit["match"], hit["conversation_id"]) == ("reply", "风雨", saved)
+
+
+def test_search_that_finds_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "没有", "这个"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "没有 这个" in said.err
+    assert run(["search", "没有", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+
+
+def test_export_writes_the_last_conversation(
+    saved: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export"]) == 0
+    markdown = capsys.readouterr().out
+    assert markdown.startswith("# 春眠\n") and "> ␛[31m夜来" in markdown
+    assert run(["export", str(saved), "--as", "text"]) == 0
+    assert "[Round 1]" in capsys.readouterr().out
+    for name, start in (("a.md", "# 春眠"), ("a.txt", "春眠"), ("a.json", '{"format"')):
+        assert run(["export", "-o", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+
+
+def test_export_lists_conversations(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "--list"]) == 0
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == str(saved) and line.split()[-2:] == ["2", "春眠"]
+    assert run(["export", "--list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["title"] == "春眠"
+
+
+@pytest.mark.parametrize("arguments", [[], ["7"], ["9223372036854775807"], ["-o", "/no/such/x"]])
+def test_nothing_to_export_is_one_sentence(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", *arguments]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and is_one_sentence(said.err)
+
+
+def test_a_replay_has_the_reply_and_its_timing(
+    saved: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.json"
+    run(["export", "-o", str(file)])
+    began = time.monotonic()
+    assert run(["replay", str(file), "--speed", "4"]) == 0
+    took = time.monotonic() - began
+    shown = capsys.readouterr().out
+    assert "> 春眠\n\n不觉晓\n处处闻啼鸟\n" in shown and "风雨声\\ud800\n" in shown
+    assert 0.1 * 13 / 4 <= took < 3
+
+    began = time.monotonic()
+    assert run(["replay", str(file), "--speed", "1e9"]) == 0
+    assert time.monotonic() - began < 0.1 * 13 / 4
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"format": "chatui-tran', b"\xff"])
+def test_a_file_that_is_no_transcript_is_one_sentence(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert run(["replay", str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and is_one_sentence(said.err)
+
+
+def test_a_data_folder_that_is_a_file_is_one_sentence(chatui: Chatui, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for verb in (("search", "x"), ("export",)):
+        done = chatui(*verb, env={"CHATUI_HOME": str(tmp_path / "file")})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert is_one_sentence(done.stderr), done.stderr

@@ -1,0 +1,123 @@
+"""``chatui inspect``: the prompt alone for every format, and the glass box with real weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from command import Chatui, is_one_sentence
+
+from chatui.cli.parser import run
+from chatui.prompting import formats
+
+WITHOUT = ("inspect", "--no-model", "--json")
+
+
+def test_every_format_renders_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in formats.names():
+        assert run([*WITHOUT, "你好", "--format", name]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said == {"prompt": formats.get(name).render((), "你好", None), "format": name}
+
+
+def test_prompts_are_the_references(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (reference / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    history = tmp_path / "history.json"
+    for case in map(json.loads, lines):
+        history.write_text(json.dumps(case["history"]), encoding="utf-8")
+        asked = ["--format", case["system"], "--history", str(history), case["query"]]
+        assert run([*WITHOUT, *asked]) == 0
+        assert json.loads(capsys.readouterr().out)["prompt"] == case["prompt"]
+
+
+def test_a_preset_brings_its_format(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", "你好", "--no-model", "--model", "诗友"]) == 0
+    assert capsys.readouterr().out == "[Round 0]\n问：你好\n答：\n"
+
+
+def test_a_system_prompt_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*WITHOUT, "你好", "--format", "moss", "--system", "严肃的助手"]) == 0
+    assert "严肃的助手" in json.loads(capsys.readouterr().out)["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--model", "no-such-preset"], 1),
+        (["--format", "no-such-format"], 1),
+        (["--format", "chat-template"], 2),
+    ],
+)
+def test_no_format_is_one_sentence(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["inspect", "你好", "--no-model", *arguments]) == code
+    said = capsys.readouterr()
+    assert said.out == "" and is_one_sentence(said.err)
+
+
+def test_no_model_imports_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from chatui.cli.parser import run\n"
+        "run(['inspect', '你好', '--no-model', '--format', 'shiyou'])\n"
+        "print(sorted({'torch', 'transformers', 'textual'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[Round 0]\n问：你好\n答：\n[]\n"
+
+
+def test_the_glass_box_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> None:
+    asked = ("inspect", "春眠", "--model", tiny, "--format", "shiyou", "--top", "3", "--json")
+    done = chatui(*asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert said["prompt"] == "[Round 0]\n问：春眠\n答："
+    assert len(said["input_ids"]) == len(said["tokens"]) == 12
+    assert said["position_ids"] == list(range(12))
+    assert said["context"] == {"used": 12, "limit": 8192, "dropped_rounds": 0}
+    assert [set(one) for one in said["next"]] == [{"id", "token", "logit", "probability"}] * 3
+    probabilities = [one["probability"] for one in said["next"]]
+    assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1
+
+
+def test_the_views_stand_side_by_side(chatui: Chatui, tiny: str) -> None:
+    asked = ("inspect", "春\n眠", "--model", tiny, "--format", "shiyou", "--top", "2")
+    shown = chatui(*asked).stdout
+    lines = shown.splitlines()
+    assert lines[0].split()[:3] == ["position", "input_ids", "tokens"]
+    assert lines[1].split()[0] == "0" and "'['" in lines[1] and "'⏎'" in shown
+    assert "\ninputs\n[Round 0]\n问：春\n眠\n答：\n" in shown
+    assert "context: 13 of 8192 tokens" in shown
+    assert lines[-3].split() == ["next", "token", "logit", "probability"]
+
+
+def test_escape_sequences_do_not_reach_a_terminal(chatui: Chatui) -> None:
+    asked = ("inspect", "春\x1b[31m眠\x9b1m\x07", "--no-model", "--format", "shiyou")
+    assert "春\x1b[31m眠\x9b1m\x07" in chatui(*asked).stdout
+    shown = in_terminal(*asked)
+    assert "春␛[31m眠" in shown
+    assert not {"\x1b", "\x9b", "\x07"} & set(shown)
+
+
+def in_terminal(*arguments: str) -> str:
+    """What the command writes to a pseudo-terminal."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "chatui", *arguments]
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    with suppress(OSError):
+        while block := os.read(master, 4096):
+            shown += block
+    process.wait()
+    os.close(master)
+    return shown.decode()

@@ -1,0 +1,53 @@
+"""``chatui models``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatui.cli.parser import run
+
+
+def test_the_embedded_presets_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "--json"]) == 0
+    entries = {entry["reference"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert {"shiyou", "xuxie"} <= entries.keys()
+    assert entries["shiyou"]["usable"] and entries["shiyou"]["family"] == "gpt2"
+
+    assert run(["--lang", "zh", "models"]) == 0
+    table = capsys.readouterr().out
+    assert "● " in table and "shiyou" in table and "古诗" in table and "\x1b" not in table
+
+
+def test_a_wrong_preset_of_the_users_is_told(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "presets").mkdir(parents=True)
+    (home / "presets" / "mine.toml").write_text("family = 3\n", encoding="utf-8")
+    assert run(["models", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "mine.toml" in said.err
+    assert json.loads(said.out)
+
+
+def test_wrong_settings_are_one_sentence(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.mkdir(parents=True)
+    (home / "settings.toml").write_text("modle = 1\n", encoding="utf-8")
+    assert run(["models"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and "modle" in said.err and said.err.count("\n") == 1
+
+
+def test_models_imports_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from chatui.cli.parser import run\n"
+        "run(['models', '--json'])\n"
+        "print(sorted({'torch', 'transformers', 'textual'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
