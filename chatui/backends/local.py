@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from chatui import locations, wire
-from chatui.errors import ChatuiError
+from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (
     Done,
@@ -33,8 +33,8 @@ from chatui.messages import (
 _BOOT = (
     "import sys\n"
     "sys.path[:] = [p for p in sys.path if p] + [sys.argv.pop()]\n"
-    "from chatui.engine.server import main\n"
-    "main()"
+    "from importlib import import_module\n"
+    "import_module(sys.argv.pop()).main()"
 )
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _LONGEST_LINE = 1 << 28
@@ -50,7 +50,12 @@ class LocalBackend:
 
     The process is started by :meth:`start` or the first :meth:`load`, and once more by the next
     ``load`` if it died. Requests run one after another.
+
+    Attributes:
+        server: the module whose ``main`` the process runs.
     """
+
+    server = "chatui.engine.server"
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -80,6 +85,7 @@ class LocalBackend:
                 "faulthandler",
                 "-c",
                 _BOOT,
+                self.server,
                 _PACKAGE_PARENT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -168,7 +174,7 @@ class LocalBackend:
 
     def _require_model(self) -> None:
         if self._process is None or not self._loaded:
-            raise ChatuiError(say("engine.no_model"))
+            raise BackendLost(say("engine.no_model"))
 
     async def _send(self, command: wire.Command) -> None:
         if self._process is None or self._process.stdin is None:
@@ -180,7 +186,7 @@ class LocalBackend:
         """The next event; raises ChatuiError if the process has died."""
         process = self._process
         if process is None or process.stdout is None:
-            raise ChatuiError(say("engine.no_model"))
+            raise BackendLost(say("engine.no_model"))
         while True:
             line = await process.stdout.readline()
             if not line.endswith(b"\n"):

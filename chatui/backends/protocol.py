@@ -29,6 +29,7 @@ class Backend(Protocol):
 
         Raises:
             ChatuiError: the reply cannot be begun or broke off; what came before stays valid.
+            BackendLost: likewise, and the model is gone with it (load it again).
         """
         ...
 
