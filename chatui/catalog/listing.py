@@ -11,7 +11,7 @@ from typing import Literal
 
 from chatui.catalog import library, unlisted
 from chatui.catalog.gguf import read_gguf
-from chatui.catalog.places import cached_repositories, find_part, in_users_folders
+from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import recognise
 from chatui.catalog.resolving import what_is_missing
 from chatui.catalog.schema import Preset
@@ -77,9 +77,6 @@ def _of_preset(preset: Preset, settings: Settings) -> Entry:
     language = current_language()
     missing = facts.lacks.in_language(language) if facts.lacks else ""
     missing = missing or what_is_missing(preset, settings)
-    base = None if missing else find_part(preset.base, settings)
-    if base and base.is_dir():
-        missing = _incomplete(preset.name, base)
     weights = facts.weights
     return Entry(
         reference=preset.name,

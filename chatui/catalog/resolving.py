@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from chatui import locations
 from chatui.catalog import library, unlisted
 from chatui.catalog.places import find_part, find_repository, is_hub_id, is_plain_name
 from chatui.catalog.schema import Facts, Part, Preset
+from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec
@@ -108,8 +110,14 @@ def _notes(facts: Facts) -> tuple[str, ...]:
 
 
 def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
-    """The parts of a preset that are not on this disk."""
-    return tuple(part for part in preset.parts if find_part(part, settings) is None)
+    """The parts of a preset that are not on this disk, or not whole."""
+    weights = (preset.base, preset.facts.delta)
+    return tuple(
+        part
+        for part in preset.parts
+        if (path := find_part(part, settings)) is None
+        or (part in weights and not part.asset and not is_whole(path))
+    )
 
 
 def what_is_missing(preset: Preset, settings: Settings) -> str:
@@ -118,6 +126,8 @@ def what_is_missing(preset: Preset, settings: Settings) -> str:
     if not missing:
         return ""
     names = ", ".join(part.title for part in missing)
+    if missing[0].asset:
+        return say("catalog.asset_missing", name=names, path=locations.assets_folder())
     assembly = preset.facts.assembly
     if not all(part.on_hub for part in missing) and assembly:
         how = assembly.in_language(current_language())

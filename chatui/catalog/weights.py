@@ -43,6 +43,17 @@ def weight_files(folder: Path) -> WeightFiles | None:
     return WeightFiles(sum((tensors or sizes).values()))
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a model's folder has its config and all its weights; a file is whole if it is there.
+
+    A download that was broken off leaves a folder that is not.
+    """
+    if path.is_file():
+        return _size(path) > 0
+    weights = weight_files(path)
+    return bool(weights and not weights.missing) and (path / "config.json").is_file()
+
+
 def _sharded(folder: Path, index: str) -> WeightFiles:
     try:
         listed = json.loads((folder / index).read_text(encoding="utf-8"))

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from model_files import LLAMA, write_model
 
 from chatui.catalog import library, resolve
 from chatui.catalog.schema import Part, Preset
+from chatui.errors import ChatuiError
 from chatui.prompting import formats
 from chatui.settings import Settings
 
@@ -81,7 +83,7 @@ def test_aliases_and_names_do_not_clash() -> None:
 def _put(part: Part, hub: Callable[[str], Path], folder: Path) -> None:
     """Put a part on the disk, in the cache or in a folder of the settings."""
     place = folder / part.local if part.local else hub(part.hf) / part.folder
-    place.mkdir(parents=True, exist_ok=True)
+    write_model(place, LLAMA)
     if part.file:
         (place / part.file).write_bytes(b"x")
 
@@ -107,6 +109,15 @@ def test_all_parts_are_found(preset: Preset, hub: Callable[[str], Path], tmp_pat
     assert (spec.family, spec.format) == (facts.family, facts.format)
     for name, value in (facts.sampling or {}).items():
         assert getattr(spec.sampling, name) == value
+
+
+def test_a_broken_off_download_is_missing(hub: Callable[[str], Path]) -> None:
+    folder = hub("BelleGroup/BELLE-7B-2M")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ChatuiError, match="chatui pull belle"):
+        resolve("belle", Settings())
+    write_model(folder, LLAMA)
+    assert resolve("belle", Settings()).path == str(folder)
 
 
 def test_beams_are_said_to_be_replaced(hub: Callable[[str], Path], tmp_path: Path) -> None:

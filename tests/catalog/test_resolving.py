@@ -74,6 +74,12 @@ def test_what_cannot_be_resolved(reference: str, said: str, hub: Hub) -> None:
     sentence.encode()
 
 
+def test_a_lost_asset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("chatui.locations.assets_folder", lambda: tmp_path)
+    with pytest.raises(ChatuiError, match="install chatui again"):
+        resolve("shiyou", Settings())
+
+
 def test_an_adapter_preset_without_its_base_names_the_pull(hub: Hub) -> None:
     hub("hfl/chinese-alpaca-lora-7b")
     with pytest.raises(ChatuiError) as caught:
@@ -84,7 +90,7 @@ def test_an_adapter_preset_without_its_base_names_the_pull(hub: Hub) -> None:
 
 
 def test_adapters_go_on_in_order_with_the_last_ones_tokenizer(hub: Hub) -> None:
-    hub("huggyllama/llama-13b")
+    write_model(hub("huggyllama/llama-13b"), LLAMA)
     plus, alpaca = hub("hfl/chinese-llama-plus-lora-13b"), hub("hfl/chinese-alpaca-plus-lora-13b")
     spec = resolve("Chinese-Alpaca-13B-Plus", Settings())
     assert [adapter.path for adapter in spec.adapters] == [str(plus), str(alpaca)]
@@ -93,8 +99,8 @@ def test_adapters_go_on_in_order_with_the_last_ones_tokenizer(hub: Hub) -> None:
 
 
 def test_a_delta(hub: Hub) -> None:
-    hub("yahma/llama-7b-hf")
-    delta = hub("FreedomIntelligence/chimera-chat-7b-delta")
+    write_model(hub("yahma/llama-7b-hf"), LLAMA)
+    delta = write_model(hub("FreedomIntelligence/chimera-chat-7b-delta"), LLAMA)
     spec = resolve("chimera", Settings())
     assert (spec.delta, spec.tokenizer) == (str(delta), str(delta))
 
@@ -144,7 +150,7 @@ def test_a_repository_that_a_preset_names_takes_its_facts(hub: Hub) -> None:
 
 
 def test_an_adapters_id_means_its_preset(hub: Hub) -> None:
-    hub("yahma/llama-7b-hf")
+    write_model(hub("yahma/llama-7b-hf"), LLAMA)
     hub("silk-road/luotuo-lora-7b-0.3")
     spec = resolve("silk-road/luotuo-lora-7b-0.3", Settings())
     assert spec.format == "luotuo"

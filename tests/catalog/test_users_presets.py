@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from model_files import LLAMA, write_model
 
 from chatui import catalog
 from chatui.catalog import library, resolve
@@ -29,6 +30,7 @@ top_k = 5
 
 
 def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
+    write_model(tmp_path, LLAMA)
     users_preset("mine.toml", MINE.replace("FOLDER", str(tmp_path)))
     spec = resolve("mine", Settings())
     assert (spec.path, spec.format, spec.system) == (str(tmp_path), "luotuo", "You are mine.")
@@ -40,6 +42,7 @@ def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
 
 
 def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
+    write_model(tmp_path, LLAMA)
     users_preset("belle.toml", MINE.replace("FOLDER", str(tmp_path)))
     assert resolve("belle", Settings()).format == "luotuo"
 
