@@ -1,0 +1,117 @@
+"""The project's own files: both READMEs say the same, and say what is there."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from chatui import settings
+from chatui.cli import ask, parser
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def outline(text: str) -> list[tuple[str, int]]:
+    """Headings, code blocks and tables in their order; a table with its number of rows."""
+    found: list[tuple[str, int]] = []
+    for block in re.split(r"\n\s*\n", re.sub(r"```.*?```", "```", text, flags=re.DOTALL)):
+        first = block.lstrip().split("\n")[0]
+        kind = re.match(r"#+|```|\||- |!\[", first)
+        if kind:
+            found.append((kind[0], block.count("\n") if kind[0] == "|" else 0))
+    return found
+
+
+def test_both_readmes_have_the_same_outline() -> None:
+    english, chinese = map(text_of, READMES)
+    assert outline(english) == outline(chinese)
+    options = re.compile(r"--[a-z][a-z-]+")
+    assert set(options.findall(english)) == set(options.findall(chinese))
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_readme_starts_with_the_two_commands(name: str) -> None:
+    assert re.match(r"# chatui\n\n\[.*\]\(.*\)\n\n```\nmake run .*\nmake test ", text_of(name))
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_readme_names_every_setting_and_its_default(name: str) -> None:
+    block = re.search(r"```toml\n(.*?)```", text_of(name), re.DOTALL)
+    assert block
+    shown = tomllib.loads(block[1])
+    assert list(shown) == [
+        *(
+            field.name
+            for field in fields(settings.Settings)
+            if field.name not in ("servers", "sampling")
+        ),
+        "sampling",
+        "servers",
+    ]
+    assert list(shown["servers"][0]) == [field.name for field in fields(settings.Server)]
+    defaults = settings.Settings()
+    for key, value in shown.items():
+        if key not in tables:
+            expected = getattr(defaults, key)
+            assert value == (list(expected) if isinstance(expected, tuple) else expected)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_readme_names_every_verb_and_every_option_of_ask(name: str) -> None:
+    text = text_of(name)
+    for verb in parser.VERBS:
+        assert f"chatui {verb}" in text
+    options = argparse.ArgumentParser(add_help=False)
+    ask.add_options(options)
+    named = [word for action in options._actions for word in action.option_strings]
+    assert len(named) > 20
+    assert [option for option in named if option not in text] == []
+
+
+@pytest.mark.parametrize("name", [*READMES, "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text_of(name))
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_every_make_target_that_is_named_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
+    for name in (*READMES, "CONTRIBUTING.md"):
+        assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text_of(name), re.MULTILINE)) <= targets
+
+
+def test_the_tested_versions_satisfy_what_is_asked_for() -> None:
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    pinned: dict[str, list[str]] = {}
+    for line in text_of("constraints.txt").splitlines():
+        if not line.startswith("#"):
+            pin = Requirement(line)
+            assert str(pin.specifier).startswith("=="), line
+            pinned.setdefault(canonical(pin.name), []).append(str(pin.specifier)[2:])
+    for asked in map(
+        Requirement, (*project["dependencies"], *project["optional-dependencies"]["test"])
+    ):
+        versions = pinned[canonical(asked.name)]
+        assert all(asked.specifier.contains(Version(version)) for version in versions), asked
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
