@@ -73,7 +73,7 @@ class Batches:
         self.writer = Writer(library, "".join(common_characters()), self.random)
 
     def example(self) -> Example:
-        if self.random.random() < 0.12:
+        if self.random.random() < 0.3:
             return self.encoder.plain(self.writer.plain())
         first = self.random.randint(1, 20) if self.random.random() < 0.08 else 0
         return self.encoder.dialogue(self.writer.dialogue(), first)

@@ -9,13 +9,13 @@ from .examples import CONTEXT, Encoder
 
 
 def new_model(encoder: Encoder) -> GPT2LMHeadModel:
-    """A GPT-2 of about 10 million parameters with random weights."""
+    """A GPT-2 of 6.6 million parameters with random weights."""
     config = GPT2Config(
         vocab_size=-(-encoder.tokenizer.get_vocab_size() // 16) * 16,
         n_positions=CONTEXT,
-        n_embd=320,
+        n_embd=256,
         n_layer=6,
-        n_head=5,
+        n_head=4,
         activation_function="gelu_pytorch_tanh",
         resid_pdrop=0.0,
         embd_pdrop=0.0,

@@ -4,8 +4,8 @@ The learning rate follows the clock: a short rise, a plateau, and a linear fall 
 A checkpoint is written every few minutes, and the same command goes on from it; with more
 ``--minutes`` than before a finished training goes on too. At the end the weights are exported.
 
-Under ``torchrun`` each process takes batches of its own and the gradients are averaged. On a busy CPU
-one process a core loses far less to its neighbours than one process with as many threads.
+Under ``torchrun`` each process takes batches of its own and the gradients are averaged. On a busy
+CPU one process a core loses far less to its neighbours than one process with as many threads.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from .model import export, new_model
 from .paths import CHECKPOINT, MODEL
 
 CHECKPOINT_SECONDS = 240
-MUON_RATE, ADAM_RATE = 0.02, 0.002
+MUON_RATE, ADAM_RATE = 0.02, 0.003
 
 
 def rate(progress: float) -> float:
