@@ -92,7 +92,7 @@ def moss(folder: Path, *, seed: int = 0, dtype: str = "float32") -> Path:
     tokenizer = byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>")
     marks = ["<eoc>", "<eoh>", "<eom>", "<eor>", "<eot>", "<|Human|>", "<|MOSS|>"]
     config = CodeGenConfig(
-        vocab_size=len(tokenizer) + 16, n_positions=256, n_ctx=256, n_embd=32, n_layer=2,
+        vocab_size=len(tokenizer) + 16, n_positions=2048, n_ctx=2048, n_embd=32, n_layer=2,
         n_head=4, rotary_dim=4, initializer_range=0.3, bos_token_id=0, eos_token_id=0,
         tie_word_embeddings=False,
     )  # fmt: skip

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_models
+import torch
 
 from chatui.engine.engine import Engine
 from chatui.messages import Done, GenerateRequest, ModelSpec, Prefill, ReplyEvent, Token
 from chatui.sampling import SamplingSettings
+
+# Tiny tensors gain nothing from threads, and lose much where the machine is busy.
+torch.set_num_threads(1)
 
 FAMILIES = ("gpt2_chinese", "llama", "bloom", "qwen2", "moss")
 
@@ -82,8 +86,3 @@ def parts(events: list[ReplyEvent]) -> tuple[Prefill, list[Token], Done]:
     tokens = [event for event in middle if isinstance(event, Token)]
     assert len(tokens) == len(middle)
     return first, tokens, last
-
-
-def never() -> Iterator[bool]:
-    while True:
-        yield False

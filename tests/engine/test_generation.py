@@ -1,0 +1,235 @@
+"""The decode loop on every family: against generate(), and all the ways in which a reply ends."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from conftest import FAMILIES, ask, loaded, parts, spec
+from tiny_models import HANZI
+
+from chatui.engine.engine import Engine
+from chatui.errors import ChatuiError
+from chatui.messages import GenerateRequest
+
+Maker = Callable[[str], Path]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_is_what_generate_gives(made: Maker, family: str) -> None:
+    engine = loaded(made(family), eos_ids=(100_000,), format="bloomz")
+    prefill, tokens, done = parts(ask(engine, max_new_tokens=40, stop_strings=()))
+    model = engine._loaded()
+    ids = model.codec.encode(prefill.prompt)
+    expected = model.network.model.generate(  # type: ignore[attr-defined]
+        torch.tensor([ids]), do_sample=False, max_new_tokens=40, eos_token_id=100_000
+    )[0, len(ids) :]
+    assert list(done.output_ids) == expected.tolist()
+    assert done.finish_reason == "length"
+    assert (done.prompt_tokens, done.output_tokens) == (len(ids), 40) == (prefill.prompt_tokens, 40)
+    assert [token.id for token in tokens] == list(done.output_ids)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_stream_joins_to_the_text(made: Maker, family: str) -> None:
+    engine = loaded(made(family), eos_ids=(100_000,))
+    clean = engine._loaded().format.clean_reply
+    for seed in range(5):
+        _, tokens, done = parts(ask(engine, greedy=False, seed=seed, max_new_tokens=60))
+        assert clean("".join(token.text for token in tokens)) == done.text
+
+
+def test_logprob_and_alternatives_are_of_the_raw_logits(made: Maker) -> None:
+    engine = loaded(made("llama"))
+    _, tokens, done = parts(ask(engine, alternatives=3, greedy=False, temperature=0.3, seed=2))
+    model = engine._loaded()
+    ids = model.codec.encode(parts(ask(engine))[0].prompt) + list(done.output_ids)
+    with torch.inference_mode():
+        logits = model.network.model(torch.tensor([ids])).logits[0]  # type: ignore[attr-defined]
+    for place, token in enumerate(tokens, len(ids) - len(tokens) - 1):
+        raw = logits[place].log_softmax(0)
+        assert token.logprob == pytest.approx(float(raw[token.id]), abs=1e-3)
+        best, best_ids = torch.topk(logits[place], 3)
+        assert [one.id for one in token.alternatives] == best_ids.tolist()
+        for one, logit in zip(token.alternatives, best.tolist(), strict=True):
+            assert one.logit == pytest.approx(logit, abs=1e-3)
+            assert one.probability == pytest.approx(float(raw[one.id].exp()), abs=1e-4)
+            assert one.token == model.codec.piece(one.id)
+
+
+def test_the_same_seed_gives_the_same_text(made: Maker) -> None:
+    engine = loaded(made("gpt2_chinese"))
+    first = parts(ask(engine, greedy=False, seed=5))[2]
+    assert parts(ask(loaded(made("gpt2_chinese")), greedy=False, seed=5))[2].text == first.text
+    drawn = [parts(ask(engine, greedy=False))[2] for _ in range(3)]
+    assert len({done.seed for done in drawn}) == 3
+    again = parts(ask(engine, greedy=False, seed=drawn[0].seed))[2]
+    assert (again.text, again.seed) == (drawn[0].text, drawn[0].seed)
+    assert parts(ask(engine, greedy=False, seed=-1))[2].seed == 2**64 - 1
+
+
+def test_an_end_token_ends_the_reply_and_is_no_text(made: Maker) -> None:
+    free = parts(ask(loaded(made("gpt2_chinese"), eos_ids=(100_000,))))[2]
+    end = next(id for place, id in enumerate(free.output_ids) if place > 4)
+    _, tokens, done = parts(ask(loaded(made("gpt2_chinese"), eos_ids=(end,))))
+    place = free.output_ids.index(end)
+    assert done.output_ids == free.output_ids[: place + 1]
+    assert done.finish_reason == "eos"
+    assert tokens[-1].text == ""
+
+
+def test_a_stop_string_is_never_shown(made: Maker) -> None:
+    free = parts(ask(loaded(made("gpt2_chinese"), eos_ids=(100_000,)), max_new_tokens=40))[2]
+    stop = free.text[10:13]
+    for engine, strings in (
+        (loaded(made("gpt2_chinese"), eos_ids=(100_000,)), (stop,)),
+        (loaded(made("gpt2_chinese"), eos_ids=(100_000,), stop_strings=(stop,)), ()),
+    ):
+        _, tokens, done = parts(ask(engine, max_new_tokens=40, stop_strings=strings))
+        assert done.finish_reason == "stop"
+        assert done.text == free.text[: free.text.index(stop)]
+        assert "".join(token.text for token in tokens) == done.text
+
+
+def test_what_was_held_back_is_shown_at_the_end(made: Maker) -> None:
+    engine = loaded(made("gpt2_chinese"), eos_ids=(100_000,))
+    free = parts(ask(engine, max_new_tokens=20))[2]
+    almost = (free.text[-3:] + "never",)
+    _, tokens, done = parts(ask(engine, max_new_tokens=20, stop_strings=almost))
+    assert (done.text, done.finish_reason) == (free.text, "length")
+    assert "".join(token.text for token in tokens) == free.text
+    answers = itertools.chain([False] * 31, itertools.repeat(True))
+    _, tokens, done = parts(
+        ask(engine, max_new_tokens=20, stop_strings=almost, stop_wanted=lambda: next(answers))
+    )
+    assert "".join(token.text for token in tokens) == done.text
+
+
+def test_a_stop_keeps_what_was_said(made: Maker) -> None:
+    engine = loaded(made("llama"), eos_ids=(100_000,))
+    free = parts(ask(engine, max_new_tokens=40))[2]
+    count = 0
+
+    def after_ten() -> bool:
+        nonlocal count
+        count += 1
+        return count > 20
+
+    _, tokens, done = parts(ask(engine, max_new_tokens=40, stop_wanted=after_ten))
+    assert done.finish_reason == "cancelled"
+    assert 0 < len(done.output_ids) < 40
+    assert done.output_ids == free.output_ids[: len(done.output_ids)]
+    assert done.text.startswith("".join(token.text for token in tokens).strip()[:5])
+    # And the engine goes on as if nothing had been.
+    assert parts(ask(engine, max_new_tokens=40))[2].output_ids == free.output_ids
+
+
+def test_a_stop_while_the_prompt_is_read(made: Maker) -> None:
+    engine = loaded(made("llama"))
+    _, tokens, done = parts(ask(engine, stop_wanted=lambda: True))
+    assert (done.finish_reason, done.text, tokens) == ("cancelled", "", [])
+    expected = parts(ask(loaded(made("llama"))))[2].output_ids
+    assert parts(ask(engine))[2].output_ids == expected
+
+
+def test_rounds_that_do_not_fit_are_dropped_whole(made: Maker) -> None:
+    engine = loaded(made("gpt2_chinese"), format="shiyou", context_limit=100, reply_reserve=30)
+    history = tuple((HANZI[i], HANZI[i] * 4) for i in range(12))
+    prefill, _, done = parts(ask(engine, HANZI[:3], history, max_new_tokens=None))
+    assert prefill.dropped_rounds > 0
+    kept = history[prefill.dropped_rounds :]
+    assert prefill.prompt == engine._loaded().format.render(kept, HANZI[:3], None)
+    assert prefill.prompt_tokens <= 70
+    assert done.prompt_tokens + done.output_tokens <= 100
+
+
+def test_a_query_that_does_not_fit_is_refused_with_the_numbers(made: Maker) -> None:
+    engine = loaded(made("gpt2_chinese"), context_limit=64)
+    with pytest.raises(ChatuiError, match=r"500.*64"):
+        ask(engine, "春" * 500)
+    assert parts(ask(engine))[2].output_ids
+
+
+def test_the_window_is_never_overrun(made: Maker) -> None:
+    engine = loaded(made("gpt2_chinese"), context_limit=64, eos_ids=(100_000,))
+    done = parts(ask(engine, max_new_tokens=10_000))[2]
+    assert done.prompt_tokens + done.output_tokens == 64
+    assert done.finish_reason == "length"
+
+
+def test_no_room_for_a_reply(made: Maker) -> None:
+    done = parts(ask(loaded(made("llama")), max_new_tokens=0))[2]
+    assert (done.text, done.output_ids, done.finish_reason) == ("", (), "length")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_end_the_reply_with_the_cause(made: Maker, value: float) -> None:
+    engine = loaded(made("llama"), eos_ids=(100_000,))
+    model = engine._loaded().network.model  # type: ignore[attr-defined]
+    events = engine.generate(GenerateRequest("春眠"), lambda: False)
+    seen = [next(events) for _ in range(5)]
+    with torch.no_grad():
+        model.lm_head.weight[7, :] = value
+    with pytest.raises(ChatuiError, match="NaN"):
+        list(events)
+    assert len(seen) == 5
+
+
+def test_lone_surrogates_nul_and_escapes_are_only_text(made: Maker) -> None:
+    for family in FAMILIES:
+        engine = loaded(made(family))
+        assert parts(ask(engine, "春\ud800\x00\x1b[31m眠[bold]"))[2].output_ids
+
+
+def test_a_system_prompt_reaches_the_template_or_the_first_query(
+    made: Maker, tmp_path: Path
+) -> None:
+    engine = loaded(made("qwen2"), system="你是诗人")
+    prompt = parts(ask(engine))[0].prompt
+    assert prompt.startswith("<|im_start|>system\n你是诗人<|im_end|>")
+    assert prompt.endswith("<|im_start|>assistant\n")
+    tokenizer = engine._loaded()
+    assert tokenizer.codec.encode(prompt)[0] == 1
+    folder = tiny_models.qwen2(tmp_path / "picky")
+    picky = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(picky + tiny_models.CHAT_TEMPLATE)
+    prompt = parts(ask(loaded(folder, system="你是诗人"), "春", (("a", "b"),)))[0].prompt
+    assert prompt.startswith("<|im_start|>user\n你是诗人\n\na<|im_end|>")
+
+
+def test_a_failing_template_is_one_sentence(made: Maker, tmp_path: Path) -> None:
+    folder = tiny_models.qwen2(tmp_path / "broken")
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('only on Sundays') }}")
+    with pytest.raises(ChatuiError, match="only on Sundays"):
+        ask(loaded(folder))
+
+
+def test_times_are_told(made: Maker) -> None:
+    done = parts(ask(loaded(made("llama"))))[2]
+    assert 0 < done.first_token_seconds < done.total_seconds < 5
+
+
+def test_nothing_is_loaded() -> None:
+    with pytest.raises(ChatuiError, match="No model"):
+        ask(Engine())
+
+
+def test_inspect_shows_what_is_read_and_what_follows(made: Maker) -> None:
+    for family in FAMILIES:
+        engine = loaded(made(family))
+        request = GenerateRequest("春眠")
+        seen = engine.inspect(request, 5)
+        prefill, tokens, _ = parts(ask(engine, "春眠"))
+        assert seen.prompt == prefill.prompt
+        assert len(seen.input_ids) == len(seen.tokens) == prefill.prompt_tokens
+        assert seen.context_used == prefill.prompt_tokens
+        assert seen.context_limit == prefill.context_limit
+        assert seen.position_ids == (tuple(range(len(seen.input_ids))),)
+        assert seen.next[0].id == tokens[0].id
+        assert len(seen.next) == 5
+        assert engine.inspect(request, 0).next == ()
+    assert spec(made("llama")).name == "llama"

@@ -1,0 +1,63 @@
+"""The reference's golden values through the engine's own loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ask, loaded, parts, spec
+
+from chatui.engine.engine import Engine
+from chatui.messages import GenerateRequest
+
+Maker = Callable[[str], Path]
+
+
+def test_moss_logits_and_greedy_tokens(reference: Path, moss_reference: Path) -> None:
+    engine = loaded(moss_reference, dtype="float32")
+    network = engine._loaded().network
+    for case in json.loads((reference / "moss" / "golden.json").read_text()):
+        cache = network.new_cache()
+        logits = network.prefill(case["input_ids"], cache, lambda: False)
+        assert logits is not None
+        torch.testing.assert_close(
+            logits[: len(case["last_logits"])], torch.tensor(case["last_logits"]),
+            atol=1e-4, rtol=0,
+        )  # fmt: skip
+        got = []
+        for _ in case["greedy_24"]:
+            got.append(int(logits.argmax()))
+            logits = network.step(got[-1], cache)
+        assert got == case["greedy_24"]
+
+
+def test_chatglm_through_the_loop(reference: Path) -> None:
+    folder = reference / "chatglm-6b" / "model"
+    engine = Engine()
+    summary = engine.load(spec(folder), lambda _: None)
+    assert (summary.family, summary.format) == ("chatglm", "chatglm-6b")
+    for case in json.loads((reference / "chatglm-6b" / "golden.json").read_text("utf-8")):
+        history = tuple((query, reply) for query, reply in case["history"])
+        seen = engine.inspect(GenerateRequest(case["query"], history), 8)
+        assert seen.prompt == case["prompt"]
+        assert list(seen.input_ids) == case["input_ids"]
+        assert [list(row) for row in seen.position_ids] == case["position_ids"]
+        for candidate, (id, logit) in zip(seen.next, case["last_logits_top8"], strict=True):
+            assert candidate.id == id
+            assert candidate.logit == pytest.approx(logit, abs=2e-3)
+        prefill, tokens, done = parts(ask(engine, case["query"], history, max_new_tokens=32))
+        assert list(done.output_ids) == case["greedy_32"][: len(done.output_ids)]
+        assert prefill.reused_tokens == 0
+        assert "".join(token.text for token in tokens).strip() or done.text == ""
+
+
+def test_chatglm_goes_on_after_nan_as_the_original_did(reference: Path) -> None:
+    engine = loaded(reference / "chatglm-6b" / "model")
+    model = engine._loaded().network.model  # type: ignore[attr-defined]
+    with torch.no_grad():
+        model.lm_head.weight[9] = float("nan")
+    done = parts(ask(engine, max_new_tokens=5))[2]
+    assert done.output_ids == (5,) * 5

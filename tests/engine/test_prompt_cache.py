@@ -1,0 +1,107 @@
+"""Prefix reuse: exact, or not used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from conftest import FAMILIES, ask, loaded, parts
+
+from chatui.engine.network import PREFILL_CHUNK
+from chatui.engine.prompt_cache import PromptCache, common_prefix
+from chatui.messages import GenerateRequest
+
+Maker = Callable[[str], Path]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_conversation_is_the_same_with_and_without(made: Maker, family: str) -> None:
+    """Rounds, the last one regenerated, edited, and one in the middle edited."""
+    history: tuple[tuple[str, str], ...] = ()
+    values = {"context_limit": 400, "system": ""}
+    kept = loaded(made(family), **values)
+    fresh = loaded(made(family), **values)
+    asked = ["春眠不觉晓", "处处闻啼鸟", "夜来风雨声", "花落知多少", "白日依山尽"]
+    changes: list[tuple[str, tuple[tuple[str, str], ...]]] = []
+    for query in asked:
+        reply = parts(ask(fresh, query, history))[2].text
+        changes.append((query, history))
+        history = (*history, (query, reply))
+    changes += [(asked[-1], history[:-1]), ("欲穷千里目", history[:-1])]
+    changes += [("更上一层楼", (("黄河", "入海流"), *history[1:3])), ("春", ())]
+    reused = []
+    for query, rounds in changes:
+        fresh._loaded().prompt_cache = PromptCache()
+        _, _, expected = parts(ask(fresh, query, rounds))
+        prefill, _, got = parts(ask(kept, query, rounds))
+        assert got.output_ids == expected.output_ids
+        reused.append(prefill.reused_tokens)
+    assert reused[0] == 0
+    assert reused[5] > 0.9 * prefill.prompt_tokens
+    assert all(count > 0 for count in reused[5:7])
+
+
+def test_an_equal_prompt_reads_its_last_token_only(made: Maker) -> None:
+    engine = loaded(made("llama"))
+    first = parts(ask(engine))
+    again = parts(ask(engine))
+    assert again[0].reused_tokens == again[0].prompt_tokens - 1
+    assert again[2].output_ids == first[2].output_ids
+    engine.inspect(_request(), 3)
+    assert parts(ask(engine))[2].output_ids == first[2].output_ids
+
+
+def _request() -> GenerateRequest:
+    return GenerateRequest("处处闻啼鸟")
+
+
+def test_a_long_prompt_in_chunks_is_the_same(made: Maker) -> None:
+    engine = loaded(made("bloom"), context_limit=2000)
+    query = "春眠不觉晓" * 120
+    first = parts(ask(engine, query))
+    assert first[0].prompt_tokens > 2 * PREFILL_CHUNK
+    model = engine._loaded()
+    ids = model.codec.encode(first[0].prompt)
+    logits = model.network.model(torch.tensor([ids])).logits[0, -1]  # type: ignore[attr-defined]
+    assert int(logits.argmax()) == first[2].output_ids[0]
+
+
+def test_a_sliding_window_is_not_reused_and_still_right(tmp_path: Path) -> None:
+    folder = tiny_models.qwen2(
+        tmp_path / "sliding",
+        use_sliding_window=True,
+        sliding_window=16,
+        max_window_layers=1,
+        layer_types=["full_attention", "sliding_attention"],
+    )
+    engine = loaded(folder)
+    assert not engine._loaded().network.reuses_prefix
+    query = "春眠不觉晓处处闻啼鸟" * 3
+    first = parts(ask(engine, query))
+    again = parts(ask(engine, query, (("春", "眠"),)))
+    assert (first[0].reused_tokens, again[0].reused_tokens) == (0, 0)
+    model = engine._loaded()
+    ids = model.codec.encode(first[0].prompt)
+    expected = model.network.model.generate(  # type: ignore[attr-defined]
+        torch.tensor([ids]), do_sample=False, max_new_tokens=24, eos_token_id=list(model.eos_ids)
+    )[0, len(ids) :]
+    assert list(first[2].output_ids) == expected.tolist()
+
+
+def test_an_error_in_the_middle_leaves_no_half_cache(made: Maker) -> None:
+    engine = loaded(made("llama"))
+    expected = parts(ask(engine))[2].output_ids
+    events = engine.generate(_request(), lambda: False)
+    for _ in range(4):
+        next(events)
+    events.close()
+    assert parts(ask(engine))[2].output_ids == expected
+
+
+def test_common_prefix() -> None:
+    assert common_prefix([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common_prefix([], [1]) == 0
+    assert common_prefix([1, 2], [1, 2, 3]) == 2
