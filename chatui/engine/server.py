@@ -4,30 +4,51 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from chatui import wire
 from chatui.engine.pipe import Pipe, take_over_standard_streams
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Failed
+from chatui.messages import (
+    Failed,
+    GenerateRequest,
+    Inspection,
+    Loaded,
+    Loading,
+    ModelSpec,
+    ReplyEvent,
+)
 
 
 def main() -> None:
     """Serve standard input until it ends."""
     pipe = take_over_standard_streams()
     pipe.start()
-    serve(pipe)
-
-
-def serve(pipe: Pipe) -> None:
-    """Answer commands for ever; an error ends its command and never the process."""
     # Imported after the reader has started: the parent may die while torch loads.
     from transformers.utils import logging
 
     from chatui.engine.engine import Engine
 
     logging.disable_progress_bar()
-    engine = Engine()
+    serve(pipe, Engine())
+
+
+class Answering(Protocol):
+    """What a process serves: the methods of :class:`chatui.engine.engine.Engine`."""
+
+    def load(self, spec: ModelSpec, report: Callable[[Loading], None]) -> Loaded: ...
+
+    def generate(
+        self, request: GenerateRequest, stop_wanted: Callable[[], bool]
+    ) -> Iterator[ReplyEvent]: ...
+
+    def inspect(self, request: GenerateRequest, top: int) -> Inspection: ...
+
+
+def serve(pipe: Pipe, engine: Answering) -> None:
+    """Answer commands for ever; an error ends its command and never the process."""
     while True:
         command = pipe.next_command()
         try:

@@ -20,7 +20,7 @@ from chatui.backends.openai.link import ContextExceededError, Link, link_to
 from chatui.backends.openai.prompts import Reading, fit, way_of
 from chatui.backends.openai.reading import tokens_of
 from chatui.backends.openai.reply import Begun, Reply, run_reply
-from chatui.errors import ChatuiError
+from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (
     GenerateRequest,
@@ -139,7 +139,7 @@ class OpenAIBackend:
 
     def _require(self) -> Link:
         if self._link is None:
-            raise ChatuiError(say("backends.not_loaded"))
+            raise BackendLost(say("backends.not_loaded"))
         return self._link
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chatui.backends.openai.counting import Messages, Prompt, Tokenizer, estimate
+from chatui.backends.reserve import reply_reserve
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting import formats, window
 from chatui.prompting.format import Exchange, PromptFormat, strip_reply
 
-_USUAL_RESERVE_TOKENS = 512
 _THOUGHTS = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 
 
@@ -113,7 +113,7 @@ async def fit(
             request.history,
             lambda history: count(way.render(history, request.query, system)),
             context_limit=context_limit,
-            reply_reserve=reserve(spec, request, context_limit),
+            reply_reserve=reply_reserve(spec, request, context_limit),
         )
         prompt = way.render(kept.history, request.query, system)
         return Reading(prompt, kept.history, len(kept.dropped), kept.prompt_tokens, exact)
@@ -121,12 +121,6 @@ async def fit(
     if tokenizer is None or not exact:
         return fitted(estimate)
     return await asyncio.to_thread(fitted, tokenizer.counter(asyncio.get_running_loop()))
-
-
-def reserve(spec: ModelSpec, request: GenerateRequest, context_limit: int) -> int:
-    """Tokens that the prompt leaves free for the reply, at most half of the window."""
-    wanted = spec.reply_reserve or request.sampling.max_new_tokens or _USUAL_RESERVE_TOKENS
-    return min(wanted, context_limit // 2)
 
 
 def as_text(messages: Messages) -> str:

@@ -1,0 +1,31 @@
+"""The backend for GGUF files: the local engine's client, in front of llama.cpp's own process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+
+from chatui.backends.local import LocalBackend
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import LoadEvent, ModelSpec
+
+
+class LlamaCppBackend(LocalBackend):
+    """Runs one GGUF file at a time in a process of its own (see ``Backend`` for the methods)."""
+
+    server = "chatui.backends.llama_cpp.process"
+
+    async def start(self) -> None:
+        """Start the process.
+
+        Raises:
+            ChatuiError: llama-cpp-python is not installed, or no process can be started.
+        """
+        if find_spec("llama_cpp") is None:
+            raise ChatuiError(say("backends.llama.missing"))
+        await super().start()
+
+    async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
+        async for event in super().load(spec):
+            yield event
