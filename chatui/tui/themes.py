@@ -25,6 +25,13 @@ DARK = Theme(
         "screen-selection-background": "#86b8a6 35%",
         "border": "#e0795f",
         "border-blurred": "#3a3f49",
+        "scrollbar": "#3a3f49",
+        "scrollbar-hover": "#4a505c",
+        "scrollbar-active": "#e0795f",
+        "scrollbar-background": "#15171b",
+        "scrollbar-background-hover": "#15171b",
+        "scrollbar-background-active": "#15171b",
+        "scrollbar-corner-color": "#15171b",
     },
 )
 
@@ -49,5 +56,12 @@ LIGHT = Theme(
         "screen-selection-background": "#2f6f60 30%",
         "border": "#b0402a",
         "border-blurred": "#cfc5b2",
+        "scrollbar": "#cfc5b2",
+        "scrollbar-hover": "#b9ad96",
+        "scrollbar-active": "#b0402a",
+        "scrollbar-background": "#faf6ee",
+        "scrollbar-background-hover": "#faf6ee",
+        "scrollbar-background-active": "#faf6ee",
+        "scrollbar-corner-color": "#faf6ee",
     },
 )

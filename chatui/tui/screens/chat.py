@@ -213,6 +213,8 @@ class ChatScreen(Screen[None]):
         self._grown.clear()
         self._drawing.pause()
         self._show_counts()
+        if rounds:
+            self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens
         self._show_title()
 
     def _version_of(self, round_: Round) -> tuple[int, int]:

@@ -30,6 +30,8 @@ EDITING_KEYS = (
 )
 """What Textual's text area does with keys; ours are read from the bindings themselves."""
 
+KEYS_CELLS = 22
+
 _NAMES = {
     "escape": "Esc",
     "pageup": "PageUp",
@@ -58,6 +60,13 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
     ]
 
 
+def _row(keys: str, words: str) -> Content:
+    """The keys, and beside them what they do; below them where they are too long for that."""
+    gap = KEYS_CELLS - cell_len(keys)
+    space = " " * gap if gap > 1 else "\n" + " " * (KEYS_CELLS + 2)
+    return Content.assemble(Content.styled("  " + keys, "$accent"), space, words)
+
+
 def help_text() -> Content:
     """All groups of keys as one aligned table, then the folders."""
     from chatui.tui.app import ChatApp
@@ -78,16 +87,10 @@ def help_text() -> Content:
         ),
         ("tui.help.editing", [(keys, say(words)) for keys, words in EDITING_KEYS]),
     ]
-    width = max(cell_len(keys) for _, rows in groups for keys, _ in rows) + 3
     parts: list[Content] = []
     for title, rows in groups:
         parts.append(Content.styled(say(title), "bold $primary"))
-        parts += [
-            Content.assemble(
-                Content.styled("  " + keys + " " * (width - cell_len(keys)), "$accent"), words
-            )
-            for keys, words in rows
-        ]
+        parts += [_row(keys, words) for keys, words in rows]
         parts.append(Content(""))
     parts += [Content("  " + say("tui.help.select_with_mouse")), Content("")]
     parts.append(Content.styled(say("tui.help.files"), "bold $primary"))

@@ -28,17 +28,15 @@ def matches(entry: Entry, words: str) -> bool:
 
 
 def row(entry: Entry, is_current: bool) -> Content:
-    """A model's two lines: what it is called, and what it is or lacks."""
-    usable = entry.usable
-    title = plain_line(entry.title)
-    name = Content.styled(title, "bold" if usable else "dim")
+    """A model's two lines: what it is called, and what it is."""
+    name = Content.styled(plain_line(entry.title), "bold" if entry.usable else "dim")
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
     if entry.reference != entry.title:
         parts.append(Content.styled(f"  {plain_line(entry.reference)}", "$foreground-muted"))
-    about = entry.description if usable else entry.missing or entry.description
-    if about:
-        style = "$foreground-muted" if usable else "$warning 70%"
-        parts.append(Content.styled(f"\n  {plain_line(about)}", style))
+    if not entry.usable:
+        parts.append(Content.styled(f"  {say('tui.models.missing')}", "$warning 80%"))
+    if entry.description:
+        parts.append(Content.styled(f"\n  {plain_line(entry.description)}", "$foreground-muted"))
     return Content.assemble(*parts)
 
 

@@ -1,0 +1,115 @@
+"""Text from models and files is shown, never interpreted; and the layout never tears."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from conftest import add_conversation
+from rich.cells import cell_len
+
+from chatui.conversation.store import Store
+from chatui.messages import ModelSpec
+from chatui.tui.screens.chat import ChatScreen
+
+HOSTILE = (
+    "[bold red]markup[/] [@click=app.quit]x[/] \x1b[31mred \x1b]0;t\x07\x1b]8;;http://x\x1b\\ "
+    "\x00 \x7f \x9b2J \u202eevil\u2066 \ud800 \u2028 [/nonsense] \\[ $primary"
+)
+WIDE = "春眠不觉晓，👨‍👩‍👧处处闻啼鸟。𠮷野家 ｶﾞ e\u0301 “引号”——…… ㊗️ 🇨🇳 한국어\tタブ"
+
+
+def rows(on: Any) -> list[str]:
+    """What the compositor gives to the terminal, with every control sequence."""
+    return [strip.text for strip in on.app.screen._compositor.render_strips()]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_replies(drive: Any, streamed: bool) -> None:
+    store = Store.in_memory()
+    add_conversation(store, (HOSTILE, HOSTILE))
+    async with drive([[*HOSTILE]], store=store, size=(160, 30)) as on:
+        if streamed:
+            await on.ask("x")
+        else:
+            await on.until(lambda: "Go on with" in on.screen_text)
+            await on.pilot.press("ctrl+o")
+            await on.pilot.pause(0.05)
+        text = on.screen_text
+        assert "[bold red]markup[/] [@click=app.quit]x[/] ␛[31mred ␛]0;t␇" in text
+        assert "[/nonsense] \\[ $primary" in text
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800]", text)
+
+
+async def test_names_titles_and_errors(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, (HOSTILE, "x"))
+    async with drive(store=store, spec=ModelSpec(HOSTILE, "/m")) as on:
+        on.backend.refuse_query = HOSTILE
+        await on.ask("x")
+        on.app.tell_user(HOSTILE)
+        await on.pilot.press("ctrl+b")
+        await on.pilot.pause(0.1)
+        await on.pilot.press("ctrl+d")
+        await on.pilot.pause(0.1)
+        text = on.screen_text
+        assert "[bold red]" in text
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800]", text)
+
+
+@pytest.mark.parametrize("width", [20, 21, 34, 57, 80, 81, 200])
+async def test_wide_characters_never_tear_the_layout(drive: Any, width: int) -> None:
+    store = Store.in_memory()
+    add_conversation(store, (WIDE, (WIDE + "\n") * 3), ("字" * 300, "字 a" * 200))
+    async with drive([WIDE * 5], store=store, size=(width, 24)) as on:
+        await on.until(lambda: on.app.screen._last is not None)
+        await on.pilot.press("ctrl+o")
+        await on.pilot.pause(0.05)
+        await on.ask(WIDE)
+        on.box.set_query(WIDE * 3)
+        await on.pilot.pause(0.05)
+        for key in ("", "ctrl+b", "f2", "f1"):
+            if key:
+                await on.pilot.press(key)
+                await on.pilot.pause(0.1)
+            assert {cell_len(row) for row in rows(on)} == {width}
+            if key:
+                await on.pilot.press("escape")
+
+
+@pytest.mark.parametrize("size", [(20, 5), (10, 3), (4, 2), (1, 1), (30, 8)])
+async def test_tiny_terminals(drive: Any, size: tuple[int, int]) -> None:
+    async with drive(["春风又绿"], size=size) as on:
+        await on.ask("甲")
+        for key in ("f1", "escape", "f2", "escape", "ctrl+b", "ctrl+d", "n", "escape"):
+            await on.pilot.press(key)
+            await on.pilot.pause(0.02)
+        assert isinstance(on.app.screen, ChatScreen)
+        assert on.rounds[0].reply == "春风又绿"
+        await on.pilot.resize_terminal(80, 24)
+        await on.pilot.pause(0.05)
+        assert "春风又绿" in on.screen_text
+        await on.pilot.resize_terminal(*size)
+        await on.pilot.pause(0.05)
+
+
+async def test_twenty_by_five_is_usable(drive: Any) -> None:
+    async with drive(["春风又绿"], size=(20, 5)) as on:
+        await on.ask("甲")
+        await on.pilot.press(*"hello")
+        await on.pilot.pause(0.05)
+        text = on.screen_text
+        assert "春风又绿" in text
+        assert "hello" in text
+
+
+async def test_resizing_in_mid_reply(drive: Any) -> None:
+    async with drive(["春风又绿江南岸，" * 60], delay_seconds=0.002) as on:
+        await on.pilot.press("a", "enter")
+        for width, height in [(40, 10), (20, 5), (120, 40), (33, 7), (80, 24)]:
+            await on.pilot.resize_terminal(width, height)
+            await on.pilot.pause(0.1)
+            assert {cell_len(row) for row in rows(on)} == {width}
+        await on.settled()
+        assert on.views[0].reply_text == "春风又绿江南岸，" * 60

@@ -1,0 +1,230 @@
+"""F2, Ctrl+B and F1."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import add_conversation
+from textual.binding import Binding
+from textual.widgets import Input, OptionList
+
+from chatui import catalog
+from chatui.catalog import Entry
+from chatui.conversation.store import Store
+from chatui.locales import say
+from chatui.messages import ModelSpec
+from chatui.tui.app import ChatApp
+from chatui.tui.screens import models
+from chatui.tui.screens.chat import ChatScreen
+from chatui.tui.screens.conversations import ConversationsScreen
+from chatui.tui.screens.help import HelpScreen, key_names
+from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+from chatui.tui.widgets.query_box import QueryBox
+
+ENTRIES = (
+    Entry("belle", "preset", "BELLE [7B]", "By LianjiaTech.", usable=False, missing="To fetch: x."),
+    Entry("shiyou", "preset", "诗友", "Writes poems.", family="gpt2"),
+    Entry("xuxie", "preset", "续写", "Goes on from the text.", family="gpt2"),
+    Entry("/m/\x1b[31mred", "folder", "/m/\x1b[31mred", "", usable=True),
+)
+
+
+@pytest.fixture
+def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "entries", lambda settings: ENTRIES)
+    monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
+
+
+async def open_models(on: Any) -> OptionList:
+    await on.pilot.press("f2")
+    await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+    options: OptionList = on.app.screen.query_one(OptionList)
+    await on.until(lambda: options.option_count)
+    return options
+
+
+async def test_f2_lists_usable_models_first_and_switches(drive: Any, catalogue: None) -> None:
+    async with drive(["一", "二"]) as on:
+        await on.ask("甲")
+        options = await open_models(on)
+        await on.pilot.pause()
+        assert options.option_count == 4
+        assert options.highlighted == 0, "the current model"
+        assert "BELLE [7B]" in on.screen_text
+        assert "␛[31mred" in on.screen_text
+        assert on.screen_text.index("诗友") < on.screen_text.index("BELLE")
+        await on.pilot.press("down", "enter")
+        await on.settled()
+        assert on.app.turns.spec.name == "xuxie"
+        await on.ask("乙")
+        assert [round_.model for round_ in on.rounds] == ["shiyou", "xuxie"]
+
+
+async def test_f2_searches(drive: Any, catalogue: None) -> None:
+    async with drive() as on:
+        options = await open_models(on)
+        await on.pilot.press(*"goes on")
+        await on.pilot.pause()
+        assert options.option_count == 1
+        await on.pilot.press("enter")
+        await on.settled()
+        assert on.app.turns.spec.name == "xuxie"
+
+
+async def test_f2_says_what_a_model_lacks(drive: Any, catalogue: None) -> None:
+    async with drive() as on:
+        await open_models(on)
+        await on.pilot.press(*"belle", "enter")
+        await on.pilot.pause()
+        assert "To fetch: x." in on.notices
+        assert isinstance(on.app.screen, ModelScreen)
+        await on.pilot.press("backspace", *"zzz")
+        await on.pilot.pause()
+        assert "Nothing found." in on.screen_text
+        await on.pilot.press("enter", "escape")
+        await on.pilot.pause()
+        assert isinstance(on.app.screen, ChatScreen)
+        assert on.app.turns.spec.name == "shiyou"
+
+
+async def test_f2_in_mid_reply_takes_effect_with_the_next_round(
+    drive: Any, catalogue: None
+) -> None:
+    async with drive(["春" * 60, "二"], delay_seconds=0.01) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and on.views[0].reply_text)
+        await open_models(on)
+        await on.pilot.press("down", "enter", "b", "enter")
+        await on.settled()
+        assert [(r.model, r.state) for r in on.rounds] == [("shiyou", "done"), ("xuxie", "done")]
+
+
+@pytest.fixture
+def store() -> Store:
+    store = Store.in_memory()
+    add_conversation(store, ("春夜喜雨", "好雨知时节"), ("再来一首", "当春乃发生"))
+    add_conversation(store, ("静夜思", "床前明月光"))
+    add_conversation(store, ("[bold]markup[/bold] \x1b[31m", "疑是地上霜"))
+    return store
+
+
+async def open_conversations(on: Any) -> OptionList:
+    await on.pilot.press("ctrl+b")
+    await on.until(lambda: isinstance(on.app.screen, ConversationsScreen))
+    options: OptionList = on.app.screen.query_one(OptionList)
+    await on.until(lambda: options.option_count)
+    return options
+
+
+async def test_ctrl_b_opens_a_conversation(drive: Any, store: Store) -> None:
+    async with drive(store=store) as on:
+        options = await open_conversations(on)
+        assert options.option_count == 3
+        assert "[bold]markup[/bold]" in on.screen_text
+        await on.pilot.press("down", "down", "enter")
+        await on.pilot.pause()
+        assert [view.reply_text for view in on.views] == ["好雨知时节", "当春乃发生"]
+        await on.pilot.press("up")
+        assert on.box.query_text == "再来一首", "the history is the conversation's"
+
+
+async def test_ctrl_b_searches_the_texts(drive: Any, store: Store) -> None:
+    async with drive(store=store) as on:
+        options = await open_conversations(on)
+        await on.pilot.press(*"明月")
+        await on.until(lambda: options.option_count == 1)
+        await on.pilot.pause()
+        assert "床前明月光" in on.screen_text
+        await on.pilot.press("enter")
+        await on.pilot.pause()
+        assert [view.reply_text for view in on.views] == ["床前明月光"]
+
+
+async def test_ctrl_b_renames(drive: Any, store: Store) -> None:
+    async with drive(store=store) as on:
+        await open_conversations(on)
+        await on.pilot.press("down", "ctrl+e")
+        await on.until(lambda: isinstance(on.app.screen, LineQuestion))
+        on.app.screen.query_one(Input).value = ""
+        await on.pilot.press(*"李白", "enter")
+        await on.until(lambda: "李白" in on.screen_text)
+        assert {c.title for c in store.conversations()} >= {"李白"}
+        await on.pilot.press("escape")
+
+
+async def test_ctrl_b_deletes_only_after_yes(drive: Any, store: Store) -> None:
+    async with drive(store=store) as on:
+        options = await open_conversations(on)
+        for key in ("enter", "escape", "n"):
+            await on.pilot.press("ctrl+d")
+            await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+            await on.pilot.press(key)
+            await on.pilot.pause()
+            assert len(store.conversations()) == 3
+        await on.pilot.press("ctrl+d")
+        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+        await on.pilot.press("y")
+        await on.until(lambda: options.option_count == 2)
+        assert len(store.conversations()) == 2
+
+
+async def test_deleting_the_open_conversation_begins_a_new_one(drive: Any, store: Store) -> None:
+    async with drive(store=store) as on:
+        await open_conversations(on)
+        await on.pilot.press("enter")
+        await on.until(lambda: on.views)
+        await open_conversations(on)
+        await on.pilot.press("ctrl+d")
+        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+        await on.pilot.press("y")
+        await on.until(lambda: len(store.conversations()) == 2)
+        await on.pilot.press("escape")
+        await on.until(lambda: not on.views)
+        assert on.app.turns.conversation is None
+
+
+async def test_switching_in_mid_reply_keeps_what_was_said(drive: Any, store: Store) -> None:
+    async with drive(["春" * 400], delay_seconds=0.005, store=store) as on:
+        await on.pilot.press("a", "enter")
+        await on.until(lambda: on.views and on.views[0].reply_text)
+        writing = on.app.turns.conversation.id
+        await open_conversations(on)
+        await on.pilot.press("down", "enter")
+        await on.until(lambda: len(on.views) == 1 and on.views[0].round.query != "a")
+        (round_,) = store.rounds(writing)
+        assert round_.state == "stopped"
+        assert round_.reply
+
+
+async def test_f1_shows_every_key(drive: Any) -> None:
+    async with drive(size=(90, 90)) as on:
+        await on.pilot.press("f1")
+        await on.until(lambda: isinstance(on.app.screen, HelpScreen))
+        await on.pilot.pause()
+        text = re.sub(r"\s+", " ", on.screen_text)
+        screens = (QueryBox, ChatScreen, ChatApp, ModelScreen, ConversationsScreen)
+        for owner in (*screens, YesNoQuestion, LineQuestion):
+            for binding in owner.__dict__["BINDINGS"]:
+                assert isinstance(binding, Binding)
+                assert key_names(binding.key) in text
+                assert say(binding.description) in text
+        await on.pilot.press("escape")
+        await on.pilot.pause()
+        assert isinstance(on.app.screen, ChatScreen)
+
+
+def test_key_names() -> None:
+    assert key_names("ctrl+n") == "Ctrl+N"
+    assert key_names("shift+enter,ctrl+j") == "Shift+Enter / Ctrl+J"
+    assert key_names("escape,f1") == "Esc / F1"
+    assert key_names("alt+left") == "Alt+←"
+
+
+def test_every_stylesheet_stands_beside_its_module() -> None:
+    folder = Path(models.__file__).parents[1]
+    for sheet in folder.rglob("*.tcss"):
+        assert sheet.with_suffix(".py").exists() or sheet.stem == "picker"
