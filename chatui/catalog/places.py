@@ -45,9 +45,14 @@ def hugging_face_cache() -> Path:
     return Path(home).expanduser() / "hub"
 
 
+def modelscope_root() -> Path:
+    """ModelScope's cache, by the environment as it is now."""
+    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+
+
 def modelscope_caches() -> tuple[Path, ...]:
-    """Folders that hold ``owner/name`` of ModelScope's cache, in its newer and older layouts."""
-    root = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+    """Folders that hold ``owner/name``, as ModelScope's clients before 1.38 left them."""
+    root = modelscope_root()
     return (root / "models", root / "hub" / "models", root / "hub", root)
 
 
@@ -72,8 +77,11 @@ def _snapshot(repository: Path, wanted: str, revision: str) -> Path | None:
 
 
 def in_modelscope(hub_id: str) -> Path | None:
-    """A repository's folder in ModelScope's cache, which writes "." in names as "___"."""
+    """A repository's folder in ModelScope's cache; older clients wrote "." in names as "___"."""
     owner, _, name = hub_id.partition("/")
+    snapshot = _snapshot(modelscope_root() / "models" / f"{owner}--{name}", "master", "")
+    if snapshot:
+        return snapshot
     for cache in modelscope_caches():
         for spelled in dict.fromkeys((name, name.replace(".", "___"))):
             if (cache / owner / spelled).is_dir():
@@ -118,6 +126,10 @@ def cached_repositories() -> Iterator[Repository]:
             snapshot = _snapshot(folder, "main", "")
             if snapshot:
                 yield Repository(folder.name[len("models--") :].replace("--", "/", 1), snapshot)
+    for folder in _folders(modelscope_root() / "models"):
+        snapshot = _snapshot(folder, "master", "")
+        if snapshot and "--" in folder.name:
+            yield Repository(folder.name.replace("--", "/", 1), snapshot)
     for cache in modelscope_caches():
         for owner in _folders(cache):
             for folder in _folders(owner):
