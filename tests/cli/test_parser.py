@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,9 +82,10 @@ def test_wrong_usage_is_one_line_and_exit_2(
 
 def test_wrong_usage_in_chinese_is_chinese(capsys: pytest.CaptureFixture[str]) -> None:
     run(["--lang", "zh", "ask", "hi", "--top-k", "many"])
-    assert (
-        capsys.readouterr().err
-        == "chatui ask：参数 --top-k：'many' 不是整数（见 chatui ask --help）\n"
+    said = capsys.readouterr().err
+    # Python 3.10 has no translation for the word before the option.
+    assert re.fullmatch(
+        r"chatui ask：.+ --top-k(：|: )'many' 不是整数（见 chatui ask --help）\n", said
     )
 
 
