@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from chatui.backends.llama_cpp.formats import format_for
 from chatui.backends.llama_cpp.model import GgufModel
-from chatui.backends.llama_cpp.sampler import Sampler, not_available
+from chatui.backends.llama_cpp.sampler import Sampler
 from chatui.backends.reserve import reply_reserve
 from chatui.engine.stop_strings import StopStrings
 from chatui.errors import ChatuiError
@@ -119,7 +119,7 @@ class LlamaCppEngine:
         stops = StopStrings(
             (*request.stop_strings, *self._spec.stop_strings, *self._format.stop_strings)
         )
-        sampler = Sampler(model, settings, prompt.ids, seed)
+        sampler = Sampler(settings, prompt.ids, seed)
         scratch = np.empty(model.vocabulary_size, np.float32)
         strip = model.puts_space_first
         output: list[int] = []
@@ -160,7 +160,6 @@ class LlamaCppEngine:
             if rest:
                 texts.append(rest)
                 yield Token(rest)
-        sampler.close()
         yield Done(
             text=self._format.clean_reply("".join(texts)),
             finish_reason=reason,
@@ -254,7 +253,4 @@ def _load_notes(spec: ModelSpec, model: GgufModel) -> tuple[str, ...]:
     if spec.context_limit is None and model.context_limit < model.trained_limit:
         limit, trained = model.context_limit, model.trained_limit
         notes.append(say("backends.llama.limit_cut", limit=limit, trained=trained))
-    missing = not_available(spec.sampling)
-    if missing:
-        notes.append(say("backends.llama.settings_missing", names=", ".join(missing)))
     return tuple(notes)

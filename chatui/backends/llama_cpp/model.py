@@ -98,11 +98,6 @@ class GgufModel:
         return self.metadata.get("general.architecture", "")
 
     @property
-    def context(self) -> Any:
-        """llama-cpp-python's context, which a sampler reads."""
-        return self._context
-
-    @property
     def puts_space_first(self) -> bool:
         """Whether the first token of a text is spelt with a space that the text does not have."""
         return (
