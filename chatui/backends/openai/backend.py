@@ -201,7 +201,7 @@ async def _begin(link: Link, request: GenerateRequest, reply: Reply) -> Begun:
             shorter = await _fit(link, replace(request, history=kept), limit)
             dropped = len(request.history) - len(shorter.history)
             reading = replace(shorter, dropped_rounds=dropped)
-    refused = sorted(link.refused - refused_before - {"stream_options"})
+    refused = sorted((link.refused - refused_before) & _wanted(request))
     notes = [say("backends.fields_refused", names=", ".join(refused))] if refused else []
     prefill = Prefill(
         prompt=reading.text,
@@ -212,6 +212,17 @@ async def _begin(link: Link, request: GenerateRequest, reply: Reply) -> Begun:
         notes=tuple(notes),
     )
     return Begun(prefill, chunks)
+
+
+def _wanted(request: GenerateRequest) -> set[str]:
+    """Fields that the user would miss."""
+    names = {"stop", "max_tokens", *sampling_fields(request.sampling, all_fields=False)}
+    if request.sampling.seed is not None:
+        names.add("seed")
+    if request.alternatives:
+        names |= {"logprobs", "top_logprobs"}
+    # One setting, spelt in two ways for two kinds of servers.
+    return names - {"repeat_penalty"}
 
 
 async def _fit(link: Link, request: GenerateRequest, limit: int) -> Reading:

@@ -29,7 +29,8 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
     """The fields for ``sampling``.
 
     Chat requests (``all_fields`` False) leave settings at their defaults to the server, which
-    often knows the model's own; a completion request says everything that the API itself has.
+    often knows the model's own; a completion request says everything, for a prompt of ours goes
+    with our settings and servers have defaults of their own (llama-cpp-python a penalty of 1.1).
     ``top_k``, ``min_p`` and ``repetition_penalty`` are no fields of OpenAI's API, but vLLM and
     SGLang (and, as ``repeat_penalty``, llama-server and Ollama) take them.
     """
@@ -41,15 +42,15 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
             fields["temperature"] = sampling.temperature
         if all_fields or sampling.top_p != _DEFAULTS.top_p:
             fields["top_p"] = sampling.top_p
-        if sampling.top_k:
+        if all_fields or sampling.top_k:
             fields["top_k"] = sampling.top_k
-        if sampling.min_p:
+        if all_fields or sampling.min_p:
             fields["min_p"] = sampling.min_p
     if sampling.presence_penalty:
         fields["presence_penalty"] = sampling.presence_penalty
     if sampling.frequency_penalty:
         fields["frequency_penalty"] = sampling.frequency_penalty
-    if sampling.repetition_penalty != 1:
+    if all_fields or sampling.repetition_penalty != 1:
         fields["repetition_penalty"] = sampling.repetition_penalty
         fields["repeat_penalty"] = sampling.repetition_penalty
     return fields
