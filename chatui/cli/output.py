@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -57,16 +58,23 @@ def write_json(value: object) -> None:
 def write_table(
     rows: Iterable[Sequence[str]], headings: Sequence[str] = (), indent: str = ""
 ) -> None:
-    """Rows in columns as wide as their widest cell, wide characters counted as two."""
-    from rich.cells import cell_len
+    """Rows in columns as wide as their widest cell, wide characters counted as two.
+
+    A terminal gets what fits into its width.
+    """
+    from rich.cells import cell_len, set_cell_size
 
     lines = [
         [plain_text(" ".join(cell.split())) for cell in row] for row in (headings, *rows) if row
     ]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:
         padded = (c + " " * (w - cell_len(c)) for c, w in zip(line, widths, strict=True))
-        write(indent + "  ".join(padded).rstrip() + "\n")
+        text = (indent + "  ".join(padded)).rstrip()
+        if width is not None and cell_len(text) > width:
+            text = set_cell_size(text, width - 1) + "…"
+        write(text + "\n")
 
 
 def readable_bytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The type of the fixture that runs ``chatui`` as a process."""
+"""The types of the fixtures that run ``chatui`` as a process, and what they answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 Completed = subprocess.CompletedProcess[str]
 Chatui = Callable[..., Completed]
+InTerminal = Callable[..., str]
 
 
 def is_one_sentence(text: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import tiny_models
-from command import Chatui, Completed
+from command import Chatui, Completed, InTerminal
 
 
 @pytest.fixture
@@ -45,6 +50,28 @@ def write_settings(home: Path) -> Callable[[str], Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def in_terminal() -> InTerminal:
+    """Run ``chatui`` in a pseudo-terminal; what it writes to it."""
+
+    def run(*arguments: str, columns: int = 80) -> str:
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        command = [sys.executable, "-m", "chatui", *arguments]
+        env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env):
+            os.close(slave)
+            shown = b""
+            # Reading from a terminal that nobody writes to any more is an error on Linux.
+            with suppress(OSError):
+                while block := os.read(master, 4096):
+                    shown += block
+        os.close(master)
+        return shown.decode()
+
+    return run
 
 
 @pytest.fixture(scope="session")

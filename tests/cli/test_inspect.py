@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import Chatui, is_one_sentence
+from command import Chatui, InTerminal, is_one_sentence
 
 from chatui.cli.parser import run
 from chatui.prompting import formats
@@ -100,24 +97,9 @@ def test_the_views_stand_side_by_side(chatui: Chatui, tiny: str) -> None:
     assert lines[-3].split() == ["next", "token", "logit", "probability"]
 
 
-def test_escape_sequences_do_not_reach_a_terminal(chatui: Chatui) -> None:
+def test_escape_sequences_do_not_reach_a_terminal(chatui: Chatui, in_terminal: InTerminal) -> None:
     asked = ("inspect", "春\x1b[31m眠\x9b1m\x07", "--no-model", "--format", "shiyou")
     assert "春\x1b[31m眠\x9b1m\x07" in chatui(*asked).stdout
     shown = in_terminal(*asked)
     assert "春␛[31m眠" in shown
     assert not {"\x1b", "\x9b", "\x07"} & set(shown)
-
-
-def in_terminal(*arguments: str) -> str:
-    """What the command writes to a pseudo-terminal."""
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "chatui", *arguments]
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
-    shown = b""
-    with suppress(OSError):
-        while block := os.read(master, 4096):
-            shown += block
-    process.wait()
-    os.close(master)
-    return shown.decode()

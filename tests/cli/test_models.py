@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import InTerminal
+from rich.cells import cell_len
 
 from chatui.cli.parser import run
 
@@ -51,3 +53,9 @@ def test_models_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
+
+
+def test_a_terminal_gets_what_fits(in_terminal: InTerminal) -> None:
+    lines = in_terminal("models", columns=60).splitlines()
+    assert len(lines) > 10 and all(cell_len(line) <= 60 for line in lines)
+    assert any(line.endswith("…") for line in lines)
