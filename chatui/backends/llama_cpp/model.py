@@ -19,7 +19,7 @@ import numpy.typing as npt
 import psutil
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from chatui.backends.llama_cpp.header import trained_context
+from chatui.catalog.gguf import read_gguf
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -63,7 +63,7 @@ class GgufModel:
     """
 
     def __init__(self, path: Path, context_limit: int | None, on_cpu: bool) -> None:
-        trained = trained_context(path)
+        trained = _trained_context(path)
         self.path = path
         self.on_gpu = llama_cpp.llama_supports_gpu_offload() and not on_cpu
         threads = thread_count()
@@ -213,6 +213,22 @@ class GgufModel:
 
     def _spelling(self, token: int) -> str:
         return self._model.token_get_text(token) if token >= 0 else ""
+
+
+def _trained_context(path: Path) -> int:
+    """Tokens that the model was trained to read; 0 where the file does not say."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ChatuiError(say("backends.llama.unreadable", path=path, reason=reason)) from error
+    if magic != b"GGUF":
+        raise ChatuiError(say("backends.llama.not_gguf", path=path))
+    header = read_gguf(path)
+    if header is None:
+        raise ChatuiError(say("backends.llama.damaged", path=path))
+    return header.context_limit or 0
 
 
 def thread_count() -> int:
