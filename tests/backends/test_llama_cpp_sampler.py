@@ -24,6 +24,7 @@ SETTINGS = [
     SamplingSettings(min_p=1.0),
     SamplingSettings(temperature=0.7, top_k=50, top_p=0.8, min_p=0.05),
     SamplingSettings(temperature=2.5, top_p=0.9),
+    SamplingSettings(temperature=1.2, top_p=0.5, temperature_last=True),
 ]
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from chatui.backends.llama_cpp.formats import format_for
 from chatui.backends.llama_cpp.model import GgufModel
-from chatui.backends.llama_cpp.sampler import Sampler
+from chatui.backends.llama_cpp.sampler import Sampler, not_available
 from chatui.backends.reserve import reply_reserve
 from chatui.engine.stop_strings import StopStrings
 from chatui.errors import ChatuiError
@@ -249,8 +249,11 @@ def _candidates(
 
 
 def _load_notes(spec: ModelSpec, model: GgufModel) -> tuple[str, ...]:
-    notes = []
+    notes = list(spec.notes)
     if spec.context_limit is None and model.context_limit < model.trained_limit:
         limit, trained = model.context_limit, model.trained_limit
         notes.append(say("backends.llama.limit_cut", limit=limit, trained=trained))
+    missing = not_available(spec.sampling)
+    if missing:
+        notes.append(say("backends.llama.settings_missing", names=", ".join(missing)))
     return tuple(notes)

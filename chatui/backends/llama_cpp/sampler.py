@@ -25,6 +25,13 @@ _FIRST_SPAN = 8.0
 """Candidates are first looked for among logits so much below the best; then twice as far."""
 
 
+def not_available(settings: SamplingSettings) -> tuple[str, ...]:
+    """Names of the settings in use that only the engine knows: ChatRWKV's own."""
+    names = ("avoid_repeat", "newline_bias")
+    defaults = SamplingSettings()
+    return tuple(name for name in names if getattr(settings, name) != getattr(defaults, name))
+
+
 class Sampler:
     """Chooses the tokens of one reply, and remembers what penalties need to know of them.
 
@@ -98,7 +105,7 @@ def candidates(logits: Logits, settings: SamplingSettings) -> tuple[Ids, Logits]
         best = _best(logits, lambda places: len(places) >= settings.top_k)[: settings.top_k or 1]
         return best, logits[best]
     scaled = logits
-    if settings.temperature != 1:
+    if settings.temperature != 1 and not settings.temperature_last:
         scaled = logits / np.float32(settings.temperature)
     ids: Ids | None = None
     if settings.top_k > 0:
@@ -120,6 +127,8 @@ def candidates(logits: Logits, settings: SamplingSettings) -> tuple[Ids, Logits]
     if settings.min_p > 0:
         likely = values >= values.max() + math.log(min(settings.min_p, 1.0))
         ids, values = ids[likely], values[likely]
+    if settings.temperature_last:
+        values = values / np.float32(settings.temperature)
     return ids, values
 
 

@@ -166,7 +166,7 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
 
 
 def _load_notes(link: Link) -> tuple[str, ...]:
-    notes = []
+    notes = list(link.spec.notes)
     if not link.context_limit:
         notes.append(say("backends.limit_unknown"))
     elif link.tokenizer is None or not (link.way.format or link.tokenizer.takes([])):
