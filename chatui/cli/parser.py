@@ -18,8 +18,11 @@ from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
 
-VERBS = ("ask", "inspect", "models", "search", "export", "replay", "doctor")
+VERBS = ("ask", "inspect", "models", "search", "export", "replay", "pull", "rm", "doctor")
 """Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
+
+_ROOMS = {"pull": "fetching", "rm": "fetching"}
+"""Where a verb has its words, if not with the command line's."""
 
 _ARGPARSE_WORDS = {
     "usage: ": "usage",
@@ -85,10 +88,11 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
         dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
     )
     for name in VERBS:
+        room = _ROOMS.get(name, "cli")
         child = verbs.add_parser(
             name,
-            help=say(f"cli.{name}.help"),
-            description=say(f"cli.{name}.description"),
+            help=say(f"{room}.{name}.help"),
+            description=say(f"{room}.{name}.description"),
             allow_abbrev=False,
         )
         options.add_general(child)

@@ -64,12 +64,14 @@ class Repository:
         commit: of its only revision, "main" ("master" for ModelScope).
         token: who has it may read; "" for all.
         gated: whether the token's owner must have accepted terms, which nobody here has.
+        claimed_bytes: sizes that the listing says instead of the true ones, by path.
     """
 
     files: dict[str, ServedFile]
     commit: str
     token: str = ""
     gated: bool = False
+    claimed_bytes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Faults:
         bytes_per_second: of all answers, 0 for as fast as it goes.
         stalled: answers stop after half of the file until this is set.
         ignores_ranges: whether every answer is the whole file.
+        is_no_hub: whether every answer is a web page.
     """
 
     cut_after: dict[str, int] = field(default_factory=dict)
@@ -93,6 +96,7 @@ class Faults:
     bytes_per_second: int = 0
     stalled: threading.Event | None = None
     ignores_ranges: bool = False
+    is_no_hub: bool = False
 
 
 class HubServer(ThreadingHTTPServer):
@@ -175,7 +179,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.requests.append(f"{self.command} {path}")
         steps = path.strip("/").split("/")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        if steps[:1] == ["storage"]:
+        if self.server.faults.is_no_hub:
+            self._page()
+        elif steps[:1] == ["storage"]:
             self._storage(*steps[1:3], "/".join(steps[3:]))
         elif steps[:3] == ["api", "v1", "models"]:
             self._modelscope("/".join(steps[3:5]), steps[5:], query)
@@ -212,18 +218,19 @@ class Handler(BaseHTTPRequestHandler):
         if revision not in ("main", repository.commit):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if rest[:1] == ["tree"]:
-            return self._json([self._entry(file) for file in repository.files.values()])
+            return self._json([self._entry(f, repository) for f in repository.files.values()])
         gated = "manual" if repository.gated else False
         siblings = [{"rfilename": path} for path in repository.files]
         return self._json(
             {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
         )
 
-    def _entry(self, file: ServedFile) -> dict[str, object]:
-        entry: dict[str, object] = {"type": "file", "path": file.path, "size": file.size}
+    def _entry(self, file: ServedFile, repository: Repository) -> dict[str, object]:
+        size = repository.claimed_bytes.get(file.path, file.size)
+        entry: dict[str, object] = {"type": "file", "path": file.path, "size": size}
         entry["oid"] = hashlib.sha1(file.path.encode()).hexdigest() if file.is_lfs else file.blob_id
         if file.is_lfs:
-            entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 134}
+            entry["lfs"] = {"oid": file.sha256, "size": size, "pointerSize": 134}
         return entry
 
     def _resolve(self, hub_id: str, revision: str, path: str) -> None:
@@ -317,6 +324,8 @@ class Handler(BaseHTTPRequestHandler):
                 if faults.stalled and at >= file.size // 2:
                     faults.stalled.wait()
                 step = min(end - at, faults.bytes_per_second // 20 or 1 << 20)
+                if faults.stalled and at < file.size // 2:
+                    step = min(step, file.size // 2 - at)
                 if spoil:
                     stream.seek(at)
                     content = bytearray(stream.read(step))
@@ -333,6 +342,15 @@ class Handler(BaseHTTPRequestHandler):
                     time.sleep(count / faults.bytes_per_second)
         if end < file.size:
             self.close_connection = True
+
+    def _page(self) -> None:
+        body = b"<html>Please log in to this wireless network.</html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def _json(self, value: object) -> None:
         body = json.dumps(value).encode()

@@ -1,0 +1,146 @@
+"""Which files of a repository a model needs: weights in one form, and what is read with them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from chatui.catalog.fetching.values import ListedFile
+from chatui.catalog.schema import Part
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+Role = Literal["model", "tokenizer"]
+
+_SHARD = r"(?:-\d{5}-of-\d{5})?"
+_MODEL_FORMS = (
+    re.compile(rf"model{_SHARD}\.safetensors"),
+    re.compile(rf"pytorch_model{_SHARD}\.bin"),
+)
+_ADAPTER_FORMS = (
+    re.compile(rf"adapter_model{_SHARD}\.safetensors"),
+    re.compile(rf"adapter_model{_SHARD}\.bin"),
+)
+_OTHER_FORMS = tuple(re.compile(rf".*\.{suffix}") for suffix in ("safetensors", "bin", "pth|pt"))
+_GGUF = re.compile(r"(?!mmproj).*\.gguf")
+_NO_WEIGHTS = re.compile(
+    r"training_args\..*|optimizer.*|scheduler.*|rng_state.*|openvino.*|.*\.fp16\..*|flax_model.*"
+)
+_READ_WITH = re.compile(
+    r".*\.(json|model|jinja|tiktoken|spm|vocab)|.*vocab.*\.txt|merges\.txt|spiece.*"
+)
+_NOT_READ = re.compile(
+    r".*\.index\.json|trainer_state\.json|\w*_?results\.json|training_args\.json|"
+    r"quant_log.*|configuration\.json"
+)
+_OF_SPLIT = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\..*)")
+
+
+def needed(hub_id: str, files: Sequence[ListedFile], part: Part, role: Role) -> list[ListedFile]:
+    """The files of a repository that are needed for ``part``, small ones first.
+
+    A part that names its file needs that alone (and the pieces it was split into). Else the files
+    right in the part's folder are looked through: safetensors are preferred to ``.bin``, a whole
+    set of shards to one with gaps; a tokenizer needs no weights.
+
+    Raises:
+        ChatuiError: the file, the folder or any weights are not there, or there are several models
+            of which one must be named.
+    """
+    safe = [file for file in files if _is_safe(file.path)]
+    folder = part.folder.strip("/")
+    if part.file:
+        return _named(hub_id, safe, f"{folder}/{part.file}" if folder else part.file)
+    here = {f.path.rpartition("/")[2]: f for f in safe if f.path.rpartition("/")[0] == folder}
+    if not here:
+        raise ChatuiError(say("fetching.empty", hub_id=hub_id, folder=folder or "/"))
+    small = [name for name in here if _READ_WITH.fullmatch(name) and not _NOT_READ.fullmatch(name)]
+    if role == "tokenizer":
+        return _sorted(here[name] for name in small)
+    weights = _weights(hub_id, set(here))
+    index = [name for name in here if name.endswith(".index.json") and _goes_with(name, weights)]
+    return _sorted(here[name] for name in {*small, *index, *weights})
+
+
+def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFile]:
+    by_path = {file.path: file for file in files}
+    if path not in by_path:
+        name = path.rpartition("/")[2].casefold()
+        near = [p for p in by_path if p.rpartition("/")[2].casefold() == name]
+        raise ChatuiError(
+            say("fetching.no_file_near", hub_id=hub_id, path=path, near=near[0])
+            if near
+            else say("fetching.no_file", hub_id=hub_id, path=path)
+        )
+    split = _OF_SPLIT.fullmatch(path)
+    if not split:
+        return [by_path[path]]
+    pieces = (_OF_SPLIT.fullmatch(other) for other in by_path)
+    return _sorted(
+        by_path[piece.string]
+        for piece in pieces
+        if piece and piece.group("stem", "count", "suffix") == split.group(*split.groupdict())
+    )
+
+
+def _weights(hub_id: str, names: set[str]) -> set[str]:
+    """The names of the weights in one form: a model's, an adapter's, or both."""
+    named = _one_form(names, _MODEL_FORMS) | _one_form(names, _ADAPTER_FORMS)
+    if named:
+        return named
+    one_of_many = set(filter(_GGUF.fullmatch, names))
+    if not one_of_many:
+        candidates = {name for name in names if not _NO_WEIGHTS.fullmatch(name)}
+        found = _one_form(candidates, _OTHER_FORMS)
+        if found and (len(found) == 1 or "config.json" in names):
+            return found
+        one_of_many = found
+    if not one_of_many:
+        raise ChatuiError(say("fetching.no_weights", hub_id=hub_id))
+    models = sorted({_OF_SPLIT.sub(r"\g<stem>\g<suffix>", name) for name in one_of_many})
+    if len(models) > 1:
+        first = shlex.join(["chatui", "pull", f"{hub_id}/{sorted(one_of_many)[0]}"])
+        listed = ", ".join(models[:12]) + (", …" if len(models) > 12 else "")
+        raise ChatuiError(
+            say("fetching.several_models", hub_id=hub_id, names=listed, command=first)
+        )
+    return one_of_many
+
+
+def _one_form(names: set[str], forms: Sequence[re.Pattern[str]]) -> set[str]:
+    """The names of the first form that is whole; of the first that there is, where none is."""
+    sets = [found for form in forms if (found := set(filter(form.fullmatch, names)))]
+    for found in sets:
+        single = {name for name in found if not _OF_SPLIT.fullmatch(name)}
+        if single:
+            return single
+        if all(_is_whole(found, name) for name in found):
+            return found
+    return sets[0] if sets else set()
+
+
+def _is_whole(found: set[str], name: str) -> bool:
+    split = _OF_SPLIT.fullmatch(name)
+    if not split:
+        return True
+    stem, count, suffix = split.group("stem", "count", "suffix")
+    pieces = range(1, int(count) + 1)
+    return all(f"{stem}-{piece:05}-of-{count}{suffix}" in found for piece in pieces)
+
+
+def _goes_with(index: str, weights: Iterable[str]) -> bool:
+    """Whether ``index`` lists shards that are among ``weights``."""
+    stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
+    return any(w.startswith(f"{stem}-") and w.endswith(f".{suffix}") for w in weights)
+
+
+def _sorted(files: Iterable[ListedFile]) -> list[ListedFile]:
+    return sorted(files, key=lambda file: (file.size_bytes, file.path))
+
+
+def _is_safe(path: str) -> bool:
+    """Whether a path that a server names stays below the folder it is put into."""
+    steps = path.split("/")
+    return all(step not in ("", ".", "..") for step in steps) and not set(path) & set("\\:\0")

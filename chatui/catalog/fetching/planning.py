@@ -1,0 +1,216 @@
+"""From a name to the files that must be fetched for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from chatui.catalog import library
+from chatui.catalog.fetching import hub, readable
+from chatui.catalog.fetching.choosing import Role, needed
+from chatui.catalog.fetching.failures import Refused
+from chatui.catalog.fetching.values import FetchPlan, ListedFile, Listing, RepositoryPlan, Source
+from chatui.catalog.places import (
+    find_part,
+    hugging_face_cache,
+    in_hugging_face,
+    is_hub_id,
+    modelscope_root,
+)
+from chatui.catalog.schema import Part, Preset
+from chatui.catalog.weights import weight_files
+from chatui.errors import ChatuiError
+from chatui.locales import current_language, say
+from chatui.settings import Settings
+
+
+def plan(
+    name: str, settings: Settings, *, source: Source | None = None, mirror: str = ""
+) -> FetchPlan:
+    """What must be fetched so that ``name`` can be resolved; asks the hubs what there is.
+
+    Args:
+        name: a preset, a hub's "owner/name", or "owner/name/path/of/a/file".
+        source: the hub to take it from; None for Hugging Face where it has it.
+        mirror: address of a server that speaks as the hub does.
+
+    Raises:
+        ChatuiError: there is no such preset or repository, it may not be read, the hub cannot be
+            reached, or the disk has no room for it.
+    """
+    planner = _Planner(settings, source, hub.checked_mirror(mirror) if mirror else "")
+    preset = library.load().find(name)
+    if preset:
+        if preset.facts.lacks:
+            planner.notes.append(preset.facts.lacks.in_language(current_language()))
+        for part, role in roles(preset):
+            planner.add(part, role)
+    else:
+        planner.add(part_of_hub(name, source or "hf"), "model")
+    made = FetchPlan(name, tuple(planner.planned()), tuple(dict.fromkeys(planner.notes)))
+    _check_room(made)
+    return made
+
+
+def roles(preset: Preset) -> Iterator[tuple[Part, Role]]:
+    """The parts of a preset with what is needed of them."""
+    facts = preset.facts
+    for part in (facts.base, facts.delta, *(facts.adapters or ())):
+        if part:
+            yield part, "model"
+    if facts.tokenizer:
+        yield facts.tokenizer, "tokenizer"
+
+
+def part_of_hub(name: str, source: Source) -> Part:
+    """The part that a hub's "owner/name" or "owner/name/path/of/a/file" means.
+
+    Raises:
+        ChatuiError: it is no such thing; presets of similar names are offered.
+    """
+    steps = name.split("/")
+    hub_id, file = "/".join(steps[:2]), "/".join(steps[2:])
+    if not is_hub_id(hub_id):
+        names = list(library.load().by_name)
+        near = get_close_matches(name.casefold(), names, n=3, cutoff=0.5)
+        raise ChatuiError(
+            say("fetching.unknown_near", name=repr(name), names=", ".join(near))
+            if near
+            else say("fetching.unknown", name=repr(name))
+        )
+    return Part(modelscope=hub_id, file=file) if source == "modelscope" else Part(hub_id, file=file)
+
+
+@dataclass
+class _Planner:
+    """Collects what is needed, repository by repository.
+
+    Attributes:
+        notes: sentences that the user should read.
+    """
+
+    settings: Settings
+    source: Source | None
+    mirror: str
+    notes: list[str] = field(default_factory=list)
+    _hubs: dict[Source, hub.Hub] = field(default_factory=dict)
+    _listings: dict[tuple[Source, str, str], Listing] = field(default_factory=dict)
+    _wanted: dict[tuple[Source, str, str], dict[str, ListedFile]] = field(default_factory=dict)
+
+    def add(self, part: Part, role: Role) -> None:
+        """Take ``part`` in, unless it is here already without a pull of ours."""
+        own = self._in_users_hands(part)
+        if own:
+            if not part.asset:
+                self.notes.append(say("fetching.present", part=part.title, path=own))
+            return
+        source = self._source_of(part)
+        if source is None:
+            self.notes.append(say("fetching.on_no_hub", part=part.title))
+            return
+        key, listing = self._listed(part, source)
+        files = needed(listing.hub_id, listing.files, part, role)
+        if source == "hf":
+            files += _had_before(listing, part.revision)
+        self._wanted.setdefault(key, {}).update({file.path: file for file in files})
+
+    def planned(self) -> Iterator[RepositoryPlan]:
+        for key, files in self._wanted.items():
+            # The largest first: it takes longest.
+            ordered = sorted(files.values(), key=lambda file: -file.size_bytes)
+            yield self._hub(key[0]).placed(self._listings[key], ordered)
+
+    def _in_users_hands(self, part: Part) -> Path | None:
+        """Where the part lies that no pull put there, or a whole copy that came from elsewhere."""
+        found = find_part(part, self.settings)
+        if found is None or found.is_relative_to(hugging_face_cache()):
+            return None
+        if not found.is_relative_to(modelscope_root()):
+            return found
+        return found if part.hf and self.source is None and _is_whole(found) else None
+
+    def _source_of(self, part: Part) -> Source | None:
+        """The hub to take a part from; None where it is on none."""
+        there: list[Source] = []
+        if part.hf:
+            there.append("hf")
+        if part.modelscope:
+            there.append("modelscope")
+        if not there or self.source is None or self.source in there:
+            return self.source if self.source in there else next(iter(there), None)
+        title = self._hub(self.source).title
+        self.notes.append(say("fetching.other_hub", part=part.title, title=title))
+        return there[0]
+
+    def _listed(self, part: Part, source: Source) -> tuple[tuple[Source, str, str], Listing]:
+        """The listing of the first repository that has the part and may be read."""
+        ids = [part.hf, *part.also] if source == "hf" else [part.modelscope]
+        # What is there in part already is gone on with.
+        ids.sort(key=lambda hub_id: in_hugging_face(hub_id, part.revision) is None)
+        refused: Refused | None = None
+        for hub_id in ids:
+            revision = part.revision if source == "hf" else ""
+            key = (source, hub_id, revision)
+            try:
+                if key not in self._listings:
+                    self._listings[key] = self._hub(source).listing(hub_id, revision)
+            except Refused as error:
+                refused = refused or error
+                continue
+            if refused:
+                self.notes.append(say("fetching.instead", reason=refused, hub_id=hub_id))
+            return key, self._listings[key]
+        assert refused is not None
+        raise refused
+
+    def _hub(self, source: Source) -> hub.Hub:
+        if source not in self._hubs:
+            # A mirror of one hub does not speak as the other does.
+            mirror = self.mirror if source == (self.source or "hf") else ""
+            self._hubs[source] = hub.create(source, mirror)
+        return self._hubs[source]
+
+
+def _had_before(listing: Listing, revision: str) -> list[ListedFile]:
+    """Files that an earlier state of the repository was fetched with.
+
+    The branch moves on for all of them, or those left behind would not be found any more.
+    """
+    before = in_hugging_face(listing.hub_id, revision)
+    if before is None:
+        return []
+    return [file for file in listing.files if (before / file.path).is_file()]
+
+
+def _is_whole(found: Path) -> bool:
+    if found.is_file():
+        return True
+    weights = weight_files(found)
+    return weights is not None and not weights.missing
+
+
+def _check_room(made: FetchPlan) -> None:
+    """Raises ChatuiError where a disk has less room than what comes onto it needs."""
+    needs: dict[int, tuple[Path, int]] = {}
+    for file in made.files:
+        place = file.content.parent
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        disk = place.stat().st_dev
+        missing = file.listed.size_bytes - file.kept_bytes
+        needs[disk] = (place, needs.get(disk, (place, 0))[1] + missing)
+    for place, missing in needs.values():
+        free = shutil.disk_usage(place).free
+        if missing > free:
+            sentence = say(
+                "fetching.no_room",
+                name=made.name,
+                needed=readable.size(missing),
+                free=readable.size(free),
+                short=readable.size(missing - free),
+                path=place,
+            )
+            raise ChatuiError(sentence)

@@ -1,0 +1,21 @@
+"""Sizes and times as people read them."""
+
+from __future__ import annotations
+
+_UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
+def size(count: float) -> str:
+    """Bytes in powers of ten: "512 B", "21.3 MB", "13.5 GB"."""
+    for unit, worth in _UNITS:
+        # What would be rounded up to 1000.0 belongs to the next unit.
+        if count >= worth * 0.99995:
+            return f"{count / worth:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: "0:07", "12:34", "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,189 @@
+"""What a fetched model takes on this disk, and giving it back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatui.catalog import library
+from chatui.catalog.fetching import failures
+from chatui.catalog.fetching.planning import part_of_hub
+from chatui.catalog.places import find_part, hugging_face_cache, modelscope_caches, modelscope_root
+from chatui.catalog.resolving import missing_parts
+from chatui.catalog.schema import Part, Preset
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.settings import Settings
+
+
+@dataclass(frozen=True)
+class Removable:
+    """Something in a hub's cache that can go.
+
+    Attributes:
+        title: the repository's id, with the file's name where only that goes.
+        root: the repository's folder in the cache.
+        paths: folders and files that go; all of them lie below ``root``, or are it.
+        size_bytes: what that frees.
+    """
+
+    title: str
+    root: Path
+    paths: tuple[Path, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes when a name is removed.
+
+    Attributes:
+        name: what the user named.
+        items: what goes.
+        notes: sentences about what stays, or what will miss it.
+    """
+
+    name: str
+    items: tuple[Removable, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.items)
+
+
+def plan_removal(name: str, settings: Settings) -> Removal:
+    """What removing ``name`` would free; nothing is touched.
+
+    Only the hubs' caches are looked into: what the user keeps elsewhere is the user's. A part that
+    another preset on this disk needs as well stays.
+
+    Args:
+        name: a preset or a hub's "owner/name".
+
+    Raises:
+        ChatuiError: there is no such preset, or nothing of it is in a cache.
+    """
+    preset = library.load().find(name)
+    parts = preset.parts if preset else (part_of_hub(name, "hf"),)
+    users = list(_usable_presets(settings))
+    items: list[Removable] = []
+    notes: list[str] = []
+    for part in parts:
+        others = sorted(p.name for p in users if _needs(p, part) and set(p.parts) != set(parts))
+        found = [item for root in _roots(part) if (item := _removable(part, root))]
+        if found and others and preset:
+            notes.append(say("fetching.rm.stays", part=part.title, names=", ".join(others)))
+            continue
+        if found and others:
+            notes.append(say("fetching.rm.missed", names=", ".join(others)))
+        if not found and (own := find_part(part, settings)):
+            notes.append(say("fetching.rm.own", part=part.title, path=own))
+        items += found
+    if not items:
+        raise ChatuiError(" ".join([say("fetching.rm.nothing", name=name), *notes]))
+    return Removal(name, tuple(items), tuple(notes))
+
+
+def remove(removal: Removal) -> int:
+    """Do it; the bytes that were freed.
+
+    Raises:
+        ChatuiError: something could not be deleted.
+    """
+    for item in removal.items:
+        try:
+            for path in item.paths:
+                _delete(path)
+            if item.root.is_dir() and not any(_pointers(item.root)):
+                _delete(item.root)
+            locks = hugging_face_cache() / ".locks" / item.root.name
+            if not item.root.exists() and locks.is_dir():
+                shutil.rmtree(locks)
+        except OSError as error:
+            raise failures.disk_failure(error, item.root) from error
+    return removal.size_bytes
+
+
+def _delete(path: Path) -> None:
+    """Links first: what is cut off in between must not look like a model."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    if (path / "snapshots").is_dir():
+        shutil.rmtree(path / "snapshots")
+    shutil.rmtree(path)
+
+
+def _usable_presets(settings: Settings) -> Iterator[Preset]:
+    for preset in library.load().by_name.values():
+        if not missing_parts(preset, settings):
+            yield preset
+
+
+def _needs(preset: Preset, part: Part) -> bool:
+    """Whether ``preset`` uses the files that removing ``part`` would take."""
+    ids = _ids(part)
+    return any(
+        ids & _ids(other)
+        and (not part.file or not other.file or part.file == other.file)
+        and (not part.folder or not other.folder or part.folder == other.folder)
+        for other in preset.parts
+    )
+
+
+def _ids(part: Part) -> set[str]:
+    return set(filter(None, (part.hf, part.modelscope, *part.also)))
+
+
+def _roots(part: Part) -> Iterator[Path]:
+    """The folders of a part's repositories in the caches."""
+    for hub_id in sorted(_ids(part)):
+        owner, _, name = hub_id.partition("/")
+        candidates = [
+            hugging_face_cache() / f"models--{owner}--{name}",
+            modelscope_root() / "models" / f"{owner}--{name}",
+            *(cache / owner / name for cache in modelscope_caches()),
+            *(cache / owner / name.replace(".", "___") for cache in modelscope_caches()),
+        ]
+        yield from (path for path in dict.fromkeys(candidates) if path.is_dir())
+
+
+def _removable(part: Part, root: Path) -> Removable | None:
+    """What of a repository goes with ``part``; None where nothing of it is there."""
+    title = "/".join(filter(None, (part.title, part.folder, part.file)))
+    below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
+    pointers = list(_pointers(root))
+    if not below or not pointers:
+        return Removable(part.title, root, (root,), _size(root))
+    going = {path for path in pointers if _in_repository(path, root).startswith(below)}
+    if going == set(pointers):
+        return Removable(title, root, (root,), _size(root))
+    if not going:
+        return None
+    staying = {path.resolve() for path in pointers if path not in going}
+    contents = {path.resolve() for path in going} - staying
+    contents = {path for path in contents if path.is_relative_to(root.resolve())}
+    freed = sum(path.stat().st_size for path in contents)
+    return Removable(title, root, (*sorted(going), *sorted(contents - going)), freed)
+
+
+def _pointers(root: Path) -> Iterator[Path]:
+    """The files of a repository as programs find them, of all its snapshots."""
+    top = root / "snapshots" if (root / "snapshots").is_dir() else root
+    for folder, _, files in os.walk(top):
+        yield from (Path(folder) / file for file in files if not file.endswith(".incomplete"))
+
+
+def _in_repository(pointer: Path, root: Path) -> str:
+    below = pointer.relative_to(root).parts
+    return "/".join(below[2:] if below[0] == "snapshots" else below)
+
+
+def _size(root: Path) -> int:
+    """Bytes of the files below ``root``; links weigh nothing."""
+    files = (Path(folder) / file for folder, _, names in os.walk(root) for file in names)
+    return sum(file.lstat().st_size for file in files if not file.is_symlink())

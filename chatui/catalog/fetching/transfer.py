@@ -1,0 +1,261 @@
+"""One file from a hub: gone on with where it broke off, checked, fetched again once if wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from chatui.catalog.fetching import failures
+from chatui.catalog.fetching.hub import Hub
+from chatui.catalog.fetching.values import FetchStopped, WantedFile
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+if TYPE_CHECKING:
+    import httpx2
+
+_TRIES = 5
+_WAIT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 30.0
+_LOCK_POLL_SECONDS = 0.2
+_READ_BACK_BYTES = 1 << 20
+
+
+@dataclass
+class Progress:
+    """What a transfer tells while it runs; written by its own thread alone.
+
+    Attributes:
+        done_bytes: on this disk.
+        received_bytes: that came over the network, those thrown away included.
+        is_done: whether the file is whole.
+    """
+
+    done_bytes: int = 0
+    received_bytes: int = 0
+    is_done: bool = False
+
+
+class _TryAgain(Exception):
+    """The same request may succeed after ``wait_seconds``; ``failure`` is told if it never does."""
+
+    def __init__(self, failure: ChatuiError, wait_seconds: float) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.wait_seconds = wait_seconds
+
+
+@dataclass
+class Transfer:
+    """Fetches one file of the repository ``hub_id``.
+
+    Attributes:
+        stopped: set from any thread to end it; what came in is kept.
+        note: is told a sentence for what went wrong and was made good.
+    """
+
+    file: WantedFile
+    hub: Hub
+    hub_id: str
+    client: httpx2.Client
+    headers: Mapping[str, str]
+    stopped: threading.Event
+    note: Callable[[str], None]
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self) -> None:
+        """Fetch the file, or wait for the process that is at it.
+
+        Raises:
+            FetchStopped: ``stopped`` was set.
+            ChatuiError: it cannot be fetched, or not be written.
+        """
+        self.progress.done_bytes = self.file.kept_bytes
+        try:
+            for folder in (self.file.content.parent, self.file.lock.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as held:
+                self._take_lock(held)
+                if not self.file.is_complete:
+                    self._fetch()
+        except OSError as error:
+            raise failures.disk_failure(error, self.file.content.parent) from error
+        self.progress.done_bytes = self.file.listed.size_bytes
+        self.progress.is_done = True
+
+    def _take_lock(self, held: ExitStack) -> None:
+        """Take the lock that huggingface_hub takes too, watching what its holder brings in."""
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+        while True:
+            self._check_stopped()
+            try:
+                held.enter_context(WeakFileLock(self.file.lock, timeout=_LOCK_POLL_SECONDS))
+                return
+            except TimeoutError:
+                self.progress.done_bytes = self.file.kept_bytes
+
+    def _fetch(self) -> None:
+        listed = self.file.listed
+        for is_last in (False, True):
+            if self._receive() == (listed.sha256 or listed.git_blob):
+                self.file.partial.replace(self.file.content)
+                return
+            self.file.partial.unlink(missing_ok=True)
+            self.progress.done_bytes = 0
+            if not is_last:
+                self.note(say("fetching.corrupted", path=listed.path))
+        raise ChatuiError(
+            say("fetching.corrupted_again", path=listed.path, endpoint=self.hub.endpoint)
+        )
+
+    def _receive(self) -> str:
+        """Bring the partial file to its full size, however often the line breaks; its hash.
+
+        A break after something came in is forgiven; one that brought nothing counts.
+        """
+        import httpx2
+
+        with self.file.partial.open("ab+", buffering=0) as stream:
+            partial = _Partial(stream, self.file)
+            for _ in partial.read_back():
+                self._check_stopped()
+            tries = 0
+            while partial.size < self.file.listed.size_bytes:
+                before = partial.size
+                try:
+                    self._receive_once(partial)
+                    failure, wait = self._fell_short(), 0.0
+                    tries += 1
+                except httpx2.TransportError as error:
+                    failure, wait = failures.network_failure(error, self.hub), _WAIT_SECONDS
+                    tries = 0 if partial.size > before else tries + 1
+                except _TryAgain as again:
+                    failure, wait = again.failure, again.wait_seconds
+                    tries += 1
+                except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError) as error:
+                    raise failures.hub_failure(error, self.hub, self.hub_id) from error
+                if partial.size < self.file.listed.size_bytes:
+                    if tries >= _TRIES:
+                        raise failure
+                    self.stopped.wait(wait)
+                    self._check_stopped()
+        return partial.hash()
+
+    def _receive_once(self, partial: _Partial) -> None:
+        """Ask for what is missing and write what comes.
+
+        Raises:
+            httpx2.TransportError: the line broke.
+            _TryAgain: the answer is not what was asked for, but may be the next time.
+            ChatuiError: there is no use in asking again.
+        """
+        headers = {**self.headers, "Accept-Encoding": "identity"}
+        if partial.size:
+            headers["Range"] = f"bytes={partial.size}-"
+        with self.client.stream(
+            "GET", self.file.url, headers=headers, follow_redirects=True
+        ) as answer:
+            self._check_answer(answer, partial)
+            encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
+            for chunk in answer.iter_bytes() if encoded else answer.iter_raw():
+                self._check_stopped()
+                written = partial.write(chunk)
+                self.progress.received_bytes += len(chunk)
+                self.progress.done_bytes = partial.size
+                if written < len(chunk):
+                    return
+
+    def _check_answer(self, answer: httpx2.Response, partial: _Partial) -> None:
+        status = answer.status_code
+        if status == 206 and partial.size:
+            if answer.headers.get("Content-Range", "").startswith(f"bytes {partial.size}-"):
+                return
+            self._start_over(partial)
+            raise _TryAgain(self._fell_short(), 0)
+        if status == 416:
+            self._start_over(partial)
+            raise _TryAgain(self._fell_short(), 0)
+        if status < 400:
+            # The whole file comes, asked for or not.
+            self._start_over(partial)
+            return
+        code, message = (answer.headers.get(f"X-Error-{name}", "") for name in ("Code", "Message"))
+        failure = failures.answer_failure(
+            status, code, message, self.hub, self.hub_id, path=self.file.listed.path
+        )
+        if status in failures.RETRYABLE:
+            raise _TryAgain(failure, _asked_wait(answer))
+        raise failure
+
+    def _start_over(self, partial: _Partial) -> None:
+        partial.clear()
+        self.progress.done_bytes = 0
+
+    def _fell_short(self) -> ChatuiError:
+        path = self.file.listed.path
+        return ChatuiError(say("fetching.fell_short", path=path, endpoint=self.hub.endpoint))
+
+    def _check_stopped(self) -> None:
+        if self.stopped.is_set():
+            raise FetchStopped(say("fetching.stopped"))
+
+
+class _Partial:
+    """The part of a file that is there, with its hash kept up.
+
+    Attributes:
+        size: bytes.
+    """
+
+    def __init__(self, stream: BinaryIO, file: WantedFile) -> None:
+        self._stream = stream
+        self._listed = file.listed
+        self.size = 0
+        self._digest = self._new_digest()
+
+    def read_back(self) -> Iterator[None]:
+        """Hash what an earlier run left, step by step; what is longer than the file is dropped."""
+        self._stream.seek(0)
+        while block := self._stream.read(_READ_BACK_BYTES):
+            self._digest.update(block)
+            self.size += len(block)
+            yield
+        if self.size > self._listed.size_bytes:
+            self.clear()
+
+    def write(self, content: bytes) -> int:
+        """Append; how many bytes of ``content`` belonged to the file."""
+        room = self._listed.size_bytes - self.size
+        rest = memoryview(content)[:room]
+        fits = len(rest)
+        self._digest.update(rest)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+        self.size += fits
+        return fits
+
+    def clear(self) -> None:
+        if self.size:
+            self._stream.truncate(0)
+            self.size = 0
+            self._digest = self._new_digest()
+
+    def hash(self) -> str:
+        return self._digest.hexdigest()
+
+    def _new_digest(self) -> hashlib._Hash:
+        if self._listed.sha256:
+            return hashlib.sha256()
+        # Git hashes a header first (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
+        return hashlib.sha1(b"blob %d\0" % self._listed.size_bytes, usedforsecurity=False)
+
+
+def _asked_wait(answer: httpx2.Response) -> float:
+    """Seconds that a busy server asks to wait, within reason."""
+    asked = answer.headers.get("Retry-After", "")
+    return min(float(asked), _LONGEST_WAIT_SECONDS) if asked.isdigit() else _WAIT_SECONDS

@@ -1,0 +1,206 @@
+"""``chatui pull``: fetch what a model needs, with one progress for all of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+import time
+from urllib.parse import urlsplit
+
+from chatui import catalog
+from chatui.catalog.fetching import (
+    Fetch,
+    Fetched,
+    FetchNote,
+    FetchPlan,
+    FetchProgress,
+    plan,
+    readable,
+)
+from chatui.cli.ending import INTERRUPTED, SUCCESS
+from chatui.cli.output import tell, write
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.settings import Settings, load_settings
+
+_CLEAR_LINE = "\r\x1b[K"
+_BAR_CELLS = 20
+_LINE_EVERY_SECONDS = 30.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help=say("fetching.pull.name"))
+    parser.add_argument(
+        "--from", dest="source", choices=("hf", "modelscope"), help=say("fetching.pull.from")
+    )
+    parser.add_argument("--mirror", metavar="URL", default="", help=say("fetching.pull.mirror"))
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = load_settings()
+    display = Display()
+    try:
+        display.passing(say("fetching.pull.asking", name=args.name))
+        made = plan(args.name, settings, source=args.source, mirror=args.mirror)
+    except KeyboardInterrupt:
+        display.clear()
+        tell(say("fetching.pull.stopped_early"))
+        return INTERRUPTED
+    finally:
+        display.clear()
+    for note in made.notes:
+        tell(note)
+    if made.files:
+        display.line(_announced(made))
+        done = _fetched(made, display, _again(args))
+        if done is None:
+            return INTERRUPTED
+        display.line(_told(made, done))
+    else:
+        display.line(say("fetching.pull.nothing", name=made.name))
+    _tell_next(made, settings, display)
+    return SUCCESS
+
+
+def _fetched(made: FetchPlan, display: Display, again: str) -> Fetched | None:
+    """Carry the plan out; None where Ctrl+C ended it."""
+    running = Fetch(made)
+    is_here = made.kept_bytes == made.total_bytes
+    try:
+        for event in running.events():
+            if isinstance(event, FetchProgress):
+                if not is_here:
+                    display.progress(event)
+            elif isinstance(event, FetchNote):
+                display.clear()
+                tell(event.sentence)
+            else:
+                return event
+    except KeyboardInterrupt:
+        running.cancel()
+        display.clear()
+        done, total = readable.size(made.kept_bytes), readable.size(made.total_bytes)
+        tell(say("fetching.pull.stopped", done=done, total=total, command=again))
+        return None
+    finally:
+        display.clear()
+    raise AssertionError("the fetch ended without Fetched")
+
+
+class Display:
+    """Progress on standard output: a line that is written over on a terminal, lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = False
+        self._last_tenth = -1
+        self._last_line = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        self.clear()
+        write(" ".join(text.split()) + "\n")
+
+    def passing(self, text: str) -> None:
+        """A line that the next one takes the place of; on a terminal alone."""
+        if self._live:
+            self._write_over(text)
+
+    def progress(self, event: FetchProgress) -> None:
+        if self._live:
+            self._write_over(f"{_bar(event)} {_progress_words(event)}")
+            return
+        tenth = int(10 * _share(event))
+        due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
+        if tenth > self._last_tenth or due:
+            self._last_tenth, self._last_line = tenth, time.monotonic()
+            write(_progress_words(event) + "\n")
+
+    def clear(self) -> None:
+        """Wipe off the line that is written over."""
+        if self._shown:
+            sys.stdout.write(_CLEAR_LINE)
+            sys.stdout.flush()
+            self._shown = False
+
+    def _write_over(self, text: str) -> None:
+        from rich.cells import set_cell_size
+
+        from chatui.tui.plain_text import plain_text
+
+        width = shutil.get_terminal_size().columns - 1
+        fitted = set_cell_size(plain_text(text), width).rstrip()
+        sys.stdout.write(_CLEAR_LINE + fitted)
+        sys.stdout.flush()
+        self._shown = True
+
+
+def _share(event: FetchProgress) -> float:
+    return event.done_bytes / event.total_bytes if event.total_bytes else 1.0
+
+
+def _bar(event: FetchProgress) -> str:
+    full = int(_BAR_CELLS * _share(event))
+    return "█" * full + "░" * (_BAR_CELLS - full)
+
+
+def _progress_words(event: FetchProgress) -> str:
+    words = {
+        # Rounded down: 100% is said when all is there.
+        "percent": f"{int(100 * _share(event))}%",
+        "done": readable.size(event.done_bytes),
+        "total": readable.size(event.total_bytes),
+    }
+    if event.seconds_left is None:
+        return say("fetching.pull.progress_start", **words)
+    speed, left = readable.size(event.bytes_per_second), readable.duration(event.seconds_left)
+    return say("fetching.pull.progress", speed=speed, left=left, **words)
+
+
+def _announced(made: FetchPlan) -> str:
+    hosts = dict.fromkeys(urlsplit(r.endpoint).netloc for r in made.repositories)
+    words = {
+        "name": made.name,
+        "files": len(made.files),
+        "total": readable.size(made.total_bytes),
+        "where": ", ".join(hosts),
+    }
+    if made.kept_bytes:
+        return say("fetching.pull.plan_rest", kept=readable.size(made.kept_bytes), **words)
+    return say("fetching.pull.plan", **words)
+
+
+def _told(made: FetchPlan, done: Fetched) -> str:
+    if not done.received_bytes:
+        return say("fetching.pull.done_nothing", name=made.name)
+    return say(
+        "fetching.pull.done",
+        name=made.name,
+        received=readable.size(done.received_bytes),
+        time=readable.duration(done.seconds),
+        speed=readable.size(done.received_bytes / max(done.seconds, 1e-3)),
+    )
+
+
+def _tell_next(made: FetchPlan, settings: Settings, display: Display) -> None:
+    """The command that starts the model, or what still keeps it from running."""
+    hub_id, file = "/".join(made.name.split("/")[:2]), "/".join(made.name.split("/")[2:])
+    reference = str(made.repositories[0].folder / file) if file else hub_id
+    try:
+        catalog.resolve(reference, settings)
+    except ChatuiError as error:
+        tell(str(error))
+    else:
+        command = shlex.join(["chatui", "--model", reference])
+        display.line(say("fetching.pull.next", command=command))
+
+
+def _again(args: argparse.Namespace) -> str:
+    """The command that goes on with this one."""
+    words = ["chatui", "pull", args.name]
+    words += ["--from", args.source] if args.source else []
+    words += ["--mirror", args.mirror] if args.mirror else []
+    return shlex.join(words)

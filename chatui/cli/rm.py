@@ -1,0 +1,41 @@
+"""``chatui rm``: say what deleting a fetched model frees, ask, delete."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from chatui.catalog.fetching import plan_removal, readable, remove
+from chatui.cli.ending import ERROR, SUCCESS, UsageError
+from chatui.cli.output import tell, write, write_table
+from chatui.locales import say
+from chatui.settings import load_settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help=say("fetching.rm.name"))
+    parser.add_argument("--yes", "-y", action="store_true", help=say("fetching.rm.yes"))
+
+
+def run(args: argparse.Namespace) -> int:
+    removal = plan_removal(args.name, load_settings())
+    write_table(
+        (item.title, readable.size(item.size_bytes), str(item.root)) for item in removal.items
+    )
+    if len(removal.items) > 1:
+        write(say("fetching.rm.total", size=readable.size(removal.size_bytes)) + "\n")
+    for note in removal.notes:
+        tell(note)
+    if not args.yes and not _agreed():
+        tell(say("fetching.rm.kept"))
+        return ERROR
+    write(say("fetching.rm.done", size=readable.size(remove(removal))) + "\n")
+    return SUCCESS
+
+
+def _agreed() -> bool:
+    """Whether the user says yes; raises UsageError where nobody can be asked."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(say("fetching.rm.not_asked"))
+    write(say("fetching.rm.question"))
+    return sys.stdin.readline().strip().casefold() in say("fetching.rm.answers").split()

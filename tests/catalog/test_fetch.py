@@ -1,0 +1,450 @@
+"""Fetching from a real server on loopback that speaks the hub's protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+from served_models import NEEDED, SHARD_BYTES, model_folder, serve_file, serve_model
+
+from chatui.catalog import resolve
+from chatui.catalog.fetching import (
+    Fetch,
+    Fetched,
+    FetchNote,
+    FetchPlan,
+    FetchProgress,
+    FetchStopped,
+    fetch,
+    plan,
+)
+from chatui.catalog.places import in_hugging_face
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+WEIGHTS = "model.safetensors"
+FIRST_SHARD = "model-00001-of-00003.safetensors"
+
+
+def pull(name: str, **options: str) -> list[object]:
+    return list(Fetch(plan(name, Settings(), **options)).events())  # type: ignore[arg-type]
+
+
+def names_below(folder: Path | None) -> set[str]:
+    assert folder is not None
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def partials(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "hub").rglob("*.incomplete"))
+
+
+def test_only_what_is_needed_is_fetched_and_other_programs_find_it(
+    server: HubServer, tmp_path: Path
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    repository = serve_model(server, tmp_path)
+    events = pull("you/model")
+    done = events[-1]
+    assert isinstance(done, Fetched)
+    assert names_below(done.folders[0]) == NEEDED
+    assert set(server.sent) == NEEDED
+    for path in NEEDED:
+        source = repository.files[path].source.read_bytes()
+        assert (done.folders[0] / path).read_bytes() == source
+    assert done.received_bytes == sum(repository.files[path].size for path in NEEDED)
+    found = snapshot_download("you/model", local_files_only=True, cache_dir=tmp_path / "hub")
+    assert Path(found) == done.folders[0]
+    assert resolve("you/model", Settings()).path == str(done.folders[0])
+
+
+def test_progress_ends_with_all_bytes_and_never_goes_back(
+    server: HubServer, tmp_path: Path
+) -> None:
+    serve_model(server, tmp_path)
+    server.faults.bytes_per_second = 600_000
+    seen = [event for event in pull("you/model") if isinstance(event, FetchProgress)]
+    done = [event.done_bytes for event in seen]
+    assert done == sorted(done)
+    assert done[-1] == seen[-1].total_bytes > 3 * SHARD_BYTES
+    assert (seen[-1].files_done, seen[-1].files_total) == (len(NEEDED), len(NEEDED))
+    middle = seen[len(seen) // 2]
+    assert 0 < middle.done_bytes < middle.total_bytes
+    assert 100_000 < middle.bytes_per_second < 5_000_000
+    assert middle.seconds_left is not None
+
+
+def test_what_is_here_is_not_fetched_again(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    pull("you/model")
+    before = server.sent.total()
+    done = pull("you/model")[-1]
+    assert isinstance(done, Fetched)
+    assert done.received_bytes == 0
+    assert server.sent.total() == before
+
+
+def test_what_huggingface_hub_has_fetched_is_not_fetched_again(
+    server: HubServer, tmp_path: Path
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    serve_model(server, tmp_path)
+    hf_hub_download("you/model", FIRST_SHARD, endpoint=server.url, cache_dir=tmp_path / "hub")
+    pull("you/model")
+    assert server.sent[FIRST_SHARD] == SHARD_BYTES
+
+
+def test_a_line_that_breaks_is_taken_up_where_it_broke(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 400_000)
+    server.faults.cut_after[WEIGHTS] = 150_000
+    server.faults.cuts[WEIGHTS] = 1
+    done = pull("you/one")[-1]
+    assert isinstance(done, Fetched)
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+    assert server.sent[WEIGHTS] == 400_000
+
+
+def test_a_fetch_that_was_stopped_goes_on_with_the_rest_alone(
+    server: HubServer, tmp_path: Path
+) -> None:
+    content = serve_file(server, tmp_path, 2_000_000)
+    server.faults.bytes_per_second = 1_000_000
+    running = Fetch(plan("you/one", Settings()))
+    with pytest.raises(FetchStopped):
+        for event in running.events():
+            if isinstance(event, FetchProgress) and event.done_bytes > 300_000:
+                running.cancel()
+    (partial,) = partials(tmp_path)
+    kept = partial.stat().st_size
+    assert 300_000 <= kept < 2_000_000
+    assert in_hugging_face("you/one") is None, "half a model must not look like one"
+
+    # The server notices only when it sends the next time.
+    time.sleep(0.3)
+    server.faults.bytes_per_second = 0
+    server.sent.clear()
+    made = plan("you/one", Settings())
+    assert kept <= made.kept_bytes < kept + 1000
+    done = list(Fetch(made).events())[-1]
+    assert isinstance(done, Fetched)
+    assert server.sent[WEIGHTS] == 2_000_000 - kept == done.received_bytes
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+
+
+def test_a_server_without_ranges_sends_all_again(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 400_000)
+    server.faults.cut_after[WEIGHTS] = 150_000
+    server.faults.cuts[WEIGHTS] = 1
+    server.faults.ignores_ranges = True
+    done = pull("you/one")[-1]
+    assert isinstance(done, Fetched)
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+    assert server.sent[WEIGHTS] == 550_000
+
+
+def test_a_damaged_file_is_noticed_and_fetched_again_once(
+    server: HubServer, tmp_path: Path
+) -> None:
+    content = serve_file(server, tmp_path, 400_000)
+    server.faults.corrupted[WEIGHTS] = 1
+    server.faults.corrupted["config.json"] = 1
+    events = pull("you/one")
+    notes = sorted(event.sentence for event in events if isinstance(event, FetchNote))
+    assert notes == [f"{n} arrived damaged and is fetched again." for n in ("config.json", WEIGHTS)]
+    done = events[-1]
+    assert isinstance(done, Fetched)
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+    assert (done.folders[0] / "config.json").read_text() == '{"model_type": "gpt2"}'
+
+
+def test_a_file_that_stays_damaged_is_not_kept(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 400_000)
+    server.faults.corrupted[WEIGHTS] = 2
+    with pytest.raises(ChatuiError, match=r"model\.safetensors arrived damaged twice"):
+        pull("you/one")
+    (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
+    assert wanted.kept_bytes == 0
+    assert not wanted.partial.exists()
+    assert in_hugging_face("you/one") is None
+
+
+def test_a_partial_file_that_was_spoilt_on_the_disk_is_replaced(
+    server: HubServer, tmp_path: Path
+) -> None:
+    content = serve_file(server, tmp_path, 400_000)
+    (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
+    wanted.partial.parent.mkdir(parents=True)
+    wanted.partial.write_bytes(bytes(100_000))
+    done = pull("you/one")[-1]
+    assert isinstance(done, Fetched)
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+
+    other = serve_file(server, tmp_path, 300_000, "you/two")
+    (wanted,) = (f for f in plan("you/two", Settings()).files if f.listed.path == WEIGHTS)
+    wanted.partial.parent.mkdir(parents=True)
+    wanted.partial.write_bytes(other + b"more than all")
+    done = pull("you/two")[-1]
+    assert isinstance(done, Fetched)
+    assert (done.folders[0] / WEIGHTS).read_bytes() == other
+
+
+def test_a_busy_server_is_asked_again(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 50_000)
+    server.faults.status[WEIGHTS] = [503, 429]
+    assert isinstance(pull("you/one")[-1], Fetched)
+
+
+def test_a_server_that_keeps_failing_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 50_000)
+    server.faults.status[WEIGHTS] = [500] * 9
+    with pytest.raises(ChatuiError, match=r"answers with an error \(500\)"):
+        pull("you/one")
+    server.faults.status[WEIGHTS] = [404]
+    with pytest.raises(ChatuiError, match="has no repository"):
+        pull("you/one")
+
+
+def test_a_file_that_is_longer_or_shorter_than_listed_ends(
+    server: HubServer, tmp_path: Path
+) -> None:
+    repository = serve_model(server, tmp_path)
+    repository.claimed_bytes[FIRST_SHARD] = SHARD_BYTES + 5
+    with pytest.raises(ChatuiError, match=f"does not send all of {FIRST_SHARD}"):
+        pull("you/model")
+    repository.claimed_bytes[FIRST_SHARD] = SHARD_BYTES - 5
+    with pytest.raises(ChatuiError, match=f"{FIRST_SHARD} arrived damaged twice"):
+        pull("you/model")
+
+
+def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 400_000)
+    server.faults.stalled = threading.Event()
+    running = Fetch(plan("you/one", Settings()))
+    threading.Timer(0.5, running.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(FetchStopped):
+        list(running.events())
+    assert time.monotonic() - began < 3
+    server.faults.stalled.set()
+
+
+def test_two_pulls_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:
+    repository = serve_model(server, tmp_path)
+    server.faults.bytes_per_second = 500_000
+    ends: list[object] = []
+    both = [threading.Thread(target=lambda: ends.append(pull("you/model")[-1])) for _ in "12"]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert [type(end) for end in ends] == [Fetched, Fetched]
+    assert server.sent == {path: repository.files[path].size for path in NEEDED}
+
+
+def test_there_must_be_room_on_the_disk(server: HubServer, tmp_path: Path) -> None:
+    repository = serve_model(server, tmp_path)
+    repository.claimed_bytes[FIRST_SHARD] = 10**16
+    with pytest.raises(ChatuiError, match=r"needs 10000000\.\d GB more, .* only [\d.]+ GB free"):
+        plan("you/model", Settings())
+
+
+def test_a_token_opens_a_private_repository_and_never_reaches_the_storage(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_model(server, tmp_path).token = "hf_secret"
+    with pytest.raises(ChatuiError, match="has no repository you/model; if it is private"):
+        plan("you/model", Settings())
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert isinstance(pull("you/model")[-1], Fetched)
+    assert server.leaked == []
+    assert "hf_secret" not in repr(plan("you/model", Settings()))
+
+
+def test_refusals_are_one_sentence_with_the_next_step(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_model(server, tmp_path).gated = True
+    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
+        pull("you/model")
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
+        pull("you/model")
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    with pytest.raises(ChatuiError, match="does not accept the token"):
+        pull("you/model")
+
+
+def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    with pytest.raises(ChatuiError, match="has no repository you/nothing"):
+        plan("you/nothing", Settings())
+    with pytest.raises(ChatuiError, match="you/model has no file model"):
+        plan("you/model/model.gguf", Settings())
+    with pytest.raises(ChatuiError, match=r"did you mean shiyou\?"):
+        plan("shiyuo", Settings())
+    for name in ("", "../..", "a b/c", "诗/友", "/etc/passwd", "a/../b"):
+        with pytest.raises(ChatuiError):
+            plan(name, Settings())
+
+
+def test_no_network_no_hub_and_offline_are_one_sentence(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    serve_model(server, tmp_path)
+    with pytest.raises(ChatuiError, match=r"127\.0\.0\.1:9 cannot be reached .* --from modelscope"):
+        plan("you/model", Settings(), mirror="http://127.0.0.1:9")
+    for wrong in ("hf-mirror.com", "ftp://x", "http://", "http://a b", "http://x:99999999"):
+        with pytest.raises(ChatuiError, match="is no address of a mirror"):
+            plan("you/model", Settings(), mirror=wrong)
+    server.faults.is_no_hub = True
+    with pytest.raises(ChatuiError, match="does not answer as a hub does"):
+        plan("you/model", Settings())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ChatuiError, match="HF_HUB_OFFLINE"):
+        plan("you/model", Settings())
+
+
+def test_a_mirror_is_asked_instead(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_model(server, tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert isinstance(pull("you/model", mirror=f"{server.url}/")[-1], Fetched)
+
+
+def test_a_newer_state_takes_over_only_when_all_of_it_is_there(
+    server: HubServer, tmp_path: Path
+) -> None:
+    serve_model(server, tmp_path)
+    pull("you/model")
+    old = in_hugging_face("you/model")
+    folder = tmp_path / "served" / "you" / "model"
+    (folder / FIRST_SHARD).write_bytes(b"new" * 100_000)
+    server.add("you/model", folder)
+    server.sent.clear()
+    server.faults.corrupted[FIRST_SHARD] = 2
+    with pytest.raises(ChatuiError):
+        pull("you/model")
+    assert in_hugging_face("you/model") == old
+    server.sent.clear()
+    pull("you/model")
+    new = in_hugging_face("you/model")
+    assert new not in (None, old)
+    assert set(server.sent) == {FIRST_SHARD}
+    assert names_below(new) == NEEDED
+
+
+def test_files_fetched_one_by_one_stay_together_when_the_branch_moves(
+    server: HubServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "served" / "you" / "many"
+    folder.mkdir(parents=True)
+    for name in ("a.gguf", "b.gguf"):
+        (folder / name).write_bytes(name.encode() * 5000)
+    server.add("you/many", folder)
+    pull("you/many/a.gguf")
+    (folder / "README.md").write_text("changed")
+    server.add("you/many", folder)
+    pull("you/many/b.gguf")
+    assert names_below(in_hugging_face("you/many")) == {"a.gguf", "b.gguf"}
+    assert server.sent["a.gguf"] == 30_000
+
+
+def preset_of_three_parts(server: HubServer, tmp_path: Path) -> str:
+    model_folder(tmp_path / "served" / "you" / "base")
+    server.add("you/base", tmp_path / "served" / "you" / "base")
+    adapter = tmp_path / "served" / "me" / "lora"
+    (adapter / "old").mkdir(parents=True)
+    (adapter / "checkpoint-100").mkdir()
+    for place in (adapter, adapter / "old", adapter / "checkpoint-100"):
+        (place / "adapter_config.json").write_text(json.dumps({"r": 8}))
+        (place / "adapter_model.bin").write_bytes(str(place).encode() * 900)
+    server.add("me/lora", adapter)
+    server.add("me/words", model_folder(tmp_path / "served" / "me" / "words"))
+    return """
+format = "alpaca:article"
+family = "llama"
+base = { hf = "you/base", modelscope = "them/base" }
+adapters = [{ hf = "me/lora", folder = "old" }, { hf = "gone/lora", also = ["me/lora"] }]
+tokenizer = { hf = "me/words" }
+"""
+
+
+def test_all_parts_of_a_preset_are_fetched_and_resolved(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
+    with pytest.raises(ChatuiError, match="`chatui pull three` fetches"):
+        resolve("three", Settings())
+    made = plan("three", Settings())
+    assert [repository.hub_id for repository in made.repositories] == [
+        "you/base",
+        "me/lora",
+        "me/words",
+    ]
+    assert any("me/lora is taken instead" in note for note in made.notes)
+    seen = [event for event in Fetch(made).events() if isinstance(event, FetchProgress)]
+    assert seen[-1].done_bytes == made.total_bytes
+    spec = resolve("three", Settings())
+    assert names_below(Path(spec.path)) == NEEDED
+    assert spec.tokenizer is not None
+    assert names_below(Path(spec.tokenizer)) == {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+    }
+    old, new = (Path(adapter.path) for adapter in spec.adapters)
+    assert old == new / "old"
+    assert names_below(new) == {
+        *("adapter_config.json", "adapter_model.bin"),
+        *("old/adapter_config.json", "old/adapter_model.bin"),
+    }
+
+
+def test_what_the_user_keeps_elsewhere_is_not_fetched(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
+    own = model_folder(tmp_path / "mine" / "base")
+    settings = Settings(model_folders=(str(tmp_path / "mine"),))
+    made = plan("three", settings)
+    assert made.notes[0] == f"you/base is already in {own}."
+    assert "you/base" not in [repository.hub_id for repository in made.repositories]
+    list(Fetch(made).events())
+    assert resolve("three", settings).path == str(own)
+
+
+def test_what_ships_with_chatui_needs_no_fetching() -> None:
+    assert plan("shiyou", Settings()) == FetchPlan("shiyou")
+
+
+async def test_a_screen_gets_the_plan_and_the_events(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    seen = [event async for event in fetch("you/model", Settings())]
+    assert isinstance(seen[0], FetchPlan)
+    assert isinstance(seen[-1], Fetched)
+    assert any(isinstance(event, FetchProgress) for event in seen)
+
+
+async def test_a_screen_that_goes_away_ends_the_fetch(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 4_000_000)
+    server.faults.bytes_per_second = 1_000_000
+    events = fetch("you/one", Settings())
+    async for event in events:
+        if isinstance(event, FetchProgress) and event.done_bytes:
+            break
+    await events.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(0.3)
+    sent = server.sent[WEIGHTS]
+    await asyncio.sleep(0.5)
+    assert server.sent[WEIGHTS] == sent < 3_000_000

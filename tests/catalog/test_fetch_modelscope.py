@@ -1,0 +1,152 @@
+"""Fetching from ModelScope's protocol through its own client, from the server on loopback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+from served_models import NEEDED, serve_file, serve_model
+
+from chatui.catalog import resolve
+from chatui.catalog.fetching import (
+    Fetch,
+    Fetched,
+    FetchNote,
+    FetchPlan,
+    FetchProgress,
+    FetchStopped,
+    plan,
+    plan_removal,
+    remove,
+)
+from chatui.catalog.places import cached_repositories, in_modelscope
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def needs_the_client() -> None:
+    pytest.importorskip("modelscope_hub", reason="needs pip install 'chatui[modelscope]'")
+
+
+def planned(name: str, **options: str) -> FetchPlan:
+    return plan(name, Settings(), source="modelscope", **options)
+
+
+def test_only_what_is_needed_is_fetched_and_its_client_finds_it(
+    server: HubServer, tmp_path: Path
+) -> None:
+    from modelscope_hub import HubApi, HubConfig
+
+    repository = serve_model(server, tmp_path, "you/model-1.5")
+    done = list(Fetch(planned("you/model-1.5")).events())[-1]
+    assert isinstance(done, Fetched)
+    (folder,) = done.folders
+    there = {file.name for file in folder.rglob("*") if file.is_file()}
+    assert there == NEEDED
+    assert set(server.sent) == NEEDED
+    assert done.received_bytes == sum(repository.files[path].size for path in NEEDED)
+    client = HubApi(HubConfig())
+    config = client.download_file("you/model-1.5", "model", "config.json", local_files_only=True)
+    assert Path(config) == folder / "config.json"
+    assert in_modelscope("you/model-1.5") == folder
+    assert [found.hub_id for found in cached_repositories()] == ["you/model-1.5"]
+    assert resolve("you/model-1.5", Settings()).path == str(folder)
+
+
+def test_what_its_client_has_fetched_is_not_fetched_again(
+    server: HubServer, tmp_path: Path
+) -> None:
+    from modelscope_hub import HubApi, HubConfig
+
+    serve_file(server, tmp_path, 200_000)
+    HubApi(HubConfig()).download_file("you/one", "model", WEIGHTS)
+    list(Fetch(planned("you/one")).events())
+    assert server.sent[WEIGHTS] == 200_000
+
+
+def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 1_000_000)
+    server.faults.bytes_per_second = 1_000_000
+    running = Fetch(planned("you/one"))
+    with pytest.raises(FetchStopped):
+        for event in running.events():
+            if isinstance(event, FetchProgress) and event.done_bytes > 200_000:
+                running.cancel()
+    server.faults.bytes_per_second = 0
+    made = planned("you/one")
+    kept = made.kept_bytes
+    assert kept > 200_000
+    done = list(Fetch(made).events())[-1]
+    assert isinstance(done, Fetched)
+    assert done.received_bytes == made.total_bytes - kept
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+
+
+def test_a_damaged_file_is_noticed(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 200_000)
+    server.faults.corrupted[WEIGHTS] = 1
+    events = list(Fetch(planned("you/one")).events())
+    assert FetchNote(f"{WEIGHTS} arrived damaged and is fetched again.") in events
+    done = events[-1]
+    assert isinstance(done, Fetched)
+    assert (done.folders[0] / WEIGHTS).read_bytes() == content
+
+
+def test_refusals_are_one_sentence(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ChatuiError, match=r"ModelScope .* has no repository you/nothing"):
+        planned("you/nothing")
+    serve_model(server, tmp_path).token = "ms-secret"
+    with pytest.raises(ChatuiError, match="set MODELSCOPE_API_TOKEN"):
+        planned("you/model")
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", "ms-secret")
+    assert isinstance(list(Fetch(planned("you/model")).events())[-1], Fetched)
+
+
+def test_no_network_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(ChatuiError, match=r"127\.0\.0\.1:9 cannot be reached .* --from hf"):
+        planned("you/model", mirror="http://127.0.0.1:9")
+
+
+def test_a_preset_takes_what_modelscope_has_not_from_the_other_hub(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    serve_file(server, tmp_path, 20_000, "here/base")
+    serve_file(server, tmp_path, 20_000, "there/words")
+    text = """
+format = "gpt2-chinese"
+base = { hf = "there/base", modelscope = "here/base" }
+tokenizer = { hf = "there/words" }
+"""
+    users_preset("mixed.toml", text)  # type: ignore[operator]
+    made = planned("mixed")
+    assert [r.source for r in made.repositories] == ["modelscope", "hf"]
+    assert made.notes == ("there/words is not on ModelScope and comes from the other hub.",)
+    list(Fetch(made).events())
+    assert resolve("mixed", Settings()).path == str(in_modelscope("here/base"))
+    # What one hub brought need not come from the other.
+    (again,) = plan("mixed", Settings()).repositories
+    assert again.hub_id == "there/words"
+
+
+def test_it_can_be_removed(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 20_000)
+    list(Fetch(planned("you/one")).events())
+    removal = plan_removal("you/one", Settings())
+    assert removal.size_bytes == 20_000 + len('{"model_type": "gpt2"}')
+    remove(removal)
+    assert in_modelscope("you/one") is None
+
+
+def test_without_the_client_the_command_that_installs_it_is_told(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "modelscope_hub", None)
+    with pytest.raises(ChatuiError, match=r"pip install 'chatui\[modelscope\]'"):
+        planned("you/model")
