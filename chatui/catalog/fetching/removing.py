@@ -24,7 +24,7 @@ class Removable:
     """Something in a hub's cache that can go.
 
     Attributes:
-        title: the repository's id, with the file's name where only that goes.
+        title: how the catalog calls it.
         root: the repository's folder in the cache.
         paths: folders and files that go; all of them lie below ``root``, or are it.
         size_bytes: what that frees.
@@ -154,21 +154,20 @@ def _roots(part: Part) -> Iterator[Path]:
 
 def _removable(part: Part, root: Path) -> Removable | None:
     """What of a repository goes with ``part``; None where nothing of it is there."""
-    title = "/".join(filter(None, (part.title, part.folder, part.file)))
     below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
     pointers = list(_pointers(root))
     if not below or not pointers:
         return Removable(part.title, root, (root,), _size(root))
     going = {path for path in pointers if _in_repository(path, root).startswith(below)}
     if going == set(pointers):
-        return Removable(title, root, (root,), _size(root))
+        return Removable(part.title, root, (root,), _size(root))
     if not going:
         return None
     staying = {path.resolve() for path in pointers if path not in going}
     contents = {path.resolve() for path in going} - staying
     contents = {path for path in contents if path.is_relative_to(root.resolve())}
     freed = sum(path.stat().st_size for path in contents)
-    return Removable(title, root, (*sorted(going), *sorted(contents - going)), freed)
+    return Removable(part.title, root, (*sorted(going), *sorted(contents - going)), freed)
 
 
 def _pointers(root: Path) -> Iterator[Path]:

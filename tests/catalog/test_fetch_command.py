@@ -1,0 +1,242 @@
+"""``chatui pull`` and ``chatui rm`` as a user runs them: processes of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import tiny_models
+from hub_server import HubServer
+from served_models import NEEDED, serve_file, serve_model
+
+from chatui.catalog.fetching import plan
+from chatui.catalog.places import in_hugging_face
+from chatui.settings import Settings
+
+WEIGHTS = "model.safetensors"
+COMMAND = [sys.executable, "-m", "chatui"]
+
+
+def chatui(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [*COMMAND, *words],
+        **{"stdin": subprocess.DEVNULL, "capture_output": True, "text": True} | options,
+        timeout=120,
+    )
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kept_bytes(tmp_path: Path) -> int:
+    return sum(file.stat().st_size for file in (tmp_path / "hub").rglob("*.incomplete"))
+
+
+def test_a_model_is_pulled_and_answers(server: HubServer, tmp_path: Path) -> None:
+    server.add("you/poet", tiny_models.gpt2_chinese(tmp_path / "served"))
+    pulled = chatui("pull", "you/poet")
+    assert (pulled.returncode, pulled.stderr) == (0, "")
+    assert pulled.stdout.endswith("Start it with: chatui --model you/poet\n")
+    answer = chatui("ask", "春眠", "--model", "you/poet", "--max-new-tokens", "4", "--seed", "1")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.strip()
+
+
+def test_into_a_pipe_go_plain_lines(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    server.faults.bytes_per_second = 600_000
+    done = chatui("pull", "you/model", env={**os.environ, "COLORTERM": "truecolor"})
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"you/model: 8 files, 902\.\d kB from 127\.0\.0\.1:\d+", lines[0])
+    progress = re.compile(r"\d+% [\d.]+ k?B of 902\.\d kB(, [\d.]+ [kM]?B/s, \d:\d\d left)?")
+    assert 3 < len(lines) < 15
+    assert all(progress.fullmatch(line) for line in lines[1:-2])
+    assert lines[-3].startswith("100% 902")
+    assert re.fullmatch(r"you/model is here: 902\.\d kB fetched in 0:\d\d, .*B/s\.", lines[-2])
+    again = chatui("pull", "you/model")
+    assert again.stdout.splitlines()[1:] == [
+        "you/model is here; nothing was missing.",
+        "Start it with: chatui --model you/model",
+    ]
+
+
+def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Path) -> None:
+    import pexpect
+
+    serve_model(server, tmp_path)
+    server.faults.bytes_per_second = 300_000
+    child = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], "--lang", "zh", "pull", "you/model"],
+        dimensions=(24, 50), encoding="utf-8", timeout=60,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    shown = child.before
+    assert "\x1b[3" not in shown, "no colours"
+    assert "█" in shown
+    drawn = [line for line in shown.split("\r\x1b[K") if "░" in line]
+    assert len(drawn) > 3
+    assert all("\n" not in line for line in drawn)
+    # What stays on the screen after all that was written over.
+    left = [line.split("\r\x1b[K")[-1] for line in shown.split("\r\n")]
+    assert left[0].startswith("you/model：8 个文件")
+    assert left[1].startswith("you/model 已就绪：下载 902")
+    assert left[2:] == ["启动：chatui --model you/model", ""]
+
+
+def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 3_000_000)
+    server.faults.bytes_per_second = 1_000_000
+    running = started("pull", "you/one", "--mirror", server.url)
+    wait_until(lambda: kept_bytes(tmp_path) > 500_000)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=20)
+    assert running.returncode == 130
+    told = r"Stopped with .* of 3\.0 MB on the disk; `chatui pull you/one --mirror \S+` goes on .*"
+    assert re.fullmatch(told, errors.strip())
+    kept = kept_bytes(tmp_path)
+    assert 500_000 <= kept < 3_000_000
+
+    time.sleep(0.3)
+    server.faults.bytes_per_second = 0
+    server.sent.clear()
+    assert chatui("pull", "you/one").returncode == 0
+    assert server.sent[WEIGHTS] == 3_000_000 - kept
+    folder = in_hugging_face("you/one")
+    assert folder is not None
+    assert (folder / WEIGHTS).read_bytes() == content
+
+
+def test_a_killed_pull_is_gone_on_with(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 2_000_000)
+    server.faults.bytes_per_second = 1_000_000
+    running = started("pull", "you/one")
+    wait_until(lambda: kept_bytes(tmp_path) > 300_000)
+    running.kill()
+    running.communicate()
+    kept = kept_bytes(tmp_path)
+    time.sleep(0.3)
+    server.faults.bytes_per_second = 0
+    server.sent.clear()
+    assert chatui("pull", "you/one").returncode == 0
+    assert server.sent[WEIGHTS] == 2_000_000 - kept
+    folder = in_hugging_face("you/one")
+    assert folder is not None
+    assert (folder / WEIGHTS).read_bytes() == content
+
+
+def test_two_processes_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:
+    repository = serve_model(server, tmp_path)
+    server.faults.bytes_per_second = 150_000
+    both = [started("pull", "you/model") for _ in "12"]
+    for running in both:
+        output, errors = running.communicate(timeout=60)
+        assert (running.returncode, errors) == (0, "")
+        assert "100%" in output
+    assert server.sent == {path: repository.files[path].size for path in NEEDED}
+
+
+def test_a_disk_that_fills_up_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+    content = serve_file(server, tmp_path, 2_000_000)
+    most = 700_000
+
+    def small_files_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    full = chatui("pull", "you/one", preexec_fn=small_files_only)
+    assert full.returncode == 1
+    assert re.fullmatch(
+        r"chatui: The disk of \S+ is full; what came in is kept: free .* again\.\n", full.stderr
+    )
+    assert kept_bytes(tmp_path) == most
+    assert plan("you/one", Settings()).kept_bytes >= most
+    server.sent.clear()
+    assert chatui("pull", "you/one").returncode == 0
+    assert server.sent[WEIGHTS] == len(content) - most
+
+
+def test_errors_are_one_sentence_and_exit_1(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path, "you/gated").gated = True
+    for name, words in {
+        "you/gated": "accept them on",
+        "you/nothing": "has no repository",
+        "诗/友 x": "There is no model called",
+    }.items():
+        failed = chatui("pull", name)
+        assert failed.returncode == 1
+        assert words in failed.stderr
+        assert failed.stderr.startswith("chatui: ")
+        assert failed.stderr.count("\n") == 1
+    offline = chatui("pull", "you/gated", env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert (offline.returncode, offline.stderr.count("\n")) == (1, 1)
+    assert "HF_HUB_OFFLINE" in offline.stderr
+
+
+def test_a_proxy_is_respected(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    behind = {
+        **os.environ,
+        "HF_ENDPOINT": "http://hub.invalid",
+        "http_proxy": server.url,
+        "no_proxy": "",
+        "NO_PROXY": "",
+    }
+    assert chatui("pull", "you/model", env=behind).returncode == 0
+    assert chatui("pull", "you/model", env={**behind, "http_proxy": ""}).returncode == 1
+
+
+def test_no_torch_is_imported(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    script = (
+        "import sys; from chatui.cli.parser import run;"
+        "code = run(['pull', 'you/model']);"
+        "print([m for m in ('torch', 'transformers', 'textual') if m in sys.modules], code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.endswith("[] 0\n"), done
+
+
+def test_rm_asks_and_says_what_it_freed(server: HubServer, tmp_path: Path) -> None:
+    import pexpect
+
+    serve_file(server, tmp_path, 2_000_000)
+    chatui("pull", "you/one")
+    alone = chatui("rm", "you/one")
+    assert alone.returncode == 2
+    assert "--yes" in alone.stderr
+    for answer, code in (("n", 1), ("", 1), ("y", 0)):
+        child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "rm", "you/one"], encoding="utf-8")
+        child.expect(r"you/one +2\.0 MB")
+        child.expect(r"\[y/N\]")
+        assert in_hugging_face("you/one")
+        child.sendline(answer)
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == code
+    assert in_hugging_face("you/one") is None
+
+    chatui("pull", "you/one")
+    done = chatui("rm", "you/one", "--yes")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2.0 MB freed.")
+    again = chatui("rm", "you/one", "--yes")
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)

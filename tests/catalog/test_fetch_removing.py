@@ -1,0 +1,128 @@
+"""Giving back what fetched models take on the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+from served_models import NEEDED, model_folder, serve_file, serve_model
+
+from chatui.catalog import resolve
+from chatui.catalog.fetching import Fetch, FetchProgress, FetchStopped, plan, plan_removal, remove
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+ON_BASE = """
+format = "alpaca:article"
+base = { hf = "you/base" }
+adapters = [{ hf = "me/ADAPTER" }]
+"""
+
+
+def pull(name: str) -> None:
+    list(Fetch(plan(name, Settings())).events())
+
+
+def size_of(folder: Path) -> int:
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return sum(file.stat().st_size for file in files)
+
+
+def two_presets_on_one_base(server: HubServer, tmp_path: Path, users_preset: object) -> None:
+    server.add("you/base", model_folder(tmp_path / "served" / "you" / "base"))
+    for name in ("first", "second"):
+        serve_file(server, tmp_path, 50_000, f"me/{name}")
+        users_preset(f"{name}.toml", ON_BASE.replace("ADAPTER", name))  # type: ignore[operator]
+
+
+def test_what_is_said_to_be_freed_is_freed(server: HubServer, tmp_path: Path) -> None:
+    repository = serve_model(server, tmp_path)
+    pull("you/model")
+    before = size_of(tmp_path / "hub")
+    removal = plan_removal("you/model", Settings())
+    (item,) = removal.items
+    assert item.title == "you/model"
+    assert item.size_bytes >= sum(repository.files[path].size for path in NEEDED)
+    assert size_of(tmp_path / "hub") == before, "planning must touch nothing"
+    assert remove(removal) == before - size_of(tmp_path / "hub")
+    assert not item.root.exists()
+    with pytest.raises(ChatuiError, match="pull you/model"):
+        resolve("you/model", Settings())
+    with pytest.raises(ChatuiError, match=r"Nothing of you/model lies in the hubs' caches\."):
+        plan_removal("you/model", Settings())
+
+
+def test_what_an_interrupted_pull_left_can_go(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 2_000_000)
+    server.faults.bytes_per_second = 2_000_000
+    running = Fetch(plan("you/one", Settings()))
+    with pytest.raises(FetchStopped):
+        for event in running.events():
+            if isinstance(event, FetchProgress) and event.done_bytes > 100_000:
+                running.cancel()
+    removal = plan_removal("you/one", Settings())
+    assert removal.size_bytes > 100_000
+    remove(removal)
+    assert size_of(tmp_path / "hub") == 0
+
+
+def test_what_another_preset_needs_stays(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    two_presets_on_one_base(server, tmp_path, users_preset)
+    pull("first")
+    pull("second")
+    removal = plan_removal("first", Settings())
+    assert [item.title for item in removal.items] == ["me/first"]
+    assert removal.notes == ("you/base stays; second also uses it.",)
+    remove(removal)
+    assert resolve("second", Settings())
+    assert [i.title for i in plan_removal("second", Settings()).items] == ["you/base", "me/second"]
+
+
+def test_a_hubs_repository_goes_though_presets_miss_it(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    two_presets_on_one_base(server, tmp_path, users_preset)
+    pull("first")
+    removal = plan_removal("you/base", Settings())
+    assert [item.title for item in removal.items] == ["you/base"]
+    assert removal.notes == ("first will miss it.",)
+
+
+def test_one_file_of_a_repository_goes_alone(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    folder = tmp_path / "served" / "you" / "raven"
+    folder.mkdir(parents=True)
+    for name in ("3b.pth", "7b.pth"):
+        (folder / name).write_bytes(os.urandom(40_000))
+        text = f'format = "chatrwkv"\nbase = {{ hf = "you/raven", file = "{name}" }}\n'
+        users_preset(f"raven-{name[:2]}.toml", text)  # type: ignore[operator]
+    server.add("you/raven", folder)
+    pull("raven-3b")
+    pull("raven-7b")
+    removal = plan_removal("raven-3b", Settings())
+    assert [(item.title, item.size_bytes) for item in removal.items] == [
+        ("you/raven/3b.pth", 40_000)
+    ]
+    assert remove(removal) == 40_000
+    assert resolve("raven-7b", Settings()).path.endswith("7b.pth")
+    with pytest.raises(ChatuiError):
+        resolve("raven-3b", Settings())
+    remove(plan_removal("raven-7b", Settings()))
+    assert size_of(tmp_path / "hub") == 0
+
+
+def test_what_no_pull_put_there_is_left_alone(server: HubServer, tmp_path: Path) -> None:
+    own = model_folder(tmp_path / "mine" / "you" / "model")
+    settings = Settings(model_folders=(str(tmp_path / "mine"),))
+    with pytest.raises(ChatuiError, match=f"you/model lies in {own}, where no pull put it"):
+        plan_removal("you/model", settings)
+    with pytest.raises(ChatuiError, match="Nothing of shiyou lies"):
+        plan_removal("shiyou", settings)
+    for name in ("nothing", "../..", "", "a/../b"):
+        with pytest.raises(ChatuiError):
+            plan_removal(name, settings)
