@@ -19,6 +19,12 @@ class SamplingSettings:
         frequency_penalty: subtracted for each earlier occurrence in the reply.
         penalty_decay: the occurrence counts are multiplied by it at each token (ChatRWKV: 0.996).
         no_repeat_ngram_size: no n-gram of this size occurs twice; 0 allows all.
+        temperature_last: divide by the temperature after top-k, top-p and min-p have chosen who
+            stays, as ChatRWKV does, not before.
+        avoid_repeat: characters that do not come twice in a row, where each is one token of the
+            model (ChatRWKV: 「，：？！」).
+        newline_bias: ChatRWKV's way to end a chat reply: no end token, and a newline never at
+            first, seldom within 40 tokens, and ever likelier after 150.
         uniform_top_k: choose evenly among the ``top_k`` best, whatever their probabilities.
         greedy: always take the best token.
         max_new_tokens: the reply's limit in tokens; None leaves it to the context window.
@@ -34,6 +40,9 @@ class SamplingSettings:
     frequency_penalty: float = 0.0
     penalty_decay: float = 1.0
     no_repeat_ngram_size: int = 0
+    temperature_last: bool = False
+    avoid_repeat: str = ""
+    newline_bias: bool = False
     uniform_top_k: bool = False
     greedy: bool = False
     max_new_tokens: int | None = None

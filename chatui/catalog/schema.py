@@ -143,7 +143,7 @@ class Facts:
     tokenizer: Part | None = None
     delta: Part | None = None
     adapters: tuple[Part, ...] | None = None
-    sampling: Mapping[str, bool | int | float] | None = None
+    sampling: Mapping[str, bool | int | float | str] | None = None
     stop_strings: tuple[str, ...] | None = None
     eos_ids: tuple[int, ...] | None = None
     context_limit: int | None = None
@@ -161,6 +161,9 @@ class Facts:
         unknown = sorted(set(self.sampling or {}) - _SAMPLING)
         if unknown:
             raise ValueError(f"sampling has no setting {unknown[0]!r}")
+        for name, value in (self.sampling or {}).items():
+            if isinstance(value, str) != (name == "avoid_repeat"):
+                raise ValueError(f"sampling.{name} cannot be {value!r}")
         if self.context_limit is not None and self.context_limit <= 0:
             raise ValueError("context_limit must be above 0")
 

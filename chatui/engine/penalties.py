@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import torch
@@ -92,9 +92,74 @@ class NoRepeatNgram:
         self._last = (*self._last, token)[-(self._size - 1) :] if self._size > 1 else ()
 
 
-def penalties(settings: SamplingSettings, prompt_ids: Sequence[int]) -> list[Penalty]:
-    """The penalties that ``settings`` ask for, in transformers' order; none that change nothing."""
+class NotTwice:
+    """Forbids some tokens right after themselves: ChatRWKV's AVOID_REPEAT (v2/chat.py, run_rnn)."""
+
+    def __init__(self, ids: Collection[int], last: int | None) -> None:
+        self._ids = ids
+        self._last = last
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        if self._last is None or self._last not in self._ids:
+            return logits
+        return logits.index_fill(0, torch.tensor([self._last], device=logits.device), -torch.inf)
+
+    def saw(self, token: int) -> None:
+        self._last = token
+
+
+class NewlineBias:
+    """ChatRWKV's way to end a chat reply (v2/chat.py, on_message).
+
+    The newline is forbidden as the first two tokens, unlikely up to CHAT_LEN_SHORT and ever
+    likelier after CHAT_LEN_LONG; end tokens are forbidden.
+    """
+
+    _SHORT, _LONG, _MOST = 40, 150, 3.0
+
+    def __init__(self, newline: int, end_ids: Collection[int]) -> None:
+        self._newline = newline
+        self._ends = sorted(end_ids)
+        self._count = 0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        ends = torch.tensor(self._ends, dtype=torch.int64, device=logits.device)
+        changed = logits.index_fill(0, ends, -torch.inf)
+        changed[self._newline] += self._bias(self._count - 1)
+        return changed
+
+    def _bias(self, read: int) -> float:
+        """For the token after the reply's token number ``read``, from 0."""
+        if read <= 0:
+            return -torch.inf
+        if read <= self._SHORT:
+            return (read - self._SHORT) / 10
+        return min(self._MOST, max(0, read - self._LONG) * 0.25)
+
+    def saw(self, token: int) -> None:
+        self._count += 1
+
+
+def penalties(
+    settings: SamplingSettings,
+    prompt_ids: Sequence[int],
+    encode: Callable[[str], Sequence[int]] = lambda _: (),
+    end_ids: Collection[int] = (),
+) -> list[Penalty]:
+    """The penalties that ``settings`` ask for, in transformers' order; none that change nothing.
+
+    Args:
+        settings: what is asked for.
+        prompt_ids: tokens of the prompt.
+        encode: the model's tokenizer, for settings that name characters.
+        end_ids: tokens that end a reply.
+    """
     wanted: list[Penalty] = []
+    if settings.newline_bias and len(newline := encode("\n")) == 1:
+        wanted.append(NewlineBias(newline[0], end_ids))
+    if settings.avoid_repeat:
+        single = {ids[0] for one in settings.avoid_repeat if len(ids := encode(one)) == 1}
+        wanted.append(NotTwice(single, prompt_ids[-1] if prompt_ids else None))
     if settings.repetition_penalty != 1.0:
         wanted.append(Repetition(settings.repetition_penalty, prompt_ids))
     if settings.presence_penalty != 0.0 or settings.frequency_penalty != 0.0:

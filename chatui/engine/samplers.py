@@ -8,7 +8,7 @@ and the meaning of transformers' logits processors: penalties, temperature, top-
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import torch
@@ -87,14 +87,19 @@ def best(candidates: Candidates) -> int:
 def filters(settings: SamplingSettings) -> list[Step]:
     """The steps that ``settings`` ask for, in order; none that would change nothing."""
     steps: list[Step] = []
+    tempered: list[Step] = []
     if settings.temperature != 1.0:
-        steps.append(lambda candidates: temperature(candidates, settings.temperature))
+        tempered = [lambda candidates: temperature(candidates, settings.temperature)]
+    if not settings.temperature_last:
+        steps += tempered
     if settings.top_k > 0:
         steps.append(lambda candidates: top_k(candidates, settings.top_k))
     if settings.top_p < 1.0:
         steps.append(lambda candidates: top_p(candidates, settings.top_p))
     if settings.min_p > 0.0:
         steps.append(lambda candidates: min_p(candidates, settings.min_p))
+    if settings.temperature_last:
+        steps += tempered
     return steps
 
 
@@ -108,11 +113,19 @@ class Sampler:
         settings: how to choose.
         prompt_ids: tokens of the prompt; penalties on repetition see them.
         seed: of the generator.
+        encode, end_ids: see :func:`chatui.engine.penalties.penalties`.
     """
 
-    def __init__(self, settings: SamplingSettings, prompt_ids: Sequence[int], seed: int) -> None:
+    def __init__(
+        self,
+        settings: SamplingSettings,
+        prompt_ids: Sequence[int],
+        seed: int,
+        encode: Callable[[str], Sequence[int]] = lambda _: (),
+        end_ids: Collection[int] = (),
+    ) -> None:
         self._generator = torch.Generator().manual_seed(seed)
-        self._penalties = penalties(settings, prompt_ids)
+        self._penalties = penalties(settings, prompt_ids, encode, end_ids)
         if settings.greedy or settings.temperature == 0.0:
             self._steps: list[Step] = []
             self._choose = best

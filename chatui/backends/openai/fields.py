@@ -58,7 +58,10 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
 
 def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
     """Names of the settings in use that no server has a field for."""
-    names = ("uniform_top_k", "no_repeat_ngram_size", "penalty_decay")
+    names = (
+        *("uniform_top_k", "no_repeat_ngram_size", "penalty_decay"),
+        *("temperature_last", "avoid_repeat", "newline_bias"),
+    )
     return tuple(name for name in names if getattr(sampling, name) != getattr(_DEFAULTS, name))
 
 
