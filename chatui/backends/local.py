@@ -41,7 +41,7 @@ _LONGEST_LINE = 1 << 28
 _QUIT_SECONDS = 1.0
 
 
-class _EngineDiedError(ChatuiError):
+class _EngineDiedError(BackendLost):
     """The engine's process is gone."""
 
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from chatui.backends.openai.address import base_url, host_of, is_loopback
+from chatui.catalog import Entry
+from chatui.catalog.resolving import with_users_settings
 from chatui.errors import ChatuiError
+from chatui.locales import say
 from chatui.messages import ModelSpec
+from chatui.prompting.formats import CHAT_TEMPLATE
 from chatui.sampling import SamplingSettings
-from chatui.settings import Server
+from chatui.settings import Server, Settings
 
 USUAL_PORTS: tuple[tuple[int, str], ...] = (
-    (11434, "Ollama"),
-    (8000, "vLLM"),
-    (30000, "SGLang"),
+    (11434, "ollama"),
+    (8000, "vllm"),
+    (30000, "sglang"),
     (8080, "llama-server"),
-    (1234, "LM Studio"),
+    (1234, "lm-studio"),
 )
-"""Ports and the servers that listen there unless told otherwise."""
+"""Ports, and what the server that listens there unless told otherwise is called here."""
 
 _LOCAL_SECONDS = 0.3
 _REMOTE_SECONDS = 3.0
@@ -48,6 +52,11 @@ class ServerModel:
     api: Literal["chat", "completions"] = "chat"
     key_env: str = ""
 
+    @property
+    def reference(self) -> str:
+        """What ``--model`` takes."""
+        return f"{self.server_name}:{self.id}"
+
 
 async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[ServerModel, ...]:
     """The models of one server.
@@ -69,7 +78,7 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Server
     place = Place(url, key=key, key_env=entry.key_env)
     async with http_client(place, connect_seconds=min(seconds, 5.0)) as http:
         listed = await list_models(http, place, seconds)
-    name = entry.name or host_of(url)
+    name = name_of(entry)
     return tuple(
         ServerModel(url, name, model.id, model.context_limit, entry.api, entry.key_env)
         for model in listed
@@ -85,19 +94,103 @@ async def probe(
     no such server is left out, and the log says why. Raises nothing.
     """
     configured = list(servers)
-    known: set[str] = set()
-    for server in configured:
-        try:
-            known.add(base_url(server.url).replace("//localhost", "//127.0.0.1"))
-        except ChatuiError as error:
-            _log.info("%s", error)
+    known = {
+        base.replace("//localhost", "//127.0.0.1")
+        for server in configured
+        if (base := _base_or_none(server))
+    }
     local = [
-        Server(url=f"http://127.0.0.1:{port}", name=name)
-        for port, name in ports
-        if f"http://127.0.0.1:{port}/v1" not in known
+        server for port, name in ports if base_url((server := _local(port, name)).url) not in known
     ]
     answers = await asyncio.gather(*(_quietly(server) for server in configured + local))
     return tuple(model for answer in answers for model in answer)
+
+
+async def entries(settings: Settings, must_answer: str | None = None) -> tuple[Entry, ...]:
+    """The models of all servers that answer, as rows of the models' table.
+
+    Raises:
+        ChatuiError: ``must_answer``, the address of a server, is none that answers.
+    """
+    if must_answer is not None:
+        await models_of(_known_or_new(must_answer, settings))
+    return tuple(
+        Entry(
+            model.reference,
+            "server",
+            model.reference,
+            say("backends.on_server", url=model.server),
+            format=model.api if model.api == "completions" else CHAT_TEMPLATE,
+        )
+        for model in await probe(settings.servers)
+    )
+
+
+def resolve(
+    reference: str, settings: Settings, *, server: str | None = None, format: str | None = None
+) -> ModelSpec | None:
+    """What a backend needs for ``NAME:MODEL``, or for MODEL on ``server``, an address.
+
+    NAME is a server's name in the settings (its host and port where it has none), or one of
+    ``USUAL_PORTS``. No server is asked; None where the reference is no such thing.
+
+    Raises:
+        ChatuiError: ``server`` is no address, or a sampling setting of the user's is wrong.
+    """
+    if server is not None:
+        spec = spec_for(_known_or_new(server, settings), reference, format=format)
+    else:
+        for entry in _known(settings):
+            name = f"{name_of(entry)}:"
+            if reference.casefold().startswith(name.casefold()):
+                spec = spec_for(entry, reference[len(name) :], format=format)
+                break
+        else:
+            return None
+    return replace(
+        spec,
+        sampling=with_users_settings(spec.sampling, settings),
+        reply_reserve=settings.reply_reserve or None,
+    )
+
+
+def with_server(settings: Settings, url: str) -> Settings:
+    """The settings with this server before the others, if it is not among them.
+
+    Raises:
+        ChatuiError: it is no address.
+    """
+    server = _known_or_new(url, settings)
+    if server in settings.servers:
+        return settings
+    return replace(settings, servers=(server, *settings.servers))
+
+
+def name_of(server: Server) -> str:
+    """The server's name, or its host and port."""
+    return server.name or host_of(base_url(server.url))
+
+
+def _known(settings: Settings) -> tuple[Server, ...]:
+    usual = (_local(port, name) for port, name in USUAL_PORTS)
+    return (*(one for one in settings.servers if _base_or_none(one)), *usual)
+
+
+def _known_or_new(url: str, settings: Settings) -> Server:
+    """The server with this address, with its key and name where the settings have it."""
+    wanted = base_url(url)
+    return next((one for one in _known(settings) if _base_or_none(one) == wanted), Server(url=url))
+
+
+def _local(port: int, name: str) -> Server:
+    return Server(url=f"http://127.0.0.1:{port}", name=name)
+
+
+def _base_or_none(server: Server) -> str | None:
+    try:
+        return base_url(server.url)
+    except ChatuiError:
+        return None
 
 
 async def _quietly(server: Server) -> tuple[ServerModel, ...]:
@@ -128,19 +221,18 @@ def spec_for(
     Raises:
         ChatuiError: the server's address is none.
     """
-    key_env, api = "", "chat"
     if isinstance(server, str):
-        url = base_url(server)
-    elif isinstance(server, Server):
-        url, key_env, api = base_url(server.url), server.key_env, server.api
-    else:
-        url, key_env, api = server.server, server.key_env, server.api
+        server = Server(url=server)
+    if isinstance(server, ServerModel):
+        url, name = server.server, server.server_name
         model = model or server.id
         context_limit = context_limit or server.context_limit
+    else:
+        url, name = base_url(server.url), name_of(server)
     if format is None:
-        format = "chat-template" if api == "chat" else BARE_TEXT
+        format = CHAT_TEMPLATE if server.api == "chat" else BARE_TEXT
     return ModelSpec(
-        name=model or host_of(url),
+        name=f"{name}:{model}" if model else name,
         path=model,
         backend="openai",
         format=format,
@@ -149,7 +241,7 @@ def spec_for(
         context_limit=context_limit,
         system=system,
         server=url,
-        key_env=key_env,
+        key_env=server.key_env,
     )
 
 

@@ -20,7 +20,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings
 
-Kind = Literal["preset", "hub", "folder", "file", "adapter"]
+Kind = Literal["preset", "hub", "folder", "file", "adapter", "server"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Entry:
 
     Attributes:
         reference: what ``--model`` takes (``--lora`` for an adapter).
-        kind: a preset of the catalog, a repository in a hub's cache, a folder, a file, an adapter.
+        kind: a preset of the catalog, a repository in a hub's cache, a folder, a file, an adapter,
+            a server's model.
         title: shown beside the reference; may equal it.
         description: one line in the user's language; empty where nothing is known.
         family: e.g. "llama"; empty where it is not known.

@@ -55,7 +55,7 @@ def resolve(
         spec,
         format=format or spec.format,
         adapters=spec.adapters + added,
-        sampling=_with_users_settings(spec.sampling, settings),
+        sampling=with_users_settings(spec.sampling, settings),
         reply_reserve=settings.reply_reserve or spec.reply_reserve,
         dtype=chosen_dtype,
         device=device or settings.device,
@@ -196,7 +196,12 @@ def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
     return replace(wanted, path=str(path))
 
 
-def _with_users_settings(sampling: SamplingSettings, settings: Settings) -> SamplingSettings:
+def with_users_settings(sampling: SamplingSettings, settings: Settings) -> SamplingSettings:
+    """``sampling`` with what the user's settings file says instead.
+
+    Raises:
+        ChatuiError: the file names a setting that there is not, or gives it a wrong value.
+    """
     names = {item.name for item in fields(SamplingSettings)}
     unknown = sorted(set(settings.sampling) - names)
     if unknown:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from dataclasses import asdict
 
 from chatui import catalog
+from chatui.backends import servers
 from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import readable_bytes, tell, write_json, write_table
@@ -20,7 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = catalog.entries(request.settings_of(args))
+    settings = request.settings_of(args)
+    served = asyncio.run(servers.entries(settings, args.server))
+    found = (*catalog.entries(settings), *served)
     for problem in catalog.problems():
         tell(problem)
     if args.json:

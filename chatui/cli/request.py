@@ -6,7 +6,6 @@ import argparse
 import json
 import locale
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from chatui.cli import options
@@ -15,7 +14,7 @@ from chatui.cli.output import tell
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
-from chatui.settings import Server, Settings, load_settings
+from chatui.settings import Settings, load_settings
 
 History = tuple[tuple[str, str], ...]
 
@@ -24,16 +23,25 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """The settings file, with ``--server`` before its servers."""
     settings = load_settings()
     if args.server:
-        settings = replace(settings, servers=(Server(args.server), *settings.servers))
+        from chatui.backends import servers
+
+        settings = servers.with_server(settings, args.server)
     return settings
 
 
 def spec_of(args: argparse.Namespace, settings: Settings) -> ModelSpec:
     """The model that was asked for; raises ChatuiError where there is none."""
     from chatui import catalog
+    from chatui.backends import servers
 
+    reference = args.model or ("" if args.server else settings.model)
+    served = servers.resolve(reference, settings, server=args.server, format=args.format)
+    if served is not None:
+        if args.lora:
+            raise ChatuiError(say("backends.adapters_on_server"))
+        return served
     return catalog.resolve(
-        args.model or settings.model,
+        reference,
         settings,
         format=args.format,
         adapters=tuple(args.lora or ()),

@@ -342,5 +342,5 @@ async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
     backend = OpenAIBackend()
     event = await loaded(backend, servers.spec_for(server.url))
     await backend.close()
-    assert event.name == "tiny"
+    assert event.name.endswith(":tiny")
     assert event.context_limit == CONTEXT

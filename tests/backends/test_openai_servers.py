@@ -14,7 +14,7 @@ import pytest
 from chatui.backends import servers
 from chatui.backends.openai import address, keys
 from chatui.errors import ChatuiError
-from chatui.settings import Server
+from chatui.settings import Server, Settings
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,42 @@ def test_a_spec_carries_the_servers_settings() -> None:
     entry = Server(url="gpu:8000", name="gpu", api="completions", key_env="GPU_KEY")
     spec = servers.spec_for(entry, "luotuo", format="luotuo")
     assert (spec.backend, spec.server, spec.path) == ("openai", "http://gpu:8000/v1", "luotuo")
-    assert (spec.format, spec.key_env) == ("luotuo", "GPU_KEY")
+    assert (spec.name, spec.format, spec.key_env) == ("gpu:luotuo", "luotuo", "GPU_KEY")
     assert servers.spec_for(entry, "x").format == "bloomz"
     assert servers.spec_for("gpu:8000", "x").format == "chat-template"
+
+
+def test_a_reference_names_a_server_and_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Server(url="http://gpu:8000", name="GPU", api="completions", key_env="GPU_KEY")
+    settings = Settings(servers=(gpu, Server(url="bad address"), Server(url="other:1")))
+    spec = servers.resolve("gpu:org/model:4b", settings, format="luotuo")
+    assert spec is not None
+    assert (spec.server, spec.path, spec.key_env) == (
+        "http://gpu:8000/v1",
+        "org/model:4b",
+        "GPU_KEY",
+    )
+    assert (spec.name, spec.format, spec.backend) == ("GPU:org/model:4b", "luotuo", "openai")
+    ollama = servers.resolve("ollama:qwen3:0.6b", settings)
+    assert ollama is not None and ollama.server == "http://127.0.0.1:11434/v1"
+    assert ollama.path == "qwen3:0.6b" and ollama.format == "chat-template"
+    unnamed = servers.resolve("other:1:m", settings)
+    assert unnamed is not None and unnamed.server == "http://other:1/v1" and unnamed.path == "m"
+    for reference in ("shiyou", "gpu", "Qwen/Qwen3-8B", "C:\\models\\x.gguf", ""):
+        assert servers.resolve(reference, settings) is None
+
+
+def test_a_server_given_by_address_keeps_what_the_settings_know_of_it() -> None:
+    gpu = Server(url="http://gpu:8000/v1/", name="gpu", key_env="GPU_KEY")
+    settings = Settings(servers=(gpu,), sampling={"temperature": 0.2}, max_new_tokens=50)
+    assert servers.with_server(settings, "gpu:8000") is settings
+    added = servers.with_server(settings, "elsewhere:1")
+    assert [server.url for server in added.servers] == ["elsewhere:1", gpu.url]
+    spec = servers.resolve("", settings, server="gpu:8000")
+    assert spec is not None and (spec.key_env, spec.path, spec.name) == ("GPU_KEY", "", "gpu")
+    assert (spec.sampling.temperature, spec.sampling.max_new_tokens) == (0.2, 50)
+    with pytest.raises(ChatuiError, match="not the address"):
+        servers.with_server(settings, "ftp://x")
 
 
 class Keyring(keyring.backend.KeyringBackend):

@@ -71,7 +71,7 @@ class OpenAIBackend:
         if former is not None:
             await former.close()
         yield Loaded(
-            name=spec.name if spec.path else model.id,
+            name=spec.name if spec.path else f"{spec.name}:{model.id}",
             family=spec.family or "",
             format=way.name,
             context_limit=link.context_limit,

@@ -321,17 +321,18 @@ class ChatScreen(Screen[None]):
 
     @work
     async def action_models(self) -> None:
-        from chatui.catalog import resolve
+        from chatui import catalog
+        from chatui.backends import servers
         from chatui.tui.screens.models import ModelScreen
 
-        turns = self.app.turns
-        reference = await self.app.push_screen_wait(
-            ModelScreen(self.app.settings, current=turns.spec.name)
-        )
+        turns, settings = self.app.turns, self.app.settings
+        reference = await self.app.push_screen_wait(ModelScreen(settings, current=turns.spec.name))
         if reference is None:
             return
         try:
-            spec = await asyncio.to_thread(resolve, reference, self.app.settings)
+            spec = servers.resolve(reference, settings)
+            if spec is None:
+                spec = await asyncio.to_thread(catalog.resolve, reference, settings)
         except ChatuiError as error:
             self._tell_user(str(error))
             return

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from chatui.backends.servers import entries as server_entries
 from chatui.catalog import Entry, entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -81,6 +82,10 @@ class ModelScreen(ModalScreen[str | None]):
             return
         self._entries = tuple(sorted(found, key=lambda entry: not entry.usable))
         self._show(self.query_one(Input).value)
+        served = await server_entries(self._settings)
+        if served:
+            self._entries = (*served, *self._entries)
+            self._show(self.query_one(Input).value)
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:

@@ -1,0 +1,64 @@
+"""``--server``: the command line in front of a server that speaks over a tiny real model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command import Chatui
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "backends"))
+
+from tiny_server import TinyServer, make_model, serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
+    with serving(TinyServer(make_model(tmp_path_factory.mktemp("tiny")))) as running:
+        yield running
+
+
+def test_ask_takes_the_first_model_of_the_server(chatui: Chatui, server: TinyServer) -> None:
+    done = chatui("ask", "--server", server.url, "--max-new-tokens", "5", "abc")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip()) == 5
+    assert server.record.bodies[-1]["messages"] == [{"role": "user", "content": "abc"}]
+
+
+def test_a_format_of_ours_renders_the_prompt(chatui: Chatui, server: TinyServer) -> None:
+    shown = chatui(
+        *("inspect", "--server", server.url, "--model", "tiny", "--format", "luotuo", "--json"),
+        "写诗",
+    )
+    assert shown.returncode == 0, shown.stderr
+    alone = chatui("inspect", "--no-model", "--format", "luotuo", "--json", "写诗")
+    found = json.loads(shown.stdout)
+    assert found["prompt"] == json.loads(alone.stdout)["prompt"]
+    assert len(found["next"]) == 8 and len(found["input_ids"]) == found["context"]["used"]
+
+
+def test_models_lists_servers_and_a_reference_finds_them(
+    chatui: Chatui, server: TinyServer, write_settings: Callable[[str], Path]
+) -> None:
+    write_settings(f'[[servers]]\nname = "gpu"\nurl = "{server.url}"\n')
+    listed = chatui("models", "--json")
+    entries = {entry["reference"]: entry for entry in json.loads(listed.stdout)}
+    assert entries["gpu:tiny"]["usable"] and entries["gpu:tiny"]["kind"] == "server"
+    done = chatui("ask", "--model", "gpu:tiny", "--max-new-tokens", "3", "abc")
+    assert done.returncode == 0 and len(done.stdout.strip()) == 3
+
+
+@pytest.mark.parametrize("verb", [("models",), ("ask", "你好")])
+def test_a_server_that_is_none_is_one_sentence(chatui: Chatui, verb: tuple[str, ...]) -> None:
+    for address, words in (("127.0.0.1:1", "Nobody answers"), ("ftp://x", "not the address")):
+        done = chatui(*verb, "--server", address)
+        assert done.returncode == 1
+        assert words in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_adapters_are_the_servers_affair(chatui: Chatui, server: TinyServer) -> None:
+    done = chatui("ask", "--server", server.url, "--lora", "x", "你好")
+    assert done.returncode == 1 and "Adapters" in done.stderr

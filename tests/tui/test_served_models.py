@@ -1,0 +1,42 @@
+"""F2 lists what servers offer beside what lies on the disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from chatui.catalog import Entry
+from chatui.messages import ModelSpec
+from chatui.settings import Server, Settings
+from chatui.tui.screens import models
+from chatui.tui.screens.models import ModelScreen
+
+
+async def test_a_servers_models_come_when_it_answers(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Settings] = []
+
+    async def answer(settings: Settings) -> tuple[Entry, ...]:
+        asked.append(settings)
+        return (Entry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
+
+    monkeypatch.setattr(models, "server_entries", answer)
+    settings = Settings(servers=(Server("http://gpu", "gpu"),))
+    async with drive(settings=settings) as on:
+        await on.pilot.press("f2")
+        await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+        options = on.app.screen.query_one(OptionList)
+        await on.until(
+            lambda: options.option_count and "gpu:qwen3" in str(options.options[0].prompt)
+        )
+        assert options.option_count > 2  # the catalog is there too
+        chosen: list[ModelSpec] = []
+        monkeypatch.setattr(on.app.turns, "switch", chosen.append)
+        await on.pilot.press(*"gpu", "enter")
+        await on.until(lambda: chosen)
+    spec = chosen[0]
+    assert asked == [settings]
+    assert (spec.backend, spec.server, spec.path) == ("openai", "http://gpu/v1", "qwen3")
