@@ -10,11 +10,14 @@ from typing import TypeAlias
 
 import pytest
 
-from chatui.backends import servers
+from chatui.backends import registry, servers
 from chatui.backends.openai import reply as reply_module
 from chatui.backends.openai.backend import OpenAIBackend
+from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, Token
+from chatui.tui.turn import Turns
+from chatui.tui.turn_messages import TurnMessage
 
 Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -283,3 +286,33 @@ async def test_a_server_without_any_model(faulty: FaultyServer) -> None:
     faulty.models = response(200, b'{"object": "list", "data": null}')
     with pytest.raises(ChatuiError, match="no model"):
         await load(faulty.url, "")
+
+
+async def test_a_round_keeps_what_came_and_ctrl_r_answers_it_again(faulty: FaultyServer) -> None:
+    """The whole way of a turn: the round in the store, the error's sentence, the second try."""
+    faulty.answer = faulty.say(STREAM, word("春"), word("风"))
+    store = Store.in_memory()
+    told: list[TurnMessage] = []
+    turns = Turns(servers.spec_for(faulty.url, "m"), store, registry.create, told.append)
+    running = asyncio.create_task(turns.run())
+
+    async def settled() -> None:
+        await asyncio.sleep(0)
+        while turns.busy:  # noqa: ASYNC110  # the turns tell of much, but not of this
+            await asyncio.sleep(0.01)
+
+    turns.ask("写诗")
+    await asyncio.wait_for(settled(), 10)
+    assert turns.conversation is not None
+    (broken,) = store.rounds(turns.conversation.id)
+    assert (broken.state, broken.reply) == ("failed", "春风")
+    assert broken.error is not None and "in the middle of the reply" in broken.error
+
+    faulty.answer = faulty.say(STREAM, word("春风又绿", "stop"), b"0\r\n\r\n")
+    turns.regenerate(broken)
+    await asyncio.wait_for(settled(), 10)
+    (again,) = store.rounds(turns.conversation.id)
+    assert (again.state, again.reply) == ("done", "春风又绿")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await turns.close()

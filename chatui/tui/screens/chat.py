@@ -155,6 +155,8 @@ class ChatScreen(Screen[None]):
     def _on_prompt_read(self, message: PromptRead) -> None:
         if self._growing is not None and message.prefill.dropped_rounds:
             self._growing.set_dropped_rounds(message.prefill.dropped_rounds)
+        for note in message.prefill.notes:
+            self._tell_user(note, "information")
         self._show_counts()
 
     def _on_round_ended(self, round_: Round) -> None:
