@@ -67,7 +67,7 @@ class Writer:
     def request(self, topic: Topic | None) -> tuple[str, str, Topic | None]:
         """A round that asks for something new; the topic stays where there is none in it."""
         ask: Callable[[], tuple[str, str, Topic]] = self.random.choices(
-            (self.poem, self.continuation, self.acrostic), (50, 20, 30)
+            (self.poem, self.continuation, self.acrostic), (44, 22, 34)
         )[0]
         return self.talk(topic) if self.random.random() < 0.15 else ask()
 

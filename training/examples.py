@@ -16,8 +16,35 @@ CONTEXT = 512
 IGNORED = -100
 """The target where nothing is to be learnt: the frame and the query."""
 
-Example = tuple[list[int], list[int]]
-"""Token ids and the target of each: the next token, or ``IGNORED``."""
+BINDING = 4.0
+"""How much more a place weighs in the loss where form, title or given text leaves no choice."""
+
+Example = tuple[list[int], list[int], list[float]]
+"""Token ids, the target of each (the next token, or ``IGNORED``), and the weight of each."""
+
+
+def weights(reply: str, said: str) -> list[float]:
+    """The weight of each character of a reply, and of its end, after the queries ``said``.
+
+    The places that bind are the title, the marks and line breaks, what is repeated from a query at
+    the start, the first character of a verse line without a title above it, and the end. Left to
+    themselves the many places with a free choice drown them.
+    """
+    given = 0
+    while given < len(reply) and reply[: given + 1] in said:
+        given += 1
+    title = reply.find("》") if reply.startswith("《") else -1
+    binding = [
+        i <= max(given - 1, title)
+        or char in "，。\n《》"
+        or (title < 0 and (i == 0 or reply[i - 1] in "，\n"))
+        for i, char in enumerate(reply)
+    ]
+    return [BINDING if bound else 1.0 for bound in (*binding, True)]
+
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Ids and targets (int64), weights (float32)."""
 
 
 def padded(length: int) -> int:
@@ -30,8 +57,8 @@ class Encoder:
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.end = self.tokenizer.token_to_id(SEP)
-        self.pad = self.tokenizer.token_to_id(PAD)
+        numbers: dict[str, int] = self.tokenizer.get_vocab()
+        self.end, self.pad = numbers[SEP], numbers[PAD]
 
     def ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -40,7 +67,7 @@ class Encoder:
     def plain(self, text: str) -> Example:
         """All of the text is learnt, and that it ends."""
         ids = self.ids(text)[:CONTEXT]
-        return ids, [*ids[1:], self.end]
+        return ids, [*ids[1:], self.end], [1.0] * len(ids)
 
     def dialogue(self, rounds: list[Round], first_number: int = 0) -> Example:
         """Each reply is learnt, and after its last character the end.
@@ -49,6 +76,8 @@ class Encoder:
         """
         ids: list[int] = []
         targets: list[int] = []
+        weighed: list[float] = []
+        said = ""
         for number, (query, reply) in enumerate(rounds, first_number):
             head = self.ids(("\n" if ids else "") + frame(number, query))
             body = self.ids(reply)
@@ -56,7 +85,10 @@ class Encoder:
                 break
             ids += head + body
             targets += [IGNORED] * (len(head) - 1) + body + [self.end]
-        return ids[:CONTEXT], targets[:CONTEXT]
+            said += query + "\n"
+            places = weights(reply, said) if len(body) == len(reply) else [1.0] * (len(body) + 1)
+            weighed += [0.0] * (len(head) - 1) + places
+        return ids[:CONTEXT], targets[:CONTEXT], weighed[:CONTEXT]
 
 
 def training_library(encoder: Encoder) -> Library:
@@ -73,28 +105,30 @@ class Batches:
         self.writer = Writer(library, "".join(common_characters()), self.random)
 
     def example(self) -> Example:
-        if self.random.random() < 0.3:
+        if self.random.random() < 0.2:
             return self.encoder.plain(self.writer.plain())
         first = self.random.randint(1, 20) if self.random.random() < 0.08 else 0
         return self.encoder.dialogue(self.writer.dialogue(), first)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(ids, targets), each int64 of shape (examples, length), padded at the right."""
+    def __iter__(self) -> Iterator[Batch]:
+        """(ids, targets, weights) of shape (examples, length), padded at the right."""
         while True:
-            pool = sorted((self.example() for _ in range(1024)), key=lambda pair: len(pair[0]))
+            pool = sorted((self.example() for _ in range(1024)), key=lambda one: len(one[0]))
             groups: list[list[Example]] = [[]]
-            for pair in pool:
-                if (len(groups[-1]) + 1) * padded(len(pair[0])) > self.tokens:
+            for one in pool:
+                if (len(groups[-1]) + 1) * padded(len(one[0])) > self.tokens:
                     groups.append([])
-                groups[-1].append(pair)
+                groups[-1].append(one)
             self.random.shuffle(groups)
             yield from map(self.batch, groups)
 
-    def batch(self, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = padded(max(len(ids) for ids, _ in examples))
+    def batch(self, examples: list[Example]) -> Batch:
+        width = padded(max(len(ids) for ids, _, _ in examples))
         ids = torch.full((len(examples), width), self.encoder.pad)
         targets = torch.full((len(examples), width), IGNORED)
-        for row, (tokens, wanted) in enumerate(examples):
+        weighed = torch.zeros(len(examples), width)
+        for row, (tokens, wanted, places) in enumerate(examples):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             targets[row, : len(wanted)] = torch.tensor(wanted)
-        return ids, targets
+            weighed[row, : len(places)] = torch.tensor(places)
+        return ids, targets, weighed

@@ -42,14 +42,17 @@ def optimizers(model: GPT2LMHeadModel) -> list[torch.optim.Optimizer]:
     ]
 
 
-def loss_of(model: GPT2LMHeadModel, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy in nats over the targets; logits are made only where there is one."""
+def loss_of(
+    model: GPT2LMHeadModel, ids: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Weighted mean cross entropy in nats; logits are made only where there is a target."""
     learnt = targets != IGNORED
     device = ids.device.type
     with torch.autocast(device, torch.bfloat16):
         hidden = model.transformer(ids, use_cache=False).last_hidden_state[learnt]
         logits = hidden @ model.transformer.wte.weight.T
-    return functional.cross_entropy(logits.float(), targets[learnt])
+    losses = functional.cross_entropy(logits.float(), targets[learnt], reduction="none")
+    return (losses * weights[learnt]).sum() / weights[learnt].sum()
 
 
 def average_gradients(model: GPT2LMHeadModel, *values: float) -> list[float]:
@@ -122,8 +125,8 @@ def main() -> int:
         for optimizer, rates in zip(steps, full, strict=True):
             for group, peak in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = peak * rate(seconds / total)
-        ids, targets = next(batches)
-        loss = loss_of(model, ids.to(device), targets.to(device))
+        ids, targets, weights = (tensor.to(device) for tensor in next(batches))
+        loss = loss_of(model, ids, targets, weights)
         loss.backward()
         now = time.monotonic()
         took, value = average_gradients(model, now - last, loss.item())

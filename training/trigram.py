@@ -38,8 +38,9 @@ class Trigram:
     def keys(self, texts: list[list[int]]) -> Ids:
         """A number for each trigram of the texts."""
         joined = np.array([i for text in texts for i in (0, 0, *text)], dtype=np.int64)
-        keys = (joined[:-2] * self.n + joined[1:-1]) * self.n + joined[2:]
-        return keys[joined[2:] != 0]
+        keys: Ids = (joined[:-2] * self.n + joined[1:-1]) * self.n + joined[2:]
+        kept: Ids = keys[joined[2:] != 0]
+        return kept
 
     def log_probabilities(self, text: list[int]) -> NDArray[np.float64]:
         """The natural logarithm of each id's probability, given the two before it."""

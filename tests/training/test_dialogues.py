@@ -9,7 +9,7 @@ import pytest
 from training import forms
 from training.corpus import Poem, is_held_out
 from training.dialogues import Topic, Writer, frame
-from training.examples import IGNORED, Batches, Encoder
+from training.examples import IGNORED, Batches, Encoder, weights
 from training.forms import FORMS, Form
 from training.library import Library
 
@@ -86,18 +86,31 @@ def test_small_talk_leaves_the_topic_alone(writer: Writer) -> None:
 
 def test_targets_are_the_replies_and_their_ends(encoder: Encoder) -> None:
     rounds = [("你好", "幸会。"), ("写诗", "《月》\n月明。")]
-    ids, targets = encoder.dialogue(rounds)
+    ids, targets, weighed = encoder.dialogue(rounds)
     text = frame(0, "你好") + "幸会。\n" + frame(1, "写诗") + "《月》\n月明。"
     assert ids == encoder.ids(text)
     learnt = [target for target in targets if target != IGNORED]
     end = encoder.end
     assert learnt == [*encoder.ids("幸会。"), end, *encoder.ids("《月》\n月明。"), end]
+    assert [weight > 0 for weight in weighed] == [target != IGNORED for target in targets]
     for i, target in enumerate(targets[:-1]):
         assert target in (IGNORED, end, ids[i + 1])
 
 
+def test_what_binds_weighs_more() -> None:
+    titled = "".join(
+        "x" if weight > 1 else "." for weight in weights("《月》\n春江，月明。", "写月")
+    )
+    assert titled == "xxxx..x..xx"
+    acrostic = "".join("x" if weight > 1 else "." for weight in weights("春江，月明。", "藏头春月"))
+    assert acrostic == "x.xx.xx"
+    repeated = "".join("x" if weight > 1 else "." for weight in weights("春江，月明。", "续写春江"))
+    assert repeated == "xxxx.xx"
+
+
 def test_plain_text_is_learnt_whole(encoder: Encoder) -> None:
-    ids, targets = encoder.plain("春江花月夜，")
+    ids, targets, weighed = encoder.plain("春江花月夜，")
+    assert weighed == [1.0] * len(ids)
     assert targets == [*ids[1:], encoder.end]
 
 
@@ -105,8 +118,8 @@ def test_batches_repeat_and_fit(encoder: Encoder, library: Library) -> None:
     one = iter(Batches(encoder, library, seed=3, tokens=2048))
     two = iter(Batches(encoder, library, seed=3, tokens=2048))
     for _ in range(5):
-        (ids, targets), (same, _) = next(one), next(two)
+        (ids, targets, weighed), (same, _, _) = next(one), next(two)
         assert ids.equal(same)
         assert ids.numel() <= 2048
-        assert ids.shape == targets.shape
+        assert ids.shape == targets.shape == weighed.shape
         assert (targets != IGNORED).any(1).all()
