@@ -91,8 +91,6 @@ class LocalBackend:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log if log is not None else asyncio.subprocess.DEVNULL,
                 limit=_LONGEST_LINE,
-                # Ctrl+C in the terminal must not reach the engine.
-                start_new_session=True,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
         except OSError as error:

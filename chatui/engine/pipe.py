@@ -76,9 +76,13 @@ def take_over_standard_streams() -> Pipe:
     """A pipe on the process's own standard input and output.
 
     Both are moved to other descriptors, so that a stray ``print`` of some library goes to the log
-    (standard error) and nobody else reads commands. Ctrl+C in the terminal is the parent's affair.
+    (standard error) and nobody else reads commands. Ctrl+C in the terminal is the parent's affair:
+    a process group of its own, but no session, for Linux divides the cores among sessions and
+    would hold the engine short.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

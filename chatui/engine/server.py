@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ def main() -> None:
     """Serve standard input until it ends."""
     pipe = take_over_standard_streams()
     pipe.start()
+    share_the_cores()
     # Imported after the reader has started: the parent may die while torch loads.
     from transformers.utils import logging
 
@@ -33,6 +35,16 @@ def main() -> None:
 
     logging.disable_progress_bar()
     serve(pipe, Engine())
+
+
+def share_the_cores() -> None:
+    """Let torch's threads sleep soon when they wait for each other; before torch is imported.
+
+    GNU OpenMP lets them spin for about a millisecond. Where anything else runs besides, the
+    screen for instance, the thread that is waited for may then not get a core at all.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class Answering(Protocol):
