@@ -43,6 +43,8 @@ class ModelSpec:
         format: entry point or built-in name of the prompt format; None lets the engine choose.
         tokenizer: folder of the tokenizer where it is not ``path``.
         adapters: put on in this order.
+        merge_adapters: add their LoRA pairs to the weights for good: decode is faster, and other
+            adapters need the base to be loaded again.
         delta: folder of weights that are added to the base's (Chimera); None for none.
         sampling: defaults of the preset.
         stop_strings: end the reply, in addition to the format's own.
@@ -65,6 +67,7 @@ class ModelSpec:
     format: str | None = None
     tokenizer: str | None = None
     adapters: tuple[Adapter, ...] = ()
+    merge_adapters: bool = False
     delta: str | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     stop_strings: tuple[str, ...] = ()

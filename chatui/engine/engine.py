@@ -28,7 +28,9 @@ class Engine:
         """Load ``spec`` in place of the model before; if that fails, the model before stays.
 
         Everything is checked while the model before is still there. It is unloaded before the
-        new weights are read, for both may not fit, and loaded again if those weights fail.
+        new weights are read, for both may not fit, and loaded again if those weights fail. Where
+        only the adapters differ (and what goes with them: format, tokenizer, sampling) its base
+        stays, and the adapters are exchanged.
 
         Raises:
             ChatuiError: the model cannot be loaded.
@@ -36,6 +38,11 @@ class Engine:
         report(Loading(say("engine.stage_files")))
         before = self._model
         plan = loading.plan_load(spec, before.summary.weight_bytes if before else 0)
+        base = before.foundation if before else None
+        if base and base.serves(spec, plan.stamp):
+            self._model = loading.switch_adapters(base, plan, report)
+            return self._model.summary
+        del base
         self._model = None
         previous = before.spec if before else None
         del before

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import torch
 import transformers
 from transformers import AutoConfig
 
+from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
+from chatui.engine.adapters.files import title_of
+from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
+from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokenizer_folder
 from chatui.engine.chat_template import chat_template_format, template_end_ids
 from chatui.engine.codec import Codec, codec_of, decoder_kinds, special_ids
+from chatui.engine.delta import Delta, find_delta
 from chatui.engine.families import (
     CHAT_TEMPLATE,
     END_TOKENS,
@@ -28,7 +34,7 @@ from chatui.engine.model import Guard, LoadedModel
 from chatui.engine.network import CausalNetwork, Network
 from chatui.engine.placement import Placement, place
 from chatui.engine.tokenizers import load_tokenizer
-from chatui.engine.weights import Entry, Reader, find_weights
+from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -51,6 +57,10 @@ class Plan:
     format: PromptFormat
     context_limit: int
     placement: Placement
+    stamp: Stamp
+    adapters: AdaptersPlan
+    vocabulary: int | None
+    delta: Delta | None
 
 
 def plan_load(spec: ModelSpec, freed: int = 0) -> Plan:
@@ -68,14 +78,34 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> Plan:
     family = spec.family or family_of(raw)
     config = _config(folder, raw, family)
     entries = find_weights(folder)
-    tokenizer = load_tokenizer(Path(spec.tokenizer or folder), family)
+    delta = find_delta(Path(spec.delta), entries, title_of(folder)) if spec.delta else None
+    if delta is not None and delta.vocabulary is not None:
+        config.vocab_size = delta.vocabulary
+    adapters = plan_adapters(
+        spec.adapters, title_of(folder), family, lambda: _outline(config, family)
+    )
+    tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
     name = spec.format or format_of(
         family, has_chat_template=bool(getattr(tokenizer, "chat_template", None))
     )
     prompt_format = chat_template_format(tokenizer) if name == CHAT_TEMPLATE else formats.get(name)
     limit = _context_limit(spec, config)
-    placement = place(spec, entries, need_of(entries, config, limit), freed)
-    return Plan(spec, folder, family, config, entries, tokenizer, prompt_format, limit, placement)
+    need = need_of((*entries, *adapters.entries), config, limit)
+    return Plan(
+        spec=spec,
+        folder=folder,
+        family=family,
+        config=config,
+        entries=entries,
+        tokenizer=tokenizer,
+        format=prompt_format,
+        context_limit=limit,
+        placement=place(spec, entries, need, freed),
+        stamp=stamp_of((*entries, *(delta.entries if delta else ())), folder / "config.json"),
+        adapters=adapters,
+        vocabulary=adapters.rows_for(len(tokenizer)),
+        delta=delta,
+    )
 
 
 def load_model(plan: Plan, report: Callable[[Loading], None]) -> LoadedModel:
@@ -86,8 +116,47 @@ def load_model(plan: Plan, report: Callable[[Loading], None]) -> LoadedModel:
     """
     began = time.monotonic()
     model = _load_weights(plan, report)
+    adapted = _read_adapters(plan, model, report)
+    adapted.put_on(model, merge=plan.spec.merge_adapters)
+    return _loaded(plan, model, adapted, time.monotonic() - began)
+
+
+def switch_adapters(
+    before: Foundation, plan: Plan, report: Callable[[Loading], None]
+) -> LoadedModel:
+    """Carry out a plan on the base that a loaded model stands on; that model is no more.
+
+    Raises:
+        ChatuiError: an adapter cannot be put on; the model before has its adapters on again.
+    """
+    began = time.monotonic()
+    plan = replace(plan, placement=before.placement)
+    adapted = _read_adapters(plan, before.model, report)
+    before.adapted.take_off()
+    try:
+        adapted.put_on(before.model)
+    except BaseException:
+        before.adapted.put_on(before.model)
+        raise
+    return _loaded(plan, before.model, adapted, time.monotonic() - began)
+
+
+def _read_adapters(plan: Plan, model: Any, report: Callable[[Loading], None]) -> AppliedAdapters:
+    total = sum(entry.bytes for entry in plan.adapters.entries)
+
+    def progress(done: int) -> None:
+        report(Loading(say("adapters.stage"), done, total))
+
+    return read_adapters(plan.adapters, model, plan.vocabulary, plan.placement.dtype, progress)
+
+
+def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
+    """The parts of a model whose network is ready."""
     parameters = list(model.parameters())
     codec, guard, network = _parts(plan, model)
+    notes = (*plan.spec.notes, *plan.placement.notes, *plan.adapters.notes)
+    if plan.spec.merge_adapters and adapted.low_rank:
+        notes += (say("adapters.not_merged"),)
     summary = Loaded(
         name=plan.spec.name,
         family=plan.family,
@@ -95,10 +164,10 @@ def load_model(plan: Plan, report: Callable[[Loading], None]) -> LoadedModel:
         context_limit=plan.context_limit,
         device=str(model.get_input_embeddings().weight.device),
         dtype=str(plan.placement.dtype).removeprefix("torch."),
-        parameters=sum(parameter.numel() for parameter in parameters),
-        weight_bytes=sum(parameter.nbytes for parameter in parameters),
-        load_seconds=time.monotonic() - began,
-        notes=(*plan.spec.notes, *plan.placement.notes),
+        parameters=sum(parameter.numel() for parameter in parameters) + adapted.parameters,
+        weight_bytes=sum(parameter.nbytes for parameter in parameters) + adapted.bytes,
+        load_seconds=seconds,
+        notes=notes,
     )
     return LoadedModel(
         spec=plan.spec,
@@ -108,6 +177,7 @@ def load_model(plan: Plan, report: Callable[[Loading], None]) -> LoadedModel:
         format=plan.format,
         eos_ids=_eos_ids(plan),
         guard=guard,
+        foundation=Foundation(plan.spec, plan.stamp, model, adapted, plan.placement),
     )
 
 
@@ -154,7 +224,8 @@ def _context_limit(spec: ModelSpec, config: Any) -> int:
 
 def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
     """The network with its weights, in evaluation mode."""
-    total = sum(entry.bytes for entry in plan.entries)
+    entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
+    total = sum(entry.bytes for entry in entries)
     last = 0.0
 
     def progress(done: int) -> None:
@@ -166,7 +237,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
 
     progress(0)
     placement, config = plan.placement, plan.config
-    maker = _network_class(plan)
+    maker = _network_class(config, plan.family)
     spread = plan.spec.device_map is not None or hasattr(config, "quantization_config")
     try:
         if spread:
@@ -180,12 +251,12 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
                 output_loading_info=True,
             )
         else:
-            reader = Reader(plan.entries, placement.dtype, placement.device, progress)
+            reader = Reader(entries, placement.dtype, placement.device, progress)
             on_cpu = placement.device.type == "cpu"
             model, info = maker.from_pretrained(
                 None,
                 config=config,
-                state_dict=reader.tensors,
+                state_dict=_tensors(plan, reader),
                 dtype=placement.dtype,
                 device_map=None if on_cpu else {"": placement.device},
                 ignore_mismatched_sizes=True,
@@ -198,13 +269,24 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
     return model.eval()
 
 
-def _network_class(plan: Plan) -> Any:
-    if plan.family == "chatglm":
+def _tensors(plan: Plan, reader: Reader) -> dict[str, LazyTensor]:
+    """What the loader is to read."""
+    return plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
+
+
+def _network_class(config: Any, family: str) -> Any:
+    if family == "chatglm":
         from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 
         return ChatGLMForCausalLM
-    found = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(plan.config)]
+    found = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     return found[0] if isinstance(found, tuple) else found
+
+
+def _outline(config: Any, family: str) -> Any:
+    """The network without weights, in no memory."""
+    with torch.device("meta"):
+        return _network_class(config, family)(copy.deepcopy(config))
 
 
 def _check(plan: Plan, info: dict[str, Any]) -> None:

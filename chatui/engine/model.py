@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from chatui.engine.adapters.switching import Foundation
 from chatui.engine.codec import Codec
 from chatui.engine.network import Network
 from chatui.engine.prompt_cache import PromptCache
@@ -29,6 +30,7 @@ class LoadedModel:
         eos_ids: tokens that end a reply.
         guard: repairs logits before they are looked at; None leaves them.
         prompt_cache: what the network read last.
+        foundation: what other adapters can be put on; None where none can.
     """
 
     spec: ModelSpec
@@ -39,6 +41,7 @@ class LoadedModel:
     eos_ids: frozenset[int]
     guard: Guard | None = None
     prompt_cache: PromptCache = field(default_factory=PromptCache)
+    foundation: Foundation | None = None
 
     @property
     def context_limit(self) -> int:

@@ -1,0 +1,269 @@
+"""Adapters on a loaded network, and off again: the base's own tensors are never written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from chatui.engine.adapters.fitting import AdaptersPlan
+from chatui.engine.adapters.lora import Pair, whole
+from chatui.engine.adapters.vocabulary import table_names, with_rows
+from chatui.engine.weights import Entry, Reader
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+
+@dataclass
+class LowRank:
+    """All that the adapters add to one module, as a single pair: ``up (down x)``.
+
+    The pairs of several adapters stand side by side, so one product serves them all.
+
+    Attributes:
+        down: ``[Σ rank, in]``.
+        up: ``[out, Σ rank]``, scaled.
+        bias: ``[out]``, scaled; None for none.
+        of_embedding: the input is token ids, and ``down`` holds a column for each.
+    """
+
+    down: Tensor
+    up: Tensor
+    bias: Tensor | None = None
+    of_embedding: bool = False
+
+    def hook(self) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        """A forward hook that adds it to a module's output."""
+        table = self.down.T.contiguous() if self.of_embedding else None
+        down, up, bias = self.down, self.up, self.bias
+
+        def add(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            states = inputs[0]
+            if states.device != down.device:
+                states = states.to(down.device)
+            if table is None:
+                states = functional.linear(states, down)
+            else:
+                states = functional.embedding(states, table)
+            output = output + functional.linear(states, up)
+            return output if bias is None else output + bias
+
+        return add
+
+
+@dataclass
+class AppliedAdapters:
+    """Adapters whose tensors are in memory, and how to put them on and take them off.
+
+    Attributes:
+        low_rank: by module.
+        replaced: by name: tensors that stand in for the base's.
+        vocabulary: rows of the embeddings; None leaves them.
+        prefix: the weights of a P-Tuning v2 prefix.
+        merged: whether the base's weights were changed for good.
+    """
+
+    low_rank: dict[str, LowRank] = field(default_factory=dict)
+    replaced: dict[str, Tensor] = field(default_factory=dict)
+    vocabulary: int | None = None
+    prefix: dict[str, Tensor] = field(default_factory=dict)
+    merged: bool = False
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+    _kept: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the low-rank pairs, which are no parameters of the network."""
+        return sum(pair.down.numel() + pair.up.numel() for pair in self.low_rank.values())
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the low-rank pairs and of the base's tensors that are kept aside."""
+        pairs = sum(pair.down.nbytes + pair.up.nbytes for pair in self.low_rank.values())
+        return pairs + self._kept
+
+    def put_on(self, model: Any, *, merge: bool = False) -> None:
+        """Adapt ``model``; if that fails it is as before, unless it was merging.
+
+        Args:
+            model: the base, of the network that the adapters were checked against.
+            merge: add the low-rank pairs to the weights, for good.
+
+        Raises:
+            ChatuiError: a tensor to be replaced is not in memory (offloaded).
+        """
+        try:
+            self._replace(model)
+            if self.prefix:
+                self._install_prefix(model)
+            for name, pair in list(self.low_rank.items()):
+                module = model.get_submodule(name)
+                if merge and _merge(module, pair):
+                    self.merged = True
+                    del self.low_rank[name]
+                else:
+                    self._undo.append(module.register_forward_hook(pair.hook()).remove)
+        except BaseException:
+            self.take_off()
+            raise
+
+    def take_off(self) -> None:
+        """Give the model back as it was, to the bit; merged pairs stay."""
+        while self._undo:
+            self._undo.pop()()
+        self._kept = 0
+
+    def _replace(self, model: Any) -> None:
+        """Put the adapters' own tensors and the resized tables in the base's places."""
+        changes = {name: _parameter(tensor) for name, tensor in self.replaced.items()}
+        if self.vocabulary is not None:
+            longer: dict[int, nn.Parameter] = {}
+            for name, table in table_names(model).items():
+                if name not in changes and table.shape[0] != self.vocabulary:
+                    _refuse_offloaded(name, table)
+                    # Tied tables stay tied.
+                    if id(table) not in longer:
+                        longer[id(table)] = _parameter(with_rows(table.detach(), self.vocabulary))
+                    changes[name] = longer[id(table)]
+            self._undo.append(_set_sizes(model, self.vocabulary))
+        before = {name: _get(model, name) for name in changes}
+        for name, tensor in changes.items():
+            _refuse_offloaded(name, before[name])
+            self._undo.append(_set(model, name, tensor))
+        still_used = {id(parameter) for parameter in model.parameters()}
+        kept = {id(tensor): tensor.nbytes for tensor in before.values()}
+        self._kept = sum(size for key, size in kept.items() if key not in still_used)
+
+    def _install_prefix(self, model: Any) -> None:
+        from chatui.engine.architectures.chatglm.prefix import install_prefix
+
+        encoder = model.transformer.prefix_encoder
+        length, projection = model.config.pre_seq_len, model.config.prefix_projection
+
+        def restore() -> None:
+            model.transformer.prefix_encoder = encoder
+            model.config.pre_seq_len, model.config.prefix_projection = length, projection
+
+        install_prefix(model, self.prefix)
+        self._undo.append(restore)
+
+
+def read_adapters(
+    plan: AdaptersPlan,
+    model: Any,
+    vocabulary: int | None,
+    dtype: torch.dtype,
+    progress: Callable[[int], None],
+) -> AppliedAdapters:
+    """Read the adapters' tensors, to the devices of the modules that they are for.
+
+    Args:
+        plan: made for the network that ``model`` is.
+        model: the loaded base.
+        vocabulary: rows that the embeddings shall have; None leaves them.
+        dtype: of the base's floating point weights.
+        progress: is told the bytes read so far.
+    """
+    reader = Reader(plan.entries, dtype, torch.device("cpu"), progress)
+    applied = AppliedAdapters(vocabulary=vocabulary)
+    parts: dict[str, list[tuple[Tensor, Tensor, Tensor | None, bool]]] = {}
+    for adapter in plan.adapters:
+        for pair in adapter.pairs:
+            parts.setdefault(pair.module, []).append(_read_pair(reader, pair))
+        for name, entry in adapter.replaced.items():
+            place = _get(model, name)
+            where = _device_of(model, name.rpartition(".")[0])
+            applied.replaced[name] = _read(reader, entry).to(where, place.dtype)
+        applied.prefix |= {name: _read(reader, entry) for name, entry in adapter.prefix.items()}
+    for module, pairs in parts.items():
+        where = _device_of(model, module)
+        downs, ups, biases, embeds = zip(*pairs, strict=True)
+        present = [bias for bias in biases if bias is not None]
+        applied.low_rank[module] = LowRank(
+            torch.cat(downs).to(where, dtype),
+            torch.cat(ups, dim=1).to(where, dtype),
+            torch.stack(present).sum(dim=0).to(where, dtype) if present else None,
+            embeds[0],
+        )
+    return applied
+
+
+def _read_pair(reader: Reader, pair: Pair) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+    down, up = _read(reader, pair.down).float(), _read(reader, pair.up).float()
+    if pair.parts:
+        up = whole(up, pair.parts)
+    bias = None if pair.bias is None else _read(reader, pair.bias).float() * pair.scaling
+    return down, up * pair.scaling, bias, pair.of_embedding
+
+
+def _read(reader: Reader, entry: Entry) -> Tensor:
+    tensor = reader.read(entry)
+    return tensor.detach() if tensor.requires_grad else tensor
+
+
+def _device_of(model: Any, module: str) -> torch.device:
+    """Where a module computes; an offloaded one has its weights elsewhere."""
+    found = model.get_submodule(module)
+    hook = getattr(found, "_hf_hook", None)
+    execution = getattr(hook, "execution_device", None)
+    if execution is not None:
+        return torch.device(execution)
+    parameter = next(found.parameters(), None)
+    on_meta = parameter is None or parameter.is_meta
+    return torch.device(model.device if on_meta else parameter.device)
+
+
+def _get(model: Any, name: str) -> Any:
+    module, _, leaf = name.rpartition(".")
+    return getattr(model.get_submodule(module), leaf)
+
+
+def _set(model: Any, name: str, tensor: nn.Parameter) -> Callable[[], None]:
+    """Put ``tensor`` in a parameter's or buffer's place; gives how to undo that."""
+    path, _, leaf = name.rpartition(".")
+    module = model.get_submodule(path)
+    before = getattr(module, leaf)
+    setattr(module, leaf, tensor if isinstance(before, nn.Parameter) else tensor.data)
+    return lambda: setattr(module, leaf, before)
+
+
+def _parameter(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor, requires_grad=False)
+
+
+def _merge(module: Any, pair: LowRank) -> bool:
+    """Add a pair to a weight, in float32 and rounded once; packed weights cannot take it."""
+    weight = getattr(module, "weight", None)
+    if weight is None or not weight.is_floating_point() or weight.is_meta or pair.bias is not None:
+        return False
+    delta = pair.up.float() @ pair.down.float()
+    turned = isinstance(module, Conv1D) or pair.of_embedding
+    total = weight.detach().float() + (delta.T if turned else delta)
+    module.weight = _parameter(total.to(weight.dtype))
+    return True
+
+
+def _set_sizes(model: Any, rows: int) -> Callable[[], None]:
+    """Tell the modules their new number of tokens; gives how to undo that."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    before = embedding.num_embeddings, getattr(head, "out_features", None)
+
+    def restore() -> None:
+        embedding.num_embeddings = before[0]
+        if head is not None:
+            head.out_features = before[1]
+
+    embedding.num_embeddings = rows
+    if head is not None:
+        head.out_features = rows
+    return restore
+
+
+def _refuse_offloaded(name: str, tensor: Tensor) -> None:
+    if tensor.is_meta:
+        raise ChatuiError(say("adapters.offloaded", name=name))

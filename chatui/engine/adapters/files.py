@@ -1,0 +1,133 @@
+"""An adapter on the disk: its config, its tensors' headers, and the tokenizer that it may bring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chatui.engine.adapters.keys import has_prefix
+from chatui.engine.families import read_json
+from chatui.engine.weights import Entry, find_weights, read_entries
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Adapter
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
+
+# What peft can do besides plain LoRA and what would be wrong to leave out in silence.
+_UNSUPPORTED = {
+    "alora_invocation_tokens": "aLoRA",
+    "arrow_config": "Arrow",
+    "kasa_config": "KaSA",
+    "layer_replication": "layer replication",
+    "megatron_config": "Megatron",
+    "target_parameters": "target_parameters",
+    "trainable_token_indices": "trainable tokens",
+    "use_bdlora": "BD-LoRA",
+    "use_dora": "DoRA",
+    "use_qalora": "QALoRA",
+}
+
+# Initialisations that leave the base as it is; others (PiSSA, OLoRA, …) change it while training.
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """What lies on the disk.
+
+    Attributes:
+        adapter: what was asked for.
+        title: how sentences call it.
+        entries: its tensors.
+        config: adapter_config.json; empty for a bare state dict or a prefix.
+        tokenizer: folder of the tokenizer that it brings; None for none.
+    """
+
+    adapter: Adapter
+    title: str
+    entries: tuple[Entry, ...]
+    config: dict[str, Any] = field(default_factory=dict)
+    tokenizer: Path | None = None
+
+    @property
+    def made_for(self) -> str:
+        """The base's name as the adapter has it; "" where it has none."""
+        return str(self.config.get("base_model_name_or_path") or "")
+
+
+def open_adapter(adapter: Adapter) -> AdapterFiles:
+    """Find an adapter's files and read their headers, nothing more.
+
+    A folder is a PEFT adapter, or a checkpoint of ChatGLM-6B's P-Tuning v2 that holds the prefix
+    alone. A file is a state dict; an adapter_config.json beside it counts.
+
+    Raises:
+        ChatuiError: there is none, a file is missing, truncated or carries code, or the adapter is
+            of a kind that cannot be used here.
+    """
+    path = Path(adapter.path)
+    if not path.exists():
+        raise ChatuiError(say("adapters.no_such_path", path=path))
+    if path.is_dir():
+        return _open_folder(adapter, path)
+    config = _read_config(path.parent) if (path.parent / CONFIG).is_file() else {}
+    return AdapterFiles(adapter, path.name, read_entries(path), config)
+
+
+def title_of(folder: Path) -> str:
+    """How sentences call a folder: by its hub id where it is in Hugging Face's cache."""
+    for part in reversed(folder.absolute().parts):
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/", 1)
+    return folder.resolve().name
+
+
+def brings_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer and not only its settings."""
+    return any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _open_folder(adapter: Adapter, folder: Path) -> AdapterFiles:
+    title = title_of(folder)
+    if not (folder / CONFIG).is_file():
+        return AdapterFiles(adapter, title, _prefix_entries(folder))
+    config = _read_config(folder)
+    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if file is None:
+        raise ChatuiError(say("adapters.no_weights", folder=folder))
+    tokenizer = folder if brings_tokenizer(folder) else None
+    return AdapterFiles(adapter, title, read_entries(file), config, tokenizer)
+
+
+def _prefix_entries(folder: Path) -> tuple[Entry, ...]:
+    """The tensors of a folder without an adapter_config.json, which may be a P-Tuning v2 prefix."""
+    if any((folder / name).is_file() for name in WEIGHTS):
+        raise ChatuiError(say("adapters.no_config", folder=folder))
+    try:
+        entries = find_weights(folder)
+    except ChatuiError:
+        if (folder / "config.json").is_file():
+            raise
+        raise ChatuiError(say("adapters.no_config", folder=folder)) from None
+    if not has_prefix(entries):
+        raise ChatuiError(say("adapters.is_model", folder=folder))
+    return entries
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json, of an adapter that can be used here."""
+    config = read_json(folder / CONFIG)
+    kind = str(config.get("peft_type", "LORA")).upper()
+    if kind != "LORA":
+        raise ChatuiError(say("adapters.other_kind", folder=folder, kind=kind))
+    for key, name in _UNSUPPORTED.items():
+        if config.get(key):
+            raise ChatuiError(say("adapters.unsupported", folder=folder, feature=name))
+    start = config.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        raise ChatuiError(say("adapters.unsupported", folder=folder, feature=start))
+    return config

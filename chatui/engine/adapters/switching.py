@@ -1,0 +1,73 @@
+"""Other adapters on a base that is loaded already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from chatui.engine.adapters.applied import AppliedAdapters
+from chatui.engine.placement import Placement
+from chatui.engine.weights import Entry
+from chatui.messages import ModelSpec
+
+Stamp: TypeAlias = frozenset[tuple[Path, int, int]]
+"""Files with their times of change in nanoseconds and their sizes in bytes."""
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What a loaded model stands on.
+
+    Attributes:
+        spec: what was asked for.
+        stamp: of the files of its weights.
+        model: the network.
+        adapted: what is on it.
+        placement: where it is and how.
+    """
+
+    spec: ModelSpec
+    stamp: Stamp
+    model: Any
+    adapted: AppliedAdapters
+    placement: Placement
+
+    def serves(self, spec: ModelSpec, stamp: Stamp) -> bool:
+        """Whether ``spec`` asks for the same base, which is as it was."""
+        unchanged = not self.adapted.merged and not spec.merge_adapters
+        return unchanged and base_alone(spec) == base_alone(self.spec) and stamp == self.stamp
+
+
+def base_alone(spec: ModelSpec) -> ModelSpec:
+    """The part of a spec that says which base is loaded, where and in which dtype."""
+    blank = ModelSpec(name="", path="")
+    kept = ("path", "backend", "family", "delta", "dtype", "device", "device_map")
+    return replace(blank, **{name: getattr(spec, name) for name in kept})
+
+
+def stamp_of(entries: Iterable[Entry], *files: Path) -> Stamp:
+    """The stamp of the files that hold ``entries``, and of ``files``."""
+    stats = {file: file.stat() for file in {*(entry.file for entry in entries), *files}}
+    return frozenset((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats.items())
+
+
+def tokenizer_folder(spec: ModelSpec, brought: Path | None, folder: Path) -> Path:
+    """Where the tokenizer is: the adapters', the spec's, the base's, whichever is first.
+
+    A tokenizer of the spec that came with an adapter goes with it when another is put on.
+
+    Args:
+        spec: with its adapters.
+        brought: the folder of the adapters' tokenizer; None for none.
+        folder: the base's.
+    """
+    if brought is not None:
+        return brought
+    if spec.tokenizer is None:
+        return folder
+    named = Path(spec.tokenizer)
+    in_use = any(Path(adapter.path) == named for adapter in spec.adapters)
+    left_behind = (named / "adapter_config.json").is_file() and not in_use
+    return folder if left_behind else named

@@ -1,0 +1,44 @@
+"""The tables with a row for each token: their names, and how they change their number of rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+def table_names(model: Any) -> dict[str, Tensor]:
+    """Embedding, head and the head's bias, by name; tied ones under each of their names."""
+    head = model.get_output_embeddings()
+    tables = [model.get_input_embeddings().weight]
+    if head is not None:
+        tables += [head.weight, getattr(head, "bias", None)]
+    wanted = {id(table) for table in tables if table is not None}
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: parameter for name, parameter in named if id(parameter) in wanted}
+
+
+def resized(model: Any, rows: int) -> dict[str, tuple[int, int]]:
+    """Sizes of input and output of the modules that hold those tables, with ``rows`` tokens."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    return {
+        name: (rows, module.embedding_dim) if module is embedding else (module.in_features, rows)
+        for name, module in model.named_modules()
+        if module is embedding or module is head
+    }
+
+
+def with_rows(table: Tensor, rows: int) -> Tensor:
+    """``table`` with ``rows`` rows: cut, or lengthened by the mean of its own.
+
+    The mean moves the other tokens' probabilities least (Hewitt 2021, "Initializing New Word
+    Embeddings for Pretrained Language Models").
+    """
+    missing = rows - table.shape[0]
+    if missing <= 0:
+        return table[:rows]
+    mean = table.float().mean(dim=0, keepdim=True).to(table.dtype)
+    longer = table.new_empty((rows, *table.shape[1:]))
+    longer[: table.shape[0]] = table
+    longer[table.shape[0] :] = mean
+    return longer

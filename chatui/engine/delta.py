@@ -1,0 +1,94 @@
+"""Weights published as a difference: base + delta = model, tensor by tensor, while they are read.
+
+As FastChat's and LLMZoo's apply_delta.py do it: both in the dtype of the delta (float16 for
+Chimera and Vicuna), the rows of tokens that the base does not have taken as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+_TABLES = ("embed_tokens.weight", "word_embeddings.weight", "wte.weight", "lm_head.weight")
+_BUFFERS = ("rotary_emb.inv_freq",)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A delta that fits its base.
+
+    Attributes:
+        entries: its tensors.
+        vocabulary: rows of its embeddings where the base has fewer; None where it has as many.
+    """
+
+    entries: tuple[Entry, ...]
+    vocabulary: int | None
+
+    def tensors(self, reader: Reader, base: Iterable[Entry]) -> dict[str, LazyTensor]:
+        """What the loader is given: the sum of each tensor of the base and its delta.
+
+        Args:
+            reader: of the entries of both.
+            base: the base's entries.
+        """
+        addends = {entry.key: entry for entry in self.entries}
+        return {
+            entry.key: Sum(reader, entry, addends[entry.key])
+            if entry.key in addends
+            else LazyTensor(reader, entry)
+            for entry in base
+        }
+
+
+class Sum(LazyTensor):
+    """Stands for the sum of a base's tensor and its delta."""
+
+    def __init__(self, reader: Reader, base: Entry, delta: Entry) -> None:
+        super().__init__(reader, delta)
+        self._base = base
+
+    def __getitem__(self, index: object) -> Tensor:
+        delta = super().__getitem__(index)
+        base = self._reader.read(self._base).to(delta.dtype)
+        if base.shape == delta.shape:
+            return base + delta
+        total = delta.clone()
+        total[: base.shape[0]] += base
+        return total
+
+
+def find_delta(folder: Path, base: Iterable[Entry], base_title: str) -> Delta:
+    """The delta in a folder, compared with its base by the headers of both.
+
+    Raises:
+        ChatuiError: there are no weights, they cannot be read, or they are of another base.
+    """
+    found = {entry.key: entry for entry in find_weights(folder)}
+    named = {"delta": folder, "base": base_title}
+    rows: int | None = None
+    entries = []
+    for entry in base:
+        if entry.key.endswith(_BUFFERS):
+            continue
+        delta = found.pop(entry.key, None)
+        if delta is None:
+            raise ChatuiError(say("adapters.delta_missing", key=entry.key, **named))
+        if delta.shape != entry.shape:
+            longer = entry.key.endswith(_TABLES) and delta.shape[1:] == entry.shape[1:]
+            if not longer or delta.shape[0] < entry.shape[0] or rows not in (None, delta.shape[0]):
+                shapes = {"found": list(delta.shape), "expected": list(entry.shape)}
+                raise ChatuiError(say("adapters.delta_shape", key=entry.key, **shapes, **named))
+            rows = delta.shape[0]
+        entries.append(delta)
+    extra = sorted(key for key in found if not key.endswith(_BUFFERS))
+    if extra:
+        raise ChatuiError(say("adapters.delta_extra", key=extra[0], **named))
+    return Delta(tuple(entries), rows)
