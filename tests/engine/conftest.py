@@ -6,20 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_models
 import torch
 
-from chatui.engine.engine import Engine
-from chatui.messages import Done, GenerateRequest, ModelSpec, Prefill, ReplyEvent, Token
-from chatui.sampling import SamplingSettings
-
 # Tiny tensors gain nothing from threads, and lose much where the machine is busy.
 torch.set_num_threads(1)
-
-FAMILIES = ("gpt2_chinese", "llama", "bloom", "qwen2", "moss")
 
 
 @pytest.fixture(scope="session")
@@ -53,36 +46,3 @@ def moss_reference(reference: Path, tmp_path_factory: pytest.TempPathFactory) ->
         (folder / name).write_bytes((reference / "moss" / name).read_bytes())
     (folder / "generation_config.json").write_text(json.dumps({}))
     return folder
-
-
-def spec(folder: Path, **values: Any) -> ModelSpec:
-    return ModelSpec(folder.name, str(folder), **values)
-
-
-def loaded(folder: Path, **values: Any) -> Engine:
-    engine = Engine()
-    engine.load(spec(folder, **values), lambda _: None)
-    return engine
-
-
-def ask(
-    engine: Engine,
-    query: str = "春眠不觉晓",
-    history: tuple[tuple[str, str], ...] = (),
-    stop_wanted: Callable[[], bool] = lambda: False,
-    stop_strings: tuple[str, ...] = (),
-    alternatives: int = 0,
-    **sampling: Any,
-) -> list[ReplyEvent]:
-    settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 24} | sampling)
-    request = GenerateRequest(query, history, None, settings, stop_strings, alternatives)
-    return list(engine.generate(request, stop_wanted))
-
-
-def parts(events: list[ReplyEvent]) -> tuple[Prefill, list[Token], Done]:
-    first, *middle, last = events
-    assert isinstance(first, Prefill)
-    assert isinstance(last, Done)
-    tokens = [event for event in middle if isinstance(event, Token)]
-    assert len(tokens) == len(middle)
-    return first, tokens, last

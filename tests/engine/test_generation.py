@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from conftest import FAMILIES, ask, loaded, parts, spec
+from asking import FAMILIES, ask, loaded, parts, spec
 from tiny_models import HANZI
 
 from chatui.engine.engine import Engine

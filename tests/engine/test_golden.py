@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ask, loaded, parts, spec
+from asking import ask, loaded, parts, spec
 
 from chatui.engine.engine import Engine
 from chatui.messages import GenerateRequest

@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 import torch
 import transformers
-from conftest import FAMILIES, ask, loaded, parts, spec
+from asking import FAMILIES, ask, loaded, parts, spec
 from safetensors.torch import load_file, save_file
 
 from chatui.engine import memory

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
-from conftest import FAMILIES, ask, loaded, parts
+from asking import FAMILIES, ask, loaded, parts
 
 from chatui.engine.network import PREFILL_CHUNK
 from chatui.engine.prompt_cache import PromptCache, common_prefix

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from saved_conversations import SPEC, add_conversation  # noqa: F401
 from scripted_backend import ScriptedBackend
 from textual.pilot import Pilot
 
-from chatui import locations
 from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
@@ -22,26 +22,6 @@ from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_view import RoundView
 from chatui.tui.widgets.status_line import StatusLine
-
-SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"))
-
-
-def add_round(
-    store: Store, conversation_id: int, parent: int | None, query: str, reply: str
-) -> int:
-    """A finished round in the store; its id."""
-    begun = store.add_round(conversation_id, parent, query, model="shiyou", format="chatglm-6b")
-    store.finish_round(begun.id, "done", reply, finish_reason="eos")
-    return begun.id
-
-
-def add_conversation(store: Store, *exchanges: tuple[str, str]) -> int:
-    """A conversation in the store; its id."""
-    conversation = store.create_conversation()
-    parent = None
-    for query, reply in exchanges:
-        parent = add_round(store, conversation.id, parent, query, reply)
-    return conversation.id
 
 
 @dataclass

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from conftest import add_conversation
 from rich.cells import cell_len
+from saved_conversations import add_conversation
 
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec

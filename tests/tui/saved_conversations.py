@@ -1,0 +1,27 @@
+"""Conversations that the store holds before the app starts."""
+
+from __future__ import annotations
+
+from chatui import locations
+from chatui.conversation.store import Store
+from chatui.messages import ModelSpec
+
+SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"))
+
+
+def add_round(
+    store: Store, conversation_id: int, parent: int | None, query: str, reply: str
+) -> int:
+    """A finished round in the store; its id."""
+    begun = store.add_round(conversation_id, parent, query, model="shiyou", format="chatglm-6b")
+    store.finish_round(begun.id, "done", reply, finish_reason="eos")
+    return begun.id
+
+
+def add_conversation(store: Store, *exchanges: tuple[str, str]) -> int:
+    """A conversation in the store; its id."""
+    conversation = store.create_conversation()
+    parent = None
+    for query, reply in exchanges:
+        parent = add_round(store, conversation.id, parent, query, reply)
+    return conversation.id
