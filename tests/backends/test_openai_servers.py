@@ -174,3 +174,30 @@ def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     key = keys.from_environment("https://api.openai.com/v1")
     assert key is not None and key.value == "sk-openai"
     assert keys.from_environment("https://gpu/v1", "UNSET_VARIABLE") is None
+
+
+def test_what_is_left_out_when_a_server_refuses() -> None:
+    from chatui.backends.openai.fields import without_refused
+
+    fields = {
+        "model": "m",
+        "messages": [],
+        "top_k": 5,
+        "seed": 1,
+        "temperature": 0.5,
+        "stop": ["a"],
+    }
+    left = without_refused(fields, "Unrecognized request argument supplied: top_k")
+    assert left is not None and set(fields) - set(left) == {"top_k"}
+    left = without_refused(fields, "bad request")
+    assert left is not None and set(fields) - set(left) == {"top_k", "seed"}
+    left = without_refused(left, "bad request")
+    assert left is not None and set(left) == {"model", "messages", "stop"}
+    left = without_refused(left, "bad request")
+    assert left is not None and set(left) == {"model", "messages"}
+    assert without_refused(left, "bad request") is None
+    many = {"stop": list("abcdef")}
+    assert without_refused(many, "'stop' takes at most 4") == {"stop": list("abcd")}
+    assert without_refused({"max_tokens": 5}, "use max_completion_tokens instead") == {
+        "max_completion_tokens": 5
+    }

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai._types import RequestOptions
 
-_MOST_TRIES = 4
+_MOST_TRIES = 8
+"""OpenAI names only one field that it does not know at a time."""
 _CONTEXT_WORDS = re.compile(
     r"context.{0,20}(length|size|window)|maximum context|too (long|many tokens)", re.IGNORECASE
 )
