@@ -65,7 +65,7 @@ class ChatApp(App[None]):
         super().__init__()
         self.settings = settings
         self.store = store
-        self._backend = backend
+        self._backend, self._backend_name = backend, spec.backend
         self._notices = list(notices)
         self._chat: ChatScreen | None = None
         self.turns = Turns(spec, store, self._create_backend, self._take)
@@ -120,9 +120,8 @@ class ChatApp(App[None]):
         self._own_cursor_position = offset
 
     def _create_backend(self, name: str) -> Backend:
-        if self._backend is not None and name == self.turns.spec.backend:
-            backend, self._backend = self._backend, None
-            return backend
+        if self._backend is not None and name == self._backend_name:
+            return self._backend
         from chatui.backends import registry
 
         return registry.create(name)

@@ -92,6 +92,11 @@ class WrappedText:
             parts.append(row.text)
         return "".join(parts)
 
+    @property
+    def text_began(self) -> bool:
+        """Whether there is any text."""
+        return len(self.rows) > 1 or bool(self.rows[0].text)
+
     def append(self, text: str) -> int:
         """Add ``text`` at the end; the index of the first row that changed."""
         first = len(self.rows) - 1

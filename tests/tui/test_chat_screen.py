@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import add_conversation
+from saved_conversations import add_conversation
 
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
@@ -248,20 +248,22 @@ async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
 async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive: Any) -> None:
     store = Store.in_memory()
     add_conversation(store, *((f"q{n}", "line\n" * 5) for n in range(10)))
-    async with drive(["春\n" * 300], delay_seconds=0.005, store=store) as on:
+    async with drive(["春\n" * 3000], delay_seconds=0.005, store=store) as on:
         await on.until(lambda: "Go on with" in on.screen_text)
         await on.pilot.press("ctrl+o")
         await on.pilot.pause()
         assert on.conversation.scroll_y == on.conversation.max_scroll_y > 0
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and len(on.views[-1].reply_text) > 20)
-        assert on.conversation.scroll_y == on.conversation.max_scroll_y
+        await on.until(lambda: on.conversation.scroll_y == on.conversation.max_scroll_y)
         await on.pilot.press("pageup", "pageup")
+        await on.pilot.pause()
         here = on.conversation.scroll_y
         before = len(on.views[-1].reply_text)
         await on.until(lambda: len(on.views[-1].reply_text) > before + 20)
         assert on.conversation.scroll_y == here
-        for _ in range(40):
-            await on.pilot.press("pagedown")
-        await on.pilot.pause(0.1)
-        assert on.conversation.scroll_y >= on.conversation.max_scroll_y - 2
+        await on.pilot.press("escape")
+        await on.settled()
+        await on.pilot.press(*("pagedown",) * 60)
+        await on.pilot.pause(0.05)
+        assert on.conversation.scroll_y == on.conversation.max_scroll_y

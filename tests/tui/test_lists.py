@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import add_conversation
+from saved_conversations import add_conversation
 from textual.binding import Binding
 from textual.widgets import Input, OptionList
 
@@ -22,6 +22,7 @@ from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.conversations import ConversationsScreen
 from chatui.tui.screens.help import HelpScreen, key_names
 from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
 from chatui.tui.widgets.query_box import QueryBox
 
@@ -206,7 +207,7 @@ async def test_f1_shows_every_key(drive: Any) -> None:
         await on.until(lambda: isinstance(on.app.screen, HelpScreen))
         await on.pilot.pause()
         text = re.sub(r"\s+", " ", on.screen_text)
-        screens = (QueryBox, ChatScreen, ChatApp, ModelScreen, ConversationsScreen)
+        screens = (QueryBox, ChatScreen, ChatApp, Picker, ModelScreen, ConversationsScreen)
         for owner in (*screens, YesNoQuestion, LineQuestion):
             for binding in owner.__dict__["BINDINGS"]:
                 assert isinstance(binding, Binding)
@@ -227,4 +228,4 @@ def test_key_names() -> None:
 def test_every_stylesheet_stands_beside_its_module() -> None:
     folder = Path(models.__file__).parents[1]
     for sheet in folder.rglob("*.tcss"):
-        assert sheet.with_suffix(".py").exists() or sheet.stem == "picker"
+        assert sheet.with_suffix(".py").exists()

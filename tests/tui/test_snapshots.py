@@ -1,11 +1,11 @@
-"""How the screens look; after a wanted change run pytest with --snapshot-update and look at them."""
+"""How the screens look. After a wanted change: pytest --snapshot-update, and look at them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from conftest import SPEC, add_conversation
+from saved_conversations import SPEC, add_conversation
 from scripted_backend import ScriptedBackend
 from textual.pilot import Pilot
 
@@ -38,16 +38,26 @@ def app(language: str, *, store: Store | None = None, theme: str = "chatui") -> 
     return ChatApp(Settings(theme=theme), SPEC, store or Store.in_memory(), backend, language)
 
 
+async def until_shown(pilot: Pilot[None], text: str) -> None:
+    """Wait until ``text`` stands on the screen, and then until nothing changes any more."""
+    for _ in range(500):
+        strips = pilot.app.screen._compositor.render_strips()
+        if any(text in strip.text for strip in strips):
+            break
+        await pilot.pause(0.01)
+    await pilot.pause(0.2)
+
+
 async def settle(pilot: Pilot[None]) -> None:
-    await pilot.pause(0.3)
+    await until_shown(pilot, "/512")
 
 
 async def open_first(pilot: Pilot[None]) -> None:
-    await settle(pilot)
+    await until_shown(pilot, "诗友" if pilot.app.size.height < 12 else "/512")
     await pilot.press("ctrl+b")
-    await settle(pilot)
+    await until_shown(pilot, "床前明月光")
     await pilot.press("down", "enter")
-    await settle(pilot)
+    await until_shown(pilot, "dog")
 
 
 def test_welcome_zh(snap_compare: Any) -> None:
@@ -73,7 +83,7 @@ def test_models(snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def open_models(pilot: Pilot[None]) -> None:
         await settle(pilot)
         await pilot.press("f2")
-        await settle(pilot)
+        await until_shown(pilot, "belle")
 
     assert snap_compare(app("zh"), run_before=open_models)
 
@@ -82,7 +92,10 @@ def test_conversations(snap_compare: Any) -> None:
     async def search(pilot: Pilot[None]) -> None:
         await settle(pilot)
         await pilot.press("ctrl+b", *"春")
-        await settle(pilot)
+        await until_shown(pilot, " 春")
+        while "床前明月光" in str(pilot.app.screen._compositor.render_strips()):
+            await pilot.pause(0.01)
+        await pilot.pause(0.2)
 
     assert snap_compare(app("zh", store=stored()), run_before=search)
 
@@ -91,7 +104,7 @@ def test_help(snap_compare: Any) -> None:
     async def open_help(pilot: Pilot[None]) -> None:
         await settle(pilot)
         await pilot.press("f1")
-        await settle(pilot)
+        await until_shown(pilot, "Alt+Enter")
 
     assert snap_compare(app("zh"), run_before=open_help)
 

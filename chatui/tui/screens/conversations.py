@@ -6,14 +6,9 @@ import asyncio
 import time
 from typing import ClassVar
 
-from textual import on, work
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
 from chatui.conversation.rounds import Conversation
 from chatui.conversation.search import Hit
@@ -21,6 +16,7 @@ from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.plain_text import plain_line, plain_text
+from chatui.tui.screens.picker import Picker
 
 _HITS = 200
 
@@ -42,7 +38,7 @@ def row(conversation: Conversation, hit: Hit | None, now: float) -> Content:
     return Content.assemble(Content.styled(title, "bold"), "\n", second)
 
 
-class ConversationsScreen(ModalScreen[int | None]):
+class ConversationsScreen(Picker[int | None, Conversation]):
     """Lists conversations, the last used first; gives the id of the chosen one.
 
     Attributes:
@@ -50,85 +46,45 @@ class ConversationsScreen(ModalScreen[int | None]):
         renamed: whether any has a new title.
     """
 
-    CSS_PATH = "picker.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move('cursor_up')", "tui.keys.list_up", priority=True),
-        Binding("down", "move('cursor_down')", "tui.keys.list_down", priority=True),
-        Binding("pageup", "move('page_up')", "tui.keys.list_page_up", priority=True),
-        Binding("pagedown", "move('page_down')", "tui.keys.list_page_down", priority=True),
-        Binding("enter", "choose", "tui.keys.choose_conversation", priority=True),
         Binding("ctrl+e", "rename", "tui.keys.rename", priority=True),
         Binding("ctrl+d", "delete", "tui.keys.delete", priority=True),
-        Binding("escape,ctrl+b", "cancel", "tui.keys.close"),
+        Binding("ctrl+b", "cancel", "tui.keys.close"),
     ]
 
     def __init__(self, store: Store) -> None:
-        super().__init__()
+        super().__init__(
+            say("tui.conversations.title"),
+            say("tui.conversations.keys"),
+            say("tui.conversations.search"),
+        )
         self._store = store
-        self._shown: tuple[Conversation, ...] = ()
         self.deleted: set[int] = set()
         self.renamed = False
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="picker") as box:
-            box.border_title = say("tui.conversations.title")
-            box.border_subtitle = say("tui.conversations.keys")
-            yield Input(placeholder=say("tui.conversations.search"))
-            yield OptionList(markup=False)
-            yield Static(classes="empty", markup=False)
-
-    def on_mount(self) -> None:
-        self._show("")
-
-    @on(Input.Changed)
-    def _search(self, event: Input.Changed) -> None:
-        self._show(event.value)
-
-    @work(exclusive=True)
-    async def _show(self, words: str) -> None:
-        """List what matches; a search that is overtaken by the next key is dropped."""
-        options = self.query_one(OptionList)
-        empty = self.query_one(".empty", Static)
+    async def find(self, words: str) -> None:
+        """List what matches, and where it was found."""
         try:
             found = await asyncio.to_thread(self._store.conversations, words)
             hits = await asyncio.to_thread(self._store.search, words, _HITS) if words else ()
         except ChatuiError as error:
-            empty.update(Content(plain_line(str(error), 1000)))
-            empty.display = True
+            self.say(str(error))
             return
         first_hits: dict[int, Hit] = {}
         for hit in hits:
             first_hits.setdefault(hit.conversation_id, hit)
-        self._shown = found
         now = time.time()
-        options.clear_options()
-        options.add_options(Option(row(each, first_hits.get(each.id), now)) for each in found)
-        if found:
-            options.highlighted = 0
-        empty.update(Content(say("tui.conversations.none")))
-        empty.display = not found
+        rows = [row(each, first_hits.get(each.id), now) for each in found]
+        self.show(found, rows, 0, say("tui.conversations.none"))
 
-    def _highlighted(self) -> Conversation | None:
-        index = self.query_one(OptionList).highlighted
-        return self._shown[index] if index is not None and index < len(self._shown) else None
-
-    def action_move(self, action: str) -> None:
-        getattr(self.query_one(OptionList), f"action_{action}")()
-
-    def action_choose(self) -> None:
-        chosen = self._highlighted()
-        if chosen is not None:
-            self.dismiss(chosen.id)
-
-    @on(OptionList.OptionSelected)
-    def _clicked(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._shown[event.option_index].id)
+    def choose(self, item: Conversation) -> None:
+        self.dismiss(item.id)
 
     @work
     async def action_rename(self) -> None:
         from chatui.tui.screens.questions import LineQuestion
 
-        chosen = self._highlighted()
+        chosen = self.highlighted
         if chosen is None:
             return
         question = say("tui.conversations.new_title")
@@ -141,13 +97,13 @@ class ConversationsScreen(ModalScreen[int | None]):
             self.app.notify(plain_line(str(error), 1000), severity="error", markup=False)
             return
         self.renamed = True
-        self._show(self.query_one(Input).value)
+        self.search(self.words)
 
     @work
     async def action_delete(self) -> None:
         from chatui.tui.screens.questions import YesNoQuestion
 
-        chosen = self._highlighted()
+        chosen = self.highlighted
         if chosen is None:
             return
         title = plain_line(chosen.title, 40) or say("tui.title.new")
@@ -160,7 +116,4 @@ class ConversationsScreen(ModalScreen[int | None]):
             self.app.notify(plain_line(str(error), 1000), severity="error", markup=False)
             return
         self.deleted.add(chosen.id)
-        self._show(self.query_one(Input).value)
-
-    def action_cancel(self) -> None:
-        self.dismiss(None)
+        self.search(self.words)

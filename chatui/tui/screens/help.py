@@ -73,12 +73,14 @@ def help_text() -> Content:
     from chatui.tui.screens.chat import ChatScreen
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.screens.models import ModelScreen
+    from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
     from chatui.tui.widgets.query_box import QueryBox
 
     groups = [
         ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
         ("tui.help.talking", key_rows([*ChatScreen.BINDINGS, *ChatApp.BINDINGS])),
+        ("tui.help.lists", key_rows(Picker.BINDINGS)),
         ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
         (

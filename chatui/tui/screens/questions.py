@@ -53,5 +53,8 @@ class LineQuestion(ModalScreen[str | None]):
             yield Static(self._question, markup=False)
             yield Input(self._value)
 
+    def on_mount(self) -> None:
+        self.query_one(Input).cursor_blink = False
+
     def action_answer(self) -> None:
         self.dismiss(self.query_one(Input).value)

@@ -66,6 +66,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         if not self._rounds:
             # The greeting.
             self.remove_children()
+        self._forget_far_views()
         self._rounds.append(round_)
         view = RoundView(round_, version, versions)
         self.mount(view)
@@ -106,6 +107,14 @@ class ConversationView(VerticalScroll, can_focus=False):
             grown = self.virtual_size.height - height
             self.scroll_to(y=self.scroll_y + grown, animate=False, immediate=True, force=True)
         self._loading_earlier = False
+
+    def _forget_far_views(self) -> None:
+        """A growing reply lays out all that is mounted, so that must not be hundreds of rounds."""
+        views = self.query_children(RoundView)
+        far = list(views)[: max(0, len(views) - ROUNDS_AT_ONCE)]
+        if far:
+            self._first_shown += len(far)
+            self.remove_children(far)
 
     def _views(self, start: int, stop: int) -> list[RoundView]:
         return [RoundView(round_, *self._versions(round_)) for round_ in self._rounds[start:stop]]

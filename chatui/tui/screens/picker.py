@@ -1,0 +1,121 @@
+"""A list in the middle of the screen with a search box over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen, ScreenResultType
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from chatui.tui.plain_text import plain_line
+
+Item = TypeVar("Item")
+
+
+class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
+    """The search box has the focus; the arrow keys move in the list all the same.
+
+    Attributes:
+        shown: the items in the list, in its order.
+    """
+
+    CSS_PATH = "picker.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move('cursor_up')", "tui.keys.list_up", priority=True),
+        Binding("down", "move('cursor_down')", "tui.keys.list_down", priority=True),
+        Binding("pageup", "move('page_up')", "tui.keys.list_page_up", priority=True),
+        Binding("pagedown", "move('page_down')", "tui.keys.list_page_down", priority=True),
+        Binding("enter", "choose", "tui.keys.choose", priority=True),
+        Binding("escape", "cancel", "tui.keys.close"),
+    ]
+
+    def __init__(self, title: str, keys: str, search: str, message: str = "") -> None:
+        """
+        Args:
+            title, keys: on the frame, above and below.
+            search: the empty search box's words.
+            message: below the list until there is one.
+        """
+        super().__init__()
+        self.shown: list[Item] = []
+        self._words = (title, keys, search, message)
+
+    def compose(self) -> ComposeResult:
+        title, keys, search, message = self._words
+        with Vertical(classes="picker") as box:
+            box.border_title, box.border_subtitle = title, keys
+            yield Input(placeholder=search)
+            yield OptionList(markup=False)
+            yield Static(message, classes="message", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).cursor_blink = False
+        self.search("")
+
+    @work(exclusive=True)
+    async def search(self, words: str) -> None:
+        """Show what matches ``words``; a search that is overtaken by the next key is dropped."""
+        await self.find(words)
+
+    async def find(self, words: str) -> None:
+        """Show what matches ``words``; called at the start and with each change of them."""
+        raise NotImplementedError
+
+    def choose(self, item: Item) -> None:
+        """The user wants this one."""
+        raise NotImplementedError
+
+    def show(self, items: Sequence[Item], rows: Sequence[Content], index: int, none: str) -> None:
+        """List ``items``, each as its row, with the one at ``index`` highlighted.
+
+        Args:
+            none: what to say where there are none.
+        """
+        self.shown = list(items)
+        options = self.query_one(OptionList)
+        options.clear_options()
+        options.add_options(Option(row) for row in rows)
+        if items:
+            options.highlighted = index
+        self.say("" if items else none)
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence below the list."""
+        message = self.query_one(".message", Static)
+        message.update(Content(plain_line(sentence, 1000)))
+        message.display = bool(sentence)
+
+    @property
+    def words(self) -> str:
+        """What is searched for."""
+        return self.query_one(Input).value
+
+    @property
+    def highlighted(self) -> Item | None:
+        index = self.query_one(OptionList).highlighted
+        return self.shown[index] if index is not None and index < len(self.shown) else None
+
+    @on(Input.Changed)
+    def _search(self, event: Input.Changed) -> None:
+        self.search(event.value)
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        self.choose(self.shown[event.option_index])
+
+    def action_move(self, action: str) -> None:
+        getattr(self.query_one(OptionList), f"action_{action}")()
+
+    def action_choose(self) -> None:
+        if self.highlighted is not None:
+            self.choose(self.highlighted)
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
