@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from importlib.util import find_spec
 
 from chatui.backends.local import LocalBackend
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import LoadEvent, ModelSpec
 
 
 class LlamaCppBackend(LocalBackend):
@@ -25,7 +23,3 @@ class LlamaCppBackend(LocalBackend):
         if find_spec("llama_cpp") is None:
             raise ChatuiError(say("backends.llama.missing"))
         await super().start()
-
-    async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
-        async for event in super().load(spec):
-            yield event
