@@ -288,29 +288,31 @@ class Handler(BaseHTTPRequestHandler):
         faults = self.server.faults
         if self.command == "GET" and faults.status.get(file.path):
             return self._error(faults.status[file.path].pop(0), "", "try later")
-        begin = 0
+        begin, end = 0, file.size
         asked = self.headers.get("Range", "")
-        if asked.startswith("bytes=") and not faults.ignores_ranges:
-            begin = int(asked[len("bytes=") :].split("-")[0])
+        ranged = asked.startswith("bytes=") and not faults.ignores_ranges
+        if ranged:
+            first, _, last = asked[len("bytes=") :].partition("-")
+            begin, end = int(first), min(int(last or file.size) + 1, file.size)
             if begin >= file.size:
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{file.size}")
                 self.send_header("Content-Length", "0")
                 return self.end_headers()
-        self.send_response(206 if begin else 200)
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{file.size - 1}/{file.size}")
-        self.send_header("Content-Length", str(file.size - begin))
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{file.size}")
+        self.send_header("Content-Length", str(end - begin))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self._send(file, begin)
+            self._send(file, begin, end)
         return None
 
-    def _send(self, file: ServedFile, begin: int) -> None:
+    def _send(self, file: ServedFile, begin: int, asked_end: int) -> None:
         faults = self.server.faults
-        end = file.size
+        end = asked_end
         with self.server.lock:
             if faults.cuts[file.path] > 0:
                 faults.cuts[file.path] -= 1
@@ -340,7 +342,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.server.sent[file.path] += count
                 if faults.bytes_per_second:
                     time.sleep(count / faults.bytes_per_second)
-        if end < file.size:
+        if end < asked_end:
             self.close_connection = True
 
     def _page(self) -> None:
