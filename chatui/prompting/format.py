@@ -30,7 +30,11 @@ class PromptFormat:
         clean_reply: from the raw reply to the reply as shown and kept.
         system: the format's own system prompt or preamble; None where it has none.
         multi_round: False where the original reads a single query only.
-        unstopped: whether a query asks for free text, which no stop string ends; None for never.
+        unstopped: whether a query asks for free text, which no stop string ends and no clean-up
+            changes; None for never.
+        free_tokens: where a free text breaks off unless the user says; None for nowhere.
+        answered: the answer to a query that asks nothing of the model, e.g. a command that
+            forgets the chat; None for all others, and where there is no such query.
     """
 
     name: str
@@ -41,7 +45,17 @@ class PromptFormat:
     system: str | None = None
     multi_round: bool = True
     unstopped: Callable[[str], bool] | None = None
+    free_tokens: int | None = None
+    answered: Callable[[str], str | None] | None = None
 
     def stops_for(self, query: str) -> tuple[str, ...]:
         """The stop strings of the reply to ``query``."""
-        return () if self.unstopped is not None and self.unstopped(query) else self.stop_strings
+        return () if self.is_free(query) else self.stop_strings
+
+    def is_free(self, query: str) -> bool:
+        """Whether ``query`` asks for free text."""
+        return self.unstopped is not None and self.unstopped(query)
+
+    def clean(self, query: str, text: str) -> str:
+        """The reply to ``query`` as shown and kept."""
+        return text if self.is_free(query) else self.clean_reply(text)

@@ -17,11 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from chatui.locales import say
 from chatui.prompting.alpaca import PREAMBLE as INSTRUCTION
 from chatui.prompting.format import Exchange, PromptFormat
 
 WITH_TEXT = ("+gen", "+i", "+qa", "+qq")
 ALONE = ("+", "++", "+++", "+reset")
+FREE_TOKENS = 256
+"""Length of a free text (FREE_GEN_LEN); +++ goes on with it."""
+
 _FREE = ("+gen", "+i", "+qq", "++", "+++")
 
 
@@ -72,7 +76,13 @@ def rwkv_format(
         stop_strings=("\n\n", f"\n{user}:"),
         system=preamble,
         unstopped=is_free,
+        free_tokens=FREE_TOKENS,
+        answered=_answered,
     )
+
+
+def _answered(query: str) -> str | None:
+    return say("rwkv.reset") if is_reset(query) else None
 
 
 def _as_preamble(system: str) -> str:

@@ -22,10 +22,16 @@ Alice: 企鹅是不会飞的。企鹅的翅膀短而扁平，更像是游泳时�
 
 """
 
+
+def tidy(message: str) -> str:
+    return message.strip().replace("\r\n", "\n").replace("\n\n", "\n")
+
+
 FORMAT = rwkv_format(
     "chatrwkv",
     "BlinkDL/ChatRWKV: v2/chat.py, v2/prompt/default/Chinese-2.py",
     user="Bob",
     bot="Alice",
     preamble=PREAMBLE,
+    tidy=tidy,
 )
