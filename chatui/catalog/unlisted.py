@@ -170,7 +170,6 @@ def _of_file(name: str, file: Path, settings: Settings) -> ModelSpec:
             format=facts.format,
             tokenizer=str(found) if found else None,
             sampling=SamplingSettings(**dict[str, Any](facts.sampling or {})),
-            context_limit=facts.context_limit,
         )
     raise ChatuiError(say("catalog.no_model", path=file))
 

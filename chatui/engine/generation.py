@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -36,7 +37,14 @@ def generate(
         ChatuiError: the query does not fit, or the logits are no numbers.
     """
     began = time.monotonic()
-    settings = request.sampling
+    answer = model.format.answered(request.query) if model.format.answered else None
+    if answer is not None:
+        yield Prefill("", context_limit=model.context_limit)
+        yield Token(answer)
+        yield Done(answer, "stop", total_seconds=time.monotonic() - began)
+        return
+    free = model.format.is_free(request.query)
+    settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)
     prompt = build_prompt(model, request)
     if not prompt.ids:
         raise ChatuiError(say("engine.empty_prompt"))
@@ -46,8 +54,10 @@ def generate(
     yield Prefill(prompt.text, len(prompt.ids), reused, limit, prompt.dropped_rounds, seed)
 
     room = limit - len(prompt.ids)
-    room = room if settings.max_new_tokens is None else min(room, settings.max_new_tokens)
-    sampler = Sampler(settings, prompt.ids, seed)
+    most = settings.max_new_tokens
+    most = model.format.free_tokens if most is None and free else most
+    room = room if most is None else min(room, most)
+    sampler = Sampler(settings, prompt.ids, seed, model.codec.encode, model.eos_ids)
     detokenizer = model.codec.detokenizer()
     stops = StopStrings(
         (*request.stop_strings, *model.spec.stop_strings, *model.format.stops_for(request.query))
@@ -96,8 +106,9 @@ def generate(
             texts.append(rest)
             yield Token(rest)
     model.prompt_cache.put(model.network, cache, read)
+    reply = model.format.clean(request.query, "".join(texts))
     yield Done(
-        text=model.format.clean_reply("".join(texts)),
+        text=reply,
         finish_reason=reason,
         output_ids=tuple(output),
         seed=seed,
@@ -106,6 +117,8 @@ def generate(
         first_token_seconds=first_token_seconds,
         total_seconds=time.monotonic() - began,
     )
+    if model.after_reply is not None:
+        model.after_reply(model, request, reply, stop_wanted)
 
 
 def log_total(logits: Tensor) -> float:

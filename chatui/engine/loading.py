@@ -18,6 +18,7 @@ from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
 from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
 from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokenizer_folder
+from chatui.engine.architectures.rwkv import loading as rwkv
 from chatui.engine.chat_template import chat_template_format, template_end_ids
 from chatui.engine.codec import Codec, codec_of, decoder_kinds, special_ids
 from chatui.engine.delta import Delta, find_delta
@@ -63,7 +64,7 @@ class Plan:
     delta: Delta | None
 
 
-def plan_load(spec: ModelSpec, freed: int = 0) -> Plan:
+def plan_load(spec: ModelSpec, freed: int = 0) -> Plan | rwkv.RwkvPlan:
     """Recognise and check everything that can be checked without reading the weights.
 
     Args:
@@ -73,6 +74,8 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> Plan:
     Raises:
         ChatuiError: it cannot be loaded; the sentence says why.
     """
+    if rwkv.is_rwkv(spec):
+        return rwkv.plan_load(spec, freed)
     folder = Path(spec.path)
     raw = read_config(folder)
     family = spec.family or family_of(raw)
@@ -108,12 +111,14 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> Plan:
     )
 
 
-def load_model(plan: Plan, report: Callable[[Loading], None]) -> LoadedModel:
+def load_model(plan: Plan | rwkv.RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
     """Carry out a plan.
 
     Raises:
         ChatuiError: the weights are not those of the config's architecture.
     """
+    if isinstance(plan, rwkv.RwkvPlan):
+        return rwkv.load_model(plan, report)
     began = time.monotonic()
     model = _load_weights(plan, report)
     adapted = _read_adapters(plan, model, report)

@@ -12,11 +12,14 @@ from chatui.engine.adapters.switching import Foundation
 from chatui.engine.codec import Codec
 from chatui.engine.network import Network
 from chatui.engine.prompt_cache import PromptCache
-from chatui.messages import Loaded, ModelSpec
+from chatui.messages import GenerateRequest, Loaded, ModelSpec
 from chatui.prompting.format import PromptFormat
 
 Guard: TypeAlias = Callable[[Tensor], Tensor]
 """Logits ``[vocabulary]`` -> logits: an architecture's own answer to NaN."""
+
+AfterReply: TypeAlias = Callable[["LoadedModel", GenerateRequest, str, Callable[[], bool]], None]
+"""(model, request, its reply as kept, whether to stop): work for the time until the next query."""
 
 
 @dataclass
@@ -30,6 +33,7 @@ class LoadedModel:
         eos_ids: tokens that end a reply.
         guard: repairs logits before they are looked at; None leaves them.
         prompt_cache: what the network read last.
+        after_reply: done when a reply is out; None for nothing.
         foundation: what other adapters can be put on; None where none can.
     """
 
@@ -41,6 +45,7 @@ class LoadedModel:
     eos_ids: frozenset[int]
     guard: Guard | None = None
     prompt_cache: PromptCache = field(default_factory=PromptCache)
+    after_reply: AfterReply | None = None
     foundation: Foundation | None = None
 
     @property

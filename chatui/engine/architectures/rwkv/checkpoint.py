@@ -1,0 +1,152 @@
+"""What a checkpoint is: which generation of RWKV, of what size, and whether all of it is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+# Marks in the names of tensors, newest first: BlinkDL/RWKV-LM, RWKV-v5 to RWKV-v7, model.py.
+_LATER = (
+    (7, re.compile(r"\.att\.(r_k|x_r|w0)$")),
+    (6, re.compile(r"\.time_maa")),
+    (5, re.compile(r"\.att\.(ln_x\.|gate\.)")),
+)
+
+_HF_NAMES = (
+    (re.compile(r"^(rwkv|model)\."), ""),
+    (re.compile(r"^embeddings\."), "emb."),
+    (re.compile(r"\.pre_ln\."), ".ln0."),
+    (re.compile(r"\.attention\."), ".att."),
+    (re.compile(r"\.feed_forward\."), ".ffn."),
+    (re.compile(r"\.time_mix_key$"), ".time_mix_k"),
+    (re.compile(r"\.time_mix_value$"), ".time_mix_v"),
+    (re.compile(r"\.time_mix_receptance$"), ".time_mix_r"),
+)
+
+LINEARS = (
+    *("att.key.weight", "att.value.weight", "att.receptance.weight", "att.output.weight"),
+    *("ffn.key.weight", "ffn.receptance.weight", "ffn.value.weight"),
+)
+NORMS = ("ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
+MIXES = (
+    *("att.time_mix_k", "att.time_mix_v", "att.time_mix_r"),
+    *("ffn.time_mix_k", "ffn.time_mix_r"),
+)
+DECAYS = ("att.time_decay", "att.time_first")
+
+
+def blinkdl_name(name: str) -> str:
+    """A tensor's name in a `.pth`, from its name in transformers' RwkvForCausalLM."""
+    for pattern, replacement in _HF_NAMES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers of a network.
+
+    Attributes:
+        layers: blocks.
+        width: of the embedding and of what flows from block to block.
+        attention: width inside time mixing.
+        hidden: width inside channel mixing.
+        vocabulary: rows of embedding and head.
+    """
+
+    layers: int
+    width: int
+    attention: int
+    hidden: int
+    vocabulary: int
+
+    @property
+    def state(self) -> int:
+        """Numbers in a state."""
+        return self.layers * (2 * self.width + 3 * self.attention)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor, vectors without the ones around them."""
+        wide, attention = (self.width,), (self.attention,)
+        linears = {
+            "att.key.weight": (self.attention, self.width),
+            "att.value.weight": (self.attention, self.width),
+            "att.receptance.weight": (self.attention, self.width),
+            "att.output.weight": (self.width, self.attention),
+            "ffn.key.weight": (self.hidden, self.width),
+            "ffn.receptance.weight": (self.width, self.width),
+            "ffn.value.weight": (self.width, self.hidden),
+        }
+        block = {
+            **dict.fromkeys((*NORMS, *MIXES), wide),
+            **dict.fromkeys(DECAYS, attention),
+            **linears,
+        }
+        blocks = {
+            f"blocks.{layer}.{name}": shape
+            for layer in range(self.layers)
+            for name, shape in block.items()
+        }
+        names = ("blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight", "ln_out.bias")
+        table = (self.vocabulary, self.width)
+        return {
+            **blocks,
+            **dict.fromkeys(names, wide),
+            "emb.weight": table,
+            "head.weight": table,
+        }
+
+
+def size_of(shapes: Mapping[str, tuple[int, ...]], source: object) -> Size:
+    """The size of an RWKV-4 with tensors of these ``shapes``, by BlinkDL's names.
+
+    Args:
+        shapes: all of a checkpoint's.
+        source: what is named in an error.
+
+    Raises:
+        ChatuiError: it is a later RWKV, something else, or not whole.
+    """
+    generation = generation_of(shapes)
+    if generation > 4:
+        key = "rwkv.later_gguf" if generation > 5 else "rwkv.later"
+        raise ChatuiError(say(key, file=source, generation=generation))
+    layers = 1 + max((_layer_of(name) for name in shapes), default=-1)
+    try:
+        vocabulary, width = shapes["emb.weight"]
+        attention = shapes["blocks.0.att.key.weight"][0]
+        hidden = shapes["blocks.0.ffn.key.weight"][0]
+    except (KeyError, ValueError, IndexError) as error:
+        raise ChatuiError(say("rwkv.not_rwkv", file=source)) from error
+    size = Size(layers, width, attention, hidden, vocabulary)
+    expected = size.shapes()
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ChatuiError(say("rwkv.tensor_missing", file=source, name=name))
+        found = tuple(number for number in shapes[name] if number != 1)
+        if found != tuple(number for number in shape if number != 1):
+            raise ChatuiError(
+                say("rwkv.wrong_shape", file=source, name=name, found=found, expected=shape)
+            )
+    surplus = sorted(shapes.keys() - expected.keys())
+    if surplus:
+        raise ChatuiError(say("rwkv.unknown_tensor", file=source, name=surplus[0]))
+    return size
+
+
+def generation_of(names: Iterable[str]) -> int:
+    """4 to 7: what the names of a checkpoint's tensors tell."""
+    names = tuple(names)
+    for generation, mark in _LATER:
+        if any(mark.search(name) for name in names):
+            return generation
+    return 4
+
+
+def _layer_of(name: str) -> int:
+    found = re.match(r"blocks\.(\d+)\.", name)
+    return int(found[1]) if found else -1

@@ -1,0 +1,176 @@
+"""From a spec to a loaded RWKV."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from chatui.engine.architectures.rwkv.checkpoint import Size, blinkdl_name, size_of
+from chatui.engine.architectures.rwkv.network import RwkvNetwork
+from chatui.engine.architectures.rwkv.settling import opening_of, settle
+from chatui.engine.architectures.rwkv.store import MOST_STATES, StateStore
+from chatui.engine.architectures.rwkv.tokenizers import (
+    END_OF_TEXT,
+    WORLD_ROWS,
+    find_tokenizer,
+    load_codec,
+)
+from chatui.engine.architectures.rwkv.weights import build, tensors_of
+from chatui.engine.codec import Codec
+from chatui.engine.families import read_json
+from chatui.engine.memory import Need
+from chatui.engine.model import LoadedModel
+from chatui.engine.placement import Placement, place
+from chatui.engine.weights import Entry, Reader, find_weights, read_entries
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Loaded, Loading, ModelSpec
+from chatui.prompting import formats
+from chatui.prompting.format import PromptFormat
+
+FAMILY = "rwkv"
+_CONTEXT, _WORLD_CONTEXT = 1024, 4096
+_REPORT_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class RwkvPlan:
+    """A load that nothing but the weights' data can make fail: all that is checked beforehand.
+
+    ``entries`` are by BlinkDL's names, whatever their files call them.
+    """
+
+    spec: ModelSpec
+    size: Size
+    entries: dict[str, Entry]
+    codec: Codec
+    format: PromptFormat
+    context_limit: int
+    placement: Placement
+    notes: tuple[str, ...]
+
+
+def is_rwkv(spec: ModelSpec) -> bool:
+    """Whether a spec names one of BlinkDL's files, or a folder of transformers' RWKV-4."""
+    path = Path(spec.path)
+    if path.is_dir():
+        config = path / "config.json"
+        return config.is_file() and read_json(config).get("model_type") == FAMILY
+    return path.suffix == ".pth" or (spec.family == FAMILY and path.is_file())
+
+
+def plan_load(spec: ModelSpec, freed: int = 0) -> RwkvPlan:
+    """Recognise and check everything that can be checked without reading the weights.
+
+    Args:
+        spec: what to load.
+        freed: bytes that unloading the present model gives back.
+
+    Raises:
+        ChatuiError: it cannot be loaded; the sentence says why.
+    """
+    path = Path(spec.path)
+    found = find_weights(path) if path.is_dir() else read_entries(_existing(path))
+    entries = {blinkdl_name(entry.key): entry for entry in found}
+    if spec.adapters or spec.delta:
+        raise ChatuiError(say("rwkv.no_adapters"))
+    size = size_of({name: entry.shape for name, entry in entries.items()}, path)
+    folder = path if path.is_dir() else path.parent
+    wanted = Path(spec.tokenizer) if spec.tokenizer else None
+    codec = load_codec(find_tokenizer(wanted, folder, size.vocabulary), size.vocabulary)
+    world = size.vocabulary == WORLD_ROWS
+    need = Need(
+        floats=sum(_numbers(entry) for entry in found),
+        packed=MOST_STATES * size.state * 4,
+        cached=0,
+    )
+    return RwkvPlan(
+        spec=spec,
+        size=size,
+        entries=entries,
+        codec=codec,
+        format=formats.get(spec.format or ("chatrwkv:world" if world else "chatrwkv")),
+        context_limit=_context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT),
+        placement=place(spec, found, need, freed),
+        notes=(say("rwkv.no_device_map"),) if spec.device_map else (),
+    )
+
+
+def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
+    """Carry out a plan."""
+    began = time.monotonic()
+    placement = plan.placement
+    total = sum(entry.bytes for entry in plan.entries.values())
+    reported = 0.0
+
+    def progress(done: int) -> None:
+        nonlocal reported
+        now = time.monotonic()
+        if now - reported > _REPORT_SECONDS or done == total:
+            reported = now
+            report(Loading(say("engine.stage_weights"), done, total))
+
+    progress(0)
+    reader = Reader(tuple(plan.entries.values()), placement.dtype, placement.device, progress)
+
+    def read(name: str) -> Tensor:
+        tensor: Tensor = reader.tensors[plan.entries[name].key][...]
+        return tensor
+
+    network = build(plan.size, read, placement.dtype, placement.device)
+    weights = tensors_of(network)
+    opening = opening_of(plan.format, plan.codec.encode, plan.spec)
+    summary = Loaded(
+        name=plan.spec.name,
+        family=FAMILY,
+        format=plan.format.name,
+        context_limit=plan.context_limit,
+        device=str(network.head.device),
+        dtype=str(placement.dtype).removeprefix("torch."),
+        parameters=sum(weight.numel() for weight in weights),
+        weight_bytes=sum(weight.nbytes for weight in weights),
+        load_seconds=time.monotonic() - began,
+        notes=(*plan.spec.notes, *placement.notes, *plan.notes),
+    )
+    return LoadedModel(
+        spec=plan.spec,
+        summary=summary,
+        network=RwkvNetwork(network, opening),
+        codec=plan.codec,
+        format=plan.format,
+        eos_ids=frozenset(plan.spec.eos_ids or (END_OF_TEXT,)),
+        prompt_cache=StateStore(opening),
+        after_reply=settle,
+    )
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise ChatuiError(say("engine.no_such_path", path=path))
+    return path
+
+
+def _numbers(entry: Entry) -> int:
+    return entry.bytes // entry.dtype.itemsize if entry.dtype else entry.bytes
+
+
+def _context_limit(spec: ModelSpec, path: Path, otherwise: int) -> int:
+    """The preset's window; else the one in the file's name ("…-ctx4096.pth") or the config.
+
+    An RNN has no table of positions that would end: this is what it was trained to keep in mind.
+    """
+    limit: Any = spec.context_limit
+    if limit is None and path.is_dir():
+        limit = read_json(path / "config.json").get("context_length")
+    if limit is None:
+        named = re.search(r"ctx(\d+)(k?)", path.name)
+        limit = int(named[1]) * (1024 if named[2] else 1) if named else otherwise
+    if not isinstance(limit, int) or limit <= 0:
+        raise ChatuiError(say("engine.no_context", limit=limit))
+    return limit

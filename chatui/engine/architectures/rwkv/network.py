@@ -1,0 +1,97 @@
+"""RWKV as the decode loop sees it: a state in place of a KV cache, read on and never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from chatui.engine.architectures.rwkv.modeling import Rwkv4, State
+from chatui.engine.network import PREFILL_CHUNK
+
+
+@dataclass
+class Reading:
+    """What one reply has read so far; takes a KV cache's place.
+
+    Attributes:
+        ids: the tokens read.
+        state: the network's after them.
+        snapshots: the state after so many tokens, for those that a later prompt may share.
+    """
+
+    ids: list[int]
+    state: State
+    snapshots: dict[int, State] = field(default_factory=dict)
+
+    def get_seq_length(self) -> int:
+        """Tokens read; the name is that of transformers' caches."""
+        return len(self.ids)
+
+    def remember(self) -> None:
+        """Take a snapshot here."""
+        self.snapshots[len(self.ids)] = self.state
+
+
+class RwkvNetwork:
+    """The calls of :class:`chatui.engine.network.Network` on an RWKV-4.
+
+    Args:
+        model: the network.
+        opening: the tokens with which every chat begins.
+    """
+
+    reuses_prefix = False
+    """A state cannot be cut; :class:`~chatui.engine.architectures.rwkv.store.StateStore` keeps
+    whole ones."""
+
+    def __init__(self, model: Rwkv4, opening: Sequence[int] = ()) -> None:
+        self.model = model
+        self._opening = list(opening)
+
+    def new_cache(self) -> Reading:
+        """Nothing read."""
+        return Reading([], self.model.first_state())
+
+    def prefill(
+        self, ids: Sequence[int], cache: Reading, stop_wanted: Callable[[], bool]
+    ) -> Tensor | None:
+        """Read the part of ``ids`` that was not read yet.
+
+        A snapshot is taken after each chunk, after the opening, and before the last token, so that
+        a new chat reads its query only, and the same prompt (another reply to it) one token.
+
+        Returns:
+            logits of the next token, ``[vocabulary]`` float32; None if it was stopped.
+        """
+        last = len(ids) - 1
+        while (start := len(cache.ids)) < last:
+            if stop_wanted():
+                return None
+            end = min(start + PREFILL_CHUNK, last)
+            if (
+                start < len(self._opening) < end
+                and list(ids[: len(self._opening)]) == self._opening
+            ):
+                end = len(self._opening)
+            self.read(ids[start:end], cache)
+            cache.remember()
+        return None if stop_wanted() else self.read(ids[last:], cache)
+
+    def step(self, token: int, cache: Reading) -> Tensor:
+        """Read one more token; see :meth:`prefill` for what it returns."""
+        return self.read((token,), cache)
+
+    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
+        """None: an RNN knows no positions."""
+        return ()
+
+    @torch.inference_mode()
+    def read(self, ids: Sequence[int], cache: Reading) -> Tensor:
+        """Read ``ids``, at least one; returns the logits after the last."""
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.model.head.device)
+        logits, cache.state = self.model.read(tokens, cache.state)
+        cache.ids.extend(ids)
+        return logits

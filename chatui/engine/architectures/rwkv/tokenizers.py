@@ -1,0 +1,115 @@
+"""A checkpoint's tokenizer: found beside the weights, for it belongs to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from chatui.engine.architectures.rwkv.world_vocabulary import (
+    WorldDetokenizer,
+    read_world_vocabulary,
+)
+from chatui.engine.codec import Codec
+from chatui.engine.detokenizer import ByteLevelDetokenizer
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+END_OF_TEXT = 0
+"""In both vocabularies."""
+
+WORLD_ROWS = 65536
+"""Rows of a World model's head; its vocabulary has fewer tokens."""
+
+_PILE: tuple[str, ...] = ("20B_tokenizer.json", "*20B_tokenizer.json", "tokenizer.json")
+_WORLD: tuple[str, ...] = ("rwkv_vocab_v20230424.txt", "*rwkv_vocab*.txt", "*rwkv_vocab*.json")
+
+
+def find_tokenizer(wanted: Path | None, beside: Path, rows: int) -> Path:
+    """The file of the tokenizer.
+
+    The World models' vocabulary is also taken from the ``rwkv`` package, where that is installed.
+
+    Args:
+        wanted: a file, or a folder to look in; None looks beside the weights.
+        beside: the folder of the weights.
+        rows: of the head.
+
+    Raises:
+        ChatuiError: there is none.
+    """
+    if wanted is not None and wanted.is_file():
+        return wanted
+    folders = [folder for folder in (wanted, beside) if folder is not None and folder.is_dir()]
+    if rows == WORLD_ROWS:
+        package = find_spec("rwkv")
+        folders += [Path(place) for place in (package and package.submodule_search_locations) or ()]
+        names, missing = _WORLD, "rwkv.no_world_vocabulary"
+    else:
+        names, missing = _PILE + _WORLD, "rwkv.no_tokenizer"
+    for file in _candidates(folders, names):
+        return file
+    raise ChatuiError(say(missing, folder=beside))
+
+
+def _candidates(folders: list[Path], names: tuple[str, ...]) -> Iterator[Path]:
+    for name in names:
+        for folder in folders:
+            yield from sorted(folder.glob(name))
+
+
+def load_codec(file: Path, rows: int) -> Codec:
+    """The codec of a tokenizer's file.
+
+    Args:
+        file: 20B_tokenizer.json (Pile, Raven) or the World models' vocabulary.
+        rows: of the head.
+
+    Raises:
+        ChatuiError: it cannot be read, or has tokens that the model has not.
+    """
+    if "vocab" in file.name:
+        return _world_codec(file, rows)
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        reason = str(error).split("\n")[0]
+        raise ChatuiError(say("rwkv.broken_vocabulary", file=file, reason=reason)) from error
+    _check(file, max(tokenizer.get_vocab().values(), default=0), rows)
+    return _pile_codec(tokenizer)
+
+
+def _check(file: Path, largest: int, rows: int) -> None:
+    if largest >= rows:
+        raise ChatuiError(say("rwkv.tokenizer_differs", file=file, tokens=largest + 1, rows=rows))
+
+
+def _pile_codec(tokenizer: Tokenizer) -> Codec:
+    added = tokenizer.get_added_tokens_decoder()
+    special = frozenset(id for id, token in added.items() if token.special)
+    newline, blank_line = tokenizer.token_to_id("Ċ"), tokenizer.token_to_id("ĊĊ")
+
+    def encode(text: str) -> list[int]:
+        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        ids: list[int] = tokenizer.encode(clean, add_special_tokens=False).ids
+        # The models have only seen two newlines there (ChatRWKV, v2/chat.py, fix_tokens).
+        if newline is not None and ids[-1:] == [blank_line]:
+            ids[-1:] = [newline, newline]
+        return ids
+
+    def piece(token: int) -> str:
+        return tokenizer.id_to_token(token) or ""
+
+    return Codec(encode, piece, lambda: ByteLevelDetokenizer(tokenizer.id_to_token, special))
+
+
+def _world_codec(file: Path, rows: int) -> Codec:
+    vocabulary = read_world_vocabulary(file)
+    _check(file, max(vocabulary.tokens), rows)
+
+    def piece(token: int) -> str:
+        return vocabulary.tokens.get(token, b"").decode("utf-8", "replace")
+
+    return Codec(vocabulary.encode, piece, lambda: WorldDetokenizer(vocabulary))

@@ -1,0 +1,112 @@
+"""The World models' tokenizer: at each place the longest token of a fixed list of byte strings.
+
+Source: BlinkDL/ChatRWKV, tokenizer/rwkv_tokenizer.py and rwkv_vocab_v20230424.txt.
+"""
+
+from __future__ import annotations
+
+import ast
+import codecs
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+
+class WorldVocabulary:
+    """Token ids for bytes, and bytes for token ids.
+
+    Args:
+        tokens: the bytes of each id; every single byte must be among them.
+
+    Raises:
+        ValueError: a single byte has no token.
+    """
+
+    def __init__(self, tokens: Mapping[int, bytes]) -> None:
+        self.tokens = dict(tokens)
+        self._ids = {token: id for id, token in tokens.items()}
+        lengths: dict[bytes, set[int]] = {}
+        for token in self._ids:
+            lengths.setdefault(token[:2], set()).add(len(token))
+        self._lengths = {start: sorted(found, reverse=True) for start, found in lengths.items()}
+        missing = [byte for byte in range(256) if bytes([byte]) not in self._ids]
+        if missing:
+            raise ValueError(f"no token for byte {missing[0]}")
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of ``text``; a lone surrogate is read as the byte-wise U+FFFD."""
+        raw = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+        ids: list[int] = []
+        place = 0
+        while place < len(raw):
+            for length in self._lengths.get(raw[place : place + 2], ()):
+                id = self._ids.get(raw[place : place + length])
+                if id is not None:
+                    break
+            else:
+                id = self._ids[raw[place : place + 1]]
+            ids.append(id)
+            place += len(self.tokens[id])
+        return ids
+
+
+class WorldDetokenizer:
+    """Text as it becomes complete; an id outside of the vocabulary (0 ends a document) is none."""
+
+    def __init__(self, vocabulary: WorldVocabulary) -> None:
+        self._tokens = vocabulary.tokens
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, token: int) -> str:
+        return self._decoder.decode(self._tokens.get(token, b""))
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+def read_world_vocabulary(file: Path) -> WorldVocabulary:
+    """The vocabulary in a file.
+
+    Lines of ``id literal length``, the literal a Python string or bytes; or, in a ``.json``, an
+    object of id to string or list of bytes, as web-rwkv has it. That of RWKV-World-HF-Tokenizer
+    goes from string to id, and has lost all tokens that are no whole characters.
+
+    Raises:
+        ChatuiError: it cannot be read, is broken off, or is something else.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        tokens = _of_json(text) if file.suffix == ".json" else _of_lines(text)
+        return WorldVocabulary(tokens)
+    except (OSError, ValueError, SyntaxError, RecursionError, TypeError) as error:
+        raise ChatuiError(say("rwkv.broken_vocabulary", file=file, reason=error)) from error
+
+
+def _of_lines(text: str) -> dict[int, bytes]:
+    tokens: dict[int, bytes] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        id, _, rest = line.partition(" ")
+        literal, _, length = rest.rpartition(" ")
+        value = ast.literal_eval(literal)
+        token = value.encode() if isinstance(value, str) else bytes(value)
+        if len(token) != int(length):
+            raise ValueError(f"line {number}")
+        tokens[int(id)] = token
+    return tokens
+
+
+def _of_json(text: str) -> dict[int, bytes]:
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("no object")
+    if any(isinstance(value, int) for value in values.values()):
+        raise ValueError("it has lost the tokens that are no whole characters")
+    return {
+        int(id): value.encode() if isinstance(value, str) else bytes(value)
+        for id, value in values.items()
+    }
