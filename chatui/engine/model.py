@@ -33,8 +33,8 @@ class LoadedModel:
         eos_ids: tokens that end a reply.
         guard: repairs logits before they are looked at; None leaves them.
         prompt_cache: what the network read last.
-        after_reply: done when a reply is out; None for nothing.
         foundation: what other adapters can be put on; None where none can.
+        after_reply: done when a reply is out; None for nothing.
     """
 
     spec: ModelSpec
@@ -45,8 +45,8 @@ class LoadedModel:
     eos_ids: frozenset[int]
     guard: Guard | None = None
     prompt_cache: PromptCache = field(default_factory=PromptCache)
-    after_reply: AfterReply | None = None
     foundation: Foundation | None = None
+    after_reply: AfterReply | None = None
 
     @property
     def context_limit(self) -> int:

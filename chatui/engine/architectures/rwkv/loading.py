@@ -78,8 +78,10 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> RwkvPlan:
     path = Path(spec.path)
     found = find_weights(path) if path.is_dir() else read_entries(_existing(path))
     entries = {blinkdl_name(entry.key): entry for entry in found}
-    if spec.adapters or spec.delta:
-        raise ChatuiError(say("rwkv.no_adapters"))
+    if spec.adapters:
+        raise ChatuiError(say("adapters.not_here", family=FAMILY))
+    if spec.delta:
+        raise ChatuiError(say("rwkv.no_delta"))
     size = size_of({name: entry.shape for name, entry in entries.items()}, path)
     folder = path if path.is_dir() else path.parent
     wanted = Path(spec.tokenizer) if spec.tokenizer else None
