@@ -161,7 +161,7 @@ def _progress_words(event: FetchProgress) -> str:
 
 
 def _announced(made: FetchPlan) -> str:
-    hosts = dict.fromkeys(urlsplit(r.endpoint).netloc for r in made.repositories)
+    hosts = dict.fromkeys(urlsplit(r.endpoint).netloc.rpartition("@")[2] for r in made.repositories)
     words = {
         "name": made.name,
         "files": len(made.files),

@@ -42,8 +42,11 @@ class ServedFile:
 
     @cached_property
     def sha256(self) -> str:
+        digest = hashlib.sha256()
         with self.source.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
 
     @cached_property
     def blob_id(self) -> str:
@@ -161,6 +164,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    # Headers and content go in two writes; Nagle's algorithm would hold the second back.
+    disable_nagle_algorithm = True
     server: HubServer
 
     def do_HEAD(self) -> None:

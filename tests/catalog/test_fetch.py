@@ -12,7 +12,7 @@ import pytest
 from hub_server import HubServer
 from served_models import NEEDED, SHARD_BYTES, model_folder, serve_file, serve_model
 
-from chatui.catalog import resolve
+from chatui.catalog import library, resolve
 from chatui.catalog.fetching import (
     Fetch,
     Fetched,
@@ -24,6 +24,7 @@ from chatui.catalog.fetching import (
     plan,
 )
 from chatui.catalog.places import in_hugging_face
+from chatui.catalog.resolving import missing_parts
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -422,6 +423,50 @@ def test_what_the_user_keeps_elsewhere_is_not_fetched(
     assert "you/base" not in [repository.hub_id for repository in made.repositories]
     list(Fetch(made).events())
     assert resolve("three", settings).path == str(own)
+
+
+def serve_every_part_of_every_preset(server: HubServer, tmp_path: Path) -> None:
+    """A few bytes in the layout that the presets say each repository has."""
+    for preset in library.load().by_name.values():
+        adapters = preset.facts.adapters or ()
+        for part in preset.parts:
+            if not part.hf:
+                continue
+            folder = tmp_path / "served" / part.hf / part.folder
+            prefix = "adapter_" if part in adapters else ""
+            whole = [f"{prefix}config.json", f"{prefix}model.safetensors", "tokenizer.model"]
+            names = [part.file] if part.file else whole
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(name.encode())
+    for folder in (tmp_path / "served").glob("*/*"):
+        server.add(f"{folder.parent.name}/{folder.name}", folder)
+
+
+def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_path: Path) -> None:
+    serve_every_part_of_every_preset(server, tmp_path)
+    different = {preset.parts: preset for preset in library.load().by_name.values()}
+    pulled = 0
+    for parts, preset in different.items():
+        if any(part.hf for part in parts):
+            pull(preset.name)
+            on_no_hub = [part for part in parts if not part.hf and not part.modelscope]
+            missing = missing_parts(preset, Settings())
+            assert [part for part in missing if part not in on_no_hub] == [], preset.name
+            pulled += 1
+    assert pulled > 15
+
+
+def test_a_mirrors_password_is_not_shown(server: HubServer, tmp_path: Path) -> None:
+    mirror = server.url.replace("http://", "http://me:hush@")
+    with pytest.raises(ChatuiError) as caught:
+        plan("you/nothing", Settings(), mirror=mirror)
+    assert "hush" not in str(caught.value)
+    serve_model(server, tmp_path)
+    server.faults.is_no_hub = True
+    with pytest.raises(ChatuiError) as caught:
+        plan("you/model", Settings(), mirror=mirror)
+    assert "hush" not in str(caught.value)
 
 
 def test_what_ships_with_chatui_needs_no_fetching() -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from chatui.catalog.fetching.hub import Hub, shown
 from chatui.errors import ChatuiError
 from chatui.locales import say
-
-if TYPE_CHECKING:
-    from chatui.catalog.fetching.hub import Hub
 
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed."""
@@ -46,7 +43,7 @@ def hub_failure(error: Exception, hub: Hub, hub_id: str, revision: str = "") -> 
         return ChatuiError(say("fetching.offline"))
     if is_network_failure(error):
         return network_failure(error, hub)
-    return ChatuiError(say("fetching.no_hub", endpoint=hub.endpoint))
+    return ChatuiError(say("fetching.no_hub", endpoint=shown(hub.endpoint)))
 
 
 def answer_failure(
@@ -58,8 +55,9 @@ def answer_failure(
         code, message: Hugging Face's headers X-Error-Code and X-Error-Message; a 401 without a
             code means that there is no such repository for whoever asks.
     """
-    host = urlsplit(hub.endpoint).netloc
-    where = {"hub_id": hub_id, "title": hub.title, "host": host, "endpoint": hub.endpoint}
+    endpoint = shown(hub.endpoint)
+    host = urlsplit(endpoint).netloc
+    where = {"hub_id": hub_id, "title": hub.title, "host": host, "endpoint": endpoint}
     if hub.title == "ModelScope" and status in (401, 403):
         return Refused(say("fetching.no_access_modelscope", **where))
     if code == "GatedRepo" or status == 403:
@@ -89,7 +87,7 @@ def network_failure(error: BaseException, hub: Hub) -> ChatuiError:
     """The sentence for a hub that cannot be reached, or that does not send to the end."""
     import httpx2
 
-    host = urlsplit(hub.endpoint).netloc
+    host = urlsplit(shown(hub.endpoint)).netloc
     key = "fetching.proxy" if isinstance(error, httpx2.ProxyError) else "fetching.unreachable"
     other = "--from modelscope" if hub.title == "Hugging Face" else "--from hf"
     return ChatuiError(say(key, host=host, reason=_reason(error), other=other))

@@ -63,6 +63,12 @@ def create(source: Source, endpoint: str = "") -> Hub:
     return ModelScope(endpoint)
 
 
+def shown(endpoint: str) -> str:
+    """An address as it may be shown: without the password that it may carry."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def checked_mirror(url: str) -> str:
     """A mirror's address, without "/" at the end.
 

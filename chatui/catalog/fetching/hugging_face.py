@@ -8,6 +8,7 @@ what an interrupted download has received, so the contents are received by chatu
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from chatui.catalog.fetching.failures import hub_failure
+from chatui.catalog.fetching.hub import shown
 from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan, WantedFile
 from chatui.catalog.places import hugging_face_cache
 from chatui.errors import ChatuiError
@@ -41,6 +43,8 @@ class HuggingFace:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.hf_api import RepoFile
 
+        # It would write its own lines between ours, and over the screen.
+        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
         if constants.is_offline_mode():
             raise ChatuiError(say("fetching.offline"))
         api = HfApi(endpoint=self.endpoint)
@@ -48,7 +52,7 @@ class HuggingFace:
         try:
             commit = api.model_info(hub_id, revision=wanted).sha or ""
             if not _COMMIT.fullmatch(commit):
-                raise ChatuiError(say("fetching.no_hub", endpoint=self.endpoint))
+                raise ChatuiError(say("fetching.no_hub", endpoint=shown(self.endpoint)))
             entries = list(api.list_repo_tree(hub_id, recursive=True, revision=commit))
         except ChatuiError:
             raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from chatui.catalog.fetching import failures
-from chatui.catalog.fetching.hub import Hub
+from chatui.catalog.fetching.hub import Hub, shown
 from chatui.catalog.fetching.values import FetchStopped, WantedFile
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -110,7 +110,7 @@ class Transfer:
             if not is_last:
                 self.note(say("fetching.corrupted", path=listed.path))
         raise ChatuiError(
-            say("fetching.corrupted_again", path=listed.path, endpoint=self.hub.endpoint)
+            say("fetching.corrupted_again", path=listed.path, endpoint=shown(self.hub.endpoint))
         )
 
     def _receive(self) -> str:
@@ -198,7 +198,7 @@ class Transfer:
 
     def _fell_short(self) -> ChatuiError:
         path = self.file.listed.path
-        return ChatuiError(say("fetching.fell_short", path=path, endpoint=self.hub.endpoint))
+        return ChatuiError(say("fetching.fell_short", path=path, endpoint=shown(self.hub.endpoint)))
 
     def _check_stopped(self) -> None:
         if self.stopped.is_set():
