@@ -1,4 +1,4 @@
-"""Repositories for the server on loopback to serve."""
+"""Repositories for the server on loopback to serve, and what is pulled from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 
 from hub_server import HubServer, Repository
 
+from chatui.catalog.fetching import Fetch, plan
+from chatui.settings import Settings
+
 SHARD_BYTES = 300_000
+FIRST_SHARD = "model-00001-of-00003.safetensors"
 
 
 def model_folder(folder: Path, *, shards: int = 3, shard_bytes: int = SHARD_BYTES) -> Path:
@@ -55,3 +59,13 @@ def serve_file(server: HubServer, tmp_path: Path, size: int, hub_id: str = "you/
     (folder / "model.safetensors").write_bytes(content)
     server.add(hub_id, folder)
     return content
+
+
+def pull(name: str, **options: str) -> list[object]:
+    """Fetch ``name`` in this process; all events."""
+    return list(Fetch(plan(name, Settings(), **options)).events())  # type: ignore[arg-type]
+
+
+def names_below(folder: Path | None) -> set[str]:
+    assert folder is not None
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from hub_server import HubServer
-from served_models import NEEDED, SHARD_BYTES, model_folder, serve_file, serve_model
+from served_models import (
+    FIRST_SHARD,
+    NEEDED,
+    SHARD_BYTES,
+    names_below,
+    pull,
+    serve_file,
+    serve_model,
+)
 
-from chatui.catalog import library, resolve
+from chatui.catalog import resolve
 from chatui.catalog.fetching import (
     Fetch,
     Fetched,
@@ -24,21 +31,10 @@ from chatui.catalog.fetching import (
     plan,
 )
 from chatui.catalog.places import in_hugging_face
-from chatui.catalog.resolving import missing_parts
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
 WEIGHTS = "model.safetensors"
-FIRST_SHARD = "model-00001-of-00003.safetensors"
-
-
-def pull(name: str, **options: str) -> list[object]:
-    return list(Fetch(plan(name, Settings(), **options)).events())  # type: ignore[arg-type]
-
-
-def names_below(folder: Path | None) -> set[str]:
-    assert folder is not None
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
 
 def partials(tmp_path: Path) -> list[Path]:
@@ -249,79 +245,6 @@ def test_two_pulls_at_once_fetch_everything_once(server: HubServer, tmp_path: Pa
     assert server.sent == {path: repository.files[path].size for path in NEEDED}
 
 
-def test_there_must_be_room_on_the_disk(server: HubServer, tmp_path: Path) -> None:
-    repository = serve_model(server, tmp_path)
-    repository.claimed_bytes[FIRST_SHARD] = 10**16
-    with pytest.raises(ChatuiError, match=r"needs 10000000\.\d GB more, .* only [\d.]+ GB free"):
-        plan("you/model", Settings())
-
-
-def test_a_token_opens_a_private_repository_and_never_reaches_the_storage(
-    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    serve_model(server, tmp_path).token = "hf_secret"
-    with pytest.raises(ChatuiError, match="has no repository you/model; if it is private"):
-        plan("you/model", Settings())
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert isinstance(pull("you/model")[-1], Fetched)
-    assert server.leaked == []
-    assert "hf_secret" not in repr(plan("you/model", Settings()))
-
-
-def test_refusals_are_one_sentence_with_the_next_step(
-    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    serve_model(server, tmp_path).gated = True
-    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
-        pull("you/model")
-    monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
-        pull("you/model")
-    monkeypatch.setenv("HF_TOKEN", "wrong")
-    with pytest.raises(ChatuiError, match="does not accept the token"):
-        pull("you/model")
-
-
-def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
-    serve_model(server, tmp_path)
-    with pytest.raises(ChatuiError, match="has no repository you/nothing"):
-        plan("you/nothing", Settings())
-    with pytest.raises(ChatuiError, match="you/model has no file model"):
-        plan("you/model/model.gguf", Settings())
-    with pytest.raises(ChatuiError, match=r"did you mean shiyou\?"):
-        plan("shiyuo", Settings())
-    for name in ("", "../..", "a b/c", "诗/友", "/etc/passwd", "a/../b"):
-        with pytest.raises(ChatuiError):
-            plan(name, Settings())
-
-
-def test_no_network_no_hub_and_offline_are_one_sentence(
-    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub import constants
-
-    serve_model(server, tmp_path)
-    with pytest.raises(ChatuiError, match=r"127\.0\.0\.1:9 cannot be reached .* --from modelscope"):
-        plan("you/model", Settings(), mirror="http://127.0.0.1:9")
-    for wrong in ("hf-mirror.com", "ftp://x", "http://", "http://a b", "http://x:99999999"):
-        with pytest.raises(ChatuiError, match="is no address of a mirror"):
-            plan("you/model", Settings(), mirror=wrong)
-    server.faults.is_no_hub = True
-    with pytest.raises(ChatuiError, match="does not answer as a hub does"):
-        plan("you/model", Settings())
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ChatuiError, match="HF_HUB_OFFLINE"):
-        plan("you/model", Settings())
-
-
-def test_a_mirror_is_asked_instead(
-    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    serve_model(server, tmp_path)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert isinstance(pull("you/model", mirror=f"{server.url}/")[-1], Fetched)
-
-
 def test_a_newer_state_takes_over_only_when_all_of_it_is_there(
     server: HubServer, tmp_path: Path
 ) -> None:
@@ -358,119 +281,6 @@ def test_files_fetched_one_by_one_stay_together_when_the_branch_moves(
     pull("you/many/b.gguf")
     assert names_below(in_hugging_face("you/many")) == {"a.gguf", "b.gguf"}
     assert server.sent["a.gguf"] == 30_000
-
-
-def preset_of_three_parts(server: HubServer, tmp_path: Path) -> str:
-    model_folder(tmp_path / "served" / "you" / "base")
-    server.add("you/base", tmp_path / "served" / "you" / "base")
-    adapter = tmp_path / "served" / "me" / "lora"
-    (adapter / "old").mkdir(parents=True)
-    (adapter / "checkpoint-100").mkdir()
-    for place in (adapter, adapter / "old", adapter / "checkpoint-100"):
-        (place / "adapter_config.json").write_text(json.dumps({"r": 8}))
-        (place / "adapter_model.bin").write_bytes(str(place).encode() * 900)
-    server.add("me/lora", adapter)
-    server.add("me/words", model_folder(tmp_path / "served" / "me" / "words"))
-    return """
-format = "alpaca:article"
-family = "llama"
-base = { hf = "you/base", modelscope = "them/base" }
-adapters = [{ hf = "me/lora", folder = "old" }, { hf = "gone/lora", also = ["me/lora"] }]
-tokenizer = { hf = "me/words" }
-"""
-
-
-def test_all_parts_of_a_preset_are_fetched_and_resolved(
-    server: HubServer, tmp_path: Path, users_preset: object
-) -> None:
-    users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
-    with pytest.raises(ChatuiError, match="`chatui pull three` fetches"):
-        resolve("three", Settings())
-    made = plan("three", Settings())
-    assert [repository.hub_id for repository in made.repositories] == [
-        "you/base",
-        "me/lora",
-        "me/words",
-    ]
-    assert any("me/lora is taken instead" in note for note in made.notes)
-    seen = [event for event in Fetch(made).events() if isinstance(event, FetchProgress)]
-    assert seen[-1].done_bytes == made.total_bytes
-    spec = resolve("three", Settings())
-    assert names_below(Path(spec.path)) == NEEDED
-    assert spec.tokenizer is not None
-    assert names_below(Path(spec.tokenizer)) == {
-        "config.json",
-        "generation_config.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-    }
-    old, new = (Path(adapter.path) for adapter in spec.adapters)
-    assert old == new / "old"
-    assert names_below(new) == {
-        *("adapter_config.json", "adapter_model.bin"),
-        *("old/adapter_config.json", "old/adapter_model.bin"),
-    }
-
-
-def test_what_the_user_keeps_elsewhere_is_not_fetched(
-    server: HubServer, tmp_path: Path, users_preset: object
-) -> None:
-    users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
-    own = model_folder(tmp_path / "mine" / "base")
-    settings = Settings(model_folders=(str(tmp_path / "mine"),))
-    made = plan("three", settings)
-    assert made.notes[0] == f"you/base is already in {own}."
-    assert "you/base" not in [repository.hub_id for repository in made.repositories]
-    list(Fetch(made).events())
-    assert resolve("three", settings).path == str(own)
-
-
-def serve_every_part_of_every_preset(server: HubServer, tmp_path: Path) -> None:
-    """A few bytes in the layout that the presets say each repository has."""
-    for preset in library.load().by_name.values():
-        adapters = preset.facts.adapters or ()
-        for part in preset.parts:
-            if not part.hf:
-                continue
-            folder = tmp_path / "served" / part.hf / part.folder
-            prefix = "adapter_" if part in adapters else ""
-            whole = [f"{prefix}config.json", f"{prefix}model.safetensors", "tokenizer.model"]
-            names = [part.file] if part.file else whole
-            for name in names:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(name.encode())
-    for folder in (tmp_path / "served").glob("*/*"):
-        server.add(f"{folder.parent.name}/{folder.name}", folder)
-
-
-def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_path: Path) -> None:
-    serve_every_part_of_every_preset(server, tmp_path)
-    different = {preset.parts: preset for preset in library.load().by_name.values()}
-    pulled = 0
-    for parts, preset in different.items():
-        if any(part.hf for part in parts):
-            pull(preset.name)
-            on_no_hub = [part for part in parts if not part.hf and not part.modelscope]
-            missing = missing_parts(preset, Settings())
-            assert [part for part in missing if part not in on_no_hub] == [], preset.name
-            pulled += 1
-    assert pulled > 15
-
-
-def test_a_mirrors_password_is_not_shown(server: HubServer, tmp_path: Path) -> None:
-    mirror = server.url.replace("http://", "http://me:hush@")
-    with pytest.raises(ChatuiError) as caught:
-        plan("you/nothing", Settings(), mirror=mirror)
-    assert "hush" not in str(caught.value)
-    serve_model(server, tmp_path)
-    server.faults.is_no_hub = True
-    with pytest.raises(ChatuiError) as caught:
-        plan("you/model", Settings(), mirror=mirror)
-    assert "hush" not in str(caught.value)
-
-
-def test_what_ships_with_chatui_needs_no_fetching() -> None:
-    assert plan("shiyou", Settings()) == FetchPlan("shiyou")
 
 
 async def test_a_screen_gets_the_plan_and_the_events(server: HubServer, tmp_path: Path) -> None:

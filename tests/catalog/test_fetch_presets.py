@@ -1,0 +1,117 @@
+"""All parts of a preset are fetched together, and the catalog finds them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+from served_models import NEEDED, model_folder, names_below, pull
+
+from chatui.catalog import library, resolve
+from chatui.catalog.fetching import Fetch, FetchPlan, FetchProgress, plan
+from chatui.catalog.resolving import missing_parts
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+
+def preset_of_three_parts(server: HubServer, tmp_path: Path) -> str:
+    model_folder(tmp_path / "served" / "you" / "base")
+    server.add("you/base", tmp_path / "served" / "you" / "base")
+    adapter = tmp_path / "served" / "me" / "lora"
+    (adapter / "old").mkdir(parents=True)
+    (adapter / "checkpoint-100").mkdir()
+    for place in (adapter, adapter / "old", adapter / "checkpoint-100"):
+        (place / "adapter_config.json").write_text(json.dumps({"r": 8}))
+        (place / "adapter_model.bin").write_bytes(str(place).encode() * 900)
+    server.add("me/lora", adapter)
+    server.add("me/words", model_folder(tmp_path / "served" / "me" / "words"))
+    return """
+format = "alpaca:article"
+family = "llama"
+base = { hf = "you/base", modelscope = "them/base" }
+adapters = [{ hf = "me/lora", folder = "old" }, { hf = "gone/lora", also = ["me/lora"] }]
+tokenizer = { hf = "me/words" }
+"""
+
+
+def test_all_parts_of_a_preset_are_fetched_and_resolved(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
+    with pytest.raises(ChatuiError, match="`chatui pull three` fetches"):
+        resolve("three", Settings())
+    made = plan("three", Settings())
+    assert [repository.hub_id for repository in made.repositories] == [
+        "you/base",
+        "me/lora",
+        "me/words",
+    ]
+    assert any("me/lora is taken instead" in note for note in made.notes)
+    seen = [event for event in Fetch(made).events() if isinstance(event, FetchProgress)]
+    assert seen[-1].done_bytes == made.total_bytes
+    spec = resolve("three", Settings())
+    assert names_below(Path(spec.path)) == NEEDED
+    assert spec.tokenizer is not None
+    assert names_below(Path(spec.tokenizer)) == {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+    }
+    old, new = (Path(adapter.path) for adapter in spec.adapters)
+    assert old == new / "old"
+    assert names_below(new) == {
+        *("adapter_config.json", "adapter_model.bin"),
+        *("old/adapter_config.json", "old/adapter_model.bin"),
+    }
+
+
+def test_what_the_user_keeps_elsewhere_is_not_fetched(
+    server: HubServer, tmp_path: Path, users_preset: object
+) -> None:
+    users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
+    own = model_folder(tmp_path / "mine" / "base")
+    settings = Settings(model_folders=(str(tmp_path / "mine"),))
+    made = plan("three", settings)
+    assert made.notes[0] == f"you/base is already in {own}."
+    assert "you/base" not in [repository.hub_id for repository in made.repositories]
+    list(Fetch(made).events())
+    assert resolve("three", settings).path == str(own)
+
+
+def serve_every_part_of_every_preset(server: HubServer, tmp_path: Path) -> None:
+    """A few bytes in the layout that the presets say each repository has."""
+    for preset in library.load().by_name.values():
+        adapters = preset.facts.adapters or ()
+        for part in preset.parts:
+            if not part.hf:
+                continue
+            folder = tmp_path / "served" / part.hf / part.folder
+            prefix = "adapter_" if part in adapters else ""
+            whole = [f"{prefix}config.json", f"{prefix}model.safetensors", "tokenizer.model"]
+            names = [part.file] if part.file else whole
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(name.encode())
+    for folder in (tmp_path / "served").glob("*/*"):
+        server.add(f"{folder.parent.name}/{folder.name}", folder)
+
+
+def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_path: Path) -> None:
+    serve_every_part_of_every_preset(server, tmp_path)
+    different = {preset.parts: preset for preset in library.load().by_name.values()}
+    pulled = 0
+    for parts, preset in different.items():
+        if any(part.hf for part in parts):
+            pull(preset.name)
+            on_no_hub = [part for part in parts if not part.hf and not part.modelscope]
+            missing = missing_parts(preset, Settings())
+            assert [part for part in missing if part not in on_no_hub] == [], preset.name
+            pulled += 1
+    assert pulled > 15
+
+
+def test_what_ships_with_chatui_needs_no_fetching() -> None:
+    assert plan("shiyou", Settings()) == FetchPlan("shiyou")

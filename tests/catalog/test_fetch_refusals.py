@@ -1,0 +1,98 @@
+"""What a hub, the network, the disk or the user keeps from being fetched: one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+from served_models import FIRST_SHARD, pull, serve_model
+
+from chatui.catalog.fetching import Fetched, plan
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+
+def test_there_must_be_room_on_the_disk(server: HubServer, tmp_path: Path) -> None:
+    repository = serve_model(server, tmp_path)
+    repository.claimed_bytes[FIRST_SHARD] = 10**16
+    with pytest.raises(ChatuiError, match=r"needs 10000000\.\d GB more, .* only [\d.]+ GB free"):
+        plan("you/model", Settings())
+
+
+def test_a_token_opens_a_private_repository_and_never_reaches_the_storage(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_model(server, tmp_path).token = "hf_secret"
+    with pytest.raises(ChatuiError, match="has no repository you/model; if it is private"):
+        plan("you/model", Settings())
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert isinstance(pull("you/model")[-1], Fetched)
+    assert server.leaked == []
+    assert "hf_secret" not in repr(plan("you/model", Settings()))
+
+
+def test_refusals_are_one_sentence_with_the_next_step(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_model(server, tmp_path).gated = True
+    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
+        pull("you/model")
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
+        pull("you/model")
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    with pytest.raises(ChatuiError, match="does not accept the token"):
+        pull("you/model")
+
+
+def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+    serve_model(server, tmp_path)
+    with pytest.raises(ChatuiError, match="has no repository you/nothing"):
+        plan("you/nothing", Settings())
+    with pytest.raises(ChatuiError, match="you/model has no file model"):
+        plan("you/model/model.gguf", Settings())
+    with pytest.raises(ChatuiError, match=r"did you mean shiyou\?"):
+        plan("shiyuo", Settings())
+    for name in ("", "../..", "a b/c", "诗/友", "/etc/passwd", "a/../b"):
+        with pytest.raises(ChatuiError):
+            plan(name, Settings())
+
+
+def test_no_network_no_hub_and_offline_are_one_sentence(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    serve_model(server, tmp_path)
+    with pytest.raises(ChatuiError, match=r"127\.0\.0\.1:9 cannot be reached .* --from modelscope"):
+        plan("you/model", Settings(), mirror="http://127.0.0.1:9")
+    for wrong in ("hf-mirror.com", "ftp://x", "http://", "http://a b", "http://x:99999999"):
+        with pytest.raises(ChatuiError, match="is no address of a mirror"):
+            plan("you/model", Settings(), mirror=wrong)
+    server.faults.is_no_hub = True
+    with pytest.raises(ChatuiError, match="does not answer as a hub does"):
+        plan("you/model", Settings())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ChatuiError, match="HF_HUB_OFFLINE"):
+        plan("you/model", Settings())
+
+
+def test_a_mirror_is_asked_instead(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_model(server, tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert isinstance(pull("you/model", mirror=f"{server.url}/")[-1], Fetched)
+
+
+def test_a_mirrors_password_is_not_shown(server: HubServer, tmp_path: Path) -> None:
+    mirror = server.url.replace("http://", "http://me:hush@")
+    with pytest.raises(ChatuiError) as caught:
+        plan("you/nothing", Settings(), mirror=mirror)
+    assert "hush" not in str(caught.value)
+    serve_model(server, tmp_path)
+    server.faults.is_no_hub = True
+    with pytest.raises(ChatuiError) as caught:
+        plan("you/model", Settings(), mirror=mirror)
+    assert "hush" not in str(caught.value)
