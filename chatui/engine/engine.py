@@ -39,7 +39,7 @@ class Engine:
         before = self._model
         plan = loading.plan_load(spec, before.summary.weight_bytes if before else 0)
         base = before.foundation if before else None
-        if base and base.serves(spec, plan.stamp):
+        if isinstance(plan, loading.Plan) and base and base.serves(spec, plan.stamp):
             self._model = loading.switch_adapters(base, plan, report)
             return self._model.summary
         del base

@@ -214,8 +214,10 @@ def _device_of(model: Any, module: str) -> torch.device:
     if execution is not None:
         return torch.device(execution)
     parameter = next(found.parameters(), None)
-    on_meta = parameter is None or parameter.is_meta
-    return torch.device(model.device if on_meta else parameter.device)
+    if parameter is not None and not parameter.is_meta:
+        device: torch.device = parameter.device
+        return device
+    return torch.device(model.device)
 
 
 def _get(model: Any, name: str) -> Any:

@@ -1,0 +1,165 @@
+"""Adapters that bring a tokenizer and embeddings, the way of Chinese-LLaMA-Alpaca."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import adapter_files
+import pytest
+import tiny_models
+import torch
+from adapter_files import ALL, expected, logits_of
+from asking import ask, loaded, parts, spec
+from transformers import AddedToken
+
+from chatui.engine.engine import Engine
+from chatui.errors import ChatuiError
+from chatui.messages import Adapter
+
+Maker = Callable[[str], Path]
+IDS = [5, 9, 30, 12, 7, 41, 22]
+CLOSE = {"atol": 2e-5, "rtol": 1e-5}
+TABLES = ["embed_tokens", "lm_head"]
+WORDS = ["鹊桥仙", "满江红", "蝶恋花"]
+
+
+def longer(*words: str) -> Any:
+    """The base's tokenizer with more words."""
+    tokenizer = tiny_models.byte_fallback_tokenizer()
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
+    return tokenizer
+
+
+@pytest.fixture
+def alpaca(made: Maker, tmp_path: Path) -> tuple[Path, int]:
+    """An adapter with three tokens more than its base, and their number in all."""
+    tokenizer = longer(*WORDS)
+    folder = adapter_files.lora(
+        made("llama"), tmp_path / "alpaca", ALL["llama"], rows=len(tokenizer),
+        tokenizer=tokenizer, modules_to_save=TABLES,
+    )  # fmt: skip
+    return folder, len(tokenizer)
+
+
+def test_the_base_is_resized(made: Maker, alpaca: tuple[Path, int]) -> None:
+    folder, rows = alpaca
+    engine = loaded(made("llama"), adapters=(Adapter(str(folder)),))
+    new = [rows - 1, rows - 3]
+    found = logits_of(engine, IDS + new)
+    assert found.shape == (rows,)
+    wanted = expected(made("llama"), IDS + new, folder, rows=rows)
+    torch.testing.assert_close(found, wanted, **CLOSE)
+    request = parts(ask(engine, "满江红"))[0]
+    assert "满江红" in request.prompt
+    codec = engine._loaded().codec
+    assert codec.encode("满江红")[-1] == rows - 2
+    assert codec.piece(rows - 2) == "满江红"
+
+
+def test_an_adapter_on_top_of_an_adapter(
+    made: Maker, alpaca: tuple[Path, int], tmp_path: Path
+) -> None:
+    """Plus on plus: one token more, its own embeddings; the LoRA of both count."""
+    tokenizer = longer(*WORDS, "[PAD]")
+    rows = len(tokenizer)
+    plus = adapter_files.lora(
+        made("llama"), tmp_path / "plus", ALL["llama"], seed=7, rows=rows,
+        tokenizer=tokenizer, modules_to_save=TABLES,
+    )  # fmt: skip
+    both = (Adapter(str(alpaca[0])), Adapter(str(plus)))
+    engine = loaded(made("llama"), adapters=both)
+    found = logits_of(engine, [*IDS, rows - 1])
+    first = adapter_files.base_of(made("llama"))
+    first.resize_token_embeddings(alpaca[1], mean_resizing=False)
+    merged = adapter_files.PeftModel.from_pretrained(first, alpaca[0]).merge_and_unload()
+    merged.resize_token_embeddings(rows, mean_resizing=False)
+    whole = adapter_files.PeftModel.from_pretrained(merged, plus).merge_and_unload().eval()
+    with torch.inference_mode():
+        wanted = whole(input_ids=torch.tensor([[*IDS, rows - 1]])).logits[0, -1]
+    torch.testing.assert_close(found, wanted, **CLOSE)
+    assert engine._loaded().codec.piece(rows - 1) == "[PAD]"
+
+
+def test_a_plain_adapter_after_it_keeps_the_vocabulary(
+    made: Maker, alpaca: tuple[Path, int], tmp_path: Path
+) -> None:
+    """Also where a trainer saved the base's tokenizer beside it."""
+    plain = adapter_files.lora(
+        made("llama"), tmp_path / "plain", ["q_proj"], seed=3, tokenizer=longer()
+    )
+    engine = loaded(made("llama"), adapters=(Adapter(str(alpaca[0])), Adapter(str(plain))))
+    assert engine._loaded().codec.encode("满江红")[-1] == alpaca[1] - 2
+    assert logits_of(engine, IDS).shape == (alpaca[1],)
+
+
+def test_switching_gives_the_base_back_to_the_bit(made: Maker, alpaca: tuple[Path, int]) -> None:
+    bare = spec(made("llama"))
+    engine = loaded(made("llama"))
+    model = engine._loaded().foundation.model  # type: ignore[union-attr]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = logits_of(engine, IDS)
+    text = parts(ask(engine))[2].output_ids
+    adapted = replace(bare, adapters=(Adapter(str(alpaca[0])),), tokenizer=str(alpaca[0]))
+    summary = engine.load(adapted, lambda _: None)
+    assert summary.parameters > sum(tensor.numel() for tensor in state.values())
+    with_adapter = logits_of(engine, IDS)
+    assert with_adapter.shape != before.shape
+    # The tokenizer that came with the adapter goes with it.
+    engine.load(replace(adapted, adapters=()), lambda _: None)
+    assert engine._loaded().foundation.model is model  # type: ignore[union-attr]
+    assert torch.equal(logits_of(engine, IDS), before)
+    assert parts(ask(engine))[2].output_ids == text
+    now = model.state_dict()
+    assert now.keys() == state.keys()
+    assert all(torch.equal(now[name], tensor) for name, tensor in state.items())
+    assert len(engine._loaded().codec.encode("满江红")) > 2
+    engine.load(adapted, lambda _: None)
+    assert torch.equal(logits_of(engine, IDS), with_adapter)
+
+
+def test_tied_embeddings_stay_tied(made: Maker, tmp_path: Path) -> None:
+    """A tokenizer with more tokens and no embeddings of its own: the mean of the others."""
+    tokenizer = tiny_models.byte_level_tokenizer(
+        ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], eos_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = tiny_models.CHAT_TEMPLATE
+    tokenizer.add_tokens([f"<{number}>" for number in range(9)])
+    folder = adapter_files.lora(made("qwen2"), tmp_path / "lora", ["q_proj"], tokenizer=tokenizer)
+    engine = loaded(made("qwen2"), adapters=(Adapter(str(folder)),))
+    model = engine._loaded().foundation.model  # type: ignore[union-attr]
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    table = model.lm_head.weight
+    old = len(tokenizer) - 9 + 5
+    assert table.shape[0] == len(tokenizer)
+    torch.testing.assert_close(table[old], table[:old].mean(dim=0))
+    wanted = expected(made("qwen2"), IDS, folder)
+    torch.testing.assert_close(logits_of(engine, IDS)[:old], wanted, **CLOSE)
+
+
+def test_tables_for_another_width(made: Maker, tmp_path: Path) -> None:
+    wide = tiny_models.llama(tmp_path / "wide", hidden_size=64)
+    folder = adapter_files.lora(
+        wide, tmp_path / "lora", ["q_proj"], rows=430, tokenizer=longer(), modules_to_save=TABLES
+    )
+    with pytest.raises(ChatuiError, match=r"embed_tokens.*430 × 64.*× 32|lm_head.*430 × 64.*× 32"):
+        loaded(made("llama"), adapters=(Adapter(str(folder)),))
+
+
+def test_a_tokenizer_longer_than_its_embeddings(made: Maker, tmp_path: Path) -> None:
+    tokenizer = longer(*WORDS)
+    folder = adapter_files.lora(
+        made("llama"), tmp_path / "lora", ["q_proj"], rows=len(tokenizer) - 1,
+        tokenizer=tokenizer, modules_to_save=TABLES,
+    )  # fmt: skip
+    rows = f"{len(tokenizer)} tokens and its embeddings {len(tokenizer) - 1}"
+    with pytest.raises(ChatuiError, match=rows):
+        loaded(made("llama"), adapters=(Adapter(str(folder)),))
+
+
+def test_notes_say_what_the_scale_leaves(made: Maker, alpaca: tuple[Path, int]) -> None:
+    adapters = (Adapter(str(alpaca[0]), scale=0.5),)
+    summary = Engine().load(spec(made("llama"), adapters=adapters), lambda _: None)
+    assert any("embeddings are taken whole" in note for note in summary.notes)
