@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from command import Chatui, InTerminal, is_one_sentence
 
+from chatui.cli import inspect
 from chatui.cli.parser import run
+from chatui.messages import Candidate, Inspection
 from chatui.prompting import formats
 
 WITHOUT = ("inspect", "--no-model", "--json")
@@ -86,15 +88,36 @@ def test_the_glass_box_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> 
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1
 
 
-def test_the_views_stand_side_by_side(chatui: Chatui, tiny: str) -> None:
-    asked = ("inspect", "春\n眠", "--model", tiny, "--format", "shiyou", "--top", "2")
-    shown = chatui(*asked).stdout
-    lines = shown.splitlines()
-    assert lines[0].split()[:3] == ["position", "input_ids", "tokens"]
-    assert lines[1].split()[0] == "0" and "'['" in lines[1] and "'⏎'" in shown
-    assert "\ninputs\n[Round 0]\n问：春\n眠\n答：\n" in shown
-    assert "context: 13 of 8192 tokens" in shown
-    assert lines[-3].split() == ["next", "token", "logit", "probability"]
+def test_the_views_stand_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    inspect._print(
+        Inspection(
+            prompt="问：春\n眠",
+            input_ids=(44, 46, 5, 67, 6),
+            tokens=("问", "：", "春", "\n", "眠"),
+            position_ids=((0, 1, 2, 3, 3), (0, 0, 0, 0, 1)),
+            context_used=5,
+            context_limit=512,
+            next=(Candidate(7, " 不", 1.5, 0.25),),
+        )
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "position  input_ids  tokens  position  input_ids  tokens",
+        "0/0       44         '问'    3/0       67         '⏎'",
+        "1/0       46         '：'    3/1       6          '眠'",
+        "2/0       5          '春'",
+        "",
+        "inputs",
+        "问：春",
+        "眠",
+        "",
+        "context: 5 of 512 tokens, 0 rounds left out",
+        "",
+        "next  token  logit   probability",
+        "7     '␣不'  1.5000  25.0000%",
+    ]
 
 
 def test_escape_sequences_do_not_reach_a_terminal(chatui: Chatui, in_terminal: InTerminal) -> None:

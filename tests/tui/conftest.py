@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from saved_conversations import SPEC, add_conversation  # noqa: F401
+from saved_conversations import SPEC
 from scripted_backend import ScriptedBackend
 from textual.pilot import Pilot
 
