@@ -123,23 +123,21 @@ def time_mixing(
     """
     normed = functional.layer_norm(x, x.shape[-1:], *block.norm1, EPSILON)
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))
-    receptance = functional.linear(
-        torch.lerp(shifted, normed, block.mix_receptance), block.receptance
-    )
-    key = functional.linear(torch.lerp(shifted, normed, block.mix_key), block.key).float()
-    value = functional.linear(torch.lerp(shifted, normed, block.mix_value), block.value).float()
+    receptance = linear(torch.lerp(shifted, normed, block.mix_receptance), block.receptance)
+    key = linear(torch.lerp(shifted, normed, block.mix_key), block.key).float()
+    value = linear(torch.lerp(shifted, normed, block.mix_value), block.value).float()
     averages, sums = fading_average(block.decay, block.first, key, value, sums)
     gated = torch.sigmoid(receptance) * averages.to(x.dtype)
-    return functional.linear(gated, block.output), normed[-1], sums
+    return linear(gated, block.output), normed[-1], sums
 
 
 def channel_mixing(block: Block, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Equations 19 to 21; arguments and results as those of :func:`time_mixing`."""
     normed = functional.layer_norm(x, x.shape[-1:], *block.norm2, EPSILON)
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))
-    key = functional.linear(torch.lerp(shifted, normed, block.channel_mix_key), block.channel_key)
-    value = functional.linear(torch.relu(key).square(), block.channel_value)
-    receptance = functional.linear(
+    key = linear(torch.lerp(shifted, normed, block.channel_mix_key), block.channel_key)
+    value = linear(torch.relu(key).square(), block.channel_value)
+    receptance = linear(
         torch.lerp(shifted, normed, block.channel_mix_receptance), block.channel_receptance
     )
     return torch.sigmoid(receptance) * value, normed[-1]
@@ -181,3 +179,10 @@ def fading_average(
     past, newest = torch.exp(peaks[:-1] - top), torch.exp(with_bonus - top)
     averages = (past * totals[:-1, 0] + newest * value) / (past * totals[:-1, 1] + newest)
     return averages, torch.cat((totals[-1], peaks[-1:]))
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``x`` ``[n, in]`` times ``weight`` ``[out, in]``, one token as a vector: CPUs like that."""
+    if x.shape[0] == 1:
+        return functional.linear(x[0], weight).unsqueeze(0)
+    return functional.linear(x, weight)
