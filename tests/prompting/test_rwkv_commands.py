@@ -76,3 +76,19 @@ def test_commands() -> None:
     assert command_of("a +gen b") == ("", "a +gen b")
     assert is_reset(" +reset ")
     assert not is_reset("+reset me")
+
+
+def test_a_raven_message_keeps_no_blank_line() -> None:
+    assert RAVEN.render([], "一\r\n\r\n二\n\n三", "") == "Bob: 一\n二\n三\n\nAlice:"
+
+
+def test_reset_is_answered_without_the_model() -> None:
+    assert RAVEN.answered is not None
+    assert RAVEN.answered(" +reset ") == "The chat is forgotten."
+    assert RAVEN.answered("你好") is None
+
+
+def test_free_text_stays_as_it_was_written() -> None:
+    assert RAVEN.clean("+gen 从前", " 有\n") == " 有\n"
+    assert RAVEN.clean("你好", " 好\n") == "好"
+    assert RAVEN.free_tokens == 256
