@@ -245,7 +245,8 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
     maker = _network_class(config, plan.family)
     spread = plan.spec.device_map is not None or hasattr(config, "quantization_config")
     try:
-        if spread:
+        # A sum of two files has no file of its own: it is made in memory, wherever it goes then.
+        if spread and plan.delta is None:
             # accelerate places, and offloads to, files that it knows the paths of.
             model, info = maker.from_pretrained(
                 plan.folder,
@@ -257,13 +258,13 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
             )
         else:
             reader = Reader(entries, placement.dtype, placement.device, progress)
-            on_cpu = placement.device.type == "cpu"
+            alone = None if placement.device.type == "cpu" else {"": placement.device}
             model, info = maker.from_pretrained(
                 None,
                 config=config,
                 state_dict=_tensors(plan, reader),
                 dtype=placement.dtype,
-                device_map=None if on_cpu else {"": placement.device},
+                device_map=plan.spec.device_map or alone,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from chatui.engine.adapters.keys import has_prefix
 from chatui.engine.families import read_json
@@ -36,6 +38,20 @@ _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """What of an adapter_config.json counts here, under peft's own names."""
+
+    lora_alpha: float | None = None
+    use_rslora: bool | None = None
+    alpha_pattern: dict[str, float] | None = None
+    target_modules: str | list[str] | None = None
+    exclude_modules: str | list[str] | None = None
+    layers_to_transform: int | list[int] | None = None
+    enable_lora: list[bool] | None = None
+    base_model_name_or_path: str | None = None
+
+
+@dataclass(frozen=True)
 class AdapterFiles:
     """What lies on the disk.
 
@@ -43,20 +59,20 @@ class AdapterFiles:
         adapter: what was asked for.
         title: how sentences call it.
         entries: its tensors.
-        config: adapter_config.json; empty for a bare state dict or a prefix.
+        config: adapter_config.json; None for a bare state dict or a prefix.
         tokenizer: folder of the tokenizer that it brings; None for none.
     """
 
     adapter: Adapter
     title: str
     entries: tuple[Entry, ...]
-    config: dict[str, Any] = field(default_factory=dict)
+    config: LoraConfig | None = None
     tokenizer: Path | None = None
 
     @property
     def made_for(self) -> str:
         """The base's name as the adapter has it; "" where it has none."""
-        return str(self.config.get("base_model_name_or_path") or "")
+        return (self.config.base_model_name_or_path if self.config else None) or ""
 
 
 def open_adapter(adapter: Adapter) -> AdapterFiles:
@@ -74,7 +90,7 @@ def open_adapter(adapter: Adapter) -> AdapterFiles:
         raise ChatuiError(say("adapters.no_such_path", path=path))
     if path.is_dir():
         return _open_folder(adapter, path)
-    config = _read_config(path.parent) if (path.parent / CONFIG).is_file() else {}
+    config = _read_config(path.parent) if (path.parent / CONFIG).is_file() else None
     return AdapterFiles(adapter, path.name, read_entries(path), config)
 
 
@@ -118,16 +134,23 @@ def _prefix_entries(folder: Path) -> tuple[Entry, ...]:
     return entries
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> LoraConfig:
     """adapter_config.json, of an adapter that can be used here."""
-    config = read_json(folder / CONFIG)
-    kind = str(config.get("peft_type", "LORA")).upper()
+    file = folder / CONFIG
+    raw = read_json(file)
+    kind = str(raw.get("peft_type") or "LORA").upper()
     if kind != "LORA":
         raise ChatuiError(say("adapters.other_kind", folder=folder, kind=kind))
     for key, name in _UNSUPPORTED.items():
-        if config.get(key):
+        if raw.get(key):
             raise ChatuiError(say("adapters.unsupported", folder=folder, feature=name))
-    start = config.get("init_lora_weights", True)
+    start = raw.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
         raise ChatuiError(say("adapters.unsupported", folder=folder, feature=start))
+    try:
+        config = msgspec.convert(raw, LoraConfig)
+        for pattern in config.alpha_pattern or ():
+            re.compile(pattern)
+    except (msgspec.ValidationError, re.error) as error:
+        raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
     return config

@@ -11,12 +11,12 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from chatui.engine.adapters.files import AdapterFiles, open_adapter
+from chatui.engine.adapters.files import AdapterFiles, LoraConfig, open_adapter
 from chatui.engine.adapters.keys import Contents, in_base, sort_entries
 from chatui.engine.adapters.lora import (
     Pair,
     default_alpha,
-    knows_alpha,
+    known_alpha,
     parts_of,
     scaling_of,
 )
@@ -166,7 +166,7 @@ def _fit(files: AdapterFiles, base: Base) -> AdapterPlan:
         _check_prefix(files, contents, base)
     elif not contents.pairs and not contents.replaced:
         raise ChatuiError(say("adapters.empty", adapter=files.title))
-    elif not contents.pairs and not files.config:
+    elif not contents.pairs and files.config is None:
         raise ChatuiError(say("adapters.no_lora", adapter=files.title))
     replaced, vocabulary = _replaced(files, contents, base)
     sizes = {
@@ -179,7 +179,7 @@ def _fit(files: AdapterFiles, base: Base) -> AdapterPlan:
     pairs = tuple(_pair(files, name, parts, sizes, base) for name, parts in contents.pairs.items())
     _check_complete(files, pairs, sizes, base)
     notes = []
-    if pairs and not knows_alpha(files):
+    if pairs and known_alpha(files) is None:
         alpha = f"{default_alpha(base.family):g}"
         notes.append(say("adapters.alpha_guessed", adapter=files.title, alpha=alpha))
     if vocabulary is not None and files.adapter.scale != 1:
@@ -208,7 +208,7 @@ def _pair(
     grouped = () if of_embedding else parts_of(down, up, files.config)
     rank = down.shape[0] // (sum(grouped) or 1)
     wanted = files.adapter.rank
-    if wanted is not None and wanted != rank and "r" not in files.config:
+    if wanted is not None and wanted != rank and files.config is None:
         raise ChatuiError(say("adapters.wrong_rank", adapter=files.title, rank=rank, wanted=wanted))
     scaling = scaling_of(files, module, rank, base.family) * files.adapter.scale
     pair = Pair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)
@@ -234,10 +234,10 @@ def _check_complete(
     files: AdapterFiles, pairs: Sequence[Pair], modules: Iterable[str], base: Base
 ) -> None:
     """Refuse an adapter that reaches some layers of the base only, unless its config says so."""
-    config = files.config
-    targets = config.get("target_modules") or ()
-    chosen = isinstance(targets, str) or any("." in str(target) for target in targets)
-    if chosen or config.get("layers_to_transform") or config.get("exclude_modules"):
+    config = files.config or LoraConfig()
+    targets = config.target_modules or ()
+    chosen = isinstance(targets, str) or any("." in target for target in targets)
+    if chosen or config.layers_to_transform is not None or config.exclude_modules:
         return
     adapted = {pair.module for pair in pairs}
     shapes = {_without_numbers(name) for name in adapted}

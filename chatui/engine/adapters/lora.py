@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from chatui.engine.adapters.files import AdapterFiles
+from chatui.engine.adapters.files import AdapterFiles, LoraConfig
 from chatui.engine.weights import Entry
 
 _CHATGLM_ALPHA = 32.0
@@ -72,32 +70,33 @@ def whole(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
     return full.reshape(len(parts) * rows, count * rank)
 
 
-def parts_of(down: Entry, up: Entry, config: Mapping[str, Any]) -> tuple[bool, ...]:
+def parts_of(down: Entry, up: Entry, config: LoraConfig | None) -> tuple[bool, ...]:
     """The parts of a pair in the grouped form; empty for the usual form."""
     columns = up.shape[1] if len(up.shape) > 1 else 0
     if len(up.shape) == 2 and columns == down.shape[0]:
         return ()
-    named = config.get("enable_lora")
-    parts = tuple(bool(part) for part in named) if isinstance(named, list) else _QUERY_AND_VALUE
+    named = config.enable_lora if config else None
+    parts = tuple(named) if named else _QUERY_AND_VALUE
     return parts if columns * sum(parts) == down.shape[0] else ()
 
 
 def scaling_of(files: AdapterFiles, module: str, rank: int, family: str) -> float:
     """The factor on a pair, without the adapter's own scale."""
-    config = files.config
-    alpha = config.get("lora_alpha", files.adapter.alpha)
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
+    alpha = known_alpha(files)
+    config = files.config or LoraConfig()
+    for pattern, value in (config.alpha_pattern or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             alpha = value
             break
     if alpha is None:
         alpha = default_alpha(family)
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return alpha / (math.sqrt(rank) if config.use_rslora else rank)
 
 
-def knows_alpha(files: AdapterFiles) -> bool:
-    """Whether the files or the user tell alpha."""
-    return files.config.get("lora_alpha", files.adapter.alpha) is not None
+def known_alpha(files: AdapterFiles) -> float | None:
+    """What the files tell, else the user."""
+    told = files.config.lora_alpha if files.config else None
+    return files.adapter.alpha if told is None else told
 
 
 def default_alpha(family: str) -> float:
