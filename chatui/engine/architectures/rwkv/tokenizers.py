@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,17 +22,20 @@ END_OF_TEXT = 0
 WORLD_ROWS = 65536
 """Rows of a World model's head; its vocabulary has fewer tokens."""
 
-_PILE: tuple[str, ...] = ("20B_tokenizer.json", "*20B_tokenizer.json", "tokenizer.json")
-_WORLD: tuple[str, ...] = ("rwkv_vocab_v20230424.txt", "*rwkv_vocab*.txt", "*rwkv_vocab*.json")
+_PILE = ("20B_tokenizer.json", "*20B_tokenizer.json")
+_ANY = "tokenizer.json"
+_WORLD = ("rwkv_vocab_v20230424.txt", "*rwkv_vocab*.txt", "*rwkv_vocab*.json")
 
 
 def find_tokenizer(wanted: Path | None, beside: Path, rows: int) -> Path:
     """The file of the tokenizer.
 
-    The World models' vocabulary is also taken from the ``rwkv`` package, where that is installed.
+    It is looked for where it was said to be, beside the weights, one folder above them, and in a
+    folder ``tokenizers`` at either place; the World models' vocabulary also in the ``rwkv``
+    package, where that is installed.
 
     Args:
-        wanted: a file, or a folder to look in; None looks beside the weights.
+        wanted: a file, or a folder to look in; None for none.
         beside: the folder of the weights.
         rows: of the head.
 
@@ -42,22 +44,29 @@ def find_tokenizer(wanted: Path | None, beside: Path, rows: int) -> Path:
     """
     if wanted is not None and wanted.is_file():
         return wanted
-    folders = [folder for folder in (wanted, beside) if folder is not None and folder.is_dir()]
+    own = [wanted, beside] if wanted is not None else [beside]
+    around = [beside / "tokenizers", beside.parent, beside.parent / "tokenizers"]
     if rows == WORLD_ROWS:
-        package = find_spec("rwkv")
-        folders += [Path(place) for place in (package and package.submodule_search_locations) or ()]
-        names, missing = _WORLD, "rwkv.no_world_vocabulary"
+        around += _package_folders()
+        found, missing = _first([*own, *around], _WORLD), "rwkv.no_world_vocabulary"
     else:
-        names, missing = _PILE + _WORLD, "rwkv.no_tokenizer"
-    for file in _candidates(folders, names):
-        return file
-    raise ChatuiError(say(missing, folder=beside))
+        found = _first([*own, *around], _PILE) or _first(own, (_ANY, *_WORLD))
+        missing = "rwkv.no_tokenizer"
+    if found is None:
+        raise ChatuiError(say(missing, folder=beside))
+    return found
 
 
-def _candidates(folders: list[Path], names: tuple[str, ...]) -> Iterator[Path]:
-    for name in names:
-        for folder in folders:
-            yield from sorted(folder.glob(name))
+def _package_folders() -> list[Path]:
+    package = find_spec("rwkv")
+    places = package.submodule_search_locations if package is not None else None
+    return [Path(place) for place in places or ()]
+
+
+def _first(folders: list[Path], names: tuple[str, ...]) -> Path | None:
+    """The first file of these names, the first name in all folders before the second."""
+    found = (file for name in names for folder in folders for file in sorted(folder.glob(name)))
+    return next(found, None)
 
 
 def load_codec(file: Path, rows: int) -> Codec:

@@ -59,13 +59,17 @@ def test_a_world_model(tmp_path: Path, load: Load, ask: Ask) -> None:
 
 
 def test_the_tokenizer_may_lie_elsewhere(tmp_path: Path, load: Load) -> None:
-    file = tiny_rwkv.raven(tmp_path / "weights")
-    elsewhere = shutil.move(tmp_path / "weights" / tiny_rwkv.PILE_FILE, tmp_path)
+    file = tiny_rwkv.raven(tmp_path / "models" / "weights")
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = shutil.move(file.parent / tiny_rwkv.PILE_FILE, tmp_path / "elsewhere")
     with pytest.raises(ChatuiError, match=r"put 20B_tokenizer\.json into"):
         load(file)
     assert load(file, tokenizer=str(elsewhere))._loaded()
-    assert load(file, tokenizer=str(tmp_path))._loaded()
-    named = shutil.copy(elsewhere, tmp_path / "weights" / "tokenizer.json")
+    assert load(file, tokenizer=str(tmp_path / "elsewhere"))._loaded()
+    above = Path(shutil.copy(elsewhere, tmp_path / "models" / "rwkv-20B_tokenizer.json"))
+    assert load(file)._loaded()
+    above.unlink()
+    named = shutil.copy(elsewhere, file.parent / "tokenizer.json")
     assert load(file)._loaded()
     Path(named).write_text("{}")
     with pytest.raises(ChatuiError, match="no whole RWKV tokenizer"):
