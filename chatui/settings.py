@@ -47,6 +47,8 @@ class Settings:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", "float32", "bfloat16", "float16".
         device_map: accelerate's device map; empty for a single device.
+        merge_adapters: add LoRA pairs to the weights: decode is a little faster, and other
+            adapters need the base to be loaded again.
         max_new_tokens: limit of a reply where the preset has none; 0 leaves it to the window.
         reply_reserve: tokens that a prompt leaves free for the reply; 0 takes the preset's.
         model_folders: folders that are searched for models.
@@ -60,6 +62,7 @@ class Settings:
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device_map: str = ""
+    merge_adapters: bool = False
     max_new_tokens: int = 0
     reply_reserve: int = 0
     model_folders: tuple[str, ...] = ()

@@ -55,6 +55,7 @@ def resolve(
         spec,
         format=format or spec.format,
         adapters=spec.adapters + added,
+        merge_adapters=settings.merge_adapters,
         sampling=with_users_settings(spec.sampling, settings),
         reply_reserve=settings.reply_reserve or spec.reply_reserve,
         dtype=chosen_dtype,

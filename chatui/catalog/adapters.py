@@ -1,0 +1,161 @@
+"""Adapters on this disk, by their config alone: no tensor is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from chatui.catalog.places import cached_repositories, in_users_folders
+from chatui.catalog.recognise import read_config
+from chatui.catalog.weights import ADAPTER_CONFIG
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.settings import Settings
+
+_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_BARE = (".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """What an adapter says of itself.
+
+    Attributes:
+        path: folder of a PEFT adapter or of a P-Tuning v2 prefix, or file of a bare state dict.
+        title: what is shown: the hub id, or the folder's or file's name.
+        kind: peft's name for it ("LORA"), "P_TUNING_V2", or "" where no config tells.
+        rank, alpha: None where no config tells.
+        targets: names of the modules that it adapts.
+        base: the model that it says it was made for; "" where it does not say.
+        brings_tokenizer: whether a tokenizer lies beside it.
+        brings_embeddings: whether it has embeddings of its own.
+        disk_bytes: of its weights.
+    """
+
+    path: str
+    title: str
+    kind: str = ""
+    rank: int | None = None
+    alpha: float | None = None
+    targets: tuple[str, ...] = ()
+    base: str = ""
+    brings_tokenizer: bool = False
+    brings_embeddings: bool = False
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Config:
+    peft_type: str | None = None
+    r: int | None = None
+    lora_alpha: float | None = None
+    target_modules: str | list[str] | None = None
+    modules_to_save: list[str] | None = None
+    base_model_name_or_path: str | None = None
+
+
+def describe(path: Path, title: str = "") -> AdapterSummary:
+    """Read an adapter's config.
+
+    Args:
+        path: its folder or file.
+        title: how it is called; the folder's or file's name where empty.
+
+    Raises:
+        ChatuiError: there is none, or its config cannot be read.
+    """
+    title = title or path.absolute().name
+    if path.is_file():
+        beside = path.parent if (path.parent / ADAPTER_CONFIG).is_file() else None
+        return _summary(path, title, beside, path.stat().st_size)
+    if (path / ADAPTER_CONFIG).is_file():
+        sizes = [(path / name).stat().st_size for name in _WEIGHTS if (path / name).is_file()]
+        return _summary(path, title, path, sum(sizes[:1]))
+    if _is_prefix(path):
+        size = sum(file.stat().st_size for file in path.glob("pytorch_model*.bin"))
+        return AdapterSummary(str(path), title, "P_TUNING_V2", disk_bytes=size)
+    raise ChatuiError(say("catalog.no_such_adapter", path=repr(str(path))))
+
+
+def adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
+    """The adapters in the hubs' caches and in the folders of the settings, by title.
+
+    Those whose config cannot be read are left out, as is a file of a bare state dict whose name
+    does not contain "lora".
+    """
+    found: dict[Path, AdapterSummary] = {}
+    for path, title in _candidates(settings):
+        if path.resolve() in found:
+            continue
+        try:
+            found[path.resolve()] = describe(path, title)
+        except (ChatuiError, OSError):
+            continue
+    return tuple(sorted(found.values(), key=lambda summary: summary.title.casefold()))
+
+
+def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
+    for repository in cached_repositories():
+        for folder in (repository.folder, *_folders_in(repository.folder)):
+            if _adapts(folder):
+                below = folder.relative_to(repository.folder).as_posix()
+                title = repository.hub_id if below == "." else f"{repository.hub_id}/{below}"
+                yield folder, title
+    for path in in_users_folders(settings):
+        if path.is_dir() and _adapts(path):
+            yield path, ""
+    for root in settings.model_folders:
+        for depth in ("*", "*/*"):
+            for file in sorted(Path(root).expanduser().glob(depth)):
+                if file.suffix in _BARE and "lora" in file.name.casefold() and file.is_file():
+                    yield file, ""
+
+
+def _adapts(folder: Path) -> bool:
+    return (folder / ADAPTER_CONFIG).is_file() or _is_prefix(folder)
+
+
+def _is_prefix(folder: Path) -> bool:
+    """Whether a checkpoint of ChatGLM-6B holds a prefix, and no layers beside it."""
+    if not (folder / "config.json").is_file():
+        return False
+    try:
+        config = read_config(folder)
+    except ChatuiError:
+        return False
+    shards = (folder / "pytorch_model.bin.index.json").is_file()
+    weights = folder / "pytorch_model.bin"
+    return bool(config.get("pre_seq_len")) and weights.is_file() and not shards
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Repositories such as Alpaca-CoT's hold one adapter a folder."""
+    return sorted(child for child in folder.iterdir() if child.is_dir())
+
+
+def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterSummary:
+    if folder is None:
+        return AdapterSummary(str(path), title, disk_bytes=size)
+    try:
+        config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
+    except msgspec.ValidationError as error:
+        file = folder / ADAPTER_CONFIG
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
+    targets = config.target_modules or ()
+    saved = config.modules_to_save or []
+    return AdapterSummary(
+        path=str(path),
+        title=title,
+        kind=(config.peft_type or "LORA").upper(),
+        rank=config.r,
+        alpha=config.lora_alpha,
+        targets=(targets,) if isinstance(targets, str) else tuple(targets),
+        base=config.base_model_name_or_path or "",
+        brings_tokenizer=any((folder / name).is_file() for name in _TOKENIZERS),
+        brings_embeddings=any("embed" in name or name == "wte" for name in saved),
+        disk_bytes=size,
+    )
