@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Literal, cast
 
 from textual.app import App
@@ -29,15 +30,19 @@ class ChatApp(App[None]):
 
     TITLE = "chatui"
     ENABLE_COMMAND_PALETTE = False
-    # The default screen's own CSS_PATH is not read, so its stylesheets stand here.
+    # The default screen's own CSS_PATH is not read, so its stylesheets are named here.
     CSS_PATH = [  # noqa: RUF012  # as the base class has it
-        "screens/chat.tcss",
-        "widgets/conversation_view.tcss",
-        "widgets/query_box.tcss",
-        "widgets/round_view.tcss",
-        "widgets/status_line.tcss",
-        "widgets/waiting_list.tcss",
-        "widgets/welcome.tcss",
+        str(Path(__file__).parent / sheet)
+        for sheet in (
+            "screens/chat.tcss",
+            "widgets/conversation_view.tcss",
+            "widgets/prose.tcss",
+            "widgets/query_box.tcss",
+            "widgets/round_view.tcss",
+            "widgets/status_line.tcss",
+            "widgets/waiting_list.tcss",
+            "widgets/welcome.tcss",
+        )
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "tui.keys.quit", priority=True),
@@ -71,11 +76,13 @@ class ChatApp(App[None]):
         self.turns = Turns(spec, store, self._create_backend, self._take)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
-        if settings.theme in self.available_themes:
-            self.theme = settings.theme
-        else:
-            self.theme = themes.DARK.name
-            self._notices.append(say("tui.notice.no_theme", name=repr(settings.theme)))
+        theme = settings.theme
+        if theme not in self.available_themes:
+            self._notices.append(say("tui.notice.no_theme", name=repr(theme)))
+            theme = themes.DARK.name
+        # Without its watcher, which would apply all stylesheets a second time.
+        self.set_reactive(App.theme, theme)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def get_default_screen(self) -> ChatScreen:
         self._chat = ChatScreen()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from chatui.catalog import library
 from chatui.locales import current_language
+from chatui.tui.adapter_names import AND
 
 
 def shown_name(name: str) -> str:
-    """The title of a preset in the user's language; any other name as it is."""
+    """The title of a preset in the user's language; any other name as it is.
+
+    What was put on the model stays beside its name.
+    """
+    model, put_on, adapters = name.partition(AND)
+    return _title(model, current_language()) + put_on + adapters
+
+
+@cache
+def _title(name: str, language: str) -> str:
     preset = library.load().by_name.get(name) if name else None
     if preset is None or preset.facts.title is None:
         return name
-    return preset.facts.title.in_language(current_language()) or name
+    return preset.facts.title.in_language(language) or name

@@ -11,6 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -20,6 +21,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.model_names import shown_name
 from chatui.tui.plain_text import plain_line
+from chatui.tui.screens import TALL_ROWS
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
@@ -33,6 +35,7 @@ from chatui.tui.turn_messages import (
     WaitingChanged,
 )
 from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_view import RoundView
 from chatui.tui.widgets.status_line import StatusLine, progress_words
@@ -58,11 +61,11 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+o", "continue", "tui.keys.continue"),
         Binding("ctrl+b", "conversations", "tui.keys.conversations"),
         Binding("f2", "models", "tui.keys.models"),
+        Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
         Binding("f1", "help", "tui.keys.help"),
     ]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (12, "-tall")]  # noqa: RUF012  # likewise
 
     app: ChatApp
 
@@ -73,21 +76,24 @@ class ChatScreen(Screen[None]):
         self._last: Conversation | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="title", markup=False)
-        yield ConversationView(id="conversation")
+        yield Static(say("tui.title.new"), id="title", markup=False)
+        yield ConversationView(self._greeting(), id="conversation")
         yield WaitingList()
+        yield FetchBar()
         yield QueryBox(id="query")
         yield StatusLine()
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         self._conversation = self.query_one(ConversationView)
         self._box = self.query_one(QueryBox)
         self._status = self.query_one(StatusLine)
         self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
         self._status.model = plain_line(shown_name(self.app.turns.spec.name))
         self._box.focus()
-        await self._show_rounds(())
         self.call_after_refresh(self._after_first_paint)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height < TALL_ROWS, "-short")
 
     def _after_first_paint(self) -> None:
         self.app.start_turns()
@@ -131,8 +137,9 @@ class ChatScreen(Screen[None]):
                 self._status.model = plain_line(shown_name(spec.name))
                 self._status.activity = ""
                 self._status.context_limit = loaded.context_limit
-                for note in loaded.notes:
-                    self._tell_user(note, "information")
+                if not self._is_embedded:
+                    for note in loaded.notes:
+                        self._tell_user(note, "information")
             case LoadFailed():
                 self._on_load_failed(message)
             case Trouble():
@@ -206,10 +213,7 @@ class ChatScreen(Screen[None]):
     # What is looked at
 
     async def _show_rounds(self, rounds: Sequence[Round]) -> None:
-        is_embedded = Path(self.app.turns.spec.path).is_relative_to(locations.assets_folder())
-        await self._conversation.show(
-            rounds, self._version_of, Welcome(self._last, is_embedded=is_embedded)
-        )
+        await self._conversation.show(rounds, self._version_of, self._greeting())
         self._box.remember([round_.query for round_ in rounds])
         self._growing = None
         self._grown.clear()
@@ -218,6 +222,14 @@ class ChatScreen(Screen[None]):
         if rounds:
             self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens
         self._show_title()
+
+    def _greeting(self) -> Welcome:
+        return Welcome(self._last, is_embedded=self._is_embedded)
+
+    @property
+    def _is_embedded(self) -> bool:
+        """Whether the model is the one that ships with chatui."""
+        return Path(self.app.turns.spec.path).is_relative_to(locations.assets_folder())
 
     def _version_of(self, round_: Round) -> tuple[int, int]:
         """Which version of its query's replies a round is, of how many."""

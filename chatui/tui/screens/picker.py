@@ -10,11 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from chatui.tui.plain_text import plain_line
+from chatui.tui.screens import TALL_ROWS
 
 Item = TypeVar("Item")
 
@@ -58,6 +60,9 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
         self.search("")
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height < TALL_ROWS, "-short")
 
     @work(exclusive=True)
     async def search(self, words: str) -> None:

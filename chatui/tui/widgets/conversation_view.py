@@ -17,8 +17,12 @@ ROUNDS_AT_ONCE = 20
 class ConversationView(VerticalScroll, can_focus=False):
     """Shows rounds; stays at the end while a reply grows, unless the user scrolled up."""
 
-    def __init__(self, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, greeting: Widget, id: str | None = None) -> None:
+        """
+        Args:
+            greeting: shown until there are rounds.
+        """
+        super().__init__(greeting, id=id)
         self._rounds: list[Round] = []
         self._first_shown = 0
         self._versions: Callable[[Round], tuple[int, int]] = lambda _round: (1, 1)
@@ -41,7 +45,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self,
         rounds: Sequence[Round],
         versions: Callable[[Round], tuple[int, int]],
-        greeting: Widget | None = None,
+        greeting: Widget,
     ) -> None:
         """Show these rounds, or the greeting where there are none.
 
@@ -53,10 +57,8 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._first_shown = max(0, len(self._rounds) - ROUNDS_AT_ONCE)
         with self.app.batch_update():
             await self.remove_children()
-            views: list[Widget] = [*self._views(self._first_shown, len(self._rounds))]
-            if not views and greeting is not None:
-                views = [greeting]
-            await self.mount_all(views)
+            views = self._views(self._first_shown, len(self._rounds))
+            await self.mount_all(views or [greeting])
         self.anchor(bool(self._rounds))
         if not self._rounds:
             self.scroll_home(animate=False, immediate=True)

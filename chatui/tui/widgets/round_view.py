@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Offset, Region, Size
+from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
@@ -15,7 +15,7 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.tui.model_names import shown_name
 from chatui.tui.plain_text import plain_line, plain_text
-from chatui.tui.widgets.text_rows import row_segments
+from chatui.tui.widgets.text_rows import row_segments, selected_text
 from chatui.tui.wrapping import WrappedText
 
 SHOWN_CHARACTERS = 50_000
@@ -182,16 +182,7 @@ class RoundView(Widget):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         parts = [self._parts[place.name].text for place in self._places()]
-        lines = "\n".join(parts).split("\n")
-        start = selection.start or Offset(0, 0)
-        end = selection.end or Offset(len(lines[-1]), len(lines) - 1)
-        chosen = lines[start.y : end.y + 1]
-        if not chosen:
-            return None
-        if end.y < len(lines):
-            chosen[-1] = chosen[-1][: end.x]
-        chosen[0] = chosen[0][start.x :]
-        return "\n".join(chosen), "\n"
+        return selected_text("\n".join(parts), selection)
 
 
 def state_in_words(round_: Round, has_reply: bool) -> str:

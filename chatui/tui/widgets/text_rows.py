@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Offset
+from textual.selection import Selection
 
 from chatui.tui.wrapping import TAB_CELLS, Row
 
@@ -39,6 +41,20 @@ def row_segments(
             start += len(piece) + 1
     # An empty row can be the start of a selection too.
     return segments or [_segment(" ", style, row.start, paragraph)]
+
+
+def selected_text(text: str, selection: Selection) -> tuple[str, str] | None:
+    """What ``Widget.get_selection`` gives for a text of paragraphs."""
+    lines = text.split("\n")
+    start = selection.start or Offset(0, 0)
+    end = selection.end or Offset(len(lines[-1]), len(lines) - 1)
+    chosen = lines[start.y : end.y + 1]
+    if not chosen:
+        return None
+    if end.y < len(lines):
+        chosen[-1] = chosen[-1][: end.x]
+    chosen[0] = chosen[0][start.x :]
+    return "\n".join(chosen), "\n"
 
 
 def _segment(text: str, style: Style, start: int, paragraph: int) -> Segment:

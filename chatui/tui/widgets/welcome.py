@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.content import Content
 from textual.events import Click
 from textual.message import Message
-from textual.widgets import Static
 
 from chatui.conversation.rounds import Conversation
 from chatui.locales import say
 from chatui.tui.plain_text import plain_line
+from chatui.tui.widgets.prose import Prose
 
 
 class Welcome(Vertical):
@@ -40,33 +39,25 @@ class Welcome(Vertical):
         self._is_embedded = is_embedded
 
     def compose(self) -> ComposeResult:
-        yield Static(say("tui.welcome.title"), classes="title", markup=False)
-        yield Static(classes="continue", markup=False)
+        yield Prose(say("tui.welcome.title"), classes="title")
+        yield Prose(classes="continue")
         purpose = "tui.welcome.embedded" if self._is_embedded else "tui.welcome.other"
-        yield Static(say(purpose), classes="purpose", markup=False)
+        yield Prose(say(purpose), classes="purpose")
         if self._is_embedded:
             for number in (1, 2, 3):
-                words = say(f"tui.welcome.example{number}")
-                yield Static(words, classes="example", markup=False, name=words)
-            yield Static(say("tui.welcome.bigger"), classes="bigger", markup=False)
+                yield Prose(say(f"tui.welcome.example{number}"), classes="example")
+            yield Prose(say("tui.welcome.bigger"), classes="bigger")
 
     def on_mount(self) -> None:
         self.offer(self._last)
 
     def offer(self, last: Conversation | None) -> None:
         """Offer to go on with ``last``; None takes the offer back."""
-        line = self.query_one(".continue", Static)
+        line = self.query_one(".continue", Prose)
         line.display = last is not None
         if last is not None:
-            line.update(
-                Content(
-                    say(
-                        "tui.welcome.continue",
-                        title=plain_line(last.title, 40),
-                        rounds=last.round_count,
-                    )
-                )
-            )
+            title = plain_line(last.title, 40)
+            line.set_text(say("tui.welcome.continue", title=title, rounds=last.round_count))
 
     @on(Click, ".continue")
     def _continue(self, event: Click) -> None:
@@ -76,6 +67,5 @@ class Welcome(Vertical):
     @on(Click, ".example")
     def _example(self, event: Click) -> None:
         event.stop()
-        widget = event.widget
-        if widget is not None and widget.name:
-            self.post_message(self.Example(widget.name))
+        if isinstance(event.widget, Prose):
+            self.post_message(self.Example(event.widget.text))

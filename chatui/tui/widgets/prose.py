@@ -1,0 +1,55 @@
+"""A few sentences, wrapped as Chinese is."""
+
+from __future__ import annotations
+
+from textual.geometry import Size
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.widget import Widget
+
+from chatui.tui.plain_text import plain_text
+from chatui.tui.widgets.text_rows import row_segments, selected_text
+from chatui.tui.wrapping import WrappedText
+
+
+class Prose(Widget):
+    """Text without markup."""
+
+    ALLOW_SELECT = True
+
+    def __init__(self, text: str = "", *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._rows = WrappedText(plain_text(text))
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return self._rows.text
+
+    def set_text(self, text: str) -> None:
+        """Say something else."""
+        self._rows = WrappedText(plain_text(text), self._rows.width)
+        self.refresh(layout=True)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        if width > 0 and width != self._rows.width:
+            self._rows.rewrap(width)
+        return len(self._rows.rows)
+
+    def render_line(self, y: int) -> Strip:
+        width, style = self.size.width, self.rich_style
+        if y >= len(self._rows.rows):
+            return Strip.blank(width, style)
+        row = self._rows.rows[y]
+        selection = self.text_selection
+        segments = row_segments(
+            row,
+            style,
+            paragraph=row.paragraph,
+            selected=None if selection is None else selection.get_span(row.paragraph),
+            selected_style=self.screen.get_component_rich_style("screen--selection"),
+        )
+        return Strip(segments).adjust_cell_length(width, style)
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selected_text(self.text, selection)
