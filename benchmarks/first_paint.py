@@ -1,0 +1,96 @@
+"""From the start of the process to the first frame: chatui against a bare Textual app.
+
+    python benchmarks/first_paint.py [--runs 15] [--json]
+
+Both run in a pseudo-terminal, in turn. The bare app has the same widgets (a title, a scrolling
+conversation with the welcome text, a text area, a line of facts) and does nothing else. chatui is
+the whole command: it reads the settings and the catalog, opens the store and shows the welcome.
+The engine starts after the first frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+
+from pseudo_terminal import Terminal
+
+BARE = """
+from textual.app import App
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Static, TextArea
+
+class Bare(App):
+    ENABLE_COMMAND_PALETTE = False
+    CSS = '''
+    #title { height: 1; }
+    VerticalScroll { height: 1fr; }
+    Vertical { height: auto; }
+    TextArea { height: auto; min-height: 3; max-height: 10; border: round $primary; }
+    #facts { height: 1; }
+    '''
+
+    def compose(self):
+        yield Static("New conversation", id="title", markup=False)
+        with VerticalScroll(can_focus=False):
+            with Vertical():
+                yield Static("A friend who writes poems", markup=False)
+                yield Static(markup=False)
+                yield Static("The model that ships with chatui is small. " * 8, markup=False)
+                for _ in range(3):
+                    yield Static("An example", markup=False)
+                yield Static("For a bigger model that talks about anything. " * 4, markup=False)
+        yield Static(markup=False)
+        yield TextArea(placeholder="Type here; Enter sends")
+        yield Static("facts", id="facts", markup=False)
+
+    def on_mount(self):
+        self.query_one(TextArea).focus()
+
+Bare().run()
+"""
+MARK = b"New conversation"
+
+
+def seconds(command: list[str]) -> float:
+    """From the start of ``command`` to its first frame."""
+    terminal = Terminal(command)
+    try:
+        return terminal.wait_for(MARK) - terminal.started
+    finally:
+        terminal.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    commands = {
+        "bare": [sys.executable, "-c", BARE],
+        "chatui": [sys.executable, "-m", "chatui", "--lang", "en"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CHATUI_HOME"] = folder
+        for run in range(args.runs + 1):
+            for name, command in commands.items():
+                taken = seconds(command)
+                # The first of each fills the disk's cache and writes the byte code.
+                if run:
+                    times[name].append(taken)
+    bare, chatui = (statistics.median(times[name]) for name in ("bare", "chatui"))
+    if args.json:
+        print(json.dumps({"bare_seconds": bare, "chatui_seconds": chatui, "ratio": chatui / bare}))
+        return
+    print(f"bare Textual app: {bare:.3f} s (median of {args.runs})")
+    print(f"chatui:           {chatui:.3f} s")
+    print(f"ratio:            {chatui / bare:.2f} (aim <= 1.5)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""From a key press to the screen, while a reply streams at 200 tokens a second.
+
+    python benchmarks/typing_latency.py [--keys 400] [--json]
+
+The app runs in a pseudo-terminal; a key is written to it, and the time is taken until the bytes
+that show the text with this key have come out. The reference is the same app with no reply
+streaming. The reply comes from a script, not from a model, so that the screen alone is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pseudo_terminal import Terminal
+
+TOKENS_PER_SECOND = 200
+APP = """
+import sys
+sys.path.insert(0, {folder!r})
+from ui_bench import SPEC, SilentBackend
+from chatui.conversation.store import Store
+from chatui.settings import Settings
+from chatui.tui.app import ChatApp
+from chatui import locations
+text = "东风吹雨过春城，夜半花开月自明。莫问江南多少事，一声啼鸟到天明。\\n" * 2000
+backend = SilentBackend(text, {rate})
+ChatApp(Settings(), SPEC, Store(locations.database_file()), backend, "en").run()
+"""
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def type_keys(terminal: Terminal, keys: int) -> list[float]:
+    """The time of each of so many key presses, at a typist's uneven pace."""
+    pace = random.Random(1)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    typed = ""
+    seconds = []
+    for number in range(keys):
+        if number % 60 == 59:
+            # Ctrl+U empties the line, so that it does not wrap.
+            terminal.send(b"\x15")
+            terminal.drain(0.05)
+            typed = ""
+        key = pace.choice(letters)
+        typed += key
+        terminal.drain(pace.uniform(0.02, 0.06))
+        started = time.perf_counter()
+        terminal.send(key.encode())
+        seconds.append(terminal.wait_for(typed[-8:].encode()) - started)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keys", type=int, default=400)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CHATUI_HOME"] = folder
+        script = APP.format(folder=str(Path(__file__).parent), rate=TOKENS_PER_SECOND)
+        terminal = Terminal([sys.executable, "-c", script])
+        try:
+            terminal.wait_for(b"New conversation")
+            terminal.drain(1.5)
+            still = type_keys(terminal, args.keys // 2)
+            terminal.send(b"\x15go\r")
+            terminal.wait_for("东风".encode())
+            streaming = type_keys(terminal, args.keys)
+        finally:
+            terminal.kill()
+    result = {
+        name: {
+            "p50_ms": statistics.median(values) * 1e3,
+            "p99_ms": percentile(values, 0.99) * 1e3,
+            "max_ms": max(values) * 1e3,
+        }
+        for name, values in (("still", still), ("streaming", streaming))
+    }
+    if args.json:
+        print(json.dumps(result))
+        return
+    for name, numbers in result.items():
+        words = ", ".join(f"{key[:-3]} {value:.1f} ms" for key, value in numbers.items())
+        print(f"{name:>9}: {words}")
+    print(f"aim: p99 <= 50 ms while a reply streams at {TOKENS_PER_SECOND} tokens a second")
+
+
+if __name__ == "__main__":
+    main()
