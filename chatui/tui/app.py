@@ -14,7 +14,7 @@ from chatui import locales
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.messages import ModelSpec
+from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
 from chatui.tui import themes
 from chatui.tui.plain_text import plain_text
@@ -36,6 +36,7 @@ class ChatApp(App[None]):
         for sheet in (
             "screens/chat.tcss",
             "widgets/conversation_view.tcss",
+            "widgets/fetch_bar.tcss",
             "widgets/prose.tcss",
             "widgets/query_box.tcss",
             "widgets/round_view.tcss",
@@ -73,6 +74,7 @@ class ChatApp(App[None]):
         self._backend, self._backend_name = backend, spec.backend
         self._notices = list(notices)
         self._chat: ChatScreen | None = None
+        self.given_adapters: tuple[Adapter, ...] = ()
         self.turns = Turns(spec, store, self._create_backend, self._take)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)

@@ -20,6 +20,7 @@ from chatui.conversation.writer import RoundWriter
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
+from chatui.tui.adapter_names import author_of
 from chatui.tui.reply import Reply
 from chatui.tui.turn_messages import (
     LoadFailed,
@@ -237,7 +238,7 @@ class Turns:
                 self.conversation.id,
                 parent_id,
                 query,
-                model=self.spec.name,
+                model=author_of(self.spec),
                 format=self.loaded.format,
                 sampling=asdict(self.spec.sampling),
             )

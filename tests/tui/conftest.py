@@ -65,14 +65,14 @@ class Driven:
     def notices(self) -> list[str]:
         return [notification.message for notification in self.app._notifications]
 
-    async def until(self, condition: Callable[[], object]) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
         """Wait for something that must come soon."""
 
         async def poll() -> None:
             while not condition():
                 await self.pilot.pause(0.005)
 
-        await asyncio.wait_for(poll(), 10)
+        await asyncio.wait_for(poll(), seconds)
 
     async def settled(self) -> None:
         await self.pilot.pause()

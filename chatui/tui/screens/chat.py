@@ -19,6 +19,7 @@ from chatui import locations
 from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.tui.adapter_names import author_of
 from chatui.tui.model_names import shown_name
 from chatui.tui.plain_text import plain_line
 from chatui.tui.screens import TALL_ROWS
@@ -61,6 +62,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+o", "continue", "tui.keys.continue"),
         Binding("ctrl+b", "conversations", "tui.keys.conversations"),
         Binding("f2", "models", "tui.keys.models"),
+        Binding("f3", "adapters", "tui.keys.adapters"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
@@ -88,7 +90,7 @@ class ChatScreen(Screen[None]):
         self._box = self.query_one(QueryBox)
         self._status = self.query_one(StatusLine)
         self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
-        self._status.model = plain_line(shown_name(self.app.turns.spec.name))
+        self._status.model = plain_line(shown_name(author_of(self.app.turns.spec)))
         self._box.focus()
         self.call_after_refresh(self._after_first_paint)
 
@@ -129,12 +131,12 @@ class ChatScreen(Screen[None]):
             case WaitingChanged():
                 self.query_one(WaitingList).show(message.queries)
             case LoadProgress(spec, loading):
-                self._status.model = plain_line(shown_name(spec.name))
+                self._status.model = plain_line(shown_name(author_of(spec)))
                 self._status.activity = progress_words(
                     loading.stage, loading.done_bytes, loading.total_bytes
                 )
             case ModelReady(spec, loaded):
-                self._status.model = plain_line(shown_name(spec.name))
+                self._status.model = plain_line(shown_name(author_of(spec)))
                 self._status.activity = ""
                 self._status.context_limit = loaded.context_limit
                 if not self._is_embedded:
@@ -178,7 +180,7 @@ class ChatScreen(Screen[None]):
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)
         turns = self.app.turns
-        self._status.model = plain_line(shown_name(turns.spec.name))
+        self._status.model = plain_line(shown_name(author_of(turns.spec)))
         self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
         self._tell_user(message.sentence)
 
@@ -335,22 +337,30 @@ class ChatScreen(Screen[None]):
 
     @work
     async def action_models(self) -> None:
-        from chatui import catalog
-        from chatui.backends import servers
-        from chatui.tui.screens.models import ModelScreen
+        from chatui.tui.screens import choosing
 
-        turns, settings = self.app.turns, self.app.settings
-        reference = await self.app.push_screen_wait(ModelScreen(settings, current=turns.spec.name))
-        if reference is None:
-            return
-        try:
-            spec = servers.resolve(reference, settings)
-            if spec is None:
-                spec = await asyncio.to_thread(catalog.resolve, reference, settings)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
-        turns.switch(spec)
+        await choosing.choose_model(self.app)
+
+    @work
+    async def action_adapters(self) -> None:
+        from chatui.tui.screens import choosing
+
+        await choosing.choose_adapters(self.app)
+
+    def action_download(self) -> None:
+        if not self.query_one(FetchBar).press():
+            self._tell_user(say("tui.fetch.none"), "information")
+
+    @on(FetchBar.Told)
+    def _on_told(self, event: FetchBar.Told) -> None:
+        self._tell_user(event.sentence, event.severity)
+
+    @on(FetchBar.Chosen)
+    @work
+    async def _take_fetched(self, event: FetchBar.Chosen) -> None:
+        from chatui.tui.screens import choosing
+
+        await choosing.switch_to(self.app, event.name)
 
     @work
     async def action_conversations(self) -> None:

@@ -70,6 +70,7 @@ def _row(keys: str, words: str) -> Content:
 def help_text() -> Content:
     """All groups of keys as one aligned table, then the folders."""
     from chatui.tui.app import ChatApp
+    from chatui.tui.screens.adapters import AdaptersScreen
     from chatui.tui.screens.chat import ChatScreen
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.screens.models import ModelScreen
@@ -83,6 +84,7 @@ def help_text() -> Content:
         ("tui.help.lists", key_rows(Picker.BINDINGS)),
         ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
+        ("tui.help.adapters", key_rows(AdaptersScreen.BINDINGS)),
         (
             "tui.help.questions",
             key_rows([*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
+from textual import work
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
@@ -13,7 +14,8 @@ from chatui.catalog import Entry, entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings
-from chatui.tui.plain_text import plain_line
+from chatui.tui.downloads import Download, can_be_fetched, prepare
+from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.picker import Picker
 
 
@@ -36,12 +38,20 @@ def row(entry: Entry, is_current: bool) -> Content:
     return Content.assemble(*parts)
 
 
-class ModelScreen(Picker[str | None, Entry]):
-    """Lists what the catalog knows, usable models first; gives the chosen reference."""
+class ModelScreen(Picker[str | Download | None, Entry]):
+    """Lists what the catalog knows, usable models first.
+
+    Gives the chosen reference, or a download that the user wants of a model that is not here.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "cancel", "tui.keys.close")]
 
-    def __init__(self, settings: Settings, current: str) -> None:
+    def __init__(self, settings: Settings, current: str, fetching: str = "") -> None:
+        """
+        Args:
+            current: the reference of the model that answers now.
+            fetching: the model that is being fetched.
+        """
         super().__init__(
             say("tui.models.title"),
             say("tui.models.keys"),
@@ -50,6 +60,7 @@ class ModelScreen(Picker[str | None, Entry]):
         )
         self._settings = settings
         self._current = current
+        self._fetching = fetching
         self._entries: tuple[Entry, ...] | None = None
         self._served: tuple[Entry, ...] | None = None
 
@@ -81,5 +92,26 @@ class ModelScreen(Picker[str | None, Entry]):
     def choose(self, item: Entry) -> None:
         if item.usable:
             self.dismiss(item.reference)
+        elif can_be_fetched(item, self._settings):
+            self._offer_to_fetch(item)
         else:
             self.app.notify(plain_line(item.missing, 1000), severity="warning", markup=False)
+
+    @work(exclusive=True, group="offer")
+    async def _offer_to_fetch(self, item: Entry) -> None:
+        from chatui.tui.screens.questions import YesNoQuestion
+
+        if self._fetching:
+            self.say(say("tui.fetch.one_at_a_time", name=plain_line(self._fetching)))
+            return
+        self.say(say("tui.fetch.asking", name=plain_line(item.title)))
+        try:
+            download = await prepare(item.reference, self._settings)
+        except ChatuiError as error:
+            self.say(str(error))
+            return
+        self.say("")
+        if await self.app.push_screen_wait(YesNoQuestion(plain_text(download.question))):
+            self.dismiss(download)
+        else:
+            await download.events.aclose()

@@ -29,6 +29,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
     """
 
     CSS_PATH = "picker.tcss"
+    SEARCH_BOX: ClassVar[type[Input]] = Input
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move('cursor_up')", "tui.keys.list_up", priority=True),
         Binding("down", "move('cursor_down')", "tui.keys.list_down", priority=True),
@@ -53,7 +54,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
         title, keys, search, message = self._words
         with Vertical(classes="picker") as box:
             box.border_title, box.border_subtitle = title, keys
-            yield Input(placeholder=search)
+            yield self.SEARCH_BOX(placeholder=search)
             yield OptionList(markup=False)
             yield Static(message, classes="message", markup=False)
 

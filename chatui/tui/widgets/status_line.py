@@ -37,9 +37,10 @@ class StatusLine(Widget):
 
     def render(self) -> Content:
         facts, keys = self.facts(), say("tui.status.keys")
-        space = self.size.width - cell_len(facts) - cell_len(keys)
-        if space < 2:
-            return Content(facts)
+        while keys and self.size.width - cell_len(facts) - cell_len(keys) < 2:
+            # The first ones are worth most.
+            keys = keys.rpartition("  ")[0]
+        space = max(0, self.size.width - cell_len(facts) - cell_len(keys))
         return Content.assemble(facts, " " * space, Content.styled(keys, "$foreground-muted"))
 
 

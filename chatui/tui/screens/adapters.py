@@ -1,0 +1,123 @@
+"""F3: which adapters are on the loaded base, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Input
+
+from chatui.locales import say
+from chatui.messages import Adapter
+from chatui.settings import Settings
+from chatui.tui.found_adapters import FoundAdapter, found_adapters
+from chatui.tui.plain_text import plain_line
+from chatui.tui.screens.picker import Picker
+
+
+def row(found: FoundAdapter, place: int) -> Content:
+    """An adapter's two lines: its place among those that are on, its name, and its base."""
+    is_on = place > 0
+    scale = found.adapter.scale
+    parts = [
+        Content.styled(f"{place} ● " if is_on else "  ○ ", "$primary" if is_on else "dim"),
+        Content.styled(plain_line(found.title), "bold" if is_on else ""),
+    ]
+    if scale != 1:
+        parts.append(Content.styled(f"  ×{scale:g}", "$foreground-muted"))
+    base = plain_line(found.base) or say("tui.adapters.no_base")
+    parts.append(
+        Content.styled(f"\n    {say('tui.adapters.base', base=base)}", "$foreground-muted")
+    )
+    return Content.assemble(*parts)
+
+
+class WordInput(Input):
+    """A search box that leaves the space bar to the list."""
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return key != "space" and super().check_consume_key(key, character)
+
+
+class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
+    """Lists adapters, those that are on first; gives what shall be on, in its order."""
+
+    SEARCH_BOX = WordInput
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "switch", "tui.keys.adapter_toggle", priority=True),
+        Binding("alt+up", "order(-1)", "tui.keys.adapter_earlier", priority=True),
+        Binding("alt+down", "order(1)", "tui.keys.adapter_later", priority=True),
+        Binding("enter", "choose", "tui.keys.adapters_apply", priority=True),
+        Binding("f3", "cancel", "tui.keys.close"),
+    ]
+
+    def __init__(
+        self, settings: Settings, model: str, on: tuple[Adapter, ...], given: tuple[Adapter, ...]
+    ) -> None:
+        """
+        Args:
+            model: the base's name.
+            on: what is on it now, in its order.
+            given: offered beside what is found on the disk.
+        """
+        super().__init__(
+            say("tui.adapters.title", model=plain_line(model, 40)),
+            say("tui.adapters.keys"),
+            say("tui.adapters.search"),
+            say("tui.adapters.looking"),
+        )
+        self._settings = settings
+        self._given = tuple(dict.fromkeys((*on, *given)))
+        self._on = list(on)
+        self._found: tuple[FoundAdapter, ...] | None = None
+
+    async def find(self, words: str) -> None:
+        """Show what matches; the first time the disk is read, aside."""
+        if self._found is None:
+            self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
+        wanted = words.casefold().split()
+        matching = [
+            found
+            for found in self._found
+            if all(word in f"{found.title} {found.base}".casefold() for word in wanted)
+        ]
+        matching.sort(key=lambda found: self._place(found) or len(self._on) + 1)
+        self._show(matching, self.highlighted)
+
+    def choose(self, item: FoundAdapter) -> None:
+        """A click switches an adapter on or off, as the space bar does."""
+        if item.adapter in self._on:
+            self._on.remove(item.adapter)
+        else:
+            self._on.append(item.adapter)
+        self._show(self.shown, item)
+
+    def action_switch(self) -> None:
+        if self.highlighted is not None:
+            self.choose(self.highlighted)
+
+    def action_order(self, step: int) -> None:
+        """Put the highlighted adapter on earlier or later than its neighbour."""
+        chosen = self.highlighted
+        if chosen is None or chosen.adapter not in self._on:
+            return
+        here = self._on.index(chosen.adapter)
+        there = here + step
+        if 0 <= there < len(self._on):
+            self._on[here], self._on[there] = self._on[there], self._on[here]
+            self.shown.sort(key=lambda found: self._place(found) or len(self._on) + 1)
+            self._show(self.shown, chosen)
+
+    def action_choose(self) -> None:
+        self.dismiss(tuple(self._on))
+
+    def _place(self, found: FoundAdapter) -> int:
+        """From 1 where it is on, else 0."""
+        return self._on.index(found.adapter) + 1 if found.adapter in self._on else 0
+
+    def _show(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:
+        rows = [row(found, self._place(found)) for found in items]
+        index = items.index(highlighted) if highlighted in items else 0
+        self.show(items, rows, index, say("tui.adapters.none"))

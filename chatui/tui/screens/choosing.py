@@ -1,0 +1,59 @@
+"""What F2 and F3 ask, and what then becomes of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from chatui import catalog
+from chatui.backends import servers
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.tui.adapter_names import with_adapters
+from chatui.tui.model_names import shown_name
+from chatui.tui.widgets.fetch_bar import FetchBar
+
+if TYPE_CHECKING:
+    from chatui.tui.app import ChatApp
+
+
+async def choose_model(app: ChatApp) -> None:
+    """F2: give the next round to the model that the user picks, or fetch it."""
+    from chatui.tui.screens.models import ModelScreen
+
+    bar = app.screen_stack[0].query_one(FetchBar)
+    chosen = await app.push_screen_wait(
+        ModelScreen(app.settings, app.turns.spec.name, fetching=bar.running)
+    )
+    if isinstance(chosen, str):
+        await switch_to(app, chosen)
+    elif chosen is not None:
+        bar.begin(chosen)
+
+
+async def switch_to(app: ChatApp, reference: str) -> None:
+    """Give the next round to the model that ``reference`` names, or say why that cannot be."""
+    try:
+        spec = servers.resolve(reference, app.settings)
+        if spec is None:
+            spec = await asyncio.to_thread(catalog.resolve, reference, app.settings)
+    except ChatuiError as error:
+        app.tell_user(str(error))
+        return
+    app.turns.switch(spec)
+
+
+async def choose_adapters(app: ChatApp) -> None:
+    """F3: put other adapters on the loaded base."""
+    from chatui.tui.screens.adapters import AdaptersScreen
+
+    spec = app.turns.spec
+    if spec.backend != "local":
+        app.tell_user(say("tui.adapters.not_here", model=shown_name(spec.name)), "information")
+        return
+    app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, *spec.adapters)))
+    chosen = await app.push_screen_wait(
+        AdaptersScreen(app.settings, shown_name(spec.name), spec.adapters, app.given_adapters)
+    )
+    if chosen is not None and chosen != spec.adapters:
+        app.turns.switch(with_adapters(spec, chosen))

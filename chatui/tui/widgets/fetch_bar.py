@@ -1,0 +1,133 @@
+"""One line that shows a download, while the chat goes on above and below it."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import cast
+
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Static
+from textual.worker import Worker
+
+from chatui.catalog.fetching import Fetched, FetchNote, FetchProgress, readable
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.tui.downloads import Download
+from chatui.tui.model_names import shown_name
+from chatui.tui.plain_text import plain_line
+
+_BAR_CELLS = 20
+
+
+class FetchBar(Static):
+    """Shows how far a download is, and offers the model when it is there."""
+
+    @dataclass
+    class Chosen(Message):
+        """The user wants to talk with the model that was fetched."""
+
+        name: str
+
+    @dataclass
+    class Told(Message):
+        """One sentence for the user."""
+
+        sentence: str
+        severity: str = "information"
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self._download: Download | None = None
+        self._worker: Worker[None] | None = None
+        self._progress: FetchProgress | None = None
+
+    def on_mount(self) -> None:
+        self.display = False
+
+    @property
+    def running(self) -> str:
+        """The name of what is being fetched; "" where nothing is."""
+        return self._download.name if self._download is not None and self._worker else ""
+
+    def begin(self, download: Download) -> None:
+        """Fetch; one at a time."""
+        self._download, self._progress = download, None
+        self._say(say("tui.fetch.begun", name=self._title))
+        self._worker = self.run_worker(self._run(download), group="fetch", exclusive=True)
+
+    def press(self) -> bool:
+        """Stop the download, or choose what was fetched; whether there was either."""
+        if self._download is None:
+            return False
+        if self._worker is not None:
+            self._worker.cancel()
+            self._end(self._stopped_words())
+        else:
+            name = self._download.name
+            self.dismiss()
+            self.post_message(self.Chosen(name))
+        return True
+
+    def dismiss(self) -> None:
+        """Take the offer back; a download goes on."""
+        if self._worker is None:
+            self._download = None
+            self.display = False
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        if self._worker is None:
+            self.press()
+
+    async def _run(self, download: Download) -> None:
+        try:
+            async with aclosing(download.events) as events:
+                async for event in events:
+                    if isinstance(event, FetchProgress):
+                        self._progress = event
+                        self._say(self._progress_words(event))
+                    elif isinstance(event, FetchNote):
+                        self.post_message(self.Told(event.sentence))
+                    elif isinstance(event, Fetched):
+                        self._worker = None
+                        self._say(say("tui.fetch.ready", name=self._title))
+                        self.post_message(self.Told(say("tui.fetch.done", name=self._title)))
+        except ChatuiError as error:
+            self._end(str(error), "error")
+
+    def _end(self, sentence: str, severity: str = "information") -> None:
+        self._worker = None
+        self.dismiss()
+        self.post_message(self.Told(sentence, severity))
+
+    @property
+    def _title(self) -> str:
+        return plain_line(shown_name(cast(Download, self._download).name), 40)
+
+    def _progress_words(self, event: FetchProgress) -> str:
+        share = event.done_bytes / event.total_bytes if event.total_bytes else 1.0
+        full = int(_BAR_CELLS * share)
+        words = [
+            f"↓ {self._title} {'━' * full}{'╌' * (_BAR_CELLS - full)} {int(100 * share)}%",
+            f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}",
+        ]
+        if event.seconds_left is not None:
+            words.append(
+                say(
+                    "tui.fetch.speed",
+                    speed=readable.size(event.bytes_per_second),
+                    left=readable.duration(event.seconds_left),
+                )
+            )
+        return " · ".join([*words, say("tui.fetch.keys")])
+
+    def _stopped_words(self) -> str:
+        done = self._progress.done_bytes if self._progress else 0
+        return say("tui.fetch.stopped", name=self._title, done=readable.size(done))
+
+    def _say(self, words: str) -> None:
+        self.update(Content(words))
+        self.display = True

@@ -1,0 +1,232 @@
+"""F3: adapters on the loaded base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import OptionList
+
+from chatui import catalog, locations
+from chatui.conversation.store import Store
+from chatui.messages import Adapter, ModelSpec
+from chatui.settings import Settings
+from chatui.tui.adapter_names import adapter_title, author_of, with_adapters
+from chatui.tui.app import ChatApp
+from chatui.tui.found_adapters import found_adapters
+from chatui.tui.screens.adapters import AdaptersScreen
+from chatui.tui.screens.chat import ChatScreen
+
+SPEC = ModelSpec("shiyou", "/models/shiyou")
+
+
+def write_config(folder: Path, base: str = "owner/base") -> Path:
+    """An adapter as far as a list looks at it."""
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 2, "lora_alpha": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def write_lora(folder: Path, width: int, layers: int = 1) -> Path:
+    """A LoRA of random weights on the attention of a GPT-2 that is ``width`` wide."""
+    import torch
+    from safetensors.torch import save_file
+
+    write_config(folder, "shiyou")
+    generator = torch.Generator().manual_seed(1)
+    pairs = {}
+    for layer in range(layers):
+        name = f"base_model.model.transformer.h.{layer}.attn.c_attn"
+        pairs[f"{name}.lora_A.weight"] = torch.randn(2, width, generator=generator)
+        pairs[f"{name}.lora_B.weight"] = torch.randn(3 * width, 2, generator=generator)
+    save_file(pairs, folder / "adapter_model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a folder that holds two adapters."""
+    models = tmp_path / "models"
+    for name in ("poems", "couplets"):
+        write_config(models / name)
+    return Settings(model_folders=(str(models),))
+
+
+async def open_adapters(on: Any) -> OptionList:
+    await on.pilot.press("f3")
+    await on.until(lambda: isinstance(on.app.screen, AdaptersScreen))
+    options: OptionList = on.app.screen.query_one(OptionList)
+    await on.until(lambda: options.option_count)
+    await on.pilot.pause()
+    return options
+
+
+def test_adapters_are_found_where_models_are(tmp_path: Path, settings: Settings) -> None:
+    snapshot = tmp_path / "huggingface/hub/models--me--luotuo-lora/snapshots/0123abcd"
+    write_config(snapshot)
+    (tmp_path / "models" / "chatglm-lora.pt").write_bytes(b"")
+    given = Adapter(str(tmp_path / "models" / "poems"), 0.5)
+    found = found_adapters(settings, (given,))
+    assert [one.title for one in found] == [
+        "poems",
+        "me/luotuo-lora",
+        "couplets",
+        "chatglm-lora.pt",
+    ]
+    assert found[0].adapter == given, "the one that was given counts, with its scale"
+    assert [one.base for one in found] == ["owner/base"] * 3 + [""]
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/models/poems", "poems"),
+        ("/hub/models--me--luotuo-lora/snapshots/0123abcd", "me/luotuo-lora"),
+        ("/hub/models--me--many/snapshots/0123abcd/one.pt", "me/many/one.pt"),
+    ],
+)
+def test_titles(path: str, title: str) -> None:
+    assert adapter_title(path) == title
+
+
+def test_a_reply_names_its_model_and_what_was_put_on() -> None:
+    assert author_of(SPEC) == "shiyou"
+    two = with_adapters(SPEC, (Adapter("/m/poems"), Adapter("/m/x", 0.5)))
+    assert author_of(two) == "shiyou + poems + x ×0.5"
+
+
+def test_a_presets_own_adapters_are_part_of_its_name() -> None:
+    own = Adapter("/hub/models--silk-road--luotuo-lora-7b-0.3/snapshots/1")
+    luotuo = ModelSpec("luotuo", "/models/llama-7b-hf", adapters=(own,))
+    assert author_of(luotuo) == "luotuo"
+    assert author_of(with_adapters(luotuo, (own, Adapter("/m/x")))) == "luotuo + x"
+    assert author_of(with_adapters(luotuo, ())) == "llama-7b-hf"
+    assert author_of(with_adapters(luotuo, (Adapter("/m/x"), own))).startswith("llama-7b-hf + x")
+
+
+def test_a_model_named_after_its_adapter_loses_the_name_with_it() -> None:
+    spec = ModelSpec("me/poems", "/m/base", adapters=(Adapter("/m/poems"),))
+    assert author_of(spec) == "me/poems"
+    assert author_of(with_adapters(spec, ())) == "base"
+
+
+async def test_f3_puts_adapters_on_in_order_and_the_next_round_goes_to_them(
+    drive: Any, settings: Settings
+) -> None:
+    async with drive(["一", "二"], settings=settings) as on:
+        await on.ask("甲")
+        options = await open_adapters(on)
+        assert options.option_count == 2
+        assert "made for owner/base" in on.screen_text
+        await on.pilot.press("space", "down", "space", "alt+up", "enter")
+        await on.until(lambda: len(on.backend.specs) == 2)
+        await on.settled()
+        assert [Path(one.path).name for one in on.backend.specs[-1].adapters] == [
+            "poems",
+            "couplets",
+        ]
+        await on.ask("乙")
+        assert [r.model for r in on.rounds] == ["shiyou", "shiyou + poems + couplets"]
+        assert "+ poems + couplets" in on.screen_text
+        await open_adapters(on)
+        assert "1 ● poems" in on.screen_text
+        await on.pilot.press("space", "enter")
+        await on.until(lambda: len(on.backend.specs) == 3)
+        assert [Path(one.path).name for one in on.backend.specs[-1].adapters] == ["couplets"]
+
+
+async def test_escape_and_no_change_load_nothing(drive: Any, settings: Settings) -> None:
+    async with drive(settings=settings) as on:
+        await on.settled()
+        await open_adapters(on)
+        await on.pilot.press("space", "escape")
+        await open_adapters(on)
+        assert "●" not in on.app.screen.query_one(OptionList).options[0].prompt.plain
+        await on.pilot.press("enter")
+        await on.settled()
+        assert isinstance(on.app.screen, ChatScreen)
+        assert len(on.backend.specs) == 1
+
+
+async def test_a_click_switches_an_adapter(drive: Any, settings: Settings) -> None:
+    async with drive(settings=settings) as on:
+        await open_adapters(on)
+        await on.pilot.click(OptionList, offset=(6, 0))
+        await on.pilot.pause()
+        assert "1 ●" in on.screen_text
+
+
+async def test_without_adapters_it_says_where_they_come_from(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.press("f3")
+        await on.until(lambda: "chatui pull" in on.screen_text)
+
+
+async def test_a_servers_model_has_no_adapters_here(drive: Any) -> None:
+    spec = ModelSpec("gpu:qwen3", "qwen3", backend="openai", server="http://gpu/v1")
+    async with drive(spec=spec) as on:
+        await on.settled()
+        await on.pilot.press("f3")
+        await on.pilot.pause()
+        assert isinstance(on.app.screen, ChatScreen)
+        assert any("gpu:qwen3" in notice for notice in on.notices)
+
+
+async def test_a_refused_adapter_leaves_the_model(drive: Any, settings: Settings) -> None:
+    async with drive(["一", "二"], settings=settings) as on:
+        await on.settled()
+        on.backend.refuse_load = "couplets does not fit shiyou."
+        await open_adapters(on)
+        await on.pilot.press("space", "enter")
+        await on.until(lambda: on.notices)
+        assert "couplets does not fit shiyou." in on.notices
+        assert on.app.turns.spec.adapters == ()
+        await on.ask("甲")
+        assert [r.model for r in on.rounds] == ["shiyou"]
+
+
+async def test_in_the_engine_itself(home: Path, tmp_path: Path) -> None:
+    """The model that ships with chatui: an adapter on, a wrong one refused, off again."""
+    from conftest import Driven
+
+    shiyou = locations.assets_folder() / "shiyou"
+    if not (shiyou / "config.json").is_file():
+        pytest.skip("the embedded model is not there")
+    width = json.loads((shiyou / "config.json").read_text())["n_embd"]
+    models = tmp_path / "models"
+    layers = json.loads((shiyou / "config.json").read_text())["n_layer"]
+    write_lora(models / "a-noisy", width, layers)
+    write_lora(models / "b-wrong", width // 2)
+    settings = Settings(model_folders=(str(models),), max_new_tokens=12, sampling={"seed": 1})
+    spec = catalog.resolve("shiyou", settings)
+    app = ChatApp(settings, spec, Store.in_memory())
+    async with app.run_test(size=(100, 30)) as pilot:
+        on = Driven(app, pilot, None, app.store)  # type: ignore[arg-type]
+
+        async def loaded() -> None:
+            await pilot.pause(0.2)
+            await on.until(lambda: not app.turns.busy, 60)
+
+        await loaded()
+        await on.ask("写一首五言绝句，题目是《春夜》")
+        await open_adapters(on)
+        await pilot.press("space", "enter")
+        await loaded()
+        app.turns.regenerate(on.rounds[-1])
+        await loaded()
+        await open_adapters(on)
+        await pilot.press("down", "space", "enter")
+        await loaded()
+        assert any("b-wrong" in notice for notice in on.notices), on.notices
+        assert app.turns.spec.adapters == (Adapter(str(models / "a-noisy")),)
+        await open_adapters(on)
+        await pilot.press("space", "enter")
+        await loaded()
+        app.turns.regenerate(on.rounds[-1])
+        await loaded()
+        versions = app.store.siblings(on.rounds[-1].id)
+    assert [one.model for one in versions] == ["shiyou", "shiyou + a-noisy", "shiyou"]
+    assert versions[0].reply == versions[2].reply != versions[1].reply

@@ -1,0 +1,150 @@
+"""F2 offers to fetch a preset that is not here, and the chat goes on meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatui import locations
+from chatui.tui.screens.chat import ChatScreen
+from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.questions import YesNoQuestion
+from chatui.tui.widgets.fetch_bar import FetchBar
+
+SLOWLY = 60_000
+"""Bytes a second of each file: the preset takes five seconds."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A hub on loopback with the one repository of the preset "mine"."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "catalog"))
+    from hub_server import HubServer
+    from huggingface_hub import constants
+    from served_models import serve_model
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    preset = locations.user_presets_folder() / "mine.toml"
+    preset.parent.mkdir(parents=True, exist_ok=True)
+    preset.write_text('format = "belle"\nfamily = "llama"\nbase = { hf = "you/model" }\n')
+    with HubServer() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        serve_model(running, tmp_path)
+        yield running
+
+
+def bar_of(on: Any) -> FetchBar:
+    bar: FetchBar = on.app.screen_stack[0].query_one(FetchBar)
+    return bar
+
+
+async def choose_mine(on: Any) -> None:
+    await on.pilot.press("f2")
+    await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.shown)
+    await on.pilot.press(*"mine")
+    await on.until(lambda: [entry.reference for entry in on.app.screen.shown] == ["mine"])
+    await on.pilot.press("enter")
+
+
+async def begin(on: Any) -> None:
+    await choose_mine(on)
+    await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+    await on.pilot.press("y")
+    await on.until(lambda: isinstance(on.app.screen, ChatScreen) and bar_of(on).running)
+
+
+async def test_a_model_is_fetched_while_the_chat_goes_on(drive: Any, hub: Any) -> None:
+    hub.faults.bytes_per_second = SLOWLY
+    async with drive(["一", "二"], size=(100, 24)) as on:
+        await choose_mine(on)
+        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+        await on.pilot.pause()
+        assert "Fetch mine? 8 files" in on.screen_text
+        assert "kB" in on.screen_text
+        await on.pilot.press("y")
+        await on.until(lambda: "━" in on.screen_text and "Ctrl+G stop" in on.screen_text)
+        await on.ask("甲")
+        assert on.rounds[0].reply == "一"
+        assert bar_of(on).running == "mine", "the reply did not wait for the download"
+        hub.faults.bytes_per_second = 0
+        await on.until(lambda: "mine is here" in on.screen_text, 20)
+        assert any("mine has been fetched" in notice for notice in on.notices)
+        await on.pilot.press("ctrl+g")
+        await on.until(lambda: on.backend.specs[-1].name == "mine")
+        assert Path(on.backend.specs[-1].path).is_relative_to(hub_cache())
+        await on.ask("乙")
+        assert [round_.model for round_ in on.rounds] == ["shiyou", "mine"]
+        assert not bar_of(on).display
+
+
+def hub_cache() -> Path:
+    from chatui.catalog.places import hugging_face_cache
+
+    return hugging_face_cache()
+
+
+async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
+    hub.faults.bytes_per_second = SLOWLY
+    async with drive() as on:
+        await begin(on)
+        await on.until(lambda: "%" in on.screen_text and " 0%" not in on.screen_text, 20)
+        await choose_mine(on)
+        await on.until(lambda: "wait for it" in on.screen_text)
+        await on.pilot.press("escape", "ctrl+g")
+        await on.until(lambda: any("was stopped" in notice for notice in on.notices))
+        assert not bar_of(on).display
+        sent = sum(hub.sent.values())
+        assert sent < 900_000
+        hub.faults.bytes_per_second = 0
+        await choose_mine(on)
+        await on.until(lambda: "already here" in on.screen_text, 20)
+        await on.pilot.press("y")
+        await on.until(lambda: "mine is here" in on.screen_text, 20)
+
+
+async def test_no_leaves_the_list_open_and_fetches_nothing(drive: Any, hub: Any) -> None:
+    async with drive() as on:
+        await choose_mine(on)
+        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+        await on.pilot.press("enter")
+        await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+        await on.pilot.press("escape")
+        assert not hub.sent
+        await on.pilot.press("ctrl+g")
+        await on.pilot.pause()
+        assert "Nothing is being fetched" in on.notices[0]
+
+
+async def test_what_the_hub_refuses_is_said_in_the_list(drive: Any, hub: Any) -> None:
+    hub.repositories.clear()
+    async with drive() as on:
+        await choose_mine(on)
+        await on.until(lambda: "you/model" in on.screen_text, 20)
+        assert isinstance(on.app.screen, ModelScreen)
+
+
+async def test_a_download_that_breaks_off_says_why(drive: Any, hub: Any) -> None:
+    hub.faults.status = {"model-00001-of-00003.safetensors": [403] * 9}
+    async with drive() as on:
+        await choose_mine(on)
+        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+        await on.pilot.press("y")
+        await on.until(lambda: on.notices, 30)
+        assert len(on.notices) == 1
+        assert not bar_of(on).display
+        await on.ask("甲")
+
+
+async def test_quitting_in_mid_download_keeps_what_came(drive: Any, hub: Any) -> None:
+    hub.faults.bytes_per_second = SLOWLY
+    async with drive() as on:
+        await begin(on)
+        await on.until(lambda: "%" in on.screen_text and " 0%" not in on.screen_text, 20)
+        await on.pilot.press("ctrl+q")
+        await on.until(lambda: not on.app.is_running)
+    assert list(hub_cache().rglob("*.incomplete"))
