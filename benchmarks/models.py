@@ -71,3 +71,12 @@ def _save(folder: Path, model: Any, tokenizer: Any, dtype: Any) -> Path:
     tokenizer.save_pretrained(folder)
     model.to(dtype).save_pretrained(folder)
     return folder
+
+
+def to_bin(folder: Path) -> None:
+    """Put a folder's weights into one PyTorch file instead."""
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()

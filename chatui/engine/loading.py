@@ -33,6 +33,7 @@ from chatui.engine.families import (
 from chatui.engine.memory import need_of
 from chatui.engine.model import Guard, LoadedModel
 from chatui.engine.network import CausalNetwork, Network
+from chatui.engine.pages import trim_heap
 from chatui.engine.placement import Placement, place
 from chatui.engine.tokenizers import load_tokenizer
 from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
@@ -268,6 +269,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
+            reader.give_back_pages()
     except (ValueError, KeyError, ImportError, OSError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ChatuiError(say("engine.cannot_load", folder=plan.folder, reason=reason)) from error
@@ -341,3 +343,4 @@ def unload() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim_heap()

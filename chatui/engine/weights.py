@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import mmap
 import pickle
 import struct
 import sys
 import zipfile
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,15 @@ from safetensors import safe_open
 from torch import Tensor
 
 from chatui.engine.families import read_json
+from chatui.engine.pages import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 # Newest format first; a single file before an index, as transformers looks.
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_TRIM = 256 << 20
+"""So many bytes of converted tensors may stay in the allocator's hands."""
 _LARGEST_HEADER = 100_000_000
 _DTYPES = {
     "F64": torch.float64,
@@ -197,7 +199,8 @@ class Reader:
         self._done = 0
         self._open: dict[tuple[Path, str], Any] = {}
         self._left: dict[Path, int] = {}
-        self._handed: list[Tensor] = []
+        # As many as may still be in conversion, on the loader's four threads.
+        self._handed: deque[Tensor] = deque(maxlen=16)
         for entry in entries:
             self._left[entry.file] = self._left.get(entry.file, 0) + 1
         self.tensors = {entry.key: LazyTensor(self, entry) for entry in entries}
@@ -216,7 +219,9 @@ class Reader:
             if entry.file.suffix != ".safetensors":
                 # Pages of a file that is not mapped are the only copy.
                 converted = not stays and zipfile.is_zipfile(entry.file)
-                self._give_back_pages(tensor if converted else None)
+                self.give_back_pages(tensor if converted else None)
+            elif not stays and (self._done + entry.bytes) // _TRIM > self._done // _TRIM:
+                trim_heap()
             self._done += entry.bytes
             self._left[entry.file] -= 1
             if not self._left[entry.file]:
@@ -235,14 +240,15 @@ class Reader:
                 )
             return self._open[entry.file, how]
 
-    def _give_back_pages(self, newest: Tensor | None) -> None:
-        """Tell the system that mapped tensors which were converted since are not needed.
+    def give_back_pages(self, newest: Tensor | None = None) -> None:
+        """Tell the system that the pages of mapped tensors that were converted are not needed.
 
         A page that is wanted after all is read from the file again.
         """
         for tensor in self._handed:
-            _forget_pages(tensor)
-        self._handed = [] if newest is None else [newest]
+            forget_pages(tensor)
+        if newest is not None:
+            self._handed.append(newest)
 
 
 class LazyTensor:
@@ -260,16 +266,3 @@ class LazyTensor:
 
     def __getitem__(self, _: object) -> Tensor:
         return self._reader.read(self._entry)
-
-
-def _forget_pages(tensor: Tensor) -> None:
-    """madvise(MADV_DONTNEED) on the whole pages inside a tensor's storage; Linux alone has it."""
-    if not sys.platform.startswith("linux"):
-        return
-    page = mmap.PAGESIZE
-    storage = tensor.untyped_storage()
-    first = -(-storage.data_ptr() // page) * page
-    last = (storage.data_ptr() + storage.nbytes()) // page * page
-    if last > first:
-        madvise = ctypes.CDLL(None, use_errno=True).madvise
-        madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
