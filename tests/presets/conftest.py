@@ -1,0 +1,39 @@
+"""Presets with their parts on the disk, and a conversation with each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from preset_shelf import Preset, Shelf
+
+from chatui.catalog import library, resolve
+from chatui.messages import ModelSpec
+from chatui.settings import Settings
+
+# Tiny tensors gain nothing from threads, and lose much where the machine is busy.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture
+def preset(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preset:
+    """The spec of a preset that has all its parts, and nothing else, on this disk."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
+
+    def put(name: str, base: str = "", **settings: str) -> ModelSpec:
+        """``base``: the hub id of the same base in other hands."""
+        found = library.load().by_name[name]
+        other = replace(found.base, hf=base) if base else None
+        shelf.place(found, tmp_path, other)
+        folders = (str(tmp_path / "models"),)
+        return resolve(name, Settings(model_folders=folders, **settings))
+
+    return put
