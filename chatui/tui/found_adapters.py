@@ -1,14 +1,11 @@
-"""The adapters on this disk that can be offered."""
+"""The adapters that can be offered: those on this disk, and those that the user named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatui.catalog import unlisted
-from chatui.catalog.places import cached_repositories, in_users_folders
+from chatui.catalog.adapters import AdapterSummary, adapters, describe
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter
 from chatui.settings import Settings
@@ -21,44 +18,29 @@ class FoundAdapter:
 
     Attributes:
         adapter: what a model spec takes.
-        title: how it is called.
-        base: the model that it says it was made for; "" where it does not say.
+        summary: what it says of itself.
     """
 
     adapter: Adapter
-    title: str
-    base: str = ""
+    summary: AdapterSummary
 
 
 def found_adapters(settings: Settings, given: tuple[Adapter, ...] = ()) -> tuple[FoundAdapter, ...]:
     """The adapters ``given``, then those in the hubs' caches and in the settings' folders."""
-    on_disk = (Adapter(str(path)) for path in _paths(settings))
-    by_path = {_same(one): one for one in (*on_disk, *given)}
-    first = {_same(one): one for one in given}
-    return tuple(_described(one) for one in (first | by_path).values())
+    named = {Path(one.path).absolute(): FoundAdapter(one, _summary(one)) for one in given}
+    on_disk = {
+        Path(one.path).absolute(): FoundAdapter(Adapter(one.path), one)
+        for one in adapters(settings)
+    }
+    return tuple(
+        (named | {path: one for path, one in on_disk.items() if path not in named}).values()
+    )
 
 
-def _paths(settings: Settings) -> Iterator[Path]:
-    """Folders of PEFT adapters, and files that are called as bare state dicts usually are."""
-    for repository in cached_repositories():
-        if unlisted.adapts(repository.folder):
-            yield repository.folder
-    for path in in_users_folders(settings):
-        if path.is_dir() and unlisted.adapts(path):
-            yield path
-    for root in settings.model_folders:
-        for pattern in ("*lora*.pt", "*/*lora*.pt"):
-            with suppress(OSError):
-                yield from sorted(Path(root).expanduser().glob(pattern))
-
-
-def _same(adapter: Adapter) -> Path:
-    return Path(adapter.path).expanduser().absolute()
-
-
-def _described(adapter: Adapter) -> FoundAdapter:
-    path = Path(adapter.path)
-    base = ""
-    with suppress(ChatuiError):
-        base = unlisted.base_of(path) if path.is_dir() else ""
-    return FoundAdapter(adapter, adapter_title(adapter.path), base)
+def _summary(adapter: Adapter) -> AdapterSummary:
+    """What an adapter says of itself; its name alone where it says nothing readable."""
+    title = adapter_title(adapter.path)
+    try:
+        return describe(Path(adapter.path), title)
+    except (ChatuiError, OSError):
+        return AdapterSummary(adapter.path, title)

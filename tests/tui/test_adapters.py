@@ -70,14 +70,10 @@ def test_adapters_are_found_where_models_are(tmp_path: Path, settings: Settings)
     (tmp_path / "models" / "chatglm-lora.pt").write_bytes(b"")
     given = Adapter(str(tmp_path / "models" / "poems"), 0.5)
     found = found_adapters(settings, (given,))
-    assert [one.title for one in found] == [
-        "poems",
-        "me/luotuo-lora",
-        "couplets",
-        "chatglm-lora.pt",
-    ]
+    titles = [one.summary.title for one in found]
+    assert titles == ["poems", "chatglm-lora.pt", "couplets", "me/luotuo-lora"]
     assert found[0].adapter == given, "the one that was given counts, with its scale"
-    assert [one.base for one in found] == ["owner/base"] * 3 + [""]
+    assert [one.summary.base for one in found] == ["owner/base", "", "owner/base", "owner/base"]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +116,7 @@ async def test_f3_puts_adapters_on_in_order_and_the_next_round_goes_to_them(
         await on.ask("甲")
         options = await open_adapters(on)
         assert options.option_count == 2
-        assert "made for owner/base" in on.screen_text
+        assert "LoRA · rank 2 · made for owner/base" in on.screen_text
         await on.pilot.press("space", "down", "space", "alt+up", "enter")
         await on.until(lambda: len(on.backend.specs) == 2)
         await on.settled()

@@ -73,7 +73,7 @@ async def test_a_model_is_fetched_while_the_chat_goes_on(drive: Any, hub: Any) -
         assert bar_of(on).running == "mine", "the reply did not wait for the download"
         hub.faults.bytes_per_second = 0
         await on.until(lambda: "mine is here" in on.screen_text, 20)
-        assert any("mine has been fetched" in notice for notice in on.notices)
+        await on.until(lambda: any("mine has been fetched" in one for one in on.notices))
         await on.pilot.press("ctrl+g")
         await on.until(lambda: on.backend.specs[-1].name == "mine")
         assert Path(on.backend.specs[-1].path).is_relative_to(hub_cache())

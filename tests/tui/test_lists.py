@@ -27,7 +27,7 @@ from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
 from chatui.tui.widgets.query_box import QueryBox
 
 ENTRIES = (
-    Entry("belle", "preset", "BELLE [7B]", "By LianjiaTech.", usable=False, missing="To fetch: x."),
+    Entry("shut", "preset", "BELLE [7B]", "By LianjiaTech.", usable=False, missing="To fetch: x."),
     Entry("shiyou", "preset", "诗友", "Writes poems.", family="gpt2"),
     Entry("xuxie", "preset", "续写", "Goes on from the text.", family="gpt2"),
     Entry("/m/\x1b[31mred", "folder", "/m/\x1b[31mred", "", usable=True),
@@ -202,7 +202,7 @@ async def test_switching_in_mid_reply_keeps_what_was_said(drive: Any, store: Sto
 
 
 async def test_f1_shows_every_key(drive: Any) -> None:
-    async with drive(size=(90, 90)) as on:
+    async with drive(size=(90, 110)) as on:
         await on.pilot.press("f1")
         await on.until(lambda: isinstance(on.app.screen, HelpScreen))
         await on.pilot.pause()

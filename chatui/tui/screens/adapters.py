@@ -9,12 +9,16 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Input
 
+from chatui.catalog.adapters import AdapterSummary
+from chatui.catalog.fetching.readable import size
 from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.tui.found_adapters import FoundAdapter, found_adapters
 from chatui.tui.plain_text import plain_line
 from chatui.tui.screens.picker import Picker
+
+_KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
 
 
 def row(found: FoundAdapter, place: int) -> Content:
@@ -23,15 +27,24 @@ def row(found: FoundAdapter, place: int) -> Content:
     scale = found.adapter.scale
     parts = [
         Content.styled(f"{place} ● " if is_on else "  ○ ", "$primary" if is_on else "dim"),
-        Content.styled(plain_line(found.title), "bold" if is_on else ""),
+        Content.styled(plain_line(found.summary.title), "bold" if is_on else ""),
     ]
     if scale != 1:
         parts.append(Content.styled(f"  ×{scale:g}", "$foreground-muted"))
-    base = plain_line(found.base) or say("tui.adapters.no_base")
-    parts.append(
-        Content.styled(f"\n    {say('tui.adapters.base', base=base)}", "$foreground-muted")
-    )
+    parts.append(Content.styled(f"\n    {about(found.summary)}", "$foreground-muted"))
     return Content.assemble(*parts)
+
+
+def about(summary: AdapterSummary) -> str:
+    """What kind of adapter it is, for which base, and how large."""
+    base = plain_line(summary.base) or say("tui.adapters.no_base")
+    facts = [
+        _KINDS.get(summary.kind, summary.kind),
+        say("tui.adapters.rank", rank=summary.rank) if summary.rank else "",
+        say("tui.adapters.base", base=base),
+        size(summary.disk_bytes) if summary.disk_bytes else "",
+    ]
+    return " · ".join(filter(None, facts))
 
 
 class WordInput(Input):
@@ -81,7 +94,9 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
         matching = [
             found
             for found in self._found
-            if all(word in f"{found.title} {found.base}".casefold() for word in wanted)
+            if all(
+                word in f"{found.summary.title} {found.summary.base}".casefold() for word in wanted
+            )
         ]
         matching.sort(key=lambda found: self._place(found) or len(self._on) + 1)
         self._show(matching, self.highlighted)

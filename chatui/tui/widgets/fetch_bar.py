@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from textual.content import Content
 from textual.events import Click
@@ -12,12 +12,15 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker
 
-from chatui.catalog.fetching import Fetched, FetchNote, FetchProgress, readable
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.downloads import Download
 from chatui.tui.model_names import shown_name
 from chatui.tui.plain_text import plain_line
+
+# What fetches takes a while to import, and most starts fetch nothing.
+if TYPE_CHECKING:
+    from chatui.catalog.fetching import FetchProgress
+    from chatui.tui.downloads import Download
 
 _BAR_CELLS = 20
 
@@ -83,6 +86,8 @@ class FetchBar(Static):
             self.press()
 
     async def _run(self, download: Download) -> None:
+        from chatui.catalog.fetching import Fetched, FetchNote, FetchProgress
+
         try:
             async with aclosing(download.events) as events:
                 async for event in events:
@@ -105,9 +110,11 @@ class FetchBar(Static):
 
     @property
     def _title(self) -> str:
-        return plain_line(shown_name(cast(Download, self._download).name), 40)
+        return plain_line(shown_name(cast("Download", self._download).name), 40)
 
     def _progress_words(self, event: FetchProgress) -> str:
+        from chatui.catalog.fetching import readable
+
         share = event.done_bytes / event.total_bytes if event.total_bytes else 1.0
         full = int(_BAR_CELLS * share)
         words = [
@@ -125,6 +132,8 @@ class FetchBar(Static):
         return " · ".join([*words, say("tui.fetch.keys")])
 
     def _stopped_words(self) -> str:
+        from chatui.catalog.fetching import readable
+
         done = self._progress.done_bytes if self._progress else 0
         return say("tui.fetch.stopped", name=self._title, done=readable.size(done))
 
