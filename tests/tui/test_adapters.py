@@ -207,7 +207,11 @@ async def test_in_the_engine_itself(home: Path, tmp_path: Path) -> None:
             await on.until(lambda: not app.turns.busy, 60)
 
         await loaded()
-        await on.ask("写一首五言绝句，题目是《春夜》")
+        on.box.set_query("写一首五言绝句，题目是《春夜》")
+        await pilot.press("enter")
+        await on.until(lambda: app.turns.conversation is not None)
+        await loaded()
+        assert not on.notices
         await open_adapters(on)
         await pilot.press("space", "enter")
         await loaded()
