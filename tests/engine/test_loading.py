@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import tiny_models
 import torch
 import transformers
 from asking import FAMILIES, ask, loaded, parts, spec
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from chatui.engine import memory
 from chatui.engine.engine import Engine
@@ -139,7 +141,11 @@ def test_not_a_model_folder(tmp_path: Path, refusal: Refusal) -> None:
     assert "--lora" in refusal(adapter)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "\x00", "{}", '{"model_type": 5}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", "\x00", "{}", '{"model_type": 5}', "[" * 100_000],
+    ids=("empty", "list", "open", "nul", "nothing", "number", "deep"),
+)
 def test_a_broken_config(copied: Maker, text: str, refusal: Refusal) -> None:
     folder = copied("llama")
     (folder / "config.json").write_text(text)
@@ -299,3 +305,75 @@ def test_the_end_of_a_turn_is_read_off_the_template(made: Maker) -> None:
 def test_moss_ends_at_eom(made: Maker) -> None:
     added = json.loads((made("moss") / "added_tokens.json").read_text())
     assert added["<eom>"] in loaded(made("moss"))._loaded().eos_ids
+
+
+def test_moss_reads_its_marks_as_single_tokens(made: Maker) -> None:
+    model = loaded(made("moss"))._loaded()
+    added = json.loads((made("moss") / "added_tokens.json").read_text())
+    ids = model.codec.encode("<|Human|>: 你好<eoh>\n<|MOSS|>: 好<eom>")
+    assert {added[mark] for mark in ("<|Human|>", "<eoh>", "<|MOSS|>", "<eom>")} <= set(ids)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SentencePiece model trained as LLaMA's was."""
+    prefix = tmp_path_factory.mktemp("pieces") / "tokenizer"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(list(tiny_models.TEXTS) * 20),
+        model_prefix=str(prefix),
+        vocab_size=380,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    return prefix.with_suffix(".model")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""},
+        {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"},
+        {"tokenizer_class": "LlamaTokenizer", "add_bos_token": False},
+    ],
+    ids=("none", "decapoda", "yahma", "without bos"),
+)
+def test_llama_with_nothing_but_a_sentencepiece_model(
+    copied: Maker, pieces: Path, settings: dict[str, object] | None
+) -> None:
+    """The ids of SentencePiece itself, after <s>, as in 2023."""
+    folder = copied("llama")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / "tokenizer.model").write_bytes(pieces.read_bytes())
+    if settings is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    library = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+    model = loaded(folder, format="bloomz")._loaded()
+    start = [] if settings and settings.get("add_bos_token") is False else [1]
+    for text in ("春眠不觉晓，处处闻啼鸟。", "Below is an instruction", "龘 rare 𠮷", "a  b\n\nc"):
+        ids = model.codec.encode(text)
+        assert ids == [*start, *library.encode(text)]
+        detokenizer = model.codec.detokenizer()
+        assert "".join(detokenizer.add(id) for id in ids) + detokenizer.flush() == text
+    # After a special token the text gets its space again, as SentencePiece encodes each part.
+    marked = model.codec.encode("Human</s>Human")
+    assert marked == [*start, *library.encode("Human"), 2, *library.encode("Human")]
+    assert 2 in model.eos_ids
+
+
+@pytest.mark.parametrize("kind", ["LlamaTokenizer", "LlamaTokenizerFast", "LLaMATokenizer", None])
+def test_a_tokenizer_json_is_taken_as_it_is(copied: Maker, kind: str | None) -> None:
+    folder = copied("llama")
+    settings = {"tokenizer_class": kind} if kind else {}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    model = loaded(folder)._loaded()
+    exact = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for text in (*tiny_models.TEXTS, "春眠 a  b\n</s>Human<s>x"):
+        assert model.codec.encode(text) == exact.encode(text).ids
+    assert model.codec.encode("a")[0] == 1
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": False}))
+    assert loaded(folder)._loaded().codec.encode("a")[0] != 1
