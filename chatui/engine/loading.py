@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import time
 from collections.abc import Callable
@@ -11,25 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from transformers import AutoConfig
 
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
 from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
 from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokenizer_folder
+from chatui.engine.architecture import config_of, context_limit_of, network_class, outline
 from chatui.engine.architectures.rwkv import loading as rwkv
-from chatui.engine.chat_template import chat_template_format, template_end_ids
-from chatui.engine.codec import Codec, codec_of, decoder_kinds, special_ids
+from chatui.engine.chat_template import chat_template_format
+from chatui.engine.codec import Codec, codec_of
 from chatui.engine.delta import Delta, find_delta
-from chatui.engine.families import (
-    CHAT_TEMPLATE,
-    END_TOKENS,
-    family_of,
-    format_of,
-    read_config,
-    read_json,
-)
+from chatui.engine.endings import end_ids
+from chatui.engine.families import CHAT_TEMPLATE, family_of, format_of, read_config
 from chatui.engine.memory import need_of
 from chatui.engine.model import Guard, LoadedModel
 from chatui.engine.network import CausalNetwork, Network
@@ -80,20 +72,20 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> Plan | rwkv.RwkvPlan:
     folder = Path(spec.path)
     raw = read_config(folder)
     family = spec.family or family_of(raw)
-    config = _config(folder, raw, family)
+    config = config_of(folder, raw, family)
     entries = find_weights(folder)
     delta = find_delta(Path(spec.delta), entries, title_of(folder)) if spec.delta else None
     if delta is not None and delta.vocabulary is not None:
         config.vocab_size = delta.vocabulary
     adapters = plan_adapters(
-        spec.adapters, title_of(folder), family, lambda: _outline(config, family)
+        spec.adapters, title_of(folder), family, lambda: outline(config, family)
     )
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
     name = spec.format or format_of(
         family, has_chat_template=bool(getattr(tokenizer, "chat_template", None))
     )
     prompt_format = chat_template_format(tokenizer) if name == CHAT_TEMPLATE else formats.get(name)
-    limit = _context_limit(spec, config)
+    limit = context_limit_of(spec, config)
     need = need_of((*entries, *adapters.entries), config, limit)
     return Plan(
         spec=spec,
@@ -181,51 +173,12 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         network=network,
         codec=codec,
         format=plan.format,
-        eos_ids=_eos_ids(plan),
+        eos_ids=end_ids(
+            plan.spec, plan.family, plan.format, plan.config, plan.folder, plan.tokenizer
+        ),
         guard=guard,
         foundation=Foundation(plan.spec, plan.stamp, model, adapted, plan.placement),
     )
-
-
-def _config(folder: Path, raw: dict[str, Any], family: str) -> Any:
-    """The transformers config of a folder.
-
-    Raises:
-        ChatuiError: nothing here can run this architecture.
-    """
-    if family == "chatglm":
-        from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
-
-        return ChatGLMConfig.from_pretrained(folder)
-    if family == "moss":
-        if raw.get("wbits", 32) not in (16, 32):
-            raise ChatuiError(say("engine.moss_quantised", bits=raw["wbits"]))
-        # MOSS is CodeGen with the same weights under the same names (fnlp/moss-moon-003-sft).
-        return transformers.CodeGenConfig(**{k: v for k, v in raw.items() if k != "model_type"})
-    if "model_type" not in raw:
-        return AutoConfig.for_model(family, **raw)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ChatuiError(
-            say("engine.unsupported", family=family, reason=str(error).split("\n")[0])
-        ) from error
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ChatuiError(say("engine.not_causal", family=family))
-    return config
-
-
-def _context_limit(spec: ModelSpec, config: Any) -> int:
-    """The preset's window, or the config's; never more positions than a table of them holds."""
-    text = config.get_text_config(decoder=True)
-    names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-    found = [value for name in names if isinstance(value := getattr(text, name, None), int)]
-    limit = spec.context_limit if spec.context_limit is not None else (found or [2048])[0]
-    if found and config.model_type in ("gpt2", "codegen", "gptj", "gpt_neo", "opt"):
-        limit = min(limit, found[0])
-    if limit <= 0:
-        raise ChatuiError(say("engine.no_context", limit=limit))
-    return limit
 
 
 def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
@@ -243,7 +196,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
 
     progress(0)
     placement, config = plan.placement, plan.config
-    maker = _network_class(config, plan.family)
+    maker = network_class(config, plan.family)
     spread = plan.spec.device_map is not None or hasattr(config, "quantization_config")
     try:
         # A sum of two files has no file of its own: it is made in memory, wherever it goes then.
@@ -282,21 +235,6 @@ def _tensors(plan: Plan, reader: Reader) -> dict[str, LazyTensor]:
     return plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
 
 
-def _network_class(config: Any, family: str) -> Any:
-    if family == "chatglm":
-        from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-
-        return ChatGLMForCausalLM
-    found = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    return found[0] if isinstance(found, tuple) else found
-
-
-def _outline(config: Any, family: str) -> Any:
-    """The network without weights, in no memory."""
-    with torch.device("meta"):
-        return _network_class(config, family)(copy.deepcopy(config))
-
-
 def _check(plan: Plan, info: dict[str, Any]) -> None:
     """Refuse weights that are not those of the architecture."""
     for key, found, expected in sorted(info["mismatched_keys"]):
@@ -315,27 +253,6 @@ def _parts(plan: Plan, model: Any) -> tuple[Codec, Guard | None, Network]:
         return chatglm_parts(plan.tokenizer, model)
     codec = codec_of(plan.tokenizer, special_tokens=plan.format.name != CHAT_TEMPLATE)
     return codec, None, CausalNetwork(model)
-
-
-def _eos_ids(plan: Plan) -> frozenset[int]:
-    """The spec's; else what config, generation config, tokenizer, family and template name."""
-    if plan.spec.eos_ids:
-        return frozenset(plan.spec.eos_ids)
-    tokenizer = plan.tokenizer
-    found: set[Any] = {tokenizer.eos_token_id}
-    named = [getattr(plan.config, "eos_token_id", None)]
-    file = plan.folder / "generation_config.json"
-    if file.is_file():
-        named.append(read_json(file).get("eos_token_id"))
-    for value in named:
-        found |= set(value) if isinstance(value, list | tuple) else {value}
-    if "WordPiece" in decoder_kinds(tokenizer):
-        found |= {tokenizer.pad_token_id, tokenizer.sep_token_id}
-    vocabulary = tokenizer.get_vocab()
-    found |= {vocabulary.get(token) for token in END_TOKENS.get(plan.family, ())}
-    if plan.format.name == CHAT_TEMPLATE:
-        found |= template_end_ids(tokenizer, special_ids(tokenizer))
-    return frozenset(id for id in found if isinstance(id, int))
 
 
 def unload() -> None:

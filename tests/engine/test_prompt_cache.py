@@ -10,7 +10,7 @@ import tiny_models
 import torch
 from asking import FAMILIES, ask, loaded, parts
 
-from chatui.engine.network import PREFILL_CHUNK
+from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 from chatui.engine.prompt_cache import PromptCache, common_prefix
 from chatui.messages import GenerateRequest
 
@@ -60,13 +60,20 @@ def _request() -> GenerateRequest:
 
 def test_a_long_prompt_in_chunks_is_the_same(made: Maker) -> None:
     engine = loaded(made("bloom"), context_limit=2000)
-    query = "春眠不觉晓" * 120
-    first = parts(ask(engine, query))
-    assert first[0].prompt_tokens > 2 * PREFILL_CHUNK
+    engine._loaded().network.chunk = 64  # type: ignore[attr-defined]
+    first = parts(ask(engine, "春眠不觉晓" * 60))
+    assert first[0].prompt_tokens > 4 * 64
     model = engine._loaded()
     ids = model.codec.encode(first[0].prompt)
     logits = model.network.model(torch.tensor([ids])).logits[0, -1]  # type: ignore[attr-defined]
     assert int(logits.argmax()) == first[2].output_ids[0]
+
+
+def test_big_models_read_little_at_once() -> None:
+    cpu = torch.device("cpu")
+    sizes = [prefill_chunk(count, cpu) for count in (10**7, 110 * 10**6, 7 * 10**9)]
+    assert sizes == [PREFILL_CHUNK, 256, 32]
+    assert prefill_chunk(7 * 10**9, torch.device("cuda")) == PREFILL_CHUNK
 
 
 def test_a_sliding_window_is_not_reused_and_still_right(tmp_path: Path) -> None:

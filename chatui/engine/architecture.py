@@ -1,0 +1,71 @@
+"""What a folder's config says: the architecture's classes in transformers, and its window."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import ModelSpec
+
+
+def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
+    """The transformers config of a folder.
+
+    Raises:
+        ChatuiError: nothing here can run this architecture.
+    """
+    if family == "chatglm":
+        from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
+
+        return ChatGLMConfig.from_pretrained(folder)
+    if family == "moss":
+        if raw.get("wbits", 32) not in (16, 32):
+            raise ChatuiError(say("engine.moss_quantised", bits=raw["wbits"]))
+        # MOSS is CodeGen with the same weights under the same names (fnlp/moss-moon-003-sft).
+        return transformers.CodeGenConfig(**{k: v for k, v in raw.items() if k != "model_type"})
+    if "model_type" not in raw:
+        return AutoConfig.for_model(family, **raw)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ChatuiError(
+            say("engine.unsupported", family=family, reason=str(error).split("\n")[0])
+        ) from error
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ChatuiError(say("engine.not_causal", family=family))
+    return config
+
+
+def context_limit_of(spec: ModelSpec, config: Any) -> int:
+    """The preset's window, or the config's; never more positions than a table of them holds."""
+    text = config.get_text_config(decoder=True)
+    names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+    found = [value for name in names if isinstance(value := getattr(text, name, None), int)]
+    limit = spec.context_limit if spec.context_limit is not None else (found or [2048])[0]
+    if found and config.model_type in ("gpt2", "codegen", "gptj", "gpt_neo", "opt"):
+        limit = min(limit, found[0])
+    if limit <= 0:
+        raise ChatuiError(say("engine.no_context", limit=limit))
+    return limit
+
+
+def network_class(config: Any, family: str) -> Any:
+    if family == "chatglm":
+        from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+
+        return ChatGLMForCausalLM
+    found = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return found[0] if isinstance(found, tuple) else found
+
+
+def outline(config: Any, family: str) -> Any:
+    """The network without weights, in no memory."""
+    with torch.device("meta"):
+        return network_class(config, family)(copy.deepcopy(config))

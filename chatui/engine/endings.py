@@ -1,0 +1,34 @@
+"""The tokens that end a reply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chatui.engine.chat_template import template_end_ids
+from chatui.engine.codec import decoder_kinds, special_ids
+from chatui.engine.families import CHAT_TEMPLATE, END_TOKENS, read_json
+from chatui.messages import ModelSpec
+from chatui.prompting.format import PromptFormat
+
+
+def end_ids(
+    spec: ModelSpec, family: str, format: PromptFormat, config: Any, folder: Path, tokenizer: Any
+) -> frozenset[int]:
+    """The spec's; else what config, generation config, tokenizer, family and template name."""
+    if spec.eos_ids:
+        return frozenset(spec.eos_ids)
+    found: set[Any] = {tokenizer.eos_token_id}
+    named = [getattr(config, "eos_token_id", None)]
+    file = folder / "generation_config.json"
+    if file.is_file():
+        named.append(read_json(file).get("eos_token_id"))
+    for value in named:
+        found |= set(value) if isinstance(value, list | tuple) else {value}
+    if "WordPiece" in decoder_kinds(tokenizer):
+        found |= {tokenizer.pad_token_id, tokenizer.sep_token_id}
+    vocabulary = tokenizer.get_vocab()
+    found |= {vocabulary.get(token) for token in END_TOKENS.get(family, ())}
+    if format.name == CHAT_TEMPLATE:
+        found |= template_end_ids(tokenizer, special_ids(tokenizer))
+    return frozenset(id for id in found if isinstance(id, int))
