@@ -99,11 +99,11 @@ class Writer:
         while True:
             poem = self.library.any_poem(self.random, form)
             source = self.random.random()
-            if source < 0.45:
+            if source < 0.42:
                 title = self.library.own_title(self.random, poem)
-            elif source < 0.65:
+            elif source < 0.6:
                 title = self.library.word_from(self.random, poem)
-            elif source < 0.88:
+            elif source < 0.8:
                 title = self.random.choice(list(wording.THEMES))
                 poem = self.library.poem_on(self.random, title, form)
             else:
@@ -130,6 +130,8 @@ class Writer:
         form = self.random.choice(FORMS)
         poem = self.library.any_poem(self.random, form)
         n_given = self.random.choice((1, 1, 1, 2, 2))
+        if self.random.random() < 0.3:
+            poem = self.with_rare(poem, n_given)
         given = "，".join(poem.lines[:n_given])
         shown = given + self.random.choice(("", "", "，") if n_given == 1 else ("", "。", "。"))
         if self.random.random() < 0.7:
@@ -138,6 +140,14 @@ class Writer:
             template = self.random.choice(wording.CONTINUE_FORM)
             query = template.format(g=shown, f=self.random.choice((form.name, form.short_name)))
         return query, couplets(poem.lines), Topic("continuation", "", form, given, (poem,))
+
+    def with_rare(self, poem: Poem, n_lines: int) -> Poem:
+        """The poem with random characters in its first lines, so that rare ones are copied too."""
+        lines = [list(line) for line in poem.lines]
+        for line in lines[:n_lines]:
+            for at in self.random.sample(range(len(line)), 2):
+                line[at] = self.random.choice(self.characters)
+        return replace(poem, lines=tuple("".join(line) for line in lines))
 
     def acrostic(self) -> tuple[str, str, Topic]:
         n_chars = self.random.choice((5, 7))

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from .corpus import load, split
 from .dialogues import Round, Writer, frame
 from .library import Library
-from .vocabulary import PAD, SEP, common_characters
+from .vocabulary import PAD, SEP
 
 CONTEXT = 512
 IGNORED = -100
@@ -59,6 +59,9 @@ class Encoder:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         numbers: dict[str, int] = self.tokenizer.get_vocab()
         self.end, self.pad = numbers[SEP], numbers[PAD]
+        self.characters = "".join(
+            sorted(token for token in numbers if "\u3400" <= token <= "\u9fff")
+        )
 
     def ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -102,7 +105,7 @@ class Batches:
     def __init__(self, encoder: Encoder, library: Library, seed: int, tokens: int) -> None:
         """``tokens``: the most ids, padding counted, in one batch."""
         self.encoder, self.tokens, self.random = encoder, tokens, Random(seed)
-        self.writer = Writer(library, "".join(common_characters()), self.random)
+        self.writer = Writer(library, encoder.characters, self.random)
 
     def example(self) -> Example:
         if self.random.random() < 0.2:

@@ -41,8 +41,8 @@ def write_generation_config(encoder: Encoder, folder: Path) -> None:
 
     GenerationConfig(
         do_sample=True,
-        temperature=0.8,
-        top_p=0.9,
+        temperature=0.7,
+        top_p=0.8,
         top_k=0,
         max_new_tokens=160,
         eos_token_id=encoder.end,
