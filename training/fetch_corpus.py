@@ -24,7 +24,7 @@ def main() -> int:
         print("npm is not installed; it comes with Node.js (https://nodejs.org).", file=sys.stderr)
         return 1
     DATA.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run([npm, "pack", f"{NAME}@{VERSION}"], cwd=DATA)
+    done = subprocess.run([npm, "pack", "--loglevel=error", f"{NAME}@{VERSION}"], cwd=DATA)
     if done.returncode:
         print("npm could not fetch the package; its message is above.", file=sys.stderr)
         return 1
