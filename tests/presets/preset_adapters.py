@@ -115,7 +115,7 @@ def chimera_sum(base: Path, delta: Path) -> transformers.LlamaForCausalLM:
     """What LLMZoo's apply_delta.py gives: the base resized, the delta added, in float16."""
     rows = preset_pieces.count(preset_pieces.llama()) + 1
     config = transformers.LlamaConfig(vocab_size=rows, **checkpoints.LLAMA_SIZES)
-    model = transformers.LlamaForCausalLM(config).half()
+    model = transformers.LlamaForCausalLM(config)
     of_base, added = state_of(base), state_of(delta)
     total = {}
     for name, tensor in added.items():
@@ -123,4 +123,4 @@ def chimera_sum(base: Path, delta: Path) -> transformers.LlamaForCausalLM:
             total[name] = tensor.clone()
             total[name][: of_base[name].shape[0]] += of_base[name]
     model.load_state_dict(total)
-    return model.float().eval()
+    return model.eval()
