@@ -65,7 +65,7 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
 
 def problems() -> tuple[str, ...]:
     """A sentence for each of the user's preset files that is wrong and was skipped."""
-    return library.load().problems
+    return library.problems()
 
 
 def _once(found: Iterator[Entry] | list[Entry]) -> list[Entry]:

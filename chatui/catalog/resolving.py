@@ -47,7 +47,7 @@ def resolve(
         ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
             the command that fetches it), or the folder is no model.
     """
-    preset = library.load().find(reference) or unlisted.adapter_of_preset(reference)
+    preset = library.find(reference) or unlisted.adapter_of_preset(reference)
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)

@@ -20,7 +20,7 @@ def shown_name(name: str) -> str:
 
 @cache
 def _title(name: str, language: str) -> str:
-    preset = library.load().by_name.get(name) if name else None
+    preset = library.find(name) if name else None
     if preset is None or preset.facts.title is None:
         return name
     return preset.facts.title.in_language(language) or name

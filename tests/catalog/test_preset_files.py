@@ -133,3 +133,8 @@ def test_bare_state_dicts_carry_rank_and_alpha(hub: Callable[[str], Path], tmp_p
     (adapter,) = resolve("camelbell", Settings(model_folders=(str(tmp_path),))).adapters
     assert (adapter.rank, adapter.alpha) == (8, 32.0)
     assert adapter.path.endswith("chatglm-lora.pt")
+
+
+@pytest.mark.parametrize("reference", [*sorted(library.load().by_name), "诗友", "BELLE", "nobody"])
+def test_finding_one_reads_the_same_as_reading_all(reference: str) -> None:
+    assert library.find(reference) == library.load().find(reference)
