@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +20,11 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    return Shelf(tmp_path_factory.mktemp("checkpoints"))
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    # Every unload collects garbage, and would look through all that was imported each time.
+    gc.freeze()
+    yield Shelf(tmp_path_factory.mktemp("checkpoints"))
+    gc.unfreeze()
 
 
 @pytest.fixture

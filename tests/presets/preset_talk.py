@@ -80,7 +80,9 @@ def shown(spec: ModelSpec, query: str, tokens: Sequence[Token]) -> str:
 
 def three_rounds(spec: ModelSpec) -> None:
     """Hold the conversation: streaming, repeating, stopping, and a window that is too small."""
-    engine, _ = load(spec)
+    engine, loaded = load(spec)
+    assert (loaded.name, loaded.family, loaded.format) == (spec.name, spec.family, spec.format)
+    assert loaded.context_limit == spec.context_limit or spec.context_limit is None
     render = renderer(spec)
     history: list[Exchange] = []
     lengths = []
@@ -95,6 +97,8 @@ def three_rounds(spec: ModelSpec) -> None:
         assert done.finish_reason in ("length", "stop", "eos")
         history.append((query, done.text or "嗯"))
         lengths.append(prefill.prompt_tokens)
+    # ChatGLM-6B sees a prompt in both directions: a longer one shares nothing with it.
+    assert (prefill.reused_tokens > 0) == (spec.family != "chatglm")
     again = ask(engine, request(spec, QUERIES[2], history[:2]))[2]
     assert (again.output_ids, again.text) == (done.output_ids, done.text)
 
