@@ -138,6 +138,8 @@ class ChatScreen(Screen[None]):
             case ModelReady(spec, loaded):
                 self._status.model = plain_line(shown_name(author_of(spec)))
                 self._status.activity = ""
+                # The speed of the model before says nothing of this one.
+                self._status.tokens_per_second = 0
                 self._status.context_limit = loaded.context_limit
                 if not self._is_embedded:
                     for note in loaded.notes:

@@ -18,8 +18,9 @@ from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.widgets.text_rows import row_segments, selected_text
 from chatui.tui.wrapping import WrappedText
 
-SHOWN_CHARACTERS = 50_000
-"""A longer query or reply is shown up to here when it is loaded; the store keeps all of it."""
+SHOWN_QUERY_CHARACTERS = 4_000
+SHOWN_REPLY_CHARACTERS = 50_000
+"""A longer text is shown up to here when it is loaded; the store keeps all of it."""
 
 PartName: TypeAlias = Literal["query", "author", "reply", "note"]
 
@@ -59,9 +60,9 @@ class RoundView(Widget):
         self._dropped_rounds = 0
         self._hidden = 0
         self._parts: dict[PartName, WrappedText] = {
-            "query": WrappedText(self._cut(round_.query)),
+            "query": WrappedText(self._cut(round_.query, SHOWN_QUERY_CHARACTERS)),
             "author": WrappedText(),
-            "reply": WrappedText(self._cut(round_.reply)),
+            "reply": WrappedText(self._cut(round_.reply, SHOWN_REPLY_CHARACTERS)),
             "note": WrappedText(),
         }
         self._say_author()
@@ -89,7 +90,9 @@ class RoundView(Widget):
     def end(self, round_: Round) -> None:
         """The reply has ended."""
         if plain_text(round_.reply) != self.reply_text:
-            self._parts["reply"] = WrappedText(self._cut(round_.reply), self._parts["reply"].width)
+            self._parts["reply"] = WrappedText(
+                self._cut(round_.reply, SHOWN_REPLY_CHARACTERS), self._parts["reply"].width
+            )
         self.round = round_
         self._say_author()
         self._say_note()
@@ -101,9 +104,9 @@ class RoundView(Widget):
         self._say_note()
         self.refresh(layout=True)
 
-    def _cut(self, text: str) -> str:
-        self._hidden += max(0, len(text) - SHOWN_CHARACTERS)
-        return plain_text(text[:SHOWN_CHARACTERS])
+    def _cut(self, text: str, limit: int) -> str:
+        self._hidden += max(0, len(text) - limit)
+        return plain_text(text[:limit])
 
     def _say_author(self) -> None:
         version, versions = self._version
