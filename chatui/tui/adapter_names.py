@@ -38,7 +38,7 @@ def author_of(spec: ModelSpec) -> str:
 
 def with_adapters(spec: ModelSpec, adapters: tuple[Adapter, ...]) -> ModelSpec:
     """The same base with other adapters; a name that was an adapter's goes with it."""
-    is_adapters_name = spec.name not in library.load().by_name and bool(_own_adapters(spec))
+    is_adapters_name = library.find(spec.name) is None and bool(_own_adapters(spec))
     name = adapter_title(spec.path) if is_adapters_name else spec.name
     return replace(spec, name=name, adapters=adapters)
 
@@ -50,7 +50,7 @@ def _with_scale(adapter: Adapter) -> str:
 
 def _own_adapters(spec: ModelSpec) -> list[str]:
     """The names of the adapters, in order, that make the model what it is called."""
-    preset = library.load().by_name.get(spec.name) if spec.name else None
+    preset = library.find(spec.name) if spec.name else None
     if preset is not None:
         return [part.title for part in preset.facts.adapters or ()]
     first = spec.adapters[0].path if spec.adapters else ""
