@@ -28,7 +28,7 @@ def test_options_stand_over_settings_over_presets() -> None:
     )
     spec = resolve("shiyou", settings)
     assert (spec.dtype, spec.device, spec.device_map) == ("bfloat16", "cpu", "auto")
-    assert (spec.sampling.top_k, spec.sampling.greedy, spec.sampling.temperature) == (7, True, 0.9)
+    assert (spec.sampling.top_k, spec.sampling.greedy, spec.sampling.temperature) == (7, True, 0.7)
     assert (spec.sampling.max_new_tokens, spec.reply_reserve) == (50, 99)
     spec = resolve(
         "shiyou", settings, format="luotuo", dtype="float32", device="cuda:1", device_map="balanced"
