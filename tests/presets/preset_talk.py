@@ -102,9 +102,24 @@ def three_rounds(spec: ModelSpec) -> None:
     again = ask(engine, request(spec, QUERIES[2], history[:2]))[2]
     assert (again.output_ids, again.text) == (done.output_ids, done.text)
 
+    cut(engine, spec, history[:2], tokens)
     stopped(engine, spec, history)
     assert lengths[0] < lengths[1] < lengths[2]
     trimmed(engine, spec, render, history[:2], lengths[2])
+
+
+def cut(
+    engine: Engine, spec: ModelSpec, history: Sequence[Exchange], tokens: Sequence[Token]
+) -> None:
+    """The same reply with a stop string that is in the middle of it, across its tokens."""
+    streamed = "".join(token.text for token in tokens)
+    if len(streamed) < 4:
+        return
+    asked = replace(request(spec, QUERIES[2], history), stop_strings=(streamed[2:4],))
+    _, tokens, done = ask(engine, asked)
+    assert done.finish_reason == "stop"
+    assert "".join(token.text for token in tokens) == streamed.partition(streamed[2:4])[0]
+    assert done.text == shown(spec, QUERIES[2], tokens)
 
 
 def stopped(engine: Engine, spec: ModelSpec, history: Sequence[Exchange]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from peft import PeftModel
 from preset_adapters import chimera_sum
 from preset_shelf import Preset
-from preset_talk import load
+from preset_talk import load, request
 from torch import Tensor
 from torch.nn import functional
 
@@ -87,6 +89,44 @@ def test_other_adapters_as_peft(name: str, preset: Preset) -> None:
     for adapter in spec.adapters:
         model = PeftModel.from_pretrained(model, adapter.path)
     torch.testing.assert_close(logits_of(spec), theirs(model), **CLOSE)
+
+
+def unpacked(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """int4: the even columns are the high halves of the bytes, the odd ones the low; signed."""
+    if bits == 4:
+        bytes_ = packed.view(torch.uint8).int()
+        columns = torch.stack((bytes_ // 16, bytes_ % 16), dim=-1).flatten(1)
+        packed = torch.where(columns > 7, columns - 16, columns)
+    return (packed.float() * scale.float()[:, None]).half()
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_packed_chatglm_as_unpacked(bits: int, preset: Preset, tmp_path: Path) -> None:
+    packed = preset(f"chatglm-6b-int{bits}", dtype="float32")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for file in Path(packed.path).iterdir():
+        (plain / file.name).write_bytes(file.read_bytes())
+    state = torch.load(plain / "pytorch_model.bin", weights_only=True)
+    scales = {name: state.pop(name) for name in list(state) if name.endswith("_scale")}
+    assert len(scales) == 8
+    for name, scale in scales.items():
+        weight = name.removesuffix("_scale")
+        assert state[weight].dtype == torch.int8
+        state[weight] = unpacked(state[weight], scale, bits)
+    torch.save(state, plain / "pytorch_model.bin")
+    config = json.loads((plain / "config.json").read_text(encoding="utf-8"))
+    del config["quantization_bit"]
+    (plain / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = []
+    for spec in (packed, replace(packed, path=str(plain))):
+        engine, loaded = load(spec)
+        found.append(engine.inspect(request(spec, "春眠不觉晓"), 20).next)
+    assert [one.id for one in found[0]] == [one.id for one in found[1]]
+    assert [one.logit for one in found[0]] == pytest.approx(
+        [one.logit for one in found[1]], abs=1e-3
+    )
+    assert loaded.weight_bytes > 1.2 * load(packed)[1].weight_bytes
 
 
 @pytest.mark.parametrize("name", ["chatrwkv-3b", "chatrwkv-world-0.1b"])
