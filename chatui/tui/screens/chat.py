@@ -63,6 +63,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+b", "conversations", "tui.keys.conversations"),
         Binding("f2", "models", "tui.keys.models"),
         Binding("f3", "adapters", "tui.keys.adapters"),
+        Binding("f4", "fold", "tui.keys.fold"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
@@ -164,6 +165,8 @@ class ChatScreen(Screen[None]):
         self._show_title()
 
     def _on_prompt_read(self, message: PromptRead) -> None:
+        if self._growing is not None and message.prefill.prompt.rstrip().endswith("<think>"):
+            self._growing.begin_in_thoughts()
         if self._growing is not None and message.prefill.dropped_rounds:
             self._growing.set_dropped_rounds(message.prefill.dropped_rounds)
         for note in message.prefill.notes:
@@ -348,6 +351,14 @@ class ChatScreen(Screen[None]):
         from chatui.tui.screens import choosing
 
         await choosing.choose_adapters(self.app)
+
+    def action_fold(self) -> None:
+        """Open or fold the thoughts and commands of the last reply that has some."""
+        view = self._conversation.last_with_folds
+        if view is not None:
+            view.toggle_folds()
+        else:
+            self._tell_user(say("tui.fold.none"), "information")
 
     def action_download(self) -> None:
         if not self.query_one(FetchBar).press():

@@ -34,6 +34,12 @@ class ConversationView(VerticalScroll, can_focus=False):
         views = self.query_children(RoundView)
         return views.last() if views else None
 
+    @property
+    def last_with_folds(self) -> RoundView | None:
+        """The last round whose reply has folded parts."""
+        views = reversed(self.query_children(RoundView))
+        return next((view for view in views if view.has_folds), None)
+
     def view_of(self, round_id: int) -> RoundView | None:
         """The view of a round; None where it is not mounted."""
         for view in reversed(self.query_children(RoundView)):

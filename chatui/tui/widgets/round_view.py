@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.events import Click
 from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
@@ -15,6 +17,7 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.tui.model_names import shown_name
 from chatui.tui.plain_text import plain_line, plain_text
+from chatui.tui.reply_blocks import BlockName, ReplyBlocks
 from chatui.tui.widgets.text_rows import row_segments, selected_text
 from chatui.tui.wrapping import WrappedText
 
@@ -22,15 +25,21 @@ SHOWN_QUERY_CHARACTERS = 4_000
 SHOWN_REPLY_CHARACTERS = 50_000
 """A longer text is shown up to here when it is loaded; the store keeps all of it."""
 
-PartName: TypeAlias = Literal["query", "author", "reply", "note"]
+PartName: TypeAlias = BlockName | Literal["query", "author", "note"]
 
 
 class _Place(NamedTuple):
-    """Where a part stands: its first row on the screen, and its first paragraph."""
+    """Where a part stands: its first row on the screen, and its first paragraph.
+
+    Attributes:
+        fold: which part of the reply it is, where a click opens or folds it; else None.
+    """
 
     name: PartName
+    text: WrappedText
     top: int
     paragraph: int
+    fold: int | None
 
 
 class RoundView(Widget):
@@ -44,6 +53,8 @@ class RoundView(Widget):
         "round-view--query",
         "round-view--author",
         "round-view--reply",
+        "round-view--fold",
+        "round-view--folded",
         "round-view--note",
         "round-view--error",
     }
@@ -58,41 +69,52 @@ class RoundView(Widget):
         self.round = round_
         self._version = (version, versions)
         self._dropped_rounds = 0
-        self._hidden = 0
-        self._parts: dict[PartName, WrappedText] = {
-            "query": WrappedText(self._cut(round_.query, SHOWN_QUERY_CHARACTERS)),
-            "author": WrappedText(),
-            "reply": WrappedText(self._cut(round_.reply, SHOWN_REPLY_CHARACTERS)),
-            "note": WrappedText(),
-        }
+        self._query = WrappedText(plain_text(round_.query[:SHOWN_QUERY_CHARACTERS]))
+        self._author = WrappedText()
+        self._reply = ReplyBlocks(
+            round_.reply, SHOWN_REPLY_CHARACTERS, is_whole=round_.state == "done"
+        )
+        self._note = WrappedText()
         self._say_author()
         self._say_note()
 
     @property
     def reply_text(self) -> str:
         """The reply as shown."""
-        return self._parts["reply"].text
+        return self._reply.text
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether the reply has parts that are folded away."""
+        return self._reply.has_folds
+
+    def begin_in_thoughts(self) -> None:
+        """The prompt's end has opened the thoughts, so the reply begins in them."""
+        self._reply.begin_in_thoughts()
+
+    def toggle_folds(self) -> None:
+        """Open what is folded away, or fold it again."""
+        self._reply.toggle_all()
+        self.refresh(layout=True)
 
     def grow(self, text: str) -> None:
         """The reply goes on."""
-        reply = self._parts["reply"]
-        if not reply.text_began:
-            self._parts["note"] = WrappedText("", self._parts["note"].width)
+        had_begun, height = self._reply.began, self._reply.height
+        first = self._reply.append(text)
+        if not had_begun:
+            self._say_note()
+        if not had_begun or self._reply.height != height:
             self.refresh(layout=True)
-        height = len(reply.rows)
-        first = reply.append(plain_text(text))
-        if len(reply.rows) != height:
-            self.refresh(layout=True)
+        elif first is None:
+            self.refresh()
         else:
-            top = next(place.top for place in self._places() if place.name == "reply")
+            top = next((place.top for place in self._places() if place.name == "reply"), 0)
             self.refresh(Region(0, top + first, self.size.width, height - first))
 
     def end(self, round_: Round) -> None:
         """The reply has ended."""
-        if plain_text(round_.reply) != self.reply_text:
-            self._parts["reply"] = WrappedText(
-                self._cut(round_.reply, SHOWN_REPLY_CHARACTERS), self._parts["reply"].width
-            )
+        if self._reply.has_folds or plain_text(round_.reply) != self.reply_text:
+            self._reply.set_text(round_.reply, is_whole=round_.state == "done")
         self.round = round_
         self._say_author()
         self._say_note()
@@ -104,24 +126,21 @@ class RoundView(Widget):
         self._say_note()
         self.refresh(layout=True)
 
-    def _cut(self, text: str, limit: int) -> str:
-        self._hidden += max(0, len(text) - limit)
-        return plain_text(text[:limit])
-
     def _say_author(self) -> None:
         version, versions = self._version
         words = plain_line(shown_name(self.round.model))
         if versions > 1:
             words += "  " + say("tui.round.version", version=version, versions=versions)
-        self._parts["author"] = WrappedText(words, self._parts["author"].width)
+        self._author = WrappedText(words, self._author.width)
 
     def _say_note(self) -> None:
-        words = [state_in_words(self.round, bool(self.reply_text))]
-        if self._hidden:
-            words.append(say("tui.round.hidden", count=f"{self._hidden:,}"))
+        words = [state_in_words(self.round, self._reply.began)]
+        hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
+        if hidden:
+            words.append(say("tui.round.hidden", count=f"{hidden:,}"))
         if self._dropped_rounds:
             words.append(say("tui.round.dropped", count=self._dropped_rounds))
-        self._parts["note"] = WrappedText("\n".join(filter(None, words)), self._parts["note"].width)
+        self._note = WrappedText("\n".join(filter(None, words)), self._note.width)
 
     # Layout and drawing
 
@@ -130,38 +149,58 @@ class RoundView(Widget):
         """Cells left of the text; none where the terminal is short, and probably narrow."""
         return 0 if self.screen.has_class("-short") else 2
 
+    def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
+        """All parts with their rows, and which part of the reply a click folds."""
+        yield "query", self._query, None
+        yield "author", self._author, None
+        for block in self._reply.blocks:
+            yield block.name, block.text, block.part if block.name == "fold" else None
+        yield "note", self._note, None
+
     def _places(self) -> list[_Place]:
         """The parts that are shown, from top to bottom."""
         gap = 1 if self._margin else 0
         places: list[_Place] = []
         top = paragraph = 0
-        for name, part in self._parts.items():
-            if not part.text_began:
+        for name, text, fold in self._parts():
+            if not text.text_began:
                 continue
             top += gap if name == "author" else 0
-            places.append(_Place(name, top, paragraph))
-            top += len(part.rows)
-            paragraph += part.rows[-1].paragraph + 1
+            places.append(_Place(name, text, top, paragraph, fold))
+            top += len(text.rows)
+            paragraph += text.rows[-1].paragraph + 1
         return places
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         text_width = width - self._margin - (1 if self._margin else 0)
-        for part in self._parts.values():
-            if part.width != max(1, text_width):
-                part.rewrap(text_width)
+        for _, text, _ in self._parts():
+            if text.width != max(1, text_width):
+                text.rewrap(text_width)
         last = self._places()[-1]
-        return last.top + len(self._parts[last.name].rows)
+        return last.top + len(last.text.rows)
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
+        place = self._place_at(y)
+        if place is None:
+            return Strip.blank(width, self.rich_style)
+        return self._render_row(place, y - place.top, width)
+
+    def _place_at(self, y: int) -> _Place | None:
         for place in reversed(self._places()):
-            rows = self._parts[place.name].rows
-            if place.top <= y < place.top + len(rows):
-                return self._render_row(place, y - place.top, width)
-        return Strip.blank(width, self.rich_style)
+            if place.top <= y < place.top + len(place.text.rows):
+                return place
+        return None
+
+    def on_click(self, event: Click) -> None:
+        place = self._place_at(event.y)
+        if place is not None and place.fold is not None:
+            event.stop()
+            self._reply.toggle(place.fold)
+            self.refresh(layout=True)
 
     def _render_row(self, place: _Place, index: int, width: int) -> Strip:
-        row = self._parts[place.name].rows[index]
+        row = place.text.rows[index]
         style = self._style(place.name)
         paragraph = place.paragraph + row.paragraph
         selection = self.text_selection
@@ -184,8 +223,11 @@ class RoundView(Widget):
         return self.get_component_rich_style(f"round-view--{name}")
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        parts = [self._parts[place.name].text for place in self._places()]
-        return selected_text("\n".join(parts), selection)
+        if self.has_folds and selection.start is None and selection.end is None:
+            # All of it: the reply exactly as it was written, folded or not.
+            texts = (self.round.query, self._author.text, self._reply.raw, self._note.text)
+            return "\n".join(filter(None, texts)), "\n"
+        return selected_text("\n".join(place.text.text for place in self._places()), selection)
 
 
 def state_in_words(round_: Round, has_reply: bool) -> str:

@@ -1,0 +1,178 @@
+"""A reply as blocks of rows: the answer, and what comes before it folded to one line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from chatui.locales import say
+from chatui.prompting.parts import Kind, ReplyPart, split_reply
+from chatui.tui.plain_text import plain_text
+from chatui.tui.wrapping import WrappedText
+
+BlockName: TypeAlias = Literal["reply", "fold", "folded"]
+"""The answer; the line that stands for a folded part; that part's text."""
+
+_MARKS = (
+    "<think>",
+    "</think>",
+    *(f"<|{label}|>" for label in ("Inner Thoughts", "Commands", "Results", "MOSS")),
+    *(f"<eo{letter}>" for letter in "htcrm"),
+)
+_FOLDING = _MARKS[:6]
+"""The marks that make a reply more than an answer."""
+
+
+@dataclass
+class Block:
+    """Rows of one kind.
+
+    Attributes:
+        name: what they are.
+        text: the rows.
+        part: which part of the reply they belong to, from 0.
+    """
+
+    name: BlockName
+    text: WrappedText
+    part: int = 0
+
+
+class ReplyBlocks:
+    """The blocks of a reply that grows; a plain answer costs what is added to it, no more.
+
+    Attributes:
+        blocks: from top to bottom; a plain answer is one.
+        hidden: how many characters are not shown.
+    """
+
+    def __init__(self, text: str, limit: int, *, is_whole: bool = True) -> None:
+        """
+        Args:
+            limit: so many characters of each part are shown when a text is set.
+            is_whole: whether the text does not go on.
+        """
+        self._thinking = False
+        self.hidden = 0
+        self.blocks = [Block("reply", WrappedText())]
+        self._limit = limit
+        self._open: set[int] = set()
+        self._parts: tuple[ReplyPart, ...] = ()
+        self.set_text(text, is_whole=is_whole)
+
+    @property
+    def text(self) -> str:
+        """What is shown."""
+        return "\n".join(block.text.text for block in self.blocks)
+
+    @property
+    def raw(self) -> str:
+        """Exactly what was written."""
+        return "".join(self._raw)
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether there is anything to fold."""
+        return any(block.name == "fold" for block in self.blocks)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return sum(len(block.text.rows) for block in self.blocks)
+
+    @property
+    def began(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.text_began)
+
+    def begin_in_thoughts(self) -> None:
+        """The prompt's end has opened the thoughts already."""
+        self._thinking = self._folds = True
+
+    def set_text(self, text: str, *, is_whole: bool = True) -> None:
+        """Show another text; what was opened stays open."""
+        self._raw = [text]
+        self._is_whole = is_whole
+        self._held = "" if is_whole else _start_of_a_mark(text)
+        self._folds = self._thinking or any(mark in text for mark in _FOLDING)
+        if self._folds:
+            self._take_apart(self._limit)
+        else:
+            shown = text[: len(text) - len(self._held)]
+            self.hidden = max(0, len(shown) - self._limit)
+            self.blocks = [Block("reply", self._wrapped(plain_text(shown[: self._limit])))]
+
+    def append(self, text: str) -> int | None:
+        """The reply goes on; the first changed row of a plain answer, else None."""
+        self._raw.append(text)
+        self._is_whole = False
+        arrived = self._held + text
+        self._held = _start_of_a_mark(arrived)
+        self._folds = self._folds or any(mark in arrived for mark in _FOLDING)
+        if self._folds:
+            self._take_apart()
+            return None
+        return self.blocks[0].text.append(plain_text(arrived[: len(arrived) - len(self._held)]))
+
+    def toggle(self, part: int) -> None:
+        """Open a folded part, or fold it again."""
+        self._open ^= {part}
+        self._rebuild()
+
+    def toggle_all(self) -> None:
+        """Open all folded parts, or fold them if any is open."""
+        folds = {block.part for block in self.blocks if block.name == "fold"}
+        self._open = set() if self._open & folds else folds
+        self._rebuild()
+
+    def _take_apart(self, limit: int | None = None) -> None:
+        raw = self.raw
+        shown = raw[: len(raw) - len(self._held)]
+        self._parts = split_reply(shown, thinking=self._thinking)
+        self.hidden = sum(max(0, len(part.text) - limit) for part in self._parts) if limit else 0
+        if limit:
+            self._parts = tuple(ReplyPart(part.kind, part.text[:limit]) for part in self._parts)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Make the blocks of the parts; rows that stay are kept."""
+        before = {(block.part, block.name): block.text for block in self.blocks}
+        blocks: list[Block] = []
+        for number, part in enumerate(self._parts):
+            text = plain_text(part.text)
+            if part.kind == "answer":
+                rows = self._kept(before.get((number, "reply")), text)
+                blocks.append(Block("reply", rows, number))
+                continue
+            is_open = number in self._open
+            goes_on = not self._is_whole and number == len(self._parts) - 1
+            label = self._wrapped(_label(part.kind, len(part.text), is_open, goes_on))
+            blocks.append(Block("fold", label, number))
+            if is_open:
+                rows = self._kept(before.get((number, "folded")), text)
+                blocks.append(Block("folded", rows, number))
+        self.blocks = blocks or [Block("reply", self._wrapped(""))]
+
+    def _kept(self, rows: WrappedText | None, text: str) -> WrappedText:
+        """``rows`` with what is new in ``text`` at their end, or new rows."""
+        if rows is not None:
+            shown = rows.text
+            if text.startswith(shown):
+                rows.append(text[len(shown) :])
+                return rows
+        return self._wrapped(text)
+
+    def _wrapped(self, text: str) -> WrappedText:
+        return WrappedText(text, self.blocks[0].text.width)
+
+
+def _label(kind: Kind, characters: int, is_open: bool, goes_on: bool) -> str:
+    name = say(f"tui.fold.{kind}_now" if goes_on and kind == "thinking" else f"tui.fold.{kind}")
+    arrow = "▾" if is_open else "▸"
+    return f"{arrow} " + say("tui.fold.label", name=name, count=f"{characters:,}")
+
+
+def _start_of_a_mark(text: str) -> str:
+    """The end of ``text`` where it may be the start of a mark that has not all come yet."""
+    end = text[text.rfind("<") :] if "<" in text[-20:] else ""
+    return end if any(mark.startswith(end) and mark != end for mark in _MARKS) else ""

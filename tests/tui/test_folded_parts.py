@@ -1,0 +1,154 @@
+"""Thoughts and plugin commands are folded to one line each, also while they stream."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from saved_conversations import add_conversation
+
+from chatui.conversation.store import Store
+from chatui.messages import Prefill
+from chatui.tui.reply_blocks import ReplyBlocks
+from chatui.tui.widgets.round_view import RoundView
+
+THOUGHT = "<think>\n好的，先想一想。\n</think>\n\n春风又绿江南岸"
+MOSS = (
+    "<|Inner Thoughts|>: 需要查一下<eot>\n<|Commands|>: Search('春')<eoc>\n"
+    "<|Results|>: None<eor>\n<|MOSS|>: 春天来了。"
+)
+RAW = ("<think", "</think", "<|", "<eo")
+
+
+def shown(blocks: ReplyBlocks) -> list[tuple[str, str]]:
+    return [(block.name, block.text.text) for block in blocks.blocks]
+
+
+def test_thoughts_are_one_line_until_they_are_opened() -> None:
+    blocks = ReplyBlocks(THOUGHT, 1000)
+    assert shown(blocks) == [("fold", "▸ Thoughts · 8 characters"), ("reply", "春风又绿江南岸")]
+    blocks.toggle_all()
+    assert shown(blocks) == [
+        ("fold", "▾ Thoughts · 8 characters"),
+        ("folded", "好的，先想一想。"),
+        ("reply", "春风又绿江南岸"),
+    ]
+    blocks.toggle(0)
+    assert [name for name, _ in shown(blocks)] == ["fold", "reply"]
+    assert blocks.raw == THOUGHT
+
+
+def test_a_plugin_reply_is_an_answer_with_two_folded_parts() -> None:
+    assert shown(ReplyBlocks(MOSS, 1000)) == [
+        ("fold", "▸ Inner thoughts · 5 characters"),
+        ("fold", "▸ Plugin commands · 11 characters"),
+        ("reply", "春天来了。"),
+    ]
+
+
+@pytest.mark.parametrize("reply", [THOUGHT, MOSS, "没有标记 a < b，<b>不是</b>"])
+def test_growing_never_shows_a_mark_and_ends_as_all_at_once(reply: str) -> None:
+    for seed in range(30):
+        generator = random.Random(seed)
+        blocks = ReplyBlocks("", 1000, is_whole=False)
+        left = reply
+        while left:
+            size = generator.randint(1, 6)
+            blocks.append(left[:size])
+            left = left[size:]
+            if reply != "没有标记 a < b，<b>不是</b>":
+                assert not any(mark in blocks.text for mark in RAW), blocks.text
+        assert blocks.raw == reply
+        blocks.set_text(reply)
+        assert shown(blocks) == shown(ReplyBlocks(reply, 1000))
+
+
+def test_a_reply_that_begins_in_thoughts() -> None:
+    blocks = ReplyBlocks("", 1000, is_whole=False)
+    blocks.begin_in_thoughts()
+    blocks.append("先想")
+    assert shown(blocks) == [("fold", "▸ Thinking · 2 characters")]
+    blocks.append("一想</think>好")
+    assert shown(blocks)[-1] == ("reply", "好")
+
+
+def test_a_plain_reply_is_one_block() -> None:
+    blocks = ReplyBlocks("", 1000, is_whole=False)
+    assert blocks.append("春风\n") == 0
+    assert blocks.append("又绿") == 1
+    assert shown(blocks) == [("reply", "春风\n又绿")]
+    assert not blocks.has_folds
+
+
+async def test_streaming_shows_the_fold_then_the_answer(drive: Any) -> None:
+    async with drive([THOUGHT], delay_seconds=0.02) as on:
+        on.box.set_query("写诗")
+        await on.pilot.press("enter")
+        await on.until(lambda: on.views and "Thinking" in on.views[0].reply_text)
+        await on.until(lambda: "春风" in on.screen_text)
+        assert "先想" not in on.screen_text
+        await on.settled()
+        assert "<think>" not in on.screen_text
+        assert on.rounds[0].reply == THOUGHT, "the store keeps it as it was written"
+        assert "▸ Thoughts · 8 characters" in on.screen_text
+
+
+async def test_f4_and_a_click_open_and_fold(drive: Any) -> None:
+    async with drive([THOUGHT, "好"]) as on:
+        await on.pilot.press("f4")
+        await on.pilot.pause()
+        assert any("no thoughts" in notice for notice in on.notices)
+        await on.ask("写诗")
+        await on.ask("再来")
+        await on.pilot.press("f4")
+        await on.pilot.pause()
+        assert "先想一想" in on.screen_text
+        await on.pilot.press("f4")
+        await on.pilot.pause()
+        assert "先想一想" not in on.screen_text
+        row = next(y for y, line in enumerate(on.screen_text.split("\n")) if "▸ Thoughts" in line)
+        view = on.views[0]
+        await on.pilot.click(RoundView, offset=(4, row - view.region.y))
+        await on.pilot.pause()
+        assert "先想一想" in on.screen_text
+
+
+async def test_copying_all_gives_the_exact_text(drive: Any) -> None:
+    async with drive([THOUGHT]) as on:
+        await on.ask("写诗")
+        on.app.screen.text_select_all()
+        await on.pilot.press("ctrl+c")
+        assert THOUGHT in on.app.clipboard
+
+
+async def test_a_saved_plugin_reply_is_folded_too(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, ("春天呢", MOSS))
+    async with drive(store=store) as on:
+        await on.until(lambda: "Ctrl+O" in on.screen_text)
+        await on.pilot.press("ctrl+o")
+        await on.until(lambda: "春天来了。" in on.screen_text)
+        assert "▸ Plugin commands" in on.screen_text
+        assert "<|" not in on.screen_text
+
+
+async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) -> None:
+    async with drive(["想着呢</think>好"], delay_seconds=0.02) as on:
+        generate = on.backend.generate
+
+        async def opened(request: Any) -> Any:
+            async for event in generate(request):
+                yield (
+                    Prefill("<|user|>写诗<|assistant|><think>\n")
+                    if isinstance(event, Prefill)
+                    else event
+                )
+
+        monkeypatch.setattr(on.backend, "generate", opened)
+        on.box.set_query("写诗")
+        await on.pilot.press("enter")
+        await on.until(lambda: on.views and "Thinking" in on.views[0].reply_text)
+        assert "想着" not in on.views[0].reply_text
+        await on.settled()
+        assert on.views[0].reply_text.endswith("好")
