@@ -32,10 +32,13 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def spec_of(args: argparse.Namespace, settings: Settings) -> ModelSpec:
     """The model that was asked for; raises ChatuiError where there is none."""
     from chatui import catalog
-    from chatui.backends import servers
 
     reference = args.model or ("" if args.server else settings.model)
-    served = servers.resolve(reference, settings, server=args.server, format=args.format)
+    served = None
+    if args.server is not None or ":" in reference:
+        from chatui.backends import servers
+
+        served = servers.resolve(reference, settings, server=args.server, format=args.format)
     if served is not None:
         if args.lora:
             raise ChatuiError(say("backends.adapters_on_server"))

@@ -8,15 +8,17 @@ point group ``chatui.formats``: the entry's name is the format's name and its ob
 
 from __future__ import annotations
 
-import pkgutil
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.format import PromptFormat
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 CHAT_TEMPLATE = "chat-template"
 """The name that stands for the tokenizer's own chat template, which only the backend can render."""
@@ -60,6 +62,8 @@ def _module_of(name: str) -> str:
 
 @cache
 def _modules() -> frozenset[str]:
+    import pkgutil
+
     return frozenset(module.name for module in pkgutil.iter_modules(__path__))
 
 
@@ -70,6 +74,9 @@ def _built_in(module: str) -> PromptFormat:
 
 
 def _outsiders() -> dict[str, EntryPoint]:
+    # Imported late: it takes as long as ten formats, and most starts look for no outsider's.
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
