@@ -21,6 +21,10 @@ DTYPES = {
 }
 
 
+_TOLD_FROM_BYTES = 1_000_000_000
+"""Of a smaller model nobody minds how much memory its dtype takes."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where and how.
@@ -106,7 +110,9 @@ def _on_cpu(device: torch.device, stored: torch.dtype, need: Need, room: int) ->
     if stored in (torch.float16, torch.bfloat16):
         names = {"stored": str(stored).removeprefix("torch.")}
         if need.total(torch.float32) <= room:
-            return Placement(device, torch.float32, (say("engine.widened", **names),))
+            told = need.floats * torch.float32.itemsize >= _TOLD_FROM_BYTES
+            notes = (say("engine.widened", **names),) if told else ()
+            return Placement(device, torch.float32, notes)
         if need.total(torch.bfloat16) <= room:
             return Placement(device, torch.bfloat16, (say("engine.narrowed", **names),))
     return Placement(device, torch.float32)

@@ -73,6 +73,7 @@ class ChatApp(App[None]):
         self.store = store
         self._backend, self._backend_name = backend, spec.backend
         self._notices = list(notices)
+        self._told: set[str] = set()
         self._chat: ChatScreen | None = None
         self.given_adapters: tuple[Adapter, ...] = ()
         self.turns = Turns(spec, store, self._create_backend, self._take)
@@ -102,6 +103,12 @@ class ChatApp(App[None]):
         """Show one sentence for a while."""
         level = cast(Literal["information", "warning", "error"], severity)
         self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+
+    def tell_once(self, note: str) -> None:
+        """Show a note that was not shown before: it holds for every round, and must not nag."""
+        if note not in self._told:
+            self._told.add(note)
+            self.tell_user(note, "information")
 
     async def action_quit(self) -> None:
         await self.turns.close()

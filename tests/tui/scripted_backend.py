@@ -45,6 +45,8 @@ class ScriptedBackend:
         self.lost = True
         self.deaf = False
         self.dropped_rounds = 0
+        self.load_notes: tuple[str, ...] = ()
+        self.round_notes: tuple[str, ...] = ()
         self.closed = False
         self.requests: list[GenerateRequest] = []
         self.specs: list[ModelSpec] = []
@@ -56,7 +58,7 @@ class ScriptedBackend:
         await self.load_gate.wait()
         if self.refuse_load:
             raise ChatuiError(self.refuse_load)
-        yield Loaded(spec.name, "gpt2", "chatglm-6b", 512)
+        yield Loaded(spec.name, "gpt2", "chatglm-6b", 512, notes=self.load_notes)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
         self.requests.append(request)
@@ -64,7 +66,7 @@ class ScriptedBackend:
         if self.refuse_query:
             raise ChatuiError(self.refuse_query)
         pieces = self.replies[min(len(self.requests), len(self.replies)) - 1]
-        yield Prefill("…", 10, 4, 512, self.dropped_rounds, seed=7)
+        yield Prefill("…", 10, 4, 512, self.dropped_rounds, 7, self.round_notes)
         said: list[str] = []
         for piece in pieces:
             await asyncio.sleep(self.delay_seconds)

@@ -142,9 +142,8 @@ class ChatScreen(Screen[None]):
                 # The speed of the model before says nothing of this one.
                 self._status.tokens_per_second = 0
                 self._status.context_limit = loaded.context_limit
-                if not self._is_embedded:
-                    for note in loaded.notes:
-                        self._tell_user(note, "information")
+                for note in loaded.notes:
+                    self.app.tell_once(note)
             case LoadFailed():
                 self._on_load_failed(message)
             case Trouble():
@@ -170,7 +169,7 @@ class ChatScreen(Screen[None]):
         if self._growing is not None and message.prefill.dropped_rounds:
             self._growing.set_dropped_rounds(message.prefill.dropped_rounds)
         for note in message.prefill.notes:
-            self._tell_user(note, "information")
+            self.app.tell_once(note)
         self._show_counts()
 
     def _on_round_ended(self, round_: Round) -> None:
