@@ -13,6 +13,7 @@ from typing import Any
 import transformers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
+from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
 from chatui.engine.codec import decoder_kinds
 from chatui.engine.families import read_json
@@ -85,14 +86,15 @@ def _llama_of_2023(folder: Path) -> Any:
     """LLaMA's SentencePiece model with what LlamaTokenizer did by default in transformers 4.28.
 
     <s> in front, a space before the text after a special token, and names for the special tokens
-    that the first conversions left empty.
+    that the first conversions left empty. SentencePiece itself encodes: of the pieces that
+    Chinese-LLaMA appended, all at score 0, it takes the leftmost, which no list of merges can say.
     """
     settings = _settings(folder)
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return transformers.LlamaTokenizer.from_pretrained(
+    return SentencePieceBackend.from_pretrained(
         folder,
         local_files_only=True,
-        add_bos_token=bool(settings.get("add_bos_token", True)),
+        special_tokens_pattern="bos" if settings.get("add_bos_token", True) else "none",
         legacy=bool(settings.get("legacy", True)),
         **{name: token for name, token in names.items() if not settings.get(name)},
     )
