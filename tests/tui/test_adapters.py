@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driven import Driven
 from textual.widgets import OptionList
 
 from chatui import catalog, locations
@@ -186,8 +187,6 @@ async def test_a_refused_adapter_leaves_the_model(drive: Any, settings: Settings
 
 async def test_in_the_engine_itself(home: Path, tmp_path: Path) -> None:
     """The model that ships with chatui: an adapter on, a wrong one refused, off again."""
-    from conftest import Driven
-
     shiyou = locations.assets_folder() / "shiyou"
     if not (shiyou / "config.json").is_file():
         pytest.skip("the embedded model is not there")
