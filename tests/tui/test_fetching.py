@@ -88,6 +88,15 @@ def hub_cache() -> Path:
     return hugging_face_cache()
 
 
+@pytest.mark.parametrize("width", [80, 40])
+async def test_the_stop_key_is_seen_at_any_width(drive: Any, hub: Any, width: int) -> None:
+    hub.faults.bytes_per_second = SLOWLY
+    async with drive(size=(width, 20)) as on:
+        await begin(on)
+        await on.until(lambda: "left" in on.screen_text or (width < 80 and "%" in on.screen_text))
+        assert "Ctrl+G stop" in on.screen_text
+
+
 async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
     hub.faults.bytes_per_second = SLOWLY
     async with drive() as on:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from rich.cells import cell_len
 from textual.content import Content
 from textual.events import Click
 from textual.message import Message
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from chatui.tui.downloads import Download
 
 _BAR_CELLS = 20
+_LEAST_BAR_CELLS = 5
 
 
 class FetchBar(Static):
@@ -116,20 +118,22 @@ class FetchBar(Static):
         from chatui.catalog.fetching import readable
 
         share = event.done_bytes / event.total_bytes if event.total_bytes else 1.0
-        full = int(_BAR_CELLS * share)
-        words = [
-            f"↓ {self._title} {'━' * full}{'╌' * (_BAR_CELLS - full)} {int(100 * share)}%",
-            f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}",
-        ]
+        name, percent, keys = f"↓ {self._title} ", f" {int(100 * share)}%", say("tui.fetch.keys")
+        facts = [f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}"]
         if event.seconds_left is not None:
-            words.append(
-                say(
-                    "tui.fetch.speed",
-                    speed=readable.size(event.bytes_per_second),
-                    left=readable.duration(event.seconds_left),
-                )
-            )
-        return " · ".join([*words, say("tui.fetch.keys")])
+            speed = readable.size(event.bytes_per_second)
+            left = readable.duration(event.seconds_left)
+            facts.append(say("tui.fetch.speed", speed=speed, left=left))
+        while True:
+            rest = " · ".join((percent, *facts, keys))
+            room = self.content_size.width - cell_len(name + rest)
+            if room >= _LEAST_BAR_CELLS or not facts:
+                break
+            # The stop key must be seen before the numbers.
+            facts.pop()
+        cells = max(0, min(_BAR_CELLS, room))
+        full = int(cells * share)
+        return f"{name}{'━' * full}{'╌' * (cells - full)}{rest}"
 
     def _stopped_words(self) -> str:
         from chatui.catalog.fetching import readable
