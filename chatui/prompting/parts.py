@@ -54,6 +54,16 @@ def answer_of(text: str, *, thinking: bool = False) -> str:
     return "\n\n".join(part.text for part in parts if part.kind == "answer")
 
 
+def read_again(text: str) -> str:
+    """What of an earlier reply the model reads in later rounds.
+
+    Thoughts are left out, as the templates of the models that think leave them out (Qwen3,
+    DeepSeek-R1). The parts of a MOSS reply stay: its format closes and repeats them.
+    """
+    thought = _MOSS_LABEL.search(text) is None and (_OPEN in text or _CLOSE in text)
+    return answer_of(text) if thought else text
+
+
 def _split_thinking(text: str) -> tuple[ReplyPart, ...]:
     before, opened, after_open = text.partition(_OPEN)
     if not opened:

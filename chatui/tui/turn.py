@@ -20,6 +20,7 @@ from chatui.conversation.writer import RoundWriter
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
+from chatui.prompting.parts import read_again
 from chatui.tui.adapter_names import author_of
 from chatui.tui.reply import Reply
 from chatui.tui.turn_messages import (
@@ -258,11 +259,9 @@ class Turns:
         if parent_id is None or self.conversation is None:
             return ()
         path = self._store.rounds(self.conversation.id, parent_id)
-        return tuple(
-            (round_.query, round_.reply)
-            for round_ in path
-            if round_.state in ("done", "stopped") and round_.reply
-        )
+        ended = (round_ for round_ in path if round_.state in ("done", "stopped"))
+        read = ((round_.query, read_again(round_.reply)) for round_ in ended)
+        return tuple((query, reply) for query, reply in read if reply)
 
     def _leave(self) -> None:
         """The user looks elsewhere: end the reply without waiting for the backend."""

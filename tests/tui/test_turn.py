@@ -77,6 +77,17 @@ async def test_the_history_is_the_finished_rounds_on_the_path() -> None:
         assert on.backend.requests[-1].history == (("甲", "一"), ("乙", "二"))
 
 
+async def test_thoughts_are_not_read_again_and_plugin_parts_are() -> None:
+    moss = "<|Inner Thoughts|>: None<eot>\n<|MOSS|>: 好"
+    replies = ["<think>想</think>\n一", "<think>想到一半", moss, "三"]
+    async with stage(ScriptedBackend(replies)) as on:
+        for query in ("甲", "乙", "丙", "丁"):
+            on.turns.ask(query)
+        await on.settled()
+        assert on.backend.requests[-1].history == (("甲", "一"), ("丙", moss))
+        assert [round_.round.reply for round_ in on.of(told.RoundEnded)] == replies
+
+
 async def test_a_failed_round_is_kept_but_not_part_of_the_history() -> None:
     async with stage(ScriptedBackend(["春风又绿", "好"])) as on:
         on.backend.fail_after = 2
