@@ -1,0 +1,139 @@
+"""chatui in a pseudo-terminal, seen through a terminal emulator."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pexpect
+import pyte
+
+KEYS = {
+    "enter": "\r",
+    "escape": "\x1b",
+    "ctrl+b": "\x02",
+    "ctrl+c": "\x03",
+    "ctrl+j": "\n",
+    "ctrl+n": "\x0e",
+    "ctrl+o": "\x0f",
+    "ctrl+q": "\x11",
+    "ctrl+r": "\x12",
+    "up": "\x1b[A",
+    "f1": "\x1bOP",
+    "f2": "\x1bOQ",
+}
+
+
+class Screen(pyte.Screen):
+    """pyte takes the private forms of SGR (kitty's and xterm's key modes) for colours."""
+
+    def select_graphic_rendition(self, *attrs: int, private: bool = False, **kwargs: Any) -> None:
+        if not private:
+            super().select_graphic_rendition(*attrs)
+
+    def report_device_status(self, mode: int, private: bool = False, **kwargs: Any) -> None:
+        if not private:
+            super().report_device_status(mode)
+
+
+class RealTerminal:
+    """A program in a terminal of ``columns`` x ``rows``."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str] = ("-m", "chatui"),
+        *,
+        columns: int = 80,
+        rows: int = 24,
+        **environment: str,
+    ) -> None:
+        self.screen = Screen(columns, rows)
+        self.raw = ""
+        self._stream = pyte.Stream(self.screen)
+        self.child = pexpect.spawn(
+            sys.executable,
+            list(arguments),
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+            dimensions=(rows, columns),
+            encoding="utf-8",
+            codec_errors="replace",
+            timeout=60,
+        )
+        self.child.delaybeforesend = None
+
+    def read(self, seconds: float = 0.05) -> None:
+        """Take what the program writes for a while."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                data = self.child.read_nonblocking(65536, timeout=left)
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                return
+            self.raw = (self.raw + data)[-200_000:]
+            # A terminal that is no kitty does not see its keyboard's sequences.
+            for sequence in ("\x1b[>1u", "\x1b[>25u", "\x1b[<u"):
+                data = data.replace(sequence, "")
+            self._stream.feed(data)
+
+    @property
+    def text(self) -> str:
+        """What stands on the screen; a wide character takes one place in it."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"it did not come; on the screen:\n{self.text}")
+            self.read()
+
+    def until_shown(self, text: str, seconds: float = 60) -> None:
+        self.until(lambda: text in self.text, seconds)
+
+    def type(self, text: str) -> None:
+        self.child.send(text)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.child.send(KEYS[key])
+            self.read(0.15 if key == "escape" else 0.02)
+
+    def paste(self, text: str) -> None:
+        """As a terminal with bracketed paste does it."""
+        data = f"\x1b[200~{text}\x1b[201~".encode()
+        while data:
+            # The program's own output must be read meanwhile, or both would wait.
+            sent = os.write(self.child.child_fd, data[:4096])
+            data = data[sent:]
+            self.read(0.0005)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.screen.resize(rows, columns)
+        self.child.setwinsize(rows, columns)
+
+    def first_child(self) -> int:
+        """The id of the process that the program started: the engine."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.child.pid)], capture_output=True, text=True, check=True
+        )
+        return int(found.stdout.split()[0])
+
+    def kill(self) -> None:
+        """As ``kill -9`` does it."""
+        self.child.kill(signal.SIGKILL)
+        self.child.wait()
+
+    def end(self) -> int | None:
+        """Wait for the program's own end; its exit code."""
+        with suppress(pexpect.EOF):
+            self.child.expect(pexpect.EOF, timeout=20)
+        self.child.close()
+        return self.child.exitstatus
