@@ -37,7 +37,7 @@ def generate(
         ChatuiError: the query does not fit, or the logits are no numbers.
     """
     began = time.monotonic()
-    answer = model.format.answered(request.query) if model.format.answered else None
+    answer = model.format.answer_to(request.query)
     if answer is not None:
         yield Prefill("", context_limit=model.context_limit)
         yield Token(answer)

@@ -52,6 +52,10 @@ class PromptFormat:
         """The stop strings of the reply to ``query``."""
         return () if self.is_free(query) else self.stop_strings
 
+    def answer_to(self, query: str) -> str | None:
+        """The answer to a query that asks nothing of the model; None for all others."""
+        return self.answered(query) if self.answered is not None else None
+
     def is_free(self, query: str) -> bool:
         """Whether ``query`` asks for free text."""
         return self.unstopped is not None and self.unstopped(query)

@@ -110,6 +110,16 @@ async def test_a_reply_is_what_llama_cpp_itself_says(backend: LlamaCppBackend, t
     assert (done.finish_reason, done.prompt_tokens) == ("length", len(ids))
 
 
+async def test_a_command_of_the_format_asks_nothing_of_the_model(
+    backend: LlamaCppBackend, tiny: Path
+) -> None:
+    await load(backend, tiny, "chatrwkv")
+    events = await reply(backend, GenerateRequest("+reset", (("你好", "好"),)))
+    assert prefill_of(events).prompt_tokens == 0
+    assert done_of(events).output_ids == ()
+    assert done_of(events).text
+
+
 async def test_our_formats_render_the_prompt(backend: LlamaCppBackend, tiny: Path) -> None:
     history = (("早", "早！"),)
     loaded = await load(backend, tiny, "chatglm-6b")

@@ -88,6 +88,15 @@ async def test_our_format_goes_through_completions(server: TinyServer) -> None:
     assert body["temperature"] == 1.0  # a completion request leaves nothing to the server
 
 
+async def test_a_command_of_the_format_asks_nothing_of_the_server(server: TinyServer) -> None:
+    backend = await backend_for(server, "chatrwkv")
+    events = await reply(backend, GenerateRequest("+reset", (("你好", "好"),), sampling=FEW))
+    assert [type(event) for event in events] == [Prefill, Token, Done]
+    assert text_of(events)
+    assert not server.record.bodies
+    await backend.close()
+
+
 async def test_a_completion_without_a_limit_may_fill_the_window(server: TinyServer) -> None:
     backend = await backend_for(server, "gpt2-chinese")
     events = await reply(backend, GenerateRequest("abc"))

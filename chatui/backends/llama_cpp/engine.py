@@ -102,6 +102,12 @@ class LlamaCppEngine:
         began = time.monotonic()
         model = self._loaded()
         settings = request.sampling
+        answer = self._format.answer_to(request.query)
+        if answer is not None:
+            yield Prefill("", context_limit=model.context_limit)
+            yield Token(answer)
+            yield Done(answer, "stop", total_seconds=time.monotonic() - began)
+            return
         prompt = self._prompt(model, request)
         seed = secrets.randbits(32) if settings.seed is None else settings.seed % 2**64
         reused = model.read_prompt(prompt.ids, stop_wanted)

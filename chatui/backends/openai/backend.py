@@ -23,6 +23,7 @@ from chatui.backends.openai.reply import Begun, Reply, run_reply
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (
+    Done,
     GenerateRequest,
     Inspection,
     Loaded,
@@ -31,6 +32,7 @@ from chatui.messages import (
     ModelSpec,
     Prefill,
     ReplyEvent,
+    Token,
 )
 
 _UNLIMITED_REPLY_TOKENS = 2048
@@ -83,6 +85,12 @@ class OpenAIBackend:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
         link = self._require()
+        answer = link.way.format.answer_to(request.query) if link.way.format else None
+        if answer is not None:
+            yield Prefill("", context_limit=link.context_limit)
+            yield Token(answer)
+            yield Done(answer, "stop")
+            return
         seed = request.sampling.seed
         seed = secrets.randbelow(1 << 31) if seed is None else seed
         stops = (*link.way.stop_strings, *link.spec.stop_strings, *request.stop_strings)
