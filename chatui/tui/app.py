@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.geometry import Offset
+from textual.widgets import Input
 
 from chatui import locales
 from chatui.backends.protocol import Backend
@@ -16,8 +18,8 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
-from chatui.tui import themes
-from chatui.tui.plain_text import plain_text
+from chatui.tui import terminal_input, themes
+from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
@@ -68,6 +70,7 @@ class ChatApp(App[None]):
         if language is not None:
             locales.set_language(language)
         self._own_cursor_position = Offset(0, 0)
+        terminal_input.install()
         super().__init__()
         self.settings = settings
         self.store = store
@@ -109,6 +112,12 @@ class ChatApp(App[None]):
         if note not in self._told:
             self._told.add(note)
             self.tell_user(note, "information")
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Paste) and isinstance(self.focused, Input):
+            # Textual's boxes of one line put every character on the terminal as it is.
+            event.text = plain_line(event.text)
+        await super().on_event(event)
 
     async def action_quit(self) -> None:
         await self.turns.close()
