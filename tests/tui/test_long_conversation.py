@@ -11,7 +11,7 @@ from saved_conversations import add_conversation
 from chatui.conversation.store import Store
 from chatui.tui.widgets.conversation_view import ROUNDS_AT_ONCE
 
-ROUNDS = 120
+ROUNDS = 70
 
 
 def long_store() -> Store:
@@ -44,7 +44,7 @@ async def test_scrolling_up_loads_earlier_rounds_and_the_text_stays(drive: Any) 
         seen: set[int] = set()
         for _ in range(400):
             seen.update(map(int, re.findall(r"▌ query (\d+)", on.screen_text)))
-            await on.pilot.press("pageup")
+            on.conversation.scroll_pages(-1)
             await on.pilot.pause(0.01)
             await on.until(lambda: not on.conversation._loading_earlier)
             await on.pilot.pause(0.01)
@@ -60,7 +60,7 @@ async def test_a_new_round_forgets_the_far_ones_and_looks_at_the_end(drive: Any)
     async with drive(["好"], store=long_store()) as on:
         await open_it(on)
         for _ in range(30):
-            await on.pilot.press("pageup")
+            on.conversation.scroll_pages(-1)
             await on.pilot.pause(0.01)
         assert len(on.views) > ROUNDS_AT_ONCE
         await on.ask("and now")
@@ -68,6 +68,6 @@ async def test_a_new_round_forgets_the_far_ones_and_looks_at_the_end(drive: Any)
         await on.until(lambda: "▌ and now" in on.screen_text)
         assert len(on.backend.requests[-1].history) == ROUNDS
         for _ in range(40):
-            await on.pilot.press("pageup")
+            on.conversation.scroll_pages(-1)
             await on.pilot.pause(0.01)
         assert len(on.views) > ROUNDS_AT_ONCE + 1
