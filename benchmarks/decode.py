@@ -23,7 +23,7 @@ import models
 
 from chatui import locations
 from chatui.backends.local import LocalBackend
-from chatui.engine.server import share_the_cores
+from chatui.engine.threads import share_the_cores
 from chatui.messages import GenerateRequest, ModelSpec, Token
 from chatui.sampling import SamplingSettings
 

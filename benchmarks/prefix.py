@@ -17,7 +17,7 @@ from pathlib import Path
 
 import models
 
-from chatui.engine.server import share_the_cores
+from chatui.engine.threads import share_the_cores
 from chatui.messages import Done, GenerateRequest, ModelSpec, Prefill
 from chatui.sampling import SamplingSettings
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from chatui.engine import generation, inspection, loading
 from chatui.engine.model import LoadedModel
+from chatui.engine.threads import use_threads
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -36,12 +37,20 @@ class Engine:
             ChatuiError: the model cannot be loaded.
         """
         report(Loading(say("engine.stage_files")))
+        use_threads(None)
+        try:
+            return self._exchange(spec, report).summary
+        finally:
+            if self._model is not None and self._model.summary.device == "cpu":
+                use_threads(self._model.summary.parameters)
+
+    def _exchange(self, spec: ModelSpec, report: Callable[[Loading], None]) -> LoadedModel:
         before = self._model
         plan = loading.plan_load(spec, before.summary.weight_bytes if before else 0)
         base = before.foundation if before else None
         if isinstance(plan, loading.Plan) and base and base.serves(spec, plan.stamp):
             self._model = loading.switch_adapters(base, plan, report)
-            return self._model.summary
+            return self._model
         del base
         self._model = None
         previous = before.spec if before else None
@@ -53,7 +62,7 @@ class Engine:
             if previous is not None:
                 self._model = loading.load_model(loading.plan_load(previous), report)
             raise
-        return self._model.summary
+        return self._model
 
     def generate(
         self, request: GenerateRequest, stop_wanted: Callable[[], bool]

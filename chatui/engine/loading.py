@@ -22,6 +22,8 @@ from chatui.engine.codec import Codec, codec_of
 from chatui.engine.delta import Delta, find_delta
 from chatui.engine.endings import end_ids
 from chatui.engine.families import CHAT_TEMPLATE, family_of, format_of, read_config
+from chatui.engine.linear import speed_up
+from chatui.engine.matching import check_matching
 from chatui.engine.memory import need_of
 from chatui.engine.model import Guard, LoadedModel
 from chatui.engine.network import CausalNetwork, Network
@@ -78,8 +80,10 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> Plan | rwkv.RwkvPlan:
     if delta is not None and delta.vocabulary is not None:
         config.vocab_size = delta.vocabulary
     adapters = plan_adapters(
-        spec.adapters, title_of(folder), family, lambda: outline(config, family)
+        spec.adapters, title_of(folder), family, lambda: outline(config, family, folder)
     )
+    if not hasattr(config, "quantization_config"):
+        check_matching(outline(config, family, folder), entries, folder)
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
     name = spec.format or format_of(
         family, has_chat_template=bool(getattr(tokenizer, "chat_template", None))
@@ -227,6 +231,8 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ChatuiError(say("engine.cannot_load", folder=plan.folder, reason=reason)) from error
     _check(plan, info)
+    if placement.device.type == "cpu":
+        speed_up(model)
     return model.eval()
 
 

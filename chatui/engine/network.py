@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from chatui.engine import kv_cache
+from chatui.engine.gpt2_step import Gpt2Step
 
 PREFILL_CHUNK = 512
 """The most tokens of a prompt that are read at once."""
@@ -75,7 +76,9 @@ class CausalNetwork:
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         parameters = sum(parameter.numel() for parameter in model.parameters())
         self.chunk = prefill_chunk(parameters, self._device)
-        self.reuses_prefix = kv_cache.can_crop(self.new_cache())
+        cache = self.new_cache()
+        self.reuses_prefix = kv_cache.can_crop(cache)
+        self._short_step = Gpt2Step(model) if Gpt2Step.fits(model, cache) else None
 
     def new_cache(self) -> Cache:
         return kv_cache.new_cache(self.model.config)
@@ -93,6 +96,8 @@ class CausalNetwork:
 
     @torch.inference_mode()
     def step(self, token: int, cache: Cache) -> Tensor:
+        if self._short_step is not None:
+            return self._short_step(token, cache).float()
         return self._forward((token,), cache)
 
     def _forward(self, ids: Sequence[int], cache: Cache) -> Tensor:

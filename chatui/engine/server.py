@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from chatui import wire
 from chatui.engine.pipe import Pipe, take_over_standard_streams
+from chatui.engine.threads import share_the_cores
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -35,16 +35,6 @@ def main() -> None:
 
     logging.disable_progress_bar()
     serve(pipe, Engine())
-
-
-def share_the_cores() -> None:
-    """Let torch's threads sleep soon when they wait for each other; before torch is imported.
-
-    GNU OpenMP lets them spin for about a millisecond. Where anything else runs besides, the
-    screen for instance, the thread that is waited for may then not get a core at all.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class Answering(Protocol):

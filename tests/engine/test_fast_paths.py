@@ -1,0 +1,94 @@
+"""What is done faster than transformers and PyTorch do it, against what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from asking import ask, loaded, parts
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.pytorch_utils import Conv1D
+
+from chatui.engine import linear, threads
+from chatui.engine.gpt2_step import Gpt2Step
+from chatui.engine.network import CausalNetwork
+
+Maker = Callable[[str], Path]
+
+
+def test_gpt2s_short_step_is_the_long_one_to_the_bit(made: Maker) -> None:
+    model = loaded(made("gpt2_chinese"))._loaded()
+    network = model.network
+    assert isinstance(network, CausalNetwork)
+    assert network._short_step is not None
+    ids = model.codec.encode("春眠不觉晓处处闻啼鸟")
+    short, long = network.new_cache(), network.new_cache()
+    for cache in (short, long):
+        network.prefill(ids, cache, lambda: False)
+    for token in (7, 9, 11, 7, 20):
+        with torch.inference_mode():
+            expected = network._forward((token,), long)
+        assert torch.equal(network.step(token, short), expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"add_cross_attention": True}, {"reorder_and_upcast_attn": True},
+     {"scale_attn_by_inverse_layer_idx": True}, {"attn_implementation": "eager"}],
+    ids=str,
+)  # fmt: skip
+def test_an_unusual_gpt2_takes_the_long_step(values: dict[str, object]) -> None:
+    config = GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, **values)
+    network = CausalNetwork(GPT2LMHeadModel(config).eval())
+    assert not Gpt2Step.fits(network.model, network.new_cache())
+    assert network._short_step is None
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("bias", [True, False])
+def test_onednns_products(rows: int, bias: bool) -> None:
+    if not linear.onednn_is_faster():
+        pytest.skip("float32 products stay with MKL on this processor")
+    states = torch.randn(1, rows, 768)
+    plain = nn.Linear(768, 2048, bias=bias)
+    conv = Conv1D(2048, 768)
+    for module in (plain, conv):
+        nn.init.normal_(module.weight)
+        with torch.inference_mode():
+            expected = module(states)
+            holder = nn.ModuleList([module])
+            linear.speed_up(holder)
+            assert type(module) in (linear.FastLinear, linear.FastConv1D)
+            assert isinstance(module, nn.Linear | Conv1D)
+            torch.testing.assert_close(module(states), expected, atol=1e-3, rtol=1e-4)
+            one = module(states[0, 0])
+            torch.testing.assert_close(one, expected[0, 0], atol=1e-3, rtol=1e-4)
+
+
+def test_half_precision_stays_with_pytorch() -> None:
+    module = nn.Linear(768, 2048).bfloat16()
+    linear.speed_up(nn.ModuleList([module]))
+    assert type(module) is nn.Linear
+    mixed = linear.FastLinear(4, 4).bfloat16()
+    assert mixed(torch.ones(1, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_the_seed_gives_the_same_text_on_either_library(
+    made: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = parts(ask(loaded(made("llama")), greedy=False, seed=4))[2]
+    monkeypatch.setattr(linear, "onednn_is_faster", lambda: False)
+    assert parts(ask(loaded(made("llama")), greedy=False, seed=4))[2].text == fast.text
+
+
+def test_small_models_take_one_core(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(threads, "_all_threads", lambda: 6)
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    loaded(made("llama"))
+    assert taken == [6, 1]
+    threads.use_threads(7 * 10**9)
+    assert taken[-1] == 6
