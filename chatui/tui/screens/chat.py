@@ -35,6 +35,7 @@ from chatui.tui.turn_messages import (
     TurnMessage,
     WaitingChanged,
 )
+from chatui.tui.versions import version_beside, version_of
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
@@ -238,12 +239,7 @@ class ChatScreen(Screen[None]):
         return Path(self.app.turns.spec.path).is_relative_to(locations.assets_folder())
 
     def _version_of(self, round_: Round) -> tuple[int, int]:
-        """Which version of its query's replies a round is, of how many."""
-        try:
-            ids = [sibling.id for sibling in self.app.store.siblings(round_.id)]
-        except ChatuiError:
-            return 1, 1
-        return (ids.index(round_.id) + 1, len(ids)) if round_.id in ids else (1, 1)
+        return version_of(self.app.store, round_)
 
     def _show_title(self) -> None:
         conversation = self.app.turns.conversation
@@ -312,11 +308,9 @@ class ChatScreen(Screen[None]):
         if last is None or self.app.turns.replying:
             return
         try:
-            siblings = self.app.store.siblings(last.round.id)
-            ids = [sibling.id for sibling in siblings]
-            place = ids.index(last.round.id) + step
-            if 0 <= place < len(ids):
-                await self._show_rounds(self.app.turns.look_at(ids[place]))
+            beside = version_beside(self.app.store, last.round, step)
+            if beside is not None:
+                await self._show_rounds(self.app.turns.look_at(beside))
         except ChatuiError as error:
             self._tell_user(str(error))
 
@@ -376,19 +370,12 @@ class ChatScreen(Screen[None]):
 
     @work
     async def action_conversations(self) -> None:
-        from chatui.tui.screens.conversations import ConversationsScreen
+        from chatui.tui.screens import choosing
 
-        screen = ConversationsScreen(self.app.store)
-        chosen = await self.app.push_screen_wait(screen)
-        current = self.app.turns.conversation
-        if current is not None and current.id in screen.deleted:
-            await self.show_new()
-        if chosen is not None:
-            await self.open_conversation(chosen)
-        elif screen.renamed:
-            self._show_title_again()
+        await choosing.choose_conversation(self)
 
-    def _show_title_again(self) -> None:
+    def show_title_again(self) -> None:
+        """The conversation may have another title."""
         turns = self.app.turns
         if turns.conversation is None:
             return

@@ -1,4 +1,4 @@
-"""What F2 and F3 ask, and what then becomes of the answer."""
+"""What F2, F3 and Ctrl+B ask, and what then becomes of the answer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:
     from chatui.tui.app import ChatApp
+    from chatui.tui.screens.chat import ChatScreen
 
 
 async def choose_model(app: ChatApp) -> None:
@@ -57,3 +58,18 @@ async def choose_adapters(app: ChatApp) -> None:
     )
     if chosen is not None and chosen != spec.adapters:
         app.turns.switch(with_adapters(spec, chosen))
+
+
+async def choose_conversation(chat: ChatScreen) -> None:
+    """Ctrl+B: open the conversation that the user picks; the open one may be gone by then."""
+    from chatui.tui.screens.conversations import ConversationsScreen
+
+    screen = ConversationsScreen(chat.app.store)
+    chosen = await chat.app.push_screen_wait(screen)
+    current = chat.app.turns.conversation
+    if current is not None and current.id in screen.deleted:
+        await chat.show_new()
+    if chosen is not None:
+        await chat.open_conversation(chosen)
+    elif screen.renamed:
+        chat.show_title_again()
