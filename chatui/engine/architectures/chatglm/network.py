@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
+from chatui.engine import kv_cache
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
 
@@ -32,7 +32,7 @@ class ChatGLMNetwork:
 
     def new_cache(self) -> Cache:
         """An empty KV cache."""
-        return DynamicCache(config=self.model.config)
+        return kv_cache.new_cache(self.model.config)
 
     @torch.inference_mode()
     def prefill(
