@@ -8,11 +8,15 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
+
+# What architectures raise over the values of their configs.
+_NO_NETWORK = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 
 
 def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
@@ -38,6 +42,8 @@ def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
         raise ChatuiError(
             say("engine.unsupported", family=family, reason=str(error).split("\n")[0])
         ) from error
+    except (StrictDataclassError, ArithmeticError) as error:
+        raise _wrong_config(folder, error) from error
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ChatuiError(say("engine.not_causal", family=family))
     return config
@@ -65,7 +71,21 @@ def network_class(config: Any, family: str) -> Any:
     return found[0] if isinstance(found, tuple) else found
 
 
-def outline(config: Any, family: str) -> Any:
-    """The network without weights, in no memory."""
-    with torch.device("meta"):
-        return network_class(config, family)(copy.deepcopy(config))
+def outline(config: Any, family: str, folder: Path) -> Any:
+    """The network without weights, in no memory.
+
+    Raises:
+        ChatuiError: the config's values make no network.
+    """
+    try:
+        with torch.device("meta"):
+            return network_class(config, family)(copy.deepcopy(config))
+    except _NO_NETWORK as error:
+        raise _wrong_config(folder, error) from error
+
+
+def _wrong_config(folder: Path, error: Exception) -> ChatuiError:
+    # The errors of configs go on about their own classes; the last line says what is wrong.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[-1].rstrip(".") if lines else type(error).__name__
+    return ChatuiError(say("engine.wrong_config", folder=folder, reason=reason))

@@ -68,7 +68,7 @@ def test_dtypes(tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "half", dtype="float16")
     summary = Engine().load(spec(folder), lambda _: None)
     assert summary.dtype == "float32"
-    assert any("float16" in note for note in summary.notes)
+    assert not any("float16" in note for note in summary.notes), "too small to speak of"
     summary = Engine().load(spec(folder, dtype="bfloat16"), lambda _: None)
     assert summary.dtype == "bfloat16"
     assert summary.weight_bytes == 2 * summary.parameters
@@ -377,3 +377,18 @@ def test_a_tokenizer_json_is_taken_as_it_is(copied: Maker, kind: str | None) -> 
     assert model.codec.encode("a")[0] == 1
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": False}))
     assert loaded(folder)._loaded().codec.encode("a")[0] != 1
+
+
+def test_a_config_that_asks_for_far_more_than_there_is(copied: Maker, refusal: Refusal) -> None:
+    folder = copied("llama")
+    tiny_models.set_config(folder, vocab_size=2_000_000_000)
+    assert "not those of its config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("values", [{"hidden_size": "abc"}, {"num_attention_heads": 0}])
+def test_a_config_with_wrong_values(
+    copied: Maker, refusal: Refusal, values: dict[str, object]
+) -> None:
+    folder = copied("llama")
+    tiny_models.set_config(folder, **values)
+    assert "config.json" in refusal(folder)
