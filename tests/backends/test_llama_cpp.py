@@ -25,6 +25,7 @@ from chatui.messages import (
     Token,
 )
 from chatui.prompting import formats
+from chatui.prompting.rwkv import FREE_TOKENS
 from chatui.sampling import SamplingSettings
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (make test-all)")
@@ -118,6 +119,15 @@ async def test_a_command_of_the_format_asks_nothing_of_the_model(
     assert prefill_of(events).prompt_tokens == 0
     assert done_of(events).output_ids == ()
     assert done_of(events).text
+
+
+async def test_a_free_text_of_the_format_has_its_own_end(
+    backend: LlamaCppBackend, tiny: Path
+) -> None:
+    await load(backend, tiny, "chatrwkv")
+    asked = GenerateRequest("+gen abc", sampling=SamplingSettings(greedy=True))
+    free = done_of(await reply(backend, asked))
+    assert (free.finish_reason, len(free.output_ids)) == ("length", FREE_TOKENS)
 
 
 async def test_our_formats_render_the_prompt(backend: LlamaCppBackend, tiny: Path) -> None:

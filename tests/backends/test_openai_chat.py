@@ -12,6 +12,7 @@ from tiny_server import CONTEXT, TinyServer, make_model, serving
 
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend
+from chatui.backends.openai.prompts import way_of
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token
 from chatui.sampling import SamplingSettings
@@ -94,6 +95,17 @@ async def test_a_command_of_the_format_asks_nothing_of_the_server(server: TinySe
     assert [type(event) for event in events] == [Prefill, Token, Done]
     assert text_of(events)
     assert not server.record.bodies
+    await backend.close()
+
+
+async def test_a_free_text_of_the_format_has_no_stop_strings(server: TinyServer) -> None:
+    backend = await backend_for(server, "chatrwkv")
+    await reply(backend, GenerateRequest("你好", system="短", sampling=FEW))
+    assert server.record.bodies[-1]["stop"] == ["\n\n", "\nBob:"]
+    await reply(backend, GenerateRequest("+gen 春", sampling=FEW))
+    assert "stop" not in server.record.bodies[-1]
+    way = way_of(ModelSpec("", "", format="chatrwkv"))
+    assert [way.clean(query, " 夜\n") for query in ("你好", "+gen 春")] == ["夜", " 夜\n"]
     await backend.close()
 
 

@@ -120,10 +120,17 @@ class LlamaCppEngine:
             seed=seed,
         )
         room = model.context_limit - len(prompt.ids)
-        room = room if settings.max_new_tokens is None else min(room, settings.max_new_tokens)
+        most = settings.max_new_tokens
+        if most is None and self._format.is_free(request.query):
+            most = self._format.free_tokens
+        room = room if most is None else min(room, most)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         stops = StopStrings(
-            (*request.stop_strings, *self._spec.stop_strings, *self._format.stop_strings)
+            (
+                *request.stop_strings,
+                *self._spec.stop_strings,
+                *self._format.stops_for(request.query),
+            )
         )
         sampler = Sampler(settings, prompt.ids, seed)
         scratch = np.empty(model.vocabulary_size, np.float32)
@@ -167,7 +174,7 @@ class LlamaCppEngine:
                 texts.append(rest)
                 yield Token(rest)
         yield Done(
-            text=self._format.clean_reply("".join(texts)),
+            text=self._format.clean(request.query, "".join(texts)),
             finish_reason=reason,
             output_ids=tuple(output),
             seed=seed,

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from chatui.backends.openai.address import base_url, host_of, is_loopback
@@ -93,9 +94,14 @@ class OpenAIBackend:
             return
         seed = request.sampling.seed
         seed = secrets.randbelow(1 << 31) if seed is None else seed
-        stops = (*link.way.stop_strings, *link.spec.stop_strings, *request.stop_strings)
+        stops = (
+            *link.way.stops_for(request.query),
+            *link.spec.stop_strings,
+            *request.stop_strings,
+        )
+        clean = partial(link.way.clean, request.query)
         async with self._turn:
-            reply = self._reply = Reply(stops, link.way.clean, seed, link.place.url)
+            reply = self._reply = Reply(stops, clean, seed, link.place.url)
             try:
                 async for event in run_reply(reply, lambda: _begin(link, request, reply)):
                     yield event
@@ -251,6 +257,8 @@ def _body(link: Link, request: GenerateRequest, reading: Reading) -> dict[str, A
         limit = room if link.context_limit and reading.exact else _UNLIMITED_REPLY_TOKENS
         if link.context_limit and not reading.exact:
             limit = max(1, min(limit, room))
+        if link.way.format.is_free(request.query):
+            limit = min(limit, link.way.format.free_tokens or limit)
     if limit is not None:
         body["max_tokens"] = limit
     return body

@@ -35,12 +35,13 @@ class Way:
     def name(self) -> str:
         return self.format.name if self.format else formats.CHAT_TEMPLATE
 
-    @property
-    def stop_strings(self) -> tuple[str, ...]:
-        return self.format.stop_strings if self.format else ()
+    def stops_for(self, query: str) -> tuple[str, ...]:
+        """The format's stop strings of the reply to ``query``."""
+        return self.format.stops_for(query) if self.format else ()
 
-    def clean(self, reply: str) -> str:
-        return self.format.clean_reply(reply) if self.format else strip_reply(reply)
+    def clean(self, query: str, reply: str) -> str:
+        """The reply to ``query`` as shown and kept."""
+        return self.format.clean(query, reply) if self.format else strip_reply(reply)
 
     def render(self, history: Sequence[Exchange], query: str, system: str | None) -> Prompt:
         """What the server reads for ``query`` after ``history``."""
