@@ -139,8 +139,4 @@ def _incomplete(name: str, folder: Path) -> str:
     weights = weight_files(folder)
     if weights is None:
         return say("catalog.no_weights", path=folder)
-    if not weights.missing:
-        return ""
-    command = shlex.join(["chatui", "pull", name])
-    names = ", ".join(weights.missing)
-    return say("catalog.missing_shards", path=folder, names=names, command=command)
+    return unlisted.lacking(name, folder, weights.missing) if weights.missing else ""

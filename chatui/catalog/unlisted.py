@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from chatui.catalog import library
 from chatui.catalog.gguf import read_gguf
-from chatui.catalog.places import find_part, find_repository
+from chatui.catalog.places import find_part, find_repository, is_hub_id
 from chatui.catalog.recognise import CHAT_TEMPLATE, Recognised, read_config, recognise
 from chatui.catalog.schema import Facts, Preset
 from chatui.catalog.weights import ADAPTER_CONFIG, is_rwkv_file, weight_files
@@ -39,6 +40,15 @@ def of_path(name: str, path: Path, settings: Settings) -> ModelSpec:
     if path.is_dir():
         return _of_folder(name, path, settings)
     return _of_file(name, path, settings)
+
+
+def lacking(name: str, folder: Path, missing: Sequence[str]) -> str:
+    """The sentence on files that are not there; only what has a hub's id can be fetched again."""
+    names = ", ".join(missing)
+    if not is_hub_id(name):
+        return say("catalog.missing_files", path=folder, names=names)
+    command = shlex.join(["chatui", "pull", name])
+    return say("catalog.missing_shards", path=folder, names=names, command=command)
 
 
 def listed_as(hub_id: str) -> Preset | None:
@@ -87,9 +97,7 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> ModelSpec:
     if weights is None:
         raise ChatuiError(say("catalog.no_weights", path=folder))
     if weights.missing:
-        command = shlex.join(["chatui", "pull", name])
-        names = ", ".join(weights.missing)
-        raise ChatuiError(say("catalog.missing_shards", path=folder, names=names, command=command))
+        raise ChatuiError(lacking(name, folder, weights.missing))
     facts = facts_of(name, folder, found)
     return ModelSpec(
         name=name,
