@@ -127,7 +127,7 @@ def whole(least: int, most: int = LARGEST) -> Callable[[str], int]:
         except ValueError:
             raise argparse.ArgumentTypeError(say("cli.value.whole", value=text)) from None
         if not least <= value <= most:
-            raise _outside(text, f"≥ {least}", f"≤ {most}")
+            raise _outside(text, f"≥ {least}", f"≤ {most}" if most < LARGEST else "")
         return value
 
     return convert

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -16,6 +17,10 @@ else:
     import tomli as tomllib
 
 LANGUAGES = ("zh", "en")
+
+_REASON_INSIDE = re.compile(r"\{reason\}[^\w\s{]")
+
+_QUOTED = 200
 
 _current = ""
 
@@ -79,4 +84,15 @@ def say(key: str, /, **values: object) -> str:
         KeyError: there is no such key in the room's file, or a value is missing.
     """
     room, _, name = key.partition(".")
-    return _words(current_language(), room)[name].format(**values)
+    words = _words(current_language(), room)[name]
+    if "reason" in values and _REASON_INSIDE.search(words):
+        # Libraries end their messages with a full stop of their own.
+        values["reason"] = str(values["reason"]).rstrip(" .。\n")
+    return words.format(**values)
+
+
+def in_quotes(text: str) -> str:
+    """The beginning of what the user wrote, between quotation marks; nothing in it is obeyed."""
+    text = text if len(text) <= _QUOTED else text[: _QUOTED - 1] + "…"
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return f"“{shown}”"

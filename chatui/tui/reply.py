@@ -54,6 +54,7 @@ class Reply:
         self._first_token_at = 0.0
         self._last_token_at = 0.0
         self._told_problem = False
+        self._begun = False
         self._ended = asyncio.Event()
 
     @property
@@ -67,14 +68,26 @@ class Reply:
         span = self._last_token_at - self._first_token_at
         return (self.output_tokens - 1) / span if self.output_tokens > 1 and span > 0 else 0.0
 
-    async def run(self, backend: Backend, request: GenerateRequest) -> None:
-        """Take all events of ``request``; returns when the backend is free again."""
+    async def run(
+        self, backend: Backend, request: GenerateRequest, *, may_be_gone: bool = False
+    ) -> None:
+        """Take all events of ``request``; returns when the backend is free again.
+
+        Args:
+            may_be_gone: a model that turns out to be gone before anything was read does not end
+                the round, but is told by ``lost`` alone.
+        """
+        self.lost = False
         try:
             async for event in backend.generate(request):
                 if not self.ended:
                     self._take(event)
+        except BackendLost as error:
+            self.lost = True
+            if may_be_gone and not self._begun:
+                return
+            self.finish("failed", error=str(error))
         except ChatuiError as error:
-            self.lost = isinstance(error, BackendLost)
             self.finish("failed", error=str(error))
         except Exception:
             logger.exception("the reply broke off")
@@ -118,6 +131,7 @@ class Reply:
         if isinstance(event, Token):
             self._take_token(event)
         elif isinstance(event, Prefill):
+            self._begun = True
             self.prompt_tokens = event.prompt_tokens
             self.reused_tokens = event.reused_tokens
             self.context_limit = event.context_limit

@@ -250,9 +250,28 @@ class Turns:
         reply = self.reply = Reply(begun, RoundWriter(self._store, begun.id), self._tell)
         self._tell(RoundBegun(begun))
         assert self._backend is not None
-        await reply.run(self._backend, GenerateRequest(query, earlier, sampling=self.spec.sampling))
+        request = GenerateRequest(query, earlier, sampling=self.spec.sampling)
+        await reply.run(self._backend, request, may_be_gone=True)
+        if reply.lost and not reply.ended:
+            if not await self._load_again():
+                reply.finish("failed", error=say("tui.turn.gone"))
+            elif not reply.ended:
+                await reply.run(self._backend, request)
         if reply.lost:
             self.loaded = None
+
+    async def _load_again(self) -> bool:
+        """The model went away while nobody asked for it: load the same one, whatever F2 wants.
+
+        Returns whether it is there again.
+        """
+        assert self._loaded_spec is not None
+        wanted, self.spec = self.spec, self._loaded_spec
+        switches, self.loaded = self._load_wanted, None
+        await self._load()
+        if switches:
+            self.switch(wanted)
+        return self.loaded is not None
 
     def _history(self, parent_id: int | None) -> tuple[tuple[str, str], ...]:
         """The earlier rounds that have a reply the model can build on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatui.locales import current_language, language_of, say, set_language
+from chatui.locales import current_language, in_quotes, language_of, say, set_language
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,17 @@ def test_auto_takes_the_environments_language(monkeypatch: pytest.MonkeyPatch) -
     set_language("auto")
     assert current_language() == "zh"
     assert say("settings.unknown_key", path="p", key="k") == "设置文件 p 中有未知的键“k”。"
+
+
+def test_what_a_user_wrote_is_quoted_without_effect() -> None:
+    assert in_quotes("我的 model") == "“我的 model”"
+    assert in_quotes("C:\\m") == "“C:\\m”"
+    assert in_quotes("a\x1b[31m\n\ud800") == "“a\\x1b[31m\\n\\ud800”"
+    assert len(in_quotes("x" * 10**6)) == 202
+
+
+def test_a_reason_brings_no_second_full_stop() -> None:
+    set_language("en")
+    assert say("engine.tokenizer_broken", folder="f", reason="it is odd.").endswith(
+        "read: it is odd."
+    )

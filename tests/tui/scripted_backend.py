@@ -28,6 +28,7 @@ class ScriptedBackend:
         load_gate: a load ends when this is set.
         fail_after: the reply breaks off after so many tokens; None never.
         lost: whether a broken reply takes the model with it.
+        gone: the model went away; the next load brings it back.
         deaf: does not answer a stop before the script is at its end.
         requests, specs: what was asked.
     """
@@ -43,6 +44,7 @@ class ScriptedBackend:
         self.refuse_query = ""
         self.fail_after: int | None = None
         self.lost = True
+        self.gone = False
         self.deaf = False
         self.dropped_rounds = 0
         self.load_notes: tuple[str, ...] = ()
@@ -58,9 +60,12 @@ class ScriptedBackend:
         await self.load_gate.wait()
         if self.refuse_load:
             raise ChatuiError(self.refuse_load)
+        self.gone = False
         yield Loaded(spec.name, "gpt2", "chatglm-6b", 512, notes=self.load_notes)
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
+        if self.gone:
+            raise BackendLost("The engine died (code 1).")
         self.requests.append(request)
         self._stopped = False
         if self.refuse_query:

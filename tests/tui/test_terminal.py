@@ -83,12 +83,10 @@ def test_talk_stop_quit_and_go_on(start: Start) -> None:
     terminal.until(
         lambda: "，" in reply_of(terminal, "诗友") and "。" in reply_of(terminal, "诗友")
     )
-    terminal.until_shown("词元/秒")
+    terminal.until_shown("token/秒")
     terminal.press("f2")
     terminal.until_shown("endless")
-    terminal.type("endless")
-    terminal.read(0.3)
-    terminal.press("enter")
+    terminal.type("endless\r")
     terminal.until_shown("不停 · 上下文")
     ask_for_a_long_reply(terminal)
     terminal.press("escape")
@@ -152,7 +150,14 @@ def test_an_engine_that_dies_takes_no_text_with_it(start: Start) -> None:
     assert len(said) > 8
     terminal.press("ctrl+r")
     terminal.until_shown("第 2/2 版")
-    terminal.until_shown("词元/秒")
+    terminal.until_shown("token/秒")
+    assert "✗" not in terminal.text
+    terminal.press("escape")
+    terminal.until_shown("■")
+    os.kill(terminal.first_child(), signal.SIGKILL)
+    terminal.type("再来一首")
+    terminal.press("enter")
+    terminal.until_shown("token/秒")
     assert "✗" not in terminal.text
     terminal.press("escape", "ctrl+q")
     assert terminal.end() == 0

@@ -103,6 +103,35 @@ async def test_a_failed_round_is_kept_but_not_part_of_the_history() -> None:
         assert len(on.backend.specs) == 2, "a dead engine is loaded again by the next query"
 
 
+async def test_a_model_that_went_away_is_loaded_again_before_the_reply() -> None:
+    async with stage(ScriptedBackend(["一", "二"])) as on:
+        on.turns.ask("甲")
+        await on.settled()
+        on.backend.gone = True
+        on.turns.ask("乙")
+        await on.settled()
+        assert [message.round.state for message in on.of(told.RoundEnded)] == ["done", "done"]
+        assert [message.round.reply for message in on.of(told.RoundEnded)] == ["一", "二"]
+        assert len(on.backend.specs) == 2
+
+
+async def test_a_model_that_cannot_come_back_fails_the_round_and_says_why() -> None:
+    async with stage() as on:
+        await on.settled()
+        on.backend.gone, on.backend.refuse_load = True, "There is no memory left."
+        on.turns.ask("甲")
+        await on.settled()
+        (ended,) = on.of(told.RoundEnded)
+        assert ended.round.state == "failed" and "Ctrl+R" in (ended.round.error or "")
+        assert [message.sentence for message in on.of(told.LoadFailed)] == [
+            "There is no memory left."
+        ]
+        on.backend.refuse_load = ""
+        on.turns.regenerate(ended.round)
+        await on.settled()
+        assert on.of(told.RoundEnded)[-1].round.state == "done"
+
+
 async def test_a_refused_query_does_not_load_the_model_again() -> None:
     async with stage() as on:
         on.backend.refuse_query = "The query has 9,000 tokens; 512 fit."
