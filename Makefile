@@ -12,7 +12,7 @@ run: $(VENV)/.run  ## open the app; options in ARGS="--lang zh"
 	@$(BIN)/chatui $(ARGS)
 
 test: lint  ## what a change must pass
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-all: $(VENV)/.test-all test  ## with the optional backends' tests too
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import chatui
-from chatui import catalog, locations
+from chatui import catalog, locations, readable
 from chatui.catalog.places import hugging_face_cache
 from chatui.cli import options
 from chatui.cli.ending import ERROR, SUCCESS
-from chatui.cli.output import readable_bytes, tell, write, write_json, write_table
+from chatui.cli.output import tell, write, write_json, write_table
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings, load_settings
@@ -199,8 +199,8 @@ def _print(found: Findings) -> None:
                 say(
                     "cli.doctor.device",
                     title=device["title"],
-                    memory=readable_bytes(device["memory_bytes"]),
-                    free=readable_bytes(device["free_bytes"]),
+                    memory=readable.size(device["memory_bytes"]),
+                    free=readable.size(device["free_bytes"]),
                 ),
             )
             for device in found.devices
@@ -213,7 +213,7 @@ def _print(found: Findings) -> None:
         [
             (
                 folder.name,
-                say("cli.doctor.folder", path=folder.path, free=readable_bytes(folder.free_bytes)),
+                say("cli.doctor.folder", path=folder.path, free=readable.size(folder.free_bytes)),
             )
             for folder in found.folders
         ],

@@ -56,11 +56,15 @@ def write_json(value: object) -> None:
 
 
 def write_table(
-    rows: Iterable[Sequence[str]], headings: Sequence[str] = (), indent: str = ""
+    rows: Iterable[Sequence[str]],
+    headings: Sequence[str] = (),
+    indent: str = "",
+    *,
+    whole: bool = False,
 ) -> None:
     """Rows in columns as wide as their widest cell, wide characters counted as two.
 
-    A terminal gets what fits into its width.
+    A terminal gets what fits into its width, or all of it where ``whole``.
     """
     from rich.cells import cell_len, set_cell_size
 
@@ -68,20 +72,13 @@ def write_table(
         [plain_text(" ".join(cell.split())) for cell in row] for row in (headings, *rows) if row
     ]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not whole else None
     for line in lines:
         padded = (c + " " * (w - cell_len(c)) for c, w in zip(line, widths, strict=True))
         text = (indent + "  ".join(padded)).rstrip()
         if width is not None and cell_len(text) > width:
             text = set_cell_size(text, width - 1) + "…"
         write(text + "\n")
-
-
-def readable_bytes(count: int) -> str:
-    """A size as people read it, in powers of ten: "21 MB", "13.5 GB"."""
-    if count < 1e9:
-        return f"{count / 1e6:.0f} MB"
-    return f"{count / 1e9:.1f} GB"
 
 
 def abandon_output() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from chatui.catalog.fetching import plan_removal, readable, remove
+from chatui import readable
+from chatui.catalog.fetching import plan_removal, remove
 from chatui.cli.ending import ERROR, SUCCESS, UsageError
 from chatui.cli.output import tell, write, write_table
 from chatui.locales import say

@@ -1,4 +1,4 @@
-"""A model that is to be fetched from a hub: whether it can be, and how much that is."""
+"""A model that is to be fetched from a hub, and how much that is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-from chatui.catalog import Entry, library
-from chatui.catalog.fetching import FetchEvent, FetchPlan, fetch, readable
-from chatui.catalog.resolving import missing_parts
+from chatui import readable
+from chatui.catalog.fetching import FetchEvent, FetchPlan, fetch
 from chatui.locales import say
 from chatui.settings import Settings
 
@@ -19,7 +18,7 @@ class Download:
     """A download that goes on when its events are asked for.
 
     Attributes:
-        name: the preset.
+        name: the preset, or a hub id.
         plan: what is fetched.
         events: how it goes; closing them ends it and keeps what came.
     """
@@ -45,15 +44,6 @@ class Download:
         if plan.kept_bytes:
             words += " " + say("tui.fetch.kept", kept=readable.size(plan.kept_bytes))
         return "\n\n".join((words, *plan.notes))
-
-
-def can_be_fetched(entry: Entry, settings: Settings) -> bool:
-    """Whether all that a preset lacks lies on a hub, and it would run then."""
-    preset = library.load().find(entry.reference) if entry.kind == "preset" else None
-    if preset is None or preset.facts.lacks:
-        return False
-    missing = missing_parts(preset, settings)
-    return bool(missing) and all(part.on_hub for part in missing)
 
 
 async def prepare(name: str, settings: Settings) -> Download:

@@ -56,10 +56,12 @@ class RealTerminal:
         self.screen = Screen(columns, rows)
         self.raw = ""
         self._stream = pyte.Stream(self.screen)
+        # A size in the environment would be taken for the terminal's, whatever that becomes.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.child = pexpect.spawn(
             sys.executable,
             list(arguments),
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            env={**inherited, "TERM": "xterm-256color", **environment},
             dimensions=(rows, columns),
             encoding="utf-8",
             codec_errors="replace",

@@ -100,7 +100,10 @@ def test_conversations(snap_compare: Any) -> None:
     assert snap_compare(app("zh", store=stored()), run_before=search)
 
 
-def test_help(snap_compare: Any) -> None:
+def test_help(snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # How long the paths are decides how far there is to scroll.
+    monkeypatch.setenv("CHATUI_HOME", "/home/a/.chatui")
+
     async def open_help(pilot: Pilot[None]) -> None:
         await settle(pilot)
         await pilot.press("f1")

@@ -1,6 +1,5 @@
 """From a hub onto this disk: what a model needs, fetched so that it can be gone on with."""
 
-from chatui.catalog.fetching import readable
 from chatui.catalog.fetching.fetch import Fetch, fetch
 from chatui.catalog.fetching.planning import plan
 from chatui.catalog.fetching.removing import Removal, plan_removal, remove
@@ -27,6 +26,5 @@ __all__ = [
     "fetch",
     "plan",
     "plan_removal",
-    "readable",
     "remove",
 ]

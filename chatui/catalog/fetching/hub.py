@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan, Source
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import in_quotes, say
 
 if TYPE_CHECKING:
     import httpx2
@@ -82,5 +82,5 @@ def checked_mirror(url: str) -> str:
     except ValueError:
         good = False
     if not good or not address.isprintable() or " " in address:
-        raise ChatuiError(say("fetching.no_mirror", url=repr(url)))
+        raise ChatuiError(say("fetching.no_mirror", url=in_quotes(url)))
     return address.rstrip("/")

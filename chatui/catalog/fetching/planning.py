@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from chatui import readable
 from chatui.catalog import library
-from chatui.catalog.fetching import hub, readable
+from chatui.catalog.fetching import hub
 from chatui.catalog.fetching.choosing import Role, needed
 from chatui.catalog.fetching.failures import Refused
 from chatui.catalog.fetching.values import FetchPlan, ListedFile, Listing, RepositoryPlan, Source
@@ -23,7 +24,7 @@ from chatui.catalog.places import (
 from chatui.catalog.schema import Part, Preset
 from chatui.catalog.weights import weight_files
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, say
+from chatui.locales import current_language, in_quotes, say
 from chatui.settings import Settings
 
 
@@ -77,9 +78,9 @@ def part_of_hub(name: str, source: Source) -> Part:
         names = list(library.load().by_name)
         near = get_close_matches(name.casefold(), names, n=3, cutoff=0.5)
         raise ChatuiError(
-            say("fetching.unknown_near", name=repr(name), names=", ".join(near))
+            say("fetching.unknown_near", name=in_quotes(name), names=", ".join(near))
             if near
-            else say("fetching.unknown", name=repr(name))
+            else say("fetching.unknown", name=in_quotes(name))
         )
     return Part(modelscope=hub_id, file=file) if source == "modelscope" else Part(hub_id, file=file)
 

@@ -10,9 +10,9 @@ from textual.content import Content
 from textual.widgets import Input
 
 from chatui.catalog.adapters import AdapterSummary
-from chatui.catalog.fetching.readable import size
 from chatui.locales import say
 from chatui.messages import Adapter
+from chatui.readable import size
 from chatui.settings import Settings
 from chatui.tui.found_adapters import FoundAdapter, found_adapters
 from chatui.tui.plain_text import plain_line

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker
 
+from chatui import readable
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.model_names import shown_name
@@ -115,8 +116,6 @@ class FetchBar(Static):
         return plain_line(shown_name(cast("Download", self._download).name), 40)
 
     def _progress_words(self, event: FetchProgress) -> str:
-        from chatui.catalog.fetching import readable
-
         share = event.done_bytes / event.total_bytes if event.total_bytes else 1.0
         name, percent, keys = f"↓ {self._title} ", f" {int(100 * share)}%", say("tui.fetch.keys")
         facts = [f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}"]
@@ -136,8 +135,6 @@ class FetchBar(Static):
         return f"{name}{'━' * full}{'╌' * (cells - full)}{rest}"
 
     def _stopped_words(self) -> str:
-        from chatui.catalog.fetching import readable
-
         done = self._progress.done_bytes if self._progress else 0
         return say("tui.fetch.stopped", name=self._title, done=readable.size(done))
 
