@@ -12,7 +12,7 @@ from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.weights import ADAPTER_CONFIG
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import in_quotes, say
 from chatui.settings import Settings
 
 _TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
@@ -78,7 +78,7 @@ def describe(path: Path, title: str = "") -> AdapterSummary:
     if _is_prefix(path):
         size = sum(file.stat().st_size for file in path.glob("pytorch_model*.bin"))
         return AdapterSummary(str(path), title, "P_TUNING_V2", disk_bytes=size)
-    raise ChatuiError(say("catalog.no_such_adapter", path=repr(str(path))))
+    raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(str(path))))
 
 
 def adapters(settings: Settings) -> tuple[AdapterSummary, ...]:

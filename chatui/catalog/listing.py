@@ -13,7 +13,7 @@ from chatui.catalog import library, unlisted
 from chatui.catalog.gguf import read_gguf
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import recognise
-from chatui.catalog.resolving import what_is_missing
+from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Preset
 from chatui.catalog.weights import is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
@@ -35,10 +35,11 @@ class Entry:
         description: one line in the user's language; empty where nothing is known.
         family: e.g. "llama"; empty where it is not known.
         format: name of the prompt format; empty where it is not known.
-        disk_bytes: bytes of its files: to fetch for a preset, on the disk for the others.
+        disk_bytes: bytes of its files: as published for a preset, on the disk for the others.
         memory_bytes: bytes of memory that its weights take in the dtype they are stored in.
         usable: whether it runs here now.
         missing: why not, in a sentence; empty where it is usable.
+        lacking: the parts that are not here, where fetching them is all that it takes.
     """
 
     reference: str
@@ -51,16 +52,17 @@ class Entry:
     memory_bytes: int = 0
     usable: bool = True
     missing: str = ""
+    lacking: tuple[str, ...] = ()
 
 
 def entries(settings: Settings) -> tuple[Entry, ...]:
     """Presets, and what lies in the hubs' caches and in the folders of the settings."""
-    presets = [_of_preset(preset, settings) for preset in library.load().listed]
+    presets = [of_preset(preset, settings) for preset in library.load().listed]
     cached = [
         _of_folder(repository.hub_id, "hub", repository.folder)
         for repository in cached_repositories()
     ]
-    return (*presets, *_once(cached), *_once(_of_path(p) for p in in_users_folders(settings)))
+    return (*presets, *_once(cached), *_once(of_path(p) for p in in_users_folders(settings)))
 
 
 def problems() -> tuple[str, ...]:
@@ -73,11 +75,13 @@ def _once(found: Iterator[Entry] | list[Entry]) -> list[Entry]:
     return list({entry.reference: entry for entry in reversed(list(found))}.values())[::-1]
 
 
-def _of_preset(preset: Preset, settings: Settings) -> Entry:
+def of_preset(preset: Preset, settings: Settings) -> Entry:
+    """A preset's row."""
     facts = preset.facts
     language = current_language()
     missing = facts.lacks.in_language(language) if facts.lacks else ""
-    missing = missing or what_is_missing(preset, settings)
+    parts = () if missing else missing_parts(preset, settings)
+    missing = missing or why_missing(preset, parts)
     weights = facts.weights
     return Entry(
         reference=preset.name,
@@ -90,10 +94,12 @@ def _of_preset(preset: Preset, settings: Settings) -> Entry:
         memory_bytes=round(weights.fp16_gb * 1e9) if weights else 0,
         usable=not missing,
         missing=missing,
+        lacking=tuple(part.title for part in parts) if all(p.on_hub for p in parts) else (),
     )
 
 
-def _of_path(path: Path) -> Entry:
+def of_path(path: Path) -> Entry:
+    """A row for a folder or a file."""
     return _of_folder(str(path), "folder", path) if path.is_dir() else _of_file(path)
 
 
@@ -113,7 +119,15 @@ def _of_folder(reference: str, kind: Kind, folder: Path) -> Entry:
         missing = found.lacks or _incomplete(reference, folder)
     except ChatuiError as error:
         return replace(blank, usable=False, missing=str(error))
-    return replace(blank, family=found.family, format=format, usable=not missing, missing=missing)
+    fetchable = kind == "hub" and not found.lacks
+    return replace(
+        blank,
+        family=found.family,
+        format=format,
+        usable=not missing,
+        missing=missing,
+        lacking=weights.missing if fetchable and weights else (),
+    )
 
 
 def _of_file(file: Path) -> Entry:

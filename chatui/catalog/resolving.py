@@ -17,7 +17,7 @@ from chatui.catalog.places import find_part, find_repository, is_hub_id, is_plai
 from chatui.catalog.schema import Facts, Part, Preset
 from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, say
+from chatui.locales import current_language, in_quotes, say
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SamplingSettings
 from chatui.settings import Settings
@@ -74,9 +74,9 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
     if facts.lacks:
         reason = facts.lacks.in_language(current_language())
         raise ChatuiError(say("catalog.cannot_run", name=preset.name, reason=reason))
-    missing = what_is_missing(preset, settings)
+    missing = missing_parts(preset, settings)
     if missing:
-        raise ChatuiError(missing)
+        raise ChatuiError(why_missing(preset, missing))
 
     def path_of(part: Part | None) -> str | None:
         found = find_part(part, settings) if part else None
@@ -121,9 +121,8 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
     )
 
 
-def what_is_missing(preset: Preset, settings: Settings) -> str:
-    """A sentence that names a preset's missing parts and the next step; "" where all are there."""
-    missing = missing_parts(preset, settings)
+def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
+    """A sentence that names a preset's missing parts and the next step; "" where none is."""
     if not missing:
         return ""
     names = ", ".join(part.title for part in missing)
@@ -138,12 +137,12 @@ def what_is_missing(preset: Preset, settings: Settings) -> str:
 
 
 def _of_path(reference: str, settings: Settings) -> ModelSpec:
-    path = _existing(reference)
+    path = existing(reference)
     if path is not None:
         return unlisted.of_path(path.absolute().resolve().name, path, settings)
     path = find_repository(reference, settings) or _in_folders(reference, settings)
     if path is None:
-        raise ChatuiError(_nothing_called(reference))
+        raise ChatuiError(nothing_called(reference))
     return unlisted.of_path(reference, path, settings)
 
 
@@ -151,11 +150,11 @@ def _in_folders(reference: str, settings: Settings) -> Path | None:
     """A model of this name right in a folder of the settings."""
     if not is_plain_name(reference):
         return None
-    found = (_existing(str(Path(root) / reference)) for root in settings.model_folders)
+    found = (existing(str(Path(root) / reference)) for root in settings.model_folders)
     return next((path for path in found if path), None)
 
 
-def _existing(reference: str) -> Path | None:
+def existing(reference: str) -> Path | None:
     """The file or folder that ``reference`` is the path of, if there is one."""
     if not reference.strip() or "\0" in reference:
         return None
@@ -166,7 +165,8 @@ def _existing(reference: str) -> Path | None:
         return None
 
 
-def _nothing_called(reference: str) -> str:
+def nothing_called(reference: str) -> str:
+    """The sentence for a reference that means nothing here, with what to do instead."""
     if not reference.strip():
         return say("catalog.no_reference")
     if is_hub_id(reference):
@@ -177,23 +177,23 @@ def _nothing_called(reference: str) -> str:
         if f"{reference}.toml" in problem:
             return problem
     if "/" in reference or "\\" in reference:
-        return say("catalog.no_such_path", path=repr(reference))
+        return say("catalog.no_such_path", path=in_quotes(reference))
     names = [*presets.by_name, *presets.by_alias]
     near = get_close_matches(reference.casefold(), names, n=3, cutoff=0.5)
     if near:
-        return say("catalog.unknown_near", name=repr(reference), names=", ".join(near))
-    return say("catalog.unknown", name=repr(reference))
+        return say("catalog.unknown_near", name=in_quotes(reference), names=", ".join(near))
+    return say("catalog.unknown", name=in_quotes(reference))
 
 
 def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
     """An adapter with its path on this disk."""
     wanted = Adapter(adapter) if isinstance(adapter, str) else adapter
-    path = _existing(wanted.path) or find_repository(wanted.path, settings)
+    path = existing(wanted.path) or find_repository(wanted.path, settings)
     if path is None:
         if is_hub_id(wanted.path):
             command = shlex.join(["chatui", "pull", wanted.path])
             raise ChatuiError(say("catalog.not_in_cache", name=wanted.path, command=command))
-        raise ChatuiError(say("catalog.no_such_adapter", path=repr(wanted.path)))
+        raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(wanted.path)))
     return replace(wanted, path=str(path))
 
 

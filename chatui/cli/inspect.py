@@ -6,6 +6,7 @@ import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 
+from chatui import catalog
 from chatui.catalog import library
 from chatui.cli import options, request, session
 from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
@@ -95,10 +96,21 @@ def _format_without_model(
             preset.facts.format if preset else reference if reference in formats.names() else None
         )
     if name is None and preset is None:
-        raise ChatuiError(say("cli.inspect.no_preset", name=reference))
+        name = _format_of_model(reference, settings)
     if name is None or name == formats.CHAT_TEMPLATE:
         raise UsageError(say("cli.inspect.needs_model"))
     return formats.get(name), system
+
+
+def _format_of_model(reference: str, settings: Settings) -> str:
+    """The format of a folder, a file or a repository on this disk, from its config alone."""
+    try:
+        found = catalog.details(reference, settings).entry
+    except ChatuiError:
+        raise ChatuiError(say("cli.inspect.no_preset", name=reference)) from None
+    if not found.format:
+        raise ChatuiError(found.missing or say("cli.inspect.no_preset", name=reference))
+    return found.format
 
 
 def _print(found: Inspection) -> None:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from chatui import catalog
 from chatui.backends import servers
+from chatui.catalog import Details, Entry
 from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
-from chatui.cli.output import readable_bytes, tell, write_json, write_table
+from chatui.cli.output import tell, write, write_json, write_table
 from chatui.locales import say
+from chatui.readable import size
+
+_WIDE_CELLS = 90
+"""A terminal less wide shows no sizes of files: most are those in memory."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help=say("cli.models.which"))
     options.add_json(parser)
     parser.add_argument(
         "--server", metavar="URL", default=argparse.SUPPRESS, help=say("cli.option.server")
@@ -24,24 +33,87 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = request.settings_of(args)
     served = asyncio.run(servers.entries(settings, args.server))
-    found = (*catalog.entries(settings), *served)
+    if args.name is not None:
+        on_server = next((entry for entry in served if entry.reference == args.name), None)
+        found = Details(on_server) if on_server else catalog.details(args.name, settings)
+        _tell_details(found, as_json=args.json)
+        return SUCCESS
+    entries = (*catalog.entries(settings), *served)
     for problem in catalog.problems():
         tell(problem)
     if args.json:
-        write_json([asdict(entry) for entry in found])
-        return SUCCESS
-    rows = sorted(found, key=lambda entry: not entry.usable)
-    write_table(
-        [
-            (
-                "●" if entry.usable else "○",
-                entry.reference,
-                entry.family,
-                readable_bytes(entry.memory_bytes) if entry.memory_bytes else "",
-                entry.description if entry.usable else entry.missing,
-            )
-            for entry in rows
-        ],
-        ("", *(say(f"cli.models.{name}") for name in ("name", "family", "memory", "about"))),
-    )
+        write_json([asdict(entry) for entry in entries])
+    else:
+        _tell_entries(entries)
     return SUCCESS
+
+
+def _tell_entries(entries: tuple[Entry, ...]) -> None:
+    """A table, what can be used first; on a terminal with a word on the rest."""
+    table = [
+        {
+            "mark": "●" if entry.usable else "○",
+            "name": entry.reference,
+            "family": entry.family,
+            "disk": size(entry.disk_bytes) if entry.disk_bytes else "",
+            "memory": size(entry.memory_bytes) if entry.memory_bytes else "",
+            "about": _about(entry),
+        }
+        for entry in sorted(entries, key=lambda entry: not entry.usable)
+    ]
+    columns = ["name", "family", "disk", "memory", "about"]
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE_CELLS:
+        columns.remove("disk")
+    write_table(
+        [[row["mark"], *(row[column] for column in columns)] for row in table],
+        ("", *(say(f"cli.models.{column}") for column in columns)),
+    )
+    if sys.stdout.isatty():
+        write("\n" + say("cli.models.hint") + "\n")
+
+
+def _about(entry: Entry) -> str:
+    if entry.lacking:
+        return say("cli.models.lacks", parts=", ".join(entry.lacking))
+    return entry.description if entry.usable else entry.missing
+
+
+def _tell_details(found: Details, *, as_json: bool) -> None:
+    if as_json:
+        rest = asdict(found)
+        write_json({**rest.pop("entry"), **rest})
+        return
+    entry = found.entry
+    write(f"{'●' if entry.usable else '○'} {entry.reference}\n")
+    write_table(
+        [(say(f"cli.models.fact.{name}"), value) for name, value in _facts(found) if value],
+        indent="  ",
+        whole=True,
+    )
+
+
+def _facts(found: Details) -> Iterator[tuple[str, str]]:
+    """Names and values; empty values where nothing is known."""
+    entry, weights = found.entry, found.weights
+    yield "aliases", ", ".join(found.aliases)
+    yield "description", entry.description
+    yield "family", entry.family
+    yield "format", entry.format
+    for part in found.parts:
+        known = "present" if part.path else "absent"
+        yield part.role, say(f"cli.models.{known}", title=part.title, path=part.path)
+    yield "download", size(entry.disk_bytes) if entry.disk_bytes else ""
+    if weights is not None:
+        words = "weights" if weights.int8_gb and weights.int4_gb else "weights_fp16"
+        bits = {"fp16": weights.fp16_gb, "int8": weights.int8_gb, "int4": weights.int4_gb}
+        sizes = {name: size(gigabytes * 1e9) for name, gigabytes in bits.items()}
+        yield "memory", say(f"cli.models.{words}", **sizes)
+    else:
+        yield "memory", size(entry.memory_bytes) if entry.memory_bytes else ""
+    limit = found.context_limit
+    yield "context", say("cli.models.context", limit=limit) if limit else ""
+    yield "sampling", ", ".join(f"{name} {value}" for name, value in found.sampling.items())
+    yield "licence", found.licence
+    yield "source", found.source
+    yield "assembly", found.assembly
+    yield "missing", entry.missing

@@ -15,7 +15,7 @@ from textual.widgets import Input
 from chatui import locales
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
-from chatui.locales import say
+from chatui.locales import in_quotes, say
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
 from chatui.tui import terminal_input, themes
@@ -78,13 +78,14 @@ class ChatApp(App[None]):
         self._notices = list(notices)
         self._told: set[str] = set()
         self._chat: ChatScreen | None = None
+        self.first_spec = spec
         self.given_adapters: tuple[Adapter, ...] = ()
         self.turns = Turns(spec, store, self._create_backend, self._take)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         theme = settings.theme
         if theme not in self.available_themes:
-            self._notices.append(say("tui.notice.no_theme", name=repr(theme)))
+            self._notices.append(say("tui.notice.no_theme", name=in_quotes(theme)))
             theme = themes.DARK.name
         # Without its watcher, which would apply all stylesheets a second time.
         self.set_reactive(App.theme, theme)

@@ -27,6 +27,8 @@ def test_presets_say_what_they_need(hub: Hub) -> None:
     found = _by_reference()
     assert found["belle"].missing.endswith("`chatui pull belle` fetches what is missing.")
     assert not found["belle"].usable
+    assert found["belle"].lacking == ("BelleGroup/BELLE-7B-2M",)
+    assert found["camelbell"].lacking == found["moss-int8"].lacking == ()
     assert found["belle"].memory_bytes == 14_100_000_000
     assert not found["chatglm3-6b"].usable
     assert "belle-2m" not in found

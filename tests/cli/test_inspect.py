@@ -42,6 +42,19 @@ def test_a_preset_brings_its_format(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "[Round 0]\n问：你好\n答：\n"
 
 
+def test_a_folder_says_its_format_by_its_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "moss"}', encoding="utf-8")
+    arguments = ["inspect", "你好", "--no-model", "--json", "--model", str(tmp_path)]
+    assert run(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == "moss"
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "x"}', encoding="utf-8")
+    assert run(arguments) == 2
+    assert is_one_sentence(capsys.readouterr().err)
+
+
 def test_a_system_prompt_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*WITHOUT, "你好", "--format", "moss", "--system", "严肃的助手"]) == 0
     assert "严肃的助手" in json.loads(capsys.readouterr().out)["prompt"]

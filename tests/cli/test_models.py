@@ -57,5 +57,31 @@ def test_models_imports_no_torch() -> None:
 
 def test_a_terminal_gets_what_fits(in_terminal: InTerminal) -> None:
     lines = in_terminal("models", columns=60).splitlines()
-    assert len(lines) > 10 and all(cell_len(line) <= 60 for line in lines)
-    assert any(line.endswith("…") for line in lines)
+    table = lines[: lines.index("")]
+    assert len(table) > 10 and all(cell_len(line) <= 60 for line in table)
+    assert any(line.endswith("…") for line in table)
+    assert "chatui pull NAME" in lines[-1]
+
+
+def test_all_that_is_known_of_one_model(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--lang", "en", "models", "Luotuo"]) == 0
+    said = capsys.readouterr().out
+    for fact in ("yahma/llama-7b-hf (not on", "silk-road/luotuo", "int4 4.0 GB", "2048 tokens"):
+        assert fact in said
+    assert "chatui pull luotuo" in said and "LC1332/Luotuo-Chinese-LLM" in said
+
+    assert run(["models", "shiyou", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] and found["parts"][0]["role"] == "base" and found["parts"][0]["path"]
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "bloom"}', encoding="utf-8")
+    assert run(["models", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["family"], found["usable"]) == ("bloom", False) and "weights" in found["missing"]
+
+    assert run(["models", "luotou"]) == 1
+    assert "luotuo" in capsys.readouterr().err

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from saved_conversations import add_conversation
 from textual.binding import Binding
+from textual.events import Key
 from textual.widgets import Input, OptionList
 
 from chatui import catalog
@@ -74,6 +76,61 @@ async def test_f2_searches(drive: Any, catalogue: None) -> None:
         await on.pilot.press("enter")
         await on.settled()
         assert on.app.turns.spec.name == "xuxie"
+
+
+async def test_f2_takes_what_was_typed_however_fast_enter_comes(
+    drive: Any, catalogue: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(settings: Any) -> tuple[Entry, ...]:
+        time.sleep(0.3)
+        return ENTRIES
+
+    monkeypatch.setattr(models, "entries", slowly)
+    async with drive() as on:
+        on.app.push_screen(ModelScreen(on.app.settings, on.app.turns.spec, on.app.first_spec))
+        chosen: list[str] = []
+        monkeypatch.setattr(ModelScreen, "choose", lambda self, item: chosen.append(item.reference))
+        await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.is_mounted)
+        for key in ("x", "u", "x", "enter"):
+            on.app.post_message(Key(key, key if len(key) == 1 else None))
+        await on.until(lambda: chosen)
+        assert chosen == ["xuxie"]
+
+
+async def test_f2_goes_back_to_the_model_of_the_start(drive: Any, catalogue: None) -> None:
+    async with drive() as on:
+        on.app.first_spec = on.app.turns.spec = ModelSpec("mine", "/m/mine")
+        await open_models(on)
+        await on.pilot.pause()
+        assert "the model of this start" in on.screen_text
+        await on.pilot.press(*"xuxie", "enter")
+        await on.settled()
+        assert on.app.turns.spec.name == "xuxie"
+        await open_models(on)
+        await on.pilot.press(*"mine", "enter")
+        await on.settled()
+        assert on.app.turns.spec is on.app.first_spec
+
+
+async def test_f2_lists_the_nearest_names_first(drive: Any, catalogue: None) -> None:
+    async with drive() as on:
+        await open_models(on)
+        await on.pilot.press(*"go")
+        await on.pilot.pause()
+        assert [entry.reference for entry in on.app.screen.shown] == ["xuxie"]
+        assert models.closeness(ENTRIES[1], "shi") < models.closeness(ENTRIES[1], "iyou")
+        assert models.closeness(ENTRIES[1], "shiyou") < models.closeness(ENTRIES[1], "shi")
+        assert models.closeness(ENTRIES[1], "poems") == 3
+
+
+async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue: None) -> None:
+    async with drive() as on:
+        await open_models(on)
+        await on.pilot.press(*"who/model-1b")
+        await on.pilot.pause()
+        assert "fetch it from the hub" in on.screen_text
+        (entry,) = on.app.screen.shown
+        assert entry.lacking == ("who/model-1b",) and not entry.usable
 
 
 async def test_f2_says_what_a_model_lacks(drive: Any, catalogue: None) -> None:

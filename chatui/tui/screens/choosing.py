@@ -9,6 +9,7 @@ from chatui import catalog
 from chatui.backends import servers
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import ModelSpec
 from chatui.tui.adapter_names import with_adapters
 from chatui.tui.model_names import shown_name
 from chatui.tui.widgets.fetch_bar import FetchBar
@@ -24,9 +25,11 @@ async def choose_model(app: ChatApp) -> None:
 
     bar = app.screen_stack[0].query_one(FetchBar)
     chosen = await app.push_screen_wait(
-        ModelScreen(app.settings, app.turns.spec.name, fetching=bar.running)
+        ModelScreen(app.settings, app.turns.spec, app.first_spec, fetching=bar.running)
     )
-    if isinstance(chosen, str):
+    if isinstance(chosen, ModelSpec):
+        app.turns.switch(chosen)
+    elif isinstance(chosen, str):
         await switch_to(app, chosen)
     elif chosen is not None:
         bar.begin(chosen)

@@ -11,10 +11,13 @@ from textual.content import Content
 
 from chatui.backends.servers import entries as server_entries
 from chatui.catalog import Entry, entries
+from chatui.catalog.places import is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import ModelSpec
+from chatui.readable import size
 from chatui.settings import Settings
-from chatui.tui.downloads import Download, can_be_fetched, prepare
+from chatui.tui.downloads import Download, prepare
 from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.picker import Picker
 
@@ -25,6 +28,17 @@ def matches(entry: Entry, words: str) -> bool:
     return all(word in known.casefold() for word in words.casefold().split())
 
 
+def closeness(entry: Entry, words: str) -> int:
+    """0 where a name is what was typed, 1 where one begins so, 2 where one has it, 3 elsewhere."""
+    typed = words.strip().casefold()
+    names = [name.casefold() for name in (entry.reference, entry.title)]
+    if typed in names:
+        return 0
+    if any(name.startswith(typed) for name in names):
+        return 1
+    return 2 if any(typed in name for name in names) else 3
+
+
 def row(entry: Entry, is_current: bool) -> Content:
     """A model's two lines: what it is called, and what it is."""
     name = Content.styled(plain_line(entry.title), "bold" if entry.usable else "dim")
@@ -33,23 +47,29 @@ def row(entry: Entry, is_current: bool) -> Content:
         parts.append(Content.styled(f"  {plain_line(entry.reference)}", "$foreground-muted"))
     if not entry.usable:
         parts.append(Content.styled(f"  {say('tui.models.missing')}", "$warning 80%"))
-    if entry.description:
-        parts.append(Content.styled(f"\n  {plain_line(entry.description)}", "$foreground-muted"))
+    facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
+    known = " · ".join(plain_line(fact) for fact in facts if fact)
+    if known:
+        parts.append(Content.styled(f"\n  {known}", "$foreground-muted"))
     return Content.assemble(*parts)
 
 
-class ModelScreen(Picker[str | Download | None, Entry]):
+class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
     """Lists what the catalog knows, usable models first.
 
-    Gives the chosen reference, or a download that the user wants of a model that is not here.
+    Gives the chosen reference, the model of the start, or a download that the user wants of a
+    model that is not here.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "cancel", "tui.keys.close")]
 
-    def __init__(self, settings: Settings, current: str, fetching: str = "") -> None:
+    def __init__(
+        self, settings: Settings, current: ModelSpec, first: ModelSpec, fetching: str = ""
+    ) -> None:
         """
         Args:
-            current: the reference of the model that answers now.
+            current: the model that answers now.
+            first: the model of the start, which may be one that no list has.
             fetching: the model that is being fetched.
         """
         super().__init__(
@@ -59,10 +79,16 @@ class ModelScreen(Picker[str | Download | None, Entry]):
             say("tui.models.looking"),
         )
         self._settings = settings
-        self._current = current
+        self._current = (current.name, current.path)
+        self._first = first
+        self._first_entry = Entry(first.name, "folder", first.name, say("tui.models.opened"))
         self._fetching = fetching
         self._entries: tuple[Entry, ...] | None = None
-        self._served: tuple[Entry, ...] | None = None
+        self._served: tuple[Entry, ...] = ()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._find_served()
 
     async def find(self, words: str) -> None:
         """Show what matches; the first time the catalog and the disk are read, aside."""
@@ -74,25 +100,36 @@ class ModelScreen(Picker[str | Download | None, Entry]):
                 return
             self._entries = tuple(sorted(found, key=lambda entry: not entry.usable))
         self._list(words)
-        if self._served is None:
-            # A server far away may take seconds; the list is there before.
-            self._served = await server_entries(self._settings)
-            if self._served:
-                self._list(words)
+
+    @work(group="served")
+    async def _find_served(self) -> None:
+        """A server far away may take seconds; the list is there before."""
+        self._served = await server_entries(self._settings)
+        if self._served and self._entries is not None:
+            self._list(self.words)
 
     def _list(self, words: str) -> None:
-        """Show the models that match: those of servers, then the catalog's."""
-        everything = (*(self._served or ()), *(self._entries or ()))
-        found = tuple(entry for entry in everything if matches(entry, words))
-        names = [entry.reference for entry in found]
-        index = names.index(self._current) if self._current in names else 0
-        rows = [row(entry, entry.reference == self._current) for entry in found]
+        """Show the models that match, the nearest names first: servers', then the catalog's."""
+        everything = [*self._served, *(self._entries or ())]
+        references = {entry.reference for entry in everything}
+        if not references & {self._first.name, self._first.path}:
+            everything.insert(0, self._first_entry)
+        if is_hub_id(words.strip()) and words.strip() not in references:
+            everything.append(_on_hub(words.strip()))
+        found = [entry for entry in everything if matches(entry, words)]
+        if words.strip():
+            found.sort(key=lambda entry: closeness(entry, words))
+        here = [entry.reference in self._current for entry in found]
+        index = here.index(True) if True in here and not words.strip() else 0
+        rows = [row(entry, is_here) for entry, is_here in zip(found, here, strict=True)]
         self.show(found, rows, index, say("tui.models.none"))
 
     def choose(self, item: Entry) -> None:
-        if item.usable:
+        if item is self._first_entry:
+            self.dismiss(self._first)
+        elif item.usable:
             self.dismiss(item.reference)
-        elif can_be_fetched(item, self._settings):
+        elif item.lacking:
             self._offer_to_fetch(item)
         else:
             self.app.notify(plain_line(item.missing, 1000), severity="warning", markup=False)
@@ -115,3 +152,8 @@ class ModelScreen(Picker[str | Download | None, Entry]):
             self.dismiss(download)
         else:
             await download.events.aclose()
+
+
+def _on_hub(hub_id: str) -> Entry:
+    """A repository that was typed and is not here, if the hub has it."""
+    return Entry(hub_id, "hub", hub_id, say("tui.models.from_hub"), usable=False, lacking=(hub_id,))

@@ -14,6 +14,7 @@ from textual.events import Resize
 from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
+from textual.worker import Worker
 
 from chatui.tui.plain_text import plain_line
 from chatui.tui.screens import TALL_ROWS
@@ -35,7 +36,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
         Binding("down", "move('cursor_down')", "tui.keys.list_down", priority=True),
         Binding("pageup", "move('page_up')", "tui.keys.list_page_up", priority=True),
         Binding("pagedown", "move('page_down')", "tui.keys.list_page_down", priority=True),
-        Binding("enter", "choose", "tui.keys.choose", priority=True),
+        Binding("enter", "choose", "tui.keys.choose"),
         Binding("escape", "cancel", "tui.keys.close"),
     ]
 
@@ -49,18 +50,22 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
         super().__init__()
         self.shown: list[Item] = []
         self._words = (title, keys, search, message)
+        self._searching: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
         title, keys, search, message = self._words
         with Vertical(classes="picker") as box:
             box.border_title, box.border_subtitle = title, keys
             yield self.SEARCH_BOX(placeholder=search)
-            yield OptionList(markup=False)
+            options = OptionList(markup=False)
+            # After a click what is typed still goes to the search box.
+            options.can_focus = False
+            yield options
             yield Static(message, classes="message", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
-        self.search("")
+        self._searching = self.search("")
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < TALL_ROWS, "-short")
@@ -110,7 +115,16 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
-        self.search(event.value)
+        self._searching = self.search(event.value)
+
+    @on(Input.Submitted)
+    async def _submit(self) -> None:
+        """Choose among what was found for all that was typed, however fast it came."""
+        if self._searching is not None and not self._searching.is_finished:
+            self._searching.cancel()
+            await self.find(self.words)
+        if self.is_current:
+            self.action_choose()
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
