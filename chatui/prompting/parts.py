@@ -35,23 +35,27 @@ class ReplyPart:
     text: str
 
 
-def split_reply(text: str, *, thinking: bool = False) -> tuple[ReplyPart, ...]:
-    """Take a reply apart, in the order in which it was written; empty parts are left out.
+def opened_by(prompt: str) -> str:
+    """The mark that a prompt's end has written in the reply's place; "" where there is none.
 
-    Args:
-        thinking: the prompt's end already opened the thoughts (DeepSeek-R1's chat template does).
+    DeepSeek-R1's chat template opens the thoughts. A reply is kept with the mark, so that it tells
+    its parts by itself.
     """
+    return f"{_OPEN}\n" if prompt.endswith((_OPEN, f"{_OPEN}\n")) else ""
+
+
+def split_reply(text: str) -> tuple[ReplyPart, ...]:
+    """Take a reply apart, in the order in which it was written; empty parts are left out."""
     if _MOSS_LABEL.search(text):
         return _split_moss(text)
-    if thinking or _OPEN in text or _CLOSE in text:
+    if _OPEN in text or _CLOSE in text:
         return _split_thinking(text)
     return _present(ReplyPart("answer", text.strip()))
 
 
-def answer_of(text: str, *, thinking: bool = False) -> str:
+def answer_of(text: str) -> str:
     """The answer alone."""
-    parts = split_reply(text, thinking=thinking)
-    return "\n\n".join(part.text for part in parts if part.kind == "answer")
+    return "\n\n".join(part.text for part in split_reply(text) if part.kind == "answer")
 
 
 def read_again(text: str) -> str:

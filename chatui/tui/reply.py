@@ -15,6 +15,7 @@ from chatui.conversation.writer import RoundWriter
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, GenerateRequest, Prefill, Token
+from chatui.prompting.parts import opened_by
 from chatui.tui.turn_messages import PromptRead, ReplyGrew, RoundEnded, Trouble, TurnMessage
 
 STOP_SECONDS = 0.3
@@ -55,6 +56,7 @@ class Reply:
         self._last_token_at = 0.0
         self._told_problem = False
         self._begun = False
+        self._opening = ""
         self._ended = asyncio.Event()
 
     @property
@@ -110,6 +112,8 @@ class Reply:
             return
         self._ended.set()
         text = self._writer.text if done is None else done.text
+        if done is not None and text:
+            text = self._opening + text
         reason = None if done is None else done.finish_reason
         try:
             ended = self._writer.finish(
@@ -132,6 +136,7 @@ class Reply:
             self._take_token(event)
         elif isinstance(event, Prefill):
             self._begun = True
+            self._opening = opened_by(event.prompt)
             self.prompt_tokens = event.prompt_tokens
             self.reused_tokens = event.reused_tokens
             self.context_limit = event.context_limit
@@ -145,6 +150,9 @@ class Reply:
         self._last_token_at = self._clock()
         if not self.output_tokens:
             self._first_token_at = self._last_token_at
+            if self._opening:
+                self._writer.add(self._opening)
+                self._tell(ReplyGrew(self.round.id, self._opening))
         self.output_tokens += 1
         self._writer.add(token.text, token.id, token.logprob)
         if self._writer.problem is not None and not self._told_problem:

@@ -52,7 +52,6 @@ class ReplyBlocks:
             limit: so many characters of each part are shown when a text is set.
             is_whole: whether the text does not go on.
         """
-        self._thinking = False
         self.hidden = 0
         self.blocks = [Block("reply", WrappedText())]
         self._limit = limit
@@ -85,16 +84,12 @@ class ReplyBlocks:
         """Whether there is anything to show."""
         return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.text_began)
 
-    def begin_in_thoughts(self) -> None:
-        """The prompt's end has opened the thoughts already."""
-        self._thinking = self._folds = True
-
     def set_text(self, text: str, *, is_whole: bool = True) -> None:
         """Show another text; what was opened stays open."""
         self._raw = [text]
         self._is_whole = is_whole
         self._held = "" if is_whole else _start_of_a_mark(text)
-        self._folds = self._thinking or any(mark in text for mark in _FOLDING)
+        self._folds = any(mark in text for mark in _FOLDING)
         if self._folds:
             self._take_apart(self._limit)
         else:
@@ -128,7 +123,7 @@ class ReplyBlocks:
     def _take_apart(self, limit: int | None = None) -> None:
         raw = self.raw
         shown = raw[: len(raw) - len(self._held)]
-        self._parts = split_reply(shown, thinking=self._thinking)
+        self._parts = split_reply(shown)
         self.hidden = sum(max(0, len(part.text) - limit) for part in self._parts) if limit else 0
         if limit:
             self._parts = tuple(ReplyPart(part.kind, part.text[:limit]) for part in self._parts)

@@ -64,15 +64,6 @@ def test_growing_never_shows_a_mark_and_ends_as_all_at_once(reply: str) -> None:
         assert shown(blocks) == shown(ReplyBlocks(reply, 1000))
 
 
-def test_a_reply_that_begins_in_thoughts() -> None:
-    blocks = ReplyBlocks("", 1000, is_whole=False)
-    blocks.begin_in_thoughts()
-    blocks.append("先想")
-    assert shown(blocks) == [("fold", "▸ Thinking · 2 characters")]
-    blocks.append("一想</think>好")
-    assert shown(blocks)[-1] == ("reply", "好")
-
-
 def test_a_plain_reply_is_one_block() -> None:
     blocks = ReplyBlocks("", 1000, is_whole=False)
     assert blocks.append("春风\n") == 0
@@ -152,3 +143,13 @@ async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) ->
         assert "想着" not in on.views[0].reply_text
         await on.settled()
         assert on.views[0].reply_text.endswith("好")
+        assert on.rounds[0].reply == "<think>\n想着呢</think>好"
+        await on.pilot.press("ctrl+r")
+        await on.until(lambda: on.views and "Thinking" in on.views[0].reply_text)
+        await on.pilot.press("escape")
+        await on.settled()
+        # Opened again, thoughts that were stopped are still thoughts, and not read as an answer.
+        stopped = on.rounds[0].reply
+        assert stopped.startswith("<think>\n想") and "</think>" not in stopped
+        await on.ask("再来")
+        assert on.backend.requests[-1].history == ()

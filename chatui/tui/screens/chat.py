@@ -165,8 +165,6 @@ class ChatScreen(Screen[None]):
         self._show_title()
 
     def _on_prompt_read(self, message: PromptRead) -> None:
-        if self._growing is not None and message.prefill.prompt.rstrip().endswith("<think>"):
-            self._growing.begin_in_thoughts()
         if self._growing is not None and message.prefill.dropped_rounds:
             self._growing.set_dropped_rounds(message.prefill.dropped_rounds)
         for note in message.prefill.notes:

@@ -88,10 +88,6 @@ class RoundView(Widget):
         """Whether the reply has parts that are folded away."""
         return self._reply.has_folds
 
-    def begin_in_thoughts(self) -> None:
-        """The prompt's end has opened the thoughts, so the reply begins in them."""
-        self._reply.begin_in_thoughts()
-
     def toggle_folds(self) -> None:
         """Open what is folded away, or fold it again."""
         self._reply.toggle_all()
