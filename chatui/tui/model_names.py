@@ -18,6 +18,14 @@ def shown_name(name: str) -> str:
     return _title(model, current_language()) + put_on + adapters
 
 
+def description_of(name: str) -> str:
+    """A preset's one line in the user's language; "" for any other name."""
+    preset = library.find(name) if name else None
+    if preset is None or preset.facts.description is None:
+        return ""
+    return preset.facts.description.in_language(current_language())
+
+
 @cache
 def _title(name: str, language: str) -> str:
     preset = library.find(name) if name else None

@@ -11,10 +11,17 @@ from driven import Driven
 from saved_conversations import SPEC
 from scripted_backend import ScriptedBackend
 
+from chatui.backends import servers
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
+
+
+@pytest.fixture(autouse=True)
+def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens to listen on this machine's usual ports is in no test's list."""
+    monkeypatch.setattr(servers.probe, "__defaults__", ((), ()))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from chatui import locations
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 
-SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"))
+SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="shiyou")
 
 
 def add_round(

@@ -6,8 +6,10 @@ from typing import Any
 
 from saved_conversations import add_conversation
 
+from chatui import locations
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
+from chatui.tui.widgets.prose import Prose
 from chatui.tui.widgets.welcome import Welcome
 
 
@@ -96,6 +98,19 @@ async def test_ctrl_n_begins_a_new_conversation(drive: Any) -> None:
         await on.ask("乙")
         assert on.backend.requests[-1].history == ()
         assert len(on.store.conversations()) == 2
+
+
+async def test_an_empty_conversation_greets_for_the_model_that_answers(drive: Any) -> None:
+    async with drive() as on:
+        on.app.turns.switch(ModelSpec("belle", "/m/belle", format="belle"))
+        await on.settled()
+        assert "belle" in on.conversation.query_one(".title", Prose).text
+        assert "BELLE" in on.conversation.query_one(".purpose", Prose).text
+        poet = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="shiyou")
+        on.app.turns.switch(poet)
+        await on.settled()
+        assert on.conversation.query_one(".title", Prose).text == "A friend who writes poems"
+        assert len(on.conversation.query(".example")) == 3
 
 
 async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -15,7 +14,6 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Static
 
-from chatui import locations
 from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -42,7 +40,7 @@ from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_view import RoundView
 from chatui.tui.widgets.status_line import StatusLine, progress_words
 from chatui.tui.widgets.waiting_list import WaitingList
-from chatui.tui.widgets.welcome import Welcome
+from chatui.tui.widgets.welcome import Welcome, greeting_of
 
 if TYPE_CHECKING:
     from chatui.tui.app import ChatApp
@@ -138,10 +136,14 @@ class ChatScreen(Screen[None]):
                     loading.stage, loading.done_bytes, loading.total_bytes
                 )
             case ModelReady(spec, loaded):
+                for welcome in self.query(Welcome):
+                    welcome.greet(greeting_of(spec))
                 self._status.model = plain_line(shown_name(author_of(spec)))
                 self._status.activity = ""
-                # The speed of the model before says nothing of this one.
+                # What was measured of the model before says nothing of this one.
                 self._status.tokens_per_second = 0
+                if self._status.context_limit not in (0, loaded.context_limit):
+                    self._status.context_used = 0
                 self._status.context_limit = loaded.context_limit
                 for note in loaded.notes:
                     self.app.tell_once(note)
@@ -229,12 +231,7 @@ class ChatScreen(Screen[None]):
         self._show_title()
 
     def _greeting(self) -> Welcome:
-        return Welcome(self._last, is_embedded=self._is_embedded)
-
-    @property
-    def _is_embedded(self) -> bool:
-        """Whether the model is the one that ships with chatui."""
-        return Path(self.app.turns.spec.path).is_relative_to(locations.assets_folder())
+        return Welcome(greeting_of(self.app.turns.spec), self._last)
 
     def _version_of(self, round_: Round) -> tuple[int, int]:
         return version_of(self.app.store, round_)

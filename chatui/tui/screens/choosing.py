@@ -10,7 +10,7 @@ from chatui.backends import servers
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.tui.adapter_names import with_adapters
+from chatui.tui.adapter_names import author_of, with_adapters
 from chatui.tui.model_names import shown_name
 from chatui.tui.widgets.fetch_bar import FetchBar
 
@@ -28,7 +28,7 @@ async def choose_model(app: ChatApp) -> None:
         ModelScreen(app.settings, app.turns.spec, app.first_spec, fetching=bar.running)
     )
     if isinstance(chosen, ModelSpec):
-        app.turns.switch(chosen)
+        _switch(app, chosen)
     elif isinstance(chosen, str):
         await switch_to(app, chosen)
     elif chosen is not None:
@@ -44,6 +44,14 @@ async def switch_to(app: ChatApp, reference: str) -> None:
     except ChatuiError as error:
         app.tell_user(str(error))
         return
+    _switch(app, spec)
+
+
+def _switch(app: ChatApp, spec: ModelSpec) -> None:
+    """Give the next round to another model, and say so where the running one hides it."""
+    if app.turns.replying:
+        words = say("tui.models.next", model=shown_name(author_of(spec)))
+        app.tell_user(words, "information")
     app.turns.switch(spec)
 
 
@@ -60,7 +68,7 @@ async def choose_adapters(app: ChatApp) -> None:
         AdaptersScreen(app.settings, shown_name(spec.name), spec.adapters, app.given_adapters)
     )
     if chosen is not None and chosen != spec.adapters:
-        app.turns.switch(with_adapters(spec, chosen))
+        _switch(app, with_adapters(spec, chosen))
 
 
 async def choose_conversation(chat: ChatScreen) -> None:

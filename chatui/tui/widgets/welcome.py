@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from textual import on
 from textual.app import ComposeResult
@@ -10,10 +11,43 @@ from textual.containers import Vertical
 from textual.events import Click
 from textual.message import Message
 
+from chatui import locations
 from chatui.conversation.rounds import Conversation
 from chatui.locales import say
+from chatui.messages import ModelSpec
+from chatui.tui.model_names import description_of, shown_name
 from chatui.tui.plain_text import plain_line
 from chatui.tui.widgets.prose import Prose
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What an empty conversation says of the model.
+
+    Attributes:
+        purpose: what it is for.
+        examples: queries to begin with.
+        more: where others are.
+    """
+
+    title: str
+    purpose: str
+    examples: tuple[str, ...] = ()
+    more: str = ""
+
+
+def greeting_of(spec: ModelSpec) -> Greeting:
+    """The embedded poet has a word of its own; of others what the catalog knows."""
+    is_poet = Path(spec.path).is_relative_to(locations.assets_folder()) and spec.format == "shiyou"
+    if is_poet:
+        return Greeting(
+            say("tui.welcome.title"),
+            say("tui.welcome.embedded"),
+            tuple(say(f"tui.welcome.example{number}") for number in (1, 2, 3)),
+            say("tui.welcome.bigger"),
+        )
+    about = (description_of(spec.name), say("tui.welcome.other"))
+    return Greeting(plain_line(shown_name(spec.name)), "\n".join(filter(None, about)))
 
 
 class Welcome(Vertical):
@@ -28,36 +62,45 @@ class Welcome(Vertical):
 
         query: str
 
-    def __init__(self, last: Conversation | None = None, *, is_embedded: bool = True) -> None:
+    def __init__(self, greeting: Greeting, last: Conversation | None = None) -> None:
         """
         Args:
             last: the conversation to offer.
-            is_embedded: whether the model is the one that ships with chatui.
         """
         super().__init__()
+        self._greeting = greeting
         self._last = last
-        self._is_embedded = is_embedded
 
     def compose(self) -> ComposeResult:
-        yield Prose(say("tui.welcome.title"), classes="title")
-        yield Prose(classes="continue")
-        purpose = "tui.welcome.embedded" if self._is_embedded else "tui.welcome.other"
-        yield Prose(say(purpose), classes="purpose")
-        if self._is_embedded:
-            for number in (1, 2, 3):
-                yield Prose(say(f"tui.welcome.example{number}"), classes="example")
-            yield Prose(say("tui.welcome.bigger"), classes="bigger")
+        greeting = self._greeting
+        yield Prose(greeting.title, classes="title")
+        line = Prose(self._offer_words(), classes="continue")
+        line.display = self._last is not None
+        yield line
+        yield Prose(greeting.purpose, classes="purpose")
+        for example in greeting.examples:
+            yield Prose(example, classes="example")
+        if greeting.more:
+            yield Prose(greeting.more, classes="bigger")
 
-    def on_mount(self) -> None:
-        self.offer(self._last)
+    def greet(self, greeting: Greeting) -> None:
+        """Another model answers."""
+        if greeting != self._greeting:
+            self._greeting = greeting
+            self.refresh(recompose=True)
 
     def offer(self, last: Conversation | None) -> None:
         """Offer to go on with ``last``; None takes the offer back."""
+        self._last = last
         line = self.query_one(".continue", Prose)
         line.display = last is not None
-        if last is not None:
-            title = plain_line(last.title, 40)
-            line.set_text(say("tui.welcome.continue", title=title, rounds=last.round_count))
+        line.set_text(self._offer_words())
+
+    def _offer_words(self) -> str:
+        if self._last is None:
+            return ""
+        title = plain_line(self._last.title, 40)
+        return say("tui.welcome.continue", title=title, rounds=self._last.round_count)
 
     @on(Click, ".continue")
     def _continue(self, event: Click) -> None:
