@@ -31,7 +31,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyServer]:
 def server(running: TinyServer) -> Iterator[TinyServer]:
     running.record.clear()
     yield running
-    running.refused, running.key, running.thoughts = set(), "", ""
+    running.refused, running.key, running.thoughts, running.advice = set(), "", "", ""
 
 
 async def loaded(backend: OpenAIBackend, spec: ModelSpec) -> Loaded:
@@ -215,6 +215,32 @@ async def test_refused_fields_are_left_out_and_named_once(server: TinyServer) ->
     assert len(server.record.bodies) == 3
     done = first[-1]
     assert isinstance(done, Done) and done.output_tokens == 3
+
+
+async def test_a_request_refused_to_the_end_tells_nothing_of_its_fields(server: TinyServer) -> None:
+    server.refused = {"messages"}
+    backend = await backend_for(server)
+    request = GenerateRequest("a", sampling=SamplingSettings(seed=7, max_new_tokens=3))
+    with pytest.raises(ChatuiError, match="400"):
+        await reply(backend, request)
+    server.refused = set()
+    events = await reply(backend, request)
+    await backend.close()
+    assert isinstance(events[0], Prefill) and events[0].notes == ()
+    assert server.record.bodies[-1]["seed"] == 7
+    assert server.record.bodies[-1]["max_tokens"] == 3
+
+
+async def test_the_limit_keeps_the_name_that_the_server_wants(server: TinyServer) -> None:
+    server.refused = {"max_tokens"}
+    server.advice = "; use max_completion_tokens instead"
+    backend = await backend_for(server)
+    for requests in (2, 3):
+        events = await reply(backend, GenerateRequest("a", sampling=FEW))
+        assert isinstance(events[0], Prefill) and events[0].notes == ()
+        assert len(text_of(events)) == 8
+        assert len(server.record.bodies) == requests
+    await backend.close()
 
 
 @pytest.mark.parametrize("format", [None, "gpt2-chinese"])

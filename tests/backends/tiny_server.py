@@ -86,15 +86,17 @@ class Record:
 
 
 class TinyServer:
-    """The application; ``refused`` are field names that it answers with 400."""
+    """The application; ``refused`` are field names that it answers with 400 and ``advice``."""
 
     def __init__(self, folder: Path) -> None:
         self.model = LlamaForCausalLM.from_pretrained(folder).eval()
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.record = Record()
         self.refused: set[str] = set()
+        self.advice = ""
         self.key = ""
         self.thoughts = ""
+        self.tells_pieces = True
         self.url = ""
         post = ["POST"]
         self.app = Starlette(
@@ -118,9 +120,8 @@ class TinyServer:
         if "prompt" not in body and "messages" not in body:
             return JSONResponse({"error": {"message": "prompt is missing"}}, 400)
         ids = self.ids(body)
-        pieces = (
-            self.tokenizer.convert_ids_to_tokens(ids) if body.get("return_token_strs") else None
-        )
+        told = self.tells_pieces and body.get("return_token_strs")
+        pieces = self.tokenizer.convert_ids_to_tokens(ids) if told else None
         answer = {"count": len(ids), "max_model_len": CONTEXT, "tokens": ids, "token_strs": pieces}
         return JSONResponse(answer)
 
@@ -145,11 +146,12 @@ class TinyServer:
             return JSONResponse({"error": {"message": f"no {body['model']}"}}, 404)
         wrong = self.refused & set(body)
         if wrong:
-            message = f"Extra inputs are not permitted: {sorted(wrong)}"
+            message = f"Extra inputs are not permitted: {sorted(wrong)}{self.advice}"
             return JSONResponse({"error": {"message": message, "code": 400}}, 400)
         ids = self.ids(body)
-        limit = body.get("max_tokens") or (16 if "prompt" in body else CONTEXT - len(ids))
-        if len(ids) + (body.get("max_tokens") or 1) > CONTEXT:
+        asked = body.get("max_tokens") or body.get("max_completion_tokens")
+        limit = asked or (16 if "prompt" in body else CONTEXT - len(ids))
+        if len(ids) + (asked or 1) > CONTEXT:
             message = f"This model's maximum context length is {CONTEXT} tokens."
             return JSONResponse({"error": {"message": message}}, 400)
         if body.get("stream"):

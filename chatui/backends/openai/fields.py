@@ -12,9 +12,12 @@ _DEFAULTS = SamplingSettings()
 _MOST_STOP_STRINGS = 4
 """OpenAI's own limit; most other servers take any number."""
 
+OTHER_LIMIT = "max_completion_tokens"
+"""What OpenAI's newer models call ``max_tokens``."""
+
 _INDISPENSABLE = frozenset(("model", "messages", "prompt", "stream"))
 
-_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", "max_completion_tokens"))
+_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", OTHER_LIMIT))
 
 _SERVERS_OWN = frozenset(
     {
@@ -72,9 +75,9 @@ def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any]
     server has, then the others, and last what ends the reply. A server that wants
     ``max_completion_tokens`` gets it. None where nothing is left to leave out.
     """
-    if "max_completion_tokens" in complaint and "max_tokens" in fields:
+    if OTHER_LIMIT in complaint and "max_tokens" in fields:
         changed = {name: value for name, value in fields.items() if name != "max_tokens"}
-        return {**changed, "max_completion_tokens": fields["max_tokens"]}
+        return {**changed, OTHER_LIMIT: fields["max_tokens"]}
     optional = [name for name in fields if name not in _INDISPENSABLE]
     words = frozenset(re.findall(r"\w+", complaint))
     named = {name for name in optional if name in words}

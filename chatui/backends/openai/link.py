@@ -21,7 +21,7 @@ from chatui.backends.openai.failures import (
     refused_request,
     unreachable,
 )
-from chatui.backends.openai.fields import without_refused
+from chatui.backends.openai.fields import OTHER_LIMIT, without_refused
 from chatui.backends.openai.prompts import Way
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -55,6 +55,7 @@ class Link:
         context_limit: tokens; 0 where it is not known.
         tokenizer: the server's, where it can be asked.
         refused: names of request fields that the server refused so far.
+        spelling: what the server calls fields that it knows by another name.
     """
 
     spec: ModelSpec
@@ -65,6 +66,7 @@ class Link:
     context_limit: int = 0
     tokenizer: Tokenizer | None = None
     refused: set[str] = field(default_factory=set)
+    spelling: dict[str, str] = field(default_factory=dict)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[Any]:
         """Send a request and return its chunks, once the server has begun to answer.
@@ -119,13 +121,17 @@ class Link:
         """Post, without the fields that this server does not take."""
         import openai
 
-        fields = {name: value for name, value in body.items() if name not in self.refused}
+        fields = {
+            self.spelling.get(name, name): value
+            for name, value in body.items()
+            if name not in self.refused
+        }
         # Without a key the package wants to be told so with each request.
         omitted: dict[str, Any] = {} if self.place.key else {"Authorization": openai.Omit()}
         headers: RequestOptions = {"headers": omitted}
         for tries_left in reversed(range(_MOST_TRIES)):
             try:
-                return await self._post_once(fields, headers, **options)
+                answer = await self._post_once(fields, headers, **options)
             except openai.APIStatusError as error:
                 complaint = reason_of(error.body, self.place) or error.message
                 rejected = error.status_code in (400, 413, 422)
@@ -134,13 +140,27 @@ class Link:
                 fewer = without_refused(fields, complaint) if rejected and tries_left else None
                 if fewer is None:
                     raise refused_request(error.status_code, error.body, self.place) from error
-                self.refused |= set(fields) - set(fewer)
                 fields = fewer
             except openai.APIConnectionError as error:
                 raise unreachable(error, self.place) from error
             except (openai.OpenAIError, ValueError) as error:
                 raise ChatuiError(say("backends.garbage", url=self.place.url)) from error
+            else:
+                self._learn_from(body, fields)
+                return answer
         raise AssertionError("the last try returns or raises")
+
+    def _learn_from(self, body: dict[str, Any], taken: dict[str, Any]) -> None:
+        """Remember what was left out of ``body`` or called otherwise until the server took it.
+
+        Only then is it known to have been in the way: a request that the server refuses to the
+        end tells nothing of its fields.
+        """
+        if "max_tokens" in body and OTHER_LIMIT in taken:
+            self.spelling["max_tokens"] = OTHER_LIMIT
+        self.refused |= {
+            name for name in body if name not in taken and self.spelling.get(name) not in taken
+        }
 
     async def _post_once(
         self, fields: dict[str, Any], headers: RequestOptions, **options: Any
