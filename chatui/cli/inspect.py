@@ -121,7 +121,7 @@ def _print(found: Inspection) -> None:
         say(
             "cli.inspect.context",
             used=found.context_used,
-            limit=found.context_limit,
+            limit=found.context_limit or "?",
             dropped=found.dropped_rounds,
         )
         + "\n"
@@ -130,7 +130,7 @@ def _print(found: Inspection) -> None:
         write("\n")
         write_table(
             [
-                (str(c.id), quoted(c.token), f"{c.logit:.4f}", f"{c.probability:.4%}")
+                (str(c.id) if c.id >= 0 else "", quoted(c.token), f"{c.logit:.4f}", f"{c.probability:.4%}")
                 for c in found.next
             ],
             ("next", "token", "logit", "probability"),
@@ -142,12 +142,14 @@ def _columns(found: Inspection) -> Iterator[Sequence[str]]:
     from rich.cells import cell_len
 
     positions = ["/".join(map(str, column)) for column in zip(*found.position_ids, strict=True)]
+    # Some servers tell the ids alone.
+    tokens = map(quoted, found.tokens) if found.tokens else [""] * len(found.input_ids)
     cells = [
-        (position, str(id_), quoted(token))
+        (position, str(id_), token)
         for position, id_, token in zip(
             positions or map(str, range(len(found.input_ids))),
             found.input_ids,
-            found.tokens,
+            tokens,
             strict=True,
         )
     ]

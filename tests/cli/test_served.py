@@ -40,6 +40,20 @@ def test_a_format_of_ours_renders_the_prompt(chatui: Chatui, server: TinyServer)
     assert len(found["next"]) == 8 and len(found["input_ids"]) == found["context"]["used"]
 
 
+def test_inspect_does_without_what_a_server_does_not_tell(
+    chatui: Chatui, server: TinyServer
+) -> None:
+    """SGLang and llama-cpp-python tell the ids alone, and no server the ids of what is next."""
+    server.tells_pieces = False
+    shown = chatui("inspect", "--server", server.url, "--format", "bloomz", "ab")
+    server.tells_pieces = True
+    assert shown.returncode == 0, shown.stderr
+    ids = server.tokenizer.encode("ab")
+    rows = shown.stdout.splitlines()
+    assert len(ids) == 2 and rows[1].split() == ["0", str(ids[0]), "1", str(ids[1])]
+    assert "-1" not in shown.stdout.partition("next")[2].split()
+
+
 def test_models_lists_servers_and_a_reference_finds_them(
     chatui: Chatui, server: TinyServer, write_settings: Callable[[str], Path]
 ) -> None:
