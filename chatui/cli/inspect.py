@@ -130,7 +130,12 @@ def _print(found: Inspection) -> None:
         write("\n")
         write_table(
             [
-                (str(c.id) if c.id >= 0 else "", quoted(c.token), f"{c.logit:.4f}", f"{c.probability:.4%}")
+                (
+                    str(c.id) if c.id >= 0 else "",
+                    quoted(c.token),
+                    f"{c.logit:.4f}",
+                    f"{c.probability:.4%}",
+                )
                 for c in found.next
             ],
             ("next", "token", "logit", "probability"),
