@@ -52,5 +52,5 @@ $(VENV)/.test: $(BIN)/python $(RECIPE)
 
 $(VENV)/.test-all: $(BIN)/python $(RECIPE)
 	@echo "Installing the optional backends into $(VENV) (llama.cpp is compiled: about six minutes) ..."
-	@$(INSTALL) -e '.[test,llama]'
+	@$(INSTALL) -e '.[test,llama,modelscope]'
 	@touch $(VENV)/.run $(VENV)/.test $@
