@@ -66,22 +66,22 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Server
             no OpenAI-compatible server.
     """
     # httpx2 takes 60 ms to import; a start without servers does not pay for it.
-    from chatui.backends.openai.connection import http_client, list_models
+    from chatui.backends.openai.connection import Listed, http_client, list_models, with_key
     from chatui.backends.openai.failures import Place
-    from chatui.backends.openai.keys import from_environment, from_keyring
+    from chatui.backends.openai.keys import Key
 
     entry = Server(url=server) if isinstance(server, str) else server
     url = base_url(entry.url)
-    key = from_environment(url, entry.key_env)
-    if key is None and not is_loopback(url):
-        key = await from_keyring(url)
-    place = Place(url, key=key, key_env=entry.key_env)
-    async with http_client(place, connect_seconds=min(seconds, 5.0)) as http:
-        listed = await list_models(http, place, seconds)
+
+    async def listed(key: Key | None) -> tuple[Listed, ...]:
+        place = Place(url, key=key, key_env=entry.key_env)
+        async with http_client(place, connect_seconds=min(seconds, 5.0)) as http:
+            return await list_models(http, place, seconds)
+
     name = name_of(entry)
     return tuple(
         ServerModel(url, name, model.id, model.context_limit, entry.api, entry.key_env)
-        for model in listed
+        for model in await with_key(url, entry.key_env, listed)
     )
 
 

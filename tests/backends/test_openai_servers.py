@@ -13,6 +13,8 @@ import pytest
 
 from chatui.backends import servers
 from chatui.backends.openai import address, keys
+from chatui.backends.openai.connection import with_key
+from chatui.backends.openai.failures import KeyWantedError
 from chatui.errors import ChatuiError
 from chatui.settings import Server, Settings
 
@@ -165,6 +167,35 @@ async def test_a_keyring_that_does_not_answer_is_given_up(
     monkeypatch.setattr(keys, "_KEYRING_SECONDS", 0.05)
     keyring.set_keyring(Keyring("gpu", seconds=0.3))
     assert await keys.from_keyring("https://gpu/v1") is None
+
+
+async def test_a_server_on_this_machine_that_wants_a_key_gets_the_keyrings(ring: None) -> None:
+    seen: list[keys.Key | None] = []
+
+    async def ask(key: keys.Key | None) -> str:
+        seen.append(key)
+        if key is None:
+            raise KeyWantedError("a key, please")
+        return key.value
+
+    url = "http://127.0.0.1:8000/v1"
+    keyring.set_keyring(Keyring(url))
+    assert await with_key(url, "", ask) == "sk-ring"
+    assert seen[0] is None and len(seen) == 2
+    keyring.set_keyring(Keyring("another"))
+    with pytest.raises(KeyWantedError):
+        await with_key(url, "", ask)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("value", ["sk-sec ret", "sk-secret\nx", "sk-secret密", "“sk-secret”"])
+async def test_what_no_header_can_carry_is_no_key_and_not_repeated(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_KEY", value)
+    with pytest.raises(ChatuiError, match="TINY_KEY") as error:
+        await servers.models_of(Server(url="http://127.0.0.1:9", key_env="TINY_KEY"))
+    assert "sec" not in str(error.value)
 
 
 def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,14 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from chatui.backends.openai.address import base_url, host_of, is_loopback
-from chatui.backends.openai.connection import Listed, list_models
+from chatui.backends.openai.address import base_url, host_of
+from chatui.backends.openai.connection import Listed, list_models, with_key
 from chatui.backends.openai.counting import find_tokenizer
 from chatui.backends.openai.failures import Place, with_reason
 from chatui.backends.openai.fields import not_available, sampling_fields
-from chatui.backends.openai.keys import from_environment, from_keyring
+from chatui.backends.openai.keys import Key
 from chatui.backends.openai.link import ContextExceededError, Link, link_to
-from chatui.backends.openai.prompts import Reading, fit, way_of
+from chatui.backends.openai.prompts import Reading, Way, fit, way_of
 from chatui.backends.openai.reading import tokens_of
 from chatui.backends.openai.reply import Begun, Reply, run_reply
 from chatui.errors import BackendLost, ChatuiError
@@ -55,26 +55,12 @@ class OpenAIBackend:
         url = base_url(spec.server or "")
         way = way_of(spec)
         yield Loading("connect")
-        key = from_environment(url, spec.key_env)
-        if key is None and not is_loopback(url):
-            key = await from_keyring(url)
-        place = Place(url, spec.path, key, spec.key_env)
-        link = await link_to(spec, place, way)
-        try:
-            listed = await list_models(link.http, place)
-            model = choose(listed, spec.path, url)
-            link.place = replace(place, model=model.id)
-            limits = [limit for limit in (spec.context_limit, model.context_limit) if limit]
-            link.context_limit = min(limits, default=0)
-            link.tokenizer = await find_tokenizer(link.http, url, model.id)
-        except BaseException:
-            await link.close()
-            raise
+        link = await with_key(url, spec.key_env, partial(_connected, spec, url, way))
         former, self._link = self._link, link
         if former is not None:
             await former.close()
         yield Loaded(
-            name=spec.name if spec.path else f"{spec.name}:{model.id}",
+            name=spec.name if spec.path else f"{spec.name}:{link.place.model}",
             family=spec.family or "",
             format=way.name,
             context_limit=link.context_limit,
@@ -177,6 +163,22 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     raise ChatuiError(
         say("backends.model_not_listed", url=url, model=wanted, names=", ".join(nearest))
     )
+
+
+async def _connected(spec: ModelSpec, url: str, way: Way, key: Key | None) -> Link:
+    """A link to the model, and what the server tells of it."""
+    place = Place(url, spec.path, key, spec.key_env)
+    link = await link_to(spec, place, way)
+    try:
+        model = choose(await list_models(link.http, place), spec.path, url)
+        link.place = replace(place, model=model.id)
+        limits = [limit for limit in (spec.context_limit, model.context_limit) if limit]
+        link.context_limit = min(limits, default=0)
+        link.tokenizer = await find_tokenizer(link.http, url, model.id)
+    except BaseException:
+        await link.close()
+        raise
+    return link
 
 
 def _load_notes(link: Link) -> tuple[str, ...]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
 from chatui.backends.openai.address import is_loopback
-from chatui.backends.openai.failures import Place, refused_request, unreachable
+from chatui.backends.openai.failures import (
+    KeyWantedError,
+    Place,
+    refused_request,
+    unreachable,
+)
+from chatui.backends.openai.keys import Key, from_environment, from_keyring
 from chatui.errors import ChatuiError
 from chatui.locales import say
+
+_Answer = TypeVar("_Answer")
 
 CONNECT_SECONDS = 5.0
 LIST_SECONDS = 10.0
@@ -50,6 +59,29 @@ def http_client(place: Place, *, connect_seconds: float = CONNECT_SECONDS) -> ht
         # Reading the certificates takes 30 ms, and plain HTTP has no use for them.
         verify=place.url.startswith("https:"),
     )
+
+
+async def with_key(
+    url: str, variable: str, ask: Callable[[Key | None], Awaitable[_Answer]]
+) -> _Answer:
+    """What ``ask`` gives with the key for the server at ``url``, if there is one.
+
+    A server on this machine is asked without a key first, for it seldom wants one and a keyring may
+    bother its user.
+
+    Raises:
+        ChatuiError: what ``ask`` raises, or a key that is none.
+    """
+    key = from_environment(url, variable)
+    if key is None and not is_loopback(url):
+        key = await from_keyring(url)
+    try:
+        return await ask(key)
+    except KeyWantedError:
+        key = await from_keyring(url) if is_loopback(url) else None
+        if key is None:
+            raise
+    return await ask(key)
 
 
 async def list_models(

@@ -37,6 +37,10 @@ class Place:
         return self.key.hide_in(text) if self.key else text
 
 
+class KeyWantedError(ChatuiError):
+    """The server wants a key, and none was sent."""
+
+
 def unreachable(error: BaseException, place: Place) -> ChatuiError:
     """The sentence for a connection that could not be made or broke before an answer came."""
     causes = tuple(_causes(error))
@@ -70,9 +74,9 @@ def refused_request(status: int, body: object, place: Place) -> ChatuiError:
         if place.key is not None:
             text = say("backends.key_refused", url=place.url, source=place.key.source)
         else:
-            variable = place.key_env or "OPENAI_API_KEY"
             name = "key_wanted_in" if place.key_env else "key_wanted"
-            text = say(f"backends.{name}", url=place.url, variable=variable)
+            text = say(f"backends.{name}", url=place.url, variable=place.key_env)
+            return KeyWantedError(with_reason(text, reason))
     elif status == 404 and place.model:
         text = say("backends.no_model_there", url=place.url, model=place.model)
     elif status == 429:
