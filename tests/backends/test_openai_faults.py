@@ -183,6 +183,65 @@ async def test_a_refusal_is_one_sentence(faulty: FaultyServer, status: int, word
         assert "<html>" not in sentence
 
 
+async def test_a_model_without_a_chat_template_is_told_the_next_step(faulty: FaultyServer) -> None:
+    """vLLM's words."""
+    message = "default chat template is no longer allowed, so you must provide a chat template"
+    faulty.answer = faulty.say(response(400, json.dumps({"error": {"message": message}}).encode()))
+    assert "--format" in (await ask(faulty.url))[1]
+
+
+async def test_https_of_a_server_that_speaks_http(faulty: FaultyServer) -> None:
+    with pytest.raises(ChatuiError, match="try http://"):
+        await servers.models_of(faulty.url.replace("http:", "https:"))
+
+
+PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
+
+
+@pytest.fixture
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_the_proxy_that_was_asked_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, without_proxies: None
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(502, b""))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        for host, words in ((f"127.0.0.1:{port}", "(502)"), ("127.0.0.1:9", "Nobody answers")):
+            monkeypatch.setenv("http_proxy", f"http://user:secret@{host}")
+            with pytest.raises(ChatuiError) as error:
+                await servers.models_of("http://gpu.invalid:8000")
+            assert words in str(error.value) and f"the proxy {host};" in str(error.value)
+            assert "secret" not in str(error.value)
+        monkeypatch.setenv("no_proxy", "gpu.invalid")
+        with pytest.raises(ChatuiError) as error:
+            await servers.models_of("http://gpu.invalid:8000")
+        assert "is not known" in str(error.value) and "proxy" not in str(error.value)
+
+
+async def test_no_proxy_is_asked_for_this_machine(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, without_proxies: None
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("all_proxy", "strange://127.0.0.1:9")
+    assert [model.id for model in await servers.models_of(faulty.url)] == ["m"]
+
+
+async def test_a_proxy_that_is_none_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, without_proxies: None
+) -> None:
+    monkeypatch.setenv("http_proxy", "strange://user:secret@127.0.0.1:9")
+    with pytest.raises(ChatuiError, match=r"^The proxy 127\.0\.0\.1:9 of"):
+        await servers.models_of("http://gpu.invalid:8000")
+
+
 async def test_a_server_that_falls_silent_is_given_up(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -52,6 +53,19 @@ def is_loopback(base: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def proxy_of(base: str) -> str:
+    """Host and port of the proxy of the environment that requests go through; "" for none.
+
+    Without its user and password, for display.
+    """
+    parts = urlsplit(base)
+    if is_loopback(base) or proxy_bypass(parts.hostname or ""):
+        return ""
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all") or ""
+    return proxy.rpartition("://")[2].rpartition("@")[2].rstrip("/")
 
 
 def _split(url: str) -> SplitResult | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from chatui.backends.openai.address import is_loopback
+from chatui.backends.openai.address import is_loopback, proxy_of
 from chatui.backends.openai.failures import (
     KeyWantedError,
     Place,
@@ -48,17 +48,27 @@ def http_client(place: Place, *, connect_seconds: float = CONNECT_SECONDS) -> ht
 
     Proxies and certificates of the environment are respected, except that a server on this
     machine is never looked for behind a proxy.
+
+    Raises:
+        ChatuiError: the environment's proxy is none that can be used.
     """
     headers = {"Authorization": f"Bearer {place.key.value}"} if place.key else {}
-    return httpx2.AsyncClient(
-        headers=headers,
-        timeout=httpx2.Timeout(FIRST_BYTE_SECONDS, connect=connect_seconds, pool=connect_seconds),
-        limits=httpx2.Limits(keepalive_expiry=_KEEPALIVE_SECONDS),
-        follow_redirects=True,
-        trust_env=not is_loopback(place.url),
-        # Reading the certificates takes 30 ms, and plain HTTP has no use for them.
-        verify=place.url.startswith("https:"),
-    )
+    try:
+        return httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(
+                FIRST_BYTE_SECONDS, connect=connect_seconds, pool=connect_seconds
+            ),
+            limits=httpx2.Limits(keepalive_expiry=_KEEPALIVE_SECONDS),
+            follow_redirects=True,
+            trust_env=not is_loopback(place.url),
+            # Reading the certificates takes 30 ms, and plain HTTP has no use for them.
+            verify=place.url.startswith("https:"),
+        )
+    except ImportError as error:
+        raise ChatuiError(say("backends.socks_proxy", proxy=proxy_of(place.url))) from error
+    except (ValueError, httpx2.InvalidURL) as error:
+        raise ChatuiError(say("backends.bad_proxy", proxy=proxy_of(place.url))) from error
 
 
 async def with_key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from typing import Any
 
 import httpx2
 
+from chatui.backends.openai.address import proxy_of
 from chatui.backends.openai.keys import Key
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 _LONGEST_REASON = 200
+_NO_TEMPLATE = re.compile(r"chat.?template", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def unreachable(error: BaseException, place: Place) -> ChatuiError:
         key = "no_such_host"
     elif is_any(ConnectionRefusedError):
         key = "refused"
+    elif is_any(ssl.SSLCertVerificationError):
+        key = "certificate"
     elif is_any(ssl.SSLError):
         key = "tls"
     elif is_any(httpx2.ConnectTimeout):
@@ -64,7 +69,7 @@ def unreachable(error: BaseException, place: Place) -> ChatuiError:
         key = "unreachable"
     else:
         key = "lost"
-    return ChatuiError(say(f"backends.{key}", url=place.url))
+    return ChatuiError(_with_proxy(say(f"backends.{key}", url=place.url), place))
 
 
 def refused_request(status: int, body: object, place: Place) -> ChatuiError:
@@ -83,6 +88,10 @@ def refused_request(status: int, body: object, place: Place) -> ChatuiError:
         text = say("backends.too_many_requests", url=place.url)
     elif status >= 500:
         text = say("backends.server_error", url=place.url, status=status)
+        # A proxy answers so for a server that it cannot reach.
+        text = _with_proxy(text, place) if status in (502, 503, 504) else text
+    elif status == 400 and _NO_TEMPLATE.search(reason):
+        text = say("backends.no_template", url=place.url)
     else:
         text = say("backends.rejected", url=place.url, status=status)
     return ChatuiError(with_reason(text, reason))
@@ -110,6 +119,14 @@ def with_reason(sentence: str, reason: str) -> str:
     if not reason:
         return sentence
     return say("backends.server_says", sentence=sentence.rstrip(".。"), reason=reason.rstrip("."))
+
+
+def _with_proxy(sentence: str, place: Place) -> str:
+    """The sentence with the proxy that was asked instead, where there is one."""
+    proxy = proxy_of(place.url)
+    if not proxy:
+        return sentence
+    return say("backends.through_proxy", sentence=sentence.rstrip(".。"), proxy=proxy)
 
 
 def _words_of(body: Any) -> str:
