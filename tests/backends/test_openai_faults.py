@@ -234,6 +234,26 @@ async def test_no_proxy_is_asked_for_this_machine(
     assert [model.id for model in await servers.models_of(faulty.url)] == ["m"]
 
 
+async def test_a_socks_proxy_can_be_used(
+    monkeypatch: pytest.MonkeyPatch, without_proxies: None
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(3) == b"\x05\x01\x00"
+        writer.write(b"\x05\x00")
+        head = await reader.readexactly(5)
+        assert await reader.readexactly(head[4] + 2) == b"gpu.invalid" + (8000).to_bytes(2, "big")
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(200, MODELS))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("all_proxy", f"socks5://127.0.0.1:{port}")
+        models = await servers.models_of("http://gpu.invalid:8000")
+    assert [model.id for model in models] == ["m"]
+
+
 async def test_a_proxy_that_is_none_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, without_proxies: None
 ) -> None:

@@ -65,8 +65,6 @@ def http_client(place: Place, *, connect_seconds: float = CONNECT_SECONDS) -> ht
             # Reading the certificates takes 30 ms, and plain HTTP has no use for them.
             verify=place.url.startswith("https:"),
         )
-    except ImportError as error:
-        raise ChatuiError(say("backends.socks_proxy", proxy=proxy_of(place.url))) from error
     except (ValueError, httpx2.InvalidURL) as error:
         raise ChatuiError(say("backends.bad_proxy", proxy=proxy_of(place.url))) from error
 
