@@ -93,37 +93,47 @@ async def probe(
     All are asked at once; one that does not answer (in 0.3 s on this machine, 3 s elsewhere) or is
     no such server is left out, and the log says why. Raises nothing.
     """
-    configured = list(servers)
-    known = {
-        base.replace("//localhost", "//127.0.0.1")
-        for server in configured
-        if (base := _base_or_none(server))
-    }
-    local = [
-        server for port, name in ports if base_url((server := _local(port, name)).url) not in known
-    ]
-    answers = await asyncio.gather(*(_quietly(server) for server in configured + local))
-    return tuple(model for answer in answers for model in answer)
+    asked = _with_usual(tuple(servers), ports)
+    answers = await asyncio.gather(*map(_quietly, asked))
+    return tuple(
+        model for answer in answers if not isinstance(answer, ChatuiError) for model in answer
+    )
 
 
 async def entries(settings: Settings, must_answer: str | None = None) -> tuple[Entry, ...]:
     """The models of all servers that answer, as rows of the models' table.
+
+    A server of the settings that does not answer, or not as it should, has a row that says so.
 
     Raises:
         ChatuiError: ``must_answer``, the address of a server, is none that answers.
     """
     if must_answer is not None:
         await models_of(_known_or_new(must_answer, settings))
-    return tuple(
-        Entry(
-            model.reference,
-            "server",
-            model.reference,
-            say("backends.on_server", url=model.server),
-            format=model.api if model.api == "completions" else CHAT_TEMPLATE,
-        )
-        for model in await probe(settings.servers)
+    asked = _with_usual(settings.servers, USUAL_PORTS)
+    rows: list[Entry] = []
+    silent: list[Entry] = []
+    for server, answer in zip(asked, await asyncio.gather(*map(_quietly, asked)), strict=True):
+        if not isinstance(answer, ChatuiError):
+            rows += map(_row, answer)
+        elif server in settings.servers:
+            silent.append(_silent_row(server, answer))
+    return (*rows, *silent)
+
+
+def _row(model: ServerModel) -> Entry:
+    return Entry(
+        model.reference,
+        "server",
+        model.reference,
+        say("backends.on_server", url=model.server),
+        format=model.api if model.api == "completions" else CHAT_TEMPLATE,
     )
+
+
+def _silent_row(server: Server, error: ChatuiError) -> Entry:
+    name = server.name or (name_of(server) if _base_or_none(server) else "?")
+    return Entry(name, "server", name, str(error), usable=False, missing=str(error))
 
 
 def resolve(
@@ -171,6 +181,19 @@ def name_of(server: Server) -> str:
     return server.name or host_of(base_url(server.url))
 
 
+def _with_usual(
+    configured: tuple[Server, ...], ports: Iterable[tuple[int, str]]
+) -> tuple[Server, ...]:
+    """The configured servers, and those of this machine's ``ports`` that are not among them."""
+    known = {
+        base.replace("//localhost", "//127.0.0.1")
+        for server in configured
+        if (base := _base_or_none(server))
+    }
+    local = (_local(port, name) for port, name in ports)
+    return (*configured, *(server for server in local if base_url(server.url) not in known))
+
+
 def _known(settings: Settings) -> tuple[Server, ...]:
     usual = (_local(port, name) for port, name in USUAL_PORTS)
     return (*(one for one in settings.servers if _base_or_none(one)), *usual)
@@ -193,13 +216,17 @@ def _base_or_none(server: Server) -> str | None:
         return None
 
 
-async def _quietly(server: Server) -> tuple[ServerModel, ...]:
+async def _quietly(server: Server) -> tuple[ServerModel, ...] | ChatuiError:
+    """The server's models, or why there are none."""
     try:
         seconds = _LOCAL_SECONDS if is_loopback(base_url(server.url)) else _REMOTE_SECONDS
         return await asyncio.wait_for(models_of(server, seconds), seconds * 2)
-    except (ChatuiError, asyncio.TimeoutError, TimeoutError) as error:
-        _log.info("%s: %s", server.name or "server", error)
-        return ()
+    except ChatuiError as error:
+        failure = error
+    except (asyncio.TimeoutError, TimeoutError):
+        failure = ChatuiError(say("backends.slow", url=base_url(server.url)))
+    _log.info("%s: %s", server.name or "server", failure)
+    return failure
 
 
 def spec_for(

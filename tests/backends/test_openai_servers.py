@@ -82,6 +82,13 @@ async def test_a_probe_of_silent_and_closed_ports_is_quick_and_does_not_block() 
     assert beats > 10
 
 
+async def test_a_server_of_the_settings_that_does_not_answer_has_a_row() -> None:
+    settings = Settings(servers=(Server("http://127.0.0.1:9", "gpu"), Server("bad address")))
+    rows = {entry.reference: entry for entry in await servers.entries(settings)}
+    assert not rows["gpu"].usable and "127.0.0.1:9" in rows["gpu"].missing
+    assert not rows["?"].usable and "bad address" in rows["?"].missing
+
+
 def test_a_spec_carries_the_servers_settings() -> None:
     entry = Server(url="gpu:8000", name="gpu", api="completions", key_env="GPU_KEY")
     spec = servers.spec_for(entry, "luotuo", format="luotuo")
