@@ -18,7 +18,7 @@ from chatui.conversation.store import Store
 from chatui.locales import in_quotes, say
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
-from chatui.tui import terminal_input, themes
+from chatui.tui import key_order, terminal_input, themes
 from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.turn import Turns
@@ -118,7 +118,23 @@ class ChatApp(App[None]):
         if isinstance(event, events.Paste) and isinstance(self.focused, Input):
             # Textual's boxes of one line put every character on the terminal as it is.
             event.text = plain_line(event.text)
-        await super().on_event(event)
+        is_new_key = isinstance(event, events.Key) and not event.is_forwarded
+        if not (is_new_key and await self._took_key(cast(events.Key, event))):
+            await super().on_event(event)
+
+    async def _took_key(self, event: events.Key) -> bool:
+        """Do what a key is bound to, after all that was typed before it and before the next."""
+        before = self.screen
+        focused = self.focused or before
+        if key_order.is_text(event, self.focused):
+            return False
+        await key_order.settle(focused)
+        took = await self._check_bindings(event.key, priority=True) or await self._check_bindings(
+            event.key
+        )
+        if took and self.screen is before:
+            await key_order.settle(focused)
+        return took
 
     async def action_quit(self) -> None:
         await self.turns.close()

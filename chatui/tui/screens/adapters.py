@@ -109,7 +109,8 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
             self._on.append(item.adapter)
         self._show(self.shown, item)
 
-    def action_switch(self) -> None:
+    async def action_switch(self) -> None:
+        await self.finish_search()
         if self.highlighted is not None:
             self.choose(self.highlighted)
 

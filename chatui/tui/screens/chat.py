@@ -328,13 +328,11 @@ class ChatScreen(Screen[None]):
 
         self.app.push_screen(HelpScreen())
 
-    @work
     async def action_models(self) -> None:
         from chatui.tui.screens import choosing
 
         await choosing.choose_model(self.app)
 
-    @work
     async def action_adapters(self) -> None:
         from chatui.tui.screens import choosing
 
@@ -363,7 +361,6 @@ class ChatScreen(Screen[None]):
 
         await choosing.switch_to(self.app, event.name)
 
-    @work
     async def action_conversations(self) -> None:
         from chatui.tui.screens import choosing
 

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from textual.widgets import Input
 
 from chatui import catalog
 from chatui.backends import servers
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import ModelSpec
+from chatui.messages import Adapter, ModelSpec
 from chatui.tui.adapter_names import author_of, with_adapters
 from chatui.tui.model_names import shown_name
 from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:
     from chatui.tui.app import ChatApp
+    from chatui.tui.downloads import Download
     from chatui.tui.screens.chat import ChatScreen
+    from chatui.tui.screens.picker import Picker
+
+
+Result = TypeVar("Result")
+Take = Callable[[Result | None], Awaitable[None]]
+
+
+async def show(app: ChatApp, picker: Picker[Result, Any], take: Take[Result]) -> None:
+    """Put a list on the screen; the very next key already goes to its search box.
+
+    Args:
+        take: called with what the user chose, before any further key is looked at.
+    """
+    await app.push_screen(picker, take)
+    picker.set_focus(picker.query_one(Input))
 
 
 async def choose_model(app: ChatApp) -> None:
@@ -24,15 +43,17 @@ async def choose_model(app: ChatApp) -> None:
     from chatui.tui.screens.models import ModelScreen
 
     bar = app.screen_stack[0].query_one(FetchBar)
-    chosen = await app.push_screen_wait(
-        ModelScreen(app.settings, app.turns.spec, app.first_spec, fetching=bar.running)
-    )
-    if isinstance(chosen, ModelSpec):
-        _switch(app, chosen)
-    elif isinstance(chosen, str):
-        await switch_to(app, chosen)
-    elif chosen is not None:
-        bar.begin(chosen)
+
+    async def take(chosen: str | ModelSpec | Download | None) -> None:
+        if isinstance(chosen, ModelSpec):
+            app.turns.switch(chosen)
+        elif isinstance(chosen, str):
+            await switch_to(app, chosen)
+        elif chosen is not None:
+            bar.begin(chosen)
+
+    screen = ModelScreen(app.settings, app.turns.spec, app.first_spec, fetching=bar.running)
+    await show(app, screen, take)
 
 
 async def switch_to(app: ChatApp, reference: str) -> None:
@@ -64,11 +85,13 @@ async def choose_adapters(app: ChatApp) -> None:
         app.tell_user(say("tui.adapters.not_here", model=shown_name(spec.name)), "information")
         return
     app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, *spec.adapters)))
-    chosen = await app.push_screen_wait(
-        AdaptersScreen(app.settings, shown_name(spec.name), spec.adapters, app.given_adapters)
-    )
-    if chosen is not None and chosen != spec.adapters:
-        _switch(app, with_adapters(spec, chosen))
+    screen = AdaptersScreen(app.settings, shown_name(spec.name), spec.adapters, app.given_adapters)
+
+    async def take(chosen: tuple[Adapter, ...] | None) -> None:
+        if chosen is not None and chosen != spec.adapters:
+            app.turns.switch(with_adapters(spec, chosen))
+
+    await show(app, screen, take)
 
 
 async def choose_conversation(chat: ChatScreen) -> None:
@@ -76,11 +99,14 @@ async def choose_conversation(chat: ChatScreen) -> None:
     from chatui.tui.screens.conversations import ConversationsScreen
 
     screen = ConversationsScreen(chat.app.store)
-    chosen = await chat.app.push_screen_wait(screen)
-    current = chat.app.turns.conversation
-    if current is not None and current.id in screen.deleted:
-        await chat.show_new()
-    if chosen is not None:
-        await chat.open_conversation(chosen)
-    elif screen.renamed:
-        chat.show_title_again()
+
+    async def take(chosen: int | None) -> None:
+        current = chat.app.turns.conversation
+        if current is not None and current.id in screen.deleted:
+            await chat.show_new()
+        if chosen is not None:
+            await chat.open_conversation(chosen)
+        elif screen.renamed:
+            chat.show_title_again()
+
+    await show(chat.app, screen, take)

@@ -119,10 +119,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
 
     @on(Input.Submitted)
     async def _submit(self) -> None:
-        """Choose among what was found for all that was typed, however fast it came."""
-        if self._searching is not None and not self._searching.is_finished:
-            self._searching.cancel()
-            await self.find(self.words)
+        await self.finish_search()
         if self.is_current:
             self.action_choose()
 
@@ -130,7 +127,14 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
     def _clicked(self, event: OptionList.OptionSelected) -> None:
         self.choose(self.shown[event.option_index])
 
-    def action_move(self, action: str) -> None:
+    async def finish_search(self) -> None:
+        """Have the list be what matches all that was typed, however fast the next key came."""
+        if self._searching is not None and not self._searching.is_finished:
+            self._searching.cancel()
+            await self.find(self.words)
+
+    async def action_move(self, action: str) -> None:
+        await self.finish_search()
         getattr(self.query_one(OptionList), f"action_{action}")()
 
     def action_choose(self) -> None:

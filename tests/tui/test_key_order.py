@@ -1,0 +1,69 @@
+"""Keys that come in one burst do what they would have done one by one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from textual.events import Key
+
+from chatui import catalog
+from chatui.catalog import Entry
+from chatui.messages import ModelSpec
+from chatui.tui.screens import models
+from chatui.tui.screens.chat import ChatScreen
+from chatui.tui.screens.models import ModelScreen
+
+MODELS = tuple(Entry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
+
+
+@pytest.fixture
+def slow_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(settings: Any) -> tuple[Entry, ...]:
+        time.sleep(0.2)
+        return MODELS
+
+    monkeypatch.setattr(models, "entries", slowly)
+    monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
+
+
+def burst(on: Any, *keys: str) -> None:
+    """As a terminal's driver does it that has read all of them at once."""
+    for key in keys:
+        on.app.post_message(Key(key, key if len(key) == 1 else None))
+
+
+async def test_what_is_typed_and_what_edits_it_keep_their_order(drive: Any) -> None:
+    async with drive() as on:
+        burst(on, *"abc", "backspace", "backspace", *"de", "home", "X", "end", "Y")
+        await on.until(lambda: on.box.query_text.endswith("Y"))
+        assert on.box.query_text == "XadeY"
+
+
+async def test_a_search_box_is_emptied_before_the_next_words(
+    drive: Any, slow_catalogue: None
+) -> None:
+    async with drive() as on:
+        burst(on, "f2", *"aaaa", "ctrl+a", "ctrl+k", "backspace", *"xuxie")
+        await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+        await on.until(lambda: [entry.reference for entry in on.app.screen.shown] == ["xuxie"])
+        assert on.app.screen.words == "xuxie"
+
+
+async def test_what_follows_f2_goes_to_its_list_and_what_follows_enter_to_the_chat(
+    drive: Any, slow_catalogue: None
+) -> None:
+    async with drive(["一"]) as on:
+        burst(on, *"甲", "enter", "f2", *"xux", "enter", *"乙", "enter", *"丙")
+        await on.until(lambda: on.box.query_text == "丙")
+        await on.settled()
+        assert isinstance(on.app.screen, ChatScreen)
+        assert [round_.query for round_ in on.rounds] == ["甲", "乙"]
+        assert [round_.model for round_ in on.rounds] == ["shiyou", "xuxie"]
+
+
+async def test_the_arrows_wait_for_the_list(drive: Any, slow_catalogue: None) -> None:
+    async with drive() as on:
+        burst(on, "f2", "down", "down", "enter")
+        await on.until(lambda: on.app.turns.spec.name == "belle")
