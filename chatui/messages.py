@@ -128,7 +128,7 @@ class Loaded:
     """The model is ready.
 
     Attributes:
-        name: as in the spec.
+        name: as in the spec; with the server's choice where that names no model.
         family: recognised family.
         format: prompt format in use.
         context_limit: tokens, prompt and reply together.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Conversation, Round
@@ -201,6 +201,10 @@ class Turns:
             self._backend, self._backend_name = new, spec.backend
             if before is not None:
                 await before.close()
+        if loaded is not None and loaded.name != spec.name:
+            # A server was asked for its first model, and only it knows which one that is.
+            named = replace(spec, name=loaded.name)
+            self.spec, spec = named if self.spec is spec else self.spec, named
         self.loaded, self._loaded_spec = loaded, spec
         if loaded is not None:
             self._tell(ModelReady(spec, loaded))

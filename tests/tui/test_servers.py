@@ -70,6 +70,7 @@ async def test_switching_between_a_server_and_this_machine(served: Any) -> None:
         rounds = on.rounds
     assert [round_.state for round_ in rounds] == ["done"] * 3, [r.error for r in rounds]
     assert all(round_.reply for round_ in rounds)
+    assert rounds[0].model == f"{host}:tiny"  # which the start had not named
     assert rounds[1].model == "shiyou"
     assert rounds[2].model == f"{host}:tiny"
     messages = served.record.bodies[-1]["messages"]

@@ -60,7 +60,7 @@ class OpenAIBackend:
         if former is not None:
             await former.close()
         yield Loaded(
-            name=spec.name if spec.path else f"{spec.name}:{link.place.model}",
+            name=_name(spec, link.place.model),
             family=spec.family or "",
             format=way.name,
             context_limit=link.context_limit,
@@ -143,6 +143,12 @@ class OpenAIBackend:
         return self._link
 
 
+def _name(spec: ModelSpec, model: str) -> str:
+    """The spec's name, and the model's where the spec left the choice to the server."""
+    named = spec.path or spec.name.endswith(f":{model}")
+    return spec.name if named else f"{spec.name}:{model}"
+
+
 def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     """The model that was asked for; the first one where none was.
 
@@ -159,10 +165,9 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
             return Listed(wanted)
         raise ChatuiError(say("backends.no_models", url=url))
     ids = [model.id for model in listed]
-    nearest = get_close_matches(wanted, ids, n=3, cutoff=0.3) or ids[:3]
-    raise ChatuiError(
-        say("backends.model_not_listed", url=url, model=wanted, names=", ".join(nearest))
-    )
+    nearest = get_close_matches(wanted, ids, n=3, cutoff=0.3)
+    names = ", ".join(list(dict.fromkeys((*nearest, *ids)))[:3])
+    raise ChatuiError(say("backends.model_not_listed", url=url, model=wanted, names=names))
 
 
 async def _connected(spec: ModelSpec, url: str, way: Way, key: Key | None) -> Link:
