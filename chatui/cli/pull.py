@@ -31,6 +31,7 @@ from chatui.settings import Settings, load_settings
 
 _CLEAR_LINE = "\r\x1b[K"
 _BAR_CELLS = 20
+_LEAST_BAR_CELLS = 4
 _LINE_EVERY_SECONDS = 30.0
 
 
@@ -129,7 +130,10 @@ class Display:
 
     def progress(self, event: FetchProgress) -> None:
         if self._live:
-            self._write_over(f"{_bar(event)} {_progress_words(event)}")
+            from rich.cells import cell_len
+
+            words = _progress_words(event)
+            self._write_over(_bar(event, _width() - cell_len(words) - 1) + words)
             return
         tenth = int(10 * _share(event))
         due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
@@ -149,8 +153,7 @@ class Display:
 
         from chatui.tui.plain_text import plain_text
 
-        width = shutil.get_terminal_size().columns - 1
-        fitted = set_cell_size(plain_text(text), width).rstrip()
+        fitted = set_cell_size(plain_text(text), _width()).rstrip()
         sys.stdout.write(_CLEAR_LINE + fitted)
         sys.stdout.flush()
         self._shown = True
@@ -160,9 +163,18 @@ def _share(event: FetchProgress) -> float:
     return event.done_bytes / event.total_bytes if event.total_bytes else 1.0
 
 
-def _bar(event: FetchProgress) -> str:
-    full = int(_BAR_CELLS * _share(event))
-    return "█" * full + "░" * (_BAR_CELLS - full)
+def _width() -> int:
+    """Cells of the terminal that a line may take without going on in the next."""
+    return shutil.get_terminal_size().columns - 1
+
+
+def _bar(event: FetchProgress, room: int) -> str:
+    """A bar of at most ``room`` cells and the space behind it; the numbers come first."""
+    cells = min(_BAR_CELLS, room)
+    if cells < _LEAST_BAR_CELLS:
+        return ""
+    full = int(cells * _share(event))
+    return "█" * full + "░" * (cells - full) + " "
 
 
 def _progress_words(event: FetchProgress) -> str:

@@ -7,7 +7,7 @@ import sys
 
 from chatui import readable
 from chatui.catalog.fetching import plan_removal, remove
-from chatui.cli.ending import ERROR, SUCCESS, UsageError
+from chatui.cli.ending import ERROR, INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import tell, write, write_table
 from chatui.locales import say
 from chatui.settings import load_settings
@@ -27,7 +27,12 @@ def run(args: argparse.Namespace) -> int:
         write(say("fetching.rm.total", size=readable.size(removal.size_bytes)) + "\n")
     for note in removal.notes:
         tell(note)
-    if not args.yes and not _agreed():
+    try:
+        agreed = args.yes or _agreed()
+    except KeyboardInterrupt:
+        tell(say("fetching.rm.kept"))
+        return INTERRUPTED
+    if not agreed:
         tell(say("fetching.rm.kept"))
         return ERROR
     write(say("fetching.rm.done", size=readable.size(remove(removal))) + "\n")
@@ -39,4 +44,11 @@ def _agreed() -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(say("fetching.rm.not_asked"))
     write(say("fetching.rm.question"))
-    return sys.stdin.readline().strip().casefold() in say("fetching.rm.answers").split()
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer:
+            # Ctrl+C and Ctrl+D leave the cursor behind the question.
+            write("\n")
+    return answer.strip().casefold() in say("fetching.rm.answers").split()

@@ -85,7 +85,7 @@ def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Pat
     server.faults.bytes_per_second = 300_000
     child = pexpect.spawn(
         COMMAND[0], [*COMMAND[1:], "--lang", "zh", "pull", "you/model"],
-        dimensions=(24, 50), encoding="utf-8", timeout=60,
+        dimensions=(24, 60), encoding="utf-8", timeout=60,
         env={**os.environ, "TERM": "xterm-256color"},
     )  # fmt: skip
     child.expect(pexpect.EOF)
@@ -102,6 +102,25 @@ def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Pat
     assert left[0].startswith("you/model：8 个文件")
     assert left[1].startswith("you/model 已就绪：下载 902")
     assert left[2:] == ["启动：chatui --model you/model", ""]
+
+
+def test_a_narrow_terminal_shows_the_numbers_before_the_bar(
+    server: HubServer, tmp_path: Path
+) -> None:
+    import pexpect
+
+    serve_model(server, tmp_path)
+    server.faults.bytes_per_second = 100_000
+    child = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], "pull", "you/model"], dimensions=(24, 60), encoding="utf-8"
+    )
+    numbers = r"\d\d% [\d.]+ kB of [\d.]+ kB, [\d.]+ kB/s, 0:0\d left\r"
+    child.expect(f"\x1b\\[K█+░+ {numbers}")
+    child.setwinsize(24, 50)
+    child.expect(f"\x1b\\[K{numbers}")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
 
 
 def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(server: HubServer, tmp_path: Path) -> None:
@@ -234,6 +253,16 @@ def test_rm_asks_and_says_what_it_freed(server: HubServer, tmp_path: Path) -> No
         child.close()
         assert child.exitstatus == code
     assert in_hugging_face("you/one") is None
+
+    chatui("pull", "you/one")
+    for key, code in (("c", 130), ("d", 1)):
+        child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "rm", "you/one"], encoding="utf-8")
+        child.expect(r"\[y/N\] ")
+        child.sendcontrol(key)
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.before.endswith("\r\nNothing was deleted.\r\n")
+        assert child.exitstatus == code
 
     chatui("pull", "you/one")
     done = chatui("rm", "you/one", "--yes")
