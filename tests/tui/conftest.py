@@ -21,7 +21,7 @@ from chatui.tui.app import ChatApp
 @pytest.fixture(autouse=True)
 def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to listen on this machine's usual ports is in no test's list."""
-    monkeypatch.setattr(servers.probe, "__defaults__", ((), ()))
+    monkeypatch.setattr(servers, "USUAL_PORTS", ())
 
 
 @pytest.fixture
