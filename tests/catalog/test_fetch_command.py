@@ -112,8 +112,9 @@ def test_a_narrow_terminal_shows_the_numbers_before_the_bar(
     serve_model(server, tmp_path)
     server.faults.bytes_per_second = 100_000
     child = pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "pull", "you/model"], dimensions=(24, 60), encoding="utf-8"
-    )
+        COMMAND[0], [*COMMAND[1:], "pull", "you/model"], dimensions=(24, 60), encoding="utf-8",
+        env={key: value for key, value in os.environ.items() if key != "COLUMNS"},
+    )  # fmt: skip
     numbers = r"\d\d% [\d.]+ kB of [\d.]+ kB, [\d.]+ kB/s, 0:0\d left\r"
     child.expect(f"\x1b\\[K█+░+ {numbers}")
     child.setwinsize(24, 50)
