@@ -12,7 +12,8 @@ import pytest
 from tiny_server import CONTEXT, TinyServer, make_model, serving
 
 from chatui.backends import servers
-from chatui.backends.openai.backend import OpenAIBackend
+from chatui.backends.openai.backend import OpenAIBackend, choose
+from chatui.backends.openai.connection import Listed
 from chatui.backends.openai.prompts import way_of
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token
@@ -384,6 +385,13 @@ async def test_a_failed_load_keeps_the_model_that_was_there(server: TinyServer) 
         await loaded(backend, servers.spec_for(server.url, "tinny"))
     assert isinstance((await reply(backend, GenerateRequest("a", sampling=FEW)))[-1], Done)
     await backend.close()
+
+
+def test_an_adapter_of_a_listed_base_is_taken_at_its_word() -> None:
+    listed = (Listed("org/base", 4096), Listed("qwen3:0.6b"))
+    assert choose(listed, "org/base:luotuo", "http://h/v1") == Listed("org/base:luotuo", 4096)
+    with pytest.raises(ChatuiError):
+        choose(listed, "org/baseline", "http://h/v1")
 
 
 async def test_no_model_named_takes_the_first(server: TinyServer) -> None:

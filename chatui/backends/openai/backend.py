@@ -152,7 +152,8 @@ def _name(spec: ModelSpec, model: str) -> str:
 def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     """The model that was asked for; the first one where none was.
 
-    Ollama's ids end in a tag that may be left out. A server that lists nothing (yet) is believed.
+    Ollama's ids end in a tag that may be left out; SGLang's adapters are asked for as BASE:ADAPTER
+    (docs.sglang.io, "LoRA Serving"). A server that lists nothing (yet) is believed.
 
     Raises:
         ChatuiError: the server lists others (the nearest are named), or none at all.
@@ -160,6 +161,8 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     for candidate in listed:
         if candidate.id in (wanted, f"{wanted}:latest") or not wanted:
             return candidate
+        if wanted.startswith(f"{candidate.id}:"):
+            return replace(candidate, id=wanted)
     if not listed:
         if wanted:
             return Listed(wanted)
