@@ -124,6 +124,13 @@ async def test_a_connection_dropped_in_mid_reply_keeps_what_came(faulty: FaultyS
     assert "in the middle of the reply" in sentence
 
 
+async def test_a_connection_dropped_before_the_first_word(faulty: FaultyServer) -> None:
+    """So llama-cpp-python's server answers a prompt that is too long for it."""
+    for parts in ((STREAM,), (STREAM, word("")), (STREAM, b"0\r\n\r\n")):
+        faulty.answer = faulty.say(*parts)
+        assert "before the reply began" in (await ask(faulty.url))[1]
+
+
 async def test_a_reply_that_ends_without_a_reason_is_a_dropped_one(faulty: FaultyServer) -> None:
     faulty.answer = faulty.say(STREAM, word("一"), b"0\r\n\r\n")
     assert (await ask(faulty.url))[0] == "一"

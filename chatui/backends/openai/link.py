@@ -38,6 +38,10 @@ _CONTEXT_WORDS = re.compile(
 )
 
 
+class DroppedError(Exception):
+    """The connection broke while the server was answering."""
+
+
 class ContextExceededError(Exception):
     """The server says that the prompt is too long for the model."""
 
@@ -109,7 +113,7 @@ class Link:
         except openai.APITimeoutError as error:
             raise ChatuiError(say("backends.stalled", url=self.place.url)) from error
         except openai.APIConnectionError as error:
-            raise ChatuiError(say("backends.dropped", url=self.place.url)) from error
+            raise DroppedError from error
         except openai.APIError as error:
             raise broken_stream(reason_of(error.body) or error.message, self.place) from error
         except (ValueError, httpx2.DecodingError) as error:

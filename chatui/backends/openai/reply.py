@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from chatui.backends.openai.link import DroppedError
 from chatui.backends.openai.reading import ChunkReader, Piece
 from chatui.engine.stop_strings import StopStrings
 from chatui.errors import ChatuiError
@@ -130,13 +131,14 @@ async def _read(reply: Reply, begin: Begin) -> None:
 async def _read_chunks(reply: Reply, chunks: AsyncIterator[Any]) -> ChatuiError | None:
     """None, or why the stream is not whole."""
     reader = ChunkReader()
-    finished = False
+    finished = begun = False
     watch = _Watch(STALL_SECONDS)
     try:
         async for chunk in chunks:
             watch.saw_something()
             piece = reader.read(chunk)
             finished = finished or bool(piece.finish)
+            begun = begun or bool(piece.tokens)
             reply.items.put_nowait(piece)
     except asyncio.CancelledError:
         if not watch.stalled:
@@ -144,12 +146,16 @@ async def _read_chunks(reply: Reply, chunks: AsyncIterator[Any]) -> ChatuiError 
         return ChatuiError(say("backends.stalled", url=reply.url))
     except (AttributeError, LookupError, TypeError, ValueError):
         return ChatuiError(say("backends.garbage", url=reply.url))
+    except DroppedError:
+        finished = False
     finally:
         watch.end()
         close = getattr(chunks, "aclose", None)
         if close is not None:
             await close()
-    return None if finished else ChatuiError(say("backends.dropped", url=reply.url))
+    if finished:
+        return None
+    return ChatuiError(say(f"backends.{'dropped' if begun else 'no_reply'}", url=reply.url))
 
 
 class _Watch:
