@@ -46,6 +46,18 @@ def test_refusals_are_one_sentence_with_the_next_step(
         pull("you/model")
 
 
+def test_a_folder_of_the_hubs_client_that_is_a_file_is_no_fault_of_the_hub(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    serve_model(server, tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "file" / "token"))
+    with pytest.raises(ChatuiError, match=r"file/token could not be read: Not a directory\."):
+        plan("you/model", Settings())
+
+
 def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
     serve_model(server, tmp_path)
     with pytest.raises(ChatuiError, match="has no repository you/nothing"):

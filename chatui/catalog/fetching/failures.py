@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +44,10 @@ def hub_failure(error: Exception, hub: Hub, hub_id: str, revision: str = "") -> 
         return ChatuiError(say("fetching.offline"))
     if is_network_failure(error):
         return network_failure(error, hub)
+    if isinstance(error, OSError) and error.filename:
+        # Its token, for instance, lies in a folder that is a file.
+        file, reason = os.fsdecode(error.filename), error.strerror or error
+        return ChatuiError(say("catalog.unreadable", file=file, reason=reason))
     return ChatuiError(say("fetching.no_hub", endpoint=shown(hub.endpoint)))
 
 
