@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from chatui import locations
-from chatui.catalog.schema import NAME, Preset, SystemFile, presets_of
+from chatui.catalog.schema import NAME, Preset, SystemFile, WrongValue, presets_of
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 
@@ -64,6 +65,12 @@ def find(reference: str) -> Preset | None:
 def problems() -> tuple[str, ...]:
     """``Presets.problems``, reading nothing where the user has no files."""
     return load().problems if _users() else ()
+
+
+def why_skipped(name: str) -> str:
+    """The sentence on the user's wrong preset file that would be called so; "" where none is."""
+    file = os.sep + f"{name}.toml"
+    return next((problem for problem in problems() if file in problem), "")
 
 
 def load() -> Presets:
@@ -122,9 +129,11 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
     try:
         return TypeAdapter(SystemFile).validate_python(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        line = line_of(text, first["loc"])
-        key = ".".join(str(step) for step in first["loc"])
+        first = error.errors(include_url=False)[0]
+        ours = first.get("ctx", {}).get("error")
+        keys = (*first["loc"], *(ours.keys if isinstance(ours, WrongValue) else ()))
+        line = line_of(text, keys)
+        key = ".".join(str(step) for step in keys)
         reason = first["msg"].removeprefix("Value error, ")
         sentence = say(
             "catalog.preset.wrong", file=file, line=line, key=key or "name", reason=reason

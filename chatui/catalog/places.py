@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatui import locations
-from chatui.catalog.schema import Part
+from chatui.catalog.schema import Part, is_hub_id
 from chatui.settings import Settings
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -21,13 +18,6 @@ class Repository:
 
     hub_id: str
     folder: Path
-
-
-def is_hub_id(text: str) -> bool:
-    """Whether ``text`` could be a hub's "owner/name"."""
-    owner, _, name = text.partition("/")
-    start_well = not owner.startswith(("-", ".")) and not name.startswith(("-", "."))
-    return bool(_HUB_ID.fullmatch(text)) and ".." not in text and start_well
 
 
 def is_plain_name(text: str) -> bool:

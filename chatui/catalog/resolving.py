@@ -13,8 +13,8 @@ import msgspec
 
 from chatui import locations
 from chatui.catalog import library, unlisted
-from chatui.catalog.places import find_part, find_repository, is_hub_id, is_plain_name
-from chatui.catalog.schema import Facts, Part, Preset
+from chatui.catalog.places import find_part, find_repository, is_plain_name
+from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, in_quotes, say
@@ -122,18 +122,28 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
-    """A sentence that names a preset's missing parts and the next step; "" where none is."""
+    """What of a preset is missing, and the next step; "" where nothing is."""
     if not missing:
         return ""
-    names = ", ".join(part.title for part in missing)
     if missing[0].asset:
+        names = _titles(missing)
         return say("catalog.asset_missing", name=names, path=locations.assets_folder())
-    assembly = preset.facts.assembly
-    if not all(part.on_hub for part in missing) and assembly:
-        how = assembly.in_language(current_language())
-        return say("catalog.missing_local", name=preset.name, parts=names, how=how)
-    command = f"chatui pull {preset.name}"
-    return say("catalog.missing_parts", name=preset.name, parts=names, command=command)
+    fetched = [part for part in missing if part.on_hub]
+    sentences = []
+    if fetched:
+        command = f"chatui pull {preset.name}"
+        parts = _titles(fetched)
+        sentences += [say("catalog.missing_parts", name=preset.name, parts=parts, command=command)]
+    if len(fetched) < len(missing):
+        parts = _titles([part for part in missing if not part.on_hub])
+        assembly = preset.facts.assembly
+        how = assembly.in_language(current_language()) if assembly else say("catalog.own_part")
+        sentences += [say("catalog.missing_local", name=preset.name, parts=parts, how=how)]
+    return " ".join(sentences)
+
+
+def _titles(parts: Sequence[Part]) -> str:
+    return ", ".join(part.title for part in parts)
 
 
 def _of_path(reference: str, settings: Settings) -> ModelSpec:
@@ -172,12 +182,11 @@ def nothing_called(reference: str) -> str:
     if is_hub_id(reference):
         command = shlex.join(["chatui", "pull", reference])
         return say("catalog.not_in_cache", name=reference, command=command)
-    presets = library.load()
-    for problem in presets.problems:
-        if f"{reference}.toml" in problem:
-            return problem
+    if skipped := library.why_skipped(reference):
+        return skipped
     if "/" in reference or "\\" in reference:
         return say("catalog.no_such_path", path=in_quotes(reference))
+    presets = library.load()
     names = [*presets.by_name, *presets.by_alias]
     near = get_close_matches(reference.casefold(), names, n=3, cutoff=0.5)
     if near:

@@ -16,7 +16,23 @@ from chatui.sampling import SamplingSettings
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 """Presets' names can be typed anywhere: small letters, digits, "-" and "." between them."""
 
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _SAMPLING = {item.name for item in fields(SamplingSettings)}
+
+
+class WrongValue(ValueError):
+    """What is wrong, and the keys below the checked object that lead to it."""
+
+    def __init__(self, reason: str, *keys: str) -> None:
+        super().__init__(reason)
+        self.keys = keys
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether ``text`` could be a hub's "owner/name"."""
+    owner, _, name = text.partition("/")
+    start_well = not owner.startswith(("-", ".")) and not name.startswith(("-", "."))
+    return bool(_HUB_ID.fullmatch(text)) and ".." not in text and start_well
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,9 @@ class Part:
     def __post_init__(self) -> None:
         if not (self.hf or self.modelscope or self.asset or self.path or self.local):
             raise ValueError("a part needs hf, modelscope, asset, path or local")
+        for hub_id in filter(None, (self.hf, self.modelscope, *self.also)):
+            if not is_hub_id(hub_id):
+                raise ValueError(f"{hub_id!r} is no hub's owner/name")
 
     @property
     def title(self) -> str:
@@ -160,12 +179,12 @@ class Facts:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.sampling or {}) - _SAMPLING)
         if unknown:
-            raise ValueError(f"sampling has no setting {unknown[0]!r}")
+            raise WrongValue("there is no such setting", "sampling", unknown[0])
         for name, value in (self.sampling or {}).items():
             if isinstance(value, str) != (name == "avoid_repeat"):
-                raise ValueError(f"sampling.{name} cannot be {value!r}")
+                raise WrongValue(f"it cannot be {value!r}", "sampling", name)
         if self.context_limit is not None and self.context_limit <= 0:
-            raise ValueError("context_limit must be above 0")
+            raise WrongValue("it must be above 0", "context_limit")
 
 
 @dataclass(frozen=True)

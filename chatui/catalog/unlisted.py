@@ -9,9 +9,9 @@ from typing import Any
 
 from chatui.catalog import library
 from chatui.catalog.gguf import read_gguf
-from chatui.catalog.places import find_part, find_repository, is_hub_id
+from chatui.catalog.places import find_part, find_repository
 from chatui.catalog.recognise import CHAT_TEMPLATE, Recognised, read_config, recognise
-from chatui.catalog.schema import Facts, Preset
+from chatui.catalog.schema import Facts, Preset, is_hub_id
 from chatui.catalog.weights import ADAPTER_CONFIG, is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import say

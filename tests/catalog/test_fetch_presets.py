@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hub_server import HubServer
-from served_models import NEEDED, model_folder, names_below, pull
+from served_models import NEEDED, model_folder, names_below, pull, serve_model
 
 from chatui.catalog import library, resolve
 from chatui.catalog.fetching import Fetch, FetchPlan, FetchProgress, plan
@@ -104,7 +105,7 @@ def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_pat
     different = {preset.parts: preset for preset in library.load().by_name.values()}
     pulled = 0
     for parts, preset in different.items():
-        if any(part.hf for part in parts):
+        if any(part.hf for part in missing_parts(preset, Settings())):
             pull(preset.name)
             on_no_hub = [part for part in parts if not part.hf and not part.modelscope]
             missing = missing_parts(preset, Settings())
@@ -115,3 +116,26 @@ def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_pat
 
 def test_what_ships_with_chatui_needs_no_fetching() -> None:
     assert plan("shiyou", Settings()) == FetchPlan("shiyou")
+
+
+def test_a_part_on_no_hub_is_told_without_asking_one(
+    server: HubServer, users_preset: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ChatuiError, match=r"decrypt\.py") as refused:
+        plan("belle-llama", Settings())
+    assert "chatui pull" not in str(refused.value)
+    users_preset("lost.toml", 'format = "belle"\nbase = { path = "/nowhere" }\n')
+    with pytest.raises(ChatuiError, match=r"needs /nowhere, .* correct its path"):
+        plan("lost", Settings())
+    serve_model(server, tmp_path)
+    text = 'format = "belle"\nbase = { hf = "you/model" }\nadapters = [{ local = "mine" }]\n'
+    users_preset("half.toml", text)
+    with pytest.raises(ChatuiError) as both:
+        resolve("half", Settings())
+    assert "half needs you/model, not on this disk yet; `chatui pull half`" in str(both.value)
+    assert "half needs mine, which no hub holds" in str(both.value)
+    pull("half")
+    server.requests.clear()
+    with pytest.raises(ChatuiError, match=r"^half needs mine, which no hub holds"):
+        plan("half", Settings())
+    assert server.requests == []

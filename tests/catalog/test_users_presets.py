@@ -10,6 +10,7 @@ from model_files import LLAMA, write_model
 
 from chatui import catalog
 from chatui.catalog import library, resolve
+from chatui.catalog.fetching import plan
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -61,7 +62,16 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
             5,
             "variants.big.dtype",
         ),
-        ('format = "x"\nbase = { hf = "a/b" }\n[sampling]\ntopk = 3\n', 1, "topk"),
+        ('format = "x"\nbase = { hf = "a/b" }\n[sampling]\ntopk = 3\n', 4, "topk"),
+        (
+            'format = "x"\nbase = { hf = "a/b" }\n[variants.big]\n[variants.big.sampling]\n'
+            'top_k = 3\ntemperature = "hot"\n',
+            6,
+            "variants.big.sampling.temperature: it cannot be 'hot'",
+        ),
+        ('format = "x"\ncontext_limit = 0\nbase = { hf = "a/b" }\n', 2, "context_limit: it must"),
+        ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
+        ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
         ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is no name"),
         ('format = "x"\ndefault = "7b"\nbase = { hf = "a/b" }\n', 1, "no variant '7b'"),
     ],
@@ -77,6 +87,10 @@ def test_a_wrong_file_is_named_with_its_line(
     assert resolve("shiyou", Settings()).name == "shiyou"
     with pytest.raises(ChatuiError, match="skipped"):
         resolve("wrong", Settings())
+    with pytest.raises(ChatuiError, match="skipped"):
+        plan("wrong", Settings())
+    with pytest.raises(ChatuiError, match="no model called"):
+        plan("rong", Settings())
 
 
 @pytest.mark.parametrize("data", [b"format = \n", b"\xff\xfe", b"a = 'x", b"\0"])

@@ -18,10 +18,10 @@ from chatui.catalog.places import (
     find_part,
     hugging_face_cache,
     in_hugging_face,
-    is_hub_id,
     modelscope_root,
 )
-from chatui.catalog.schema import Part, Preset
+from chatui.catalog.resolving import missing_parts, why_missing
+from chatui.catalog.schema import Part, Preset, is_hub_id
 from chatui.catalog.weights import weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, in_quotes, say
@@ -47,6 +47,10 @@ def plan(
     if preset:
         if preset.facts.lacks:
             planner.notes.append(preset.facts.lacks.in_language(current_language()))
+        missing = missing_parts(preset, settings)
+        if missing and not any(part.on_hub for part in missing):
+            # To ask a hub would not help, and it may not answer.
+            raise ChatuiError(why_missing(preset, missing))
         for part, role in roles(preset):
             planner.add(part, role)
     else:
@@ -75,6 +79,8 @@ def part_of_hub(name: str, source: Source) -> Part:
     steps = name.split("/")
     hub_id, file = "/".join(steps[:2]), "/".join(steps[2:])
     if not is_hub_id(hub_id):
+        if skipped := library.why_skipped(name):
+            raise ChatuiError(skipped)
         names = list(library.load().by_name)
         near = get_close_matches(name.casefold(), names, n=3, cutoff=0.5)
         raise ChatuiError(

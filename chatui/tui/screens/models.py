@@ -11,7 +11,7 @@ from textual.content import Content
 
 from chatui.backends.servers import entries as server_entries
 from chatui.catalog import Entry, entries
-from chatui.catalog.places import is_hub_id
+from chatui.catalog.schema import is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
