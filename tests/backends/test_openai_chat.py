@@ -394,6 +394,12 @@ def test_an_adapter_of_a_listed_base_is_taken_at_its_word() -> None:
         choose(listed, "org/baseline", "http://h/v1")
 
 
+def test_a_model_is_found_without_its_owner() -> None:
+    listed = (Listed("other/Qwen3-8B-AWQ"), Listed("Qwen/Qwen3-8B"), Listed("Qwen3-8B-AWQ"))
+    assert choose(listed, "Qwen3-8B", "http://h/v1").id == "Qwen/Qwen3-8B"
+    assert choose(listed, "Qwen3-8B-AWQ", "http://h/v1").id == "Qwen3-8B-AWQ"
+
+
 async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
     backend = OpenAIBackend()
     spec = servers.spec_for(server.url)

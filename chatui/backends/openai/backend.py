@@ -152,7 +152,7 @@ def _name(spec: ModelSpec, model: str) -> str:
 def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     """The model that was asked for; the first one where none was.
 
-    Ollama's ids end in a tag that may be left out; SGLang's adapters are asked for as BASE:ADAPTER
+    The owner before a repository's name and Ollama's tag after it may be left out; SGLang's adapters are asked for as BASE:ADAPTER
     (docs.sglang.io, "LoRA Serving"). A server that lists nothing (yet) is believed.
 
     Raises:
@@ -163,6 +163,9 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
             return candidate
         if wanted.startswith(f"{candidate.id}:"):
             return replace(candidate, id=wanted)
+    for candidate in listed:
+        if candidate.id.rpartition("/")[2] == wanted:
+            return candidate
     if not listed:
         if wanted:
             return Listed(wanted)
