@@ -152,8 +152,9 @@ def _name(spec: ModelSpec, model: str) -> str:
 def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     """The model that was asked for; the first one where none was.
 
-    The owner before a repository's name and Ollama's tag after it may be left out; SGLang's adapters are asked for as BASE:ADAPTER
-    (docs.sglang.io, "LoRA Serving"). A server that lists nothing (yet) is believed.
+    The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
+    adapters are asked for as BASE:ADAPTER (docs.sglang.io, "LoRA Serving"). A server that lists
+    nothing (yet) is believed.
 
     Raises:
         ChatuiError: the server lists others (the nearest are named), or none at all.
