@@ -71,6 +71,8 @@ def reply_of(terminal: RealTerminal, author: str) -> str:
 def ask_for_a_long_reply(terminal: RealTerminal) -> None:
     terminal.type("春风又绿江南岸")
     terminal.press("enter")
+    # The greeting stands below the same name.
+    terminal.until_shown("▌ 春风又绿江南岸")
     terminal.until(lambda: len(reply_of(terminal, "不停")) > 8)
 
 
