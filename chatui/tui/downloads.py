@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-from chatui import readable
+from chatui import catalog, readable
 from chatui.catalog.fetching import FetchEvent, FetchPlan, fetch
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings
 
@@ -21,11 +23,13 @@ class Download:
         name: the preset, or a hub id.
         plan: what is fetched.
         events: how it goes; closing them ends it and keeps what came.
+        settings: that the model is to run with.
     """
 
     name: str
     plan: FetchPlan
     events: AsyncGenerator[FetchPlan | FetchEvent, None]
+    settings: Settings
 
     @property
     def question(self) -> str:
@@ -42,8 +46,16 @@ class Download:
             where=", ".join(hosts),
         )
         if plan.kept_bytes:
-            words += " " + say("tui.fetch.kept", kept=readable.size(plan.kept_bytes))
+            words += say("tui.fetch.kept", kept=readable.size(plan.kept_bytes))
         return "\n\n".join((words, *plan.notes))
+
+    async def why_unusable(self) -> str:
+        """Why the model cannot run although it was fetched; "" where it can."""
+        try:
+            await asyncio.to_thread(catalog.resolve, self.name, self.settings)
+        except ChatuiError as error:
+            return str(error)
+        return ""
 
 
 async def prepare(name: str, settings: Settings) -> Download:
@@ -53,4 +65,4 @@ async def prepare(name: str, settings: Settings) -> Download:
         ChatuiError: they cannot be reached, do not have it, or the disk has no room for it.
     """
     events = cast(AsyncGenerator[FetchPlan | FetchEvent, None], fetch(name, settings))
-    return Download(name, cast(FetchPlan, await anext(events)), events)
+    return Download(name, cast(FetchPlan, await anext(events)), events, settings)

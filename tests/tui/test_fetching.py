@@ -104,8 +104,11 @@ async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
         await on.until(lambda: "%" in on.screen_text and " 0%" not in on.screen_text, 20)
         await choose_mine(on)
         await on.until(lambda: "wait for it" in on.screen_text)
-        await on.pilot.press("escape", "ctrl+g")
+        await on.pilot.press("ctrl+g")
         await on.until(lambda: any("was stopped" in notice for notice in on.notices))
+        assert isinstance(on.app.screen, ModelScreen)
+        assert "wait for it" not in on.screen_text
+        await on.pilot.press("escape")
         assert not bar_of(on).display
         sent = sum(hub.sent.values())
         assert sent < 900_000
@@ -114,6 +117,36 @@ async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
         await on.until(lambda: "already here" in on.screen_text, 20)
         await on.pilot.press("y")
         await on.until(lambda: "mine is here" in on.screen_text, 20)
+
+
+async def test_a_list_opened_during_a_download_offers_the_next_when_it_is_done(
+    drive: Any, hub: Any, tmp_path: Path
+) -> None:
+    from served_models import serve_model
+
+    serve_model(hub, tmp_path, "you/other")
+    hub.faults.bytes_per_second = SLOWLY
+    async with drive() as on:
+        await begin(on)
+        await on.pilot.press("f2", *"you/other", "enter")
+        await on.until(lambda: "wait for it" in on.screen_text)
+        hub.faults.bytes_per_second = 0
+        await on.until(lambda: any("mine has been fetched" in one for one in on.notices), 20)
+        await on.pilot.press("enter")
+        await on.until(lambda: "Fetch you/other?" in on.screen_text)
+
+
+async def test_a_model_that_cannot_run_is_not_offered(drive: Any, hub: Any) -> None:
+    folder = hub.repositories["you/model"].files["config.json"].source.parent
+    (folder / "config.json").write_text('{"model_type": "zebra", "architectures": ["Zebra"]}')
+    hub.add("you/zebra", folder)
+    async with drive() as on:
+        await on.pilot.press("f2", *"you/zebra", "enter")
+        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
+        await on.pilot.press("y")
+        await on.until(lambda: any("It is a zebra model" in one for one in on.notices), 20)
+        assert len(on.notices) == 1
+        assert not bar_of(on).display
 
 
 async def test_no_leaves_the_list_open_and_fetches_nothing(drive: Any, hub: Any) -> None:

@@ -20,6 +20,7 @@ from chatui.settings import Settings
 from chatui.tui.downloads import Download, prepare
 from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.picker import Picker
+from chatui.tui.widgets.fetch_bar import FetchBar
 
 
 def matches(entry: Entry, words: str) -> bool:
@@ -61,16 +62,23 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
     model that is not here.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "cancel", "tui.keys.close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+g", "stop_fetching", "tui.keys.stop_download"),
+        Binding("f2", "cancel", "tui.keys.close"),
+    ]
 
     def __init__(
-        self, settings: Settings, current: ModelSpec, first: ModelSpec, fetching: str = ""
+        self,
+        settings: Settings,
+        current: ModelSpec,
+        first: ModelSpec,
+        fetch_bar: FetchBar | None = None,
     ) -> None:
         """
         Args:
             current: the model that answers now.
             first: the model of the start, which may be one that no list has.
-            fetching: the model that is being fetched.
+            fetch_bar: shows what is being fetched.
         """
         super().__init__(
             say("tui.models.title"),
@@ -82,7 +90,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         self._current = (current.name, current.path)
         self._first = first
         self._first_entry = Entry(first.name, "folder", first.name, say("tui.models.opened"))
-        self._fetching = fetching
+        self._fetch_bar = fetch_bar
         self._entries: tuple[Entry, ...] | None = None
         self._served: tuple[Entry, ...] = ()
 
@@ -124,6 +132,12 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         rows = [row(entry, is_here) for entry, is_here in zip(found, here, strict=True)]
         self.show(found, rows, index, say("tui.models.none"))
 
+    def action_stop_fetching(self) -> None:
+        """Make room for another download."""
+        if self._fetch_bar and self._fetch_bar.running:
+            self._fetch_bar.press()
+            self.say("")
+
     def choose(self, item: Entry) -> None:
         if item is self._first_entry:
             self.dismiss(self._first)
@@ -138,8 +152,9 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
     async def _offer_to_fetch(self, item: Entry) -> None:
         from chatui.tui.screens.questions import YesNoQuestion
 
-        if self._fetching:
-            self.say(say("tui.fetch.one_at_a_time", name=plain_line(self._fetching)))
+        running = self._fetch_bar.running if self._fetch_bar else ""
+        if running:
+            self.say(say("tui.fetch.one_at_a_time", name=plain_line(running)))
             return
         self.say(say("tui.fetch.asking", name=plain_line(item.title)))
         try:

@@ -100,11 +100,18 @@ class FetchBar(Static):
                     elif isinstance(event, FetchNote):
                         self.post_message(self.Told(event.sentence))
                     elif isinstance(event, Fetched):
-                        self._worker = None
-                        self._say(say("tui.fetch.ready", name=self._title))
-                        self.post_message(self.Told(say("tui.fetch.done", name=self._title)))
+                        self._finish(await download.why_unusable())
         except ChatuiError as error:
             self._end(str(error), "error")
+
+    def _finish(self, why_unusable: str) -> None:
+        """Offer the model, or say why it cannot be talked with."""
+        if why_unusable:
+            self._end(why_unusable, "warning")
+            return
+        self._worker = None
+        self._say(say("tui.fetch.ready", name=self._title))
+        self.post_message(self.Told(say("tui.fetch.done", name=self._title)))
 
     def _end(self, sentence: str, severity: str = "information") -> None:
         self._worker = None
