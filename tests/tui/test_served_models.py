@@ -40,3 +40,9 @@ async def test_a_servers_models_come_when_it_answers(
     spec = chosen[0]
     assert asked == [settings]
     assert (spec.backend, spec.server, spec.path) == ("openai", "http://gpu/v1", "qwen3")
+
+
+def test_a_server_that_does_not_answer_is_not_said_to_be_missing_here() -> None:
+    reason = "Nobody answers at http://gpu/v1."
+    entry = Entry("gpu", "server", "gpu", reason, usable=False, missing=reason)
+    assert models.row(entry, False).plain == f"  gpu\n  {reason}"

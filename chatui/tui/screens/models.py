@@ -46,7 +46,8 @@ def row(entry: Entry, is_current: bool) -> Content:
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
     if entry.reference != entry.title:
         parts.append(Content.styled(f"  {plain_line(entry.reference)}", "$foreground-muted"))
-    if not entry.usable:
+    # What is wrong with a server stands below it.
+    if not entry.usable and entry.kind != "server":
         parts.append(Content.styled(f"  {say('tui.models.missing')}", "$warning 80%"))
     facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
     known = " · ".join(plain_line(fact) for fact in facts if fact)
