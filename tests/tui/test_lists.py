@@ -133,6 +133,17 @@ async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue
         assert entry.lacking == ("who/model-1b",) and not entry.usable
 
 
+def test_why_a_model_is_not_to_be_chosen() -> None:
+    def marks(**known: Any) -> list[str]:
+        shown = models.row(Entry("x", usable=False, title="x", **known), False).plain
+        words = {name: say(f"tui.models.{name}") for name in ("missing", "adapter", "unusable")}
+        return [name for name, word in words.items() if word in shown]
+
+    assert marks(kind="preset", lacking=("a/b",)) == ["missing"]
+    assert marks(kind="adapter", missing="for a/b") == ["adapter"]
+    assert marks(kind="preset", missing="needs its own code") == ["unusable"]
+
+
 async def test_f2_says_what_a_model_lacks(drive: Any, catalogue: None) -> None:
     async with drive() as on:
         await open_models(on)

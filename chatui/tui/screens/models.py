@@ -48,7 +48,8 @@ def row(entry: Entry, is_current: bool) -> Content:
         parts.append(Content.styled(f"  {plain_line(entry.reference)}", "$foreground-muted"))
     # What is wrong with a server stands below it.
     if not entry.usable and entry.kind != "server":
-        parts.append(Content.styled(f"  {say('tui.models.missing')}", "$warning 80%"))
+        why = "missing" if entry.lacking else "adapter" if entry.kind == "adapter" else "unusable"
+        parts.append(Content.styled(f"  {say(f'tui.models.{why}')}", "$warning 80%"))
     facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
     known = " · ".join(plain_line(fact) for fact in facts if fact)
     if known:
