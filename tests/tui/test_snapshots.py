@@ -22,7 +22,9 @@ MIXED = "混排 mixed text，标点与“引号”——不在行首。the quick
 ENTRIES = (
     Entry("shiyou", "preset", "诗友", "随程序附带的小模型，在对话里写古诗。"),
     Entry("xuxie", "preset", "续写", "接着您输入的文字往下写。"),
-    Entry("belle", "preset", "belle", "BELLE：BLOOMZ 的中文指令精调。", usable=False, lacking=("x",)),
+    Entry(
+        "belle", "preset", "belle", "BELLE：BLOOMZ 的中文指令精调。", usable=False, lacking=("x",)
+    ),
 )
 
 
