@@ -270,3 +270,17 @@ def test_rm_asks_and_says_what_it_freed(server: HubServer, tmp_path: Path) -> No
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2.0 MB freed.")
     again = chatui("rm", "you/one", "--yes")
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+
+
+def test_rm_leaves_what_is_being_fetched(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 3_000_000)
+    server.faults.bytes_per_second = 500_000
+    running = started("pull", "you/one")
+    wait_until(lambda: kept_bytes(tmp_path) > 100_000)
+    refused = chatui("rm", "you/one", "--yes")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "is being fetched right now" in refused.stderr
+    server.faults.bytes_per_second = 0
+    assert running.wait(timeout=60) == 0
+    running.communicate()
+    assert chatui("rm", "you/one", "--yes").returncode == 0

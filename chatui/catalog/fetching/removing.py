@@ -18,6 +18,9 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings
 
+_LOCK_SECONDS = 0.05
+"""So long is tried to take a lock; with none, huggingface_hub does not try at all."""
+
 
 @dataclass(frozen=True)
 class Removable:
@@ -65,7 +68,7 @@ def plan_removal(name: str, settings: Settings) -> Removal:
         name: a preset or a hub's "owner/name".
 
     Raises:
-        ChatuiError: there is no such preset, or nothing of it is in a cache.
+        ChatuiError: there is no such preset, nothing of it is in a cache, or it is being fetched.
     """
     preset = library.load().find(name)
     parts = preset.parts if preset else (part_of_hub(name, "hf"),)
@@ -85,6 +88,8 @@ def plan_removal(name: str, settings: Settings) -> Removal:
         items += found
     if not items:
         raise ChatuiError(" ".join([say("fetching.rm.nothing", name=name), *notes]))
+    for item in items:
+        _check_idle(item)
     return Removal(name, tuple(items), tuple(notes))
 
 
@@ -106,6 +111,21 @@ def remove(removal: Removal) -> int:
         except OSError as error:
             raise failures.disk_failure(error, item.root) from error
     return removal.size_bytes
+
+
+def _check_idle(item: Removable) -> None:
+    """Raises ChatuiError where a process is fetching into Hugging Face's cache what is to go."""
+    for lock in (hugging_face_cache() / ".locks" / item.root.name).glob("*.lock"):
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+        try:
+            with WeakFileLock(lock, timeout=_LOCK_SECONDS):
+                pass
+        except TimeoutError as error:
+            raise ChatuiError(say("fetching.rm.busy", name=item.title)) from error
+        except OSError:
+            # What may not be locked is told when it cannot be deleted.
+            return
 
 
 def _delete(path: Path) -> None:
