@@ -1,7 +1,30 @@
 """Which models there are: presets, and what lies on this disk."""
 
-from chatui.catalog.details import Details, details
-from chatui.catalog.listing import Entry, entries, problems
-from chatui.catalog.resolving import resolve
+from __future__ import annotations
 
-__all__ = ["Details", "Entry", "details", "entries", "problems", "resolve"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chatui.catalog.details import Details, describe
+    from chatui.catalog.library import problems
+    from chatui.catalog.listing import Entry, entries
+    from chatui.catalog.resolving import resolve
+
+__all__ = ["Details", "Entry", "describe", "entries", "problems", "resolve"]
+
+_HOMES = {
+    "Details": "details",
+    "describe": "details",
+    "Entry": "listing",
+    "entries": "listing",
+    "problems": "library",
+    "resolve": "resolving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the first frame of the screen waits for all that is imported."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

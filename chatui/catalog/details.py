@@ -55,7 +55,7 @@ class Details:
     assembly: str = ""
 
 
-def details(reference: str, settings: Settings) -> Details:
+def describe(reference: str, settings: Settings) -> Details:
     """What is known of the model that ``reference`` names (see ``resolve``).
 
     Raises:

@@ -63,7 +63,7 @@ def find(reference: str) -> Preset | None:
 
 
 def problems() -> tuple[str, ...]:
-    """``Presets.problems``, reading nothing where the user has no files."""
+    """A sentence for each of the user's preset files that is wrong and was skipped."""
     return load().problems if _users() else ()
 
 

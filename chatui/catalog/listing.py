@@ -65,11 +65,6 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
     return (*presets, *_once(cached), *_once(of_path(p) for p in in_users_folders(settings)))
 
 
-def problems() -> tuple[str, ...]:
-    """A sentence for each of the user's preset files that is wrong and was skipped."""
-    return library.problems()
-
-
 def _once(found: Iterator[Entry] | list[Entry]) -> list[Entry]:
     """The same without later entries of the same reference."""
     return list({entry.reference: entry for entry in reversed(list(found))}.values())[::-1]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from chatui import locations
-from chatui.catalog import library, unlisted
+from chatui.catalog import library
 from chatui.catalog.places import find_part, find_repository, is_plain_name
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.catalog.weights import is_whole
@@ -47,7 +47,12 @@ def resolve(
         ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
             the command that fetches it), or the folder is no model.
     """
-    preset = library.find(reference) or unlisted.adapter_of_preset(reference)
+    preset = library.find(reference)
+    if preset is None:
+        # A start with a preset does not wait for what reads models that have none.
+        from chatui.catalog import unlisted
+
+        preset = unlisted.adapter_of_preset(reference)
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)
@@ -147,6 +152,8 @@ def _titles(parts: Sequence[Part]) -> str:
 
 
 def _of_path(reference: str, settings: Settings) -> ModelSpec:
+    from chatui.catalog import unlisted
+
     path = existing(reference)
     if path is not None:
         return unlisted.of_path(path.absolute().resolve().name, path, settings)

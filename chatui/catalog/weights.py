@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +84,8 @@ def is_rwkv_file(file: Path) -> bool:
     """Whether a ``.pth`` is one of BlinkDL's: its pickle names RWKV's time mixing."""
     if file.suffix != ".pth":
         return False
+    import zipfile  # with bz2 and lzma; a start without such a file does not wait for them
+
     try:
         with zipfile.ZipFile(file) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]

@@ -105,7 +105,7 @@ def _format_without_model(
 def _format_of_model(reference: str, settings: Settings) -> str:
     """The format of a folder, a file or a repository on this disk, from its config alone."""
     try:
-        found = catalog.details(reference, settings).entry
+        found = catalog.describe(reference, settings).entry
     except ChatuiError:
         raise ChatuiError(say("cli.inspect.no_preset", name=reference)) from None
     if not found.format:

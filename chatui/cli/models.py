@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     served = asyncio.run(servers.entries(settings, args.server))
     if args.name is not None:
         on_server = next((entry for entry in served if entry.reference == args.name), None)
-        found = Details(on_server) if on_server else catalog.details(args.name, settings)
+        found = Details(on_server) if on_server else catalog.describe(args.name, settings)
         _tell_details(found, as_json=args.json)
         return SUCCESS
     entries = (*catalog.entries(settings), *served)

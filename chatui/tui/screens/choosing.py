@@ -46,7 +46,7 @@ async def choose_model(app: ChatApp) -> None:
 
     async def take(chosen: str | ModelSpec | Download | None) -> None:
         if isinstance(chosen, ModelSpec):
-            app.turns.switch(chosen)
+            _switch(app, chosen)
         elif isinstance(chosen, str):
             await switch_to(app, chosen)
         elif chosen is not None:
@@ -89,7 +89,7 @@ async def choose_adapters(app: ChatApp) -> None:
 
     async def take(chosen: tuple[Adapter, ...] | None) -> None:
         if chosen is not None and chosen != spec.adapters:
-            app.turns.switch(with_adapters(spec, chosen))
+            _switch(app, with_adapters(spec, chosen))
 
     await show(app, screen, take)
 
