@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell_entries(entries: tuple[Entry, ...]) -> None:
-    """A table, what can be used first; on a terminal with a word on the rest."""
+    """A table, what can be used first; on a terminal last, where it is seen, with what to do."""
+    on_terminal = sys.stdout.isatty()
     table = [
         {
             "mark": "●" if entry.usable else "○",
@@ -59,16 +60,16 @@ def _tell_entries(entries: tuple[Entry, ...]) -> None:
             "memory": size(entry.memory_bytes) if entry.memory_bytes else "",
             "about": _about(entry),
         }
-        for entry in sorted(entries, key=lambda entry: not entry.usable)
+        for entry in sorted(entries, key=lambda entry: entry.usable is on_terminal)
     ]
     columns = ["name", "family", "disk", "memory", "about"]
-    if sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE_CELLS:
+    if on_terminal and shutil.get_terminal_size().columns < _WIDE_CELLS:
         columns.remove("disk")
     write_table(
         [[row["mark"], *(row[column] for column in columns)] for row in table],
         ("", *(say(f"cli.models.{column}") for column in columns)),
     )
-    if sys.stdout.isatty():
+    if on_terminal:
         write("\n" + say("cli.models.hint") + "\n")
 
 

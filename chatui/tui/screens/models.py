@@ -108,7 +108,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             except ChatuiError as error:
                 self.say(str(error))
                 return
-            self._entries = tuple(sorted(found, key=lambda entry: not entry.usable))
+            self._entries = found
         self._list(words)
 
     @work(group="served")
@@ -119,8 +119,9 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             self._list(self.words)
 
     def _list(self, words: str) -> None:
-        """Show the models that match, the nearest names first: servers', then the catalog's."""
+        """Show the models that match: the nearest names first, and those that can be used."""
         everything = [*self._served, *(self._entries or ())]
+        everything.sort(key=lambda entry: not entry.usable)
         references = {entry.reference for entry in everything}
         if not references & {self._first.name, self._first.path}:
             everything.insert(0, self._first_entry)
