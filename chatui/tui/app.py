@@ -78,7 +78,6 @@ class ChatApp(App[None]):
         self._notices = list(notices)
         self._told: set[str] = set()
         self._chat: ChatScreen | None = None
-        self.first_spec = spec
         self.given_adapters: tuple[Adapter, ...] = ()
         self.turns = Turns(spec, store, self._create_backend, self._take)
         self.register_theme(themes.DARK)

@@ -41,6 +41,7 @@ class Turns:
 
     Attributes:
         spec: the model that answers the next query.
+        first: the model of the start, with all that the command line said of it.
         loaded: what the backend said of it; None until it is loaded.
         conversation: None until the first query of a new one.
         head_id: the round that the next query follows; None for a first round.
@@ -60,7 +61,7 @@ class Turns:
             create_backend: a new backend by the name in a spec.
             tell: called with everything that happens.
         """
-        self.spec = spec
+        self.spec = self.first = spec
         self.loaded: Loaded | None = None
         self.conversation: Conversation | None = None
         self.head_id: int | None = None
@@ -204,6 +205,7 @@ class Turns:
         if loaded is not None and loaded.name != spec.name:
             # A server was asked for its first model, and only it knows which one that is.
             named = replace(spec, name=loaded.name)
+            self.first = named if self.first is spec else self.first
             self.spec, spec = named if self.spec is spec else self.spec, named
         self.loaded, self._loaded_spec = loaded, spec
         if loaded is not None:

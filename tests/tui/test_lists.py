@@ -17,7 +17,7 @@ from chatui import catalog
 from chatui.catalog import Entry
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.messages import ModelSpec
+from chatui.messages import Adapter, ModelSpec
 from chatui.tui.app import ChatApp
 from chatui.tui.screens import models
 from chatui.tui.screens.chat import ChatScreen
@@ -87,7 +87,7 @@ async def test_f2_takes_what_was_typed_however_fast_enter_comes(
 
     monkeypatch.setattr(models, "entries", slowly)
     async with drive() as on:
-        on.app.push_screen(ModelScreen(on.app.settings, on.app.turns.spec, on.app.first_spec))
+        on.app.push_screen(ModelScreen(on.app.settings, on.app.turns.spec, on.app.turns.first))
         chosen: list[str] = []
         monkeypatch.setattr(ModelScreen, "choose", lambda self, item: chosen.append(item.reference))
         await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.is_mounted)
@@ -99,7 +99,7 @@ async def test_f2_takes_what_was_typed_however_fast_enter_comes(
 
 async def test_f2_goes_back_to_the_model_of_the_start(drive: Any, catalogue: None) -> None:
     async with drive() as on:
-        on.app.first_spec = on.app.turns.spec = ModelSpec("mine", "/m/mine")
+        on.app.turns.first = on.app.turns.spec = ModelSpec("mine", "/m/mine")
         await open_models(on)
         await on.pilot.pause()
         assert "the model of this start" in on.screen_text
@@ -109,7 +109,19 @@ async def test_f2_goes_back_to_the_model_of_the_start(drive: Any, catalogue: Non
         await open_models(on)
         await on.pilot.press(*"mine", "enter")
         await on.settled()
-        assert on.app.turns.spec is on.app.first_spec
+        assert on.app.turns.spec is on.app.turns.first
+
+
+async def test_the_model_of_the_start_comes_back_with_its_options(
+    drive: Any, catalogue: None
+) -> None:
+    opened = ModelSpec("shiyou", "/m/shiyou", format="belle", adapters=(Adapter("/m/lora"),))
+    async with drive(spec=opened) as on:
+        for name in ("xuxie", "shiyou"):
+            await open_models(on)
+            await on.pilot.press(*name, "enter")
+            await on.settled()
+        assert on.app.turns.spec == opened
 
 
 async def test_f2_lists_the_nearest_names_first(drive: Any, catalogue: None) -> None:

@@ -52,7 +52,7 @@ async def choose_model(app: ChatApp) -> None:
         elif chosen is not None:
             bar.begin(chosen)
 
-    screen = ModelScreen(app.settings, app.turns.spec, app.first_spec, bar)
+    screen = ModelScreen(app.settings, app.turns.spec, app.turns.first, bar)
     await show(app, screen, take)
 
 

@@ -91,7 +91,6 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         self._settings = settings
         self._current = (current.name, current.path)
         self._first = first
-        self._first_entry = Entry(first.name, "folder", first.name, say("tui.models.opened"))
         self._fetch_bar = fetch_bar
         self._entries: tuple[Entry, ...] | None = None
         self._served: tuple[Entry, ...] = ()
@@ -124,7 +123,8 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         everything.sort(key=lambda entry: not entry.usable)
         references = {entry.reference for entry in everything}
         if not references & {self._first.name, self._first.path}:
-            everything.insert(0, self._first_entry)
+            name = self._first.name
+            everything.insert(0, Entry(name, "folder", name, say("tui.models.opened")))
         if is_hub_id(words.strip()) and words.strip() not in references:
             everything.append(_on_hub(words.strip()))
         found = [entry for entry in everything if matches(entry, words)]
@@ -142,10 +142,10 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             self.say("")
 
     def choose(self, item: Entry) -> None:
-        if item is self._first_entry:
-            self.dismiss(self._first)
-        elif item.usable:
-            self.dismiss(item.reference)
+        if item.usable:
+            # The model of the start comes as it was opened: with its adapters, format, device.
+            is_first = item.reference in (self._first.name, self._first.path)
+            self.dismiss(self._first if is_first else item.reference)
         elif item.lacking:
             self._offer_to_fetch(item)
         else:
