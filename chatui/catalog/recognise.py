@@ -133,8 +133,17 @@ def causal_types() -> frozenset[str]:
 
 
 def _lacks(folder: Path, config: dict[str, Any], family: str) -> str:
+    return lacks_of(config) if family else say("catalog.no_family", path=folder)
+
+
+def lacks_of(config: dict[str, Any]) -> str:
+    """Why a model with this config cannot run here, in a sentence; "" where it can, or none tells.
+
+    A hub's excerpt of a config (model type and architectures) is enough.
+    """
+    family = family_of(config)
     if not family:
-        return say("catalog.no_family", path=folder)
+        return ""
     if family in ("chatglm2", "chatglm3", "glm-4"):
         return say(f"catalog.later_glm.{family.replace('-', '_')}")
     if family in NATIVE or family in causal_types() or not causal_types():

@@ -6,11 +6,8 @@ import argparse
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from chatui import catalog, readable
@@ -20,7 +17,6 @@ from chatui.catalog.fetching import (
     FetchNote,
     FetchPlan,
     FetchProgress,
-    FetchStopped,
     plan,
 )
 from chatui.cli.ending import INTERRUPTED, SUCCESS
@@ -74,17 +70,17 @@ def _fetched(made: FetchPlan, display: Display, again: str) -> Fetched | None:
     running = Fetch(made)
     is_here = made.kept_bytes == made.total_bytes
     try:
-        with _interrupt_cancels(running):
-            for event in running.events():
-                if isinstance(event, FetchProgress):
-                    if not is_here:
-                        display.progress(event)
-                elif isinstance(event, FetchNote):
-                    display.clear()
-                    tell(event.sentence)
-                else:
-                    return event
-    except (FetchStopped, KeyboardInterrupt):
+        for event in running.events():
+            if isinstance(event, FetchProgress):
+                if not is_here:
+                    display.progress(event)
+            elif isinstance(event, FetchNote):
+                display.clear()
+                tell(event.sentence)
+            else:
+                return event
+    except KeyboardInterrupt:
+        running.cancel()
         display.clear()
         done, total = readable.size(made.kept_bytes), readable.size(made.total_bytes)
         tell(say("fetching.pull.stopped", done=done, total=total, command=again))
@@ -92,21 +88,6 @@ def _fetched(made: FetchPlan, display: Display, again: str) -> Fetched | None:
     finally:
         display.clear()
     raise AssertionError("the fetch ended without Fetched")
-
-
-@contextmanager
-def _interrupt_cancels(running: Fetch) -> Iterator[None]:
-    """Ctrl+C cancels, which no finalizer can swallow as it can an exception; twice, it raises."""
-
-    def cancel(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        running.cancel()
-
-    before = signal.signal(signal.SIGINT, cancel)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Display:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -226,9 +227,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._json([self._entry(f, repository) for f in repository.files.values()])
         gated = "manual" if repository.gated else False
         siblings = [{"rfilename": path} for path in repository.files]
-        return self._json(
-            {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
-        )
+        told = {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
+        # The real hub tells an excerpt of the config where it can read it.
+        with suppress(KeyError, ValueError):
+            config = json.loads(repository.files["config.json"].source.read_text())
+            kept = ("model_type", "architectures")
+            told["config"] = {name: config[name] for name in kept if name in config}
+        return self._json(told)
 
     def _entry(self, file: ServedFile, repository: Repository) -> dict[str, object]:
         size = repository.claimed_bytes.get(file.path, file.size)

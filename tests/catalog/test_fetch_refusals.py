@@ -71,6 +71,17 @@ def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) ->
             plan(name, Settings())
 
 
+def test_a_family_that_cannot_run_here_is_told_before_the_download(
+    server: HubServer, tmp_path: Path
+) -> None:
+    repository = serve_model(server, tmp_path)
+    assert plan("you/model", Settings()).notes == ()
+    config = repository.files["config.json"].source
+    config.write_text('{"model_type": "baichuan", "architectures": ["BaichuanForCausalLM"]}')
+    (note,) = plan("you/model", Settings()).notes
+    assert "baichuan" in note and "--server URL" in note
+
+
 def test_no_network_no_hub_and_offline_are_one_sentence(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

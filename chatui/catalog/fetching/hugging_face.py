@@ -50,7 +50,8 @@ class HuggingFace:
         api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:
-            commit = api.model_info(hub_id, revision=wanted).sha or ""
+            told = api.model_info(hub_id, revision=wanted)
+            commit = told.sha or ""
             if not _COMMIT.fullmatch(commit):
                 raise ChatuiError(say("fetching.no_hub", endpoint=shown(self.endpoint)))
             entries = list(api.list_repo_tree(hub_id, recursive=True, revision=commit))
@@ -59,7 +60,13 @@ class HuggingFace:
         except Exception as error:
             raise hub_failure(error, self, hub_id, revision) from error
         files = [_listed(entry) for entry in entries if isinstance(entry, RepoFile)]
-        return Listing(hub_id, wanted, commit, tuple(f for f in files if f.sha256 or f.git_blob))
+        return Listing(
+            hub_id,
+            wanted,
+            commit,
+            tuple(file for file in files if file.sha256 or file.git_blob),
+            dict(told.config or {}),
+        )
 
     def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
         cache = hugging_face_cache()

@@ -20,6 +20,7 @@ from chatui.catalog.places import (
     in_hugging_face,
     modelscope_root,
 )
+from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Preset, is_hub_id
 from chatui.catalog.weights import weight_files
@@ -54,7 +55,10 @@ def plan(
         for part, role in roles(preset):
             planner.add(part, role)
     else:
-        planner.add(part_of_hub(name, source or "hf"), "model")
+        part = part_of_hub(name, source or "hf")
+        planner.add(part, "model")
+        if not part.file:
+            planner.warn()
     made = FetchPlan(name, tuple(planner.planned()), tuple(dict.fromkeys(planner.notes)))
     _check_room(made)
     return made
@@ -123,6 +127,12 @@ class _Planner:
         if source == "hf":
             files += _had_before(listing, part.revision)
         self._wanted.setdefault(key, {}).update({file.path: file for file in files})
+
+    def warn(self) -> None:
+        """Note what cannot run here, before it is fetched in vain."""
+        for listing in self._listings.values():
+            if lacks := lacks_of(listing.config):
+                self.notes.append(say("catalog.cannot_run", name=listing.hub_id, reason=lacks))
 
     def planned(self) -> Iterator[RepositoryPlan]:
         for key, files in self._wanted.items():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from chatui.errors import ChatuiError
 
@@ -35,12 +35,14 @@ class Listing:
     Attributes:
         revision: the branch, tag or commit that was asked for.
         commit: what the revision stands for now; the revision itself where the hub does not say.
+        config: what the hub tells of the model's config.json; empty where it tells nothing.
     """
 
     hub_id: str
     revision: str
     commit: str
     files: tuple[ListedFile, ...]
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
