@@ -338,22 +338,30 @@ class Handler(BaseHTTPRequestHandler):
                 step = min(end - at, faults.bytes_per_second // 20 or 1 << 20)
                 if faults.stalled and at < file.size // 2:
                     step = min(step, file.size // 2 - at)
-                if spoil:
-                    stream.seek(at)
-                    content = bytearray(stream.read(step))
-                    content[-1] ^= 1
-                    spoil = False
-                    self.wfile.write(content)
-                    count = len(content)
-                else:
-                    count = os.sendfile(self.connection.fileno(), stream.fileno(), at, step)
+                # Counted before, since the other side may look as soon as it has the last byte.
+                self._count(file, step)
+                count = 0
+                try:
+                    if spoil:
+                        stream.seek(at)
+                        content = bytearray(stream.read(step))
+                        content[-1] ^= 1
+                        spoil = False
+                        self.wfile.write(content)
+                        count = len(content)
+                    else:
+                        count = os.sendfile(self.connection.fileno(), stream.fileno(), at, step)
+                finally:
+                    self._count(file, count - step)
                 at += count
-                with self.server.lock:
-                    self.server.sent[file.path] += count
                 if faults.bytes_per_second:
                     time.sleep(count / faults.bytes_per_second)
         if end < asked_end:
             self.close_connection = True
+
+    def _count(self, file: ServedFile, count: int) -> None:
+        with self.server.lock:
+            self.server.sent[file.path] += count
 
     def _page(self) -> None:
         body = b"<html>Please log in to this wireless network.</html>"
