@@ -259,7 +259,8 @@ class Turns:
         request = GenerateRequest(query, earlier, sampling=self.spec.sampling)
         await reply.run(self._backend, request, may_be_gone=True)
         if reply.lost and not reply.ended:
-            if not await self._load_again():
+            reply.lost = not await self._load_again()
+            if reply.lost:
                 reply.finish("failed", error=say("tui.turn.gone"))
             elif not reply.ended:
                 await reply.run(self._backend, request)
@@ -275,7 +276,7 @@ class Turns:
         wanted, self.spec = self.spec, self._loaded_spec
         switches, self.loaded = self._load_wanted, None
         await self._load()
-        if switches:
+        if switches and not self._load_wanted:
             self.switch(wanted)
         return self.loaded is not None
 

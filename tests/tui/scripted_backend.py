@@ -24,7 +24,7 @@ class ScriptedBackend:
     """Fulfils ``Backend``; replies come from ``replies`` in turn, the last one for ever.
 
     Attributes:
-        delay_seconds: before each token.
+        delay_seconds: before each token, and before it is noticed that the model is gone.
         load_gate: a load ends when this is set.
         fail_after: the reply breaks off after so many tokens; None never.
         lost: whether a broken reply takes the model with it.
@@ -65,6 +65,7 @@ class ScriptedBackend:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
         if self.gone:
+            await asyncio.sleep(self.delay_seconds)
             raise BackendLost("The engine died (code 1).")
         self.requests.append(request)
         self._stopped = False

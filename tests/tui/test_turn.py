@@ -132,6 +132,38 @@ async def test_a_model_that_cannot_come_back_fails_the_round_and_says_why() -> N
         assert on.of(told.RoundEnded)[-1].round.state == "done"
 
 
+async def test_a_reply_stopped_while_its_model_comes_back_costs_no_further_load() -> None:
+    async with stage() as on:
+        await on.settled()
+        on.backend.gone = True
+        on.backend.load_gate.clear()
+        on.turns.ask("甲")
+        await on.until(lambda: len(on.backend.specs) == 2)
+        on.turns.stop()
+        await on.until(lambda: on.of(told.RoundEnded))
+        on.backend.load_gate.set()
+        await on.settled()
+        on.turns.ask("乙")
+        await on.settled()
+        assert [message.round.state for message in on.of(told.RoundEnded)] == ["stopped", "done"]
+        assert len(on.backend.specs) == 2
+
+
+async def test_of_two_models_chosen_while_one_comes_back_the_later_is_taken() -> None:
+    async with stage(ScriptedBackend(delay_seconds=0.05)) as on:
+        await on.settled()
+        on.backend.gone = True
+        on.backend.load_gate.clear()
+        on.turns.ask("甲")
+        await on.until(lambda: on.of(told.RoundBegun))
+        on.turns.switch(ModelSpec("xuxie", "/models/shiyou"))
+        await on.until(lambda: len(on.backend.specs) == 2)
+        on.turns.switch(ModelSpec("belle", "/models/belle"))
+        on.backend.load_gate.set()
+        await on.settled()
+        assert on.turns.spec.name == "belle"
+
+
 async def test_a_refused_query_does_not_load_the_model_again() -> None:
     async with stage() as on:
         on.backend.refuse_query = "The query has 9,000 tokens; 512 fit."
