@@ -58,11 +58,9 @@ def test_a_preset_says_all(preset: Preset) -> None:
     assert facts.sampling
     assert facts.weights
     assert facts.weights.int4_gb <= facts.weights.int8_gb
-    if preset.system not in ("shiyou", "xuxie"):
-        assert facts.context_limit
+    assert facts.context_limit
     if len(preset.parts) > 1 or not (preset.base.on_hub or preset.base.asset):
-        whole = facts.assembly or preset.system in ("luotuo", "chinese-vicuna")
-        assert whole
+        assert facts.assembly
 
 
 @pytest.mark.parametrize("name", [*FIFTEEN, *VARIANTS, "shiyou", "xuxie"])
