@@ -41,6 +41,7 @@ class Details:
         weights: sizes, for the whole of a preset.
         context_limit: tokens, prompt and reply together.
         sampling: the preset's values.
+        stop_strings: the preset's, beside those of its format.
         licence, source, assembly: see :class:`chatui.catalog.schema.Facts`.
     """
 
@@ -50,6 +51,7 @@ class Details:
     weights: Weights | None = None
     context_limit: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    stop_strings: tuple[str, ...] = ()
     licence: str = ""
     source: str = ""
     assembly: str = ""
@@ -92,6 +94,7 @@ def _of_preset(preset: Preset, settings: Settings) -> Details:
         weights=facts.weights,
         context_limit=facts.context_limit,
         sampling=facts.sampling or {},
+        stop_strings=facts.stop_strings or (),
         licence=facts.licence or "",
         source=facts.source or "",
         assembly=facts.assembly.in_language(current_language()) if facts.assembly else "",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from chatui import catalog
 from chatui.backends import servers
@@ -16,6 +17,7 @@ from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import tell, write, write_json, write_table
 from chatui.locales import say
+from chatui.prompting import formats
 from chatui.readable import size
 
 _WIDE_CELLS = 90
@@ -36,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         on_server = next((entry for entry in served if entry.reference == args.name), None)
         found = Details(on_server) if on_server else catalog.describe(args.name, settings)
+        found = replace(found, stop_strings=_stop_strings(found))
         _tell_details(found, as_json=args.json)
         return SUCCESS
     entries = (*catalog.entries(settings), *served)
@@ -79,6 +82,13 @@ def _about(entry: Entry) -> str:
     return entry.description if entry.usable else entry.missing
 
 
+def _stop_strings(found: Details) -> tuple[str, ...]:
+    """What ends a reply: the format's, then the preset's; a chat template has none."""
+    name = found.entry.format
+    own = formats.get(name).stop_strings if name in formats.names() else ()
+    return tuple(dict.fromkeys((*own, *found.stop_strings)))
+
+
 def _tell_details(found: Details, *, as_json: bool) -> None:
     if as_json:
         rest = asdict(found)
@@ -114,6 +124,7 @@ def _facts(found: Details) -> Iterator[tuple[str, str]]:
     limit = found.context_limit
     yield "context", say("cli.models.context", limit=limit) if limit else ""
     yield "sampling", ", ".join(f"{name} {value}" for name, value in found.sampling.items())
+    yield "stop", ", ".join(json.dumps(text, ensure_ascii=False) for text in found.stop_strings)
     yield "licence", found.licence
     yield "source", found.source
     yield "assembly", found.assembly

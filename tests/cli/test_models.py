@@ -70,6 +70,7 @@ def test_all_that_is_known_of_one_model(
     said = capsys.readouterr().out
     for fact in ("yahma/llama-7b-hf (not on", "silk-road/luotuo", "int4 4.0 GB", "2048 tokens"):
         assert fact in said
+    assert '"### Instruction:", "### Response:"' in said
     assert "chatui pull luotuo" in said and "LC1332/Luotuo-Chinese-LLM" in said
 
     assert run(["models", "shiyou", "--json"]) == 0
