@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -40,6 +41,26 @@ async def test_a_servers_models_come_when_it_answers(
     spec = chosen[0]
     assert asked == [settings]
     assert (spec.backend, spec.server, spec.path) == ("openai", "http://gpu/v1", "qwen3")
+
+
+async def test_what_the_user_moved_to_stays_when_a_server_answers(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+
+    async def answer(settings: Settings) -> tuple[Entry, ...]:
+        await gate.wait()
+        return (Entry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
+
+    monkeypatch.setattr(models, "server_entries", answer)
+    async with drive() as on:
+        await on.pilot.press("f2")
+        await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.shown)
+        await on.pilot.press("down")
+        before, pointed_at = len(on.app.screen.shown), on.app.screen.highlighted
+        gate.set()
+        await on.until(lambda: len(on.app.screen.shown) > before)
+        assert pointed_at is not None and on.app.screen.highlighted == pointed_at
 
 
 def test_a_server_that_does_not_answer_is_not_said_to_be_missing_here() -> None:

@@ -94,9 +94,9 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         self._fetch_bar = fetch_bar
         self._entries: tuple[Entry, ...] | None = None
         self._served: tuple[Entry, ...] = ()
+        self._proposed: Entry | None = None
 
     def on_mount(self) -> None:
-        super().on_mount()
         self._find_served()
 
     async def find(self, words: str) -> None:
@@ -115,10 +115,15 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         """A server far away may take seconds; the list is there before."""
         self._served = await server_entries(self._settings)
         if self._served and self._entries is not None:
-            self._list(self.words)
+            moved = self.highlighted is not self._proposed
+            self._list(self.words, self.highlighted if moved else None)
 
-    def _list(self, words: str) -> None:
-        """Show the models that match: the nearest names first, and those that can be used."""
+    def _list(self, words: str, pointed_at: Entry | None = None) -> None:
+        """Show the models that match: the nearest names first, and those that can be used.
+
+        Args:
+            pointed_at: what the user has moved to, and stays on.
+        """
         everything = [*self._served, *(self._entries or ())]
         everything.sort(key=lambda entry: not entry.usable)
         references = {entry.reference for entry in everything}
@@ -132,6 +137,9 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             found.sort(key=lambda entry: closeness(entry, words))
         here = [entry.reference in self._current for entry in found]
         index = here.index(True) if True in here and not words.strip() else 0
+        self._proposed = found[index] if found else None
+        if pointed_at is not None and pointed_at in found:
+            index = found.index(pointed_at)
         rows = [row(entry, is_here) for entry, is_here in zip(found, here, strict=True)]
         self.show(found, rows, index, say("tui.models.none"))
 
