@@ -390,6 +390,8 @@ async def test_a_failed_load_keeps_the_model_that_was_there(server: TinyServer) 
 def test_an_adapter_of_a_listed_base_is_taken_at_its_word() -> None:
     listed = (Listed("org/base", 4096), Listed("qwen3:0.6b"))
     assert choose(listed, "org/base:luotuo", "http://h/v1") == Listed("org/base:luotuo", 4096)
+    tagged = (Listed("qwen3", 4096), Listed("qwen3:0.6b", 8192))
+    assert choose(tagged, "qwen3:0.6b", "http://h/v1") == tagged[1]
     with pytest.raises(ChatuiError):
         choose(listed, "org/baseline", "http://h/v1")
 

@@ -162,9 +162,9 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     for candidate in listed:
         if candidate.id in (wanted, f"{wanted}:latest") or not wanted:
             return candidate
+    for candidate in listed:
         if wanted.startswith(f"{candidate.id}:"):
             return replace(candidate, id=wanted)
-    for candidate in listed:
         if candidate.id.rpartition("/")[2] == wanted:
             return candidate
     if not listed:
