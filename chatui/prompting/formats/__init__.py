@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import in_quotes, say
 from chatui.prompting.format import PromptFormat
 
 if TYPE_CHECKING:
@@ -84,5 +84,5 @@ def _unknown(name: str) -> str:
     known = (*names(), CHAT_TEMPLATE)
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
-        return say("prompting.unknown_near", name=name, names=", ".join(near))
-    return say("prompting.unknown", name=name, names=", ".join(known))
+        return say("prompting.unknown_near", name=in_quotes(name), names=", ".join(near))
+    return say("prompting.unknown", name=in_quotes(name), names=", ".join(known))
