@@ -26,6 +26,7 @@ from chatui.messages import (
     ReplyEvent,
     Token,
 )
+from chatui.prompting.canned import canned
 
 
 def generate(
@@ -39,9 +40,7 @@ def generate(
     began = time.monotonic()
     answer = model.format.answer_to(request.query)
     if answer is not None:
-        yield Prefill("", context_limit=model.context_limit)
-        yield Token(answer)
-        yield Done(answer, "stop", total_seconds=time.monotonic() - began)
+        yield from canned(answer, model.context_limit)
         return
     free = model.format.is_free(request.query)
     settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)

@@ -62,9 +62,14 @@ def start(home: Path) -> Iterator[Start]:
             terminal.kill()
 
 
-def reply_of(terminal: RealTerminal, author: str) -> str:
-    """What stands below the author's last name, without blanks; "" while it is not there."""
-    _, found, below = terminal.text.rpartition(f"   {author}\n")
+def reply_of(terminal: RealTerminal, author: str, query: str = "") -> str:
+    """What stands below the author's last name, without blanks; "" while it is not there.
+
+    Args:
+        query: the name must stand below this query.
+    """
+    text = terminal.text.rpartition(f"▌ {query}")[2] if query else terminal.text
+    _, found, below = text.rpartition(f"   {author}\n")
     return re.sub(r"\s", "", below.partition("╭")[0]) if found else ""
 
 
@@ -156,11 +161,13 @@ def test_an_engine_that_dies_takes_no_text_with_it(start: Start) -> None:
     assert "✗" not in terminal.text
     terminal.press("escape")
     terminal.until_shown("■")
-    os.kill(terminal.first_child(), signal.SIGKILL)
+    idle = terminal.first_child()
+    os.kill(idle, signal.SIGKILL)
     terminal.type("再来一首")
     terminal.press("enter")
-    terminal.until_shown("token/秒")
-    assert "✗" not in terminal.text
+    terminal.until(lambda: len(reply_of(terminal, "不停", "再来一首")) > 8)
+    assert "✗" not in reply_of(terminal, "不停", "再来一首")
+    assert terminal.first_child() != idle
     terminal.press("escape", "ctrl+q")
     assert terminal.end() == 0
 

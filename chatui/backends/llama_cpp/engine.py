@@ -37,6 +37,7 @@ from chatui.messages import (
     Token,
 )
 from chatui.prompting import window
+from chatui.prompting.canned import canned
 from chatui.prompting.format import Exchange, PromptFormat
 
 
@@ -104,9 +105,7 @@ class LlamaCppEngine:
         settings = request.sampling
         answer = self._format.answer_to(request.query)
         if answer is not None:
-            yield Prefill("", context_limit=model.context_limit)
-            yield Token(answer)
-            yield Done(answer, "stop", total_seconds=time.monotonic() - began)
+            yield from canned(answer, model.context_limit)
             return
         prompt = self._prompt(model, request)
         seed = secrets.randbits(32) if settings.seed is None else settings.seed % 2**64

@@ -24,7 +24,6 @@ from chatui.backends.openai.reply import Begun, Reply, run_reply
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (
-    Done,
     GenerateRequest,
     Inspection,
     Loaded,
@@ -33,8 +32,8 @@ from chatui.messages import (
     ModelSpec,
     Prefill,
     ReplyEvent,
-    Token,
 )
+from chatui.prompting.canned import canned
 
 _UNLIMITED_REPLY_TOKENS = 2048
 """The completions API stops at 16 tokens where a request says nothing."""
@@ -74,9 +73,8 @@ class OpenAIBackend:
         link = self._require()
         answer = link.way.format.answer_to(request.query) if link.way.format else None
         if answer is not None:
-            yield Prefill("", context_limit=link.context_limit)
-            yield Token(answer)
-            yield Done(answer, "stop")
+            for event in canned(answer, link.context_limit):
+                yield event
             return
         seed = request.sampling.seed
         seed = secrets.randbelow(1 << 31) if seed is None else seed
