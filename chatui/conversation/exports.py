@@ -73,10 +73,13 @@ def _model(this: Round) -> str:
 
 
 def _ending(this: Round) -> str:
-    """How the round ended, where it did not end by itself."""
-    if this.state == "done":
-        return ""
-    return visible(say(f"conversation.export.{this.state}", error=this.error or ""))
+    """How the round ended unless by itself, and whether later prompts leave it out."""
+    words = []
+    if this.state != "done":
+        words.append(say(f"conversation.export.{this.state}", error=this.error or ""))
+    if this.state != "streaming" and not this.reply.strip():
+        words.append(say("conversation.export.empty"))
+    return visible(" · ".join(words))
 
 
 def _with_line_breaks(text: str) -> str:

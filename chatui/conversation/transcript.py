@@ -145,7 +145,8 @@ def loads(data: bytes, name: str) -> Transcript:
         )
     try:
         return _checked(msgspec.convert(raw, _File))
-    except (msgspec.ValidationError, _Inconsistent) as error:
+    except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
+        # msgspec encodes keys as UTF-8, so that a lone surrogate in one is a UnicodeError.
         sentence = say("conversation.damaged_transcript", path=name, reason=error)
         raise ChatuiError(sentence) from error
 

@@ -281,13 +281,12 @@ class Turns:
         return self.loaded is not None
 
     def _history(self, parent_id: int | None) -> tuple[tuple[str, str], ...]:
-        """The earlier rounds that have a reply the model can build on."""
+        """The earlier rounds as the model reads them; the screen marks those left out."""
         if parent_id is None or self.conversation is None:
             return ()
         path = self._store.rounds(self.conversation.id, parent_id)
-        ended = (round_ for round_ in path if round_.state in ("done", "stopped"))
-        read = ((round_.query, read_again(round_.reply)) for round_ in ended)
-        return tuple((query, reply) for query, reply in read if reply)
+        read = ((round_.query, read_again(round_.reply)) for round_ in path)
+        return tuple((query, reply) for query, reply in read if reply.strip())
 
     def _leave(self) -> None:
         """The user looks elsewhere: end the reply without waiting for the backend."""

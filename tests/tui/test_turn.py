@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from scripted_backend import ScriptedBackend
 
+from chatui.conversation.rounds import Piece
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
+from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.tui import turn_messages as told
 from chatui.tui.turn import Turns
+from chatui.tui.widgets.round_view import why_not_read
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")
 
@@ -43,8 +47,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(backend: ScriptedBackend | None = None) -> AsyncIterator[Stage]:
-    made = Stage(backend or ScriptedBackend(), Store.in_memory())
+async def stage(
+    backend: ScriptedBackend | None = None, store: Store | None = None
+) -> AsyncIterator[Stage]:
+    made = Stage(backend or ScriptedBackend(), store or Store.in_memory())
     task = asyncio.ensure_future(made.turns.run())
     try:
         yield made
@@ -88,7 +94,7 @@ async def test_thoughts_are_not_read_again_and_plugin_parts_are() -> None:
         assert [round_.round.reply for round_ in on.of(told.RoundEnded)] == replies
 
 
-async def test_a_failed_round_is_kept_but_not_part_of_the_history() -> None:
+async def test_what_a_failed_round_says_is_part_of_the_next_prompt() -> None:
     async with stage(ScriptedBackend(["春风又绿", "好"])) as on:
         on.backend.fail_after = 2
         on.turns.ask("甲")
@@ -99,8 +105,36 @@ async def test_a_failed_round_is_kept_but_not_part_of_the_history() -> None:
         on.backend.fail_after = None
         on.turns.ask("乙")
         await on.settled()
-        assert on.backend.requests[-1].history == ()
+        assert on.backend.requests[-1].history == (("甲", "春风"),)
         assert len(on.backend.specs) == 2, "a dead engine is loaded again by the next query"
+
+
+async def test_a_round_without_text_is_left_out_and_marked_so() -> None:
+    async with stage(ScriptedBackend(["春", " \n", "好"])) as on:
+        on.backend.fail_after = 0
+        on.turns.ask("甲")
+        await on.settled()
+        on.backend.fail_after = None
+        on.turns.ask("乙")
+        on.turns.ask("丙")
+        await on.settled()
+        assert on.backend.requests[-1].history == ()
+        marks = [why_not_read(ended.round) for ended in on.of(told.RoundEnded)]
+        assert marks == [say("tui.round.empty")] * 2 + [""]
+
+
+async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path: Path) -> None:
+    dead = Store(tmp_path / "conversations.db")
+    conversation = dead.create_conversation().id
+    begun = dead.add_round(conversation, None, "甲")
+    dead.append_pieces(begun.id, [Piece(0, "春风")])
+    dead.close()
+    async with stage(ScriptedBackend(["好"]), Store(tmp_path / "conversations.db")) as on:
+        (shown,) = on.turns.open(conversation)
+        assert (shown.state, shown.reply, why_not_read(shown)) == ("interrupted", "春风", "")
+        on.turns.ask("乙")
+        await on.settled()
+        assert on.backend.requests[-1].history == (("甲", "春风"),)
 
 
 async def test_a_model_that_went_away_is_loaded_again_before_the_reply() -> None:

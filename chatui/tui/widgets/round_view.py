@@ -15,6 +15,7 @@ from textual.widget import Widget
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
+from chatui.prompting.parts import read_again
 from chatui.tui.model_names import shown_name
 from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
@@ -130,7 +131,7 @@ class RoundView(Widget):
         self._author = WrappedText(words, self._author.width)
 
     def _say_note(self) -> None:
-        words = [state_in_words(self.round, self._reply.began)]
+        words = [state_in_words(self.round, self._reply.began), why_not_read(self.round)]
         hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
         if hidden:
             words.append(say("tui.round.hidden", count=f"{hidden:,}"))
@@ -234,6 +235,11 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
         return say("tui.round.failed", reason=plain_line(round_.error or "", 1000))
     if round_.state in ("stopped", "interrupted"):
         return say(f"tui.round.{round_.state}")
-    if not round_.reply.strip():
-        return say("tui.round.empty")
     return say("tui.round.length") if round_.finish_reason == "length" else ""
+
+
+def why_not_read(round_: Round) -> str:
+    """Why later prompts leave the round out; "" for a round that the model reads."""
+    if round_.state == "streaming" or read_again(round_.reply).strip():
+        return ""
+    return say("tui.round.only_thoughts" if round_.reply.strip() else "tui.round.empty")
