@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 
-.PHONY: run test test-all lint format wheel clean
+.PHONY: run test test-all coverage lint format wheel clean
 
 run: $(VENV)/.run  ## open the app; options in ARGS="--lang zh"
 	@$(BIN)/chatui $(ARGS)
@@ -15,6 +15,9 @@ test: lint  ## what a change must pass
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-all: $(VENV)/.test-all test  ## with the optional backends' tests too
+
+coverage: $(VENV)/.test  ## the share of chatui/'s statements that the tests run
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
