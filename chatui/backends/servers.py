@@ -14,7 +14,7 @@ from chatui.catalog.resolving import with_users_settings
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.prompting.formats import CHAT_TEMPLATE
+from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.sampling import SamplingSettings
 from chatui.settings import Server, Settings
 

@@ -16,33 +16,10 @@ from typing import Any
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-
-CHAT_TEMPLATE = "chat-template"
+from chatui.prompting.families import first_class, format_of, model_type_of
 
 NATIVE = frozenset({"chatglm", "moss"})
 """Families that chatui runs and transformers does not."""
-
-FORMATS = {
-    "chatglm": "chatglm-6b",
-    "moss": "moss",
-    "bloom": "bloomz",
-    "llama": "alpaca:article",
-    "gpt2": "gpt2-chinese",
-    "rwkv": "chatrwkv",
-}
-"""The format that a family speaks where neither a preset nor the tokenizer says."""
-
-BY_ARCHITECTURE = {
-    "MossForCausalLM": "moss",
-    "LLaMAForCausalLM": "llama",
-    "LlamaForCausalLM": "llama",
-    "BloomForCausalLM": "bloom",
-    "GPT2LMHeadModel": "gpt2",
-    "ChatGLMModel": "chatglm",
-    "ChatGLMForConditionalGeneration": "chatglm",
-    "RwkvForCausalLM": "rwkv",
-}
-"""Families of configs from before a model type was usual."""
 
 _WINDOW_KEYS = (
     "max_position_embeddings",
@@ -97,7 +74,7 @@ def recognise(folder: Path) -> Recognised:
     """
     config = read_config(folder)
     family = family_of(config)
-    format = CHAT_TEMPLATE if _has_chat_template(folder) else FORMATS.get(family, "bloomz")
+    format = format_of(family, has_chat_template=_has_chat_template(folder))
     return Recognised(family, format, _window_of(config), _lacks(folder, config, family))
 
 
@@ -106,7 +83,7 @@ def family_of(config: dict[str, Any]) -> str:
 
     All of them call themselves "chatglm"; only the first has two-dimensional positions.
     """
-    model_type = str(config.get("model_type") or BY_ARCHITECTURE.get(_first_class(config), ""))
+    model_type = model_type_of(config)
     if model_type != "chatglm" or not (
         "padded_vocab_size" in config or "multi_query_attention" in config
     ):
@@ -147,14 +124,9 @@ def lacks_of(config: dict[str, Any]) -> str:
     if family in ("chatglm2", "chatglm3", "glm-4"):
         return say(f"catalog.later_glm.{family.replace('-', '_')}")
     if family in NATIVE or family in causal_types() or not causal_types():
-        name = _first_class(config)
+        name = first_class(config)
         return "" if not name or _writes(name) else say("catalog.not_causal", name=name)
     return say("catalog.unknown_family", family=family)
-
-
-def _first_class(config: dict[str, Any]) -> str:
-    names = config.get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def _writes(architecture: str) -> bool:

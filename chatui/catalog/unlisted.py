@@ -10,12 +10,13 @@ from typing import Any
 from chatui.catalog import library
 from chatui.catalog.gguf import read_gguf
 from chatui.catalog.places import find_part, find_repository
-from chatui.catalog.recognise import CHAT_TEMPLATE, Recognised, read_config, recognise
+from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.schema import Facts, Preset, is_hub_id
 from chatui.catalog.weights import ADAPTER_CONFIG, is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
+from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.sampling import SamplingSettings
 from chatui.settings import Settings
 

@@ -15,6 +15,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Inspection
 from chatui.prompting import formats
+from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
 from chatui.settings import Settings
 
@@ -97,7 +98,7 @@ def _format_without_model(
         )
     if name is None and preset is None:
         name = _format_of_model(reference, settings)
-    if name is None or name == formats.CHAT_TEMPLATE:
+    if name is None or name == CHAT_TEMPLATE:
         raise UsageError(say("cli.inspect.needs_model"))
     return formats.get(name), system
 

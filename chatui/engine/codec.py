@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatui.engine.detokenizer import (
@@ -14,6 +14,7 @@ from chatui.engine.detokenizer import (
     WindowDetokenizer,
     WordPieceDetokenizer,
 )
+from chatui.prompting.prompt_text import TokenFinder, encode
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Codec:
         encode: prompt -> ids, the special tokens that begin a prompt included.
         piece: id -> token as the vocabulary spells it.
         detokenizer: a new detokeniser for a reply.
+        special: finds the spellings of special tokens.
     """
 
     encode: Callable[[str], list[int]]
     piece: Callable[[int], str]
     detokenizer: Callable[[], Detokenizer]
+    special: TokenFinder = field(default_factory=lambda: TokenFinder(()))
 
 
 def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
@@ -42,15 +45,19 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     kind = decoder_kinds(tokenizer)
     skipped = special_ids(tokenizer)
     size = len(tokenizer)
+    added = added_tokens(tokenizer)
+    finder = TokenFinder([token for token in added if not token.isspace()])
 
-    def encode(text: str) -> list[int]:
-        # The tokenizers refuse lone surrogates; the model could not have read them either.
-        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    def first(text: str) -> list[int]:
         # BertTokenizer's [CLS] and [SEP] are dropped, as gpt2-chinese's encode(text)[1:-1] does.
         bare = "WordPiece" in kind or not special_tokens
-        ids: list[int] = tokenizer.encode(clean, add_special_tokens=not bare)
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=not bare)
         if not bare and ids and ids[-1] == tokenizer.eos_token_id and _appends_eos(tokenizer):
             ids.pop()
+        return ids
+
+    def later(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     def piece(token: int) -> str:
@@ -74,7 +81,20 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
         text: str = tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
-    return Codec(encode, piece, detokenizer)
+    return Codec(
+        lambda text: encode(text, finder, first, later),
+        piece,
+        detokenizer,
+        TokenFinder([token for token, special in added.items() if special]),
+    )
+
+
+def added_tokens(tokenizer: Any) -> dict[str, bool]:
+    """The spellings that become one token each wherever they stand, and whether it is special."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return {token.content: bool(token.special) for token in added} | dict.fromkeys(
+        map(str, tokenizer.all_special_tokens), True
+    )
 
 
 def special_ids(tokenizer: Any) -> frozenset[int]:

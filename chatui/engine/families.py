@@ -1,4 +1,4 @@
-"""Which family a folder of weights belongs to, and which prompt format goes with it."""
+"""Which family a folder of weights belongs to."""
 
 from __future__ import annotations
 
@@ -8,28 +8,7 @@ from typing import Any
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-
-CHAT_TEMPLATE = "chat-template"
-
-# The format a family speaks where neither the preset nor the tokenizer says.
-_FORMATS = {
-    "chatglm": "chatglm-6b",
-    "moss": "moss",
-    "llama": "alpaca:article",
-    "gpt2": "gpt2-chinese",
-}
-_PLAIN = "bloomz"
-
-# Folders from before model_type was usual, or with a name of their own in it.
-_BY_ARCHITECTURE = {
-    "MossForCausalLM": "moss",
-    "LLaMAForCausalLM": "llama",
-    "LlamaForCausalLM": "llama",
-    "BloomForCausalLM": "bloom",
-    "GPT2LMHeadModel": "gpt2",
-    "ChatGLMModel": "chatglm",
-    "ChatGLMForConditionalGeneration": "chatglm",
-}
+from chatui.prompting.families import model_type_of
 
 # Tokens that end a reply in a family, besides those that its files name.
 END_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",)}
@@ -73,20 +52,7 @@ def family_of(config: dict[str, Any]) -> str:
     Raises:
         ChatuiError: the config names neither.
     """
-    names = config.get("architectures") or []
-    by_architecture = (
-        _BY_ARCHITECTURE.get(str(names[0])) if isinstance(names, list | tuple) and names else None
-    )
-    family = config.get("model_type") or by_architecture
-    if not isinstance(family, str) or not family:
+    family = model_type_of(config)
+    if not family:
         raise ChatuiError(say("engine.unknown_family"))
     return family
-
-
-def format_of(family: str, *, has_chat_template: bool) -> str:
-    """The name of the prompt format for a model whose preset names none."""
-    if family in ("chatglm", "moss"):
-        return _FORMATS[family]
-    if has_chat_template:
-        return CHAT_TEMPLATE
-    return _FORMATS.get(family, _PLAIN)

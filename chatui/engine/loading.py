@@ -17,11 +17,11 @@ from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
 from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokenizer_folder
 from chatui.engine.architecture import config_of, context_limit_of, network_class, outline
 from chatui.engine.architectures.rwkv import loading as rwkv
-from chatui.engine.chat_template import chat_template_format
+from chatui.engine.chat_template import template_of
 from chatui.engine.codec import Codec, codec_of
 from chatui.engine.delta import Delta, find_delta
 from chatui.engine.endings import end_ids
-from chatui.engine.families import CHAT_TEMPLATE, family_of, format_of, read_config
+from chatui.engine.families import family_of, read_config
 from chatui.engine.linear import speed_up
 from chatui.engine.matching import check_matching
 from chatui.engine.memory import need_of
@@ -35,6 +35,8 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
 from chatui.prompting import formats
+from chatui.prompting.chat_template import chat_template_format
+from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
 
 _REPORT_SECONDS = 0.05
@@ -88,7 +90,11 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> Plan | rwkv.RwkvPlan:
     name = spec.format or format_of(
         family, has_chat_template=bool(getattr(tokenizer, "chat_template", None))
     )
-    prompt_format = chat_template_format(tokenizer) if name == CHAT_TEMPLATE else formats.get(name)
+    prompt_format = (
+        chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
+        if name == CHAT_TEMPLATE
+        else formats.get(name)
+    )
     limit = context_limit_of(spec, config)
     need = need_of((*entries, *adapters.entries), config, limit)
     return Plan(

@@ -55,4 +55,4 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         reply_reserve=reply_reserve(model, request),
     )
     text, ids = read(fitted.history)
-    return Prompt(text, tuple(ids), len(fitted.dropped))
+    return Prompt(str(text), tuple(ids), len(fitted.dropped))

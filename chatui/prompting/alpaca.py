@@ -43,5 +43,4 @@ def alpaca_format(name: str, source: str, *, before_query: str, after_label: str
         stop_strings=STOPS,
         clean_reply=cut_at(*STOPS),
         system=PREAMBLE,
-        multi_round=False,
     )

@@ -29,10 +29,13 @@ class PromptFormat:
         stop_strings: the model running on into the next round is cut here.
         clean_reply: from the raw reply to the reply as shown and kept.
         system: the format's own system prompt or preamble; None where it has none.
-        multi_round: False where the original reads a single query only.
         unstopped: whether a query asks for free text, which no stop string ends and no clean-up
             changes; None for never.
         free_tokens: where a free text breaks off unless the user says; None for nowhere.
+        thinking: the renderer with thinking on (True), off (False) or as the model has it (None);
+            None if thinking cannot be switched.
+        literal: whether special tokens that a message spells are text. The formats of 2023 read
+            them as special tokens, as their originals do.
         answered: the answer to a query that asks nothing of the model, e.g. a command that
             forgets the chat; None for all others, and where there is no such query.
     """
@@ -43,10 +46,15 @@ class PromptFormat:
     stop_strings: tuple[str, ...] = ()
     clean_reply: Callable[[str], str] = strip_reply
     system: str | None = None
-    multi_round: bool = True
     unstopped: Callable[[str], bool] | None = None
     free_tokens: int | None = None
+    thinking: Callable[[bool | None], Render] | None = None
+    literal: bool = False
     answered: Callable[[str], str | None] | None = None
+
+    def renderer(self, thinking: bool | None) -> Render:
+        """The renderer for a wish to think, which a format without a switch ignores."""
+        return self.render if self.thinking is None else self.thinking(thinking)
 
     def stops_for(self, query: str) -> tuple[str, ...]:
         """The stop strings of the reply to ``query``."""

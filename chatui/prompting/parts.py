@@ -1,6 +1,7 @@
 """The parts of a reply that is more than an answer: thoughts before it, MOSS's plugin commands.
 
-Works on a reply that is still streaming as well: an unfinished part is a part.
+A thought begins at the start of a reply, where the model or its template opened it; a mark that
+comes later is text. This works on a reply that is still streaming: an unfinished part is a part.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _MOSS: dict[str, Kind] = {
 _MOSS_LABEL = re.compile(r"<\|(Inner Thoughts|Commands|Results|MOSS)\|>:? ?")
 _MOSS_MARK = re.compile(r"<eo[htcrm]>")
 _OPEN, _CLOSE = "<think>", "</think>"
+_CLOSE_LINE = re.compile(r"^[ \t]*</think>[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,9 @@ def opened_by(prompt: str) -> str:
 
 def split_reply(text: str) -> tuple[ReplyPart, ...]:
     """Take a reply apart, in the order in which it was written; empty parts are left out."""
-    if _MOSS_LABEL.search(text):
-        return _split_moss(text)
-    if _OPEN in text or _CLOSE in text:
-        return _split_thinking(text)
-    return _present(ReplyPart("answer", text.strip()))
+    label = _MOSS_LABEL.match(text.lstrip())
+    parts = _split_moss(text) if label else _split_thinking(text)
+    return tuple(part for part in parts if part.text)
 
 
 def answer_of(text: str) -> str:
@@ -64,32 +65,34 @@ def read_again(text: str) -> str:
     Thoughts are left out, as the templates of the models that think leave them out (Qwen3,
     DeepSeek-R1). The parts of a MOSS reply stay: its format closes and repeats them.
     """
-    thought = _MOSS_LABEL.search(text) is None and (_OPEN in text or _CLOSE in text)
-    return answer_of(text) if thought else text
+    thought = any(part.kind == "thinking" for part in split_reply(text))
+    return answer_of(text) if thought or text.lstrip().startswith(_OPEN) else text
 
 
-def _split_thinking(text: str) -> tuple[ReplyPart, ...]:
-    before, opened, after_open = text.partition(_OPEN)
-    if not opened:
-        before, after_open = "", text
-    thoughts, _, answer = after_open.partition(_CLOSE)
-    return _present(
-        ReplyPart("answer", before.strip()),
-        ReplyPart("thinking", thoughts.strip()),
-        ReplyPart("answer", answer.strip()),
-    )
+def _split_thinking(text: str) -> list[ReplyPart]:
+    parts: list[ReplyPart] = []
+    rest = text.strip()
+    while rest.startswith(_OPEN):
+        thoughts, _, rest = rest.removeprefix(_OPEN).partition(_CLOSE)
+        parts.append(ReplyPart("thinking", thoughts.strip()))
+        rest = rest.strip()
+    if not parts and _OPEN not in rest:
+        # A server whose template opened the thoughts gives their end alone, on a line of its own.
+        end = _CLOSE_LINE.search(rest)
+        if end and len(_FENCE.findall(rest, 0, end.start())) % 2 == 0:
+            parts.append(ReplyPart("thinking", rest[: end.start()].strip()))
+            rest = rest[end.end() :].strip()
+    return [*parts, ReplyPart("answer", rest)]
 
 
-def _split_moss(text: str) -> tuple[ReplyPart, ...]:
+def _split_moss(text: str) -> list[ReplyPart]:
     before, *pieces = _MOSS_LABEL.split(_MOSS_MARK.sub("", text))
     labels, texts = pieces[::2], pieces[1::2]
-    parts = [
-        ReplyPart(_MOSS[label], said.strip())
-        for label, said in zip(labels, texts, strict=True)
-        if label == "MOSS" or said.strip() != "None"
+    return [
+        ReplyPart("answer", before.strip()),
+        *(
+            ReplyPart(_MOSS[label], said.strip())
+            for label, said in zip(labels, texts, strict=True)
+            if label == "MOSS" or said.strip() != "None"
+        ),
     ]
-    return _present(ReplyPart("answer", before.strip()), *parts)
-
-
-def _present(*parts: ReplyPart) -> tuple[ReplyPart, ...]:
-    return tuple(part for part in parts if part.text)

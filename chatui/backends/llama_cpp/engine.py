@@ -227,7 +227,7 @@ class LlamaCppEngine:
         text, ids = read(fitted.history)
         if not ids:
             raise ChatuiError(say("engine.empty_prompt"))
-        return _Prompt(text, ids, len(fitted.dropped))
+        return _Prompt(str(text), ids, len(fitted.dropped))
 
 
 def log_total(logits: npt.NDArray[np.float32], scratch: npt.NDArray[np.float32]) -> float:

@@ -5,18 +5,17 @@ Imported in llama.cpp's own process alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from chatui.backends.llama_cpp.model import GgufModel
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.prompting import formats
-from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.chat_template import chat_template_format
+from chatui.prompting.families import CHAT_TEMPLATE, format_of
+from chatui.prompting.format import PromptFormat
 
-_WITHOUT_TEMPLATE = {"gpt2": "gpt2-chinese", "bloom": "bloomz", "rwkv": "chatrwkv"}
-_BARE_TEXT = "bloomz"
+_OF_ONE_MAKER = ("bloom", "gpt2", "rwkv")
+"""Architectures that tell the format; "llama" and others without a template are base models."""
 
 
 def format_for(spec: ModelSpec, model: GgufModel) -> PromptFormat:
@@ -25,43 +24,12 @@ def format_for(spec: ModelSpec, model: GgufModel) -> PromptFormat:
     Raises:
         ChatuiError: there is no such format, or the template is missing or broken.
     """
-    if spec.format not in (None, formats.CHAT_TEMPLATE):
+    if spec.format not in (None, CHAT_TEMPLATE):
         return formats.get(spec.format)
     template = model.template()
     if template is not None:
-        return _from_template(template)
-    if spec.format == formats.CHAT_TEMPLATE:
+        return chat_template_format(template, "GGUF: tokenizer.chat_template")
+    if spec.format == CHAT_TEMPLATE:
         raise ChatuiError(say("backends.llama.no_template", path=model.path))
-    return formats.get(_WITHOUT_TEMPLATE.get(model.architecture, _BARE_TEXT))
-
-
-def _from_template(template: Any) -> PromptFormat:
-    def apply(messages: list[dict[str, str]]) -> str:
-        try:
-            prompt: str = template(messages=messages).prompt
-        except Exception as error:
-            # Templates are programs of others: Jinja's errors and whatever they raise themselves.
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise ChatuiError(say("backends.llama.bad_template", reason=reason)) from error
-        return prompt
-
-    def render(history: Sequence[Exchange], query: str, system: str | None) -> str:
-        messages = [
-            {"role": role, "content": content}
-            for exchange in history
-            for role, content in zip(("user", "assistant"), exchange, strict=True)
-        ]
-        messages.append({"role": "user", "content": query})
-        if not system:
-            return apply(messages)
-        try:
-            prompt = apply([{"role": "system", "content": system}, *messages])
-            if system.strip() in prompt:
-                return prompt
-        except ChatuiError:
-            pass
-        # The template refuses or ignores system messages: the first query carries it.
-        first = {"role": "user", "content": f"{system}\n\n{messages[0]['content']}"}
-        return apply([first, *messages[1:]])
-
-    return PromptFormat(formats.CHAT_TEMPLATE, render, source="GGUF: tokenizer.chat_template")
+    family = model.architecture if model.architecture in _OF_ONE_MAKER else ""
+    return formats.get(format_of(family, has_chat_template=False))

@@ -10,6 +10,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 import psutil
-from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from chatui.catalog.gguf import read_gguf
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.prompting.chat_template import ChatTemplate
+from chatui.prompting.prompt_text import TokenFinder, encode
 
 CHUNK_TOKENS = 128
 """A prompt is read in pieces that begin at multiples of this, always the same ones."""
@@ -105,7 +107,7 @@ class GgufModel:
             and self.metadata.get("tokenizer.ggml.add_space_prefix", "true") == "true"
         )
 
-    def template(self) -> Jinja2ChatFormatter | None:
+    def template(self) -> ChatTemplate | None:
         """The file's own chat template, None where it has none.
 
         Raises:
@@ -114,23 +116,35 @@ class GgufModel:
         source = self.metadata.get("tokenizer.chat_template")
         if not source:
             return None
-        try:
-            return Jinja2ChatFormatter(
-                template=source,
-                eos_token=self._spelling(self._model.token_eos()),
-                bos_token=self._spelling(self._model.token_bos()),
-            )
-        except Exception as error:
-            # Templates are programs of others.
-            raise ChatuiError(say("backends.llama.bad_template", reason=error)) from error
+        names = {
+            "eos_token": self._spelling(self._model.token_eos()),
+            "bos_token": self._spelling(self._model.token_bos()),
+        }
+        return ChatTemplate.compiled(source, names, dict.fromkeys(self.control_tokens, True))
+
+    @cached_property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The spellings of the tokens that are no text."""
+        return tuple(
+            self._spelling(token)
+            for token in range(self.vocabulary_size)
+            if llama_cpp.llama_vocab_is_control(self._vocabulary, token)
+        )
+
+    @cached_property
+    def _finder(self) -> TokenFinder:
+        return TokenFinder(self.control_tokens)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, the model's own first token (BOS) included where it has one."""
-        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode("utf-8")
         begins = self._spelling(self._model.token_bos())
         add_bos = self._model.add_bos_token() and not (begins and text.startswith(begins))
-        ids: list[int] = self._llama.tokenize(clean, add_bos=add_bos, special=True)
-        return ids
+
+        def tokenize(part: str, add_bos: bool = False) -> list[int]:
+            ids: list[int] = self._llama.tokenize(part.encode(), add_bos=add_bos, special=True)
+            return ids
+
+        return encode(text, self._finder, lambda part: tokenize(part, add_bos), tokenize)
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to the text; none for a control token."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,9 @@ from chatui.backends.openai.counting import Messages, Prompt, Tokenizer, estimat
 from chatui.backends.reserve import reply_reserve
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting import formats, window
+from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat, strip_reply
-
-_THOUGHTS = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+from chatui.prompting.parts import read_again
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Way:
 
     @property
     def name(self) -> str:
-        return self.format.name if self.format else formats.CHAT_TEMPLATE
+        return self.format.name if self.format else CHAT_TEMPLATE
 
     def stops_for(self, query: str) -> tuple[str, ...]:
         """The format's stop strings of the reply to ``query``."""
@@ -51,7 +50,7 @@ class Way:
         for earlier, reply in history:
             messages.append({"role": "user", "content": earlier})
             # Thoughts of earlier rounds are not read again; most templates drop them, not all.
-            messages.append({"role": "assistant", "content": _THOUGHTS.sub("", reply)})
+            messages.append({"role": "assistant", "content": read_again(reply)})
         messages.append({"role": "user", "content": query})
         return [{name: _encodable(value) for name, value in one.items()} for one in messages]
 
@@ -62,7 +61,7 @@ def way_of(spec: ModelSpec) -> Way:
     Raises:
         ChatuiError: there is no such format.
     """
-    if spec.format is None or spec.format == formats.CHAT_TEMPLATE:
+    if spec.format is None or spec.format == CHAT_TEMPLATE:
         return Way(None)
     return Way(formats.get(spec.format))
 

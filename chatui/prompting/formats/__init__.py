@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 
 from chatui.errors import ChatuiError
 from chatui.locales import in_quotes, say
+from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
-
-CHAT_TEMPLATE = "chat-template"
-"""The name that stands for the tokenizer's own chat template, which only the backend can render."""
 
 GROUP = "chatui.formats"
 

@@ -22,5 +22,4 @@ FORMAT = PromptFormat(
     source="LianjiaTech/BELLE: models/gptq/bloom_inference.py",
     stop_strings=("\nHuman:",),
     clean_reply=cut_at("\nHuman:"),
-    multi_round=False,
 )

@@ -22,5 +22,4 @@ FORMAT = PromptFormat(
     source="LianjiaTech/BELLE: train/src/entry_point/interface.py, train/README_RLHF.md",
     stop_strings=("\nHuman:",),
     clean_reply=cut_at("\nHuman:"),
-    multi_round=False,
 )

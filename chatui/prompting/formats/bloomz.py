@@ -17,5 +17,4 @@ FORMAT = PromptFormat(
     name="bloomz",
     render=render,
     source="bigscience/bloomz-7b1-mt: model card",
-    multi_round=False,
 )

@@ -25,5 +25,4 @@ FORMAT = PromptFormat(
     "LC1332/CamelBell-Chinese-LoRA: notebook/load_infer.ipynb",
     stop_strings=("\nInstruction:",),
     clean_reply=cut_at("\nInstruction:"),
-    multi_round=False,
 )

@@ -25,5 +25,4 @@ FORMAT = PromptFormat(
     render=render,
     source="uer/gpt2-chinese-cluecorpussmall: model card (text-generation pipeline)",
     clean_reply=clean,
-    multi_round=False,
 )

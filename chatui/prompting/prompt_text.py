@@ -1,0 +1,104 @@
+"""A prompt as text, and how it becomes token ids.
+
+A tokenizer turns the spelling of a special token (``<|im_end|>``) into that token. In a prompt that
+a chat template rendered this must happen only where the template wrote it: the same characters in
+a message are text, or a message could end the user's turn and begin another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+"""Start and end of a stretch of text, in characters."""
+
+Encode: TypeAlias = Callable[[str], list[int]]
+
+
+class PromptText(str):
+    """A prompt that knows which stretches are literal: no special token is read in them.
+
+    Attributes:
+        literal: the stretches, in order; they do not overlap.
+    """
+
+    literal: tuple[Span, ...]
+
+    def __new__(cls, text: str, literal: tuple[Span, ...] = ()) -> PromptText:
+        made = super().__new__(cls, text)
+        made.literal = literal
+        return made
+
+
+class Message(str):
+    """Text of a user, a model or a system message, as a part for :func:`joined`."""
+
+
+def joined(*parts: str) -> PromptText:
+    """The parts as one prompt; those that are a :class:`Message` are literal."""
+    literal: list[Span] = []
+    at = 0
+    for part in parts:
+        if isinstance(part, Message):
+            literal.append((at, at + len(part)))
+        at += len(part)
+    return PromptText("".join(parts), tuple(literal))
+
+
+class TokenFinder:
+    """Finds the spellings of special tokens in a text, the longest first where several begin."""
+
+    def __init__(self, tokens: Collection[str]) -> None:
+        self._tokens = frozenset(token for token in tokens if token)
+        self._lengths = sorted({len(token) for token in self._tokens}, reverse=True)
+        begins = {token[0] for token in self._tokens}
+        self._begins = re.compile("[" + "".join(map(re.escape, begins)) + "]" if begins else "(?!)")
+
+    def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
+        """The stretches of ``text[start:end]`` that spell a special token, in order."""
+        end = len(text) if end is None else end
+        while found := self._begins.search(text, start, end):
+            at = found.start()
+            start = at + 1
+            for length in self._lengths:
+                if at + length <= end and text[at : at + length] in self._tokens:
+                    start = at + length
+                    yield at, start
+                    break
+
+
+def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list[int]:
+    """Token ids of a prompt, with the special tokens in its literal stretches read as text.
+
+    The text is encoded as a whole unless a literal stretch spells a special token. It is then cut
+    after the first character of each such spelling, so that no part spells it any more.
+
+    Args:
+        text: a :class:`PromptText`, or any string, which has no literal stretches.
+        finder: finds the tokenizer's special tokens.
+        first: encodes a text with what the tokenizer puts before it, e.g. BOS.
+        later: encodes a text without that.
+    """
+    clean = _encodable(text)
+    cuts = [
+        at + 1
+        for start, end in getattr(text, "literal", ())
+        for at, _ in finder.find(clean, start, end)
+    ]
+    begin, *others = zip([0, *cuts], [*cuts, len(clean)], strict=True)
+    ids = first(clean[slice(*begin)])
+    newline = later("\n") if others else []
+    for stretch in others:
+        part = clean[slice(*stretch)]
+        # Some tokenizers put a space before a text; after a line break they do not.
+        following = later("\n" + part)
+        joins = following[: len(newline)] == newline
+        ids += following[len(newline) :] if joins else later(part)
+    return ids
+
+
+def _encodable(text: str) -> str:
+    """``text`` with U+FFFD for each lone surrogate, which tokenizers refuse."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(text))
