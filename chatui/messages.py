@@ -58,6 +58,7 @@ class ModelSpec:
         server: base URL of an OpenAI-compatible server, for that backend.
         key_env: name of the environment variable that holds the server's API key, never the key.
         notes: sentences the user should know when it is loaded, for ``Loaded.notes``.
+        think: whether the model thinks before it answers; None leaves it to the model.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ModelSpec:
     server: str | None = None
     key_env: str = ""
     notes: tuple[str, ...] = ()
+    think: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class GenerateRequest:
         sampling: settings for this reply.
         stop_strings: end the reply, in addition to the format's and the spec's.
         alternatives: how many of the best candidates each token event reports.
+        think: whether to think before the answer, if the model's template has a switch for it;
+            None leaves it to the model.
     """
 
     query: str
@@ -102,6 +106,7 @@ class GenerateRequest:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     stop_strings: tuple[str, ...] = ()
     alternatives: int = 0
+    think: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ class Loaded:
         weight_bytes: bytes of the weights in memory (0 where unknown).
         load_seconds: time that the load took.
         notes: sentences the user should know (e.g. beams fall back to sampling).
+        can_switch_thinking: whether ``GenerateRequest.think`` has an effect, as far as is known.
     """
 
     name: str
@@ -150,6 +156,7 @@ class Loaded:
     weight_bytes: int = 0
     load_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    can_switch_thinking: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +242,7 @@ class Inspection:
         context_used, context_limit: tokens.
         dropped_rounds: how many of the oldest rounds did not fit.
         next: the best candidates for the next token, best first.
+        notes: sentences the user should know about this prompt.
     """
 
     prompt: str
@@ -245,6 +253,7 @@ class Inspection:
     context_limit: int = 0
     dropped_rounds: int = 0
     next: tuple[Candidate, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 LoadEvent: TypeAlias = Loading | Loaded

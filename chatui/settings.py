@@ -51,6 +51,8 @@ class Settings:
             adapters need the base to be loaded again.
         max_new_tokens: limit of a reply where the preset has none; 0 leaves it to the window.
         reply_reserve: tokens that a prompt leaves free for the reply; 0 takes the preset's.
+        think: whether models think before they answer, if they can do both; "auto" leaves it to
+            the preset and the model.
         model_folders: folders that are searched for models.
         servers: OpenAI-compatible servers.
         sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
@@ -65,6 +67,7 @@ class Settings:
     merge_adapters: bool = False
     max_new_tokens: int = 0
     reply_reserve: int = 0
+    think: bool | Literal["auto"] = "auto"
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
     sampling: dict[str, float | int | bool] = field(default_factory=dict)

@@ -161,6 +161,7 @@ def resolve(
         spec,
         sampling=with_users_settings(spec.sampling, settings),
         reply_reserve=settings.reply_reserve or None,
+        think=None if settings.think == "auto" else settings.think,
     )
 
 

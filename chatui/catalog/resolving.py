@@ -63,6 +63,7 @@ def resolve(
         merge_adapters=settings.merge_adapters,
         sampling=with_users_settings(spec.sampling, settings),
         reply_reserve=settings.reply_reserve or spec.reply_reserve,
+        think=spec.think if settings.think == "auto" else settings.think,
         dtype=chosen_dtype,
         device=device or settings.device,
         device_map=device_map or settings.device_map or None,
@@ -105,6 +106,7 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
         context_limit=facts.context_limit,
         reply_reserve=facts.reply_reserve,
         system=facts.system,
+        think=facts.think,
         dtype=facts.dtype or "auto",
         notes=_notes(facts),
     )

@@ -142,6 +142,7 @@ class Facts:
         stop_strings, eos_ids, context_limit, reply_reserve, dtype: as in
             :class:`chatui.messages.ModelSpec`.
         system: system prompt, where it is not the format's own.
+        think: whether the model thinks before it answers; None leaves it to its template.
         beams: how many the original searches with; sampling takes its place here.
         weights: sizes.
         licence: SPDX name, or what the authors call it.
@@ -169,6 +170,7 @@ class Facts:
     reply_reserve: int | None = None
     dtype: str | None = None
     system: str | None = None
+    think: bool | None = None
     beams: int | None = None
     weights: Weights | None = None
     licence: str | None = None

@@ -70,6 +70,7 @@ def as_json(found: Inspection) -> dict[str, object]:
             {"id": c.id, "token": c.token, "logit": c.logit, "probability": c.probability}
             for c in found.next
         ],
+        "notes": found.notes,
     }
 
 
@@ -127,6 +128,8 @@ def _print(found: Inspection) -> None:
         )
         + "\n"
     )
+    for note in found.notes:
+        write(note + "\n")
     if found.next:
         write("\n")
         write_table(

@@ -39,6 +39,7 @@ def add_model(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
     add("device", metavar="NAME")
     add("dtype", choices=("auto", "float32", "bfloat16", "float16"))
     add("device-map", metavar="MAP")
+    add("think", action=argparse.BooleanOptionalAction)
 
 
 def _unless_top(top: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import locale
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from chatui.cli import options
@@ -31,6 +32,11 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def spec_of(args: argparse.Namespace, settings: Settings) -> ModelSpec:
     """The model that was asked for; raises ChatuiError where there is none."""
+    spec = _named(args, settings)
+    return spec if args.think is None else replace(spec, think=args.think)
+
+
+def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
     from chatui import catalog
 
     reference = args.model or ("" if args.server else settings.model)
@@ -61,6 +67,7 @@ def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> Generat
         query=query,
         history=read_history(args.history),
         system=args.system,
+        think=spec.think,
         sampling=options.sampling_of(args, spec.sampling) if sampled else spec.sampling,
         stop_strings=tuple(args.stop) if sampled else (),
     )

@@ -47,7 +47,8 @@ class Round:
         format: prompt format in use.
         finish_reason: "eos", "stop", "length" or "cancelled"; None where the reply did not end.
         seed: repeats the reply; None where not known.
-        sampling: the settings of the reply by the names of ``SamplingSettings``.
+        sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
+            the user switched thinking on or off.
         prompt_tokens, reused_tokens, output_tokens: counts; ``reused_tokens`` of the prompt came
             from a kept KV cache.
         started_at: seconds since the epoch.

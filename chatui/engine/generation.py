@@ -50,7 +50,9 @@ def generate(
     seed = secrets.randbits(32) if settings.seed is None else settings.seed % 2**64
     cache, reused = model.prompt_cache.take(model.network, prompt.ids)
     limit = model.context_limit
-    yield Prefill(prompt.text, len(prompt.ids), reused, limit, prompt.dropped_rounds, seed)
+    yield Prefill(
+        prompt.text, len(prompt.ids), reused, limit, prompt.dropped_rounds, seed, prompt.notes
+    )
 
     room = limit - len(prompt.ids)
     most = settings.max_new_tokens

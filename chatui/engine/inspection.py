@@ -32,4 +32,5 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
         context_limit=model.context_limit,
         dropped_rounds=prompt.dropped_rounds,
         next=following,
+        notes=prompt.notes,
     )

@@ -175,6 +175,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         parameters=sum(parameter.numel() for parameter in parameters) + adapted.parameters,
         weight_bytes=sum(parameter.nbytes for parameter in parameters) + adapted.bytes,
         load_seconds=seconds,
+        can_switch_thinking=plan.format.thinking is not None,
         notes=notes,
     )
     return LoadedModel(

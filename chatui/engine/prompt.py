@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chatui.engine.model import LoadedModel
 from chatui.messages import GenerateRequest
 from chatui.prompting.format import Exchange
+from chatui.prompting.prompt_text import notes_of
 from chatui.prompting.window import fit
 
 
@@ -19,11 +20,13 @@ class Prompt:
         text: the rendered rounds.
         ids: its tokens.
         dropped_rounds: how many of the oldest rounds did not fit.
+        notes: sentences the user should know about it.
     """
 
     text: str
     ids: tuple[int, ...]
     dropped_rounds: int
+    notes: tuple[str, ...] = ()
 
 
 def reply_reserve(model: LoadedModel, request: GenerateRequest) -> int:
@@ -43,9 +46,10 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         ChatuiError: the query does not fit even alone.
     """
     system = request.system if request.system is not None else model.spec.system
+    render = model.format.renderer(request.think)
 
     def read(rounds: Sequence[Exchange]) -> tuple[str, list[int]]:
-        text = model.format.render(rounds, request.query, system)
+        text = render(rounds, request.query, system)
         return text, model.codec.encode(text)
 
     fitted = fit(
@@ -55,4 +59,5 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         reply_reserve=reply_reserve(model, request),
     )
     text, ids = read(fitted.history)
-    return Prompt(str(text), tuple(ids), len(fitted.dropped))
+    notes = notes_of(model.format, fitted.history, request, model.codec.special)
+    return Prompt(str(text), tuple(ids), len(fitted.dropped), notes)

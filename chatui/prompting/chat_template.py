@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 """Messages with the keys "role" and "content"."""
 
-_SWITCHES = ("enable_thinking", "thinking")
+THINKING_SWITCHES = ("enable_thinking", "thinking")
 """Variables that turn thinking on or off: Qwen3 and GLM-4.5; DeepSeek-V3.1 and Granite."""
 
 _THOUGHT_MARKS = ("<think>", "</think>")
@@ -69,7 +69,7 @@ class ChatTemplate:
             if special or (token in source and not token.isspace())
         ]
         control += [mark for mark in _THOUGHT_MARKS if mark in source and mark not in tokens]
-        switch = next((name for name in _SWITCHES if name in variables), None)
+        switch = next((name for name in THINKING_SWITCHES if name in variables), None)
         return cls(template.render, switch, tuple(control))
 
     def render(

@@ -8,8 +8,14 @@ a message are text, or a message could end the user's turn and begin another.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from chatui.locales import say
+
+if TYPE_CHECKING:
+    from chatui.messages import GenerateRequest
+    from chatui.prompting.format import Exchange, PromptFormat
 
 Span: TypeAlias = tuple[int, int]
 """Start and end of a stretch of text, in characters."""
@@ -97,6 +103,30 @@ def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list
         joins = following[: len(newline)] == newline
         ids += following[len(newline) :] if joins else later(part)
     return ids
+
+
+def notes_of(
+    format: PromptFormat,
+    history: Sequence[Exchange],
+    request: GenerateRequest,
+    special: TokenFinder,
+) -> tuple[str, ...]:
+    """What the user should know of a prompt.
+
+    Args:
+        history: the rounds in it.
+        special: finds the tokenizer's special tokens.
+    """
+    notes = []
+    if request.think is not None and format.thinking is None:
+        notes.append(say("prompting.no_thinking_switch"))
+    if not format.literal:
+        queries = (*(query for query, _ in history), request.query)
+        spelt = {text[start:end] for text in queries for start, end in special.find(text)}
+        if spelt:
+            names = ", ".join(sorted(spelt))
+            notes.append(say("prompting.read_as_special", tokens=names, format=format.name))
+    return tuple(notes)
 
 
 def _encodable(text: str) -> str:

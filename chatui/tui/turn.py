@@ -45,6 +45,7 @@ class Turns:
         loaded: what the backend said of it; None until it is loaded.
         conversation: None until the first query of a new one.
         head_id: the round that the next query follows; None for a first round.
+        think: whether the next reply begins with thoughts; None leaves it to the model.
         waiting: queries that are sent when the model is ready, oldest first.
         reply: the running or last reply of this conversation.
     """
@@ -62,6 +63,7 @@ class Turns:
             tell: called with everything that happens.
         """
         self.spec = self.first = spec
+        self.think = spec.think
         self.loaded: Loaded | None = None
         self.conversation: Conversation | None = None
         self.head_id: int | None = None
@@ -104,7 +106,7 @@ class Turns:
 
     def switch(self, spec: ModelSpec) -> None:
         """Give the next round to another model."""
-        self.spec = spec
+        self.spec, self.think = spec, spec.think
         self._load_wanted = True
         self._wake.set()
 
@@ -229,13 +231,14 @@ class Turns:
     async def _answer_next(self) -> None:
         query = self.waiting.popleft()
         self._tell(WaitingChanged(tuple(self.waiting)))
-        await self._answer(query, self.head_id)
+        await self._answer(query, self.head_id, self.think)
 
     async def _answer_again(self, round_: Round) -> None:
         self._again = None
-        await self._answer(round_.query, round_.parent_id)
+        think = round_.sampling.get("think", self.think)
+        await self._answer(round_.query, round_.parent_id, think)
 
-    async def _answer(self, query: str, parent_id: int | None) -> None:
+    async def _answer(self, query: str, parent_id: int | None, think: bool | None) -> None:
         assert self.loaded is not None
         try:
             if self.conversation is None:
@@ -247,7 +250,7 @@ class Turns:
                 query,
                 model=author_of(self.spec),
                 format=self.loaded.format,
-                sampling=asdict(self.spec.sampling),
+                sampling=asdict(self.spec.sampling) | ({} if think is None else {"think": think}),
             )
         except ChatuiError as error:
             self._tell(Trouble(str(error), (query,)))
@@ -256,7 +259,7 @@ class Turns:
         reply = self.reply = Reply(begun, RoundWriter(self._store, begun.id), self._tell)
         self._tell(RoundBegun(begun))
         assert self._backend is not None
-        request = GenerateRequest(query, earlier, sampling=self.spec.sampling)
+        request = GenerateRequest(query, earlier, sampling=self.spec.sampling, think=think)
         await reply.run(self._backend, request, may_be_gone=True)
         if reply.lost and not reply.ended:
             reply.lost = not await self._load_again()

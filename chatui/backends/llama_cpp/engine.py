@@ -39,6 +39,7 @@ from chatui.messages import (
 from chatui.prompting import window
 from chatui.prompting.canned import canned
 from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.prompt_text import notes_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class _Prompt:
     text: str
     ids: list[int]
     dropped_rounds: int
+    notes: tuple[str, ...]
 
 
 class LlamaCppEngine:
@@ -89,6 +91,7 @@ class LlamaCppEngine:
             parameters=model.parameters,
             weight_bytes=model.weight_bytes,
             load_seconds=time.monotonic() - started,
+            can_switch_thinking=format.thinking is not None,
             notes=_load_notes(spec, model),
         )
 
@@ -117,6 +120,7 @@ class LlamaCppEngine:
             context_limit=model.context_limit,
             dropped_rounds=prompt.dropped_rounds,
             seed=seed,
+            notes=prompt.notes,
         )
         room = model.context_limit - len(prompt.ids)
         most = settings.max_new_tokens
@@ -203,6 +207,7 @@ class LlamaCppEngine:
             context_limit=model.context_limit,
             dropped_rounds=prompt.dropped_rounds,
             next=_candidates(model, logits, total, top),
+            notes=prompt.notes,
         )
 
     def _loaded(self) -> GgufModel:
@@ -213,9 +218,10 @@ class LlamaCppEngine:
     def _prompt(self, model: GgufModel, request: GenerateRequest) -> _Prompt:
         """As many rounds as fit, rendered and tokenised."""
         system = self._spec.system if request.system is None else request.system
+        render = self._format.renderer(request.think)
 
         def read(history: Sequence[Exchange]) -> tuple[str, list[int]]:
-            text = self._format.render(history, request.query, system)
+            text = render(history, request.query, system)
             return text, model.encode(text)
 
         fitted = window.fit(
@@ -227,7 +233,8 @@ class LlamaCppEngine:
         text, ids = read(fitted.history)
         if not ids:
             raise ChatuiError(say("engine.empty_prompt"))
-        return _Prompt(str(text), ids, len(fitted.dropped))
+        notes = notes_of(self._format, fitted.history, request, model.special)
+        return _Prompt(str(text), ids, len(fitted.dropped), notes)
 
 
 def log_total(logits: npt.NDArray[np.float32], scratch: npt.NDArray[np.float32]) -> float:

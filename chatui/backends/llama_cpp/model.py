@@ -132,7 +132,8 @@ class GgufModel:
         )
 
     @cached_property
-    def _finder(self) -> TokenFinder:
+    def special(self) -> TokenFinder:
+        """Finds the spellings of special tokens."""
         return TokenFinder(self.control_tokens)
 
     def encode(self, text: str) -> list[int]:
@@ -144,7 +145,7 @@ class GgufModel:
             ids: list[int] = self._llama.tokenize(part.encode(), add_bos=add_bos, special=True)
             return ids
 
-        return encode(text, self._finder, lambda part: tokenize(part, add_bos), tokenize)
+        return encode(text, self.special, lambda part: tokenize(part, add_bos), tokenize)
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to the text; none for a control token."""

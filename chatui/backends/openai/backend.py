@@ -34,6 +34,7 @@ from chatui.messages import (
     ReplyEvent,
 )
 from chatui.prompting.canned import canned
+from chatui.prompting.chat_template import THINKING_SWITCHES
 
 _UNLIMITED_REPLY_TOKENS = 2048
 """The completions API stops at 16 tokens where a request says nothing."""
@@ -66,6 +67,7 @@ class OpenAIBackend:
             device=host_of(url),
             dtype="",
             load_seconds=time.perf_counter() - started,
+            can_switch_thinking=link.way.format is None,
             notes=_load_notes(link),
         )
 
@@ -245,6 +247,8 @@ def _wanted(request: GenerateRequest) -> set[str]:
     names = {"stop", "max_tokens", *sampling_fields(request.sampling, all_fields=False)}
     if request.sampling.seed is not None:
         names.add("seed")
+    if request.think is not None:
+        names.add("chat_template_kwargs")
     if request.alternatives:
         names |= {"logprobs", "top_logprobs"}
     # One setting, spelt in two ways for two kinds of servers.
@@ -263,6 +267,9 @@ def _body(link: Link, request: GenerateRequest, reading: Reading) -> dict[str, A
         field: reading.prompt,
         **sampling_fields(request.sampling, all_fields=link.way.format is not None),
     }
+    if request.think is not None and link.way.format is None:
+        # vLLM, SGLang and llama-server give these to the template; each knows one of the names.
+        body["chat_template_kwargs"] = dict.fromkeys(THINKING_SWITCHES, request.think)
     limit = request.sampling.max_new_tokens
     if limit is None and link.way.format is not None:
         room = link.context_limit - reading.tokens

@@ -22,7 +22,7 @@ _ENDS_THE_REPLY = frozenset(("stop", "max_tokens", OTHER_LIMIT))
 _SERVERS_OWN = frozenset(
     {
         *("top_k", "min_p", "repetition_penalty", "repeat_penalty", "seed"),
-        *("stream_options", "logprobs", "top_logprobs"),
+        *("chat_template_kwargs", "stream_options", "logprobs", "top_logprobs"),
     }
 )
 """Fields that are not in every server's version of the API."""

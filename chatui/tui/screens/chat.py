@@ -63,6 +63,7 @@ class ChatScreen(Screen[None]):
         Binding("f2", "models", "tui.keys.models"),
         Binding("f3", "adapters", "tui.keys.adapters"),
         Binding("f4", "fold", "tui.keys.fold"),
+        Binding("f5", "think", "tui.keys.think"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
@@ -140,6 +141,7 @@ class ChatScreen(Screen[None]):
                     welcome.greet(greeting_of(spec))
                 self._status.model = plain_line(shown_name(author_of(spec)))
                 self._status.activity = ""
+                self._show_thinking()
                 # What was measured of the model before says nothing of this one.
                 self._status.tokens_per_second = 0
                 if self._status.context_limit not in (0, loaded.context_limit):
@@ -318,6 +320,21 @@ class ChatScreen(Screen[None]):
             self.action_stop()
         else:
             self._tell_user(say("tui.hint.quit"), "information")
+
+    def action_think(self) -> None:
+        """Switch thinking: as the model has it, off, on, and again."""
+        turns = self.app.turns
+        if turns.loaded is None or not turns.loaded.can_switch_thinking:
+            self._tell_user(say("tui.hint.no_thinking_switch"), "information")
+            return
+        turns.think = {None: False, False: True, True: None}[turns.think]
+        self._show_thinking()
+
+    def _show_thinking(self) -> None:
+        turns = self.app.turns
+        known = turns.loaded is not None and turns.loaded.can_switch_thinking
+        words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
+        self._status.thinking = words[turns.think] if known else ""
 
     def action_toggle_theme(self) -> None:
         is_dark = self.app.current_theme.dark

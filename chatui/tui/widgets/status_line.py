@@ -18,6 +18,8 @@ class StatusLine(Widget):
     model: reactive[str] = reactive("")
     activity: reactive[str] = reactive("")
     """What is going on, in place of the speed: loading, stopped, an error."""
+    thinking: reactive[str] = reactive("")
+    """That thinking is switched on or off; "" where it is not."""
     tokens_per_second: reactive[float] = reactive(0.0)
     context_used: reactive[int] = reactive(0)
     context_limit: reactive[int] = reactive(0)
@@ -25,6 +27,8 @@ class StatusLine(Widget):
     def facts(self) -> str:
         """The left part."""
         facts = [self.model] if self.model else []
+        if self.thinking:
+            facts.append(self.thinking)
         if self.activity:
             facts.append(self.activity)
         elif self.tokens_per_second:
