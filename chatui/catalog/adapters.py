@@ -12,8 +12,9 @@ from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.weights import ADAPTER_CONFIG
 from chatui.errors import ChatuiError
-from chatui.locales import in_quotes, say
+from chatui.locales import say
 from chatui.settings import Settings
+from chatui.text import in_quotes
 
 _TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

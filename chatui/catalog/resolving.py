@@ -17,10 +17,11 @@ from chatui.catalog.places import find_part, find_repository, is_plain_name
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, in_quotes, say
+from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SamplingSettings
 from chatui.settings import Settings
+from chatui.text import in_quotes
 
 
 def resolve(

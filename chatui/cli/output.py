@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,9 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from chatui.tui.plain_text import plain_text
-
-_C1 = re.compile("[\x7f-\x9f]")
+from chatui.text import escape_json, fit_cells, one_line, plain_text
 
 
 def prepare_streams() -> None:
@@ -45,14 +42,14 @@ def write(text: str) -> None:
 def tell(sentence: str) -> None:
     """A sentence about the program, not its result: to standard error, which may be closed."""
     with suppress(OSError, ValueError):
-        print(plain_text(" ".join(sentence.split())), file=sys.stderr, flush=True)
+        print(one_line(sentence, None), file=sys.stderr, flush=True)
 
 
 def write_json(value: object) -> None:
     """One JSON value and a newline; every character that a terminal would obey is escaped."""
     unicode_out = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, ensure_ascii=not unicode_out)
-    write(_C1.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    write(escape_json(text) + "\n")
 
 
 def write_table(
@@ -66,18 +63,16 @@ def write_table(
 
     A terminal gets what fits into its width, or all of it where ``whole``.
     """
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import cell_len
 
-    lines = [
-        [plain_text(" ".join(cell.split())) for cell in row] for row in (headings, *rows) if row
-    ]
+    lines = [[one_line(cell, None) for cell in row] for row in (headings, *rows) if row]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not whole else None
     for line in lines:
         padded = (c + " " * (w - cell_len(c)) for c, w in zip(line, widths, strict=True))
         text = (indent + "  ".join(padded)).rstrip()
-        if width is not None and cell_len(text) > width:
-            text = set_cell_size(text, width - 1) + "…"
+        if width is not None:
+            text = fit_cells(text, width)
         write(text + "\n")
 
 

@@ -24,6 +24,7 @@ from chatui.cli.output import tell, write
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings, load_settings
+from chatui.text import fit_cells, plain_text
 
 _CLEAR_LINE = "\r\x1b[K"
 _BAR_CELLS = 20
@@ -130,12 +131,7 @@ class Display:
             self._shown = False
 
     def _write_over(self, text: str) -> None:
-        from rich.cells import set_cell_size
-
-        from chatui.tui.plain_text import plain_text
-
-        fitted = set_cell_size(plain_text(text), _width()).rstrip()
-        sys.stdout.write(_CLEAR_LINE + fitted)
+        sys.stdout.write(_CLEAR_LINE + fit_cells(plain_text(text), _width()))
         sys.stdout.flush()
         self._shown = True
 

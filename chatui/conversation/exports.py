@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from chatui.conversation.rounds import Conversation, Round
 from chatui.locales import say
+from chatui.text import plain_text
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
@@ -17,7 +18,7 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
     Lines of a reply stay lines (a poem is no paragraph): outside fenced code each gets the two
     blanks at its end that break a line in Markdown.
     """
-    parts = [f"# {visible(conversation.title)}"]
+    parts = [f"# {plain_text(conversation.title)}"]
     for number, this in enumerate(rounds, 1):
         quoted = "\n".join(f"> {line}".rstrip() for line in _lines(this.query))
         parts += [
@@ -34,7 +35,7 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
 
 def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
     """Plain text: the title, and for each round a heading, the query and the reply."""
-    parts = [visible(conversation.title)]
+    parts = [plain_text(conversation.title)]
     for number, this in enumerate(rounds, 1):
         colon = say("conversation.export.colon")
         parts += [
@@ -48,28 +49,12 @@ def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def visible(text: str) -> str:
-    """``text`` with control characters as their pictures (␛ for escape) and lone surrogates as �.
-
-    Line breaks and tabs stay.
-    """
-    return text.translate(_PICTURES)
-
-
-_PICTURES: dict[int, int] = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
-    **dict.fromkeys(range(0xD800, 0xE000), 0xFFFD),
-}
-
-
 def _lines(text: str) -> list[str]:
-    return re.split(r"\r\n|\r|\n", visible(text))
+    return plain_text(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
 
 
 def _model(this: Round) -> str:
-    return f" ({visible(this.model)})" if this.model else ""
+    return f" ({plain_text(this.model)})" if this.model else ""
 
 
 def _ending(this: Round) -> str:
@@ -79,7 +64,7 @@ def _ending(this: Round) -> str:
         words.append(say(f"conversation.export.{this.state}", error=this.error or ""))
     if this.state != "streaming" and not this.reply.strip():
         words.append(say("conversation.export.empty"))
-    return visible(" · ".join(words))
+    return plain_text(" · ".join(words))
 
 
 def _with_line_breaks(text: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from chatui.text import fit_cells, one_line
 
 State: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
 """Of a round: being written; ended by the model; stopped by the user; ended by an error; left
@@ -95,37 +96,10 @@ class Conversation:
     head_id: int | None = None
 
 
-def one_line(text: str) -> str:
-    """``text`` without line breaks, control characters and lone surrogates, for a title."""
-    printable = (" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
-    return " ".join("".join(printable).split())
-
-
 def title_of(query: str, cells: int = TITLE_CELLS) -> str:
     """The start of a query as a title: one line of printable text, at most ``cells`` wide.
 
     "" where the query has nothing printable.
     """
     # A megabyte may be pasted, and only its start is looked at.
-    line = one_line(query.lstrip()[:1000])
-    used = 0
-    for index, character in enumerate(line):
-        width = _cells(character)
-        if used + width > cells:
-            return _cut(line[:index], cells - 1) + "…"
-        used += width
-    return line
-
-
-def _cut(line: str, cells: int) -> str:
-    """The longest start of ``line`` that is at most ``cells`` wide."""
-    while sum(map(_cells, line)) > cells:
-        line = line[:-1]
-    return line.rstrip()
-
-
-def _cells(character: str) -> int:
-    """Terminal cells that a character takes, nearly enough for a title."""
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return fit_cells(one_line(query.lstrip()[:1000], None, drop_unsafe=True), cells)

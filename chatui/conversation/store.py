@@ -17,12 +17,13 @@ from typing import Any
 from chatui.conversation import reading, writing
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
-from chatui.conversation.rounds import Conversation, Piece, Round, State, one_line, title_of
+from chatui.conversation.rounds import Conversation, Piece, Round, State, title_of
 from chatui.conversation.rows import pieces_to_stored, sampling_to_stored
 from chatui.conversation.search import Hit, conversations_with, find, has_index
 from chatui.conversation.storable import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 
 _EMPTY_KEPT_SECONDS = 24 * 3600
 
@@ -73,7 +74,7 @@ class Store:
         with self._database.writing() as db:
             id_ = db.execute(
                 "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)",
-                (to_stored(one_line(title)), now, now),
+                (to_stored(one_line(title, None, drop_unsafe=True)), now, now),
             ).lastrowid
             assert id_ is not None
             return reading.conversation(db, id_)
@@ -105,7 +106,7 @@ class Store:
         """Give a conversation a title; a blank one gives it its first query's start again."""
         with self._database.writing() as db:
             reading.conversation(db, conversation_id)
-            line = one_line(title)
+            line = one_line(title, None, drop_unsafe=True)
             if not line:
                 condition = "conversation_id = ? AND parent_id IS NULL"
                 first = reading.rounds_where(db, condition, conversation_id)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -30,11 +29,10 @@ from chatui.conversation.rounds import Conversation, Piece, Round, State
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import escape_json
 
 FORMAT = "chatui-transcript"
 VERSION = 1
-
-_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -249,8 +247,7 @@ def _no_constant(constant: str) -> NoReturn:
 
 
 def _to_json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _finite(value: Any) -> Any:

@@ -10,13 +10,14 @@ from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
 from chatui.engine.model import Guard
 from chatui.engine.network import Network
+from chatui.text import without_surrogates
 
 
 def chatglm_parts(tokenizer: Any, model: Any) -> tuple[Codec, Guard, Network]:
     """Codec, logits guard and network of a loaded ChatGLM-6B."""
 
     def encode(text: str) -> list[int]:
-        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        clean = without_surrogates(text)
         ids: list[int] = tokenizer.encode(clean)
         return ids
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from chatui.engine.model import LoadedModel
 from chatui.engine.prompt import build_prompt
 from chatui.engine.samplers import Sampler
-from chatui.engine.stop_strings import StopStrings
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -27,6 +26,7 @@ from chatui.messages import (
     Token,
 )
 from chatui.prompting.canned import canned
+from chatui.text import StopStrings
 
 
 def generate(

@@ -20,7 +20,6 @@ LANGUAGES = ("zh", "en")
 
 _REASON_INSIDE = re.compile(r"\{reason\}[^\w\s{]")
 
-_QUOTED = 200
 
 _current = ""
 
@@ -89,10 +88,3 @@ def say(key: str, /, **values: object) -> str:
         # Libraries end their messages with a full stop of their own.
         values["reason"] = str(values["reason"]).rstrip(" .。\n")
     return words.format(**values)
-
-
-def in_quotes(text: str) -> str:
-    """The beginning of what the user wrote, between quotation marks; nothing in it is obeyed."""
-    text = text if len(text) <= _QUOTED else text[: _QUOTED - 1] + "…"
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return f"“{shown}”"

@@ -15,11 +15,11 @@ from textual.widgets import Input
 from chatui import locales
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
-from chatui.locales import in_quotes, say
+from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
+from chatui.text import in_quotes, one_line, plain_text, without_surrogates
 from chatui.tui import key_order, terminal_input, themes
-from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
@@ -116,7 +116,7 @@ class ChatApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Paste) and isinstance(self.focused, Input):
             # Textual's boxes of one line put every character on the terminal as it is.
-            event.text = plain_line(event.text)
+            event.text = one_line(event.text)
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
         if not (is_new_key and await self._took_key(cast(events.Key, event))):
             await super().on_event(event)
@@ -143,8 +143,8 @@ class ChatApp(App[None]):
         await self.turns.close()
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy; what no terminal can take (lone surrogates) becomes a replacement mark."""
-        super().copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+        """Copy; what no terminal can take (lone surrogates) becomes U+FFFD."""
+        super().copy_to_clipboard(without_surrogates(text))
 
     @property
     def cursor_position(self) -> Offset:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from chatui.locales import say
 from chatui.prompting.parts import Kind, ReplyPart, split_reply
-from chatui.tui.plain_text import plain_text
+from chatui.text import plain_text
 from chatui.tui.wrapping import WrappedText
 
 BlockName: TypeAlias = Literal["reply", "fold", "folded"]

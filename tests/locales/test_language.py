@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chatui.locales import current_language, in_quotes, language_of, say, set_language
+from chatui.locales import current_language, language_of, say, set_language
+from chatui.text import in_quotes
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_auto_takes_the_environments_language(monkeypatch: pytest.MonkeyPatch) -
 def test_what_a_user_wrote_is_quoted_without_effect() -> None:
     assert in_quotes("我的 model") == "“我的 model”"
     assert in_quotes("C:\\m") == "“C:\\m”"
-    assert in_quotes("a\x1b[31m\n\ud800") == "“a\\x1b[31m\\n\\ud800”"
+    assert in_quotes("a\x1b[31m\n\ud800") == "“a␛[31m␊\ufffd”"
     assert len(in_quotes("x" * 10**6)) == 202
 
 

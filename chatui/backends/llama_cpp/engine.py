@@ -20,7 +20,6 @@ from chatui.backends.llama_cpp.formats import format_for
 from chatui.backends.llama_cpp.model import GgufModel
 from chatui.backends.llama_cpp.sampler import Sampler, not_available
 from chatui.backends.reserve import reply_reserve
-from chatui.engine.stop_strings import StopStrings
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -40,6 +39,7 @@ from chatui.prompting import window
 from chatui.prompting.canned import canned
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.prompt_text import notes_of
+from chatui.text import StopStrings
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 
 # What people copy out of a curl command.
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
@@ -86,4 +87,4 @@ def _without_secrets(url: str) -> str:
     if not mark:
         head, rest = "", url
     rest = rest.split("?")[0].rpartition("@")[2]
-    return "".join(c if c.isprintable() else "�" for c in f"{head}{mark}{rest}")[:100]
+    return one_line(f"{head}{mark}{rest}", 100)

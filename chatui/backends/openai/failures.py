@@ -15,6 +15,7 @@ from chatui.backends.openai.address import proxy_of
 from chatui.backends.openai.keys import Key
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 
 _LONGEST_REASON = 200
 _NO_TEMPLATE = re.compile(r"chat.?template", re.IGNORECASE)
@@ -109,9 +110,7 @@ def reason_of(body: object, place: Place = Place("")) -> str:
     text = _words_of(body)
     if text.lstrip().startswith("<"):
         return ""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    line = place.hide_key(line)
-    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"
+    return one_line(place.hide_key(text), _LONGEST_REASON, drop_unsafe=True)
 
 
 def with_reason(sentence: str, reason: str) -> str:

@@ -14,6 +14,7 @@ from chatui.prompting import formats, window
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat, strip_reply
 from chatui.prompting.parts import read_again
+from chatui.text import without_surrogates
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,16 @@ class Way:
     def render(self, history: Sequence[Exchange], query: str, system: str | None) -> Prompt:
         """What the server reads for ``query`` after ``history``."""
         if self.format:
-            return _encodable(self.format.render(history, query, system))
+            return without_surrogates(self.format.render(history, query, system))
         messages = [{"role": "system", "content": system}] if system else []
         for earlier, reply in history:
             messages.append({"role": "user", "content": earlier})
             # Thoughts of earlier rounds are not read again; most templates drop them, not all.
             messages.append({"role": "assistant", "content": read_again(reply)})
         messages.append({"role": "user", "content": query})
-        return [{name: _encodable(value) for name, value in one.items()} for one in messages]
+        return [
+            {name: without_surrogates(value) for name, value in item.items()} for item in messages
+        ]
 
 
 def way_of(spec: ModelSpec) -> Way:
@@ -126,8 +129,3 @@ async def fit(
 def as_text(messages: Messages) -> str:
     """Messages for display, where the server does not tell how it renders them."""
     return json.dumps(list(messages), ensure_ascii=False, indent=2)
-
-
-def _encodable(text: str) -> str:
-    """JSON on the wire is UTF-8, which has no lone surrogates."""
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from chatui.backends.openai.link import DroppedError
 from chatui.backends.openai.reading import ChunkReader, Piece
-from chatui.engine.stop_strings import StopStrings
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, FinishReason, Prefill, ReplyEvent, Token
+from chatui.text import StopStrings
 
 STALL_SECONDS = 120.0
 """A server that has begun to answer and then is silent for so long is given up."""

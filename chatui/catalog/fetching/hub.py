@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan, Source
 from chatui.errors import ChatuiError
-from chatui.locales import in_quotes, say
+from chatui.locales import say
+from chatui.text import in_quotes
 
 if TYPE_CHECKING:
     import httpx2

@@ -25,8 +25,9 @@ from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Preset, is_hub_id
 from chatui.catalog.weights import weight_files
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, in_quotes, say
+from chatui.locales import current_language, say
 from chatui.settings import Settings
+from chatui.text import in_quotes
 
 
 def plan(

@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from chatui.errors import ChatuiError
-from chatui.locales import in_quotes, say
+from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
+from chatui.text import in_quotes
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -14,8 +14,8 @@ from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.readable import size
 from chatui.settings import Settings
+from chatui.text import one_line
 from chatui.tui.found_adapters import FoundAdapter, found_adapters
-from chatui.tui.plain_text import plain_line
 from chatui.tui.screens.picker import Picker
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
@@ -27,7 +27,7 @@ def row(found: FoundAdapter, place: int) -> Content:
     scale = found.adapter.scale
     parts = [
         Content.styled(f"{place} ● " if is_on else "  ○ ", "$primary" if is_on else "dim"),
-        Content.styled(plain_line(found.summary.title), "bold" if is_on else ""),
+        Content.styled(one_line(found.summary.title), "bold" if is_on else ""),
     ]
     if scale != 1:
         parts.append(Content.styled(f"  ×{scale:g}", "$foreground-muted"))
@@ -37,7 +37,7 @@ def row(found: FoundAdapter, place: int) -> Content:
 
 def about(summary: AdapterSummary) -> str:
     """What kind of adapter it is, for which base, and how large."""
-    base = plain_line(summary.base) or say("tui.adapters.no_base")
+    base = one_line(summary.base) or say("tui.adapters.no_base")
     facts = [
         _KINDS.get(summary.kind, summary.kind),
         say("tui.adapters.rank", rank=summary.rank) if summary.rank else "",
@@ -76,7 +76,7 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
             given: offered beside what is found on the disk.
         """
         super().__init__(
-            say("tui.adapters.title", model=plain_line(model, 40)),
+            say("tui.adapters.title", model=one_line(model, 40)),
             say("tui.adapters.keys"),
             say("tui.adapters.search"),
             say("tui.adapters.looking"),

@@ -17,9 +17,9 @@ from textual.widgets import Static
 from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 from chatui.tui.adapter_names import author_of
 from chatui.tui.model_names import shown_name
-from chatui.tui.plain_text import plain_line
 from chatui.tui.screens import TALL_ROWS
 from chatui.tui.turn_messages import (
     LoadFailed,
@@ -91,7 +91,7 @@ class ChatScreen(Screen[None]):
         self._box = self.query_one(QueryBox)
         self._status = self.query_one(StatusLine)
         self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
-        self._status.model = plain_line(shown_name(author_of(self.app.turns.spec)))
+        self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
         self._box.focus()
         self.call_after_refresh(self._after_first_paint)
 
@@ -132,14 +132,14 @@ class ChatScreen(Screen[None]):
             case WaitingChanged():
                 self.query_one(WaitingList).show(message.queries)
             case LoadProgress(spec, loading):
-                self._status.model = plain_line(shown_name(author_of(spec)))
+                self._status.model = one_line(shown_name(author_of(spec)))
                 self._status.activity = progress_words(
                     loading.stage, loading.done_bytes, loading.total_bytes
                 )
             case ModelReady(spec, loaded):
                 for welcome in self.query(Welcome):
                     welcome.greet(greeting_of(spec))
-                self._status.model = plain_line(shown_name(author_of(spec)))
+                self._status.model = one_line(shown_name(author_of(spec)))
                 self._status.activity = ""
                 self._show_thinking()
                 # What was measured of the model before says nothing of this one.
@@ -187,7 +187,7 @@ class ChatScreen(Screen[None]):
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)
         turns = self.app.turns
-        self._status.model = plain_line(shown_name(author_of(turns.spec)))
+        self._status.model = one_line(shown_name(author_of(turns.spec)))
         self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
         self._tell_user(message.sentence)
 
@@ -246,7 +246,7 @@ class ChatScreen(Screen[None]):
                 title = self.app.store.conversation(conversation.id).title
             except ChatuiError:
                 title = ""
-        words = plain_line(title) if title else say("tui.title.new")
+        words = one_line(title) if title else say("tui.title.new")
         self.query_one("#title", Static).update(Content(words))
 
     async def open_conversation(self, conversation_id: int) -> None:

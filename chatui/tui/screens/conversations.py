@@ -15,7 +15,7 @@ from chatui.conversation.search import Hit
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.plain_text import plain_line, plain_text
+from chatui.text import one_line, plain_text
 from chatui.tui.screens.picker import Picker
 
 _HITS = 200
@@ -23,7 +23,7 @@ _HITS = 200
 
 def row(conversation: Conversation, hit: Hit | None, now: float) -> Content:
     """A conversation's two lines: its title, and when it was or where the text was found."""
-    title = plain_line(conversation.title) or say("tui.title.new")
+    title = one_line(conversation.title) or say("tui.title.new")
     then = time.localtime(conversation.updated_at)
     same_day = time.strftime("%Y%m%d", then) == time.strftime("%Y%m%d", time.localtime(now))
     when = time.strftime("%H:%M" if same_day else "%Y-%m-%d", then)
@@ -94,7 +94,7 @@ class ConversationsScreen(Picker[int | None, Conversation]):
         try:
             self._store.rename(chosen.id, title)
         except ChatuiError as error:
-            self.app.notify(plain_line(str(error), 1000), severity="error", markup=False)
+            self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
             return
         self.renamed = True
         self.search(self.words)
@@ -106,14 +106,14 @@ class ConversationsScreen(Picker[int | None, Conversation]):
         chosen = self.highlighted
         if chosen is None:
             return
-        title = plain_line(chosen.title, 40) or say("tui.title.new")
+        title = one_line(chosen.title, 40) or say("tui.title.new")
         question = say("tui.conversations.delete", title=title, rounds=chosen.round_count)
         if not await self.app.push_screen_wait(YesNoQuestion(question)):
             return
         try:
             self._store.delete(chosen.id)
         except ChatuiError as error:
-            self.app.notify(plain_line(str(error), 1000), severity="error", markup=False)
+            self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
             return
         self.deleted.add(chosen.id)
         self.search(self.words)

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from chatui import locations
 from chatui.locales import say
-from chatui.tui.plain_text import plain_line
+from chatui.text import one_line
 
 EDITING_KEYS = (
     ("Ctrl+A / Home", "tui.keys.line_start"),
@@ -99,11 +99,9 @@ def help_text() -> Content:
     parts += [Content("  " + say("tui.help.select_with_mouse")), Content("")]
     parts.append(Content.styled(say("tui.help.files"), "bold $primary"))
     parts.append(
-        Content("  " + say("tui.help.settings", path=plain_line(str(locations.settings_file()))))
+        Content("  " + say("tui.help.settings", path=one_line(str(locations.settings_file()))))
     )
-    parts.append(
-        Content("  " + say("tui.help.data", path=plain_line(str(locations.data_folder()))))
-    )
+    parts.append(Content("  " + say("tui.help.data", path=one_line(str(locations.data_folder())))))
     return Content("\n").join(parts)
 
 

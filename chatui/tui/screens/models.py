@@ -17,8 +17,8 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.readable import size
 from chatui.settings import Settings
+from chatui.text import one_line, plain_text
 from chatui.tui.downloads import Download, prepare
-from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.fetch_bar import FetchBar
 
@@ -42,16 +42,16 @@ def closeness(entry: Entry, words: str) -> int:
 
 def row(entry: Entry, is_current: bool) -> Content:
     """A model's two lines: what it is called, and what it is."""
-    name = Content.styled(plain_line(entry.title), "bold" if entry.usable else "dim")
+    name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
     if entry.reference != entry.title:
-        parts.append(Content.styled(f"  {plain_line(entry.reference)}", "$foreground-muted"))
+        parts.append(Content.styled(f"  {one_line(entry.reference)}", "$foreground-muted"))
     # What is wrong with a server stands below it.
     if not entry.usable and entry.kind != "server":
         why = "missing" if entry.lacking else "adapter" if entry.kind == "adapter" else "unusable"
         parts.append(Content.styled(f"  {say(f'tui.models.{why}')}", "$warning 80%"))
     facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
-    known = " · ".join(plain_line(fact) for fact in facts if fact)
+    known = " · ".join(one_line(fact) for fact in facts if fact)
     if known:
         parts.append(Content.styled(f"\n  {known}", "$foreground-muted"))
     return Content.assemble(*parts)
@@ -157,7 +157,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         elif item.lacking:
             self._offer_to_fetch(item)
         else:
-            self.app.notify(plain_line(item.missing, 1000), severity="warning", markup=False)
+            self.app.notify(one_line(item.missing, 1000), severity="warning", markup=False)
 
     @work(exclusive=True, group="offer")
     async def _offer_to_fetch(self, item: Entry) -> None:
@@ -165,9 +165,9 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
 
         running = self._fetch_bar.running if self._fetch_bar else ""
         if running:
-            self.say(say("tui.fetch.one_at_a_time", name=plain_line(running)))
+            self.say(say("tui.fetch.one_at_a_time", name=one_line(running)))
             return
-        self.say(say("tui.fetch.asking", name=plain_line(item.title)))
+        self.say(say("tui.fetch.asking", name=one_line(item.title)))
         try:
             download = await prepare(item.reference, self._settings)
         except ChatuiError as error:

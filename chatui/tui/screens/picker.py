@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
-from chatui.tui.plain_text import plain_line
+from chatui.text import one_line
 from chatui.tui.screens import TALL_ROWS
 
 Item = TypeVar("Item")
@@ -100,7 +100,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
     def say(self, sentence: str) -> None:
         """Show a sentence below the list."""
         message = self.query_one(".message", Static)
-        message.update(Content(plain_line(sentence, 1000)))
+        message.update(Content(one_line(sentence, 1000)))
         message.display = bool(sentence)
 
     @property

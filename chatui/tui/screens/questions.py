@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from chatui.locales import say
-from chatui.tui.plain_text import plain_line
+from chatui.text import one_line
 
 
 class YesNoQuestion(ModalScreen[bool]):
@@ -45,7 +45,7 @@ class LineQuestion(ModalScreen[str | None]):
     def __init__(self, question: str, value: str) -> None:
         super().__init__()
         self._question = question
-        self._value = plain_line(value, 1000)
+        self._value = one_line(value, 1000)
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:

@@ -16,8 +16,8 @@ from textual.worker import Worker
 from chatui import readable
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 from chatui.tui.model_names import shown_name
-from chatui.tui.plain_text import plain_line
 
 # What fetches takes a while to import, and most starts fetch nothing.
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class FetchBar(Static):
 
     @property
     def _title(self) -> str:
-        return plain_line(shown_name(cast("Download", self._download).name), 40)
+        return one_line(shown_name(cast("Download", self._download).name), 40)
 
     def _progress_words(self, event: FetchProgress) -> str:
         share = event.done_bytes / event.total_bytes if event.total_bytes else 1.0

@@ -7,7 +7,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from chatui.tui.plain_text import plain_text
+from chatui.text import plain_text
 from chatui.tui.widgets.text_rows import row_segments, selected_text
 from chatui.tui.wrapping import WrappedText
 

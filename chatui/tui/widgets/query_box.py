@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from chatui.locales import say
+from chatui.text import shelter, sheltered_picture, unshelter
 from chatui.tui.held_pastes import HeldPastes
-from chatui.tui.plain_text import shelter, sheltered_picture, unshelter
 
 
 class QueryBox(TextArea):

@@ -16,8 +16,8 @@ from textual.widget import Widget
 from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.prompting.parts import read_again
+from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name
-from chatui.tui.plain_text import plain_line, plain_text
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
 from chatui.tui.widgets.text_rows import row_segments, selected_text
 from chatui.tui.wrapping import WrappedText
@@ -125,7 +125,7 @@ class RoundView(Widget):
 
     def _say_author(self) -> None:
         version, versions = self._version
-        words = plain_line(shown_name(self.round.model))
+        words = one_line(shown_name(self.round.model))
         if versions > 1:
             words += "  " + say("tui.round.version", version=version, versions=versions)
         self._author = WrappedText(words, self._author.width)
@@ -232,7 +232,7 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
     if round_.state == "streaming":
         return "" if has_reply else say("tui.round.reading")
     if round_.state == "failed":
-        return say("tui.round.failed", reason=plain_line(round_.error or "", 1000))
+        return say("tui.round.failed", reason=one_line(round_.error or "", 1000))
     if round_.state in ("stopped", "interrupted"):
         return say(f"tui.round.{round_.state}")
     return say("tui.round.length") if round_.finish_reason == "length" else ""

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from chatui.locales import say
-from chatui.tui.plain_text import plain_line
+from chatui.text import one_line
 
 _SHOWN = 3
 
@@ -21,9 +21,7 @@ class WaitingList(Static):
 
     def show(self, queries: Sequence[str]) -> None:
         """Show these queries, the next one first."""
-        lines = [
-            say("tui.waiting.query", query=plain_line(query, 60)) for query in queries[:_SHOWN]
-        ]
+        lines = [say("tui.waiting.query", query=one_line(query, 60)) for query in queries[:_SHOWN]]
         if len(queries) > _SHOWN:
             lines.append(say("tui.waiting.more", count=len(queries) - _SHOWN))
         self.update(Content("\n".join(lines)))

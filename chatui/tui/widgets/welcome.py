@@ -15,8 +15,8 @@ from chatui import locations
 from chatui.conversation.rounds import Conversation
 from chatui.locales import say
 from chatui.messages import ModelSpec
+from chatui.text import one_line
 from chatui.tui.model_names import description_of, shown_name
-from chatui.tui.plain_text import plain_line
 from chatui.tui.widgets.prose import Prose
 
 
@@ -47,7 +47,7 @@ def greeting_of(spec: ModelSpec) -> Greeting:
             say("tui.welcome.bigger"),
         )
     about = (description_of(spec.name), say("tui.welcome.other"))
-    return Greeting(plain_line(shown_name(spec.name)), "\n".join(filter(None, about)))
+    return Greeting(one_line(shown_name(spec.name)), "\n".join(filter(None, about)))
 
 
 class Welcome(Vertical):
@@ -99,7 +99,7 @@ class Welcome(Vertical):
     def _offer_words(self) -> str:
         if self._last is None:
             return ""
-        title = plain_line(self._last.title, 40)
+        title = one_line(self._last.title, 40)
         return say("tui.welcome.continue", title=title, rounds=self._last.round_count)
 
     @on(Click, ".continue")

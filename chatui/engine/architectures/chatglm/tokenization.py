@@ -16,6 +16,7 @@ from transformers import AddedToken, PreTrainedTokenizer
 
 from chatui.engine.architectures.chatglm.streaming import MAX_BLANKS, restore_whitespace
 from chatui.errors import ChatuiError
+from chatui.text import without_surrogates
 
 # The number that the original takes where tokenizer_config.json says nothing.
 DEFAULT_IMAGE_TOKENS = 20000
@@ -185,7 +186,7 @@ def spell_whitespace(text: str) -> str:
 
     Lone surrogates, which SentencePiece cannot take, become U+FFFD.
     """
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = without_surrogates(text)
     text = text.replace("\n", "<n>").replace("\t", "<|tab|>")
     for length in range(MAX_BLANKS, 1, -1):
         text = text.replace(" " * length, f"<|blank_{length}|>")

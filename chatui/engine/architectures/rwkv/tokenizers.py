@@ -15,6 +15,7 @@ from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import ByteLevelDetokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import without_surrogates
 
 END_OF_TEXT = 0
 """In both vocabularies."""
@@ -101,7 +102,7 @@ def _pile_codec(tokenizer: Tokenizer) -> Codec:
     newline, blank_line = tokenizer.token_to_id("Ċ"), tokenizer.token_to_id("ĊĊ")
 
     def encode(text: str) -> list[int]:
-        clean = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        clean = without_surrogates(text)
         ids: list[int] = tokenizer.encode(clean, add_special_tokens=False).ids
         # The models have only seen two newlines there (ChatRWKV, v2/chat.py, fix_tokens).
         if newline is not None and ids[-1:] == [blank_line]:

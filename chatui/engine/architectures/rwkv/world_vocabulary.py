@@ -13,6 +13,7 @@ from pathlib import Path
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import without_surrogates
 
 
 class WorldVocabulary:
@@ -37,8 +38,8 @@ class WorldVocabulary:
             raise ValueError(f"no token for byte {missing[0]}")
 
     def encode(self, text: str) -> list[int]:
-        """The ids of ``text``; a lone surrogate is read as the byte-wise U+FFFD."""
-        raw = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+        """The ids of ``text``; a lone surrogate is read as U+FFFD."""
+        raw = without_surrogates(text).encode()
         ids: list[int] = []
         place = 0
         while place < len(raw):

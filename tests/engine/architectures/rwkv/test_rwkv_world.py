@@ -75,7 +75,7 @@ def test_the_stream_joins_to_the_text(tiny: WorldVocabulary) -> None:
 
 
 def test_a_lone_surrogate_is_read_as_a_replacement(tiny: WorldVocabulary) -> None:
-    assert tiny.encode("\ud800a") == tiny.encode("\ufffd\ufffd\ufffda")
+    assert tiny.encode("\ud800a") == tiny.encode("\ufffda")
 
 
 def test_the_vocabulary_as_json(tmp_path: Path, tiny: WorldVocabulary) -> None:
