@@ -19,7 +19,7 @@ from typing import Any
 
 import models
 
-from chatui.engine.server import share_the_cores
+from chatui.engine.threads import share_the_cores
 from chatui.messages import Adapter, ModelSpec
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -1,4 +1,4 @@
-"""The local engine: a client of ``python -m chatui.engine`` on an asyncio pipe."""
+"""The local engine: a client of :mod:`chatui.engine.process` on an asyncio pipe."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from chatui.messages import (
 _BOOT = (
     "import sys\n"
     "sys.path[:] = [p for p in sys.path if p] + [sys.argv.pop()]\n"
-    "from importlib import import_module\n"
-    "import_module(sys.argv.pop()).main()"
+    "from pkgutil import resolve_name\n"
+    "resolve_name(sys.argv.pop())()"
 )
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _LONGEST_LINE = 1 << 28
@@ -52,10 +52,10 @@ class LocalBackend:
     ``load`` if it died. Requests run one after another.
 
     Attributes:
-        server: the module whose ``main`` the process runs.
+        server: "module:function" that the process runs.
     """
 
-    server = "chatui.engine.server"
+    server = "chatui.engine.process:serve_torch"
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None

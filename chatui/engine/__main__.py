@@ -1,6 +1,6 @@
-"""``python -m chatui.engine`` is the engine's process; it is started by the local backend."""
+"""``python -m chatui.engine`` is the engine's process; the local backend starts it."""
 
-from chatui.engine.server import main
+from chatui.engine.process import serve_torch
 
 if __name__ == "__main__":
-    main()
+    serve_torch()

@@ -68,7 +68,7 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
 
     def detokenizer() -> Detokenizer:
         if "ByteLevel" in kind:
-            return ByteLevelDetokenizer(pieces, skipped)
+            return ByteLevelDetokenizer(pieces, skipped, tokenizer.added_tokens_decoder)
         if "ByteFallback" in kind or "Metaspace" in kind:
             return SentencePieceDetokenizer(
                 pieces, skipped, strip_first_space="Strip" in kind or "Metaspace" in kind

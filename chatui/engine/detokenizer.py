@@ -29,23 +29,28 @@ class ByteLevelDetokenizer:
     """Byte-level BPE (GPT-2, Qwen, BLOOM, MOSS): each character of a token stands for a byte.
 
     The alphabet is that of openai/gpt-2, src/encoder.py, ``bytes_to_unicode``.
+
+    Args:
+        pieces: the vocabulary.
+        skipped: special tokens, which are no text.
+        added: tokens outside the BPE vocabulary, whose pieces are plain text.
     """
 
-    def __init__(self, pieces: Pieces, skipped: Collection[int]) -> None:
+    def __init__(
+        self, pieces: Pieces, skipped: Collection[int], added: Collection[int] = ()
+    ) -> None:
         self._pieces = pieces
         self._skipped = skipped
+        self._added = frozenset(added)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, token: int) -> str:
         piece = None if token in self._skipped else self._pieces(token)
         if piece is None:
             return ""
-        try:
-            raw = bytes(_BYTE_OF[character] for character in piece)
-        except KeyError:
-            # An added token is spelt as it is.
-            raw = piece.encode("utf-8", "replace")
-        return self._decoder.decode(raw)
+        if token in self._added or not _BYTE_OF.keys() >= set(piece):
+            return self._decoder.decode(piece.encode("utf-8", "replace"))
+        return self._decoder.decode(bytes(_BYTE_OF[character] for character in piece))
 
     def flush(self) -> str:
         return self._decoder.decode(b"", final=True)

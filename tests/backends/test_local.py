@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import tiny_models
 
-from chatui import wire
+from chatui import locations, wire
 from chatui.backends import registry
 from chatui.backends.local import LocalBackend
 from chatui.backends.protocol import Backend
@@ -74,6 +74,24 @@ async def test_a_reply(backend: LocalBackend, folder: Path) -> None:
     again = [event async for event in backend.generate(request())][-1]
     assert isinstance(again, Done)
     assert again.text == done.text
+
+
+async def test_an_error_after_a_reply_is_not_the_next_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(LocalBackend):
+        server = "failing_engine:serve"
+
+    monkeypatch.setenv(
+        "PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    )
+    backend = Failing()
+    await load(backend, folder)
+    for _ in range(3):
+        events = [event async for event in backend.generate(request())]
+        assert isinstance(events[0], Prefill) and isinstance(events[-1], Done)
+    assert "the work after the reply failed" in locations.log_file().read_text("utf-8")
+    await backend.close()
 
 
 async def test_stop_takes_effect_at_once(backend: LocalBackend, folder: Path) -> None:

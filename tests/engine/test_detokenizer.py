@@ -157,17 +157,39 @@ def pieces_with_bytes(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_bytes_are_read_as_sentencepiece_reads_them(pieces_with_bytes: Any, seed: int) -> None:
+def test_bytes_are_read_as_sentencepiece_reads_them(pieces_with_bytes: Any) -> None:
     """Runs of any bytes among other pieces, and real text cut off in the middle."""
     library = pieces_with_bytes
-    dice = random.Random(seed)
-    ids = [dice.randrange(3, library.get_piece_size()) for _ in range(40)]
-    if seed % 2:
-        ids = library.encode("".join(dice.choices("龘靐𠮷😀月 a1，", k=20)))[: -dice.randint(1, 3)]
-    detokenizer = SentencePieceDetokenizer(library.id_to_piece, {0, 1, 2})
-    text = "".join(detokenizer.add(id) for id in ids) + detokenizer.flush()
-    assert text == library.decode(ids)
+    for seed in range(60):
+        dice = random.Random(seed)
+        ids = [dice.randrange(3, library.get_piece_size()) for _ in range(40)]
+        if seed % 2:
+            text = "".join(dice.choices("龘靐𠮷😀月 a1，", k=20))
+            ids = library.encode(text)[: -dice.randint(1, 3)]
+        detokenizer = SentencePieceDetokenizer(library.id_to_piece, {0, 1, 2})
+        shown = "".join(detokenizer.add(id) for id in ids) + detokenizer.flush()
+        assert shown == library.decode(ids)
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("text", ["café", "naïve", "ß", "Ä", "ÅÄÖ", "Ġ", "ĊĊ", "¡olé!", "a", "中é"])
+def test_an_added_token_is_its_own_spelling(special: bool, text: str) -> None:
+    """Its letters may lie in the byte alphabet, where "é" stands for the byte 0xE9."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS[:2], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast.add_tokens([AddedToken(text, special=special, normalized=False)], special_tokens=special)
+    codec = codec_of(fast)
+    (added,) = (id for id in codec.encode(f"月{text}光") if fast.convert_ids_to_tokens(id) == text)
+    shown = "" if special else text
+    assert streamed(codec, codec.encode(f"月{text}光")) == f"月{shown}光"
+    half = codec.encode("月")[:-1]
+    assert streamed(codec, [*half, added]).endswith(f"\ufffd{shown}")
 
 
 def test_chinese_llama_pieces(reference: Path) -> None:

@@ -12,7 +12,7 @@ from chatui.locales import say
 class LlamaCppBackend(LocalBackend):
     """Runs one GGUF file at a time in a process of its own (see ``Backend`` for the methods)."""
 
-    server = "chatui.backends.llama_cpp.process"
+    server = "chatui.backends.llama_cpp.process:main"
 
     async def start(self) -> None:
         """Start the process.

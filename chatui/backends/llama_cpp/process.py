@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from chatui.engine.pipe import take_over_standard_streams
-from chatui.engine.server import serve
+from chatui.engine.process import serve, take_over_standard_streams
 
 
 def main() -> None:
@@ -13,4 +12,4 @@ def main() -> None:
     # Imported after the reader has started: the parent may die while llama.cpp loads.
     from chatui.backends.llama_cpp.engine import LlamaCppEngine
 
-    serve(pipe, LlamaCppEngine())
+    serve(pipe, LlamaCppEngine())  # type: ignore[arg-type]

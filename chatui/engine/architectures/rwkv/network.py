@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from chatui.engine.architectures.rwkv.modeling import Rwkv4, State
-from chatui.engine.network import PREFILL_CHUNK
+from chatui.engine.architectures.rwkv.weights import tensors_of
+from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 
 
 @dataclass
@@ -41,6 +42,9 @@ class RwkvNetwork:
     Args:
         model: the network.
         opening: the tokens with which every chat begins.
+
+    Attributes:
+        chunk: tokens of a prompt that are read at once.
     """
 
     reuses_prefix = False
@@ -50,6 +54,8 @@ class RwkvNetwork:
     def __init__(self, model: Rwkv4, opening: Sequence[int] = ()) -> None:
         self.model = model
         self._opening = list(opening)
+        parameters = sum(tensor.numel() for tensor in tensors_of(model))
+        self.chunk = prefill_chunk(parameters, model.head.device)
 
     def new_cache(self) -> Reading:
         """Nothing read."""
@@ -60,25 +66,35 @@ class RwkvNetwork:
     ) -> Tensor | None:
         """Read the part of ``ids`` that was not read yet.
 
-        A snapshot is taken after each chunk, after the opening, and before the last token, so that
-        a new chat reads its query only, and the same prompt (another reply to it) one token.
+        A snapshot is taken every ``PREFILL_CHUNK`` tokens, after the opening, and before the last
+        token, so that a new chat reads its query only, and the same prompt (another reply to it)
+        one token.
 
         Returns:
             logits of the next token, ``[vocabulary]`` float32; None if it was stopped.
         """
-        last = len(ids) - 1
-        while (start := len(cache.ids)) < last:
+        if not self.read_up_to(ids[:-1], cache, stop_wanted):
+            return None
+        cache.remember()
+        return None if stop_wanted() else self.read(ids[-1:], cache)
+
+    def read_up_to(
+        self, ids: Sequence[int], cache: Reading, stop_wanted: Callable[[], bool]
+    ) -> bool:
+        """Read the part of ``ids`` that was not read yet; whether all of it is read now."""
+        opening = len(self._opening)
+        begins = list(ids[:opening]) == self._opening
+        while (start := len(cache.ids)) < len(ids):
             if stop_wanted():
-                return None
-            end = min(start + PREFILL_CHUNK, last)
-            if (
-                start < len(self._opening) < end
-                and list(ids[: len(self._opening)]) == self._opening
-            ):
-                end = len(self._opening)
+                return False
+            snapshot = (start // PREFILL_CHUNK + 1) * PREFILL_CHUNK
+            if begins and start < opening:
+                snapshot = min(snapshot, opening)
+            end = min(start + self.chunk, snapshot, len(ids))
             self.read(ids[start:end], cache)
-            cache.remember()
-        return None if stop_wanted() else self.read(ids[last:], cache)
+            if end == snapshot:
+                cache.remember()
+        return True
 
     def step(self, token: int, cache: Reading) -> Tensor:
         """Read one more token; see :meth:`prefill` for what it returns."""

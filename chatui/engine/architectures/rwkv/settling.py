@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 
 from chatui.engine.architectures.rwkv.network import RwkvNetwork
 from chatui.engine.model import LoadedModel
-from chatui.engine.network import PREFILL_CHUNK
 from chatui.engine.prompt import build_prompt
 from chatui.engine.prompt_cache import common_prefix
 from chatui.errors import ChatuiError
@@ -51,17 +48,10 @@ def settle(
     after = replace(request, history=(*request.history, (request.query, reply)))
     try:
         prompts = [build_prompt(model, replace(after, query=query)).ids for query in queries]
-        ids = tuple(shared_beginning(prompts))
-        # A prompt is longer than what is taken for it; these ids are only the beginning of one.
-        reading, start = model.prompt_cache.take(network, ids if free else (*ids, *ids[-1:]))
-        last = len(ids) - free
-        while start < last and not stop_wanted():
-            end = min(start + PREFILL_CHUNK, last)
-            network.read(ids[start:end], reading)
-            start = end
-        model.prompt_cache.put(network, reading, list(ids[:start]))
     except ChatuiError:
         return
-    except (RuntimeError, MemoryError) as error:
-        # The reply is out already; the next one reads more.
-        traceback.print_exception(error, file=sys.stderr)
+    ids = tuple(shared_beginning(prompts))
+    # A prompt is longer than what is taken for it; these ids are only the beginning of one.
+    reading, _ = model.prompt_cache.take(network, ids if free else (*ids, *ids[-1:]))
+    network.read_up_to(ids[: len(ids) - free], reading, stop_wanted)
+    model.prompt_cache.put(network, reading, reading.ids.copy())

@@ -112,7 +112,7 @@ def _pile_codec(tokenizer: Tokenizer) -> Codec:
     def piece(token: int) -> str:
         return tokenizer.id_to_token(token) or ""
 
-    return Codec(encode, piece, lambda: ByteLevelDetokenizer(tokenizer.id_to_token, special))
+    return Codec(encode, piece, lambda: ByteLevelDetokenizer(tokenizer.id_to_token, special, added))
 
 
 def _world_codec(file: Path, rows: int) -> Codec:

@@ -1,0 +1,155 @@
+"""The engine's process: reads commands from standard input and writes events to standard output.
+
+Commands and events are lines of JSON (:mod:`chatui.wire`). A thread reads; the main thread loads,
+generates and inspects, one command at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from chatui import wire
+from chatui.engine.threads import share_the_cores
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Done, Event, Failed
+
+if TYPE_CHECKING:
+    from chatui.engine.engine import Engine
+
+
+def serve_torch() -> None:
+    """Serve models that PyTorch runs, until standard input ends."""
+    pipe = take_over_standard_streams()
+    pipe.start()
+    share_the_cores()
+    # Imported after the reader has started: the parent may die while torch loads.
+    from transformers.utils import logging
+
+    from chatui.engine.engine import Engine
+
+    logging.disable_progress_bar()
+    serve(pipe, Engine())
+
+
+class Pipe:
+    """Reads commands from one file descriptor and writes events to another.
+
+    A ``Stop`` must work while the main thread computes, so a thread reads: it notes a ``Stop`` at
+    once, ends the process on ``Quit`` or at the end of the input (the parent is gone), and queues
+    everything else.
+    """
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source = source
+        self._sink = sink
+        self._commands: queue.SimpleQueue[wire.Command] = queue.SimpleQueue()
+        self._received = 0
+        self._taken = 0
+        self._stopped = 0
+        self._sending = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to read."""
+        threading.Thread(target=self._read, name="pipe", daemon=True).start()
+
+    def _read(self) -> None:
+        with os.fdopen(self._source, "rb", buffering=1 << 16) as lines:
+            for line in lines:
+                try:
+                    message = wire.decode(line)
+                except ValueError as error:
+                    print(f"chatui.engine: {error}", file=sys.stderr)
+                    continue
+                if isinstance(message, wire.Quit):
+                    break
+                if isinstance(message, wire.Stop):
+                    self._stopped = self._received
+                elif isinstance(message, wire.Load | wire.Generate | wire.Inspect):
+                    self._received += 1
+                    self._commands.put(message)
+        os._exit(0)
+
+    def next_command(self) -> wire.Command:
+        """Wait for the next command that is neither ``Stop`` nor ``Quit``."""
+        command = self._commands.get()
+        self._taken += 1
+        return command
+
+    def stop_wanted(self) -> bool:
+        """Whether a ``Stop`` came for the command taken last."""
+        return self._stopped >= self._taken
+
+    def send(self, event: Event) -> None:
+        """Write one event, from any thread; ends the process if nobody reads any more."""
+        line = memoryview(wire.encode(event))
+        with self._sending:
+            try:
+                while line:
+                    line = line[os.write(self._sink, line) :]
+            except BrokenPipeError:
+                os._exit(0)
+
+
+def take_over_standard_streams() -> Pipe:
+    """A pipe on the process's own standard input and output.
+
+    Both move to other descriptors: a stray ``print`` of a library then goes to the log (standard
+    error). The process gets a group of its own, so Ctrl+C in the terminal reaches the parent alone;
+    it stays in the parent's session, because Linux divides the cores among sessions.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return Pipe(source, sink)
+
+
+def serve(pipe: Pipe, engine: Engine) -> None:
+    """Answer commands for ever; an error ends its command, never the process."""
+    while True:
+        command = pipe.next_command()
+        answered = False
+        try:
+            for event in _answer(engine, command, pipe):
+                pipe.send(event)
+                answered = isinstance(event, Done)
+        except Exception as error:
+            failed = failure(error)
+            # After ``Done`` the client listens for the next command's events.
+            if not answered:
+                pipe.send(failed)
+
+
+def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterator[Event]:
+    if isinstance(command, wire.Load):
+        yield engine.load(command.spec, pipe.send)
+    elif isinstance(command, wire.Generate):
+        yield from engine.generate(command.request, pipe.stop_wanted)
+    elif isinstance(command, wire.Inspect):
+        yield engine.inspect(command.request, command.top)
+
+
+def failure(error: Exception) -> Failed:
+    """The event for an error. The traceback of an error that no user caused goes to the log."""
+    if isinstance(error, ChatuiError):
+        return Failed(str(error), detail=repr(error.__cause__) if error.__cause__ else "")
+    detail = "".join(traceback.format_exception(error))
+    print(detail, file=sys.stderr, flush=True)
+    # torch.OutOfMemoryError is a RuntimeError; on the CPU only the message tells.
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return Failed(say("engine.out_of_memory"), detail)
+    return Failed(
+        say("engine.bug", error=f"{type(error).__name__}: {error}".split("\n")[0]), detail
+    )
