@@ -9,7 +9,7 @@ from chatui.engine.model import LoadedModel
 from chatui.messages import GenerateRequest
 from chatui.prompting.format import Exchange
 from chatui.prompting.prompt_text import notes_of
-from chatui.prompting.window import fit
+from chatui.prompting.window import fit_prompt
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,6 @@ class Prompt:
     notes: tuple[str, ...] = ()
 
 
-def reply_reserve(model: LoadedModel, request: GenerateRequest) -> int:
-    """Tokens that the prompt leaves free: the spec's, else up to 512 or a quarter of the window."""
-    limit = model.context_limit
-    reserve = model.spec.reply_reserve
-    if reserve is None:
-        reserve = min(512, limit // 4)
-    wanted = request.sampling.max_new_tokens
-    return max(1, reserve if wanted is None else min(reserve, wanted))
-
-
 def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
     """Render and tokenise as many rounds as fit.
 
@@ -52,12 +42,7 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         text = render(rounds, request.query, system)
         return text, model.codec.encode(text)
 
-    fitted = fit(
-        request.history,
-        lambda rounds: len(read(rounds)[1]),
-        context_limit=model.context_limit,
-        reply_reserve=reply_reserve(model, request),
-    )
-    text, ids = read(fitted.history)
+    fitted = fit_prompt(model.spec, request, model.context_limit, read, lambda read: len(read[1]))
+    text, ids = fitted.prompt
     notes = notes_of(model.format, fitted.history, request, model.codec.special)
-    return Prompt(str(text), tuple(ids), len(fitted.dropped), notes)
+    return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes)

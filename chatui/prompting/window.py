@@ -4,10 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.format import Exchange
+
+AnyPrompt = TypeVar("AnyPrompt")
+
+_USUAL_RESERVE = 512
+
+
+@dataclass(frozen=True)
+class FittedPrompt(Generic[AnyPrompt]):
+    """A prompt that fits.
+
+    Attributes:
+        prompt: as rendered.
+        history: the rounds in it, oldest first.
+        dropped_rounds: how many of the oldest rounds are not in it.
+        tokens: its length.
+    """
+
+    prompt: AnyPrompt
+    history: tuple[Exchange, ...]
+    dropped_rounds: int
+    tokens: int
+
+
+def fit_prompt(
+    spec: ModelSpec,
+    request: GenerateRequest,
+    context_limit: int,
+    render: Callable[[Sequence[Exchange]], AnyPrompt],
+    count: Callable[[AnyPrompt], int],
+) -> FittedPrompt[AnyPrompt]:
+    """The prompt of ``request`` with as many of the latest rounds as fit.
+
+    Args:
+        context_limit: tokens, prompt and reply together.
+        render: the prompt with these rounds before the query.
+        count: the length of a prompt in tokens.
+
+    Raises:
+        ChatuiError: the query does not fit even alone.
+    """
+    prompts: dict[int, AnyPrompt] = {}
+
+    def count_with(rounds: Sequence[Exchange]) -> int:
+        prompts[len(rounds)] = prompt = render(rounds)
+        return count(prompt)
+
+    reserve = reply_reserve(spec, request, context_limit)
+    fitted = fit(request.history, count_with, context_limit=context_limit, reply_reserve=reserve)
+    kept = fitted.history
+    return FittedPrompt(prompts[len(kept)], kept, len(fitted.dropped), fitted.prompt_tokens)
+
+
+def reply_reserve(spec: ModelSpec, request: GenerateRequest, context_limit: int) -> int:
+    """Tokens that a prompt leaves to the reply: the spec's, else up to 512 or a quarter of all."""
+    reserve = spec.reply_reserve
+    if reserve is None:
+        reserve = min(_USUAL_RESERVE, context_limit // 4)
+    wanted = request.sampling.max_new_tokens
+    return max(1, reserve if wanted is None else min(reserve, wanted))
 
 
 @dataclass(frozen=True)

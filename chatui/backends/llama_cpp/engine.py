@@ -19,7 +19,6 @@ import numpy.typing as npt
 from chatui.backends.llama_cpp.formats import format_for
 from chatui.backends.llama_cpp.model import GgufModel
 from chatui.backends.llama_cpp.sampler import Sampler, not_available
-from chatui.backends.reserve import reply_reserve
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -228,7 +227,7 @@ class LlamaCppEngine:
             request.history,
             lambda history: len(read(history)[1]),
             context_limit=model.context_limit,
-            reply_reserve=reply_reserve(self._spec, request, model.context_limit),
+            reply_reserve=window.reply_reserve(self._spec, request, model.context_limit),
         )
         text, ids = read(fitted.history)
         if not ids:

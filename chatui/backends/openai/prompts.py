@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chatui.backends.openai.counting import Messages, Prompt, Tokenizer, estimate
-from chatui.backends.reserve import reply_reserve
 from chatui.messages import GenerateRequest, ModelSpec
-from chatui.prompting import formats, window
+from chatui.prompting import formats
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat, strip_reply
 from chatui.prompting.parts import read_again
+from chatui.prompting.window import fit_prompt
 from chatui.text import without_surrogates
 
 
@@ -112,14 +112,14 @@ async def fit(
     def fitted(count: Callable[[Prompt], int]) -> Reading:
         if not context_limit:
             return Reading(whole, request.history, 0, count(whole), exact)
-        kept = window.fit(
-            request.history,
-            lambda history: count(way.render(history, request.query, system)),
-            context_limit=context_limit,
-            reply_reserve=reply_reserve(spec, request, context_limit),
+        kept = fit_prompt(
+            spec,
+            request,
+            context_limit,
+            lambda history: way.render(history, request.query, system),
+            count,
         )
-        prompt = way.render(kept.history, request.query, system)
-        return Reading(prompt, kept.history, len(kept.dropped), kept.prompt_tokens, exact)
+        return Reading(kept.prompt, kept.history, kept.dropped_rounds, kept.tokens, exact)
 
     if tokenizer is None or not exact:
         return fitted(estimate)
