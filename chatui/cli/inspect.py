@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from chatui import catalog
 from chatui.catalog import library
@@ -17,9 +18,15 @@ from chatui.messages import Inspection
 from chatui.prompting import formats
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
+from chatui.sampling import SamplingSettings
 from chatui.settings import Settings
 
 _TERMINAL = (80, 24)
+_ALWAYS_APPLIED = (
+    *("repetition_penalty", "presence_penalty", "frequency_penalty"),
+    *("no_repeat_ngram_size", "avoid_repeat", "newline_bias"),
+)
+"""Sampling settings that change the logits of greedy replies too."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     async def work(interrupt: session.Interrupt) -> int:
         async with session.loaded(spec, interrupt) as (backend, model):
             found = await backend.inspect(asked, args.top)
+        found = replace(found, notes=(*found.notes, *_penalties(spec.sampling)))
         if args.json:
             write_json({**as_json(found), "model": model.name, "format": model.format})
         else:
@@ -51,6 +59,20 @@ def run(args: argparse.Namespace) -> int:
         return INTERRUPTED if interrupt.seen else SUCCESS
 
     return session.run(work)
+
+
+def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
+    """Why even ``ask --greedy`` may not take the best token shown, if that is so."""
+    default = SamplingSettings()
+    used = {
+        name: getattr(sampling, name)
+        for name in _ALWAYS_APPLIED
+        if getattr(sampling, name) != getattr(default, name)
+    }
+    if not used:
+        return ()
+    settings = ", ".join(f"{name} = {value}" for name, value in used.items())
+    return (say("cli.inspect.penalties", settings=settings),)
 
 
 def as_json(found: Inspection) -> dict[str, object]:

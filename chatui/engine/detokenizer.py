@@ -130,32 +130,91 @@ def _whole_characters(raw: bytes) -> tuple[str, bytes]:
 
 
 class WordPieceDetokenizer:
-    """BertTokenizer's vocabulary: tokens without the spaces that decoding would put between them.
+    """BertTokenizer's vocabulary, whose tokens do not tell where spaces were.
 
-    Only between two words of ASCII letters or digits a space is kept; "##" joins.
+    Hanzi and their marks stand side by side, as gpt2-chinese writes them. Between words of other
+    scripts there is a space, and around marks there are the spaces of English typesetting:
+    ``hello, world! (3.14, 1,000, don't, "so")``. "##" joins a token to the one before.
     """
 
     def __init__(self, pieces: Pieces, skipped: Collection[int]) -> None:
         self._pieces = pieces
         self._skipped = skipped
-        self._after_word = False
+        self._before = ""
+        self._last = ""
+        self._held = ""
+        self._open: set[str] = set()
 
     def add(self, token: int) -> str:
         piece = None if token in self._skipped else self._pieces(token)
         if not piece:
             return ""
-        joined = piece.startswith("##") and len(piece) > 2
-        text = piece[2:] if joined else piece
-        space = " " if self._after_word and not joined and _is_word(text[0]) else ""
-        self._after_word = _is_word(text[-1])
-        return space + text
+        if piece.startswith("##") and len(piece) > 2:
+            text = self._release() + piece[2:]
+            self._last += piece[2:]
+            return text
+        if self._held and piece in _CONTRACTIONS:
+            held, self._held = self._held, ""
+            self._last += held + piece
+            return held + piece
+        if piece == "'" and _is_word(self._last[-1:]) and not self._held:
+            # An apostrophe, or a quotation mark: the next token tells.
+            self._held = piece
+            return ""
+        return self._release(before_word=_is_word(piece[0])) + self._spaced(piece)
 
     def flush(self) -> str:
-        return ""
+        return self._release()
+
+    def _release(self, *, before_word: bool = False) -> str:
+        """The mark that was held back; it opens a quotation only before a word."""
+        held, self._held = self._held, ""
+        if not held:
+            return ""
+        if before_word or held in self._open:
+            return self._spaced(held)
+        self._before, self._last = self._last, held
+        return held
+
+    def _spaced(self, text: str) -> str:
+        space = " " if self._has_space(text) else ""
+        self._before, self._last = self._last, text
+        return space + text
+
+    def _has_space(self, text: str) -> bool:
+        """Whether a space stands between the last token and ``text``."""
+        last = self._last[-1:]
+        after_text = _is_word(last) or last in _CLOSING
+        if text in _QUOTES:
+            self._open ^= {text}
+            return text in self._open and after_text
+        if text in _OPENING:
+            return after_text
+        if not _is_word(text[0]):
+            return False
+        if last in _QUOTES:
+            return last not in self._open
+        if last == "." and (
+            self._before == "www" or text in _DOMAINS or len(self._before) == len(text) == 1
+        ):
+            # "www.example.com", "e.g."
+            return False
+        if last in {".", ",", ":"} and self._before[-1:].isdigit() and text[0].isdigit():
+            return False
+        return after_text
+
+
+_QUOTES = frozenset("\"'")
+_OPENING = frozenset("([{$#")
+_CLOSING = frozenset(",.;:!?)]}%")
+_CONTRACTIONS = frozenset(("s", "t", "d", "m", "re", "ve", "ll"))
+_DOMAINS = frozenset(("com", "cn", "org", "net", "edu", "gov", "io"))
+_FIRST_CJK = "\u2e80"
 
 
 def _is_word(character: str) -> bool:
-    return character.isascii() and character.isalnum()
+    """Whether ``character`` belongs to a word of a script that puts spaces between words."""
+    return character.isalnum() and character < _FIRST_CJK
 
 
 class WindowDetokenizer:

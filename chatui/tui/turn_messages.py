@@ -1,4 +1,4 @@
-"""What :class:`chatui.tui.turn.Turns` tells the screen: one small value for each event."""
+"""What :class:`chatui.tui.turn.Turns` tells the screen: tiny values, one for each thing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from chatui.conversation.rounds import Round
-from chatui.messages import Loaded, Loading, ModelSpec
+from chatui.messages import Loaded, Loading, ModelSpec, Prefill
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,37 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class WaitingChanged:
-    """The queries of the conversation on the screen that wait for their turn."""
+    """The queries that wait for their turn."""
 
     queries: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RoundBegun:
-    """A query is being answered, in the conversation on the screen or in another."""
+    """A query was taken up."""
 
     round: Round
 
 
 @dataclass(frozen=True)
 class PromptRead:
-    """The model has read the prompt of the round and begins to reply."""
+    """What the model read for the round."""
 
-    round: Round
-    notes: tuple[str, ...]
+    round_id: int
+    prefill: Prefill
+
+
+@dataclass(frozen=True)
+class ReplyGrew:
+    """The reply goes on."""
+
+    round_id: int
+    text: str
 
 
 @dataclass(frozen=True)
 class RoundEnded:
-    """The reply has ended as ``round.state`` says."""
+    """The reply has ended, in whatever way ``round.state`` says."""
 
     round: Round
 
@@ -78,6 +86,7 @@ TurnMessage: TypeAlias = (
     | WaitingChanged
     | RoundBegun
     | PromptRead
+    | ReplyGrew
     | RoundEnded
     | Trouble
 )

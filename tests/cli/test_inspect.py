@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,21 @@ def test_the_glass_box_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> 
     assert [set(one) for one in said["next"]] == [{"id", "token", "logit", "probability"}] * 3
     probabilities = [one["probability"] for one in said["next"]]
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1
+
+
+def test_penalties_and_the_thinking_switch_are_told(
+    chatui: Chatui, tiny: str, write_settings: Callable[[str], Path]
+) -> None:
+    """``ask --greedy`` keeps penalties, so that its first token may be another than the best."""
+    asked = ("inspect", "春眠", "--model", tiny, "--format", "shiyou", "--json")
+    assert json.loads(chatui(*asked).stdout)["notes"] == []
+    write_settings("think = false\n[sampling]\nrepetition_penalty = 1.3\n")
+    switch, penalties = json.loads(chatui(*asked).stdout)["notes"]
+    assert "--no-think" in switch
+    assert "repetition_penalty = 1.3" in penalties
+    assert "penalties still apply" in chatui("ask", "--help").stdout.replace("\n", " ").replace(
+        "  ", ""
+    )
 
 
 def test_the_views_stand_side_by_side(

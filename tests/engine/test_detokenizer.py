@@ -203,6 +203,24 @@ def test_chinese_llama_pieces(reference: Path) -> None:
         assert text == library.decode(ids)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello, world!",
+        "he said: 3.14 and 1,000 (about 10:30) are fine.",
+        "don't stop, it's \"the one\" they've got; we'll go.",
+        "\"hi\" he said, 'no'.",
+        "a well-known co-op at www.example.com",
+        "wait... what?! 100% of $5 [see #7]",
+        "春眠不觉晓,处处闻啼鸟。hello, world! 好",
+    ],
+)
+def test_wordpiece_keeps_the_spaces_of_latin_text(reference: Path, text: str) -> None:
+    tokenizer = BertTokenizer(str(reference / "tokenizers" / "gpt2-chinese.vocab.txt"))
+    codec = codec_of(tokenizer)
+    assert streamed(codec, codec.encode(text)) == text.replace(" 好", "好")
+
+
 def test_wordpiece_drops_the_spaces_between_hanzi(reference: Path) -> None:
     tokenizer = BertTokenizer(str(reference / "tokenizers" / "gpt2-chinese.vocab.txt"))
     assert "WordPiece" in decoder_kinds(tokenizer)

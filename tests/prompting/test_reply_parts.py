@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatui.prompting.parts import ReplyPart, answer_of, opened_by, split_reply
+from chatui.prompting.parts import ReplyPart, answer_of, opened_by, read_again, split_reply
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,15 @@ from chatui.prompting.parts import ReplyPart, answer_of, opened_by, split_reply
         ("<think>\n\n</think>\n\n你好", [("answer", "你好")]),
         ("<think>还在想", [("thinking", "还在想")]),
         ("嗯\n</think>\n你好", [("thinking", "嗯"), ("answer", "你好")]),
+        (
+            "<think>甲</think>乙<think>丙</think>丁",
+            [("thinking", "甲"), ("answer", "乙<think>丙</think>丁")],
+        ),
+        ("先说<think>想</think>", [("answer", "先说<think>想</think>")]),
+        ("写 `</think>` 即可", [("answer", "写 `</think>` 即可")]),
+        ("```\n<think>\n想\n</think>\n```", [("answer", "```\n<think>\n想\n</think>\n```")]),
+        ("```\n</think>\n```\n好", [("answer", "```\n</think>\n```\n好")]),
+        ("标记 <|MOSS|>: 是什么", [("answer", "标记 <|MOSS|>: 是什么")]),
         (
             '<|Inner Thoughts|>: 查一下<eot>\n<|Commands|>: Search("主演")<eoc>\n'
             "<|Results|>:\n<|1|>: 宋慧乔\n<eor>\n<|MOSS|>: 是宋慧乔。<sup><|1|></sup><eom>",
@@ -40,6 +49,21 @@ def test_parts(text: str, parts: list[tuple[str, str]]) -> None:
 def test_the_answer_alone() -> None:
     assert answer_of("<think>嗯</think>你好") == "你好"
     assert answer_of("<think>嗯") == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "read"),
+    [
+        ("<think>甲</think>乙<think>丙</think>丁", "乙<think>丙</think>丁"),
+        ("<think>还在想", ""),
+        ("<think></think>好", "好"),
+        ("看 `<think>`：\n```\n</think>\n```", "看 `<think>`：\n```\n</think>\n```"),
+        ("  缩进\n", "  缩进\n"),
+    ],
+)
+def test_the_history_is_what_is_shown(reply: str, read: str) -> None:
+    assert read_again(reply) == read
+    assert read_again(read) == read
 
 
 @pytest.mark.parametrize(

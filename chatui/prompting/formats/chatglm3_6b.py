@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 from chatui.prompting.cleaning import cut_at
 from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.prompt_text import Message, joined
 
 ROLES = ("<|user|>", "<|observation|>", "<|system|>")
 
 
 def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    opening = f"<|system|>\n {system}" if system else ""
-    rounds = "".join(f"<|user|>\n {asked}<|assistant|>\n {answered}" for asked, answered in history)
-    return f"{opening}{rounds}<|user|>\n {query}<|assistant|>"
+    said = [("<|system|>", system)] if system else []
+    for asked, answered in history:
+        said += [("<|user|>", asked), ("<|assistant|>", answered)]
+    said.append(("<|user|>", query))
+    parts = (part for role, text in said for part in (f"{role}\n ", Message(text)))
+    return joined(*parts, "<|assistant|>")
 
 
 FORMAT = PromptFormat(
@@ -22,4 +26,5 @@ FORMAT = PromptFormat(
     source="THUDM/ChatGLM3: PROMPT.md; THUDM/chatglm3-6b: tokenizer_config.json, chat_template",
     stop_strings=ROLES,
     clean_reply=cut_at(*ROLES),
+    literal=True,
 )

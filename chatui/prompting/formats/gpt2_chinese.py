@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from chatui.prompting.format import Exchange, PromptFormat
 
-_SPACE_BESIDE_HAN = re.compile(r"(?<=[^\x00-\x7f]) +| +(?=[^\x00-\x7f])")
+_CJK = "\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
+_SPACE_BESIDE_HAN = re.compile(f"(?<=[{_CJK}]) +| +(?=[{_CJK}])")
 
 
 def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
