@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from chatui.sampling import SamplingSettings
 
-FinishReason: TypeAlias = Literal["eos", "stop", "length", "cancelled"]
+FinishReason: TypeAlias = Literal["eos", "stop", "length", "filter", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,8 @@ class Done:
 
     Attributes:
         text: the reply as shown and kept (after the format's clean-up).
-        finish_reason: "eos", "stop" (a stop string), "length" or "cancelled".
+        finish_reason: "eos", "stop" (a stop string), "length", "filter" (a server's content filter)
+            or "cancelled".
         output_ids: generated ids, the end token included where one came.
         seed: repeats the reply.
         prompt_tokens, output_tokens: counts.

@@ -66,17 +66,17 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Server
             no OpenAI-compatible server.
     """
     # httpx2 takes 60 ms to import; a start without servers does not pay for it.
-    from chatui.backends.openai.connection import Listed, http_client, list_models, with_key
-    from chatui.backends.openai.failures import Place
-    from chatui.backends.openai.keys import Key
+    from chatui.backends.openai.api_keys import Key
+    from chatui.backends.openai.client import ListedModel, http_client, list_models, with_key
+    from chatui.backends.openai.server_errors import Target
 
     entry = Server(url=server) if isinstance(server, str) else server
     url = base_url(entry.url)
 
-    async def listed(key: Key | None) -> tuple[Listed, ...]:
-        place = Place(url, key=key, key_env=entry.key_env)
-        async with http_client(place, connect_seconds=min(seconds, 5.0)) as http:
-            return await list_models(http, place, seconds)
+    async def listed(key: Key | None) -> tuple[ListedModel, ...]:
+        target = Target(url, key=key, key_env=entry.key_env)
+        async with http_client(target, connect_seconds=min(seconds, 5.0)) as http:
+            return await list_models(http, target, seconds)
 
     name = name_of(entry)
     return tuple(

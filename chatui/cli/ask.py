@@ -8,6 +8,7 @@ import time
 from chatui.cli import options, request, session
 from chatui.cli.ending import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell, write, write_json
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Loaded, Prefill, Token
 
@@ -35,9 +36,12 @@ def run(args: argparse.Namespace) -> int:
             try:
                 async for event in backend.generate(asked):
                     reply.take(event)
+            except ChatuiError as error:
+                reply.error = str(error)
+                raise
             finally:
                 reply.finish()
-                if args.json and (reply.done is not None or interrupt.seen):
+                if args.json:
                     write_json(reply.as_json(model, load_seconds))
         return INTERRUPTED if interrupt.seen else SUCCESS
 
@@ -58,6 +62,7 @@ class Reply:
         self._ids: list[int] = []
         self.prefill = Prefill("")
         self.done: Done | None = None
+        self.error = ""
 
     def take(self, event: Prefill | Token | Done) -> None:
         """Take the next event of the reply."""
@@ -90,7 +95,7 @@ class Reply:
             write("\n")
 
     def as_json(self, model: Loaded, load_seconds: float) -> dict[str, object]:
-        """The whole reply, its prompt and its circumstances.
+        """The whole reply, its prompt and its circumstances; ``error`` if it broke off.
 
         Times are in seconds: ``load`` from the start of the engine's process until the model was
         ready, the other two from the request on.
@@ -98,12 +103,13 @@ class Reply:
         done = self.done or Done(
             self._text.strip(),
             "cancelled",
-            tuple(self._ids),
+            tuple(self._ids) if -1 not in self._ids else (),
             self.prefill.seed,
             self.prefill.prompt_tokens,
             len(self._ids),
         )
-        return {
+        failure = {"error": self.error} if self.error else {}
+        return failure | {
             "text": done.text,
             "output_ids": done.output_ids,
             "finish_reason": done.finish_reason,

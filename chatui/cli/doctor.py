@@ -26,7 +26,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings, load_settings
 
-_PACKAGES = ("torch", "transformers", "textual", "openai", "llama-cpp-python")
+_PACKAGES = ("torch", "transformers", "textual", "httpx2", "llama-cpp-python")
 _OPTIONAL = ("llama-cpp-python",)
 _PROBE_SECONDS = 120
 

@@ -46,7 +46,7 @@ class Round:
         state: see :data:`State`.
         model: name of the model that replied.
         format: prompt format in use.
-        finish_reason: "eos", "stop", "length" or "cancelled"; None where the reply did not end.
+        finish_reason: as in ``messages.Done``; None where the reply did not end.
         seed: repeats the reply; None where not known.
         sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
             the user switched thinking on or off.

@@ -13,8 +13,8 @@ from tiny_server import CONTEXT, TinyServer, make_model, serving
 
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend, choose
-from chatui.backends.openai.connection import Listed
-from chatui.backends.openai.prompts import way_of
+from chatui.backends.openai.client import ListedModel
+from chatui.backends.openai.server_prompt import prompt_api
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token
 from chatui.sampling import SamplingSettings
@@ -106,7 +106,7 @@ async def test_a_free_text_of_the_format_has_no_stop_strings(server: TinyServer)
     assert server.record.bodies[-1]["stop"] == ["\n\n", "\nBob:"]
     await reply(backend, GenerateRequest("+gen 春", sampling=FEW))
     assert "stop" not in server.record.bodies[-1]
-    way = way_of(ModelSpec("", "", format="chatrwkv"))
+    way = prompt_api(ModelSpec("", "", format="chatrwkv"))
     assert [way.clean(query, " 夜\n") for query in ("你好", "+gen 春")] == ["夜", " 夜\n"]
     await backend.close()
 
@@ -292,8 +292,8 @@ async def test_a_server_that_finds_the_prompt_too_long_gets_fewer_rounds(
     server: TinyServer,
 ) -> None:
     backend = await backend_for(server)
-    assert backend._link is not None
-    backend._link.context_limit, backend._link.tokenizer = 0, None  # as if it had told nothing
+    assert backend._client is not None
+    backend._client.context_limit, backend._client.tokenizer = 0, None  # as if it had told nothing
     history = tuple((f"问{number}" * 4, "答" * 8) for number in range(10))
     events = await reply(backend, GenerateRequest("末", history=history, sampling=FEW))
     assert isinstance(events[0], Prefill) and events[0].dropped_rounds > 0
@@ -388,16 +388,20 @@ async def test_a_failed_load_keeps_the_model_that_was_there(server: TinyServer) 
 
 
 def test_an_adapter_of_a_listed_base_is_taken_at_its_word() -> None:
-    listed = (Listed("org/base", 4096), Listed("qwen3:0.6b"))
-    assert choose(listed, "org/base:luotuo", "http://h/v1") == Listed("org/base:luotuo", 4096)
-    tagged = (Listed("qwen3", 4096), Listed("qwen3:0.6b", 8192))
+    listed = (ListedModel("org/base", 4096), ListedModel("qwen3:0.6b"))
+    assert choose(listed, "org/base:luotuo", "http://h/v1") == ListedModel("org/base:luotuo", 4096)
+    tagged = (ListedModel("qwen3", 4096), ListedModel("qwen3:0.6b", 8192))
     assert choose(tagged, "qwen3:0.6b", "http://h/v1") == tagged[1]
     with pytest.raises(ChatuiError):
         choose(listed, "org/baseline", "http://h/v1")
 
 
 def test_a_model_is_found_without_its_owner() -> None:
-    listed = (Listed("other/Qwen3-8B-AWQ"), Listed("Qwen/Qwen3-8B"), Listed("Qwen3-8B-AWQ"))
+    listed = (
+        ListedModel("other/Qwen3-8B-AWQ"),
+        ListedModel("Qwen/Qwen3-8B"),
+        ListedModel("Qwen3-8B-AWQ"),
+    )
     assert choose(listed, "Qwen3-8B", "http://h/v1").id == "Qwen/Qwen3-8B"
     assert choose(listed, "Qwen3-8B-AWQ", "http://h/v1").id == "Qwen3-8B-AWQ"
 

@@ -11,11 +11,12 @@ from typing import TypeAlias
 import pytest
 
 from chatui.backends import registry, servers
-from chatui.backends.openai import reply as reply_module
+from chatui.backends.openai import streamed_reply
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, Token
+from chatui.settings import Server
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
 
@@ -98,6 +99,16 @@ async def load(url: str, model: str = "m") -> OpenAIBackend:
         if isinstance(event, Loaded):
             assert event.context_limit == 4096
     return backend
+
+
+async def replied(backend: OpenAIBackend, query: str = "你好") -> Done:
+    """The end of a reply that is whole; its text is what was streamed."""
+    events = [event async for event in backend.generate(GenerateRequest(query))]
+    await backend.close()
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert "".join(event.text for event in events if isinstance(event, Token)).strip() == done.text
+    return done
 
 
 async def ask(url: str) -> tuple[str, str]:
@@ -272,7 +283,7 @@ async def test_a_proxy_that_is_none_is_one_sentence(
 async def test_a_server_that_falls_silent_is_given_up(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply_module, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.2)
     faulty.answer = faulty.say(STREAM, word("一"), then="wait")
     text, sentence = await ask(faulty.url)
     assert text == "一" and "silent" in sentence
@@ -282,7 +293,7 @@ async def test_a_server_that_falls_silent_is_given_up(
 async def test_a_server_that_is_only_slow_is_waited_for(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply_module, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.3)
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for part in (STREAM, word("一"), word("二"), word("三", "stop"), b"0\r\n\r\n"):
@@ -349,10 +360,7 @@ async def test_nobody_at_the_address() -> None:
 @pytest.mark.parametrize(
     ("models", "words"),
     [
-        (response(404, b"<html>nginx</html>", "text/html"), "no OpenAI-compatible server"),
         (response(200, b"<html>hello</html>", "text/html"), "no OpenAI-compatible server"),
-        (response(200, b'{"data": 7}'), "no OpenAI-compatible server"),
-        (response(200, b"[]"), "no OpenAI-compatible server"),
         (response(200, b'{"object": "list", "data": [{"id": "n"}, 7, {}]}'), "it offers n"),
         (response(500, b""), "(500)"),
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not in HTTP"),
@@ -366,6 +374,39 @@ async def test_an_address_that_is_no_such_server(
     with pytest.raises(ChatuiError) as error:
         await load(faulty.url)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        response(404, b"<html>nginx</html>", "text/html"),
+        response(405, b""),
+        response(403, b'{"error": "not for this key"}'),
+        response(200, b'{"data": 7}'),
+    ],
+)
+async def test_a_named_model_is_believed_where_there_is_no_list(
+    faulty: FaultyServer, models: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.models = models
+    monkeypatch.setenv("A_KEY", "secret")
+    entry = Server(url=faulty.url, key_env="A_KEY")
+    faulty.answer = faulty.say(STREAM, word("好", "stop"), b"0\r\n\r\n")
+    backend = OpenAIBackend()
+    loaded = [event async for event in backend.load(servers.spec_for(entry, "m"))]
+    assert isinstance(loaded[-1], Loaded)
+    assert (await replied(backend)).text == "好"
+    with pytest.raises(ChatuiError):
+        async for _ in OpenAIBackend().load(servers.spec_for(entry, "")):
+            pass
+
+
+@pytest.mark.parametrize(
+    "body", ['["m", "n"]', '[{"id": "m"}]', '{"models": [{"name": "m", "model": "m"}]}']
+)
+async def test_lists_of_models_in_other_shapes(faulty: FaultyServer, body: str) -> None:
+    faulty.models = response(200, body.encode())
+    assert "m" in [model.id for model in await servers.models_of(faulty.url)]
 
 
 async def test_a_server_without_any_model(faulty: FaultyServer) -> None:

@@ -12,15 +12,25 @@ from functools import partial
 from typing import Any
 
 from chatui.backends.openai.address import base_url, host_of
-from chatui.backends.openai.connection import Listed, list_models, with_key
-from chatui.backends.openai.counting import find_tokenizer
-from chatui.backends.openai.failures import Place, with_reason
-from chatui.backends.openai.fields import not_available, sampling_fields
-from chatui.backends.openai.keys import Key
-from chatui.backends.openai.link import ContextExceededError, Link, link_to
-from chatui.backends.openai.prompts import Reading, Way, fit, way_of
-from chatui.backends.openai.reading import tokens_of
-from chatui.backends.openai.reply import Begun, Reply, run_reply
+from chatui.backends.openai.api_keys import Key
+from chatui.backends.openai.client import (
+    ListedModel,
+    ServerClient,
+    http_client,
+    list_models,
+    with_key,
+)
+from chatui.backends.openai.request_fields import not_available, sampling_fields
+from chatui.backends.openai.server_errors import (
+    ContextExceededError,
+    NoModelListError,
+    Target,
+    with_reason,
+)
+from chatui.backends.openai.server_prompt import PromptApi, ServerPrompt, fit, prompt_api
+from chatui.backends.openai.stream import Delta, DeltaReader, tokens_of
+from chatui.backends.openai.streamed_reply import StreamedReply
+from chatui.backends.openai.token_counting import find_tokenizer
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -40,90 +50,90 @@ _UNLIMITED_REPLY_TOKENS = 2048
 """The completions API stops at 16 tokens where a request says nothing."""
 
 _MOST_CONTEXT_TRIES = 5
+_LONG_PROMPT_TOKENS = 3000
+"""Below this every server's context is expected to hold a prompt and its reply."""
 
 
 class OpenAIBackend:
     """Talks to one model on a server (see ``Backend`` for the methods)."""
 
     def __init__(self) -> None:
-        self._link: Link | None = None
-        self._reply: Reply | None = None
+        self._client: ServerClient | None = None
+        self._reply: StreamedReply | None = None
+        self._lengths_told = False
         self._turn = asyncio.Lock()
 
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         started = time.perf_counter()
         url = base_url(spec.server or "")
-        way = way_of(spec)
+        api = prompt_api(spec)
         yield Loading("connect")
-        link = await with_key(url, spec.key_env, partial(_connected, spec, url, way))
-        former, self._link = self._link, link
+        client = await with_key(url, spec.key_env, partial(_connected, spec, url, api))
+        former, self._client = self._client, client
         if former is not None:
             await former.close()
         yield Loaded(
-            name=_name(spec, link.place.model),
+            name=_name(spec, client.target.model),
             family=spec.family or "",
-            format=way.name,
-            context_limit=link.context_limit,
+            format=api.name,
+            context_limit=client.context_limit,
             device=host_of(url),
             dtype="",
             load_seconds=time.perf_counter() - started,
-            can_switch_thinking=link.way.format is None,
-            notes=_load_notes(link),
+            can_switch_thinking=client.api.format is None,
+            notes=_load_notes(client),
         )
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
-        link = self._require()
-        answer = link.way.format.answer_to(request.query) if link.way.format else None
+        client = self._require()
+        answer = client.api.format.answer_to(request.query) if client.api.format else None
         if answer is not None:
-            for event in canned(answer, link.context_limit):
+            for event in canned(answer, client.context_limit):
                 yield event
             return
         seed = request.sampling.seed
         seed = secrets.randbelow(1 << 31) if seed is None else seed
         stops = (
-            *link.way.stops_for(request.query),
-            *link.spec.stop_strings,
+            *client.api.stops_for(request.query),
+            *client.spec.stop_strings,
             *request.stop_strings,
         )
-        clean = partial(link.way.clean, request.query)
+        clean = partial(client.api.clean, request.query)
         async with self._turn:
-            reply = self._reply = Reply(stops, clean, seed, link.place.url)
+            reply = self._reply = StreamedReply(stops, clean, seed, client.target.url)
             try:
-                async for event in run_reply(reply, lambda: _begin(link, request, reply)):
+                async for event in reply.events(lambda: self._begin(client, request, reply)):
                     yield event
             finally:
                 self._reply = None
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
-        link = self._require()
-        reading = await _fit(link, request, link.context_limit)
-        prompt = reading.text
+        client = self._require()
+        prompt = await _fit(client, request, client.context_limit)
+        text = prompt.text
         ids: tuple[int, ...] = ()
         pieces: tuple[str, ...] = ()
-        if link.tokenizer is not None:
-            if not isinstance(reading.prompt, str):
-                prompt = await link.tokenizer.render(reading.prompt) or prompt
-            if link.tokenizer.takes(reading.prompt):
-                tokenized = await link.tokenizer.tokenize(reading.prompt)
+        if client.tokenizer is not None:
+            if not isinstance(prompt.prompt, str):
+                text = await client.tokenizer.render(prompt.prompt) or text
+            if client.tokenizer.takes(prompt.prompt):
+                tokenized = await client.tokenizer.tokenize(prompt.prompt)
                 if tokenized is not None:
                     ids, pieces = tokenized.ids, tokenized.pieces
-        body = _body(link, request, reading) | {"max_tokens": 1} | _logprobs(link, top)
+        body = _body(client, request, prompt) | {"max_tokens": 1} | _logprobs(client, top)
         try:
-            answer = await link.ask(body)
-            choice = answer["choices"][0]
-            tokens = list(tokens_of("", choice.get("logprobs")))
+            answer = await client.ask(body)
         except ContextExceededError as error:
-            raise ChatuiError(_too_long(link, error)) from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ChatuiError(say("backends.garbage", url=link.place.url)) from error
-        usage = answer.get("usage") or {}
+            raise ChatuiError(_too_long(client, error)) from error
+        tokens = list(tokens_of("", answer["choices"][0].get("logprobs")))
+        counts = DeltaReader().read(answer)
         return Inspection(
-            prompt=prompt,
+            prompt=text,
             input_ids=ids,
             tokens=pieces,
-            context_used=usage.get("prompt_tokens") or len(ids) or reading.tokens,
-            context_limit=link.context_limit,
-            dropped_rounds=reading.dropped_rounds,
+            context_used=counts.prompt_tokens or len(ids) or prompt.tokens,
+            context_limit=client.context_limit,
+            dropped_rounds=prompt.dropped_rounds,
             next=tokens[0].alternatives[:top] if tokens else (),
         )
 
@@ -133,14 +143,55 @@ class OpenAIBackend:
 
     async def close(self) -> None:
         await self.stop()
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
-    def _require(self) -> Link:
-        if self._link is None:
+    async def _begin(
+        self, client: ServerClient, request: GenerateRequest, reply: StreamedReply
+    ) -> tuple[Prefill, AsyncIterator[Delta]]:
+        """Send the request; shorter by some rounds as often as the server finds it too long."""
+        limit = client.context_limit
+        prompt = await _fit(client, request, limit)
+        for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
+            body = _body(client, request, prompt) | {
+                "seed": reply.seed,
+                "stream_options": {"include_usage": True},
+            }
+            if reply.stop_strings:
+                body["stop"] = list(reply.stop_strings)
+            if request.alternatives:
+                body |= _logprobs(client, request.alternatives)
+            refused_before = set(client.refused)
+            try:
+                deltas = await client.stream(body)
+                break
+            except ContextExceededError as error:
+                if not prompt.history or not tries_left:
+                    raise ChatuiError(_too_long(client, error)) from error
+                kept = prompt.history[-(-len(prompt.history) // 3) :]
+                shorter = await _fit(client, replace(request, history=kept), limit)
+                dropped = len(request.history) - len(shorter.history)
+                prompt = replace(shorter, dropped_rounds=dropped)
+        notes = _length_notes(client, prompt) if not self._lengths_told else []
+        self._lengths_told = self._lengths_told or bool(notes)
+        refused = sorted((client.refused - refused_before) & _wanted(request))
+        if refused:
+            notes.append(say("backends.fields_refused", names=", ".join(refused)))
+        prefill = Prefill(
+            prompt=prompt.text,
+            prompt_tokens=prompt.tokens if prompt.exact else 0,
+            context_limit=client.context_limit,
+            dropped_rounds=prompt.dropped_rounds,
+            seed=reply.seed,
+            notes=tuple(notes),
+        )
+        return prefill, deltas
+
+    def _require(self) -> ServerClient:
+        if self._client is None:
             raise BackendLost(say("backends.not_loaded"))
-        return self._link
+        return self._client
 
 
 def _name(spec: ModelSpec, model: str) -> str:
@@ -149,7 +200,7 @@ def _name(spec: ModelSpec, model: str) -> str:
     return spec.name if named else f"{spec.name}:{model}"
 
 
-def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
+def choose(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
     """The model that was asked for; the first one where none was.
 
     The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
@@ -169,7 +220,7 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
             return candidate
     if not listed:
         if wanted:
-            return Listed(wanted)
+            return ListedModel(wanted)
         raise ChatuiError(say("backends.no_models", url=url))
     ids = [model.id for model in listed]
     nearest = get_close_matches(wanted, ids, n=3, cutoff=0.3)
@@ -177,69 +228,44 @@ def choose(listed: tuple[Listed, ...], wanted: str, url: str) -> Listed:
     raise ChatuiError(say("backends.model_not_listed", url=url, model=wanted, names=names))
 
 
-async def _connected(spec: ModelSpec, url: str, way: Way, key: Key | None) -> Link:
-    """A link to the model, and what the server tells of it."""
-    place = Place(url, spec.path, key, spec.key_env)
-    link = await link_to(spec, place, way)
+async def _connected(spec: ModelSpec, url: str, api: PromptApi, key: Key | None) -> ServerClient:
+    """A client for the model, and what the server tells of it."""
+    target = Target(url, spec.path, key, spec.key_env)
+    client = ServerClient(spec, target, api, http_client(target))
     try:
-        model = choose(await list_models(link.http, place), spec.path, url)
-        link.place = replace(place, model=model.id)
+        try:
+            listed = await list_models(client.http, target)
+        except NoModelListError:
+            # Some gateways keep no list; a model that is named is believed to be there.
+            if not spec.path:
+                raise
+            listed = ()
+        model = choose(listed, spec.path, url)
+        client.target = replace(target, model=model.id)
         limits = [limit for limit in (spec.context_limit, model.context_limit) if limit]
-        link.context_limit = min(limits, default=0)
-        link.tokenizer = await find_tokenizer(link.http, url, model.id)
+        client.context_limit = min(limits, default=0)
+        client.tokenizer = await find_tokenizer(client.http, url, model.id)
     except BaseException:
-        await link.close()
+        await client.close()
         raise
-    return link
+    return client
 
 
-def _load_notes(link: Link) -> tuple[str, ...]:
-    notes = list(link.spec.notes)
-    if not link.context_limit:
-        notes.append(say("backends.limit_unknown"))
-    elif link.tokenizer is None or not (link.way.format or link.tokenizer.takes([])):
-        notes.append(say("backends.lengths_estimated"))
-    missing = not_available(link.spec.sampling)
+def _load_notes(client: ServerClient) -> tuple[str, ...]:
+    notes = list(client.spec.notes)
+    missing = not_available(client.spec.sampling)
     if missing:
         notes.append(say("backends.settings_not_sent", names=", ".join(missing)))
     return tuple(notes)
 
 
-async def _begin(link: Link, request: GenerateRequest, reply: Reply) -> Begun:
-    """Send the request; shorter by some rounds as often as the server finds it too long."""
-    limit = link.context_limit
-    reading = await _fit(link, request, limit)
-    for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
-        body = _body(link, request, reading) | {
-            "seed": reply.seed,
-            "stream_options": {"include_usage": True},
-        }
-        if reply.stop_strings:
-            body["stop"] = list(reply.stop_strings)
-        if request.alternatives:
-            body |= _logprobs(link, request.alternatives)
-        refused_before = set(link.refused)
-        try:
-            chunks = await link.stream(body)
-            break
-        except ContextExceededError as error:
-            if not reading.history or not tries_left:
-                raise ChatuiError(_too_long(link, error)) from error
-            kept = reading.history[-(-len(reading.history) // 3) :]
-            shorter = await _fit(link, replace(request, history=kept), limit)
-            dropped = len(request.history) - len(shorter.history)
-            reading = replace(shorter, dropped_rounds=dropped)
-    refused = sorted((link.refused - refused_before) & _wanted(request))
-    notes = [say("backends.fields_refused", names=", ".join(refused))] if refused else []
-    prefill = Prefill(
-        prompt=reading.text,
-        prompt_tokens=reading.tokens if reading.exact else 0,
-        context_limit=link.context_limit,
-        dropped_rounds=reading.dropped_rounds,
-        seed=reply.seed,
-        notes=tuple(notes),
-    )
-    return Begun(prefill, chunks)
+def _length_notes(client: ServerClient, prompt: ServerPrompt) -> list[str]:
+    """What the user should know of the prompt's length, once it may matter."""
+    if prompt.dropped_rounds and not prompt.exact:
+        return [say("backends.lengths_estimated")]
+    if prompt.tokens > _LONG_PROMPT_TOKENS and not client.context_limit:
+        return [say("backends.limit_unknown")]
+    return []
 
 
 def _wanted(request: GenerateRequest) -> set[str]:
@@ -255,40 +281,40 @@ def _wanted(request: GenerateRequest) -> set[str]:
     return names - {"repeat_penalty"}
 
 
-async def _fit(link: Link, request: GenerateRequest, limit: int) -> Reading:
-    return await fit(link.way, link.spec, request, limit, link.tokenizer)
+async def _fit(client: ServerClient, request: GenerateRequest, limit: int) -> ServerPrompt:
+    return await fit(client.api, client.spec, request, limit, client.tokenizer)
 
 
-def _body(link: Link, request: GenerateRequest, reading: Reading) -> dict[str, Any]:
+def _body(client: ServerClient, request: GenerateRequest, prompt: ServerPrompt) -> dict[str, Any]:
     """The request without what only a streamed reply needs."""
-    field = "prompt" if isinstance(reading.prompt, str) else "messages"
+    field = "prompt" if isinstance(prompt.prompt, str) else "messages"
     body = {
-        "model": link.place.model,
-        field: reading.prompt,
-        **sampling_fields(request.sampling, all_fields=link.way.format is not None),
+        "model": client.target.model,
+        field: prompt.prompt,
+        **sampling_fields(request.sampling, all_fields=client.api.format is not None),
     }
-    if request.think is not None and link.way.format is None:
+    if request.think is not None and client.api.format is None:
         # vLLM, SGLang and llama-server give these to the template; each knows one of the names.
         body["chat_template_kwargs"] = dict.fromkeys(THINKING_SWITCHES, request.think)
     limit = request.sampling.max_new_tokens
-    if limit is None and link.way.format is not None:
-        room = link.context_limit - reading.tokens
-        limit = room if link.context_limit and reading.exact else _UNLIMITED_REPLY_TOKENS
-        if link.context_limit and not reading.exact:
+    if limit is None and client.api.format is not None:
+        room = client.context_limit - prompt.tokens
+        limit = room if client.context_limit and prompt.exact else _UNLIMITED_REPLY_TOKENS
+        if client.context_limit and not prompt.exact:
             limit = max(1, min(limit, room))
-        if link.way.format.is_free(request.query):
-            limit = min(limit, link.way.format.free_tokens or limit)
+        if client.api.format.is_free(request.query):
+            limit = min(limit, client.api.format.free_tokens or limit)
     if limit is not None:
         body["max_tokens"] = limit
     return body
 
 
-def _logprobs(link: Link, top: int) -> dict[str, Any]:
+def _logprobs(client: ServerClient, top: int) -> dict[str, Any]:
     """Fields that ask for the best candidates of each token."""
-    if link.way.format is not None:
+    if client.api.format is not None:
         return {"logprobs": top}
     return {"logprobs": True, "top_logprobs": top}
 
 
-def _too_long(link: Link, error: ContextExceededError) -> str:
-    return with_reason(say("backends.too_long", url=link.place.url), str(error))
+def _too_long(client: ServerClient, error: ContextExceededError) -> str:
+    return with_reason(say("backends.too_long", url=client.target.url), str(error))

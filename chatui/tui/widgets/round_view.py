@@ -235,7 +235,9 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
         return say("tui.round.failed", reason=one_line(round_.error or "", 1000))
     if round_.state in ("stopped", "interrupted"):
         return say(f"tui.round.{round_.state}")
-    return say("tui.round.length") if round_.finish_reason == "length" else ""
+    if round_.finish_reason in ("length", "filter"):
+        return say(f"tui.round.{round_.finish_reason}")
+    return ""
 
 
 def why_not_read(round_: Round) -> str:

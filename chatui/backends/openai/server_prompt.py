@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chatui.backends.openai.counting import Messages, Prompt, Tokenizer, estimate
+from chatui.backends.openai.token_counting import Messages, Prompt, Tokenizer, estimate
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.families import CHAT_TEMPLATE
@@ -18,8 +18,8 @@ from chatui.text import without_surrogates
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a conversation goes to the server.
+class PromptApi:
+    """The API that a conversation goes to: chat (messages) or completions (a prompt of ours).
 
     Attributes:
         format: our format for the completions API; None for the chat API.
@@ -58,19 +58,19 @@ class Way:
         ]
 
 
-def way_of(spec: ModelSpec) -> Way:
-    """The way that the spec asks for: ``format`` None or "chat-template" is the chat API.
+def prompt_api(spec: ModelSpec) -> PromptApi:
+    """The API that the spec asks for: ``format`` None or "chat-template" is the chat API.
 
     Raises:
         ChatuiError: there is no such format.
     """
     if spec.format is None or spec.format == CHAT_TEMPLATE:
-        return Way(None)
-    return Way(formats.get(spec.format))
+        return PromptApi(None)
+    return PromptApi(formats.get(spec.format))
 
 
 @dataclass(frozen=True)
-class Reading:
+class ServerPrompt:
     """What the server will read, after the rounds that do not fit were dropped.
 
     Attributes:
@@ -94,32 +94,32 @@ class Reading:
 
 
 async def fit(
-    way: Way,
+    api: PromptApi,
     spec: ModelSpec,
     request: GenerateRequest,
     context_limit: int,
     tokenizer: Tokenizer | None,
-) -> Reading:
+) -> ServerPrompt:
     """The prompt with as many of the latest rounds as fit; all where no limit is known (0).
 
     Raises:
         ChatuiError: the query does not fit even alone.
     """
     system = spec.system if request.system is None else request.system
-    whole = way.render(request.history, request.query, system)
+    whole = api.render(request.history, request.query, system)
     exact = tokenizer is not None and tokenizer.takes(whole)
 
-    def fitted(count: Callable[[Prompt], int]) -> Reading:
+    def fitted(count: Callable[[Prompt], int]) -> ServerPrompt:
         if not context_limit:
-            return Reading(whole, request.history, 0, count(whole), exact)
+            return ServerPrompt(whole, request.history, 0, count(whole), exact)
         kept = fit_prompt(
             spec,
             request,
             context_limit,
-            lambda history: way.render(history, request.query, system),
+            lambda history: api.render(history, request.query, system),
             count,
         )
-        return Reading(kept.prompt, kept.history, kept.dropped_rounds, kept.tokens, exact)
+        return ServerPrompt(kept.prompt, kept.history, kept.dropped_rounds, kept.tokens, exact)
 
     if tokenizer is None or not exact:
         return fitted(estimate)

@@ -1,0 +1,326 @@
+"""From the bytes of a server's answer to tokens: events, JSON chunks, the text in them."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chatui.messages import Candidate, FinishReason, Token
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_ENDS_AT_LENGTH = frozenset(("length", "max_tokens", "max_output_tokens"))
+
+
+class ChunkDecoder:
+    """Decodes the body of an answer into JSON objects, whatever its content type says.
+
+    Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), one
+    JSON object a line, and one JSON document. Comments, empty and unknown events are skipped. The
+    field ``error`` of llama.cpp and events called "error" become ``{"error": …}``.
+
+    Attributes:
+        ended: the server sent ``[DONE]``: nothing follows.
+        is_document: the answer is JSON without events, so its end is the reply's.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._rest = ""
+        self._event = ""
+        self._data: list[str] = []
+        self._document = ""
+        self.ended = False
+        self.is_document = False
+
+    def feed(self, data: bytes, final: bool = False) -> Iterator[dict[str, Any]]:
+        """The objects that ``data`` completes; ``final`` ends the body.
+
+        Raises:
+            ValueError: the data of an unnamed event is no JSON.
+        """
+        text = self._rest + self._decoder.decode(data, final)
+        # A line feed may follow in the next bytes.
+        held = "\r" if text.endswith("\r") and not final else ""
+        *lines, last = _LINE_END.split(text[: len(text) - len(held)])
+        self._rest = last + held
+        for line in (*lines, last, "") if final else lines:
+            yield from self._line(line)
+
+    def _line(self, line: str) -> Iterator[dict[str, Any]]:
+        if line.strip() == "[DONE]":
+            self.ended = True
+            return
+        if self._document or line.lstrip()[:1] in ("{", "["):
+            yield from self._document_line(line)
+            return
+        if not line:
+            yield from self._dispatch()
+            return
+        name, _, value = line.partition(":")
+        if name == "data":
+            if self._data and _parsed("\n".join(self._data)) is not None:
+                # The blank line between two events was left out.
+                yield from self._dispatch()
+            self._data.append(value)
+        elif name == "event":
+            self._event = value.strip()
+        elif name == "error":
+            yield {"error": _parsed(value) or value.strip()}
+
+    def _document_line(self, line: str) -> Iterator[dict[str, Any]]:
+        self._document += line + "\n"
+        if line.rstrip()[-1:] not in ("}", "]"):
+            return
+        value = _parsed(self._document)
+        if value is not None:
+            self._document, self.is_document = "", True
+            yield from _objects(value)
+
+    def _dispatch(self) -> Iterator[dict[str, Any]]:
+        payload, event = "\n".join(self._data).strip(), self._event
+        self._data, self._event = [], ""
+        if not payload:
+            return
+        if payload == "[DONE]":
+            self.ended = True
+            return
+        value = _parsed(payload)
+        if event == "error":
+            has_error = isinstance(value, dict) and value.get("error")
+            yield value if has_error else {"error": payload if value is None else value}
+        elif value is not None:
+            yield from _objects(value)
+        elif event in ("", "message"):
+            raise ValueError("the data of an event is no JSON")
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What one chunk adds to the reply.
+
+    Attributes:
+        tokens: text, with log probabilities where they were asked for and given.
+        finish: why the reply ended, as the server calls it; "" while it goes on.
+        stopped_by_string: the server says that a stop string ended the reply (vLLM does).
+        prompt_tokens, output_tokens: counts, where the chunk tells them; else 0.
+    """
+
+    tokens: tuple[Token, ...] = ()
+    finish: str = ""
+    stopped_by_string: bool = False
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+    def after(self, earlier: Delta) -> Delta:
+        """What is known of the reply's end, given what ``earlier`` chunks told."""
+        return Delta(
+            (),
+            self.finish or earlier.finish,
+            self.stopped_by_string or earlier.stopped_by_string,
+            self.prompt_tokens or earlier.prompt_tokens,
+            self.output_tokens or earlier.output_tokens,
+        )
+
+    @property
+    def reason(self) -> FinishReason:
+        """The server's reason in chatui's words."""
+        if self.stopped_by_string:
+            return "stop"
+        if self.finish.casefold() in _ENDS_AT_LENGTH:
+            return "length"
+        return "filter" if self.finish == "content_filter" else "eos"
+
+
+class DeltaReader:
+    """Reads the chunks of one reply, of the chat API or of the completions API.
+
+    Reasoning that a server takes apart from the reply (``reasoning_content``, or ``reasoning`` in
+    OpenRouter, Ollama and new vLLM) becomes text between ``<think>`` and ``</think>`` again, as
+    the model wrote it; calls of tools become text between ``<tool_call>`` and ``</tool_call>``.
+    Two halves of a surrogate pair in neighbouring chunks are joined.
+    """
+
+    def __init__(self) -> None:
+        self._thinking = False
+        self._calling = False
+        self._half = ""
+
+    def read(self, chunk: Mapping[str, Any]) -> Delta:
+        """What one chunk, as decoded from JSON, adds; fields of unknown types are skipped."""
+        usage = chunk.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return Delta((), "", False, *counts)
+        finish = choice.get("finish_reason")
+        finish = finish if isinstance(finish, str) else ""
+        text = _text(choice.get("text")) + self._message(
+            choice.get("delta") or choice.get("message")
+        )
+        if finish:
+            text += self._close_marks()
+        text = self._joined(text, final=bool(finish))
+        tokens = tuple(tokens_of(text, choice.get("logprobs")))
+        return Delta(tokens, finish, isinstance(choice.get("stop_reason"), str), *counts)
+
+    def flush(self) -> str:
+        """What was held back when the answer ended without a reason."""
+        return self._joined(self._close_marks(), final=True)
+
+    def _message(self, message: Any) -> str:
+        """The text of a delta or a whole message, with marks around reasoning and calls."""
+        if not isinstance(message, dict):
+            return _text(message)
+        reasoning = _text(message.get("reasoning_content") or message.get("reasoning"))
+        content = _text(message.get("content")) + _text(message.get("refusal"))
+        calls = message.get("tool_calls") or message.get("function_call")
+        text = ""
+        if reasoning:
+            text = reasoning if self._thinking else self._close_marks() + "<think>" + reasoning
+            self._thinking = True
+        if content:
+            text += self._close_marks() + content
+        for call in calls if isinstance(calls, list) else [calls] if calls else []:
+            text += self._call(call)
+        return text
+
+    def _call(self, call: Any) -> str:
+        """A part of a call: its name opens the mark, its arguments come in pieces."""
+        function = call.get("function", call) if isinstance(call, dict) else {}
+        if not isinstance(function, dict):
+            return ""
+        text = ""
+        name, arguments = function.get("name"), function.get("arguments")
+        if isinstance(name, str) and name:
+            text = self._close_marks() + f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": '
+            self._calling = True
+        if isinstance(arguments, dict):
+            return text + json.dumps(arguments, ensure_ascii=False)
+        return text + (arguments if isinstance(arguments, str) else "")
+
+    def _close_marks(self) -> str:
+        text = "</think>" if self._thinking else "}\n</tool_call>\n" if self._calling else ""
+        self._thinking = self._calling = False
+        return text
+
+    def _joined(self, text: str, final: bool) -> str:
+        """The text with surrogate pairs joined; half a pair at its end waits for the other."""
+        text, self._half = self._half + text, ""
+        if not final and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return _SURROGATE_PAIR.sub(_character, text)
+
+
+def tokens_of(text: str, logprobs: Any) -> Iterator[Token]:
+    """One token event for each that the server tells of; the last carries the chunk's text."""
+    details = list(_details(logprobs)) if isinstance(logprobs, dict) else []
+    if not details:
+        if text:
+            yield Token(text)
+        return
+    last = len(details) - 1
+    for position, (token_id, logprob, alternatives) in enumerate(details):
+        yield Token(text if position == last else "", token_id, logprob, alternatives)
+
+
+def _details(
+    logprobs: Mapping[str, Any],
+) -> Iterator[tuple[int, float | None, tuple[Candidate, ...]]]:
+    """(id, log probability, candidates) of each token.
+
+    The chat API (and llama-server everywhere) has a list of entries under ``content``, the
+    completions API parallel lists.
+    """
+    entries = logprobs.get("content")
+    if isinstance(entries, list) and entries:
+        for entry in entries:
+            if isinstance(entry, dict):
+                best = entry.get("top_logprobs")
+                rows = best if isinstance(best, list) else ()
+                yield (
+                    _id_of(entry),
+                    _number(entry.get("logprob")),
+                    _ranked(
+                        (_id_of(row), row.get("token"), row.get("logprob"))
+                        for row in rows
+                        if isinstance(row, dict)
+                    ),
+                )
+        return
+    values, tops = logprobs.get("token_logprobs"), logprobs.get("top_logprobs")
+    values = values if isinstance(values, list) else []
+    tops = tops if isinstance(tops, list) else [None] * len(values)
+    for value, top in zip(values, tops, strict=False):
+        best = top.items() if isinstance(top, dict) else ()
+        yield -1, _number(value), _ranked((-1, token, logprob) for token, logprob in best)
+
+
+def _ranked(rows: Iterator[tuple[int, Any, Any]]) -> tuple[Candidate, ...]:
+    """Best first. A server gives log probabilities, which are logits up to a constant."""
+    candidates = [
+        Candidate(token_id, token, value, math.exp(value))
+        for token_id, token, logprob in rows
+        if isinstance(token, str) and (value := _number(logprob)) is not None
+    ]
+    return tuple(sorted(candidates, key=lambda candidate: -candidate.logit))
+
+
+def _id_of(entry: Mapping[str, Any]) -> int:
+    """llama-server tells the token's id beside its text."""
+    token_id = entry.get("id")
+    return token_id if isinstance(token_id, int) else -1
+
+
+def _number(value: Any) -> float | None:
+    """A finite log probability (0 at most); None where this is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return min(float(value), 0.0)
+
+
+def _count(value: Any) -> int:
+    """A number of tokens, also as a string; 0 where this is none."""
+    try:
+        return max(0, int(value)) if isinstance(value, int | float | str) else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(map(_text, content))
+    if isinstance(content, dict):
+        for name in ("text", "content", "refusal", "value"):
+            if content.get(name):
+                return _text(content[name])
+    return ""
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value, or None."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """The object, or those in a list (Gemini's servers put an error into one)."""
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, dict):
+            yield one
+
+
+def _character(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16", "surrogatepass").decode("utf-16")

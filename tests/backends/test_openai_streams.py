@@ -1,0 +1,289 @@
+"""Streams as servers really send them: what must be skipped is skipped, what came is given."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_openai_faults import (
+    STREAM,
+    FaultyServer,
+    ask,
+    chunk,
+    faulty,
+    load,
+    replied,
+    response,
+    word,
+)
+
+from chatui.backends import servers
+from chatui.backends.openai.backend import OpenAIBackend
+from chatui.backends.openai.server_errors import is_too_long
+from chatui.backends.openai.stream import ChunkDecoder, DeltaReader
+from chatui.messages import Done, GenerateRequest, Prefill, Token
+
+__all__ = ["faulty"]
+
+USAGE = '{"usage": {"prompt_tokens": "7", "completion_tokens": 2}}'
+CHUNK = '{"choices": [{"delta": {"content": "%s"}, "finish_reason": %s}]}'
+END = b"0\r\n\r\n"
+
+
+def raw(text: str) -> bytes:
+    """One piece of the body, in chunked transfer coding."""
+    data = text.encode()
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        USAGE,
+        '{"choices": [], "usage": null}',
+        '{"choices": null}',
+        '{"id": "x", "object": "chat.completion.chunk"}',
+        "",
+    ],
+)
+async def test_chunks_without_text_are_skipped(faulty: FaultyServer, noise: str) -> None:
+    faulty.answer = faulty.say(
+        STREAM, chunk(noise), word("春"), chunk(noise), word("风", "stop"), chunk(noise), END
+    )
+    assert (await replied(await load(faulty.url))).text == "春风"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        ": keep-alive\n\n",
+        "event: ping\ndata: {}\n\n",
+        "event: ping\ndata: now\n\n",
+        "event: ping\n\n",
+        "id: 3\nretry: 100\n\n",
+        "data:\n\n",
+        "data\n\n",
+        "\r\n\r\n",
+    ],
+)
+async def test_events_that_are_none_of_the_reply_are_skipped(
+    faulty: FaultyServer, noise: str
+) -> None:
+    faulty.answer = faulty.say(
+        STREAM, raw("\ufeff" + noise), word("春"), raw(noise), word("风", "stop"), raw(noise), END
+    )
+    assert (await replied(await load(faulty.url))).text == "春风"
+
+
+async def test_done_ends_a_reply_without_a_reason(faulty: FaultyServer) -> None:
+    faulty.answer = faulty.say(STREAM, word("好"), chunk("[DONE]"), then="wait")
+    done = await asyncio.wait_for(replied(await load(faulty.url)), 5)
+    assert (done.text, done.finish_reason) == ("好", "eos")
+
+
+async def test_a_reason_ends_the_reply_though_the_connection_stays_open(
+    faulty: FaultyServer,
+) -> None:
+    faulty.answer = faulty.say(STREAM, word("好", "length"), chunk(USAGE), then="wait")
+    started = time.monotonic()
+    done = await replied(await load(faulty.url))
+    assert time.monotonic() - started < 5
+    assert (done.finish_reason, done.prompt_tokens, done.output_tokens) == ("length", 7, 2)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "Text/Event-Stream; charset=UTF-8", "", "x/y"])
+async def test_the_content_type_does_not_matter(faulty: FaultyServer, kind: str) -> None:
+    head = STREAM.replace(b"text/event-stream", kind.encode())
+    faulty.answer = faulty.say(head, word("春"), word("风", "stop"), END)
+    assert (await replied(await load(faulty.url))).text == "春风"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_a_server_that_does_not_stream(
+    faulty: FaultyServer, kind: str, indent: int | None
+) -> None:
+    message = {"role": "assistant", "content": "春风"}
+    whole = {
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    }
+    body = json.dumps(whole, indent=indent, ensure_ascii=False).encode()
+    faulty.answer = faulty.say(response(200, body, kind))
+    done = await replied(await load(faulty.url))
+    assert (done.text, done.prompt_tokens) == ("春风", 3)
+
+
+REASON = "CUDA out of memory"
+ERRORS = [
+    {"error": {"message": REASON, "code": 500}},
+    {"error": REASON},
+    {"error": {"message": {"detail": REASON}}},
+    {"object": "error", "message": REASON, "code": 50001},
+    {"detail": REASON},
+    {"type": "error", "error": {"message": REASON}},
+    {"choices": [{"delta": {}, "error": {"message": REASON}, "finish_reason": "error"}]},
+    [{"error": {"message": REASON}}],
+]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize(
+    "event",
+    [
+        *(f"data: {json.dumps(error)}\n\n" for error in ERRORS),
+        f'error: {{"code": 500, "message": "{REASON}"}}\n\n',
+        f"event: error\ndata: {REASON}\n\n",
+        f'event: error\ndata: {{"message": "{REASON}"}}\n\n',
+    ],
+)
+async def test_the_cause_is_told(faulty: FaultyServer, event: str, begun: bool) -> None:
+    first = (word("春"),) if begun else ()
+    faulty.answer = faulty.say(STREAM, *first, raw(event), END)
+    text, sentence = await ask(faulty.url)
+    assert text == ("春" if begun else "") and REASON in sentence
+
+
+@pytest.mark.parametrize("error", ERRORS[:6])
+async def test_the_cause_is_told_with_status_200(faulty: FaultyServer, error: Any) -> None:
+    faulty.answer = faulty.say(response(200, json.dumps(error).encode()))
+    assert REASON in (await ask(faulty.url))[1]
+
+
+@pytest.mark.parametrize("status", [200, 400, 413, 500, 503])
+@pytest.mark.parametrize(
+    "reason",
+    ["输入长度超过了模型的最大上下文长度", "the request exceeds the available context size"],
+)
+async def test_a_prompt_that_is_too_long_is_sent_again_with_fewer_rounds(
+    faulty: FaultyServer, status: int, reason: str
+) -> None:
+    answers: Iterator[bytes] = iter(
+        (
+            response(status, json.dumps({"error": {"message": reason}}).encode()),
+            response(200, (f"data: {CHUNK}\n\n" % ("好", '"stop"')).encode(), "text/event-stream"),
+        )
+    )
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(next(answers))
+        await writer.drain()
+
+    faulty.answer = answer
+    backend = await load(faulty.url)
+    history = tuple((f"问{n}", f"答{n}") for n in range(6))
+    events = [e async for e in backend.generate(GenerateRequest("再说", history=history))]
+    await backend.close()
+    prefill, done = events[0], events[-1]
+    assert isinstance(prefill, Prefill) and prefill.dropped_rounds == 2
+    assert isinstance(done, Done) and done.text == "好"
+
+
+def test_only_a_length_is_taken_for_one() -> None:
+    assert not is_too_long(429, "Rate limit exceeded: too many tokens per minute")
+    assert not is_too_long(400, "temperature must be at most 2")
+    assert not is_too_long(500, "CUDA out of memory")
+    assert is_too_long(500, "提示词过长，请缩短后重试")
+    assert is_too_long(400, "Requested tokens (5000) exceed context window of 4096")
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "reason"),
+    [
+        ({"delta": {"content": [{"type": "text", "text": "春"}, {"text": "风"}]}}, "春风", "eos"),
+        ({"delta": {"content": None, "refusal": "不行"}}, "不行", "eos"),
+        ({"message": {"content": "春风"}}, "春风", "eos"),
+        ({"text": "春风"}, "春风", "eos"),
+        ({"delta": {"content": "春风"}, "finish_reason": "content_filter"}, "春风", "filter"),
+        ({"delta": {"content": 7}}, "", "eos"),
+        ({"delta": "春风"}, "春风", "eos"),
+        (
+            {"delta": {"tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]}},
+            '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>',
+            "eos",
+        ),
+        ({"delta": {"reasoning_content": "想", "content": "好"}}, "<think>想</think>好", "eos"),
+    ],
+)
+async def test_text_in_every_shape(
+    faulty: FaultyServer, choice: dict[str, Any], text: str, reason: str
+) -> None:
+    full = json.dumps({"choices": [{"finish_reason": "stop", **choice}]})
+    faulty.answer = faulty.say(STREAM, chunk(full), END)
+    done = await replied(await load(faulty.url))
+    assert (done.text, done.finish_reason) == (text, reason)
+
+
+async def test_halves_of_a_surrogate_pair_are_joined(faulty: FaultyServer) -> None:
+    faulty.answer = faulty.say(
+        STREAM,
+        chunk(CHUNK % ("\\ud83d", "null")),
+        chunk(CHUNK % ("\\ude00", "null")),
+        word("。", "stop"),
+        END,
+    )
+    assert (await replied(await load(faulty.url))).text == "😀。"
+
+
+def test_any_split_of_the_bytes_gives_the_same_chunks() -> None:
+    body = f"\ufeffdata: {CHUNK}\r\n\r\n: x\rdata: {USAGE}\r\rdata: [DONE]\n" % (
+        "春\u2028风",
+        "null",
+    )
+    data = body.encode()
+    whole = list(ChunkDecoder().feed(data, final=True))
+    assert len(whole) == 2 and DeltaReader().read(whole[0]).tokens == (Token("春\u2028风"),)
+    for cut in range(len(data)):
+        decoder = ChunkDecoder()
+        assert [*decoder.feed(data[:cut]), *decoder.feed(data[cut:], final=True)] == whole
+
+
+def test_events_without_a_blank_line_between_them() -> None:
+    body = f"data: {USAGE}\ndata: {USAGE}\ndata: [DONE]\n\n"
+    decoder = ChunkDecoder()
+    assert len(list(decoder.feed(body.encode()))) == 2 and decoder.ended
+
+
+async def test_a_certificate_of_the_users_is_trusted(
+    faulty: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with await asyncio.start_server(faulty.serve, "127.0.0.1", 0, ssl=context) as listener:
+        url = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
+        backend = OpenAIBackend()
+        with pytest.raises(Exception, match="SSL_CERT_FILE"):
+            async for _ in backend.load(servers.spec_for(url, "m")):
+                pass
+        file = tmp_path / "authority.pem"
+        authority.cert_pem.write_to_path(file)
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        assert [model.id for model in await servers.models_of(url)] == ["m"]
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        with pytest.raises(Exception, match="cannot be read"):
+            await servers.models_of(url)
+
+
+async def test_an_unknown_context_is_told_once_and_only_for_a_long_prompt(
+    faulty: FaultyServer,
+) -> None:
+    faulty.models = response(200, b'{"data": [{"id": "m"}]}')
+    faulty.answer = faulty.say(STREAM, word("好", "stop"), END)
+    backend = OpenAIBackend()
+    loaded = [event async for event in backend.load(servers.spec_for(faulty.url, "m"))]
+    assert loaded[-1].notes == ()  # type: ignore[union-attr]
+    told = []
+    for query in ("你好", "长" * 4000, "长" * 4000):
+        events = [event async for event in backend.generate(GenerateRequest(query))]
+        assert isinstance(events[0], Prefill)
+        told.append(len(events[0].notes))
+    await backend.close()
+    assert told == [0, 1, 0]
