@@ -97,6 +97,7 @@ class TinyServer:
         self.key = ""
         self.thoughts = ""
         self.tells_pieces = True
+        self.breaks_after = 0
         self.url = ""
         post = ["POST"]
         self.app = Starlette(
@@ -169,6 +170,9 @@ class TinyServer:
             async for chunk in self.chunks(body, ids, limit):
                 yield f"data: {json.dumps(chunk)}\n\n"
                 self.record.tokens_sent += 1
+                if self.record.tokens_sent == self.breaks_after:
+                    yield 'data: {"error": {"message": "CUDA out of memory"}}\n\n'
+                    return
             yield "data: [DONE]\n\n"
             whole = True
         finally:

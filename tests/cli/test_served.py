@@ -28,6 +28,16 @@ def test_ask_takes_the_first_model_of_the_server(chatui: Chatui, server: TinySer
     assert server.record.bodies[-1]["messages"] == [{"role": "user", "content": "abc"}]
 
 
+def test_json_has_what_came_before_a_server_failed(chatui: Chatui, server: TinyServer) -> None:
+    server.record.clear()
+    server.breaks_after = 3
+    done = chatui("ask", "--server", server.url, "--json", "abc")
+    server.breaks_after = 0
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and len(said["text"]) == 3
+    assert "CUDA out of memory" in said["error"] and said["error"] in done.stderr
+
+
 def test_a_format_of_ours_renders_the_prompt(chatui: Chatui, server: TinyServer) -> None:
     shown = chatui(
         *("inspect", "--server", server.url, "--model", "tiny", "--format", "luotuo", "--json"),
