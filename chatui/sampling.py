@@ -1,8 +1,77 @@
-"""The sampling settings of a reply, as a value without tensors."""
+"""The sampling settings of a reply, and all that is known of each of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.text import one_line
+
+_LARGEST_INT = 2**31 - 1
+_GREEDY_BELOW = 1e-3
+"""Lower temperatures would overflow single precision; they choose the best token anyway."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its default.
+
+    Attributes:
+        kind: type of its values; a float takes an int too.
+        least, most: range of a number, both ends included.
+        above_least: an option refuses ``least`` itself, which files may say: with a ``top_p`` of 0
+            ChatRWKV takes the best token.
+        optional: None is allowed.
+        metavar: placeholder of its command line option ``--name``, which ``cli.option.name``
+            explains and the README lists; "" for a flag, None for a setting without an option.
+        server_fields: its names in requests to OpenAI-compatible servers.
+        in_greedy: whether it has an effect on a greedy reply.
+    """
+
+    kind: type[float] | type[int] | type[bool] | type[str]
+    least: float = 0
+    most: float = 0
+    above_least: bool = False
+    optional: bool = False
+    metavar: str | None = None
+    server_fields: tuple[str, ...] = ()
+    in_greedy: bool = True
+
+    @property
+    def range(self) -> str:
+        """The allowed values in words."""
+        if self.kind in (bool, str):
+            return say(f"settings.range.{self.kind.__name__}")
+        number = say("settings.range.whole" if self.kind is int else "settings.range.number")
+        key = "settings.range.above_to" if self.above_least else "settings.range.from_to"
+        return say(key, number=number, least=self.least, most=self.most)
+
+    def allows(self, value: object) -> bool:
+        """Whether ``value`` has the right type and lies in the range."""
+        if value is None:
+            return self.optional
+        if self.kind in (bool, str) or isinstance(value, (bool, str)):
+            return isinstance(value, self.kind) and isinstance(value, bool) == (self.kind is bool)
+        if not isinstance(value, (int, float) if self.kind is float else int):
+            return False
+        # NaN is not in any range.
+        return self.least <= value <= self.most
+
+
+def _setting(
+    default: Any,
+    kind: Any,
+    least: float = 0,
+    most: float = 0,
+    metavar: str | None = None,
+    server: tuple[str, ...] = (),
+    **more: bool,
+) -> Any:
+    about = Setting(kind, least, most, metavar=metavar, server_fields=server, **more)
+    return field(default=default, metadata={"setting": about})
 
 
 @dataclass(frozen=True)
@@ -21,29 +90,84 @@ class SamplingSettings:
         no_repeat_ngram_size: no n-gram of this size occurs twice; 0 allows all.
         temperature_last: divide by the temperature after top-k, top-p and min-p have chosen who
             stays, as ChatRWKV does, not before.
-        avoid_repeat: characters that do not come twice in a row, where each is one token of the
+        avoid_repeat: characters that do not come twice in a row, if each is one token of the
             model (ChatRWKV: 「，：？！」).
         newline_bias: ChatRWKV's way to end a chat reply: no end token, and a newline never at
             first, seldom within 40 tokens, and ever likelier after 150.
         uniform_top_k: choose evenly among the ``top_k`` best, whatever their probabilities.
-        greedy: always take the best token.
+        greedy: always take the best token, after the penalties.
         max_new_tokens: the reply's limit in tokens; None leaves it to the context window.
         seed: makes the reply repeatable; None draws a fresh one.
+
+    Raises:
+        ChatuiError: a value has the wrong type or lies outside its range.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    penalty_decay: float = 1.0
-    no_repeat_ngram_size: int = 0
-    temperature_last: bool = False
-    avoid_repeat: str = ""
-    newline_bias: bool = False
-    uniform_top_k: bool = False
-    greedy: bool = False
-    max_new_tokens: int | None = None
-    seed: int | None = None
+    temperature: float = _setting(1.0, float, 0, 100, "T", ("temperature",), in_greedy=False)
+    top_k: int = _setting(0, int, 0, _LARGEST_INT, "K", ("top_k",), in_greedy=False)
+    top_p: float = _setting(1.0, float, 0, 1, "P", ("top_p",), above_least=True, in_greedy=False)
+    min_p: float = _setting(0.0, float, 0, 1, "P", ("min_p",), in_greedy=False)
+    repetition_penalty: float = _setting(
+        1.0, float, 0.01, 100, "X", ("repetition_penalty", "repeat_penalty")
+    )
+    presence_penalty: float = _setting(0.0, float, -100, 100, "X", ("presence_penalty",))
+    frequency_penalty: float = _setting(0.0, float, -100, 100, "X", ("frequency_penalty",))
+    penalty_decay: float = _setting(1.0, float, 0, 1)
+    no_repeat_ngram_size: int = _setting(0, int, 0, _LARGEST_INT)
+    temperature_last: bool = _setting(False, bool, in_greedy=False)
+    avoid_repeat: str = _setting("", str)
+    newline_bias: bool = _setting(False, bool)
+    uniform_top_k: bool = _setting(False, bool, in_greedy=False)
+    greedy: bool = _setting(False, bool, metavar="")
+    max_new_tokens: int | None = _setting(
+        None, int, 1, _LARGEST_INT, "N", ("max_tokens",), optional=True
+    )
+    seed: int | None = _setting(
+        None, int, 0, 2**63 - 1, "N", ("seed",), optional=True, in_greedy=False
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            value = getattr(self, name)
+            if not setting.allows(value):
+                shown = one_line(repr(value), 60)
+                raise ChatuiError(
+                    say("settings.out_of_range", name=name, value=shown, range=setting.range)
+                )
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the best token is always taken."""
+        return self.greedy or self.temperature < _GREEDY_BELOW
+
+    def in_force(self) -> dict[str, float | int | bool | str]:
+        """The settings that change how this reply is chosen, by name."""
+        found = {
+            name: getattr(self, name)
+            for name, setting in SETTINGS.items()
+            if (setting.in_greedy or not self.is_greedy)
+            and getattr(self, name) != getattr(DEFAULTS, name)
+        }
+        return found | {"greedy": True} if self.is_greedy else found
+
+
+SETTINGS: Mapping[str, Setting] = {
+    item.name: item.metadata["setting"] for item in fields(SamplingSettings)
+}
+"""All settings by name, in the order in which they are shown."""
+
+DEFAULTS = SamplingSettings()
+"""Every value that changes nothing."""
+
+
+def overridden(sampling: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
+    """``sampling`` with ``values`` in place of its own, by name.
+
+    Raises:
+        ChatuiError: there is no setting of a name, or a value is wrong.
+    """
+    for name in values:
+        if name not in SETTINGS:
+            shown = one_line(name, 60)
+            raise ChatuiError(say("settings.unknown_sampling", name=shown))
+    return replace(sampling, **dict[str, Any](values))

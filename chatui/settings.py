@@ -5,18 +5,23 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from chatui import locations
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.sampling import DEFAULTS, Setting, overridden
+from chatui.text import in_quotes
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_TOKENS = Setting(int, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Settings:
         model_folders: folders that are searched for models.
         servers: OpenAI-compatible servers.
         sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
+
+    Raises:
+        ChatuiError: a number lies outside its range.
     """
 
     language: Literal["auto", "zh", "en"] = "auto"
@@ -70,7 +78,16 @@ class Settings:
     think: bool | Literal["auto"] = "auto"
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
-    sampling: dict[str, float | int | bool] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "reply_reserve"):
+            value = getattr(self, name)
+            if not _TOKENS.allows(value):
+                raise ChatuiError(
+                    say("settings.out_of_range_key", name=name, value=value, range=_TOKENS.range)
+                )
+        overridden(DEFAULTS, self.sampling)
 
 
 def load_settings(file: Path | None = None) -> Settings:
@@ -86,12 +103,13 @@ def load_settings(file: Path | None = None) -> Settings:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
         raise ChatuiError(say("settings.unreadable", path=path, reason=error)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib has errors of its own for bad syntax alone, not for huge numbers or deep nesting.
         raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
     unknown = sorted(set(raw) - set(Settings.__dataclass_fields__))
     if unknown:
-        raise ChatuiError(say("settings.unknown_key", path=path, key=unknown[0]))
+        raise ChatuiError(say("settings.unknown_key", path=path, key=in_quotes(unknown[0])))
     try:
         return msgspec.convert(raw, Settings)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ChatuiError) as error:
         raise ChatuiError(say("settings.wrong_value", path=path, reason=error)) from error

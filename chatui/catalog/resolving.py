@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from chatui import locations
 from chatui.catalog import library
@@ -19,7 +16,7 @@ from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec
-from chatui.sampling import SamplingSettings
+from chatui.sampling import DEFAULTS, SamplingSettings, overridden
 from chatui.settings import Settings
 from chatui.text import in_quotes
 
@@ -101,7 +98,7 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
             for part in facts.adapters or ()
         ),
         delta=path_of(facts.delta),
-        sampling=SamplingSettings(**dict[str, Any](facts.sampling or {})),
+        sampling=overridden(DEFAULTS, facts.sampling or {}),
         stop_strings=facts.stop_strings or (),
         eos_ids=facts.eos_ids or (),
         context_limit=facts.context_limit,
@@ -217,20 +214,8 @@ def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
 
 
 def with_users_settings(sampling: SamplingSettings, settings: Settings) -> SamplingSettings:
-    """``sampling`` with what the user's settings file says instead.
-
-    Raises:
-        ChatuiError: the file names a setting that there is not, or gives it a wrong value.
-    """
-    names = {item.name for item in fields(SamplingSettings)}
-    unknown = sorted(set(settings.sampling) - names)
-    if unknown:
-        raise ChatuiError(say("catalog.no_such_sampling", name=unknown[0]))
-    try:
-        said = msgspec.convert(settings.sampling, SamplingSettings)
-    except msgspec.ValidationError as error:
-        raise ChatuiError(say("catalog.wrong_sampling", reason=error)) from error
-    sampling = replace(sampling, **{name: getattr(said, name) for name in settings.sampling})
+    """``sampling`` with what the user's settings file says instead."""
+    sampling = overridden(sampling, settings.sampling)
     if sampling.max_new_tokens is None and settings.max_new_tokens:
         sampling = replace(sampling, max_new_tokens=settings.max_new_tokens)
     return sampling

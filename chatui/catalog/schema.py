@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from chatui.sampling import SamplingSettings
+from chatui.errors import ChatuiError
+from chatui.sampling import DEFAULTS, overridden
 
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 """Presets' names can be typed anywhere: small letters, digits, "-" and "." between them."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-_SAMPLING = {item.name for item in fields(SamplingSettings)}
 
 
 class WrongValue(ValueError):
@@ -179,12 +179,11 @@ class Facts:
     lacks: Words | None = None
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.sampling or {}) - _SAMPLING)
-        if unknown:
-            raise WrongValue("there is no such setting", "sampling", unknown[0])
         for name, value in (self.sampling or {}).items():
-            if isinstance(value, str) != (name == "avoid_repeat"):
-                raise WrongValue(f"it cannot be {value!r}", "sampling", name)
+            try:
+                overridden(DEFAULTS, {name: value})
+            except ChatuiError as error:
+                raise WrongValue(str(error).rstrip(".。"), "sampling", name) from error
         if self.context_limit is not None and self.context_limit <= 0:
             raise WrongValue("it must be above 0", "context_limit")
 

@@ -17,7 +17,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.sampling import SamplingSettings
+from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings, overridden
 from chatui.settings import Settings
 
 FAMILY_PRESETS = {
@@ -105,7 +105,7 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> ModelSpec:
         path=str(folder),
         family=found.family,
         format=facts.format,
-        sampling=SamplingSettings(**dict[str, Any](facts.sampling or {})),
+        sampling=overridden(DEFAULTS, facts.sampling or {}),
         stop_strings=facts.stop_strings or (),
         eos_ids=facts.eos_ids or (),
         context_limit=facts.context_limit,
@@ -131,7 +131,11 @@ def _own_sampling(folder: Path) -> dict[str, Any]:
         config = read_config(folder, "generation_config.json")
     except ChatuiError:
         return {}
-    said = {key: config[key] for key in _SAMPLING_KEYS if _is_number(config.get(key))}
+    said = {
+        key: config[key]
+        for key in _SAMPLING_KEYS
+        if key in config and SETTINGS[key].allows(config[key])
+    }
     return said if config.get("do_sample") or "temperature" in said else {}
 
 
@@ -178,7 +182,7 @@ def _of_file(name: str, file: Path, settings: Settings) -> ModelSpec:
             family="rwkv",
             format=facts.format,
             tokenizer=str(found) if found else None,
-            sampling=SamplingSettings(**dict[str, Any](facts.sampling or {})),
+            sampling=overridden(DEFAULTS, facts.sampling or {}),
         )
     raise ChatuiError(say("catalog.no_model", path=file))
 

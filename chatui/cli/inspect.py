@@ -18,15 +18,16 @@ from chatui.messages import Inspection
 from chatui.prompting import formats
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
-from chatui.sampling import SamplingSettings
+from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 
 _TERMINAL = (80, 24)
-_ALWAYS_APPLIED = (
-    *("repetition_penalty", "presence_penalty", "frequency_penalty"),
-    *("no_repeat_ngram_size", "avoid_repeat", "newline_bias"),
+_PENALTIES = frozenset(
+    name
+    for name, setting in SETTINGS.items()
+    if setting.in_greedy and name not in ("greedy", "max_new_tokens")
 )
-"""Sampling settings that change the logits of greedy replies too."""
+"""Settings that can change which token is the best."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-model", action="store_true", help=say("cli.option.no_model"))
     options.add_model(parser)
     options.add_conversation(parser)
+    options.add_sampling(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,11 +53,12 @@ def run(args: argparse.Namespace) -> int:
     async def work(interrupt: session.Interrupt) -> int:
         async with session.loaded(spec, interrupt) as (backend, model):
             found = await backend.inspect(asked, args.top)
-        found = replace(found, notes=(*found.notes, *_penalties(spec.sampling)))
+        found = replace(found, notes=(*found.notes, *_penalties(asked.sampling)))
         if args.json:
-            write_json({**as_json(found), "model": model.name, "format": model.format})
+            about = {"model": model.name, "format": model.format}
+            write_json({**as_json(found), "sampling": asked.sampling.in_force(), **about})
         else:
-            _print(found)
+            _print(found, asked.sampling)
         return INTERRUPTED if interrupt.seen else SUCCESS
 
     return session.run(work)
@@ -63,16 +66,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
     """Why even ``ask --greedy`` may not take the best token shown, if that is so."""
-    default = SamplingSettings()
-    used = {
-        name: getattr(sampling, name)
-        for name in _ALWAYS_APPLIED
-        if getattr(sampling, name) != getattr(default, name)
-    }
-    if not used:
-        return ()
-    settings = ", ".join(f"{name} = {value}" for name, value in used.items())
-    return (say("cli.inspect.penalties", settings=settings),)
+    used = [
+        f"{name} = {value}" for name, value in sampling.in_force().items() if name in _PENALTIES
+    ]
+    return (say("cli.inspect.penalties", settings=", ".join(used)),) if used else ()
 
 
 def as_json(found: Inspection) -> dict[str, object]:
@@ -137,7 +134,7 @@ def _format_of_model(reference: str, settings: Settings) -> str:
     return found.format
 
 
-def _print(found: Inspection) -> None:
+def _print(found: Inspection, sampling: SamplingSettings) -> None:
     """The article's three views, input_ids, tokens and inputs, side by side; then what is next."""
     write_table(_columns(found))
     write(f"\ninputs\n{found.prompt}\n\n")
@@ -150,6 +147,10 @@ def _print(found: Inspection) -> None:
         )
         + "\n"
     )
+    words = [
+        name if value is True else f"{name} {value}" for name, value in sampling.in_force().items()
+    ]
+    write(say("cli.inspect.sampling", settings=", ".join(words) or say("cli.inspect.none")) + "\n")
     for note in found.notes:
         write(note + "\n")
     if found.next:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chatui.locales import LANGUAGES, say
 from chatui.messages import Adapter
-from chatui.sampling import SamplingSettings
-
-LARGEST = 2**63 - 1
+from chatui.sampling import SETTINGS, SamplingSettings, Setting, overridden
+from chatui.text import one_line
 
 
 def add_general(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
@@ -58,20 +56,13 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How the next token is chosen; each overrides the preset's own."""
     group = parser.add_argument_group(say("cli.group.sampling"))
 
-    def add(name: str, kind: Callable[[str], Any], metavar: str) -> None:
-        key = name.replace("-", "_")
-        group.add_argument(f"--{name}", type=kind, metavar=metavar, help=say(f"cli.option.{key}"))
-
-    add("seed", whole(0), "N")
-    group.add_argument("--greedy", action="store_true", help=say("cli.option.greedy"))
-    add("temperature", number(0.0), "T")
-    add("top-k", whole(0), "K")
-    add("top-p", number(0.0, 1.0, above=True), "P")
-    add("min-p", number(0.0, 1.0), "P")
-    add("repetition-penalty", number(0.0, above=True), "X")
-    add("presence-penalty", number(), "X")
-    add("frequency-penalty", number(), "X")
-    add("max-new-tokens", whole(1), "N")
+    for name, setting in SETTINGS.items():
+        if setting.metavar is None:
+            continue
+        more: dict[str, Any] = {"type": in_range(setting), "metavar": setting.metavar}
+        if setting.kind is bool:
+            more = {"action": "store_true", "default": None}
+        group.add_argument(f"--{name.replace('_', '-')}", help=say(f"cli.option.{name}"), **more)
     group.add_argument(
         "--stop", metavar="TEXT", action="append", default=[], help=say("cli.option.stop")
     )
@@ -83,24 +74,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def sampling_of(args: argparse.Namespace, preset: SamplingSettings) -> SamplingSettings:
     """The preset's sampling with what was typed in its place."""
-    names = (
-        "seed",
-        "temperature",
-        "top_k",
-        "top_p",
-        "min_p",
-        "repetition_penalty",
-        "presence_penalty",
-        "frequency_penalty",
-        "max_new_tokens",
-    )
-    typed = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if args.greedy:
-        typed["greedy"] = True
-    elif typed.keys() & {"temperature", "top_p", "min_p"}:
+    typed = {name: value for name in SETTINGS if (value := getattr(args, name, None)) is not None}
+    if "greedy" not in typed and typed.keys() & {"temperature", "top_p", "min_p"}:
         # Without this they would have no effect on a preset that is greedy or picks evenly.
         typed |= {"greedy": False, "uniform_top_k": False}
-    return replace(preset, **typed)
+    return overridden(preset, typed)
 
 
 def adapter(text: str) -> Adapter:
@@ -119,42 +97,25 @@ def adapter(text: str) -> Adapter:
     return Adapter(path, value)
 
 
-def whole(least: int, most: int = LARGEST) -> Callable[[str], int]:
-    """An integer of a range, as an argparse type."""
+def in_range(setting: Setting) -> Callable[[str], Any]:
+    """A number within the setting's range, as an argparse type."""
 
-    def convert(text: str) -> int:
+    def convert(text: str) -> Any:
         try:
-            value = int(text)
+            value = setting.kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(say("cli.value.whole", value=text)) from None
-        if not least <= value <= most:
-            raise _outside(text, f"≥ {least}", f"≤ {most}" if most < LARGEST else "")
+            value = None
+        too_small = setting.above_least and value == setting.least
+        if value is None or too_small or not setting.allows(value):
+            shown = one_line(text, 60)
+            raise argparse.ArgumentTypeError(
+                say("cli.value.range", value=shown, range=setting.range)
+            )
         return value
 
     return convert
 
 
-def number(
-    least: float = -math.inf, most: float = math.inf, *, above: bool = False
-) -> Callable[[str], float]:
-    """A finite number of a range, as an argparse type; ``above`` leaves ``least`` itself out."""
-
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(say("cli.value.number", value=text))
-        if value < least or value > most or (above and value == least):
-            sign = ">" if above else "≥"
-            raise _outside(text, f"{sign} {least:g}", f"≤ {most:g}" if most < math.inf else "")
-        return value
-
-    return convert
-
-
-def _outside(text: str, *bounds: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(
-        say("cli.value.range", value=text, range=", ".join(filter(None, bounds)))
-    )
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], Any]:
+    """A whole number of a range, as an argparse type."""
+    return in_range(Setting(int, least, most))

@@ -11,13 +11,14 @@ from chatui.cli.ending import SUCCESS
 from chatui.cli.output import write
 from chatui.conversation import replay, transcript
 from chatui.locales import say
+from chatui.sampling import Setting
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help=say("cli.option.transcript"))
     parser.add_argument(
         "--speed",
-        type=options.number(0.0, above=True),
+        type=options.in_range(Setting(float, 0, 1e6, above_least=True)),
         default=1.0,
         metavar="X",
         help=say("cli.option.speed"),

@@ -126,7 +126,7 @@ class Sampler:
     ) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._penalties = penalties(settings, prompt_ids, encode, end_ids)
-        if settings.greedy or settings.temperature == 0.0:
+        if settings.is_greedy:
             self._steps: list[Step] = []
             self._choose = best
         elif settings.uniform_top_k:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import re
+import string
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +22,17 @@ LANGUAGES = ("zh", "en")
 _REASON_INSIDE = re.compile(r"\{reason\}[^\w\s{]")
 
 
+class _Formatter(string.Formatter):
+    """``{count:round|rounds}`` is a count with the singular or plural of what is counted."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        one, is_plural, many = format_spec.partition("|")
+        if is_plural:
+            return f"{value} {one if str(value) == '1' else many}"
+        return super().format_field(value, format_spec)
+
+
+_FORMATTER = _Formatter()
 _current = ""
 
 
@@ -87,4 +99,4 @@ def say(key: str, /, **values: object) -> str:
     if "reason" in values and _REASON_INSIDE.search(words):
         # Libraries end their messages with a full stop of their own.
         values["reason"] = str(values["reason"]).rstrip(" .。\n")
-    return words.format(**values)
+    return _FORMATTER.vformat(words, (), values)

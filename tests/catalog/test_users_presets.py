@@ -67,7 +67,7 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
             'format = "x"\nbase = { hf = "a/b" }\n[variants.big]\n[variants.big.sampling]\n'
             'top_k = 3\ntemperature = "hot"\n',
             6,
-            "variants.big.sampling.temperature: it cannot be 'hot'",
+            "variants.big.sampling.temperature: The sampling setting temperature is 'hot'",
         ),
         ('format = "x"\ncontext_limit = 0\nbase = { hf = "a/b" }\n', 2, "context_limit: it must"),
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),

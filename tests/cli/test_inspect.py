@@ -15,6 +15,7 @@ from chatui.cli import inspect
 from chatui.cli.parser import run
 from chatui.messages import Candidate, Inspection
 from chatui.prompting import formats
+from chatui.sampling import SamplingSettings
 
 WITHOUT = ("inspect", "--no-model", "--json")
 
@@ -97,6 +98,7 @@ def test_the_glass_box_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> 
     assert len(said["input_ids"]) == len(said["tokens"]) == 12
     assert said["position_ids"] == list(range(12))
     assert said["context"] == {"used": 12, "limit": 8192, "dropped_rounds": 0}
+    assert said["sampling"]["top_k"] == 10
     assert [set(one) for one in said["next"]] == [{"id", "token", "logit", "probability"}] * 3
     probabilities = [one["probability"] for one in said["next"]]
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1
@@ -130,7 +132,9 @@ def test_the_views_stand_side_by_side(
             context_used=5,
             context_limit=512,
             next=(Candidate(7, " 不", 1.5, 0.25),),
-        )
+            dropped_rounds=1,
+        ),
+        SamplingSettings(greedy=True, temperature=0.7, repetition_penalty=1.1),
     )
     assert capsys.readouterr().out.splitlines() == [
         "position  input_ids  tokens  position  input_ids  tokens",
@@ -142,7 +146,8 @@ def test_the_views_stand_side_by_side(
         "问：春",
         "眠",
         "",
-        "context: 5 of 512 tokens, 0 rounds left out",
+        "context: 5 of 512 tokens, 1 round left out",
+        "sampling: repetition_penalty 1.1, greedy",
         "",
         "next  token  logit   probability",
         "7     '␣不'  1.5000  25.0000%",

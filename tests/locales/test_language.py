@@ -29,7 +29,7 @@ def test_auto_takes_the_environments_language(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CHATUI_LANG", "zh")
     set_language("auto")
     assert current_language() == "zh"
-    assert say("settings.unknown_key", path="p", key="k") == "设置文件 p 中有未知的键“k”。"
+    assert say("settings.unknown_key", path="p", key="“k”") == "设置文件 p 中有未知的键“k”。"
 
 
 def test_what_a_user_wrote_is_quoted_without_effect() -> None:
@@ -44,3 +44,10 @@ def test_a_reason_brings_no_second_full_stop() -> None:
     assert say("engine.tokenizer_broken", folder="f", reason="it is odd.").endswith(
         "read: it is odd."
     )
+
+
+def test_a_count_takes_its_singular_or_plural() -> None:
+    set_language("en")
+    said = [say("tui.conversations.about", when="now", rounds=n) for n in (0, 1, 2)]
+    assert said == ["now · 0 rounds", "now · 1 round", "now · 2 rounds"]
+    assert say("tui.round.hidden", count="1").startswith("1 more character is not shown")

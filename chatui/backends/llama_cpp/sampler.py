@@ -44,7 +44,7 @@ class Sampler:
     def __init__(self, settings: SamplingSettings, prompt_ids: Sequence[int], seed: int) -> None:
         self._settings = settings
         self._random = np.random.default_rng(seed)
-        self._greedy = settings.greedy or settings.temperature == 0
+        self._greedy = settings.is_greedy
         self._seen = set(prompt_ids) if settings.repetition_penalty != 1 else None
         self._occurrences: dict[int, float] = {}
         self._counts = settings.presence_penalty != 0 or settings.frequency_penalty != 0

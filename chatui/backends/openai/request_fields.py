@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chatui.sampling import SamplingSettings
+from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings
 
-_DEFAULTS = SamplingSettings()
+_LIMITS = frozenset(("max_new_tokens", "seed"))
+"""Settings that a request gets apart from its sampling."""
+
 _MOST_STOP_STRINGS = 4
 """OpenAI's own limit; most other servers take any number."""
 
@@ -38,34 +40,22 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
     SGLang (and, as ``repeat_penalty``, llama-server and Ollama) take them.
     """
     fields: dict[str, Any] = {}
-    if sampling.greedy or sampling.temperature == 0:
-        fields["temperature"] = 0.0
-    else:
-        if all_fields or sampling.temperature != _DEFAULTS.temperature:
-            fields["temperature"] = sampling.temperature
-        if all_fields or sampling.top_p != _DEFAULTS.top_p:
-            fields["top_p"] = sampling.top_p
-        if all_fields or sampling.top_k:
-            fields["top_k"] = sampling.top_k
-        if all_fields or sampling.min_p:
-            fields["min_p"] = sampling.min_p
-    if sampling.presence_penalty:
-        fields["presence_penalty"] = sampling.presence_penalty
-    if sampling.frequency_penalty:
-        fields["frequency_penalty"] = sampling.frequency_penalty
-    if all_fields or sampling.repetition_penalty != 1:
-        fields["repetition_penalty"] = sampling.repetition_penalty
-        fields["repeat_penalty"] = sampling.repetition_penalty
-    return fields
+    for name, setting in SETTINGS.items():
+        value = getattr(sampling, name)
+        if name in _LIMITS or (sampling.is_greedy and not setting.in_greedy):
+            continue
+        if all_fields or value != getattr(DEFAULTS, name):
+            fields |= dict.fromkeys(setting.server_fields, value)
+    return fields | {"temperature": 0.0} if sampling.is_greedy else fields
 
 
 def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
     """Names of the settings in use that no server has a field for."""
-    names = (
-        *("uniform_top_k", "no_repeat_ngram_size", "penalty_decay"),
-        *("temperature_last", "avoid_repeat", "newline_bias"),
+    return tuple(
+        name
+        for name in sampling.in_force()
+        if name != "greedy" and not SETTINGS[name].server_fields
     )
-    return tuple(name for name in names if getattr(sampling, name) != getattr(_DEFAULTS, name))
 
 
 def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
