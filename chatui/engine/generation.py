@@ -25,7 +25,7 @@ from chatui.messages import (
     ReplyEvent,
     Token,
 )
-from chatui.prompting.canned import canned
+from chatui.prompting.format import canned
 from chatui.text import StopStrings
 
 

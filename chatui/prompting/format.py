@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from chatui.messages import Done, Prefill, ReplyEvent, Token
+
 Exchange: TypeAlias = tuple[str, str]
 """An earlier round as (query, reply)."""
 
@@ -16,6 +18,17 @@ Render: TypeAlias = Callable[[Sequence[Exchange], str, str | None], str]
 def strip_reply(text: str) -> str:
     """The usual clean-up of a finished reply."""
     return text.strip()
+
+
+def cut_at(*marks: str) -> Callable[[str], str]:
+    """A clean-up that ends the reply where the first of ``marks`` begins, and strips it."""
+
+    def clean(text: str) -> str:
+        for mark in marks:
+            text = text.partition(mark)[0]
+        return text.strip()
+
+    return clean
 
 
 @dataclass(frozen=True)
@@ -71,3 +84,47 @@ class PromptFormat:
     def clean(self, query: str, text: str) -> str:
         """The reply to ``query`` as shown and kept."""
         return text if self.is_free(query) else self.clean_reply(text)
+
+
+def dialogue(
+    name: str,
+    source: str,
+    *,
+    asked: str,
+    answered: str,
+    opening: str = "{system}\n",
+    system: str | None = None,
+    first: int = 0,
+    stops: tuple[str, ...] = (),
+    clean_reply: Callable[[str], str] | None = None,
+    tidy: Callable[[str], str] = str,
+) -> PromptFormat:
+    """A format whose prompt is an opening and then rounds of one pattern.
+
+    Args:
+        asked: a round up to the reply, with ``{query}`` and, if rounds are numbered, ``{number}``.
+        answered: the rest of a round, with ``{reply}``.
+        opening: what a system text makes, with ``{system}``.
+        system: the format's own system text.
+        first: number of the first round.
+        stops: stop strings; they also end a finished reply.
+        clean_reply: another clean-up than that.
+        tidy: applied to queries.
+    """
+
+    def render(history: Sequence[Exchange], query: str, told: str | None = None) -> str:
+        text = system if told is None else told
+        parts = [opening.format(system=text)] if text else []
+        for number, (earlier, reply) in enumerate(history, first):
+            parts.append(asked.format(query=tidy(earlier), number=number))
+            parts.append(answered.format(reply=reply))
+        parts.append(asked.format(query=tidy(query), number=first + len(history)))
+        return "".join(parts)
+
+    clean = clean_reply or cut_at(*stops)
+    return PromptFormat(name, render, source, stops, clean, system)
+
+
+def canned(answer: str, context_limit: int) -> tuple[ReplyEvent, ...]:
+    """The events of a reply that says ``answer`` at once, without the model."""
+    return Prefill("", context_limit=context_limit), Token(answer), Done(answer, "stop")

@@ -25,7 +25,7 @@ from chatui.messages import (
     Token,
 )
 from chatui.prompting import formats
-from chatui.prompting.rwkv import FREE_TOKENS
+from chatui.prompting.formats.rwkv import FREE_TOKENS
 from chatui.sampling import SamplingSettings
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (make test-all)")

@@ -43,11 +43,6 @@ def test_every_name_is_found_and_is_the_formats_own() -> None:
         assert found.source
 
 
-def test_every_file_is_found_by_its_name() -> None:
-    files = {p.stem for p in Path(formats.__file__).parent.glob("*.py")} - {"__init__"}
-    assert len(formats.names()) == len(files)
-
-
 @pytest.mark.parametrize(("name", "near"), [("shiyo", "shiyou"), ("gpt2_chinese", "gpt2-chinese")])
 def test_the_nearest_names_are_offered(name: str, near: str) -> None:
     with pytest.raises(ChatuiError, match=near):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatui.prompting import formats
-from chatui.prompting.rwkv import command_of, is_reset
+from chatui.prompting.formats.rwkv import command_of, is_reset
 
 RAVEN = formats.get("chatrwkv")
 OPENING = RAVEN.render([], "戊", None).removesuffix("Bob: 戊\n\nAlice:")

@@ -35,8 +35,7 @@ from chatui.messages import (
     Token,
 )
 from chatui.prompting import window
-from chatui.prompting.canned import canned
-from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.format import Exchange, PromptFormat, canned
 from chatui.prompting.prompt_text import notes_of
 from chatui.text import StopStrings
 

@@ -43,8 +43,8 @@ from chatui.messages import (
     Prefill,
     ReplyEvent,
 )
-from chatui.prompting.canned import canned
 from chatui.prompting.chat_template import THINKING_SWITCHES
+from chatui.prompting.format import canned
 
 _UNLIMITED_REPLY_TOKENS = 2048
 """The completions API stops at 16 tokens where a request says nothing."""

@@ -1,8 +1,7 @@
-"""The prompt formats by name: one small file here for each, and outsiders' by entry point.
+"""The prompt formats by name: ours, one file for each kind, and those of other packages.
 
-A file of this folder is named after its format ("chinese-vicuna:chat" lives in
-``chinese_vicuna_chat.py``) and holds it as ``FORMAT``. Other packages add theirs through the entry
-point group ``chatui.formats``: the entry's name is the format's name and its object a
+Each file of this folder holds its formats as ``FORMATS``. Other packages add theirs through the
+entry point group ``chatui.formats``: the entry's name is the format's name and its object a
 :class:`~chatui.prompting.format.PromptFormat`.
 """
 
@@ -34,9 +33,8 @@ def get(name: str) -> PromptFormat:
     """
     if name == CHAT_TEMPLATE:
         raise ChatuiError(say("prompting.template_in_model"))
-    module = _module_of(name)
-    if module in _modules():
-        return _built_in(module)
+    if name in _built_in():
+        return _built_in()[name]
     entry = _outsiders().get(name)
     if entry is None:
         raise ChatuiError(_unknown(name))
@@ -51,25 +49,15 @@ def get(name: str) -> PromptFormat:
 
 def names() -> tuple[str, ...]:
     """All names that :func:`get` knows, sorted."""
-    return tuple(sorted({_built_in(module).name for module in _modules()} | set(_outsiders())))
-
-
-def _module_of(name: str) -> str:
-    """The file that would hold a built-in format; "" for a name that no file can have."""
-    return "" if "_" in name else name.replace("-", "_").replace(":", "_")
+    return tuple(sorted({*_built_in(), *_outsiders()}))
 
 
 @cache
-def _modules() -> frozenset[str]:
+def _built_in() -> dict[str, PromptFormat]:
     import pkgutil
 
-    return frozenset(module.name for module in pkgutil.iter_modules(__path__))
-
-
-def _built_in(module: str) -> PromptFormat:
-    found = import_module(f"{__name__}.{module}").FORMAT
-    assert isinstance(found, PromptFormat)
-    return found
+    modules = (import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__))
+    return {found.name: found for module in modules for found in module.FORMATS}
 
 
 def _outsiders() -> dict[str, EntryPoint]:

@@ -1,4 +1,4 @@
-"""The chat of ChatRWKV and the commands that its users know.
+"""ChatRWKV's chats, and the commands that its users know.
 
     +              another reply to the last message
     +reset         forget the chat
@@ -9,17 +9,18 @@
     ++             another try at the last free text
     +++            the last free text goes on
 
-Source: BlinkDL/ChatRWKV, v2/chat.py, on_message().
+Source of the commands: BlinkDL/ChatRWKV, v2/chat.py, on_message().
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chatui.locales import say
-from chatui.prompting.alpaca import PREAMBLE as INSTRUCTION
 from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.formats.alpaca import PREAMBLE as INSTRUCTION
 
 WITH_TEXT = ("+gen", "+i", "+qa", "+qq")
 ALONE = ("+", "++", "+++", "+reset")
@@ -50,14 +51,14 @@ def is_free(query: str) -> bool:
     return command_of(query)[0] in _FREE
 
 
-def rwkv_format(
+def _rwkv(
     name: str,
     source: str,
     *,
     user: str,
     bot: str,
     preamble: str,
-    tidy: Callable[[str], str] = str.strip,
+    tidy: Callable[[str], str],
 ) -> PromptFormat:
     """A chat between ``user`` and ``bot``; ``preamble`` opens it and ends with a blank line."""
 
@@ -157,3 +158,56 @@ class _Chat:
             f"{self.user}: {asked}\n\n{self.bot}: {answered}\n\n" for asked, answered in earlier
         )
         return f"{turns}{self.user}: {last}\n\n{self.bot}:"
+
+
+RAVEN = """
+The following is a coherent verbose detailed conversation between a Chinese girl named Alice and \
+her friend Bob. Alice is very intelligent, creative and friendly. Alice likes to tell Bob a lot \
+about herself and her opinions. Alice usually gives Bob kind, helpful and informative advices.
+
+Bob: lhc
+
+Alice: LHC是指大型强子对撞机（Large Hadron Collider），是世界最大最强的粒子加速器，\
+由欧洲核子中心（CERN）在瑞士日内瓦地下建造。LHC的原理是加速质子（氢离子）并让它们相撞，\
+让科学家研究基本粒子和它们之间的相互作用，并在2012年证实了希格斯玻色子的存在。
+
+Bob: 企鹅会飞吗
+
+Alice: 企鹅是不会飞的。企鹅的翅膀短而扁平，更像是游泳时的一对桨。\
+企鹅的身体结构和羽毛密度也更适合在水中游泳，而不是飞行。
+
+"""
+
+WORLD = (
+    "User: hi\n\n"
+    "Assistant: Hi. I am your assistant and I will provide expert full response in full details. "
+    "Please feel free to ask any question and I will always answer it.\n\n"
+)
+
+
+def _one_break_each(message: str) -> str:
+    return re.sub(r"\n+", "\n", message.replace("\r\n", "\n").strip())
+
+
+def _no_blank_line(message: str) -> str:
+    return message.strip().replace("\r\n", "\n").replace("\n\n", "\n")
+
+
+FORMATS = (
+    _rwkv(
+        "chatrwkv",
+        "BlinkDL/ChatRWKV: v2/chat.py, v2/prompt/default/Chinese-2.py",
+        user="Bob",
+        bot="Alice",
+        preamble=RAVEN,
+        tidy=_no_blank_line,
+    ),
+    _rwkv(
+        "chatrwkv:world",
+        "BlinkDL/ChatRWKV: API_DEMO_CHAT.py",
+        user="User",
+        bot="Assistant",
+        preamble=WORLD,
+        tidy=_one_break_each,
+    ),
+)

@@ -1,0 +1,81 @@
+"""ChatGLM's numbered rounds and roles, and the embedded model's, which are ChatGLM-6B's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from chatui.prompting.format import Exchange, PromptFormat, cut_at, dialogue
+from chatui.prompting.prompt_text import Message, joined
+
+TRAINING_TIME = "[[训练时间]]"
+TRAINING_YEAR = "2023年"
+FULL_WIDTH = {",": "，", "!": "！", ":": "：", ";": "；", "?": "？"}
+CJK = "\u4e00-\u9fff"
+
+_MARK_BESIDE_CJK = re.compile(f"(?<=[{CJK}])[,!:;?]|[,!:;?](?=[{CJK}])")
+
+
+def process_response(text: str) -> str:
+    """The reply as ChatGLM-6B shows it (THUDM/chatglm-6b: modeling_chatglm.py).
+
+    White space at both ends goes, the placeholder of the training time becomes the year, and
+    `,` `!` `:` `;` `?` next to a CJK character (U+4E00–9FFF, on either side) become full-width.
+    """
+    text = text.strip().replace(TRAINING_TIME, TRAINING_YEAR)
+    return _MARK_BESIDE_CJK.sub(lambda match: FULL_WIDTH[match[0]], text)
+
+
+def _render_glm(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """The bare query in the first round, then numbered rounds from 0."""
+    opening = f"{system}\n" if system else ""
+    return opening + (_SHIYOU.render(history, query, None) if history else query)
+
+
+def _render_glm3(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """Roles in special tokens, each followed by a line break and a space."""
+    said = [("<|system|>", system)] if system else []
+    for asked, answered in history:
+        said += [("<|user|>", asked), ("<|assistant|>", answered)]
+    said.append(("<|user|>", query))
+    parts = (part for role, text in said for part in (f"{role}\n ", Message(text)))
+    return joined(*parts, "<|assistant|>")
+
+
+_SHIYOU = dialogue(
+    "shiyou",
+    "THUDM/ChatGLM-6B: README.md, its rounds; here also in the first round",
+    asked="[Round {number}]\n问：{query}\n答：",
+    answered="{reply}\n",
+    opening="",
+    stops=("\n[Round", "\n问："),
+)
+_ROLES = ("<|user|>", "<|observation|>", "<|system|>")
+
+FORMATS = (
+    _SHIYOU,
+    PromptFormat(
+        name="chatglm-6b",
+        render=_render_glm,
+        source="THUDM/chatglm-6b: modeling_chatglm.py, chat()",
+        stop_strings=("\n[Round",),
+        clean_reply=process_response,
+    ),
+    dialogue(
+        "chatglm2-6b",
+        "THUDM/chatglm2-6b: tokenization_chatglm.py, build_prompt()",
+        asked="[Round {number}]\n\n问：{query}\n\n答：",
+        answered="{reply}\n\n",
+        opening="{system}\n\n",
+        first=1,
+        stops=("\n[Round",),
+    ),
+    PromptFormat(
+        name="chatglm3-6b",
+        render=_render_glm3,
+        source="THUDM/ChatGLM3: PROMPT.md; THUDM/chatglm3-6b: tokenizer_config.json, chat_template",
+        stop_strings=_ROLES,
+        clean_reply=cut_at(*_ROLES),
+        literal=True,
+    ),
+)
