@@ -15,6 +15,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ui_bench import SPEC, SilentBackend, key_seconds
@@ -35,7 +36,7 @@ def fill(store: Store) -> int:
     parent = None
     for number in range(ROUNDS):
         begun = store.add_round(conversation.id, parent, f"第 {number} 首", model="shiyou")
-        store.finish_round(begun.id, "done", POEM)
+        store.finish_round(replace(begun, state="done", reply=POEM))
         parent = begun.id
     return conversation.id
 

@@ -13,29 +13,24 @@ from chatui import locations
 from chatui.cli import options
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import write, write_json, write_table
-from chatui.conversation import exports, files, transcript
-from chatui.conversation.rounds import Conversation
+from chatui.conversation import exports, transcript
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 
-def _markdown(store: Store, conversation: Conversation) -> str:
-    return exports.to_markdown(conversation, store.rounds(conversation.id))
+def _markdown(whole: transcript.Transcript) -> str:
+    return exports.to_markdown(whole.conversation, whole.path())
 
 
-def _text(store: Store, conversation: Conversation) -> str:
-    return exports.to_text(conversation, store.rounds(conversation.id))
+def _text(whole: transcript.Transcript) -> str:
+    return exports.to_text(whole.conversation, whole.path())
 
 
-def _transcript(store: Store, conversation: Conversation) -> str:
-    return transcript.dumps(transcript.of_store(store, conversation.id))
-
-
-_WRITERS: dict[str, Callable[[Store, Conversation], str]] = {
+_WRITERS: dict[str, Callable[[transcript.Transcript], str]] = {
     "markdown": _markdown,
     "text": _text,
-    "transcript": _transcript,
+    "transcript": transcript.dumps,
 }
 _BY_SUFFIX = {".txt": "text", ".json": "transcript"}
 
@@ -59,18 +54,17 @@ def run(args: argparse.Namespace) -> int:
         if args.list or args.json:
             _list(store, as_json=args.json)
             return SUCCESS
-        if args.id is not None:
-            conversation = store.conversation(args.id)
-        else:
+        id_ = args.id
+        if id_ is None:
             last = store.last_conversation()
             if last is None:
                 raise ChatuiError(say("cli.export.none"))
-            conversation = last
+            id_ = last.id
         suffix = Path(args.output or "").suffix.lower()
         form = args.form or _BY_SUFFIX.get(suffix, "markdown")
-        text = _WRITERS[form](store, conversation)
+        text = _WRITERS[form](transcript.of_store(store, id_))
     if args.output:
-        files.write_whole(Path(args.output), text)
+        exports.write_whole(Path(args.output), text)
     else:
         write(text)
     return SUCCESS

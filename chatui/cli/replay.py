@@ -9,7 +9,7 @@ from pathlib import Path
 from chatui.cli import options
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import write
-from chatui.conversation import replay, transcript
+from chatui.conversation import transcript
 from chatui.locales import say
 from chatui.sampling import Setting
 
@@ -26,12 +26,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for beat in replay.schedule(transcript.read(Path(args.file)), args.speed):
-        time.sleep(beat.wait_seconds)
-        if beat.kind == "query":
-            write(say("cli.replay.query", query=beat.text) + "\n\n")
-        elif beat.kind == "piece":
-            write(beat.text)
+    for step in transcript.schedule(transcript.read(Path(args.file)), args.speed):
+        time.sleep(step.wait_seconds)
+        if step.kind == "query":
+            write(say("cli.replay.query", query=step.text) + "\n\n")
+        elif step.kind == "piece":
+            write(step.text)
         else:
             write("\n\n")
     return SUCCESS

@@ -1,4 +1,8 @@
-"""The database file: opening it, and what can go wrong with it in plain words."""
+"""The SQLite file: its connections, transactions and errors.
+
+One thread writes, in the order of the calls. Each read has a connection of its own, so that it
+waits for no writer, of this process or of another.
+"""
 
 from __future__ import annotations
 
@@ -6,82 +10,130 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from chatui.conversation.upgrades import upgrade
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 10.0
+"""So long a write waits for another process that writes."""
+
+_STEPS_BETWEEN_CHECKS = 10_000
+
+Result = TypeVar("Result")
 
 
 class Database:
-    """One connection, for any thread: a lock lets one transaction run at a time."""
+    """Transactions on one file, from any thread."""
 
     def __init__(self, file: Path | None) -> None:
-        """Open the database, made or upgraded as needed; None keeps it in memory.
+        """Open the database, creating or upgrading it; None keeps it in memory.
 
-        Folder and file are made for the user alone.
+        Folder and file are readable by the user alone.
 
         Raises:
             ChatuiError: the file cannot be opened or written, is no database, or is a newer one.
         """
         self._file = file
-        self._lock = threading.RLock()
         with plain_errors(file):
-            self._connection = _connect(file)
+            self._writing_connection = _connect_for_writing(file)
+        self._thread = 0
+        self._queue = ThreadPoolExecutor(1, "chatui-store", self._remember_thread)
+        self._idle_readers: list[sqlite3.Connection] = []
+        # In memory there is one connection for all.
+        self._in_memory_lock = threading.RLock()
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, in one consistent view.
+    def _remember_thread(self) -> None:
+        self._thread = threading.get_ident()
+
+    def queue(self, call: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Call ``call`` in the thread that writes, after what was queued before."""
+        return self._queue.submit(call, *args)
+
+    def write(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Run ``job`` in a transaction that is kept wholly or not at all; return its result.
 
         Raises:
             ChatuiError: see :func:`plain_errors`.
         """
-        with self._lock, plain_errors(self._file):
-            self._connection.execute("BEGIN")
+        if threading.get_ident() == self._thread:
+            return self._transaction(job)
+        future: Future[Result] = self._queue.submit(self._transaction, job)
+        return future.result()
+
+    @contextmanager
+    def reading(self, overtaken: threading.Event | None = None) -> Iterator[sqlite3.Connection]:
+        """A connection with one consistent view of the database.
+
+        Args:
+            overtaken: when set, the running query ends with an error soon.
+
+        Raises:
+            ChatuiError: see :func:`plain_errors`.
+        """
+        with plain_errors(self._file), self._reader() as connection:
+            if overtaken is not None:
+                connection.set_progress_handler(overtaken.is_set, _STEPS_BETWEEN_CHECKS)
+            connection.execute("BEGIN")
             try:
-                yield self._connection
+                yield connection
             finally:
-                self._connection.execute("ROLLBACK")
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """The connection, in a transaction that is kept wholly or not at all.
-
-        Raises:
-            ChatuiError: see :func:`plain_errors`.
-        """
-        with self._lock, plain_errors(self._file):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # SQLite rolls back by itself on some errors, a full disk among them.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                connection.set_progress_handler(None, 0)
+                connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """End using the connection."""
-        with self._lock:
-            self._connection.close()
+        """Finish what is queued and close the connections."""
+        self._queue.shutdown()
+        for connection in (self._writing_connection, *self._idle_readers):
+            connection.close()
+
+    def _transaction(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
+        connection = self._writing_connection
+        with self._in_memory_lock, plain_errors(self._file):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = job(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite rolls back by itself on some errors, a full disk among them.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        return result
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        if self._file is None:
+            with self._in_memory_lock:
+                yield self._writing_connection
+            return
+        connection = self._idle_readers.pop() if self._idle_readers else _connect(self._file)
+        try:
+            yield connection
+        finally:
+            self._idle_readers.append(connection)
 
 
 def _connect(file: Path | None) -> sqlite3.Connection:
-    """A connection that commits each statement by itself; transactions are begun by hand."""
-    if file is not None:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(
+    """A connection on which transactions are begun by hand."""
+    return sqlite3.connect(
         ":memory:" if file is None else file,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _connect_for_writing(file: Path | None) -> sqlite3.Connection:
+    if file is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = _connect(file)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         if file is not None:
@@ -96,7 +148,7 @@ def _connect(file: Path | None) -> sqlite3.Connection:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; SQLite does not wait by itself when others do the same."""
+    """Switch to the write-ahead log; SQLite does not wait when others do the same."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -113,30 +165,30 @@ def plain_errors(file: Path | None) -> Iterator[None]:
     """Turn what SQLite and the system say about the file into one sentence.
 
     Raises:
-        ChatuiError: in place of any ``OSError`` and of ``sqlite3.DatabaseError`` from the file;
-            misuse of SQL stays what it is, a bug.
+        ChatuiError: in place of any ``OSError`` and of ``sqlite3.DatabaseError`` from the file.
+            Misuse of SQL is a bug and keeps its exception.
     """
     path = file or ":memory:"
     try:
         yield
     except OSError as error:
-        raise ChatuiError(
-            say("conversation.unwritable", path=path, reason=error.strerror or error)
-        ) from error
-    except sqlite3.OperationalError as error:
-        raise ChatuiError(say(_key_of(str(error)), path=path, reason=error)) from error
+        reason = error.strerror or error
+        raise ChatuiError(say("conversation.unwritable", path=path, reason=reason)) from error
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except sqlite3.DatabaseError as error:
-        raise ChatuiError(say("conversation.damaged", path=path, reason=error)) from error
+        raise ChatuiError(say(_key_of(error), path=path, reason=error)) from error
 
 
-def _key_of(message: str) -> str:
+def _key_of(error: sqlite3.DatabaseError) -> str:
     """The sentence for SQLite's message (its codes are exposed from Python 3.11 on only)."""
+    message = str(error)
+    if not isinstance(error, sqlite3.OperationalError) or any(
+        sign in message for sign in ("malformed", "no such", "already exists")
+    ):
+        return "conversation.damaged"
     if "full" in message:
         return "conversation.disk_full"
     if "locked" in message or "busy" in message:
         return "conversation.busy"
-    if any(sign in message for sign in ("malformed", "no such", "already exists")):
-        return "conversation.damaged"
     return "conversation.unwritable"

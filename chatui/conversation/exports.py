@@ -1,11 +1,16 @@
-"""A conversation to read: Markdown and plain text, from the first round to the head."""
+"""A conversation as Markdown and plain text, and writing a text file wholly or not at all."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 from chatui.conversation.rounds import Conversation, Round
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import plain_text
 
@@ -19,16 +24,16 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
     blanks at its end that break a line in Markdown.
     """
     parts = [f"# {plain_text(conversation.title)}"]
-    for number, this in enumerate(rounds, 1):
-        quoted = "\n".join(f"> {line}".rstrip() for line in _lines(this.query))
+    for number, each in enumerate(rounds, 1):
+        quoted = "\n".join(f"> {line}".rstrip() for line in _lines(each.query))
         parts += [
             f"## {say('conversation.export.round', number=number)}",
             f"**{say('conversation.export.query')}**",
             re.sub(r"(?<=\S)\n(?=> \S)", "  \n", quoted),
-            f"**{say('conversation.export.reply')}**{_model(this)}",
-            _with_line_breaks(this.reply),
+            f"**{say('conversation.export.reply')}**{_model(each)}",
+            _with_line_breaks(each.reply),
         ]
-        if ending := _ending(this):
+        if ending := _ending(each):
             parts.append(f"*{ending}*")
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
@@ -36,15 +41,15 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
 def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
     """Plain text: the title, and for each round a heading, the query and the reply."""
     parts = [plain_text(conversation.title)]
-    for number, this in enumerate(rounds, 1):
+    for number, each in enumerate(rounds, 1):
         colon = say("conversation.export.colon")
         parts += [
             f"[{say('conversation.export.round', number=number)}]",
-            f"{say('conversation.export.query')}{colon}" + "\n".join(_lines(this.query)),
-            f"{say('conversation.export.reply')}{_model(this)}{colon}"
-            + "\n".join(_lines(this.reply)),
+            f"{say('conversation.export.query')}{colon}" + "\n".join(_lines(each.query)),
+            f"{say('conversation.export.reply')}{_model(each)}{colon}"
+            + "\n".join(_lines(each.reply)),
         ]
-        if ending := _ending(this):
+        if ending := _ending(each):
             parts.append(f"({ending})")
     return "\n\n".join(parts) + "\n"
 
@@ -53,16 +58,16 @@ def _lines(text: str) -> list[str]:
     return plain_text(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
 
 
-def _model(this: Round) -> str:
-    return f" ({plain_text(this.model)})" if this.model else ""
+def _model(each: Round) -> str:
+    return f" ({plain_text(each.model)})" if each.model else ""
 
 
-def _ending(this: Round) -> str:
+def _ending(each: Round) -> str:
     """How the round ended unless by itself, and whether later prompts leave it out."""
     words = []
-    if this.state != "done":
-        words.append(say(f"conversation.export.{this.state}", error=this.error or ""))
-    if this.state != "streaming" and not this.reply.strip():
+    if each.state != "done":
+        words.append(say(f"conversation.export.{each.state}", error=each.error or ""))
+    if each.state != "streaming" and not each.reply.strip():
         words.append(say("conversation.export.empty"))
     return plain_text(" · ".join(words))
 
@@ -82,3 +87,45 @@ def _with_line_breaks(text: str) -> str:
     if fence:
         lines.append(fence)
     return "\n".join(lines)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write UTF-8 text so that ``file`` holds either all of it or what it held before.
+
+    The text goes into a temporary file beside it, is flushed to the disk and takes the name. A
+    link is followed; what is no regular file (a pipe, a device) is written directly.
+
+    Raises:
+        ChatuiError: the file cannot be written.
+    """
+    try:
+        target = Path(os.path.realpath(file))
+        if target.exists() and not target.is_file() and not target.is_dir():
+            target.write_text(text, encoding="utf-8", newline="")
+            return
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary = target.with_name(f".chatui-{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("x", encoding="utf-8", newline="") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=reason)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -51,7 +51,7 @@ class Presence:
         self._descriptor = -1
 
     def announce(self) -> str:
-        """Take the lock, where it is not held yet, and give its name.
+        """Take the lock unless it is held already, and give its name.
 
         Raises:
             OSError: the folder cannot be written.

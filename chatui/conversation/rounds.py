@@ -22,8 +22,8 @@ class Piece:
     Attributes:
         at_seconds: when it came, since the round's start.
         text: what it added to the reply.
-        token_id: -1 where the backend does not tell.
-        logprob: natural log of its probability; None where not known.
+        token_id: -1 if the backend does not tell.
+        logprob: natural log of its probability; None if not known.
     """
 
     at_seconds: float
@@ -46,8 +46,8 @@ class Round:
         state: see :data:`State`.
         model: name of the model that replied.
         format: prompt format in use.
-        finish_reason: as in ``messages.Done``; None where the reply did not end.
-        seed: repeats the reply; None where not known.
+        finish_reason: as in ``messages.Done``; None if the reply did not end.
+        seed: repeats the reply; None if not known.
         sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
             the user switched thinking on or off.
         prompt_tokens, reused_tokens, output_tokens: counts; ``reused_tokens`` of the prompt came
@@ -55,6 +55,8 @@ class Round:
         started_at: seconds since the epoch.
         seconds: from start to end.
         error: the sentence that ended a failed round; None for the others.
+        version, versions: which of the rounds with this parent it was when it was read, from 1,
+            and of how many.
     """
 
     id: int
@@ -74,6 +76,8 @@ class Round:
     started_at: float = 0.0
     seconds: float = 0.0
     error: str | None = None
+    version: int = field(default=1, compare=False)
+    versions: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Conversation:
         title: one line; "" until the first round.
         created_at, updated_at: seconds since the epoch.
         round_count: rounds from the first to the head.
-        head_id: the last round of the path that is looked at; None where there is no round yet.
+        head_id: the last round of the path that is looked at; None if there is no round yet.
+        is_replying: whether a reply in it was being written when it was read.
     """
 
     id: int
@@ -94,12 +99,13 @@ class Conversation:
     updated_at: float
     round_count: int = 0
     head_id: int | None = None
+    is_replying: bool = field(default=False, compare=False)
 
 
 def title_of(query: str, cells: int = TITLE_CELLS) -> str:
     """The start of a query as a title: one line of printable text, at most ``cells`` wide.
 
-    "" where the query has nothing printable.
+    "" if the query has nothing printable.
     """
     # A megabyte may be pasted, and only its start is looked at.
     return fit_cells(one_line(query.lstrip()[:1000], None, drop_unsafe=True), cells)

@@ -1,43 +1,46 @@
 """The store: conversations and their rounds in an SQLite file.
 
-Several chatui processes may use one file at once. A :class:`Store` may be called from any thread:
-one lock serialises its calls. Reads and appends take about a millisecond, so that they may be
-called from an event loop; while another process writes, a call waits for it (at most
-``database.BUSY_SECONDS``).
+Several chatui processes may use one file at once, and several threads one :class:`Store`. Writes
+pass through one queue; a read waits for none of them. An event loop calls the methods that read in
+a worker thread (``asyncio.to_thread``) and queues those that write (:meth:`Store.queued`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from chatui.conversation import reading, writing
+from chatui.conversation import tables, text_search
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
-from chatui.conversation.rounds import Conversation, Piece, Round, State, title_of
-from chatui.conversation.rows import pieces_to_stored, sampling_to_stored
-from chatui.conversation.search import Hit, conversations_with, find, has_index
-from chatui.conversation.storable import to_stored
+from chatui.conversation.rounds import Conversation, Piece, Round, title_of
+from chatui.conversation.tables import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
 _EMPTY_KEPT_SECONDS = 24 * 3600
 
+Result = TypeVar("Result")
+
 
 class Store:
     """Conversations on disk, or in memory.
 
-    Every method raises ``ChatuiError`` where the file cannot be read or written (unwritable, disk
-    full, held by another program, damaged), or where the conversation or round does not exist; the
+    Every method raises ``ChatuiError`` if the file cannot be read or written (unwritable, disk
+    full, held by another program, damaged), or if the conversation or round does not exist; the
     database is then as it was before the call.
     """
 
     def __init__(self, file: Path | None, *, clock: Callable[[], float] = time.time) -> None:
-        """Open ``file``, made or upgraded as needed; None keeps everything in memory.
+        """Open ``file``, creating or upgrading it; None keeps everything in memory.
 
         Args:
             clock: seconds since the epoch.
@@ -46,21 +49,27 @@ class Store:
         self._clock = clock
         self._database = Database(file)
         self._presence = None if file is None else Presence(file)
-        with self._database.reading() as db:
-            self._has_index = has_index(db)
 
     @classmethod
     def in_memory(cls) -> Store:
         """A store that saves nothing, for when the disk cannot be written."""
         return cls(None)
 
+    async def queued(self, write: Callable[..., Result], *args: Any) -> Result:
+        """Call one of the methods that write, after those queued before, and await its result.
+
+        Cancelling the task that awaits does not cancel the write.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self._database.queue(write, *args)))
+
     def close(self) -> None:
-        """End using the store; rounds that it still streams become "interrupted"."""
+        """Stop using the store; rounds that it still streams become "interrupted"."""
         try:
-            if self._presence is not None and self._presence.name:
+            presence = self._presence
+            if presence is not None and presence.name:
                 # What cannot be written now is recovered at the next start.
-                with suppress(ChatuiError), self._database.writing() as db:
-                    writing.interrupt(db, self._presence.name, self._has_index)
+                with suppress(ChatuiError):
+                    self._database.write(lambda db: _interrupt(db, presence.name))
         finally:
             self._database.close()
             if self._presence is not None:
@@ -69,108 +78,122 @@ class Store:
     # Conversations
 
     def create_conversation(self, title: str = "") -> Conversation:
-        """A new, empty conversation; it is listed from its first round on."""
-        now = self._clock()
-        with self._database.writing() as db:
-            id_ = db.execute(
-                "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)",
-                (to_stored(one_line(title, None, drop_unsafe=True)), now, now),
-            ).lastrowid
-            assert id_ is not None
-            return reading.conversation(db, id_)
+        """Create an empty conversation; it is listed from its first round on."""
+        return self._database.write(
+            lambda db: tables.one_conversation(db, self._insert_conversation(db, title))
+        )
 
-    def conversations(self, search: str = "", limit: int = 1000) -> tuple[Conversation, ...]:
+    def conversations(
+        self, search: str = "", limit: int = 1000, overtaken: threading.Event | None = None
+    ) -> tuple[Conversation, ...]:
         """Conversations with at least one round, the last used first.
 
         Args:
             search: only those with this text in their title, a query or a reply.
             limit: at most so many.
+            overtaken: when set, the search ends with an error soon.
         """
-        with self._database.reading() as db:
+        with self._database.reading(overtaken) as db:
             if not search.strip():
-                return tuple(reading.conversations(db, limit))
-            wanted = conversations_with(db, search, self._has_index)
-            found = reading.conversations(db, -1)
-        return tuple(c for c in found if c.id in wanted)[:limit]
+                return tuple(tables.conversations(db, "c.head_id IS NOT NULL", limit=limit))
+            wanted = text_search.conversations_with(db, search)
+            found = tables.conversations(db, "c.head_id IS NOT NULL")
+        return tuple(each for each in found if each.id in wanted)[:limit]
 
     def conversation(self, conversation_id: int) -> Conversation:
         """The conversation with this id."""
         with self._database.reading() as db:
-            return reading.conversation(db, conversation_id)
+            return tables.one_conversation(db, conversation_id)
 
     def last_conversation(self) -> Conversation | None:
-        """The conversation that was used last; None where there is none."""
+        """The conversation that was used last; None if there is none."""
         return next(iter(self.conversations(limit=1)), None)
 
+    def whole(
+        self, conversation_id: int
+    ) -> tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]:
+        """A conversation at one moment.
+
+        Returns:
+            The conversation; all its rounds, a parent before its children; their pieces by id.
+        """
+        with self._database.reading() as db:
+            conversation = tables.one_conversation(db, conversation_id)
+            rounds = tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
+            pieces = {each.id: tuple(tables.pieces(db, each.id)) for each in rounds}
+        return conversation, rounds, pieces
+
     def rename(self, conversation_id: int, title: str) -> Conversation:
-        """Give a conversation a title; a blank one gives it its first query's start again."""
-        with self._database.writing() as db:
-            reading.conversation(db, conversation_id)
+        """Set a conversation's title; a blank one restores the start of its first query."""
+
+        def job(db: sqlite3.Connection) -> Conversation:
+            tables.one_conversation(db, conversation_id)
             line = one_line(title, None, drop_unsafe=True)
             if not line:
-                condition = "conversation_id = ? AND parent_id IS NULL"
-                first = reading.rounds_where(db, condition, conversation_id)
+                condition = "r.conversation_id = ? AND r.parent_id IS NULL"
+                first = tables.rounds_where(db, condition, conversation_id)
                 line = _default_title(first[0].query) if first else ""
-            db.execute(
-                "UPDATE conversations SET title = ? WHERE id = ?",
-                (to_stored(line), conversation_id),
-            )
-            return reading.conversation(db, conversation_id)
+            values = (to_stored(line), conversation_id)
+            db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
+            return tables.one_conversation(db, conversation_id)
+
+        return self._database.write(job)
 
     def delete(self, conversation_id: int) -> None:
         """Delete a conversation with all its rounds; one that does not exist is no error."""
-        with self._database.writing() as db:
-            writing.delete_conversation(db, conversation_id, self._has_index)
+        self._database.write(lambda db: tables.delete_conversation(db, conversation_id))
 
     # The tree of rounds
 
     def rounds(self, conversation_id: int, head_id: int | None = None) -> tuple[Round, ...]:
         """The rounds from the first to ``head_id`` (None: the conversation's head)."""
         with self._database.reading() as db:
-            head = head_id or reading.conversation(db, conversation_id).head_id
-            found = reading.path(db, conversation_id, head)
-            if head_id is not None and not found:
-                raise ChatuiError(say("conversation.no_round", id=head_id))
-            return tuple(found)
-
-    def tree(self, conversation_id: int) -> tuple[Round, ...]:
-        """All rounds of a conversation, every version of them, a parent before its children."""
-        with self._database.reading() as db:
-            reading.conversation(db, conversation_id)
-            return tuple(reading.rounds_where(db, "conversation_id = ?", conversation_id))
+            head = head_id or tables.one_conversation(db, conversation_id).head_id
+            found = tables.path(db, conversation_id, head)
+        if head_id is not None and not found:
+            raise ChatuiError(say("conversation.no_round", id=head_id))
+        return tuple(found)
 
     def round(self, round_id: int) -> Round:
         """The round with this id."""
         with self._database.reading() as db:
-            return reading.one_round(db, round_id)
+            return tables.one_round(db, round_id)
 
     def siblings(self, round_id: int) -> tuple[Round, ...]:
         """The versions of a round: all with its parent, itself included, the oldest first."""
         with self._database.reading() as db:
-            this = reading.one_round(db, round_id)
-            condition = "conversation_id = ? AND parent_id IS ?"
-            return tuple(reading.rounds_where(db, condition, this.conversation_id, this.parent_id))
+            one = tables.one_round(db, round_id)
+            condition = "r.conversation_id = ? AND r.parent_id IS ?"
+            return tuple(tables.rounds_where(db, condition, one.conversation_id, one.parent_id))
 
     def leaf(self, round_id: int) -> int:
         """The end of the path that goes on from a round, along the newest version each time."""
         with self._database.reading() as db:
-            return reading.leaf(db, round_id)
+            tables.one_round(db, round_id)
+            child: int | None = round_id
+            while child is not None:
+                round_id = child
+                newest = db.execute("SELECT max(id) FROM rounds WHERE parent_id = ?", (round_id,))
+                (child,) = newest.fetchone()
+        return round_id
 
     def set_head(self, conversation_id: int, round_id: int) -> Conversation:
         """Look at the path that ends in this round."""
-        with self._database.writing() as db:
-            if reading.one_round(db, round_id).conversation_id != conversation_id:
+
+        def job(db: sqlite3.Connection) -> Conversation:
+            if tables.one_round(db, round_id).conversation_id != conversation_id:
                 raise ChatuiError(say("conversation.foreign_round", id=round_id))
-            db.execute(
-                "UPDATE conversations SET head_id = ? WHERE id = ?", (round_id, conversation_id)
-            )
-            return reading.conversation(db, conversation_id)
+            values = (round_id, conversation_id)
+            db.execute("UPDATE conversations SET head_id = ? WHERE id = ?", values)
+            return tables.one_conversation(db, conversation_id)
+
+        return self._database.write(job)
 
     # Writing a round
 
     def add_round(
         self,
-        conversation_id: int,
+        conversation_id: int | None,
         parent_id: int | None,
         query: str,
         model: str = "",
@@ -180,122 +203,127 @@ class Store:
     ) -> Round:
         """Begin a round after ``parent_id`` (None: a first round); it becomes the head.
 
-        The first round gives the conversation its title, where it has none.
+        A first round gives its conversation a title, unless it has one.
+
+        Args:
+            conversation_id: None creates a conversation.
         """
         now = self._clock()
-        values = {
-            "model": to_stored(model),
-            "format": to_stored(format),
-            "seed": _seed_to_stored(seed),
-            "sampling": sampling_to_stored(sampling),
-            "started_at": now,
-            "query": to_stored(query),
-        }
-        with self._database.writing() as db:
-            title = reading.conversation(db, conversation_id).title or _default_title(query)
+
+        def job(db: sqlite3.Connection) -> Round:
+            id_ = conversation_id or self._insert_conversation(db, "")
+            title = tables.one_conversation(db, id_).title or _default_title(query)
+            begun = Round(
+                id=0,
+                conversation_id=id_,
+                parent_id=parent_id,
+                query=query,
+                model=model,
+                format=format,
+                seed=seed,
+                sampling=sampling or {},
+                started_at=now,
+            )
             writer = "" if self._presence is None else self._presence.announce()
-            id_ = writing.insert_round(db, conversation_id, parent_id, writer, values)
+            round_id = tables.insert_round(db, begun, writer)
             db.execute(
                 "UPDATE conversations SET head_id = ?, updated_at = ?, title = ? WHERE id = ?",
-                (id_, now, to_stored(title), conversation_id),
+                (round_id, now, to_stored(title), id_),
             )
-            return reading.one_round(db, id_)
+            return tables.one_round(db, round_id)
+
+        return self._database.write(job)
 
     def append_pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
-        """Save what came since the last call, as one batch; the work is that of the new alone."""
-        batch = tuple(pieces)
-        if batch:
-            with self._database.writing() as db:
-                writing.append_batch(db, round_id, pieces_to_stored(batch))
+        """Save what came since the last call, as one batch; earlier batches are not touched."""
+        self._database.write(lambda db: tables.append_pieces(db, round_id, pieces))
 
-    def finish_round(
-        self,
-        round_id: int,
-        state: State,
-        reply: str,
-        *,
-        pieces: Iterable[Piece] = (),
-        finish_reason: str | None = None,
-        seed: int | None = None,
-        prompt_tokens: int = 0,
-        reused_tokens: int = 0,
-        output_tokens: int = 0,
-        seconds: float = 0.0,
-        error: str | None = None,
-    ) -> Round:
-        """End a round with its whole reply.
+    def finish_round(self, ended: Round, pieces: Iterable[Piece] = ()) -> Round:
+        """End a round.
 
         It has been the head since it began, unless the user looked elsewhere meanwhile; that stays.
 
         Args:
+            ended: as :meth:`add_round` returned it, with its end.
             pieces: the last ones, saved in the same transaction.
-            seed: None keeps the one that the round began with.
         """
-        batch = tuple(pieces)
-        values = {
-            "state": state,
-            "reply": to_stored(reply),
-            "finish_reason": finish_reason,
-            "prompt_tokens": prompt_tokens,
-            "reused_tokens": reused_tokens,
-            "output_tokens": output_tokens,
-            "seconds": seconds,
-            "error": None if error is None else to_stored(error),
-        }
-        if seed is not None:
-            values["seed"] = _seed_to_stored(seed)
-        with self._database.writing() as db:
-            conversation_id = reading.one_round(db, round_id).conversation_id
-            if batch:
-                writing.append_batch(db, round_id, pieces_to_stored(batch))
-            writing.end_round(db, round_id, self._has_index, values)
-            db.execute(
-                "UPDATE conversations SET updated_at = ? WHERE id = ?",
-                (self._clock(), conversation_id),
-            )
-            return reading.one_round(db, round_id)
+
+        def job(db: sqlite3.Connection) -> Round:
+            tables.append_pieces(db, ended.id, pieces)
+            tables.update_round(db, ended)
+            values = (self._clock(), ended.conversation_id)
+            db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
+            return tables.one_round(db, ended.id)
+
+        return self._database.write(job)
 
     def pieces(self, round_id: int) -> tuple[Piece, ...]:
         """All pieces of a round, in the order they came."""
         with self._database.reading() as db:
-            return tuple(reading.pieces(db, round_id))
+            return tuple(tables.pieces(db, round_id))
 
     def recover(self) -> tuple[Round, ...]:
         """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
 
-        Rounds that a living chatui is writing are left alone. Empty conversations of yesterday
-        and before are removed.
+        Rounds that a living chatui is writing stay as they are. Empty conversations older than a
+        day are removed.
         """
-        if self._presence is None:
+        presence = self._presence
+        if presence is None:
             return ()
-        recovered: list[Round] = []
-        with self._database.writing() as db:
+        gone: list[str] = []
+
+        def job(db: sqlite3.Connection) -> list[Round]:
             names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
-            gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
-            for name in gone:
-                recovered += writing.interrupt(db, name, self._has_index)
+            gone[:] = [name for (name,) in names.fetchall() if not presence.is_alive(name)]
+            recovered = [each for name in gone for each in _interrupt(db, name)]
             db.execute(
                 "DELETE FROM conversations WHERE updated_at < ?"
                 " AND id NOT IN (SELECT conversation_id FROM rounds)",
                 (self._clock() - _EMPTY_KEPT_SECONDS,),
             )
+            return recovered
+
+        recovered = self._database.write(job)
         with plain_errors(self.file):
             for name in gone:
-                self._presence.forget(name)
-            self._presence.sweep()
+                presence.forget(name)
+            presence.sweep()
         return tuple(recovered)
 
     # Search
 
-    def search(self, text: str, limit: int = 100) -> tuple[Hit, ...]:
-        """Where ``text`` occurs in titles, queries and replies; see ``search.find``."""
-        with self._database.reading() as db:
-            return find(db, text, limit, self._has_index)
+    def search(
+        self, text: str, limit: int = 100, overtaken: threading.Event | None = None
+    ) -> tuple[text_search.Hit, ...]:
+        """Where ``text`` occurs in titles, queries and replies; see ``text_search.find``.
+
+        Args:
+            overtaken: when set, the search ends with an error soon.
+        """
+        with self._database.reading(overtaken) as db:
+            return text_search.find(db, text, limit)
+
+    def _insert_conversation(self, db: sqlite3.Connection, title: str) -> int:
+        now = self._clock()
+        id_ = db.execute(
+            "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)",
+            (to_stored(one_line(title, None, drop_unsafe=True)), now, now),
+        ).lastrowid
+        assert id_ is not None
+        return id_
+
+
+def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
+    """End the streaming rounds of one process with what was saved of them."""
+    ended = []
+    for each in tables.rounds_where(db, "r.state = 'streaming' AND r.writer = ?", writer):
+        pieces = tables.pieces(db, each.id)
+        seconds = pieces[-1].at_seconds if pieces else 0.0
+        ended.append(replace(each, state="interrupted", output_tokens=len(pieces), seconds=seconds))
+        tables.update_round(db, ended[-1])
+    return ended
 
 
 def _default_title(query: str) -> str:
     return title_of(query) or say("conversation.untitled")
-
-
-def _seed_to_stored(seed: int | None) -> str | None:
-    return None if seed is None else str(seed)

@@ -1,4 +1,4 @@
-"""A conversation as a file: JSON with the rounds, the pieces of their replies and their timing.
+"""A conversation as a file, and its replay: JSON with rounds, pieces of replies and their timing.
 
 The file is one object::
 
@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 
-from chatui.conversation.files import write_whole
 from chatui.conversation.rounds import Conversation, Piece, Round, State
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -37,7 +36,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Transcript:
-    """A conversation, whole.
+    """A whole conversation.
 
     Attributes:
         conversation: its ``head_id`` is one of the rounds'.
@@ -51,7 +50,7 @@ class Transcript:
 
     def path(self) -> tuple[Round, ...]:
         """The rounds from the first to the head."""
-        by_id = {this.id: this for this in self.rounds}
+        by_id = {each.id: each for each in self.rounds}
         path: list[Round] = []
         step = self.conversation.head_id
         while step is not None:
@@ -62,21 +61,7 @@ class Transcript:
 
 def of_store(store: Store, conversation_id: int) -> Transcript:
     """The transcript of a saved conversation."""
-    rounds = store.tree(conversation_id)
-    return Transcript(
-        conversation=store.conversation(conversation_id),
-        rounds=rounds,
-        pieces={this.id: store.pieces(this.id) for this in rounds},
-    )
-
-
-def write(file: Path, transcript: Transcript) -> None:
-    """Write a transcript; the file is whole or as it was before.
-
-    Raises:
-        ChatuiError: the file cannot be written.
-    """
-    write_whole(file, dumps(transcript))
+    return Transcript(*store.whole(conversation_id))
 
 
 def read(file: Path) -> Transcript:
@@ -95,7 +80,7 @@ def read(file: Path) -> Transcript:
 
 def dumps(transcript: Transcript) -> str:
     """A transcript as text: a line for the conversation and one for each round."""
-    numbers = {this.id: number for number, this in enumerate(transcript.rounds, 1)}
+    numbers = {each.id: number for number, each in enumerate(transcript.rounds, 1)}
     conversation = transcript.conversation
     about = {
         "title": conversation.title,
@@ -104,15 +89,15 @@ def dumps(transcript: Transcript) -> str:
         "head": None if conversation.head_id is None else numbers[conversation.head_id],
     }
     lines = []
-    for this in transcript.rounds:
-        values: dict[str, Any] = {"id": numbers[this.id], "parent": None}
-        if this.parent_id is not None:
-            values["parent"] = numbers[this.parent_id]
-        values |= {name: getattr(this, name) for name in _KEPT}
-        values["sampling"] = {key: _finite(value) for key, value in this.sampling.items()}
+    for each in transcript.rounds:
+        values: dict[str, Any] = {"id": numbers[each.id], "parent": None}
+        if each.parent_id is not None:
+            values["parent"] = numbers[each.parent_id]
+        values |= {name: getattr(each, name) for name in _KEPT}
+        values["sampling"] = {key: _finite(value) for key, value in each.sampling.items()}
         values["pieces"] = [
             [round(piece.at_seconds, 6), piece.text, piece.token_id, _finite(piece.logprob)]
-            for piece in transcript.pieces.get(this.id, ())
+            for piece in transcript.pieces.get(each.id, ())
         ]
         lines.append(_to_json(values))
     return (
@@ -203,16 +188,16 @@ class _Inconsistent(Exception):
 def _checked(file: _File) -> Transcript:
     seen: dict[int, int] = {}
     rounds = []
-    for this in file.rounds:
-        if this.id in seen:
-            raise _Inconsistent(f"round {this.id} occurs twice")
-        if this.parent is not None and this.parent not in seen:
-            raise _Inconsistent(f"round {this.id} has no parent {this.parent} before it")
-        seen[this.id] = 1 if this.parent is None else seen[this.parent] + 1
-        kept = {name: getattr(this, name) for name in _KEPT}
-        if this.state == "streaming":
+    for each in file.rounds:
+        if each.id in seen:
+            raise _Inconsistent(f"round {each.id} occurs twice")
+        if each.parent is not None and each.parent not in seen:
+            raise _Inconsistent(f"round {each.id} has no parent {each.parent} before it")
+        seen[each.id] = 1 if each.parent is None else seen[each.parent] + 1
+        kept = {name: getattr(each, name) for name in _KEPT}
+        if each.state == "streaming":
             kept["state"] = "interrupted"
-        rounds.append(Round(id=this.id, conversation_id=0, parent_id=this.parent, **kept))
+        rounds.append(Round(id=each.id, conversation_id=0, parent_id=each.parent, **kept))
     about = file.conversation
     if about.head is not None and about.head not in seen:
         raise _Inconsistent(f"there is no round {about.head} to end with")
@@ -220,7 +205,7 @@ def _checked(file: _File) -> Transcript:
     return Transcript(
         Conversation(0, about.title, about.created_at, about.updated_at, depth, about.head),
         tuple(rounds),
-        {this.id: tuple(Piece(*values) for values in this.pieces) for this in file.rounds},
+        {each.id: tuple(Piece(*values) for values in each.pieces) for each in file.rounds},
     )
 
 
@@ -253,3 +238,66 @@ def _to_json(value: object) -> str:
 def _finite(value: Any) -> Any:
     """JSON has no infinity and no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Playing a transcript
+
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ReplayStep:
+    """One step of a replay.
+
+    Attributes:
+        wait_seconds: to wait before it, after the step before.
+        kind: "query": a round begins; "piece": its reply grows; "end": it is over.
+        text: the query; what the reply grows by; the whole reply as it was kept, which may differ
+            from the pieces by the format's clean-up.
+        round: the round it belongs to.
+    """
+
+    wait_seconds: float
+    kind: Literal["query", "piece", "end"]
+    text: str
+    round: Round
+
+
+def schedule(
+    transcript: Transcript,
+    speed: float = 1.0,
+    longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+) -> Iterator[ReplayStep]:
+    """The steps of a transcript from its first round to its head, in their own timing.
+
+    A reply takes the time it took; what the user needed to read and type is cut short. A reply
+    without pieces comes whole, after the time it took or the longest pause.
+
+    Args:
+        speed: 2 is twice as fast; ``math.inf`` never waits.
+        longest_pause_seconds: between rounds, before ``speed`` is applied.
+
+    Raises:
+        ChatuiError: the speed is no number above 0.
+    """
+    if math.isnan(speed) or speed <= 0:
+        raise ChatuiError(say("conversation.wrong_speed", speed=speed))
+    return _steps(transcript, speed, longest_pause_seconds)
+
+
+def _steps(transcript: Transcript, speed: float, longest_pause: float) -> Iterator[ReplayStep]:
+    ended_at: float | None = None
+    for each in transcript.path():
+        gap = 0.0 if ended_at is None else each.started_at - ended_at
+        yield ReplayStep(min(max(gap, 0.0), longest_pause) / speed, "query", each.query, each)
+        now = 0.0
+        pieces = transcript.pieces.get(each.id, ())
+        for piece in pieces:
+            wait = max(piece.at_seconds - now, 0.0)
+            now += wait
+            yield ReplayStep(wait / speed, "piece", piece.text, each)
+        if not pieces and each.reply:
+            now = each.seconds
+            yield ReplayStep(min(now, longest_pause) / speed, "piece", each.reply, each)
+        yield ReplayStep(max(each.seconds - now, 0.0) / speed, "end", each.reply, each)
+        ended_at = each.started_at + max(each.seconds, now)

@@ -1,8 +1,8 @@
 """How a turn flows: query, round in the store, backend's events, saved reply. No widgets here.
 
 :class:`Turns` does one thing after the other in one task (:meth:`Turns.run`): load a model, answer
-a query. What happens is told to the screen as the small messages of
-:mod:`chatui.tui.turn_messages`, by a plain call on the same event loop.
+a query. A reply goes on while the user looks at another conversation. What happens is told to the
+screen as the messages of :mod:`chatui.tui.turn_messages`, by a plain call on the same event loop.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
-from chatui.conversation.writer import RoundWriter
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
 from chatui.prompting.parts import read_again
 from chatui.tui.adapter_names import author_of
-from chatui.tui.reply import Reply
+from chatui.tui.running_reply import RunningReply
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
@@ -36,18 +36,49 @@ from chatui.tui.turn_messages import (
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
+class OpenConversation:
+    """A conversation that the user looks at, or that a query or a reply belongs to.
+
+    Attributes:
+        saved: None until its first round.
+        head_id: the round that the next query follows; None for a first round.
+    """
+
+    saved: Conversation | None = None
+    head_id: int | None = None
+
+    @property
+    def id(self) -> int | None:
+        return None if self.saved is None else self.saved.id
+
+
+@dataclass(eq=False)
+class WaitingQuery:
+    """A query that waits for its turn.
+
+    Attributes:
+        of: the conversation that it goes on.
+        again: the round whose query it repeats, to be another version beside it.
+        stopped: the user stopped it while its round was being begun.
+    """
+
+    of: OpenConversation
+    text: str
+    again: Round | None = None
+    stopped: bool = False
+
+
 class Turns:
-    """One conversation with one model at a time.
+    """All conversations of one app, with one model at a time.
 
     Attributes:
         spec: the model that answers the next query.
         first: the model of the start, with all that the command line said of it.
         loaded: what the backend said of it; None until it is loaded.
-        conversation: None until the first query of a new one.
-        head_id: the round that the next query follows; None for a first round.
         think: whether the next reply begins with thoughts; None leaves it to the model.
-        waiting: queries that are sent when the model is ready, oldest first.
-        reply: the running or last reply of this conversation.
+        current: the conversation on the screen.
+        reply: the running or last reply, of whatever conversation.
     """
 
     def __init__(
@@ -65,43 +96,64 @@ class Turns:
         self.spec = self.first = spec
         self.think = spec.think
         self.loaded: Loaded | None = None
-        self.conversation: Conversation | None = None
-        self.head_id: int | None = None
-        self.waiting: deque[str] = deque()
-        self.reply: Reply | None = None
+        self.current = OpenConversation()
+        self.reply: RunningReply | None = None
+        self._reply_of = self.current
         self._store = store
         self._create_backend = create_backend
         self._tell = tell
+        self._waiting: deque[WaitingQuery] = deque()
+        self._beginning: WaitingQuery | None = None
         self._backend: Backend | None = None
         self._backend_name = ""
         self._loaded_spec: ModelSpec | None = None
         self._load_wanted = True
-        self._again: Round | None = None
-        self._stops: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     @property
+    def conversation(self) -> Conversation | None:
+        """The conversation on the screen; None until its first round."""
+        return self.current.saved
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The queries of the conversation on the screen that wait, oldest first."""
+        return tuple(query.text for query in self._waiting if query.of is self.current)
+
+    @property
+    def reply_here(self) -> RunningReply | None:
+        """The running or last reply, if it belongs to the conversation on the screen."""
+        return self.reply if self._reply_of is self.current else None
+
+    @property
     def replying(self) -> bool:
-        """Whether a reply is being written."""
+        """Whether a reply is being written, in whatever conversation."""
         return self.reply is not None and not self.reply.ended
+
+    @property
+    def replying_here(self) -> bool:
+        """Whether a reply is being written in the conversation on the screen."""
+        return self.replying and self._reply_of is self.current
 
     @property
     def busy(self) -> bool:
         """Whether anything is going on or about to."""
-        return bool(self._load_wanted or self._again or self.waiting or not self._idle.is_set())
+        return bool(self._load_wanted or self._waiting or self._tasks or not self._idle.is_set())
 
     # What the user does
 
     def ask(self, query: str) -> None:
         """Answer ``query`` as soon as what is going on has ended."""
-        self.waiting.append(query)
-        self._tell(WaitingChanged(tuple(self.waiting)))
+        self._waiting.append(WaitingQuery(self.current, query))
+        self._tell_waiting()
         self._wake.set()
 
     def regenerate(self, round_: Round) -> None:
         """Answer the query of ``round_`` once more, as another version beside it."""
-        self._again = round_
+        self._waiting.appendleft(WaitingQuery(self.current, round_.query, round_))
+        self._tell_waiting()
         self._wake.set()
 
     def switch(self, spec: ModelSpec) -> None:
@@ -111,53 +163,108 @@ class Turns:
         self._wake.set()
 
     def stop(self) -> tuple[str, ...]:
-        """End the running reply at once and keep what was said; the queries that were waiting."""
-        waiting = tuple(self.waiting)
-        if waiting:
-            self.waiting.clear()
-            self._tell(WaitingChanged(()))
-        if self.reply is not None and self.replying and not self.reply.stopping:
-            assert self._backend is not None
-            task = asyncio.ensure_future(self.reply.stop(self._backend))
-            self._stops.add(task)
-            task.add_done_callback(self._stops.discard)
-        return waiting
+        """End the reply on the screen at once, keeping what was said.
 
-    def open(self, conversation_id: int) -> tuple[Round, ...]:
+        Returns:
+            The queries of this conversation that were waiting; they are not sent.
+        """
+        return self._stop(self.current)
+
+    async def open(self, conversation_id: int) -> tuple[Round, ...]:
         """Go on with a conversation; its rounds from the first to the head.
 
         Raises:
             ChatuiError: it cannot be read.
         """
-        self._leave()
-        self.conversation = self._store.conversation(conversation_id)
-        self.head_id = self.conversation.head_id
-        return self._store.rounds(conversation_id)
+        saved = await asyncio.to_thread(self._store.conversation, conversation_id)
+        rounds = await asyncio.to_thread(self._store.rounds, conversation_id, saved.head_id)
+        opened = self._active(conversation_id) or OpenConversation(saved, saved.head_id)
+        opened.saved = saved
+        self._look_at(opened)
+        reply = self.reply_here
+        if reply is None:
+            return rounds
+        return tuple(reply.round if each.id == reply.begun.id else each for each in rounds)
 
     def new(self) -> None:
         """Begin a new conversation with the next query."""
-        self._leave()
-        self.conversation = None
-        self.head_id = None
+        self._look_at(OpenConversation())
 
-    def look_at(self, round_id: int) -> tuple[Round, ...]:
-        """Look at another version of a round: the path that goes on from it.
+    async def look_at_version(self, round_: Round, step: int) -> tuple[Round, ...]:
+        """Look at the version ``step`` places after a round, and the path that goes on from it.
+
+        Returns:
+            The rounds of that path; none if there is no such version.
 
         Raises:
             ChatuiError: it cannot be read.
         """
-        assert self.conversation is not None
-        self._leave()
-        head = self._store.leaf(round_id)
-        self.conversation = self._store.set_head(self.conversation.id, head)
-        self.head_id = head
-        return self._store.rounds(self.conversation.id)
+        looked_at = self.current
+        ids = [each.id for each in await asyncio.to_thread(self._store.siblings, round_.id)]
+        place = ids.index(round_.id) + step
+        if not 0 <= place < len(ids):
+            return ()
+        head = await asyncio.to_thread(self._store.leaf, ids[place])
+        rounds = await asyncio.to_thread(self._store.rounds, round_.conversation_id, head)
+        looked_at.head_id = head
+        self._keep(self._save_head(round_.conversation_id, head))
+        return rounds
+
+    def forget(self, conversation_id: int) -> None:
+        """A conversation is being deleted: end its reply and drop its waiting queries."""
+        active = self._active(conversation_id)
+        if active is not None:
+            if self.reply is not None and self._reply_of is active:
+                self.reply.discarded = True
+            self._stop(active)
 
     async def close(self) -> None:
         """End the reply, saved as stopped, and give the model back."""
-        self._leave()
+        if self.reply is not None:
+            self._stop(self._reply_of)
+            self.reply.finish("stopped")
+            await self.reply.saved()
         if self._backend is not None:
             await self._backend.close()
+
+    def _look_at(self, opened: OpenConversation) -> None:
+        self.current = opened
+        self._tell_waiting()
+
+    def _active(self, conversation_id: int) -> OpenConversation | None:
+        """The conversation if it has a running or unsaved reply or queries that wait."""
+        active = [query.of for query in self._waiting]
+        if not self._idle.is_set():
+            active += [self._reply_of] + ([self._beginning.of] if self._beginning else [])
+        return next((each for each in active if each.id == conversation_id), None)
+
+    def _stop(self, of: OpenConversation) -> tuple[str, ...]:
+        mine = [query for query in self._waiting if query.of is of]
+        if mine:
+            self._waiting = deque(query for query in self._waiting if query.of is not of)
+            self._tell_waiting()
+        if self._beginning is not None and self._beginning.of is of:
+            self._beginning.stopped = True
+        reply = self.reply
+        if reply is not None and self._reply_of is of and not reply.ended and not reply.stopping:
+            assert self._backend is not None
+            self._keep(reply.stop(self._backend))
+        return tuple(query.text for query in mine if query.again is None)
+
+    def _tell_waiting(self) -> None:
+        self._tell(WaitingChanged(self.waiting))
+
+    def _keep(self, job: Coroutine[Any, Any, None]) -> None:
+        """Run a job beside the others; the loop itself keeps no reference to it."""
+        task = asyncio.ensure_future(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _save_head(self, conversation_id: int, head: int) -> None:
+        try:
+            await self._store.queued(self._store.set_head, conversation_id, head)
+        except ChatuiError as error:
+            self._tell(Trouble(str(error)))
 
     # What then happens
 
@@ -166,20 +273,18 @@ class Turns:
         while True:
             if self._load_wanted:
                 await self._load()
-            elif self._again is None and not self.waiting:
+            elif not self._waiting:
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()
                 self._idle.clear()
             elif self.loaded is None:
                 self._load_wanted = True
-            elif self._again is not None:
-                await self._answer_again(self._again)
             else:
                 await self._answer_next()
 
     async def _load(self) -> None:
-        """Load ``self.spec``; where that fails, the model from before stays."""
+        """Load ``self.spec``; if that fails, the model from before stays."""
         spec, before = self.spec, self._backend
         self._load_wanted = False
         self._tell(LoadProgress(spec, Loading("")))
@@ -222,44 +327,66 @@ class Turns:
             self.loaded = None
         if self._loaded_spec is not None and not self._load_wanted:
             self.spec = self._loaded_spec
-        self._again = None
-        waiting = tuple(self.waiting)
-        self.waiting.clear()
-        self._tell(WaitingChanged(()))
+        waiting = tuple(query.text for query in self._waiting if query.again is None)
+        self._waiting.clear()
+        self._tell_waiting()
         self._tell(LoadFailed(failed, str(error), waiting))
 
     async def _answer_next(self) -> None:
-        query = self.waiting.popleft()
-        self._tell(WaitingChanged(tuple(self.waiting)))
-        await self._answer(query, self.head_id, self.think)
-
-    async def _answer_again(self, round_: Round) -> None:
-        self._again = None
-        think = round_.sampling.get("think", self.think)
-        await self._answer(round_.query, round_.parent_id, think)
-
-    async def _answer(self, query: str, parent_id: int | None, think: bool | None) -> None:
-        assert self.loaded is not None
+        query = self._beginning = self._waiting.popleft()
         try:
-            if self.conversation is None:
-                self.conversation = self._store.create_conversation()
-            earlier = self._history(parent_id)
-            begun = self._store.add_round(
-                self.conversation.id,
-                parent_id,
-                query,
-                model=author_of(self.spec),
-                format=self.loaded.format,
-                sampling=asdict(self.spec.sampling) | ({} if think is None else {"think": think}),
-            )
+            begun, request = await self._begin(query)
         except ChatuiError as error:
-            self._tell(Trouble(str(error), (query,)))
+            self._tell_waiting()
+            self._tell(Trouble(str(error), (query.text,)))
             return
-        self.head_id = begun.id
-        reply = self.reply = Reply(begun, RoundWriter(self._store, begun.id), self._tell)
+        finally:
+            self._beginning = None
+        reply = self.reply = RunningReply(begun, self._store, self._tell)
+        self._reply_of = query.of
+        self._tell_waiting()
         self._tell(RoundBegun(begun))
+        if query.stopped:
+            reply.finish("stopped")
+        else:
+            await self._run(reply, request)
+        if reply.lost:
+            self.loaded = None
+        await reply.saved()
+
+    async def _begin(self, query: WaitingQuery) -> tuple[Round, GenerateRequest]:
+        """Begin the round of a query in the store.
+
+        Raises:
+            ChatuiError: the store cannot be read or written.
+        """
+        assert self.loaded is not None
+        of, again = query.of, query.again
+        parent_id = of.head_id if again is None else again.parent_id
+        spec, form = self.spec, self.loaded.format
+        think = self.think if again is None else again.sampling.get("think", self.think)
+        sampling = asdict(spec.sampling) | ({} if think is None else {"think": think})
+        path: tuple[Round, ...] = ()
+        if of.id is not None and parent_id is not None:
+            path = await asyncio.to_thread(self._store.rounds, of.id, parent_id)
+        begun = await self._store.queued(
+            self._store.add_round,
+            of.id,
+            parent_id,
+            query.text,
+            author_of(spec),
+            form,
+            sampling,
+        )
+        of.head_id = begun.id
+        if of.saved is None:
+            of.saved = await asyncio.to_thread(self._store.conversation, begun.conversation_id)
+        request = GenerateRequest(query.text, history_of(path), sampling=spec.sampling, think=think)
+        return begun, request
+
+    async def _run(self, reply: RunningReply, request: GenerateRequest) -> None:
+        """Have the backend reply, once more if its model turns out to be gone."""
         assert self._backend is not None
-        request = GenerateRequest(query, earlier, sampling=self.spec.sampling, think=think)
         await reply.run(self._backend, request, may_be_gone=True)
         if reply.lost and not reply.ended:
             reply.lost = not await self._load_again()
@@ -267,8 +394,6 @@ class Turns:
                 reply.finish("failed", error=say("tui.turn.gone"))
             elif not reply.ended:
                 await reply.run(self._backend, request)
-        if reply.lost:
-            self.loaded = None
 
     async def _load_again(self) -> bool:
         """The model went away while nobody asked for it: load the same one, whatever F2 wants.
@@ -283,18 +408,11 @@ class Turns:
             self.switch(wanted)
         return self.loaded is not None
 
-    def _history(self, parent_id: int | None) -> tuple[tuple[str, str], ...]:
-        """The earlier rounds as the model reads them; the screen marks those left out."""
-        if parent_id is None or self.conversation is None:
-            return ()
-        path = self._store.rounds(self.conversation.id, parent_id)
-        read = ((round_.query, read_again(round_.reply)) for round_ in path)
-        return tuple((query, reply) for query, reply in read if reply.strip())
 
-    def _leave(self) -> None:
-        """The user looks elsewhere: end the reply without waiting for the backend."""
-        self._again = None
-        self.stop()
-        if self.reply is not None:
-            self.reply.finish("stopped")
-        self.reply = None
+def history_of(path: Iterable[Round]) -> tuple[tuple[str, str], ...]:
+    """Earlier rounds as (query, reply) for the prompt, without those that have nothing to read.
+
+    It does not matter how a reply ended: what stands on the screen is read.
+    """
+    read = ((each.query, read_again(each.reply)) for each in path)
+    return tuple((query, reply) for query, reply in read if reply.strip())

@@ -1,4 +1,4 @@
-"""What :class:`chatui.tui.turn.Turns` tells the screen: tiny values, one for each thing."""
+"""What :class:`chatui.tui.turn.Turns` tells the screen: one small value for each event."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from chatui.conversation.rounds import Round
-from chatui.messages import Loaded, Loading, ModelSpec, Prefill
+from chatui.messages import Loaded, Loading, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -36,37 +36,29 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class WaitingChanged:
-    """The queries that wait for their turn."""
+    """The queries of the conversation on the screen that wait for their turn."""
 
     queries: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RoundBegun:
-    """A query was taken up."""
+    """A query is being answered, in the conversation on the screen or in another."""
 
     round: Round
 
 
 @dataclass(frozen=True)
 class PromptRead:
-    """What the model read for the round."""
+    """The model has read the prompt of the round and begins to reply."""
 
-    round_id: int
-    prefill: Prefill
-
-
-@dataclass(frozen=True)
-class ReplyGrew:
-    """The reply goes on."""
-
-    round_id: int
-    text: str
+    round: Round
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RoundEnded:
-    """The reply has ended, in whatever way ``round.state`` says."""
+    """The reply has ended as ``round.state`` says."""
 
     round: Round
 
@@ -86,7 +78,6 @@ TurnMessage: TypeAlias = (
     | WaitingChanged
     | RoundBegun
     | PromptRead
-    | ReplyGrew
     | RoundEnded
     | Trouble
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def saved() -> int:
         parent = this.id
         pieces = [Piece(0.1 * (at + 1), text) for at, text in enumerate(reply)]
         store.append_pieces(this.id, pieces)
-        store.finish_round(this.id, "done", reply, seconds=0.1 * len(reply))
+        store.finish_round(replace(this, state="done", reply=reply, seconds=0.1 * len(reply)))
     store.close()
     return conversation.id
 

@@ -15,46 +15,58 @@ import pytest
 from chatui.conversation.store import Store
 
 WRITE_MANY = """
-import random, sys
+import asyncio, random, sys
+from dataclasses import replace
 from pathlib import Path
 from chatui.conversation.rounds import Piece
 from chatui.conversation.store import Store
-from chatui.conversation.writer import RoundWriter
-name, file = sys.argv[1], Path(sys.argv[2])
-dice = random.Random(name)
-store = Store(file)
-store.recover()
-own = store.create_conversation().id
-for number in range(12):
-    c = dice.choice([own, 1])
-    query = f"{name}/{number}"
-    begun = store.add_round(c, store.conversation(c).head_id, query)
-    writer = RoundWriter(store, begun.id, interval_seconds=dice.choice([0, 0.001, 1]))
-    for index in range(dice.randrange(1, 30)):
-        writer.add(f"{query}.{index} ")
-        if dice.random() < 0.1:
-            store.recover()
-            store.conversations()
-    assert writer.finish("done").reply == writer.text
-store.close()
+from chatui.conversation.round_writer import RoundWriter
+
+def raise_(problem):
+    raise problem
+
+async def main(name, store):
+    dice = random.Random(name)
+    store.recover()
+    own = store.create_conversation().id
+    for number in range(12):
+        c = dice.choice([own, 1])
+        query = f"{name}/{number}"
+        begun = store.add_round(c, store.conversation(c).head_id, query)
+        interval = dice.choice([0, 0.001, 1])
+        writer = RoundWriter(store, begun.id, raise_, interval_seconds=interval)
+        for index in range(dice.randrange(1, 30)):
+            writer.add(f"{query}.{index} ")
+            await asyncio.sleep(0)
+            if dice.random() < 0.1:
+                store.recover()
+                store.conversations()
+        reply = "".join(writer.texts)
+        await writer.finish(replace(begun, state="done", reply=reply))
+        assert store.round(begun.id).reply == reply
+    store.close()
+
+asyncio.run(main(sys.argv[1], Store(Path(sys.argv[2]))))
 """
 
 STREAM = """
-import sys, time
+import asyncio, sys
 from pathlib import Path
 from chatui.conversation.store import Store
-from chatui.conversation.writer import RoundWriter
-store = Store(Path(sys.argv[1]))
-c = store.create_conversation().id
-begun = store.add_round(c, None, "写一首长诗", "诗友")
-print(begun.id, flush=True)
-writer = RoundWriter(store, begun.id)
-index = 0
-while True:
-    writer.add(f"{index} ")
-    print(index, flush=True)
-    index += 1
-    time.sleep(0.02)
+from chatui.conversation.round_writer import RoundWriter
+
+async def main(store):
+    begun = store.add_round(None, None, "写一首长诗", "诗友")
+    print(begun.id, flush=True)
+    writer = RoundWriter(store, begun.id, print)
+    index = 0
+    while True:
+        writer.add(f"{index} ")
+        print(index, flush=True)
+        index += 1
+        await asyncio.sleep(0.02)
+
+asyncio.run(main(Store(Path(sys.argv[1]))))
 """
 
 
@@ -78,7 +90,7 @@ def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None
     assert first.recover() == ()
     seen = []
     for conversation in first.conversations():
-        for this in first.tree(conversation.id):
+        for this in first.whole(conversation.id)[1]:
             if this.query == "shared":
                 assert this.state == "streaming"
                 continue

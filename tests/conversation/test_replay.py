@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from chatui.conversation.replay import schedule
 from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript import Transcript, schedule
 from chatui.errors import ChatuiError
 
 FIRST = Round(1, 0, None, "一", "甲乙", "done", started_at=1000, seconds=2)
@@ -22,8 +21,8 @@ PIECES = {
 
 
 def played(transcript: Transcript, **options: float) -> list[tuple[float, str, str, int]]:
-    beats = schedule(transcript, **options)
-    return [(beat.wait_seconds, beat.kind, beat.text, beat.round.id) for beat in beats]
+    steps = schedule(transcript, **options)
+    return [(step.wait_seconds, step.kind, step.text, step.round.id) for step in steps]
 
 
 def of(head: int, pieces: dict[int, tuple[Piece, ...]] = PIECES) -> Transcript:

@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,9 @@ def store(file: Path):
 def say_round(store: Store, conversation_id: int, parent_id: int | None, query: str) -> Round:
     """A finished round whose reply repeats the query."""
     begun = store.add_round(conversation_id, parent_id, query)
-    return store.finish_round(begun.id, "done", f"re: {query}", finish_reason="eos")
+    return store.finish_round(
+        replace(begun, state="done", reply=f"re: {query}", finish_reason="eos")
+    )
 
 
 def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
@@ -65,15 +68,17 @@ def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
     store.append_pieces(begun.id, pieces[:1])
     assert store.round(begun.id).reply == "床前"
     ended = store.finish_round(
-        begun.id,
-        "done",
-        "床前明月光",
-        pieces=pieces[1:],
-        finish_reason="eos",
-        prompt_tokens=9,
-        reused_tokens=3,
-        output_tokens=2,
-        seconds=0.5,
+        replace(
+            begun,
+            state="done",
+            reply="床前明月光",
+            finish_reason="eos",
+            prompt_tokens=9,
+            reused_tokens=3,
+            output_tokens=2,
+            seconds=0.5,
+        ),
+        pieces[1:],
     )
     assert store.rounds(conversation.id) == (ended,)
     assert ended == Round(
@@ -104,7 +109,7 @@ def test_any_text_survives(file: Path, text: str) -> None:
     begun = store.add_round(conversation.id, None, text, model=text, format=text)
     store.append_pieces(begun.id, [Piece(0, text), Piece(0, text)])
     assert store.round(begun.id).reply == text + text
-    store.finish_round(begun.id, "failed", text, error=text)
+    store.finish_round(replace(begun, state="failed", reply=text, error=text))
     store.close()
     store = Store(file)
     (back,) = store.rounds(conversation.id)
@@ -117,7 +122,7 @@ def test_a_seed_of_64_bits_survives(store: Store) -> None:
     conversation = store.create_conversation()
     begun = store.add_round(conversation.id, None, "?", seed=2**64 - 1)
     assert begun.seed == 2**64 - 1
-    assert store.finish_round(begun.id, "done", "", seed=-(2**63)).seed == -(2**63)
+    assert store.finish_round(replace(begun, state="done", seed=-(2**63))).seed == -(2**63)
 
 
 def test_versions_of_a_round_are_branches(store: Store) -> None:
@@ -136,7 +141,7 @@ def test_versions_of_a_round_are_branches(store: Store) -> None:
     assert [r.id for r in store.rounds(c, again.id)] == [first.id, again.id]
     edited = say_round(store, c, None, "一!")
     assert store.siblings(first.id) == (first, edited)
-    assert [r.id for r in store.tree(c)] == [
+    assert [r.id for r in store.whole(c)[1]] == [
         first.id,
         second.id,
         third.id,
@@ -151,7 +156,7 @@ def test_a_round_that_ends_does_not_take_the_view_back(store: Store) -> None:
     again = store.add_round(c, None, "一")
     assert store.conversation(c).head_id == again.id
     store.set_head(c, first.id)
-    store.finish_round(again.id, "stopped", "…")
+    store.finish_round(replace(again, state="stopped", reply="…"))
     assert store.conversation(c).head_id == first.id
 
 
@@ -211,7 +216,7 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
     say_round(store, kept, None, "明月几时有")
     parent = None
     # Deeper than SQLite's recursion of triggers goes.
-    with store._database.writing() as db:
+    with sqlite3.connect(file) as db:
         c_row = db.execute("SELECT max(id) FROM rounds").fetchone()[0]
         for index in range(1500):
             db.execute(
@@ -241,7 +246,7 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
         lambda s: s.conversation(99),
         lambda s: s.rounds(99),
         lambda s: s.rounds(1, 99),
-        lambda s: s.tree(99),
+        lambda s: s.whole(99),
         lambda s: s.round(99),
         lambda s: s.siblings(99),
         lambda s: s.leaf(99),
@@ -250,7 +255,7 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
         lambda s: s.add_round(99, None, "x"),
         lambda s: s.add_round(1, 99, "x"),
         lambda s: s.append_pieces(99, [Piece(0, "x")]),
-        lambda s: s.finish_round(99, "done", "x"),
+        lambda s: s.finish_round(Round(99, 1, None, "x", "x", "done")),
     ],
 )
 def test_what_does_not_exist_is_a_plain_error(store: Store, call) -> None:
@@ -269,7 +274,7 @@ def test_threads_may_share_a_store(store: Store) -> None:
             for index in range(30):
                 store.append_pieces(begun.id, [Piece(index, f"{number}.{index} ")])
                 store.rounds(c)
-            store.finish_round(begun.id, "done", str(number))
+            store.finish_round(replace(begun, state="done", reply=str(number)))
         except BaseException as error:
             errors.append(error)
 
@@ -279,7 +284,7 @@ def test_threads_may_share_a_store(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    for this in store.tree(c):
+    for this in store.whole(c)[1]:
         texts = [piece.text for piece in store.pieces(this.id)]
         assert texts == [f"{this.query}.{index} " for index in range(30)]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.files import write_whole
+from chatui.conversation.exports import write_whole
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
@@ -38,13 +39,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(file: Path) -> None:
-    transcript.write(file, example())
+    write_whole(file, transcript.dumps(example()))
     assert transcript.read(file) == example()
     assert [this.id for this in example().path()] == [1, 3]
 
 
 def test_the_file_is_plain_json_that_a_terminal_does_not_obey(file: Path) -> None:
-    transcript.write(file, example())
+    write_whole(file, transcript.dumps(example()))
     text = file.read_text(encoding="utf-8")
     assert json.loads(text)["rounds"][0]["query"] == "静夜思"
     assert "床前明月光" in text
@@ -58,10 +59,11 @@ def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -
     store.add_round(store.create_conversation().id, None, "another")
     c = store.create_conversation().id
     one = store.add_round(c, None, "一")
-    store.finish_round(one.id, "done", "甲", pieces=[Piece(0.1, "甲", 3, float("-inf"))])
+    ended = replace(one, state="done", reply="甲")
+    store.finish_round(ended, [Piece(0.1, "甲", 3, float("-inf"))])
     two = store.add_round(c, one.id, "二")
     store.append_pieces(two.id, [Piece(0.2, "乙")])
-    transcript.write(file, transcript.of_store(store, c))
+    write_whole(file, transcript.dumps(transcript.of_store(store, c)))
     back = transcript.read(file)
     assert [(r.id, r.parent_id, r.query, r.reply, r.state) for r in back.rounds] == [
         (1, None, "一", "甲", "done"),
@@ -140,7 +142,7 @@ def test_a_file_that_cannot_be_read_or_written_is_a_plain_error(tmp_path: Path) 
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "x", tmp_path / "none" / "x", Path("a\0b")):
         with pytest.raises(ChatuiError, match="cannot be written"):
-            transcript.write(path, example())
+            write_whole(path, transcript.dumps(example()))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -154,7 +156,7 @@ def test_a_write_that_fails_leaves_the_old_file(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ChatuiError, match="No space left"):
-        transcript.write(file, example())
+        write_whole(file, transcript.dumps(example()))
     assert file.read_text() == "old"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
@@ -170,7 +172,7 @@ def test_lone_surrogates_cannot_tear_a_file(file: Path) -> None:
 def test_links_are_followed_and_devices_written(file: Path) -> None:
     link = file.with_name("link.json")
     link.symlink_to(file)
-    transcript.write(link, example())
+    write_whole(link, transcript.dumps(example()))
     assert link.is_symlink() and transcript.read(file) == example()
-    transcript.write(Path("/dev/null"), example())
+    write_whole(Path("/dev/null"), transcript.dumps(example()))
     assert Path("/dev/null").is_char_device()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chatui.conversation import upgrades
-from chatui.conversation.storable import to_stored
 from chatui.conversation.store import Store
+from chatui.conversation.tables import to_stored
 from chatui.errors import ChatuiError
 
 
@@ -99,7 +100,8 @@ def test_a_database_of_another_program_is_left_alone(file: Path) -> None:
 def test_a_truncated_database_is_a_plain_error(file: Path) -> None:
     store = Store(file)
     c = store.create_conversation().id
-    store.finish_round(store.add_round(c, None, "长" * 50_000).id, "done", "短" * 50_000)
+    begun = store.add_round(c, None, "长" * 50_000)
+    store.finish_round(replace(begun, state="done", reply="短" * 50_000))
     store.close()
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])

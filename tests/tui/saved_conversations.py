@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chatui import locations
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
@@ -14,7 +16,7 @@ def add_round(
 ) -> int:
     """A finished round in the store; its id."""
     begun = store.add_round(conversation_id, parent, query, model="shiyou", format="chatglm-6b")
-    store.finish_round(begun.id, "done", reply, finish_reason="eos")
+    store.finish_round(replace(begun, state="done", reply=reply, finish_reason="eos"))
     return begun.id
 
 

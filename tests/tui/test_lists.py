@@ -270,17 +270,34 @@ async def test_deleting_the_open_conversation_begins_a_new_one(drive: Any, store
         assert on.app.turns.conversation is None
 
 
-async def test_switching_in_mid_reply_keeps_what_was_said(drive: Any, store: Store) -> None:
-    async with drive(["春" * 400], delay_seconds=0.005, store=store) as on:
+async def test_a_reply_goes_on_in_the_background_and_is_marked(drive: Any, store: Store) -> None:
+    async with drive(["春" * 150, "二"], delay_seconds=0.01, store=store) as on:
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         writing = on.app.turns.conversation.id
         await open_conversations(on)
+        assert on.screen_text.count("● replying") == 1
         await on.pilot.press("down", "enter")
         await on.until(lambda: len(on.views) == 1 and on.views[0].round.query != "a")
+        assert "replying in another conversation" in on.screen_text
+        assert "春" not in on.screen_text
+        await open_conversations(on)
+        await on.pilot.press("enter")
+        await on.until(lambda: on.views[0].round.query == "a" and on.views[0].reply_text)
+        assert 0 < len(on.views[0].reply_text) < 150
+        grown = len(on.views[0].reply_text)
+        await on.until(lambda: len(on.views[0].reply_text) > grown)
+        assert on.views[0].reply_text == "春" * len(on.views[0].reply_text)
+        await on.pilot.press("ctrl+n")
+        await on.settled()
+        assert any("Ctrl+B opens it" in notice for notice in on.notices)
+        assert "in another conversation" not in on.screen_text
         (round_,) = store.rounds(writing)
-        assert round_.state == "stopped"
-        assert round_.reply
+        assert (round_.state, round_.reply) == ("done", "春" * 150)
+        await open_conversations(on)
+        assert "● replying" not in on.screen_text
+        await on.pilot.press("enter")
+        await on.until(lambda: on.views and on.views[0].reply_text == "春" * 150)
 
 
 async def test_f1_shows_every_key(drive: Any) -> None:

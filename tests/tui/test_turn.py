@@ -34,6 +34,10 @@ class Stage:
     def of(self, kind: type) -> list[told.TurnMessage]:
         return [message for message in self.told if isinstance(message, kind)]
 
+    def said(self) -> int:
+        """How many pieces of the running reply have come."""
+        return 0 if self.turns.reply is None else len(self.turns.reply.texts)
+
     async def until(self, condition: Callable[[], object]) -> None:
         async def poll() -> None:
             while not condition():  # noqa: ASYNC110  # a test may look at anything
@@ -130,7 +134,7 @@ async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path:
     dead.append_pieces(begun.id, [Piece(0, "春风")])
     dead.close()
     async with stage(ScriptedBackend(["好"]), Store(tmp_path / "conversations.db")) as on:
-        (shown,) = on.turns.open(conversation)
+        (shown,) = await on.turns.open(conversation)
         assert (shown.state, shown.reply, why_not_read(shown)) == ("interrupted", "春风", "")
         on.turns.ask("乙")
         await on.settled()
@@ -214,7 +218,7 @@ async def test_a_refused_query_does_not_load_the_model_again() -> None:
 async def test_stop_keeps_what_was_said() -> None:
     async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
         on.turns.ask("写诗")
-        await on.until(lambda: len(on.of(told.ReplyGrew)) >= 3)
+        await on.until(lambda: on.said() >= 3)
         on.turns.stop()
         await on.settled()
         (ended,) = on.of(told.RoundEnded)
@@ -227,10 +231,10 @@ async def test_stop_does_not_wait_for_a_deaf_backend() -> None:
     async with stage(ScriptedBackend(["春" * 120, "夏"], delay_seconds=0.01)) as on:
         on.backend.deaf = True
         on.turns.ask("写诗")
-        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.until(on.said)
         on.turns.stop()
         await on.until(lambda: on.of(told.RoundEnded))
-        said = len(on.of(told.ReplyGrew))
+        said = on.said()
         assert said < 60
         on.turns.ask("再来")
         await on.settled()
@@ -256,7 +260,7 @@ async def test_queries_wait_for_the_model_and_for_each_other() -> None:
 async def test_stop_gives_the_waiting_queries_back() -> None:
     async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.until(on.said)
         on.turns.ask("乙")
         on.turns.ask("丙")
         assert on.turns.stop() == ("乙", "丙")
@@ -276,7 +280,7 @@ async def test_regenerate_adds_a_version_beside() -> None:
         assert (again.query, again.reply, again.parent_id) == ("乙", "三", last.parent_id)
         assert on.backend.requests[-1].history == (("甲", "一"),)
         assert [sibling.id for sibling in on.store.siblings(last.id)] == [last.id, again.id]
-        assert on.turns.head_id == again.id
+        assert on.turns.current.head_id == again.id
 
 
 async def test_look_at_goes_back_to_a_version() -> None:
@@ -286,7 +290,7 @@ async def test_look_at_goes_back_to_a_version() -> None:
         first = on.of(told.RoundEnded)[-1].round
         on.turns.regenerate(first)
         await on.settled()
-        (shown,) = on.turns.look_at(first.id)
+        (shown,) = await on.turns.look_at_version(on.of(told.RoundEnded)[-1].round, -1)
         assert shown.reply == "一"
         on.turns.ask("乙")
         await on.settled()
@@ -296,7 +300,7 @@ async def test_look_at_goes_back_to_a_version() -> None:
 async def test_switch_gives_the_next_round_to_the_new_model() -> None:
     async with stage(ScriptedBackend(["春" * 30, "二"], delay_seconds=0.002)) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.until(on.said)
         on.turns.switch(ModelSpec("xuxie", "/models/shiyou"))
         on.turns.ask("乙")
         await on.settled()
@@ -356,7 +360,7 @@ async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
             raise ChatuiError("The disk is full.")
 
         on.turns.ask("甲")
-        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.until(on.said)
         monkeypatch.setattr(on.store, "append_pieces", full)
         monkeypatch.setattr(on.store, "finish_round", full)
         await on.settled()
@@ -364,26 +368,82 @@ async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
         assert on.of(told.RoundEnded)[-1].round.reply == "春" * 200
 
 
-async def test_new_and_open_end_the_reply_at_once() -> None:
-    async with stage(ScriptedBackend(["春" * 500, "二"], delay_seconds=0.005)) as on:
+async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None:
+    async with stage(ScriptedBackend(["春" * 60, "二"], delay_seconds=0.005)) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.until(lambda: on.said() >= 3)
         first = on.turns.conversation
         assert first is not None
         on.turns.new()
-        assert on.of(told.RoundEnded)[-1].round.state == "stopped"
-        assert on.turns.conversation is None
+        assert on.turns.conversation is None and on.turns.reply_here is None
+        assert on.turns.replying and not on.turns.replying_here
+        (listed,) = on.store.conversations()
+        assert listed.is_replying
+        on.turns.ask("乙")
+        assert on.turns.waiting == ("乙",)
+        (streaming,) = await on.turns.open(first.id)
+        assert streaming.state == "streaming" and 3 <= len(streaming.reply) < 60
+        assert on.turns.waiting == () and on.turns.replying_here
+        await on.settled()
+        one, two = (ended.round for ended in on.of(told.RoundEnded))
+        assert (one.query, one.state, one.reply) == ("甲", "done", "春" * 60)
+        assert (two.query, two.state, two.reply) == ("乙", "done", "二")
+        assert one.conversation_id != two.conversation_id
+        assert on.backend.requests[-1].history == ()
+        assert on.store.rounds(first.id) == (one,)
+        assert not any(each.is_replying for each in on.store.conversations())
+
+
+async def test_queries_left_behind_stay_in_their_conversation() -> None:
+    async with stage(ScriptedBackend(["春" * 40, "二", "三"], delay_seconds=0.005)) as on:
+        on.turns.ask("甲")
+        on.turns.ask("乙")
+        await on.until(lambda: on.said() >= 3)
+        first = on.turns.conversation
+        assert first is not None
+        on.turns.new()
+        on.turns.ask("丙")
+        await on.settled()
+        assert [each.query for each in on.store.rounds(first.id)] == ["甲", "乙"]
+        assert on.turns.conversation is not None
+        assert [each.query for each in on.store.rounds(on.turns.conversation.id)] == ["丙"]
+        assert on.backend.requests[1].history == (("甲", "春" * 40),)
+
+
+async def test_stop_ends_the_reply_on_the_screen_alone() -> None:
+    async with stage(ScriptedBackend(["春" * 40, "二"], delay_seconds=0.005)) as on:
+        on.turns.ask("甲")
+        await on.until(lambda: on.said() >= 3)
+        first = on.turns.conversation
+        assert first is not None
+        on.turns.new()
+        on.turns.ask("乙")
+        assert on.turns.stop() == ("乙",)
+        await on.settled()
+        (ended,) = on.of(told.RoundEnded)
+        assert ended.round.state == "done"
+        assert [each.query for each in await on.turns.open(first.id)] == ["甲"]
+
+
+async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
+    async with stage(ScriptedBackend(["春" * 500, "二"], delay_seconds=0.005)) as on:
+        on.turns.ask("甲")
+        await on.until(lambda: on.said() >= 3)
+        first = on.turns.conversation
+        assert first is not None
+        on.turns.new()
+        on.turns.forget(first.id)
+        on.store.delete(first.id)
         on.turns.ask("乙")
         await on.settled()
-        assert on.backend.requests[-1].history == ()
-        (round_,) = on.turns.open(first.id)
-        assert round_.query == "甲"
+        assert on.of(told.Trouble) == []
+        assert [each.title for each in on.store.conversations()] == ["乙"]
 
 
 async def test_close_saves_the_running_reply_and_closes_the_backend() -> None:
     async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.of(told.ReplyGrew))
+        await on.until(on.said)
         await on.turns.close()
         assert on.of(told.RoundEnded)[-1].round.state == "stopped"
         assert on.backend.closed

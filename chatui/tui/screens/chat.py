@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -20,20 +21,19 @@ from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.adapter_names import author_of
 from chatui.tui.model_names import shown_name
+from chatui.tui.running_reply import RunningReply
 from chatui.tui.screens import TALL_ROWS
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
     ModelReady,
     PromptRead,
-    ReplyGrew,
     RoundBegun,
     RoundEnded,
     Trouble,
     TurnMessage,
     WaitingChanged,
 )
-from chatui.tui.versions import version_beside, version_of
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
@@ -75,7 +75,7 @@ class ChatScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._growing: RoundView | None = None
-        self._grown: list[str] = []
+        self._drawn_texts = 0
         self._last: Conversation | None = None
 
     def compose(self) -> ComposeResult:
@@ -107,7 +107,7 @@ class ChatScreen(Screen[None]):
         """Mark what a dead chatui left behind, and offer the conversation used last."""
         store = self.app.store
         try:
-            await asyncio.to_thread(store.recover)
+            await store.queued(store.recover)
             self._last = await asyncio.to_thread(store.last_conversation)
         except ChatuiError as error:
             self._tell_user(str(error))
@@ -121,14 +121,12 @@ class ChatScreen(Screen[None]):
     def take(self, message: TurnMessage) -> None:
         """Show what happened; called for everything the turns tell, in order."""
         match message:
-            case ReplyGrew():
-                self._grown.append(message.text)
-            case PromptRead():
-                self._on_prompt_read(message)
-            case RoundBegun():
-                self._on_round_begun(message.round)
-            case RoundEnded():
-                self._on_round_ended(message.round)
+            case PromptRead(round_, notes):
+                self._on_prompt_read(round_, notes)
+            case RoundBegun(round_):
+                self._on_round_begun(round_)
+            case RoundEnded(round_):
+                self._on_round_ended(round_)
             case WaitingChanged():
                 self.query_one(WaitingList).show(message.queries)
             case LoadProgress(spec, loading):
@@ -156,26 +154,34 @@ class ChatScreen(Screen[None]):
                 self._tell_user(message.sentence)
 
     def _on_round_begun(self, round_: Round) -> None:
-        place = self._version_of(round_)
+        self._show_reply_elsewhere()
+        if not self._is_here(round_):
+            return
         last = self._conversation.last
         is_version = last is not None and last.round.parent_id == round_.parent_id
-        if is_version and place[1] > 1:
-            self._growing = self._conversation.replace_last(round_, *place)
+        if is_version and round_.versions > 1:
+            self._growing = self._conversation.replace_last(round_)
         else:
-            self._growing = self._conversation.add(round_, *place)
-        self._grown.clear()
+            self._growing = self._conversation.add(round_)
+        self._drawn_texts = 0
         self._status.activity = ""
         self._drawing.resume()
         self._show_title()
 
-    def _on_prompt_read(self, message: PromptRead) -> None:
-        if self._growing is not None and message.prefill.dropped_rounds:
-            self._growing.set_dropped_rounds(message.prefill.dropped_rounds)
-        for note in message.prefill.notes:
+    def _on_prompt_read(self, round_: Round, notes: Sequence[str]) -> None:
+        if self._is_here(round_):
+            self._show_dropped_rounds()
+            self._show_counts()
+        for note in notes:
             self.app.tell_once(note)
-        self._show_counts()
 
     def _on_round_ended(self, round_: Round) -> None:
+        self._refresh_list()
+        self._show_reply_elsewhere()
+        if not self._is_here(round_):
+            if round_.state != "stopped":
+                self._tell_reply_elsewhere_ended(round_)
+            return
         self._draw_growth()
         self._drawing.pause()
         view = self._conversation.view_of(round_.id)
@@ -183,6 +189,27 @@ class ChatScreen(Screen[None]):
             view.end(round_)
         self._growing = None
         self._show_counts()
+
+    def _is_here(self, round_: Round) -> bool:
+        """Whether a round belongs to the conversation on the screen."""
+        return round_.conversation_id == self.app.turns.current.id
+
+    @work
+    async def _tell_reply_elsewhere_ended(self, round_: Round) -> None:
+        store = self.app.store
+        try:
+            conversation = await asyncio.to_thread(store.conversation, round_.conversation_id)
+        except ChatuiError:
+            return
+        words = say("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
+        self._tell_user(words, "information")
+
+    def _refresh_list(self) -> None:
+        """The list of conversations marks those in which a reply is being written."""
+        from chatui.tui.screens.conversations import ConversationsScreen
+
+        if isinstance(self.app.screen, ConversationsScreen):
+            self.app.screen.search(self.app.screen.words)
 
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)
@@ -192,15 +219,22 @@ class ChatScreen(Screen[None]):
         self._tell_user(message.sentence)
 
     def _draw_growth(self) -> None:
-        if not self._grown or self._growing is None:
+        """Draw what came since the last time."""
+        reply = self.app.turns.reply_here
+        if self._growing is None or reply is None or len(reply.texts) == self._drawn_texts:
             return
-        text = "".join(self._grown)
-        self._grown.clear()
-        self._growing.grow(text)
+        new_texts = reply.texts[self._drawn_texts :]
+        self._drawn_texts += len(new_texts)
+        self._growing.grow("".join(new_texts))
         self._show_counts()
 
+    def _show_dropped_rounds(self) -> None:
+        reply = self.app.turns.reply_here
+        if self._growing is not None and reply is not None and reply.dropped_rounds:
+            self._growing.set_dropped_rounds(reply.dropped_rounds)
+
     def _show_counts(self) -> None:
-        reply = self.app.turns.reply
+        reply = self.app.turns.reply_here
         if reply is None:
             self._status.tokens_per_second = self._status.context_used = 0
             return
@@ -222,46 +256,57 @@ class ChatScreen(Screen[None]):
     # What is looked at
 
     async def _show_rounds(self, rounds: Sequence[Round]) -> None:
-        await self._conversation.show(rounds, self._version_of, self._greeting())
-        self._box.remember([round_.query for round_ in rounds])
+        turns = self.app.turns
+        reply = turns.reply_here if turns.replying_here else None
         self._growing = None
-        self._grown.clear()
         self._drawing.pause()
+        self._drawn_texts = 0 if reply is None else len(reply.texts)
+        await self._conversation.show(rounds, self._greeting())
+        self._box.remember([round_.query for round_ in rounds])
         self._show_counts()
-        if rounds:
+        if reply is not None:
+            self._go_on_growing(reply)
+        elif rounds:
             self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens
+        self._show_reply_elsewhere()
         self._show_title()
+
+    def _show_reply_elsewhere(self) -> None:
+        turns, words = self.app.turns, say("tui.status.replying_elsewhere")
+        if turns.replying and not turns.replying_here:
+            self._status.activity = words
+        elif self._status.activity == words:
+            self._status.activity = ""
+
+    def _go_on_growing(self, reply: RunningReply) -> None:
+        """Draw the rest of a reply that went on while another conversation was looked at."""
+        self._growing = self._conversation.view_of(reply.begun.id)
+        self._show_dropped_rounds()
+        if reply.ended:
+            self._on_round_ended(reply.round)
+        else:
+            self._drawing.resume()
 
     def _greeting(self) -> Welcome:
         return Welcome(greeting_of(self.app.turns.spec), self._last)
 
-    def _version_of(self, round_: Round) -> tuple[int, int]:
-        return version_of(self.app.store, round_)
-
     def _show_title(self) -> None:
         conversation = self.app.turns.conversation
         title = conversation.title if conversation is not None else ""
-        if conversation is not None and not title:
-            try:
-                title = self.app.store.conversation(conversation.id).title
-            except ChatuiError:
-                title = ""
         words = one_line(title) if title else say("tui.title.new")
         self.query_one("#title", Static).update(Content(words))
 
     async def open_conversation(self, conversation_id: int) -> None:
-        """Go on with a conversation."""
-        self._give_back(self.app.turns.stop())
+        """Go on with a conversation; a reply in the one before goes on as well."""
         try:
-            rounds = self.app.turns.open(conversation_id)
+            rounds = await self.app.turns.open(conversation_id)
         except ChatuiError as error:
             self._tell_user(str(error))
             return
         await self._show_rounds(rounds)
 
     async def show_new(self) -> None:
-        """Begin a new conversation."""
-        self._give_back(self.app.turns.stop())
+        """Begin a new conversation; a reply in the one before goes on."""
         self.app.turns.new()
         await self._show_rounds(())
         self._find_last_conversation()
@@ -294,7 +339,7 @@ class ChatScreen(Screen[None]):
 
     def action_regenerate(self) -> None:
         last = self._conversation.last
-        if self.app.turns.replying:
+        if self.app.turns.replying_here:
             self._tell_user(say("tui.hint.stop_first"), "information")
         elif last is not None:
             self.app.turns.regenerate(last.round)
@@ -302,21 +347,22 @@ class ChatScreen(Screen[None]):
     async def action_version(self, step: int) -> None:
         """Look at another version of the last round that has several."""
         last = self._conversation.last
-        if last is None or self.app.turns.replying:
+        if last is None or self.app.turns.replying_here:
             return
         try:
-            beside = version_beside(self.app.store, last.round, step)
-            if beside is not None:
-                await self._show_rounds(self.app.turns.look_at(beside))
+            rounds = await self.app.turns.look_at_version(last.round, step)
         except ChatuiError as error:
             self._tell_user(str(error))
+            return
+        if rounds:
+            await self._show_rounds(rounds)
 
     def action_copy_or_stop(self) -> None:
         selected = self.get_selected_text()
         if selected:
             self.app.copy_to_clipboard(selected)
             self._tell_user(say("tui.hint.copied"), "information")
-        elif self.app.turns.replying:
+        elif self.app.turns.replying_here:
             self.action_stop()
         else:
             self._tell_user(say("tui.hint.quit"), "information")
@@ -383,13 +429,11 @@ class ChatScreen(Screen[None]):
 
         await choosing.choose_conversation(self)
 
-    def show_title_again(self) -> None:
+    async def show_title_again(self) -> None:
         """The conversation may have another title."""
-        turns = self.app.turns
-        if turns.conversation is None:
+        current = self.app.turns.current
+        if current.id is None:
             return
-        try:
-            turns.conversation = self.app.store.conversation(turns.conversation.id)
-        except ChatuiError:
-            return
+        with suppress(ChatuiError):
+            current.saved = await asyncio.to_thread(self.app.store.conversation, current.id)
         self._show_title()

@@ -98,7 +98,7 @@ async def choose_conversation(chat: ChatScreen) -> None:
     """Ctrl+B: open the conversation that the user picks; the open one may be gone by then."""
     from chatui.tui.screens.conversations import ConversationsScreen
 
-    screen = ConversationsScreen(chat.app.store)
+    screen = ConversationsScreen(chat.app.store, chat.app.turns.forget)
 
     async def take(chosen: int | None) -> None:
         current = chat.app.turns.conversation
@@ -107,6 +107,6 @@ async def choose_conversation(chat: ChatScreen) -> None:
         if chosen is not None:
             await chat.open_conversation(chosen)
         elif screen.renamed:
-            chat.show_title_again()
+            await chat.show_title_again()
 
     await show(chat.app, screen, take)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import work
@@ -11,8 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 
 from chatui.conversation.rounds import Conversation
-from chatui.conversation.search import Hit
 from chatui.conversation.store import Store
+from chatui.conversation.text_search import Hit
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line, plain_text
@@ -28,6 +30,8 @@ def row(conversation: Conversation, hit: Hit | None, now: float) -> Content:
     same_day = time.strftime("%Y%m%d", then) == time.strftime("%Y%m%d", time.localtime(now))
     when = time.strftime("%H:%M" if same_day else "%Y-%m-%d", then)
     about = say("tui.conversations.about", when=when, rounds=conversation.round_count)
+    if conversation.is_replying:
+        about += " · " + say("tui.conversations.replying")
     second = Content.styled(about, "$foreground-muted")
     if hit is not None and hit.where != "title":
         second = Content.assemble(
@@ -52,21 +56,32 @@ class ConversationsScreen(Picker[int | None, Conversation]):
         Binding("ctrl+b", "cancel", "tui.keys.close"),
     ]
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, before_delete: Callable[[int], None]) -> None:
+        """
+        Args:
+            before_delete: called with the id of a conversation that is about to be deleted.
+        """
         super().__init__(
             say("tui.conversations.title"),
             say("tui.conversations.keys"),
             say("tui.conversations.search"),
         )
         self._store = store
+        self._before_delete = before_delete
+        self._overtaken = threading.Event()
         self.deleted: set[int] = set()
         self.renamed = False
 
     async def find(self, words: str) -> None:
         """List what matches, and where it was found."""
+        self._overtaken.set()
+        overtaken = self._overtaken = threading.Event()
+        store = self._store
         try:
-            found = await asyncio.to_thread(self._store.conversations, words)
-            hits = await asyncio.to_thread(self._store.search, words, _HITS) if words else ()
+            found = await asyncio.to_thread(store.conversations, words, overtaken=overtaken)
+            hits: tuple[Hit, ...] = ()
+            if words:
+                hits = await asyncio.to_thread(store.search, words, _HITS, overtaken)
         except ChatuiError as error:
             self.say(str(error))
             return
@@ -80,6 +95,9 @@ class ConversationsScreen(Picker[int | None, Conversation]):
     def choose(self, item: Conversation) -> None:
         self.dismiss(item.id)
 
+    def on_unmount(self) -> None:
+        self._overtaken.set()
+
     @work
     async def action_rename(self) -> None:
         from chatui.tui.screens.questions import LineQuestion
@@ -92,7 +110,7 @@ class ConversationsScreen(Picker[int | None, Conversation]):
         if title is None:
             return
         try:
-            self._store.rename(chosen.id, title)
+            await self._store.queued(self._store.rename, chosen.id, title)
         except ChatuiError as error:
             self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
             return
@@ -110,8 +128,9 @@ class ConversationsScreen(Picker[int | None, Conversation]):
         question = say("tui.conversations.delete", title=title, rounds=chosen.round_count)
         if not await self.app.push_screen_wait(YesNoQuestion(question)):
             return
+        self._before_delete(chosen.id)
         try:
-            self._store.delete(chosen.id)
+            await self._store.queued(self._store.delete, chosen.id)
         except ChatuiError as error:
             self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
             return

@@ -96,7 +96,10 @@ def help_text() -> Content:
         parts.append(Content.styled(say(title), "bold $primary"))
         parts += [_row(keys, words) for keys, words in rows]
         parts.append(Content(""))
-    parts += [Content("  " + say("tui.help.select_with_mouse")), Content("")]
+    parts += [
+        Content("  " + say(f"tui.help.{note}")) for note in ("background", "select_with_mouse")
+    ]
+    parts.append(Content(""))
     parts.append(Content.styled(say("tui.help.files"), "bold $primary"))
     parts.append(
         Content("  " + say("tui.help.settings", path=one_line(str(locations.settings_file()))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
@@ -25,7 +25,6 @@ class ConversationView(VerticalScroll, can_focus=False):
         super().__init__(greeting, id=id)
         self._rounds: list[Round] = []
         self._first_shown = 0
-        self._versions: Callable[[Round], tuple[int, int]] = lambda _round: (1, 1)
         self._loading_earlier = False
 
     @property
@@ -47,19 +46,9 @@ class ConversationView(VerticalScroll, can_focus=False):
                 return view
         return None
 
-    async def show(
-        self,
-        rounds: Sequence[Round],
-        versions: Callable[[Round], tuple[int, int]],
-        greeting: Widget,
-    ) -> None:
-        """Show these rounds, or the greeting where there are none.
-
-        Args:
-            versions: (which version, of how many) a round is.
-        """
+    async def show(self, rounds: Sequence[Round], greeting: Widget) -> None:
+        """Show these rounds, or the greeting if there are none."""
         self._rounds = list(rounds)
-        self._versions = versions
         self._first_shown = max(0, len(self._rounds) - ROUNDS_AT_ONCE)
         with self.app.batch_update():
             await self.remove_children()
@@ -69,25 +58,25 @@ class ConversationView(VerticalScroll, can_focus=False):
         if not self._rounds:
             self.scroll_home(animate=False, immediate=True)
 
-    def add(self, round_: Round, version: int = 1, versions: int = 1) -> RoundView:
+    def add(self, round_: Round) -> RoundView:
         """Show one more round at the end, and look at it."""
         if not self._rounds:
             # The greeting.
             self.remove_children()
         self._forget_far_views()
         self._rounds.append(round_)
-        view = RoundView(round_, version, versions)
+        view = RoundView(round_)
         self.mount(view)
         self.anchor()
         return view
 
-    def replace_last(self, round_: Round, version: int, versions: int) -> RoundView:
+    def replace_last(self, round_: Round) -> RoundView:
         """Show another version of the last round in its place."""
         last = self.last
         if last is not None:
             self._rounds.pop()
             last.remove()
-        return self.add(round_, version, versions)
+        return self.add(round_)
 
     def scroll_pages(self, pages: int) -> None:
         """Scroll by pages, up where ``pages`` is negative."""
@@ -125,4 +114,4 @@ class ConversationView(VerticalScroll, can_focus=False):
             self.remove_children(far)
 
     def _views(self, start: int, stop: int) -> list[RoundView]:
-        return [RoundView(round_, *self._versions(round_)) for round_ in self._rounds[start:stop]]
+        return [RoundView(round_) for round_ in self._rounds[start:stop]]

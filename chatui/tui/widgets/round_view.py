@@ -61,14 +61,9 @@ class RoundView(Widget):
     }
     ALLOW_SELECT = True
 
-    def __init__(self, round_: Round, version: int = 1, versions: int = 1) -> None:
-        """
-        Args:
-            version: which of the ``versions`` with the same parent this is, from 1.
-        """
+    def __init__(self, round_: Round) -> None:
         super().__init__()
         self.round = round_
-        self._version = (version, versions)
         self._dropped_rounds = 0
         self._query = WrappedText(plain_text(round_.query[:SHOWN_QUERY_CHARACTERS]))
         self._author = WrappedText()
@@ -124,9 +119,9 @@ class RoundView(Widget):
         self.refresh(layout=True)
 
     def _say_author(self) -> None:
-        version, versions = self._version
         words = one_line(shown_name(self.round.model))
-        if versions > 1:
+        if self.round.versions > 1:
+            version, versions = self.round.version, self.round.versions
             words += "  " + say("tui.round.version", version=version, versions=versions)
         self._author = WrappedText(words, self._author.width)
 

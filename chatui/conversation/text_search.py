@@ -1,8 +1,8 @@
 """Substring search over titles, queries and replies, in any script.
 
-Three characters and more are looked up in a trigram index (SQLite FTS5); one or two, which have no
-trigram but are whole words in Chinese, are looked for in the rounds themselves, as is everything
-where SQLite has no trigram tokenizer. Case does not matter (without the index: that of ASCII).
+Three or more characters are looked up in a trigram index (SQLite FTS5). One or two, which are whole
+words in Chinese but have no trigram, are searched in the rounds themselves, and so is everything if
+SQLite has no trigram tokenizer. Case is ignored (without the index: ASCII case alone).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from chatui.conversation.storable import from_stored, to_stored
+from chatui.conversation.tables import from_stored, has_index, to_stored
 
 LONGEST_TEXT = 200
 _BEFORE, _AFTER = 16, 48
@@ -45,26 +45,24 @@ class Hit:
         return self.before + self.match + self.after
 
 
-def find(db: sqlite3.Connection, text: str, limit: int, has_index: bool) -> tuple[Hit, ...]:
+def find(db: sqlite3.Connection, text: str, limit: int) -> tuple[Hit, ...]:
     """Titles first, then rounds, the newest first; at most ``limit`` in all (below 0: all).
 
     Args:
-        text: looked for as it is, without the blanks around it; blank finds nothing, and of a very
-            long one only the first ``LONGEST_TEXT`` characters count.
-        has_index: see :func:`has_index`.
+        text: searched as it is, without blanks around it; blank finds nothing, and only the first
+            ``LONGEST_TEXT`` characters count.
     """
     wanted = text.strip()[:LONGEST_TEXT]
     if not wanted:
         return ()
     pattern = re.compile(re.escape(wanted), re.IGNORECASE)
-    candidates = _candidates(db, wanted, pattern, has_index)
-    return tuple(islice(candidates, None if limit < 0 else limit))
+    return tuple(islice(_hits(db, wanted, pattern), None if limit < 0 else limit))
 
 
-def conversations_with(db: sqlite3.Connection, text: str, has_index: bool) -> set[int]:
+def conversations_with(db: sqlite3.Connection, text: str) -> set[int]:
     """The ids of the conversations in which :func:`find` would find ``text``."""
     wanted = text.strip()[:LONGEST_TEXT]
-    condition, values = _condition(wanted, has_index)
+    condition, values = _condition(db, wanted)
     rows = db.execute(
         "SELECT id FROM conversations WHERE title LIKE ?1 ESCAPE '\\'"
         f" UNION SELECT r.conversation_id FROM rounds r WHERE {condition}",
@@ -73,10 +71,8 @@ def conversations_with(db: sqlite3.Connection, text: str, has_index: bool) -> se
     return {id_ for (id_,) in rows} if wanted else set()
 
 
-def _candidates(
-    db: sqlite3.Connection, wanted: str, pattern: re.Pattern[str], has_index: bool
-) -> Iterator[Hit]:
-    condition, values = _condition(wanted, has_index)
+def _hits(db: sqlite3.Connection, wanted: str, pattern: re.Pattern[str]) -> Iterator[Hit]:
+    condition, values = _condition(db, wanted)
     titles = db.execute(
         "SELECT id, title FROM conversations c WHERE title LIKE ?1 ESCAPE '\\'"
         " AND head_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM rounds WHERE"
@@ -103,11 +99,11 @@ def _candidates(
                 break
 
 
-def _condition(wanted: str, has_index: bool) -> tuple[str, list[str]]:
+def _condition(db: sqlite3.Connection, wanted: str) -> tuple[str, list[str]]:
     """SQL for the rounds ``r`` that may hold the text, and its values; ?1 is the LIKE pattern."""
     like = "%" + re.sub(r"([%_\\])", r"\\\1", to_stored(wanted)) + "%"
     condition = "(r.query LIKE ?1 ESCAPE '\\' OR r.reply LIKE ?1 ESCAPE '\\')"
-    if not has_index or len(wanted) < 3:
+    if len(wanted) < 3 or not has_index(db):
         return condition, [like]
     phrase = '"' + to_stored(wanted).replace('"', '""') + '"'
     indexed = "r.id IN (SELECT rowid FROM round_index WHERE round_index MATCH ?2)"
@@ -125,42 +121,3 @@ def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:
 
 def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text)
-
-
-def has_index(db: sqlite3.Connection) -> bool:
-    """Whether there is a trigram index and this SQLite can use it."""
-    try:
-        db.execute("SELECT rowid FROM round_index WHERE round_index MATCH '\"abc\"' LIMIT 1")
-    except sqlite3.OperationalError:
-        return False
-    return True
-
-
-def index_round(db: sqlite3.Connection, round_id: int) -> None:
-    """Put a finished round into the index."""
-    db.execute(
-        "INSERT INTO round_index (rowid, query, reply)"
-        " SELECT id, query, reply FROM rounds WHERE id = ?",
-        (round_id,),
-    )
-    db.execute("UPDATE rounds SET indexed = 1 WHERE id = ?", (round_id,))
-
-
-def unindex_round(db: sqlite3.Connection, round_id: int) -> None:
-    """Take a round out of the index, before its text changes."""
-    _unindex(db, "id = ?", round_id)
-
-
-def unindex_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
-    """Take all rounds of a conversation out of the index, before they are deleted."""
-    _unindex(db, "conversation_id = ?", conversation_id)
-
-
-def _unindex(db: sqlite3.Connection, condition: str, value: int) -> None:
-    # The index keeps no text of its own: it must be told what it indexed.
-    db.execute(
-        "INSERT INTO round_index (round_index, rowid, query, reply)"
-        f" SELECT 'delete', id, query, reply FROM rounds WHERE {condition} AND indexed = 1",
-        (value,),
-    )
-    db.execute(f"UPDATE rounds SET indexed = 0 WHERE {condition} AND indexed = 1", (value,))

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from chatui.backends.protocol import Backend
+from chatui.conversation.round_writer import RoundWriter
 from chatui.conversation.rounds import Round, State
-from chatui.conversation.writer import RoundWriter
+from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, GenerateRequest, Prefill, Token
 from chatui.prompting.parts import opened_by
-from chatui.tui.turn_messages import PromptRead, ReplyGrew, RoundEnded, Trouble, TurnMessage
+from chatui.tui.turn_messages import PromptRead, RoundEnded, Trouble, TurnMessage
 
 STOP_SECONDS = 0.3
 """A backend that has not ended the reply so long after a stop is not waited for."""
@@ -24,49 +25,65 @@ STOP_SECONDS = 0.3
 logger = logging.getLogger(__name__)
 
 
-class Reply:
-    """Writes the reply of one round.
+class RunningReply:
+    """Writes the reply of one round; the screen reads :attr:`texts` as often as it draws.
 
     Attributes:
-        round: as it was begun.
+        begun: the round as it was begun.
         prompt_tokens, reused_tokens, output_tokens: counts so far.
-        context_limit: tokens, prompt and reply together; 0 where it is not known.
+        dropped_rounds: so many of the oldest rounds did not fit into the prompt.
+        context_limit: tokens, prompt and reply together; 0 if it is not known.
         stopping: the user wants no more of it.
+        discarded: the conversation is being deleted: what cannot be saved is no trouble.
         lost: the backend has no model any more.
     """
 
     def __init__(
         self,
-        round_: Round,
-        writer: RoundWriter,
+        begun: Round,
+        store: Store,
         tell: Callable[[TurnMessage], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.round = round_
+        self.begun = begun
         self.prompt_tokens = 0
         self.reused_tokens = 0
         self.output_tokens = 0
+        self.dropped_rounds = 0
         self.context_limit = 0
         self.stopping = False
+        self.discarded = False
         self.lost = False
-        self._writer = writer
+        self._writer = RoundWriter(store, begun.id, self._tell_problem)
         self._tell = tell
         self._clock = clock
         self._first_token_at = 0.0
         self._last_token_at = 0.0
         self._told_problem = False
-        self._begun = False
+        self._prompt_was_read = False
         self._opening = ""
+        self._end: Round | None = None
         self._ended = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether the round has its end."""
-        return self._ended.is_set()
+        """Whether the round has its end, saved or not."""
+        return self._end is not None
+
+    @property
+    def texts(self) -> list[str]:
+        """The reply so far, piece by piece."""
+        return self._writer.texts
+
+    @property
+    def round(self) -> Round:
+        """The round as it stands now."""
+        return self._end or replace(self.begun, reply="".join(self.texts))
 
     @property
     def tokens_per_second(self) -> float:
-        """Decode speed; 0 where there is nothing to tell."""
+        """Decode speed; 0 if there is nothing to tell."""
         span = self._last_token_at - self._first_token_at
         return (self.output_tokens - 1) / span if self.output_tokens > 1 and span > 0 else 0.0
 
@@ -76,8 +93,8 @@ class Reply:
         """Take all events of ``request``; returns when the backend is free again.
 
         Args:
-            may_be_gone: a model that turns out to be gone before anything was read does not end
-                the round, but is told by ``lost`` alone.
+            may_be_gone: a model that turns out to be gone before anything was read sets ``lost``
+                and does not end the round.
         """
         self.lost = False
         try:
@@ -86,7 +103,7 @@ class Reply:
                     self._take(event)
         except BackendLost as error:
             self.lost = True
-            if may_be_gone and not self._begun:
+            if may_be_gone and not self._prompt_was_read:
                 return
             self.finish("failed", error=str(error))
         except ChatuiError as error:
@@ -107,40 +124,55 @@ class Reply:
         self.finish("stopped")
 
     def finish(self, state: State, *, done: Done | None = None, error: str | None = None) -> None:
-        """Save the end and tell it; a reply that has ended stays as it is."""
+        """End the round, tell it, and begin to save it; a second end is ignored."""
         if self.ended:
             return
-        self._ended.set()
-        text = self._writer.text if done is None else done.text
-        if done is not None and text:
-            text = self._opening + text
+        text = "".join(self.texts) if done is None else done.text and self._opening + done.text
         reason = None if done is None else done.finish_reason
+        self._end = replace(
+            self.begun,
+            state=state,
+            reply=text,
+            finish_reason="cancelled" if state == "stopped" else reason,
+            seed=self.begun.seed if done is None else done.seed,
+            prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused_tokens,
+            output_tokens=self.output_tokens,
+            seconds=self._writer.seconds,
+            error=error,
+        )
+        self._saving = asyncio.ensure_future(self._save(self._end))
+        self._ended.set()
+        self._tell(RoundEnded(self._end))
+
+    async def saved(self) -> None:
+        """Wait until the end is saved, or told to be unsaved."""
+        if self._saving is not None:
+            await asyncio.shield(self._saving)
+
+    async def _save(self, ended: Round) -> None:
         try:
-            ended = self._writer.finish(
-                state,
-                text,
-                finish_reason="cancelled" if state == "stopped" else reason,
-                seed=None if done is None else done.seed,
-                prompt_tokens=self.prompt_tokens,
-                reused_tokens=self.reused_tokens,
-                output_tokens=self.output_tokens,
-                error=error,
-            )
+            await self._writer.finish(ended)
         except ChatuiError as problem:
+            if not self.discarded:
+                self._tell(Trouble(str(problem)))
+
+    def _tell_problem(self, problem: ChatuiError) -> None:
+        if not self._told_problem and not self.discarded:
+            self._told_problem = True
             self._tell(Trouble(str(problem)))
-            ended = replace(self.round, reply=text, state=state, error=error)
-        self._tell(RoundEnded(ended))
 
     def _take(self, event: Prefill | Token | Done) -> None:
         if isinstance(event, Token):
             self._take_token(event)
         elif isinstance(event, Prefill):
-            self._begun = True
+            self._prompt_was_read = True
             self._opening = opened_by(event.prompt)
             self.prompt_tokens = event.prompt_tokens
             self.reused_tokens = event.reused_tokens
+            self.dropped_rounds = event.dropped_rounds
             self.context_limit = event.context_limit
-            self._tell(PromptRead(self.round.id, event))
+            self._tell(PromptRead(self.begun, event.notes))
         else:
             self.prompt_tokens = event.prompt_tokens or self.prompt_tokens
             self.output_tokens = event.output_tokens or self.output_tokens
@@ -152,11 +184,5 @@ class Reply:
             self._first_token_at = self._last_token_at
             if self._opening:
                 self._writer.add(self._opening)
-                self._tell(ReplyGrew(self.round.id, self._opening))
         self.output_tokens += 1
         self._writer.add(token.text, token.id, token.logprob)
-        if self._writer.problem is not None and not self._told_problem:
-            self._told_problem = True
-            self._tell(Trouble(str(self._writer.problem)))
-        if token.text:
-            self._tell(ReplyGrew(self.round.id, token.text))

@@ -1,0 +1,262 @@
+"""Rows of the database as values and back, within an open transaction.
+
+SQLite's text is UTF-8, which has no lone surrogates, and its functions end at a NUL. Those
+characters, and the escape character itself, are stored as DLE (U+0010, "data link escape") and
+four hexadecimal digits. All other text is stored as it is, so that LIKE, the search index and other
+programs read it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from typing import Any
+
+from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+_UNSTORABLE = re.compile("[\x00\x10\ud800-\udfff]")
+_ESCAPE = re.compile("\x10([0-9a-f]{4})")
+
+
+def to_stored(text: str) -> str:
+    """``text`` without NUL and lone surrogates; :func:`from_stored` gives it back exactly."""
+    return _UNSTORABLE.sub(lambda match: f"\x10{ord(match[0]):04x}", text)
+
+
+def from_stored(stored: str) -> str:
+    """The text that :func:`to_stored` was given."""
+    if "\x10" not in stored:
+        return stored
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), stored)
+
+
+_TEXT = (to_stored, from_stored)
+_FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "query": _TEXT,
+    "reply": _TEXT,
+    "model": _TEXT,
+    "format": _TEXT,
+    "error": _TEXT,
+    "seed": (str, int),
+    "sampling": (lambda sampling: json.dumps(dict(sampling)), json.loads),
+}
+"""Columns that are stored in another form: (to the form, back)."""
+
+_COLUMNS = [each.name for each in fields(Round) if each.name not in ("version", "versions")]
+_VERSIONS = (
+    "(SELECT count(*) FROM rounds v INDEXED BY rounds_by_parent WHERE v.parent_id IS r.parent_id"
+    " AND v.conversation_id = r.conversation_id{})"
+)
+_ROUNDS = (
+    f"SELECT {', '.join('r.' + name for name in _COLUMNS)},"
+    f" {_VERSIONS.format(' AND v.id <= r.id')}, {_VERSIONS.format('')}"
+)
+
+
+# Rounds
+
+
+def rounds_where(db: sqlite3.Connection, condition: str, *values: object) -> list[Round]:
+    """The rounds ``r`` that an SQL condition selects, the oldest first."""
+    rows = db.execute(f"{_ROUNDS} FROM rounds r WHERE {condition} ORDER BY r.id", values)
+    return [_as_round(db, row) for row in rows.fetchall()]
+
+
+def one_round(db: sqlite3.Connection, id_: int) -> Round:
+    """One round.
+
+    Raises:
+        ChatuiError: there is none.
+    """
+    found = rounds_where(db, "r.id = ?", id_)
+    if not found:
+        raise ChatuiError(say("conversation.no_round", id=id_))
+    return found[0]
+
+
+def path(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> list[Round]:
+    """The rounds of a conversation from the first to ``head_id``."""
+    rows = db.execute(
+        "WITH RECURSIVE path (path_id, up) AS ("
+        " SELECT id, parent_id FROM rounds WHERE id = ? AND conversation_id = ?"
+        " UNION ALL SELECT r.id, r.parent_id FROM rounds r JOIN path ON r.id = path.up)"
+        f" {_ROUNDS} FROM path JOIN rounds r ON r.id = path_id ORDER BY r.depth",
+        (head_id, conversation_id),
+    )
+    return [_as_round(db, row) for row in rows.fetchall()]
+
+
+def _as_round(db: sqlite3.Connection, row: tuple[Any, ...]) -> Round:
+    """A row as a round; a streaming round's reply is what its saved pieces say."""
+    values = dict(zip((*_COLUMNS, "version", "versions"), row, strict=True))
+    for name, (_, back) in _FORMS.items():
+        values[name] = None if values[name] is None else back(values[name])
+    found = Round(**values)
+    if found.state != "streaming":
+        return found
+    return replace(found, reply="".join(piece.text for piece in pieces(db, found.id)))
+
+
+def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
+    """Insert a round after its parent and return its id; ``begun.id`` does not count.
+
+    Args:
+        writer: the presence of the process that streams it.
+
+    Raises:
+        ChatuiError: there is no such parent in this conversation.
+    """
+    depth = 1
+    if begun.parent_id is not None:
+        parent = db.execute(
+            "SELECT conversation_id, depth FROM rounds WHERE id = ?", (begun.parent_id,)
+        ).fetchone()
+        if parent is None:
+            raise ChatuiError(say("conversation.no_round", id=begun.parent_id))
+        if parent[0] != begun.conversation_id:
+            raise ChatuiError(say("conversation.foreign_round", id=begun.parent_id))
+        depth = parent[1] + 1
+    row = {"depth": depth, "writer": writer} | _stored(begun)
+    id_ = db.execute(
+        f"INSERT INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+        tuple(row.values()),
+    ).lastrowid
+    assert id_ is not None
+    return id_
+
+
+def update_round(db: sqlite3.Connection, ended: Round) -> None:
+    """Set the columns of a round that has ended, and index its texts.
+
+    Raises:
+        ChatuiError: there is no such round.
+    """
+    unindex(db, "id = ?", ended.id)
+    row = _stored(ended)
+    columns = ", ".join(f"{name} = ?" for name in row)
+    done = db.execute(f"UPDATE rounds SET {columns} WHERE id = ?", (*row.values(), ended.id))
+    if not done.rowcount:
+        raise ChatuiError(say("conversation.no_round", id=ended.id))
+    if has_index(db):
+        db.execute(
+            "INSERT INTO round_index (rowid, query, reply)"
+            " SELECT id, query, reply FROM rounds WHERE id = ?",
+            (ended.id,),
+        )
+        db.execute("UPDATE rounds SET indexed = 1 WHERE id = ?", (ended.id,))
+
+
+def _stored(round_: Round) -> dict[str, Any]:
+    row = {name: getattr(round_, name) for name in _COLUMNS if name != "id"}
+    for name, (form, _) in _FORMS.items():
+        row[name] = None if row[name] is None else form(row[name])
+    return row
+
+
+# Pieces
+
+
+def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece]) -> None:
+    """Add a batch of pieces to a round.
+
+    Raises:
+        ChatuiError: there is no such round.
+    """
+    values = [[round(p.at_seconds, 6), to_stored(p.text), p.token_id, p.logprob] for p in batch]
+    if not values:
+        return
+    try:
+        db.execute(
+            "INSERT INTO pieces (round_id, batch, data) SELECT ?1,"
+            " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2",
+            (round_id, json.dumps(values, ensure_ascii=False, separators=(",", ":"))),
+        )
+    except sqlite3.IntegrityError as error:
+        raise ChatuiError(say("conversation.no_round", id=round_id)) from error
+
+
+def pieces(db: sqlite3.Connection, round_id: int) -> list[Piece]:
+    """The pieces of one round, in the order they came."""
+    batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
+    return [
+        Piece(at, from_stored(text), token_id, logprob)
+        for (data,) in batches.fetchall()
+        for at, text, token_id, logprob in json.loads(data)
+    ]
+
+
+# Conversations
+
+
+def conversations(
+    db: sqlite3.Connection, condition: str, *values: object, limit: int = -1
+) -> list[Conversation]:
+    """The conversations ``c`` that an SQL condition selects, the last used first; -1: all."""
+    rows = db.execute(
+        "SELECT c.id, c.title, c.created_at, c.updated_at, coalesce(h.depth, 0), c.head_id,"
+        " c.id IN (SELECT conversation_id FROM rounds WHERE state = 'streaming')"
+        " FROM conversations c LEFT JOIN rounds h ON h.id = c.head_id"
+        f" WHERE {condition} ORDER BY c.updated_at DESC, c.id DESC LIMIT ?",
+        (*values, limit),
+    )
+    return [
+        Conversation(id_, from_stored(title), created, updated, depth, head, bool(replying))
+        for id_, title, created, updated, depth, head, replying in rows.fetchall()
+    ]
+
+
+def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
+    """One conversation.
+
+    Raises:
+        ChatuiError: there is none.
+    """
+    found = conversations(db, "c.id = ?", id_)
+    if not found:
+        raise ChatuiError(say("conversation.no_conversation", id=id_))
+    return found[0]
+
+
+def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
+    """Delete a conversation with all its rounds and pieces."""
+    unindex(db, "conversation_id = ?", conversation_id)
+    for statement in (
+        "UPDATE conversations SET head_id = NULL WHERE id = ?",
+        "DELETE FROM pieces WHERE round_id IN (SELECT id FROM rounds WHERE conversation_id = ?)",
+        # In one statement: the rounds refer to each other.
+        "DELETE FROM rounds WHERE conversation_id = ?",
+        "DELETE FROM conversations WHERE id = ?",
+    ):
+        db.execute(statement, (conversation_id,))
+
+
+# The index of the texts
+
+
+def has_index(db: sqlite3.Connection) -> bool:
+    """Whether there is a trigram index that this SQLite can use."""
+    try:
+        db.execute("SELECT rowid FROM round_index WHERE round_index MATCH '\"abc\"' LIMIT 1")
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            raise
+        return False
+    return True
+
+
+def unindex(db: sqlite3.Connection, condition: str, value: int) -> None:
+    """Take the rounds that an SQL condition selects out of the index, before they change."""
+    if not has_index(db):
+        return
+    # The index keeps no text of its own: it must be told what it indexed.
+    db.execute(
+        "INSERT INTO round_index (round_index, rowid, query, reply)"
+        f" SELECT 'delete', id, query, reply FROM rounds WHERE {condition} AND indexed = 1",
+        (value,),
+    )
+    db.execute(f"UPDATE rounds SET indexed = 0 WHERE {condition} AND indexed = 1", (value,))

@@ -1,0 +1,178 @@
+"""The round writer: when it saves, that it never blocks, and that nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chatui.conversation.round_writer import RoundWriter
+from chatui.conversation.rounds import Piece, Round
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    opened = Store(tmp_path / "conversations.db")
+    yield opened
+    opened.close()
+
+
+def begin(store: Store) -> Round:
+    return store.add_round(None, None, "问")
+
+
+def writer_of(store: Store, begun: Round, problems: list[str], seconds: float) -> RoundWriter:
+    return RoundWriter(
+        store,
+        begun.id,
+        lambda problem: problems.append(str(problem)),
+        interval_seconds=seconds,
+    )
+
+
+def limit_pages(store: Store, pages: int) -> None:
+    """A disk that is full after so many pages: SQLite itself says so."""
+    store._database._writing_connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+async def until_saved(store: Store, round_id: int, reply: str) -> None:
+    async def poll() -> None:
+        while store.round(round_id).reply != reply:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(poll(), 5)
+
+
+async def test_pieces_are_saved_in_batches_and_in_time(store: Store, tmp_path: Path) -> None:
+    begun, problems = begin(store), []
+    writer = writer_of(store, begun, problems, 0.1)
+    saved_at: dict[int, float] = {}
+    added_at: list[float] = []
+    for index in range(60):
+        writer.add(str(index % 10), index, -0.5)
+        added_at.append(time.monotonic())
+        await asyncio.sleep(0.01)
+        for number in range(len(store.pieces(begun.id))):
+            saved_at.setdefault(number, time.monotonic())
+    await writer.finish(replace(begun, state="done", reply="".join(writer.texts)))
+    pieces = store.pieces(begun.id)
+    assert "".join(piece.text for piece in pieces) == store.round(begun.id).reply
+    assert [piece.token_id for piece in pieces] == list(range(60))
+    assert (pieces[3].text, pieces[3].logprob) == ("3", -0.5)
+    assert max(saved_at[number] - added_at[number] for number in saved_at) < 0.1 + 0.3
+    with sqlite3.connect(tmp_path / "conversations.db") as db:
+        assert 3 <= db.execute("SELECT count(*) FROM pieces").fetchone()[0] <= 10
+    assert problems == []
+
+
+async def test_a_piece_that_none_follows_is_saved(store: Store) -> None:
+    begun = begin(store)
+    writer = writer_of(store, begun, [], 0.05)
+    writer.add("床")
+    writer.add("前")
+    assert store.pieces(begun.id) == ()
+    await until_saved(store, begun.id, "床前")
+    writer.add("明月")
+    await until_saved(store, begun.id, "床前明月")
+
+
+async def test_a_full_disk_loses_nothing(store: Store) -> None:
+    begun, problems = begin(store), []
+    writer = writer_of(store, begun, problems, 0.01)
+    limit_pages(store, 1)
+    text = ["春眠不觉晓" * 2000, "处处闻啼鸟" * 2000]
+    for part in text:
+        writer.add(part)
+        await asyncio.sleep(0.1)
+    assert "disk is full" in problems[0]
+    ended = replace(begun, state="stopped", reply="".join(text))
+    with pytest.raises(ChatuiError, match="disk is full"):
+        await writer.finish(ended)
+    assert store.round(begun.id).state == "streaming"
+    limit_pages(store, 1_000_000)
+    await writer.finish(ended)
+    assert store.round(begun.id) == ended
+    assert [piece.text for piece in store.pieces(begun.id)] == text
+
+
+async def test_room_made_while_the_reply_streams_ends_the_problem(store: Store) -> None:
+    begun, problems = begin(store), []
+    writer = writer_of(store, begun, problems, 0.01)
+    limit_pages(store, 1)
+    writer.add("长" * 10_000)
+    await asyncio.sleep(0.1)
+    assert problems
+    limit_pages(store, 1_000_000)
+    await until_saved(store, begun.id, "长" * 10_000)
+    await writer.finish(replace(begun, state="done", reply="长" * 10_000))
+
+
+async def test_a_conversation_deleted_in_mid_reply_is_a_plain_error(store: Store) -> None:
+    begun, problems = begin(store), []
+    writer = writer_of(store, begun, problems, 0.01)
+    writer.add("一")
+    store.delete(begun.conversation_id)
+    await asyncio.sleep(0.1)
+    assert "deleted" in problems[0]
+    with pytest.raises(ChatuiError, match="deleted"):
+        await writer.finish(replace(begun, state="done"))
+    assert writer.texts == ["一"]
+
+
+async def test_ending_a_long_reply_costs_the_loop_nothing(store: Store) -> None:
+    begun = begin(store)
+    writer = writer_of(store, begun, [], 0.5)
+    text = "床前明月光，疑是地上霜。\n" * 4000
+    for at in range(0, len(text), 4):
+        writer.add(text[at : at + 4])
+    longest = 0.0
+    finishing = asyncio.ensure_future(
+        writer.finish(replace(begun, state="done", reply="".join(writer.texts)))
+    )
+    used = time.thread_time()
+    while not finishing.done():
+        await asyncio.sleep(0)
+        longest, used = max(longest, time.thread_time() - used), time.thread_time()
+    assert store.round(begun.id).reply == text
+    assert longest < 0.005
+
+
+async def test_another_process_that_writes_does_not_hold_the_loop(
+    store: Store, tmp_path: Path
+) -> None:
+    begun = begin(store)
+    writer = writer_of(store, begun, [], 0.01)
+    other = sqlite3.connect(tmp_path / "conversations.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer.add("床")
+    longest, before = 0.0, time.monotonic()
+    for _ in range(100):
+        writer.add("前")
+        await asyncio.sleep(0.005)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    assert [each.id for each in store.rounds(begun.conversation_id)] == [begun.id]
+    other.execute("COMMIT")
+    other.close()
+    assert longest < 0.25
+    await writer.finish(replace(begun, state="done", reply="".join(writer.texts)))
+    assert len(store.pieces(begun.id)) == 101
+
+
+def test_closing_with_a_full_disk_leaves_the_round_to_the_next_start(tmp_path: Path) -> None:
+    file = tmp_path / "full.db"
+    store = Store(file)
+    begun = begin(store)
+    for _ in range(20):
+        store.append_pieces(begun.id, [Piece(0, "长" * 1000)])
+    limit_pages(store, 1)
+    store.close()
+    store = Store(file)
+    assert store.round(begun.id).state == "streaming"
+    assert [r.reply for r in store.recover()] == ["长" * 20_000]
+    store.close()

@@ -1,0 +1,67 @@
+"""Another process holds the store's write lock: the screen goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from saved_conversations import add_conversation
+
+from chatui.conversation.store import Store
+
+HOLD = """
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+db.execute("COMMIT")
+"""
+
+
+async def test_typing_goes_on_while_another_process_writes_for_five_seconds(
+    drive: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "conversations.db"
+    store = Store(file)
+    other = add_conversation(store, ("甲", "春"), ("乙", "夏"))
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(0.005)
+            longest, before = max(longest, time.monotonic() - before), time.monotonic()
+
+    async with drive(["春风又绿", "二"], delay_seconds=0.02, store=store) as on:
+        await on.ask("问")
+        command = [sys.executable, "-c", HOLD, str(file), "5"]
+        holder = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        assert holder.stdout is not None
+        await holder.stdout.readline()
+        watching = asyncio.ensure_future(watch())
+        began = time.monotonic()
+        await on.pilot.press("q", "enter")
+        await on.pilot.press("alt+left", *"typed on", "ctrl+o")
+        assert on.box.query_text == "typed on"
+        assert "Waiting: q" in on.screen_text
+        await on.pilot.press("ctrl+b")
+        await on.until(lambda: "2 rounds" in on.screen_text)
+        await on.pilot.press("escape")
+        assert time.monotonic() - began < 4, "all this while the lock is held"
+        assert holder.returncode is None
+        await holder.wait()
+        await on.settled()
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        assert [each.reply for each in on.rounds] == ["春风又绿", "二"]
+        assert [each.reply for each in store.rounds(other)] == ["春", "夏"]
+    store.close()
+    assert longest < 0.5, f"the loop stood still for {longest:.2f} s"
