@@ -84,6 +84,10 @@ class ReplyBlocks:
         """Whether there is anything to show."""
         return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.text_began)
 
+    def is_whole_of(self, text: str) -> bool:
+        """Whether a plain answer shows all of ``text``, with nothing held back."""
+        return not self._folds and not self._held and self.raw == text
+
     def set_text(self, text: str, *, is_whole: bool = True) -> None:
         """Show another text; what was opened stays open."""
         self._raw = [text]

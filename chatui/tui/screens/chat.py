@@ -44,6 +44,7 @@ from chatui.tui.widgets.welcome import Welcome, greeting_of
 
 if TYPE_CHECKING:
     from chatui.tui.app import ChatApp
+    from chatui.tui.screens.conversations import ConversationsScreen
 
 UPDATES_PER_SECOND = 30
 """So often, at most, a growing reply is drawn."""
@@ -74,6 +75,7 @@ class ChatScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.open_list: ConversationsScreen | None = None
         self._growing: RoundView | None = None
         self._drawn_texts = 0
         self._last: Conversation | None = None
@@ -206,10 +208,8 @@ class ChatScreen(Screen[None]):
 
     def _refresh_list(self) -> None:
         """The list of conversations marks those in which a reply is being written."""
-        from chatui.tui.screens.conversations import ConversationsScreen
-
-        if isinstance(self.app.screen, ConversationsScreen):
-            self.app.screen.search(self.app.screen.words)
+        if self.open_list is not None and self.open_list.is_current:
+            self.open_list.search(self.open_list.words)
 
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)

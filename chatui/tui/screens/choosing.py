@@ -98,9 +98,10 @@ async def choose_conversation(chat: ChatScreen) -> None:
     """Ctrl+B: open the conversation that the user picks; the open one may be gone by then."""
     from chatui.tui.screens.conversations import ConversationsScreen
 
-    screen = ConversationsScreen(chat.app.store, chat.app.turns.forget)
+    screen = chat.open_list = ConversationsScreen(chat.app.store, chat.app.turns.forget)
 
     async def take(chosen: int | None) -> None:
+        chat.open_list = None
         current = chat.app.turns.conversation
         if current is not None and current.id in screen.deleted:
             await chat.show_new()

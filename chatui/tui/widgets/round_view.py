@@ -105,7 +105,7 @@ class RoundView(Widget):
 
     def end(self, round_: Round) -> None:
         """The reply has ended."""
-        if self._reply.has_folds or plain_text(round_.reply) != self.reply_text:
+        if not self._reply.is_whole_of(round_.reply):
             self._reply.set_text(round_.reply, is_whole=round_.state == "done")
         self.round = round_
         self._say_author()
