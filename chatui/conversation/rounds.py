@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
 
 from chatui.text import fit_cells, one_line
 
 State: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
 """Of a round: being written; ended by the model; stopped by the user; ended by an error; left
 behind by a process that died."""
+
+# Limits hold for what is read from files.
+Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 TITLE_CELLS = 30
 
@@ -70,11 +77,11 @@ class Round:
     finish_reason: str | None = None
     seed: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    output_tokens: int = 0
-    started_at: float = 0.0
-    seconds: float = 0.0
+    prompt_tokens: Count = 0
+    reused_tokens: Count = 0
+    output_tokens: Count = 0
+    started_at: Epoch = 0.0
+    seconds: Seconds = 0.0
     error: str | None = None
     version: int = field(default=1, compare=False)
     versions: int = field(default=1, compare=False)

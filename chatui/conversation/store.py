@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from chatui.conversation import tables, text_search
 from chatui.conversation.database import Database, plain_errors
@@ -29,6 +30,32 @@ from chatui.text import one_line
 _EMPTY_KEPT_SECONDS = 24 * 3600
 
 Result = TypeVar("Result")
+P = ParamSpec("P")
+
+
+def _reads(
+    method: Callable[Concatenate[Store, sqlite3.Connection, P], Result],
+) -> Callable[Concatenate[Store, P], Result]:
+    """Run a method of the store with one consistent view of the database."""
+
+    @wraps(method)
+    def call(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        with self._database.reading() as db:
+            return method(self, db, *args, **kwargs)
+
+    return call
+
+
+def _writes(
+    method: Callable[Concatenate[Store, sqlite3.Connection, P], Result],
+) -> Callable[Concatenate[Store, P], Result]:
+    """Run a method of the store in a transaction of the thread that writes."""
+
+    @wraps(method)
+    def call(self: Store, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self._database.write(lambda db: method(self, db, *args, **kwargs))
+
+    return call
 
 
 class Store:
@@ -77,11 +104,10 @@ class Store:
 
     # Conversations
 
-    def create_conversation(self, title: str = "") -> Conversation:
+    @_writes
+    def create_conversation(self, db: sqlite3.Connection, title: str = "") -> Conversation:
         """Create an empty conversation; it is listed from its first round on."""
-        return self._database.write(
-            lambda db: tables.one_conversation(db, self._insert_conversation(db, title))
-        )
+        return tables.one_conversation(db, self._insert_conversation(db, title))
 
     def conversations(
         self, search: str = "", limit: int = 1000, overtaken: threading.Event | None = None
@@ -100,99 +126,95 @@ class Store:
             found = tables.conversations(db, "c.head_id IS NOT NULL")
         return tuple(each for each in found if each.id in wanted)[:limit]
 
-    def conversation(self, conversation_id: int) -> Conversation:
+    @_reads
+    def conversation(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
         """The conversation with this id."""
-        with self._database.reading() as db:
-            return tables.one_conversation(db, conversation_id)
+        return tables.one_conversation(db, conversation_id)
 
     def last_conversation(self) -> Conversation | None:
         """The conversation that was used last; None if there is none."""
         return next(iter(self.conversations(limit=1)), None)
 
+    @_reads
     def whole(
-        self, conversation_id: int
+        self, db: sqlite3.Connection, conversation_id: int
     ) -> tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]:
         """A conversation at one moment.
 
         Returns:
             The conversation; all its rounds, a parent before its children; their pieces by id.
         """
-        with self._database.reading() as db:
-            conversation = tables.one_conversation(db, conversation_id)
-            rounds = tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
-            pieces = {each.id: tuple(tables.pieces(db, each.id)) for each in rounds}
-        return conversation, rounds, pieces
+        rounds = tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
+        pieces = {each.id: tuple(tables.pieces(db, each.id)) for each in rounds}
+        return tables.one_conversation(db, conversation_id), rounds, pieces
 
-    def rename(self, conversation_id: int, title: str) -> Conversation:
+    @_writes
+    def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:
         """Set a conversation's title; a blank one restores the start of its first query."""
+        line = one_line(title, None, drop_unsafe=True)
+        if not line:
+            condition = "r.conversation_id = ? AND r.parent_id IS NULL"
+            first = tables.rounds_where(db, condition, conversation_id)
+            line = _default_title(first[0].query) if first else ""
+        values = (to_stored(line), conversation_id)
+        db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
+        return tables.one_conversation(db, conversation_id)
 
-        def job(db: sqlite3.Connection) -> Conversation:
-            tables.one_conversation(db, conversation_id)
-            line = one_line(title, None, drop_unsafe=True)
-            if not line:
-                condition = "r.conversation_id = ? AND r.parent_id IS NULL"
-                first = tables.rounds_where(db, condition, conversation_id)
-                line = _default_title(first[0].query) if first else ""
-            values = (to_stored(line), conversation_id)
-            db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
-            return tables.one_conversation(db, conversation_id)
-
-        return self._database.write(job)
-
-    def delete(self, conversation_id: int) -> None:
+    @_writes
+    def delete(self, db: sqlite3.Connection, conversation_id: int) -> None:
         """Delete a conversation with all its rounds; one that does not exist is no error."""
-        self._database.write(lambda db: tables.delete_conversation(db, conversation_id))
+        tables.delete_conversation(db, conversation_id)
 
     # The tree of rounds
 
-    def rounds(self, conversation_id: int, head_id: int | None = None) -> tuple[Round, ...]:
+    @_reads
+    def rounds(
+        self, db: sqlite3.Connection, conversation_id: int, head_id: int | None = None
+    ) -> tuple[Round, ...]:
         """The rounds from the first to ``head_id`` (None: the conversation's head)."""
-        with self._database.reading() as db:
-            head = head_id or tables.one_conversation(db, conversation_id).head_id
-            found = tables.path(db, conversation_id, head)
+        head = head_id or tables.one_conversation(db, conversation_id).head_id
+        found = tables.path(db, conversation_id, head)
         if head_id is not None and not found:
             raise ChatuiError(say("conversation.no_round", id=head_id))
         return tuple(found)
 
-    def round(self, round_id: int) -> Round:
+    @_reads
+    def round(self, db: sqlite3.Connection, round_id: int) -> Round:
         """The round with this id."""
-        with self._database.reading() as db:
-            return tables.one_round(db, round_id)
+        return tables.one_round(db, round_id)
 
-    def siblings(self, round_id: int) -> tuple[Round, ...]:
+    @_reads
+    def siblings(self, db: sqlite3.Connection, round_id: int) -> tuple[Round, ...]:
         """The versions of a round: all with its parent, itself included, the oldest first."""
-        with self._database.reading() as db:
-            one = tables.one_round(db, round_id)
-            condition = "r.conversation_id = ? AND r.parent_id IS ?"
-            return tuple(tables.rounds_where(db, condition, one.conversation_id, one.parent_id))
+        one = tables.one_round(db, round_id)
+        condition = "r.conversation_id = ? AND r.parent_id IS ?"
+        return tuple(tables.rounds_where(db, condition, one.conversation_id, one.parent_id))
 
-    def leaf(self, round_id: int) -> int:
+    @_reads
+    def leaf(self, db: sqlite3.Connection, round_id: int) -> int:
         """The end of the path that goes on from a round, along the newest version each time."""
-        with self._database.reading() as db:
-            tables.one_round(db, round_id)
-            child: int | None = round_id
-            while child is not None:
-                round_id = child
-                newest = db.execute("SELECT max(id) FROM rounds WHERE parent_id = ?", (round_id,))
-                (child,) = newest.fetchone()
+        child: int | None = tables.one_round(db, round_id).id
+        while child is not None:
+            round_id = child
+            newest = db.execute("SELECT max(id) FROM rounds WHERE parent_id = ?", (round_id,))
+            (child,) = newest.fetchone()
         return round_id
 
-    def set_head(self, conversation_id: int, round_id: int) -> Conversation:
+    @_writes
+    def set_head(self, db: sqlite3.Connection, conversation_id: int, round_id: int) -> Conversation:
         """Look at the path that ends in this round."""
-
-        def job(db: sqlite3.Connection) -> Conversation:
-            if tables.one_round(db, round_id).conversation_id != conversation_id:
-                raise ChatuiError(say("conversation.foreign_round", id=round_id))
-            values = (round_id, conversation_id)
-            db.execute("UPDATE conversations SET head_id = ? WHERE id = ?", values)
-            return tables.one_conversation(db, conversation_id)
-
-        return self._database.write(job)
+        if tables.one_round(db, round_id).conversation_id != conversation_id:
+            raise ChatuiError(say("conversation.foreign_round", id=round_id))
+        values = (round_id, conversation_id)
+        db.execute("UPDATE conversations SET head_id = ? WHERE id = ?", values)
+        return tables.one_conversation(db, conversation_id)
 
     # Writing a round
 
+    @_writes
     def add_round(
         self,
+        db: sqlite3.Connection,
         conversation_id: int | None,
         parent_id: int | None,
         query: str,
@@ -209,36 +231,27 @@ class Store:
             conversation_id: None creates a conversation.
         """
         now = self._clock()
+        id_ = conversation_id or self._insert_conversation(db, "")
+        title = tables.one_conversation(db, id_).title or _default_title(query)
+        begun = Round(0, id_, parent_id, query, model=model, format=format, started_at=now)
+        begun = replace(begun, seed=seed, sampling=sampling or {})
+        writer = "" if self._presence is None else self._presence.announce()
+        round_id = tables.insert_round(db, begun, writer)
+        db.execute(
+            "UPDATE conversations SET head_id = ?, updated_at = ?, title = ? WHERE id = ?",
+            (round_id, now, to_stored(title), id_),
+        )
+        return tables.one_round(db, round_id)
 
-        def job(db: sqlite3.Connection) -> Round:
-            id_ = conversation_id or self._insert_conversation(db, "")
-            title = tables.one_conversation(db, id_).title or _default_title(query)
-            begun = Round(
-                id=0,
-                conversation_id=id_,
-                parent_id=parent_id,
-                query=query,
-                model=model,
-                format=format,
-                seed=seed,
-                sampling=sampling or {},
-                started_at=now,
-            )
-            writer = "" if self._presence is None else self._presence.announce()
-            round_id = tables.insert_round(db, begun, writer)
-            db.execute(
-                "UPDATE conversations SET head_id = ?, updated_at = ?, title = ? WHERE id = ?",
-                (round_id, now, to_stored(title), id_),
-            )
-            return tables.one_round(db, round_id)
-
-        return self._database.write(job)
-
-    def append_pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
+    @_writes
+    def append_pieces(self, db: sqlite3.Connection, round_id: int, pieces: Iterable[Piece]) -> None:
         """Save what came since the last call, as one batch; earlier batches are not touched."""
-        self._database.write(lambda db: tables.append_pieces(db, round_id, pieces))
+        tables.append_pieces(db, round_id, pieces)
 
-    def finish_round(self, ended: Round, pieces: Iterable[Piece] = ()) -> Round:
+    @_writes
+    def finish_round(
+        self, db: sqlite3.Connection, ended: Round, pieces: Iterable[Piece] = ()
+    ) -> Round:
         """End a round.
 
         It has been the head since it began, unless the user looked elsewhere meanwhile; that stays.
@@ -247,20 +260,16 @@ class Store:
             ended: as :meth:`add_round` returned it, with its end.
             pieces: the last ones, saved in the same transaction.
         """
+        tables.append_pieces(db, ended.id, pieces)
+        tables.update_round(db, ended)
+        values = (self._clock(), ended.conversation_id)
+        db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
+        return tables.one_round(db, ended.id)
 
-        def job(db: sqlite3.Connection) -> Round:
-            tables.append_pieces(db, ended.id, pieces)
-            tables.update_round(db, ended)
-            values = (self._clock(), ended.conversation_id)
-            db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
-            return tables.one_round(db, ended.id)
-
-        return self._database.write(job)
-
-    def pieces(self, round_id: int) -> tuple[Piece, ...]:
+    @_reads
+    def pieces(self, db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:
         """All pieces of a round, in the order they came."""
-        with self._database.reading() as db:
-            return tuple(tables.pieces(db, round_id))
+        return tuple(tables.pieces(db, round_id))
 
     def recover(self) -> tuple[Round, ...]:
         """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
@@ -268,28 +277,26 @@ class Store:
         Rounds that a living chatui is writing stay as they are. Empty conversations older than a
         day are removed.
         """
-        presence = self._presence
-        if presence is None:
+        if self._presence is None:
             return ()
-        gone: list[str] = []
-
-        def job(db: sqlite3.Connection) -> list[Round]:
-            names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
-            gone[:] = [name for (name,) in names.fetchall() if not presence.is_alive(name)]
-            recovered = [each for name in gone for each in _interrupt(db, name)]
-            db.execute(
-                "DELETE FROM conversations WHERE updated_at < ?"
-                " AND id NOT IN (SELECT conversation_id FROM rounds)",
-                (self._clock() - _EMPTY_KEPT_SECONDS,),
-            )
-            return recovered
-
-        recovered = self._database.write(job)
+        gone, recovered = self._interrupt_the_dead()
         with plain_errors(self.file):
             for name in gone:
-                presence.forget(name)
-            presence.sweep()
+                self._presence.forget(name)
+            self._presence.sweep()
         return tuple(recovered)
+
+    @_writes
+    def _interrupt_the_dead(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:
+        assert self._presence is not None
+        names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
+        gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
+        db.execute(
+            "DELETE FROM conversations WHERE updated_at < ?"
+            " AND id NOT IN (SELECT conversation_id FROM rounds)",
+            (self._clock() - _EMPTY_KEPT_SECONDS,),
+        )
+        return gone, [each for name in gone for each in _interrupt(db, name)]
 
     # Search
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
-from chatui.conversation.rounds import Conversation, Piece, Round, State
+from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -90,9 +90,8 @@ def dumps(transcript: Transcript) -> str:
     }
     lines = []
     for each in transcript.rounds:
-        values: dict[str, Any] = {"id": numbers[each.id], "parent": None}
-        if each.parent_id is not None:
-            values["parent"] = numbers[each.parent_id]
+        parent = None if each.parent_id is None else numbers[each.parent_id]
+        values: dict[str, Any] = {"id": numbers[each.id], "parent": parent}
         values |= {name: getattr(each, name) for name in _KEPT}
         values["sampling"] = {key: _finite(value) for key, value in each.sampling.items()}
         values["pieces"] = [
@@ -134,51 +133,31 @@ def loads(data: bytes, name: str) -> Transcript:
         raise ChatuiError(sentence) from error
 
 
-_Epoch = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
 @dataclass(frozen=True)
 class _FileConversation:
     title: str
-    created_at: _Epoch
-    updated_at: _Epoch
+    created_at: Epoch
+    updated_at: Epoch
     head: int | None
 
 
 @dataclass(frozen=True)
 class _FileRound:
-    id: int
+    """What a round of a file holds beside the fields of :class:`Round`."""
+
     parent: int | None
-    query: str
-    reply: str
-    state: State
-    model: str = ""
-    format: str = ""
-    finish_reason: str | None = None
-    seed: int | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    prompt_tokens: _Count = 0
-    reused_tokens: _Count = 0
-    output_tokens: _Count = 0
-    started_at: _Epoch = 0.0
-    seconds: _Seconds = 0.0
-    error: str | None = None
-    pieces: list[tuple[_Seconds, str, int, float | None]] = field(default_factory=list)
+    pieces: list[tuple[Seconds, str, int, float | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _File:
-    format: str
     version: Literal[1]
     conversation: _FileConversation
-    rounds: list[_FileRound]
+    rounds: list[dict[str, Any]]
 
 
-_KEPT = tuple(
-    each.name for each in fields(_FileRound) if each.name not in ("id", "parent", "pieces")
-)
+_LINKS = {"conversation_id": 0, "version": 1, "versions": 1}
+_KEPT = [each.name for each in fields(Round) if each.name not in {"id", "parent_id", *_LINKS}]
 
 
 class _Inconsistent(Exception):
@@ -186,45 +165,47 @@ class _Inconsistent(Exception):
 
 
 def _checked(file: _File) -> Transcript:
-    seen: dict[int, int] = {}
-    rounds = []
-    for each in file.rounds:
-        if each.id in seen:
-            raise _Inconsistent(f"round {each.id} occurs twice")
-        if each.parent is not None and each.parent not in seen:
-            raise _Inconsistent(f"round {each.id} has no parent {each.parent} before it")
-        seen[each.id] = 1 if each.parent is None else seen[each.parent] + 1
-        kept = {name: getattr(each, name) for name in _KEPT}
-        if each.state == "streaming":
-            kept["state"] = "interrupted"
-        rounds.append(Round(id=each.id, conversation_id=0, parent_id=each.parent, **kept))
+    rounds: dict[int, Round] = {}
+    depths: dict[int | None, int] = {None: 0}
+    pieces = {}
+    for raw in file.rounds:
+        beside = msgspec.convert(raw, _FileRound)
+        one = msgspec.convert({**raw, **_LINKS, "parent_id": beside.parent}, Round)
+        if one.id in rounds:
+            raise _Inconsistent(f"round {one.id} occurs twice")
+        if one.parent_id not in depths:
+            raise _Inconsistent(f"round {one.id} has no parent {one.parent_id} before it")
+        is_cut_off = one.state == "streaming"
+        rounds[one.id] = replace(one, state="interrupted") if is_cut_off else one
+        depths[one.id] = depths[one.parent_id] + 1
+        pieces[one.id] = tuple(Piece(*values) for values in beside.pieces)
     about = file.conversation
-    if about.head is not None and about.head not in seen:
+    if about.head not in depths:
         raise _Inconsistent(f"there is no round {about.head} to end with")
-    depth = 0 if about.head is None else seen[about.head]
-    return Transcript(
-        Conversation(0, about.title, about.created_at, about.updated_at, depth, about.head),
-        tuple(rounds),
-        {each.id: tuple(Piece(*values) for values in each.pieces) for each in file.rounds},
+    conversation = Conversation(
+        0, about.title, about.created_at, about.updated_at, depths[about.head], about.head
     )
+    return Transcript(conversation, tuple(rounds.values()), pieces)
 
 
 def _parse(data: bytes, name: str) -> Any:
     try:
-        text = data.decode("utf-8-sig")
-        return json.loads(text, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        cut = error.reason == "unexpected end of data"
-        key = "truncated_transcript" if cut else "not_json"
-        raise ChatuiError(say(f"conversation.{key}", path=name, reason=error)) from error
-    except json.JSONDecodeError as error:
-        # The longest token that an end may cut, beside strings, is an escape: \\u and four digits.
-        near_end = text.startswith("{") and error.pos >= len(text.rstrip()) - 6
-        cut = near_end or not text.strip() or error.msg.startswith("Unterminated")
-        key = "truncated_transcript" if cut else "not_json"
-        raise ChatuiError(say(f"conversation.{key}", path=name, reason=error)) from error
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ChatuiError(say("conversation.not_json", path=name, reason=error)) from error
+        key = "truncated_transcript" if _is_cut_off(error) else "not_json"
+        raise ChatuiError(say(f"conversation.{key}", path=name, reason=error)) from error
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Whether a file that is no JSON would be, if its end were there."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.reason == "unexpected end of data"
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    text = error.doc
+    # The longest token that an end may cut, beside strings, is an escape: \\u and four digits.
+    near_end = text.startswith("{") and error.pos >= len(text.rstrip()) - 6
+    return near_end or not text.strip() or error.msg.startswith("Unterminated")
 
 
 def _no_constant(constant: str) -> NoReturn:
