@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    from chatui.engine.cache import PromptCache
     from chatui.engine.engine import Engine
-    from chatui.engine.prompt_cache import PromptCache
 
     engine = Engine()
     engine.load(ModelSpec("benchmark", str(folder), format="linly"), lambda _: None)

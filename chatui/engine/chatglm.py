@@ -8,8 +8,7 @@ from chatui.engine.architectures.chatglm.modeling import guard_logits
 from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
-from chatui.engine.model import Guard
-from chatui.engine.network import Network
+from chatui.engine.model import Guard, Network
 from chatui.text import without_surrogates
 
 

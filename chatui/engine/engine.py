@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from chatui.engine import generation, inspection, loading
+from chatui.engine import generate, loading
 from chatui.engine.model import LoadedModel
 from chatui.engine.threads import use_threads
 from chatui.errors import ChatuiError
@@ -67,12 +67,12 @@ class Engine:
     def generate(
         self, request: GenerateRequest, stop_wanted: Callable[[], bool]
     ) -> Iterator[ReplyEvent]:
-        """Answer with the loaded model; see :func:`chatui.engine.generation.generate`."""
-        return generation.generate(self._loaded(), request, stop_wanted)
+        """Answer with the loaded model; see :func:`chatui.engine.generate.generate`."""
+        return generate.generate(self._loaded(), request, stop_wanted)
 
     def inspect(self, request: GenerateRequest, top: int) -> Inspection:
-        """See :func:`chatui.engine.inspection.inspect`."""
-        return inspection.inspect(self._loaded(), request, top)
+        """See :func:`chatui.engine.generate.inspect`."""
+        return generate.inspect(self._loaded(), request, top)
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:

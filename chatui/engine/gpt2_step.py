@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import GPT2LMHeadModel
 from transformers.cache_utils import Cache
 
-from chatui.engine.kv_cache import can_crop
+from chatui.engine.cache import can_crop
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
 from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokenizer_folder
 from chatui.engine.architecture import config_of, context_limit_of, network_class, outline
 from chatui.engine.architectures.rwkv import loading as rwkv
+from chatui.engine.cache import PromptCache
 from chatui.engine.chat_template import template_of
 from chatui.engine.codec import Codec, codec_of
 from chatui.engine.delta import Delta, find_delta
@@ -25,8 +26,8 @@ from chatui.engine.families import family_of, read_config
 from chatui.engine.linear import speed_up
 from chatui.engine.matching import check_matching
 from chatui.engine.memory import need_of
-from chatui.engine.model import Guard, LoadedModel
-from chatui.engine.network import CausalNetwork, Network
+from chatui.engine.model import Guard, LoadedModel, Network
+from chatui.engine.network import CausalNetwork
 from chatui.engine.pages import trim_heap
 from chatui.engine.placement import Placement, place
 from chatui.engine.tokenizers import load_tokenizer
@@ -187,6 +188,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         eos_ids=end_ids(
             plan.spec, plan.family, plan.format, plan.config, plan.folder, plan.tokenizer
         ),
+        prompt_cache=PromptCache(),
         guard=guard,
         foundation=Foundation(plan.spec, plan.stamp, model, adapted, plan.placement),
     )

@@ -2,24 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from torch import Tensor
-
-from chatui.engine.adapters.switching import Foundation
 from chatui.engine.codec import Codec
-from chatui.engine.network import Network
-from chatui.engine.prompt_cache import PromptCache
 from chatui.messages import GenerateRequest, Loaded, ModelSpec
 from chatui.prompting.format import PromptFormat
 
-Guard: TypeAlias = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chatui.engine.adapters.switching import Foundation
+
+Guard: TypeAlias = "Callable[[Tensor], Tensor]"
 """Logits ``[vocabulary]`` -> logits: an architecture's own answer to NaN."""
 
 AfterReply: TypeAlias = Callable[["LoadedModel", GenerateRequest, str, Callable[[], bool]], None]
 """(model, request, its reply as kept, whether to stop): work for the time until the next query."""
+
+
+class ReadTokens(Protocol):
+    """What a network keeps of the tokens it has read: a KV cache, or a recurrent state."""
+
+    def get_seq_length(self) -> int:
+        """How many tokens; the name is that of transformers' caches."""
+        ...
+
+
+class Network(Protocol):
+    """What the decode loop needs of a network: logits for tokens."""
+
+    reuses_prefix: bool
+    """Whether what was read of a prompt's beginning serves every longer prompt."""
+
+    def new_cache(self) -> Any:
+        """A :class:`ReadTokens` with nothing read."""
+        ...
+
+    def prefill(
+        self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
+    ) -> Tensor | None:
+        """Read the part of ``ids`` that ``cache`` does not hold yet.
+
+        Returns the logits of the next token, ``[vocabulary]`` float32; None if it was stopped. They
+        are valid until the next call.
+        """
+        ...
+
+    def step(self, token: int, cache: Any) -> Tensor:
+        """Read one more token; returns what :meth:`prefill` returns."""
+        ...
+
+    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
+        """The rows of position ids of a prompt of ``length`` tokens."""
+        ...
+
+
+class KeptPrompts(Protocol):
+    """What is kept between replies, so that a prompt's known beginning is not read again.
+
+    It is taken at a reply's start and put back at its end, so a reply that breaks off in between
+    leaves nothing half-written behind.
+    """
+
+    def take(self, network: Network, ids: Sequence[int]) -> tuple[Any, int]:
+        """What was read of the prompt ``ids``, and how many of its first tokens that is.
+
+        The last token of a prompt is always read anew: its logits are wanted.
+        """
+        ...
+
+    def put(self, network: Network, cache: Any, ids: list[int]) -> None:
+        """Keep ``cache``, which has read exactly the tokens ``ids``."""
+        ...
 
 
 @dataclass
@@ -31,9 +87,9 @@ class LoadedModel:
         summary: what was loaded, as told to the app.
         network, codec, format: the three parts.
         eos_ids: tokens that end a reply.
-        guard: repairs logits before they are looked at; None leaves them.
         prompt_cache: what the network read last.
-        foundation: what other adapters can be put on; None where none can.
+        guard: repairs logits before they are looked at; None leaves them.
+        foundation: what other adapters can be put on; None if none can.
         after_reply: done when a reply is out; None for nothing.
     """
 
@@ -43,8 +99,8 @@ class LoadedModel:
     codec: Codec
     format: PromptFormat
     eos_ids: frozenset[int]
+    prompt_cache: KeptPrompts
     guard: Guard | None = None
-    prompt_cache: PromptCache = field(default_factory=PromptCache)
     foundation: Foundation | None = None
     after_reply: AfterReply | None = None
 

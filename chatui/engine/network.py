@@ -1,16 +1,16 @@
-"""A loaded network as the decode loop sees it: read a prompt, then one token after another."""
+"""Decoders of transformers: read a prompt, then one token after another."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from chatui.engine import kv_cache
+from chatui.engine.cache import can_crop, new_cache
 from chatui.engine.gpt2_step import Gpt2Step
 
 PREFILL_CHUNK = 512
@@ -31,36 +31,10 @@ def prefill_chunk(parameters: int, device: torch.device) -> int:
     return min(PREFILL_CHUNK, max(_LEAST_AT_ONCE, tokens))
 
 
-class Network(Protocol):
-    """What the decode loop needs of a network."""
-
-    reuses_prefix: bool
-    """Whether the KV cache of a prompt's beginning is also that of every longer prompt's."""
-
-    def new_cache(self) -> Cache:
-        """An empty KV cache."""
-        ...
-
-    def prefill(
-        self, ids: Sequence[int], cache: Cache, stop_wanted: Callable[[], bool]
-    ) -> Tensor | None:
-        """Read the part of ``ids`` that ``cache`` does not hold yet.
-
-        Returns the logits of the next token, ``[vocabulary]`` float32; None if it was stopped.
-        """
-        ...
-
-    def step(self, token: int, cache: Cache) -> Tensor:
-        """Read one more token; returns the logits of the next, ``[vocabulary]`` float32."""
-        ...
-
-    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
-        """The rows of position ids of a prompt of ``length`` tokens."""
-        ...
-
-
 class CausalNetwork:
     """Any decoder of transformers whose tokens see only what stands before them.
+
+    For the methods, see :class:`chatui.engine.model.Network`.
 
     Args:
         model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.
@@ -77,11 +51,11 @@ class CausalNetwork:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         self.chunk = prefill_chunk(parameters, self._device)
         cache = self.new_cache()
-        self.reuses_prefix = kv_cache.can_crop(cache)
+        self.reuses_prefix = can_crop(cache)
         self._short_step = Gpt2Step(model) if Gpt2Step.fits(model, cache) else None
 
     def new_cache(self) -> Cache:
-        return kv_cache.new_cache(self.model.config)
+        return new_cache(self.model.config)
 
     @torch.inference_mode()
     def prefill(

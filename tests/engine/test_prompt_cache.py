@@ -10,8 +10,8 @@ import tiny_models
 import torch
 from asking import FAMILIES, ask, loaded, parts
 
+from chatui.engine.cache import PromptCache, common_prefix, held_bytes
 from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
-from chatui.engine.prompt_cache import PromptCache, common_prefix
 from chatui.messages import GenerateRequest
 
 Maker = Callable[[str], Path]
@@ -96,6 +96,26 @@ def test_a_sliding_window_is_not_reused_and_still_right(tmp_path: Path) -> None:
         torch.tensor([ids]), do_sample=False, max_new_tokens=24, eos_token_id=list(model.eos_ids)
     )[0, len(ids) :]
     assert list(first[2].output_ids) == expected.tolist()
+
+
+@pytest.mark.parametrize("system", ["", "你是诗人" * 20])
+def test_a_new_conversation_gives_the_memory_back(made: Maker, system: str) -> None:
+    """With a system prompt the new one shares some tokens with the old."""
+    engine = loaded(made("qwen2"), context_limit=6000, system=system)
+
+    def held() -> int:
+        cache = engine._loaded().prompt_cache
+        assert isinstance(cache, PromptCache) and cache.cache is not None
+        return held_bytes(cache.cache)
+
+    first = parts(ask(engine, "春眠"))
+    small = held()
+    parts(ask(engine, "处处闻啼鸟" * 800, (("春眠", first[2].text),)))
+    assert held() > 4 * small
+    again = parts(ask(engine, "春眠"))
+    assert held() == small
+    assert again[2].output_ids == first[2].output_ids
+    assert again[0].reused_tokens > len(system)
 
 
 def test_an_error_in_the_middle_leaves_no_half_cache(made: Maker) -> None:

@@ -8,7 +8,7 @@ from preset_talk import load, request
 from preset_tokenizers import BOS, EOS, MOSS_EOM
 
 from chatui.engine.engine import Engine
-from chatui.engine.generation import generate
+from chatui.engine.generate import generate
 from chatui.messages import Done
 
 DECAPODA = "decapoda-research/llama-7b-hf"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from chatui.engine import kv_cache
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
+from chatui.engine.cache import new_cache
 
 
 class ChatGLMNetwork:
@@ -32,7 +32,7 @@ class ChatGLMNetwork:
 
     def new_cache(self) -> Cache:
         """An empty KV cache."""
-        return kv_cache.new_cache(self.model.config)
+        return new_cache(self.model.config)
 
     @torch.inference_mode()
     def prefill(

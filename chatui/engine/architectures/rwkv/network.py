@@ -37,7 +37,7 @@ class Reading:
 
 
 class RwkvNetwork:
-    """The calls of :class:`chatui.engine.network.Network` on an RWKV-4.
+    """The calls of :class:`chatui.engine.model.Network` on an RWKV-4.
 
     Args:
         model: the network.

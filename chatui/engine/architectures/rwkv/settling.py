@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import reduce
 
 from chatui.engine.architectures.rwkv.network import RwkvNetwork
+from chatui.engine.cache import common_prefix
+from chatui.engine.generate import build_prompt
 from chatui.engine.model import LoadedModel
-from chatui.engine.prompt import build_prompt
-from chatui.engine.prompt_cache import common_prefix
 from chatui.errors import ChatuiError
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.format import PromptFormat

@@ -8,14 +8,13 @@ from typing import Any
 
 from chatui.engine.architectures.rwkv.modeling import State
 from chatui.engine.architectures.rwkv.network import Reading
-from chatui.engine.network import Network
-from chatui.engine.prompt_cache import PromptCache
+from chatui.engine.model import Network
 
 MOST_STATES = 64
 """States that are kept. One is small: 2.6 MB for a 7B model, whose weights take 15 GB."""
 
 
-class StateStore(PromptCache):
+class StateStore:
     """States of the prompts and replies of this session, the least recently used dropped first.
 
     A state is of use where all its tokens are the first of a prompt, so several conversations,
@@ -27,7 +26,6 @@ class StateStore(PromptCache):
     """
 
     def __init__(self, opening: Sequence[int] = (), most: int = MOST_STATES) -> None:
-        super().__init__()
         self._opening = tuple(opening)
         self._most = most
         self._states: OrderedDict[tuple[int, ...], State] = OrderedDict()

@@ -12,8 +12,8 @@ from conftest import Ask
 from chatui.engine.architectures.rwkv.modeling import State
 from chatui.engine.architectures.rwkv.network import Reading
 from chatui.engine.architectures.rwkv.store import StateStore
+from chatui.engine.cache import PromptCache
 from chatui.engine.engine import Engine
-from chatui.engine.prompt_cache import PromptCache
 from chatui.messages import GenerateRequest, Prefill
 
 Load = Callable[..., Engine]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from chatui.engine.penalties import penalties
-from chatui.engine.samplers import Sampler, filters
+from chatui.engine.sampler import ReplySoFar, Sampler, enabled_steps
 from chatui.sampling import SamplingSettings
 
 NEWLINE, END = 187, 0
@@ -19,7 +18,7 @@ COMMA, STOP = 7, 9
 
 
 def encode(text: str) -> Sequence[int]:
-    return {"\n": (NEWLINE,), "，": (COMMA,), "。": (STOP,), "：": (1, 2)}[text]
+    return {"\n": (NEWLINE,), "，": (COMMA,), "。": (STOP,), "：": (1, 2), "": ()}[text]
 
 
 def logits_of(seed: int) -> torch.Tensor:
@@ -46,7 +45,7 @@ def test_the_temperature_comes_last(
         pipeline.sample_logits(logits.clone(), temperature, top_p)
         candidates: Any = (logits, None)
         settings = SamplingSettings(temperature=temperature, top_p=top_p, temperature_last=True)
-        for step in filters(settings):
+        for step in enabled_steps(ReplySoFar(settings, ())):
             candidates = step(candidates)
         ours = torch.zeros(400).index_put((candidates[1],), torch.softmax(candidates[0], 0))
         torch.testing.assert_close(ours, torch.from_numpy(drawn[-1]).float(), atol=1e-6, rtol=1e-4)
@@ -55,11 +54,12 @@ def test_the_temperature_comes_last(
 def test_biases_as_in_the_loop_of_chat_py() -> None:
     """All of it together, over a reply of 200 tokens."""
     settings = SamplingSettings(
-        presence_penalty=0.4, frequency_penalty=0.4, penalty_decay=0.996,
+        greedy=True, presence_penalty=0.4, frequency_penalty=0.4, penalty_decay=0.996,
         avoid_repeat="，：", newline_bias=True,
     )  # fmt: skip
     prompt = [3, COMMA]
-    wanted = penalties(settings, prompt, encode, {END})
+    reply = ReplySoFar(settings, prompt, encode, {END})
+    wanted = enabled_steps(reply)
     occurrence: dict[int, float] = {}
     last, adjustment = COMMA, -float("inf")
     for place in range(200):
@@ -72,14 +72,13 @@ def test_biases_as_in_the_loop_of_chat_py() -> None:
             expected[last] = -float("inf")
         for token, count in occurrence.items():
             expected[token] -= 0.4 + count * 0.4
-        found = logits
-        for penalty in wanted:
-            found = penalty(found)
-        torch.testing.assert_close(found, expected)
+        found: Any = (logits, None)
+        for step in wanted:
+            found = step(found)
+        torch.testing.assert_close(found[0], expected)
         last = int(expected.argmax())
         assert place > 1 or last != NEWLINE
-        for penalty in wanted:
-            penalty.saw(last)
+        reply.output_ids.append(last)
         occurrence = {token: count * 0.996 for token, count in occurrence.items()}
         occurrence[last] = occurrence.get(last, 0) + 1
         if place <= 0:
@@ -96,12 +95,16 @@ def test_no_mark_twice_in_a_row() -> None:
     logits = torch.zeros(400)
     logits[COMMA], logits[STOP], logits[5] = 9.0, 8.0, 7.0
     settings = SamplingSettings(greedy=True, avoid_repeat="，。：")
-    sampler = Sampler(settings, [STOP], 0, encode)
+    sampler = Sampler(ReplySoFar(settings, [STOP], encode), 0)
     assert [sampler(logits) for _ in range(4)] == [COMMA, STOP, COMMA, STOP]
-    assert [Sampler(settings, [COMMA], 0, encode)(logits) for _ in range(2)] == [STOP, STOP]
-    assert Sampler(settings, [], 0, encode)(logits) == COMMA
+    assert [Sampler(ReplySoFar(settings, [COMMA], encode), 0)(logits) for _ in range(2)] == [
+        STOP,
+        STOP,
+    ]
+    assert Sampler(ReplySoFar(settings, [], encode), 0)(logits) == COMMA
 
 
 def test_without_the_settings_nothing_changes() -> None:
-    assert not penalties(SamplingSettings(), [1], encode, {END})
-    assert Sampler(SamplingSettings(greedy=True, newline_bias=True), [1], 0)(logits_of(1)) >= 0
+    assert not enabled_steps(ReplySoFar(SamplingSettings(), [1], encode, {END}))
+    without_newline = ReplySoFar(SamplingSettings(greedy=True, newline_bias=True), [1])
+    assert Sampler(without_newline, 0)(logits_of(1)) >= 0

@@ -1,0 +1,152 @@
+"""The KV cache: transformers' own with layers that grow in place, and the last prompt's, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from chatui.engine.model import Network
+from chatui.engine.pages import trim_heap
+
+_FIRST_CAPACITY = 256
+_SPARE = 4
+"""A buffer this many times larger than what is left in it is exchanged for a smaller one."""
+_WORTH_GIVING_BACK = 8 << 20
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values in a buffer with room to spare, ``[1, heads, capacity, head_dim]``.
+
+    ``DynamicLayer`` copies all that it holds for each new token; here the buffer doubles, so a
+    token costs what it adds. ``keys`` and ``values`` are views of the part in use.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._length = 0
+        self._key_buffer: torch.Tensor | None = None
+        self._value_buffer: torch.Tensor | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append ``[1, heads, new, head_dim]`` and return all keys and values so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, end = self._length, self._length + key_states.shape[-2]
+        self._key_buffer = _with_room(self._key_buffer, key_states, start, end)
+        self._value_buffer = _with_room(self._value_buffer, value_states, start, end)
+        self._length = end
+        self.keys = self._key_buffer[:, :, :end]
+        self.values = self._value_buffer[:, :, :end]
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        return self._length
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last ``-tokens_to_remove`` tokens, and free a buffer that is far too large."""
+        length = self._length = self._length + tokens_to_remove
+        if self._key_buffer is None or self._value_buffer is None:
+            return
+        if self._key_buffer.shape[-2] >= _SPARE * _capacity(length):
+            self._key_buffer = _with_room(None, self._key_buffer[:, :, :length], 0, length)
+            self._value_buffer = _with_room(None, self._value_buffer[:, :, :length], 0, length)
+        self.keys = self._key_buffer[:, :, :length]
+        self.values = self._value_buffer[:, :, :length]
+
+    def reset(self) -> None:
+        self._length = 0
+        self._key_buffer = self._value_buffer = None
+        super().reset()
+
+
+def _capacity(tokens: int) -> int:
+    return max(_FIRST_CAPACITY, 1 << (tokens - 1).bit_length()) if tokens else _FIRST_CAPACITY
+
+
+def _with_room(
+    buffer: torch.Tensor | None, states: torch.Tensor, used: int, needed: int
+) -> torch.Tensor:
+    """A buffer of at least ``needed`` tokens: the ``used`` first of ``buffer``, then ``states``."""
+    if buffer is None or buffer.shape[-2] < needed:
+        batch, heads, _, width = states.shape
+        grown = states.new_empty((batch, heads, _capacity(needed), width))
+        if buffer is not None:
+            grown[:, :, :used] = buffer[:, :, :used]
+        buffer = grown
+    buffer[:, :, used:needed] = states
+    return buffer
+
+
+def new_cache(config: PreTrainedConfig) -> Cache:
+    """An empty cache for one sequence of a model with ``config``."""
+    cache = DynamicCache(config=config)
+    cache.layers = [
+        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
+    return cache
+
+
+def can_crop(cache: Cache) -> bool:
+    """Whether any number of last tokens can be forgotten: no sliding window, no recurrent state."""
+    return bool(cache.layers) and all(type(layer) is GrowingLayer for layer in cache.layers)
+
+
+def held_bytes(cache: Cache) -> int:
+    """Bytes of the buffers that ``cache`` holds."""
+    tensors = (tensor for layer in cache.layers for tensor in vars(layer).values())
+    storages = [tensor.untyped_storage() for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+class PromptCache:
+    """Keeps the token ids of the last prompt and reply, and their keys and values.
+
+    What a new conversation does not share is given back to the system.
+
+    Attributes:
+        ids: tokens that ``cache`` holds.
+        cache: None before the first reply and during one.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.cache: Cache | None = None
+
+    def take(self, network: Network, ids: Sequence[int]) -> tuple[Cache, int]:
+        """See :class:`chatui.engine.model.KeptPrompts`."""
+        cache, known = self.cache, self.ids
+        self.cache, self.ids = None, []
+        if cache is None or not network.reuses_prefix:
+            return network.new_cache(), 0
+        held = held_bytes(cache)
+        kept = common_prefix(known, ids[:-1])
+        if kept == 0:
+            cache = network.new_cache()
+        elif kept < len(known):
+            cache.crop(kept - len(known))
+        if held - held_bytes(cache) >= _WORTH_GIVING_BACK:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            trim_heap()
+        return cache, kept
+
+    def put(self, network: Network, cache: Cache, ids: list[int]) -> None:
+        """See :class:`chatui.engine.model.KeptPrompts`."""
+        if network.reuses_prefix:
+            self.cache, self.ids = cache, ids
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """The number of equal tokens at the start of both."""
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count

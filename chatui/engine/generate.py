@@ -1,0 +1,242 @@
+"""A reply from a loaded model: the prompt, its prefill and the decode loop, for every network."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from chatui.engine.model import LoadedModel
+from chatui.engine.sampler import ReplySoFar, Sampler
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import (
+    Candidate,
+    Done,
+    FinishReason,
+    GenerateRequest,
+    Inspection,
+    Prefill,
+    ReplyEvent,
+    Token,
+)
+from chatui.prompting.format import Exchange, canned
+from chatui.prompting.prompt_text import notes_of
+from chatui.prompting.window import fit_prompt
+from chatui.text import StopStrings
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model reads.
+
+    Attributes:
+        text: the rendered rounds.
+        ids: its tokens.
+        dropped_rounds: how many of the oldest rounds did not fit.
+        notes: sentences the user should know about it.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    dropped_rounds: int
+    notes: tuple[str, ...] = ()
+
+
+def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
+    """Render and tokenise as many rounds as fit.
+
+    Raises:
+        ChatuiError: the query does not fit even alone, or the prompt is empty.
+    """
+    system = request.system if request.system is not None else model.spec.system
+    render = model.format.renderer(request.think)
+
+    def read(rounds: Sequence[Exchange]) -> tuple[str, list[int]]:
+        text = render(rounds, request.query, system)
+        return text, model.codec.encode(text)
+
+    fitted = fit_prompt(model.spec, request, model.context_limit, read, lambda read: len(read[1]))
+    text, ids = fitted.prompt
+    if not ids:
+        raise ChatuiError(say("engine.empty_prompt"))
+    notes = notes_of(model.format, fitted.history, request, model.codec.special)
+    return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes)
+
+
+def generate(
+    model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[], bool]
+) -> Iterator[ReplyEvent]:
+    """Answer ``request``: one ``Prefill``, the ``Token``s as they come, one ``Done``.
+
+    Raises:
+        ChatuiError: the query does not fit, or a logit is NaN or infinite.
+    """
+    began = time.monotonic()
+    answer = model.format.answer_to(request.query)
+    if answer is not None:
+        yield from canned(answer, model.context_limit)
+        return
+    free = model.format.is_free(request.query)
+    settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)
+    seed = secrets.randbits(32) if settings.seed is None else settings.seed
+    prompt = build_prompt(model, request)
+    cache, reused = model.prompt_cache.take(model.network, prompt.ids)
+    yield Prefill(
+        prompt=prompt.text,
+        prompt_tokens=len(prompt.ids),
+        reused_tokens=reused,
+        context_limit=model.context_limit,
+        dropped_rounds=prompt.dropped_rounds,
+        seed=seed,
+        notes=prompt.notes,
+    )
+
+    most = settings.max_new_tokens
+    if most is None and free:
+        most = model.format.free_tokens
+    room = model.context_limit - len(prompt.ids)
+    room = room if most is None else min(room, most)
+    chosen = ReplySoFar(settings, prompt.ids, model.codec.encode, model.eos_ids)
+    output = chosen.output_ids
+    sampler = Sampler(chosen, seed)
+    shown = _ShownText(model, request)
+    reason: FinishReason | None = None
+    first_token_seconds = 0.0
+    logits = model.network.prefill(prompt.ids, cache, stop_wanted)
+    while reason is None:
+        if logits is None or stop_wanted():
+            reason = "cancelled"
+            rest = shown.finish()
+            if rest:
+                yield Token(rest)
+            break
+        if model.guard is not None:
+            logits = model.guard(logits)
+        total = log_total(logits)
+        token = sampler(logits)
+        text = "" if token in model.eos_ids else shown.add(token)
+        if token in model.eos_ids:
+            reason = "eos"
+        elif shown.stopped:
+            reason = "stop"
+        elif len(output) >= room:
+            reason = "length"
+        if reason in ("eos", "length"):
+            text += shown.finish()
+        best = candidates(model, logits, total, request.alternatives)
+        first_token_seconds = first_token_seconds or time.monotonic() - began
+        yield Token(text, token, float(logits[token]) - total, best)
+        if reason is None and not stop_wanted():
+            logits = model.network.step(token, cache)
+    read = [*prompt.ids, *output][: cache.get_seq_length()]
+    model.prompt_cache.put(model.network, cache, read)
+    reply = model.format.clean(request.query, shown.text)
+    yield Done(
+        text=reply,
+        finish_reason=reason,
+        output_ids=tuple(output),
+        seed=seed,
+        prompt_tokens=len(prompt.ids),
+        output_tokens=len(output),
+        first_token_seconds=first_token_seconds,
+        total_seconds=time.monotonic() - began,
+    )
+    if model.after_reply is not None:
+        model.after_reply(model, request, reply, stop_wanted)
+
+
+def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspection:
+    """The prompt of ``request`` in all its forms, and the ``top`` best next tokens.
+
+    Raises:
+        ChatuiError: the query does not fit, or a logit is NaN or infinite.
+    """
+    prompt = build_prompt(model, request)
+    following: tuple[Candidate, ...] = ()
+    if top > 0:
+        cache, _ = model.prompt_cache.take(model.network, prompt.ids)
+        logits = model.network.prefill(prompt.ids, cache, lambda: False)
+        model.prompt_cache.put(model.network, cache, list(prompt.ids))
+        assert logits is not None
+        if model.guard is not None:
+            logits = model.guard(logits)
+        following = candidates(model, logits, log_total(logits), top)
+    return Inspection(
+        prompt=prompt.text,
+        input_ids=prompt.ids,
+        tokens=tuple(model.codec.piece(id) for id in prompt.ids),
+        position_ids=model.network.position_rows(len(prompt.ids)),
+        context_used=len(prompt.ids),
+        context_limit=model.context_limit,
+        dropped_rounds=prompt.dropped_rounds,
+        next=following,
+        notes=prompt.notes,
+    )
+
+
+class _ShownText:
+    """The text of a reply that may be shown: whole characters, and nothing of a stop string."""
+
+    def __init__(self, model: LoadedModel, request: GenerateRequest) -> None:
+        self._detokenizer = model.codec.detokenizer()
+        self._stops = StopStrings(
+            (
+                *request.stop_strings,
+                *model.spec.stop_strings,
+                *model.format.stops_for(request.query),
+            )
+        )
+        self._texts: list[str] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string is complete."""
+        return self._stops.stopped
+
+    @property
+    def text(self) -> str:
+        """All text so far."""
+        return "".join(self._texts)
+
+    def add(self, token: int) -> str:
+        """The text that can be shown with this token."""
+        text = self._stops.add(self._detokenizer.add(token))
+        self._texts.append(text)
+        return text
+
+    def finish(self) -> str:
+        """The text held back, once it is known that no token follows."""
+        text = self._stops.add(self._detokenizer.flush()) + self._stops.flush()
+        self._texts.append(text)
+        return text
+
+
+def log_total(logits: Tensor) -> float:
+    """log Σ exp of all logits.
+
+    Raises:
+        ChatuiError: a logit is NaN or infinite.
+    """
+    total = float(torch.logsumexp(logits, 0))
+    if not math.isfinite(total):
+        raise ChatuiError(say("engine.not_finite"))
+    return total
+
+
+def candidates(
+    model: LoadedModel, logits: Tensor, total: float, count: int
+) -> tuple[Candidate, ...]:
+    """The ``count`` best tokens, best first, with their share of all probability."""
+    if count <= 0:
+        return ()
+    best, ids = torch.topk(logits, min(count, logits.shape[0]))
+    return tuple(
+        Candidate(id, model.codec.piece(id), logit, math.exp(logit - total))
+        for id, logit in zip(ids.tolist(), best.tolist(), strict=True)
+    )

@@ -1,0 +1,294 @@
+"""How the next token is chosen: one function for each setting, put together for a reply.
+
+A step turns candidates into candidates. Candidates are logits ``[n]`` (float32) and token ids
+``[n]`` (int64); the ids are None while all tokens of the vocabulary are candidates. The order and
+the meaning of the steps are those of transformers: penalties, temperature, top-k, top-p, min-p.
+
+A new setting is a field of :class:`~chatui.sampling.SamplingSettings` and a function here, which
+returns the setting's step for a reply, or None if the setting is off; it goes into ``PENALTIES`` or
+``FILTERS``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from chatui.sampling import SamplingSettings
+
+Candidates: TypeAlias = "tuple[Tensor, Tensor | None]"
+Step: TypeAlias = Callable[[Candidates], Candidates]
+
+_FEW = 256
+_ROUNDING = 5e-7
+"""Sums of probabilities that differ by less are equal: float32 adds 0.5 and 0.3 to 0.8000001."""
+
+
+@dataclass(frozen=True)
+class ReplySoFar:
+    """What a step may depend on.
+
+    Attributes:
+        settings: how to choose.
+        prompt_ids: tokens of the prompt.
+        encode: the model's tokenizer, for settings that name characters.
+        end_ids: tokens that end a reply.
+        output_ids: tokens of the reply; one more at each call of a step.
+    """
+
+    settings: SamplingSettings
+    prompt_ids: Sequence[int]
+    encode: Callable[[str], Sequence[int]] = lambda _: ()
+    end_ids: Collection[int] = ()
+    output_ids: list[int] = field(default_factory=list)
+
+    def single_token(self, text: str) -> int | None:
+        """The token that is ``text``; None if it is several tokens."""
+        ids = self.encode(text)[len(self.encode("")) :]
+        return ids[0] if len(ids) == 1 else None
+
+
+def newline_bias(reply: ReplySoFar) -> Step | None:
+    """ChatRWKV's way to end a chat reply (v2/chat.py, on_message).
+
+    The newline is forbidden as the first two tokens, unlikely up to CHAT_LEN_SHORT and ever
+    likelier after CHAT_LEN_LONG; end tokens are forbidden.
+    """
+    newline = reply.single_token("\n") if reply.settings.newline_bias else None
+    if newline is None:
+        return None
+    short, long, most = 40, 150, 3.0
+    end_ids = torch.tensor(sorted(reply.end_ids), dtype=torch.int64)
+
+    def step(candidates: Candidates) -> Candidates:
+        read = len(reply.output_ids) - 1
+        if read <= 0:
+            bias = -torch.inf
+        elif read <= short:
+            bias = (read - short) / 10
+        else:
+            bias = min(most, max(0, read - long) * 0.25)
+        logits = candidates[0].index_fill(0, end_ids.to(candidates[0].device), -torch.inf)
+        logits[newline] += bias
+        return logits, candidates[1]
+
+    return step
+
+
+def avoid_repeat(reply: ReplySoFar) -> Step | None:
+    """Forbid some tokens right after themselves: ChatRWKV's AVOID_REPEAT (v2/chat.py, run_rnn)."""
+    ids = {reply.single_token(character) for character in reply.settings.avoid_repeat}
+
+    def step(candidates: Candidates) -> Candidates:
+        last = (*reply.prompt_ids[-1:], *reply.output_ids[-1:])[-1:]
+        return _without(candidates, last) if ids.issuperset(last) else candidates
+
+    return step if ids else None
+
+
+def repetition_penalty(reply: ReplySoFar) -> Step | None:
+    """CTRL's penalty (Keskar et al. 2019, 4.1): logits of seen tokens / p if positive, else x p."""
+    penalty = reply.settings.repetition_penalty
+    if penalty == 1.0:
+        return None
+    seen = set(reply.prompt_ids)
+    ids = torch.tensor(sorted(seen), dtype=torch.int64)
+
+    def step(candidates: Candidates) -> Candidates:
+        nonlocal ids
+        logits, _ = candidates
+        ids = ids.to(logits.device)
+        new = [token for token in reply.output_ids[-1:] if token not in seen]
+        if new:
+            seen.update(new)
+            ids = torch.cat([ids, torch.tensor(new, device=logits.device)])
+        scores = logits[ids]
+        scores = torch.where(scores < 0, scores * penalty, scores / penalty)
+        return logits.index_put((ids,), scores), None
+
+    return step
+
+
+def presence_and_frequency_penalty(reply: ReplySoFar) -> Step | None:
+    """Penalties on the tokens of the reply, with ChatRWKV's decay.
+
+    ChatRWKV (v2/chat.py): ``out[n] -= presence + occurrence[n] * frequency``; after each token all
+    counts are multiplied by the decay, then the token's is raised by one.
+    """
+    presence, frequency = reply.settings.presence_penalty, reply.settings.frequency_penalty
+    decay = reply.settings.penalty_decay
+    counts: dict[int, float] = {}
+
+    def step(candidates: Candidates) -> Candidates:
+        for token in reply.output_ids[-1:]:
+            if decay != 1.0:
+                counts.update((id, count * decay) for id, count in counts.items())
+            counts[token] = counts.get(token, 0.0) + 1.0
+        if not counts:
+            return candidates
+        logits, _ = candidates
+        ids = torch.tensor(list(counts), device=logits.device)
+        occurrence = torch.tensor(list(counts.values()), device=logits.device)
+        return logits.index_put((ids,), logits[ids] - presence - frequency * occurrence), None
+
+    return step if presence or frequency else None
+
+
+def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
+    """Forbid each token that would complete an n-gram of prompt and reply a second time."""
+    size = reply.settings.no_repeat_ngram_size
+    if size <= 0:
+        return None
+    followers: dict[tuple[int, ...], list[int]] = {}
+    last: tuple[int, ...] = ()
+
+    def read(token: int) -> None:
+        nonlocal last
+        if len(last) == size - 1:
+            followers.setdefault(last, []).append(token)
+        last = (*last, token)[-(size - 1) :] if size > 1 else ()
+
+    for token in reply.prompt_ids:
+        read(token)
+
+    def step(candidates: Candidates) -> Candidates:
+        for token in reply.output_ids[-1:]:
+            read(token)
+        return _without(candidates, followers.get(last, ()))
+
+    return step
+
+
+def temperature(reply: ReplySoFar) -> Step | None:
+    """Divide the logits by the temperature before the filters."""
+    return None if reply.settings.temperature_last else _divide(reply.settings.temperature)
+
+
+def top_k(reply: ReplySoFar) -> Step | None:
+    """Keep the k best, best first."""
+    k = reply.settings.top_k
+    return (lambda candidates: _best(candidates, k)) if k > 0 else None
+
+
+def top_p(reply: ReplySoFar) -> Step | None:
+    """Keep the fewest best tokens whose probabilities reach ``p``, best first.
+
+    Sorts a few hundred at first, and more only if they do not reach ``p``.
+    """
+    p = reply.settings.top_p - _ROUNDING
+
+    def step(candidates: Candidates) -> Candidates:
+        size = candidates[0].shape[0]
+        total = torch.logsumexp(candidates[0], 0)
+        count = min(_FEW, size)
+        while True:
+            logits, ids = _best(candidates, count)
+            sums = torch.exp(logits - total).cumsum(0)
+            # A token stays if those before it do not reach p; the best always does.
+            kept = 1 + int((sums[:-1] < p).sum())
+            if kept < count or count == size:
+                return logits[:kept], None if ids is None else ids[:kept]
+            count = min(count * 8, size)
+
+    return step if reply.settings.top_p < 1.0 else None
+
+
+def min_p(reply: ReplySoFar) -> Step | None:
+    """Keep tokens with at least this share of the best one's probability."""
+    share = min(reply.settings.min_p, 1.0)
+
+    def step(candidates: Candidates) -> Candidates:
+        logits, ids = candidates
+        kept = torch.nonzero(logits >= logits.max() + math.log(share)).squeeze(1)
+        return logits[kept], kept if ids is None else ids[kept]
+
+    return step if share > 0.0 else None
+
+
+def temperature_last(reply: ReplySoFar) -> Step | None:
+    """Divide the logits by the temperature after the filters, as ChatRWKV does."""
+    return _divide(reply.settings.temperature) if reply.settings.temperature_last else None
+
+
+PENALTIES = (
+    newline_bias,
+    avoid_repeat,
+    repetition_penalty,
+    presence_and_frequency_penalty,
+    no_repeat_ngram_size,
+)
+"""Applied to all logits, by greedy choice too."""
+
+FILTERS = (temperature, top_k, top_p, min_p, temperature_last)
+"""Applied before a draw."""
+
+
+def _without(candidates: Candidates, banned: Sequence[int]) -> Candidates:
+    logits, ids = candidates
+    if not banned:
+        return candidates
+    return logits.index_fill(0, torch.tensor(banned, device=logits.device), -torch.inf), ids
+
+
+def _best(candidates: Candidates, count: int) -> Candidates:
+    logits, ids = candidates
+    best, places = torch.topk(logits, min(count, logits.shape[0]))
+    return best, places if ids is None else ids[places]
+
+
+def _divide(value: float) -> Step | None:
+    if value == 1.0:
+        return None
+
+    return lambda candidates: (candidates[0] / value, candidates[1])
+
+
+def enabled_steps(reply: ReplySoFar) -> list[Step]:
+    """The steps of the settings in use, in order."""
+    settings = reply.settings
+    makers: list[Callable[[ReplySoFar], Step | None]] = [*PENALTIES]
+    if settings.uniform_top_k and not settings.is_greedy:
+        k = settings.top_k or 1
+        makers.append(lambda _: lambda candidates: _best(candidates, k))
+    elif not settings.is_greedy:
+        makers += FILTERS
+    return [step for make in makers if (step := make(reply)) is not None]
+
+
+class Sampler:
+    """Chooses the tokens of one reply.
+
+    The random generator is the reply's own and lives on the CPU: a seed gives the same text
+    whatever else runs.
+
+    Args:
+        reply: the settings and the tokens that they depend on; its output grows.
+        seed: of the generator.
+    """
+
+    def __init__(self, reply: ReplySoFar, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._reply = reply
+        self._steps = enabled_steps(reply)
+
+    def __call__(self, logits: Tensor) -> int:
+        """The next token's id, from logits ``[vocabulary]`` (float32), which stay as they are."""
+        candidates: Candidates = (logits, None)
+        for step in self._steps:
+            candidates = step(candidates)
+        logits, ids = candidates
+        if self._reply.settings.is_greedy:
+            place = logits.argmax()
+        elif self._reply.settings.uniform_top_k:
+            place = torch.randint(logits.shape[0], (), generator=self._generator)
+        else:
+            probabilities = torch.softmax(logits.cpu(), 0)
+            place = torch.multinomial(probabilities, 1, generator=self._generator)[0]
+        token = int(place if ids is None else ids[place])
+        self._reply.output_ids.append(token)
+        return token
