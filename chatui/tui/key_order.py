@@ -15,13 +15,15 @@ from textual.dom import DOMNode
 from textual.events import Key
 from textual.widgets import Input, TextArea
 
+from chatui.tui.editing import is_typed_text
+
 PATIENCE_SECONDS = 0.5
 """A key waits no longer than this for what was typed before it."""
 
 
 def is_text(event: Key, focused: DOMNode | None) -> bool:
     """Whether a key only adds to what is typed into the focused box, which keeps the order."""
-    return event.is_printable and isinstance(focused, Input | TextArea)
+    return is_typed_text(event) and isinstance(focused, Input | TextArea)
 
 
 async def settle(node: DOMNode) -> None:

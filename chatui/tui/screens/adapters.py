@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Input
 
 from chatui.catalog.adapters import AdapterSummary
 from chatui.locales import say
@@ -15,6 +14,7 @@ from chatui.messages import Adapter
 from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line
+from chatui.tui.editing import LineInput
 from chatui.tui.found_adapters import FoundAdapter, found_adapters
 from chatui.tui.screens.picker import Picker
 
@@ -47,7 +47,7 @@ def about(summary: AdapterSummary) -> str:
     return " · ".join(filter(None, facts))
 
 
-class WordInput(Input):
+class WordInput(LineInput):
     """A search box that leaves the space bar to the list."""
 
     def check_consume_key(self, key: str, character: str | None) -> bool:

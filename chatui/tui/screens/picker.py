@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker
 
 from chatui.text import one_line
+from chatui.tui.editing import LineInput
 from chatui.tui.screens import TALL_ROWS
 
 Item = TypeVar("Item")
@@ -30,7 +31,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
     """
 
     CSS_PATH = "picker.tcss"
-    SEARCH_BOX: ClassVar[type[Input]] = Input
+    SEARCH_BOX: ClassVar[type[Input]] = LineInput
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move('cursor_up')", "tui.keys.list_up", priority=True),
         Binding("down", "move('cursor_down')", "tui.keys.list_down", priority=True),

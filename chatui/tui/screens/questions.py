@@ -12,6 +12,7 @@ from textual.widgets import Input, Static
 
 from chatui.locales import say
 from chatui.text import one_line
+from chatui.tui.editing import LineInput
 
 
 class YesNoQuestion(ModalScreen[bool]):
@@ -51,7 +52,7 @@ class LineQuestion(ModalScreen[str | None]):
         with Vertical() as box:
             box.border_subtitle = say("tui.questions.line")
             yield Static(self._question, markup=False)
-            yield Input(self._value)
+            yield LineInput(self._value)
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False

@@ -11,10 +11,19 @@ from textual.binding import Binding, BindingType
 from textual.document._document import EditResult, Location, Selection
 from textual.document._edit import Edit
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import TextArea
 
 from chatui.locales import say
 from chatui.text import shelter, sheltered_picture, unshelter
+from chatui.tui.editing import (
+    grapheme_around,
+    grapheme_end,
+    grapheme_start,
+    is_typed_text,
+    word_end,
+    word_start,
+)
 from chatui.tui.held_pastes import HeldPastes
 
 
@@ -24,6 +33,7 @@ class QueryBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "tui.keys.send"),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "tui.keys.newline"),
+        Binding("ctrl+delete", "delete_word_right", show=False),
         Binding("up", "earlier_or_up", "tui.keys.earlier"),
         Binding("down", "later_or_down", "tui.keys.later"),
         Binding("pageup", "scroll_conversation(-1)", "tui.keys.page_up"),
@@ -133,6 +143,40 @@ class QueryBox(TextArea):
     def get_line(self, line_index: int) -> Text:
         return Text(sheltered_picture(self.document.get_line(line_index)), end="", no_wrap=True)
 
+    def render_line(self, y: int) -> Strip:
+        # Textual's wrapping of the placeholder needs a cell.
+        return super().render_line(y) if self.content_size.width > 0 else Strip.blank(0)
+
+    def get_cursor_left_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == 0:
+            return super().get_cursor_left_location()
+        return row, grapheme_start(self.document[row], column)
+
+    def get_cursor_right_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == len(self.document[row]):
+            return super().get_cursor_right_location()
+        return row, grapheme_end(self.document[row], column)
+
+    def get_cursor_word_left_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == 0:
+            return super().get_cursor_word_left_location()
+        return row, word_start(self.document[row], column)
+
+    def get_cursor_word_right_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == len(self.document[row]):
+            return super().get_cursor_word_right_location()
+        return row, word_end(self.document[row], column)
+
+    def action_delete_word_right(self) -> None:
+        start, end = self.selection
+        if start == end:
+            end = self.get_cursor_word_right_location()
+        self.delete(start, end, maintain_selection_offset=False)
+
     def edit(self, edit: Edit) -> EditResult:
         """Perform an edit; one that touches a part of a label takes all of it."""
         top, bottom = sorted((edit.from_location, edit.to_location))
@@ -142,9 +186,10 @@ class QueryBox(TextArea):
         return super().edit(edit)
 
     def validate_selection(self, selection: Selection) -> Selection:
-        """Keep the cursor out of labels: it jumps to the end that it moves towards."""
+        """Keep the cursor out of labels and clusters: it jumps to the end that it moves towards."""
         row, column = selection.end
-        for start, end in self._label_spans(row):
+        cluster = grapheme_around(self.document[row], column) if self._is_row(row) else None
+        for start, end in (*self._label_spans(row), *([cluster] if cluster else ())):
             if start < column < end:
                 forward = self.selection.end <= (row, start)
                 end_location = (row, end if forward else start)
@@ -152,8 +197,11 @@ class QueryBox(TextArea):
                 return Selection(end_location if moves_alone else selection.start, end_location)
         return selection
 
+    def _is_row(self, row: int) -> bool:
+        return row < self.document.line_count
+
     def _label_spans(self, row: int) -> list[tuple[int, int]]:
-        return self._pastes.spans(self.document[row]) if row < self.document.line_count else []
+        return self._pastes.spans(self.document[row]) if self._is_row(row) else []
 
     def _before_label(self, location: Location) -> Location:
         row, column = location
@@ -170,6 +218,10 @@ class QueryBox(TextArea):
             event.stop()
             event.prevent_default()
             self.action_submit()
+        elif is_typed_text(event) and not event.is_printable:
+            event.stop()
+            event.prevent_default()
+            self.insert_text(event.character or "")
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.stop()

@@ -1,0 +1,198 @@
+"""Editing by grapheme cluster and by Chinese word, in the query box and in every dialog."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from textual.events import Key
+from textual.geometry import Offset
+from textual.widgets import Input
+
+from chatui.tui.editing import LineInput, grapheme_start, is_typed_text, word_end, word_start
+from chatui.tui.screens.questions import LineQuestion
+from chatui.tui.terminal_input import TerminalInput
+
+CLUSTERS = ("👨‍👩‍👧", "🇨🇳", "👍🏽", "e\u0301", "1️⃣", "각", "\u1100\u1161\u11a8", "葛\U000e0100")
+UNUSUAL = "甲\u3000乙\u00a0丙\u200d丁\u200c\ue000戊\ufe0f"
+
+
+def words(text: str) -> list[str]:
+    """``text`` cut where Ctrl+→ stops."""
+    cuts = [0]
+    while cuts[-1] < len(text):
+        cuts.append(word_end(text, cuts[-1]))
+    return [text[a:b] for a, b in pairwise(cuts)]
+
+
+def test_words_of_chinese_latin_and_marks() -> None:
+    assert words("今天天气很好") == ["今天", "天气", "很", "好"]
+    assert words("去北京，use vLLM 0.9！") == [
+        "去",
+        "北京",
+        "，",
+        "use",
+        " vLLM",
+        " 0",
+        ".",
+        "9",
+        "！",
+    ]
+    assert words("天安门") == ["天安门"]
+    assert word_start("今天天气很好", 6) == 5
+    assert word_start("写诗 ", 3) == 0
+
+
+def test_every_hanzi_is_a_word_without_the_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "rjieba":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert words("今天 ok") == ["今", "天", " ok"]
+
+
+def typed(text: str) -> str:
+    """What reaches a text field when a terminal sends ``text``."""
+    keys = [event for event in TerminalInput().feed(text) if isinstance(event, Key)]
+    return "".join(event.character or "" for event in keys if is_typed_text(event))
+
+
+def test_every_character_that_a_terminal_sends_is_typed() -> None:
+    text = UNUSUAL + "".join(CLUSTERS)
+    assert typed(text) == text
+    assert typed("a\x01\x7f\tb\x1b[A") == "ab"
+
+
+async def press_text(on: Any, text: str) -> None:
+    for event in TerminalInput().feed(text):
+        on.app.post_message(event)
+    await on.pilot.pause()
+
+
+async def test_unusual_characters_are_sent_as_typed(drive: Any) -> None:
+    async with drive(["好"]) as on:
+        await press_text(on, UNUSUAL + "👨‍👩‍👧")
+        assert on.box.query_text == UNUSUAL + "👨‍👩‍👧"
+        await on.pilot.press("enter")
+        await on.settled()
+        assert on.backend.requests[0].query == UNUSUAL + "👨‍👩‍👧"
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+async def test_the_box_goes_by_clusters(drive: Any, cluster: str) -> None:
+    async with drive() as on:
+        await press_text(on, f"甲{cluster}{cluster}乙")
+        await on.pilot.press("left", "left", "delete")
+        assert on.box.query_text == f"甲{cluster}乙"
+        await on.pilot.press("backspace")
+        assert on.box.query_text == "甲乙"
+        await press_text(on, cluster)
+        await on.pilot.press("shift+left", "x")
+        assert on.box.query_text == "甲x乙"
+
+
+async def test_the_cursor_is_never_inside_a_cluster(drive: Any) -> None:
+    async with drive() as on:
+        await press_text(on, "ab👨‍👩‍👧")
+        await on.pilot.press("ctrl+j", *"abcd", "up")
+        column = on.box.cursor_location[1]
+        assert column == grapheme_start(on.box.document[0], column + 1) or column in (2, 7)
+
+
+async def test_the_box_goes_by_words(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.press(*"今天天气很好")
+        await on.pilot.press("ctrl+w", "ctrl+w")
+        assert on.box.query_text == "今天天气"
+        await on.pilot.press("ctrl+left", "ctrl+w")
+        assert on.box.query_text == "天气"
+        await on.pilot.press("ctrl+right", *"很好", "home", "ctrl+delete")
+        assert on.box.query_text == "很好"
+        await on.pilot.press("home", "ctrl+shift+right", "x")
+        assert on.box.query_text == "x好"
+
+
+async def renaming(on: Any) -> LineInput:
+    """The box of a question over the chat."""
+    on.app.push_screen(LineQuestion("?", ""))
+    await on.pilot.pause()
+    box = on.app.screen.query_one(Input)
+    assert isinstance(box, LineInput)
+    return box
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+async def test_a_dialog_goes_by_clusters(drive: Any, cluster: str) -> None:
+    async with drive() as on:
+        box = await renaming(on)
+        await press_text(on, f"甲{cluster}{cluster}乙")
+        await on.pilot.press("left", "left", "delete")
+        assert box.value == f"甲{cluster}乙"
+        await on.pilot.press("backspace")
+        assert box.value == "甲乙"
+        box.value = ""
+        await press_text(on, UNUSUAL)
+        assert box.value == UNUSUAL
+
+
+async def test_a_dialog_goes_by_words(drive: Any) -> None:
+    async with drive() as on:
+        box = await renaming(on)
+        await on.pilot.press(*"今天天气很好", "ctrl+w", "ctrl+w", "ctrl+left")
+        assert (box.value, box.cursor_position) == ("今天天气", 2)
+        await on.pilot.press("ctrl+delete")
+        assert box.value == "今天"
+        await on.pilot.press("home", "ctrl+shift+right", "x")
+        assert box.value == "x"
+
+
+async def opened_list(on: Any, key: str) -> Input:
+    await on.pilot.press(key)
+    await on.pilot.pause(0.05)
+    box: Input = on.app.screen.query_one(Input)
+    return box
+
+
+@pytest.mark.parametrize("opening", ["question", "ctrl+b", "f2"])
+@pytest.mark.parametrize("text", ["", "ab", "春风ab", "👨‍👩‍👧🇨🇳", "长" * 80])
+async def test_the_terminal_cursor_is_at_the_caret(drive: Any, opening: str, text: str) -> None:
+    """An input method opens its window there."""
+    async with drive(size=(60, 20)) as on:
+        box = await (renaming(on) if opening == "question" else opened_list(on, opening))
+        await press_text(on, text)
+        x, y, width, _ = box.content_region
+        cells = {"": 0, "ab": 2, "春风ab": 6, "👨‍👩‍👧🇨🇳": 4}.get(text)
+        if cells is None:
+            cells = width - 1
+        assert on.app.cursor_position == Offset(x + cells, y)
+        await on.pilot.press("home")
+        await on.pilot.pause()
+        assert on.app.cursor_position == Offset(x, y)
+
+
+SIZES = [(columns, rows) for columns in (0, 1, 2, 3, 4, 5, 6, 7, 9) for rows in (1, 3, 24)]
+
+
+@pytest.mark.parametrize(
+    "opening", ["", "f1", "f2", "f3", "ctrl+b", "ctrl+q"], ids=lambda key: key or "chat"
+)
+async def test_no_width_is_too_small(
+    drive: Callable[..., Any], opening: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    async with drive(["春风\n\n" + "又绿江南岸 " * 9], size=(60, 20)) as on:
+        await on.ask("甲" * 30)
+        if opening:
+            await on.pilot.press(opening)
+        for size in SIZES:
+            await on.pilot.resize_terminal(*size)
+            await on.pilot.pause()
+        await on.pilot.resize_terminal(80, 24)
+        await on.pilot.pause()
+        assert on.app.is_running or opening == "ctrl+q"
