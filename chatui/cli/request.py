@@ -15,6 +15,7 @@ from chatui.cli.output import tell
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
+from chatui.prompting.parts import history_of
 from chatui.settings import Settings, load_settings
 
 History = tuple[tuple[str, str], ...]
@@ -100,7 +101,7 @@ def _read_standard_input() -> str:
 
 
 def read_history(file: str | None) -> History:
-    """Earlier rounds from a JSON file, a list of [query, reply].
+    """Earlier rounds from a JSON file: a list of [query, reply], sent as it is, or a transcript.
 
     Raises:
         ChatuiError: the file cannot be read or is something else.
@@ -108,12 +109,18 @@ def read_history(file: str | None) -> History:
     if file is None:
         return ()
     try:
-        rounds = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+        data = Path(file).read_bytes()
+        rounds = json.loads(data.decode("utf-8-sig"))
     except OSError as error:
         reason = error.strerror or error
         raise ChatuiError(say("cli.history.unreadable", file=file, reason=reason)) from error
     except (ValueError, RecursionError) as error:
         raise ChatuiError(say("cli.history.no_json", file=file, reason=error)) from error
+    if isinstance(rounds, dict):
+        from chatui.conversation import transcript
+
+        path = transcript.loads(data, file).path()
+        return history_of((each.query, each.reply) for each in path)
     if not isinstance(rounds, list):
         raise ChatuiError(say("cli.history.no_list", file=file))
     for number, pair in enumerate(rounds, 1):

@@ -7,6 +7,7 @@ comes later is text. This works on a reply that is still streaming: an unfinishe
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,6 +68,15 @@ def read_again(text: str) -> str:
     """
     thought = any(part.kind == "thinking" for part in split_reply(text))
     return answer_of(text) if thought or text.lstrip().startswith(_OPEN) else text
+
+
+def history_of(rounds: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Earlier rounds, as (query, reply), as the next prompt holds them.
+
+    How a reply ended does not count; a round whose reply has nothing to read is left out.
+    """
+    read = ((query, read_again(reply)) for query, reply in rounds)
+    return tuple((query, reply) for query, reply in read if reply.strip())
 
 
 def _split_thinking(text: str) -> list[ReplyPart]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import history_of
 from chatui.tui.adapter_names import author_of
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.turn_messages import (
@@ -120,12 +120,12 @@ class Turns:
     @property
     def waiting(self) -> tuple[str, ...]:
         """The queries of the conversation on the screen that wait, oldest first."""
-        return tuple(query.text for query in self._waiting if query.of is self.current)
+        return tuple(query.text for query in self._waiting if self._is_here(query.of))
 
     @property
     def reply_here(self) -> RunningReply | None:
         """The running or last reply, if it belongs to the conversation on the screen."""
-        return self.reply if self._reply_of is self.current else None
+        return self.reply if self._is_here(self._reply_of) else None
 
     @property
     def replying(self) -> bool:
@@ -135,7 +135,7 @@ class Turns:
     @property
     def replying_here(self) -> bool:
         """Whether a reply is being written in the conversation on the screen."""
-        return self.replying and self._reply_of is self.current
+        return self.replying and self._is_here(self._reply_of)
 
     @property
     def busy(self) -> bool:
@@ -226,6 +226,9 @@ class Turns:
             await self.reply.saved()
         if self._backend is not None:
             await self._backend.close()
+
+    def _is_here(self, of: OpenConversation) -> bool:
+        return of is self.current or (of.id is not None and of.id == self.current.id)
 
     def _look_at(self, opened: OpenConversation) -> None:
         self.current = opened
@@ -381,7 +384,8 @@ class Turns:
         of.head_id = begun.id
         if of.saved is None:
             of.saved = await asyncio.to_thread(self._store.conversation, begun.conversation_id)
-        request = GenerateRequest(query.text, history_of(path), sampling=spec.sampling, think=think)
+        history = history_of((each.query, each.reply) for each in path)
+        request = GenerateRequest(query.text, history, sampling=spec.sampling, think=think)
         return begun, request
 
     async def _run(self, reply: RunningReply, request: GenerateRequest) -> None:
@@ -407,12 +411,3 @@ class Turns:
         if switches and not self._load_wanted:
             self.switch(wanted)
         return self.loaded is not None
-
-
-def history_of(path: Iterable[Round]) -> tuple[tuple[str, str], ...]:
-    """Earlier rounds as (query, reply) for the prompt, without those that have nothing to read.
-
-    It does not matter how a reply ended: what stands on the screen is read.
-    """
-    read = ((each.query, read_again(each.reply)) for each in path)
-    return tuple((query, reply) for query, reply in read if reply.strip())

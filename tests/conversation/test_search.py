@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
 
 
 @pytest.fixture(params=["trigram index", "no index"])
@@ -121,3 +125,28 @@ def test_the_snippet_is_one_line_around_the_place(store: Store) -> None:
     add(store, "q", "只此一行")
     (hit,) = store.search("此一")
     assert (hit.before, hit.match, hit.after, hit.title) == ("只", "此一", "行", "q")
+
+
+def test_an_overtaken_search_ends_soon(tmp_path: Path) -> None:
+    file = tmp_path / "many.db"
+    store = Store(file)
+    begun = store.add_round(None, None, "问")
+    row = (begun.conversation_id, begun.id, "春眠不觉晓，处处闻啼鸟。" * 40)
+    with sqlite3.connect(file) as db:
+        db.executemany(
+            "INSERT INTO rounds (conversation_id, parent_id, depth, state, writer, model, format,"
+            " sampling, started_at, query, reply) VALUES (?,?,2,'done','','','','{}',0,'q',?)",
+            [row] * 20_000,
+        )
+    started = time.perf_counter()
+    assert store.search("无有") == ()
+    whole = time.perf_counter() - started
+    overtaken = threading.Event()
+    threading.Timer(whole / 10, overtaken.set).start()
+    for search in (store.search, store.conversations):
+        started = time.perf_counter()
+        with pytest.raises(ChatuiError):
+            search("无有", overtaken=overtaken)
+        assert time.perf_counter() - started < whole / 2
+    assert store.search("问", limit=1)[0].round_id == begun.id
+    store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,3 +177,29 @@ def test_links_are_followed_and_devices_written(file: Path) -> None:
     assert link.is_symlink() and transcript.read(file) == example()
     write_whole(Path("/dev/null"), transcript.dumps(example()))
     assert Path("/dev/null").is_char_device()
+
+
+def test_an_export_is_of_one_moment(tmp_path: Path) -> None:
+    store = Store(tmp_path / "c.db")
+    c = store.create_conversation().id
+    parent: int | None = None
+    done = threading.Event()
+
+    def go_on() -> None:
+        nonlocal parent
+        while not done.is_set():
+            begun = store.add_round(c, parent, "问")
+            store.finish_round(replace(begun, state="done", reply="答"), [Piece(0, "答")])
+            parent = begun.id
+
+    talking = threading.Thread(target=go_on)
+    talking.start()
+    try:
+        for _ in range(30):
+            exported = transcript.of_store(store, c)
+            assert len(exported.path()) == exported.conversation.round_count
+            transcript.loads(transcript.dumps(exported).encode(), "x")
+    finally:
+        done.set()
+        talking.join()
+    store.close()

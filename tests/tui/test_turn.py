@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from scripted_backend import ScriptedBackend
 
+from chatui.cli.request import read_history
+from chatui.conversation import exports, transcript
 from chatui.conversation.rounds import Piece
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -139,6 +141,12 @@ async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path:
         on.turns.ask("乙")
         await on.settled()
         assert on.backend.requests[-1].history == (("甲", "春风"),)
+        file = tmp_path / "exported.json"
+        file.write_text(transcript.dumps(transcript.of_store(on.store, conversation)))
+        assert read_history(str(file)) == (("甲", "春风"), ("乙", "好"))
+        exported = exports.to_markdown(on.store.conversation(conversation), [shown])
+        assert "春风\n\n*interrupted*" in exported
+        assert [hit.match for hit in on.store.search("春风")] == ["春风"]
 
 
 async def test_a_model_that_went_away_is_loaded_again_before_the_reply() -> None:

@@ -106,17 +106,16 @@ class ChatScreen(Screen[None]):
 
     @work
     async def _find_last_conversation(self) -> None:
-        """Mark what a dead chatui left behind, and offer the conversation used last."""
+        """Offer the conversation used last, and mark what a dead chatui left behind."""
         store = self.app.store
         try:
-            await store.queued(store.recover)
             self._last = await asyncio.to_thread(store.last_conversation)
+            if self.app.turns.conversation is None:
+                for welcome in self.query(Welcome):
+                    welcome.offer(self._last)
+            await store.queued(store.recover)
         except ChatuiError as error:
             self._tell_user(str(error))
-            return
-        if self.app.turns.conversation is None:
-            for welcome in self.query(Welcome):
-                welcome.offer(self._last)
 
     # What the turns tell
 
@@ -160,8 +159,11 @@ class ChatScreen(Screen[None]):
         if not self._is_here(round_):
             return
         last = self._conversation.last
+        shown = self._conversation.view_of(round_.id)
         is_version = last is not None and last.round.parent_id == round_.parent_id
-        if is_version and round_.versions > 1:
+        if shown is not None:
+            self._growing = shown
+        elif is_version and round_.versions > 1:
             self._growing = self._conversation.replace_last(round_)
         else:
             self._growing = self._conversation.add(round_)
