@@ -74,9 +74,7 @@ class Shelf:
 
     def base(self, preset: schema.Preset, part: Part) -> Path:
         """The folder of a base's files."""
-        family = preset.facts.family or ""
-        others = [make for (of, has), make in _OTHERS.items() if of == family and has in part.title]
-        make = others[0] if others else _BASES[family]
+        make = _base_of(preset, part)
         return self._made(make.__name__, make)
 
     def addition(self, base: Path, make: Addition) -> Path:
@@ -107,9 +105,7 @@ class Shelf:
             return
         _put(chosen, made, home)
         for part in facts.adapters or ():
-            others = [make for has, make in _OTHER_ADAPTERS.items() if has in part.title]
-            make = others[0] if others else _ADAPTERS[facts.family or ""]
-            _put(part, self.addition(made, make), home)
+            _put(part, self.addition(made, _adapter_of(preset, part)), home)
         if facts.delta:
             _put(facts.delta, self.addition(made, adapters.chimera_delta), home)
 
@@ -121,6 +117,26 @@ class Shelf:
         vocabulary = made / (tiny_rwkv.WORLD_FILE if world else tiny_rwkv.PILE_FILE)
         _link(made / "weights.pth", _folder(preset.base, home) / preset.base.file)
         _link(vocabulary, _folder(tokenizer, home) / (tokenizer.file or "tokenizer.json"))
+
+
+def assembly_of(preset: schema.Preset) -> tuple[str, ...]:
+    """What a preset is made of here; presets of other sizes are made of the same."""
+    if preset.base.asset:
+        return (preset.base.asset,)
+    adapters = (_adapter_of(preset, part).__name__ for part in preset.facts.adapters or ())
+    delta = ("delta",) if preset.facts.delta else ()
+    return (_base_of(preset, preset.base).__name__, *adapters, *delta)
+
+
+def _base_of(preset: schema.Preset, part: Part) -> Maker:
+    family = preset.facts.family or ""
+    others = (make for (of, has), make in _OTHERS.items() if of == family and has in part.title)
+    return next(others, None) or _BASES[family]
+
+
+def _adapter_of(preset: schema.Preset, part: Part) -> Addition:
+    others = (make for has, make in _OTHER_ADAPTERS.items() if has in part.title)
+    return next(others, None) or _ADAPTERS[preset.facts.family or ""]
 
 
 def _put(part: Part, files: Path, home: Path) -> None:
