@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    query = request.read_query(args.query)
+    query = request.read_query(args.query, args.encoding)
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)
     asked = request.request_of(args, query, spec)

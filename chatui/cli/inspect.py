@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    query = request.read_query(args.query)
+    query = request.read_query(args.query, args.encoding)
     settings = request.settings_of(args)
     if args.no_model:
         return _prompt_alone(args, settings, query)
@@ -97,7 +97,7 @@ def _prompt_alone(args: argparse.Namespace, settings: Settings, query: str) -> i
     form, system = _format_without_model(args.model, args.format, settings)
     if args.system is not None:
         system = args.system
-    prompt = form.render(request.read_history(args.history), query, system)
+    prompt = form.render(request.read_history(args.history, args.encoding), query, system)
     if args.json:
         write_json({"prompt": prompt, "format": form.name})
     else:

@@ -50,6 +50,7 @@ def add_conversation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(say("cli.group.conversation"))
     group.add_argument("--history", metavar="FILE", help=say("cli.option.history"))
     group.add_argument("--system", metavar="TEXT", help=say("cli.option.system"))
+    group.add_argument("--encoding", metavar="NAME", type=encoding, help=say("cli.option.encoding"))
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +96,16 @@ def adapter(text: str) -> Adapter:
     if not path.strip() or not math.isfinite(value):
         raise argparse.ArgumentTypeError(say("cli.value.adapter", value=text))
     return Adapter(path, value)
+
+
+def encoding(text: str) -> str:
+    """The name of a text encoding, as an argparse type."""
+    try:
+        "a".encode(text)
+    except (LookupError, ValueError):
+        shown = one_line(text, 60)
+        raise argparse.ArgumentTypeError(say("cli.value.encoding", value=shown)) from None
+    return text
 
 
 def in_range(setting: Setting) -> Callable[[str], Any]:

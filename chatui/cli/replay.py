@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help=say("cli.option.transcript"))
     parser.add_argument(
         "--speed",
-        type=options.in_range(Setting(float, 0, 1e6, above_least=True)),
+        type=options.in_range(Setting(float, 0, 10**12, above_least=True)),
         default=1.0,
         metavar="X",
         help=say("cli.option.speed"),

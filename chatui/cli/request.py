@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import locale
+import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from chatui.prompting.parts import history_of
 from chatui.settings import Settings, load_settings
 
 History = tuple[tuple[str, str], ...]
+
+_SUPERSETS = dict.fromkeys(("gbk", "gb2312", "cp936", "936", "ms936"), "gb18030")
+"""Encodings whose texts often hold characters of a larger one."""
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -66,7 +72,7 @@ def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> Generat
     sampled = hasattr(args, "greedy")
     return GenerateRequest(
         query=query,
-        history=read_history(args.history),
+        history=read_history(args.history, args.encoding),
         system=args.system,
         think=spec.think,
         sampling=options.sampling_of(args, spec.sampling) if sampled else spec.sampling,
@@ -74,33 +80,57 @@ def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> Generat
     )
 
 
-def read_query(argument: str | None) -> str:
-    """The query: the argument, or all of standard input where there is none or "-" stands.
+def read_query(argument: str | None, encoding: str | None = None) -> str:
+    """The query: the argument, or all of standard input if there is none or "-" stands.
+
+    Args:
+        encoding: of standard input, and of an argument that the locale could not decode.
 
     Raises:
         UsageError: it is blank.
-        ChatuiError: there is no standard input.
+        ChatuiError: there is no standard input, or it is not text of the encoding.
     """
-    query = _read_standard_input() if argument in (None, "-") else argument
-    if not query or not query.strip():
+    if argument in (None, "-"):
+        query = _read_standard_input(encoding)
+    elif encoding and not argument.isascii():
+        query = _decoded(os.fsencode(argument), say("cli.encoding.argument"), encoding)
+    else:
+        query = argument
+    if not query.strip():
         raise UsageError(say("cli.empty_query"))
     return query
 
 
-def _read_standard_input() -> str:
+def _read_standard_input(encoding: str | None) -> str:
     if sys.stdin is None:
         raise ChatuiError(say("cli.no_input"))
     if sys.stdin.isatty():
         tell(say("cli.type_query"))
     data = sys.stdin.buffer.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode(locale.getpreferredencoding(False), errors="surrogateescape")
-    return text.rstrip("\r\n")
+    return _decoded(data, say("cli.encoding.input"), encoding).rstrip("\r\n")
 
 
-def read_history(file: str | None) -> History:
+def _decoded(data: bytes, name: str, encoding: str | None) -> str:
+    """``data`` as text: by its byte order mark, the encoding, UTF-8, or the locale's encoding.
+
+    Args:
+        name: what is decoded, for the sentence.
+
+    Raises:
+        ChatuiError: it is not text of the encoding, or of none that is tried.
+    """
+    marked = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
+    wanted = encoding or marked
+    tried = [wanted] if wanted else ["utf-8-sig", locale.getpreferredencoding(False)]
+    for candidate in tried:
+        with suppress(UnicodeError):
+            return data.decode(_SUPERSETS.get(candidate.lower(), candidate))
+    if wanted:
+        raise ChatuiError(say("cli.encoding.wrong", name=name, encoding=wanted))
+    raise ChatuiError(say("cli.encoding.unknown", name=name))
+
+
+def read_history(file: str | None, encoding: str | None = None) -> History:
     """Earlier rounds from a JSON file: a list of [query, reply], sent as it is, or a transcript.
 
     Raises:
@@ -110,16 +140,18 @@ def read_history(file: str | None) -> History:
         return ()
     try:
         data = Path(file).read_bytes()
-        rounds = json.loads(data.decode("utf-8-sig"))
     except OSError as error:
         reason = error.strerror or error
         raise ChatuiError(say("cli.history.unreadable", file=file, reason=reason)) from error
+    text = _decoded(data, say("cli.encoding.history", file=file), encoding)
+    try:
+        rounds = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise ChatuiError(say("cli.history.no_json", file=file, reason=error)) from error
     if isinstance(rounds, dict):
         from chatui.conversation import transcript
 
-        path = transcript.loads(data, file).path()
+        path = transcript.loads(text.encode(), file).path()
         return history_of((each.query, each.reply) for each in path)
     if not isinstance(rounds, list):
         raise ChatuiError(say("cli.history.no_list", file=file))

@@ -19,6 +19,10 @@ from chatui.messages import Done, GenerateRequest, Prefill, Token
 from chatui.prompting.parts import opened_by
 from chatui.tui.turn_messages import PromptRead, RoundEnded, Trouble, TurnMessage
 
+MEASURABLE_SECONDS = 0.02
+HIGHEST_SPEED = 10_000
+"""Tokens that came in less time, or faster, arrived together; that says nothing about the speed."""
+
 STOP_SECONDS = 0.3
 """A backend that has not ended the reply so long after a stop is not waited for."""
 
@@ -83,9 +87,10 @@ class RunningReply:
 
     @property
     def tokens_per_second(self) -> float:
-        """Decode speed; 0 if there is nothing to tell."""
+        """Decode speed; 0 if it cannot be measured, as in a reply that came at once."""
         span = self._last_token_at - self._first_token_at
-        return (self.output_tokens - 1) / span if self.output_tokens > 1 and span > 0 else 0.0
+        speed = (self.output_tokens - 1) / span if span >= MEASURABLE_SECONDS else 0.0
+        return speed if speed < HIGHEST_SPEED else 0.0
 
     async def run(
         self, backend: Backend, request: GenerateRequest, *, may_be_gone: bool = False

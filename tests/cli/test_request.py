@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -80,7 +81,8 @@ class Input(io.TextIOWrapper):
         (b"\xef\xbb\xbf  a ", "  a "),
         (b"a\x00\x1b[1m", "a\x00\x1b[1m"),
         ("春\n".encode(), "春"),
-        (b"a\xff", "a\udcff"),
+        ("\ufeff春眠".encode("utf-16-le"), "春眠"),
+        ("\ufeff春眠".encode("utf-16-be"), "春眠"),
     ],
 )
 def test_a_query_from_standard_input(
@@ -90,6 +92,43 @@ def test_a_query_from_standard_input(
         monkeypatch.setattr(sys, "stdin", Input(data))
         assert read_query(argument) == query
     assert read_query("typed") == "typed"
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "gb18030", "big5", "utf-16-le", "shift_jis"])
+def test_another_encoding_is_told_and_can_be_named(
+    encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = "春眠不覚暁".replace("覚暁", "" if encoding == "shift_jis" else "覺曉").encode(encoding)
+    monkeypatch.setattr(sys, "stdin", Input(data))
+    with pytest.raises(ChatuiError, match=r"Standard input is not UTF-8 text; .*--encoding gbk"):
+        read_query(None)
+    monkeypatch.setattr(sys, "stdin", Input(data))
+    assert read_query(None, encoding) == data.decode(encoding)
+    # An argument in another encoding reaches Python as lone surrogates.
+    assert read_query(os.fsdecode(data), encoding) == data.decode(encoding)
+    file = tmp_path / "history.json"
+    file.write_bytes('[["春", "眠"]]'.encode(encoding))
+    assert read_history(str(file), encoding) == (("春", "眠"),)
+    if encoding != "utf-16-le":
+        with pytest.raises(ChatuiError, match=r"history.json is not UTF-8 text; .*--encoding gbk"):
+            read_history(str(file))
+
+
+def test_gbk_takes_the_characters_of_gb18030(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Input("㐀𠮷".encode("gb18030")))
+    assert read_query(None, "GBK") == "㐀𠮷"
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"), [("春".encode(), "ascii"), ("春".encode("gbk")[:1], "gbk"),
+                           (b"\xff\xfea", None)]
+)  # fmt: skip
+def test_what_is_not_of_the_encoding_is_one_sentence(
+    data: bytes, encoding: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Input(data))
+    with pytest.raises(ChatuiError, match=r"Standard input is not .* text; check --encoding\."):
+        read_query(None, encoding)
 
 
 @pytest.mark.parametrize("data", [b"", b"\n \t\n"])
