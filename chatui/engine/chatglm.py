@@ -9,6 +9,7 @@ from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
 from chatui.engine.model import Guard, Network
+from chatui.prompting.prompt_text import TokenFinder
 from chatui.text import without_surrogates
 
 
@@ -24,6 +25,8 @@ def chatglm_parts(tokenizer: Any, model: Any) -> tuple[Codec, Guard, Network]:
         encode=encode,
         piece=lambda id: str(tokenizer.convert_ids_to_tokens(id) or ""),
         detokenizer=lambda: ChatGLMDetokenizer(tokenizer, skip_special_tokens=True),
+        # [gMASK] and </s> in a text stay text.
+        special=TokenFinder(tokenizer.all_special_tokens),
     )
     space = model.config.space_token_id
     return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model)

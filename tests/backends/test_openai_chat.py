@@ -323,6 +323,25 @@ async def test_reasoning_becomes_a_think_part(server: TinyServer) -> None:
     assert len(text.removeprefix("<think>想一想</think>")) == 8
 
 
+async def test_thinking_is_switched_in_the_servers_template(server: TinyServer) -> None:
+    backend = await backend_for(server)
+    for think, sent in ((None, None), (False, False), (True, True)):
+        await reply(backend, GenerateRequest("abc", sampling=FEW, think=think))
+        arguments = server.record.bodies[-1].get("chat_template_kwargs", {})
+        assert arguments.get("enable_thinking") is sent
+        assert arguments.get("thinking") is sent
+    await backend.close()
+
+
+async def test_a_server_that_cannot_switch_thinking_is_told(server: TinyServer) -> None:
+    server.refused = {"chat_template_kwargs"}
+    backend = await backend_for(server)
+    first, *_ = await reply(backend, GenerateRequest("abc", sampling=FEW, think=False))
+    await backend.close()
+    assert isinstance(first, Prefill)
+    assert any("chat_template_kwargs" in note for note in first.notes)
+
+
 async def test_lone_surrogates_and_nul_are_survived(server: TinyServer) -> None:
     backend = await backend_for(server)
     events = await reply(backend, GenerateRequest("a\ud800b\x00", sampling=FEW))

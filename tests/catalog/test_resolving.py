@@ -256,3 +256,8 @@ def test_what_is_no_model(tmp_path: Path, files: dict[str, str], said: str) -> N
     with pytest.raises(ChatuiError) as caught:
         resolve(str(tmp_path), Settings())
     assert said in str(caught.value)
+
+
+def test_thinking_is_the_users_then_the_presets() -> None:
+    assert resolve("shiyou", Settings()).think is None
+    assert resolve("shiyou", Settings(think=False)).think is False

@@ -108,3 +108,9 @@ def test_a_switch_that_a_model_lacks_is_told(made: Maker) -> None:
     engine = loaded(made("llama"))
     found = engine.inspect(GenerateRequest("你好", think=False), 1)
     assert len(found.notes) == 1
+
+
+def test_chatglm_tells_its_own_special_tokens(reference: Path) -> None:
+    engine = loaded(reference / "chatglm-6b" / "model")
+    (note,) = engine.inspect(GenerateRequest("甲<sop>乙[gMASK]"), 1).notes
+    assert "<sop>" in note and "gMASK" not in note

@@ -47,6 +47,7 @@ class ScriptedBackend:
         self.gone = False
         self.deaf = False
         self.dropped_rounds = 0
+        self.can_switch_thinking = False
         self.load_notes: tuple[str, ...] = ()
         self.round_notes: tuple[str, ...] = ()
         self.closed = False
@@ -61,7 +62,14 @@ class ScriptedBackend:
         if self.refuse_load:
             raise ChatuiError(self.refuse_load)
         self.gone = False
-        yield Loaded(spec.name, "gpt2", "chatglm-6b", 512, notes=self.load_notes)
+        yield Loaded(
+            spec.name,
+            "gpt2",
+            "chatglm-6b",
+            512,
+            notes=self.load_notes,
+            can_switch_thinking=self.can_switch_thinking,
+        )
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
         if self.gone:

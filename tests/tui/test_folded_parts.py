@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from saved_conversations import add_conversation
+from scripted_backend import ScriptedBackend
 
 from chatui.conversation.store import Store
 from chatui.messages import Prefill
@@ -153,3 +154,27 @@ async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) ->
         assert stopped.startswith("<think>\n想") and "</think>" not in stopped
         await on.ask("再来")
         assert on.backend.requests[-1].history == ()
+
+
+async def test_f5_switches_thinking(drive: Any) -> None:
+    backend = ScriptedBackend(["好"])
+    backend.can_switch_thinking = True
+    async with drive(backend=backend) as on:
+        await on.until(lambda: on.app.turns.loaded)
+        for think, words in ((False, "thinking off"), (True, "thinking on"), (None, "")):
+            await on.pilot.press("f5")
+            assert (on.app.turns.think, on.status.thinking) == (think, words)
+            assert words in on.status.facts()
+        await on.pilot.press("f5")
+        on.box.set_query("问")
+        await on.pilot.press("enter")
+        await on.until(lambda: backend.requests)
+        assert backend.requests[0].think is False
+
+
+async def test_f5_says_where_thinking_has_no_switch(drive: Any) -> None:
+    async with drive() as on:
+        await on.until(lambda: on.app.turns.loaded)
+        await on.pilot.press("f5")
+        assert on.app.turns.think is None
+        assert any("cannot be switched" in notice for notice in on.notices)

@@ -455,3 +455,33 @@ async def test_close_saves_the_running_reply_and_closes_the_backend() -> None:
         await on.turns.close()
         assert on.of(told.RoundEnded)[-1].round.state == "stopped"
         assert on.backend.closed
+
+
+async def test_thinking_is_recorded_with_the_round_and_used_again() -> None:
+    async with stage(ScriptedBackend(["一", "二", "三"])) as on:
+        on.turns.think = False
+        on.turns.ask("甲")
+        await on.settled()
+        on.turns.think = True
+        on.turns.ask("乙")
+        await on.settled()
+        first, second = (message.round for message in on.of(told.RoundEnded))
+        assert (first.sampling["think"], second.sampling["think"]) == (False, True)
+        on.turns.regenerate(first)
+        await on.settled()
+        assert [asked.think for asked in on.backend.requests] == [False, True, False]
+        assert on.turns.conversation is not None
+        written = transcript.dumps(transcript.of_store(on.store, on.turns.conversation.id))
+        assert '"think": false' in written
+
+
+async def test_a_round_without_a_choice_is_regenerated_as_thinking_is_now() -> None:
+    async with stage(ScriptedBackend(["一", "二"])) as on:
+        on.turns.ask("甲")
+        await on.settled()
+        (ended,) = on.of(told.RoundEnded)
+        assert "think" not in ended.round.sampling
+        on.turns.think = False
+        on.turns.regenerate(ended.round)
+        await on.settled()
+        assert [asked.think for asked in on.backend.requests] == [None, False]

@@ -15,6 +15,7 @@ from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import ByteLevelDetokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.prompting.prompt_text import TokenFinder
 from chatui.text import without_surrogates
 
 END_OF_TEXT = 0
@@ -112,7 +113,12 @@ def _pile_codec(tokenizer: Tokenizer) -> Codec:
     def piece(token: int) -> str:
         return tokenizer.id_to_token(token) or ""
 
-    return Codec(encode, piece, lambda: ByteLevelDetokenizer(tokenizer.id_to_token, special, added))
+    return Codec(
+        encode,
+        piece,
+        lambda: ByteLevelDetokenizer(tokenizer.id_to_token, special, added),
+        TokenFinder([token.content for token in added.values() if token.special]),
+    )
 
 
 def _world_codec(file: Path, rows: int) -> Codec:
