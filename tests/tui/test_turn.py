@@ -472,7 +472,7 @@ async def test_thinking_is_recorded_with_the_round_and_used_again() -> None:
         assert [asked.think for asked in on.backend.requests] == [False, True, False]
         assert on.turns.conversation is not None
         written = transcript.dumps(transcript.of_store(on.store, on.turns.conversation.id))
-        assert '"think": false' in written
+        assert '"think":false' in written
 
 
 async def test_a_round_without_a_choice_is_regenerated_as_thinking_is_now() -> None:
