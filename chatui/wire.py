@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
-from chatui import messages
 from chatui.messages import Event, GenerateRequest, ModelSpec
 
 
@@ -47,23 +46,7 @@ class Quit:
 Command: TypeAlias = Load | Generate | Inspect | Stop | Quit
 Message: TypeAlias = Command | Event
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        Load,
-        Generate,
-        Inspect,
-        Stop,
-        Quit,
-        messages.Loading,
-        messages.Loaded,
-        messages.Prefill,
-        messages.Token,
-        messages.Done,
-        messages.Failed,
-        messages.Inspection,
-    )
-}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

@@ -10,8 +10,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,44 +24,9 @@ from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings, load_settings
 
-_PACKAGES = ("torch", "transformers", "textual", "httpx2", "llama-cpp-python")
+_PACKAGES = ("torch", "transformers", "textual", "httpx2")
 _OPTIONAL = ("llama-cpp-python",)
 _PROBE_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that chatui writes to.
-
-    Attributes:
-        name: config, data or models.
-        free_bytes: room left on its disk.
-    """
-
-    name: str
-    path: str
-    writable: bool
-    free_bytes: int
-
-
-@dataclass
-class Findings:
-    """What the doctor found.
-
-    Attributes:
-        versions: package -> version; None where it is not installed.
-        devices: as ``chatui.engine.probe`` has them.
-        models: reference -> the device that it fits, None for none.
-        problems: a sentence each.
-    """
-
-    versions: dict[str, str | None] = field(default_factory=dict)
-    devices: list[dict[str, Any]] = field(default_factory=list)
-    terminal: dict[str, Any] = field(default_factory=dict)
-    locale: dict[str, str] = field(default_factory=dict)
-    folders: list[Folder] = field(default_factory=list)
-    models: dict[str, str | None] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -73,49 +36,79 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     found = examine()
     if args.json:
-        write_json(asdict(found))
+        write_json(found)
     else:
         _print(found)
-    for problem in found.problems:
+    for problem in found["problems"]:
         tell(say("cli.error", sentence=problem))
-    return ERROR if found.problems else SUCCESS
+    return ERROR if found["problems"] else SUCCESS
 
 
-def examine() -> Findings:
-    """Look at everything; nothing is written, and nothing that is wrong ends it early."""
-    found = Findings(
-        versions={"chatui": chatui.__version__, "python": platform.python_version()},
-        terminal=_terminal(),
-        locale={
-            "language": current_language(),
-            "encoding": sys.stdout.encoding or "",
-            "preferred_encoding": locale.getpreferredencoding(False),
-        },
-        folders=list(_folders()),
-    )
-    for name in _PACKAGES:
-        found.versions[name] = _version(name)
-        if found.versions[name] is None and name not in _OPTIONAL:
-            found.problems.append(say("cli.doctor.not_installed", name=name))
-    for folder in found.folders:
-        if not folder.writable:
-            found.problems.append(say("cli.doctor.unwritable", path=folder.path))
-    if not found.locale["encoding"].lower().replace("-", "").startswith(("utf8", "gb", "cp936")):
-        found.problems.append(say("cli.doctor.encoding", encoding=found.locale["encoding"]))
+def examine() -> dict[str, Any]:
+    """Look at everything; nothing is written, and no problem ends the examination.
+
+    Returns:
+        versions: package -> version, None if it is not installed.
+        devices: as ``chatui.engine.probe`` has them.
+        terminal, locale: name -> value.
+        folders: what chatui writes to: name, path, writable, free_bytes of its disk.
+        models: reference -> the device that it fits, None for none.
+        problems: a sentence each.
+    """
+    problems: list[str] = []
+    versions = {"chatui": chatui.__version__, "python": platform.python_version()}
+    installed = {name: _version(name) for name in (*_PACKAGES, *_OPTIONAL)}
+    problems += [
+        say("cli.doctor.not_installed", name=name) for name in _PACKAGES if not installed[name]
+    ]
+    folders = [
+        _folder("config", locations.config_folder()),
+        _folder("data", locations.data_folder()),
+        _folder("models", hugging_face_cache()),
+    ]
+    problems += [
+        say("cli.doctor.unwritable", path=folder["path"])
+        for folder in folders
+        if not folder["writable"]
+    ]
+    encoding = sys.stdout.encoding or ""
+    if not encoding.lower().replace("-", "").startswith(("utf8", "gb", "cp936")):
+        problems.append(say("cli.doctor.encoding", encoding=encoding))
     settings = Settings()
+    devices: list[dict[str, Any]] = []
     try:
         settings = load_settings()
     except ChatuiError as error:
-        found.problems.append(str(error))
-    found.problems += catalog.problems()
+        problems.append(str(error))
+    problems += catalog.problems()
     try:
-        found.devices = _probe()
+        devices = _probe()
     except ChatuiError as error:
-        found.problems.append(str(error))
-    for entry in catalog.entries(settings):
-        if entry.usable:
-            found.models[entry.reference] = _fitting(entry.memory_bytes, found.devices)
-    return found
+        problems.append(str(error))
+    size = shutil.get_terminal_size()
+    return {
+        "versions": {**versions, **installed},
+        "devices": devices,
+        "terminal": {
+            "term": os.environ.get("TERM", ""),
+            "colours": os.environ.get("COLORTERM", ""),
+            "columns": size.columns,
+            "lines": size.lines,
+            "interactive": sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
+        },
+        "locale": {
+            "language": current_language(),
+            "encoding": encoding,
+            "preferred_encoding": locale.getpreferredencoding(False),
+        },
+        "folders": folders,
+        "models": {
+            entry.reference: _fitting(entry.memory_bytes, devices)
+            for entry in catalog.entries(settings)
+            if entry.usable
+        },
+        "problems": problems,
+    }
 
 
 def _version(package: str) -> str | None:
@@ -125,40 +118,25 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _terminal() -> dict[str, Any]:
-    size = shutil.get_terminal_size()
-    return {
-        "term": os.environ.get("TERM", ""),
-        "colours": os.environ.get("COLORTERM", ""),
-        "columns": size.columns,
-        "lines": size.lines,
-        "interactive": sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
-    }
-
-
-def _folders() -> Iterator[Folder]:
-    for name, path in (
-        ("config", locations.config_folder()),
-        ("data", locations.data_folder()),
-        ("models", hugging_face_cache()),
-    ):
-        there = path
-        while not there.exists() and there != there.parent:
-            there = there.parent
-        writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-        yield Folder(name, str(path), writable, shutil.disk_usage(there).free)
+def _folder(name: str, path: Path) -> dict[str, Any]:
+    """A folder, or the nearest one above it that exists."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    free = shutil.disk_usage(there).free
+    return {"name": name, "path": str(path), "writable": writable, "free_bytes": free}
 
 
 def _probe() -> list[dict[str, Any]]:
     """The devices, asked of a process that imports torch.
 
     Raises:
-        ChatuiError: torch cannot be imported, or takes for ever.
+        ChatuiError: torch cannot be imported, or does not answer in time.
     """
-    command = [sys.executable, "-m", "chatui.engine.probe"]
     try:
         answer = subprocess.run(
-            command,
+            [sys.executable, "-m", "chatui.engine.probe"],
             cwd=Path(chatui.__file__).parents[1],
             capture_output=True,
             text=True,
@@ -175,50 +153,43 @@ def _probe() -> list[dict[str, Any]]:
 
 
 def _fitting(memory_bytes: int, devices: list[dict[str, Any]]) -> str | None:
-    for device in devices:
-        if memory_bytes <= device["free_bytes"]:
-            return str(device["name"])
-    return None
+    """The first device with so much free memory."""
+    return next((str(d["name"]) for d in devices if memory_bytes <= d["free_bytes"]), None)
 
 
-def _print(found: Findings) -> None:
-    none = say("cli.doctor.none")
+def _print(found: dict[str, Any]) -> None:
+    def free(item: dict[str, Any]) -> str:
+        return readable.size(item["free_bytes"])
 
-    def group(name: str, rows: list[tuple[str, str]]) -> None:
-        write(say(f"cli.doctor.{name}") + "\n")
-        if rows:
-            write_table(rows, indent="  ")
+    def memory(device: dict[str, Any]) -> str:
+        return readable.size(device["memory_bytes"])
+
+    def in_words(value: object) -> str:
+        return say(f"cli.doctor.{str(value).lower()}") if isinstance(value, bool) else str(value)
+
+    groups = {
+        "versions": found["versions"],
+        "devices": {
+            d["name"]: say("cli.doctor.device", title=d["title"], memory=memory(d), free=free(d))
+            for d in found["devices"]
+        },
+        "terminal": found["terminal"],
+        "locale": found["locale"],
+        "folders": {
+            folder["name"]: say("cli.doctor.folder", path=folder["path"], free=free(folder))
+            for folder in found["folders"]
+        },
+        "models": found["models"],
+    }
+    nothing = {"models": say("cli.doctor.nowhere")}
+    for group, rows in groups.items():
+        write(say(f"cli.doctor.{group}") + "\n")
+        named = group in ("terminal", "locale", "folders")
+        none = nothing.get(group, say("cli.doctor.none"))
+        cells = [
+            (say(f"cli.doctor.name.{key}") if named else key, none if v is None else in_words(v))
+            for key, v in rows.items()
+        ]
+        if cells:
+            write_table(cells, indent="  ")
         write("\n")
-
-    group("versions", [(name, value or none) for name, value in found.versions.items()])
-    group(
-        "devices",
-        [
-            (
-                device["name"],
-                say(
-                    "cli.doctor.device",
-                    title=device["title"],
-                    memory=readable.size(device["memory_bytes"]),
-                    free=readable.size(device["free_bytes"]),
-                ),
-            )
-            for device in found.devices
-        ],
-    )
-    group("terminal", [(key, str(value)) for key, value in found.terminal.items()])
-    group("locale", list(found.locale.items()))
-    group(
-        "folders",
-        [
-            (
-                folder.name,
-                say("cli.doctor.folder", path=folder.path, free=readable.size(folder.free_bytes)),
-            )
-            for folder in found.folders
-        ],
-    )
-    group(
-        "models",
-        [(name, device or say("cli.doctor.nowhere")) for name, device in found.models.items()],
-    )

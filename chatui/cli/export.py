@@ -18,18 +18,9 @@ from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-
-def _markdown(whole: transcript.Transcript) -> str:
-    return exports.to_markdown(whole.conversation, whole.path())
-
-
-def _text(whole: transcript.Transcript) -> str:
-    return exports.to_text(whole.conversation, whole.path())
-
-
 _WRITERS: dict[str, Callable[[transcript.Transcript], str]] = {
-    "markdown": _markdown,
-    "text": _text,
+    "markdown": lambda whole: exports.to_markdown(whole.conversation, whole.path()),
+    "text": lambda whole: exports.to_text(whole.conversation, whole.path()),
     "transcript": transcript.dumps,
 }
 _BY_SUFFIX = {".txt": "text", ".json": "transcript"}
@@ -37,11 +28,7 @@ _BY_SUFFIX = {".txt": "text", ".json": "transcript"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "id",
-        nargs="?",
-        type=options.whole(1),
-        metavar="ID",
-        help=say("cli.option.conversation"),
+        "id", nargs="?", type=options.whole(1), metavar="ID", help=say("cli.option.conversation")
     )
     parser.add_argument("--as", dest="form", choices=_WRITERS, help=say("cli.option.as"))
     parser.add_argument("-o", "--output", metavar="FILE", help=say("cli.option.output"))

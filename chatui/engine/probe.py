@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import torch
 
+from chatui.locales import say
+
 
 def devices() -> list[dict[str, Any]]:
     """All devices, the fastest first, with bytes of memory in all and free."""
@@ -28,8 +30,8 @@ def devices() -> list[dict[str, Any]]:
     shared = {"free_bytes": memory.available, "memory_bytes": memory.total}
     if torch.backends.mps.is_available():
         found.append({"name": "mps", "title": platform.machine(), **shared})
-    threads = torch.get_num_threads()
-    found.append({"name": "cpu", "title": f"{platform.machine()}, {threads} threads", **shared})
+    title = say("engine.cpu", machine=platform.machine(), threads=torch.get_num_threads())
+    found.append({"name": "cpu", "title": title, **shared})
     return found
 
 
