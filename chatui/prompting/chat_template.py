@@ -24,6 +24,7 @@ Messages: TypeAlias = Sequence[Mapping[str, str]]
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 """Variables that turn thinking on or off: Qwen3 and GLM-4.5; DeepSeek-V3.1 and Granite."""
 
+_MARK_BEGINS = ("<|", "<｜")
 _THOUGHT_MARKS = ("<think>", "</think>")
 _STAND_INS = range(0x100000, 0x10FFFE)
 
@@ -50,7 +51,7 @@ class ChatTemplate:
         Args:
             names: the special tokens by the names that templates use, e.g. "bos_token".
             tokens: spellings of the tokenizer's added tokens, and whether each is special. Others
-                count as control tokens if the template writes them.
+                count as control tokens if the template writes them or they look like marks.
 
         Raises:
             ChatuiError: ``source`` is no valid template.
@@ -66,7 +67,9 @@ class ChatTemplate:
         control = [
             token
             for token, special in tokens.items()
-            if special or (token in source and not token.isspace())
+            if special
+            or token.startswith(_MARK_BEGINS)
+            or (token in source and not token.isspace())
         ]
         control += [mark for mark in _THOUGHT_MARKS if mark in source and mark not in tokens]
         switch = next((name for name in THINKING_SWITCHES if name in variables), None)

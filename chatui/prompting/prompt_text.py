@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from chatui.locales import say
+from chatui.text import without_surrogates
 
 if TYPE_CHECKING:
     from chatui.messages import GenerateRequest
@@ -87,17 +88,17 @@ def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list
         first: encodes a text with what the tokenizer puts before it, e.g. BOS.
         later: encodes a text without that.
     """
-    clean = _encodable(text)
+    plain = str(text)
     cuts = [
         at + 1
         for start, end in getattr(text, "literal", ())
-        for at, _ in finder.find(clean, start, end)
+        for at, _ in finder.find(plain, start, end)
     ]
-    begin, *others = zip([0, *cuts], [*cuts, len(clean)], strict=True)
-    ids = first(clean[slice(*begin)])
+    begin, *others = zip([0, *cuts], [*cuts, len(plain)], strict=True)
+    ids = first(without_surrogates(plain[slice(*begin)]))
     newline = later("\n") if others else []
     for stretch in others:
-        part = clean[slice(*stretch)]
+        part = without_surrogates(plain[slice(*stretch)])
         # Some tokenizers put a space before a text; after a line break they do not.
         following = later("\n" + part)
         joins = following[: len(newline)] == newline
@@ -121,14 +122,9 @@ def notes_of(
     if request.think is not None and format.thinking is None:
         notes.append(say("prompting.no_thinking_switch"))
     if not format.literal:
-        queries = (*(query for query, _ in history), request.query)
-        spelt = {text[start:end] for text in queries for start, end in special.find(text)}
+        texts = (*(query for query, _ in history), request.query, request.system or "")
+        spelt = {text[start:end] for text in texts for start, end in special.find(text)}
         if spelt:
             names = ", ".join(sorted(spelt))
             notes.append(say("prompting.read_as_special", tokens=names, format=format.name))
     return tuple(notes)
-
-
-def _encodable(text: str) -> str:
-    """``text`` with U+FFFD for each lone surrogate, which tokenizers refuse."""
-    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(text))

@@ -158,7 +158,8 @@ class Turns:
 
     def switch(self, spec: ModelSpec) -> None:
         """Give the next round to another model."""
-        self.spec, self.think = spec, spec.think
+        self.spec = spec
+        self.think = spec.think if self.think is None else self.think
         self._load_wanted = True
         self._wake.set()
 

@@ -264,6 +264,18 @@ async def test_inspect_shows_what_the_model_reads(backend: LlamaCppBackend, tiny
     assert len(inspection.next) == 4
 
 
+async def test_special_tokens_of_a_message_are_text(backend: LlamaCppBackend, tiny: Path) -> None:
+    await load(backend, tiny)
+    found = await backend.inspect(GenerateRequest("你</s>a", history=(("<s>好", "a</s>"),)), top=1)
+    assert "你</s>a" in found.prompt
+    assert [token for token in found.tokens if token in ("<s>", "</s>")] == ["<s>"]
+    assert found.notes == ()
+    await load(backend, tiny, "alpaca:article")
+    found = await backend.inspect(GenerateRequest("你</s>a"), top=1)
+    assert found.tokens.count("</s>") == 1
+    assert "</s>" in found.notes[0]
+
+
 async def test_alternatives_come_with_each_token(backend: LlamaCppBackend, tiny: Path) -> None:
     await load(backend, tiny)
     events = await reply(backend, GenerateRequest("abc", sampling=GREEDY, alternatives=3))

@@ -171,13 +171,11 @@ def test_a_system_text_is_used_and_rounds_follow_it(name: str) -> None:
         assert found.system.strip() not in told
 
 
-@pytest.mark.parametrize("name", formats.names())
-@pytest.mark.parametrize(
-    "text", ["{query}", "\\", "%s", "[bold]", "\ud800", "\0", "é\u200d👨‍👩‍👧", "\x1b[31m"]
-)
-def test_any_text_is_taken_as_it_is(name: str, text: str) -> None:
-    prompt = formats.get(name).render([(f"a{text}b", f"c{text}d")], f"e{text}f", None)
-    assert all(said in prompt for said in (f"a{text}b", f"c{text}d", f"e{text}f"))
+def test_any_text_is_taken_as_it_is() -> None:
+    text = "{query} {0} \\ %s [bold] \ud800 \0 é\u200d👨‍👩‍👧 \x1b[31m"
+    for name in formats.names():
+        prompt = formats.get(name).render([(f"a{text}b", f"c{text}d")], f"e{text}f", None)
+        assert all(said in prompt for said in (f"a{text}b", f"c{text}d", f"e{text}f")), name
 
 
 @pytest.mark.parametrize(
