@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,3 +75,33 @@ def test_every_key_that_is_said_has_words_for_its_values() -> None:
 
     assert wrong == []
     assert len(found) > 30
+
+
+def test_every_key_is_said() -> None:
+    """A key stands whole in the code, or fills a hole of an f-string with a name from the code."""
+    whole: set[str] = set()
+    names: set[str] = set()
+    patterns: list[re.Pattern[str]] = []
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | int):
+                whole.add(str(node.value))
+                names |= {str(node.value).lower(), str(node.value).replace("-", "_")}
+            elif isinstance(node, ast.Name):
+                names.add(node.id)
+            elif isinstance(node, ast.JoinedStr):
+                parts = [
+                    re.escape(part.value) if isinstance(part, ast.Constant) else "([^.]+)"
+                    for part in node.values
+                ]
+                if any(
+                    "." in part and re.search("[a-z]", part) for part in parts if part[0] != "("
+                ):
+                    patterns.append(re.compile("".join(parts)))
+
+    def is_said(key: str) -> bool:
+        found = (pattern.fullmatch(key) for pattern in patterns)
+        return key in whole or any(match and names.issuperset(match.groups()) for match in found)
+
+    keys = [f"{room}.{name}" for room in ROOMS for name in locales._words("en", room)]
+    assert [key for key in keys if not is_said(key)] == []
