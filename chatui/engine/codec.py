@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatui.engine.detokenizer import (
-    ByteLevelDetokenizer,
+    BytesDetokenizer,
     Detokenizer,
     SentencePieceDetokenizer,
     WindowDetokenizer,
     WordPieceDetokenizer,
+    byte_level,
 )
 from chatui.prompting.prompt_text import TokenFinder, encode
 
@@ -68,7 +69,7 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
 
     def detokenizer() -> Detokenizer:
         if "ByteLevel" in kind:
-            return ByteLevelDetokenizer(pieces, skipped, tokenizer.added_tokens_decoder)
+            return BytesDetokenizer(byte_level(pieces, skipped, tokenizer.added_tokens_decoder))
         if "ByteFallback" in kind or "Metaspace" in kind:
             return SentencePieceDetokenizer(
                 pieces, skipped, strip_first_space="Strip" in kind or "Metaspace" in kind

@@ -25,10 +25,37 @@ class Detokenizer(Protocol):
         ...
 
 
-class ByteLevelDetokenizer:
-    """Byte-level BPE (GPT-2, Qwen, BLOOM, MOSS): each character of a token stands for a byte.
+class BytesDetokenizer:
+    """Tokens that are bytes of UTF-8; bytes that make no character become U+FFFD.
 
-    The alphabet is that of openai/gpt-2, src/encoder.py, ``bytes_to_unicode``.
+    Args:
+        bytes_of: token id -> its bytes; none for a token that is no text.
+        strip_first_space: the reply's first character is dropped if it is a space.
+    """
+
+    def __init__(self, bytes_of: Callable[[int], bytes], strip_first_space: bool = False) -> None:
+        self._bytes_of = bytes_of
+        self._strip = strip_first_space
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, token: int) -> str:
+        text = self._decoder.decode(self._bytes_of(token))
+        if self._strip and text:
+            self._strip = False
+            return text.removeprefix(" ")
+        return text
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+def byte_level(
+    pieces: Pieces, skipped: Collection[int], added: Collection[int]
+) -> Callable[[int], bytes]:
+    """Token id -> bytes in byte-level BPE (GPT-2, Qwen, BLOOM, MOSS).
+
+    Each character of a piece stands for a byte. The alphabet is that of openai/gpt-2,
+    src/encoder.py, ``bytes_to_unicode``.
 
     Args:
         pieces: the vocabulary.
@@ -36,24 +63,15 @@ class ByteLevelDetokenizer:
         added: tokens outside the BPE vocabulary, whose pieces are plain text.
     """
 
-    def __init__(
-        self, pieces: Pieces, skipped: Collection[int], added: Collection[int] = ()
-    ) -> None:
-        self._pieces = pieces
-        self._skipped = skipped
-        self._added = frozenset(added)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def add(self, token: int) -> str:
-        piece = None if token in self._skipped else self._pieces(token)
+    def bytes_of(token: int) -> bytes:
+        piece = None if token in skipped else pieces(token)
         if piece is None:
-            return ""
-        if token in self._added or not _BYTE_OF.keys() >= set(piece):
-            return self._decoder.decode(piece.encode("utf-8", "replace"))
-        return self._decoder.decode(bytes(_BYTE_OF[character] for character in piece))
+            return b""
+        if token in added or not _BYTE_OF.keys() >= set(piece):
+            return piece.encode("utf-8", "replace")
+        return bytes(_BYTE_OF[character] for character in piece)
 
-    def flush(self) -> str:
-        return self._decoder.decode(b"", final=True)
+    return bytes_of
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
-from chatui.engine import generate, loading
+from chatui.engine import generate
 from chatui.engine.model import LoadedModel
-from chatui.engine.threads import use_threads
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -19,10 +19,44 @@ from chatui.messages import (
 )
 
 
-class Engine:
-    """Holds the loaded model."""
+class Loader(Protocol):
+    """A module that loads models: ``chatui.engine.loading`` or ``chatui.engine.llama_cpp``."""
 
-    def __init__(self) -> None:
+    def plan_load(self, spec: ModelSpec, freed: int = 0) -> Any:
+        """Check everything that can be checked without reading the weights.
+
+        Args:
+            spec: what to load.
+            freed: bytes that unloading the present model gives back.
+        """
+        ...
+
+    def load_model(self, plan: Any, report: Callable[[Loading], None]) -> LoadedModel:
+        """Carry out a plan."""
+        ...
+
+    def unload(self) -> None:
+        """Give back what a model took that nobody refers to any more."""
+        ...
+
+    def use_threads(self, parameters: int | None) -> None:
+        """Set torch's threads for a model of so many parameters; None restores the default."""
+        ...
+
+
+class Engine:
+    """Holds the loaded model.
+
+    Args:
+        loader: what loads it; None for ``chatui.engine.loading``.
+    """
+
+    def __init__(self, loader: Loader | None = None) -> None:
+        if loader is None:
+            from chatui.engine import loading
+
+            loader = loading
+        self._loader = loader
         self._model: LoadedModel | None = None
 
     def load(self, spec: ModelSpec, report: Callable[[Loading], None]) -> Loaded:
@@ -37,30 +71,33 @@ class Engine:
             ChatuiError: the model cannot be loaded.
         """
         report(Loading(say("engine.stage_files")))
-        use_threads(None)
+        self._loader.use_threads(None)
         try:
             return self._exchange(spec, report).summary
         finally:
             if self._model is not None and self._model.summary.device == "cpu":
-                use_threads(self._model.summary.parameters)
+                self._loader.use_threads(self._model.summary.parameters)
 
     def _exchange(self, spec: ModelSpec, report: Callable[[Loading], None]) -> LoadedModel:
         before = self._model
-        plan = loading.plan_load(spec, before.summary.weight_bytes if before else 0)
-        base = before.foundation if before else None
-        if isinstance(plan, loading.Plan) and base and base.serves(spec, plan.stamp):
-            self._model = loading.switch_adapters(base, plan, report)
-            return self._model
-        del base
+        plan = self._loader.plan_load(spec, before.summary.weight_bytes if before else 0)
+        if before is not None and before.foundation is not None:
+            from chatui.engine import loading
+
+            base = before.foundation
+            if isinstance(plan, loading.Plan) and base.serves(spec, plan.stamp):
+                self._model = loading.switch_adapters(base, plan, report)
+                return self._model
+            del base
         self._model = None
         previous = before.spec if before else None
         del before
-        loading.unload()
+        self._loader.unload()
         try:
-            self._model = loading.load_model(plan, report)
+            self._model = self._loader.load_model(plan, report)
         except Exception:
             if previous is not None:
-                self._model = loading.load_model(loading.plan_load(previous), report)
+                self._model = self._loader.load_model(self._loader.plan_load(previous), report)
             raise
         return self._model
 

@@ -30,6 +30,7 @@ from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.pages import trim_heap
 from chatui.engine.placement import Placement, place
+from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizers import load_tokenizer
 from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
 from chatui.errors import ChatuiError

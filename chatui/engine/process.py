@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from chatui.engine.engine import Engine
 
 
+def serve_llama_cpp() -> None:
+    """Serve GGUF files, which llama.cpp runs, until standard input ends."""
+    pipe = take_over_standard_streams()
+    pipe.start()
+    from chatui.engine import llama_cpp
+    from chatui.engine.engine import Engine
+
+    serve(pipe, Engine(llama_cpp))
+
+
 def serve_torch() -> None:
     """Serve models that PyTorch runs, until standard input ends."""
     pipe = take_over_standard_streams()
@@ -33,10 +43,11 @@ def serve_torch() -> None:
     # Imported after the reader has started: the parent may die while torch loads.
     from transformers.utils import logging
 
+    from chatui.engine import loading
     from chatui.engine.engine import Engine
 
     logging.disable_progress_bar()
-    serve(pipe, Engine())
+    serve(pipe, Engine(loading))
 
 
 class Pipe:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from chatui.backends import registry
-from chatui.backends.llama_cpp.backend import LlamaCppBackend
+from chatui.backends import local, registry
+from chatui.backends.local import LlamaCppBackend
 from chatui.errors import ChatuiError
 from chatui.messages import (
     Adapter,
@@ -66,7 +68,7 @@ def copy(source: Path, target: Path, cut: int | None = None, **replaced: bytes) 
 async def load(backend: LlamaCppBackend, path: Path, format: str | None = None) -> Loaded:
     spec = ModelSpec("tiny", str(path), backend="llama.cpp", format=format)
     events = [event async for event in backend.load(spec)]
-    assert isinstance(events[0], Loading) and events[0].total_bytes == size_of(path)
+    assert isinstance(events[-2], Loading) and events[-2].total_bytes == size_of(path)
     assert isinstance(events[-1], Loaded)
     return events[-1]
 
@@ -332,6 +334,39 @@ async def test_files_that_are_something_else(
         await load(backend, foreign)
 
 
+def test_two_models_are_never_loaded_at_once(tiny: Path, tmp_path: Path) -> None:
+    """The old one is gone before the new weights are read, and comes back if those fail."""
+    from chatui.engine import llama_cpp
+    from chatui.engine.engine import Engine
+
+    alive: list[int] = []
+
+    def count(_: Loading) -> None:
+        alive.append(sum(isinstance(one, llama_cpp.GgufNetwork) for one in gc.get_objects()))
+
+    engine = Engine(llama_cpp)
+    engine.load(ModelSpec("tiny", str(tiny)), count)
+    request = GenerateRequest("abc", sampling=GREEDY)
+    expected = list(engine.generate(request, lambda: False))[-1]
+    alive.clear()
+    engine.load(ModelSpec("tiny", str(tiny)), count)
+    assert alive == [1, 0, 0]
+    foreign = copy(tiny, tmp_path / "foreign.gguf", llama=b"zebra")
+    with pytest.raises(ChatuiError, match="zebra"):
+        engine.load(ModelSpec("foreign", str(foreign)), count)
+    again = list(engine.generate(request, lambda: False))[-1]
+    assert isinstance(expected, Done) and isinstance(again, Done)
+    assert again.output_ids == expected.output_ids
+
+
+async def test_settings_of_chatrwkv_work_too(backend: LlamaCppBackend, tiny: Path) -> None:
+    await load(backend, tiny)
+    first = (await backend.inspect(GenerateRequest("abc"), top=1)).next[0].token
+    sampling = SamplingSettings(greedy=True, avoid_repeat=first, max_new_tokens=40)
+    ids = done_of(await reply(backend, GenerateRequest("abc", sampling=sampling))).output_ids
+    assert all(one != two or one != ids[0] for one, two in pairwise(ids))
+
+
 async def test_adapters_and_missing_templates_are_refused(
     backend: LlamaCppBackend, tiny: Path, tmp_path: Path
 ) -> None:
@@ -350,9 +385,7 @@ async def test_adapters_and_missing_templates_are_refused(
 async def test_without_the_extra_the_sentence_names_it(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chatui.backends.llama_cpp import backend as module
-
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(local, "find_spec", lambda name: None)
     with pytest.raises(ChatuiError, match=r'pip install "chatui\[llama\]"'):
         await load(LlamaCppBackend(), tiny)
 

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from chatui.backends import servers
-from chatui.backends.llama_cpp.backend import LlamaCppBackend
+from chatui.backends.local import LlamaCppBackend
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token

@@ -8,11 +8,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from chatui.engine.architectures.rwkv.world_vocabulary import (
-    WorldDetokenizer,
     read_world_vocabulary,
 )
 from chatui.engine.codec import Codec
-from chatui.engine.detokenizer import ByteLevelDetokenizer
+from chatui.engine.detokenizer import BytesDetokenizer, byte_level
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.prompt_text import TokenFinder
@@ -113,12 +112,9 @@ def _pile_codec(tokenizer: Tokenizer) -> Codec:
     def piece(token: int) -> str:
         return tokenizer.id_to_token(token) or ""
 
-    return Codec(
-        encode,
-        piece,
-        lambda: ByteLevelDetokenizer(tokenizer.id_to_token, special, added),
-        TokenFinder([token.content for token in added.values() if token.special]),
-    )
+    bytes_of = byte_level(tokenizer.id_to_token, special, added)
+    finder = TokenFinder([token.content for token in added.values() if token.special])
+    return Codec(encode, piece, lambda: BytesDetokenizer(bytes_of), finder)
 
 
 def _world_codec(file: Path, rows: int) -> Codec:
@@ -126,6 +122,6 @@ def _world_codec(file: Path, rows: int) -> Codec:
     _check(file, max(vocabulary.tokens), rows)
 
     def piece(token: int) -> str:
-        return vocabulary.tokens.get(token, b"").decode("utf-8", "replace")
+        return vocabulary.bytes_of(token).decode("utf-8", "replace")
 
-    return Codec(vocabulary.encode, piece, lambda: WorldDetokenizer(vocabulary))
+    return Codec(vocabulary.encode, piece, lambda: BytesDetokenizer(vocabulary.bytes_of))

@@ -6,7 +6,6 @@ Source: BlinkDL/ChatRWKV, tokenizer/rwkv_tokenizer.py and rwkv_vocab_v20230424.t
 from __future__ import annotations
 
 import ast
-import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +36,10 @@ class WorldVocabulary:
         if missing:
             raise ValueError(f"no token for byte {missing[0]}")
 
+    def bytes_of(self, token: int) -> bytes:
+        """A token's bytes; none outside of the vocabulary (0 ends a document)."""
+        return self.tokens.get(token, b"")
+
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``; a lone surrogate is read as U+FFFD."""
         raw = without_surrogates(text).encode()
@@ -52,20 +55,6 @@ class WorldVocabulary:
             ids.append(id)
             place += len(self.tokens[id])
         return ids
-
-
-class WorldDetokenizer:
-    """Text as it becomes complete; an id outside of the vocabulary (0 ends a document) is none."""
-
-    def __init__(self, vocabulary: WorldVocabulary) -> None:
-        self._tokens = vocabulary.tokens
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def add(self, token: int) -> str:
-        return self._decoder.decode(self._tokens.get(token, b""))
-
-    def flush(self) -> str:
-        return self._decoder.decode(b"", final=True)
 
 
 def read_world_vocabulary(file: Path) -> WorldVocabulary:

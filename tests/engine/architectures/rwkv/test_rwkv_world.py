@@ -14,10 +14,10 @@ import tiny_rwkv
 
 from chatui.engine.architectures.rwkv.tokenizers import load_codec
 from chatui.engine.architectures.rwkv.world_vocabulary import (
-    WorldDetokenizer,
     WorldVocabulary,
     read_world_vocabulary,
 )
+from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.errors import ChatuiError
 
 TEXTS = (
@@ -64,11 +64,11 @@ def test_the_longest_token_wins(tiny: WorldVocabulary) -> None:
 
 def test_the_stream_joins_to_the_text(tiny: WorldVocabulary) -> None:
     for text in TEXTS:
-        detokenizer = WorldDetokenizer(tiny)
+        detokenizer = BytesDetokenizer(tiny.bytes_of)
         pieces = [detokenizer.add(id) for id in tiny.encode(text)]
         assert "".join(pieces) + detokenizer.flush() == text
         assert all(not piece or piece in text for piece in pieces)
-    detokenizer = WorldDetokenizer(tiny)
+    detokenizer = BytesDetokenizer(tiny.bytes_of)
     drawn = random.Random(0).choices(range(280), k=500)
     text = "".join(map(detokenizer.add, drawn)) + detokenizer.flush()
     assert text == b"".join(tiny.tokens.get(id, b"") for id in drawn).decode("utf-8", "replace")

@@ -1,1 +1,0 @@
-"""GGUF files through llama.cpp (llama-cpp-python, the extra ``chatui[llama]``)."""
