@@ -334,7 +334,12 @@ class Turns:
         waiting = tuple(query.text for query in self._waiting if query.again is None)
         self._waiting.clear()
         self._tell_waiting()
-        self._tell(LoadFailed(failed, str(error), waiting))
+        sentence = str(error)
+        if self._loaded_spec is None and failed.adapters and not self._load_wanted:
+            self.spec = replace(failed, adapters=())
+            self._load_wanted = True
+            sentence = f"{sentence} {say('tui.turn.base_alone')}"
+        self._tell(LoadFailed(failed, sentence, waiting))
 
     async def _answer_next(self) -> None:
         query = self._beginning = self._waiting.popleft()

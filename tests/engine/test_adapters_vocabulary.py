@@ -81,6 +81,10 @@ def test_an_adapter_on_top_of_an_adapter(
         wanted = whole(input_ids=torch.tensor([[*IDS, rows - 1]])).logits[0, -1]
     torch.testing.assert_close(found, wanted, **CLOSE)
     assert engine._loaded().codec.piece(rows - 1) == "[PAD]"
+    with pytest.raises(ChatuiError) as error:
+        loaded(made("llama"), adapters=both[::-1])
+    assert str(error.value).endswith(f"one of {alpaca[1]}; put alpaca on first, then plus.")
+    assert f"{rows} tokens" in str(error.value)
 
 
 def test_a_plain_adapter_after_it_keeps_the_vocabulary(

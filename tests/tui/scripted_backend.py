@@ -41,6 +41,7 @@ class ScriptedBackend:
         self.load_gate = asyncio.Event()
         self.load_gate.set()
         self.refuse_load = ""
+        self.refuse_adapters = ""
         self.refuse_query = ""
         self.fail_after: int | None = None
         self.lost = True
@@ -61,6 +62,8 @@ class ScriptedBackend:
         await self.load_gate.wait()
         if self.refuse_load:
             raise ChatuiError(self.refuse_load)
+        if self.refuse_adapters and spec.adapters:
+            raise ChatuiError(self.refuse_adapters)
         self.gone = False
         yield Loaded(
             spec.name,

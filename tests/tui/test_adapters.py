@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from driven import Driven
+from scripted_backend import ScriptedBackend
 from textual.widgets import OptionList
 
 from chatui import catalog, locations
@@ -229,3 +231,14 @@ async def test_in_the_engine_itself(home: Path, tmp_path: Path) -> None:
         versions = app.store.siblings(on.rounds[-1].id)
     assert [one.model for one in versions] == ["shiyou", "shiyou + a-noisy", "shiyou"]
     assert versions[0].reply == versions[2].reply != versions[1].reply
+
+
+async def test_a_start_with_an_adapter_that_does_not_fit_goes_on_with_the_base(drive: Any) -> None:
+    backend = ScriptedBackend(["好"])
+    backend.refuse_adapters = "The adapter x does not fit."
+    spec = replace(SPEC, adapters=(Adapter("/x"),))
+    async with drive(backend=backend, spec=spec) as on:
+        await on.ask("甲")
+        assert [load.adapters for load in backend.specs] == [spec.adapters, ()]
+        assert on.rounds[0].reply == "好"
+        assert any("does not fit. The base runs" in notice for notice in on.notices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def plan_adapters(
     plans = tuple(_fit(files, base) for files in opened)
     if sum(bool(plan.prefix) for plan in plans) > 1:
         raise ChatuiError(say("adapters.two_prefixes"))
+    _check_order(plans)
     _check_tables(plans, base)
     folders = [
         (plan.files.tokenizer, plan.vocabulary is not None)
@@ -145,6 +147,15 @@ def plan_adapters(
     tokenizers = with_embeddings or [folder for folder, _ in folders]
     rows = base.outline.get_input_embeddings().num_embeddings
     return AdaptersPlan(plans, tokenizers[-1] if tokenizers else None, rows)
+
+
+def _check_order(plans: Sequence[AdapterPlan]) -> None:
+    """Refuse a vocabulary after a larger one, which was trained on top of it."""
+    bring = [(plan.files.title, plan.vocabulary) for plan in plans if plan.vocabulary is not None]
+    for (first, rows), (second, fewer) in pairwise(bring):
+        if fewer < rows:
+            names = {"first": first, "second": second, "rows": rows, "fewer": fewer}
+            raise ChatuiError(say("adapters.wrong_order", **names))
 
 
 def _check_tables(plans: Sequence[AdapterPlan], base: Base) -> None:
