@@ -120,12 +120,12 @@ class Turns:
     @property
     def waiting(self) -> tuple[str, ...]:
         """The queries of the conversation on the screen that wait, oldest first."""
-        return tuple(query.text for query in self._waiting if self._is_here(query.of))
+        return tuple(query.text for query in self._waiting if query.of is self.current)
 
     @property
     def reply_here(self) -> RunningReply | None:
         """The running or last reply, if it belongs to the conversation on the screen."""
-        return self.reply if self._is_here(self._reply_of) else None
+        return self.reply if self._reply_of is self.current else None
 
     @property
     def replying(self) -> bool:
@@ -135,7 +135,7 @@ class Turns:
     @property
     def replying_here(self) -> bool:
         """Whether a reply is being written in the conversation on the screen."""
-        return self.replying and self._is_here(self._reply_of)
+        return self.replying and self._reply_of is self.current
 
     @property
     def busy(self) -> bool:
@@ -227,9 +227,6 @@ class Turns:
             await self.reply.saved()
         if self._backend is not None:
             await self._backend.close()
-
-    def _is_here(self, of: OpenConversation) -> bool:
-        return of is self.current or (of.id is not None and of.id == self.current.id)
 
     def _look_at(self, opened: OpenConversation) -> None:
         self.current = opened
@@ -390,6 +387,9 @@ class Turns:
         of.head_id = begun.id
         if of.saved is None:
             of.saved = await asyncio.to_thread(self._store.conversation, begun.conversation_id)
+            if self.current.id == of.id:
+                # It was opened from the list before its first round was told here.
+                self.current = of
         history = history_of((each.query, each.reply) for each in path)
         request = GenerateRequest(query.text, history, sampling=spec.sampling, think=think)
         return begun, request

@@ -78,6 +78,7 @@ class ChatScreen(Screen[None]):
         self.open_list: ConversationsScreen | None = None
         self._growing: RoundView | None = None
         self._drawn_texts = 0
+        self._is_opening = False
         self._last: Conversation | None = None
 
     def compose(self) -> ComposeResult:
@@ -156,14 +157,11 @@ class ChatScreen(Screen[None]):
 
     def _on_round_begun(self, round_: Round) -> None:
         self._show_reply_elsewhere()
-        if not self._is_here(round_):
+        if self._is_opening or not self._is_here(round_):
             return
         last = self._conversation.last
-        shown = self._conversation.view_of(round_.id)
         is_version = last is not None and last.round.parent_id == round_.parent_id
-        if shown is not None:
-            self._growing = shown
-        elif is_version and round_.versions > 1:
+        if is_version and round_.versions > 1:
             self._growing = self._conversation.replace_last(round_)
         else:
             self._growing = self._conversation.add(round_)
@@ -208,8 +206,11 @@ class ChatScreen(Screen[None]):
         words = say("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
         self._tell_user(words, "information")
 
-    def _refresh_list(self) -> None:
+    @work
+    async def _refresh_list(self) -> None:
         """The list of conversations marks those in which a reply is being written."""
+        if self.app.turns.reply is not None:
+            await self.app.turns.reply.saved()
         if self.open_list is not None and self.open_list.is_current:
             self.open_list.search(self.open_list.words)
 
@@ -259,17 +260,21 @@ class ChatScreen(Screen[None]):
 
     async def _show_rounds(self, rounds: Sequence[Round]) -> None:
         turns = self.app.turns
-        reply = turns.reply_here if turns.replying_here else None
+        shown = turns.reply_here
+        is_over = shown is not None and shown.ended
         self._growing = None
         self._drawing.pause()
-        self._drawn_texts = 0 if reply is None else len(reply.texts)
+        self._drawn_texts = 0 if shown is None else len(shown.texts)
+        self._is_opening = True
         await self._conversation.show(rounds, self._greeting())
+        self._is_opening = False
         self._box.remember([round_.query for round_ in rounds])
         self._show_counts()
-        if reply is not None:
-            self._go_on_growing(reply)
-        elif rounds:
+        if rounds:
             self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens
+        reply = turns.reply_here
+        if reply is not None and not (is_over and reply is shown):
+            self._go_on_growing(reply)
         self._show_reply_elsewhere()
         self._show_title()
 
@@ -281,8 +286,11 @@ class ChatScreen(Screen[None]):
             self._status.activity = ""
 
     def _go_on_growing(self, reply: RunningReply) -> None:
-        """Draw the rest of a reply that went on while another conversation was looked at."""
+        """Draw the rest of a reply that goes on in the conversation that was opened."""
         self._growing = self._conversation.view_of(reply.begun.id)
+        if self._growing is None:
+            # It was begun while the conversation was being opened.
+            self._on_round_begun(reply.begun)
         self._show_dropped_rounds()
         if reply.ended:
             self._on_round_ended(reply.round)
@@ -333,8 +341,12 @@ class ChatScreen(Screen[None]):
             await self.open_conversation(self._last.id)
 
     def action_stop(self) -> None:
-        self._give_back(self.app.turns.stop())
+        turns = self.app.turns
+        queries = turns.stop()
+        self._give_back(queries)
         self._draw_growth()
+        if turns.replying and not turns.replying_here and not queries:
+            self._tell_user(say("tui.hint.stop_elsewhere"), "information")
 
     async def action_new(self) -> None:
         await self.show_new()
