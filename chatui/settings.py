@@ -13,7 +13,7 @@ from chatui import locations
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.sampling import DEFAULTS, Setting, overridden
-from chatui.text import in_quotes
+from chatui.text import one_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -108,7 +108,7 @@ def load_settings(file: Path | None = None) -> Settings:
         raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
     unknown = sorted(set(raw) - set(Settings.__dataclass_fields__))
     if unknown:
-        raise ChatuiError(say("settings.unknown_key", path=path, key=in_quotes(unknown[0])))
+        raise ChatuiError(say("settings.unknown_key", path=path, key=one_line(unknown[0], 60)))
     try:
         return msgspec.convert(raw, Settings)
     except (msgspec.ValidationError, ChatuiError) as error:

@@ -115,9 +115,9 @@ def in_range(setting: Setting) -> Callable[[str], Any]:
         try:
             value = setting.kind(text)
         except ValueError:
-            value = None
-        too_small = setting.above_least and value == setting.least
-        if value is None or too_small or not setting.allows(value):
+            key = "cli.value.whole" if setting.kind is int else "cli.value.number"
+            raise argparse.ArgumentTypeError(say(key, value=one_line(text, 60))) from None
+        if not setting.allows(value) or (setting.above_least and value == setting.least):
             shown = one_line(text, 60)
             raise argparse.ArgumentTypeError(
                 say("cli.value.range", value=shown, range=setting.range)

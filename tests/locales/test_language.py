@@ -29,7 +29,7 @@ def test_auto_takes_the_environments_language(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CHATUI_LANG", "zh")
     set_language("auto")
     assert current_language() == "zh"
-    assert say("settings.unknown_key", path="p", key="“k”") == "设置文件 p 中有未知的键“k”。"
+    assert say("settings.unknown_key", path="p", key="k") == "设置文件 p 中有未知的键“k”。"
 
 
 def test_what_a_user_wrote_is_quoted_without_effect() -> None:
