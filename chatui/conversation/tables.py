@@ -111,16 +111,11 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     Raises:
         ChatuiError: there is no such parent in this conversation.
     """
-    depth = 1
-    if begun.parent_id is not None:
-        parent = db.execute(
-            "SELECT conversation_id, depth FROM rounds WHERE id = ?", (begun.parent_id,)
-        ).fetchone()
-        if parent is None:
-            raise ChatuiError(say("conversation.no_round", id=begun.parent_id))
-        if parent[0] != begun.conversation_id:
-            raise ChatuiError(say("conversation.foreign_round", id=begun.parent_id))
-        depth = parent[1] + 1
+    parent_id = begun.parent_id
+    if parent_id and one_round(db, parent_id).conversation_id != begun.conversation_id:
+        raise ChatuiError(say("conversation.foreign_round", id=parent_id))
+    above = db.execute("SELECT depth FROM rounds WHERE id = ?", (parent_id,)).fetchone()
+    depth = above[0] + 1 if above else 1
     row = {"depth": depth, "writer": writer} | _stored(begun)
     id_ = db.execute(
         f"INSERT INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
