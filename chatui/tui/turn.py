@@ -8,32 +8,27 @@ screen as the messages of :mod:`chatui.tui.turn_messages`, by a plain call on th
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
-from chatui.errors import BackendLost, ChatuiError
+from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import GenerateRequest, Loaded, Loading, ModelSpec
+from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.parts import history_of
 from chatui.tui.adapter_names import author_of
+from chatui.tui.model_loading import ModelLoading
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.turn_messages import (
-    LoadFailed,
-    LoadProgress,
-    ModelReady,
     RoundBegun,
     Trouble,
     TurnMessage,
     WaitingChanged,
 )
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -69,14 +64,10 @@ class WaitingQuery:
     stopped: bool = False
 
 
-class Turns:
+class Turns(ModelLoading):
     """All conversations of one app, with one model at a time.
 
     Attributes:
-        spec: the model that answers the next query.
-        first: the model of the start, with all that the command line said of it.
-        loaded: what the backend said of it; None until it is loaded.
-        think: whether the next reply begins with thoughts; None leaves it to the model.
         current: the conversation on the screen.
         reply: the running or last reply, of whatever conversation.
     """
@@ -88,28 +79,14 @@ class Turns:
         create_backend: Callable[[str], Backend],
         tell: Callable[[TurnMessage], None],
     ) -> None:
-        """
-        Args:
-            create_backend: a new backend by the name in a spec.
-            tell: called with everything that happens.
-        """
-        self.spec = self.first = spec
-        self.think = spec.think
-        self.loaded: Loaded | None = None
+        super().__init__(spec, create_backend, tell)
         self.current = OpenConversation()
         self.reply: RunningReply | None = None
         self._reply_of = self.current
         self._store = store
-        self._create_backend = create_backend
-        self._tell = tell
         self._waiting: deque[WaitingQuery] = deque()
         self._beginning: WaitingQuery | None = None
-        self._backend: Backend | None = None
-        self._backend_name = ""
-        self._loaded_spec: ModelSpec | None = None
-        self._load_wanted = True
         self._tasks: set[asyncio.Future[None]] = set()
-        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     @property
@@ -154,13 +131,6 @@ class Turns:
         """Answer the query of ``round_`` once more, as another version beside it."""
         self._waiting.appendleft(WaitingQuery(self.current, round_.query, round_))
         self._tell_waiting()
-        self._wake.set()
-
-    def switch(self, spec: ModelSpec) -> None:
-        """Give the next round to another model."""
-        self.spec = spec
-        self.think = spec.think if self.think is None else self.think
-        self._load_wanted = True
         self._wake.set()
 
     def stop(self) -> tuple[str, ...]:
@@ -252,6 +222,12 @@ class Turns:
             self._keep(reply.stop(self._backend))
         return tuple(query.text for query in mine if query.again is None)
 
+    def _take_waiting_back(self) -> tuple[str, ...]:
+        queries = tuple(query.text for query in self._waiting if query.again is None)
+        self._waiting.clear()
+        self._tell_waiting()
+        return queries
+
     def _tell_waiting(self) -> None:
         self._tell(WaitingChanged(self.waiting))
 
@@ -283,60 +259,6 @@ class Turns:
                 self._load_wanted = True
             else:
                 await self._answer_next()
-
-    async def _load(self) -> None:
-        """Load ``self.spec``; if that fails, the model from before stays."""
-        spec, before = self.spec, self._backend
-        self._load_wanted = False
-        self._tell(LoadProgress(spec, Loading("")))
-        new: Backend | None = None
-        try:
-            if before is None or self._backend_name != spec.backend:
-                new = self._create_backend(spec.backend)
-            loaded = None
-            async for event in (new or before).load(spec):  # type: ignore[union-attr]
-                if isinstance(event, Loaded):
-                    loaded = event
-                else:
-                    self._tell(LoadProgress(spec, event))
-        except ChatuiError as error:
-            await self._after_failed_load(spec, new, error)
-            return
-        except Exception:
-            logger.exception("the model could not be loaded")
-            await self._after_failed_load(spec, new, BackendLost(say("tui.turn.load_broke_off")))
-            return
-        if new is not None:
-            self._backend, self._backend_name = new, spec.backend
-            if before is not None:
-                await before.close()
-        if loaded is not None and loaded.name != spec.name:
-            # A server was asked for its first model, and only it knows which one that is.
-            named = replace(spec, name=loaded.name)
-            self.first = named if self.first is spec else self.first
-            self.spec, spec = named if self.spec is spec else self.spec, named
-        self.loaded, self._loaded_spec = loaded, spec
-        if loaded is not None:
-            self._tell(ModelReady(spec, loaded))
-
-    async def _after_failed_load(
-        self, failed: ModelSpec, new: Backend | None, error: ChatuiError
-    ) -> None:
-        if new is not None:
-            await new.close()
-        elif isinstance(error, BackendLost):
-            self.loaded = None
-        if self._loaded_spec is not None and not self._load_wanted:
-            self.spec = self._loaded_spec
-        waiting = tuple(query.text for query in self._waiting if query.again is None)
-        self._waiting.clear()
-        self._tell_waiting()
-        sentence = str(error)
-        if self._loaded_spec is None and failed.adapters and not self._load_wanted:
-            self.spec = replace(failed, adapters=())
-            self._load_wanted = True
-            sentence = f"{sentence} {say('tui.turn.base_alone')}"
-        self._tell(LoadFailed(failed, sentence, waiting))
 
     async def _answer_next(self) -> None:
         query = self._beginning = self._waiting.popleft()
@@ -404,16 +326,3 @@ class Turns:
                 reply.finish("failed", error=say("tui.turn.gone"))
             elif not reply.ended:
                 await reply.run(self._backend, request)
-
-    async def _load_again(self) -> bool:
-        """The model went away while nobody asked for it: load the same one, whatever F2 wants.
-
-        Returns whether it is there again.
-        """
-        assert self._loaded_spec is not None
-        wanted, self.spec = self.spec, self._loaded_spec
-        switches, self.loaded = self._load_wanted, None
-        await self._load()
-        if switches and not self._load_wanted:
-            self.switch(wanted)
-        return self.loaded is not None

@@ -1,0 +1,125 @@
+"""Loading the model that answers, and the one before if that fails. No widgets here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from chatui.backends.protocol import Backend
+from chatui.errors import BackendLost, ChatuiError
+from chatui.locales import say
+from chatui.messages import Loaded, Loading, ModelSpec
+from chatui.tui.turn_messages import LoadFailed, LoadProgress, ModelReady, TurnMessage
+
+logger = logging.getLogger(__name__)
+
+
+class ModelLoading:
+    """The model that answers; :class:`chatui.tui.turn.Turns` says when it is loaded.
+
+    Attributes:
+        spec: the model that answers the next query.
+        first: the model of the start, with all that the command line said of it.
+        loaded: what the backend said of it; None until it is loaded.
+        think: whether the next reply begins with thoughts; None leaves it to the model.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        create_backend: Callable[[str], Backend],
+        tell: Callable[[TurnMessage], None],
+    ) -> None:
+        """
+        Args:
+            create_backend: a new backend by the name in a spec.
+            tell: called with everything that happens.
+        """
+        self.spec = self.first = spec
+        self.think = spec.think
+        self.loaded: Loaded | None = None
+        self._create_backend = create_backend
+        self._tell = tell
+        self._backend: Backend | None = None
+        self._backend_name = ""
+        self._loaded_spec: ModelSpec | None = None
+        self._load_wanted = True
+        self._wake = asyncio.Event()
+
+    def switch(self, spec: ModelSpec) -> None:
+        """Give the next round to another model."""
+        self.spec = spec
+        self.think = spec.think if self.think is None else self.think
+        self._load_wanted = True
+        self._wake.set()
+
+    def _take_waiting_back(self) -> tuple[str, ...]:
+        """The queries that waited for a model that could not be loaded."""
+        raise NotImplementedError
+
+    async def _load(self) -> None:
+        """Load ``self.spec``; if that fails, the model from before stays."""
+        spec, before = self.spec, self._backend
+        self._load_wanted = False
+        self._tell(LoadProgress(spec, Loading("")))
+        new: Backend | None = None
+        try:
+            if before is None or self._backend_name != spec.backend:
+                new = self._create_backend(spec.backend)
+            loaded = None
+            async for event in (new or before).load(spec):  # type: ignore[union-attr]
+                if isinstance(event, Loaded):
+                    loaded = event
+                else:
+                    self._tell(LoadProgress(spec, event))
+        except ChatuiError as error:
+            await self._after_failed_load(spec, new, error)
+            return
+        except Exception:
+            logger.exception("the model could not be loaded")
+            await self._after_failed_load(spec, new, BackendLost(say("tui.turn.load_broke_off")))
+            return
+        if new is not None:
+            self._backend, self._backend_name = new, spec.backend
+            if before is not None:
+                await before.close()
+        if loaded is not None and loaded.name != spec.name:
+            # A server was asked for its first model, and only it knows which one that is.
+            named = replace(spec, name=loaded.name)
+            self.first = named if self.first is spec else self.first
+            self.spec, spec = named if self.spec is spec else self.spec, named
+        self.loaded, self._loaded_spec = loaded, spec
+        if loaded is not None:
+            self._tell(ModelReady(spec, loaded))
+
+    async def _after_failed_load(
+        self, failed: ModelSpec, new: Backend | None, error: ChatuiError
+    ) -> None:
+        if new is not None:
+            await new.close()
+        elif isinstance(error, BackendLost):
+            self.loaded = None
+        if self._loaded_spec is not None and not self._load_wanted:
+            self.spec = self._loaded_spec
+        waiting = self._take_waiting_back()
+        sentence = str(error)
+        if self._loaded_spec is None and failed.adapters and not self._load_wanted:
+            self.spec = replace(failed, adapters=())
+            self._load_wanted = True
+            sentence = f"{sentence} {say('tui.turn.base_alone')}"
+        self._tell(LoadFailed(failed, sentence, waiting))
+
+    async def _load_again(self) -> bool:
+        """The model went away while nobody asked for it: load the same one, whatever F2 wants.
+
+        Returns whether it is there again.
+        """
+        assert self._loaded_spec is not None
+        wanted, self.spec = self.spec, self._loaded_spec
+        switches, self.loaded = self._load_wanted, None
+        await self._load()
+        if switches and not self._load_wanted:
+            self.switch(wanted)
+        return self.loaded is not None
