@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chatui.engine.chat_template import template_end_ids
 from chatui.engine.codec import decoder_kinds, special_ids
 from chatui.engine.families import END_TOKENS, read_json
+from chatui.engine.tokenizer_template import template_end_ids
 from chatui.messages import ModelSpec
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat

@@ -18,7 +18,6 @@ from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokeni
 from chatui.engine.architecture import config_of, context_limit_of, network_class, outline
 from chatui.engine.architectures.rwkv import loading as rwkv
 from chatui.engine.cache import PromptCache
-from chatui.engine.chat_template import template_of
 from chatui.engine.codec import Codec, codec_of
 from chatui.engine.delta import Delta, find_delta
 from chatui.engine.endings import end_ids
@@ -31,6 +30,7 @@ from chatui.engine.network import CausalNetwork
 from chatui.engine.pages import trim_heap
 from chatui.engine.placement import Placement, place
 from chatui.engine.threads import use_threads as use_threads
+from chatui.engine.tokenizer_template import template_of
 from chatui.engine.tokenizers import load_tokenizer
 from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
 from chatui.errors import ChatuiError

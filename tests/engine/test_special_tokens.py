@@ -11,9 +11,9 @@ import pytest
 import tiny_models
 from asking import ask, loaded, parts, spec
 
-from chatui.engine.chat_template import template_of
 from chatui.engine.codec import codec_of
 from chatui.engine.engine import Engine
+from chatui.engine.tokenizer_template import template_of
 from chatui.messages import GenerateRequest
 from chatui.prompting.chat_template import chat_template_format
 from chatui.prompting.formats import get
