@@ -190,7 +190,7 @@ class LocalBackend:
             line = await process.stdout.readline()
             if not line.endswith(b"\n"):
                 self._loaded = False
-                raise _EngineDiedError(_obituary(await process.wait()))
+                raise _EngineDiedError(_why_it_ended(await process.wait()))
             try:
                 message = wire.decode(line)
             except ValueError:
@@ -263,8 +263,8 @@ def _open_log() -> IO[bytes] | None:
         return None
 
 
-def _obituary(returncode: int) -> str:
-    """One sentence on why the process is gone."""
+def _why_it_ended(returncode: int) -> str:
+    """One sentence on why the process ended."""
     if returncode == -9:
         return say("engine.killed")
     return say("engine.died", code=returncode)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import tiny_rwkv
+import torch
 from conftest import Ask
 
 from chatui.engine.architectures.rwkv.modeling import State
-from chatui.engine.architectures.rwkv.network import Reading
+from chatui.engine.architectures.rwkv.network import Reading, RwkvNetwork
 from chatui.engine.architectures.rwkv.store import StateStore
 from chatui.engine.cache import PromptCache
 from chatui.engine.engine import Engine
-from chatui.messages import GenerateRequest, Prefill
+from chatui.engine.network import prefill_chunk
+from chatui.messages import Done, GenerateRequest, Prefill
 
 Load = Callable[..., Engine]
 QUERIES = ("春眠不觉晓", "处处闻\n啼鸟", "夜来风雨声", "花落知多少")
@@ -109,6 +111,23 @@ def test_a_stopped_reply_is_gone_on_from(raven: Path, load: Load, ask: Ask) -> N
     assert (none.output_ids, none.finish_reason) == ((), "cancelled")
 
 
+def test_a_stop_counts_after_each_chunk_of_the_prompt(raven: Path, load: Load, ask: Ask) -> None:
+    engine = load(raven)
+    network = engine._loaded().network
+    assert isinstance(network, RwkvNetwork)
+    assert network.chunk == prefill_chunk(engine._loaded().summary.parameters, torch.device("cpu"))
+    whole = ask(engine, "春眠不觉晓" * 20)[2].output_ids
+    network.chunk = 8
+    engine._loaded().prompt_cache = StateStore()
+    asked = iter((False, False, False))
+    request = GenerateRequest("春眠不觉晓" * 20, system="")
+    stopped = list(engine.generate(request, lambda: next(asked, True)))
+    assert isinstance(stopped[-1], Done) and stopped[-1].finish_reason == "cancelled"
+    prefill, _, again = ask(engine, "春眠不觉晓" * 20)
+    assert 0 < prefill.reused_tokens <= 3 * 8
+    assert again.output_ids == whole
+
+
 def test_the_oldest_rounds_are_dropped(raven: Path, load: Load, ask: Ask) -> None:
     engine, fresh = load(raven, context_limit=150), load(raven, context_limit=150)
     history: tuple[tuple[str, str], ...] = ()
@@ -189,7 +208,6 @@ def test_inspecting_leaves_the_state_of_use(raven: Path, load: Load, ask: Ask) -
 
 
 def test_the_store_forgets_the_least_recently_used() -> None:
-    import torch
 
     store, state = StateStore(most=3), State(torch.zeros(1), torch.zeros(1))
 
