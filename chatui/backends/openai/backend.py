@@ -30,7 +30,7 @@ from chatui.backends.openai.server_errors import (
 from chatui.backends.openai.server_prompt import PromptApi, ServerPrompt, fit, prompt_api
 from chatui.backends.openai.stream import Delta, DeltaReader, tokens_of
 from chatui.backends.openai.streamed_reply import StreamedReply
-from chatui.backends.openai.token_counting import find_tokenizer
+from chatui.backends.openai.token_counting import find_tokenizer, template_arguments
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -43,7 +43,6 @@ from chatui.messages import (
     Prefill,
     ReplyEvent,
 )
-from chatui.prompting.chat_template import THINKING_SWITCHES
 from chatui.prompting.format import canned
 
 _UNLIMITED_REPLY_TOKENS = 2048
@@ -115,9 +114,10 @@ class OpenAIBackend:
         pieces: tuple[str, ...] = ()
         if client.tokenizer is not None:
             if not isinstance(prompt.prompt, str):
-                text = await client.tokenizer.render(prompt.prompt) or text
+                text = await client.tokenizer.render(prompt.prompt, request.think) or text
             if client.tokenizer.takes(prompt.prompt):
-                tokenized = await client.tokenizer.tokenize(prompt.prompt)
+                think = request.think if client.api.format is None else None
+                tokenized = await client.tokenizer.tokenize(prompt.prompt, think)
                 if tokenized is not None:
                     ids, pieces = tokenized.ids, tokenized.pieces
         body = _body(client, request, prompt) | {"max_tokens": 1} | _logprobs(client, top)
@@ -293,9 +293,8 @@ def _body(client: ServerClient, request: GenerateRequest, prompt: ServerPrompt) 
         field: prompt.prompt,
         **sampling_fields(request.sampling, all_fields=client.api.format is not None),
     }
-    if request.think is not None and client.api.format is None:
-        # vLLM, SGLang and llama-server give these to the template; each knows one of the names.
-        body["chat_template_kwargs"] = dict.fromkeys(THINKING_SWITCHES, request.think)
+    if client.api.format is None:
+        body |= template_arguments(request.think)
     limit = request.sampling.max_new_tokens
     if limit is None and client.api.format is not None:
         room = client.context_limit - prompt.tokens

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import httpx2
 
 from chatui.backends.openai.address import root_url
+from chatui.prompting.chat_template import THINKING_SWITCHES
 
 Messages: TypeAlias = Sequence[dict[str, str]]
 Prompt: TypeAlias = str | Messages
@@ -29,6 +30,16 @@ class Tokenized:
 
     ids: tuple[int, ...]
     pieces: tuple[str, ...] = ()
+
+
+def template_arguments(think: bool | None) -> dict[str, Any]:
+    """The request field that switches thinking; {} to leave it to the model.
+
+    vLLM, SGLang and llama-server give its content to the template, which knows one of the names.
+    """
+    if think is None:
+        return {}
+    return {"chat_template_kwargs": dict.fromkeys(THINKING_SWITCHES, think)}
 
 
 def estimate(prompt: Prompt) -> int:
@@ -85,10 +96,11 @@ class Tokenizer:
         """Whether the server can count this kind of prompt exactly."""
         return isinstance(prompt, str) or self._endpoint.chat
 
-    async def tokenize(self, prompt: Prompt) -> Tokenized | None:
+    async def tokenize(self, prompt: Prompt, think: bool | None = None) -> Tokenized | None:
         """The prompt's tokens; None where the server does not tell."""
         field = self._endpoint.field if isinstance(prompt, str) else "messages"
         body = {"model": self._model, field: prompt, **dict(self._endpoint.extra)}
+        body |= template_arguments(think)
         try:
             answer = await self._http.post(
                 self._root + self._endpoint.path, json=body, timeout=_COUNT_SECONDS
@@ -98,15 +110,16 @@ class Tokenizer:
             _log.info("no tokens from %s: %s", self._root, type(error).__name__)
             return None
 
-    async def render(self, messages: Messages) -> str:
+    async def render(self, messages: Messages, think: bool | None = None) -> str:
         """The messages as the server's chat template renders them; "" where it does not tell."""
         if self._endpoint.chat:
-            tokenized = await self.tokenize(messages)
+            tokenized = await self.tokenize(messages, think)
             if tokenized is None:
                 return ""
             body: dict[str, Any] = {"model": self._model, "tokens": list(tokenized.ids)}
             return await self._prompt_from("/detokenize", body)
-        return await self._prompt_from("/apply-template", {"messages": list(messages)})
+        body = {"messages": list(messages), **template_arguments(think)}
+        return await self._prompt_from("/apply-template", body)
 
     async def _prompt_from(self, path: str, body: dict[str, Any]) -> str:
         try:
