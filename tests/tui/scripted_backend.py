@@ -26,6 +26,7 @@ class ScriptedBackend:
     Attributes:
         delay_seconds: before each token, and before it is noticed that the model is gone.
         load_gate: a load ends when this is set.
+        hold_after: a reply waits for ``reply_gate`` after so many tokens; None never.
         fail_after: the reply breaks off after so many tokens; None never.
         lost: whether a broken reply takes the model with it.
         gone: the model went away; the next load brings it back.
@@ -40,6 +41,8 @@ class ScriptedBackend:
         self.delay_seconds = delay_seconds
         self.load_gate = asyncio.Event()
         self.load_gate.set()
+        self.hold_after: int | None = None
+        self.reply_gate = asyncio.Event()
         self.refuse_load = ""
         self.refuse_adapters = ""
         self.refuse_query = ""
@@ -87,6 +90,9 @@ class ScriptedBackend:
         said: list[str] = []
         for piece in pieces:
             await asyncio.sleep(self.delay_seconds)
+            if len(said) == self.hold_after:
+                await self.reply_gate.wait()
+                self.reply_gate.clear()
             if self._stopped and not self.deaf:
                 yield Done("".join(said), "cancelled", (), 7, 10, len(said))
                 return

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from saved_conversations import add_conversation
+from scripted_backend import ScriptedBackend
 from textual.binding import Binding
 from textual.events import Key
 from textual.widgets import Input, OptionList
@@ -271,9 +272,11 @@ async def test_deleting_the_open_conversation_begins_a_new_one(drive: Any, store
 
 
 async def test_a_reply_goes_on_in_the_background_and_is_marked(drive: Any, store: Store) -> None:
-    async with drive(["春" * 150, "二"], delay_seconds=0.01, store=store) as on:
+    backend = ScriptedBackend(["春" * 60, "二"], delay_seconds=0.005)
+    backend.hold_after = 20
+    async with drive(store=store, backend=backend) as on:
         await on.pilot.press("a", "enter")
-        await on.until(lambda: on.views and on.views[0].reply_text)
+        await on.until(lambda: on.views and on.views[0].reply_text == "春" * 20)
         writing = on.app.turns.conversation.id
         await open_conversations(on)
         assert on.screen_text.count("● replying") == 1
@@ -283,21 +286,22 @@ async def test_a_reply_goes_on_in_the_background_and_is_marked(drive: Any, store
         assert "春" not in on.screen_text
         await open_conversations(on)
         await on.pilot.press("enter")
-        await on.until(lambda: on.views[0].round.query == "a" and on.views[0].reply_text)
-        assert 0 < len(on.views[0].reply_text) < 150
-        grown = len(on.views[0].reply_text)
-        await on.until(lambda: len(on.views[0].reply_text) > grown)
-        assert on.views[0].reply_text == "春" * len(on.views[0].reply_text)
+        await on.until(lambda: on.views[0].round.query == "a")
+        assert on.views[0].reply_text == "春" * 20
+        backend.hold_after = 40
+        backend.reply_gate.set()
+        await on.until(lambda: len(on.views[0].reply_text) == 40)
         await on.pilot.press("ctrl+n")
-        await on.settled()
+        await open_conversations(on)
+        assert on.screen_text.count("● replying") == 1
+        backend.reply_gate.set()
+        await on.until(lambda: "● replying" not in on.screen_text)
         assert any("Ctrl+B opens it" in notice for notice in on.notices)
         assert "in another conversation" not in on.screen_text
         (round_,) = store.rounds(writing)
-        assert (round_.state, round_.reply) == ("done", "春" * 150)
-        await open_conversations(on)
-        assert "● replying" not in on.screen_text
+        assert (round_.state, round_.reply) == ("done", "春" * 60)
         await on.pilot.press("enter")
-        await on.until(lambda: on.views and on.views[0].reply_text == "春" * 150)
+        await on.until(lambda: on.views and on.views[0].reply_text == "春" * 60)
 
 
 async def test_f1_shows_every_key(drive: Any) -> None:

@@ -1,0 +1,308 @@
+"""The conversation on the screen, and what the turns tell of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Static
+
+from chatui.conversation.rounds import Conversation, Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.text import one_line
+from chatui.tui.adapter_names import author_of
+from chatui.tui.model_names import shown_name
+from chatui.tui.running_reply import RunningReply
+from chatui.tui.screens import TALL_ROWS
+from chatui.tui.turn_messages import (
+    LoadFailed,
+    LoadProgress,
+    ModelReady,
+    PromptRead,
+    RoundBegun,
+    RoundEnded,
+    Trouble,
+    TurnMessage,
+    WaitingChanged,
+)
+from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.fetch_bar import FetchBar
+from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.status_line import StatusLine, progress_words
+from chatui.tui.widgets.waiting_list import WaitingList
+from chatui.tui.widgets.welcome import Welcome, greeting_of
+
+if TYPE_CHECKING:
+    from chatui.tui.app import ChatApp
+    from chatui.tui.screens.conversations import ConversationsScreen
+
+UPDATES_PER_SECOND = 30
+"""So often, at most, a growing reply is drawn."""
+
+
+class TurnDisplay(Screen[None]):
+    """The conversation, the query box, and one line of facts; without the keys."""
+
+    app: ChatApp
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open_list: ConversationsScreen | None = None
+        self._growing: RoundView | None = None
+        self._drawn_texts = 0
+        self._is_opening = False
+        self._last: Conversation | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(say("tui.title.new"), id="title", markup=False)
+        yield ConversationView(self._greeting(), id="conversation")
+        yield WaitingList()
+        yield FetchBar()
+        yield QueryBox(id="query")
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        self._conversation = self.query_one(ConversationView)
+        self._box = self.query_one(QueryBox)
+        self._status = self.query_one(StatusLine)
+        self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
+        self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
+        self._box.focus()
+        self.call_after_refresh(self._after_first_paint)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height < TALL_ROWS, "-short")
+
+    def _after_first_paint(self) -> None:
+        self.app.start_turns()
+        self._find_last_conversation()
+
+    @work
+    async def _find_last_conversation(self) -> None:
+        """Offer the conversation used last, and mark what a dead chatui left behind."""
+        store = self.app.store
+        try:
+            self._last = await asyncio.to_thread(store.last_conversation)
+            if self.app.turns.conversation is None:
+                for welcome in self.query(Welcome):
+                    welcome.offer(self._last)
+            await store.queued(store.recover)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+
+    # What the turns tell
+
+    def take(self, message: TurnMessage) -> None:
+        """Show what happened; called for everything the turns tell, in order."""
+        match message:
+            case PromptRead(round_, notes):
+                self._on_prompt_read(round_, notes)
+            case RoundBegun(round_):
+                self._on_round_begun(round_)
+            case RoundEnded(round_):
+                self._on_round_ended(round_)
+            case WaitingChanged():
+                self.query_one(WaitingList).show(message.queries)
+            case LoadProgress(spec, loading):
+                self._status.model = one_line(shown_name(author_of(spec)))
+                self._status.activity = progress_words(
+                    loading.stage, loading.done_bytes, loading.total_bytes
+                )
+            case ModelReady(spec, loaded):
+                for welcome in self.query(Welcome):
+                    welcome.greet(greeting_of(spec))
+                self._status.model = one_line(shown_name(author_of(spec)))
+                self._status.activity = ""
+                self._show_thinking()
+                # What was measured of the model before says nothing of this one.
+                self._status.tokens_per_second = 0
+                if self._status.context_limit not in (0, loaded.context_limit):
+                    self._status.context_used = 0
+                self._status.context_limit = loaded.context_limit
+                for note in loaded.notes:
+                    self.app.tell_once(note)
+            case LoadFailed():
+                self._on_load_failed(message)
+            case Trouble():
+                self._give_back(message.queries)
+                self._tell_user(message.sentence)
+
+    def _on_round_begun(self, round_: Round) -> None:
+        self._show_reply_elsewhere()
+        if self._is_opening or not self._is_here(round_):
+            return
+        last = self._conversation.last
+        is_version = last is not None and last.round.parent_id == round_.parent_id
+        if is_version and round_.versions > 1:
+            self._growing = self._conversation.replace_last(round_)
+        else:
+            self._growing = self._conversation.add(round_)
+        self._drawn_texts = 0
+        self._status.activity = ""
+        self._drawing.resume()
+        self._show_title()
+
+    def _on_prompt_read(self, round_: Round, notes: Sequence[str]) -> None:
+        if self._is_here(round_):
+            self._show_dropped_rounds()
+            self._show_counts()
+        for note in notes:
+            self.app.tell_once(note)
+
+    def _on_round_ended(self, round_: Round) -> None:
+        self._refresh_list()
+        self._show_reply_elsewhere()
+        if not self._is_here(round_):
+            if round_.state != "stopped":
+                self._tell_reply_elsewhere_ended(round_)
+            return
+        self._draw_growth()
+        self._drawing.pause()
+        view = self._conversation.view_of(round_.id)
+        if view is not None:
+            view.end(round_)
+        self._growing = None
+        self._show_counts()
+
+    def _is_here(self, round_: Round) -> bool:
+        """Whether a round belongs to the conversation on the screen."""
+        return round_.conversation_id == self.app.turns.current.id
+
+    @work
+    async def _tell_reply_elsewhere_ended(self, round_: Round) -> None:
+        store = self.app.store
+        try:
+            conversation = await asyncio.to_thread(store.conversation, round_.conversation_id)
+        except ChatuiError:
+            return
+        words = say("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
+        self._tell_user(words, "information")
+
+    @work
+    async def _refresh_list(self) -> None:
+        """The list of conversations marks those in which a reply is being written."""
+        if self.app.turns.reply is not None:
+            await self.app.turns.reply.saved()
+        if self.open_list is not None and self.open_list.is_current:
+            self.open_list.search(self.open_list.words)
+
+    def _on_load_failed(self, message: LoadFailed) -> None:
+        self._give_back(message.waiting)
+        turns = self.app.turns
+        self._status.model = one_line(shown_name(author_of(turns.spec)))
+        self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
+        self._tell_user(message.sentence)
+
+    def _draw_growth(self) -> None:
+        """Draw what came since the last time."""
+        reply = self.app.turns.reply_here
+        if self._growing is None or reply is None or len(reply.texts) == self._drawn_texts:
+            return
+        new_texts = reply.texts[self._drawn_texts :]
+        self._drawn_texts += len(new_texts)
+        self._growing.grow("".join(new_texts))
+        self._show_counts()
+
+    def _show_dropped_rounds(self) -> None:
+        reply = self.app.turns.reply_here
+        if self._growing is not None and reply is not None and reply.dropped_rounds:
+            self._growing.set_dropped_rounds(reply.dropped_rounds)
+
+    def _show_counts(self) -> None:
+        reply = self.app.turns.reply_here
+        if reply is None:
+            self._status.tokens_per_second = self._status.context_used = 0
+            return
+        self._status.tokens_per_second = round(reply.tokens_per_second, 1)
+        self._status.context_used = reply.prompt_tokens + reply.output_tokens
+        if reply.context_limit:
+            self._status.context_limit = reply.context_limit
+
+    def _give_back(self, queries: Sequence[str]) -> None:
+        """Put queries that were not sent into the box, before what is being typed."""
+        if queries:
+            typed = self._box.query_text
+            self._box.set_query("\n".join([*queries, typed] if typed else queries))
+
+    def _tell_user(self, sentence: str, severity: str = "error") -> None:
+        if sentence:
+            self.app.tell_user(sentence, severity)
+
+    # What is looked at
+
+    async def _show_rounds(self, rounds: Sequence[Round]) -> None:
+        turns = self.app.turns
+        shown = turns.reply_here
+        is_over = shown is not None and shown.ended
+        self._growing = None
+        self._drawing.pause()
+        self._drawn_texts = 0 if shown is None else len(shown.texts)
+        self._is_opening = True
+        await self._conversation.show(rounds, self._greeting())
+        self._is_opening = False
+        self._box.remember([round_.query for round_ in rounds])
+        self._show_counts()
+        if rounds:
+            self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens
+        reply = turns.reply_here
+        if reply is not None and not (is_over and reply is shown):
+            self._go_on_growing(reply)
+        self._show_reply_elsewhere()
+        self._show_title()
+
+    def _show_reply_elsewhere(self) -> None:
+        turns, words = self.app.turns, say("tui.status.replying_elsewhere")
+        if turns.replying and not turns.replying_here:
+            self._status.activity = words
+        elif self._status.activity == words:
+            self._status.activity = ""
+
+    def _go_on_growing(self, reply: RunningReply) -> None:
+        """Draw the rest of a reply that goes on in the conversation that was opened."""
+        self._growing = self._conversation.view_of(reply.begun.id)
+        if self._growing is None:
+            # It was begun while the conversation was being opened.
+            self._on_round_begun(reply.begun)
+        self._show_dropped_rounds()
+        if reply.ended:
+            self._on_round_ended(reply.round)
+        else:
+            self._drawing.resume()
+
+    def _greeting(self) -> Welcome:
+        return Welcome(greeting_of(self.app.turns.spec), self._last)
+
+    def _show_title(self) -> None:
+        conversation = self.app.turns.conversation
+        title = conversation.title if conversation is not None else ""
+        words = one_line(title) if title else say("tui.title.new")
+        self.query_one("#title", Static).update(Content(words))
+
+    async def open_conversation(self, conversation_id: int) -> None:
+        """Go on with a conversation; a reply in the one before goes on as well."""
+        try:
+            rounds = await self.app.turns.open(conversation_id)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return
+        await self._show_rounds(rounds)
+
+    async def show_new(self) -> None:
+        """Begin a new conversation; a reply in the one before goes on."""
+        self.app.turns.new()
+        await self._show_rounds(())
+        self._find_last_conversation()
+
+    def _show_thinking(self) -> None:
+        turns = self.app.turns
+        known = turns.loaded is not None and turns.loaded.can_switch_thinking
+        words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
+        self._status.thinking = words[turns.think] if known else ""
