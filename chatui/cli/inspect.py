@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from chatui import catalog
 from chatui.catalog import library
@@ -85,10 +85,7 @@ def as_json(found: Inspection) -> dict[str, object]:
             "limit": found.context_limit,
             "dropped_rounds": found.dropped_rounds,
         },
-        "next": [
-            {"id": c.id, "token": c.token, "logit": c.logit, "probability": c.probability}
-            for c in found.next
-        ],
+        "next": [asdict(candidate) for candidate in found.next],
         "notes": found.notes,
     }
 

@@ -76,6 +76,41 @@ def write_table(
         write(text + "\n")
 
 
+class PassingLine:
+    """A line of progress that the next one takes the place of; on a terminal alone.
+
+    Attributes:
+        is_live: whether anything is shown at all.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.is_live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._stream = stream
+        self._is_shown = False
+
+    @property
+    def cells(self) -> int:
+        """Cells of the terminal that a line may take without going on in the next."""
+        return shutil.get_terminal_size().columns - 1
+
+    def show(self, text: str) -> None:
+        """Show ``text`` in place of the line before."""
+        if self.is_live:
+            self._write(fit_cells(plain_text(text), self.cells))
+            self._is_shown = True
+
+    def clear(self) -> None:
+        """Wipe the line off."""
+        if self._is_shown:
+            self._write("")
+            self._is_shown = False
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write("\r\x1b[K" + text)
+            self._stream.flush()
+
+
 def abandon_output() -> None:
     """Nobody reads standard output any more: let the interpreter's last flush find a place."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

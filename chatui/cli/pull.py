@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import shutil
 import sys
 import time
 from urllib.parse import urlsplit
@@ -20,13 +18,11 @@ from chatui.catalog.fetching import (
     plan,
 )
 from chatui.cli.ending import INTERRUPTED, SUCCESS
-from chatui.cli.output import tell, write
+from chatui.cli.output import PassingLine, tell, write
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings, load_settings
-from chatui.text import fit_cells, plain_text
 
-_CLEAR_LINE = "\r\x1b[K"
 _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 4
 _LINE_EVERY_SECONDS = 30.0
@@ -95,8 +91,9 @@ class Display:
     """Progress on standard output: a line that is written over on a terminal, lines elsewhere."""
 
     def __init__(self) -> None:
-        self._live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self._shown = False
+        self._passing = PassingLine(sys.stdout)
+        self.passing = self._passing.show
+        self.clear = self._passing.clear
         self._last_tenth = -1
         self._last_line = time.monotonic()
 
@@ -105,17 +102,13 @@ class Display:
         self.clear()
         write(" ".join(text.split()) + "\n")
 
-    def passing(self, text: str) -> None:
-        """A line that the next one takes the place of; on a terminal alone."""
-        if self._live:
-            self._write_over(text)
-
     def progress(self, event: FetchProgress) -> None:
-        if self._live:
+        if self._passing.is_live:
             from rich.cells import cell_len
 
             words = _progress_words(event)
-            self._write_over(_bar(event, _width() - cell_len(words) - 1) + words)
+            bar = _bar(event, self._passing.cells - cell_len(words) - 1)
+            self.passing(bar + words)
             return
         tenth = int(10 * _share(event))
         due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
@@ -123,26 +116,9 @@ class Display:
             self._last_tenth, self._last_line = tenth, time.monotonic()
             write(_progress_words(event) + "\n")
 
-    def clear(self) -> None:
-        """Wipe off the line that is written over."""
-        if self._shown:
-            sys.stdout.write(_CLEAR_LINE)
-            sys.stdout.flush()
-            self._shown = False
-
-    def _write_over(self, text: str) -> None:
-        sys.stdout.write(_CLEAR_LINE + fit_cells(plain_text(text), _width()))
-        sys.stdout.flush()
-        self._shown = True
-
 
 def _share(event: FetchProgress) -> float:
     return event.done_bytes / event.total_bytes if event.total_bytes else 1.0
-
-
-def _width() -> int:
-    """Cells of the terminal that a line may take without going on in the next."""
-    return shutil.get_terminal_size().columns - 1
 
 
 def _bar(event: FetchProgress, room: int) -> str:

@@ -11,12 +11,10 @@ from typing import Any
 
 from chatui.backends import registry
 from chatui.backends.protocol import Backend
-from chatui.cli.output import tell
+from chatui.cli.output import PassingLine, tell
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
-
-_CLEAR_LINE = "\r\x1b[K"
 
 
 class Interrupt:
@@ -92,33 +90,26 @@ async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[B
     """
     backend = registry.create(spec.backend)
     interrupt.backend = backend
+    line = PassingLine(sys.stderr)
     try:
         answer: Loaded | None = None
         async for event in backend.load(spec):
             if isinstance(event, Loaded):
                 answer = event
             else:
-                _show(event)
-        _show(None)
+                line.show(_words(event))
+        line.clear()
         if answer is None:
             raise AssertionError("the load ended without Loaded")
         for note in answer.notes:
             tell(note)
         yield backend, answer
     finally:
-        _show(None)
+        line.clear()
         await backend.close()
 
 
-def _show(progress: Loading | None) -> None:
-    """One line of progress that is written over, on a terminal alone; None wipes it off."""
-    if not sys.stderr.isatty():
-        return
-    words = ""
-    if progress is not None:
-        done, total = progress.done_bytes, progress.total_bytes
-        share = f" {done / total:.0%}" if total else ""
-        words = say("cli.loading", stage=progress.stage, share=share)
-    with suppress(OSError):
-        sys.stderr.write(_CLEAR_LINE + words)
-        sys.stderr.flush()
+def _words(progress: Loading) -> str:
+    done, total = progress.done_bytes, progress.total_bytes
+    share = f" {done / total:.0%}" if total else ""
+    return say("cli.loading", stage=progress.stage, share=share)
