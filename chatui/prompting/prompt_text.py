@@ -96,14 +96,25 @@ def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list
     ]
     begin, *others = zip([0, *cuts], [*cuts, len(plain)], strict=True)
     ids = first(without_surrogates(plain[slice(*begin)]))
-    newline = later("\n") if others else []
     for stretch in others:
-        part = without_surrogates(plain[slice(*stretch)])
-        # Some tokenizers put a space before a text; after a line break they do not.
-        following = later("\n" + part)
-        joins = following[: len(newline)] == newline
-        ids += following[len(newline) :] if joins else later(part)
+        ids += _continued(without_surrogates(plain[slice(*stretch)]), later)
     return ids
+
+
+def _continued(text: str, encode: Encode) -> list[int]:
+    """Token ids of ``text`` in the middle of a line.
+
+    Some tokenizers put a space before a text, so it is encoded after a character that stays a token
+    of its own.
+    """
+    for before in _LEADS:
+        lead, ids = encode(before), encode(before + text)
+        if lead and ids[: len(lead)] == lead:
+            return ids[len(lead) :]
+    return encode(text)
+
+
+_LEADS = ("\n", "。", "|")
 
 
 def notes_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from asking import ask, loaded, parts, spec
 from chatui.engine.codec import codec_of
 from chatui.engine.engine import Engine
 from chatui.engine.tokenizer_template import template_of
+from chatui.engine.tokenizers import load_tokenizer
 from chatui.messages import GenerateRequest
 from chatui.prompting.chat_template import chat_template_format
 from chatui.prompting.formats import get
@@ -42,6 +44,19 @@ def byte_fallback() -> Any:
     tokenizer = tiny_models.byte_fallback_tokenizer()
     tokenizer.chat_template = LLAMA2
     return tokenizer
+
+
+def test_a_sentencepiece_model_keeps_the_text(reference: Path, tmp_path: Path) -> None:
+    """It trims white space and puts a space before each text that it is given."""
+    model = reference / "tokenizers" / "chinese-llama.sp.model"
+    (tmp_path / "tokenizer.model").write_bytes(model.read_bytes())
+    config = {"chat_template": LLAMA2, "bos_token": "<s>", "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path, "llama")
+    render = chat_template_format(template_of(tokenizer), "").render
+    ids = codec_of(tokenizer, special_tokens=False).encode(render([("甲", "乙")], "丙</s>丁", None))
+    assert special_of(tokenizer, ids) == ["<s>", "</s>"]
+    assert "丙</s>丁" in tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize("make", [byte_level, byte_fallback])
