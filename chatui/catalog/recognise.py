@@ -62,7 +62,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     if not isinstance(config, dict):
-        raise ChatuiError(say("catalog.unreadable", file=file, reason="not an object"))
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=say("engine.no_object")))
     return config
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from chatui.errors import ChatuiError
+from chatui.locales import say
 from chatui.sampling import DEFAULTS, overridden
 
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -83,10 +84,10 @@ class Part:
 
     def __post_init__(self) -> None:
         if not (self.hf or self.modelscope or self.asset or self.path or self.local):
-            raise ValueError("a part needs hf, modelscope, asset, path or local")
+            raise ValueError(say("catalog.schema.no_place"))
         for hub_id in filter(None, (self.hf, self.modelscope, *self.also)):
             if not is_hub_id(hub_id):
-                raise ValueError(f"{hub_id!r} is no hub's owner/name")
+                raise ValueError(say("catalog.schema.no_hub_id", id=repr(hub_id)))
 
     @property
     def title(self) -> str:
@@ -121,7 +122,7 @@ class Weights:
 
     def __post_init__(self) -> None:
         if min(self.parameters, self.download_gb, self.fp16_gb) <= 0:
-            raise ValueError("parameters, download_gb and fp16_gb must be above 0")
+            raise ValueError(say("catalog.schema.sizes"))
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Facts:
             except ChatuiError as error:
                 raise WrongValue(str(error).rstrip(".。"), "sampling", name) from error
         if self.context_limit is not None and self.context_limit <= 0:
-            raise WrongValue("it must be above 0", "context_limit")
+            raise WrongValue(say("catalog.schema.above_0"), "context_limit")
 
 
 @dataclass(frozen=True)
@@ -206,16 +207,16 @@ class SystemFile(Facts):
         super().__post_init__()
         for name in (self.name, *self.variants):
             if not NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name (small letters, digits, - and .)")
+                raise ValueError(say("catalog.schema.no_name", name=repr(name)))
         if self.default and self.default not in self.variants:
-            raise ValueError(f"there is no variant {self.default!r} that could be the default")
+            raise ValueError(say("catalog.schema.no_variant", name=repr(self.default)))
         if self.variants and not self.default and self.base is None:
-            raise ValueError("default must name one of the variants")
+            raise ValueError(say("catalog.schema.no_default"))
         for preset in presets_of(self):
             if preset.facts.base is None:
-                raise ValueError(f"{preset.name} has no base")
+                raise ValueError(say("catalog.schema.no_base", name=preset.name))
             if not preset.facts.format:
-                raise ValueError(f"{preset.name} has no format")
+                raise ValueError(say("catalog.schema.no_format", name=preset.name))
 
 
 @dataclass(frozen=True)

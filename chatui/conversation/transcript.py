@@ -172,16 +172,16 @@ def _checked(file: _File) -> Transcript:
         beside = msgspec.convert(raw, _FileRound)
         one = msgspec.convert({**raw, **_LINKS, "parent_id": beside.parent}, Round)
         if one.id in rounds:
-            raise _Inconsistent(f"round {one.id} occurs twice")
+            raise _Inconsistent(say("conversation.round_twice", id=one.id))
         if one.parent_id not in depths:
-            raise _Inconsistent(f"round {one.id} has no parent {one.parent_id} before it")
+            raise _Inconsistent(say("conversation.no_parent", id=one.id, parent=one.parent_id))
         is_cut_off = one.state == "streaming"
         rounds[one.id] = replace(one, state="interrupted") if is_cut_off else one
         depths[one.id] = depths[one.parent_id] + 1
         pieces[one.id] = tuple(Piece(*values) for values in beside.pieces)
     about = file.conversation
     if about.head not in depths:
-        raise _Inconsistent(f"there is no round {about.head} to end with")
+        raise _Inconsistent(say("conversation.no_head", id=about.head))
     conversation = Conversation(
         0, about.title, about.created_at, about.updated_at, depths[about.head], about.head
     )
@@ -209,7 +209,7 @@ def _is_cut_off(error: Exception) -> bool:
 
 
 def _no_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(say("conversation.no_constant", name=constant))
 
 
 def _to_json(value: object) -> str:

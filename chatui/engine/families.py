@@ -25,7 +25,7 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
     if not isinstance(value, dict):
-        raise ChatuiError(say("engine.unreadable", file=file, reason="not a JSON object"))
+        raise ChatuiError(say("engine.unreadable", file=file, reason=say("engine.no_object")))
     return value
 
 

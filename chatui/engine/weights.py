@@ -84,7 +84,7 @@ def _read_indexed(index: Path) -> tuple[Entry, ...]:
     """The tensors of all shards that an index names, each where the index has it."""
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise ChatuiError(say("engine.unreadable", file=index, reason="no weight_map"))
+        raise ChatuiError(say("engine.unreadable", file=index, reason=say("engine.no_weight_map")))
     entries: list[Entry] = []
     for name in sorted(set(places.values())):
         shard = index.parent / name

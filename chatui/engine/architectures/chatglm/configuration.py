@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from chatui.errors import ChatuiError
+from chatui.locales import say
 
 # Ids in the release without image tokens; older checkpoints have them all higher by 20000.
 SOP_ID = 130004
@@ -118,29 +119,11 @@ def refuse_other_networks(config: dict[str, Any]) -> None:
     """
     if any(key in config for key in SUCCESSOR_KEYS):
         if config.get("padded_vocab_size") == GLM4_VOCABULARY:
-            raise ChatuiError(
-                "This is GLM-4 in its authors' first layout, which chatui does not run itself: "
-                "take zai-org/glm-4-9b-chat-hf instead, or serve this one with vLLM and use "
-                "--server URL."
-            )
-        raise ChatuiError(
-            "This is ChatGLM2-6B or ChatGLM3-6B, another network than ChatGLM-6B, which chatui "
-            "does not run itself: serve it with vLLM (vllm serve FOLDER --trust-remote-code) and "
-            "use --server URL."
-        )
+            raise ChatuiError(say("chatglm.glm4"))
+        raise ChatuiError(say("chatglm.successor"))
     if not config.get("position_encoding_2d", True):
-        raise ChatuiError(
-            "This chatglm configuration has no position_encoding_2d, so it is not ChatGLM-6B's: "
-            "take a checkpoint such as THUDM/chatglm-6b, or serve this one with vLLM and use "
-            "--server URL."
-        )
+        raise ChatuiError(say("chatglm.other_positions"))
     if config.get("quantization_embeddings"):
-        raise ChatuiError(
-            "This checkpoint keeps its embedding packed too (int4-qe), which chatui does not read: "
-            "take THUDM/chatglm-6b-int4 instead."
-        )
+        raise ChatuiError(say("chatglm.packed_embedding"))
     if config.get("quantization_bit", 0) not in (0, 4, 8):
-        raise ChatuiError(
-            f"This checkpoint is quantised to {config['quantization_bit']} bits, and ChatGLM-6B "
-            "exists in 4 and 8 only: take THUDM/chatglm-6b-int4 or -int8 instead."
-        )
+        raise ChatuiError(say("chatglm.other_bits", bits=config["quantization_bit"]))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.errors import ChatuiError
+from chatui.locales import say
 
 if TYPE_CHECKING:
     from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
@@ -76,9 +77,7 @@ def install_prefix(model: ChatGLMForCausalLM, state: Mapping[str, Tensor]) -> No
     }
     embedding = weights.get("embedding.weight")
     if embedding is None:
-        raise ChatuiError(
-            "This adapter holds no P-Tuning v2 prefix (transformer.prefix_encoder.embedding)."
-        )
+        raise ChatuiError(say("chatglm.no_prefix"))
     old = model.config.pre_seq_len, model.config.prefix_projection
     model.config.pre_seq_len = embedding.shape[0]
     model.config.prefix_projection = "trans.0.weight" in weights
@@ -89,9 +88,12 @@ def install_prefix(model: ChatGLMForCausalLM, state: Mapping[str, Tensor]) -> No
     }:
         model.config.pre_seq_len, model.config.prefix_projection = old
         raise ChatuiError(
-            f"This P-Tuning v2 prefix is for another model: its embedding is "
-            f"{tuple(embedding.shape)}, and the loaded base has {model.config.num_layers} layers "
-            f"of width {model.config.hidden_size}."
+            say(
+                "chatglm.other_prefix",
+                shape=tuple(embedding.shape),
+                layers=model.config.num_layers,
+                width=model.config.hidden_size,
+            )
         )
     weights = {name: tensor.to(model.device) for name, tensor in weights.items()}
     encoder.load_state_dict(weights, assign=True)

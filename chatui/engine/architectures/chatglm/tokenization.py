@@ -16,6 +16,7 @@ from transformers import AddedToken, PreTrainedTokenizer
 
 from chatui.engine.architectures.chatglm.streaming import MAX_BLANKS, restore_whitespace
 from chatui.errors import ChatuiError
+from chatui.locales import say
 from chatui.text import without_surrogates
 
 # The number that the original takes where tokenizer_config.json says nothing.
@@ -198,8 +199,5 @@ def _load_pieces(vocab_file: str) -> Any:
     try:
         processor.load(str(vocab_file))
     except (OSError, RuntimeError, TypeError) as error:
-        raise ChatuiError(
-            f"The tokenizer {vocab_file} cannot be read: take ice_text.model from the model's "
-            "repository again."
-        ) from error
+        raise ChatuiError(say("chatglm.bad_tokenizer", file=vocab_file)) from error
     return processor

@@ -34,7 +34,7 @@ class WorldVocabulary:
         self._lengths = {start: sorted(found, reverse=True) for start, found in lengths.items()}
         missing = [byte for byte in range(256) if bytes([byte]) not in self._ids]
         if missing:
-            raise ValueError(f"no token for byte {missing[0]}")
+            raise ValueError(say("rwkv.no_byte", byte=missing[0]))
 
     def bytes_of(self, token: int) -> bytes:
         """A token's bytes; none outside of the vocabulary (0 ends a document)."""
@@ -85,7 +85,7 @@ def _of_lines(text: str) -> dict[int, bytes]:
         value = ast.literal_eval(literal)
         token = value.encode() if isinstance(value, str) else bytes(value)
         if len(token) != int(length):
-            raise ValueError(f"line {number}")
+            raise ValueError(say("rwkv.line", number=number))
         tokens[int(id)] = token
     return tokens
 
@@ -93,9 +93,9 @@ def _of_lines(text: str) -> dict[int, bytes]:
 def _of_json(text: str) -> dict[int, bytes]:
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise ValueError("no object")
+        raise ValueError(say("engine.no_object"))
     if any(isinstance(value, int) for value in values.values()):
-        raise ValueError("it has lost the tokens that are no whole characters")
+        raise ValueError(say("rwkv.lost_tokens"))
     return {
         int(id): value.encode() if isinstance(value, str) else bytes(value)
         for id, value in values.items()
