@@ -285,12 +285,15 @@ async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive:
 
 
 async def test_escape_says_where_the_reply_runs(drive: Any) -> None:
-    async with drive(["春" * 200, "二"], delay_seconds=0.01) as on:
+    async with drive(["春" * 20, "二"]) as on:
+        on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("ctrl+n", "escape")
         assert any("another conversation" in notice for notice in on.notices)
         await on.pilot.press("b", "enter")
         await on.until(lambda: "Waiting: b" in on.screen_text)
+        on.backend.hold_after = None
+        on.backend.reply_gate.set()
         await on.settled()
         assert [view.reply_text for view in on.views] == ["二"]

@@ -46,7 +46,6 @@ async def test_typing_goes_on_while_another_process_writes_for_five_seconds(
         assert holder.stdout is not None
         await holder.stdout.readline()
         watching = asyncio.ensure_future(watch())
-        began = time.monotonic()
         await on.pilot.press("q", "enter")
         await on.pilot.press("alt+left", *"typed on", "ctrl+o")
         assert on.box.query_text == "typed on"
@@ -54,7 +53,6 @@ async def test_typing_goes_on_while_another_process_writes_for_five_seconds(
         await on.pilot.press("ctrl+b")
         await on.until(lambda: "2 rounds" in on.screen_text)
         await on.pilot.press("escape")
-        assert time.monotonic() - began < 4, "all this while the lock is held"
         assert holder.returncode is None
         await holder.wait()
         await on.settled()
