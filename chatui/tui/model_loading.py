@@ -47,6 +47,9 @@ class ModelLoading:
         self._loaded_spec: ModelSpec | None = None
         self._load_wanted = True
         self._wake = asyncio.Event()
+        self._loading: asyncio.Task[None] | None = None
+        self._loading_backend: Backend | None = None
+        self._closing: asyncio.Future[None] | None = None
 
     def switch(self, spec: ModelSpec) -> None:
         """Give the next round to another model."""
@@ -55,21 +58,55 @@ class ModelLoading:
         self._load_wanted = True
         self._wake.set()
 
+    def cancel_load(self) -> bool:
+        """Stop loading; the model before answers again. Returns whether one was being loaded."""
+        if self._loading is None or self._loading.done():
+            return False
+        if self._closing is None and self._loading_backend is not None:
+            # A process that loads cannot be interrupted, only ended.
+            self._closing = asyncio.ensure_future(self._loading_backend.close())
+            self._loading.cancel()
+        return True
+
     def _take_waiting_back(self) -> tuple[str, ...]:
         """The queries that waited for a model that could not be loaded."""
         raise NotImplementedError
 
     async def _load(self) -> None:
-        """Load ``self.spec``; if that fails, the model from before stays."""
-        spec, before = self.spec, self._backend
+        """Load ``self.spec``; if that fails or is cancelled, the model from before stays."""
+        spec = self.spec
         self._load_wanted = False
+        self._loading = asyncio.ensure_future(self._load_now(spec))
+        try:
+            await asyncio.wait([self._loading])
+        finally:
+            self._loading.cancel()
+        if self._closing is not None:
+            await self._closing
+            self._closing = None
+            if self._loading.cancelled():
+                self._after_cancelled_load(spec)
+                return
+        self._loading.result()
+
+    def _after_cancelled_load(self, spec: ModelSpec) -> None:
+        if self._loading_backend is self._backend:
+            self._backend, self._backend_name, self.loaded = None, "", None
+        if self._loaded_spec is not None and not self._load_wanted:
+            self.spec = self._loaded_spec
+            self._load_wanted = self.loaded is None
+        self._tell(LoadFailed(spec, say("tui.turn.load_stopped"), self._take_waiting_back()))
+
+    async def _load_now(self, spec: ModelSpec) -> None:
+        before = self._backend
         self._tell(LoadProgress(spec, Loading("")))
         new: Backend | None = None
         try:
             if before is None or self._backend_name != spec.backend:
                 new = self._create_backend(spec.backend)
+            self._loading_backend = new or before
             loaded = None
-            async for event in (new or before).load(spec):  # type: ignore[union-attr]
+            async for event in self._loading_backend.load(spec):  # type: ignore[union-attr]
                 if isinstance(event, Loaded):
                     loaded = event
                 else:

@@ -297,3 +297,20 @@ async def test_escape_says_where_the_reply_runs(drive: Any) -> None:
         on.backend.reply_gate.set()
         await on.settled()
         assert [view.reply_text for view in on.views] == ["二"]
+
+
+async def test_escape_stops_loading_and_gives_the_query_back(drive: Any) -> None:
+    async with drive(["一"]) as on:
+        await on.settled()
+        on.backend.load_gate.clear()
+        on.app.turns.switch(ModelSpec("huge", "/models/huge"))
+        await on.until(lambda: "5/20 MB" in on.screen_text)
+        await on.pilot.press("h", "enter")
+        await on.until(lambda: "Waiting: h" in on.screen_text)
+        await on.pilot.press("escape")
+        await on.until(lambda: "Loading was stopped." in on.notices)
+        assert on.box.query_text == "h"
+        on.backend.load_gate.set()
+        await on.pilot.press("enter")
+        await on.settled()
+        assert [round_.model for round_ in on.rounds] == ["shiyou"]

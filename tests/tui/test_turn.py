@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from saved_conversations import SPEC as REAL_SPEC
 from scripted_backend import ScriptedBackend
 
+from chatui.backends import registry
 from chatui.cli.request import read_history
 from chatui.conversation import exports, transcript
 from chatui.conversation.rounds import Piece
@@ -328,6 +331,63 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_one_before() -> None:
         on.turns.ask("甲")
         await on.settled()
         assert on.of(told.RoundEnded)[-1].round.model == "shiyou"
+
+
+async def test_a_cancelled_load_leaves_the_model_before() -> None:
+    async with stage(ScriptedBackend(["一"])) as on:
+        await on.settled()
+        on.backend.load_gate.clear()
+        on.turns.switch(ModelSpec("huge", "/models/huge"))
+        await on.until(lambda: len(on.backend.specs) == 2)
+        on.turns.ask("甲")
+        assert on.turns.cancel_load()
+        await on.until(lambda: on.of(told.LoadFailed))
+        (failed,) = on.of(told.LoadFailed)
+        assert (failed.spec.name, failed.waiting) == ("huge", ("甲",))
+        assert on.turns.spec == SPEC and on.backend.closed
+        on.backend.load_gate.set()
+        on.turns.ask("乙")
+        await on.settled()
+        assert on.of(told.RoundEnded)[-1].round.model == "shiyou"
+        assert not on.turns.cancel_load()
+
+
+async def test_a_cancelled_first_load_is_taken_up_by_the_next_query() -> None:
+    backend = ScriptedBackend(["一"])
+    backend.load_gate.clear()
+    async with stage(backend) as on:
+        await on.until(lambda: backend.specs)
+        assert on.turns.cancel_load()
+        await on.settled()
+        assert on.turns.loaded is None
+        backend.load_gate.set()
+        on.turns.ask("甲")
+        await on.settled()
+        assert on.of(told.RoundEnded)[-1].round.state == "done"
+
+
+async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object) -> None:
+    told_: list[told.TurnMessage] = []
+    spec = replace(REAL_SPEC, sampling=replace(REAL_SPEC.sampling, max_new_tokens=4))
+    turns = Turns(spec, Store.in_memory(), registry.create, told_.append)
+    running = asyncio.ensure_future(turns.run())
+
+    async def until(condition: Callable[[], object]) -> None:
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    try:
+        await asyncio.wait_for(until(lambda: turns.loaded), 60)
+        turns.switch(replace(spec, name="wrong"))
+        await until(lambda: turns.spec.name != "wrong" or turns.cancel_load())
+        await asyncio.wait_for(until(lambda: turns.spec.name == spec.name), 5)
+        turns.ask("写一首七言绝句")
+        await asyncio.wait_for(until(lambda: not turns.busy), 60)
+        (ended,) = [each.round for each in told_ if isinstance(each, told.RoundEnded)]
+        assert (ended.state, ended.model) == ("done", spec.name)
+    finally:
+        running.cancel()
+        await turns.close()
 
 
 async def test_the_first_load_fails_and_the_next_query_tries_again() -> None:

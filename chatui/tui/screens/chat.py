@@ -57,6 +57,8 @@ class ChatScreen(TurnDisplay):
 
     def action_stop(self) -> None:
         turns = self.app.turns
+        if not turns.replying and turns.cancel_load():
+            return
         queries = turns.stop()
         self._give_back(queries)
         self._draw_growth()
