@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from chatui.backends import local, registry
 from chatui.backends.local import LlamaCppBackend
@@ -33,6 +34,8 @@ from chatui.sampling import SamplingSettings
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed (make test-all)")
 pytest.importorskip("gguf", reason="the gguf package is not installed")
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 GREEDY = SamplingSettings(greedy=True, max_new_tokens=12)
 
 
@@ -43,13 +46,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
-@pytest.fixture
-async def backend(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LlamaCppBackend]:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    created = registry.create("llama.cpp")
-    assert isinstance(created, LlamaCppBackend)
-    yield created
-    await created.close()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def backend() -> AsyncIterator[LlamaCppBackend]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        created = registry.create("llama.cpp")
+        assert isinstance(created, LlamaCppBackend)
+        yield created
+        await created.close()
 
 
 def size_of(path: Path) -> int:
@@ -187,17 +191,19 @@ async def test_an_even_choice_among_the_best(backend: LlamaCppBackend, tiny: Pat
 
 
 async def test_prefix_reuse_gives_the_same_tokens(backend: LlamaCppBackend, tiny: Path) -> None:
-    """Three rounds with the cache kept, and each of them once more in a fresh process."""
+    """Three rounds with the cache kept, and each of them once more with a fresh one."""
+    from chatui.engine import llama_cpp
+    from chatui.engine.engine import Engine
+
     await load(backend, tiny)
     history: tuple[tuple[str, str], ...] = (("abc" * 50, "def" * 20),)
     for number in range(3):
         request = GenerateRequest(f"q{number}" * 10, history, sampling=GREEDY)
         kept = await reply(backend, request)
         again = await reply(backend, request)
-        other = LlamaCppBackend()
-        await load(other, tiny)
-        fresh = await reply(other, request)
-        await other.close()
+        other = Engine(llama_cpp)
+        other.load(ModelSpec("tiny", str(tiny)), lambda _: None)
+        fresh = list(other.generate(request, lambda: False))
         assert prefill_of(fresh).reused_tokens == 0
         assert prefill_of(again).reused_tokens >= 128
         assert number == 0 or prefill_of(kept).reused_tokens >= 128
@@ -334,7 +340,7 @@ async def test_files_that_are_something_else(
         await load(backend, foreign)
 
 
-def test_two_models_are_never_loaded_at_once(tiny: Path, tmp_path: Path) -> None:
+async def test_two_models_are_never_loaded_at_once(tiny: Path, tmp_path: Path) -> None:
     """The old one is gone before the new weights are read, and comes back if those fail."""
     from chatui.engine import llama_cpp
     from chatui.engine.engine import Engine
@@ -390,7 +396,8 @@ async def test_without_the_extra_the_sentence_names_it(
         await load(LlamaCppBackend(), tiny)
 
 
-async def test_closing_ends_the_process(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_closing_ends_the_process(tiny: Path) -> None:
+    backend = LlamaCppBackend()
     await load(backend, tiny)
     pid = backend.pid
     assert pid is not None

@@ -186,7 +186,7 @@ def test_packed_weights_keep_the_adapter_beside_them(
     assert torch.equal(logits_of(bare, ids), before)
     merging = Engine()
     summary = merging.load(replace(adapted, merge_adapters=True), lambda _: None)
-    assert any("packed" in note for note in summary.notes)
+    assert any("quantised" in note for note in summary.notes)
     assert torch.equal(logits_of(merging, ids), found)
 
 
