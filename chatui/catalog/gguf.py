@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from chatui.catalog.model_files import check_not_pointer
+from chatui.errors import ChatuiError
+from chatui.locales import say
 
 
 @dataclass(frozen=True)
@@ -17,12 +22,16 @@ class GgufHeader:
         name: the model's own name; may be empty.
         context_limit: tokens; None where it does not say.
         has_chat_template: whether a chat template lies in it.
+        tensor_count: 0 where the file holds a vocabulary alone.
+        least_bytes: size of the file with all tensors; less for types that are not known here.
     """
 
     architecture: str
     name: str
     context_limit: int | None
     has_chat_template: bool
+    tensor_count: int
+    least_bytes: int
 
 
 _SCALARS = {
@@ -40,6 +49,25 @@ _SCALARS = {
 }
 _STRING, _ARRAY = 8, 9
 _MOST = 1 << 31
+_MOST_ENTRIES = 100_000
+_BLOCKS = {
+    0: (1, 4),
+    1: (1, 2),
+    30: (1, 2),
+    2: (32, 18),
+    3: (32, 20),
+    6: (32, 22),
+    7: (32, 24),
+    8: (32, 34),
+    9: (32, 36),
+    10: (256, 84),
+    11: (256, 110),
+    12: (256, 144),
+    13: (256, 176),
+    14: (256, 210),
+}
+"""Numbers and bytes of a block, by the type of a tensor: F32, F16, BF16; Q4_0 … Q8_1; Q2_K … Q6_K
+(ggml: src/ggml-common.h)."""
 
 
 def read_gguf(file: Path) -> GgufHeader | None:
@@ -48,11 +76,14 @@ def read_gguf(file: Path) -> GgufHeader | None:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":
                 return None
-            version, _, count = struct.unpack("<IQQ", stream.read(20))
-            if version < 2 or count > 100_000:
+            version, tensors, count = struct.unpack("<IQQ", stream.read(20))
+            if version < 2 or max(count, tensors) > _MOST_ENTRIES:
                 return None
             values = dict(_pair(stream) for _ in range(count))
-    except (OSError, struct.error, UnicodeDecodeError, ValueError, KeyError, MemoryError):
+            data = max((_tensor_end(stream) for _ in range(tensors)), default=0)
+            alignment = values.get("general.alignment", 32)
+            least = -(-stream.tell() // alignment) * alignment + data if tensors else 0
+    except (OSError, struct.error, ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
         return None
     architecture = str(values.get("general.architecture") or "")
     window = values.get(f"{architecture}.context_length")
@@ -61,7 +92,48 @@ def read_gguf(file: Path) -> GgufHeader | None:
         str(values.get("general.name") or ""),
         window if isinstance(window, int) else None,
         bool(values.get("tokenizer.chat_template")),
+        tensors,
+        least,
     )
+
+
+def check_gguf(file: Path) -> GgufHeader:
+    """The header of a GGUF file that holds a whole model.
+
+    Raises:
+        ChatuiError: it cannot be read, is none, is cut short, or holds a vocabulary alone.
+    """
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(4)
+        size = file.stat().st_size
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=reason)) from error
+    check_not_pointer(file)
+    if magic != b"GGUF":
+        raise ChatuiError(say("catalog.not_gguf", file=file))
+    header = read_gguf(file)
+    if header is None:
+        raise ChatuiError(say("catalog.broken_gguf", file=file, actual=size))
+    if not header.tensor_count:
+        raise ChatuiError(say("catalog.only_vocabulary", file=file))
+    if size < header.least_bytes:
+        sizes = {"actual": size, "expected": header.least_bytes}
+        raise ChatuiError(say("catalog.truncated_gguf", file=file, **sizes))
+    return header
+
+
+def _tensor_end(stream: BinaryIO) -> int:
+    """Where a tensor's data ends, from the start of all data."""
+    _string(stream)
+    (dimensions,) = struct.unpack("<I", stream.read(4))
+    if dimensions > 8:
+        raise ValueError("a tensor has too many dimensions")
+    shape = struct.unpack(f"<{dimensions}Q", stream.read(8 * dimensions))
+    kind, offset = struct.unpack("<IQ", stream.read(12))
+    numbers, size = _BLOCKS.get(kind, (1, 0))
+    return int(offset + math.prod(shape) // numbers * size)
 
 
 def _pair(stream: BinaryIO) -> tuple[str, Any]:

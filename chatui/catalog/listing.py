@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from chatui.catalog import library, unlisted
-from chatui.catalog.gguf import read_gguf
+from chatui.catalog.gguf import check_gguf
+from chatui.catalog.model_files import check_not_pointer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import recognise
 from chatui.catalog.resolving import missing_parts, why_missing
@@ -128,7 +129,11 @@ def _of_folder(reference: str, kind: Kind, folder: Path) -> Entry:
 def _of_file(file: Path) -> Entry:
     size = file.stat().st_size
     blank = Entry(str(file), "file", file.name, disk_bytes=size, memory_bytes=size)
-    header = read_gguf(file)
+    try:
+        check_not_pointer(file)
+        header = check_gguf(file) if file.suffix == ".gguf" else None
+    except ChatuiError as error:
+        return replace(blank, usable=False, missing=str(error))
     if header:
         missing = "" if find_spec("llama_cpp") else say("catalog.no_llama")
         format = "chat-template" if header.has_chat_template else ""

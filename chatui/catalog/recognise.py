@@ -6,7 +6,6 @@ text of its auto classes.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from chatui.catalog.model_files import read_json_object
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import first_class, format_of, model_type_of
@@ -54,16 +54,9 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     Raises:
         ChatuiError: it is not there, cannot be read, or is no JSON object.
     """
-    file = folder / name
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ChatuiError(say("catalog.no_model", path=folder)) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
-    if not isinstance(config, dict):
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=say("engine.no_object")))
-    return config
+    if not (folder / name).is_file():
+        raise ChatuiError(say("catalog.no_model", path=folder))
+    return read_json_object(folder / name)
 
 
 def recognise(folder: Path) -> Recognised:
@@ -73,15 +66,18 @@ def recognise(folder: Path) -> Recognised:
         ChatuiError: the folder has no config, or one that cannot be read.
     """
     config = read_config(folder)
-    family = family_of(config)
+    family = family_of(config, folder.name)
     format = format_of(family, has_chat_template=_has_chat_template(folder))
     return Recognised(family, format, _window_of(config), _lacks(folder, config, family))
 
 
-def family_of(config: dict[str, Any]) -> str:
+def family_of(config: dict[str, Any], name: str = "") -> str:
     """The family's name: the model type or what the class tells, ChatGLM's generations apart.
 
     All of them call themselves "chatglm"; only the first has two-dimensional positions.
+
+    Args:
+        name: the model's, where its config does not tell; CodeGeeX2 has ChatGLM2's very config.
     """
     model_type = model_type_of(config)
     if model_type != "chatglm" or not (
@@ -90,13 +86,31 @@ def family_of(config: dict[str, Any]) -> str:
         return model_type
     if int(config.get("padded_vocab_size") or 0) > 100_000:
         return "glm-4"
-    says_three = "chatglm3" in str(config.get("_name_or_path", "")).lower()
-    return "chatglm3" if says_three or config.get("seq_length") == 8192 else "chatglm2"
+    names = f"{config.get('_name_or_path', '')} {name}".lower()
+    for family in ("codegeex2", "chatglm3", "chatglm2"):
+        if family in names:
+            return family
+    return "chatglm3" if config.get("seq_length") == 8192 else "chatglm2"
+
+
+def causal_types() -> frozenset[str]:
+    """The model types that transformers' AutoModelForCausalLM knows; empty where it is absent."""
+    return _types("CAUSAL_LM")
+
+
+_OTHER_KINDS = (
+    ("SEQ_TO_SEQ_CAUSAL_LM", "encoder_decoder"),
+    ("IMAGE_TEXT_TO_TEXT", "reads_images"),
+    ("MULTIMODAL_LM", "reads_images"),
+    ("SPEECH_SEQ_2_SEQ", "reads_speech"),
+    ("MASKED_LM", "fills_gaps"),
+)
+"""Auto classes of transformers for what is no causal language model, and the sentence about it."""
 
 
 @cache
-def causal_types() -> frozenset[str]:
-    """The model types that transformers' AutoModelForCausalLM knows; empty where it is absent."""
+def _types(auto_class: str) -> frozenset[str]:
+    """The model types of one auto class, from the text of transformers' table."""
     spec = find_spec("transformers")
     if spec is None or spec.origin is None:
         return frozenset()
@@ -105,27 +119,35 @@ def causal_types() -> frozenset[str]:
         text = auto.read_text(encoding="utf-8")
     except OSError:
         return frozenset()
-    section = re.search(r"MODEL_FOR_CAUSAL_LM_MAPPING_NAMES\b[^\n]*\n(.*?)\n\s*\]\n", text, re.S)
+    table = rf"^MODEL_FOR_{auto_class}_MAPPING_NAMES\b[^\n]*\n(.*?)\n\s*\]\n"
+    section = re.search(table, text, re.S | re.M)
     return frozenset(re.findall(r'\("([^"]+)",', section[1])) if section else frozenset()
 
 
 def _lacks(folder: Path, config: dict[str, Any], family: str) -> str:
-    return lacks_of(config) if family else say("catalog.no_family", path=folder)
+    return lacks_of(config, folder.name) if family else say("catalog.no_family", path=folder)
 
 
-def lacks_of(config: dict[str, Any]) -> str:
+def lacks_of(config: dict[str, Any], name: str = "") -> str:
     """Why a model with this config cannot run here, in a sentence; "" where it can, or none tells.
 
-    A hub's excerpt of a config (model type and architectures) is enough.
+    A hub's excerpt of a config (model type and architectures) is enough. ``name`` is the model's.
     """
-    family = family_of(config)
+    family = family_of(config, name)
     if not family:
         return ""
-    if family in ("chatglm2", "chatglm3", "glm-4"):
+    if family in ("chatglm2", "chatglm3", "codegeex2", "glm-4"):
         return say(f"catalog.later_glm.{family.replace('-', '_')}")
-    if family in NATIVE or family in causal_types() or not causal_types():
-        name = first_class(config)
-        return "" if not name or _writes(name) else say("catalog.not_causal", name=name)
+    writer = first_class(config)
+    if family in NATIVE or not causal_types():
+        return ""
+    if family in causal_types() and (not writer or writer.endswith(("CausalLM", "LMHeadModel"))):
+        return ""
+    for auto_class, sentence in _OTHER_KINDS:
+        if family in _types(auto_class):
+            return say(f"catalog.{sentence}", family=family)
+    if family in causal_types():
+        return "" if _writes(writer) else say("catalog.not_causal", name=writer)
     return say("catalog.unknown_family", family=family)
 
 

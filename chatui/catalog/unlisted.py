@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from chatui.catalog import library
-from chatui.catalog.gguf import read_gguf
+from chatui.catalog.gguf import check_gguf, read_gguf
+from chatui.catalog.model_files import check_not_pointer
 from chatui.catalog.places import find_part, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.schema import Facts, Preset, is_hub_id
@@ -164,6 +165,7 @@ def _is_model_file(file: Path) -> bool:
 def _of_file(name: str, file: Path, settings: Settings) -> ModelSpec:
     header = read_gguf(file)
     if header:
+        check_gguf(file)
         return ModelSpec(
             name=name,
             path=str(file),
@@ -184,6 +186,9 @@ def _of_file(name: str, file: Path, settings: Settings) -> ModelSpec:
             tokenizer=str(found) if found else None,
             sampling=overridden(DEFAULTS, facts.sampling or {}),
         )
+    check_not_pointer(file)
+    if file.suffix == ".gguf":
+        check_gguf(file)
     raise ChatuiError(say("catalog.no_model", path=file))
 
 

@@ -11,6 +11,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
+from chatui.catalog.recognise import lacks_of
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -25,6 +26,9 @@ def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
     Raises:
         ChatuiError: nothing here can run this architecture.
     """
+    lacks = lacks_of(raw, folder.name)
+    if lacks:
+        raise ChatuiError(say("catalog.cannot_run", name=folder.name, reason=lacks))
     if family == "chatglm":
         from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 

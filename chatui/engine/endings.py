@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from chatui.catalog.model_files import read_json_object
 from chatui.engine.codec import decoder_kinds, special_ids
-from chatui.engine.families import END_TOKENS, read_json
+from chatui.engine.families import END_TOKENS
 from chatui.engine.tokenizer_template import template_end_ids
 from chatui.messages import ModelSpec
 from chatui.prompting.families import CHAT_TEMPLATE
@@ -23,7 +24,7 @@ def end_ids(
     named = [getattr(config, "eos_token_id", None)]
     file = folder / "generation_config.json"
     if file.is_file():
-        named.append(read_json(file).get("eos_token_id"))
+        named.append(read_json_object(file).get("eos_token_id"))
     for value in named:
         found |= set(value) if isinstance(value, list | tuple) else {value}
     if "WordPiece" in decoder_kinds(tokenizer):

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from chatui.catalog.model_files import read_json_object
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import model_type_of
 
 # Tokens that end a reply in a family, besides those that its files name.
 END_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",)}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The JSON object in ``file``.
-
-    Raises:
-        ChatuiError: it cannot be read or is none.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
-    if not isinstance(value, dict):
-        raise ChatuiError(say("engine.unreadable", file=file, reason=say("engine.no_object")))
-    return value
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -43,7 +28,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         if (folder / "adapter_config.json").is_file():
             raise ChatuiError(say("engine.is_adapter", folder=folder))
         raise ChatuiError(say("engine.not_a_model", folder=folder))
-    return read_json(folder / "config.json")
+    return read_json_object(folder / "config.json")
 
 
 def family_of(config: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from chatui.catalog.gguf import GgufHeader, read_gguf
+from chatui.catalog.gguf import GgufHeader, check_gguf
 from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.engine.model import LoadedModel, Network
@@ -93,17 +93,7 @@ def plan_load(spec: ModelSpec, freed: int = 0) -> GgufPlan:
     path = Path(spec.path)
     if spec.adapters:
         raise ChatuiError(say("backends.llama.no_adapters", path=path))
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ChatuiError(say("backends.llama.unreadable", path=path, reason=reason)) from error
-    if magic != b"GGUF":
-        raise ChatuiError(say("backends.llama.not_gguf", path=path))
-    header = read_gguf(path)
-    if header is None:
-        raise ChatuiError(say("backends.llama.damaged", path=path))
+    header = check_gguf(path)
     if spec.format == CHAT_TEMPLATE and not header.has_chat_template:
         raise ChatuiError(say("backends.llama.no_template", path=path))
     named = spec.format not in (None, CHAT_TEMPLATE)

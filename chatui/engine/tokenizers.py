@@ -15,8 +15,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
+from chatui.catalog.model_files import check_not_pointer, read_json_object
 from chatui.engine.codec import decoder_kinds
-from chatui.engine.families import read_json
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -41,6 +41,8 @@ def load_tokenizer(folder: Path, family: str) -> Any:
         raise ChatuiError(say("engine.no_such_path", path=folder))
     if not any(any(folder.glob(pattern)) for pattern in _FILES):
         raise ChatuiError(say("engine.no_tokenizer", folder=folder))
+    for file in folder.glob("*token*"):
+        check_not_pointer(file)
     try:
         return _load(folder, family)
     except ChatuiError:
@@ -79,7 +81,7 @@ def _load(folder: Path, family: str) -> Any:
 
 def _settings(folder: Path) -> dict[str, Any]:
     file = folder / "tokenizer_config.json"
-    return read_json(file) if file.is_file() else {}
+    return read_json_object(file) if file.is_file() else {}
 
 
 def _llama_of_2023(folder: Path) -> Any:

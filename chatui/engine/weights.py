@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from chatui.engine.families import read_json
+from chatui.catalog.model_files import check_not_pointer, read_json_object
 from chatui.engine.pages import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -82,9 +82,9 @@ def find_weights(folder: Path) -> tuple[Entry, ...]:
 
 def _read_indexed(index: Path) -> tuple[Entry, ...]:
     """The tensors of all shards that an index names, each where the index has it."""
-    places = read_json(index).get("weight_map")
+    places = read_json_object(index).get("weight_map")
     if not isinstance(places, dict) or not places:
-        raise ChatuiError(say("engine.unreadable", file=index, reason=say("engine.no_weight_map")))
+        raise ChatuiError(say("catalog.unreadable", file=index, reason=say("engine.no_weight_map")))
     entries: list[Entry] = []
     for name in sorted(set(places.values())):
         shard = index.parent / name
@@ -105,13 +105,12 @@ def read_entries(file: Path) -> tuple[Entry, ...]:
     Raises:
         ChatuiError: see :func:`find_weights`.
     """
+    check_not_pointer(file)
     try:
         with file.open("rb") as stream:
             start = stream.read(64)
     except OSError as error:
-        raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
-    if start.startswith(b"version https://git-lfs"):
-        raise ChatuiError(say("engine.lfs_pointer", file=file))
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     if file.suffix == ".safetensors":
         return _read_safetensors_header(file)
     return _read_pickle(file, start)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,12 @@ def write_model(folder: Path, config: dict[str, Any], **files: str | bytes) -> P
     return folder
 
 
-def gguf(**values: str | int) -> bytes:
-    """The header of a GGUF file with these keys ("__" for "."), after an array of strings."""
+def gguf(*, tensors: Sequence[Sequence[int]] = ((8,),), **values: str | int) -> bytes:
+    """A GGUF file with these keys ("__" for "."), after an array of strings, and zeros as float32.
+
+    Args:
+        tensors: their shapes; without any the file holds a vocabulary alone.
+    """
 
     def string(text: str) -> bytes:
         data = text.encode()
@@ -40,4 +46,10 @@ def gguf(**values: str | int) -> bytes:
             pairs.append(key + struct.pack("<I", 8) + string(value))
         else:
             pairs.append(key + struct.pack("<II", 4, value))
-    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs)
+    described, size = b"", 0
+    for number, shape in enumerate(tensors):
+        dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+        described += string(f"t{number}") + dimensions + struct.pack("<IQ", 0, size)
+        size += math.prod(shape) * 4
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs) + described
+    return head + bytes(-len(head) % 32) * bool(tensors) + bytes(size)

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from model_files import gguf, write_model
 
-from chatui.catalog.gguf import read_gguf
-from chatui.catalog.recognise import causal_types, family_of, recognise
+from chatui.catalog import resolve
+from chatui.catalog.gguf import check_gguf, read_gguf
+from chatui.catalog.model_files import check_not_pointer
+from chatui.catalog.recognise import causal_types, family_of, read_config, recognise
 from chatui.catalog.weights import is_rwkv_file, weight_files
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,61 @@ def test_rwkv_files(reference: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     other.write_bytes(b"PK")
     assert not is_rwkv_file(other)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, "a decoder"),
+        ({"model_type": "mt5"}, "a decoder"),
+        ({"model_type": "qwen2_vl"}, "images"),
+        ({"model_type": "llava"}, "images"),
+        ({"model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]}, "speech"),
+        ({"model_type": "deberta"}, "gaps"),
+        ({"model_type": "aquila"}, "“aquila” needs code that comes with the model"),
+        ({"model_type": "internlm"}, "“internlm” needs code that comes with the model"),
+    ],
+)
+def test_the_true_reason_why_a_model_cannot_run(
+    tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    assert words in recognise(write_model(tmp_path, config)).lacks
+
+
+@pytest.mark.parametrize("name", ["codegeex2-6b", "CodeGeeX2"])
+def test_codegeex_is_told_from_chatglm(tmp_path: Path, name: str) -> None:
+    config = {"model_type": "chatglm", "padded_vocab_size": 65024, "seq_length": 8192}
+    found = recognise(write_model(tmp_path / name, config))
+    assert found.family == "codegeex2" and found.lacks.startswith("It is CodeGeeX2")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+
+
+def test_a_gguf_that_is_no_whole_model(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    whole = gguf(tensors=((64, 4), (32,)))
+    file.write_bytes(whole)
+    assert check_gguf(file).least_bytes == len(whole)
+    file.write_bytes(whole[:-1])
+    with pytest.raises(ChatuiError, match=f"{len(whole) - 1} of {len(whole)} bytes"):
+        check_gguf(file)
+    for cut in range(4, len(whole) - 64 * 4 * 4 - 32 * 4, 7):
+        file.write_bytes(whole[:cut])
+        with pytest.raises(ChatuiError, match="truncated"):
+            check_gguf(file)
+    file.write_bytes(gguf(tensors=()))
+    with pytest.raises(ChatuiError, match="a vocabulary and no model"):
+        check_gguf(file)
+    file.write_bytes(POINTER)
+    with pytest.raises(ChatuiError, match="LFS pointer"):
+        resolve(str(file), Settings())
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_an_lfs_pointer_in_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
+    folder = write_model(tmp_path / "m", {"model_type": "llama", "architectures": []})
+    (folder / name).write_bytes(POINTER)
+    check = read_config if name == "config.json" else None
+    with pytest.raises(ChatuiError, match=f"{name} is a Git LFS pointer"):
+        check(folder) if check else check_not_pointer(folder / name)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from chatui.catalog.model_files import read_json_object
 from chatui.engine.adapters.keys import has_prefix
-from chatui.engine.families import read_json
 from chatui.engine.weights import Entry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -137,7 +137,7 @@ def _prefix_entries(folder: Path) -> tuple[Entry, ...]:
 def _read_config(folder: Path) -> LoraConfig:
     """adapter_config.json, of an adapter that can be used here."""
     file = folder / CONFIG
-    raw = read_json(file)
+    raw = read_json_object(file)
     kind = str(raw.get("peft_type") or "LORA").upper()
     if kind != "LORA":
         raise ChatuiError(say("adapters.other_kind", folder=folder, kind=kind))
@@ -152,5 +152,5 @@ def _read_config(folder: Path) -> LoraConfig:
         for pattern in config.alpha_pattern or ():
             re.compile(pattern)
     except (msgspec.ValidationError, re.error) as error:
-        raise ChatuiError(say("engine.unreadable", file=file, reason=error)) from error
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     return config

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from chatui.catalog.model_files import read_json_object
 from chatui.engine.architectures.rwkv.checkpoint import Size, blinkdl_name, size_of
 from chatui.engine.architectures.rwkv.network import RwkvNetwork
 from chatui.engine.architectures.rwkv.settling import opening_of, settle
@@ -23,7 +24,6 @@ from chatui.engine.architectures.rwkv.tokenizers import (
 )
 from chatui.engine.architectures.rwkv.weights import build, tensors_of
 from chatui.engine.codec import Codec
-from chatui.engine.families import read_json
 from chatui.engine.memory import Need
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import Placement, place
@@ -61,7 +61,7 @@ def is_rwkv(spec: ModelSpec) -> bool:
     path = Path(spec.path)
     if path.is_dir():
         config = path / "config.json"
-        return config.is_file() and read_json(config).get("model_type") == FAMILY
+        return config.is_file() and read_json_object(config).get("model_type") == FAMILY
     return path.suffix == ".pth" or (spec.family == FAMILY and path.is_file())
 
 
@@ -169,7 +169,7 @@ def _context_limit(spec: ModelSpec, path: Path, otherwise: int) -> int:
     """
     limit: Any = spec.context_limit
     if limit is None and path.is_dir():
-        limit = read_json(path / "config.json").get("context_length")
+        limit = read_json_object(path / "config.json").get("context_length")
     if limit is None:
         named = re.search(r"ctx(\d+)(k?)", path.name)
         limit = int(named[1]) * (1024 if named[2] else 1) if named else otherwise
