@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 
+def expanded(path: str) -> Path:
+    """``path`` with its "~" replaced, unless it names a user that is not there."""
+    # No file name holds a NUL; looking for one would be a ValueError.
+    path = path.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
 def _home() -> Path | None:
     """The folder that overrides the platform's, from the environment."""
     value = os.environ.get("CHATUI_HOME", "").strip()
-    return Path(value).expanduser().absolute() if value else None
+    return expanded(value).absolute() if value else None
 
 
 def config_folder() -> Path:

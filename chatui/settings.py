@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ else:
 
 
 _TOKENS = Setting(int, 0, 2**31 - 1)
+_TYPES = {"int": "whole", "float": "number", "object": "table"}
+"""msgspec's names of types -> ours."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +104,48 @@ def load_settings(file: Path | None = None) -> Settings:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChatuiError(say("settings.unreadable", path=path, reason=error)) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ChatuiError(say("settings.unreadable", path=path, reason=reason)) from error
+    except UnicodeDecodeError as error:
+        raise ChatuiError(say("settings.not_utf8", path=path)) from error
     except (ValueError, RecursionError) as error:
         # tomllib has errors of its own for bad syntax alone, not for huge numbers or deep nesting.
         raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
-    unknown = sorted(set(raw) - set(Settings.__dataclass_fields__))
-    if unknown:
+    if unknown := _unknown_keys(raw):
         raise ChatuiError(say("settings.unknown_key", path=path, key=one_line(unknown[0], 60)))
     try:
         return msgspec.convert(raw, Settings)
-    except (msgspec.ValidationError, ChatuiError) as error:
+    except msgspec.ValidationError as error:
+        reason = _in_words(str(error))
+        raise ChatuiError(say("settings.wrong_value", path=path, reason=reason)) from error
+    except ChatuiError as error:
         raise ChatuiError(say("settings.wrong_value", path=path, reason=error)) from error
+
+
+def _unknown_keys(raw: dict[str, Any]) -> list[str]:
+    """The keys of the file that are no settings, in order."""
+    servers = raw.get("servers")
+    tables = (
+        [table for table in servers if isinstance(table, dict)] if isinstance(servers, list) else []
+    )
+    return sorted(set(raw) - set(Settings.__dataclass_fields__)) + sorted(
+        f"servers.{key}" for table in tables for key in set(table) - {*Server.__dataclass_fields__}
+    )
+
+
+def _in_words(problem: str) -> str:
+    """What msgspec says of a value ("Expected `str`, got `int` - at `$.theme`"), in words."""
+    found = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", problem, re.DOTALL)
+    said, key = (found[1], found[2]) if found else (problem, None)
+    expected = re.match(r"Expected `(.+?)`, got `(.+?)`", said)
+    if expected and key:
+        wanted = [_TYPES.get(name, name) for name in expected[1].split(" | ")]
+        words = [say(f"settings.range.{name}") for name in wanted]
+        return say("settings.wrong_type", key=key, wanted=" / ".join(words))
+    missing = re.fullmatch(r"Object missing required field `(.+)`", said)
+    if missing and key:
+        return say("settings.missing", key=f"{key}.{missing[1]}")
+    if said.startswith("Invalid enum value") and key:
+        return say("settings.not_a_choice", key=key, value=said.removeprefix("Invalid enum value "))
+    return problem

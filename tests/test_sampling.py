@@ -126,6 +126,39 @@ def test_the_readmes_list_the_options() -> None:
         assert not {option for option in options if option not in text}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("theme = 3", "theme must be text"),
+        ("reply_reserve = 1.5", "reply_reserve must be a whole number"),
+        ('language = "fr"', "language cannot be 'fr'"),
+        ("model_folders = [3]", r"model_folders\[0\] must be text"),
+        ('[[servers]]\nname = "a"', r"servers\[0\].url is missing"),
+        ('[[servers]]\nurl = "http://a"\nkey = "b"', "unknown key: servers.key"),
+        ("servers = 3", "servers must be a list"),
+        ("max_new_tokens = 99999999999999999999", "must be a whole number from 0"),
+        ("a = " + "9" * 5000, "not valid TOML"),
+        ("a = " + "[" * 9000, "not valid TOML"),
+        (b"theme = '\xd6\xd0'", "not UTF-8 text; save it as UTF-8"),
+    ],
+)
+def test_a_wrong_settings_file_is_one_sentence(
+    text: str | bytes, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ChatuiError, match=said) as raised:
+        load_settings(file)
+    assert str(file) in str(raised.value)
+
+
+def test_a_folder_that_cannot_be_is_no_folder() -> None:
+    settings = Settings(model="a\0b", model_folders=("~nobody-at-all/x", "a\0b"))
+    assert catalog.entries(settings)
+    with pytest.raises(ChatuiError):
+        catalog.resolve(settings.model, settings)
+
+
 def test_a_mutated_settings_file_raises_chatui_errors_alone(tmp_path: Path) -> None:
     sound = (
         'language = "zh"\nmodel = "shiyou"\nmerge_adapters = true\nmax_new_tokens = 12\n'

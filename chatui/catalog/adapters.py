@@ -13,6 +13,7 @@ from chatui.catalog.recognise import read_config
 from chatui.catalog.weights import ADAPTER_CONFIG
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.locations import expanded
 from chatui.settings import Settings
 from chatui.text import in_quotes
 
@@ -111,7 +112,7 @@ def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
             yield path, ""
     for root in settings.model_folders:
         for depth in ("*", "*/*"):
-            for file in sorted(Path(root).expanduser().glob(depth)):
+            for file in sorted(expanded(root).glob(depth)):
                 if file.suffix in _BARE and "lora" in file.name.casefold() and file.is_file():
                     yield file, ""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chatui import locations
 from chatui.catalog.schema import Part, is_hub_id
+from chatui.locations import expanded
 from chatui.settings import Settings
 
 
@@ -29,15 +30,15 @@ def hugging_face_cache() -> Path:
     """huggingface_hub's cache, by the environment as it is now."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or str(Path(cache) / "huggingface")
-    return Path(home).expanduser() / "hub"
+    return expanded(home) / "hub"
 
 
 def modelscope_root() -> Path:
     """ModelScope's cache, by the environment as it is now."""
-    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+    return expanded(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope")
 
 
 def modelscope_caches() -> tuple[Path, ...]:
@@ -83,7 +84,7 @@ def in_folders(hub_id: str, settings: Settings) -> Path | None:
     """A repository's copy in a folder of the settings, as ``owner/name`` or as ``name``."""
     for root in settings.model_folders:
         for below in dict.fromkeys((hub_id, hub_id.rpartition("/")[2])):
-            path = Path(root).expanduser() / below
+            path = expanded(root) / below
             if path.exists():
                 return path
     return None
@@ -130,7 +131,7 @@ def cached_repositories() -> Iterator[Repository]:
 def in_users_folders(settings: Settings) -> Iterator[Path]:
     """Folders and files of the settings' folders, down to ``owner/name``, that may be models."""
     for root in settings.model_folders:
-        yield from _models_below(Path(root).expanduser(), depth=2)
+        yield from _models_below(expanded(root), depth=2)
 
 
 def _models_below(path: Path, depth: int) -> Iterator[Path]:
@@ -156,9 +157,9 @@ def _roots(part: Part, settings: Settings) -> Iterator[Path]:
     if part.asset:
         yield locations.assets_folder() / part.asset
     if part.path:
-        yield Path(part.path).expanduser()
+        yield expanded(part.path)
     if part.local:
-        yield from (Path(root).expanduser() / part.local for root in settings.model_folders)
+        yield from (expanded(root) / part.local for root in settings.model_folders)
     for hub_id in (part.hf, part.modelscope, *part.also):
         found = find_repository(hub_id, settings, part.revision if hub_id == part.hf else "")
         if found:

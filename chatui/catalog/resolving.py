@@ -15,6 +15,7 @@ from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
+from chatui.locations import expanded
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import DEFAULTS, SamplingSettings, overridden
 from chatui.settings import Settings
@@ -176,7 +177,7 @@ def existing(reference: str) -> Path | None:
     if not reference.strip() or "\0" in reference:
         return None
     try:
-        path = Path(reference).expanduser()
+        path = expanded(reference)
         return path if path.exists() else None
     except (OSError, ValueError, RuntimeError):
         return None

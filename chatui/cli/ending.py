@@ -47,7 +47,7 @@ def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
         return ERROR
     except Exception as error:
         logging.getLogger(__name__).error("a bug", exc_info=True)
-        name = f"{type(error).__name__}: {error}".split("\n")[0]
+        name = f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".")
         _tell_error(say("cli.bug", error=name, log=locations.log_file()), debug)
         return ERROR
     return code
