@@ -23,7 +23,7 @@ else:
 
 
 _TOKENS = Setting(int, 0, 2**31 - 1)
-_TYPES = {"int": "whole", "float": "number", "object": "table"}
+_TYPES = {"int": "whole", "float": "number", "array": "list", "object": "table"}
 """msgspec's names of types -> ours."""
 
 

@@ -105,3 +105,16 @@ def test_every_key_is_said() -> None:
 
     keys = [f"{room}.{name}" for room in ROOMS for name in locales._words("en", room)]
     assert [key for key in keys if not is_said(key)] == []
+
+
+def test_errors_of_users_are_said_in_their_language() -> None:
+    """A ChatuiError takes its sentence from ``say``, never from words in the code."""
+    wrong = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            is_error = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("ChatuiError", "UsageError", "ArgumentTypeError", "BackendLost")
+            )
+            if is_error and isinstance(node.args[0], (ast.Constant, ast.JoinedStr)):  # type: ignore[attr-defined]
+                wrong.append(f"{file.relative_to(PACKAGE)}:{node.lineno}")  # type: ignore[attr-defined]
+    assert wrong == []
