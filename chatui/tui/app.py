@@ -10,7 +10,6 @@ from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.geometry import Offset
-from textual.widgets import Input
 
 from chatui import locales
 from chatui.backends.protocol import Backend
@@ -18,8 +17,8 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
-from chatui.text import in_quotes, one_line, plain_text, without_surrogates
-from chatui.tui import key_order, terminal_input, themes
+from chatui.text import in_quotes, plain_text, without_surrogates
+from chatui.tui import terminal_input, themes
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
@@ -114,9 +113,6 @@ class ChatApp(App[None]):
             self.tell_user(note, "information")
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Paste) and isinstance(self.focused, Input):
-            # Textual's boxes of one line put every character on the terminal as it is.
-            event.text = one_line(event.text)
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
         if not (is_new_key and await self._took_key(cast(events.Key, event))):
             await super().on_event(event)
@@ -125,14 +121,14 @@ class ChatApp(App[None]):
         """Do what a key is bound to, after all that was typed before it and before the next."""
         before = self.screen
         focused = self.focused or before
-        if key_order.is_text(event, self.focused):
+        if terminal_input.is_text(event, self.focused):
             return False
-        await key_order.settle(focused)
+        await terminal_input.settle(focused)
         took = await self._check_bindings(event.key, priority=True) or await self._check_bindings(
             event.key
         )
         if took and self.screen is before:
-            await key_order.settle(focused)
+            await terminal_input.settle(focused)
         return took
 
     async def action_quit(self) -> None:

@@ -7,6 +7,7 @@ hanzi is a word.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import ClassVar
@@ -14,11 +15,13 @@ from typing import ClassVar
 import regex
 from rich.cells import cell_len
 from textual.binding import Binding, BindingType
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.expand_tabs import expand_tabs_inline
 from textual.geometry import Offset
 from textual.widgets import Input
 from textual.widgets._input import Selection
+
+from chatui.text import plain_text
 
 _GRAPHEME = regex.compile(r"\X")
 _RUN = regex.compile(r"\p{Han}+|[\w--\p{Han}]+|[^\w\s]+", regex.VERSION1)
@@ -42,9 +45,13 @@ def is_typed_text(event: Key) -> bool:
     )
 
 
+def _graphemes(text: str) -> Iterator[tuple[int, int]]:
+    return (match.span() for match in _GRAPHEME.finditer(text))
+
+
 def grapheme_start(text: str, index: int) -> int:
     """Where the grapheme cluster before ``index`` begins; 0 at the start of ``text``."""
-    return max((match.start() for match in _GRAPHEME.finditer(text[:index])), default=0)
+    return max((start for start, _ in _graphemes(text[:index])), default=0)
 
 
 def grapheme_end(text: str, index: int) -> int:
@@ -53,14 +60,9 @@ def grapheme_end(text: str, index: int) -> int:
     return match.end() if match else len(text)
 
 
-def grapheme_around(text: str, index: int) -> tuple[int, int] | None:
-    """The cluster that ``index`` lies inside of, (start, end); None between two clusters."""
-    for match in _GRAPHEME.finditer(text):
-        if match.start() < index < match.end():
-            return match.start(), match.end()
-        if match.start() >= index:
-            break
-    return None
+def outside_grapheme(text: str, index: int) -> int:
+    """``index``, or the start of the cluster that it lies inside of."""
+    return next((start for start, end in _graphemes(text) if end > index), index)
 
 
 def word_start(text: str, index: int) -> int:
@@ -119,16 +121,24 @@ class LineInput(Input):
     """A line of text, edited by grapheme cluster and by word, with the terminal's cursor on it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+delete", "delete_right_word", show=False),
+        # Textual's ctrl+backspace deletes to the right.
+        Binding("ctrl+w,ctrl+backspace,alt+backspace", "delete_left_word", show=False),
+        Binding("ctrl+delete,alt+delete", "delete_right_word", show=False),
     ]
 
     async def _on_key(self, event: Key) -> None:
-        if is_typed_text(event) and not event.is_printable:
+        if event.character is not None and is_typed_text(event):
             event.stop()
             event.prevent_default()
-            self.replace(event.character or "", *self.selection)
+            self.replace(_on_one_line(event.character), *self.selection)
             return
         await super()._on_key(event)
+
+    def _on_paste(self, event: Paste) -> None:
+        """Insert a paste as one line; Textual would take its first line alone."""
+        event.stop()
+        event.prevent_default()
+        self.replace(_on_one_line(event.text.strip("\r\n")), *self.selection)
 
     @property
     def cursor_screen_offset(self) -> Offset:
@@ -142,14 +152,13 @@ class LineInput(Input):
         # The line may have scrolled only now.
         self.app.cursor_position = self.cursor_screen_offset
 
-    def validate_selection(self, selection: Selection) -> Selection:
-        """Keep both ends between clusters, where the mouse put them as well."""
-        start, end = super().validate_selection(selection)
-        ends = []
-        for index in (start, end):
-            inside = grapheme_around(self.value, index)
-            ends.append(inside[0] if inside else index)
-        return Selection(*ends)
+    def _cell_offset_to_index(self, offset: int) -> int:
+        """Where the mouse puts the caret: before the cluster at a cell of the box."""
+        offset += self.scroll_offset.x
+        hit = (
+            start for start, end in _graphemes(self.value) if offset < cell_len(self.value[:end])
+        )
+        return next(hit, len(self.value))
 
     def _go(self, index: int, select: bool) -> None:
         self.selection = Selection(self.selection.start if select else index, index)
@@ -190,3 +199,8 @@ class LineInput(Input):
             self.delete(self.cursor_position, index)
         else:
             self.delete_selection()
+
+
+def _on_one_line(text: str) -> str:
+    """``text`` for a box that draws it as it is: what a terminal would obey is made visible."""
+    return re.sub(r"[\t\n]+", " ", plain_text(text))

@@ -20,8 +20,8 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.parts import history_of
-from chatui.tui.adapter_names import author_of
 from chatui.tui.model_loading import ModelLoading
+from chatui.tui.model_names import author_of
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.turn_messages import (
     RoundBegun,

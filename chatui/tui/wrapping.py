@@ -1,4 +1,4 @@
-"""Where a paragraph breaks into rows of a terminal, and rows that grow as a reply streams in.
+"""Paragraphs as rows of a terminal: where they break, how they grow and how they are drawn.
 
 Latin words stay whole, Chinese breaks between any two characters, and the usual rules of Chinese
 typesetting hold (GB/T 15834: no row begins with a closing mark or ends with an opening one).
@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from rich.cells import split_graphemes
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Offset
+from textual.selection import Selection
 
 TAB_CELLS = 4
 
@@ -119,3 +123,65 @@ class WrappedText:
         self._width = max(1, width)
         self.rows = [Row(0, 0, "")]
         self.append(text)
+
+
+def row_segments(
+    row: Row,
+    style: Style,
+    *,
+    paragraph: int,
+    selected: tuple[int, int] | None = None,
+    selected_style: Style | None = None,
+) -> list[Segment]:
+    """The segments of one row.
+
+    Args:
+        paragraph: the row's paragraph, counted in the whole widget: what a selection calls y.
+        selected: the selected part of the paragraph as (start, end), end -1 for all of the rest.
+        selected_style: laid over ``style`` there.
+    """
+    segments: list[Segment] = []
+    cells = 0
+    for start, end, is_selected in _spans(row, selected):
+        shown = style + selected_style if is_selected and selected_style else style
+        for index, piece in enumerate(row.text[start:end].split("\t")):
+            if index:
+                tab = TAB_CELLS - cells % TAB_CELLS
+                segments.append(_segment(" " * tab, shown, row.start + start - 1, paragraph))
+                cells += tab
+            if piece:
+                segment = _segment(piece, shown, row.start + start, paragraph)
+                segments.append(segment)
+                cells += segment.cell_length
+            start += len(piece) + 1
+    # An empty row can be the start of a selection too.
+    return segments or [_segment(" ", style, row.start, paragraph)]
+
+
+def selected_text(text: str, selection: Selection) -> tuple[str, str] | None:
+    """What ``Widget.get_selection`` gives for a text of paragraphs."""
+    lines = text.split("\n")
+    start = selection.start or Offset(0, 0)
+    end = selection.end or Offset(len(lines[-1]), len(lines) - 1)
+    chosen = lines[start.y : end.y + 1]
+    if not chosen:
+        return None
+    if end.y < len(lines):
+        chosen[-1] = chosen[-1][: end.x]
+    chosen[0] = chosen[0][start.x :]
+    return "\n".join(chosen), "\n"
+
+
+def _segment(text: str, style: Style, start: int, paragraph: int) -> Segment:
+    return Segment(text, style + Style.from_meta({"offset": (start, paragraph)}))
+
+
+def _spans(row: Row, selected: tuple[int, int] | None) -> list[tuple[int, int, bool]]:
+    """The parts of a row as (start, end, is selected), indices within the row."""
+    length = len(row.text)
+    if selected is None:
+        return [(0, length, False)]
+    first = min(max(selected[0] - row.start, 0), length)
+    last = length if selected[1] == -1 else min(max(selected[1] - row.start, first), length)
+    parts = [(0, first, False), (first, last, True), (last, length, False)]
+    return [part for part in parts if part[1] > part[0]]

@@ -16,10 +16,9 @@ from chatui import catalog, locations
 from chatui.conversation.store import Store
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
-from chatui.tui.adapter_names import adapter_title, author_of, with_adapters
 from chatui.tui.app import ChatApp
-from chatui.tui.found_adapters import found_adapters
-from chatui.tui.screens.adapters import AdaptersScreen
+from chatui.tui.model_names import adapter_title, author_of, with_adapters
+from chatui.tui.screens.adapters import AdaptersScreen, found_adapters
 from chatui.tui.screens.chat import ChatScreen
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")

@@ -85,6 +85,36 @@ async def test_unusual_characters_are_sent_as_typed(drive: Any) -> None:
         assert on.backend.requests[0].query == UNUSUAL + "👨‍👩‍👧"
 
 
+async def test_a_cluster_can_be_typed_before_what_it_would_join(drive: Any) -> None:
+    async with drive() as on:
+        await press_text(on, "👩")
+        await on.pilot.press("home")
+        await press_text(on, "👨\u200dx")
+        assert on.box.query_text == "👨\u200dx👩"
+        box = await renaming(on)
+        await press_text(on, "👩")
+        await on.pilot.press("home")
+        await press_text(on, "👨\u200dx")
+        assert box.value == "👨\u200dx👩"
+
+
+async def test_characters_that_a_terminal_obeys_are_shown(drive: Any) -> None:
+    async with drive() as on:
+        await press_text(on, "a\u202eb\u2028c")
+        assert on.box.query_text == "a\u202eb\u2028c"
+        assert "a\ufffdb␤c" in on.screen_text
+        box = await renaming(on)
+        await press_text(on, "a\u202eb\u2028c")
+        assert box.value == "a\ufffdb c"
+
+
+async def test_a_dialog_takes_pastes_exactly_but_on_one_line(drive: Any) -> None:
+    async with drive() as on:
+        box = await renaming(on)
+        await press_text(on, "\x1b[200~甲\u3000乙  丙\n\t丁\n\x1b[201~")
+        assert box.value == "甲\u3000乙  丙 丁"
+
+
 @pytest.mark.parametrize("cluster", CLUSTERS)
 async def test_the_box_goes_by_clusters(drive: Any, cluster: str) -> None:
     async with drive() as on:
@@ -145,7 +175,7 @@ async def test_a_dialog_goes_by_clusters(drive: Any, cluster: str) -> None:
 async def test_a_dialog_goes_by_words(drive: Any) -> None:
     async with drive() as on:
         box = await renaming(on)
-        await on.pilot.press(*"今天天气很好", "ctrl+w", "ctrl+w", "ctrl+left")
+        await on.pilot.press(*"今天天气很好", "ctrl+w", "ctrl+backspace", "ctrl+left")
         assert (box.value, box.cursor_position) == ("今天天气", 2)
         await on.pilot.press("ctrl+delete")
         assert box.value == "今天"

@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from chatui.catalog.adapters import AdapterSummary
+from chatui.catalog.adapters import AdapterSummary, adapters, describe
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.editing import LineInput
-from chatui.tui.found_adapters import FoundAdapter, found_adapters
+from chatui.tui.model_names import adapter_title
 from chatui.tui.screens.picker import Picker
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
+
+
+@dataclass(frozen=True)
+class FoundAdapter:
+    """An adapter that can be put on.
+
+    Attributes:
+        adapter: what a model spec takes.
+        summary: what it says of itself.
+    """
+
+    adapter: Adapter
+    summary: AdapterSummary
+
+
+def found_adapters(settings: Settings, given: tuple[Adapter, ...] = ()) -> tuple[FoundAdapter, ...]:
+    """The adapters ``given``, then those in the hubs' caches and in the settings' folders."""
+    named = {Path(one.path).absolute(): FoundAdapter(one, _summary(one)) for one in given}
+    on_disk = {
+        Path(one.path).absolute(): FoundAdapter(Adapter(one.path), one)
+        for one in adapters(settings)
+    }
+    return tuple(
+        (named | {path: one for path, one in on_disk.items() if path not in named}).values()
+    )
+
+
+def _summary(adapter: Adapter) -> AdapterSummary:
+    """What an adapter says of itself; its name alone where it says nothing readable."""
+    title = adapter_title(adapter.path)
+    try:
+        return describe(Path(adapter.path), title)
+    except (ChatuiError, OSError):
+        return AdapterSummary(adapter.path, title)
 
 
 def row(found: FoundAdapter, place: int) -> Content:

@@ -13,8 +13,7 @@ from chatui.backends import servers
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
-from chatui.tui.adapter_names import author_of, with_adapters
-from chatui.tui.model_names import shown_name
+from chatui.tui.model_names import author_of, shown_name, with_adapters
 from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
-from chatui.tui.adapter_names import author_of
-from chatui.tui.model_names import shown_name
+from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.screens import TALL_ROWS
 from chatui.tui.turn_messages import (

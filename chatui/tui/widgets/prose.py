@@ -8,8 +8,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from chatui.text import plain_text
-from chatui.tui.widgets.text_rows import row_segments, selected_text
-from chatui.tui.wrapping import WrappedText
+from chatui.tui.wrapping import WrappedText, row_segments, selected_text
 
 
 class Prose(Widget):

@@ -1,7 +1,8 @@
-"""Where the user types."""
+"""Where the user types; a short label stands in the text for each long paste."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,14 +18,56 @@ from textual.widgets import TextArea
 from chatui.locales import say
 from chatui.text import shelter, sheltered_picture, unshelter
 from chatui.tui.editing import (
-    grapheme_around,
     grapheme_end,
     grapheme_start,
     is_typed_text,
+    outside_grapheme,
     word_end,
     word_start,
 )
-from chatui.tui.held_pastes import HeldPastes
+
+HELD_CHARACTERS = 4_000
+HELD_LINES = 200
+"""A paste beyond one of these is held: editing it character by character would be slow."""
+
+
+class HeldPastes:
+    """The pastes of one query, by their labels."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    @staticmethod
+    def is_long(text: str) -> bool:
+        """Whether a paste is better held than edited."""
+        return len(text) > HELD_CHARACTERS or text.count("\n") > HELD_LINES
+
+    def hold(self, text: str) -> str:
+        """Keep ``text``; the label to show for it."""
+        label = say("tui.query.pasted", number=len(self._texts) + 1, count=f"{len(text):,}")
+        self._texts[label] = text
+        return label
+
+    def expand(self, text: str) -> str:
+        """``text`` with each label replaced by what it stands for."""
+        if not self._texts:
+            return text
+        labels = "|".join(map(re.escape, self._texts))
+        return re.sub(labels, lambda match: self._texts[match[0]], text)
+
+    def spans(self, line: str) -> list[tuple[int, int]]:
+        """Where labels stand in a line, as (start, end)."""
+        found: list[tuple[int, int]] = []
+        for label in self._texts:
+            start = line.find(label)
+            while start >= 0:
+                found.append((start, start + len(label)))
+                start = line.find(label, start + len(label))
+        return found
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._texts.clear()
 
 
 class QueryBox(TextArea):
@@ -33,7 +76,7 @@ class QueryBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "tui.keys.send"),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "tui.keys.newline"),
-        Binding("ctrl+delete", "delete_word_right", show=False),
+        Binding("ctrl+delete", "delete_word_right", "tui.keys.delete_next_word"),
         Binding("up", "earlier_or_up", "tui.keys.earlier"),
         Binding("down", "later_or_down", "tui.keys.later"),
         Binding("pageup", "scroll_conversation(-1)", "tui.keys.page_up"),
@@ -171,6 +214,19 @@ class QueryBox(TextArea):
             return super().get_cursor_word_right_location()
         return row, word_end(self.document[row], column)
 
+    def get_cursor_up_location(self) -> Location:
+        return self._outside_grapheme(super().get_cursor_up_location())
+
+    def get_cursor_down_location(self) -> Location:
+        return self._outside_grapheme(super().get_cursor_down_location())
+
+    def get_target_document_location(self, event: events.MouseEvent) -> Location:
+        return self._outside_grapheme(super().get_target_document_location(event))
+
+    def _outside_grapheme(self, location: Location) -> Location:
+        row, column = location
+        return row, outside_grapheme(self.document[row], column)
+
     def action_delete_word_right(self) -> None:
         start, end = self.selection
         if start == end:
@@ -186,10 +242,9 @@ class QueryBox(TextArea):
         return super().edit(edit)
 
     def validate_selection(self, selection: Selection) -> Selection:
-        """Keep the cursor out of labels and clusters: it jumps to the end that it moves towards."""
+        """Keep the cursor out of labels: it jumps to the end that it moves towards."""
         row, column = selection.end
-        cluster = grapheme_around(self.document[row], column) if self._is_row(row) else None
-        for start, end in (*self._label_spans(row), *([cluster] if cluster else ())):
+        for start, end in self._label_spans(row):
             if start < column < end:
                 forward = self.selection.end <= (row, start)
                 end_location = (row, end if forward else start)
@@ -197,11 +252,8 @@ class QueryBox(TextArea):
                 return Selection(end_location if moves_alone else selection.start, end_location)
         return selection
 
-    def _is_row(self, row: int) -> bool:
-        return row < self.document.line_count
-
     def _label_spans(self, row: int) -> list[tuple[int, int]]:
-        return self._pastes.spans(self.document[row]) if self._is_row(row) else []
+        return self._pastes.spans(self.document[row]) if row < self.document.line_count else []
 
     def _before_label(self, location: Location) -> Location:
         row, column = location

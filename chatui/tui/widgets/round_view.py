@@ -19,8 +19,7 @@ from chatui.prompting.parts import read_again
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
-from chatui.tui.widgets.text_rows import row_segments, selected_text
-from chatui.tui.wrapping import WrappedText
+from chatui.tui.wrapping import WrappedText, row_segments, selected_text
 
 SHOWN_QUERY_CHARACTERS = 4_000
 SHOWN_REPLY_CHARACTERS = 50_000
