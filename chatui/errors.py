@@ -1,8 +1,8 @@
-"""The one exception for what a user can cause."""
+"""The exceptions for errors that a user can cause."""
 
 
 class ChatuiError(Exception):
-    """An error with one plain sentence for the user and, where there is one, the next step.
+    """An error that a user can cause: one plain sentence, with the next step if there is one.
 
     Everything else that is raised is a bug and keeps its traceback in the log file.
     """

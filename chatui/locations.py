@@ -53,7 +53,7 @@ def log_file() -> Path:
 
 
 def assets_folder() -> Path:
-    """What ships with the program: inside the wheel, or beside the package in a checkout."""
+    """Files shipped with the program: inside the wheel, or beside the package in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / "assets"
     return installed if installed.is_dir() else package.parent / "assets"

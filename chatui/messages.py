@@ -1,4 +1,4 @@
-"""The values that cross between rooms and processes: what a backend is asked, what it answers.
+"""Messages between the packages and processes: requests to a backend, and its events.
 
 Requests go down, events come up. Each is a frozen dataclass that survives JSON
 (:mod:`chatui.wire` writes them onto the engine's pipe).
@@ -21,7 +21,7 @@ class Adapter:
     Attributes:
         path: folder of a PEFT adapter or file of a bare state dict.
         scale: factor on the adapter's own scaling; 1 is as trained.
-        rank: given only where the file does not tell (bare state dicts); None infers it.
+        rank: for bare state dicts, which do not state it; None infers it.
         alpha: likewise.
     """
 
@@ -41,7 +41,7 @@ class ModelSpec:
         backend: entry point name in the group ``chatui.backends``: "local", "llama.cpp", "openai".
         family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv"; None lets the engine see.
         format: entry point or built-in name of the prompt format; None lets the engine choose.
-        tokenizer: folder of the tokenizer where it is not ``path``.
+        tokenizer: folder of the tokenizer, if not ``path``.
         adapters: put on in this order.
         merge_adapters: add their LoRA pairs to the weights for good: decode is faster, and other
             adapters need the base to be loaded again.
@@ -121,7 +121,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Loading:
-    """Progress of a load; ``total_bytes`` is 0 where it is not known."""
+    """Progress of a load; ``total_bytes`` is 0 if it is not known."""
 
     stage: str
     done_bytes: int = 0
@@ -133,14 +133,14 @@ class Loaded:
     """The model is ready.
 
     Attributes:
-        name: as in the spec; with the server's choice where that names no model.
+        name: as in the spec; or the server's choice if that names no model.
         family: recognised family.
         format: prompt format in use.
         context_limit: tokens, prompt and reply together.
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32".
-        parameters: number of parameters (0 where unknown).
-        weight_bytes: bytes of the weights in memory (0 where unknown).
+        parameters: number of parameters (0 if unknown).
+        weight_bytes: bytes of the weights in memory (0 if unknown).
         load_seconds: time that the load took.
         notes: sentences the user should know (e.g. beams fall back to sampling).
         can_switch_thinking: whether ``GenerateRequest.think`` has an effect, as far as is known.
@@ -165,7 +165,7 @@ class Prefill:
 
     Attributes:
         prompt: the text.
-        prompt_tokens: its length in tokens (0 where the backend cannot tell).
+        prompt_tokens: its length in tokens (0 if the backend cannot count).
         reused_tokens: leading tokens whose KV cache was kept from before.
         context_limit: tokens, prompt and reply together.
         dropped_rounds: how many of the oldest rounds did not fit and were left out.
@@ -189,9 +189,9 @@ class Token:
     Attributes:
         text: what this token adds to the visible reply; "" while characters or a possible stop
             string are held back. The texts of all tokens join to ``Done.text`` before clean-up.
-        id: token id; -1 where the backend does not tell.
-        logprob: natural log of the probability under the raw logits; None where not known.
-        alternatives: the best candidates, where they were asked for.
+        id: token id; -1 if the backend does not report it.
+        logprob: natural log of the probability under the raw logits; None if not known.
+        alternatives: the best candidates, if the request asks for them.
     """
 
     text: str
@@ -208,7 +208,7 @@ class Done:
         text: the reply as shown and kept (after the format's clean-up).
         finish_reason: "eos", "stop" (a stop string), "length", "filter" (a server's content filter)
             or "cancelled".
-        output_ids: generated ids, the end token included where one came.
+        output_ids: generated ids, with the end token, if there was one.
         seed: repeats the reply.
         prompt_tokens, output_tokens: counts.
         first_token_seconds, total_seconds: from the request's arrival.

@@ -1,4 +1,4 @@
-"""What the user set: one TOML file, every key optional."""
+"""The user's settings: one TOML file, every key optional."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Server:
 
     Attributes:
         url: base URL, with or without "/v1".
-        name: shown before its models' names; the URL's host where empty.
+        name: shown before its models' names; the URL's host if empty.
         api: "chat" (the server's template) or "completions" (our prompt formats).
         key_env: name of the environment variable that holds the API key, never the key itself.
     """
@@ -57,7 +57,7 @@ class Settings:
         device_map: accelerate's device map; empty for a single device.
         merge_adapters: add LoRA pairs to the weights: decode is a little faster, and other
             adapters need the base to be loaded again.
-        max_new_tokens: limit of a reply where the preset has none; 0 leaves it to the window.
+        max_new_tokens: limit of a reply if the preset has none; 0 leaves it to the window.
         reply_reserve: tokens that a prompt leaves free for the reply; 0 takes the preset's.
         think: whether models think before they answer, if they can do both; "auto" leaves it to
             the preset and the model.
@@ -97,7 +97,7 @@ def load_settings(file: Path | None = None) -> Settings:
     """Read the settings file; one that does not exist is all defaults.
 
     Raises:
-        ChatuiError: the file cannot be read, is no TOML, or a key has the wrong name or type.
+        ChatuiError: the file cannot be read, is no TOML, or a key has a wrong name, type or value.
     """
     path = file or locations.settings_file()
     try:

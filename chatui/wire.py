@@ -1,4 +1,4 @@
-"""Messages as lines of JSON: what travels over the engine's pipe."""
+"""Messages as lines of JSON, for the engine's pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door: a few verbs, each a thin call into a room below."""
+"""The command line: one module a verb, each a thin call into the packages below."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import gc
 
 def main() -> int:
     """Run the command line; the exit code."""
-    # A start makes nearly a hundred thousand objects and hardly any garbage: looking for some after
-    # every 700 of them, as is the default, is a quarter of the time to the first frame.
+    # Imports make many objects and little garbage; with the default of one collection per 700
+    # objects, collecting takes a quarter of the time to the first frame.
     gc.set_threshold(100_000, 20, 100)
     from chatui.cli.parser import run
 

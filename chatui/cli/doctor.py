@@ -1,4 +1,4 @@
-"""``chatui doctor``: what is there to run on, and what is in the way."""
+"""``chatui doctor``: check the installation and the devices."""
 
 from __future__ import annotations
 

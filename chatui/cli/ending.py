@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, one sentence for an error, the traceback for the log."""
+"""Exit codes, and errors as one sentence each with the traceback in the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UsageError(ChatuiError):
 
 
 def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
-    """Run a verb; whatever happens, an exit code and at most one sentence (without ``debug``)."""
+    """Run a verb; its exit code. An error is one sentence, and a traceback if ``debug``."""
     try:
         code = action()
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``chatui export``: a saved conversation as Markdown, plain text or a transcript."""
+"""``chatui export``: write a saved conversation as Markdown, plain text or a transcript."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
 
 
 def as_json(found: Inspection) -> dict[str, object]:
-    """An inspection as JSON; ``position_ids`` are rows only where there are several."""
+    """An inspection as JSON; ``position_ids`` are a list of rows only if there are several."""
     rows = found.position_ids
     return {
         "prompt": found.prompt,
@@ -132,7 +132,7 @@ def _format_of_model(reference: str, settings: Settings) -> str:
 
 
 def _print(found: Inspection, sampling: SamplingSettings) -> None:
-    """The article's three views, input_ids, tokens and inputs, side by side; then what is next."""
+    """Print ids and tokens in a table, the prompt, the settings in force and the candidates."""
     write_table(_columns(found))
     write(f"\ninputs\n{found.prompt}\n\n")
     write(
@@ -193,5 +193,5 @@ def _columns(found: Inspection) -> Iterator[Sequence[str]]:
 
 
 def quoted(token: str) -> str:
-    """A token so that its white space can be seen."""
+    """A token with its white space made visible."""
     return "'" + token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "'"

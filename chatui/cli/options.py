@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the values that they stand for."""
+"""Options that several verbs share, and their values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_model(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
 
 
 def _unless_top(top: bool) -> dict[str, Any]:
-    """A verb's option that was not typed must not undo what was typed before the verb."""
+    """An option left out after the verb keeps the value given before the verb."""
     return {} if top else {"default": argparse.SUPPRESS}
 
 

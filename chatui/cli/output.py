@@ -1,4 +1,4 @@
-"""Words on their way out: on a terminal nothing acts but text, into a pipe it stays exact."""
+"""Output: unsafe characters are made visible on a terminal, and text is exact in a pipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prepare_streams() -> None:
 
 
 def for_stream(text: str, stream: TextIO) -> str:
-    """``text`` as it may go to ``stream``: harmless on a terminal, exact anywhere else."""
+    """``text`` as it may go to ``stream``: made visible on a terminal, exact elsewhere."""
     return plain_text(text) if stream.isatty() else text
 
 
@@ -40,7 +40,7 @@ def write(text: str) -> None:
 
 
 def tell(sentence: str) -> None:
-    """A sentence about the program, not its result: to standard error, which may be closed."""
+    """Write a sentence to standard error, which may be closed."""
     with suppress(OSError, ValueError):
         print(one_line(sentence, None), file=sys.stderr, flush=True)
 
@@ -61,7 +61,7 @@ def write_table(
 ) -> None:
     """Rows in columns as wide as their widest cell, wide characters counted as two.
 
-    A terminal gets what fits into its width, or all of it where ``whole``.
+    A terminal gets what fits into its width, or all of it if ``whole``.
     """
     from rich.cells import cell_len
 
@@ -77,7 +77,7 @@ def write_table(
 
 
 class PassingLine:
-    """A line of progress that the next one takes the place of; on a terminal alone.
+    """A line of progress that the next one replaces; shown only on a terminal.
 
     Attributes:
         is_live: whether anything is shown at all.
@@ -112,7 +112,7 @@ class PassingLine:
 
 
 def abandon_output() -> None:
-    """Nobody reads standard output any more: let the interpreter's last flush find a place."""
+    """Send the rest of standard output to the null device: its reader is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What can be typed after ``chatui``, in the user's language."""
+"""The parser of the command line, in the user's language."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from chatui.settings import load_settings
 VERBS = ("ask", "inspect", "models", "search", "export", "replay", "pull", "rm", "doctor")
 """Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
 
-_ROOMS = {"pull": "fetching", "rm": "fetching"}
-"""Where a verb has its words, if not with the command line's."""
+_LOCALE_FILES = {"pull": "fetching", "rm": "fetching"}
+"""Locale file of a verb's words, if it is not ``cli``."""
 
 _ARGPARSE_WORDS = {
     "usage: ": "usage",
@@ -42,7 +42,7 @@ _ARGPARSE_WORDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence and where help is."""
+    """Reports wrong usage in one sentence that names ``--help``."""
 
     def error(self, message: str) -> NoReturn:
         tell(say("cli.wrong_usage", prog=self.prog, message=message))
@@ -88,11 +88,11 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
         dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
     )
     for name in VERBS:
-        room = _ROOMS.get(name, "cli")
+        file = _LOCALE_FILES.get(name, "cli")
         child = verbs.add_parser(
             name,
-            help=say(f"{room}.{name}.help"),
-            description=say(f"{room}.{name}.description"),
+            help=say(f"{file}.{name}.help"),
+            description=say(f"{file}.{name}.description"),
             allow_abbrev=False,
         )
         options.add_general(child)
@@ -111,7 +111,7 @@ def _translate(text: str) -> str:
 
 
 def _choose_language(argv: Sequence[str]) -> None:
-    """``--lang`` before all else, so that even a wrong usage is told in it; then the settings."""
+    """``--lang`` before all else, so that wrong usage is reported in it, then the settings."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     peek.add_argument("--lang", choices=LANGUAGES)
     chosen = None

@@ -1,4 +1,4 @@
-"""``chatui replay``: a transcript in the terminal, in its own timing."""
+"""``chatui replay``: play a transcript in the terminal with its original timing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what was typed to what a backend is asked."""
+"""Turn the arguments of a command into a model spec and a request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def spec_of(args: argparse.Namespace, settings: Settings) -> ModelSpec:
-    """The model that was asked for; raises ChatuiError where there is none."""
+    """The model that the arguments name; raises ChatuiError if there is none."""
     spec = _named(args, settings)
     return spec if args.think is None else replace(spec, think=args.think)
 
@@ -68,7 +68,7 @@ def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
 
 
 def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> GenerateRequest:
-    """The query with its history and, where the verb has the options, its sampling."""
+    """The query with its history and, if the verb has the options, its sampling."""
     sampled = hasattr(args, "greedy")
     return GenerateRequest(
         query=query,
@@ -117,7 +117,7 @@ def _decoded(data: bytes, name: str, encoding: str | None) -> str:
         name: what is decoded, for the sentence.
 
     Raises:
-        ChatuiError: it is not text of the encoding, or of none that is tried.
+        ChatuiError: it is not text of the encoding, or not UTF-8 and no encoding is given.
     """
     marked = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
     wanted = encoding or marked

@@ -1,4 +1,4 @@
-"""``chatui search``: words that were said in earlier conversations."""
+"""``chatui search``: find text in earlier conversations."""
 
 from __future__ import annotations
 

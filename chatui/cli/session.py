@@ -1,4 +1,4 @@
-"""A model that is loaded for one command, and Ctrl+C while it works."""
+"""Load a model for one command, and handle Ctrl+C while it works."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatui.messages import Loaded, Loading, ModelSpec
 
 
 class Interrupt:
-    """What Ctrl+C does: it ends a running reply; pressed again, or before, it ends the command.
+    """Handles Ctrl+C: the first press ends a running reply; any other press ends the command.
 
     Attributes:
         seen: whether Ctrl+C was pressed.
@@ -83,7 +83,7 @@ def run(work: Callable[[Interrupt], Coroutine[Any, Any, int]]) -> int:
 
 @asynccontextmanager
 async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[Backend, Loaded]]:
-    """The backend of ``spec`` with the model in it; closed in the end, whatever happens.
+    """The backend of ``spec`` with the model in it; closed at the end.
 
     Raises:
         ChatuiError: the model cannot be loaded.

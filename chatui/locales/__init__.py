@@ -1,4 +1,4 @@
-"""The words of the interface: one TOML file a room and language, looked up by dotted keys."""
+"""The words of the interface: one TOML file for each language and package."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def current_language() -> str:
 
 
 @cache
-def _words(language: str, room: str) -> dict[str, str]:
-    """All words of a room's file, flattened to dotted keys without the room."""
-    text = (Path(__file__).parent / language / f"{room}.toml").read_text(encoding="utf-8")
+def _words(language: str, file: str) -> dict[str, str]:
+    """All words of a file, with tables flattened to dotted keys."""
+    text = (Path(__file__).parent / language / f"{file}.toml").read_text(encoding="utf-8")
     flat: dict[str, str] = {}
 
     def flatten(table: dict[str, Any], prefix: str) -> None:
@@ -89,13 +89,13 @@ def _words(language: str, room: str) -> dict[str, str]:
 
 
 def say(key: str, /, **values: object) -> str:
-    """The words for ``key`` ("room.name" or "room.group.name") with ``{name}`` filled from values.
+    """The words for ``key`` ("file.name" or "file.table.name") with ``{name}`` filled from values.
 
     Raises:
-        KeyError: there is no such key in the room's file, or a value is missing.
+        KeyError: the file has no such key, or a value is missing.
     """
-    room, _, name = key.partition(".")
-    words = _words(current_language(), room)[name]
+    file, _, name = key.partition(".")
+    words = _words(current_language(), file)[name]
     if "reason" in values and _REASON_INSIDE.search(words):
         # Libraries end their messages with a full stop of their own.
         values["reason"] = str(values["reason"]).rstrip(" .。\n")
