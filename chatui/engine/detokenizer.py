@@ -161,6 +161,7 @@ class WordPieceDetokenizer:
         self._before = ""
         self._last = ""
         self._held = ""
+        self._elided = False
         self._open: set[str] = set()
 
     def add(self, token: int) -> str:
@@ -168,33 +169,49 @@ class WordPieceDetokenizer:
         if not piece:
             return ""
         if piece.startswith("##") and len(piece) > 2:
-            text = self._release() + piece[2:]
+            text = self._release(piece) + piece[2:]
             self._last += piece[2:]
             return text
-        if self._held and piece in _CONTRACTIONS:
-            held, self._held = self._held, ""
-            self._last += held + piece
-            return held + piece
-        if piece == "'" and _is_word(self._last[-1:]) and not self._held:
-            # An apostrophe, or a quotation mark: the next token tells.
+        text = self._release(piece)
+        if self._is_open_question(piece):
             self._held = piece
-            return ""
-        return self._release(before_word=_is_word(piece[0])) + self._spaced(piece)
+            return text
+        return text + self._spaced(piece)
 
     def flush(self) -> str:
-        return self._release()
+        return self._release("")
 
-    def _release(self, *, before_word: bool = False) -> str:
-        """The mark that was held back; it opens a quotation only before a word."""
+    def _is_open_question(self, piece: str) -> bool:
+        """Whether only the next token tells if a space stands before ``piece``.
+
+        An apostrophe may open a quotation; two digits after "1," may be the start of three.
+        """
+        if piece == "'":
+            return _is_word(self._last[-1:])
+        return self._last == "," and self._before.isdigit() and len(piece) == 2 and piece.isdigit()
+
+    def _release(self, following: str) -> str:
+        """What was held back, now that the token after it is known."""
         held, self._held = self._held, ""
         if not held:
             return ""
-        if before_word or held in self._open:
+        is_open = held in self._open
+        if held.isdigit():
+            whole = following.startswith("##") and following[2:].isdigit()
+        elif following in _CONTRACTIONS or (len(self._last) == 1 and not is_open):
+            whole = self._elided = True
+        else:
+            whole = not (is_open or _is_word(following[:1]))
+        if not whole:
             return self._spaced(held)
         self._before, self._last = self._last, held
         return held
 
     def _spaced(self, text: str) -> str:
+        if self._elided:
+            self._elided = False
+            self._last = self._before + self._last + text
+            return text
         space = " " if self._has_space(text) else ""
         self._before, self._last = self._last, text
         return space + text
@@ -218,7 +235,8 @@ class WordPieceDetokenizer:
             # "www.example.com", "e.g."
             return False
         if last in {".", ",", ":"} and self._before[-1:].isdigit() and text[0].isdigit():
-            return False
+            # "3.14", "10:30", "1,000", but "1, 2"
+            return last == "," and len(text) < 3
         return after_text
 
 

@@ -211,6 +211,8 @@ def test_chinese_llama_pieces(reference: Path) -> None:
         "don't stop, it's \"the one\" they've got; we'll go.",
         "\"hi\" he said, 'no'.",
         "a well-known co-op at www.example.com",
+        "it's 5 o'clock: 1, 2, 10:30, 11:45, 12,345,678",
+        "rock 'n' roll, he's 'a' b, 'it's ok' he, the dogs'",
         "wait... what?! 100% of $5 [see #7]",
         "春眠不觉晓,处处闻啼鸟。hello, world! 好",
     ],
