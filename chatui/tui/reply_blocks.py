@@ -84,10 +84,6 @@ class ReplyBlocks:
         """Whether there is anything to show."""
         return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.text_began)
 
-    def is_whole_of(self, text: str) -> bool:
-        """Whether a plain answer shows all of ``text``, with nothing held back."""
-        return not self._folds and not self._held and self.raw == text
-
     def set_text(self, text: str, *, is_whole: bool = True) -> None:
         """Show another text; what was opened stays open."""
         self._raw = [text]
@@ -100,6 +96,19 @@ class ReplyBlocks:
             shown = text[: len(text) - len(self._held)]
             self.hidden = max(0, len(shown) - self._limit)
             self.blocks = [Block("reply", self._wrapped(plain_text(shown[: self._limit])))]
+
+    def end(self, text: str, *, is_whole: bool) -> None:
+        """The reply has ended as ``text``; a plain answer is not wrapped again if it is the same.
+
+        White space at its end may have gone.
+        """
+        raw = self.raw
+        is_stripped = text == raw.rstrip() and not raw[len(text) :].strip(" \t\n\u3000")
+        if self._folds or self._held or not (text == raw or is_stripped):
+            self.set_text(text, is_whole=is_whole)
+        elif text != raw:
+            self._raw = [text]
+            self.blocks[0].text.strip_end()
 
     def append(self, text: str) -> int | None:
         """The reply goes on; the first changed row of a plain answer, else None."""

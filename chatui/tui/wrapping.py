@@ -117,6 +117,13 @@ class WrappedText:
             )
         return first
 
+    def strip_end(self) -> None:
+        """Remove white space at the end; rows before it stay as they are."""
+        while len(self.rows) > 1 and not self.rows[-1].text.strip():
+            self.rows.pop()
+        last = self.rows.pop()
+        self.rows.append(Row(last.paragraph, last.start, last.text.rstrip()))
+
     def rewrap(self, width: int) -> None:
         """Wrap everything again at another width."""
         text = self.text

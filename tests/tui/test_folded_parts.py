@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -63,6 +64,32 @@ def test_growing_never_shows_a_mark_and_ends_as_all_at_once(reply: str) -> None:
         assert blocks.raw == reply
         blocks.set_text(reply)
         assert shown(blocks) == shown(ReplyBlocks(reply, 1000))
+
+
+@pytest.mark.parametrize("end", ["", "\n", " \n\n\u3000", "\x0b", "<", " \r\n"])
+def test_a_reply_that_ends_stripped_looks_like_a_new_one(end: str) -> None:
+    for seed in range(20):
+        dice = random.Random(seed)
+        text = "".join(dice.choice("春风，又绿 a-b\n\n\t") for _ in range(dice.randrange(80)))
+        blocks = ReplyBlocks("", 1000, is_whole=False)
+        blocks.append(text + end)
+        for kept in (text + end, (text + end).rstrip()):
+            blocks.end(kept, is_whole=True)
+            assert blocks.raw == kept
+            rows = [row.text.rstrip() for row in blocks.blocks[0].text.rows]
+            anew = ReplyBlocks(kept, 1000).blocks[0].text.rows
+            assert rows == [row.text.rstrip() for row in anew]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_ending_a_long_reply_costs_next_to_nothing(end: str) -> None:
+    text = "床前明月光，疑是地上霜。\n" * 3900 + "完"
+    blocks = ReplyBlocks("", 50_000, is_whole=False)
+    blocks.append(text + end)
+    began = time.thread_time()
+    blocks.end(text, is_whole=True)
+    assert time.thread_time() - began < 0.005
+    assert blocks.text == text
 
 
 def test_a_plain_reply_is_one_block() -> None:

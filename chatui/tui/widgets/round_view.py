@@ -104,8 +104,7 @@ class RoundView(Widget):
 
     def end(self, round_: Round) -> None:
         """The reply has ended."""
-        if not self._reply.is_whole_of(round_.reply):
-            self._reply.set_text(round_.reply, is_whole=round_.state == "done")
+        self._reply.end(round_.reply, is_whole=round_.state == "done")
         self.round = round_
         self._say_author()
         self._say_note()
