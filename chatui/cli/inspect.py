@@ -135,54 +135,41 @@ def _print(found: Inspection, sampling: SamplingSettings) -> None:
     """Print ids and tokens in a table, the prompt, the settings in force and the candidates."""
     write_table(_columns(found))
     write(f"\ninputs\n{found.prompt}\n\n")
-    write(
-        say(
-            "cli.inspect.context",
-            used=found.context_used,
-            limit=found.context_limit or "?",
-            dropped=found.dropped_rounds,
-        )
-        + "\n"
-    )
-    words = [
-        name if value is True else f"{name} {value}" for name, value in sampling.in_force().items()
-    ]
-    write(say("cli.inspect.sampling", settings=", ".join(words) or say("cli.inspect.none")) + "\n")
-    for note in found.notes:
-        write(note + "\n")
+    used, limit, dropped = found.context_used, found.context_limit or "?", found.dropped_rounds
+    in_force = sampling.in_force().items()
+    settings = ", ".join(name if value is True else f"{name} {value}" for name, value in in_force)
+    for line in (
+        say("cli.inspect.context", used=used, limit=limit, dropped=dropped),
+        say("cli.inspect.sampling", settings=settings or say("cli.inspect.none")),
+        *found.notes,
+    ):
+        write(line + "\n")
     if found.next:
         write("\n")
-        write_table(
-            [
-                (
-                    str(c.id) if c.id >= 0 else "",
-                    quoted(c.token),
-                    f"{c.logit:.4f}",
-                    f"{c.probability:.4%}",
-                )
-                for c in found.next
-            ],
-            ("next", "token", "logit", "probability"),
-        )
+        rows = [
+            (
+                str(c.id) if c.id >= 0 else "",
+                quoted(c.token),
+                f"{c.logit:.4f}",
+                f"{c.probability:.4%}",
+            )
+            for c in found.next
+        ]
+        headings = (say("cli.inspect.next"), "token", "logit", say("cli.inspect.probability"))
+        write_table(rows, headings)
 
 
 def _columns(found: Inspection) -> Iterator[Sequence[str]]:
     """Rows of position, id and token, as many beside each other as the terminal is wide for."""
     from rich.cells import cell_len
 
+    ids = list(map(str, found.input_ids))
     positions = ["/".join(map(str, column)) for column in zip(*found.position_ids, strict=True)]
-    # Some servers tell the ids alone.
-    tokens = map(quoted, found.tokens) if found.tokens else [""] * len(found.input_ids)
-    cells = [
-        (position, str(id_), token)
-        for position, id_, token in zip(
-            positions or map(str, range(len(found.input_ids))),
-            found.input_ids,
-            tokens,
-            strict=True,
-        )
-    ]
-    heading = ("position", "input_ids", "tokens")
+    positions = positions or list(map(str, range(len(ids))))
+    # Some servers report the ids alone.
+    tokens = list(map(quoted, found.tokens)) or [""] * len(ids)
+    cells = list(zip(positions, ids, tokens, strict=True))
+    heading = (say("cli.inspect.position"), "input_ids", "tokens")
     widths = [max(map(cell_len, column)) for column in zip(heading, *cells, strict=True)]
     across = max(1, shutil.get_terminal_size(_TERMINAL).columns // (sum(widths) + 2 * len(widths)))
     down = -(-len(cells) // across)
