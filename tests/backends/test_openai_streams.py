@@ -24,6 +24,7 @@ from test_openai_faults import (
 )
 
 from chatui.backends import servers
+from chatui.backends.openai import client
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.backends.openai.server_errors import is_too_long
 from chatui.backends.openai.stream import ChunkDecoder, DeltaReader
@@ -66,6 +67,7 @@ async def test_chunks_without_text_are_skipped(faulty: FaultyServer, noise: str)
         "event: ping\ndata: {}\n\n",
         "event: ping\ndata: now\n\n",
         "event: ping\n\n",
+        'event: queue\ndata: {"message": "2 before you"}\n\n',
         "id: 3\nretry: 100\n\n",
         "data:\n\n",
         "data\n\n",
@@ -95,6 +97,43 @@ async def test_a_reason_ends_the_reply_though_the_connection_stays_open(
     done = await replied(await load(faulty.url))
     assert time.monotonic() - started < 5
     assert (done.finish_reason, done.prompt_tokens, done.output_tokens) == ("length", 7, 2)
+
+
+async def test_keep_alives_do_not_prolong_a_finished_reply(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LAST_WORDS_SECONDS", 0.3)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + word("好", "stop"))
+        while not writer.is_closing():
+            writer.write(raw(": ping\n\n"))
+            await asyncio.sleep(0.1)
+
+    faulty.answer = answer
+    done = await asyncio.wait_for(replied(await load(faulty.url)), 5)
+    assert (done.text, done.finish_reason) == ("好", "eos")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_counts_in_every_chunk_do_not_end_the_reply(
+    faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setattr(client, "LAST_WORDS_SECONDS", 0.1)
+    usage = {"prompt_tokens": 7, "completion_tokens": 1}
+    part = chunk(json.dumps({"choices": [{"delta": {"content": "春"}}], "usage": usage}))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM + part)
+        await asyncio.sleep(0.4)
+        writer.write(word("风", "stop") + END if whole else part)
+
+    faulty.answer = answer
+    if whole:
+        assert (await replied(await load(faulty.url))).text == "春风"
+    else:
+        text, sentence = await ask(faulty.url)
+        assert text == "春春" and "in the middle" in sentence
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "Text/Event-Stream; charset=UTF-8", "", "x/y"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -260,12 +261,17 @@ class ServerClient:
         """
         decoder, reader = ChunkDecoder(), DeltaReader()
         body = response.aiter_bytes()
-        seen = begun = finished = False
+        seen = begun = finished = counted = False
+        deadline = 0.0
         try:
             while not decoder.ended:
-                wait = LAST_WORDS_SECONDS if finished else None
                 try:
-                    data = await asyncio.wait_for(anext(body), wait) if wait else await anext(body)
+                    if finished:
+                        deadline = deadline or time.monotonic() + LAST_WORDS_SECONDS
+                        wait = max(0.0, deadline - time.monotonic())
+                        data = await asyncio.wait_for(anext(body), wait)
+                    else:
+                        data = await anext(body)
                     final = False
                 except StopAsyncIteration:
                     data, final = b"", True
@@ -274,7 +280,9 @@ class ServerClient:
                     delta = reader.read(chunk)
                     seen = seen or "choices" in chunk
                     begun = begun or bool(delta.tokens)
-                    finished = finished or bool(delta.finish or delta.prompt_tokens)
+                    finished = finished or bool(delta.finish)
+                    # Some servers send counts with every chunk; alone they come at the end.
+                    counted = bool(delta.prompt_tokens) and not chunk.get("choices")
                     if delta != _NOTHING:
                         yield delta
                 if final:
@@ -287,7 +295,7 @@ class ServerClient:
         except httpx2.DecodingError as error:
             raise self._garbage() from error
         except httpx2.HTTPError as error:
-            if not finished:
+            if not finished and not (begun and counted):
                 raise DroppedError from error
         except ValueError as error:
             raise self._garbage() from error
@@ -295,7 +303,7 @@ class ServerClient:
             await response.aclose()
         if rest := reader.flush():
             yield Delta((Token(rest),))
-        if finished or decoder.ended or (decoder.is_document and seen):
+        if finished or counted or decoder.ended or (decoder.is_document and seen):
             return
         if not seen and not _may_stream(response):
             raise self._garbage()

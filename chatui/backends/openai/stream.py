@@ -14,6 +14,7 @@ from chatui.messages import Candidate, FinishReason, Token
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_OF_A_REPLY = frozenset(("choices", "usage", "error"))
 _ENDS_AT_LENGTH = frozenset(("length", "max_tokens", "max_output_tokens"))
 
 
@@ -95,7 +96,10 @@ class ChunkDecoder:
             has_error = isinstance(value, dict) and value.get("error")
             yield value if has_error else {"error": payload if value is None else value}
         elif value is not None:
-            yield from _objects(value)
+            for chunk in _objects(value):
+                # Events of other names tell of the server's state, such as a queue.
+                if event in ("", "message") or not _OF_A_REPLY.isdisjoint(chunk):
+                    yield chunk
         elif event in ("", "message"):
             raise ValueError("the data of an event is no JSON")
 
