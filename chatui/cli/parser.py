@@ -29,7 +29,6 @@ _ARGPARSE_WORDS = {
     "options": "options",
     "positional arguments": "positional",
     "show this help message and exit": "help",
-    "show program's version number and exit": "version",
     "argument %(argument_name)s: %(message)s": "argument",
     "unrecognized arguments: %s": "unrecognized",
     "the following arguments are required: %s": "required",
@@ -81,7 +80,12 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"chatui {__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"chatui {__version__}",
+        help=say("cli.argparse.version"),
+    )
     options.add_general(parser, top=True)
     options.add_model(parser, top=True)
     verbs = parser.add_subparsers(

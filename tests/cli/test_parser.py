@@ -33,6 +33,8 @@ def test_help_in_both_languages(
     assert said.err == ""
     assert ("用法：" in said.out, "usage: " in said.out) == (language == "zh", language == "en")
     assert "\x1b" not in said.out
+    if language == "zh":
+        assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", said.out)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"]])
