@@ -15,18 +15,16 @@ from chatui import locales
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.messages import Adapter, ModelSpec
+from chatui.messages import ModelSpec
 from chatui.settings import Settings
-from chatui.text import in_quotes, plain_text, without_surrogates
+from chatui.text import in_quotes, without_surrogates
 from chatui.tui import terminal_input, themes
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
+from chatui.tui.turns_app import TurnsApp
 
-NOTICE_SECONDS = 8
 
-
-class ChatApp(App[None]):
+class ChatApp(TurnsApp):
     """Talks with one model at a time, in conversations that the store keeps."""
 
     TITLE = "chatui"
@@ -70,15 +68,9 @@ class ChatApp(App[None]):
             locales.set_language(language)
         self._own_cursor_position = Offset(0, 0)
         terminal_input.install()
-        super().__init__()
-        self.settings = settings
-        self.store = store
-        self._backend, self._backend_name = backend, spec.backend
+        super().__init__(settings, spec, store, backend)
         self._notices = list(notices)
-        self._told: set[str] = set()
         self._chat: ChatScreen | None = None
-        self.given_adapters: tuple[Adapter, ...] = ()
-        self.turns = Turns(spec, store, self._create_backend, self._take)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         theme = settings.theme
@@ -96,21 +88,6 @@ class ChatApp(App[None]):
     def on_mount(self) -> None:
         for notice in self._notices:
             self.tell_user(notice, "warning")
-
-    def start_turns(self) -> None:
-        """Load the model and begin to answer; after the first paint, which is not to wait."""
-        self.run_worker(self.turns.run(), name="turns", group="turns")
-
-    def tell_user(self, sentence: str, severity: str = "error") -> None:
-        """Show one sentence for a while."""
-        level = cast(Literal["information", "warning", "error"], severity)
-        self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
-
-    def tell_once(self, note: str) -> None:
-        """Show a note that was not shown before: it holds for every round, and must not nag."""
-        if note not in self._told:
-            self._told.add(note)
-            self.tell_user(note, "information")
 
     async def on_event(self, event: events.Event) -> None:
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
@@ -131,13 +108,6 @@ class ChatApp(App[None]):
             await terminal_input.settle(focused)
         return took
 
-    async def action_quit(self) -> None:
-        await self.turns.close()
-        self.exit()
-
-    async def on_unmount(self) -> None:
-        await self.turns.close()
-
     def copy_to_clipboard(self, text: str) -> None:
         """Copy; what no terminal can take (lone surrogates) becomes U+FFFD."""
         super().copy_to_clipboard(without_surrogates(text))
@@ -156,13 +126,6 @@ class ChatApp(App[None]):
     def cursor_position(self, offset: Offset) -> None:
         self._own_cursor_position = offset
 
-    def _create_backend(self, name: str) -> Backend:
-        if self._backend is not None and name == self._backend_name:
-            return self._backend
-        from chatui.backends import registry
-
-        return registry.create(name)
-
-    def _take(self, message: TurnMessage) -> None:
+    def take(self, message: TurnMessage) -> None:
         if self._chat is not None and self._chat.is_running:
             self._chat.take(message)

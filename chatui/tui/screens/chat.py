@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import ClassVar
 
 from textual import on, work
@@ -114,7 +112,7 @@ class ChatScreen(TurnDisplay):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen())
+        self.app.push_screen(HelpScreen([*self.BINDINGS, *self.app.BINDINGS]))
 
     async def action_models(self) -> None:
         from chatui.tui.screens import choosing
@@ -153,12 +151,3 @@ class ChatScreen(TurnDisplay):
         from chatui.tui.screens import choosing
 
         await choosing.choose_conversation(self)
-
-    async def show_title_again(self) -> None:
-        """The conversation may have another title."""
-        current = self.app.turns.current
-        if current.id is None:
-            return
-        with suppress(ChatuiError):
-            current.saved = await asyncio.to_thread(self.app.store.conversation, current.id)
-        self._show_title()

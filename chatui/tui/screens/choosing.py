@@ -17,17 +17,17 @@ from chatui.tui.model_names import author_of, shown_name, with_adapters
 from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:
-    from chatui.tui.app import ChatApp
-    from chatui.tui.downloads import Download
-    from chatui.tui.screens.chat import ChatScreen
     from chatui.tui.screens.picker import Picker
+    from chatui.tui.screens.turn_display import TurnDisplay
+    from chatui.tui.turns_app import TurnsApp
+    from chatui.tui.widgets.fetch_bar import Download
 
 
 Result = TypeVar("Result")
 Take = Callable[[Result | None], Awaitable[None]]
 
 
-async def show(app: ChatApp, picker: Picker[Result, Any], take: Take[Result]) -> None:
+async def show(app: TurnsApp, picker: Picker[Result, Any], take: Take[Result]) -> None:
     """Put a list on the screen; the very next key already goes to its search box.
 
     Args:
@@ -37,7 +37,7 @@ async def show(app: ChatApp, picker: Picker[Result, Any], take: Take[Result]) ->
     picker.set_focus(picker.query_one(Input))
 
 
-async def choose_model(app: ChatApp) -> None:
+async def choose_model(app: TurnsApp) -> None:
     """F2: give the next round to the model that the user picks, or fetch it."""
     from chatui.tui.screens.models import ModelScreen
 
@@ -55,7 +55,7 @@ async def choose_model(app: ChatApp) -> None:
     await show(app, screen, take)
 
 
-async def switch_to(app: ChatApp, reference: str) -> None:
+async def switch_to(app: TurnsApp, reference: str) -> None:
     """Give the next round to the model that ``reference`` names, or say why that cannot be."""
     try:
         spec = servers.resolve(reference, app.settings)
@@ -67,7 +67,7 @@ async def switch_to(app: ChatApp, reference: str) -> None:
     _switch(app, spec)
 
 
-def _switch(app: ChatApp, spec: ModelSpec) -> None:
+def _switch(app: TurnsApp, spec: ModelSpec) -> None:
     """Give the next round to another model, and say so where the running one hides it."""
     if app.turns.replying:
         words = say("tui.models.next", model=shown_name(author_of(spec)))
@@ -75,7 +75,7 @@ def _switch(app: ChatApp, spec: ModelSpec) -> None:
     app.turns.switch(spec)
 
 
-async def choose_adapters(app: ChatApp) -> None:
+async def choose_adapters(app: TurnsApp) -> None:
     """F3: put other adapters on the loaded base."""
     from chatui.tui.screens.adapters import AdaptersScreen
 
@@ -93,7 +93,7 @@ async def choose_adapters(app: ChatApp) -> None:
     await show(app, screen, take)
 
 
-async def choose_conversation(chat: ChatScreen) -> None:
+async def choose_conversation(chat: TurnDisplay) -> None:
     """Ctrl+B: open the conversation that the user picks; the open one may be gone by then."""
     from chatui.tui.screens.conversations import ConversationsScreen
 

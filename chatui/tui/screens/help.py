@@ -67,11 +67,13 @@ def _row(keys: str, words: str) -> Content:
     return Content.assemble(Content.styled("  " + keys, "$accent"), space, words)
 
 
-def help_text() -> Content:
-    """All groups of keys as one aligned table, then the folders."""
-    from chatui.tui.app import ChatApp
+def help_text(talking: Iterable[BindingType]) -> Content:
+    """All groups of keys as one aligned table, then the folders.
+
+    Args:
+        talking: keys of the main screen and of the app.
+    """
     from chatui.tui.screens.adapters import AdaptersScreen
-    from chatui.tui.screens.chat import ChatScreen
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.screens.models import ModelScreen
     from chatui.tui.screens.picker import Picker
@@ -80,7 +82,7 @@ def help_text() -> Content:
 
     groups = [
         ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
-        ("tui.help.talking", key_rows([*ChatScreen.BINDINGS, *ChatApp.BINDINGS])),
+        ("tui.help.talking", key_rows(talking)),
         ("tui.help.lists", key_rows(Picker.BINDINGS)),
         ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
@@ -116,8 +118,16 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,f1,q,enter", "dismiss", "tui.keys.close"),
     ]
 
+    def __init__(self, talking: Iterable[BindingType]) -> None:
+        """
+        Args:
+            talking: keys of the main screen and of the app.
+        """
+        super().__init__()
+        self._talking = tuple(talking)
+
     def compose(self) -> ComposeResult:
         with VerticalScroll() as box:
             box.border_title = say("tui.help.title")
             box.border_subtitle = say("tui.help.close")
-            yield Static(help_text())
+            yield Static(help_text(self._talking))

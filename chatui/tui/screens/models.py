@@ -18,9 +18,8 @@ from chatui.messages import ModelSpec
 from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line, plain_text
-from chatui.tui.downloads import Download, prepare
 from chatui.tui.screens.picker import Picker
-from chatui.tui.widgets.fetch_bar import FetchBar
+from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
 
 
 def matches(entry: Entry, words: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -40,8 +41,8 @@ from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_of
 
 if TYPE_CHECKING:
-    from chatui.tui.app import ChatApp
     from chatui.tui.screens.conversations import ConversationsScreen
+    from chatui.tui.turns_app import TurnsApp
 
 UPDATES_PER_SECOND = 30
 """So often, at most, a growing reply is drawn."""
@@ -50,7 +51,7 @@ UPDATES_PER_SECOND = 30
 class TurnDisplay(Screen[None]):
     """The conversation, the query box, and one line of facts; without the keys."""
 
-    app: ChatApp
+    app: TurnsApp
 
     def __init__(self) -> None:
         super().__init__()
@@ -305,3 +306,12 @@ class TurnDisplay(Screen[None]):
         known = turns.loaded is not None and turns.loaded.can_switch_thinking
         words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
         self._status.thinking = words[turns.think] if known else ""
+
+    async def show_title_again(self) -> None:
+        """The conversation may have another title."""
+        current = self.app.turns.current
+        if current.id is None:
+            return
+        with suppress(ChatuiError):
+            current.saved = await asyncio.to_thread(self.app.store.conversation, current.id)
+        self._show_title()

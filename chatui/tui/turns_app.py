@@ -1,0 +1,69 @@
+"""The app as its screens know it: settings, store, turns, and sentences for the user."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from textual.app import App
+
+from chatui.backends.protocol import Backend
+from chatui.conversation.store import Store
+from chatui.messages import Adapter, ModelSpec
+from chatui.settings import Settings
+from chatui.text import plain_text
+from chatui.tui.turn import Turns
+from chatui.tui.turn_messages import TurnMessage
+
+NOTICE_SECONDS = 8
+
+
+class TurnsApp(App[None]):
+    """Runs the turns; a subclass shows what they tell.
+
+    Attributes:
+        given_adapters: those that were on a model since the start, which F3 offers again.
+    """
+
+    def __init__(
+        self, settings: Settings, spec: ModelSpec, store: Store, backend: Backend | None
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.store = store
+        self.given_adapters: tuple[Adapter, ...] = ()
+        self._backend, self._backend_name = backend, spec.backend
+        self._told: set[str] = set()
+        self.turns = Turns(spec, store, self._create_backend, self.take)
+
+    def take(self, message: TurnMessage) -> None:
+        """Show what happened in a turn."""
+        raise NotImplementedError
+
+    def start_turns(self) -> None:
+        """Load the model and begin to answer; after the first paint, which is not to wait."""
+        self.run_worker(self.turns.run(), name="turns", group="turns")
+
+    def tell_user(self, sentence: str, severity: str = "error") -> None:
+        """Show one sentence for a while."""
+        level = cast(Literal["information", "warning", "error"], severity)
+        self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+
+    def tell_once(self, note: str) -> None:
+        """Show a note that was not shown before: it holds for every round, and must not nag."""
+        if note not in self._told:
+            self._told.add(note)
+            self.tell_user(note, "information")
+
+    async def action_quit(self) -> None:
+        await self.turns.close()
+        self.exit()
+
+    async def on_unmount(self) -> None:
+        await self.turns.close()
+
+    def _create_backend(self, name: str) -> Backend:
+        if self._backend is not None and name == self._backend_name:
+            return self._backend
+        from chatui.backends import registry
+
+        return registry.create(name)
