@@ -1,7 +1,8 @@
-"""The engine without its process: one model at a time, loaded, asked and inspected."""
+"""The engine without its process: it holds one model and exchanges it."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -62,10 +63,10 @@ class Engine:
     def load(self, spec: ModelSpec, report: Callable[[Loading], None]) -> Loaded:
         """Load ``spec`` in place of the model before; if that fails, the model before stays.
 
-        Everything is checked while the model before is still there. It is unloaded before the
-        new weights are read, for both may not fit, and loaded again if those weights fail. Where
-        only the adapters differ (and what goes with them: format, tokenizer, sampling) its base
-        stays, and the adapters are exchanged.
+        Everything is checked while the model before is still there. It is unloaded before the new
+        weights are read, because both may not fit, and loaded again if those weights fail. If only
+        the adapters differ (and what goes with them: format, tokenizer, sampling), its base stays
+        and the adapters are exchanged.
 
         Raises:
             ChatuiError: the model cannot be loaded.
@@ -95,7 +96,10 @@ class Engine:
         self._loader.unload()
         try:
             self._model = self._loader.load_model(plan, report)
-        except Exception:
+        except Exception as error:
+            # Its frames hold the new weights, and both models may not fit.
+            traceback.clear_frames(error.__traceback__)
+            self._loader.unload()
             if previous is not None:
                 self._model = self._loader.load_model(self._loader.plan_load(previous), report)
             raise
