@@ -66,8 +66,8 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Server
             no OpenAI-compatible server.
     """
     # httpx2 takes 60 ms to import; a start without servers does not pay for it.
-    from chatui.backends.openai.api_keys import Key
-    from chatui.backends.openai.client import ListedModel, http_client, list_models, with_key
+    from chatui.backends.openai.address import Key
+    from chatui.backends.openai.model_list import ListedModel, http_client, list_models, with_key
     from chatui.backends.openai.server_errors import Target
 
     entry = Server(url=server) if isinstance(server, str) else server

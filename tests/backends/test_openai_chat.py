@@ -13,7 +13,7 @@ from tiny_server import CONTEXT, TinyServer, make_model, serving
 
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend, choose
-from chatui.backends.openai.client import ListedModel
+from chatui.backends.openai.model_list import ListedModel
 from chatui.backends.openai.server_prompt import prompt_api
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token

@@ -12,8 +12,8 @@ import keyring.errors
 import pytest
 
 from chatui.backends import servers
-from chatui.backends.openai import address, api_keys
-from chatui.backends.openai.client import with_key
+from chatui.backends.openai import address
+from chatui.backends.openai.model_list import with_key
 from chatui.backends.openai.server_errors import KeyWantedError
 from chatui.errors import ChatuiError
 from chatui.settings import Server, Settings
@@ -162,24 +162,24 @@ def ring() -> Iterator[None]:
 @pytest.mark.parametrize("username", ["https://gpu/v1", "gpu"])
 async def test_a_key_from_the_keyring(ring: None, username: str) -> None:
     keyring.set_keyring(Keyring(username))
-    key = await api_keys.from_keyring("https://gpu/v1")
+    key = await address.from_keyring("https://gpu/v1")
     assert key is not None and key.value == "sk-ring"
     assert "sk-ring" not in repr(key)
-    assert await api_keys.from_keyring("https://elsewhere/v1") is None
+    assert await address.from_keyring("https://elsewhere/v1") is None
 
 
 async def test_a_keyring_that_does_not_answer_is_given_up(
     ring: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_keys, "_KEYRING_SECONDS", 0.05)
+    monkeypatch.setattr(address, "_KEYRING_SECONDS", 0.05)
     keyring.set_keyring(Keyring("gpu", seconds=0.3))
-    assert await api_keys.from_keyring("https://gpu/v1") is None
+    assert await address.from_keyring("https://gpu/v1") is None
 
 
 async def test_a_server_on_this_machine_that_wants_a_key_gets_the_keyrings(ring: None) -> None:
-    seen: list[api_keys.Key | None] = []
+    seen: list[address.Key | None] = []
 
-    async def ask(key: api_keys.Key | None) -> str:
+    async def ask(key: address.Key | None) -> str:
         seen.append(key)
         if key is None:
             raise KeyWantedError("a key, please")
@@ -207,15 +207,15 @@ async def test_what_no_header_can_carry_is_no_key_and_not_repeated(
 
 def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
-    assert api_keys.from_environment("http://localhost:8000/v1") is None
-    assert api_keys.from_environment("https://api.openai.com.evil.org/v1") is None
-    key = api_keys.from_environment("https://api.openai.com/v1")
+    assert address.from_environment("http://localhost:8000/v1") is None
+    assert address.from_environment("https://api.openai.com.evil.org/v1") is None
+    key = address.from_environment("https://api.openai.com/v1")
     assert key is not None and key.value == "sk-openai"
-    assert api_keys.from_environment("https://gpu/v1", "UNSET_VARIABLE") is None
+    assert address.from_environment("https://gpu/v1", "UNSET_VARIABLE") is None
 
 
 def test_what_is_left_out_when_a_server_refuses() -> None:
-    from chatui.backends.openai.request_fields import without_refused
+    from chatui.backends.openai.client import without_refused
 
     fields = {
         "model": "m",

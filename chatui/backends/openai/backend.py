@@ -11,26 +11,25 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from chatui.backends.openai.address import base_url, host_of
-from chatui.backends.openai.api_keys import Key
-from chatui.backends.openai.client import (
-    ListedModel,
-    ServerClient,
-    http_client,
-    list_models,
-    with_key,
-)
-from chatui.backends.openai.request_fields import not_available, sampling_fields
+from chatui.backends.openai.address import Key, base_url, host_of
+from chatui.backends.openai.client import ServerClient, not_available, sampling_fields
+from chatui.backends.openai.model_list import ListedModel, http_client, list_models, with_key
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     NoModelListError,
     Target,
     with_reason,
 )
-from chatui.backends.openai.server_prompt import PromptApi, ServerPrompt, fit, prompt_api
+from chatui.backends.openai.server_prompt import (
+    PromptApi,
+    ServerPrompt,
+    find_tokenizer,
+    fit,
+    prompt_api,
+    template_arguments,
+)
 from chatui.backends.openai.stream import Delta, DeltaReader, tokens_of
 from chatui.backends.openai.streamed_reply import StreamedReply
-from chatui.backends.openai.token_counting import find_tokenizer, template_arguments
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import (

@@ -1,23 +1,19 @@
-"""The HTTP client of one server: its models, and the requests for replies."""
+"""The requests for replies that go to one server, and the fields that it takes."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 
-from chatui.backends.openai.address import is_loopback, proxy_of
-from chatui.backends.openai.api_keys import Key, from_environment, from_keyring
-from chatui.backends.openai.request_fields import OTHER_LIMIT, without_refused
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     DroppedError,
-    KeyWantedError,
-    NoModelListError,
     Target,
     broken_stream,
     error_in,
@@ -26,153 +22,93 @@ from chatui.backends.openai.server_errors import (
     refused_request,
     unreachable,
 )
-from chatui.backends.openai.server_prompt import PromptApi
+from chatui.backends.openai.server_prompt import PromptApi, Tokenizer
 from chatui.backends.openai.stream import ChunkDecoder, Delta, DeltaReader
-from chatui.backends.openai.token_counting import Tokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec, Token
+from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings
 
-_Answer = TypeVar("_Answer")
-
-CONNECT_SECONDS = 5.0
-LIST_SECONDS = 10.0
-FIRST_BYTE_SECONDS = 600.0
-"""A server may load the model or read a long prompt before it answers."""
 LAST_WORDS_SECONDS = 2.0
 """After the reply's end the token counts may follow for so long."""
 
-# uvicorn closes idle connections after 5 s; one that we let go earlier is never found broken.
-_KEEPALIVE_SECONDS = 4.0
 _MOST_TRIES = 8
 """OpenAI names only one field that it does not know at a time."""
-_NO_LIST = frozenset((400, 403, 404, 405, 410, 501))
+
+_LIMITS = frozenset(("max_new_tokens", "seed"))
+"""Settings that a request gets apart from its sampling."""
+
+_MOST_STOP_STRINGS = 4
+"""OpenAI's own limit; most other servers take any number."""
+
+OTHER_LIMIT = "max_completion_tokens"
+"""What OpenAI's newer models call ``max_tokens``."""
+
+_INDISPENSABLE = frozenset(("model", "messages", "prompt", "stream"))
+
+_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", OTHER_LIMIT))
+
+_SERVERS_OWN = frozenset(
+    {
+        *("top_k", "min_p", "repetition_penalty", "repeat_penalty", "seed"),
+        *("chat_template_kwargs", "stream_options", "logprobs", "top_logprobs"),
+    }
+)
+"""Fields that are not in every server's version of the API."""
 
 
-@dataclass(frozen=True)
-class ListedModel:
-    """A model in a server's ``/v1/models``.
+def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str, Any]:
+    """The fields for ``sampling``.
 
-    Attributes:
-        id: what a request calls it.
-        context_limit: tokens, prompt and reply together; None where the server does not tell.
+    Chat requests (``all_fields`` False) leave settings at their defaults to the server, which
+    often knows the model's own; a completion request says everything, for a prompt of ours goes
+    with our settings and servers have defaults of their own (llama-cpp-python a penalty of 1.1).
+    ``top_k``, ``min_p`` and ``repetition_penalty`` are no fields of OpenAI's API, but vLLM and
+    SGLang (and, as ``repeat_penalty``, llama-server and Ollama) take them.
     """
+    fields: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        value = getattr(sampling, name)
+        if name in _LIMITS or (sampling.is_greedy and not setting.in_greedy):
+            continue
+        if all_fields or value != getattr(DEFAULTS, name):
+            fields |= dict.fromkeys(setting.server_fields, value)
+    return fields | {"temperature": 0.0} if sampling.is_greedy else fields
 
-    id: str
-    context_limit: int | None = None
+
+def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
+    """Names of the settings in use that no server has a field for."""
+    return tuple(
+        name
+        for name in sampling.in_force()
+        if name != "greedy" and not SETTINGS[name].server_fields
+    )
 
 
-def http_client(target: Target, *, connect_seconds: float = CONNECT_SECONDS) -> httpx2.AsyncClient:
-    """A client for one server.
+def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
+    """What is left of ``fields`` after a server answered 400 or 422 with ``complaint``.
 
-    Proxies and certificates of the environment are respected, except that a server on this
-    machine is never looked for behind a proxy.
-
-    Raises:
-        ChatuiError: the environment's proxy or file of certificates cannot be used.
+    Fields that the complaint names are left out; where it names none, first those that not every
+    server has, then the others, and last what ends the reply. A server that wants
+    ``max_completion_tokens`` gets it. None where nothing is left to leave out.
     """
-    headers = {"Authorization": f"Bearer {target.key.value}"} if target.key else {}
-    try:
-        # Reading the certificates takes 30 ms, and plain HTTP has no use for them.
-        verify = httpx2.create_ssl_context() if target.url.startswith("https:") else False
-    except (OSError, ValueError) as error:
-        raise ChatuiError(say("backends.bad_certificates", reason=error)) from error
-    try:
-        return httpx2.AsyncClient(
-            headers=headers,
-            timeout=httpx2.Timeout(
-                FIRST_BYTE_SECONDS, connect=connect_seconds, pool=connect_seconds
-            ),
-            limits=httpx2.Limits(keepalive_expiry=_KEEPALIVE_SECONDS),
-            follow_redirects=True,
-            trust_env=not is_loopback(target.url),
-            verify=verify,
-        )
-    except (ValueError, httpx2.InvalidURL) as error:
-        raise ChatuiError(say("backends.bad_proxy", proxy=proxy_of(target.url))) from error
-
-
-async def with_key(
-    url: str, variable: str, ask: Callable[[Key | None], Awaitable[_Answer]]
-) -> _Answer:
-    """What ``ask`` gives with the key for the server at ``url``, if there is one.
-
-    A server on this machine is asked without a key first, for it seldom wants one and a keyring may
-    bother its user.
-
-    Raises:
-        ChatuiError: what ``ask`` raises, or a key that is none.
-    """
-    key = from_environment(url, variable)
-    if key is None and not is_loopback(url):
-        key = await from_keyring(url)
-    try:
-        return await ask(key)
-    except KeyWantedError:
-        key = await from_keyring(url) if is_loopback(url) else None
-        if key is None:
-            raise
-    return await ask(key)
-
-
-async def list_models(
-    http: httpx2.AsyncClient, target: Target, seconds: float = LIST_SECONDS
-) -> tuple[ListedModel, ...]:
-    """The models that the server offers.
-
-    Raises:
-        NoModelListError: it answers, but not with a list of models.
-        ChatuiError: nobody answers there, the key is missing or wrong, or it is no such server.
-    """
-    try:
-        answer = await http.get(f"{target.url}/models", timeout=seconds)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        raise unreachable(error, target) from error
-    try:
-        body = answer.json()
-    except (ValueError, RecursionError):
-        body = None
-    if answer.status_code == 403:
-        # The key may be good for replies and not for the list.
-        refusal = refused_request(403, body, target)
-        raise refusal if isinstance(refusal, KeyWantedError) else NoModelListError(str(refusal))
-    if answer.status_code in _NO_LIST:
-        raise NoModelListError(say("backends.no_such_server", url=target.url))
-    if answer.status_code != 200:
-        raise refused_request(answer.status_code, body, target)
-    if not isinstance(body, dict | list):
-        raise ChatuiError(say("backends.no_such_server", url=target.url))
-    models: Any = body
-    if isinstance(body, dict):
-        models = body.get("data", body.get("models"))
-        # Ollama without any model answers {"data": null}.
-        models = [] if models is None and body.get("object") == "list" else models
-    if not isinstance(models, list):
-        raise NoModelListError(say("backends.no_such_server", url=target.url))
-    listed = (_listed(model) for model in models)
-    return tuple(model for model in listed if model is not None)
-
-
-def _listed(model: Any) -> ListedModel | None:
-    """The model of an entry: a name, or an object with an id (Ollama: name, model)."""
-    if isinstance(model, str) and model:
-        return ListedModel(model)
-    if not isinstance(model, dict):
+    if OTHER_LIMIT in complaint and "max_tokens" in fields:
+        changed = {name: value for name, value in fields.items() if name != "max_tokens"}
+        return {**changed, OTHER_LIMIT: fields["max_tokens"]}
+    optional = [name for name in fields if name not in _INDISPENSABLE]
+    words = frozenset(re.findall(r"\w+", complaint))
+    named = {name for name in optional if name in words}
+    if named == {"stop"} and len(fields["stop"]) > _MOST_STOP_STRINGS:
+        return {**fields, "stop": fields["stop"][:_MOST_STOP_STRINGS]}
+    dropped = (
+        named
+        or _SERVERS_OWN.intersection(optional)
+        or frozenset(optional) - _ENDS_THE_REPLY
+        or frozenset(optional)
+    )
+    if not dropped:
         return None
-    for name in ("id", "model", "name"):
-        if isinstance(model.get(name), str) and model[name]:
-            return ListedModel(model[name], _context_limit(model))
-    return None
-
-
-def _context_limit(model: dict[str, Any]) -> int | None:
-    """vLLM and SGLang say ``max_model_len``, llama-server ``meta.n_ctx``."""
-    meta = model.get("meta")
-    values = [model.get("max_model_len"), model.get("context_length")]
-    if isinstance(meta, dict):
-        values += [meta.get("n_ctx"), meta.get("n_ctx_train")]
-    limits = [limit for limit in values if isinstance(limit, int) and limit > 0]
-    return limits[0] if limits else None
+    return {name: value for name, value in fields.items() if name not in dropped}
 
 
 @dataclass

@@ -11,8 +11,7 @@ from typing import Any
 
 import httpx2
 
-from chatui.backends.openai.address import proxy_of
-from chatui.backends.openai.api_keys import Key
+from chatui.backends.openai.address import Key, proxy_of
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
