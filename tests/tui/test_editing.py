@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from real_terminal import RealTerminal
 from textual.events import Key
 from textual.geometry import Offset
 from textual.widgets import Input
 
+from chatui.conversation.store import Store
 from chatui.tui.editing import LineInput, grapheme_start, is_typed_text, word_end, word_start
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.terminal_input import TerminalInput
@@ -226,3 +231,25 @@ async def test_no_width_is_too_small(
         await on.pilot.resize_terminal(80, 24)
         await on.pilot.pause()
         assert on.app.is_running or opening == "ctrl+q"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal")
+def test_a_real_terminal_types_and_shrinks(home: Path) -> None:
+    terminal = RealTerminal(CHATUI_HOME=str(home))
+    terminal.until_shown("/512")
+    terminal.type("甲\u3000乙👨\u200d👩\u200d👧🇨🇳\ue000")
+    terminal.until_shown("甲\u3000乙")
+    terminal.type("\x7f\x7f")
+    for columns, rows in ((6, 24), (1, 1), (3, 2), (0, 0), (2, 24), (80, 1)):
+        terminal.child.setwinsize(rows, columns)
+        terminal.read(0.1)
+        assert terminal.child.isalive(), (columns, rows)
+    terminal.resize(80, 24)
+    terminal.press("enter")
+    terminal.until_shown("▌")
+    terminal.press("ctrl+q")
+    assert terminal.end() == 0
+    with closing(Store(home / "conversations.db")) as store:
+        conversation = store.last_conversation()
+        assert conversation is not None
+        assert store.rounds(conversation.id)[0].query == "甲\u3000乙👨\u200d👩\u200d👧"
