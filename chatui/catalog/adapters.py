@@ -144,7 +144,7 @@ def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterS
         return AdapterSummary(str(path), title, disk_bytes=size)
     try:
         config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
         file = folder / ADAPTER_CONFIG
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     targets = config.target_modules or ()

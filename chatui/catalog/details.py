@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chatui.catalog import library, listing
-from chatui.catalog.places import find_part
-from chatui.catalog.resolving import existing, nothing_called
+from chatui.catalog.places import existing, find_part
+from chatui.catalog.resolving import nothing_called
 from chatui.catalog.schema import Part, Preset, Weights
 from chatui.errors import ChatuiError
 from chatui.locales import current_language

@@ -112,7 +112,8 @@ def read_users(file: Path) -> SystemFile:
         raise ChatuiError(say("catalog.preset.unreadable", file=file, reason=error)) from error
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # tomllib has errors of its own for bad syntax alone, not for huge numbers or deep nesting.
         raise ChatuiError(say("catalog.preset.not_toml", file=file, reason=error)) from error
     raw.setdefault("name", file.stem)
     return validated(raw, text, file)

@@ -16,7 +16,7 @@ from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import recognise
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Preset
-from chatui.catalog.weights import is_rwkv_file, weight_files
+from chatui.catalog.weights import check_no_pointers, is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings
@@ -153,4 +153,7 @@ def _incomplete(name: str, folder: Path) -> str:
     weights = weight_files(folder)
     if weights is None:
         return say("catalog.no_weights", path=folder)
-    return unlisted.lacking(name, folder, weights.missing) if weights.missing else ""
+    if weights.missing:
+        return unlisted.lacking(name, folder, weights.missing)
+    check_no_pointers(folder)
+    return ""

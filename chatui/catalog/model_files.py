@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import without_surrogates
 
 _POINTER = b"version https://git-lfs"
 """How a Git LFS pointer begins (git-lfs, docs/spec.md): what a clone without LFS leaves."""
+
+MOST_POINTER_BYTES = 1024
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def check_not_pointer(file: Path) -> None:
@@ -29,13 +35,16 @@ def check_not_pointer(file: Path) -> None:
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
-    """The JSON object in ``file``.
+    """The JSON object in ``file``; lone surrogates in its strings become U+FFFD.
 
     Raises:
         ChatuiError: it cannot be read, or holds something else.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        value = json.loads(text)
+        if _SURROGATE.search(text):
+            value = json.loads(without_surrogates(json.dumps(value, ensure_ascii=False)))
     except OSError as error:
         reason = error.strerror or str(error)
         raise ChatuiError(say("catalog.unreadable", file=file, reason=reason)) from error

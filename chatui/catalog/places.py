@@ -26,6 +26,17 @@ def is_plain_name(text: str) -> bool:
     return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
+def existing(reference: str) -> Path | None:
+    """The file or folder that ``reference`` is the path of, if there is one."""
+    if not reference.strip() or "\0" in reference:
+        return None
+    try:
+        path = expanded(reference)
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
 def hugging_face_cache() -> Path:
     """huggingface_hub's cache, by the environment as it is now."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")

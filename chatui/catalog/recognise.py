@@ -84,7 +84,8 @@ def family_of(config: dict[str, Any], name: str = "") -> str:
         "padded_vocab_size" in config or "multi_query_attention" in config
     ):
         return model_type
-    if int(config.get("padded_vocab_size") or 0) > 100_000:
+    vocabulary = config.get("padded_vocab_size")
+    if isinstance(vocabulary, int) and vocabulary > 100_000:
         return "glm-4"
     names = f"{config.get('_name_or_path', '')} {name}".lower()
     for family in ("codegeex2", "chatglm3", "chatglm2"):

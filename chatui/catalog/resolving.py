@@ -10,12 +10,11 @@ from pathlib import Path
 
 from chatui import locations
 from chatui.catalog import library
-from chatui.catalog.places import find_part, find_repository, is_plain_name
+from chatui.catalog.places import existing, find_part, find_repository, is_plain_name
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.catalog.weights import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
-from chatui.locations import expanded
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import DEFAULTS, SamplingSettings, overridden
 from chatui.settings import Settings
@@ -170,17 +169,6 @@ def _in_folders(reference: str, settings: Settings) -> Path | None:
         return None
     found = (existing(str(Path(root) / reference)) for root in settings.model_folders)
     return next((path for path in found if path), None)
-
-
-def existing(reference: str) -> Path | None:
-    """The file or folder that ``reference`` is the path of, if there is one."""
-    if not reference.strip() or "\0" in reference:
-        return None
-    try:
-        path = expanded(reference)
-        return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):
-        return None
 
 
 def nothing_called(reference: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 from chatui.catalog import library
 from chatui.catalog.gguf import check_gguf, read_gguf
 from chatui.catalog.model_files import check_not_pointer
-from chatui.catalog.places import find_part, find_repository
+from chatui.catalog.places import existing, find_part, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.schema import Facts, Preset, is_hub_id
-from chatui.catalog.weights import ADAPTER_CONFIG, is_rwkv_file, weight_files
+from chatui.catalog.weights import ADAPTER_CONFIG, check_no_pointers, is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -100,6 +100,7 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> ModelSpec:
         raise ChatuiError(say("catalog.no_weights", path=folder))
     if weights.missing:
         raise ChatuiError(lacking(name, folder, weights.missing))
+    check_no_pointers(folder)
     facts = facts_of(name, folder, found)
     return ModelSpec(
         name=name,
@@ -197,7 +198,9 @@ def _of_adapter(name: str, folder: Path, settings: Settings) -> ModelSpec:
     base = base_of(folder)
     if not base:
         raise ChatuiError(say("catalog.adapter_without_base", name=name))
-    path = Path(base) if Path(base).is_dir() else find_repository(base, settings)
+    path = existing(base)
+    if path is None or not path.is_dir():
+        path = find_repository(base, settings)
     if path is None:
         command = shlex.join(["chatui", "pull", base])
         raise ChatuiError(say("catalog.adapter_needs_base", name=name, base=base, command=command))

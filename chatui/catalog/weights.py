@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from chatui.catalog.model_files import (
+    MOST_POINTER_BYTES,
+    check_not_pointer,
+    read_json_object,
+)
+from chatui.errors import ChatuiError
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ADAPTER_CONFIG = "adapter_config.json"
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+_TOKENIZER_STEMS = ("tokenizer", "vocab", "merges", "spiece", "ice_text")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 
 
@@ -42,6 +49,18 @@ def weight_files(folder: Path) -> WeightFiles | None:
     return WeightFiles(sum((tensors or sizes).values()))
 
 
+def check_no_pointers(folder: Path) -> None:
+    """Refuse a folder in which Git LFS pointers stand in for weights or a tokenizer.
+
+    Raises:
+        ChatuiError: one of its files is a pointer.
+    """
+    for file in _files(folder):
+        is_read = file.suffix in _SUFFIXES or file.name.startswith(_TOKENIZER_STEMS)
+        if is_read and 0 < _size(file) <= MOST_POINTER_BYTES:
+            check_not_pointer(file)
+
+
 def is_whole(path: Path) -> bool:
     """Whether a model's folder has its config and all its weights; a file is whole if it is there.
 
@@ -55,11 +74,12 @@ def is_whole(path: Path) -> bool:
 
 def _sharded(folder: Path, index: str) -> WeightFiles:
     try:
-        listed = json.loads((folder / index).read_text(encoding="utf-8"))
-        shards = sorted(set(listed["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        places = read_json_object(folder / index).get("weight_map")
+    except ChatuiError:
+        places = None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         return WeightFiles(0, (index,))
-    sizes = {shard: _size(folder / shard) for shard in shards}
+    sizes = {shard: _size(folder / shard) for shard in sorted(set(places.values()))}
     return WeightFiles(
         sum(sizes.values()), tuple(shard for shard, size in sizes.items() if not size)
     )
@@ -73,10 +93,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _size(file: Path) -> int:
-    """Bytes; 0 where the file is not there (or a link to nothing)."""
+    """Bytes; 0 if the file is not there, is a link to nothing, or has a name that none can have."""
     try:
         return file.stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 
@@ -90,5 +110,6 @@ def is_rwkv_file(file: Path) -> bool:
         with zipfile.ZipFile(file) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
             return any(b"blocks.0.att." in archive.read(name) for name in pickles)
-    except (OSError, zipfile.BadZipFile):
+    except Exception:
+        # A damaged archive raises errors of zipfile, of each of its compressions, and of Python.
         return False

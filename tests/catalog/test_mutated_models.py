@@ -1,0 +1,177 @@
+"""Presets and models' files, damaged at random: read, or refused with one sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_files import gguf, write_model
+
+from chatui.catalog import describe, entries, resolve
+from chatui.catalog.adapters import adapters
+from chatui.catalog.adapters import describe as describe_adapter
+from chatui.catalog.gguf import check_gguf
+from chatui.catalog.library import SHIPPED, read_users
+from chatui.catalog.listing import of_path
+from chatui.catalog.recognise import recognise
+from chatui.catalog.weights import is_rwkv_file, weight_files
+from chatui.errors import ChatuiError
+from chatui.settings import Settings
+
+JUNK: list[Any] = [None, True, -1, 0, 2**70, 10**400, 1e300, "", "\ud800", "\x00", "../x", [], {}]
+JUNK += [[1], [[]], ["a", None], {"a": 1}, float("nan"), "x" * 5000]
+
+
+def damaged_json(document: dict[str, Any], dice: random.Random) -> bytes:
+    """``document`` with one to three values replaced or removed, and with wrong bytes."""
+    document = json.loads(json.dumps(document))
+    for _ in range(dice.randint(1, 3)):
+        key = dice.choice([*document, "extra"])
+        value = document.get(key)
+        if isinstance(value, dict) and value and dice.random() < 0.7:
+            value[dice.choice([*value])] = dice.choice(JUNK)
+        elif dice.random() < 0.8:
+            document[key] = dice.choice(JUNK)
+        else:
+            document.pop(key, None)
+    return damaged(json.dumps(document).encode(), dice, dice.choice((0, 0, 0, 2)))
+
+
+def damaged(data: bytes, dice: random.Random, times: int) -> bytes:
+    """``data`` with so many bytes or runs of bytes replaced."""
+    result = bytearray(data)
+    pieces = [b"", b"\xff", b"\x00" * 8, b"\xff" * 8, b'"', b"[", b"[" * 9000, b"9" * 5000, b"\\ud"]
+    for _ in range(times):
+        at = dice.randrange(len(result) + 1)
+        result[at : at + dice.choice((0, 1, 8, 40))] = dice.choice(pieces)
+    return bytes(result[: dice.randrange(len(result))] if result and times > 3 else result)
+
+
+def outcomes(read: Callable[[], object]) -> bool:
+    """Whether ``read`` succeeded; it may raise one sentence and nothing else."""
+    try:
+        read()
+    except ChatuiError as error:
+        assert str(error).strip()
+        str(error).encode()
+        return False
+    return True
+
+
+def test_damaged_presets(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    sound = [file.read_bytes() for file in sorted(SHIPPED.glob("*.toml"))]
+    pieces = [b"[", b"]", b'"', b"=", b"\n", b"nan", b"-1", b"1e999", b"9" * 5000, b"[" * 9000]
+    pieces += [b"\xff", b'"\\ud800"', b"1979-05-27", b"{}", b"[[", b".", b"'", b"true", b"\x00"]
+    file = tmp_path / "mine.toml"
+    read = 0
+    for _ in range(200):
+        data = bytearray(dice.choice(sound))
+        for _ in range(dice.randint(1, 3)):
+            at = dice.randrange(len(data))
+            data[at : at + dice.choice((0, 1, 5, 40))] = dice.choice([b"", *pieces])
+        file.write_bytes(data)
+        read += outcomes(lambda: read_users(file))
+    assert 20 < read < 190
+
+
+def test_damaged_gguf_headers(tmp_path: Path) -> None:
+    dice = random.Random(2)
+    keys = {"general__architecture": "llama", "general__alignment": 32}
+    sound = gguf(tensors=((64, 4), (32,)), **keys, llama__context_length=2048)
+    file = tmp_path / "m.gguf"
+    read = 0
+    for _ in range(500):
+        file.write_bytes(damaged(sound, dice, dice.randint(1, 5)))
+        read += outcomes(lambda: check_gguf(file))
+        outcomes(lambda: resolve(str(file), Settings()))
+    assert 20 < read < 480
+
+
+def test_damaged_configs_and_indexes(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    documents: dict[str, dict[str, Any]] = {
+        "config.json": {
+            "model_type": "chatglm",
+            "architectures": ["ChatGLMModel"],
+            "max_position_embeddings": 2048,
+            "seq_length": 8192,
+            "padded_vocab_size": 65024,
+            "pre_seq_len": 4,
+            "_name_or_path": "x",
+        },
+        "generation_config.json": {"do_sample": True, "temperature": 0.7, "top_k": 4, "top_p": 0.9},
+        "tokenizer_config.json": {"chat_template": "x"},
+        "pytorch_model.bin.index.json": {"metadata": {}, "weight_map": {"a": "pytorch_model.bin"}},
+    }
+    llama = {**documents["config.json"], "model_type": "llama", "architectures": ["LlamaForX"]}
+    folder = write_model(tmp_path / "models" / "m", llama, pytorch_model__bin=bytes(9))
+    settings = Settings(model_folders=(str(tmp_path / "models"),))
+    for _ in range(200):
+        for name, document in documents.items():
+            if name == "config.json" and dice.random() < 0.7:
+                document = llama
+            (folder / name).write_bytes(damaged_json(document, dice))
+        outcomes(lambda: recognise(folder))
+        outcomes(lambda: weight_files(folder))
+        outcomes(lambda: resolve(str(folder), settings))
+        outcomes(lambda: of_path(folder))
+    describe(str(folder), settings)
+
+
+def test_damaged_adapter_configs(tmp_path: Path) -> None:
+    dice = random.Random(4)
+    document = {
+        "peft_type": "LORA",
+        "r": 8,
+        "lora_alpha": 16,
+        "target_modules": ["q_proj"],
+        "modules_to_save": ["embed_tokens"],
+        "base_model_name_or_path": "you/base",
+    }
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    settings = Settings(model_folders=(str(tmp_path),))
+    read = 0
+    for _ in range(300):
+        (folder / "adapter_config.json").write_bytes(damaged_json(document, dice))
+        read += outcomes(lambda: describe_adapter(folder))
+        outcomes(lambda: resolve(str(folder), settings))
+        outcomes(lambda: adapters(settings))
+    entries(settings)
+    assert 20 < read < 290
+
+
+def test_damaged_rwkv_files(tmp_path: Path) -> None:
+    dice = random.Random(5)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", b"blocks.0.att.key " * 9)
+        archive.writestr("x/version", "3")
+    file = tmp_path / "m.pth"
+    found = 0
+    for _ in range(500):
+        data = bytearray(packed.getvalue())
+        for _ in range(dice.randint(1, 3)):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        file.write_bytes(data)
+        found += is_rwkv_file(file)
+        outcomes(lambda: resolve(str(file), Settings()))
+    assert 20 < found < 490
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "tokenizer.model"])
+def test_a_pointer_in_a_models_folder_keeps_it_from_loading(tmp_path: Path, name: str) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    folder = write_model(tmp_path, config)
+    if name == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ChatuiError, match=f"{name} is a Git LFS pointer"):
+        resolve(str(folder), Settings())
