@@ -89,6 +89,7 @@ class Faults:
         status: answered instead of the file, this many times.
         bytes_per_second: of all answers, 0 for as fast as it goes.
         stalled: answers stop after half of the file until this is set.
+        silent: how many answers send their headers and then nothing, for two seconds at most.
         ignores_ranges: whether every answer is the whole file.
         is_no_hub: whether every answer is a web page.
     """
@@ -99,6 +100,7 @@ class Faults:
     status: dict[str, list[int]] = field(default_factory=dict)
     bytes_per_second: int = 0
     stalled: threading.Event | None = None
+    silent: Counter[str] = field(default_factory=Counter)
     ignores_ranges: bool = False
     is_no_hub: bool = False
 
@@ -332,6 +334,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         with file.source.open("rb") as stream:
             at = begin
+            if faults.silent[file.path] > 0:
+                faults.silent[file.path] -= 1
+                self.wfile.flush()
+                time.sleep(2)
+                return
             while at < end:
                 if faults.stalled and at >= file.size // 2:
                     faults.stalled.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from pathlib import Path
@@ -28,7 +29,9 @@ from chatui.catalog.fetching import (
     FetchProgress,
     FetchStopped,
     fetch,
+    hugging_face,
     plan,
+    transfer,
 )
 from chatui.catalog.places import in_hugging_face
 from chatui.errors import ChatuiError
@@ -229,7 +232,36 @@ def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_p
     with pytest.raises(FetchStopped):
         list(running.events())
     assert time.monotonic() - began < 3
-    server.faults.stalled.set()
+    # The thread still hangs in the dead line, and the file can be fetched all the same.
+    stalled, server.faults.stalled = server.faults.stalled, None
+    assert isinstance(pull("you/one")[-1], Fetched)
+    stalled.set()
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_line_that_falls_silent_is_given_up(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "_WAIT_SECONDS", 0.01)
+    serve_file(server, tmp_path, 400_000)
+    server.faults.silent[WEIGHTS] = times
+    if times == 1:
+        assert isinstance(pull("you/one")[-1], Fetched)
+        return
+    with pytest.raises(ChatuiError) as error:
+        pull("you/one")
+    assert "timed out" in str(error.value)
+
+
+def test_a_hub_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hugging_face, "LIST_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ChatuiError):
+            plan("you/one", Settings(), mirror=endpoint)
 
 
 def test_two_pulls_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:

@@ -136,6 +136,8 @@ class Fetch:
         deadline = time.monotonic() + _GOODBYE_SECONDS
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
+        for transfer in self._transfers:
+            transfer.release_lock()
 
     def _told(self) -> Iterator[FetchNote]:
         while self._notes:

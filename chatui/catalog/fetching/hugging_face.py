@@ -25,6 +25,7 @@ from chatui.locales import say
 if TYPE_CHECKING:
     import httpx2
 
+LIST_SECONDS = 20.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -47,6 +48,8 @@ class HuggingFace:
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
         if constants.is_offline_mode():
             raise ChatuiError(say("fetching.offline"))
+        # huggingface_hub waits for ever for a hub that accepts and then is silent.
+        self.client().timeout = LIST_SECONDS
         api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,11 +17,15 @@ from chatui.locales import say
 
 if TYPE_CHECKING:
     import httpx2
+    from filelock import BaseFileLock
 
 _TRIES = 5
 _WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.2
+CONNECT_SECONDS = 10.0
+SILENCE_SECONDS = 20.0
+"""A line on which nothing comes for so long is given up and asked for again."""
 _READ_BACK_BYTES = 1 << 20
 
 
@@ -66,6 +70,7 @@ class Transfer:
     stopped: threading.Event
     note: Callable[[str], None]
     progress: Progress = field(default_factory=Progress)
+    _lock: BaseFileLock | None = None
 
     def run(self) -> None:
         """Fetch the file, or wait for the process that is at it.
@@ -78,26 +83,39 @@ class Transfer:
         try:
             for folder in (self.file.content.parent, self.file.lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as held:
-                self._take_lock(held)
+            self._lock = self._take_lock()
+            try:
                 if not self.file.is_complete:
                     self._fetch()
+            finally:
+                self.release_lock()
         except OSError as error:
             raise failures.disk_failure(error, self.file.content.parent) from error
         self.progress.done_bytes = self.file.listed.size_bytes
         self.progress.is_done = True
 
-    def _take_lock(self, held: ExitStack) -> None:
-        """Take the lock that huggingface_hub takes too, watching what its holder brings in."""
-        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+    def release_lock(self) -> None:
+        """Let others fetch the file; once ``stopped`` is set nothing more is written."""
+        if self._lock is not None:
+            with suppress(OSError):
+                self._lock.release(force=True)
 
+    def _take_lock(self) -> BaseFileLock:
+        """Take the lock that huggingface_hub takes too, watching what its holder brings in."""
+        from filelock import FileLock, SoftFileLock, Timeout
+
+        # Not bound to this thread: one that hangs in a dead line cannot release it itself.
+        lock: BaseFileLock = FileLock(self.file.lock, mode=0o664, thread_local=False)
         while True:
             self._check_stopped()
             try:
-                held.enter_context(WeakFileLock(self.file.lock, timeout=_LOCK_POLL_SECONDS))
-                return
-            except TimeoutError:
+                lock.acquire(timeout=_LOCK_POLL_SECONDS)
+                return lock
+            except Timeout:
                 self.progress.done_bytes = self.file.kept_bytes
+            except NotImplementedError:
+                # The file system has no locks.
+                lock = SoftFileLock(self.file.lock, mode=0o664, thread_local=False)
 
     def _fetch(self) -> None:
         listed = self.file.listed
@@ -154,11 +172,14 @@ class Transfer:
             _TryAgain: the answer is not what was asked for, but may be the next time.
             ChatuiError: there is no use in asking again.
         """
+        import httpx2
+
         headers = {**self.headers, "Accept-Encoding": "identity"}
         if partial.size:
             headers["Range"] = f"bytes={partial.size}-"
+        timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         with self.client.stream(
-            "GET", self.file.url, headers=headers, follow_redirects=True
+            "GET", self.file.url, headers=headers, follow_redirects=True, timeout=timeout
         ) as answer:
             self._check_answer(answer, partial)
             encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
