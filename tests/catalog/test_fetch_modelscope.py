@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from chatui.catalog.fetching import (
     plan,
     plan_removal,
     remove,
+    transfer,
 )
 from chatui.catalog.places import cached_repositories, in_modelscope
 from chatui.errors import ChatuiError
@@ -87,6 +89,27 @@ def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
 
+def test_a_line_that_falls_silent_is_given_up(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.3)
+    serve_file(server, tmp_path, 400_000)
+    server.faults.silent[WEIGHTS] = 1
+    assert isinstance(list(Fetch(planned("you/one")).events())[-1], Fetched)
+
+
+def test_a_file_whose_line_hangs_can_be_fetched_again(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 400_000)
+    server.faults.stalled = stalled = threading.Event()
+    running = Fetch(planned("you/one"))
+    threading.Timer(0.5, running.cancel).start()
+    with pytest.raises(FetchStopped):
+        list(running.events())
+    server.faults.stalled = None
+    assert isinstance(list(Fetch(planned("you/one")).events())[-1], Fetched)
+    stalled.set()
+
+
 def test_a_damaged_file_is_noticed(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 200_000)
     server.faults.corrupted[WEIGHTS] = 1
@@ -127,7 +150,7 @@ tokenizer = { hf = "there/words" }
     users_preset("mixed.toml", text)  # type: ignore[operator]
     made = planned("mixed")
     assert [r.source for r in made.repositories] == ["modelscope", "hf"]
-    assert made.notes == ("there/words is not on ModelScope and comes from the other hub.",)
+    assert made.notes == ("there/words is not on ModelScope and is downloaded from the other hub.",)
     list(Fetch(made).events())
     assert resolve("mixed", Settings()).path == str(in_modelscope("here/base"))
     # What one hub brought need not come from the other.

@@ -54,7 +54,7 @@ def test_a_folder_of_the_hubs_client_that_is_a_file_is_no_fault_of_the_hub(
     serve_model(server, tmp_path)
     (tmp_path / "file").touch()
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "file" / "token"))
-    with pytest.raises(ChatuiError, match=r"file/token could not be read: Not a directory\."):
+    with pytest.raises(ChatuiError, match=r"file/token cannot be read: Not a directory\."):
         plan("you/model", Settings())
 
 
