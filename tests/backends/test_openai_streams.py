@@ -189,6 +189,13 @@ async def test_the_cause_is_told(faulty: FaultyServer, event: str, begun: bool) 
     assert text == ("春" if begun else "") and REASON in sentence
 
 
+@pytest.mark.parametrize("finish", ["network_error", "insufficient_system_resource"])
+async def test_a_reason_that_is_a_failure_keeps_the_text(faulty: FaultyServer, finish: str) -> None:
+    faulty.answer = faulty.say(STREAM, word("春"), word("风", finish), END)
+    text, sentence = await ask(faulty.url)
+    assert text == "春风" and "error" in sentence and finish in sentence
+
+
 @pytest.mark.parametrize("error", ERRORS[:6])
 async def test_the_cause_is_told_with_status_200(faulty: FaultyServer, error: Any) -> None:
     faulty.answer = faulty.say(response(200, json.dumps(error).encode()))
@@ -240,6 +247,7 @@ def test_only_a_length_is_taken_for_one() -> None:
         ({"message": {"content": "春风"}}, "春风", "eos"),
         ({"text": "春风"}, "春风", "eos"),
         ({"delta": {"content": "春风"}, "finish_reason": "content_filter"}, "春风", "filter"),
+        ({"delta": {"content": "春"}, "finish_reason": "sensitive"}, "春", "filter"),
         ({"delta": {"content": 7}}, "", "eos"),
         ({"delta": "春风"}, "春风", "eos"),
         (

@@ -212,8 +212,10 @@ class ServerClient:
                 except StopAsyncIteration:
                     data, final = b"", True
                 for chunk in decoder.feed(data, final):
-                    self._raise_error_in(chunk, begun)
                     delta = reader.read(chunk)
+                    if delta.tokens and error_in(chunk) is not None:
+                        yield Delta(delta.tokens)
+                    self._raise_error_in(chunk, begun)
                     seen = seen or "choices" in chunk
                     begun = begun or bool(delta.tokens)
                     finished = finished or bool(delta.finish)

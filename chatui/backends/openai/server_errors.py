@@ -27,6 +27,8 @@ _TOO_LONG = re.compile(
     r"|(输入|提示词?|文本|内容|请求|消息|序列|对话).{0,12}(过长|太长|超长)",
     re.IGNORECASE | re.DOTALL,
 )
+# OpenRouter, Zhipu, DeepSeek.
+_BROKEN_OFF = ("error", "network_error", "insufficient_system_resource")
 _NEVER_TOO_LONG = frozenset((401, 402, 403, 404, 405, 408, 429))
 
 
@@ -136,17 +138,17 @@ def error_in(chunk: Mapping[str, Any]) -> Any:
         return chunk
     choices = chunk.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0] if choices[0].get("error") else None
+        broken = choices[0].get("error") or choices[0].get("finish_reason") in _BROKEN_OFF
+        return choices[0] if broken else None
     if not choices and not chunk.get("usage") and _words_of(chunk):
         return chunk
     return None
 
 
-def broken_stream(reason: object, target: Target) -> ChatuiError:
+def broken_stream(error: Mapping[str, Any], target: Target) -> ChatuiError:
     """The sentence for an error that the server reports in the middle of a reply."""
-    return ChatuiError(
-        with_reason(say("backends.broke_off", url=target.url), reason_of(reason, target))
-    )
+    reason = reason_of(error, target) or str(error.get("finish_reason") or "")
+    return ChatuiError(with_reason(say("backends.broke_off", url=target.url), reason))
 
 
 def reason_of(body: object, target: Target = Target("")) -> str:

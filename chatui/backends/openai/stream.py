@@ -15,6 +15,8 @@ from chatui.messages import Candidate, FinishReason, Token
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _OF_A_REPLY = frozenset(("choices", "usage", "error"))
+# OpenAI, Zhipu, Gemini.
+_ENDS_BY_FILTER = frozenset(("content_filter", "sensitive", "safety"))
 _ENDS_AT_LENGTH = frozenset(("length", "max_tokens", "max_output_tokens"))
 
 
@@ -138,7 +140,7 @@ class Delta:
             return "stop"
         if self.finish.casefold() in _ENDS_AT_LENGTH:
             return "length"
-        return "filter" if self.finish == "content_filter" else "eos"
+        return "filter" if self.finish.casefold() in _ENDS_BY_FILTER else "eos"
 
 
 class DeltaReader:
