@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.weights import ADAPTER_CONFIG
@@ -17,7 +18,6 @@ from chatui.locations import expanded
 from chatui.settings import Settings
 from chatui.text import in_quotes
 
-_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _BARE = (".pt", ".bin")
 
@@ -157,7 +157,7 @@ def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterS
         alpha=config.lora_alpha,
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         base=config.base_model_name_or_path or "",
-        brings_tokenizer=any((folder / name).is_file() for name in _TOKENIZERS),
+        brings_tokenizer=has_tokenizer(folder),
         brings_embeddings=any("embed" in name or name == "wte" for name in saved),
         disk_bytes=size,
     )

@@ -16,6 +16,8 @@ _POINTER = b"version https://git-lfs"
 
 MOST_POINTER_BYTES = 1024
 
+_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -54,3 +56,8 @@ def read_json_object(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ChatuiError(say("catalog.unreadable", file=file, reason=say("engine.no_object")))
     return value
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer's vocabulary lies in ``folder``."""
+    return any((folder / name).is_file() for name in _TOKENIZERS)

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatui.catalog import library
 from chatui.catalog.gguf import check_gguf, read_gguf
-from chatui.catalog.model_files import check_not_pointer
+from chatui.catalog.model_files import check_not_pointer, has_tokenizer
 from chatui.catalog.places import existing, find_part, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.schema import Facts, Preset, is_hub_id
@@ -205,15 +205,12 @@ def _of_adapter(name: str, folder: Path, settings: Settings) -> ModelSpec:
         command = shlex.join(["chatui", "pull", base])
         raise ChatuiError(say("catalog.adapter_needs_base", name=name, base=base, command=command))
     spec = _of_folder(base, path, settings)
-    brings_tokenizer = any(
-        (folder / file).is_file() for file in ("tokenizer.model", "tokenizer.json", "vocab.txt")
-    )
     return ModelSpec(
         name=name,
         path=spec.path,
         family=spec.family,
         format=spec.format,
-        tokenizer=str(folder) if brings_tokenizer else None,
+        tokenizer=str(folder) if has_tokenizer(folder) else None,
         adapters=(Adapter(str(folder)),),
         sampling=spec.sampling,
     )

@@ -49,7 +49,7 @@ def test_all_parts_of_a_preset_are_fetched_and_resolved(
         "me/lora",
         "me/words",
     ]
-    assert any("me/lora is taken instead" in note for note in made.notes)
+    assert any("me/lora is used instead" in note for note in made.notes)
     seen = [event for event in Fetch(made).events() if isinstance(event, FetchProgress)]
     assert seen[-1].done_bytes == made.total_bytes
     spec = resolve("three", Settings())
@@ -133,9 +133,9 @@ def test_a_part_on_no_hub_is_told_without_asking_one(
     with pytest.raises(ChatuiError) as both:
         resolve("half", Settings())
     assert "half needs you/model, not on this disk yet; `chatui pull half`" in str(both.value)
-    assert "half needs mine, which no hub holds" in str(both.value)
+    assert "half needs mine, which no hub offers" in str(both.value)
     pull("half")
     server.requests.clear()
-    with pytest.raises(ChatuiError, match=r"^half needs mine, which no hub holds"):
+    with pytest.raises(ChatuiError, match=r"^half needs mine, which no hub offers"):
         plan("half", Settings())
     assert server.requests == []

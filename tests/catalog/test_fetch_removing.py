@@ -50,7 +50,7 @@ def test_what_is_said_to_be_freed_is_freed(server: HubServer, tmp_path: Path) ->
     assert not item.root.exists()
     with pytest.raises(ChatuiError, match="pull you/model"):
         resolve("you/model", Settings())
-    with pytest.raises(ChatuiError, match=r"Nothing of you/model lies in the hubs' caches\."):
+    with pytest.raises(ChatuiError, match=r"There is no file of you/model in the hubs' caches\."):
         plan_removal("you/model", Settings())
 
 
@@ -89,7 +89,7 @@ def test_a_hubs_repository_goes_though_presets_miss_it(
     pull("first")
     removal = plan_removal("you/base", Settings())
     assert [item.title for item in removal.items] == ["you/base"]
-    assert removal.notes == ("first will miss it.",)
+    assert removal.notes == ("first will not run without it.",)
 
 
 def test_one_file_of_a_repository_goes_alone(
@@ -119,9 +119,9 @@ def test_one_file_of_a_repository_goes_alone(
 def test_what_no_pull_put_there_is_left_alone(server: HubServer, tmp_path: Path) -> None:
     own = model_folder(tmp_path / "mine" / "you" / "model")
     settings = Settings(model_folders=(str(tmp_path / "mine"),))
-    with pytest.raises(ChatuiError, match=f"you/model lies in {own}, where no pull put it"):
+    with pytest.raises(ChatuiError, match=f"you/model stays: {own} is a copy"):
         plan_removal("you/model", settings)
-    with pytest.raises(ChatuiError, match="Nothing of shiyou lies"):
+    with pytest.raises(ChatuiError, match="There is no file of shiyou"):
         plan_removal("shiyou", settings)
     for name in ("nothing", "../..", "", "a/../b"):
         with pytest.raises(ChatuiError):

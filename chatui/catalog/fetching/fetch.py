@@ -12,8 +12,8 @@ from contextlib import suppress
 from functools import partial
 from uuid import uuid4
 
-from chatui.catalog.fetching import failures, hub
-from chatui.catalog.fetching.planning import plan
+from chatui.catalog.fetching import failures
+from chatui.catalog.fetching.planning import hub_of, plan
 from chatui.catalog.fetching.transfer import Transfer
 from chatui.catalog.fetching.values import (
     Fetched,
@@ -88,7 +88,7 @@ class Fetch:
             missing = [file for file in repository.files if not file.is_complete]
             if not missing:
                 continue
-            where = hub.create(repository.source, repository.endpoint)
+            where = hub_of(repository.source, repository.endpoint)
             client, headers = where.client(), where.headers()
             self._transfers += [
                 Transfer(

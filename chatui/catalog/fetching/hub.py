@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan, Source
+from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import in_quotes
@@ -47,21 +47,6 @@ class Hub(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Sent with each request for a file; they carry the user's token."""
         ...
-
-
-def create(source: Source, endpoint: str = "") -> Hub:
-    """The hub ``source``, at ``endpoint`` instead of its own address.
-
-    Raises:
-        ChatuiError: its client is not installed.
-    """
-    if source == "hf":
-        from chatui.catalog.fetching.hugging_face import HuggingFace
-
-        return HuggingFace(endpoint)
-    from chatui.catalog.fetching.modelscope import ModelScope
-
-    return ModelScope(endpoint)
 
 
 def shown(endpoint: str) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from chatui import readable
 from chatui.catalog import library
-from chatui.catalog.fetching import hub
 from chatui.catalog.fetching.choosing import Role, needed
 from chatui.catalog.fetching.failures import Refused
+from chatui.catalog.fetching.hub import Hub, checked_mirror
 from chatui.catalog.fetching.values import FetchPlan, ListedFile, Listing, RepositoryPlan, Source
 from chatui.catalog.places import (
     find_part,
@@ -44,7 +44,7 @@ def plan(
         ChatuiError: there is no such preset or repository, it may not be read, the hub cannot be
             reached, or the disk has no room for it.
     """
-    planner = _Planner(settings, source, hub.checked_mirror(mirror) if mirror else "")
+    planner = _Planner(settings, source, checked_mirror(mirror) if mirror else "")
     preset = library.load().find(name)
     if preset:
         if preset.facts.lacks:
@@ -108,7 +108,7 @@ class _Planner:
     source: Source | None
     mirror: str
     notes: list[str] = field(default_factory=list)
-    _hubs: dict[Source, hub.Hub] = field(default_factory=dict)
+    _hubs: dict[Source, Hub] = field(default_factory=dict)
     _listings: dict[tuple[Source, str, str], Listing] = field(default_factory=dict)
     _wanted: dict[tuple[Source, str, str], dict[str, ListedFile]] = field(default_factory=dict)
 
@@ -184,11 +184,11 @@ class _Planner:
         assert refused is not None
         raise refused
 
-    def _hub(self, source: Source) -> hub.Hub:
+    def _hub(self, source: Source) -> Hub:
         if source not in self._hubs:
             # A mirror of one hub does not speak as the other does.
             mirror = self.mirror if source == (self.source or "hf") else ""
-            self._hubs[source] = hub.create(source, mirror)
+            self._hubs[source] = hub_of(source, mirror)
         return self._hubs[source]
 
 
@@ -232,3 +232,19 @@ def _check_room(made: FetchPlan) -> None:
                 path=place,
             )
             raise ChatuiError(sentence)
+
+
+def hub_of(source: Source, endpoint: str = "") -> Hub:
+    """The hub ``source``, at ``endpoint`` instead of its own address if one is given.
+
+    Raises:
+        ChatuiError: its client is not installed.
+    """
+    # Their clients take long to import, and a start needs one of them at most.
+    if source == "hf":
+        from chatui.catalog.fetching.hugging_face import HuggingFace
+
+        return HuggingFace(endpoint)
+    from chatui.catalog.fetching.modelscope import ModelScope
+
+    return ModelScope(endpoint)
