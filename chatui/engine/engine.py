@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from chatui.engine import generate
+from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -23,12 +24,12 @@ from chatui.messages import (
 class Loader(Protocol):
     """A module that loads models: ``chatui.engine.loading`` or ``chatui.engine.llama_cpp``."""
 
-    def plan_load(self, spec: ModelSpec, freed: int = 0) -> Any:
+    def plan_load(self, spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Any:
         """Check everything that can be checked without reading the weights.
 
         Args:
             spec: what to load.
-            freed: bytes that unloading the present model gives back.
+            freed: what unloading the present model gives back.
         """
         ...
 
@@ -81,7 +82,11 @@ class Engine:
 
     def _exchange(self, spec: ModelSpec, report: Callable[[Loading], None]) -> LoadedModel:
         before = self._model
-        plan = self._loader.plan_load(spec, before.summary.weight_bytes if before else 0)
+        freed = NOTHING_FREED
+        if before is not None:
+            own_bytes = max(0, before.summary.weight_bytes - before.mapped_bytes)
+            freed = FreedMemory(before.summary.device, own_bytes)
+        plan = self._loader.plan_load(spec, freed)
         if before is not None and before.foundation is not None:
             from chatui.engine import loading
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from chatui.catalog.gguf import GgufHeader, check_gguf
 from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import BytesDetokenizer
+from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel, Network
 from chatui.engine.pages import trim_heap
 from chatui.errors import ChatuiError
@@ -84,7 +85,7 @@ class GgufPlan:
         return self.spec.context_limit or min(trained, MOST_CONTEXT_TOKENS)
 
 
-def plan_load(spec: ModelSpec, freed: int = 0) -> GgufPlan:
+def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     """Check the file without reading its weights.
 
     Raises:
@@ -158,6 +159,7 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
         format=format,
         eos_ids=vocabulary.end_ids | frozenset(spec.eos_ids),
         prompt_cache=network,
+        mapped_bytes=0 if on_gpu else llama._model.size(),
     )
 
 

@@ -24,7 +24,7 @@ from chatui.engine.endings import end_ids
 from chatui.engine.families import family_of, read_config
 from chatui.engine.linear import speed_up
 from chatui.engine.matching import check_matching
-from chatui.engine.memory import need_of
+from chatui.engine.memory import NOTHING_FREED, FreedMemory, need_of
 from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.pages import trim_heap
@@ -63,12 +63,12 @@ class Plan:
     delta: Delta | None
 
 
-def plan_load(spec: ModelSpec, freed: int = 0) -> Plan | rwkv.RwkvPlan:
+def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwkv.RwkvPlan:
     """Recognise and check everything that can be checked without reading the weights.
 
     Args:
         spec: what to load.
-        freed: bytes that unloading the present model gives back.
+        freed: what unloading the present model gives back.
 
     Raises:
         ChatuiError: it cannot be loaded; the sentence says why.
@@ -192,6 +192,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         prompt_cache=PromptCache(),
         guard=guard,
         foundation=Foundation(plan.spec, plan.stamp, model, adapted, plan.placement),
+        mapped_bytes=sum(entry.bytes for entry in plan.entries if plan.placement.maps(entry)),
     )
 
 

@@ -39,6 +39,26 @@ class Need:
         return self.floats * 9 // 16 + self.packed + self.cached * 2 + _WORKSPACE
 
 
+@dataclass(frozen=True)
+class FreedMemory:
+    """What unloading the present model gives back.
+
+    Attributes:
+        device: where its weights are, e.g. "cpu", "cuda:0"; "" for no model.
+        bytes: of its own memory; pages of mapped files count as available already.
+    """
+
+    device: str = ""
+    bytes: int = 0
+
+    def on(self, device: torch.device) -> int:
+        """Bytes that come free on ``device``."""
+        return self.bytes if self.device and torch.device(self.device) == device else 0
+
+
+NOTHING_FREED = FreedMemory()
+
+
 def need_of(entries: Iterable[Entry], config: Any, context_limit: int) -> Need:
     """Count what the files and the config say."""
     floats = packed = 0

@@ -91,6 +91,7 @@ class LoadedModel:
         guard: repairs logits before they are looked at; None leaves them.
         foundation: what other adapters can be put on; None if none can.
         after_reply: done when a reply is out; None for nothing.
+        mapped_bytes: of the weights that are pages of their files and take no memory of their own.
     """
 
     spec: ModelSpec
@@ -103,6 +104,7 @@ class LoadedModel:
     guard: Guard | None = None
     foundation: Foundation | None = None
     after_reply: AfterReply | None = None
+    mapped_bytes: int = 0
 
     @property
     def context_limit(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from chatui.engine.memory import Need, available_bytes, gib
+from chatui.engine.memory import FreedMemory, Need, available_bytes, gib
 from chatui.engine.weights import Entry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -38,6 +39,15 @@ class Placement:
     device: torch.device
     dtype: torch.dtype
     notes: tuple[str, ...] = ()
+
+    def maps(self, entry: Entry) -> bool:
+        """Whether a tensor stays in its file's pages and is never copied."""
+        return (
+            self.device.type == "cpu"
+            and entry.file.suffix == ".safetensors"
+            and sys.platform != "win32"
+            and not (entry.dtype and entry.dtype.is_floating_point and entry.dtype != self.dtype)
+        )
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -73,21 +83,21 @@ def file_dtype(entries: Iterable[Entry]) -> torch.dtype:
     return bytes_of.most_common(1)[0][0] if bytes_of else torch.float32
 
 
-def place(spec: ModelSpec, entries: tuple[Entry, ...], need: Need, freed: int) -> Placement:
+def place(spec: ModelSpec, entries: tuple[Entry, ...], need: Need, freed: FreedMemory) -> Placement:
     """Decide on device and dtype, and whether the model fits there.
 
     Args:
         spec: with the user's wishes.
         entries: the weights.
         need: what the model takes besides, by dtype.
-        freed: bytes that unloading the present model gives back.
+        freed: what unloading the present model gives back.
 
     Raises:
         ChatuiError: a device that is not there, an unknown dtype, or too little memory.
     """
     device = choose_device(spec.device)
     stored = file_dtype(entries)
-    room = available_bytes(device) + freed
+    room = available_bytes(device) + freed.on(device)
     if spec.dtype != "auto":
         if spec.dtype not in DTYPES:
             raise ChatuiError(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from chatui.engine.memory import Need
+from chatui.engine.memory import FreedMemory, Need
 from chatui.engine.placement import Placement, place
 from chatui.engine.weights import Entry
+from chatui.errors import ChatuiError
 from chatui.messages import ModelSpec
 
 
@@ -17,7 +18,7 @@ def placed(floats: int) -> Placement:
     """A model of so many float16 numbers on a CPU with plenty of memory."""
     weights = Entry(Path("/m/model.safetensors"), "w", torch.float16, (floats,), 2 * floats)
     spec = ModelSpec("m", "/m", device="cpu")
-    return place(spec, (weights,), Need(floats, 0, 0), freed=1 << 50)
+    return place(spec, (weights,), Need(floats, 0, 0), freed=FreedMemory("cpu", 1 << 50))
 
 
 @pytest.mark.parametrize(("floats", "told"), [(6_600_000, False), (300_000_000, True)])
@@ -25,3 +26,27 @@ def test_only_a_large_model_is_said_to_run_wider_than_it_is_stored(floats: int, 
     placement = placed(floats)
     assert placement.dtype == torch.float32
     assert bool(placement.notes) is told
+
+
+def test_memory_of_another_device_is_no_room_here() -> None:
+    weights = Entry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
+    spec = ModelSpec("m", "/m", device="cpu")
+    need = Need(1 << 45, 0, 0)
+    assert place(spec, (weights,), need, FreedMemory("cpu", 1 << 50)).device.type == "cpu"
+    for freed in (FreedMemory("cuda:0", 1 << 50), FreedMemory("mps", 1 << 50), FreedMemory()):
+        with pytest.raises(ChatuiError, match="GiB are free"):
+            place(spec, (weights,), need, freed)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "maps"),
+    [
+        ("m.safetensors", torch.float32, True),
+        ("m.safetensors", torch.float16, False),
+        ("m.safetensors", torch.uint8, True),
+        ("m.bin", torch.float32, False),
+    ],
+)
+def test_mapped_weights_are_counted_once(name: str, dtype: torch.dtype, maps: bool) -> None:
+    placement = Placement(torch.device("cpu"), torch.float32)
+    assert placement.maps(Entry(Path(name), "w", dtype, (4,), 16)) is maps

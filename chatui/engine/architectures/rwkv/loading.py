@@ -24,7 +24,7 @@ from chatui.engine.architectures.rwkv.tokenizers import (
 )
 from chatui.engine.architectures.rwkv.weights import build, tensors_of
 from chatui.engine.codec import Codec
-from chatui.engine.memory import Need
+from chatui.engine.memory import NOTHING_FREED, FreedMemory, Need
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import Placement, place
 from chatui.engine.weights import Entry, Reader, find_weights, read_entries
@@ -65,12 +65,12 @@ def is_rwkv(spec: ModelSpec) -> bool:
     return path.suffix == ".pth" or (spec.family == FAMILY and path.is_file())
 
 
-def plan_load(spec: ModelSpec, freed: int = 0) -> RwkvPlan:
+def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     """Recognise and check everything that can be checked without reading the weights.
 
     Args:
         spec: what to load.
-        freed: bytes that unloading the present model gives back.
+        freed: what unloading the present model gives back.
 
     Raises:
         ChatuiError: it cannot be loaded; the sentence says why.
