@@ -11,13 +11,44 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
+from chatui.catalog.model_files import read_json_object
 from chatui.catalog.recognise import lacks_of
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
+from chatui.prompting.families import model_type_of
 
 # What architectures raise over the values of their configs.
 _NO_NETWORK = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a model folder.
+
+    Raises:
+        ChatuiError: there is no such folder, it is no model folder, or its config is broken.
+    """
+    if not folder.exists():
+        raise ChatuiError(say("engine.no_such_path", path=folder))
+    if not folder.is_dir():
+        raise ChatuiError(say("engine.not_a_folder", path=folder))
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ChatuiError(say("engine.is_adapter", folder=folder))
+        raise ChatuiError(say("engine.not_a_model", folder=folder))
+    return read_json_object(folder / "config.json")
+
+
+def family_of(config: dict[str, Any]) -> str:
+    """The family's name: the config's ``model_type``, or what its architecture tells.
+
+    Raises:
+        ChatuiError: the config names neither.
+    """
+    family = model_type_of(config)
+    if not family:
+        raise ChatuiError(say("engine.unknown_family"))
+    return family
 
 
 def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.modeling import guard_logits
-from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
 from chatui.engine.model import Guard, Network

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
+from chatui.engine.weights import LazyTensor, Reader, TensorEntry, find_weights
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -21,7 +21,7 @@ _BUFFERS = ("rotary_emb.inv_freq",)
 
 
 @dataclass(frozen=True)
-class Delta:
+class WeightDelta:
     """A delta that fits its base.
 
     Attributes:
@@ -29,10 +29,10 @@ class Delta:
         vocabulary: rows of its embeddings where the base has fewer; None where it has as many.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TensorEntry, ...]
     vocabulary: int | None
 
-    def tensors(self, reader: Reader, base: Iterable[Entry]) -> dict[str, LazyTensor]:
+    def tensors(self, reader: Reader, base: Iterable[TensorEntry]) -> dict[str, LazyTensor]:
         """What the loader is given: the sum of each tensor of the base and its delta.
 
         Args:
@@ -51,7 +51,7 @@ class Delta:
 class Sum(LazyTensor):
     """Stands for the sum of a base's tensor and its delta."""
 
-    def __init__(self, reader: Reader, base: Entry, delta: Entry) -> None:
+    def __init__(self, reader: Reader, base: TensorEntry, delta: TensorEntry) -> None:
         super().__init__(reader, delta)
         self._base = base
 
@@ -65,7 +65,7 @@ class Sum(LazyTensor):
         return total
 
 
-def find_delta(folder: Path, base: Iterable[Entry], base_title: str) -> Delta:
+def find_delta(folder: Path, base: Iterable[TensorEntry], base_title: str) -> WeightDelta:
     """The delta in a folder, compared with its base by the headers of both.
 
     Raises:
@@ -91,4 +91,4 @@ def find_delta(folder: Path, base: Iterable[Entry], base_title: str) -> Delta:
     extra = sorted(key for key in found if not key.endswith(_BUFFERS))
     if extra:
         raise ChatuiError(say("adapters.delta_extra", key=extra[0], **named))
-    return Delta(tuple(entries), rows)
+    return WeightDelta(tuple(entries), rows)

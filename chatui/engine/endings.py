@@ -7,11 +7,13 @@ from typing import Any
 
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.codec import decoder_kinds, special_ids
-from chatui.engine.families import END_TOKENS
 from chatui.engine.tokenizer_template import template_end_ids
 from chatui.messages import ModelSpec
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
+
+# Tokens that end a reply in a family, besides those that its files name.
+END_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",)}
 
 
 def end_ids(

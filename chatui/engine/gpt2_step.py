@@ -19,7 +19,7 @@ from chatui.engine.cache import can_crop
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Gpt2Block:
     """The modules of a block, looked up once."""
 
     first_norm: Any
@@ -43,7 +43,7 @@ class Gpt2Step:
         self._tokens = body.wte
         self._positions = body.wpe
         self._blocks = [
-            _Block(
+            _Gpt2Block(
                 block.ln_1, block.attn.c_attn, block.attn.c_proj, block.ln_2,
                 block.mlp.c_fc, block.mlp.act, block.mlp.c_proj,
             )

@@ -14,14 +14,25 @@ import torch
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
 from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
-from chatui.engine.adapters.switching import Foundation, Stamp, stamp_of, tokenizer_folder
-from chatui.engine.architecture import config_of, context_limit_of, network_class, outline
-from chatui.engine.architectures.rwkv import loading as rwkv
+from chatui.engine.adapters.switching import (
+    AdaptableBase,
+    FileVersions,
+    file_versions,
+    tokenizer_folder,
+)
+from chatui.engine.architecture import (
+    config_of,
+    context_limit_of,
+    family_of,
+    network_class,
+    outline,
+    read_config,
+)
+from chatui.engine.architectures.rwkv import load_rwkv as rwkv
 from chatui.engine.cache import PromptCache
 from chatui.engine.codec import Codec, codec_of
-from chatui.engine.delta import Delta, find_delta
+from chatui.engine.delta import WeightDelta, find_delta
 from chatui.engine.endings import end_ids
-from chatui.engine.families import family_of, read_config
 from chatui.engine.linear import speed_up
 from chatui.engine.matching import check_matching
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, need_of
@@ -32,7 +43,7 @@ from chatui.engine.placement import Placement, place
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizer_template import template_of
 from chatui.engine.tokenizers import load_tokenizer
-from chatui.engine.weights import Entry, LazyTensor, Reader, find_weights
+from chatui.engine.weights import LazyTensor, Reader, TensorEntry, find_weights
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -52,15 +63,15 @@ class Plan:
     folder: Path
     family: str
     config: Any
-    entries: tuple[Entry, ...]
+    entries: tuple[TensorEntry, ...]
     tokenizer: Any
     format: PromptFormat
     context_limit: int
     placement: Placement
-    stamp: Stamp
+    stamp: FileVersions
     adapters: AdaptersPlan
     vocabulary: int | None
-    delta: Delta | None
+    delta: WeightDelta | None
 
 
 def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwkv.RwkvPlan:
@@ -109,7 +120,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         format=prompt_format,
         context_limit=limit,
         placement=place(spec, entries, need, freed),
-        stamp=stamp_of((*entries, *(delta.entries if delta else ())), folder / "config.json"),
+        stamp=file_versions((*entries, *(delta.entries if delta else ())), folder / "config.json"),
         adapters=adapters,
         vocabulary=adapters.rows_for(len(tokenizer)),
         delta=delta,
@@ -132,7 +143,7 @@ def load_model(plan: Plan | rwkv.RwkvPlan, report: Callable[[Loading], None]) ->
 
 
 def switch_adapters(
-    before: Foundation, plan: Plan, report: Callable[[Loading], None]
+    before: AdaptableBase, plan: Plan, report: Callable[[Loading], None]
 ) -> LoadedModel:
     """Carry out a plan on the base that a loaded model stands on; that model is no more.
 
@@ -191,7 +202,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         ),
         prompt_cache=PromptCache(),
         guard=guard,
-        foundation=Foundation(plan.spec, plan.stamp, model, adapted, plan.placement),
+        foundation=AdaptableBase(plan.spec, plan.stamp, model, adapted, plan.placement),
         mapped_bytes=sum(entry.bytes for entry in plan.entries if plan.placement.maps(entry)),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -14,7 +14,7 @@ _LARGEST_GAP = 0.5
 """Share of the network that files may lack by name: some checkpoints name things in older ways."""
 
 
-def check_matching(network: Any, entries: Iterable[Entry], folder: Path) -> None:
+def check_matching(network: Any, entries: Iterable[TensorEntry], folder: Path) -> None:
     """Refuse files that would leave most of the network without weights, before any is read.
 
     What a loader finds missing it first makes room for, however much the config asks for.
@@ -51,7 +51,7 @@ def _find(name: str, prefix: str, sizes: Mapping[str, int]) -> int | None:
     return None
 
 
-def _elements(entry: Entry) -> int:
+def _elements(entry: TensorEntry) -> int:
     count = 1
     for size in entry.shape:
         count *= size

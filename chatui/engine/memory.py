@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 
 _WORKSPACE = 256 << 20
 """Bytes for activations, the allocator and what a first call sets up."""
@@ -59,7 +59,7 @@ class FreedMemory:
 NOTHING_FREED = FreedMemory()
 
 
-def need_of(entries: Iterable[Entry], config: Any, context_limit: int) -> Need:
+def need_of(entries: Iterable[TensorEntry], config: Any, context_limit: int) -> Need:
     """Count what the files and the config say."""
     floats = packed = 0
     for entry in entries:

@@ -13,7 +13,7 @@ from chatui.prompting.format import PromptFormat
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chatui.engine.adapters.switching import Foundation
+    from chatui.engine.adapters.switching import AdaptableBase
 
 Guard: TypeAlias = "Callable[[Tensor], Tensor]"
 """Logits ``[vocabulary]`` -> logits: an architecture's own answer to NaN."""
@@ -102,7 +102,7 @@ class LoadedModel:
     eos_ids: frozenset[int]
     prompt_cache: KeptPrompts
     guard: Guard | None = None
-    foundation: Foundation | None = None
+    foundation: AdaptableBase | None = None
     after_reply: AfterReply | None = None
     mapped_bytes: int = 0
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from chatui.engine.memory import FreedMemory, Need, available_bytes, gib
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -40,7 +40,7 @@ class Placement:
     dtype: torch.dtype
     notes: tuple[str, ...] = ()
 
-    def maps(self, entry: Entry) -> bool:
+    def maps(self, entry: TensorEntry) -> bool:
         """Whether a tensor stays in its file's pages and is never copied."""
         return (
             self.device.type == "cpu"
@@ -74,7 +74,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
-def file_dtype(entries: Iterable[Entry]) -> torch.dtype:
+def file_dtype(entries: Iterable[TensorEntry]) -> torch.dtype:
     """The floating point dtype that most of the bytes are in; float32 where there is none."""
     bytes_of: Counter[torch.dtype] = Counter()
     for entry in entries:
@@ -83,7 +83,9 @@ def file_dtype(entries: Iterable[Entry]) -> torch.dtype:
     return bytes_of.most_common(1)[0][0] if bytes_of else torch.float32
 
 
-def place(spec: ModelSpec, entries: tuple[Entry, ...], need: Need, freed: FreedMemory) -> Placement:
+def place(
+    spec: ModelSpec, entries: tuple[TensorEntry, ...], need: Need, freed: FreedMemory
+) -> Placement:
     """Decide on device and dtype, and whether the model fits there.
 
     Args:

@@ -44,7 +44,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """A tensor of a file, not yet read.
 
     Attributes:
@@ -62,7 +62,7 @@ class Entry:
     bytes: int
 
 
-def find_weights(folder: Path) -> tuple[Entry, ...]:
+def find_weights(folder: Path) -> tuple[TensorEntry, ...]:
     """All tensors of a model folder, from safetensors or PyTorch files, sharded or not.
 
     Nothing but headers is read: of safetensors the JSON header, which must fit the file's size;
@@ -80,12 +80,12 @@ def find_weights(folder: Path) -> tuple[Entry, ...]:
     raise ChatuiError(say("engine.no_weights", folder=folder))
 
 
-def _read_indexed(index: Path) -> tuple[Entry, ...]:
+def _read_indexed(index: Path) -> tuple[TensorEntry, ...]:
     """The tensors of all shards that an index names, each where the index has it."""
     places = read_json_object(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise ChatuiError(say("catalog.unreadable", file=index, reason=say("engine.no_weight_map")))
-    entries: list[Entry] = []
+    entries: list[TensorEntry] = []
     for name in sorted(set(places.values())):
         shard = index.parent / name
         if not shard.is_file():
@@ -99,7 +99,7 @@ def _read_indexed(index: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def read_entries(file: Path) -> tuple[Entry, ...]:
+def read_entries(file: Path) -> tuple[TensorEntry, ...]:
     """The tensors of one file.
 
     Raises:
@@ -116,7 +116,7 @@ def read_entries(file: Path) -> tuple[Entry, ...]:
     return _read_pickle(file, start)
 
 
-def _read_safetensors_header(file: Path) -> tuple[Entry, ...]:
+def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
     """Header: u64 little endian length, that many bytes of JSON, then the data (safetensors)."""
     actual = file.stat().st_size
     with file.open("rb") as stream:
@@ -129,7 +129,7 @@ def _read_safetensors_header(file: Path) -> tuple[Entry, ...]:
         header = json.loads(raw)
         header.pop("__metadata__", None)
         entries = tuple(
-            Entry(
+            TensorEntry(
                 file,
                 key,
                 _DTYPES.get(value["dtype"]),
@@ -146,7 +146,7 @@ def _read_safetensors_header(file: Path) -> tuple[Entry, ...]:
     return entries
 
 
-def _read_pickle(file: Path, start: bytes) -> tuple[Entry, ...]:
+def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:
     """The tensors of a PyTorch file, with no data read where the file is a zip archive."""
     if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
         raise ChatuiError(say("engine.truncated_archive", file=file))
@@ -159,7 +159,7 @@ def _read_pickle(file: Path, start: bytes) -> tuple[Entry, ...]:
     if not isinstance(tensors, dict):
         raise ChatuiError(say("engine.not_weights", file=file))
     return tuple(
-        Entry(file, key, tensor.dtype, tuple(tensor.shape), tensor.nbytes)
+        TensorEntry(file, key, tensor.dtype, tuple(tensor.shape), tensor.nbytes)
         for key, tensor in tensors.items()
         if isinstance(tensor, Tensor)
     )
@@ -186,7 +186,7 @@ class Reader:
 
     def __init__(
         self,
-        entries: tuple[Entry, ...],
+        entries: tuple[TensorEntry, ...],
         dtype: torch.dtype,
         device: torch.device,
         progress: Callable[[int], None],
@@ -204,7 +204,7 @@ class Reader:
             self._left[entry.file] = self._left.get(entry.file, 0) + 1
         self.tensors = {entry.key: LazyTensor(self, entry) for entry in entries}
 
-    def read(self, entry: Entry) -> Tensor:
+    def read(self, entry: TensorEntry) -> Tensor:
         """The tensor of ``entry``, on the CPU, in the file's dtype."""
         stays = self._on_cpu and (
             entry.dtype == self._dtype or not (entry.dtype and entry.dtype.is_floating_point)
@@ -229,7 +229,7 @@ class Reader:
             self._progress(self._done)
         return tensor
 
-    def _file(self, entry: Entry, how: str) -> Any:
+    def _file(self, entry: TensorEntry, how: str) -> Any:
         with self._lock:
             if (entry.file, how) not in self._open:
                 self._open[entry.file, how] = (
@@ -253,7 +253,7 @@ class Reader:
 class LazyTensor:
     """Stands for a tensor of a file; ``[...]`` reads it, as transformers' loader expects."""
 
-    def __init__(self, reader: Reader, entry: Entry) -> None:
+    def __init__(self, reader: Reader, entry: TensorEntry) -> None:
         self._reader = reader
         self._entry = entry
 

@@ -9,14 +9,14 @@ import torch
 
 from chatui.engine.memory import FreedMemory, Need
 from chatui.engine.placement import Placement, place
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.messages import ModelSpec
 
 
 def placed(floats: int) -> Placement:
     """A model of so many float16 numbers on a CPU with plenty of memory."""
-    weights = Entry(Path("/m/model.safetensors"), "w", torch.float16, (floats,), 2 * floats)
+    weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (floats,), 2 * floats)
     spec = ModelSpec("m", "/m", device="cpu")
     return place(spec, (weights,), Need(floats, 0, 0), freed=FreedMemory("cpu", 1 << 50))
 
@@ -29,7 +29,7 @@ def test_only_a_large_model_is_said_to_run_wider_than_it_is_stored(floats: int, 
 
 
 def test_memory_of_another_device_is_no_room_here() -> None:
-    weights = Entry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
+    weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
     spec = ModelSpec("m", "/m", device="cpu")
     need = Need(1 << 45, 0, 0)
     assert place(spec, (weights,), need, FreedMemory("cpu", 1 << 50)).device.type == "cpu"
@@ -49,4 +49,4 @@ def test_memory_of_another_device_is_no_room_here() -> None:
 )
 def test_mapped_weights_are_counted_once(name: str, dtype: torch.dtype, maps: bool) -> None:
     placement = Placement(torch.device("cpu"), torch.float32)
-    assert placement.maps(Entry(Path(name), "w", dtype, (4,), 16)) is maps
+    assert placement.maps(TensorEntry(Path(name), "w", dtype, (4,), 16)) is maps

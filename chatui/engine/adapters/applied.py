@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from chatui.engine.adapters.fitting import AdaptersPlan
 from chatui.engine.adapters.lora import Pair, whole
 from chatui.engine.adapters.vocabulary import table_names, with_rows
-from chatui.engine.weights import Entry, Reader
+from chatui.engine.weights import Reader, TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -201,7 +201,7 @@ def _read_pair(reader: Reader, pair: Pair) -> tuple[Tensor, Tensor, Tensor | Non
     return down, up * pair.scaling, bias, pair.of_embedding
 
 
-def _read(reader: Reader, entry: Entry) -> Tensor:
+def _read(reader: Reader, entry: TensorEntry) -> Tensor:
     tensor = reader.read(entry)
     return tensor.detach() if tensor.requires_grad else tensor
 

@@ -10,7 +10,7 @@ import msgspec
 
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.adapters.keys import has_prefix
-from chatui.engine.weights import Entry, find_weights, read_entries
+from chatui.engine.weights import TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
@@ -65,7 +65,7 @@ class AdapterFiles:
 
     adapter: Adapter
     title: str
-    entries: tuple[Entry, ...]
+    entries: tuple[TensorEntry, ...]
     config: LoraConfig | None = None
     tokenizer: Path | None = None
 
@@ -119,7 +119,7 @@ def _open_folder(adapter: Adapter, folder: Path) -> AdapterFiles:
     return AdapterFiles(adapter, title, read_entries(file), config, tokenizer)
 
 
-def _prefix_entries(folder: Path) -> tuple[Entry, ...]:
+def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
     """The tensors of a folder without an adapter_config.json, which may be a P-Tuning v2 prefix."""
     if any((folder / name).is_file() for name in WEIGHTS):
         raise ChatuiError(say("adapters.no_config", folder=folder))

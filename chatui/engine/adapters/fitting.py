@@ -22,7 +22,7 @@ from chatui.engine.adapters.lora import (
     scaling_of,
 )
 from chatui.engine.adapters.vocabulary import resized, table_names
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
@@ -58,8 +58,8 @@ class AdapterPlan:
 
     files: AdapterFiles
     pairs: tuple[Pair, ...]
-    replaced: dict[str, Entry]
-    prefix: dict[str, Entry]
+    replaced: dict[str, TensorEntry]
+    prefix: dict[str, TensorEntry]
     vocabulary: int | None
     notes: tuple[str, ...]
 
@@ -79,7 +79,7 @@ class AdaptersPlan:
     base_rows: int = 0
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[TensorEntry, ...]:
         """All tensors of the files."""
         return tuple(entry for plan in self.adapters for entry in plan.files.entries)
 
@@ -201,7 +201,7 @@ def _fit(files: AdapterFiles, base: Base) -> AdapterPlan:
 def _pair(
     files: AdapterFiles,
     name: str,
-    parts: dict[str, Entry],
+    parts: dict[str, TensorEntry],
     sizes: dict[str, tuple[int, int]],
     base: Base,
 ) -> Pair:
@@ -263,11 +263,11 @@ def _without_numbers(name: str) -> str:
 
 def _replaced(
     files: AdapterFiles, contents: Contents, base: Base
-) -> tuple[dict[str, Entry], int | None]:
+) -> tuple[dict[str, TensorEntry], int | None]:
     """The tensors brought whole under the base's names, and the rows of the embeddings in them."""
     tables = table_names(base.outline)
     known = base.outline.state_dict()
-    replaced: dict[str, Entry] = {}
+    replaced: dict[str, TensorEntry] = {}
     rows: int | None = None
     for given, entry in contents.replaced.items():
         name = in_base(given, known, base.outline.base_model_prefix)

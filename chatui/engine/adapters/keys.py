@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 
 PREFIX_ENCODER = "prefix_encoder."
 
@@ -35,12 +35,12 @@ class Contents:
         prefix: by name: the weights of a P-Tuning v2 prefix encoder.
     """
 
-    pairs: dict[str, dict[str, Entry]] = field(default_factory=dict)
-    replaced: dict[str, Entry] = field(default_factory=dict)
-    prefix: dict[str, Entry] = field(default_factory=dict)
+    pairs: dict[str, dict[str, TensorEntry]] = field(default_factory=dict)
+    replaced: dict[str, TensorEntry] = field(default_factory=dict)
+    prefix: dict[str, TensorEntry] = field(default_factory=dict)
 
 
-def sort_entries(entries: Iterable[Entry]) -> Contents:
+def sort_entries(entries: Iterable[TensorEntry]) -> Contents:
     """Sort an adapter's tensors by their names."""
     contents = Contents()
     for entry in entries:
@@ -56,7 +56,7 @@ def sort_entries(entries: Iterable[Entry]) -> Contents:
     return contents
 
 
-def has_prefix(entries: Iterable[Entry]) -> bool:
+def has_prefix(entries: Iterable[TensorEntry]) -> bool:
     """Whether a file holds a P-Tuning v2 prefix."""
     return any(PREFIX_ENCODER in entry.key for entry in entries)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from chatui.engine.adapters.files import AdapterFiles, LoraConfig
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 
 _CHATGLM_ALPHA = 32.0
 """lora_alpha of ChatGLM-Tuning's finetune.py, which chatglm-lora.pt comes from."""
@@ -43,9 +43,9 @@ class Pair:
     """
 
     module: str
-    down: Entry
-    up: Entry
-    bias: Entry | None
+    down: TensorEntry
+    up: TensorEntry
+    bias: TensorEntry | None
     scaling: float
     parts: tuple[bool, ...] = ()
     of_embedding: bool = False
@@ -70,7 +70,7 @@ def whole(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
     return full.reshape(len(parts) * rows, count * rank)
 
 
-def parts_of(down: Entry, up: Entry, config: LoraConfig | None) -> tuple[bool, ...]:
+def parts_of(down: TensorEntry, up: TensorEntry, config: LoraConfig | None) -> tuple[bool, ...]:
     """The parts of a pair in the grouped form; empty for the usual form."""
     columns = up.shape[1] if len(up.shape) > 1 else 0
     if len(up.shape) == 2 and columns == down.shape[0]:

@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 
 from chatui.engine.adapters.applied import AppliedAdapters
 from chatui.engine.placement import Placement
-from chatui.engine.weights import Entry
+from chatui.engine.weights import TensorEntry
 from chatui.messages import ModelSpec
 
-Stamp: TypeAlias = frozenset[tuple[Path, int, int]]
+FileVersions: TypeAlias = frozenset[tuple[Path, int, int]]
 """Files with their times of change in nanoseconds and their sizes in bytes."""
 
 
 @dataclass(frozen=True)
-class Foundation:
+class AdaptableBase:
     """What a loaded model stands on.
 
     Attributes:
@@ -29,12 +29,12 @@ class Foundation:
     """
 
     spec: ModelSpec
-    stamp: Stamp
+    stamp: FileVersions
     model: Any
     adapted: AppliedAdapters
     placement: Placement
 
-    def serves(self, spec: ModelSpec, stamp: Stamp) -> bool:
+    def serves(self, spec: ModelSpec, stamp: FileVersions) -> bool:
         """Whether ``spec`` asks for the same base, which is as it was."""
         unchanged = not self.adapted.merged and not spec.merge_adapters
         return unchanged and base_alone(spec) == base_alone(self.spec) and stamp == self.stamp
@@ -47,7 +47,7 @@ def base_alone(spec: ModelSpec) -> ModelSpec:
     return replace(blank, **{name: getattr(spec, name) for name in kept})
 
 
-def stamp_of(entries: Iterable[Entry], *files: Path) -> Stamp:
+def file_versions(entries: Iterable[TensorEntry], *files: Path) -> FileVersions:
     """The stamp of the files that hold ``entries``, and of ``files``."""
     stats = {file: file.stat() for file in {*(entry.file for entry in entries), *files}}
     return frozenset((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats.items())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 
-from chatui.engine.architectures.rwkv.network import RwkvNetwork
+from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
 from chatui.engine.cache import common_prefix
 from chatui.engine.generate import build_prompt
 from chatui.engine.model import LoadedModel

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
 from chatui.engine.architectures.chatglm.attention import attend_in_half
+from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM, guard_logits
-from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.positions import (
     next_position_ids,
     prompt_mask,

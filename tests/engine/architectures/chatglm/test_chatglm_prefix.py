@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
 from chatui.engine.architectures.chatglm.prefix import install_prefix, remove_prefix
 from chatui.errors import ChatuiError

@@ -10,7 +10,7 @@ import tiny_rwkv
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.rwkv.modeling import fading_average
+from chatui.engine.architectures.rwkv.rwkv_modeling import fading_average
 from chatui.engine.engine import Engine
 from chatui.engine.model import LoadedModel
 from chatui.engine.network import PREFILL_CHUNK

@@ -10,9 +10,9 @@ import tiny_rwkv
 import torch
 from conftest import Ask
 
-from chatui.engine.architectures.rwkv.modeling import State
-from chatui.engine.architectures.rwkv.network import Reading, RwkvNetwork
-from chatui.engine.architectures.rwkv.store import StateStore
+from chatui.engine.architectures.rwkv.rwkv_modeling import State
+from chatui.engine.architectures.rwkv.rwkv_network import Reading, RwkvNetwork
+from chatui.engine.architectures.rwkv.state_store import StateStore
 from chatui.engine.cache import PromptCache
 from chatui.engine.engine import Engine
 from chatui.engine.network import prefill_chunk

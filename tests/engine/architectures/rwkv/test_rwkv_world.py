@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tiny_rwkv
 
-from chatui.engine.architectures.rwkv.tokenizers import load_codec
+from chatui.engine.architectures.rwkv.rwkv_tokenizers import load_codec
 from chatui.engine.architectures.rwkv.world_vocabulary import (
     WorldVocabulary,
     read_world_vocabulary,

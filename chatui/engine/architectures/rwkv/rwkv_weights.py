@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from chatui.engine.architectures.rwkv.checkpoint import Size
-from chatui.engine.architectures.rwkv.modeling import EPSILON, Block, Rwkv4
+from chatui.engine.architectures.rwkv.rwkv_modeling import EPSILON, Rwkv4, RwkvBlock
 
 HALVE_EVERY = 6
 """Blocks after which float16 activations are halved, as in the `rwkv` package."""
@@ -41,14 +41,14 @@ def build(
     def norm(name: str) -> tuple[Tensor, Tensor]:
         return vector(f"{name}.weight"), vector(f"{name}.bias")
 
-    def block(layer: int) -> Block:
+    def block(layer: int) -> RwkvBlock:
         at = f"blocks.{layer}"
         share = 2 ** (layer // halve_every) if halve_every else 1
 
         def scaled(name: str) -> Tensor:
             return matrix(name) if share == 1 else matrix(name) / share
 
-        return Block(
+        return RwkvBlock(
             norm1=norm(f"{at}.ln1"),
             mix_key=vector(f"{at}.att.time_mix_k"),
             mix_value=vector(f"{at}.att.time_mix_v"),

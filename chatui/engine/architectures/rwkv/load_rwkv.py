@@ -13,21 +13,21 @@ from torch import Tensor
 
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.architectures.rwkv.checkpoint import Size, blinkdl_name, size_of
-from chatui.engine.architectures.rwkv.network import RwkvNetwork
-from chatui.engine.architectures.rwkv.settling import opening_of, settle
-from chatui.engine.architectures.rwkv.store import MOST_STATES, StateStore
-from chatui.engine.architectures.rwkv.tokenizers import (
+from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
+from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     END_OF_TEXT,
     WORLD_ROWS,
     find_tokenizer,
     load_codec,
 )
-from chatui.engine.architectures.rwkv.weights import build, tensors_of
+from chatui.engine.architectures.rwkv.rwkv_weights import build, tensors_of
+from chatui.engine.architectures.rwkv.settling import opening_of, settle
+from chatui.engine.architectures.rwkv.state_store import MOST_STATES, StateStore
 from chatui.engine.codec import Codec
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, Need
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import Placement, place
-from chatui.engine.weights import Entry, Reader, find_weights, read_entries
+from chatui.engine.weights import Reader, TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -48,7 +48,7 @@ class RwkvPlan:
 
     spec: ModelSpec
     size: Size
-    entries: dict[str, Entry]
+    entries: dict[str, TensorEntry]
     codec: Codec
     format: PromptFormat
     context_limit: int
@@ -158,7 +158,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _numbers(entry: Entry) -> int:
+def _numbers(entry: TensorEntry) -> int:
     return entry.bytes // entry.dtype.itemsize if entry.dtype else entry.bytes
 
 

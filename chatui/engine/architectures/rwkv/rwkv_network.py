@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.rwkv.modeling import Rwkv4, State
-from chatui.engine.architectures.rwkv.weights import tensors_of
+from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, State
+from chatui.engine.architectures.rwkv.rwkv_weights import tensors_of
 from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 
 
@@ -48,8 +48,7 @@ class RwkvNetwork:
     """
 
     reuses_prefix = False
-    """A state cannot be cut; :class:`~chatui.engine.architectures.rwkv.store.StateStore` keeps
-    whole ones."""
+    """A state cannot be cut; ``state_store.StateStore`` keeps whole ones."""
 
     def __init__(self, model: Rwkv4, opening: Sequence[int] = ()) -> None:
         self.model = model

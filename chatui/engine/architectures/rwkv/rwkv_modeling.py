@@ -34,7 +34,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Block:
+class RwkvBlock:
     """Weights of one block; linears are ``[out, in]``, all others vectors.
 
     ``decay`` (−exp of the file's ``time_decay``) and ``first`` are float32.
@@ -74,7 +74,7 @@ class Rwkv4:
 
     size: Size
     embedding: Tensor
-    blocks: tuple[Block, ...]
+    blocks: tuple[RwkvBlock, ...]
     norm: tuple[Tensor, Tensor]
     head: Tensor
     halve_every: int = 0
@@ -109,7 +109,7 @@ class Rwkv4:
 
 
 def time_mixing(
-    block: Block, x: Tensor, before: Tensor, sums: Tensor
+    block: RwkvBlock, x: Tensor, before: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Equations 11 to 18: an average over the past whose weights fade channel by channel.
 
@@ -131,7 +131,7 @@ def time_mixing(
     return linear(gated, block.output), normed[-1], sums
 
 
-def channel_mixing(block: Block, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+def channel_mixing(block: RwkvBlock, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Equations 19 to 21; arguments and results as those of :func:`time_mixing`."""
     normed = functional.layer_norm(x, x.shape[-1:], *block.norm2, EPSILON)
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))

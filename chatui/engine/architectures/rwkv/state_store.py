@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from chatui.engine.architectures.rwkv.modeling import State
-from chatui.engine.architectures.rwkv.network import Reading
+from chatui.engine.architectures.rwkv.rwkv_modeling import State
+from chatui.engine.architectures.rwkv.rwkv_network import Reading
 from chatui.engine.model import Network
 
 MOST_STATES = 64
