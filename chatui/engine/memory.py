@@ -53,7 +53,10 @@ class FreedMemory:
 
     def on(self, device: torch.device) -> int:
         """Bytes that come free on ``device``."""
-        return self.bytes if self.device and torch.device(self.device) == device else 0
+        kind, _, index = self.device.partition(":")
+        # A tensor on "mps" says "mps:0".
+        same = kind == device.type and int(index or 0) == (device.index or 0)
+        return self.bytes if same else 0
 
 
 NOTHING_FREED = FreedMemory()

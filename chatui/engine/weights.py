@@ -139,7 +139,7 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
             for key, value in header.items()
         )
         expected = 8 + length + max((v["data_offsets"][1] for v in header.values()), default=0)
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ChatuiError(say("engine.not_weights", file=file)) from error
     if actual != expected:
         raise ChatuiError(say("engine.truncated", file=file, expected=expected, actual=actual))
@@ -148,13 +148,15 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
 
 def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:
     """The tensors of a PyTorch file, with no data read where the file is a zip archive."""
-    if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
-        raise ChatuiError(say("engine.truncated_archive", file=file))
     try:
+        if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
+            raise ChatuiError(say("engine.truncated_archive", file=file))
         tensors = _load_pickle(file, map_location="meta")
+    except ChatuiError:
+        raise
     except pickle.UnpicklingError as error:
         raise ChatuiError(say("engine.pickled_code", file=file)) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # A damaged pickle can make torch's reader raise anything.
         raise ChatuiError(say("engine.not_weights", file=file)) from error
     if not isinstance(tensors, dict):
         raise ChatuiError(say("engine.not_weights", file=file))

@@ -281,12 +281,17 @@ def _size(folder: Path, dtype: torch.dtype) -> int:
 
 
 def test_a_switch_counts_what_it_frees(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = loaded(made("llama"))
+    # Weights that are converted are copies; weights mapped from their file give nothing back.
+    folder = made("llama")
+    copied, mapped = loaded(folder, dtype="bfloat16"), loaded(folder)
     monkeypatch.setattr(memory, "_WORKSPACE", 0)
-    monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: 250_000)
-    with pytest.raises(ChatuiError):
-        loaded(made("llama"))
-    assert isinstance(engine.load(spec(made("llama")), lambda _: None), Loaded)
+    lacking = _size(folder, torch.bfloat16) - 1
+    monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: lacking)
+    wanted = spec(folder, dtype="bfloat16")
+    for engine in (Engine(), mapped):
+        with pytest.raises(ChatuiError, match="are free"):
+            engine.load(wanted, lambda _: None)
+    assert isinstance(copied.load(wanted, lambda _: None), Loaded)
 
 
 def test_a_device_map_places_the_model(made: Maker) -> None:

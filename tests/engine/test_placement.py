@@ -39,6 +39,14 @@ def test_memory_of_another_device_is_no_room_here() -> None:
 
 
 @pytest.mark.parametrize(
+    ("freed", "device", "count"),
+    [("mps:0", "mps", 7), ("cuda:0", "cuda:1", 0), ("cuda:1", "cuda:1", 7), ("gpu", "cpu", 0)],
+)
+def test_freed_memory_is_told_by_its_device(freed: str, device: str, count: int) -> None:
+    assert FreedMemory(freed, 7).on(torch.device(device)) == count
+
+
+@pytest.mark.parametrize(
     ("name", "dtype", "maps"),
     [
         ("m.safetensors", torch.float32, True),
