@@ -53,7 +53,7 @@ class HuggingFace:
         api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:
-            told = api.model_info(hub_id, revision=wanted)
+            told = api.model_info(hub_id, revision=wanted, timeout=LIST_SECONDS)
             commit = told.sha or ""
             if not _COMMIT.fullmatch(commit):
                 raise ChatuiError(say("fetching.no_hub", endpoint=shown(self.endpoint)))
