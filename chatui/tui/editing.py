@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
-import regex
 from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
@@ -23,12 +23,21 @@ from textual.widgets._input import Selection
 
 from chatui.text import plain_text
 
-_GRAPHEME = regex.compile(r"\X")
-_RUN = regex.compile(r"\p{Han}+|[\w--\p{Han}]+|[^\w\s]+", regex.VERSION1)
-_HAN = regex.compile(r"\p{Han}")
 _TAB_CELLS = 4
 _LONG_WORD = 4
 """A dictionary's word of so many hanzi is mostly a phrase: its own words are found in it."""
+
+_GRAPHEME = r"\X"
+_RUN = r"\p{Han}+|[\w--\p{Han}]+|[^\w\s]+"
+_HAN = r"\p{Han}"
+
+
+@cache
+def _pattern(pattern: str) -> Any:
+    # regex takes 14 ms to import, and a start shows its first frame without it.
+    import regex
+
+    return regex.compile(pattern, regex.VERSION1)
 
 
 def is_typed_text(event: Key) -> bool:
@@ -46,7 +55,7 @@ def is_typed_text(event: Key) -> bool:
 
 
 def _graphemes(text: str) -> Iterator[tuple[int, int]]:
-    return (match.span() for match in _GRAPHEME.finditer(text))
+    return (match.span() for match in _pattern(_GRAPHEME).finditer(text)) if text else iter(())
 
 
 def grapheme_start(text: str, index: int) -> int:
@@ -56,7 +65,7 @@ def grapheme_start(text: str, index: int) -> int:
 
 def grapheme_end(text: str, index: int) -> int:
     """Where the grapheme cluster at ``index`` ends."""
-    match = _GRAPHEME.match(text, index)
+    match = _pattern(_GRAPHEME).match(text, index)
     return match.end() if match else len(text)
 
 
@@ -77,8 +86,8 @@ def word_end(text: str, index: int) -> int:
 
 def _words(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of each word and each run of punctuation."""
-    for match in _RUN.finditer(text):
-        if not _HAN.match(match[0]):
+    for match in _pattern(_RUN).finditer(text):
+        if not _pattern(_HAN).match(match[0]):
             yield match.span()
             continue
         start = match.start()
