@@ -18,7 +18,19 @@ from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
 
-VERBS = ("ask", "inspect", "models", "search", "export", "replay", "pull", "rm", "doctor")
+VERBS = (
+    "ask",
+    "inspect",
+    "models",
+    "search",
+    "export",
+    "replay",
+    "pull",
+    "rm",
+    "doctor",
+    "completion",
+    "man",
+)
 """Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
 
 _LOCALE_FILES = {"pull": "fetching", "rm": "fetching"}

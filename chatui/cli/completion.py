@@ -1,0 +1,44 @@
+"""``chatui completion``: the script that lets a shell complete verbs, options, models and files."""
+
+from __future__ import annotations
+
+import argparse
+
+from chatui.cli.ending import SUCCESS
+from chatui.cli.output import write
+from chatui.locales import say
+
+SHELLS = ("bash", "zsh", "fish")
+_PATHS = ("FILE", "PATH[@SCALE]")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, help=say("cli.completion.shell"))
+
+
+def run(args: argparse.Namespace) -> int:
+    import shtab
+
+    from chatui.cli.parser import VERBS, build
+
+    parser = build(VERBS)
+    _add_values(parser)
+    write(shtab.complete(parser, shell=args.shell) + "\n")
+    return SUCCESS
+
+
+def _add_values(parser: argparse.ArgumentParser) -> None:
+    """Tell shtab, by the attributes it reads, which arguments take a preset and which a file."""
+    import shtab
+
+    from chatui.catalog import library
+
+    presets = sorted(preset.name for preset in library.load().listed)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                _add_values(child)
+        elif action.metavar in _PATHS:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif action.metavar in ("REF", "NAME") and action.dest in ("model", "name"):
+            action.choices = presets

@@ -1,0 +1,29 @@
+"""``chatui man``: the man page, made from the parser."""
+
+from __future__ import annotations
+
+import argparse
+
+from chatui.cli.ending import SUCCESS
+from chatui.cli.output import write
+from chatui.locales import say
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(args: argparse.Namespace) -> int:
+    from argparse_manpage.manpage import Manpage
+
+    from chatui import __version__
+    from chatui.cli.parser import VERBS, build
+
+    facts = {
+        "project_name": "chatui",
+        "version": __version__,
+        "description": say("cli.man.summary"),
+        "manual_section": "1",
+    }
+    write(str(Manpage(build(VERBS), facts)) + "\n")
+    return SUCCESS
