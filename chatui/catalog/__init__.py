@@ -6,16 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chatui.catalog.details import Details, describe
     from chatui.catalog.library import problems
-    from chatui.catalog.listing import Entry, entries
+    from chatui.catalog.listing import Details, Entry, describe, entries
     from chatui.catalog.resolving import resolve
 
 __all__ = ["Details", "Entry", "describe", "entries", "problems", "resolve"]
 
 _HOMES = {
-    "Details": "details",
-    "describe": "details",
+    "Details": "listing",
+    "describe": "listing",
     "Entry": "listing",
     "entries": "listing",
     "problems": "library",

@@ -11,7 +11,7 @@ import msgspec
 from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
-from chatui.catalog.weights import ADAPTER_CONFIG
+from chatui.catalog.weight_files import ADAPTER_CONFIG
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded

@@ -12,7 +12,7 @@ from chatui import locations
 from chatui.catalog import library
 from chatui.catalog.places import existing, find_part, find_repository, is_plain_name
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
-from chatui.catalog.weights import is_whole
+from chatui.catalog.weight_files import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec

@@ -13,7 +13,12 @@ from chatui.catalog.model_files import check_not_pointer, has_tokenizer
 from chatui.catalog.places import existing, find_part, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.schema import Facts, Preset, is_hub_id
-from chatui.catalog.weights import ADAPTER_CONFIG, check_no_pointers, is_rwkv_file, weight_files
+from chatui.catalog.weight_files import (
+    ADAPTER_CONFIG,
+    check_no_pointers,
+    is_rwkv_file,
+    weight_files,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -139,10 +144,6 @@ def _own_sampling(folder: Path) -> dict[str, Any]:
         if key in config and SETTINGS[key].allows(config[key])
     }
     return said if config.get("do_sample") or "temperature" in said else {}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _the_one_file(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
 from chatui.tui.model_names import adapter_title, author_of, with_adapters
-from chatui.tui.screens.adapters import AdaptersScreen, found_adapters
+from chatui.tui.screens.adapter_picker import AdaptersScreen, found_adapters
 from chatui.tui.screens.chat import ChatScreen
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")

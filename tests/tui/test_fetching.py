@@ -10,7 +10,7 @@ import pytest
 
 from chatui import locations
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.questions import YesNoQuestion
 from chatui.tui.widgets.fetch_bar import FetchBar
 

@@ -11,9 +11,9 @@ from textual.events import Key
 from chatui import catalog
 from chatui.catalog import Entry
 from chatui.messages import ModelSpec
-from chatui.tui.screens import models
+from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.model_picker import ModelScreen
 
 MODELS = tuple(Entry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
 
@@ -24,7 +24,7 @@ def slow_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.2)
         return MODELS
 
-    monkeypatch.setattr(models, "entries", slowly)
+    monkeypatch.setattr(model_picker, "entries", slowly)
     monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
 
 

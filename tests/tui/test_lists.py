@@ -20,11 +20,11 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.tui.app import ChatApp
-from chatui.tui.screens import models
+from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.conversations import ConversationsScreen
 from chatui.tui.screens.help import HelpScreen, key_names
-from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
 from chatui.tui.widgets.query_box import QueryBox
@@ -39,7 +39,7 @@ ENTRIES = (
 
 @pytest.fixture
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "entries", lambda settings: ENTRIES)
+    monkeypatch.setattr(model_picker, "entries", lambda settings: ENTRIES)
     monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
 
 
@@ -86,7 +86,7 @@ async def test_f2_takes_what_was_typed_however_fast_enter_comes(
         time.sleep(0.3)
         return ENTRIES
 
-    monkeypatch.setattr(models, "entries", slowly)
+    monkeypatch.setattr(model_picker, "entries", slowly)
     async with drive() as on:
         on.app.push_screen(ModelScreen(on.app.settings, on.app.turns.spec, on.app.turns.first))
         chosen: list[str] = []
@@ -131,9 +131,11 @@ async def test_f2_lists_the_nearest_names_first(drive: Any, catalogue: None) -> 
         await on.pilot.press(*"go")
         await on.pilot.pause()
         assert [entry.reference for entry in on.app.screen.shown] == ["xuxie"]
-        assert models.closeness(ENTRIES[1], "shi") < models.closeness(ENTRIES[1], "iyou")
-        assert models.closeness(ENTRIES[1], "shiyou") < models.closeness(ENTRIES[1], "shi")
-        assert models.closeness(ENTRIES[1], "poems") == 3
+        nearness = [
+            model_picker.closeness(ENTRIES[1], words)
+            for words in ("shiyou", "shi", "iyou", "poems")
+        ]
+        assert nearness == [0, 1, 2, 3]
 
 
 async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue: None) -> None:
@@ -148,7 +150,7 @@ async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue
 
 def test_why_a_model_is_not_to_be_chosen() -> None:
     def marks(**known: Any) -> list[str]:
-        shown = models.row(Entry("x", usable=False, title="x", **known), False).plain
+        shown = model_picker.row(Entry("x", usable=False, title="x", **known), False).plain
         words = {name: say(f"tui.models.{name}") for name in ("missing", "adapter", "unusable")}
         return [name for name, word in words.items() if word in shown]
 
@@ -329,6 +331,6 @@ def test_key_names() -> None:
 
 
 def test_every_stylesheet_stands_beside_its_module() -> None:
-    folder = Path(models.__file__).parents[1]
+    folder = Path(model_picker.__file__).parents[1]
     for sheet in folder.rglob("*.tcss"):
         assert sheet.with_suffix(".py").exists()

@@ -11,8 +11,8 @@ from textual.widgets import OptionList
 from chatui.catalog import Entry
 from chatui.messages import ModelSpec
 from chatui.settings import Server, Settings
-from chatui.tui.screens import models
-from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens import model_picker
+from chatui.tui.screens.model_picker import ModelScreen
 
 
 async def test_a_servers_models_come_when_it_answers(
@@ -24,7 +24,7 @@ async def test_a_servers_models_come_when_it_answers(
         asked.append(settings)
         return (Entry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
 
-    monkeypatch.setattr(models, "server_entries", answer)
+    monkeypatch.setattr(model_picker, "server_entries", answer)
     settings = Settings(servers=(Server("http://gpu", "gpu"),))
     async with drive(settings=settings) as on:
         await on.pilot.press("f2")
@@ -52,7 +52,7 @@ async def test_what_the_user_moved_to_stays_when_a_server_answers(
         await gate.wait()
         return (Entry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
 
-    monkeypatch.setattr(models, "server_entries", answer)
+    monkeypatch.setattr(model_picker, "server_entries", answer)
     async with drive() as on:
         await on.pilot.press("f2")
         await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.shown)
@@ -66,4 +66,4 @@ async def test_what_the_user_moved_to_stays_when_a_server_answers(
 def test_a_server_that_does_not_answer_is_not_said_to_be_missing_here() -> None:
     reason = "Nobody answers at http://gpu/v1."
     entry = Entry("gpu", "server", "gpu", reason, usable=False, missing=reason)
-    assert models.row(entry, False).plain == f"  gpu\n  {reason}"
+    assert model_picker.row(entry, False).plain == f"  gpu\n  {reason}"

@@ -15,7 +15,7 @@ from chatui import locations
 from chatui.cli import parser, request
 from chatui.conversation.store import Store
 from chatui.tui.app import ChatApp
-from chatui.tui.screens.models import ModelScreen
+from chatui.tui.screens.model_picker import ModelScreen
 
 SHORT = "[sampling]\nmax_new_tokens = 8\n"
 

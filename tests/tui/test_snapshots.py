@@ -13,7 +13,7 @@ from chatui.catalog import Entry
 from chatui.conversation.store import Store
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
-from chatui.tui.screens import models
+from chatui.tui.screens import model_picker
 
 NOON = 1_700_049_600.0
 
@@ -80,7 +80,7 @@ def test_conversation_light(snap_compare: Any) -> None:
 
 
 def test_models(snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "entries", lambda settings: ENTRIES)
+    monkeypatch.setattr(model_picker, "entries", lambda settings: ENTRIES)
 
     async def open_models(pilot: Pilot[None]) -> None:
         await settle(pilot)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from chatui import readable
 from chatui.catalog import library
-from chatui.catalog.fetching.choosing import Role, needed
 from chatui.catalog.fetching.failures import Refused
 from chatui.catalog.fetching.hub import Hub, checked_mirror
+from chatui.catalog.fetching.needed_files import Role, needed
 from chatui.catalog.fetching.values import FetchPlan, ListedFile, Listing, RepositoryPlan, Source
 from chatui.catalog.places import (
     find_part,
@@ -23,7 +23,7 @@ from chatui.catalog.places import (
 from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Preset, is_hub_id
-from chatui.catalog.weights import weight_files
+from chatui.catalog.weight_files import weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings
@@ -142,7 +142,7 @@ class _Planner:
             yield self._hub(key[0]).placed(self._listings[key], ordered)
 
     def _in_users_hands(self, part: Part) -> Path | None:
-        """Where the part lies that no pull put there, or a whole copy that came from elsewhere."""
+        """Path of a copy of the part that chatui did not download; None if there is none."""
         found = find_part(part, self.settings)
         if found is None or found.is_relative_to(hugging_face_cache()):
             return None

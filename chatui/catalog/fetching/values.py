@@ -157,6 +157,11 @@ class FetchProgress:
     bytes_per_second: float = 0.0
     seconds_left: float | None = None
 
+    @property
+    def share(self) -> float:
+        """How much of all bytes is done, from 0 to 1."""
+        return self.done_bytes / self.total_bytes if self.total_bytes else 1.0
+
 
 @dataclass(frozen=True)
 class FetchNote:

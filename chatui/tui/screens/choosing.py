@@ -39,7 +39,7 @@ async def show(app: TurnsApp, picker: Picker[Result, Any], take: Take[Result]) -
 
 async def choose_model(app: TurnsApp) -> None:
     """F2: give the next round to the model that the user picks, or fetch it."""
-    from chatui.tui.screens.models import ModelScreen
+    from chatui.tui.screens.model_picker import ModelScreen
 
     bar = app.screen_stack[0].query_one(FetchBar)
 
@@ -77,7 +77,7 @@ def _switch(app: TurnsApp, spec: ModelSpec) -> None:
 
 async def choose_adapters(app: TurnsApp) -> None:
     """F3: put other adapters on the loaded base."""
-    from chatui.tui.screens.adapters import AdaptersScreen
+    from chatui.tui.screens.adapter_picker import AdaptersScreen
 
     spec = app.turns.spec
     if spec.backend != "local":

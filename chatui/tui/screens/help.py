@@ -73,9 +73,9 @@ def help_text(talking: Iterable[BindingType]) -> Content:
     Args:
         talking: keys of the main screen and of the app.
     """
-    from chatui.tui.screens.adapters import AdaptersScreen
+    from chatui.tui.screens.adapter_picker import AdaptersScreen
     from chatui.tui.screens.conversations import ConversationsScreen
-    from chatui.tui.screens.models import ModelScreen
+    from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
     from chatui.tui.widgets.query_box import QueryBox
