@@ -1,4 +1,4 @@
-"""Sizes and times as people read them."""
+"""Sizes, times and shares as people read them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ def size(count: float) -> str:
         if count >= worth * 0.99995:
             return f"{count / worth:.1f} {unit}"
     return f"{count:.0f} B"
+
+
+def bar(share: float, cells: int) -> str:
+    """A progress bar of ``cells`` cells; full only when ``share`` is 1."""
+    full = int(cells * min(share, 1.0))
+    return "━" * full + "╌" * (cells - full)
 
 
 def duration(seconds: float) -> str:

@@ -85,32 +85,23 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Server
     )
 
 
-async def probe(
-    servers: Iterable[Server] = (), ports: Iterable[tuple[int, str]] = USUAL_PORTS
-) -> tuple[ServerModel, ...]:
-    """The models of all these servers and of whatever answers on this machine's ``ports``.
-
-    All are asked at once; one that does not answer (in 0.3 s on this machine, 3 s elsewhere) or is
-    no such server is left out, and the log says why. Raises nothing.
-    """
-    asked = _with_usual(tuple(servers), ports)
-    answers = await asyncio.gather(*map(_quietly, asked))
-    return tuple(
-        model for answer in answers if not isinstance(answer, ChatuiError) for model in answer
-    )
-
-
-async def entries(settings: Settings, must_answer: str | None = None) -> tuple[Entry, ...]:
+async def entries(
+    settings: Settings,
+    must_answer: str | None = None,
+    ports: Iterable[tuple[int, str]] | None = None,
+) -> tuple[Entry, ...]:
     """The models of all servers that answer, as rows of the models' table.
 
-    A server of the settings that does not answer, or not as it should, has a row that says so.
+    Asks the servers of the settings and this machine's ``ports`` (``USUAL_PORTS`` by default), all
+    at once. A server of the settings that does not answer (in 0.3 s on this machine, 3 s elsewhere)
+    or not as it should has a row that says so; what else does not answer is left out.
 
     Raises:
         ChatuiError: ``must_answer``, the address of a server, is none that answers.
     """
     if must_answer is not None:
         await models_of(_known_or_new(must_answer, settings))
-    asked = _with_usual(settings.servers, USUAL_PORTS)
+    asked = _with_usual(settings.servers, USUAL_PORTS if ports is None else ports)
     rows: list[Entry] = []
     silent: list[Entry] = []
     for server, answer in zip(asked, await asyncio.gather(*map(_quietly, asked)), strict=True):
@@ -235,9 +226,6 @@ def spec_for(
     model: str = "",
     *,
     format: str | None = None,
-    system: str | None = None,
-    sampling: SamplingSettings | None = None,
-    stop_strings: tuple[str, ...] = (),
     context_limit: int | None = None,
 ) -> ModelSpec:
     """What a backend needs to talk with ``model`` on ``server``.
@@ -264,10 +252,8 @@ def spec_for(
         path=model,
         backend="openai",
         format=format,
-        sampling=sampling or SamplingSettings(),
-        stop_strings=stop_strings,
+        sampling=SamplingSettings(),
         context_limit=context_limit,
-        system=system,
         server=url,
         key_env=server.key_env,
     )

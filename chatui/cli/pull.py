@@ -110,30 +110,23 @@ class Display:
             bar = _bar(event, self._passing.cells - cell_len(words) - 1)
             self.passing(bar + words)
             return
-        tenth = int(10 * _share(event))
+        tenth = int(10 * event.share)
         due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
         if tenth > self._last_tenth or due:
             self._last_tenth, self._last_line = tenth, time.monotonic()
             write(_progress_words(event) + "\n")
 
 
-def _share(event: FetchProgress) -> float:
-    return event.done_bytes / event.total_bytes if event.total_bytes else 1.0
-
-
 def _bar(event: FetchProgress, room: int) -> str:
     """A bar of at most ``room`` cells and the space behind it; the numbers come first."""
     cells = min(_BAR_CELLS, room)
-    if cells < _LEAST_BAR_CELLS:
-        return ""
-    full = int(cells * _share(event))
-    return "█" * full + "░" * (cells - full) + " "
+    return readable.bar(event.share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
 
 
 def _progress_words(event: FetchProgress) -> str:
     words = {
         # Rounded down: 100% is said when all is there.
-        "percent": f"{int(100 * _share(event))}%",
+        "percent": f"{int(100 * event.share)}%",
         "done": readable.size(event.done_bytes),
         "total": readable.size(event.total_bytes),
     }

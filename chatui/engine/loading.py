@@ -43,7 +43,7 @@ from chatui.engine.placement import Placement, place
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizer_template import template_of
 from chatui.engine.tokenizers import load_tokenizer
-from chatui.engine.weights import LazyTensor, Reader, TensorEntry, find_weights
+from chatui.engine.weights import LazyTensor, Reader, TensorEntry, find_weights, told_bytes
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -52,12 +52,10 @@ from chatui.prompting.chat_template import chat_template_format
 from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
 
-_REPORT_SECONDS = 0.05
-
 
 @dataclass(frozen=True)
 class Plan:
-    """A load that nothing but the weights' data can make fail: all that is checked beforehand."""
+    """A validated load plan: everything that can be checked before the weights are read."""
 
     spec: ModelSpec
     folder: Path
@@ -164,10 +162,7 @@ def switch_adapters(
 
 def _read_adapters(plan: Plan, model: Any, report: Callable[[Loading], None]) -> AppliedAdapters:
     total = sum(entry.bytes for entry in plan.adapters.entries)
-
-    def progress(done: int) -> None:
-        report(Loading(say("adapters.stage"), done, total))
-
+    progress = told_bytes(report, say("adapters.stage"), total)
     return read_adapters(plan.adapters, model, plan.vocabulary, plan.placement.dtype, progress)
 
 
@@ -211,16 +206,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
     """The network with its weights, in evaluation mode."""
     entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
     total = sum(entry.bytes for entry in entries)
-    last = 0.0
-
-    def progress(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > _REPORT_SECONDS or done == total:
-            last = now
-            report(Loading(say("engine.stage_weights"), done, total))
-
-    progress(0)
+    progress = told_bytes(report, say("engine.stage_weights"), total)
     placement, config = plan.placement, plan.config
     maker = network_class(config, plan.family)
     spread = plan.spec.device_map is not None or hasattr(config, "quantization_config")

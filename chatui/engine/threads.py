@@ -21,7 +21,7 @@ def share_the_cores() -> None:
 def use_threads(parameters: int | None) -> None:
     """Let torch use all cores for a model of so many parameters, or one if it is small.
 
-    The products of a small model are too short to be shared out. None is all cores again.
+    The products of a small model are too short to be shared out. None restores all cores.
     """
     import torch
 

@@ -6,6 +6,7 @@ import json
 import pickle
 import struct
 import sys
+import time
 import zipfile
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from chatui.catalog.model_files import check_not_pointer, read_json_object
 from chatui.engine.pages import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import Loading
 
 # Newest format first; a single file before an index, as transformers looks.
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
@@ -29,6 +31,7 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _TRIM = 256 << 20
 """So many bytes of converted tensors may stay in the allocator's hands."""
 _LARGEST_HEADER = 100_000_000
+_REPORT_SECONDS = 0.05
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -171,6 +174,24 @@ def _load_pickle(file: Path, map_location: str) -> Any:
     # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
     mapped = zipfile.is_zipfile(file)
     return torch.load(file, map_location=map_location, weights_only=True, mmap=mapped or None)
+
+
+def told_bytes(report: Callable[[Loading], None], stage: str, total: int) -> Callable[[int], None]:
+    """A function that reports bytes read as ``Loading``: 0 at once, all at the end.
+
+    Between them at most every 0.05 s; the pipe to the app is not filled with more.
+    """
+    last = 0.0
+
+    def progress(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > _REPORT_SECONDS or done == total:
+            last = now
+            report(Loading(stage, done, total))
+
+    progress(0)
+    return progress
 
 
 class Reader:

@@ -73,11 +73,12 @@ async def test_a_probe_of_silent_and_closed_ports_is_quick_and_does_not_block() 
 
     heartbeat = asyncio.create_task(heart())
     started = time.perf_counter()
-    found = await servers.probe([Server(url="no address")], ports=((port, "a"), (1, "b")))
+    settings = Settings(servers=(Server(url="no address"),))
+    found = await servers.entries(settings, ports=((port, "a"), (1, "b")))
     seconds = time.perf_counter() - started
     heartbeat.cancel()
     silent.close()
-    assert found == ()
+    assert [row.usable for row in found] == [False]
     assert seconds < 1.0
     assert beats > 10
 

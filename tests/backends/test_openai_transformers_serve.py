@@ -19,6 +19,7 @@ from chatui.backends.openai.backend import OpenAIBackend
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, Prefill, ReplyEvent, Token
 from chatui.sampling import SamplingSettings
+from chatui.settings import Settings
 
 pytest.importorskip("fastapi", reason="transformers serve needs fastapi")
 pytest.importorskip("uvicorn", reason="transformers serve needs uvicorn")
@@ -76,10 +77,8 @@ async def reply(backend: OpenAIBackend, request: GenerateRequest) -> list[ReplyE
 
 
 async def test_it_is_found_on_its_port(port: int, model: Path) -> None:
-    found = await servers.probe(ports=((port, "transformers serve"),))
-    assert [(entry.server_name, entry.id) for entry in found] == [
-        ("transformers serve", str(model))
-    ]
+    rows = await servers.entries(Settings(), ports=((port, "transformers serve"),))
+    assert [row.reference for row in rows] == [f"transformers serve:{model}"]
 
 
 @pytest.mark.parametrize("format", [None, "gpt2-chinese"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatui.catalog.fetching.choosing import needed
+from chatui.catalog.fetching.needed_files import needed
 from chatui.catalog.fetching.values import ListedFile
 from chatui.catalog.schema import Part
 from chatui.errors import ChatuiError

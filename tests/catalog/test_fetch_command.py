@@ -93,8 +93,8 @@ def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Pat
     assert child.exitstatus == 0
     shown = child.before
     assert "\x1b[3" not in shown, "no colours"
-    assert "█" in shown
-    drawn = [line for line in shown.split("\r\x1b[K") if "░" in line]
+    assert "━" in shown
+    drawn = [line for line in shown.split("\r\x1b[K") if "╌" in line]
     assert len(drawn) > 3
     assert all("\n" not in line for line in drawn)
     # What stays on the screen after all that was written over.
@@ -116,7 +116,7 @@ def test_a_narrow_terminal_shows_the_numbers_before_the_bar(
         env={key: value for key, value in os.environ.items() if key != "COLUMNS"},
     )  # fmt: skip
     numbers = r"\d\d% [\d.]+ kB of [\d.]+ kB, [\d.]+ kB/s, 0:0\d left\r"
-    child.expect(f"\x1b\\[K█+░+ {numbers}")
+    child.expect(f"\x1b\\[K━+╌+ {numbers}")
     child.setwinsize(24, 50)
     child.expect(f"\x1b\\[K{numbers}")
     child.expect(pexpect.EOF)

@@ -20,7 +20,7 @@ from chatui.catalog.gguf import check_gguf
 from chatui.catalog.library import SHIPPED, read_users
 from chatui.catalog.listing import of_path
 from chatui.catalog.recognise import recognise
-from chatui.catalog.weights import is_rwkv_file, weight_files
+from chatui.catalog.weight_files import is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

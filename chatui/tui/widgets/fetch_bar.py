@@ -181,8 +181,11 @@ class FetchBar(Static):
         return one_line(shown_name(cast("Download", self._download).name), 40)
 
     def _progress_words(self, event: FetchProgress) -> str:
-        share = event.done_bytes / event.total_bytes if event.total_bytes else 1.0
-        name, percent, keys = f"↓ {self._title} ", f" {int(100 * share)}%", say("tui.fetch.keys")
+        name, percent, keys = (
+            f"↓ {self._title} ",
+            f" {int(100 * event.share)}%",
+            say("tui.fetch.keys"),
+        )
         facts = [f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}"]
         if event.seconds_left is not None:
             speed = readable.size(event.bytes_per_second)
@@ -195,9 +198,7 @@ class FetchBar(Static):
                 break
             # The stop key must be seen before the numbers.
             facts.pop()
-        cells = max(0, min(_BAR_CELLS, room))
-        full = int(cells * share)
-        return f"{name}{'━' * full}{'╌' * (cells - full)}{rest}"
+        return name + readable.bar(event.share, max(0, min(_BAR_CELLS, room))) + rest
 
     def _stopped_words(self) -> str:
         done = self._progress.done_bytes if self._progress else 0

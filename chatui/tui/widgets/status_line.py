@@ -8,6 +8,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from chatui.locales import say
+from chatui.readable import bar
 
 _BAR_CELLS = 10
 
@@ -52,12 +53,9 @@ def progress_words(stage: str, done_bytes: int, total_bytes: int) -> str:
     """How far a load has come, with a bar where the size is known."""
     if not total_bytes:
         return say("tui.status.loading")
-    share = min(done_bytes / total_bytes, 1.0)
-    full = round(share * _BAR_CELLS)
-    bar = "━" * full + "╌" * (_BAR_CELLS - full)
     return say(
         "tui.status.loading_bytes",
-        bar=bar,
+        bar=bar(done_bytes / total_bytes, _BAR_CELLS),
         done=f"{done_bytes / 1e6:.0f}",
         total=f"{total_bytes / 1e6:.0f}",
     )

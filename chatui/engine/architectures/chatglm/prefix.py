@@ -98,10 +98,3 @@ def install_prefix(model: ChatGLMForCausalLM, state: Mapping[str, Tensor]) -> No
     weights = {name: tensor.to(model.device) for name, tensor in weights.items()}
     encoder.load_state_dict(weights, assign=True)
     model.transformer.prefix_encoder = encoder.requires_grad_(False).train(model.training)
-
-
-def remove_prefix(model: ChatGLMForCausalLM) -> None:
-    """Take the prefix off again: the model is the base as it was."""
-    model.config.pre_seq_len = None
-    model.config.prefix_projection = False
-    model.transformer.prefix_encoder = None

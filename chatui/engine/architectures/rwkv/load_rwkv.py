@@ -27,7 +27,7 @@ from chatui.engine.codec import Codec
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, Need
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import Placement, place
-from chatui.engine.weights import Reader, TensorEntry, find_weights, read_entries
+from chatui.engine.weights import Reader, TensorEntry, find_weights, read_entries, told_bytes
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -36,12 +36,11 @@ from chatui.prompting.format import PromptFormat
 
 FAMILY = "rwkv"
 _CONTEXT, _WORLD_CONTEXT = 1024, 4096
-_REPORT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class RwkvPlan:
-    """A load that nothing but the weights' data can make fail: all that is checked beforehand.
+    """A validated load plan: everything that can be checked before the weights are read.
 
     ``entries`` are by BlinkDL's names, whatever their files call them.
     """
@@ -109,16 +108,7 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
     began = time.monotonic()
     placement = plan.placement
     total = sum(entry.bytes for entry in plan.entries.values())
-    reported = 0.0
-
-    def progress(done: int) -> None:
-        nonlocal reported
-        now = time.monotonic()
-        if now - reported > _REPORT_SECONDS or done == total:
-            reported = now
-            report(Loading(say("engine.stage_weights"), done, total))
-
-    progress(0)
+    progress = told_bytes(report, say("engine.stage_weights"), total)
     reader = Reader(tuple(plan.entries.values()), placement.dtype, placement.device, progress)
 
     def read(name: str) -> Tensor:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
-from chatui.engine.architectures.chatglm.prefix import install_prefix, remove_prefix
+from chatui.engine.architectures.chatglm.prefix import install_prefix
 from chatui.errors import ChatuiError
 
 MakeModel = Callable[..., ChatGLMForCausalLM]
@@ -87,7 +87,7 @@ def test_a_whole_checkpoint_with_its_prefix(
         torch.testing.assert_close(again(prompt).logits, tuned(prompt).logits)
 
 
-def test_a_prefix_is_put_on_a_loaded_base_and_taken_off(
+def test_a_prefix_is_put_on_a_loaded_base(
     tuned: ChatGLMForCausalLM, make_model: MakeModel, prompt: Tensor
 ) -> None:
     base = make_model(seed=1)
@@ -95,12 +95,8 @@ def test_a_prefix_is_put_on_a_loaded_base_and_taken_off(
     own = {name: tensor for name, tensor in state.items() if "prefix_encoder" not in name}
     base.load_state_dict(own)
     with torch.inference_mode():
-        bare = base(prompt).logits
         install_prefix(base, state)
         torch.testing.assert_close(base(prompt).logits, tuned(prompt).logits)
-        remove_prefix(base)
-        assert torch.equal(base(prompt).logits, bare)
-    assert base.config.pre_seq_len is None
 
 
 def test_a_prefix_for_another_model_is_refused(
