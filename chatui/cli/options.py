@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,19 @@ def add_general(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
     group.add_argument("--debug", action="store_true", help=say("cli.option.debug"), **kept)
 
 
-def add_model(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
-    """Which model, and how it is loaded; see :func:`_unless_top`."""
+def add_model(
+    parser: argparse.ArgumentParser, *, top: bool = False, only: Collection[str] = ()
+) -> None:
+    """Which model, and how it is loaded; see :func:`_unless_top`.
+
+    Args:
+        only: the names of the options to add; empty for all.
+    """
     group = parser.add_argument_group(say("cli.group.model"))
 
     def add(name: str, **more: Any) -> None:
+        if only and name not in only:
+            return
         key = name.replace("-", "_")
         group.add_argument(f"--{name}", help=say(f"cli.option.{key}"), **more, **_unless_top(top))
 

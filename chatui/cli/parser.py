@@ -25,6 +25,7 @@ VERBS = (
     "search",
     "export",
     "replay",
+    "dataset",
     "pull",
     "rm",
     "doctor",
@@ -33,7 +34,7 @@ VERBS = (
 )
 """Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
 
-_LOCALE_FILES = {"pull": "fetching", "rm": "fetching"}
+_LOCALE_FILES = {"dataset": "dataset", "pull": "fetching", "rm": "fetching"}
 """Locale file of a verb's words, if it is not ``cli``."""
 
 _ARGPARSE_WORDS = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
-import time
 from urllib.parse import urlsplit
 
 from chatui import catalog, readable
@@ -18,14 +16,11 @@ from chatui.catalog.fetching import (
     plan,
 )
 from chatui.cli.ending import INTERRUPTED, SUCCESS
-from chatui.cli.output import PassingLine, tell, write
+from chatui.cli.output import tell
+from chatui.cli.progress import ProgressDisplay
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings, load_settings
-
-_BAR_CELLS = 20
-_LEAST_BAR_CELLS = 4
-_LINE_EVERY_SECONDS = 30.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = load_settings()
-    display = Display()
+    display = ProgressDisplay()
     try:
         display.passing(say("fetching.pull.asking", name=args.name))
         made = plan(args.name, settings, source=args.source, mirror=args.mirror)
@@ -62,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _fetched(made: FetchPlan, display: Display, again: str) -> Fetched | None:
+def _fetched(made: FetchPlan, display: ProgressDisplay, again: str) -> Fetched | None:
     """Carry the plan out; None where Ctrl+C ended it."""
     running = Fetch(made)
     is_here = made.kept_bytes == made.total_bytes
@@ -70,7 +65,7 @@ def _fetched(made: FetchPlan, display: Display, again: str) -> Fetched | None:
         for event in running.events():
             if isinstance(event, FetchProgress):
                 if not is_here:
-                    display.progress(event)
+                    display.progress(event.share, _progress_words(event))
             elif isinstance(event, FetchNote):
                 display.clear()
                 tell(event.sentence)
@@ -85,42 +80,6 @@ def _fetched(made: FetchPlan, display: Display, again: str) -> Fetched | None:
     finally:
         display.clear()
     raise AssertionError("the fetch ended without Fetched")
-
-
-class Display:
-    """Progress on standard output: a line that is written over on a terminal, lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._passing = PassingLine(sys.stdout)
-        self.passing = self._passing.show
-        self.clear = self._passing.clear
-        self._last_tenth = -1
-        self._last_line = time.monotonic()
-
-    def line(self, text: str) -> None:
-        """A line that stays."""
-        self.clear()
-        write(" ".join(text.split()) + "\n")
-
-    def progress(self, event: FetchProgress) -> None:
-        if self._passing.is_live:
-            from rich.cells import cell_len
-
-            words = _progress_words(event)
-            bar = _bar(event, self._passing.cells - cell_len(words) - 1)
-            self.passing(bar + words)
-            return
-        tenth = int(10 * event.share)
-        due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
-        if tenth > self._last_tenth or due:
-            self._last_tenth, self._last_line = tenth, time.monotonic()
-            write(_progress_words(event) + "\n")
-
-
-def _bar(event: FetchProgress, room: int) -> str:
-    """A bar of at most ``room`` cells and the space behind it; the numbers come first."""
-    cells = min(_BAR_CELLS, room)
-    return readable.bar(event.share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
 
 
 def _progress_words(event: FetchProgress) -> str:
@@ -161,7 +120,7 @@ def _told(made: FetchPlan, done: Fetched) -> str:
     )
 
 
-def _tell_next(made: FetchPlan, settings: Settings, display: Display) -> None:
+def _tell_next(made: FetchPlan, settings: Settings, display: ProgressDisplay) -> None:
     """The command that starts the model, or what still keeps it from running."""
     hub_id, file = "/".join(made.name.split("/")[:2]), "/".join(made.name.split("/")[2:])
     reference = str(made.repositories[0].folder / file) if file else hub_id

@@ -48,12 +48,11 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     size = len(tokenizer)
     added = added_tokens(tokenizer)
     finder = TokenFinder([token for token in added if not token.isspace()])
+    has_first = begins_prompts(tokenizer, special_tokens=special_tokens)
 
     def first(text: str) -> list[int]:
-        # BertTokenizer's [CLS] and [SEP] are dropped, as gpt2-chinese's encode(text)[1:-1] does.
-        bare = "WordPiece" in kind or not special_tokens
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=not bare)
-        if not bare and ids and ids[-1] == tokenizer.eos_token_id and _appends_eos(tokenizer):
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=has_first)
+        if has_first and ids and ids[-1] == tokenizer.eos_token_id and appends_eos(tokenizer):
             ids.pop()
         return ids
 
@@ -90,6 +89,14 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     )
 
 
+def begins_prompts(tokenizer: Any, *, special_tokens: bool = True) -> bool:
+    """Whether a prompt is encoded with the tokenizer's own special tokens; see :func:`codec_of`.
+
+    BertTokenizer's [CLS] and [SEP] are dropped, as gpt2-chinese's encode(text)[1:-1] does.
+    """
+    return special_tokens and "WordPiece" not in decoder_kinds(tokenizer)
+
+
 def added_tokens(tokenizer: Any) -> dict[str, bool]:
     """The spellings that become one token each wherever they stand, and whether it is special."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
@@ -117,6 +124,7 @@ def decoder_kinds(tokenizer: Any) -> frozenset[str]:
     return frozenset(step["type"] for step in state.get("decoders", [state]))
 
 
-def _appends_eos(tokenizer: Any) -> bool:
+def appends_eos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts EOS behind a text."""
     ids: list[int] = tokenizer.encode("", add_special_tokens=True)
     return bool(ids) and ids[-1] == tokenizer.eos_token_id

@@ -1,0 +1,104 @@
+"""Where a model's tokenizer lies, for work that needs no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatui.catalog import library, unlisted
+from chatui.catalog.model_files import has_tokenizer
+from chatui.catalog.places import existing, find_part, find_repository
+from chatui.catalog.recognise import family_of, read_config
+from chatui.catalog.resolving import nothing_called, why_missing
+from chatui.catalog.schema import Preset
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.settings import Settings
+
+CHATGLM_VOCABULARY = "ice_text.model"
+
+
+@dataclass(frozen=True)
+class TokenizerPlace:
+    """A tokenizer on this disk, and what is known of its model.
+
+    Attributes:
+        folder: holds the tokenizer's files.
+        family: the model's; "" where nothing tells.
+        format: the prompt format that a preset names; None where none does.
+        system: the preset's system prompt; None for the format's own.
+    """
+
+    folder: Path
+    family: str
+    format: str | None = None
+    system: str | None = None
+
+
+def find_tokenizer(reference: str, settings: Settings) -> TokenizerPlace:
+    """The tokenizer of the model that ``reference`` names; its weights need not be there.
+
+    Args:
+        reference: a preset, a folder, or a repository that lies in a cache; see
+            :func:`chatui.catalog.resolve`.
+
+    Raises:
+        ChatuiError: nothing is called so, or it has no tokenizer on this disk.
+    """
+    preset = library.find(reference) or unlisted.adapter_of_preset(reference)
+    if preset is not None:
+        return _of_preset(preset, settings)
+    path = existing(reference) or find_repository(reference, settings)
+    if path is None:
+        path = next(
+            (
+                found
+                for root in settings.model_folders
+                if (found := existing(f"{root}/{reference}"))
+            ),
+            None,
+        )
+    if path is None:
+        raise ChatuiError(nothing_called(reference))
+    return _of_folder(path.absolute(), settings)
+
+
+def _of_preset(preset: Preset, settings: Settings) -> TokenizerPlace:
+    facts = preset.facts
+    wanted = [facts.tokenizer, *reversed(facts.adapters or ()), preset.base]
+    parts = [part for part in wanted if part is not None]
+    for part in parts:
+        folder = find_part(part, settings)
+        if folder is not None and _has_tokenizer(folder):
+            return TokenizerPlace(folder, facts.family or "", facts.format, facts.system)
+    raise ChatuiError(why_missing(preset, parts[:1]))
+
+
+def _of_folder(folder: Path, settings: Settings) -> TokenizerPlace:
+    if unlisted.adapts(folder):
+        base = unlisted.base_of(folder)
+        if not _has_tokenizer(folder):
+            return find_tokenizer(base, settings)
+        return TokenizerPlace(folder, _family_of_base(base, settings))
+    if not _has_tokenizer(folder):
+        raise ChatuiError(say("engine.no_tokenizer", folder=folder))
+    family = _family_of(folder)
+    listed = unlisted.listed_as(folder.name)
+    if listed is None:
+        return TokenizerPlace(folder, family)
+    return TokenizerPlace(folder, family, listed.facts.format, listed.facts.system)
+
+
+def _family_of_base(reference: str, settings: Settings) -> str:
+    base = existing(reference) or find_repository(reference, settings)
+    return _family_of(base) if base else ""
+
+
+def _family_of(folder: Path) -> str:
+    if (folder / "config.json").is_file():
+        return family_of(read_config(folder), folder.name)
+    return "chatglm" if (folder / CHATGLM_VOCABULARY).is_file() else ""
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return has_tokenizer(folder) or (folder / CHATGLM_VOCABULARY).is_file()

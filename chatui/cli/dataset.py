@@ -1,0 +1,205 @@
+"""``chatui dataset``: training examples of conversations, for ChatGLM-6B, Alpaca and causal models.
+
+torch is not needed and no weights are read, but the tokenizers are transformers'; this process
+imports them when it writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatui import locations, readable
+from chatui.catalog.tokenizer_places import TokenizerPlace, find_tokenizer
+from chatui.cli import options
+from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
+from chatui.cli.output import tell
+from chatui.cli.progress import ProgressDisplay
+from chatui.conversation.dialogue_sources import DialogueSources, SkippedRecord, files_of
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.settings import load_settings
+
+if TYPE_CHECKING:
+    from chatui.engine.examples.example_encoder import ExampleEncoder, TextPair
+    from chatui.engine.examples.example_files import Form
+    from chatui.engine.examples.example_run import RunProgress, RunState
+
+_TOLD_RECORDS = 20
+_FAMILIES = ("chatglm", "alpaca", "causal")
+_FORMS: dict[str, Form] = {".jsonl": "jsonl", ".arrow": "arrow", ".safetensors": "safetensors"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    def add(*names: str, key: str, **more: object) -> None:
+        parser.add_argument(*names, help=say(f"dataset.dataset.{key}"), **more)  # type: ignore[arg-type]
+
+    tokens = {"metavar": "TOKENS"}
+    add("files", key="files", nargs="*", metavar="FILE")
+    add("--conversation", key="conversation", action="append", default=[], metavar="ID",
+        type=_conversation)  # fmt: skip
+    add("--family", key="family", choices=_FAMILIES)
+    options.add_model(parser, only=("model", "format"))
+    add("--max-source", key="max_source", type=options.whole(1), default=64, **tokens)
+    add("--max-target", key="max_target", type=options.whole(2), default=64, **tokens)
+    add("--max-length", key="max_length", type=options.whole(1), default=192, **tokens)
+    add("--train", key="train", choices=("all", "last"))
+    add("--as", key="as", dest="form", choices=tuple(_FORMS.values()))
+    add("-o", "--output", key="output", metavar="FILE")
+    add("--encoding", key="encoding", metavar="NAME", type=options.encoding)
+    add("--preview", key="preview", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.files and not args.conversation:
+        raise UsageError(say("dataset.dataset.no_source"))
+    if not args.output and not args.preview:
+        raise UsageError(say("dataset.dataset.no_output"))
+    settings = load_settings()
+    files = files_of(args.files)
+    if args.output:
+        _check_target(Path(args.output), files)
+    place = find_tokenizer(args.model or settings.model, settings)
+    with ExitStack() as stack:
+        store: Store | None = None
+        ids: tuple[int, ...] = ()
+        if args.conversation:
+            store = stack.enter_context(closing(Store(locations.database_file())))
+            ids = _ids(store, args.conversation)
+        sources = DialogueSources(files, store, ids, args.encoding)
+        encoder = _encoder(args, place)
+        if args.preview:
+            return _preview(encoder, sources, args)
+        return _write(encoder, sources, place, args)
+
+
+def _conversation(text: str) -> int | None:
+    """A conversation's number, or None for all of them, as an argparse type."""
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:19]) < 2**63):
+        raise argparse.ArgumentTypeError(say("dataset.dataset.no_number", value=text[:60]))
+    return int(text)
+
+
+def _ids(store: Store, wanted: list[int | None]) -> tuple[int, ...]:
+    """The conversations' ids, each once; all of them stand in the order of their numbers."""
+    ids: list[int] = []
+    for id in wanted:
+        if id is None:
+            ids += sorted(each.id for each in store.conversations(limit=-1))
+        else:
+            ids.append(store.conversation(id).id)
+    return tuple(dict.fromkeys(ids))
+
+
+def _check_target(target: Path, files: tuple[Path, ...]) -> None:
+    """Refuse a file that cannot be written, or that is read."""
+    wrong = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
+    if wrong:
+        reason = os.strerror(wrong)
+        raise ChatuiError(say("conversation.file_unwritable", path=target, reason=reason))
+    if any(target.exists() and file.exists() and target.samefile(file) for file in files):
+        raise UsageError(say("dataset.dataset.is_source", path=target))
+
+
+def _encoder(args: argparse.Namespace, place: TokenizerPlace) -> ExampleEncoder:
+    # Nothing here reads weights, and transformers is not to say that it could not.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from chatui.engine.examples.example_encoder import ExampleLimits
+    from chatui.engine.examples.load_encoder import load_encoder
+
+    limits = ExampleLimits(args.max_source, args.max_target, args.max_length)
+    return load_encoder(place, limits, args.family, args.format)
+
+
+def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.Namespace) -> int:
+    from chatui.cli.labelled_tokens import print_preview
+    from chatui.engine.examples.example_preview import preview_of
+
+    for found in sources:
+        if isinstance(found, SkippedRecord):
+            tell(found.sentence)
+            continue
+        pairs = (encoder.pair_of(found, at) for at in found.learned(args.train))
+        pair: TextPair | None = next(filter(None, pairs), None)
+        if pair is not None:
+            print_preview(preview_of(encoder, encoder.encode([pair])[0]))
+            return SUCCESS
+    raise ChatuiError(say("dataset.nothing"))
+
+
+def _write(
+    encoder: ExampleEncoder,
+    sources: DialogueSources,
+    place: TokenizerPlace,
+    args: argparse.Namespace,
+) -> int:
+    from chatui.engine.examples.example_run import write_examples
+
+    target = Path(args.output)
+    form: Form = args.form or _FORMS.get(target.suffix.lower(), "jsonl")
+    display = ProgressDisplay()
+    done = 0
+    told = 0
+
+    def report(progress: RunProgress) -> None:
+        nonlocal done
+        done = progress.state.examples
+        share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
+        speed = f"{progress.examples_per_second:,.0f}"
+        display.progress(share, say("dataset.dataset.progress", done=f"{done:,}", speed=speed))
+
+    def tell_some(sentence: str) -> None:
+        nonlocal told
+        told += 1
+        if told <= _TOLD_RECORDS + 1:
+            display.clear()
+            more = told > _TOLD_RECORDS
+            tell(say("dataset.dataset.more_skipped") if more else sentence)
+
+    try:
+        state = write_examples(
+            encoder,
+            sources,
+            target,
+            form=form,
+            train=args.train,
+            options=_options(encoder, place, args),
+            report=report,
+            tell=tell_some,
+        )
+    except KeyboardInterrupt:
+        display.clear()
+        tell(say("dataset.dataset.stopped", done=done))
+        return INTERRUPTED
+    finally:
+        display.clear()
+    _tell_losses(state)
+    size = readable.size(target.stat().st_size)
+    words = {"examples": state.examples, "length": encoder.layout.length}
+    display.line(say("dataset.dataset.done", path=f"{target} ({size})", **words))
+    return SUCCESS
+
+
+def _options(
+    encoder: ExampleEncoder, place: TokenizerPlace, args: argparse.Namespace
+) -> dict[str, object]:
+    """What the bytes depend on beside the sources: limits, format, the tokenizer's files."""
+    files = sorted(file for file in place.folder.iterdir() if file.is_file())
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    limits = [args.max_source, args.max_target, args.max_length]
+    return {"limits": limits, "format": encoder.format.name, "family": args.family,
+            "system": place.system, "tokenizer": stats}  # fmt: skip
+
+
+def _tell_losses(state: RunState) -> None:
+    for name in ("skipped", "empty", "cut", "blank"):
+        if count := asdict(state)[name]:
+            tell(say(f"dataset.dataset.{name}", count=count))

@@ -1,0 +1,243 @@
+"""JSON values of a file one after the other: JSON Lines, one array, one object; never all at once.
+
+What cannot be read is a :class:`Fault` with its line, and reading goes on behind it: in JSON Lines
+with the next line, in an array with the next element that begins a line as the first one did.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+_PEEKED_BYTES = 1 << 20
+_CHUNK_CHARACTERS = 1 << 20
+_LONGEST_CUT_TOKEN = 12
+"""Characters of the longest token beside strings that an end can cut: an escape, -Infinity."""
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What could not be read.
+
+    Attributes:
+        line: where it begins, from 1.
+        reason: why, as a part of a sentence.
+    """
+
+    line: int
+    reason: str
+
+
+Record: TypeAlias = "tuple[int, Any] | Fault"
+"""The line where a value begins, and the value."""
+
+
+class JsonRecords:
+    """The records of one file.
+
+    Attributes:
+        is_array: whether the file holds one array; known from the first record on.
+    """
+
+    def __init__(self, file: Path, encoding: str | None = None) -> None:
+        """Read ``file`` in ``encoding`` (None: UTF-8, or UTF-16 with a byte order mark)."""
+        self._file = file
+        self._encoding = encoding
+        self._stream: io.FileIO | None = None
+        self._done_bytes = 0
+        self.is_array = False
+
+    @property
+    def done_bytes(self) -> int:
+        """How far reading is, for a progress."""
+        if self._stream is not None and not self._stream.closed:
+            self._done_bytes = self._stream.tell()
+        return self._done_bytes
+
+    def __iter__(self) -> Iterator[Record]:
+        """The records in their order.
+
+        Raises:
+            ChatuiError: the file cannot be read at all.
+        """
+        try:
+            with io.BufferedReader(io.FileIO(self._file), _PEEKED_BYTES) as stream:
+                self._stream = stream.raw
+                yield from self._records(stream)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ChatuiError(
+                say("conversation.file_unreadable", path=self._file, reason=reason)
+            ) from error
+
+    def _records(self, stream: io.BufferedReader[io.FileIO]) -> Iterator[Record]:
+        head = stream.peek(_PEEKED_BYTES)
+        encoding = self._encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8-sig")
+        text = (
+            codecs.getincrementaldecoder(encoding)("replace").decode(head).lstrip("\ufeff \t\r\n")
+        )
+        if _is_one_value(text):
+            self.is_array = text.startswith("[")
+            reader = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
+            yield from _values(reader)
+        elif encoding == "utf-8-sig":
+            if head.startswith(codecs.BOM_UTF8):
+                stream.read(len(codecs.BOM_UTF8))
+            yield from _lines(stream)
+        else:
+            reader = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
+            yield from _lines(line.encode("utf-8", "surrogateescape") for line in reader)
+
+
+def _is_one_value(start: str) -> bool:
+    """Whether a file that starts so is one value over several lines, or one array."""
+    first, is_line, rest = start.partition("\n")
+    if first.rstrip() in ("{", "["):
+        return True
+    if not start.startswith("["):
+        return False
+    if not is_line or not rest.strip():
+        return True
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _lines(lines: Any) -> Iterator[Record]:
+    """The records of JSON Lines, each line as UTF-8."""
+    decode = msgspec.json.Decoder().decode
+    for number, line in enumerate(lines, 1):
+        try:
+            yield number, decode(line)
+        except (ValueError, RecursionError):
+            if line.isspace():
+                continue
+            # Python's own reader takes what msgspec does not, lone surrogates among it.
+            try:
+                yield number, json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                yield Fault(number, _reason(error))
+
+
+class _Text:
+    """The part of a file's text that is being read.
+
+    Attributes:
+        held: what is held of it.
+        at: how much of that is read.
+        line: the line in which ``at`` lies.
+    """
+
+    def __init__(self, stream: io.TextIOBase) -> None:
+        self._stream = stream
+        self._counted = 0
+        self.held = ""
+        self.at = 0
+        self.line = 1
+
+    def more(self) -> bool:
+        """Hold more, twice as much if need be; False at the file's end."""
+        self.here()
+        new = self._stream.read(max(_CHUNK_CHARACTERS, len(self.held) - self.at))
+        self.held = self.held[self.at :] + new
+        self.at = self._counted = 0
+        return bool(new)
+
+    def here(self) -> int:
+        """The line of ``at``."""
+        self.line += self.held.count("\n", self._counted, self.at)
+        self._counted = self.at
+        return self.line
+
+    def next_character(self) -> str:
+        """The next character that is not blank; "" at the file's end."""
+        while True:
+            found = _BLANK.match(self.held, self.at)
+            self.at = found.end() if found else self.at
+            if self.at < len(self.held):
+                return self.held[self.at]
+            if not self.more():
+                return ""
+
+
+def _values(stream: io.TextIOBase) -> Iterator[Record]:
+    """The elements of an array, or the values that follow each other."""
+    text = _Text(stream)
+    decode = json.JSONDecoder().raw_decode
+    if text.next_character() == "[":
+        text.at += 1
+    margin = None
+    while character := text.next_character():
+        if character in ",]":
+            text.at += 1
+            continue
+        line = text.here()
+        if margin is None:
+            margin = _margin(text)
+        try:
+            value, end = decode(text.held, text.at)
+        except (ValueError, RecursionError) as error:
+            if _is_cut_off(error, text) and text.more():
+                continue
+            yield Fault(line, _reason(error))
+            if not margin or not _go_to(text, margin):
+                return
+            continue
+        try:
+            text.held[text.at : end].encode()
+        except UnicodeEncodeError:
+            yield Fault(line, say("dataset.no_utf8"))
+        else:
+            yield line, value
+        text.at = end
+
+
+def _margin(text: _Text) -> str:
+    """The line break, the blanks and the character with which an element begins; "" without."""
+    start = text.held.rfind("\n", 0, text.at)
+    before = text.held[start : text.at] if start >= 0 else ""
+    return before + text.held[text.at] if before and before.isspace() else ""
+
+
+def _go_to(text: _Text, margin: str) -> bool:
+    """Go to the next element that begins as the first one; False where there is none."""
+    text.at += 1
+    while (found := text.held.find(margin, text.at)) < 0:
+        # The mark may lie across the border.
+        text.at = max(text.at, len(text.held) - len(margin))
+        if not text.more():
+            return False
+    text.at = found + len(margin) - 1
+    return True
+
+
+def _is_cut_off(error: Exception, text: _Text) -> bool:
+    """Whether a value that is no JSON would be, if more of the text were there."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    near_end = error.pos >= len(text.held) - _LONGEST_CUT_TOKEN
+    return near_end or error.msg.startswith("Unterminated")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeError):
+        return say("dataset.no_utf8")
+    if isinstance(error, json.JSONDecodeError):
+        return say("dataset.no_json", reason=error.msg)
+    return say("dataset.no_json", reason=str(error) or type(error).__name__)

@@ -1,0 +1,1 @@
+"""Training examples: token ids and labels of dialogues, and the files that hold them."""

@@ -1,0 +1,243 @@
+"""From dialogues to training examples, with the tokenizer and the prompt format of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from chatui.conversation.dialogues import Dialogue
+from chatui.engine.codec import added_tokens, appends_eos, begins_prompts, special_ids
+from chatui.engine.examples.training_example import (
+    ChatGLMTokens,
+    TrainingExample,
+    alpaca_example,
+    causal_example,
+    chatglm_example,
+)
+from chatui.engine.tokenizer_template import template_end_ids
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.prompting import formats
+from chatui.prompting.families import CHAT_TEMPLATE
+from chatui.prompting.format import PromptFormat
+from chatui.prompting.parts import read_again
+from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
+from chatui.text import without_surrogates
+
+Family: TypeAlias = Literal["chatglm", "alpaca", "causal"]
+FAMILIES: tuple[Family, ...] = ("chatglm", "alpaca", "causal")
+
+EncodeTexts: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class ExampleLimits:
+    """Lengths in tokens.
+
+    Attributes:
+        max_source, max_target: ChatGLM's, of the prompt with [gMASK] and of the reply with <sop>
+            and <eop>; an example has the length of both.
+        max_length: of a whole example of the other families.
+    """
+
+    max_source: int = 64
+    max_target: int = 64
+    max_length: int = 192
+
+
+@dataclass(frozen=True)
+class TextPair:
+    """A prompt, and the reply that is to be learned."""
+
+    prompt: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class ExampleLayout:
+    """How one family encodes and lays out its examples.
+
+    Attributes:
+        columns: the names of the columns.
+        length: of each example, in tokens.
+        encode_prompts, encode_replies: texts -> ids.
+        arrange: (source, target) -> example.
+        keeps_empty: whether an empty query or reply makes an example.
+    """
+
+    columns: tuple[str, ...]
+    length: int
+    encode_prompts: EncodeTexts
+    encode_replies: EncodeTexts
+    arrange: Callable[[Sequence[int], Sequence[int]], TrainingExample]
+    keeps_empty: bool = True
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """An example and what it was made of: token ids of prompt and reply, as yet uncut."""
+
+    source: list[int]
+    target: list[int]
+    example: TrainingExample
+
+
+class ExampleEncoder:
+    """Makes the examples of one file.
+
+    Attributes:
+        tokenizer: a transformers tokenizer.
+        layout: the family's.
+        format: the prompt format.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        family: Family,
+        format: PromptFormat,
+        limits: ExampleLimits,
+        system: str | None = None,
+    ) -> None:
+        """``system`` is the text for dialogues without one of their own.
+
+        Raises:
+            ChatuiError: the tokenizer lacks a special token that the family needs.
+        """
+        self.tokenizer = tokenizer
+        self.format = format
+        self.layout = _LAYOUTS[family](tokenizer, format, limits)
+        self._system = system
+        # The article numbers the rounds from the first on where a record has a history, if only
+        # an empty one, and leaves a query without history bare.
+        self._numbered = formats.get("shiyou") if format.name == "chatglm-6b" else format
+
+    def pair_of(self, dialogue: Dialogue, place: int) -> TextPair | None:
+        """Prompt and reply of the round at ``place``; None where the family leaves it out."""
+        query, reply = dialogue.rounds[place]
+        if not self.layout.keeps_empty and not (query and reply):
+            return None
+        history = [
+            (asked, read_again(said) if "think>" in said else said)
+            for asked, said in dialogue.rounds[:place]
+        ]
+        system = self._system if dialogue.system is None else dialogue.system
+        begins_numbered = dialogue.has_history and not history
+        render = (self._numbered if begins_numbered else self.format).render
+        return TextPair(render(history, query, system), reply)
+
+    def encode(self, pairs: Sequence[TextPair]) -> list[EncodedPair]:
+        """The examples of many pairs at once."""
+        sources = self.layout.encode_prompts([pair.prompt for pair in pairs])
+        targets = self.layout.encode_replies([pair.reply for pair in pairs])
+        return [
+            EncodedPair(source, target, self.layout.arrange(source, target))
+            for source, target in zip(sources, targets, strict=True)
+        ]
+
+
+def _chatglm(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
+    if not hasattr(tokenizer, "gmask_token_id"):
+        raise ChatuiError(say("dataset.no_chatglm"))
+    tokens = ChatGLMTokens(
+        gmask=tokenizer.gmask_token_id,
+        sop=tokenizer.bos_token_id,
+        eop=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+    )
+    return ExampleLayout(
+        columns=("input_ids", "labels"),
+        length=limits.max_source + limits.max_target,
+        encode_prompts=tokenizer.encode_texts,
+        encode_replies=tokenizer.encode_texts,
+        arrange=lambda source, target: chatglm_example(
+            source, target, tokens, limits.max_source, limits.max_target
+        ),
+        keeps_empty=False,
+    )
+
+
+def _alpaca(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
+    eos, pad = tokenizer.eos_token, _padding(tokenizer)
+    if not eos:
+        raise ChatuiError(say("dataset.no_eos"))
+    encode_prompts, encode_replies = _encoders(tokenizer, format)
+    return ExampleLayout(
+        columns=("input_ids", "labels"),
+        length=limits.max_length,
+        encode_prompts=encode_prompts,
+        encode_replies=lambda texts: encode_replies([f"{text}{eos}" for text in texts]),
+        arrange=lambda source, target: alpaca_example(source, target, pad, limits.max_length),
+    )
+
+
+def _causal(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
+    pad = end = _padding(tokenizer)
+    if format.name == CHAT_TEMPLATE:
+        # A template says itself how a reply ends.
+        end = next(iter(template_end_ids(tokenizer, special_ids(tokenizer))), pad)
+    encode_prompts, encode_replies = _encoders(tokenizer, format)
+    return ExampleLayout(
+        columns=("input_ids", "attention_mask", "labels"),
+        length=limits.max_length,
+        encode_prompts=encode_prompts,
+        encode_replies=lambda texts: [[*ids, end] for ids in encode_replies(texts)],
+        arrange=lambda source, target: causal_example(source, target, pad, limits.max_length),
+    )
+
+
+_LAYOUTS = {"chatglm": _chatglm, "alpaca": _alpaca, "causal": _causal}
+
+
+def _padding(tokenizer: Any) -> int:
+    """The pad token's id; where there is none EOS's, as peft's examples take it."""
+    for id in (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id):
+        if id is not None:
+            return int(id)
+    raise ChatuiError(say("dataset.no_padding"))
+
+
+def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, EncodeTexts]:
+    """What encodes prompts, as the model reads them, and replies, which follow them."""
+    has_first = begins_prompts(tokenizer, special_tokens=format.name != CHAT_TEMPLATE)
+    drops_eos = has_first and appends_eos(tokenizer)
+    finder = TokenFinder([token for token in added_tokens(tokenizer) if not token.isspace()])
+
+    def texts_of(texts: Sequence[str], special: bool) -> list[list[int]]:
+        found = _encode_all(tokenizer, [without_surrogates(text) for text in texts], special)
+        return [ids[:-1] for ids in found] if special and drops_eos else found
+
+    def alone(text: str, special: bool) -> list[int]:
+        return encode(
+            text, finder,
+            lambda part: texts_of([part], special)[0], lambda part: texts_of([part], False)[0],
+        )  # fmt: skip
+
+    def prompts(texts: Sequence[str]) -> list[list[int]]:
+        return _mixed(texts, has_first)
+
+    def replies(texts: Sequence[str]) -> list[list[int]]:
+        if format.literal:
+            texts = [PromptText(text, ((0, len(text)),)) for text in texts]
+        return _mixed(texts, False)
+
+    def _mixed(texts: Sequence[str], special: bool) -> list[list[int]]:
+        """All at once, but for texts with special tokens that are to be read as text."""
+        found = texts_of(texts, special)
+        for place, text in enumerate(texts):
+            spans = getattr(text, "literal", ())
+            if any(next(finder.find(text, *span), None) for span in spans):
+                found[place] = alone(text, special)
+        return found
+
+    return prompts, replies
+
+
+def _encode_all(tokenizer: Any, texts: list[str], special: bool) -> list[list[int]]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return [tokenizer.encode(text, add_special_tokens=special) for text in texts]
+    backend.no_truncation()
+    backend.no_padding()
+    return [made.ids for made in backend.encode_batch_fast(texts, add_special_tokens=special)]

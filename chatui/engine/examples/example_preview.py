@@ -1,0 +1,67 @@
+"""One example as the article prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatui.engine.examples.example_encoder import EncodedPair, ExampleEncoder
+from chatui.engine.examples.training_example import IGNORED
+
+
+@dataclass(frozen=True)
+class LabelledToken:
+    """A position of an example: its token as the vocabulary spells it, its id and its label."""
+
+    id: int
+    token: str
+    label: int
+
+    @property
+    def is_learned(self) -> bool:
+        return self.label != IGNORED
+
+
+@dataclass(frozen=True)
+class ExamplePreview:
+    """What the article prints of an example.
+
+    Attributes:
+        lines: ids, tokens and text of prompt and reply before they are cut; then ids, tokens,
+            text and labels of the example without its padding, and the labels with it.
+        tokens: the example without its padding.
+    """
+
+    lines: tuple[str, ...]
+    tokens: tuple[LabelledToken, ...]
+
+
+def preview_of(encoder: ExampleEncoder, pair: EncodedPair) -> ExamplePreview:
+    """The preview of one encoded pair."""
+    tokenizer, example = encoder.tokenizer, pair.example
+    begin, end = example.content
+    ids, labels = example.input_ids[begin:end], example.labels[begin:end]
+    tokens = _tokens(tokenizer, ids)
+    return ExamplePreview(
+        lines=(
+            *_described(tokenizer, pair.source, "input_ids", "input_tokens", "inputs"),
+            *_described(tokenizer, pair.target, "label_ids", "label_tokens", "labels"),
+            str(ids),
+            str(tokens),
+            tokenizer.decode(ids),
+            str(labels),
+            str(example.labels),
+        ),
+        tokens=tuple(map(LabelledToken, ids, tokens, labels)),
+    )
+
+
+def _described(tokenizer: Any, ids: Sequence[int], *names: str) -> Iterator[str]:
+    """The three lines of the article's print_dataset_example."""
+    shown = (list(ids), _tokens(tokenizer, ids), tokenizer.decode(list(ids)))
+    return (f"{name} {value}" for name, value in zip(names, shown, strict=True))
+
+
+def _tokens(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    return [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]

@@ -1,0 +1,62 @@
+"""The encoder of a model whose tokenizer is at hand."""
+
+from __future__ import annotations
+
+from chatui.catalog.tokenizer_places import TokenizerPlace
+from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
+from chatui.engine.tokenizer_template import template_of
+from chatui.engine.tokenizers import load_tokenizer
+from chatui.prompting import formats
+from chatui.prompting.chat_template import chat_template_format
+from chatui.prompting.families import CHAT_TEMPLATE, format_of
+
+_ARTICLE: dict[Family, str] = {
+    "chatglm": "chatglm-6b",
+    "alpaca": "alpaca:article",
+    "causal": "bloomz",
+}
+"""The prompt formats that the article's examples have."""
+
+
+def load_encoder(
+    place: TokenizerPlace,
+    limits: ExampleLimits,
+    family: Family | None = None,
+    format: str | None = None,
+) -> ExampleEncoder:
+    """Read the tokenizer, and choose family and prompt format where they are not given.
+
+    A model's own format is taken for its own family, the article's for another one.
+
+    Raises:
+        ChatuiError: the tokenizer cannot be read or does not fit the family, or there is no such
+            format.
+    """
+    network = place.family or _guess(place, family)
+    tokenizer = load_tokenizer(place.folder, network)
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    own = format_of(network, has_chat_template=has_template)
+    natural = _family_of(network, own)
+    family = family or natural
+    name = format or (place.format or own if family == natural else _ARTICLE[family])
+    made = (
+        chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
+        if name == CHAT_TEMPLATE
+        else formats.get(name)
+    )
+    return ExampleEncoder(tokenizer, family, made, limits, place.system)
+
+
+def _family_of(network: str, format: str) -> Family:
+    if network == "chatglm":
+        return "chatglm"
+    return "alpaca" if format == _ARTICLE["alpaca"] else "causal"
+
+
+def _guess(place: TokenizerPlace, family: Family | None) -> str:
+    """The network's family where a folder holds a tokenizer alone."""
+    if family == "chatglm":
+        return "chatglm"
+    if family == "alpaca" or (place.folder / "tokenizer.model").is_file():
+        return "llama"
+    return "gpt2" if (place.folder / "vocab.txt").is_file() else "bloom"

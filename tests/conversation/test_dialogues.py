@@ -1,0 +1,129 @@
+"""Dialogues in every form in which files hold them, and what is wrong with the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatui.conversation.dialogues import Dialogue, WrongRecord, of_record, of_rounds
+from chatui.conversation.rounds import Round
+
+TWO = (("你好", "你好！"), ("再见", "慢走。"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [list(pair) for pair in TWO],
+        {"history": [list(pair) for pair in TWO]},
+        {
+            "conversations": [
+                {"from": "gpt", "value": "I greet first."},
+                {"from": "human", "value": "你好"},
+                {"from": "gpt", "value": "你好！"},
+                {"from": "human", "value": "再见"},
+                {"from": "gpt", "value": "慢走。"},
+                {"from": "human", "value": "unanswered"},
+            ]
+        },
+        {
+            "messages": [
+                {"role": "user", "content": "你好"},
+                {"role": "assistant", "content": "你好！"},
+                {"role": "user", "content": [{"type": "text", "text": "再见"}]},
+                {"role": "assistant", "content": "慢走。"},
+            ]
+        },
+        [
+            {"role": "user", "content": "你好"},
+            {"role": "assistant", "content": "你好！"},
+            {"role": "user", "content": "再见"},
+            {"role": "assistant", "content": "慢走。"},
+        ],
+    ],
+)
+def test_a_conversation_teaches_all_its_replies(record: object) -> None:
+    found = of_record(record)
+    assert found == Dialogue(TWO)
+    assert (found.learned(None), found.learned("all"), found.learned("last")) == (
+        [0, 1],
+        [0, 1],
+        [1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "query"),
+    [
+        ({"instruction": "译", "input": "春", "output": "spring"}, "译\n春"),
+        ({"instruction": "译", "input": "", "output": "spring"}, "译"),
+        ({"instruction": "译", "input": None, "output": "spring"}, "译"),
+        ({"instruction": "译", "output": "spring"}, "译"),
+        ({"instruct": "译", "query": "春", "answer": "spring"}, "译\n春"),
+        ({"prompt": "译", "response": "spring"}, "译"),
+        ({"content": "译", "summary": "spring"}, "译"),
+        ({"input": "译", "label": "spring"}, "译"),
+        ({"instruction": "", "input": "春", "output": "spring"}, "\n春"),
+    ],
+)
+def test_a_row_teaches_its_reply(row: dict[str, object], query: str) -> None:
+    found = of_record(row)
+    assert found.rounds == ((query, "spring"),)
+    assert not found.has_history
+    assert found.learned(None) == [0]
+
+
+def test_a_row_teaches_its_own_reply_and_not_its_history() -> None:
+    row = {"prompt": "再见", "response": "慢走。", "history": [["你好", "你好！"]], "system": "短"}
+    found = of_record(row)
+    assert found == Dialogue(TWO, "短", states_target=True, has_history=True)
+    assert (found.learned(None), found.learned("last"), found.learned("all")) == ([1], [1], [0, 1])
+    assert of_record({"prompt": "a", "response": "b", "history": []}).has_history
+
+
+def test_what_one_speaker_says_in_a_row_is_one_text() -> None:
+    said = [("system", "甲"), ("system", "乙"), ("user", "一"), ("user", "二")]
+    said += [("assistant", "三"), ("assistant", "四")]
+    found = of_record({"messages": [{"role": role, "content": text} for role, text in said]})
+    assert found == Dialogue((("一\n二", "三\n四"),), "甲\n乙")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        3,
+        "text",
+        [],
+        {},
+        {"text": "no dialogue"},
+        {"instruction": 5, "output": "x"},
+        {"instruction": "x", "output": None},
+        {"instruction": "x", "input": ["y"], "output": "z"},
+        {"prompt": "x", "response": "y", "history": "z"},
+        {"prompt": "x", "response": "y", "history": [["z"]]},
+        {"prompt": "x", "response": "y", "history": [["z", 1]]},
+        {"conversations": []},
+        {"conversations": ["text"]},
+        {"conversations": [{"from": "human", "value": "alone"}]},
+        {"messages": [{"role": "tool", "content": "x"}]},
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        [["a", "b"], ["c"]],
+    ],
+)
+def test_anything_else_is_no_dialogue(record: object) -> None:
+    with pytest.raises(WrongRecord, match=r"\w"):
+        of_record(record)
+
+
+def test_replies_that_broke_off_are_read_and_not_learned() -> None:
+    ends = [("done", "eos"), ("stopped", "cancelled"), ("done", "length"), ("failed", None)]
+    rounds = [
+        Round(n, 1, n - 1 or None, f"q{n}", reply=f"r{n}", state=state, finish_reason=reason)
+        for n, (state, reason) in enumerate([*ends, ("done", "stop")], 1)
+    ]
+    rounds.insert(1, Round(9, 1, 1, "q9", reply=" ", state="done"))
+    found = of_rounds(rounds)
+    assert [query for query, _ in found.rounds] == ["q1", "q2", "q3", "q4", "q5"]
+    assert found.learned(None) == found.learned("all") == [0, 4]
+    assert found.learned("last") == [4]

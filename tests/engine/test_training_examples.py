@@ -1,0 +1,222 @@
+"""Training examples, number for number as the article's own code makes them."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny_models
+
+from chatui.conversation.dialogues import Dialogue, of_record
+from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits
+from chatui.engine.examples.training_example import (
+    ChatGLMTokens,
+    alpaca_example,
+    causal_example,
+    chatglm_example,
+)
+from chatui.engine.tokenizers import load_tokenizer
+from chatui.prompting import formats
+
+CLOTHES = "类型#上衣*材质#牛仔布*颜色#白色*风格#简约*图案#刺绣*衣样式#外套*衣款式#破洞"
+COAT = "简约而不简单的牛仔外套,白色的衣身十分百搭。\n  衣身多处有做旧破洞设计,\t打破单调乏味。"
+HISTORIES: tuple[list[list[str]], ...] = (
+    [],
+    [["你好", "你好！"]],
+    [["1+1等于几？", "等于2。"], ["再加3呢？", "等于5。"]],
+)
+TEXTS = (
+    (CLOTHES, COAT),
+    ("你", "好"),
+    ("a", " "),
+    ("<sop> in a query", "a <pad> and <eop> in a reply"),
+    ("[gMASK]</s> 🎉\ud83d", "x" * 50),
+)
+
+
+def article(reference: Path, part: str, end: str) -> str:
+    """The article's code block that has ``part`` in it, up to ``end``."""
+    text = (reference / "article.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return next(block for block in blocks if part in block).partition(end)[0]
+
+
+# ChatGLM-6B
+
+
+@pytest.fixture(scope="module")
+def chatglm(reference: Path) -> Any:
+    return load_tokenizer(reference / "chatglm-6b" / "model", "chatglm")
+
+
+@pytest.fixture(scope="module")
+def articles_chatglm(reference: Path, chatglm: Any) -> Callable[..., tuple[Any, Any]]:
+    """(query, reply, history or None, limits) -> input_ids and labels of the article's code."""
+    code = article(reference, "def preprocess_function_train", "res = preprocess")
+    space: dict[str, Any] = {"tokenizer": chatglm, "print": lambda *_: None}
+    exec(code, space)
+
+    def run(query: str, reply: str, history: Any, source: int, target: int) -> Any:
+        space["data_args"].max_source_length = source
+        space["data_args"].max_target_length = target
+        space["history_column"] = None if history is None else "history"
+        made = space["preprocess_function_train"](
+            {"input": [query], "label": [reply], "history": [history]}
+        )
+        return [*zip(made["input_ids"], made["labels"], strict=True)]
+
+    return run
+
+
+def made_by(
+    tokenizer: Any, family: Any, dialogue: Dialogue, limits: ExampleLimits, form: str
+) -> list[tuple[list[int], list[int]]]:
+    encoder = ExampleEncoder(tokenizer, family, formats.get(form), limits)
+    pairs = [encoder.pair_of(dialogue, place) for place in dialogue.learned(None)]
+    found = encoder.encode([pair for pair in pairs if pair])
+    return [(each.example.input_ids, each.example.labels) for each in found]
+
+
+@pytest.mark.parametrize("limits", [(64, 64), (1, 2), (2, 3), (10, 200), (200, 5), (33, 25)])
+def test_chatglm_is_the_articles(
+    chatglm: Any, articles_chatglm: Callable[..., Any], limits: tuple[int, int]
+) -> None:
+    for query, reply in (*TEXTS, ("", "x"), ("x", "")):
+        for history in (None, *HISTORIES):
+            row = {"prompt": query, "response": reply}
+            dialogue = of_record(row if history is None else row | {"history": history})
+            made = made_by(chatglm, "chatglm", dialogue, ExampleLimits(*limits), "chatglm-6b")
+            assert made == articles_chatglm(query, reply, history, *limits)
+
+
+def test_chatglm_learns_each_reply_of_a_conversation(
+    chatglm: Any, articles_chatglm: Callable[..., Any]
+) -> None:
+    pairs = [["你好", "你好！"], ["介绍一下北京", "北京是首都。"], ["谢谢", "不客气"]]
+    made = made_by(chatglm, "chatglm", of_record(pairs), ExampleLimits(), "chatglm-6b")
+    # A conversation's first query is bare, as in the model's own chat().
+    expected = [articles_chatglm(*pairs[0], None, 64, 64)]
+    expected += [articles_chatglm(*pairs[n], pairs[:n], 64, 64) for n in (1, 2)]
+    assert made == [example for (example,) in expected]
+
+
+def test_many_texts_have_the_ids_of_each(chatglm: Any) -> None:
+    texts = [text for pair in TEXTS for text in pair] + ["", "a  b   c", "\n\n", "[MASK] x"]
+    expected = [chatglm.encode(text, add_special_tokens=False) for text in texts]
+    assert chatglm.encode_texts(texts) == expected
+
+
+# LLaMA with the Alpaca template
+
+
+@pytest.fixture(scope="module")
+def llama(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("llama")
+    vocabulary = (reference / "tokenizers" / "chinese-llama.sp.model").read_bytes()
+    (folder / "tokenizer.model").write_bytes(vocabulary)
+    tokenizer = load_tokenizer(folder, "llama")
+    tokenizer.pad_token = "<unk>"
+    return tokenizer
+
+
+@pytest.mark.parametrize("max_length", [1, 30, 45, 60, 192])
+def test_alpaca_is_the_articles(reference: Path, llama: Any, max_length: int) -> None:
+    code = article(reference, "class NerCollate", "if __name__")
+    space: dict[str, Any] = {}
+    exec(code, space)
+    columns = {"instruct_column": "instruct", "query_column": "query"}
+    args = SimpleNamespace(**columns, response_column="answer", max_seq_length=max_length)
+    collate = space["NerCollate"](args, llama).collate_fn
+    texts = [(query, added, reply) for query, reply in TEXTS[:4] for added in (None, "", "一\n二")]
+    for query, added, reply in [*texts, ("指令", None, ""), ("", "x", "y")]:
+        row = {"instruct": query, "query": added, "answer": reply}
+        expected = collate([row])
+        made = made_by(
+            llama, "alpaca", of_record(row), ExampleLimits(max_length=max_length), "alpaca:article"
+        )
+        assert made == [(expected["input_ids"][0].tolist(), expected["labels"][0].tolist())]
+
+
+def test_alpaca_repeats_its_blocks_for_each_round(llama: Any) -> None:
+    encoder = ExampleEncoder(llama, "alpaca", formats.get("alpaca:article"), ExampleLimits())
+    pair = encoder.pair_of(of_record([["一", "1"], ["二", "2"]]), 1)
+    assert pair is not None and pair.prompt.endswith(
+        "### Instruction:\n一\n\n### Response: 1\n\n### Instruction:\n二\n\n### Response: "
+    )
+    (made,) = encoder.encode([pair])
+    assert made.source[0] == llama.bos_token_id and made.target[-1] == llama.eos_token_id
+
+
+# BLOOMZ, GPT and the like
+
+
+@pytest.fixture(scope="module")
+def bloom() -> Any:
+    specials = ["<unk>", "<s>", "</s>", "<pad>"]
+    return tiny_models.byte_level_tokenizer(specials, eos_token="</s>", pad_token="<pad>")
+
+
+@pytest.mark.parametrize("max_length", [1, 5, 30, 64, 400])
+def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) -> None:
+    block = article(reference, "bloomz-560m", "# 对于测试数据")
+    # Some lines of the block begin with one stray space.
+    code = re.sub(
+        r"^ (?=\S)", "", block.partition("# 针对于训练数据")[2].partition("\n")[2], flags=re.M
+    )
+    code = textwrap.dedent(code).replace("max_length = 64", f"max_length = {max_length}")
+    for query, reply in (*TEXTS[:4], ("春眠不觉晓", "")):
+        space: dict[str, Any] = {"tokenizer": bloom, "print": lambda *_: None}
+        space |= {"model_inputs": bloom([query]), "labels": bloom([reply])}
+        exec(code, space)
+        inputs, labels = space["model_inputs"], space["labels"]
+        encoder = ExampleEncoder(
+            bloom, "causal", formats.get("bloomz"), ExampleLimits(max_length=max_length)
+        )
+        pair = encoder.pair_of(of_record({"input": query, "label": reply}), 0)
+        assert pair is not None
+        example = encoder.encode([pair])[0].example
+        assert example.input_ids == inputs["input_ids"][0].tolist()
+        assert example.attention_mask == inputs["attention_mask"][0].tolist()
+        assert example.labels == labels["input_ids"][0].tolist()
+
+
+def test_a_chat_template_ends_a_reply_as_it_says(tmp_path: Path) -> None:
+    from chatui.engine.tokenizer_template import template_of
+    from chatui.prompting.chat_template import chat_template_format
+
+    tokenizer = load_tokenizer(tiny_models.qwen2(tmp_path), "qwen2")
+    form = chat_template_format(template_of(tokenizer), "test")
+    encoder = ExampleEncoder(tokenizer, "causal", form, ExampleLimits())
+    dialogue = of_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
+    pair = encoder.pair_of(dialogue, 1)
+    assert pair is not None
+    (made,) = encoder.encode([pair])
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    # Twice in the rounds before; what a message spells is text.
+    assert made.source.count(end) == 3 and made.target.index(end) == len(made.target) - 1
+    assert tokenizer.decode(made.target[:-1]) == "来<|im_end|>"
+
+
+# The layouts on ids alone
+
+
+def test_the_layouts_on_ids() -> None:
+    tokens = ChatGLMTokens(gmask=90, sop=91, eop=92, pad=0)
+    made = chatglm_example([1, 2, 3], [4, 5, 6], tokens, 3, 4)
+    assert made.input_ids == [1, 2, 90, 91, 4, 5, 92]
+    assert made.labels == [-100, -100, -100, 91, 4, 5, 92]
+    assert made.is_cut and made.attention_mask is None
+    made = alpaca_example([1, 2], [3, 9], 0, 6)
+    assert (made.input_ids, made.labels) == ([1, 2, 3, 9, 0, 0], [-100, -100, 3, 9, -100, -100])
+    assert made.content == (0, 4) and not made.is_cut
+    made = causal_example([1, 2], [3, 0], 0, 6)
+    assert (made.input_ids, made.labels) == ([0, 0, 1, 2, 3, 0], [-100, -100, -100, -100, 3, 0])
+    assert made.attention_mask == [0, 0, 1, 1, 1, 1] and made.content == (2, 6)
+    made = causal_example([1, 2], [3, 0], 0, 3)
+    assert (made.input_ids, made.labels) == ([1, 2, 3], [-100, -100, 3])
+    assert made.attention_mask == [1, 1, 1] and made.is_cut
