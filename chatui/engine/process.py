@@ -31,7 +31,9 @@ def serve_llama_cpp() -> None:
     pipe.start()
     from chatui.engine import llama_cpp
     from chatui.engine.engine import Engine
+    from chatui.engine.pages import keep_small_blocks
 
+    keep_small_blocks()
     serve(pipe, Engine(llama_cpp))
 
 
@@ -45,8 +47,10 @@ def serve_torch() -> None:
 
     from chatui.engine import loading
     from chatui.engine.engine import Engine
+    from chatui.engine.pages import keep_small_blocks
 
     logging.disable_progress_bar()
+    keep_small_blocks()
     serve(pipe, Engine(loading))
 
 

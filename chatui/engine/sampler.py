@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chatui.sampling import SamplingSettings
@@ -25,8 +26,13 @@ from chatui.sampling import SamplingSettings
 Candidates: TypeAlias = "tuple[Tensor, Tensor | None]"
 Step: TypeAlias = Callable[[Candidates], Candidates]
 
-_FEW, _MANY = 256, 4096
-_FIRST_SPAN, _LAST_SPAN = 8.0, 1e3
+_SORTED = 4096
+"""The most candidates that are put in order; more stay in the order of their ids."""
+_DRAWN_AT_ONCE = 16384
+"""The most candidates that torch draws from: it makes a random number for each."""
+_PART = 256
+_DEPTH = 30.0
+"""Tokens so far below the best have, all of a vocabulary together, less than _ROUNDING."""
 _ROUNDING = 5e-7
 """Sums of probabilities that differ by less are equal: float32 adds 0.5 and 0.3 to 0.8000001."""
 
@@ -172,30 +178,20 @@ def temperature(reply: ReplySoFar) -> Step | None:
 
 
 def top_k(reply: ReplySoFar) -> Step | None:
-    """Keep the k best, best first."""
+    """Keep the k best."""
     k = reply.settings.top_k
     return (lambda candidates: _best(candidates, k)) if k > 0 else None
 
 
 def top_p(reply: ReplySoFar) -> Step | None:
-    """Keep the fewest best tokens whose probabilities reach ``p``, best first.
-
-    Sorts a few hundred at first, and more only if they do not reach ``p``.
-    """
+    """Keep the fewest best tokens whose probabilities reach ``p``."""
     p = reply.settings.top_p - _ROUNDING
 
     def step(candidates: Candidates) -> Candidates:
-        size = candidates[0].shape[0]
-        total = torch.logsumexp(candidates[0], 0)
-        count = min(_FEW, size)
-        while True:
-            logits, ids = _best(candidates, count)
-            sums = torch.exp(logits - total).cumsum(0)
-            # A token stays if those before it do not reach p; the best always does.
-            kept = 1 + int((sums[:-1] < p).sum())
-            if kept < count or count == size:
-                return logits[:kept], None if ids is None else ids[:kept]
-            count = min(count * 8, size)
+        values = candidates[0].cpu().numpy()
+        highest = values.max()
+        weights = np.exp(values[np.flatnonzero(values > highest - _DEPTH)] - highest)
+        return _best(candidates, _count_reaching(weights, p * float(weights.sum())))
 
     return step if reply.settings.top_p < 1.0 else None
 
@@ -237,23 +233,55 @@ def _without(candidates: Candidates, banned: Sequence[int]) -> Candidates:
 
 
 def _best(candidates: Candidates, count: int) -> Candidates:
-    size = candidates[0].shape[0]
-    count, span = min(count, size), _FIRST_SPAN
-    if candidates[0].device.type == "cpu" and size > _MANY:
-        # Most tokens are far below the best: only those near it are sorted.
-        highest = candidates[0].max()
-        while span < _LAST_SPAN:
-            places = _places_at_least(candidates[0], highest - span)
-            if len(places) >= count:
-                candidates = _at(candidates, places)
-                break
-            span *= 2
-    return _at(candidates, torch.topk(candidates[0], count).indices)
+    """The ``count`` best, best first if they are not too many to sort; none that is forbidden."""
+    logits = candidates[0]
+    size = logits.shape[0]
+    if count >= size and size > _SORTED:
+        return candidates
+    if logits.device.type != "cpu" or size <= _SORTED:
+        return _at(candidates, torch.topk(logits, min(count, size)).indices)
+    values = logits.numpy()
+    if np.count_nonzero(values > -np.inf) <= count:
+        places = np.flatnonzero(values > -np.inf)
+    else:
+        least = np.partition(values, size - count)[size - count]
+        better = np.flatnonzero(values > least)
+        # Of those that are equally good, the first.
+        equal = np.flatnonzero(values == least)[: count - len(better)]
+        places = np.concatenate((better, equal))
+    if len(places) <= _SORTED:
+        places = places[np.argsort(-values[places], kind="stable")]
+    return _at(candidates, torch.from_numpy(places))
+
+
+def _count_reaching(weights: NDArray[np.float32], wanted: float) -> int:
+    """How many of the largest weights reach the sum ``wanted``; at least one.
+
+    Looks for the place where it is reached in one half after another, which are not sorted.
+    """
+    count = 1
+    while len(weights) > _SORTED:
+        half = len(weights) // 2
+        weights = np.partition(weights, half)
+        upper = float(weights[half:].sum())
+        if upper >= wanted:
+            weights = weights[half:]
+        else:
+            count += len(weights) - half
+            wanted -= upper
+            weights = weights[:half]
+    # A token stays if those before it do not reach the sum.
+    sums = np.cumsum(np.sort(weights)[::-1], dtype=np.float64)
+    return count + int((sums[:-1] < wanted).sum())
 
 
 def _at(candidates: Candidates, places: Tensor) -> Candidates:
     logits, ids = candidates
-    return logits[places], places if ids is None else ids[places]
+    if logits.device.type == "cpu":
+        logits = torch.from_numpy(logits.numpy()[places.numpy()])
+    else:
+        logits = logits[places]
+    return logits, places if ids is None else ids[places]
 
 
 def _places_at_least(logits: Tensor, least: Tensor) -> Tensor:
@@ -315,8 +343,23 @@ class Sampler:
         elif self._reply.settings.uniform_top_k:
             place = torch.randint(logits.shape[0], (), generator=self._generator)
         else:
-            probabilities = torch.softmax(logits.cpu(), 0)
-            place = torch.multinomial(probabilities, 1, generator=self._generator)[0]
+            place = self._draw(torch.softmax(logits.cpu(), 0))
         token = int(place if ids is None else ids[place])
         self._reply.output_ids.append(token)
         return token
+
+    def _draw(self, probabilities: Tensor) -> Tensor:
+        """A place, by its probability; of very many by a single random number."""
+        size = probabilities.shape[0]
+        if size <= _DRAWN_AT_ONCE:
+            return torch.multinomial(probabilities, 1, generator=self._generator)[0]
+        values = probabilities.numpy()
+        starts = np.arange(0, size, _PART)
+        sums = np.cumsum(np.add.reduceat(values, starts, dtype=np.float64))
+        drawn = float(torch.rand((), dtype=torch.float64, generator=self._generator)) * sums[-1]
+        part = int(np.searchsorted(sums, drawn, side="right"))
+        before = sums[part - 1] if part else 0.0
+        inner = np.cumsum(values[starts[part] : starts[part] + _PART], dtype=np.float64)
+        place = int(np.searchsorted(inner, drawn - before, side="right"))
+        # By rounding, the number may lie beyond the last token that has a probability.
+        return torch.tensor(starts[part] + min(place, int(np.searchsorted(inner, inner[-1]))))

@@ -282,11 +282,66 @@ def test_an_all_but_certain_token_survives_every_filter() -> None:
     assert Sampler(ReplySoFar(settings, []), 0)(logits) == 3
 
 
+LARGE = 30_000
+
+
+@pytest.mark.parametrize("name", ["random", "flat", "equal", "forbidden", "wide"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": 1.5, "top_p": 0.95},
+        {"top_p": 0.999},
+        {"top_p": 0.3},
+        {"top_k": 20_000, "top_p": 0.9},
+        {"top_k": 5000},
+        {"top_k": 60},
+    ],
+)
+def test_of_a_large_vocabulary_as_many_are_kept_as_transformers_keeps(
+    name: str, values: dict[str, Any]
+) -> None:
+    logits = random_logits(3, LARGE)
+    logits = {
+        "random": logits,
+        "flat": logits / 1000,
+        "equal": torch.zeros(LARGE),
+        "forbidden": logits.masked_fill(logits < 0, -torch.inf),
+        "wide": logits * 30,
+    }[name]
+    settings = SamplingSettings(**values)
+    # Of equal tokens transformers' top-k keeps all; a little difference makes them k.
+    slope = torch.linspace(0, 1e-4, LARGE) if name == "equal" else 0
+    expected = transformers_processors(settings)(torch.tensor([[1]]), (logits + slope)[None])[0]
+    found = scores_of(ReplySoFar(settings, ()), logits)
+    kept, as_many = (int((scores > -torch.inf).sum()) for scores in (found, expected))
+    # float32 sums of thousands of probabilities, as transformers makes them, are less exact.
+    assert abs(kept - as_many) <= 2e-3 * as_many
+    assert found[found > -torch.inf].min() >= found.new_tensor(
+        sorted((logits / settings.temperature).tolist())[-kept]
+    )
+
+
+@pytest.mark.parametrize("size", [20_000, 300])
+def test_draws_from_many_follow_the_probabilities(size: int) -> None:
+    """Shares of ten groups of tokens, and never a token that is forbidden."""
+    weights = torch.rand(size, generator=torch.Generator().manual_seed(5))
+    weights[-7:] = weights[:5] = weights[1000:2000] = 0
+    sampler = Sampler(ReplySoFar(SamplingSettings(), []), seed=3)
+    drawn = [sampler(weights.log()) for _ in range(5000)]
+    assert weights[drawn].min() > 0
+    groups = torch.bincount(torch.tensor(drawn) * 10 // size, minlength=10) / len(drawn)
+    expected = weights.view(10, -1).sum(1) / weights.sum()
+    torch.testing.assert_close(groups, expected, atol=0.025, rtol=0)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         SamplingSettings(temperature=0.7, top_k=50, top_p=0.9, repetition_penalty=1.1),
         SamplingSettings(temperature=0.7, top_p=0.9),
+        SamplingSettings(temperature=1.5, top_p=0.95),
+        SamplingSettings(temperature=100, top_p=0.95, min_p=0.01),
+        SamplingSettings(temperature=100),
     ],
 )
 def test_a_token_costs_no_full_sort(settings: SamplingSettings) -> None:
