@@ -73,7 +73,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
         _, fresh = ask(query, rounds)
         forget()
         # The cache as the reply before leaves it: all rounds are read, the query is not.
-        engine.inspect(GenerateRequest("", rounds), 0)
+        engine.inspect(GenerateRequest("", rounds), 1)
         prefill, kept = ask(query, rounds)
         if kept.output_ids != fresh.output_ids:
             raise SystemExit("The replies differ: reuse is not exact.")

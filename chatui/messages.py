@@ -165,6 +165,8 @@ class Prefill:
 
     Attributes:
         prompt: the text.
+        input_ids, tokens: the prompt as ids and as pieces; empty if the backend does not tell.
+        position_ids: rows of positions as in ``Inspection``; empty where they are 0, 1, 2, ….
         prompt_tokens: its length in tokens (0 if the backend cannot count).
         reused_tokens: leading tokens whose KV cache was kept from before.
         context_limit: tokens, prompt and reply together.
@@ -180,6 +182,9 @@ class Prefill:
     dropped_rounds: int = 0
     seed: int = 0
     notes: tuple[str, ...] = ()
+    input_ids: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
+    position_ids: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

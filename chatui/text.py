@@ -64,6 +64,11 @@ def in_quotes(text: str) -> str:
     return f"“{_UNSAFE_IN_A_LINE.sub(lambda match: _picture(ord(match[0])), text)}”"
 
 
+def token_in_quotes(token: str) -> str:
+    """A tokenizer's piece between quotation marks, its white space made visible."""
+    return "'" + token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "'"
+
+
 def fit_cells(line: str, cells: int) -> str:
     """The start of ``line`` that fits ``cells`` terminal cells, "…" at its end if cut."""
     from rich.cells import cell_len, set_cell_size

@@ -20,6 +20,7 @@ from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
+from chatui.text import token_in_quotes
 
 _TERMINAL = (80, 24)
 _PENALTIES = frozenset(
@@ -149,7 +150,7 @@ def _print(found: Inspection, sampling: SamplingSettings) -> None:
         rows = [
             (
                 str(c.id) if c.id >= 0 else "",
-                quoted(c.token),
+                token_in_quotes(c.token),
                 f"{c.logit:.4f}",
                 f"{c.probability:.4%}",
             )
@@ -167,7 +168,7 @@ def _columns(found: Inspection) -> Iterator[Sequence[str]]:
     positions = ["/".join(map(str, column)) for column in zip(*found.position_ids, strict=True)]
     positions = positions or list(map(str, range(len(ids))))
     # Some servers report the ids alone.
-    tokens = list(map(quoted, found.tokens)) or [""] * len(ids)
+    tokens = list(map(token_in_quotes, found.tokens)) or [""] * len(ids)
     cells = list(zip(positions, ids, tokens, strict=True))
     heading = (say("cli.inspect.position"), "input_ids", "tokens")
     widths = [max(map(cell_len, column)) for column in zip(heading, *cells, strict=True)]
@@ -177,8 +178,3 @@ def _columns(found: Inspection) -> Iterator[Sequence[str]]:
     for row in range(down):
         taken = [cells[i] if i < len(cells) else ("",) * 3 for i in range(row, down * across, down)]
         yield [cell for group in taken for cell in group]
-
-
-def quoted(token: str) -> str:
-    """A token with its white space made visible."""
-    return "'" + token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "'"

@@ -20,7 +20,7 @@ class RoundWriter:
     Pieces that cannot be saved stay in memory and are tried again with the next ones.
 
     Attributes:
-        texts: the reply so far, piece by piece, saved or not.
+        pieces: the reply so far, saved or not.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RoundWriter:
             on_problem: called each time the pieces could not be saved.
             clock: seconds; pieces are timed from now on.
         """
-        self.texts: list[str] = []
+        self.pieces: list[Piece] = []
         self._store = store
         self._round_id = round_id
         self._on_problem = on_problem
@@ -57,8 +57,9 @@ class RoundWriter:
 
     def add(self, text: str, token_id: int = -1, logprob: float | None = None) -> None:
         """Take one streamed token; it is saved soon."""
-        self._unsaved.append(Piece(self.seconds, text, token_id, logprob))
-        self.texts.append(text)
+        piece = Piece(self.seconds, text, token_id, logprob)
+        self._unsaved.append(piece)
+        self.pieces.append(piece)
         self._plan()
 
     async def finish(self, ended: Round) -> None:

@@ -88,6 +88,26 @@ class Round:
 
 
 @dataclass(frozen=True)
+class ReadPrompt:
+    """What the model read for a round.
+
+    Attributes:
+        text: the rendered rounds.
+        input_ids, tokens: the same as ids and as pieces; empty if the backend did not tell.
+        position_ids: rows of positions, two for ChatGLM-6B; empty where they are 0, 1, 2, ….
+        dropped_rounds: how many of the oldest rounds did not fit and were left out.
+        context_limit: tokens, prompt and reply together; 0 if not known.
+    """
+
+    text: str
+    input_ids: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
+    position_ids: tuple[tuple[int, ...], ...] = ()
+    dropped_rounds: int = 0
+    context_limit: int = 0
+
+
+@dataclass(frozen=True)
 class Conversation:
     """A tree of rounds, and the version of it that is looked at.
 

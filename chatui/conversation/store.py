@@ -21,7 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from chatui.conversation import tables, text_search
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
-from chatui.conversation.rounds import Conversation, Piece, Round, title_of
+from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round, title_of
 from chatui.conversation.tables import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -242,6 +242,16 @@ class Store:
             (round_id, now, to_stored(title), id_),
         )
         return tables.one_round(db, round_id)
+
+    @_writes
+    def save_prompt(self, db: sqlite3.Connection, round_id: int, prompt: ReadPrompt) -> None:
+        """Keep what the model reads for a round."""
+        tables.save_prompt(db, round_id, prompt)
+
+    @_reads
+    def prompt(self, db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:
+        """What the model read for a round; None if that was not kept."""
+        return tables.prompt(db, round_id)
 
     @_writes
     def append_pieces(self, db: sqlite3.Connection, round_id: int, pieces: Iterable[Piece]) -> None:

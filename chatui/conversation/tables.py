@@ -11,11 +11,14 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from chatui.conversation.rounds import Conversation, Piece, Round
+import msgspec
+
+from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -185,6 +188,29 @@ def pieces(db: sqlite3.Connection, round_id: int) -> list[Piece]:
     ]
 
 
+# Prompts
+
+
+def save_prompt(db: sqlite3.Connection, round_id: int, prompt: ReadPrompt) -> None:
+    """Keep what the model read for a round, in place of what was kept for it before.
+
+    Raises:
+        ChatuiError: there is no such round.
+    """
+    data = zlib.compress(json.dumps(asdict(prompt), separators=(",", ":")).encode())
+    try:
+        db.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", (round_id, data))
+    except sqlite3.IntegrityError as error:
+        raise ChatuiError(say("conversation.no_round", id=round_id)) from error
+
+
+def prompt(db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:
+    """What the model read for a round; None if nothing was kept."""
+    row = db.execute("SELECT data FROM prompts WHERE round_id = ?", (round_id,)).fetchone()
+    # msgspec's own decoder refuses lone surrogates.
+    return msgspec.convert(json.loads(zlib.decompress(row[0])), ReadPrompt) if row else None
+
+
 # Conversations
 
 
@@ -218,10 +244,11 @@ def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
 
 
 def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
-    """Delete a conversation with all its rounds and pieces."""
+    """Delete a conversation with all its rounds, their pieces and prompts."""
     unindex(db, "conversation_id = ?", conversation_id)
     for statement in (
         "UPDATE conversations SET head_id = NULL WHERE id = ?",
+        "DELETE FROM prompts WHERE round_id IN (SELECT id FROM rounds WHERE conversation_id = ?)",
         "DELETE FROM pieces WHERE round_id IN (SELECT id FROM rounds WHERE conversation_id = ?)",
         # In one statement: the rounds refer to each other.
         "DELETE FROM rounds WHERE conversation_id = ?",

@@ -87,6 +87,7 @@ def generate(
     seed = secrets.randbits(32) if settings.seed is None else settings.seed
     prompt = build_prompt(model, request)
     cache, reused = model.prompt_cache.take(model.network, prompt.ids)
+    rows = model.network.position_rows(len(prompt.ids))
     yield Prefill(
         prompt=prompt.text,
         prompt_tokens=len(prompt.ids),
@@ -95,6 +96,9 @@ def generate(
         dropped_rounds=prompt.dropped_rounds,
         seed=seed,
         notes=prompt.notes,
+        input_ids=prompt.ids,
+        tokens=tuple(map(model.codec.piece, prompt.ids)),
+        position_ids=rows if len(rows) > 1 else (),
     )
 
     most = settings.max_new_tokens

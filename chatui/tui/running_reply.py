@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.round_writer import RoundWriter
-from chatui.conversation.rounds import Round, State
+from chatui.conversation.rounds import Piece, ReadPrompt, Round, State
 from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
@@ -30,10 +30,11 @@ logger = logging.getLogger(__name__)
 
 
 class RunningReply:
-    """Writes the reply of one round; the screen reads :attr:`texts` as often as it draws.
+    """Writes the reply of one round; the screen reads :attr:`pieces` as often as it draws.
 
     Attributes:
         begun: the round as it was begun.
+        read: what the model read; None until it did, or if a server does not tell.
         prompt_tokens, reused_tokens, output_tokens: counts so far.
         dropped_rounds: so many of the oldest rounds did not fit into the prompt.
         context_limit: tokens, prompt and reply together; 0 if it is not known.
@@ -50,6 +51,7 @@ class RunningReply:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.begun = begun
+        self.read: ReadPrompt | None = None
         self.prompt_tokens = 0
         self.reused_tokens = 0
         self.output_tokens = 0
@@ -58,6 +60,7 @@ class RunningReply:
         self.stopping = False
         self.discarded = False
         self.lost = False
+        self._store = store
         self._writer = RoundWriter(store, begun.id, self._tell_problem)
         self._tell = tell
         self._clock = clock
@@ -69,6 +72,7 @@ class RunningReply:
         self._end: Round | None = None
         self._ended = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -76,14 +80,19 @@ class RunningReply:
         return self._end is not None
 
     @property
-    def texts(self) -> list[str]:
-        """The reply so far, piece by piece."""
-        return self._writer.texts
+    def pieces(self) -> list[Piece]:
+        """The reply so far."""
+        return self._writer.pieces
+
+    @property
+    def text(self) -> str:
+        """The text of all pieces."""
+        return "".join(piece.text for piece in self.pieces)
 
     @property
     def round(self) -> Round:
         """The round as it stands now."""
-        return self._end or replace(self.begun, reply="".join(self.texts))
+        return self._end or replace(self.begun, reply=self.text)
 
     @property
     def tokens_per_second(self) -> float:
@@ -132,7 +141,7 @@ class RunningReply:
         """End the round, tell it, and begin to save it; a second end is ignored."""
         if self.ended:
             return
-        text = "".join(self.texts) if done is None else done.text and self._opening + done.text
+        text = self.text if done is None else done.text and self._opening + done.text
         reason = None if done is None else done.finish_reason
         self._end = replace(
             self.begun,
@@ -177,11 +186,31 @@ class RunningReply:
             self.reused_tokens = event.reused_tokens
             self.dropped_rounds = event.dropped_rounds
             self.context_limit = event.context_limit
+            if event.prompt:
+                self._keep_prompt(event)
             self._tell(PromptRead(self.begun, event.notes))
         else:
             self.prompt_tokens = event.prompt_tokens or self.prompt_tokens
             self.output_tokens = event.output_tokens or self.output_tokens
             self.finish("stopped" if event.finish_reason == "cancelled" else "done", done=event)
+
+    def _keep_prompt(self, event: Prefill) -> None:
+        """Save what the model read, beside the reply."""
+        self.read = ReadPrompt(
+            event.prompt,
+            event.input_ids,
+            event.tokens,
+            event.position_ids,
+            event.dropped_rounds,
+            event.context_limit,
+        )
+        self._keeping = asyncio.ensure_future(self._save_prompt(self.read))
+
+    async def _save_prompt(self, read: ReadPrompt) -> None:
+        try:
+            await self._store.queued(self._store.save_prompt, self.begun.id, read)
+        except ChatuiError as problem:
+            self._tell_problem(problem)
 
     def _take_token(self, token: Token) -> None:
         self._last_token_at = self._clock()

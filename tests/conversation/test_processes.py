@@ -41,7 +41,7 @@ async def main(name, store):
             if dice.random() < 0.1:
                 store.recover()
                 store.conversations()
-        reply = "".join(writer.texts)
+        reply = "".join(piece.text for piece in writer.pieces)
         await writer.finish(replace(begun, state="done", reply=reply))
         assert store.round(begun.id).reply == reply
     store.close()

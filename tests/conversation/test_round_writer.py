@@ -49,6 +49,10 @@ async def until_saved(store: Store, round_id: int, reply: str) -> None:
     await asyncio.wait_for(poll(), 5)
 
 
+def text_of(writer: RoundWriter) -> str:
+    return "".join(piece.text for piece in writer.pieces)
+
+
 async def test_pieces_are_saved_in_batches_and_in_time(store: Store, tmp_path: Path) -> None:
     begun, problems = begin(store), []
     writer = writer_of(store, begun, problems, 0.1)
@@ -60,7 +64,7 @@ async def test_pieces_are_saved_in_batches_and_in_time(store: Store, tmp_path: P
         await asyncio.sleep(0.01)
         for number in range(len(store.pieces(begun.id))):
             saved_at.setdefault(number, time.monotonic())
-    await writer.finish(replace(begun, state="done", reply="".join(writer.texts)))
+    await writer.finish(replace(begun, state="done", reply=text_of(writer)))
     pieces = store.pieces(begun.id)
     assert "".join(piece.text for piece in pieces) == store.round(begun.id).reply
     assert [piece.token_id for piece in pieces] == list(range(60))
@@ -122,7 +126,7 @@ async def test_a_conversation_deleted_in_mid_reply_is_a_plain_error(store: Store
     assert "deleted" in problems[0]
     with pytest.raises(ChatuiError, match="deleted"):
         await writer.finish(replace(begun, state="done"))
-    assert writer.texts == ["一"]
+    assert [piece.text for piece in writer.pieces] == ["一"]
 
 
 async def test_ending_a_long_reply_costs_the_loop_nothing(store: Store) -> None:
@@ -133,7 +137,7 @@ async def test_ending_a_long_reply_costs_the_loop_nothing(store: Store) -> None:
         writer.add(text[at : at + 4])
     longest = 0.0
     finishing = asyncio.ensure_future(
-        writer.finish(replace(begun, state="done", reply="".join(writer.texts)))
+        writer.finish(replace(begun, state="done", reply=text_of(writer)))
     )
     used = time.thread_time()
     while not finishing.done():
@@ -160,7 +164,7 @@ async def test_another_process_that_writes_does_not_hold_the_loop(
     other.execute("COMMIT")
     other.close()
     assert longest < 0.25
-    await writer.finish(replace(begun, state="done", reply="".join(writer.texts)))
+    await writer.finish(replace(begun, state="done", reply=text_of(writer)))
     assert len(store.pieces(begun.id)) == 101
 
 

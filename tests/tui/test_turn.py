@@ -41,7 +41,7 @@ class Stage:
 
     def said(self) -> int:
         """How many pieces of the running reply have come."""
-        return 0 if self.turns.reply is None else len(self.turns.reply.texts)
+        return 0 if self.turns.reply is None else len(self.turns.reply.pieces)
 
     async def until(self, condition: Callable[[], object]) -> None:
         async def poll() -> None:

@@ -57,7 +57,7 @@ class TurnDisplay(Screen[None]):
         super().__init__()
         self.open_list: ConversationsScreen | None = None
         self._growing: RoundView | None = None
-        self._drawn_texts = 0
+        self._drawn_pieces = 0
         self._is_opening = False
         self._last: Conversation | None = None
 
@@ -145,7 +145,7 @@ class TurnDisplay(Screen[None]):
             self._growing = self._conversation.replace_last(round_)
         else:
             self._growing = self._conversation.add(round_)
-        self._drawn_texts = 0
+        self._drawn_pieces = 0
         self._status.activity = ""
         self._drawing.resume()
         self._show_title()
@@ -204,11 +204,11 @@ class TurnDisplay(Screen[None]):
     def _draw_growth(self) -> None:
         """Draw what came since the last time."""
         reply = self.app.turns.reply_here
-        if self._growing is None or reply is None or len(reply.texts) == self._drawn_texts:
+        if self._growing is None or reply is None or len(reply.pieces) == self._drawn_pieces:
             return
-        new_texts = reply.texts[self._drawn_texts :]
-        self._drawn_texts += len(new_texts)
-        self._growing.grow("".join(new_texts))
+        new = reply.pieces[self._drawn_pieces :]
+        self._drawn_pieces += len(new)
+        self._growing.grow("".join(piece.text for piece in new))
         self._show_counts()
 
     def _show_dropped_rounds(self) -> None:
@@ -244,7 +244,7 @@ class TurnDisplay(Screen[None]):
         is_over = shown is not None and shown.ended
         self._growing = None
         self._drawing.pause()
-        self._drawn_texts = 0 if shown is None else len(shown.texts)
+        self._drawn_pieces = 0 if shown is None else len(shown.pieces)
         self._is_opening = True
         await self._conversation.show(rounds, self._greeting())
         self._is_opening = False
