@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from chatui.cli.inspect import quoted
 from chatui.cli.output import write
-from chatui.text import plain_text
+from chatui.text import plain_text, token_in_quotes
 
 if TYPE_CHECKING:
     from chatui.engine.examples.example_preview import ExamplePreview, LabelledToken
@@ -62,7 +61,7 @@ def _rows(tokens: Sequence[LabelledToken], width: int) -> Iterator[list[tuple[La
 
 def _shown(each: LabelledToken, name: str) -> str:
     value = getattr(each, name)
-    return plain_text(quoted(value)[1:-1]) if name == "token" else str(value)
+    return plain_text(token_in_quotes(value)[1:-1]) if name == "token" else str(value)
 
 
 def _fitted(text: str, cells: int) -> str:
