@@ -55,9 +55,15 @@ class RoundWriter:
         """Since the writer began."""
         return self._clock() - self._started
 
-    def add(self, text: str, token_id: int = -1, logprob: float | None = None) -> None:
+    def add(
+        self,
+        text: str,
+        token_id: int = -1,
+        logprob: float | None = None,
+        alternatives: tuple[tuple[int, str, float], ...] = (),
+    ) -> None:
         """Take one streamed token; it is saved soon."""
-        piece = Piece(self.seconds, text, token_id, logprob)
+        piece = Piece(self.seconds, text, token_id, logprob, alternatives)
         self._unsaved.append(piece)
         self.pieces.append(piece)
         self._plan()

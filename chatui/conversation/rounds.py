@@ -31,12 +31,14 @@ class Piece:
         text: what it added to the reply.
         token_id: -1 if the backend does not tell.
         logprob: natural log of its probability; None if not known.
+        alternatives: the best tokens there, as (id, piece, probability); empty if not asked for.
     """
 
     at_seconds: float
     text: str
     token_id: int = -1
     logprob: float | None = None
+    alternatives: tuple[tuple[int, str, float], ...] = ()
 
 
 @dataclass(frozen=True)

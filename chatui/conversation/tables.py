@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -165,7 +165,12 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
     Raises:
         ChatuiError: there is no such round.
     """
-    values = [[round(p.at_seconds, 6), to_stored(p.text), p.token_id, p.logprob] for p in batch]
+    values = [
+        [round(p.at_seconds, 6), to_stored(p.text), p.token_id, p.logprob]
+        + [[[id_, to_stored(token), round(share, 6)] for id_, token, share in p.alternatives]]
+        * bool(p.alternatives)
+        for p in batch
+    ]
     if not values:
         return
     try:
@@ -182,10 +187,14 @@ def pieces(db: sqlite3.Connection, round_id: int) -> list[Piece]:
     """The pieces of one round, in the order they came."""
     batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
     return [
-        Piece(at, from_stored(text), token_id, logprob)
+        Piece(at, from_stored(text), token_id, logprob, _alternatives(*rest))
         for (data,) in batches.fetchall()
-        for at, text, token_id, logprob in json.loads(data)
+        for at, text, token_id, logprob, *rest in json.loads(data)
     ]
+
+
+def _alternatives(stored: Sequence[Any] = ()) -> tuple[tuple[int, str, float], ...]:
+    return tuple((id_, from_stored(token), share) for id_, token, share in stored)
 
 
 # Prompts

@@ -36,6 +36,7 @@ class ChatApp(TurnsApp):
             "screens/chat.tcss",
             "widgets/conversation_view.tcss",
             "widgets/fetch_bar.tcss",
+            "widgets/glass_box.tcss",
             "widgets/prose.tcss",
             "widgets/query_box.tcss",
             "widgets/round_view.tcss",

@@ -219,4 +219,5 @@ class RunningReply:
             if self._opening:
                 self._writer.add(self._opening)
         self.output_tokens += 1
-        self._writer.add(token.text, token.id, token.logprob)
+        best = tuple((each.id, each.token, each.probability) for each in token.alternatives)
+        self._writer.add(token.text, token.id, token.logprob, best)

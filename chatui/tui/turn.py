@@ -70,6 +70,7 @@ class Turns(ModelLoading):
     Attributes:
         current: the conversation on the screen.
         reply: the running or last reply, of whatever conversation.
+        alternatives: how many of the best candidates for each token the replies are to keep.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Turns(ModelLoading):
         super().__init__(spec, create_backend, tell)
         self.current = OpenConversation()
         self.reply: RunningReply | None = None
+        self.alternatives = 0
         self._reply_of = self.current
         self._store = store
         self._waiting: deque[WaitingQuery] = deque()
@@ -313,7 +315,13 @@ class Turns(ModelLoading):
                 # It was opened from the list before its first round was told here.
                 self.current = of
         history = history_of((each.query, each.reply) for each in path)
-        request = GenerateRequest(query.text, history, sampling=spec.sampling, think=think)
+        request = GenerateRequest(
+            query.text,
+            history,
+            sampling=spec.sampling,
+            alternatives=self.alternatives,
+            think=think,
+        )
         return begun, request
 
     async def _run(self, reply: RunningReply, request: GenerateRequest) -> None:

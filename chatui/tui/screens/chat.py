@@ -30,6 +30,7 @@ class ChatScreen(TurnDisplay):
         Binding("f3", "adapters", "tui.keys.adapters"),
         Binding("f4", "fold", "tui.keys.fold"),
         Binding("f5", "think", "tui.keys.think"),
+        Binding("f8", "glass_box", "tui.keys.glass"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
@@ -131,6 +132,22 @@ class ChatScreen(TurnDisplay):
             view.toggle_folds()
         else:
             self._tell_user(say("tui.fold.none"), "information")
+
+    async def action_glass_box(self) -> None:
+        """Open the glass box and give it the keys, or close it."""
+        from chatui.tui.widgets.glass_box import GlassBox
+
+        opened = self.query(GlassBox)
+        if opened:
+            self._box.focus()
+            await opened.remove()
+            return
+        box = GlassBox(self.app.turns, self.app.store, self._conversation)
+        await self.mount(box)
+        box.focus()
+
+    def on_glass_box_left(self) -> None:
+        self._box.focus()
 
     def action_download(self) -> None:
         if not self.query_one(FetchBar).press():

@@ -78,11 +78,13 @@ def help_text(talking: Iterable[BindingType]) -> Content:
     from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+    from chatui.tui.widgets.glass_box import GlassBox
     from chatui.tui.widgets.query_box import QueryBox
 
     groups = [
         ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
         ("tui.help.talking", key_rows(talking)),
+        ("tui.help.glass", key_rows(GlassBox.BINDINGS)),
         ("tui.help.lists", key_rows(Picker.BINDINGS)),
         ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),

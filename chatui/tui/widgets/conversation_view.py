@@ -28,6 +28,11 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._loading_earlier = False
 
     @property
+    def round_ids(self) -> list[int]:
+        """All rounds of the conversation, mounted or not, in order."""
+        return [round_.id for round_ in self._rounds]
+
+    @property
     def last(self) -> RoundView | None:
         """The last round."""
         views = self.query_children(RoundView)

@@ -1,0 +1,122 @@
+"""A prompt and a reply as tokens: special tokens marked, probabilities as colours."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+from textual.content import Content
+from textual.style import Style
+
+from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.text import plain_text, token_in_quotes
+
+_SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Za-z/]+\]|<\|[^|]+\|>")
+_SPECIAL_STYLE = "bold $accent"
+_MUTED = "$foreground-muted"
+_BARS = "▁▂▃▄▅▆▇█"
+_BUCKETS = 24
+TOKEN = "token"
+
+PROBABILITY_STYLES: tuple[tuple[float, str], ...] = (
+    (0.7, ""),
+    (0.3, "on $success 25%"),
+    (0.08, "on $warning 35%"),
+    (0.0, "on $error 45%"),
+)
+"""From which probability on a token has which style, highest first."""
+
+
+def prompt_text(prompt: ReadPrompt) -> Content:
+    """The exact text, line ends shown, with the special tokens that the tokenizer made of it.
+
+    Special tokens that stand in no text, such as ChatGLM's ``[gMASK] <sop>``, are added where the
+    model reads them: before or after it.
+    """
+    special = {token for token in prompt.tokens if _SPECIAL.fullmatch(token)}
+    text = plain_text(prompt.text)
+    before = _unwritten(prompt.tokens, special, text.startswith)
+    after = _unwritten(prompt.tokens[::-1], special, text.endswith)[::-1]
+    if len(before) == len(prompt.tokens):
+        after = []
+    marks = "|".join(map(re.escape, sorted(special, key=len, reverse=True)))
+    parts = re.split(f"({marks}|\n)" if marks else "(\n)", text)
+    return Content.assemble(
+        *((token, _SPECIAL_STYLE) for token in before),
+        *(_part(part, special) for part in parts if part),
+        *((token, _SPECIAL_STYLE) for token in after),
+    )
+
+
+def _unwritten(
+    tokens: Sequence[str], special: set[str], is_in_text: Callable[[str], bool]
+) -> list[str]:
+    """The special tokens at this end of the prompt that its text does not have."""
+    found: list[str] = []
+    for token in tokens:
+        if token not in special or is_in_text(token):
+            break
+        found.append(token)
+    return found
+
+
+def _part(part: str, special: set[str]) -> tuple[str, str]:
+    if part == "\n":
+        return "⏎\n", _MUTED
+    return part, _SPECIAL_STYLE if part in special else ""
+
+
+def token_table(prompt: ReadPrompt) -> Content:
+    """One row a token: its position (both of ChatGLM-6B's), id and piece."""
+    rows = prompt.position_ids or (tuple(range(len(prompt.input_ids))),)
+    positions = ["/".join(map(str, column)) for column in zip(*rows, strict=True)]
+    ids = list(map(str, prompt.input_ids))
+    widths = [max(map(len, column), default=0) for column in (positions, ids)]
+    lines = []
+    for position, id_, token in zip(positions, ids, prompt.tokens, strict=False):
+        style = _SPECIAL_STYLE if _SPECIAL.fullmatch(token) else ""
+        lines.append(
+            Content.assemble(
+                (f"{position:>{widths[0]}}  ", _MUTED),
+                f"{id_:>{widths[1]}}  ",
+                (plain_text(token_in_quotes(token)), style),
+            )
+        )
+    return Content("\n").join(lines)
+
+
+def reply_tokens(pieces: Sequence[Piece], chosen: int | None) -> Content:
+    """The reply with each token in the colour of its probability.
+
+    A token that shows nothing by itself (half a character, the end token) is a dot. ``chosen`` is
+    the index of the token that is pointed at. Each token carries its index
+    as the meta value ``TOKEN``, for clicks.
+    """
+    parts = []
+    for index, piece in enumerate(pieces):
+        style = "reverse" if index == chosen else style_of(piece.logprob)
+        text = plain_text(piece.text).replace("\n", "⏎\n") or "·"
+        parts.append(Content.styled(text, style).stylize(Style.from_meta({TOKEN: index})))
+    return Content("").join(parts)
+
+
+def style_of(logprob: float | None) -> str:
+    """The style for a token with this log probability; none if it is not known."""
+    if logprob is None:
+        return ""
+    probability = math.exp(logprob)
+    return next(style for least, style in PROBABILITY_STYLES if probability >= least)
+
+
+def speed_line(pieces: Sequence[Piece]) -> str:
+    """Tokens a second over the reply as a row of bars; "" for a reply too short to tell."""
+    if len(pieces) < _BUCKETS:
+        return ""
+    first, span = pieces[0].at_seconds, pieces[-1].at_seconds - pieces[0].at_seconds
+    if span <= 0:
+        return ""
+    counts = [0] * _BUCKETS
+    for piece in pieces:
+        counts[min(int((piece.at_seconds - first) / span * _BUCKETS), _BUCKETS - 1)] += 1
+    return "".join(_BARS[round(count / max(counts) * (len(_BARS) - 1))] for count in counts)

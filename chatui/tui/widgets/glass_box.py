@@ -1,0 +1,251 @@
+"""F8: what the model read for a round, and how sure it was of each token it wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Click, Resize
+from textual.message import Message
+from textual.widgets import Static
+
+from chatui.conversation.rounds import Piece, ReadPrompt, Round
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.sampling import DEFAULTS
+from chatui.text import one_line, plain_text, token_in_quotes
+from chatui.tui.model_names import shown_name
+from chatui.tui.token_text import TOKEN, prompt_text, reply_tokens, speed_line, token_table
+from chatui.tui.turn import Turns
+from chatui.tui.widgets.conversation_view import ConversationView
+
+ALTERNATIVES = 5
+"""How many candidates a reply keeps for each token while the box is open."""
+
+NARROW_CELLS = 90
+"""A screen less wide is covered by the box."""
+
+PARTS = ("facts", "read-title", "read", "wrote-title", "wrote", "token")
+_LOOK_SECONDS = 0.5
+_STREAMED_TOKENS = 400
+"""So many of the last tokens are drawn while a reply grows."""
+
+
+class GlassBox(VerticalScroll):
+    """Shows a round from inside: the last one, or the one that was chosen with p and n.
+
+    Looks twice a second at what has come, so that a reply costs no more while the box is open.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "point(-1)", "tui.keys.token_before"),
+        Binding("right", "point(1)", "tui.keys.token_after"),
+        Binding("p", "round(-1)", "tui.keys.glass_before"),
+        Binding("n", "round(1)", "tui.keys.glass_after"),
+        Binding("i", "table", "tui.keys.token_table"),
+        Binding("escape", "leave", "tui.keys.close"),
+    ]
+
+    class Left(Message):
+        """The user is done with the keys of the box; it stays open."""
+
+    def __init__(self, turns: Turns, store: Store, conversation: ConversationView) -> None:
+        super().__init__()
+        self.round: Round | None = None
+        self._turns = turns
+        self._store = store
+        self._conversation = conversation
+        self._wanted: int | None = None
+        self._prompt: ReadPrompt | None = None
+        self._pieces: Sequence[Piece] = ()
+        self._chosen: int | None = None
+        self._as_table = False
+        self._is_growing = False
+        self._drawn: object = None
+
+    def compose(self) -> ComposeResult:
+        for part in PARTS:
+            yield Static(markup=False, classes=part)
+
+    def on_mount(self) -> None:
+        self._turns.alternatives = ALTERNATIVES
+        self.set_interval(_LOOK_SECONDS, self.look)
+        self.look()
+
+    def on_unmount(self) -> None:
+        self._turns.alternatives = 0
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(self.screen.size.width < NARROW_CELLS, "-narrow")
+
+    def look(self) -> None:
+        """Show the round that was chosen, else the last one, if anything of it changed."""
+        ids = self._conversation.round_ids
+        if self._wanted not in ids:
+            self._wanted = None
+        wanted = self._wanted or (ids[-1] if ids else None)
+        reply = self._turns.reply_here
+        if reply is not None and reply.begun.id == wanted:
+            self._show(reply.round, reply.read, reply.pieces, is_growing=not reply.ended)
+        elif wanted is None:
+            self._show(None)
+        elif self.round is None or self.round.id != wanted:
+            self._load(wanted)
+
+    @work(exclusive=True)
+    async def _load(self, round_id: int) -> None:
+        """Show a round from what was kept; no model is needed."""
+        store = self._store
+        try:
+            round_ = await asyncio.to_thread(store.round, round_id)
+            prompt = await asyncio.to_thread(store.prompt, round_id)
+            pieces = await asyncio.to_thread(store.pieces, round_id)
+        except ChatuiError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self._show(round_, prompt, pieces)
+
+    def _show(
+        self,
+        round_: Round | None,
+        prompt: ReadPrompt | None = None,
+        pieces: Sequence[Piece] = (),
+        is_growing: bool = False,
+    ) -> None:
+        state = (round_ and (round_.id, round_.state), prompt, len(pieces))
+        if state == self._drawn:
+            return
+        if self.round is None or round_ is None or self.round.id != round_.id:
+            self._chosen = None
+            self.scroll_home(animate=False)
+        self._drawn = state
+        self.round, self._prompt, self._pieces = round_, prompt, pieces
+        self._is_growing = is_growing
+        self._draw()
+
+    # Keys and clicks
+
+    def action_round(self, step: int) -> None:
+        """Look at the round before, or at the next one; after the last, at the newest again."""
+        ids = self._conversation.round_ids
+        if self.round is not None and self.round.id in ids:
+            place = max(0, ids.index(self.round.id) + step)
+            self._wanted = ids[place] if place < len(ids) - 1 else None
+            self.look()
+
+    def action_point(self, step: int) -> None:
+        """Point at the next token, or at the one before."""
+        if self._pieces:
+            start = len(self._pieces) if step < 0 else -1
+            self._point(start + step if self._chosen is None else self._chosen + step)
+
+    def action_table(self) -> None:
+        """Show the prompt as a table of ids and pieces, or as text again."""
+        self._as_table = not self._as_table
+        self._draw()
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    def on_click(self, event: Click) -> None:
+        index = event.style.meta.get(TOKEN)
+        if isinstance(index, int):
+            self._point(index)
+
+    def _point(self, index: int) -> None:
+        self._chosen = max(0, min(index, len(self._pieces) - 1))
+        self._draw()
+
+    # Drawing
+
+    def _draw(self) -> None:
+        if self.round is None:
+            self._say({"facts": Content(say("tui.glass.empty"))})
+            return
+        hidden = max(0, len(self._pieces) - _STREAMED_TOKENS) if self._is_growing else 0
+        chosen = None if self._chosen is None else self._chosen - hidden
+        wrote = reply_tokens(self._pieces[hidden:], chosen)
+        self._say(
+            {
+                "facts": self._facts(self.round),
+                "read-title": Content(say("tui.glass.read")),
+                "read": self._read(),
+                "wrote-title": Content(say("tui.glass.wrote")),
+                "wrote": Content.assemble("…" if hidden else "", wrote),
+                "token": self._token(),
+            }
+        )
+
+    def _say(self, parts: dict[str, Content]) -> None:
+        for part in self.query(Static):
+            (name,) = part.classes
+            content = parts.get(name, Content())
+            part.display = bool(content.plain)
+            part.update(content)
+
+    def _facts(self, round_: Round) -> Content:
+        """Who replied, counts, speed, and the settings that differ from chatui's defaults."""
+        prompt, pieces = self._prompt, self._pieces
+        reused = round_.reused_tokens
+        lines = [
+            " · ".join(filter(None, (one_line(shown_name(round_.model)), round_.format))),
+            say("tui.glass.counts", prompt=round_.prompt_tokens, reused=reused, limit=self._limit),
+        ]
+        if prompt is not None and prompt.dropped_rounds:
+            lines.append(say("tui.round.dropped", count=prompt.dropped_rounds))
+        if pieces:
+            span = pieces[-1].at_seconds - pieces[0].at_seconds
+            speed = (len(pieces) - 1) / span if span > 0 else 0.0
+            first = f"{pieces[0].at_seconds:.2f}"
+            lines.append(say("tui.glass.speed", first=first, speed=f"{speed:.1f}"))
+            lines.append(speed_line(pieces))
+        changed = [
+            f"{name} {value}"
+            for name, value in round_.sampling.items()
+            if value is not None and value != getattr(DEFAULTS, name, None)
+        ]
+        seed = [] if round_.seed is None else [f"seed {round_.seed}"]
+        lines.append(one_line(", ".join((*changed, *seed)), None))
+        return Content("\n".join(filter(None, lines)))
+
+    @property
+    def _limit(self) -> str:
+        limit = 0 if self._prompt is None else self._prompt.context_limit
+        return str(limit or "?")
+
+    def _read(self) -> Content:
+        if self._prompt is None:
+            return Content.styled(say("tui.glass.not_kept"), "$foreground-muted")
+        if self._as_table and self._prompt.input_ids:
+            return token_table(self._prompt)
+        return prompt_text(self._prompt)
+
+    def _token(self) -> Content:
+        """The token that is pointed at, and what else could have stood there."""
+        if self._chosen is None or self._chosen >= len(self._pieces):
+            words = say("tui.glass.point") if self._pieces else ""
+            return Content.styled(words, "$foreground-muted")
+        piece = self._pieces[self._chosen]
+        share = "?" if piece.logprob is None else f"{math.exp(piece.logprob):.1%}"
+        # Half a character has no text of its own, but its piece is among the candidates.
+        pieces = {id_: token for id_, token, _ in piece.alternatives}
+        name = plain_text(token_in_quotes(piece.text or pieces.get(piece.token_id, "")))
+        at = f"{piece.at_seconds:.2f}"
+        words = say("tui.glass.token", token=name, id=piece.token_id, share=share, at=at)
+        lines = [Content.styled(words, "bold")]
+        for id_, token, probability in piece.alternatives:
+            bar = "▇" * max(1, round(probability * 12))
+            text = f"{bar:<12} {probability:>6.1%}  {plain_text(token_in_quotes(token))}"
+            is_taken = id_ == piece.token_id
+            lines.append(Content.styled(text, "$accent" if is_taken else ""))
+        if not piece.alternatives:
+            lines.append(Content.styled(say("tui.glass.no_alternatives"), "$foreground-muted"))
+        return Content("\n").join(lines)

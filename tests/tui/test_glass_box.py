@@ -1,0 +1,122 @@
+"""F8: the prompt, the tokens and their probabilities, while a model runs and from the store."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from saved_conversations import add_conversation
+
+from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.conversation.store import Store
+from chatui.tui.token_text import (
+    TOKEN,
+    prompt_text,
+    reply_tokens,
+    speed_line,
+    style_of,
+    token_table,
+)
+from chatui.tui.widgets.glass_box import ALTERNATIVES, GlassBox
+from chatui.tui.widgets.query_box import QueryBox
+
+CHATGLM = ReadPrompt(
+    text="你好\n<div>",
+    input_ids=(5, 74874, 4, 31, 130001, 130004),
+    tokens=("▁", "你好", "<n>", "<div", "[gMASK]", "<sop>"),
+    position_ids=((0, 1, 2, 3, 4, 4), (0, 0, 0, 0, 0, 1)),
+    context_limit=2048,
+)
+CHATML = ReadPrompt(
+    text="<|im_start|>user\n甲<|im_end|>乙",
+    input_ids=(1, 2, 3, 4, 5, 6, 7),
+    tokens=("<s>", "<|im_start|>", "user", "Ċ", "çĶ²", "<|im_end|>", "ä¹Ļ"),
+)
+PIECES = (
+    Piece(0.5, "春", 7, math.log(0.9), ((7, "春", 0.9), (8, "秋", 0.06))),
+    Piece(0.6, "", 9, math.log(0.4), ((9, "<0xE9>", 0.4),)),
+    Piece(0.7, "風", 10, math.log(0.01)),
+)
+
+
+def marked(prompt: ReadPrompt) -> list[str]:
+    text = prompt_text(prompt)
+    return [text.plain[span.start : span.end] for span in text.spans if "accent" in str(span.style)]
+
+
+def test_special_tokens_are_marked_and_the_users_own_brackets_are_not() -> None:
+    assert prompt_text(CHATGLM).plain == "你好⏎\n<div>[gMASK]<sop>"
+    assert marked(CHATGLM) == ["[gMASK]", "<sop>"]
+    assert prompt_text(CHATML).plain == "<s><|im_start|>user⏎\n甲<|im_end|>乙"
+    assert marked(CHATML) == ["<s>", "<|im_start|>", "<|im_end|>"]
+
+
+def test_the_table_has_both_positions_of_chatglm() -> None:
+    rows = token_table(CHATGLM).plain.split("\n")
+    assert rows[1] == "1/0   74874  '你好'"
+    assert rows[5] == "4/1  130004  '<sop>'"
+
+
+def test_a_reply_is_coloured_by_probability_and_each_token_can_be_clicked() -> None:
+    text = reply_tokens(PIECES, chosen=None)
+    assert text.plain == "春·風"
+    assert [style_of(piece.logprob) for piece in PIECES] == [
+        "",
+        "on $success 25%",
+        "on $error 45%",
+    ]
+    metas = [span.style.meta for span in text.spans if not isinstance(span.style, str)]
+    assert [meta[TOKEN] for meta in metas] == [0, 1, 2]
+
+
+def test_a_speed_line_shows_a_pause() -> None:
+    steady = [Piece(0.1 * i, "字") for i in range(48)]
+    late = [replace(piece, at_seconds=piece.at_seconds + 10) for piece in steady]
+    assert speed_line(steady[:10]) == ""
+    assert set(speed_line(steady)) <= {"▇", "█", "▅", "▄"}
+    assert "▁▁▁" in speed_line([*steady, *late])
+
+
+async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: Any) -> None:
+    async with drive(["春风又绿江南岸"] * 3, size=(120, 30)) as on:
+        await on.ask("一")
+        assert on.backend.requests[-1].alternatives == 0
+        await on.pilot.press("f8")
+        await on.until(lambda: "Read" in on.screen_text)
+        box = on.app.screen.query_one(GlassBox)
+        assert on.app.focused is box
+        await on.pilot.press("escape")
+        assert isinstance(on.app.focused, QueryBox)
+        await on.ask("二")
+        assert on.backend.requests[-1].alternatives == ALTERNATIVES
+        await on.until(lambda: box.round == on.rounds[-1])
+        await on.pilot.press("f8")
+        assert not on.app.screen.query(GlassBox)
+        await on.ask("三")
+        assert on.backend.requests[-1].alternatives == 0
+
+
+@pytest.mark.parametrize("size", [(120, 40), (40, 12)])
+async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, int]) -> None:
+    store = Store.in_memory()
+    id_ = add_conversation(store, ("你好", "春風"), ("再见", "好"))
+    first, _ = store.rounds(id_)
+    store.save_prompt(first.id, CHATGLM)
+    store.append_pieces(first.id, PIECES)
+    async with drive(store=store, size=size) as on:
+        await on.app.screen.open_conversation(id_)
+        await on.pilot.press("f8")
+        await on.until(lambda: "was not kept" in on.screen_text)
+        await on.pilot.press("p")
+        await on.until(lambda: "[gMASK]<sop>" in on.screen_text)
+        await on.pilot.press("right")
+        box = on.app.screen.query_one(GlassBox)
+        detail = str(box.query_one(".token").render())
+        assert "'春'  id 7  90.0%" in detail and "6.0%  '秋'" in detail
+        await on.pilot.press("right", "i")
+        assert "'<0xE9>'  id 9  40.0%" in str(box.query_one(".token").render())
+        assert "74874" in str(box.query_one(".read").render())
+        await on.pilot.press("n", "f8")
+        assert not on.app.screen.query(GlassBox)
