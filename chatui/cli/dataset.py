@@ -130,7 +130,7 @@ def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.N
         pairs = (encoder.pair_of(found, at) for at in found.learned(args.train))
         pair: TextPair | None = next(filter(None, pairs), None)
         if pair is not None:
-            print_preview(preview_of(encoder, encoder.encode([pair])[0]))
+            print_preview(preview_of(encoder, pair))
             return SUCCESS
     raise ChatuiError(say("dataset.nothing"))
 

@@ -78,8 +78,9 @@ def made_by(
 ) -> list[tuple[list[int], list[int]]]:
     encoder = ExampleEncoder(tokenizer, family, formats.get(form), limits)
     pairs = [encoder.pair_of(dialogue, place) for place in dialogue.learned(None)]
-    found = encoder.encode([pair for pair in pairs if pair])
-    return [(each.example.input_ids, each.example.labels) for each in found]
+    ids = encoder.ids_of([pair for pair in pairs if pair])
+    found = map(encoder.example_of, ids)
+    return [(each.input_ids, each.labels) for each in found]
 
 
 @pytest.mark.parametrize("limits", [(64, 64), (1, 2), (2, 3), (10, 200), (200, 5), (33, 25)])
@@ -148,8 +149,8 @@ def test_alpaca_repeats_its_blocks_for_each_round(llama: Any) -> None:
     assert pair is not None and pair.prompt.endswith(
         "### Instruction:\n一\n\n### Response: 1\n\n### Instruction:\n二\n\n### Response: "
     )
-    (made,) = encoder.encode([pair])
-    assert made.source[0] == llama.bos_token_id and made.target[-1] == llama.eos_token_id
+    ((source, target),) = encoder.ids_of([pair])
+    assert source[0] == llama.bos_token_id and target[-1] == llama.eos_token_id
 
 
 # BLOOMZ, GPT and the like
@@ -179,7 +180,7 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
         )
         pair = encoder.pair_of(of_record({"input": query, "label": reply}), 0)
         assert pair is not None
-        example = encoder.encode([pair])[0].example
+        example = encoder.example_of(*encoder.ids_of([pair]))
         assert example.input_ids == inputs["input_ids"][0].tolist()
         assert example.attention_mask == inputs["attention_mask"][0].tolist()
         assert example.labels == labels["input_ids"][0].tolist()
@@ -195,11 +196,11 @@ def test_a_chat_template_ends_a_reply_as_it_says(tmp_path: Path) -> None:
     dialogue = of_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
     pair = encoder.pair_of(dialogue, 1)
     assert pair is not None
-    (made,) = encoder.encode([pair])
+    ((source, target),) = encoder.ids_of([pair])
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     # Twice in the rounds before; what a message spells is text.
-    assert made.source.count(end) == 3 and made.target.index(end) == len(made.target) - 1
-    assert tokenizer.decode(made.target[:-1]) == "来<|im_end|>"
+    assert source.count(end) == 3 and target.index(end) == len(target) - 1
+    assert tokenizer.decode(target[:-1]) == "来<|im_end|>"
 
 
 # The layouts on ids alone

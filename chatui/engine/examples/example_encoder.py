@@ -28,6 +28,9 @@ from chatui.text import without_surrogates
 Family: TypeAlias = Literal["chatglm", "alpaca", "causal"]
 FAMILIES: tuple[Family, ...] = ("chatglm", "alpaca", "causal")
 
+IdPair: TypeAlias = tuple[list[int], list[int]]
+"""Token ids of a prompt and of its reply."""
+
 EncodeTexts: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
 
 
@@ -74,15 +77,6 @@ class ExampleLayout:
     keeps_empty: bool = True
 
 
-@dataclass(frozen=True)
-class EncodedPair:
-    """An example and what it was made of: token ids of prompt and reply, as yet uncut."""
-
-    source: list[int]
-    target: list[int]
-    example: TrainingExample
-
-
 class ExampleEncoder:
     """Makes the examples of one file.
 
@@ -127,14 +121,15 @@ class ExampleEncoder:
         render = (self._numbered if begins_numbered else self.format).render
         return TextPair(render(history, query, system), reply)
 
-    def encode(self, pairs: Sequence[TextPair]) -> list[EncodedPair]:
-        """The examples of many pairs at once."""
+    def ids_of(self, pairs: Sequence[TextPair]) -> list[IdPair]:
+        """The token ids of prompts and replies, as yet uncut."""
         sources = self.layout.encode_prompts([pair.prompt for pair in pairs])
         targets = self.layout.encode_replies([pair.reply for pair in pairs])
-        return [
-            EncodedPair(source, target, self.layout.arrange(source, target))
-            for source, target in zip(sources, targets, strict=True)
-        ]
+        return list(zip(sources, targets, strict=True))
+
+    def example_of(self, pair: IdPair) -> TrainingExample:
+        """The example of one pair."""
+        return self.layout.arrange(*pair)
 
 
 def _chatglm(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
@@ -205,7 +200,11 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
     finder = TokenFinder([token for token in added_tokens(tokenizer) if not token.isspace()])
 
     def texts_of(texts: Sequence[str], special: bool) -> list[list[int]]:
-        found = _encode_all(tokenizer, [without_surrogates(text) for text in texts], special)
+        try:
+            found = _encode_all(tokenizer, texts, special)
+        except (UnicodeError, TypeError):
+            # Lone surrogates, which no tokenizer takes.
+            found = _encode_all(tokenizer, [without_surrogates(text) for text in texts], special)
         return [ids[:-1] for ids in found] if special and drops_eos else found
 
     def alone(text: str, special: bool) -> list[int]:
@@ -225,6 +224,8 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
     def _mixed(texts: Sequence[str], special: bool) -> list[list[int]]:
         """All at once, but for texts with special tokens that are to be read as text."""
         found = texts_of(texts, special)
+        if not format.literal:
+            return found
         for place, text in enumerate(texts):
             spans = getattr(text, "literal", ())
             if any(next(finder.find(text, *span), None) for span in spans):
@@ -234,7 +235,7 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
     return prompts, replies
 
 
-def _encode_all(tokenizer: Any, texts: list[str], special: bool) -> list[list[int]]:
+def _encode_all(tokenizer: Any, texts: Sequence[str], special: bool) -> list[list[int]]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return [tokenizer.encode(text, add_special_tokens=special) for text in texts]

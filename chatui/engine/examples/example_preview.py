@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chatui.engine.examples.example_encoder import EncodedPair, ExampleEncoder
+from chatui.engine.examples.example_encoder import ExampleEncoder, TextPair
 from chatui.engine.examples.training_example import IGNORED
 
 
@@ -37,16 +37,18 @@ class ExamplePreview:
     tokens: tuple[LabelledToken, ...]
 
 
-def preview_of(encoder: ExampleEncoder, pair: EncodedPair) -> ExamplePreview:
-    """The preview of one encoded pair."""
-    tokenizer, example = encoder.tokenizer, pair.example
+def preview_of(encoder: ExampleEncoder, pair: TextPair) -> ExamplePreview:
+    """The preview of one pair's example."""
+    tokenizer = encoder.tokenizer
+    ((source, target),) = encoder.ids_of([pair])
+    example = encoder.example_of((source, target))
     begin, end = example.content
     ids, labels = example.input_ids[begin:end], example.labels[begin:end]
     tokens = _tokens(tokenizer, ids)
     return ExamplePreview(
         lines=(
-            *_described(tokenizer, pair.source, "input_ids", "input_tokens", "inputs"),
-            *_described(tokenizer, pair.target, "label_ids", "label_tokens", "labels"),
+            *_described(tokenizer, source, "input_ids", "input_tokens", "inputs"),
+            *_described(tokenizer, target, "label_ids", "label_tokens", "labels"),
             str(ids),
             str(tokens),
             tokenizer.decode(ids),

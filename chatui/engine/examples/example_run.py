@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from chatui.conversation.dialogue_sources import DialogueSources, SkippedRecord
 from chatui.conversation.dialogues import Train
-from chatui.engine.examples.example_encoder import ExampleEncoder, TextPair
+from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextPair
 from chatui.engine.examples.example_files import Form, GrowingFile, open_growing, partial_of
 from chatui.engine.examples.training_example import IGNORED
 from chatui.errors import ChatuiError
@@ -126,9 +127,10 @@ def _run(
     total = sources.total_bytes
     began = saved = time.monotonic()
     before = state.examples
+    batches = _batches(encoder, sources, state, train, tell)
     try:
-        for batch in _batches(encoder, sources, state, train, tell):
-            state = _written(encoder, file, state, batch)
+        for batch, ids in _encoded_ahead(encoder, batches):
+            state = _written(encoder, file, state, batch, ids)
             now = time.monotonic()
             speed = (state.examples - before) / max(now - began, 1e-6)
             if batch.pairs:
@@ -185,11 +187,26 @@ def _batches(
     yield batch
 
 
+def _encoded_ahead(
+    encoder: ExampleEncoder, batches: Iterable[_Batch]
+) -> Iterator[tuple[_Batch, list[IdPair]]]:
+    """Each batch with its token ids; the next one is encoded meanwhile, beside Python's lock."""
+    with ThreadPoolExecutor(1) as pool:
+        before: tuple[_Batch, Future[list[IdPair]]] | None = None
+        for batch in batches:
+            encoding = pool.submit(encoder.ids_of, batch.pairs)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = batch, encoding
+        if before is not None:
+            yield before[0], before[1].result()
+
+
 def _written(
-    encoder: ExampleEncoder, file: GrowingFile, state: RunState, batch: _Batch
+    encoder: ExampleEncoder, file: GrowingFile, state: RunState, batch: _Batch, ids: list[IdPair]
 ) -> RunState:
-    """The state when the examples of ``batch`` are in ``file``."""
-    examples = [each.example for each in encoder.encode(batch.pairs)] if batch.pairs else []
+    """The state when the examples of ``batch``, with these ids, are in ``file``."""
+    examples = [encoder.example_of(pair) for pair in ids]
     place = file.append(examples) if examples else state.place
     blank = sum(each.labels.count(IGNORED) == len(each.labels) for each in examples if each.is_cut)
     return replace(
