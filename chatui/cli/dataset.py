@@ -1,7 +1,6 @@
 """``chatui dataset``: training examples of conversations, for ChatGLM-6B, Alpaca and causal models.
 
-torch is not needed and no weights are read, but the tokenizers are transformers'; this process
-imports them when it writes.
+No weights are read and no screen waits, so this process imports the engine's tokenizers itself.
 """
 
 from __future__ import annotations
@@ -110,8 +109,6 @@ def _check_target(target: Path, files: tuple[Path, ...]) -> None:
 
 
 def _encoder(args: argparse.Namespace, place: TokenizerPlace) -> ExampleEncoder:
-    # Nothing here reads weights, and transformers is not to say that it could not.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from chatui.engine.examples.example_encoder import ExampleLimits
     from chatui.engine.examples.load_encoder import load_encoder
 
