@@ -24,7 +24,7 @@ from chatui.engine.architectures.chatglm.attention import ChatGLMAttention, rota
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.positions import prompt_mask, prompt_position_ids
 from chatui.engine.architectures.chatglm.prefix import PrefixEncoder
-from chatui.engine.architectures.chatglm.quantisation import QuantisedLinear, make_linear
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear, make_linear
 
 # sqrt(2 · 28): the original takes 28 layers here whatever the configuration says.
 RESIDUAL_SCALE = 56**0.5
@@ -81,7 +81,7 @@ class ChatGLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq"]  # noqa: RUF012
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, QuantisedLinear):
+        if isinstance(module, ChatGLMQuantisedLinear):
             for parameter in module.parameters(recurse=False):
                 init.zeros_(parameter)
         else:

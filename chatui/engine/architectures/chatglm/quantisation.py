@@ -3,6 +3,8 @@
 A row of a weight is q · scale with scale = max|w| / (2^(bits-1) - 1). int8 keeps one q in a
 byte; int4 keeps two, the even column in the high half and the odd one in the low half, both
 signed. The product is taken and rounded in fp16, as the original CUDA kernels do.
+
+In memory the integers lie as :mod:`chatui.engine.packed` wants them, with the scales beside.
 """
 
 from __future__ import annotations
@@ -11,11 +13,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-# Unpacked elements of a block: on CPU what stays in its cache, elsewhere what fills the device.
-BLOCK_ELEMENTS_CPU = 1 << 18
-BLOCK_ELEMENTS_ELSEWHERE = 1 << 24
+from chatui.engine.packed import pack_codes, product
 
 
 def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -38,7 +37,7 @@ def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Unpack a weight, or some of its rows.
+    """Unpack a weight, or some of its rows: q · scale, rounded once to fp16.
 
     Args:
         packed: int8 [out, in · bits / 8].
@@ -48,30 +47,22 @@ def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
     Returns:
         fp16 [out, in].
     """
-    values = torch.stack(halves(packed), dim=-1).flatten(1) if bits == 4 else packed
-    return scaled(values, scale)
+    # The product of the two is exact in fp32.
+    return (integers(packed, bits).float() * scale.float()[:, None]).half()
 
 
-def halves(packed: Tensor) -> tuple[Tensor, Tensor]:
-    """The even and the odd columns of an int4 weight, each int8 [out, in / 2]."""
-    return packed >> 4, (packed << 4) >> 4
+def integers(packed: Tensor, bits: int) -> Tensor:
+    """The q of a weight as its checkpoint has it: int8 [out, in]."""
+    if bits == 8:
+        return packed
+    return torch.stack((packed >> 4, (packed << 4) >> 4), dim=-1).flatten(1)
 
 
-def scaled(values: Tensor, scale: Tensor) -> Tensor:
-    """q · scale, rounded once to fp16 (the product of the two is exact in fp32).
+class ChatGLMQuantisedLinear(nn.Linear):
+    """A linear layer whose weight stays packed in memory.
 
-    Args:
-        values: int8 [out, in].
-        scale: fp16 [out].
-
-    Returns:
-        fp16 [out, in].
-    """
-    return (values.float() * scale.float()[:, None]).half()
-
-
-class QuantisedLinear(nn.Linear):
-    """A linear layer whose weight stays packed in memory and is unpacked by blocks of rows.
+    It is loaded as its checkpoint has it, int8 [out, in · bits / 8], and laid out anew before it is
+    used: uint8 [blocks, in, row].
 
     It is an `nn.Linear` by class, so that peft puts LoRA beside it; merging an adapter into it
     is not possible, as its weight holds integers.
@@ -95,7 +86,7 @@ class QuantisedLinear(nn.Linear):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None  # type: ignore[assignment]
 
     @classmethod
-    def from_linear(cls, linear: nn.Linear, bits: int) -> QuantisedLinear:
+    def from_linear(cls, linear: nn.Linear, bits: int) -> ChatGLMQuantisedLinear:
         """Pack a plain linear layer, on the device where it is."""
         with torch.device("meta"):
             layer = cls(linear.in_features, linear.out_features, bits, bias=False)
@@ -114,23 +105,19 @@ class QuantisedLinear(nn.Linear):
         Returns:
             [..., out] in the input's dtype.
         """
-        on_cpu = input.device.type == "cpu"
-        limit = BLOCK_ELEMENTS_CPU if on_cpu else BLOCK_ELEMENTS_ELSEWHERE
-        rows = max(1, limit // self.in_features)
-        if self.bits == 4:
-            # Even columns first, then the odd ones: cheaper than to interleave the weight.
-            input = torch.cat((input[..., 0::2], input[..., 1::2]), dim=-1)
-        blocks = []
-        for start in range(0, self.out_features, rows):
-            values = self.weight[start : start + rows]
-            if self.bits == 4:
-                values = torch.cat(halves(values), dim=1)
-            weight = scaled(values, self.weight_scale[start : start + rows])
-            blocks.append(functional.linear(input, weight.to(input.dtype)))
-        output = torch.cat(blocks, dim=-1)
+        self.lay_out()
+        output = product(input, self.weight, self.out_features, self.weight_scale)
         return output if self.bias is None else output + self.bias.to(input.dtype)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantisedLinear:
+    def lay_out(self) -> None:
+        """Bring the weight into the layout of the products, once."""
+        if self.weight.dtype == torch.int8:
+            packed = pack_codes(integers(self.weight.detach(), self.bits), self.bits)
+            self.weight = nn.Parameter(packed, requires_grad=False)
+
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> ChatGLMQuantisedLinear:
         """As `nn.Module._apply`, but no cast reaches the scales: they are exact in fp16 alone."""
         scale = self.weight_scale.data
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -145,5 +132,5 @@ class QuantisedLinear(nn.Linear):
 def make_linear(in_features: int, out_features: int, bits: int) -> nn.Linear:
     """A linear layer with a bias: plain where `bits` is 0, else packed (8 or 4)."""
     if bits:
-        return QuantisedLinear(in_features, out_features, bits)
+        return ChatGLMQuantisedLinear(in_features, out_features, bits)
     return nn.Linear(in_features, out_features)

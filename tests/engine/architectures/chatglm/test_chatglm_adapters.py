@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.prefix import install_prefix
-from chatui.engine.architectures.chatglm.quantisation import QuantisedLinear
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
@@ -168,7 +168,7 @@ def test_packed_weights_keep_the_adapter_beside_them(
     for block in model.transformer.layers:
         for parent in (block.attention, block.mlp):
             for name, child in list(parent.named_children()):
-                setattr(parent, name, QuantisedLinear.from_linear(child, bits))
+                setattr(parent, name, ChatGLMQuantisedLinear.from_linear(child, bits))
     model.config.quantization_bit = bits
     packed = tmp_path / "packed"
     model.save_pretrained(packed)

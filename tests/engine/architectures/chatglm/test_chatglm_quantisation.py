@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from chatui.engine.architectures.chatglm import quantisation
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.quantisation import (
-    QuantisedLinear,
+    ChatGLMQuantisedLinear,
     dequantise,
     quantise,
 )
@@ -49,18 +48,20 @@ def test_a_row_of_zeros_stays_zeros(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_product_by_blocks_is_that_with_the_whole_weight(
-    bits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("vectors", [1, 3, 40])
+def test_the_product_is_that_with_the_whole_weight(
+    bits: int, dtype: torch.dtype, vectors: int
 ) -> None:
     torch.manual_seed(0)
-    layer = QuantisedLinear.from_linear(nn.Linear(64, 50), bits)
-    states = torch.randn(2, 3, 64).to(dtype)
+    layer = ChatGLMQuantisedLinear.from_linear(nn.Linear(64, 150), bits)
+    states = torch.randn(1, vectors, 64).to(dtype)
     weight = dequantise(layer.weight, layer.weight_scale, bits)
     expected = nn.functional.linear(states.float(), weight.float(), layer.bias)
-    monkeypatch.setattr(quantisation, "BLOCK_ELEMENTS_CPU", 64 * 7)
     output = layer(states)
     assert output.dtype == dtype
-    tolerance = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
+    # For a few vectors a weight is not rounded to float16.
+    exact = 1e-5 if vectors == 40 else 5e-4
+    tolerance = {torch.float32: exact, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
     torch.testing.assert_close(output.float(), expected, rtol=tolerance, atol=tolerance)
 
 
@@ -75,7 +76,7 @@ def test_a_checkpoint_stays_packed_in_memory(
     torch.save(state, tmp_path / "pytorch_model.bin")
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     for name, parameter in model.named_parameters():
-        if isinstance(model.get_submodule(name.rpartition(".")[0]), QuantisedLinear):
+        if isinstance(model.get_submodule(name.rpartition(".")[0]), ChatGLMQuantisedLinear):
             assert parameter.dtype == (torch.float32 if "bias" in name else state[name].dtype)
             assert parameter.shape == state[name].shape
 
@@ -95,7 +96,7 @@ def test_a_checkpoint_stays_packed_in_memory(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_cast_reaches_the_scales(dtype: torch.dtype) -> None:
-    layer = QuantisedLinear.from_linear(nn.Linear(16, 8), 8)
+    layer = ChatGLMQuantisedLinear.from_linear(nn.Linear(16, 8), 8)
     scale = layer.weight_scale.clone()
     layer.to(dtype)
     assert layer.weight_scale.dtype == torch.float16

@@ -1,0 +1,64 @@
+"""Weights of 8 and 4 bits: their layout, and products with them against the unpacked weight."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from chatui.engine import packed
+
+
+def test_the_cpu_kernels_are_in_use_here() -> None:
+    assert packed.kernels_work()
+
+
+@pytest.mark.parametrize("bits", packed.BITS)
+@pytest.mark.parametrize("shape", [(200, 96), (64, 33), (7, 5), (513, 32), (96, 1)])
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_product_is_that_with_the_unpacked_weight(
+    bits: int, shape: tuple[int, int], kernels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the CPU's kernels and in plain PyTorch, for one vector, a few and many."""
+    monkeypatch.setattr(packed, "kernels_work", lambda: kernels)
+    torch.manual_seed(1)
+    outputs, inputs = shape
+    weight = torch.randn(outputs, inputs)
+    made = packed.pack(weight, bits)
+    assert made.nbytes == packed.packed_bytes(outputs, inputs, bits)
+    plain = packed.unpack(made)[:, :outputs].T
+    step = (weight.max() - weight.min()) / (2**bits - 1)
+    assert (plain - weight).abs().max() <= step * 0.51
+    torch.testing.assert_close(packed.rows_of(made, torch.arange(outputs)), plain)
+    for count in (1, 3, 40):
+        states = torch.randn(2, count, inputs)
+        product = packed.product(states, made, outputs)
+        torch.testing.assert_close(product, states @ plain.T, rtol=1e-4, atol=1e-4)
+        half = packed.product(states.bfloat16(), made, outputs)
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), product, rtol=3e-2, atol=3e-1)
+
+
+@pytest.mark.parametrize("bits", packed.BITS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_kernels_pack_as_plain_pytorch_does(
+    bits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = torch.randn(200, 31, generator=torch.Generator().manual_seed(2)).to(dtype)
+    weight[:, 3] = 0
+    weight[:, 4] = 1.5
+    fast = packed.unpack(packed.pack(weight, bits))
+    monkeypatch.setattr(packed, "kernels_work", lambda: False)
+    plain = packed.unpack(packed.pack(weight, bits))
+    assert torch.equal(plain[3], torch.zeros_like(plain[3]))
+    assert torch.equal(plain[4, :200], torch.full((200,), 1.5))
+    # A number in the middle of two codes may go either way.
+    assert (fast - plain).abs().max() <= 8 / (2**bits - 1)
+    assert (fast - plain).abs().mean() <= 1e-3
+
+
+@pytest.mark.parametrize("bits", packed.BITS)
+def test_codes_come_back(bits: int) -> None:
+    least = -(2 ** (bits - 1))
+    codes = torch.randint(least, -least, (130, 40), dtype=torch.int8)
+    unpacked = packed.unpack(packed.pack_codes(codes, bits))[:, :130].T
+    assert torch.equal(unpacked, codes.float())
