@@ -19,7 +19,8 @@ from chatui.cli import options
 from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import tell
 from chatui.cli.progress import ProgressDisplay
-from chatui.conversation.dialogue_sources import DialogueSources, SkippedRecord, files_of
+from chatui.conversation.conversation_files import SkippedRecord, files_of
+from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say

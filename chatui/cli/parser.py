@@ -23,6 +23,7 @@ VERBS = (
     "inspect",
     "models",
     "search",
+    "import",
     "export",
     "replay",
     "dataset",
@@ -34,7 +35,10 @@ VERBS = (
 )
 """Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
 
-_LOCALE_FILES = {"dataset": "dataset", "pull": "fetching", "rm": "fetching"}
+_MODULES = {"import": "import_files"}
+"""Module of a verb whose name Python keeps for itself."""
+
+_LOCALE_FILES = {"dataset": "dataset", "import": "import", "pull": "fetching", "rm": "fetching"}
 """Locale file of a verb's words, if it is not ``cli``."""
 
 _ARGPARSE_WORDS = {
@@ -119,7 +123,7 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _module(verb: str) -> ModuleType:
-    return import_module(f"chatui.cli.{verb}")
+    return import_module(f"chatui.cli.{_MODULES.get(verb, verb)}")
 
 
 def _translate(text: str) -> str:

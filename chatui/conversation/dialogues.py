@@ -40,7 +40,8 @@ _SPEAKERS = {
     "user": ("user", "human"),
     "assistant": ("assistant", "gpt", "chatgpt", "bot", "bing", "bard", "model"),
 }
-_ROLE = {name: role for role, names in _SPEAKERS.items() for name in names}
+ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
+"""Who a name in a file means."""
 
 
 class WrongRecord(ValueError):
@@ -189,7 +190,7 @@ def _said(message: object, number: int) -> tuple[str, str]:
     if not isinstance(message, dict):
         raise WrongRecord(say("dataset.no_message", number=number))
     speaker = message.get("from", message.get("role"))
-    role = _ROLE.get(speaker.lower()) if isinstance(speaker, str) else None
+    role = ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
     if role is None:
         shown = one_line(str(speaker), 40)
         raise WrongRecord(say("dataset.no_speaker", number=number, name=shown))

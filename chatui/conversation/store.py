@@ -11,12 +11,13 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from chatui.conversation import tables, text_search
 from chatui.conversation.database import Database, plain_errors
@@ -28,6 +29,9 @@ from chatui.locales import say
 from chatui.text import one_line
 
 _EMPTY_KEPT_SECONDS = 24 * 3600
+
+Whole: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
+"""A conversation, all its rounds, and their pieces by round id."""
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -149,13 +153,41 @@ class Store:
         return tables.one_conversation(db, conversation_id), rounds, pieces
 
     @_writes
+    def add_whole(self, db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
+        """Add conversations as :meth:`whole` gives them, all or none; their new ids.
+
+        Rounds have ended, and a parent stands before its children.
+        """
+        return tuple(self._insert_whole(db, *whole) for whole in wholes)
+
+    def begin_to_add_whole(self, wholes: Iterable[Whole]) -> Future[tuple[int, ...]]:
+        """Have the thread that writes call :meth:`add_whole`, and return at once."""
+        return self._database.queue(self.add_whole, wholes)
+
+    def _insert_whole(
+        self,
+        db: sqlite3.Connection,
+        conversation: Conversation,
+        rounds: Sequence[Round],
+        pieces: Mapping[int, Sequence[Piece]],
+    ) -> int:
+        id_ = self._insert_conversation(db, conversation.title)
+        ids = tables.insert_whole(db, id_, rounds, pieces)
+        head_id = None if conversation.head_id is None else ids[conversation.head_id]
+        db.execute(
+            "UPDATE conversations SET created_at = ?, updated_at = ?, head_id = ? WHERE id = ?",
+            (conversation.created_at, conversation.updated_at, head_id, id_),
+        )
+        return id_
+
+    @_writes
     def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:
         """Set a conversation's title; a blank one restores the start of its first query."""
         line = one_line(title, None, drop_unsafe=True)
         if not line:
             condition = "r.conversation_id = ? AND r.parent_id IS NULL"
             first = tables.rounds_where(db, condition, conversation_id)
-            line = _default_title(first[0].query) if first else ""
+            line = default_title(first[0].query) if first else ""
         values = (to_stored(line), conversation_id)
         db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
         return tables.one_conversation(db, conversation_id)
@@ -232,7 +264,7 @@ class Store:
         """
         now = self._clock()
         id_ = conversation_id or self._insert_conversation(db, "")
-        title = tables.one_conversation(db, id_).title or _default_title(query)
+        title = tables.one_conversation(db, id_).title or default_title(query)
         begun = Round(0, id_, parent_id, query, model=model, format=format, started_at=now)
         begun = replace(begun, seed=seed, sampling=sampling or {})
         writer = "" if self._presence is None else self._presence.announce()
@@ -342,5 +374,6 @@ def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
     return ended
 
 
-def _default_title(query: str) -> str:
+def default_title(query: str) -> str:
+    """The title of a conversation that begins with a query and has no other."""
     return title_of(query) or say("conversation.untitled")

@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -126,6 +126,41 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     ).lastrowid
     assert id_ is not None
     return id_
+
+
+def insert_whole(
+    db: sqlite3.Connection,
+    conversation_id: int,
+    rounds: Iterable[Round],
+    pieces_by_id: Mapping[int, Iterable[Piece]],
+) -> dict[int, int]:
+    """Insert ended rounds, a parent before its children, with their pieces, and index their texts.
+
+    Returns:
+        The new ids by those that the rounds came with.
+    """
+    is_indexed = has_index(db)
+    ids: dict[int, int] = {}
+    depths: dict[int | None, int] = {None: 0}
+    for each in rounds:
+        depth = depths[each.id] = depths[each.parent_id] + 1
+        parent_id = None if each.parent_id is None else ids[each.parent_id]
+        stored = replace(each, conversation_id=conversation_id, parent_id=parent_id)
+        row = {"depth": depth, "writer": "", "indexed": int(is_indexed)} | _stored(stored)
+        new_id = db.execute(
+            f"INSERT INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+            tuple(row.values()),
+        ).lastrowid
+        assert new_id is not None
+        ids[each.id] = new_id
+        append_pieces(db, new_id, pieces_by_id.get(each.id, ()))
+    if is_indexed:
+        db.execute(
+            "INSERT INTO round_index (rowid, query, reply)"
+            " SELECT id, query, reply FROM rounds WHERE conversation_id = ?",
+            (conversation_id,),
+        )
+    return ids
 
 
 def update_round(db: sqlite3.Connection, ended: Round) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from chatui.conversation.dialogue_sources import DialogueSources, SkippedRecord
+from chatui.conversation.conversation_files import SkippedRecord
+from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.dialogues import Train
 from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextPair
 from chatui.engine.examples.example_files import Form, GrowingFile, open_growing, partial_of

@@ -1,0 +1,70 @@
+"""``chatui import``: bring the conversations of other programs' files into the history."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+
+from chatui import locations
+from chatui.cli import options
+from chatui.cli.ending import INTERRUPTED, SUCCESS
+from chatui.cli.output import tell
+from chatui.cli.progress import ProgressDisplay
+from chatui.conversation.conversation_files import JSON_SUFFIXES, files_of
+from chatui.conversation.importing import ImportCounts, import_files
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+_TOLD_RECORDS = 20
+_SUFFIXES = (*JSON_SUFFIXES, ".md", ".markdown", ".txt", ".db")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help=say("import.import.files"))
+    parser.add_argument(
+        "--encoding", metavar="NAME", type=options.encoding, help=say("import.import.encoding")
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    files = files_of(args.files, _SUFFIXES)
+    display = ProgressDisplay()
+    counts = ImportCounts()
+    told = 0
+
+    def report(now: ImportCounts) -> None:
+        nonlocal counts
+        counts = now
+        share = now.done_bytes / now.total_bytes if now.total_bytes else 1.0
+        done = f"{now.conversations:,}"
+        display.progress(share, say("import.import.progress", done=done))
+
+    def tell_some(sentence: str) -> None:
+        nonlocal told
+        told += 1
+        if told <= _TOLD_RECORDS + 1:
+            display.clear()
+            tell(say("import.import.more") if told > _TOLD_RECORDS else sentence)
+
+    with closing(Store(locations.database_file())) as store:
+        try:
+            counts = import_files(
+                store, files, encoding=args.encoding, report=report, tell=tell_some
+            )
+        except KeyboardInterrupt:
+            display.clear()
+            tell(say("import.import.stopped", count=counts.conversations))
+            return INTERRUPTED
+        finally:
+            display.clear()
+    if counts.skipped > _TOLD_RECORDS:
+        tell(say("import.import.skipped", count=counts.skipped))
+    if not counts.conversations and not counts.known:
+        raise ChatuiError(say("import.import.nothing"))
+    display.line(
+        say("import.import.done", conversations=counts.conversations, rounds=counts.rounds)
+    )
+    if counts.known:
+        display.line(say("import.import.known", count=counts.known))
+    return SUCCESS

@@ -1,0 +1,196 @@
+"""The one reader of files with conversations, of every known form, in constant memory.
+
+A file of JSON or JSON Lines holds conversations as the records of :mod:`.dialogues` or as one of
+the trees of :mod:`.imports`; further forms are transcripts, oterm's database, and text in which
+lines name the speaker.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from chatui.conversation import transcript
+from chatui.conversation.dialogues import Dialogue, WrongRecord, is_message, is_pair, of_record
+from chatui.conversation.imports.chatgpt import is_chatgpt, read_chatgpt
+from chatui.conversation.imports.llama_page import is_llama_page, read_llama_page
+from chatui.conversation.imports.lm_studio import is_lm_studio, read_lm_studio
+from chatui.conversation.imports.message_tree import ReadTree
+from chatui.conversation.imports.open_webui import is_open_webui, read_open_webui
+from chatui.conversation.imports.oterm import MAGIC, read_oterm
+from chatui.conversation.imports.speaker_lines import read_speaker_lines
+from chatui.conversation.json_records import Fault, JsonRecords
+from chatui.conversation.transcript import Transcript
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+JSON_SUFFIXES = (".json", ".jsonl")
+_TEXT_SUFFIXES = (".md", ".markdown", ".txt")
+_PEEKED_BYTES = 4096
+
+_TREES: tuple[
+    tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], ReadTree]], ...
+] = (
+    (is_chatgpt, read_chatgpt),
+    (is_llama_page, read_llama_page),
+    (is_lm_studio, read_lm_studio),
+    (is_open_webui, read_open_webui),
+)
+
+
+@dataclass(frozen=True)
+class SkippedRecord:
+    """What was left out, told in one sentence."""
+
+    sentence: str
+
+
+Found: TypeAlias = "Dialogue | Transcript | SkippedRecord"
+
+
+class ConversationFile:
+    """The conversations of one file, in their order."""
+
+    def __init__(self, file: Path, encoding: str | None = None) -> None:
+        """Read ``file`` in ``encoding`` (None: UTF-8, or UTF-16 with a byte order mark)."""
+        self._file = file
+        self._encoding = encoding
+        self._records: JsonRecords | None = None
+
+    @property
+    def done_bytes(self) -> int:
+        """How far reading is, for a progress."""
+        return self._records.done_bytes if self._records is not None else 0
+
+    def __iter__(self) -> Iterator[Found]:
+        """The conversations, and what of the file is left out.
+
+        Raises:
+            ChatuiError: the file cannot be read at all.
+        """
+        head = self._head()
+        if f'"{transcript.FORMAT}"'.encode() in head:
+            yield from self._transcript()
+        elif head.startswith(MAGIC):
+            yield from self._database()
+        elif head.startswith(b"PK\x03\x04"):
+            yield self._skipped(None, say("import.zip"))
+        elif self._is_text(head):
+            yield from self._text()
+        else:
+            yield from self._json()
+
+    def _head(self) -> bytes:
+        try:
+            with self._file.open("rb") as stream:
+                return stream.read(_PEEKED_BYTES)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ChatuiError:
+        reason = getattr(error, "strerror", None) or error
+        return ChatuiError(say("conversation.file_unreadable", path=self._file, reason=reason))
+
+    def _is_text(self, head: bytes) -> bool:
+        suffix = self._file.suffix.lower()
+        starts_json = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"[", b"{")
+        return suffix in _TEXT_SUFFIXES or (suffix not in JSON_SUFFIXES and not starts_json)
+
+    def _transcript(self) -> Iterator[Found]:
+        try:
+            yield transcript.read(self._file)
+        except ChatuiError as error:
+            yield SkippedRecord(str(error))
+
+    def _database(self) -> Iterator[Found]:
+        try:
+            for number, found in enumerate(read_oterm(self._file), 1):
+                place = say("import.item", number=number)
+                if isinstance(found, WrongRecord):
+                    yield self._skipped(place, str(found))
+                else:
+                    yield from self._tree(place, found)
+        except sqlite3.Error as error:
+            yield self._skipped(None, say("import.no_oterm", reason=error))
+
+    def _text(self) -> Iterator[Found]:
+        try:
+            data = self._file.read_bytes()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        try:
+            text = data.decode(self._encoding or ("utf-16" if marked else "utf-8-sig"))
+            yield from self._tree(None, read_speaker_lines(text))
+        except UnicodeError:
+            yield self._skipped(None, say("dataset.no_utf8"))
+        except WrongRecord as error:
+            yield self._skipped(None, str(error))
+
+    def _json(self) -> Iterator[Found]:
+        self._records = records = JsonRecords(self._file, self._encoding)
+        parts: list[Any] = []
+        for number, record in enumerate(records, 1):
+            line = record.line if isinstance(record, Fault) else record[0]
+            place = say("import.line", line=line)
+            if isinstance(record, Fault):
+                yield self._skipped(place, record.reason)
+                continue
+            value = record[1]
+            if records.is_array:
+                if is_message(value) or is_pair([value]):
+                    parts.append(value)
+                    continue
+                place = say("import.line_and_item", line=line, number=number)
+            yield from self._record(place, value)
+        if parts:
+            yield from self._record(say("import.line", line=1), parts)
+
+    def _record(self, place: str, value: Any) -> Iterator[Found]:
+        try:
+            if isinstance(value, dict):
+                for is_form, read_form in _TREES:
+                    if is_form(value):
+                        yield from self._tree(place, read_form(value))
+                        return
+            yield of_record(value)
+        except WrongRecord as error:
+            yield self._skipped(place, str(error))
+
+    def _tree(self, place: str | None, tree: ReadTree) -> Iterator[Found]:
+        yield tree.transcript
+        if tree.unread:
+            yield self._skipped(place, say("import.unread", count=tree.unread))
+
+    def _skipped(self, place: str | None, reason: str) -> SkippedRecord:
+        where = f"{self._file}" if place is None else f"{self._file}, {place}"
+        return SkippedRecord(say("import.skipped", place=where, reason=reason))
+
+
+def files_of(names: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> tuple[Path, ...]:
+    """The files that ``names`` mean; a folder means its files of these suffixes, sorted by name.
+
+    Raises:
+        ChatuiError: there is no such file, or a folder without any.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        try:
+            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in suffixes)
+        except NotADirectoryError:
+            found.append(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ChatuiError(
+                say("conversation.file_unreadable", path=path, reason=reason)
+            ) from error
+        else:
+            if not inside:
+                raise ChatuiError(say("dataset.empty_folder", path=path))
+            found += inside
+    return tuple(found)

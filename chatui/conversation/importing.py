@@ -1,0 +1,148 @@
+"""Bringing conversations of files into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
+from chatui.conversation.dialogues import Dialogue
+from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.store import Store, Whole, default_title
+from chatui.conversation.transcript import Transcript
+from chatui.text import one_line
+
+_BATCH_CHARACTERS = 4_000_000
+_BATCH_CONVERSATIONS = 500
+
+
+@dataclass
+class ImportCounts:
+    """How far an import is.
+
+    Attributes:
+        conversations, rounds: that were added.
+        known: conversations that the store had already.
+        skipped: sentences that were told.
+        done_bytes, total_bytes: of the files.
+    """
+
+    conversations: int = 0
+    rounds: int = 0
+    known: int = 0
+    skipped: int = 0
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+def import_files(
+    store: Store,
+    files: Sequence[Path],
+    *,
+    encoding: str | None = None,
+    report: Callable[[ImportCounts], None],
+    tell: Callable[[str], None],
+) -> ImportCounts:
+    """Add the conversations of ``files`` to the store, a batch at a time.
+
+    A conversation with the title and the times of one that was in the store before is left out.
+
+    Args:
+        report: called after each batch.
+        tell: is given what could not be read, in one sentence each.
+
+    Raises:
+        ChatuiError: a file cannot be read at all, or the store not written; batches before stay.
+    """
+    counts = ImportCounts(total_bytes=sum(file.stat().st_size for file in files))
+    batches = _Batches(store, counts)
+    before = 0
+    for file in files:
+        reading = ConversationFile(file, encoding)
+        modified_at = file.stat().st_mtime
+        for found in reading:
+            if isinstance(found, SkippedRecord):
+                counts.skipped += 1
+                tell(found.sentence)
+                continue
+            whole = _of_dialogue(found, modified_at) if isinstance(found, Dialogue) else found
+            if batches.add(whole):
+                counts.done_bytes = before + reading.done_bytes
+                report(counts)
+        before += file.stat().st_size
+        batches.save()
+        batches.wait()
+        counts.done_bytes = before
+        report(counts)
+    return counts
+
+
+class _Batches:
+    """Saves conversations, many in one transaction."""
+
+    def __init__(self, store: Store, counts: ImportCounts) -> None:
+        self._store = store
+        self._counts = counts
+        self._known = {_key(each) for each in store.conversations(limit=-1)}
+        self._batch: list[Whole] = []
+        self._characters = 0
+        # While one batch is saved, the next one is read.
+        self._saved: list[Whole] = []
+        self._saving = store.begin_to_add_whole(())
+
+    def add(self, whole: Transcript) -> bool:
+        """Take a conversation; whether a batch was saved."""
+        if not whole.rounds:
+            return False
+        about = replace(whole.conversation, title=_title(whole))
+        if _key(about) in self._known:
+            self._counts.known += 1
+            return False
+        self._batch.append((about, whole.rounds, whole.pieces))
+        self._characters += sum(len(one.query) + len(one.reply) for one in whole.rounds)
+        if self._characters < _BATCH_CHARACTERS and len(self._batch) < _BATCH_CONVERSATIONS:
+            return False
+        self.save()
+        return True
+
+    def save(self) -> None:
+        """Begin to save what is left, when the batch before is saved."""
+        self.wait()
+        self._saving = self._store.begin_to_add_whole(self._batch)
+        self._saved = self._batch
+        self._batch, self._characters = [], 0
+
+    def wait(self) -> None:
+        """Wait until what was begun is saved."""
+        self._saving.result()
+        self._counts.conversations += len(self._saved)
+        self._counts.rounds += sum(len(rounds) for _, rounds, _ in self._saved)
+        self._saved = []
+
+
+def _key(conversation: Conversation) -> tuple[str, float, float]:
+    return conversation.title, conversation.created_at, conversation.updated_at
+
+
+def _title(whole: Transcript) -> str:
+    given = one_line(whole.conversation.title, None, drop_unsafe=True)
+    return given or default_title(whole.rounds[0].query)
+
+
+def _of_dialogue(dialogue: Dialogue, at: float) -> Transcript:
+    """A dialogue as rounds one after the other; its file's time stands for its own."""
+    rounds = tuple(
+        Round(
+            number,
+            0,
+            number - 1 or None,
+            query,
+            reply,
+            "stopped" if number - 1 in dialogue.unfinished else "done",
+            started_at=at,
+        )
+        for number, (query, reply) in enumerate(dialogue.rounds, 1)
+    )
+    about = Conversation(0, "", at, at, len(rounds), len(rounds) or None)
+    return Transcript(about, rounds)

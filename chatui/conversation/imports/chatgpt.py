@@ -1,0 +1,110 @@
+"""ChatGPT's export: ``conversations.json``, an array of conversations, each a tree of messages.
+
+A conversation has ``title``, ``create_time``, ``update_time``, ``current_node`` and ``mapping``,
+from ids to ``{"message", "parent", "children"}``; a message has ``author.role``, ``create_time``,
+``content`` (``content_type`` and ``parts`` or ``text``) and ``metadata.model_slug``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.imports.message_tree import (
+    Message,
+    ReadTree,
+    moment,
+    rounds_of_messages,
+    text_or_none,
+)
+from chatui.locales import say
+
+_SPEAKERS = ("user", "assistant", "tool")
+_LEFT_OUT = ("reasoning_recap", "user_editable_context", "model_editable_context")
+
+
+def is_chatgpt(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a conversation of ChatGPT's export."""
+    return "mapping" in record
+
+
+def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
+    """The conversation in a record.
+
+    Raises:
+        WrongRecord: it has no messages.
+    """
+    mapping = record["mapping"]
+    if not isinstance(mapping, dict):
+        raise WrongRecord(say("import.no_tree", name="mapping"))
+    unread = 0
+    messages = []
+    for id, node in mapping.items():
+        if not isinstance(node, dict):
+            unread += 1
+            continue
+        parent = text_or_none(node.get("parent"))
+        try:
+            messages.append(_message(id, parent, node.get("message")))
+        except (AttributeError, TypeError):
+            unread += 1
+            messages.append(Message(id, parent, None))
+    return rounds_of_messages(
+        messages,
+        title=text_or_none(record.get("title")) or "",
+        created_at=moment(record.get("create_time")),
+        updated_at=moment(record.get("update_time")),
+        current=text_or_none(record.get("current_node")),
+        unread=unread,
+    )
+
+
+def _message(id: str, parent: str | None, message: Any) -> Message:
+    if message is None:
+        return Message(id, parent, None)
+    metadata = message.get("metadata") or {}
+    role = message["author"]["role"] if "author" in message else None
+    content = message.get("content") or {}
+    if metadata.get("is_visually_hidden_from_conversation") or role not in _SPEAKERS:
+        return Message(id, parent, None)
+    is_output = content.get("content_type") == "execution_output"
+    if role == "tool" and not is_output:
+        return Message(id, parent, None)
+    return Message(
+        id,
+        parent,
+        "user" if role == "user" else "assistant",
+        _text(content),
+        moment(message.get("create_time")),
+        text_or_none(metadata.get("model_slug")) or "",
+    )
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    kind = content.get("content_type")
+    if kind in _LEFT_OUT:
+        return ""
+    if kind == "thoughts":
+        thoughts = [each.get("content") or each.get("summary") for each in content["thoughts"]]
+        said = "\n\n".join(each for each in thoughts if isinstance(each, str))
+        return f"<think>\n{said.strip()}\n</think>" if said.strip() else ""
+    if kind in ("code", "execution_output"):
+        language = content.get("language")
+        mark = language if isinstance(language, str) and language.isalnum() else ""
+        return f"```{'' if mark == 'unknown' else mark}\n{content['text']}\n```"
+    if "parts" in content:
+        return "\n".join(filter(None, map(_part, content["parts"])))
+    text = content.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        return ""
+    text = part.get("text")
+    if isinstance(text, str):
+        return text
+    return f"[{str(part.get('content_type', '?')).partition('_')[0]}]"

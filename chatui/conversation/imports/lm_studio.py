@@ -1,0 +1,87 @@
+"""LM Studio's conversation files: a list of messages, each with ``versions`` and the selected one.
+
+A version is ``{"type": "singleStep", "role", "content": [{"type": "text", "text"}]}``, or
+``"multiStep"`` with ``steps``, of which those of the type ``contentBlock`` have a ``content``. What
+comes after a message follows its selected version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.imports.message_tree import (
+    Message,
+    ReadTree,
+    moment,
+    rounds_of_messages,
+    speaker_of,
+    text_or_none,
+    with_thoughts,
+)
+from chatui.locales import say
+
+
+def is_lm_studio(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a conversation of LM Studio."""
+    messages = record.get("messages")
+    return isinstance(messages, list) and any(
+        isinstance(each, dict) and "versions" in each for each in messages
+    )
+
+
+def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
+    """The conversation in a record.
+
+    Raises:
+        WrongRecord: it has no messages.
+    """
+    unread = 0
+    messages: list[Message] = []
+    parent: str | None = None
+    for place, message in enumerate(record["messages"]):
+        versions = message.get("versions") if isinstance(message, dict) else None
+        if not isinstance(versions, list) or not versions:
+            unread += 1
+            continue
+        selected = message.get("currentlySelected")
+        is_place = isinstance(selected, int) and 0 <= selected < len(versions)
+        for number, version in enumerate(versions):
+            try:
+                messages.append(_message(f"{place}.{number}", parent, version))
+            except (AttributeError, KeyError, TypeError, WrongRecord):
+                unread += 1
+                messages.append(Message(f"{place}.{number}", parent, None))
+        parent = f"{place}.{selected if is_place else 0}"
+    return rounds_of_messages(
+        messages,
+        title=text_or_none(record.get("name")) or "",
+        created_at=moment(record.get("createdAt")),
+        current=parent,
+        unread=unread,
+    )
+
+
+def _message(id: str, parent: str | None, version: Mapping[str, Any]) -> Message:
+    role = speaker_of(version["role"])
+    if role is None:
+        return Message(id, parent, None)
+    steps = version.get("steps", [version]) if version.get("type") == "multiStep" else [version]
+    thoughts: list[str] = []
+    said: list[str] = []
+    for step in steps:
+        if step.get("type") not in ("contentBlock", "singleStep"):
+            continue
+        text = "".join(
+            part["text"] for part in step["content"] if isinstance(part.get("text"), str)
+        )
+        style = step.get("style")
+        is_thought = isinstance(style, dict) and style.get("type") == "thinking"
+        (thoughts if is_thought else said).append(text)
+    if not said and not thoughts:
+        raise WrongRecord(say("import.no_messages"))
+    sender = version.get("senderInfo")
+    model = sender.get("senderName") if isinstance(sender, dict) else None
+    text = with_thoughts("\n\n".join(thoughts), "\n\n".join(said))
+    return Message(id, parent, role, text, model=text_or_none(model) or "")

@@ -1,0 +1,57 @@
+"""oterm's database: the tables ``chat`` (name, model) and ``message`` (author, text)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.imports.message_tree import (
+    Message,
+    ReadTree,
+    Speaker,
+    rounds_of_messages,
+)
+
+MAGIC = b"SQLite format 3\0"
+
+_AUTHORS: dict[str, Speaker] = {
+    "me": "user",
+    "user": "user",
+    "ollama": "assistant",
+    "assistant": "assistant",
+}
+"""Of older and newer versions."""
+
+
+def read_oterm(file: Path) -> Iterator[ReadTree | WrongRecord]:
+    """The conversations in a database, which is not written to.
+
+    Raises:
+        sqlite3.Error: it is no database of oterm, or damaged.
+    """
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
+        chats = db.execute("SELECT id, name, model FROM chat ORDER BY id").fetchall()
+        for id, name, model in chats:
+            try:
+                yield _chat(db, id, str(name or ""), str(model or ""))
+            except WrongRecord as error:
+                yield error
+
+
+def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ReadTree:
+    rows = db.execute("SELECT id, author, text FROM message WHERE chat_id = ? ORDER BY id", (id,))
+    unread = 0
+    parent: str | None = None
+    messages = []
+    for number, author, text in rows:
+        speaker = _AUTHORS.get(author)
+        if speaker is None or not isinstance(text, str):
+            unread += author != "system"
+            continue
+        messages.append(Message(str(number), parent, speaker, text, model=model))
+        parent = str(number)
+    return rounds_of_messages(messages, title=name, unread=unread)

@@ -1,0 +1,93 @@
+"""Markdown and plain text in which a line names who speaks: "User:", "**答**", "## Assistant".
+
+What chatui itself exports as Markdown and as text is among it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from chatui.conversation.dialogues import ROLES, WrongRecord
+from chatui.conversation.imports.message_tree import (
+    Message,
+    ReadTree,
+    Speaker,
+    rounds_of_messages,
+    speaker_of,
+)
+from chatui.locales import say
+
+_NAMES: dict[str, Speaker | None] = {
+    **{name: speaker_of(name) for name in ROLES},
+    **dict.fromkeys(("me", "you", "question", "q", "用户", "我", "问", "提问"), "user"),
+    **dict.fromkeys(
+        ("ai", "answer", "a", "reply", "助手", "答", "回答", "机器人", "模型"), "assistant"
+    ),
+    "系统": None,
+}
+_NAME = "|".join(sorted(map(re.escape, _NAMES), key=len, reverse=True))
+_MODEL = r"(?: ?\(([^()]{1,80})\))?"
+_SPEAKER = re.compile(
+    rf"(#{{1,6}} +)?(\*\*|__)?({_NAME}){_MODEL}( ?[:：])?(?(2)\2){_MODEL}( ?[:：])?\s*(.*)",
+    re.IGNORECASE,
+)
+"""Heading, bold, name, model and colon in the bold and behind it, text."""
+
+_ROUND = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+
+
+def read_speaker_lines(text: str) -> ReadTree:
+    """The conversation in a text.
+
+    The first name of each side that occurs is that side's; another one is text.
+
+    Raises:
+        WrongRecord: no line names a speaker.
+    """
+    title = ""
+    said: list[tuple[Speaker | None, str, list[str]]] = []
+    names: dict[Speaker | None, str] = {}
+    fence = ""
+    for line in text.replace("\r\n", "\n").split("\n"):
+        fence = _fence_after(line, fence)
+        found = None if fence else _SPEAKER.fullmatch(line.strip())
+        if found is not None:
+            heading, bold, name, inner_model, inner_colon, model, colon, rest = found.groups()
+            role = _NAMES[name.lower()]
+            is_named = inner_colon or colon or ((heading or bold) and not rest)
+            if is_named and names.setdefault(role, name.lower()) == name.lower():
+                said.append((role, inner_model or model or "", [rest]))
+                continue
+        if not fence and _ROUND.fullmatch(line):
+            said.append((None, "", []))
+        elif said:
+            said[-1][2].append(line)
+        elif not title:
+            title = line.removeprefix("# ").strip()
+    if not any(role for role, _, _ in said):
+        raise WrongRecord(say("import.no_speakers"))
+    messages = [
+        Message(str(number), str(number - 1), role, _text(lines, role), model=model)
+        for number, (role, model, lines) in enumerate(said)
+    ]
+    return rounds_of_messages(messages, title=title)
+
+
+def _fence_after(line: str, fence: str) -> str:
+    """The fence of code that is open behind a line; "" for none."""
+    mark = _FENCE.match(line)
+    if mark is None:
+        return fence
+    if not fence:
+        return mark[1]
+    closes = mark[1].startswith(fence) and not line[mark.end() :].strip()
+    return "" if closes else fence
+
+
+def _text(lines: list[str], role: Speaker | None) -> str:
+    text = "\n".join(line[:-2] if line.endswith("  ") else line for line in lines).strip("\n")
+    is_quoted = all(line.startswith(">") for line in text.split("\n") if line.strip())
+    if role == "user" and is_quoted:
+        text = re.sub("^> ?", "", text, flags=re.MULTILINE)
+    return text.strip("\n")
