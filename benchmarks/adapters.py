@@ -78,7 +78,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, dict[str, floa
         "no adapter": network(),
         "beside the weights": network(adapters=adapters),
         "merged": network(adapters=adapters, merge_adapters=True),
-        "peft": CausalNetwork(with_peft.eval().base_model.model),
+        "peft": CausalNetwork(with_peft.eval().base_model.model, 1024),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in networks}
     for _ in range(options.repeat):

@@ -49,7 +49,9 @@ class ModelSpec:
         sampling: defaults of the preset.
         stop_strings: end the reply, in addition to the format's own.
         eos_ids: end the reply; empty takes the model's own.
-        context_limit: tokens, prompt and reply together; None takes the config's.
+        context_limit: the model's window in tokens, prompt and reply together; None takes the
+            config's.
+        context: the window that is used, if it is smaller; None takes as many tokens as fit.
         reply_reserve: tokens that the prompt leaves free for the reply.
         system: system prompt; None takes the format's own.
         dtype: "auto", "float32", "bfloat16", "float16".
@@ -74,6 +76,7 @@ class ModelSpec:
     stop_strings: tuple[str, ...] = ()
     eos_ids: tuple[int, ...] = ()
     context_limit: int | None = None
+    context: int | None = None
     reply_reserve: int | None = None
     system: str | None = None
     dtype: str = "auto"
@@ -136,7 +139,7 @@ class Loaded:
         name: as in the spec; or the server's choice if that names no model.
         family: recognised family.
         format: prompt format in use.
-        context_limit: tokens, prompt and reply together.
+        context_limit: the window in use: tokens, prompt and reply together.
         device: e.g. "cpu", "cuda:0".
         dtype: e.g. "float32".
         parameters: number of parameters (0 if unknown).

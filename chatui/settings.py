@@ -23,6 +23,8 @@ else:
 
 
 _TOKENS = Setting(int, 0, 2**31 - 1)
+CONTEXT = Setting(int, 1, 2**31 - 1)
+"""What a window may be asked to have, in tokens."""
 _TYPES = {"int": "whole", "float": "number", "array": "list", "object": "table"}
 """msgspec's names of types -> ours."""
 
@@ -55,6 +57,7 @@ class Settings:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", "float32", "bfloat16", "float16".
         device_map: accelerate's device map; empty for a single device.
+        context: tokens of the window, if the model has so many; "auto" takes as many as fit.
         merge_adapters: add LoRA pairs to the weights: decode is a little faster, and other
             adapters need the base to be loaded again.
         max_new_tokens: limit of a reply if the preset has none; 0 leaves it to the window.
@@ -75,6 +78,7 @@ class Settings:
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device_map: str = ""
+    context: int | Literal["auto"] = "auto"
     merge_adapters: bool = False
     max_new_tokens: int = 0
     reply_reserve: int = 0
@@ -84,11 +88,12 @@ class Settings:
     sampling: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "reply_reserve"):
+        ranges = {"max_new_tokens": _TOKENS, "reply_reserve": _TOKENS, "context": CONTEXT}
+        for name, setting in ranges.items():
             value = getattr(self, name)
-            if not _TOKENS.allows(value):
+            if value != "auto" and not setting.allows(value):
                 raise ChatuiError(
-                    say("settings.out_of_range_key", name=name, value=value, range=_TOKENS.range)
+                    say("settings.out_of_range_key", name=name, value=value, range=setting.range)
                 )
         overridden(DEFAULTS, self.sampling)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from chatui.catalog.memory_need import CacheSize
 from chatui.catalog.model_files import check_not_pointer
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -21,6 +22,7 @@ class GgufHeader:
         architecture: e.g. "llama", "qwen3", "gemma3".
         name: the model's own name; may be empty.
         context_limit: tokens; None where it does not say.
+        cache: size of its KV cache.
         has_chat_template: whether a chat template lies in it.
         tensor_count: 0 where the file holds a vocabulary alone.
         least_bytes: size of the file with all tensors; less for types that are not known here.
@@ -29,6 +31,7 @@ class GgufHeader:
     architecture: str
     name: str
     context_limit: int | None
+    cache: CacheSize
     has_chat_template: bool
     tensor_count: int
     least_bytes: int
@@ -86,15 +89,34 @@ def read_gguf(file: Path) -> GgufHeader | None:
     except (OSError, struct.error, ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
         return None
     architecture = str(values.get("general.architecture") or "")
-    window = values.get(f"{architecture}.context_length")
+    own = {key.removeprefix(f"{architecture}."): value for key, value in values.items()}
+    window = own.get("context_length")
     return GgufHeader(
         architecture,
         str(values.get("general.name") or ""),
         window if isinstance(window, int) else None,
+        _cache_size(own),
         bool(values.get("tokenizer.chat_template")),
         tensors,
         least,
     )
+
+
+def _cache_size(values: dict[str, Any]) -> CacheSize:
+    """Of a KV cache, by the keys that docs/gguf.md lists; nothing where they are not there."""
+    layers, heads, wide = (
+        value if isinstance(value := values.get(key), int) else 0
+        for key in ("block_count", "attention.head_count", "embedding_length")
+    )
+    # A list, one number a layer, is counted as if no heads shared their keys.
+    shared = values.get("attention.head_count_kv")
+    key_heads = shared if isinstance(shared, int) and 0 < shared <= heads else heads
+    width = wide // heads if heads else 0
+    key, value = (
+        found if isinstance(found := values.get(f"attention.{name}_length"), int) else width
+        for name in ("key", "value")
+    )
+    return CacheSize(layers * key_heads * (key + value))
 
 
 def check_gguf(file: Path) -> GgufHeader:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from chatui import locations
 from chatui.catalog import library
@@ -30,6 +31,7 @@ def resolve(
     dtype: str | None = None,
     device: str | None = None,
     device_map: str | None = None,
+    context: int | Literal["auto"] | None = None,
 ) -> ModelSpec:
     """What a backend needs to load the model that ``reference`` names.
 
@@ -39,7 +41,7 @@ def resolve(
     Args:
         format: name of a prompt format, instead of the preset's or the recognised one.
         adapters: put on after the preset's own; paths or hub ids.
-        dtype, device, device_map: instead of the settings'.
+        dtype, device, device_map, context: instead of the settings'.
 
     Raises:
         ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
@@ -54,6 +56,9 @@ def resolve(
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)
+    if context is None and settings.context != "auto":
+        # A setting is for all models: nothing is to be said where one's window is smaller.
+        context = min(settings.context, spec.context_limit or settings.context)
     return replace(
         spec,
         format=format or spec.format,
@@ -63,6 +68,7 @@ def resolve(
         reply_reserve=settings.reply_reserve or spec.reply_reserve,
         think=spec.think if settings.think == "auto" else settings.think,
         dtype=chosen_dtype,
+        context=spec.context if context is None else None if context == "auto" else context,
         device=device or settings.device,
         device_map=device_map or settings.device_map or None,
     )
@@ -102,6 +108,7 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
         stop_strings=facts.stop_strings or (),
         eos_ids=facts.eos_ids or (),
         context_limit=facts.context_limit,
+        context=facts.context if isinstance(facts.context, int) else None,
         reply_reserve=facts.reply_reserve,
         system=facts.system,
         think=facts.think,

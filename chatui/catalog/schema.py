@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -142,6 +142,8 @@ class Facts:
         sampling: defaults, by the names of :class:`chatui.sampling.SamplingSettings`.
         stop_strings, eos_ids, context_limit, reply_reserve, dtype: as in
             :class:`chatui.messages.ModelSpec`.
+        context: the window that is used, in tokens, if it is smaller than that; "auto" or None
+            takes as many as fit.
         system: system prompt, where it is not the format's own.
         think: whether the model thinks before it answers; None leaves it to its template.
         beams: how many the original searches with; sampling takes its place here.
@@ -168,6 +170,7 @@ class Facts:
     stop_strings: tuple[str, ...] | None = None
     eos_ids: tuple[int, ...] | None = None
     context_limit: int | None = None
+    context: int | Literal["auto"] | None = None
     reply_reserve: int | None = None
     dtype: str | None = None
     system: str | None = None
@@ -185,8 +188,9 @@ class Facts:
                 overridden(DEFAULTS, {name: value})
             except ChatuiError as error:
                 raise WrongValue(str(error).rstrip(".。"), "sampling", name) from error
-        if self.context_limit is not None and self.context_limit <= 0:
-            raise WrongValue(say("catalog.schema.above_0"), "context_limit")
+        for name in ("context_limit", "context"):
+            if isinstance(value := getattr(self, name), int) and value <= 0:
+                raise WrongValue(say("catalog.schema.above_0"), name)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> ModelSpec:
         stop_strings=facts.stop_strings or (),
         eos_ids=facts.eos_ids or (),
         context_limit=facts.context_limit,
+        context=facts.context if isinstance(facts.context, int) else None,
         system=facts.system,
     )
 

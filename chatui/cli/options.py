@@ -11,6 +11,7 @@ from typing import Any
 from chatui.locales import LANGUAGES, say
 from chatui.messages import Adapter
 from chatui.sampling import SETTINGS, SamplingSettings, Setting, overridden
+from chatui.settings import CONTEXT
 from chatui.text import one_line
 
 
@@ -45,6 +46,7 @@ def add_model(
     add("device", metavar="NAME")
     add("dtype", choices=("auto", "float32", "bfloat16", "float16"))
     add("device-map", metavar="MAP")
+    add("context", metavar="N", type=context)
     add("think", action=argparse.BooleanOptionalAction)
 
 
@@ -114,6 +116,11 @@ def encoding(text: str) -> str:
         shown = one_line(text, 60)
         raise argparse.ArgumentTypeError(say("cli.value.encoding", value=shown)) from None
     return text
+
+
+def context(text: str) -> int | str:
+    """Tokens of a window, or "auto", as an argparse type."""
+    return text if text == "auto" else in_range(CONTEXT)(text)
 
 
 def in_range(setting: Setting) -> Callable[[str], Any]:

@@ -55,7 +55,7 @@ def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
     if served is not None:
         if args.lora:
             raise ChatuiError(say("backends.adapters_on_server"))
-        return served
+        return replace(served, context=args.context if args.context != "auto" else None)
     return catalog.resolve(
         reference,
         settings,
@@ -64,6 +64,7 @@ def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
         dtype=args.dtype,
         device=args.device,
         device_map=args.device_map,
+        context=args.context,
     )
 
 

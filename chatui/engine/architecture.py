@@ -92,8 +92,6 @@ def context_limit_of(spec: ModelSpec, config: Any) -> int:
     limit = spec.context_limit if spec.context_limit is not None else (found or [2048])[0]
     if found and config.model_type in ("gpt2", "codegen", "gptj", "gpt_neo", "opt"):
         limit = min(limit, found[0])
-    if limit <= 0:
-        raise ChatuiError(say("engine.no_context", limit=limit))
     return limit
 
 

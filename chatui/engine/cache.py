@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from chatui.engine.model import Network
 from chatui.engine.pages import trim_heap
 
-_FIRST_CAPACITY = 256
+_STEP = 256
 _SPARE = 4
 """A buffer this many times larger than what is left in it is exchanged for a smaller one."""
 _WORTH_GIVING_BACK = 8 << 20
@@ -21,12 +21,16 @@ _WORTH_GIVING_BACK = 8 << 20
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values in a buffer with room to spare, ``[1, heads, capacity, head_dim]``.
 
-    ``DynamicLayer`` copies all that it holds for each new token; here the buffer doubles, so a
-    token costs what it adds. ``keys`` and ``values`` are views of the part in use.
+    ``DynamicLayer`` copies all that it holds for each new token; here the buffer grows by a quarter
+    of itself, so a token costs what it adds. ``keys`` and ``values`` are views of the part in use.
+
+    Args:
+        window: tokens that there is never room for more than, unless more are put in.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, window: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._window = window
         self._length = 0
         self._key_buffer: torch.Tensor | None = None
         self._value_buffer: torch.Tensor | None = None
@@ -38,8 +42,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, end = self._length, self._length + key_states.shape[-2]
-        self._key_buffer = _with_room(self._key_buffer, key_states, start, end)
-        self._value_buffer = _with_room(self._value_buffer, value_states, start, end)
+        self._key_buffer = self._with_room(self._key_buffer, key_states, start, end)
+        self._value_buffer = self._with_room(self._value_buffer, value_states, start, end)
         self._length = end
         self.keys = self._key_buffer[:, :, :end]
         self.values = self._value_buffer[:, :, :end]
@@ -53,9 +57,9 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         length = self._length = self._length + tokens_to_remove
         if self._key_buffer is None or self._value_buffer is None:
             return
-        if self._key_buffer.shape[-2] >= _SPARE * _capacity(length):
-            self._key_buffer = _with_room(None, self._key_buffer[:, :, :length], 0, length)
-            self._value_buffer = _with_room(None, self._value_buffer[:, :, :length], 0, length)
+        if self._key_buffer.shape[-2] >= _SPARE * self._capacity(length):
+            self._key_buffer = self._with_room(None, self._key_buffer[:, :, :length], 0, length)
+            self._value_buffer = self._with_room(None, self._value_buffer[:, :, :length], 0, length)
         self.keys = self._key_buffer[:, :, :length]
         self.values = self._value_buffer[:, :, :length]
 
@@ -64,30 +68,30 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._key_buffer = self._value_buffer = None
         super().reset()
 
+    def _capacity(self, tokens: int) -> int:
+        """Tokens that a buffer for ``tokens`` has room for."""
+        steps = -(-(tokens + tokens // 4) // _STEP)
+        return max(tokens, min(max(1, steps) * _STEP, self._window))
 
-def _capacity(tokens: int) -> int:
-    return max(_FIRST_CAPACITY, 1 << (tokens - 1).bit_length()) if tokens else _FIRST_CAPACITY
+    def _with_room(
+        self, buffer: torch.Tensor | None, states: torch.Tensor, used: int, needed: int
+    ) -> torch.Tensor:
+        """A buffer for ``needed`` tokens or more: the ``used`` first of ``buffer``, ``states``."""
+        if buffer is None or buffer.shape[-2] < needed:
+            batch, heads, _, width = states.shape
+            grown = states.new_empty((batch, heads, self._capacity(needed), width))
+            if buffer is not None:
+                grown[:, :, :used] = buffer[:, :, :used]
+            buffer = grown
+        buffer[:, :, used:needed] = states
+        return buffer
 
 
-def _with_room(
-    buffer: torch.Tensor | None, states: torch.Tensor, used: int, needed: int
-) -> torch.Tensor:
-    """A buffer of at least ``needed`` tokens: the ``used`` first of ``buffer``, then ``states``."""
-    if buffer is None or buffer.shape[-2] < needed:
-        batch, heads, _, width = states.shape
-        grown = states.new_empty((batch, heads, _capacity(needed), width))
-        if buffer is not None:
-            grown[:, :, :used] = buffer[:, :, :used]
-        buffer = grown
-    buffer[:, :, used:needed] = states
-    return buffer
-
-
-def new_cache(config: PreTrainedConfig) -> Cache:
-    """An empty cache for one sequence of a model with ``config``."""
+def new_cache(config: PreTrainedConfig, window: int) -> Cache:
+    """An empty cache for one sequence of up to ``window`` tokens of a model with ``config``."""
     cache = DynamicCache(config=config)
     cache.layers = [
-        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+        GrowingLayer(window) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
 
@@ -117,6 +121,11 @@ class PromptCache:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.cache: Cache | None = None
+
+    @property
+    def held(self) -> int:
+        """See :class:`chatui.engine.model.KeptPrompts`."""
+        return 0 if self.cache is None else held_bytes(self.cache)
 
     def take(self, network: Network, ids: Sequence[int]) -> tuple[Cache, int]:
         """See :class:`chatui.engine.model.KeptPrompts`."""

@@ -13,8 +13,8 @@ from chatui.prompting.prompt_text import TokenFinder
 from chatui.text import without_surrogates
 
 
-def chatglm_parts(tokenizer: Any, model: Any) -> tuple[Codec, Guard, Network]:
-    """Codec, logits guard and network of a loaded ChatGLM-6B."""
+def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard, Network]:
+    """Codec, logits guard and network of a loaded ChatGLM-6B; its window is in tokens."""
 
     def encode(text: str) -> list[int]:
         clean = without_surrogates(text)
@@ -29,4 +29,4 @@ def chatglm_parts(tokenizer: Any, model: Any) -> tuple[Codec, Guard, Network]:
         special=TokenFinder(tokenizer.all_special_tokens),
     )
     space = model.config.space_token_id
-    return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model)
+    return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model, window)

@@ -85,6 +85,7 @@ class Engine:
         freed = NOTHING_FREED
         if before is not None:
             own_bytes = max(0, before.summary.weight_bytes - before.mapped_bytes)
+            own_bytes += before.prompt_cache.held
             freed = FreedMemory(before.summary.device, own_bytes)
         plan = self._loader.plan_load(spec, freed)
         if before is not None and before.foundation is not None:

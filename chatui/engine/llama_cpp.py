@@ -23,11 +23,13 @@ import torch
 from torch import Tensor
 
 from chatui.catalog.gguf import GgufHeader, check_gguf
+from chatui.catalog.memory_need import Need, WindowRange, fit, window_notes
 from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import BytesDetokenizer
-from chatui.engine.memory import NOTHING_FREED, FreedMemory
+from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes, gib
 from chatui.engine.model import LoadedModel, Network
 from chatui.engine.pages import trim_heap
+from chatui.engine.placement import choose_device
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -72,24 +74,28 @@ class GgufPlan:
 
     Attributes:
         format: the spec's; None leaves it to the file.
+        window: tokens, prompt and reply together.
+        notes: sentences on what was decided for the user.
     """
 
     spec: ModelSpec
     header: GgufHeader
     format: PromptFormat | None
+    window: int
+    notes: tuple[str, ...] = ()
 
     @property
-    def context_limit(self) -> int:
-        """Tokens, prompt and reply together."""
-        trained = self.header.context_limit or MOST_CONTEXT_TOKENS
-        return self.spec.context_limit or min(trained, MOST_CONTEXT_TOKENS)
+    def cache_bytes(self) -> int:
+        """What llama.cpp takes for the KV cache, which is in float16."""
+        return 2 * self.header.cache.numbers(self.window)
 
 
 def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     """Check the file without reading its weights.
 
     Raises:
-        ChatuiError: the file is missing, is no GGUF file or damaged, or lacks what the spec wants.
+        ChatuiError: the file is missing, is no GGUF file or damaged, or lacks what the spec wants;
+            or the window that the user asks for does not fit into memory.
     """
     path = Path(spec.path)
     if spec.adapters:
@@ -98,7 +104,35 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     if spec.format == CHAT_TEMPLATE and not header.has_chat_template:
         raise ChatuiError(say("backends.llama.no_template", path=path))
     named = spec.format not in (None, CHAT_TEMPLATE)
-    return GgufPlan(spec, header, formats.get(spec.format or "") if named else None)
+    format = formats.get(spec.format or "") if named else None
+    window, notes = _window(spec, header, path.stat().st_size, freed)
+    return GgufPlan(spec, header, format, window, notes)
+
+
+def _window(
+    spec: ModelSpec, header: GgufHeader, size: int, freed: FreedMemory
+) -> tuple[int, tuple[str, ...]]:
+    """The window, in tokens, and what is to be said of it."""
+    own = spec.context_limit or header.context_limit or MOST_CONTEXT_TOKENS
+    asked = spec.context
+    window = WindowRange.of(asked, own)
+    if asked is None and spec.context_limit is None:
+        window = WindowRange(window.least, min(own, MOST_CONTEXT_TOKENS))
+    device = choose_device("auto" if _on_gpu(spec) else "cpu")
+    room = available_bytes(device) + freed.on(device)
+    found = fit(Need(0, size, header.cache), (2,), window, room)
+    if found is None and asked is not None:
+        sizes = {"needed": gib(2 * header.cache.numbers(asked)), "available": gib(room)}
+        raise ChatuiError(say("backends.llama.window_too_large", window=asked, **sizes))
+    # The weights stay in their file's pages: llama.cpp itself tells what does not fit at all.
+    tokens = found.window if found else window.least
+    if asked is None and tokens == MOST_CONTEXT_TOKENS < own:
+        return tokens, (say("backends.llama.limit_cut", limit=tokens, trained=own),)
+    return tokens, window_notes(asked, own, tokens)
+
+
+def _on_gpu(spec: ModelSpec) -> bool:
+    return llama_cpp.llama_supports_gpu_offload() and spec.device != "cpu"
 
 
 def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel:
@@ -111,13 +145,13 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
     spec, path = plan.spec, Path(plan.spec.path)
     size = path.stat().st_size
     report(Loading(say("backends.llama.stage"), 0, size))
-    on_gpu = llama_cpp.llama_supports_gpu_offload() and spec.device != "cpu"
+    on_gpu = _on_gpu(spec)
     threads = thread_count()
     _last_errors.clear()
     try:
         llama = llama_cpp.Llama(
             str(path),
-            n_ctx=plan.context_limit,
+            n_ctx=plan.window,
             n_batch=CHUNK_TOKENS,
             n_ubatch=CHUNK_TOKENS,
             n_threads=threads,
@@ -136,23 +170,22 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
     if format is None:
         family = architecture if architecture in _OF_ONE_MAKER else ""
         format = formats.get(format_of(family, has_chat_template=False))
-    limit, trained = llama.n_ctx(), plan.header.context_limit or 0
-    cut = say("backends.llama.limit_cut", limit=limit, trained=trained)
-    network = GgufNetwork(llama)
+    # llama.cpp rounds the window up to what its kernels like.
+    network = GgufNetwork(llama, plan.cache_bytes)
     return LoadedModel(
         spec=spec,
         summary=Loaded(
             name=spec.name,
             family=architecture,
             format=format.name,
-            context_limit=limit,
+            context_limit=min(llama.n_ctx(), plan.window),
             device="gpu" if on_gpu else "cpu",
             dtype="gguf",
             parameters=llama._model.n_params(),
             weight_bytes=llama._model.size(),
             load_seconds=time.monotonic() - began,
             can_switch_thinking=format.thinking is not None,
-            notes=(*spec.notes, cut) if not spec.context_limit and limit < trained else spec.notes,
+            notes=(*spec.notes, *plan.notes),
         ),
         network=network,
         codec=vocabulary.codec(),
@@ -253,7 +286,12 @@ class GgufNetwork:
 
     reuses_prefix = True
 
-    def __init__(self, llama: Any) -> None:
+    def __init__(self, llama: Any, held: int) -> None:
+        """
+        Args:
+            held: bytes of the KV cache, which llama.cpp takes as a whole.
+        """
+        self.held = held
         self._llama = llama
         self._context = llama._ctx
         self._chunked: list[int] = []

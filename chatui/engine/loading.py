@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from chatui.catalog.memory_need import window_notes
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
 from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
@@ -64,7 +65,7 @@ class Plan:
     entries: tuple[TensorEntry, ...]
     tokenizer: Any
     format: PromptFormat
-    context_limit: int
+    own_window: int
     placement: Placement
     stamp: FileVersions
     adapters: AdaptersPlan
@@ -106,8 +107,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         if name == CHAT_TEMPLATE
         else formats.get(name)
     )
-    limit = context_limit_of(spec, config)
-    need = need_of((*entries, *adapters.entries), config, limit)
+    own_window = context_limit_of(spec, config)
+    need = need_of((*entries, *adapters.entries), config)
     return Plan(
         spec=spec,
         folder=folder,
@@ -116,8 +117,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         entries=entries,
         tokenizer=tokenizer,
         format=prompt_format,
-        context_limit=limit,
-        placement=place(spec, entries, need, freed),
+        own_window=own_window,
+        placement=place(spec, entries, need, own_window, freed),
         stamp=file_versions((*entries, *(delta.entries if delta else ())), folder / "config.json"),
         adapters=adapters,
         vocabulary=adapters.rows_for(len(tokenizer)),
@@ -149,7 +150,7 @@ def switch_adapters(
         ChatuiError: an adapter cannot be put on; the model before has its adapters on again.
     """
     began = time.monotonic()
-    plan = replace(plan, placement=before.placement)
+    plan = replace(plan, placement=replace(before.placement, window=plan.placement.window))
     adapted = _read_adapters(plan, before.model, report)
     before.adapted.take_off()
     try:
@@ -170,14 +171,16 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
     """The parts of a model whose network is ready."""
     parameters = list(model.parameters())
     codec, guard, network = _parts(plan, model)
+    window = plan.placement.window
     notes = (*plan.spec.notes, *plan.placement.notes, *plan.adapters.notes)
+    notes += window_notes(plan.spec.context, plan.own_window, window)
     if plan.spec.merge_adapters and adapted.low_rank:
         notes += (say("adapters.not_merged"),)
     summary = Loaded(
         name=plan.spec.name,
         family=plan.family,
         format=plan.format.name,
-        context_limit=plan.context_limit,
+        context_limit=window,
         device=str(model.get_input_embeddings().weight.device),
         dtype=str(plan.placement.dtype).removeprefix("torch."),
         parameters=sum(parameter.numel() for parameter in parameters) + adapted.parameters,
@@ -264,9 +267,9 @@ def _parts(plan: Plan, model: Any) -> tuple[Codec, Guard | None, Network]:
     if plan.family == "chatglm":
         from chatui.engine.chatglm import chatglm_parts
 
-        return chatglm_parts(plan.tokenizer, model)
+        return chatglm_parts(plan.tokenizer, model, plan.placement.window)
     codec = codec_of(plan.tokenizer, special_tokens=plan.format.name != CHAT_TEMPLATE)
-    return codec, None, CausalNetwork(model)
+    return codec, None, CausalNetwork(model, plan.placement.window)
 
 
 def unload() -> None:

@@ -10,33 +10,8 @@ from typing import Any
 import psutil
 import torch
 
+from chatui.catalog.memory_need import Need, cache_size
 from chatui.engine.weights import TensorEntry
-
-_WORKSPACE = 256 << 20
-"""Bytes for activations, the allocator and what a first call sets up."""
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a model takes.
-
-    Attributes:
-        floats: floating point parameters.
-        packed: bytes of all other weights, which no dtype changes.
-        cached: numbers in the KV cache of a full context window.
-    """
-
-    floats: int
-    packed: int
-    cached: int
-
-    def total(self, dtype: torch.dtype) -> int:
-        """Bytes in ``dtype``: weights, KV cache and workspace."""
-        return (self.floats + self.cached) * dtype.itemsize + self.packed + _WORKSPACE
-
-    def total_int4(self) -> int:
-        """Bytes with the weights quantised to 4 bits and their scales, the cache in 16."""
-        return self.floats * 9 // 16 + self.packed + self.cached * 2 + _WORKSPACE
 
 
 @dataclass(frozen=True)
@@ -45,7 +20,8 @@ class FreedMemory:
 
     Attributes:
         device: where its weights are, e.g. "cpu", "cuda:0"; "" for no model.
-        bytes: of its own memory; pages of mapped files count as available already.
+        bytes: of its own memory, with what it keeps of conversations; pages of mapped files count
+            as available already.
     """
 
     device: str = ""
@@ -62,7 +38,7 @@ class FreedMemory:
 NOTHING_FREED = FreedMemory()
 
 
-def need_of(entries: Iterable[TensorEntry], config: Any, context_limit: int) -> Need:
+def need_of(entries: Iterable[TensorEntry], config: Any) -> Need:
     """Count what the files and the config say."""
     floats = packed = 0
     for entry in entries:
@@ -70,17 +46,7 @@ def need_of(entries: Iterable[TensorEntry], config: Any, context_limit: int) -> 
             floats += entry.bytes // entry.dtype.itemsize
         else:
             packed += entry.bytes
-    return Need(floats, packed, _cache_per_token(config) * context_limit)
-
-
-def _cache_per_token(config: Any) -> int:
-    """Numbers that one token adds to the KV cache: keys and values of all layers."""
-    text = config.get_text_config(decoder=True)
-    layers = getattr(text, "num_hidden_layers", 0)
-    heads = getattr(text, "num_attention_heads", 0) or 1
-    key_heads = getattr(text, "num_key_value_heads", None) or heads
-    width = getattr(text, "head_dim", None) or getattr(text, "hidden_size", 0) // heads
-    return int(2 * layers * key_heads * width)
+    return Need(floats, packed, cache_size(config.get_text_config(decoder=True).to_dict()))
 
 
 def available_bytes(device: torch.device) -> int:

@@ -66,6 +66,11 @@ class KeptPrompts(Protocol):
     leaves nothing half-written behind.
     """
 
+    @property
+    def held(self) -> int:
+        """Bytes that it takes."""
+        ...
+
     def take(self, network: Network, ids: Sequence[int]) -> tuple[Any, int]:
         """What was read of the prompt ``ids``, and how many of its first tokens that is.
 

@@ -38,13 +38,15 @@ class CausalNetwork:
 
     Args:
         model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.
+        window: tokens that it is to read at most; its cache takes no room for more.
 
     Attributes:
         chunk: tokens of a prompt that are read at once.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, window: int) -> None:
         self.model = model
+        self._window = window
         self._device = model.get_input_embeddings().weight.device
         accepted = inspect.signature(model.forward).parameters
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -55,7 +57,7 @@ class CausalNetwork:
         self._short_step = Gpt2Step(model) if Gpt2Step.fits(model, cache) else None
 
     def new_cache(self) -> Cache:
-        return new_cache(self.model.config)
+        return new_cache(self.model.config, self._window)
 
     @torch.inference_mode()
     def prefill(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from chatui.engine.memory import FreedMemory, Need, available_bytes, gib
+from chatui.catalog.memory_need import Need, WindowRange, fit
+from chatui.engine.memory import FreedMemory, available_bytes, gib
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -25,6 +26,9 @@ DTYPES = {
 _TOLD_FROM_BYTES = 1_000_000_000
 """Of a smaller model nobody minds how much memory its dtype takes."""
 
+_SMALL_WINDOW = 256
+"""Tokens: a smaller window is not worth naming."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -33,12 +37,14 @@ class Placement:
     Attributes:
         device: of all weights, unless a device map spreads them.
         dtype: of the floating point weights.
-        notes: sentences on what was decided for the user.
+        notes: sentences on the dtype that was decided for the user.
+        window: tokens, prompt and reply together.
     """
 
     device: torch.device
     dtype: torch.dtype
     notes: tuple[str, ...] = ()
+    window: int = 0
 
     def maps(self, entry: TensorEntry) -> bool:
         """Whether a tensor stays in its file's pages and is never copied."""
@@ -84,14 +90,19 @@ def file_dtype(entries: Iterable[TensorEntry]) -> torch.dtype:
 
 
 def place(
-    spec: ModelSpec, entries: tuple[TensorEntry, ...], need: Need, freed: FreedMemory
+    spec: ModelSpec,
+    entries: tuple[TensorEntry, ...],
+    need: Need,
+    own_window: int,
+    freed: FreedMemory,
 ) -> Placement:
-    """Decide on device and dtype, and whether the model fits there.
+    """Decide on device, dtype and window, and whether the model fits there.
 
     Args:
         spec: with the user's wishes.
         entries: the weights.
-        need: what the model takes besides, by dtype.
+        need: what the model takes, by dtype and window.
+        own_window: the model's, in tokens.
         freed: what unloading the present model gives back.
 
     Raises:
@@ -100,51 +111,67 @@ def place(
     device = choose_device(spec.device)
     stored = file_dtype(entries)
     room = available_bytes(device) + freed.on(device)
-    if spec.dtype != "auto":
-        if spec.dtype not in DTYPES:
-            raise ChatuiError(
-                say("engine.unknown_dtype", dtype=spec.dtype, names=", ".join(DTYPES))
-            )
-        placement = Placement(device, DTYPES[spec.dtype])
-    elif device.type == "cpu":
-        placement = _on_cpu(device, stored, need, room)
-    elif device.type == "mps" and stored == torch.float32:
-        placement = Placement(device, torch.float16)
-    else:
-        placement = Placement(device, stored if stored in DTYPES.values() else torch.float16)
-    if spec.device_map is None and need.total(placement.dtype) > room:
-        raise ChatuiError(_too_large(placement, need, room))
-    return placement
+    window = WindowRange.of(spec.context, own_window)
+    dtypes = _dtypes(spec.dtype, device, stored)
+    found = fit(need, [dtype.itemsize for dtype in dtypes], window, room)
+    if found is None and spec.device_map is None:
+        raise ChatuiError(_too_large(device, dtypes[0], need, window, room))
+    dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
+    notes = _told(stored, dtype, need) if spec.dtype == "auto" and device.type == "cpu" else ()
+    if found is None or spec.device_map is not None:
+        # The layers' caches come to lie where accelerate puts the layers.
+        return Placement(device, dtype, notes, window.most)
+    return Placement(device, dtype, notes, found.window)
 
 
-def _on_cpu(device: torch.device, stored: torch.dtype, need: Need, room: int) -> Placement:
-    """float32, in which CPUs are fast and exact; bfloat16 where only that fits."""
-    if stored in (torch.float16, torch.bfloat16):
-        names = {"stored": str(stored).removeprefix("torch.")}
-        if need.total(torch.float32) <= room:
-            told = need.floats * torch.float32.itemsize >= _TOLD_FROM_BYTES
-            notes = (say("engine.widened", **names),) if told else ()
-            return Placement(device, torch.float32, notes)
-        if need.total(torch.bfloat16) <= room:
-            return Placement(device, torch.bfloat16, (say("engine.narrowed", **names),))
-    return Placement(device, torch.float32)
+def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:
+    """The dtypes that may be taken, the best first; raises ChatuiError for an unknown one."""
+    if wanted != "auto":
+        if wanted not in DTYPES:
+            raise ChatuiError(say("engine.unknown_dtype", dtype=wanted, names=", ".join(DTYPES)))
+        return (DTYPES[wanted],)
+    if device.type == "cpu":
+        # CPUs are fast and exact in float32; of bfloat16 more fits.
+        half = stored in (torch.float16, torch.bfloat16)
+        return (torch.float32, torch.bfloat16) if half else (torch.float32,)
+    if device.type == "mps" and stored == torch.float32:
+        return (torch.float16,)
+    return (stored if stored in DTYPES.values() else torch.float16,)
 
 
-def _too_large(placement: Placement, need: Need, room: int) -> str:
+def _told(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...]:
+    """What a dtype on the CPU that is not the file's is worth saying."""
+    names = {"stored": str(stored).removeprefix("torch.")}
+    if stored == torch.float32 or dtype == stored:
+        return ()
+    if dtype == torch.float32:
+        told = need.floats * dtype.itemsize >= _TOLD_FROM_BYTES
+        return (say("engine.widened", **names),) if told else ()
+    return (say("engine.narrowed", **names),)
+
+
+def _too_large(
+    device: torch.device, dtype: torch.dtype, need: Need, window: WindowRange, room: int
+) -> str:
     """The sentence with the numbers and what would fit."""
-    half = need.total(torch.bfloat16)
     ways = []
-    if placement.dtype == torch.float32 and half <= room:
+    half = need.total(2, window.least)
+    if dtype == torch.float32 and half <= room:
         ways.append(say("engine.fits_half", size=gib(half)))
-    if need.total_int4() <= room:
-        ways.append(say("engine.fits_int4", size=gib(need.total_int4())))
-    if placement.device.type != "cpu":
+    smaller = WindowRange(min(_SMALL_WINDOW, window.least), window.least)
+    tokens = smaller.largest(lambda tokens: need.total(dtype.itemsize, tokens) <= room)
+    if need.total(dtype.itemsize, tokens) <= room:
+        ways.append(say("engine.fits_window", tokens=tokens))
+    if need.total_int4(window.least) <= room:
+        ways.append(say("engine.fits_int4", size=gib(need.total_int4(window.least))))
+    if device.type != "cpu":
         ways.append(say("engine.fits_offload"))
     return say(
         "engine.too_large",
-        needed=gib(need.total(placement.dtype)),
+        needed=gib(need.total(dtype.itemsize, window.least)),
         available=gib(room),
-        device=placement.device,
-        dtype=str(placement.dtype).removeprefix("torch."),
+        device=device,
+        dtype=str(dtype).removeprefix("torch."),
+        window=window.least,
         ways=say("engine.way_or").join(ways) or say("engine.fits_smaller"),
     )

@@ -15,6 +15,8 @@ import pytest_asyncio
 
 from chatui.backends import local, registry
 from chatui.backends.local import LlamaCppBackend
+from chatui.catalog.gguf import check_gguf
+from chatui.catalog.memory_need import WORKSPACE
 from chatui.errors import ChatuiError
 from chatui.messages import (
     Adapter,
@@ -115,6 +117,34 @@ async def test_a_reply_is_what_llama_cpp_itself_says(backend: LlamaCppBackend, t
     assert len(tokens) == 12 and done.output_ids == tuple(token.id for token in tokens)
     assert done.text == "".join(token.text for token in tokens)
     assert (done.finish_reason, done.prompt_tokens) == ("length", len(ids))
+
+
+async def test_the_window_that_is_asked_for(
+    backend: LlamaCppBackend, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spec(**values: int) -> ModelSpec:
+        return ModelSpec("tiny", str(tiny), "llama.cpp", **values)
+
+    *_, loaded = [event async for event in backend.load(spec(context=100))]
+    assert isinstance(loaded, Loaded) and (loaded.context_limit, loaded.notes) == (100, ())
+    history = (("abc", "def"),) * 20
+    events = await reply(backend, GenerateRequest("abc", history, sampling=GREEDY))
+    assert prefill_of(events).dropped_rounds > 0 and prefill_of(events).context_limit == 100
+    *_, loaded = [event async for event in backend.load(spec(context=100_000_000))]
+    assert isinstance(loaded, Loaded) and loaded.context_limit == 512
+    assert "100000000" in loaded.notes[0] and "512" in loaded.notes[0]
+
+    from tiny_gguf import LAYERS, WIDTH
+
+    from chatui.engine import llama_cpp
+
+    header = check_gguf(tiny)
+    assert header.cache.numbers(1) == 2 * LAYERS * WIDTH
+    room = WORKSPACE + size_of(tiny) + 2 * header.cache.numbers(300)
+    monkeypatch.setattr(llama_cpp, "available_bytes", lambda _: room)
+    with pytest.raises(ChatuiError, match="window of 400 tokens"):
+        llama_cpp.plan_load(spec(context=400))
+    assert llama_cpp.plan_load(spec(context=300)).window == 300
 
 
 async def test_a_command_of_the_format_asks_nothing_of_the_model(

@@ -261,3 +261,12 @@ def test_what_is_no_model(tmp_path: Path, files: dict[str, str], said: str) -> N
 def test_thinking_is_the_users_then_the_presets() -> None:
     assert resolve("shiyou", Settings()).think is None
     assert resolve("shiyou", Settings(think=False)).think is False
+
+
+def test_the_window_of_option_settings_and_preset() -> None:
+    assert resolve("shiyou", Settings()).context is None
+    assert resolve("shiyou", Settings(context=300)).context == 300
+    # The embedded model's own window is smaller: nobody is told about that at each start.
+    assert resolve("shiyou", Settings(context=8192)).context == 512
+    assert resolve("shiyou", Settings(context=300), context=9000).context == 9000
+    assert resolve("shiyou", Settings(context=300), context="auto").context is None

@@ -42,7 +42,7 @@ def test_gpt2s_short_step_is_the_long_one_to_the_bit(made: Maker) -> None:
 )  # fmt: skip
 def test_an_unusual_gpt2_takes_the_long_step(values: dict[str, object]) -> None:
     config = GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, **values)
-    network = CausalNetwork(GPT2LMHeadModel(config).eval())
+    network = CausalNetwork(GPT2LMHeadModel(config).eval(), 64)
     assert not Gpt2Step.fits(network.model, network.new_cache())
     assert network._short_step is None
 

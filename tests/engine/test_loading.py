@@ -16,6 +16,7 @@ from asking import FAMILIES, ask, loaded, parts, spec
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from chatui.catalog import memory_need
 from chatui.engine import memory
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
@@ -254,7 +255,7 @@ def test_quantised_moss_is_refused(copied: Maker, refusal: Refusal) -> None:
 
 def test_too_little_memory(made: Maker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "half", dtype="float16")
-    monkeypatch.setattr(memory, "_WORKSPACE", 0)
+    monkeypatch.setattr(memory_need, "WORKSPACE", 0)
     full = _size(folder, torch.float32)
     half = _size(folder, torch.bfloat16)
     monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: half)
@@ -277,14 +278,14 @@ def _size(folder: Path, dtype: torch.dtype) -> int:
     from chatui.engine.weights import find_weights
 
     config = plan_load(spec(folder)).config
-    return memory.need_of(find_weights(folder), config, 512).total(dtype)
+    return memory.need_of(find_weights(folder), config).total(dtype.itemsize, 512)
 
 
 def test_a_switch_counts_what_it_frees(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     # Weights that are converted are copies; weights mapped from their file give nothing back.
     folder = made("llama")
     copied, mapped = loaded(folder, dtype="bfloat16"), loaded(folder)
-    monkeypatch.setattr(memory, "_WORKSPACE", 0)
+    monkeypatch.setattr(memory_need, "WORKSPACE", 0)
     lacking = _size(folder, torch.bfloat16) - 1
     monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: lacking)
     wanted = spec(folder, dtype="bfloat16")

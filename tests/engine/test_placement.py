@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from chatui.engine.memory import FreedMemory, Need
+from chatui.catalog.memory_need import Need
+from chatui.engine.memory import FreedMemory
 from chatui.engine.placement import Placement, place
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
@@ -18,7 +19,7 @@ def placed(floats: int) -> Placement:
     """A model of so many float16 numbers on a CPU with plenty of memory."""
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (floats,), 2 * floats)
     spec = ModelSpec("m", "/m", device="cpu")
-    return place(spec, (weights,), Need(floats, 0, 0), freed=FreedMemory("cpu", 1 << 50))
+    return place(spec, (weights,), Need(floats), 512, FreedMemory("cpu", 1 << 50))
 
 
 @pytest.mark.parametrize(("floats", "told"), [(6_600_000, False), (300_000_000, True)])
@@ -31,11 +32,11 @@ def test_only_a_large_model_is_said_to_run_wider_than_it_is_stored(floats: int, 
 def test_memory_of_another_device_is_no_room_here() -> None:
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
     spec = ModelSpec("m", "/m", device="cpu")
-    need = Need(1 << 45, 0, 0)
-    assert place(spec, (weights,), need, FreedMemory("cpu", 1 << 50)).device.type == "cpu"
+    need = Need(1 << 45)
+    assert place(spec, (weights,), need, 512, FreedMemory("cpu", 1 << 50)).device.type == "cpu"
     for freed in (FreedMemory("cuda:0", 1 << 50), FreedMemory("mps", 1 << 50), FreedMemory()):
         with pytest.raises(ChatuiError, match="GiB are free"):
-            place(spec, (weights,), need, freed)
+            place(spec, (weights,), need, 512, freed)
 
 
 @pytest.mark.parametrize(

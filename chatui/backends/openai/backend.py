@@ -241,7 +241,8 @@ async def _connected(spec: ModelSpec, url: str, api: PromptApi, key: Key | None)
             listed = ()
         model = choose(listed, spec.path, url)
         client.target = replace(target, model=model.id)
-        limits = [limit for limit in (spec.context_limit, model.context_limit) if limit]
+        known = (spec.context, spec.context_limit, model.context_limit)
+        limits = [limit for limit in known if limit]
         client.context_limit = min(limits, default=0)
         client.tokenizer = await find_tokenizer(client.http, url, model.id)
     except BaseException:

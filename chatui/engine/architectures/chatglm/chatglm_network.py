@@ -21,18 +21,20 @@ class ChatGLMNetwork:
 
     Args:
         model: in evaluation mode.
+        window: tokens that it is to read at most; its cache takes no room for more.
     """
 
     reuses_prefix = False
 
-    def __init__(self, model: ChatGLMForCausalLM) -> None:
+    def __init__(self, model: ChatGLMForCausalLM, window: int) -> None:
         self.model = model
+        self._window = window
         self._device = model.get_input_embeddings().weight.device
         self._positions: Tensor | None = None
 
     def new_cache(self) -> Cache:
         """An empty KV cache."""
-        return new_cache(self.model.config)
+        return new_cache(self.model.config, self._window)
 
     @torch.inference_mode()
     def prefill(

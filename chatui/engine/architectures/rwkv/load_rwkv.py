@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from chatui.catalog.memory_need import Need, window_notes
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.architectures.rwkv.checkpoint import Size, blinkdl_name, size_of
 from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
@@ -24,7 +25,7 @@ from chatui.engine.architectures.rwkv.rwkv_weights import build, tensors_of
 from chatui.engine.architectures.rwkv.settling import opening_of, settle
 from chatui.engine.architectures.rwkv.state_store import MOST_STATES, StateStore
 from chatui.engine.codec import Codec
-from chatui.engine.memory import NOTHING_FREED, FreedMemory, Need
+from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import Placement, place
 from chatui.engine.weights import Reader, TensorEntry, find_weights, read_entries, told_bytes
@@ -50,7 +51,6 @@ class RwkvPlan:
     entries: dict[str, TensorEntry]
     codec: Codec
     format: PromptFormat
-    context_limit: int
     placement: Placement
     notes: tuple[str, ...]
 
@@ -89,17 +89,18 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     need = Need(
         floats=sum(_numbers(entry) for entry in found),
         packed=MOST_STATES * size.state * 4,
-        cached=0,
     )
+    own_window = _context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT)
+    placement = place(spec, found, need, own_window, freed)
+    notes = window_notes(spec.context, own_window, placement.window)
     return RwkvPlan(
         spec=spec,
         size=size,
         entries=entries,
         codec=codec,
         format=formats.get(spec.format or ("chatrwkv:world" if world else "chatrwkv")),
-        context_limit=_context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT),
-        placement=place(spec, found, need, freed),
-        notes=(say("rwkv.no_device_map"),) if spec.device_map else (),
+        placement=placement,
+        notes=(*notes, say("rwkv.no_device_map")) if spec.device_map else notes,
     )
 
 
@@ -122,7 +123,7 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         name=plan.spec.name,
         family=FAMILY,
         format=plan.format.name,
-        context_limit=plan.context_limit,
+        context_limit=placement.window,
         device=str(network.head.device),
         dtype=str(placement.dtype).removeprefix("torch."),
         parameters=sum(weight.numel() for weight in weights),

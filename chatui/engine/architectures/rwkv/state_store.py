@@ -30,6 +30,11 @@ class StateStore:
         self._most = most
         self._states: OrderedDict[tuple[int, ...], State] = OrderedDict()
 
+    @property
+    def held(self) -> int:
+        """Bytes of all states."""
+        return sum(s.shift.nbytes + s.sums.nbytes for s in self._states.values())
+
     def take(self, network: Network, ids: Sequence[int]) -> tuple[Any, int]:
         """A reading for the prompt ``ids``, and how many of its first tokens it has read.
 

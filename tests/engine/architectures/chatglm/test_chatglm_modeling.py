@@ -127,7 +127,7 @@ def test_a_static_cache_gives_the_same_tokens(make_model: MakeModel, prompt: Ten
 
 def test_the_network_gives_the_loops_tokens(make_model: MakeModel, prompt: Tensor) -> None:
     model = make_model()
-    network = ChatGLMNetwork(model)
+    network = ChatGLMNetwork(model, 64)
     cache = network.new_cache()
     logits = network.prefill(prompt[0].tolist(), cache, lambda: False)
     assert logits is not None

@@ -58,7 +58,7 @@ def test_decoding_equals_reading_all_again(tuned: ChatGLMForCausalLM, prompt: Te
 
 
 def test_generate_and_the_network_agree(tuned: ChatGLMForCausalLM, prompt: Tensor) -> None:
-    network = ChatGLMNetwork(tuned)
+    network = ChatGLMNetwork(tuned, 64)
     cache = network.new_cache()
     logits = network.prefill(prompt[0].tolist(), cache, lambda: False)
     assert logits is not None

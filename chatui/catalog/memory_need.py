@@ -1,0 +1,160 @@
+"""What a model takes in memory, by what its files say, and the largest window that then fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+WORKSPACE = 256 << 20
+"""Bytes for activations, the allocator and what a first call sets up."""
+
+LEAST_WINDOW = 2048
+"""Tokens: "auto" takes no smaller window, and no model that has only room for less."""
+
+_NOT_GROWING = ("linear_attention", "mamba", "conv", "moe", "mlp")
+"""Kinds of layers (``layer_types`` of transformers' configs) whose state has one size, or none."""
+
+_STEP = 256
+_SPARE_PART = 16
+"""Of the free memory, one part of so many is left to whatever else runs."""
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """How many numbers a KV cache holds.
+
+    Attributes:
+        per_token: in the layers that keep all tokens: keys and values of one.
+        sliding_per_token: likewise in the layers that keep the latest tokens alone.
+        sliding_tokens: how many those are.
+    """
+
+    per_token: int = 0
+    sliding_per_token: int = 0
+    sliding_tokens: int = 0
+
+    def numbers(self, tokens: int) -> int:
+        """Of a conversation of so many tokens."""
+        return self.per_token * tokens + self.sliding_per_token * min(tokens, self.sliding_tokens)
+
+
+def cache_size(config: Mapping[str, Any]) -> CacheSize:
+    """Count what a model's config.json, or transformers' own form of it, says."""
+    text = config.get("text_config") or config
+
+    def number(*names: str) -> int:
+        return next((value for name in names if (value := text.get(name)) and _is_int(value)), 0)
+
+    layers = number("num_hidden_layers", "num_layers", "n_layer")
+    heads = number("num_attention_heads", "n_head") or 1
+    width = number("head_dim") or number("hidden_size", "n_embd") // heads
+    per_layer = 2 * (number("num_key_value_heads") or heads) * width
+    if number("kv_lora_rank"):
+        # Multi-head latent attention keeps one compressed vector a token (DeepSeek-V2, 2.1).
+        per_layer = number("kv_lora_rank") + number("qk_rope_head_dim")
+    kinds = text.get("layer_types")
+    if not isinstance(kinds, Sequence) or len(kinds) != layers:
+        return CacheSize(layers * per_layer)
+    growing = [kind for kind in map(str, kinds) if kind not in _NOT_GROWING]
+    sliding = sum("sliding" in kind or "chunked" in kind for kind in growing)
+    kept = number("sliding_window", "attention_chunk_size")
+    return CacheSize((len(growing) - sliding) * per_layer, sliding * per_layer, kept)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a model takes.
+
+    Attributes:
+        floats: floating point parameters.
+        packed: bytes of all other weights, which no dtype changes.
+        cache: of its conversations.
+    """
+
+    floats: int
+    packed: int = 0
+    cache: CacheSize = CacheSize()
+
+    def total(self, width: int, tokens: int) -> int:
+        """Bytes at ``width`` bytes a number: weights, a KV cache of ``tokens``, workspace."""
+        return (self.floats + self.cache.numbers(tokens)) * width + self.packed + WORKSPACE
+
+    def total_int4(self, tokens: int) -> int:
+        """Bytes with the weights quantised to 4 bits and their scales, the cache in 16."""
+        weights = self.floats * 9 // 16 + self.packed
+        return weights + self.cache.numbers(tokens) * 2 + WORKSPACE
+
+
+@dataclass(frozen=True)
+class WindowRange:
+    """Tokens, prompt and reply together, that a window may have; equal where a number is asked."""
+
+    least: int
+    most: int
+
+    @classmethod
+    def of(cls, asked: int | None, own: int) -> WindowRange:
+        """
+        Args:
+            asked: by the user; None for as many as fit.
+            own: the model's.
+
+        Raises:
+            ChatuiError: that is none.
+        """
+        most = own if asked is None else min(asked, own)
+        if most <= 0:
+            raise ChatuiError(say("engine.no_context", limit=most))
+        return cls(min(most, LEAST_WINDOW) if asked is None else most, most)
+
+    def largest(self, fits: Callable[[int], bool]) -> int:
+        """The largest window for which ``fits`` holds, in whole steps; the least of all if none."""
+        if self.least == self.most or fits(self.most):
+            return self.most
+        enough, too_many = 0, (self.most - self.least) // _STEP + 1
+        while too_many - enough > 1:
+            middle = (enough + too_many) // 2
+            enough, too_many = (
+                (middle, too_many) if fits(self.least + middle * _STEP) else (enough, middle)
+            )
+        return self.least + enough * _STEP
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a model fits: bytes of each number, the window in tokens, and bytes of it all."""
+
+    width: int
+    window: int
+    total: int
+
+
+def fit(need: Need, widths: Sequence[int], window: WindowRange, room: int) -> Fit | None:
+    """The first of ``widths`` that fits into ``room`` bytes, with its largest window; None if none.
+
+    Args:
+        widths: bytes of a number, the best first.
+    """
+    spared = room - room // _SPARE_PART
+    for width in widths:
+        if need.total(width, window.least) <= room:
+            tokens = window.largest(lambda tokens: need.total(width, tokens) <= spared)  # noqa: B023
+            return Fit(width, tokens, need.total(width, tokens))
+    return None
+
+
+def window_notes(asked: int | None, own: int, window: int) -> tuple[str, ...]:
+    """What the user should know of a window that is not the one asked for or the model's own."""
+    if asked is not None and asked > own:
+        return (say("engine.window_own", asked=asked, own=own),)
+    if asked is None and window < own:
+        return (say("engine.window_fitted", window=window, own=own),)
+    return ()
