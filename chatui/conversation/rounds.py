@@ -55,7 +55,8 @@ class Round:
         state: see :data:`State`.
         model: name of the model that replied.
         format: prompt format in use.
-        finish_reason: as in ``messages.Done``; None if the reply did not end.
+        finish_reason: as in ``messages.Done``; "edited" if the user wrote the reply; None if it did
+            not end.
         seed: repeats the reply; None if not known.
         sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
             the user switched thinking on or off.

@@ -38,6 +38,7 @@ class ChatApp(TurnsApp):
             "widgets/fetch_bar.tcss",
             "widgets/glass_box.tcss",
             "widgets/prose.tcss",
+            "widgets/purpose_line.tcss",
             "widgets/query_box.tcss",
             "widgets/round_view.tcss",
             "widgets/status_line.tcss",

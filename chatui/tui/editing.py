@@ -41,7 +41,7 @@ def _pattern(pattern: str) -> Any:
 
 
 def is_typed_text(event: Key) -> bool:
-    """Whether a key types its character: every one but control characters.
+    """Whether a key types its character: every one but control characters, and none with Alt.
 
     ``Key.is_printable`` is false for spaces other than U+0020 (U+3000 of Chinese input methods),
     for the joiners in emoji and for private-use characters.
@@ -50,6 +50,7 @@ def is_typed_text(event: Key) -> bool:
     return (
         character is not None
         and len(character) == 1
+        and not event.key.startswith("alt+")
         and unicodedata.category(character) not in ("Cc", "Cs")
     )
 

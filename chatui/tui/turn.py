@@ -8,9 +8,8 @@ screen as the messages of :mod:`chatui.tui.turn_messages`, by a plain call on th
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 from chatui.backends.protocol import Backend
@@ -29,39 +28,7 @@ from chatui.tui.turn_messages import (
     TurnMessage,
     WaitingChanged,
 )
-
-
-@dataclass(eq=False)
-class OpenConversation:
-    """A conversation that the user looks at, or that a query or a reply belongs to.
-
-    Attributes:
-        saved: None until its first round.
-        head_id: the round that the next query follows; None for a first round.
-    """
-
-    saved: Conversation | None = None
-    head_id: int | None = None
-
-    @property
-    def id(self) -> int | None:
-        return None if self.saved is None else self.saved.id
-
-
-@dataclass(eq=False)
-class WaitingQuery:
-    """A query that waits for its turn.
-
-    Attributes:
-        of: the conversation that it goes on.
-        again: the round whose query it repeats, to be another version beside it.
-        stopped: the user stopped it while its round was being begun.
-    """
-
-    of: OpenConversation
-    text: str
-    again: Round | None = None
-    stopped: bool = False
+from chatui.tui.waiting_queries import OpenConversation, WaitingQueries, WaitingQuery
 
 
 class Turns(ModelLoading):
@@ -86,7 +53,7 @@ class Turns(ModelLoading):
         self.alternatives = 0
         self._reply_of = self.current
         self._store = store
-        self._waiting: deque[WaitingQuery] = deque()
+        self._waiting = WaitingQueries(self._tell_waiting)
         self._beginning: WaitingQuery | None = None
         self._tasks: set[asyncio.Future[None]] = set()
         self._idle = asyncio.Event()
@@ -99,7 +66,7 @@ class Turns(ModelLoading):
     @property
     def waiting(self) -> tuple[str, ...]:
         """The queries of the conversation on the screen that wait, oldest first."""
-        return tuple(query.text for query in self._waiting if query.of is self.current)
+        return tuple(query.text for query in self._waiting.of(self.current))
 
     @property
     def reply_here(self) -> RunningReply | None:
@@ -125,14 +92,17 @@ class Turns(ModelLoading):
 
     def ask(self, query: str) -> None:
         """Answer ``query`` as soon as what is going on has ended."""
-        self._waiting.append(WaitingQuery(self.current, query))
-        self._tell_waiting()
+        self._waiting.put(WaitingQuery(self.current, query))
         self._wake.set()
 
-    def regenerate(self, round_: Round) -> None:
-        """Answer the query of ``round_`` once more, as another version beside it."""
-        self._waiting.appendleft(WaitingQuery(self.current, round_.query, round_))
-        self._tell_waiting()
+    def regenerate(self, round_: Round, query: str | None = None) -> None:
+        """Answer the query of ``round_`` once more, as another version beside it.
+
+        Args:
+            query: answered in place of the round's own.
+        """
+        text = round_.query if query is None else query
+        self._waiting.put(WaitingQuery(self.current, text, round_), first=True)
         self._wake.set()
 
     def stop(self) -> tuple[str, ...]:
@@ -183,6 +153,30 @@ class Turns(ModelLoading):
         self._keep(self._save_head(round_.conversation_id, head))
         return rounds
 
+    async def write_reply(self, round_: Round, reply: str) -> tuple[Round, ...]:
+        """Put ``reply`` beside that of a round, as another version that the user wrote.
+
+        Returns:
+            The rounds up to the new one.
+
+        Raises:
+            ChatuiError: it cannot be saved.
+        """
+        looked_at, store = self.current, self._store
+        begun = await store.queued(
+            store.add_round,
+            round_.conversation_id,
+            round_.parent_id,
+            round_.query,
+            round_.model,
+            round_.format,
+            round_.sampling,
+        )
+        written = replace(begun, state="done", reply=reply, finish_reason="edited")
+        await store.queued(store.finish_round, written)
+        looked_at.head_id = begun.id
+        return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
+
     def forget(self, conversation_id: int) -> None:
         """A conversation is being deleted: end its reply and drop its waiting queries."""
         active = self._active(conversation_id)
@@ -206,29 +200,23 @@ class Turns(ModelLoading):
 
     def _active(self, conversation_id: int) -> OpenConversation | None:
         """The conversation if it has a running or unsaved reply or queries that wait."""
-        active = [query.of for query in self._waiting]
+        active = self._waiting.conversations()
         if not self._idle.is_set():
             active += [self._reply_of] + ([self._beginning.of] if self._beginning else [])
         return next((each for each in active if each.id == conversation_id), None)
 
     def _stop(self, of: OpenConversation) -> tuple[str, ...]:
-        mine = [query for query in self._waiting if query.of is of]
-        if mine:
-            self._waiting = deque(query for query in self._waiting if query.of is not of)
-            self._tell_waiting()
+        queries = self._waiting.take_back(of)
         if self._beginning is not None and self._beginning.of is of:
             self._beginning.stopped = True
         reply = self.reply
         if reply is not None and self._reply_of is of and not reply.ended and not reply.stopping:
             assert self._backend is not None
             self._keep(reply.stop(self._backend))
-        return tuple(query.text for query in mine if query.again is None)
+        return queries
 
     def _take_waiting_back(self) -> tuple[str, ...]:
-        queries = tuple(query.text for query in self._waiting if query.again is None)
-        self._waiting.clear()
-        self._tell_waiting()
-        return queries
+        return self._waiting.take_back()
 
     def _tell_waiting(self) -> None:
         self._tell(WaitingChanged(self.waiting))
@@ -263,7 +251,7 @@ class Turns(ModelLoading):
                 await self._answer_next()
 
     async def _answer_next(self) -> None:
-        query = self._beginning = self._waiting.popleft()
+        query = self._beginning = self._waiting.take_next()
         try:
             begun, request = await self._begin(query)
         except ChatuiError as error:
@@ -291,10 +279,10 @@ class Turns(ModelLoading):
             ChatuiError: the store cannot be read or written.
         """
         assert self.loaded is not None
-        of, again = query.of, query.again
-        parent_id = of.head_id if again is None else again.parent_id
+        of, beside = query.of, query.beside
+        parent_id = of.head_id if beside is None else beside.parent_id
         spec, form = self.spec, self.loaded.format
-        think = self.think if again is None else again.sampling.get("think", self.think)
+        think = self.think if beside is None else beside.sampling.get("think", self.think)
         sampling = asdict(spec.sampling) | ({} if think is None else {"think": think})
         path: tuple[Round, ...] = ()
         if of.id is not None and parent_id is not None:

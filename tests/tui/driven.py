@@ -73,8 +73,12 @@ class Driven:
         await self.until(lambda: not self.app.turns.busy)
         await self.pilot.pause(0.05)
 
-    async def ask(self, query: str) -> None:
-        """Put a query into the box, send it, and wait for the end of its reply."""
+    async def send(self, query: str) -> None:
+        """Put a query into the box and send it."""
         self.box.set_query(query)
         await self.pilot.press("enter")
+
+    async def ask(self, query: str) -> None:
+        """Put a query into the box, send it, and wait for the end of its reply."""
+        await self.send(query)
         await self.settled()

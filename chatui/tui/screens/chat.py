@@ -9,13 +9,13 @@ from textual.binding import Binding, BindingType
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.screens.turn_display import TurnDisplay
+from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.welcome import Welcome
 
 
-class ChatScreen(TurnDisplay):
+class ChatScreen(WritingScreen):
     """What the keys of the main screen do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,10 +37,6 @@ class ChatScreen(TurnDisplay):
         Binding("f1", "help", "tui.keys.help"),
     ]
 
-    @on(QueryBox.Submitted)
-    def _submit(self, event: QueryBox.Submitted) -> None:
-        self.app.turns.ask(event.text)
-
     @on(QueryBox.ScrollConversation)
     def _scroll(self, event: QueryBox.ScrollConversation) -> None:
         self._conversation.scroll_pages(event.pages)
@@ -56,6 +52,8 @@ class ChatScreen(TurnDisplay):
 
     def action_stop(self) -> None:
         turns = self.app.turns
+        if self.leave_rewriting():
+            return
         if not turns.replying and turns.cancel_load():
             return
         queries = turns.stop()
@@ -68,24 +66,27 @@ class ChatScreen(TurnDisplay):
         await self.show_new()
 
     def action_regenerate(self) -> None:
-        last = self._conversation.last
+        view = self._conversation.chosen
         if self.app.turns.replying_here:
             self._tell_user(say("tui.hint.stop_first"), "information")
-        elif last is not None:
-            self.app.turns.regenerate(last.round)
+        elif view is not None:
+            self.app.turns.regenerate(view.round)
 
     async def action_version(self, step: int) -> None:
-        """Look at another version of the last round that has several."""
-        last = self._conversation.last
-        if last is None or self.app.turns.replying_here:
+        """Look at another version of the chosen round, else of the last that has several."""
+        round_ = self._conversation.branching
+        if round_ is None or self.app.turns.replying_here:
             return
         try:
-            rounds = await self.app.turns.look_at_version(last.round, step)
+            rounds = await self.app.turns.look_at_version(round_, step)
         except ChatuiError as error:
             self._tell_user(str(error))
             return
         if rounds:
             await self._show_rounds(rounds)
+            place = [each.parent_id for each in rounds].index(round_.parent_id)
+            if place < len(rounds) - 1:
+                self._conversation.choose_round(rounds[place].id)
 
     def action_copy_or_stop(self) -> None:
         selected = self.get_selected_text()
@@ -113,7 +114,9 @@ class ChatScreen(TurnDisplay):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        self.app.push_screen(HelpScreen([*self.BINDINGS, *self.app.BINDINGS]))
+        self.app.push_screen(
+            HelpScreen([*WritingScreen.BINDINGS, *self.BINDINGS, *self.app.BINDINGS])
+        )
 
     async def action_models(self) -> None:
         from chatui.tui.screens import choosing

@@ -34,6 +34,7 @@ from chatui.tui.turn_messages import (
 )
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
+from chatui.tui.widgets.purpose_line import PurposeLine
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_view import RoundView
 from chatui.tui.widgets.status_line import StatusLine, progress_words
@@ -66,6 +67,7 @@ class TurnDisplay(Screen[None]):
         yield ConversationView(self._greeting(), id="conversation")
         yield WaitingList()
         yield FetchBar()
+        yield PurposeLine()
         yield QueryBox(id="query")
         yield StatusLine()
 
@@ -139,12 +141,7 @@ class TurnDisplay(Screen[None]):
         self._show_reply_elsewhere()
         if self._is_opening or not self._is_here(round_):
             return
-        last = self._conversation.last
-        is_version = last is not None and last.round.parent_id == round_.parent_id
-        if is_version and round_.versions > 1:
-            self._growing = self._conversation.replace_last(round_)
-        else:
-            self._growing = self._conversation.add(round_)
+        self._growing = self._conversation.add(round_)
         self._drawn_pieces = 0
         self._status.activity = ""
         self._drawing.resume()

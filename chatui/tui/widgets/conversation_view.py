@@ -26,6 +26,20 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._rounds: list[Round] = []
         self._first_shown = 0
         self._loading_earlier = False
+        self._chosen: int | None = None
+
+    @property
+    def chosen(self) -> RoundView | None:
+        """The round that the user chose, else the last one."""
+        chosen = None if self._chosen is None else self.view_of(self._chosen)
+        return chosen or self.last
+
+    @property
+    def branching(self) -> Round | None:
+        """The round that the user chose, else the last one with several versions."""
+        if self._chosen is not None:
+            return next((each for each in self._rounds if each.id == self._chosen), None)
+        return next((each for each in reversed(self._rounds) if each.versions > 1), None)
 
     @property
     def round_ids(self) -> list[int]:
@@ -54,6 +68,7 @@ class ConversationView(VerticalScroll, can_focus=False):
     async def show(self, rounds: Sequence[Round], greeting: Widget) -> None:
         """Show these rounds, or the greeting if there are none."""
         self._rounds = list(rounds)
+        self._chosen = None
         self._first_shown = max(0, len(self._rounds) - ROUNDS_AT_ONCE)
         with self.app.batch_update():
             await self.remove_children()
@@ -64,24 +79,53 @@ class ConversationView(VerticalScroll, can_focus=False):
             self.scroll_home(animate=False, immediate=True)
 
     def add(self, round_: Round) -> RoundView:
-        """Show one more round at the end, and look at it."""
+        """Show one more round behind its parent, and look at it; other versions of it go."""
         if not self._rounds:
             # The greeting.
             self.remove_children()
+        self.choose_round(None)
         self._forget_far_views()
+        self._cut_behind(round_.parent_id)
         self._rounds.append(round_)
         view = RoundView(round_)
         self.mount(view)
         self.anchor()
         return view
 
-    def replace_last(self, round_: Round) -> RoundView:
-        """Show another version of the last round in its place."""
-        last = self.last
-        if last is not None:
-            self._rounds.pop()
-            last.remove()
-        return self.add(round_)
+    def _cut_behind(self, round_id: int | None) -> None:
+        """Take away what follows a round; None takes all."""
+        ids = [None, *(each.id for each in self._rounds)]
+        kept = ids.index(round_id) if round_id in ids else len(self._rounds)
+        gone = {each.id for each in self._rounds[kept:]}
+        if not gone:
+            return
+        self._rounds = self._rounds[:kept]
+        views = self.query_children(RoundView)
+        self.remove_children([view for view in views if view.round.id in gone])
+        if self._first_shown >= kept:
+            # All that was mounted is gone.
+            self._first_shown = max(0, kept - ROUNDS_AT_ONCE)
+            self.mount_all(self._views(self._first_shown, kept))
+
+    def choose(self, step: int) -> None:
+        """Choose the round ``step`` places after the chosen one; behind the last, none is."""
+        views = list(self.query_children(RoundView))
+        places = [index for index, view in enumerate(views) if view.round.id == self._chosen]
+        place = (places[0] if places else len(views)) + step
+        self.choose_round(views[max(place, 0)].round.id if place < len(views) else None)
+
+    def choose_round(self, round_id: int | None) -> None:
+        """Mark a round as the one that the next command is about; None: the last again."""
+        self._chosen = round_id
+        for view in self.query_children(RoundView):
+            view.set_class(view.round.id == round_id, "-chosen")
+        chosen = None if round_id is None else self.view_of(round_id)
+        if chosen is None:
+            self.anchor(bool(self._rounds))
+        else:
+            self.release_anchor()
+            is_tall = chosen.size.height > self.size.height
+            self.scroll_to_widget(chosen, animate=False, top=is_tall)
 
     def scroll_pages(self, pages: int) -> None:
         """Scroll by pages, up where ``pages`` is negative."""

@@ -30,6 +30,9 @@ HELD_CHARACTERS = 4_000
 HELD_LINES = 200
 """A paste beyond one of these is held: editing it character by character would be slow."""
 
+EDITED_CHARACTERS = 40_000
+"""A longer text is held even where it is there to be edited."""
+
 
 class HeldPastes:
     """The pastes of one query, by their labels."""
@@ -112,15 +115,19 @@ class QueryBox(TextArea):
         """What would be sent: exactly what was typed and pasted."""
         return self._pastes.expand(unshelter(self.text))
 
-    def set_query(self, text: str) -> None:
-        """Replace the text; the cursor goes to its end."""
-        self._empty()
-        self.insert_text(text)
+    def set_query(self, text: str, *, held: bool = True) -> None:
+        """Replace the text; the cursor goes to its end.
 
-    def insert_text(self, text: str) -> None:
+        Args:
+            held: whether a long text is held behind a label, as a paste is; a huge one always is.
+        """
+        self._empty()
+        self.insert_text(text, held=held or len(text) > EDITED_CHARACTERS)
+
+    def insert_text(self, text: str, *, held: bool = True) -> None:
         """Insert ``text`` in place of the selection; a long one is held behind a label."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        shown = self._pastes.hold(text) if self._pastes.is_long(text) else shelter(text)
+        shown = self._pastes.hold(text) if held and self._pastes.is_long(text) else shelter(text)
         self.replace(shown, *self.selection, maintain_selection_offset=False)
 
     def _empty(self) -> None:

@@ -228,7 +228,7 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
         return say("tui.round.failed", reason=one_line(round_.error or "", 1000))
     if round_.state in ("stopped", "interrupted"):
         return say(f"tui.round.{round_.state}")
-    if round_.finish_reason in ("length", "filter"):
+    if round_.finish_reason in ("length", "filter", "edited"):
         return say(f"tui.round.{round_.finish_reason}")
     return ""
 

@@ -1,0 +1,139 @@
+"""What is written on the main screen: queries, and earlier queries and replies anew."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+
+from chatui.conversation.rounds import Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.tui.screens.turn_display import TurnDisplay
+from chatui.tui.widgets.purpose_line import PurposeLine
+from chatui.tui.widgets.query_box import QueryBox
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """A text that is in the query box to be changed.
+
+    Attributes:
+        typed: what was in the box before, and comes back.
+        take: takes the changed text.
+        leave: takes the text as it was, where nothing is to be changed.
+    """
+
+    typed: str
+    take: Callable[[str], Awaitable[None]]
+    leave: Callable[[], None] | None = None
+
+
+class WritingScreen(TurnDisplay):
+    """Sends queries, and lends the query box to other texts."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+e", "edit_query", "tui.keys.edit_query"),
+        Binding("alt+r", "edit_reply", "tui.keys.edit_reply"),
+        Binding("alt+up", "choose_round(-1)", "tui.keys.round_before"),
+        Binding("alt+down", "choose_round(1)", "tui.keys.round_after"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rewriting: Rewriting | None = None
+
+    @on(QueryBox.Submitted)
+    async def _submit(self, event: QueryBox.Submitted) -> None:
+        rewriting = self._rewriting
+        if rewriting is None:
+            self.app.turns.ask(event.text)
+            return
+        self._end_rewriting()
+        await rewriting.take(event.text)
+
+    def action_choose_round(self, step: int) -> None:
+        self._conversation.choose(step)
+
+    def rewrite(
+        self,
+        text: str,
+        purpose: str,
+        take: Callable[[str], Awaitable[None]],
+        leave: Callable[[], None] | None = None,
+    ) -> None:
+        """Have the user change ``text`` in the query box; what is being typed there comes back.
+
+        Args:
+            purpose: one line about what the text is.
+            take: takes the changed text.
+            leave: called instead where the user leaves it with Esc.
+        """
+        self.leave_rewriting()
+        self._rewriting = Rewriting(self._box.query_text, take, leave)
+        self.query_one(PurposeLine).say(purpose)
+        self._box.set_query(text, held=False)
+        self._box.focus()
+
+    def leave_rewriting(self) -> bool:
+        """Leave a text as it was; whether one was being changed."""
+        rewriting = self._rewriting
+        if rewriting is None:
+            return False
+        self._end_rewriting()
+        if rewriting.leave is not None:
+            rewriting.leave()
+        return True
+
+    def _end_rewriting(self) -> None:
+        assert self._rewriting is not None
+        self._box.set_query(self._rewriting.typed)
+        self.query_one(PurposeLine).say("")
+        self._rewriting = None
+
+    def action_edit_query(self) -> None:
+        """Change the query of the chosen round; the answer to it is another branch."""
+        view = self._conversation.chosen
+        if view is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+            return
+        round_ = view.round
+
+        async def take(query: str) -> None:
+            self.app.turns.regenerate(round_, query)
+
+        self.rewrite(round_.query, say("tui.rewrite.query"), take)
+
+    def action_edit_reply(self) -> None:
+        """Change the reply of the chosen round; the changed one is another branch."""
+        view = self._conversation.chosen
+        if view is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+        elif self.app.turns.replying_here:
+            self._tell_user(say("tui.rewrite.stop_first"), "information")
+        else:
+            self._rewrite_reply(view.round, view.round.reply)
+
+    def _rewrite_reply(self, round_: Round, text: str) -> None:
+        async def take(reply: str) -> None:
+            await self._write_reply(round_, reply)
+
+        self.rewrite(text, say("tui.rewrite.reply"), take)
+
+    async def _write_reply(self, round_: Round, reply: str) -> None:
+        if reply == round_.reply:
+            return
+        turns = self.app.turns
+        try:
+            if turns.replying_here:
+                raise ChatuiError(say("tui.rewrite.stop_first"))
+            rounds = await turns.write_reply(round_, reply)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._rewrite_reply(round_, reply)
+            return
+        if round_.conversation_id == turns.current.id:
+            await self._show_rounds(rounds)

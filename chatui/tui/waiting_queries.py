@@ -1,0 +1,87 @@
+"""The queries that wait for their turn, in all conversations of one app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chatui.conversation.rounds import Conversation, Round
+
+
+@dataclass(eq=False)
+class OpenConversation:
+    """A conversation that the user looks at, or that a query or a reply belongs to.
+
+    Attributes:
+        saved: None until its first round.
+        head_id: the round that the next query follows; None for a first round.
+    """
+
+    saved: Conversation | None = None
+    head_id: int | None = None
+
+    @property
+    def id(self) -> int | None:
+        return None if self.saved is None else self.saved.id
+
+
+@dataclass(eq=False)
+class WaitingQuery:
+    """A query that waits for its turn.
+
+    Attributes:
+        of: the conversation that it goes on.
+        text: what the user typed.
+        beside: the round that it makes another version of; None goes on from the head.
+        stopped: the user stopped it while its round was being begun.
+    """
+
+    of: OpenConversation
+    text: str
+    beside: Round | None = None
+    stopped: bool = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its text stands nowhere else, and would be lost with it."""
+        return self.beside is None or self.text != self.beside.query
+
+
+class WaitingQueries:
+    """A queue, the next query first."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        """
+        Args:
+            changed: called when a query came or went.
+        """
+        self._queries: list[WaitingQuery] = []
+        self._changed = changed
+
+    def __bool__(self) -> bool:
+        return bool(self._queries)
+
+    def of(self, conversation: OpenConversation) -> tuple[WaitingQuery, ...]:
+        """Those of one conversation, the next one first."""
+        return tuple(query for query in self._queries if query.of is conversation)
+
+    def conversations(self) -> list[OpenConversation]:
+        """The conversation of each query."""
+        return [query.of for query in self._queries]
+
+    def put(self, query: WaitingQuery, *, first: bool = False) -> None:
+        """Add a query at the end, or before all others."""
+        self._queries.insert(0 if first else len(self._queries), query)
+        self._changed()
+
+    def take_next(self) -> WaitingQuery:
+        """The query whose turn it is; it does not wait any more."""
+        return self._queries.pop(0)
+
+    def take_back(self, of: OpenConversation | None = None) -> tuple[str, ...]:
+        """Withdraw the queries of a conversation, or all; the texts that would be lost."""
+        gone = [query for query in self._queries if of is None or query.of is of]
+        self._queries = [query for query in self._queries if query not in gone]
+        if gone:
+            self._changed()
+        return tuple(query.text for query in gone if query.is_new)

@@ -1,0 +1,18 @@
+"""What the text in the query box is for, where it is not the next query."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+
+class PurposeLine(Static):
+    """One line above the query box; takes no room where there is nothing to say."""
+
+    def on_mount(self) -> None:
+        self.say("")
+
+    def say(self, words: str) -> None:
+        """Show ``words``; "" hides the line."""
+        self.update(Content(words))
+        self.display = bool(words)

@@ -1,0 +1,132 @@
+"""Earlier queries and replies written anew: each makes a branch, and nothing is overwritten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from driven import Driven
+from saved_conversations import add_conversation
+from textual.events import Key
+
+from chatui.conversation.store import Store
+from chatui.locales import say
+
+TALK = (("甲", "一"), ("乙", "二"), ("丙", "三"))
+
+
+def shown(on: Driven) -> list[tuple[str, str]]:
+    return [(view.round.query, view.round.reply) for view in on.views]
+
+
+async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, *TALK)
+    async with drive(["新"], store=store) as on:
+        await on.pilot.press("ctrl+o")
+        await on.settled()
+        on.box.insert_text("草稿")
+        await on.pilot.press("alt+up", "alt+up")
+        on.app.post_message(Key("alt+e", "e"))  # as a terminal sends it
+        await on.pilot.pause()
+        assert on.box.query_text == "乙"
+        assert say("tui.rewrite.query") in on.screen_text
+        await on.pilot.press("!", "enter")
+        await on.settled()
+        assert on.backend.requests[-1].query == "乙!"
+        assert on.backend.requests[-1].history == (("甲", "一"),)
+        assert shown(on) == [("甲", "一"), ("乙!", "新")]
+        assert "2/2" in on.screen_text
+        assert on.box.query_text == "草稿", "what was being typed comes back"
+        await on.pilot.press("alt+left")
+        await on.settled()
+        assert shown(on) == list(TALK)
+        assert on.conversation.chosen is on.views[1], "the branching round stays the chosen one"
+        await on.pilot.press("alt+right")
+        await on.settled()
+        assert [round_.query for round_ in on.rounds] == ["甲", "乙!"]
+
+
+async def test_a_first_query_is_edited(drive: Any) -> None:
+    async with drive(["一", "二"]) as on:
+        await on.ask("甲")
+        await on.pilot.press("alt+e", "乙", "enter")
+        await on.settled()
+        assert shown(on) == [("甲乙", "二")]
+        assert on.backend.requests[-1].history == ()
+
+
+async def test_esc_leaves_an_edit_and_stops_nothing(drive: Any) -> None:
+    async with drive(["一"]) as on:
+        await on.ask("甲")
+        on.box.insert_text("草稿")
+        await on.pilot.press("alt+e", "x", "escape")
+        await on.settled()
+        assert on.box.query_text == "草稿"
+        assert len(on.backend.requests) == 1
+        assert say("tui.rewrite.query") not in on.screen_text
+
+
+async def test_an_edit_during_a_reply_waits_and_is_not_lost(drive: Any) -> None:
+    async with drive(["一", "二三"]) as on:
+        await on.ask("甲")
+        on.backend.hold_after = 1
+        await on.send("乙")
+        await on.until(lambda: on.app.turns.replying)
+        await on.pilot.press("alt+up", "alt+up", "alt+e", "!", "enter")
+        await on.until(lambda: on.app.turns.waiting == ("甲!",))
+        await on.pilot.press("escape")
+        on.backend.reply_gate.set()
+        await on.settled()
+        assert on.box.query_text == "甲!"
+
+
+async def test_a_reply_is_edited_by_hand_and_the_model_goes_on_from_it(drive: Any) -> None:
+    async with drive(["春风又绿", "好"]) as on:
+        await on.ask("甲")
+        await on.pilot.press("alt+r", "江", "enter")
+        await on.settled()
+        assert shown(on) == [("甲", "春风又绿江")]
+        assert say("tui.round.edited") in on.screen_text
+        assert "2/2" in on.screen_text
+        await on.ask("乙")
+        assert on.backend.requests[-1].history == (("甲", "春风又绿江"),)
+        first = on.store.siblings(on.rounds[0].id)[0]
+        assert (first.reply, first.finish_reason) == ("春风又绿", "eos")
+
+
+async def test_a_long_reply_is_edited_as_text_and_not_behind_a_label(drive: Any) -> None:
+    store = Store.in_memory()
+    text = "\n".join(["春风又绿江南岸"] * 300)
+    add_conversation(store, ("甲", text))
+    async with drive(store=store) as on:
+        await on.pilot.press("ctrl+o")
+        await on.settled()
+        await on.pilot.press("alt+r")
+        assert on.box.text == text
+
+
+async def test_a_reply_that_cannot_be_saved_is_in_the_box_again(
+    drive: Any, monkeypatch: Any
+) -> None:
+    async with drive(["春"]) as on:
+        await on.ask("甲")
+        conversation = on.rounds[0].conversation_id
+        await on.pilot.press("alt+r", "风")
+        on.store.delete(conversation)
+        await on.pilot.press("enter")
+        await on.settled()
+        assert on.box.query_text == "春风"
+        assert on.notices
+
+
+async def test_the_branch_of_a_round_far_above_shows_what_leads_to_it(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, *((str(number), "好") for number in range(70)))
+    async with drive(["新"], store=store) as on:
+        await on.pilot.press("ctrl+o")
+        await on.settled()
+        old = store.rounds(on.rounds[0].conversation_id)[30]
+        on.app.turns.regenerate(old)
+        await on.settled()
+        assert shown(on)[-2:] == [("29", "好"), ("30", "新")]
+        assert len(on.views) == 21
