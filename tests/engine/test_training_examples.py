@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import tiny_models
 
+from chatui.catalog.tokenizer_places import TokenizerPlace
 from chatui.conversation.dialogues import Dialogue, of_record
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits
+from chatui.engine.examples.load_encoder import load_encoder
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
     alpaca_example,
@@ -201,6 +203,47 @@ def test_a_chat_template_ends_a_reply_as_it_says(tmp_path: Path) -> None:
     # Twice in the rounds before; what a message spells is text.
     assert source.count(end) == 3 and target.index(end) == len(target) - 1
     assert tokenizer.decode(target[:-1]) == "来<|im_end|>"
+
+
+def test_moss_ends_a_reply_with_its_own_mark(tmp_path: Path) -> None:
+    place = TokenizerPlace(tiny_models.moss(tmp_path), "moss", "moss")
+    encoder = load_encoder(place, ExampleLimits())
+    pair = encoder.pair_of(of_record([["春", "眠"]]), 0)
+    assert pair is not None and pair.prompt.endswith("<|Human|>: 春<eoh>\n<|MOSS|>:")
+    ((_, target),) = encoder.ids_of([pair])
+    assert target[-1] == encoder.tokenizer.convert_tokens_to_ids("<eom>")
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "format", "columns"),
+    [
+        ("gpt2", None, "gpt2-chinese", 3),
+        ("gpt2", "alpaca", "alpaca:article", 2),
+        ("bloom", None, "bloomz", 3),
+        ("llama", None, "alpaca:article", 2),
+        ("llama", "causal", "bloomz", 3),
+        ("", "alpaca", "alpaca:article", 2),
+        ("", "causal", "bloomz", 3),
+    ],
+)
+def test_a_model_brings_its_family_and_format(
+    tmp_path: Path, family: str, asked: Any, format: str, columns: int
+) -> None:
+    specials = ["<unk>", "<s>", "</s>"]
+    tiny_models.byte_level_tokenizer(specials, eos_token="</s>").save_pretrained(tmp_path)
+    encoder = load_encoder(TokenizerPlace(tmp_path, family), ExampleLimits(), asked)
+    assert encoder.format.name == format and len(encoder.layout.columns) == columns
+
+
+def test_a_presets_format_is_for_its_own_family(tmp_path: Path) -> None:
+    specials = ["<unk>", "<s>", "</s>"]
+    tiny_models.byte_level_tokenizer(specials, eos_token="</s>").save_pretrained(tmp_path)
+    place = TokenizerPlace(tmp_path, "bloom", "belle")
+    formats = [
+        load_encoder(place, ExampleLimits(), family, form).format.name
+        for family, form in ((None, None), ("alpaca", None), ("alpaca", "luotuo"))
+    ]
+    assert formats == ["belle", "alpaca:article", "luotuo"]
 
 
 # The layouts on ids alone

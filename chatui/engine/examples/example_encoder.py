@@ -93,15 +93,21 @@ class ExampleEncoder:
         format: PromptFormat,
         limits: ExampleLimits,
         system: str | None = None,
+        end: int | None = None,
     ) -> None:
-        """``system`` is the text for dialogues without one of their own.
+        """Choose the layout.
+
+        Args:
+            system: for dialogues without a system text of their own.
+            end: what ends a reply in causal examples; None for the chat template's token or the
+                pad token.
 
         Raises:
             ChatuiError: the tokenizer lacks a special token that the family needs.
         """
         self.tokenizer = tokenizer
         self.format = format
-        self.layout = _LAYOUTS[family](tokenizer, format, limits)
+        self.layout = _LAYOUTS[family](tokenizer, format, limits, end)
         self._system = system
         # The article numbers the rounds from the first on where a record has a history, if only
         # an empty one, and leaves a query without history bare.
@@ -132,7 +138,9 @@ class ExampleEncoder:
         return self.layout.arrange(*pair)
 
 
-def _chatglm(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
+def _chatglm(
+    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
+) -> ExampleLayout:
     if not hasattr(tokenizer, "gmask_token_id"):
         raise ChatuiError(say("dataset.no_chatglm"))
     tokens = ChatGLMTokens(
@@ -153,8 +161,12 @@ def _chatglm(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> Exa
     )
 
 
-def _alpaca(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
-    eos, pad = tokenizer.eos_token, _padding(tokenizer)
+def _alpaca(
+    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
+) -> ExampleLayout:
+    eos = tokenizer.eos_token
+    # LLaMA came without a pad token, and its users took <unk>, which no text holds.
+    pad = _first_of(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
     if not eos:
         raise ChatuiError(say("dataset.no_eos"))
     encode_prompts, encode_replies = _encoders(tokenizer, format)
@@ -167,17 +179,21 @@ def _alpaca(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> Exam
     )
 
 
-def _causal(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
-    pad = end = _padding(tokenizer)
-    if format.name == CHAT_TEMPLATE:
+def _causal(
+    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
+) -> ExampleLayout:
+    # GPT-2 came without a pad token; peft's examples take EOS.
+    pad = _first_of(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
+    if end is None and format.name == CHAT_TEMPLATE:
         # A template says itself how a reply ends.
-        end = next(iter(template_end_ids(tokenizer, special_ids(tokenizer))), pad)
+        end = next(iter(template_end_ids(tokenizer, special_ids(tokenizer))), None)
+    last = pad if end is None else end
     encode_prompts, encode_replies = _encoders(tokenizer, format)
     return ExampleLayout(
         columns=("input_ids", "attention_mask", "labels"),
         length=limits.max_length,
         encode_prompts=encode_prompts,
-        encode_replies=lambda texts: [[*ids, end] for ids in encode_replies(texts)],
+        encode_replies=lambda texts: [[*ids, last] for ids in encode_replies(texts)],
         arrange=lambda source, target: causal_example(source, target, pad, limits.max_length),
     )
 
@@ -185,11 +201,11 @@ def _causal(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> Exam
 _LAYOUTS = {"chatglm": _chatglm, "alpaca": _alpaca, "causal": _causal}
 
 
-def _padding(tokenizer: Any) -> int:
-    """The pad token's id; where there is none EOS's, as peft's examples take it."""
-    for id in (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id):
+def _first_of(*ids: int | None) -> int:
+    """The first id that there is, to pad with."""
+    for id in ids:
         if id is not None:
-            return int(id)
+            return id
     raise ChatuiError(say("dataset.no_padding"))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chatui.catalog.tokenizer_places import TokenizerPlace
+from chatui.engine.endings import END_TOKENS
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
 from chatui.engine.tokenizer_template import template_of
 from chatui.engine.tokenizers import load_tokenizer
@@ -44,7 +47,16 @@ def load_encoder(
         if name == CHAT_TEMPLATE
         else formats.get(name)
     )
-    return ExampleEncoder(tokenizer, family, made, limits, place.system)
+    end = _end_of(tokenizer, network) if family == natural else None
+    return ExampleEncoder(tokenizer, family, made, limits, place.system, end)
+
+
+def _end_of(tokenizer: Any, network: str) -> int | None:
+    """MOSS's <eom>; None for the other networks of causal examples, which learn the pad token."""
+    if network != "moss":
+        return None
+    vocabulary = tokenizer.get_vocab()
+    return next((vocabulary[token] for token in END_TOKENS[network] if token in vocabulary), None)
 
 
 def _family_of(network: str, format: str) -> Family:
