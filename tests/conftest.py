@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import forked_engine
 import pytest
 
 from chatui import locales
@@ -25,6 +27,16 @@ def reference() -> Path:
     if not folder.is_dir():
         pytest.skip("the golden data is not at hand (set CHATUI_REFERENCE)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines start at once where `forked_engine` is used."""
+    address = tmp_path_factory.mktemp("engines") / "socket"
+    with forked_engine.template(address) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
+import forked_engine
 import pytest
 import pytest_asyncio
 
@@ -49,12 +50,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def backend() -> AsyncIterator[LlamaCppBackend]:
+async def backend(engines: None) -> AsyncIterator[LlamaCppBackend]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         created = registry.create("llama.cpp")
         assert isinstance(created, LlamaCppBackend)
-        yield created
+        yield forked_engine.forking(created)
         await created.close()
 
 
@@ -426,8 +427,8 @@ async def test_without_the_extra_the_sentence_names_it(
         await load(LlamaCppBackend(), tiny)
 
 
-async def test_closing_ends_the_process(tiny: Path) -> None:
-    backend = LlamaCppBackend()
+async def test_closing_ends_the_process(tiny: Path, engines: None) -> None:
+    backend = forked_engine.forking(LlamaCppBackend())
     await load(backend, tiny)
     pid = backend.pid
     assert pid is not None

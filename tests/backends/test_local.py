@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import forked_engine
 import pytest
 import pytest_asyncio
 import tiny_models
@@ -32,8 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def backend() -> AsyncIterator[LocalBackend]:
-    backend = LocalBackend()
+async def backend(engines: None) -> AsyncIterator[LocalBackend]:
+    backend = forked_engine.forking(LocalBackend())
     yield backend
     await backend.close()
 
@@ -77,14 +78,12 @@ async def test_a_reply(backend: LocalBackend, folder: Path) -> None:
 
 
 async def test_an_error_after_a_reply_is_not_the_next_ones(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(LocalBackend):
         server = "failing_engine:serve"
 
-    monkeypatch.setenv(
-        "PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    )
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     backend = Failing()
     await load(backend, folder)
     for _ in range(3):
@@ -138,10 +137,12 @@ async def test_a_killed_process_is_an_error_and_can_start_again(
     backend: LocalBackend, folder: Path
 ) -> None:
     await load(backend, folder)
+    killed = False
     with pytest.raises(ChatuiError, match="killed"):
         async for event in backend.generate(request(None)):
-            if isinstance(event, Token) and backend.pid is not None:
+            if isinstance(event, Token) and not killed and backend.pid is not None:
                 os.kill(backend.pid, signal.SIGKILL)
+                killed = True
     with pytest.raises(ChatuiError, match="No model"):
         async for _ in backend.generate(request()):
             pass
@@ -153,7 +154,7 @@ async def test_a_killed_process_is_an_error_and_can_start_again(
 async def test_a_process_killed_while_idle_is_replaced(backend: LocalBackend, folder: Path) -> None:
     await load(backend, folder)
     assert backend.pid is not None
-    os.kill(backend.pid, signal.SIGKILL)
+    os.kill(forked_engine.pid_of_fork(backend.pid), signal.SIGKILL)
     await load(backend, folder)
 
 
@@ -219,9 +220,9 @@ async def test_a_module_in_the_users_folder_is_not_imported(tmp_path: Path, fold
     assert run.stdout.split()[-1] == "Loaded", run.stderr
 
 
-def _engine(**streams: object) -> subprocess.Popen[bytes]:
+def _engine(*command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "chatui.engine"],
+        [sys.executable, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -229,8 +230,10 @@ def _engine(**streams: object) -> subprocess.Popen[bytes]:
     )
 
 
-async def test_the_end_of_its_input_ends_the_engine_in_the_middle_of_a_reply(folder: Path) -> None:
-    process = _engine()
+async def test_the_end_of_its_input_ends_the_engine_in_the_middle_of_a_reply(
+    folder: Path, engines: None
+) -> None:
+    process = _engine("-c", "import forked_engine; forked_engine.serve_torch()")
     assert process.stdin and process.stdout
     process.stdin.write(wire.encode(wire.Load(spec(folder))))
     process.stdin.write(wire.encode(wire.Generate(request(None))))
@@ -246,7 +249,7 @@ async def test_the_end_of_its_input_ends_the_engine_in_the_middle_of_a_reply(fol
 
 
 async def test_a_line_that_is_no_message_is_passed_over(folder: Path) -> None:
-    process = _engine()
+    process = _engine("-m", "chatui.engine")
     output, _ = process.communicate(b"hello\n{}\n" + wire.encode(wire.Quit()), timeout=60)
     assert output == b""
     assert process.returncode == 0

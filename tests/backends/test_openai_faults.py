@@ -210,7 +210,7 @@ async def test_a_model_without_a_chat_template_is_told_the_next_step(faulty: Fau
 
 async def test_https_of_a_server_that_speaks_http(faulty: FaultyServer) -> None:
     with pytest.raises(ChatuiError, match="try http://"):
-        await servers.models_of(faulty.url.replace("http:", "https:"))
+        await servers.models_of(faulty.url.replace("http:", "https:"), seconds=0.2)
 
 
 PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked_engine
 import httpx2
 import pytest
 
@@ -81,11 +82,11 @@ async def reply(
 
 
 async def test_three_rounds_give_what_the_same_file_gives_here(
-    port: int, model: Path, monkeypatch: pytest.MonkeyPatch
+    port: int, model: Path, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The completions API with our format against our own llama.cpp backend, greedy."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    local, remote = LlamaCppBackend(), await loaded(port, "chatglm-6b")
+    local, remote = forked_engine.forking(LlamaCppBackend()), await loaded(port, "chatglm-6b")
     async for _ in local.load(ModelSpec("t", str(model), "llama.cpp", format="chatglm-6b")):
         pass
     history: tuple[tuple[str, str], ...] = ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked_engine
 import httpx2
 import pytest
 from tiny_server import make_model
@@ -34,13 +34,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(model: Path, tmp_path_factory: pytest.TempPathFactory, engines: None) -> Iterator[int]:
     """The port of a server in a process of its own, shared by all tests of this file."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         number: int = listener.getsockname()[1]
     log = tmp_path_factory.mktemp("log") / "serve.log"
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model)]
+    command = [*forked_engine.TRANSFORMERS, "serve", str(model)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(number), "--device", "cpu"],

@@ -7,26 +7,26 @@ import os
 import pty
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import forked_engine
 import pytest
 import tiny_models
 from command import Chatui, Completed, InTerminal
 
 
 @pytest.fixture
-def chatui() -> Chatui:
+def chatui(engines: None) -> Chatui:
     """Run ``chatui`` with arguments, standard input and environment; its output as UTF-8 text."""
 
     def run(
         *arguments: str | bytes, stdin: str | bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
         done = subprocess.run(
-            [sys.executable, "-m", "chatui", *arguments],
+            [*forked_engine.CHATUI, *arguments],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             env={**os.environ, **(env or {})},
@@ -53,13 +53,13 @@ def write_settings(home: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def in_terminal() -> InTerminal:
+def in_terminal(engines: None) -> InTerminal:
     """Run ``chatui`` in a pseudo-terminal; what it writes to it."""
 
     def run(*arguments: str, columns: int = 80) -> str:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        command = [sys.executable, "-m", "chatui", *arguments]
+        command = [*forked_engine.CHATUI, *arguments]
         env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env):
             os.close(slave)

@@ -1,4 +1,4 @@
-"""``chatui ask`` as a process, with real weights (few processes: each imports torch)."""
+"""``chatui ask`` as a process, with real weights."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked_engine
 import psutil
 import pytest
 from command import Chatui, is_one_sentence
@@ -115,12 +115,12 @@ Start = Callable[..., Process]
 
 
 @pytest.fixture
-def start(tiny: str) -> Iterator[Start]:
+def start(tiny: str, engines: None) -> Iterator[Start]:
     """Start an endless reply with more arguments; ended after the test."""
     processes: list[Process] = []
 
     def begin(*arguments: str) -> Process:
-        command = [sys.executable, "-m", "chatui", *ENDLESS, "--model", tiny, *arguments]
+        command = [*forked_engine.CHATUI, *ENDLESS, "--model", tiny, *arguments]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

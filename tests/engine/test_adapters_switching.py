@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import adapter_files
+import forked_engine
 import pytest
 import torch
 from adapter_files import ALL, logits_of
@@ -133,9 +134,9 @@ def test_the_other_families(made: Maker, tmp_path: Path, reads: list[ModelSpec])
         assert len(reads) == count
 
 
-async def test_through_the_pipe(made: Maker, lora: Adapter) -> None:
+async def test_through_the_pipe(made: Maker, lora: Adapter, engines: None) -> None:
     """As F3 does it: a load of the same spec with other adapters."""
-    backend = LocalBackend()
+    backend = forked_engine.forking(LocalBackend())
     bare = spec(made("llama"))
     settings = SamplingSettings(greedy=True, max_new_tokens=8)
 

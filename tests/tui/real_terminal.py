@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -47,7 +46,7 @@ class RealTerminal:
 
     def __init__(
         self,
-        arguments: Sequence[str] = ("-m", "chatui"),
+        command: Sequence[str],
         *,
         columns: int = 80,
         rows: int = 24,
@@ -59,8 +58,8 @@ class RealTerminal:
         # A size in the environment would be taken for the terminal's, whatever that becomes.
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.child = pexpect.spawn(
-            sys.executable,
-            list(arguments),
+            command[0],
+            list(command[1:]),
             env={**inherited, "TERM": "xterm-256color", **environment},
             dimensions=(rows, columns),
             encoding="utf-8",

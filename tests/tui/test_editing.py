@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import forked_engine
 import pytest
 from real_terminal import RealTerminal
 from textual.events import Key
@@ -234,8 +235,8 @@ async def test_no_width_is_too_small(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal")
-def test_a_real_terminal_types_and_shrinks(home: Path) -> None:
-    terminal = RealTerminal(CHATUI_HOME=str(home))
+def test_a_real_terminal_types_and_shrinks(home: Path, engines: None) -> None:
+    terminal = RealTerminal(forked_engine.CHATUI, CHATUI_HOME=str(home))
     terminal.until_shown("/512")
     terminal.type("甲\u3000乙👨\u200d👩\u200d👧🇨🇳\ue000")
     terminal.until_shown("甲\u3000乙")

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import forked_engine
 import pytest
 from real_terminal import RealTerminal
 
@@ -44,7 +45,7 @@ max_new_tokens = 490
 
 
 @pytest.fixture
-def start(home: Path) -> Iterator[Start]:
+def start(home: Path, engines: None) -> Iterator[Start]:
     """Starts chatui in Chinese; whatever still runs in the end is killed."""
     (home / "presets").mkdir(parents=True)
     (home / "presets" / "endless.toml").write_text(ENDLESS, encoding="utf-8")
@@ -52,7 +53,7 @@ def start(home: Path) -> Iterator[Start]:
 
     def run(*options: str, **kwargs: Any) -> RealTerminal:
         kwargs.setdefault("CHATUI_LANG", "zh")
-        terminal = RealTerminal(("-m", "chatui", *options), **kwargs)
+        terminal = RealTerminal((*forked_engine.CHATUI, *options), **kwargs)
         started.append(terminal)
         return terminal
 
@@ -122,7 +123,7 @@ def test_kill_in_mid_reply_loses_at_most_a_second(start: Start, home: Path) -> N
     terminal.until_shown("不停 · 上下文")
     ask_for_a_long_reply(terminal)
     # The engine stands still, so that the reply cannot end before the kill.
-    engine = terminal.first_child()
+    engine = forked_engine.pid_of_fork(terminal.first_child())
     os.kill(engine, signal.SIGSTOP)
     try:
         terminal.read(0.2)
@@ -151,7 +152,7 @@ def test_an_engine_that_dies_takes_no_text_with_it(start: Start) -> None:
     terminal = start("--model", "endless")
     terminal.until_shown("不停 · 上下文")
     ask_for_a_long_reply(terminal)
-    os.kill(terminal.first_child(), signal.SIGKILL)
+    os.kill(forked_engine.pid_of_fork(terminal.first_child()), signal.SIGKILL)
     terminal.until_shown("✗")
     said = reply_of(terminal, "不停").partition("✗")[0]
     assert len(said) > 8
@@ -162,7 +163,7 @@ def test_an_engine_that_dies_takes_no_text_with_it(start: Start) -> None:
     terminal.press("escape")
     terminal.until_shown("■")
     idle = terminal.first_child()
-    os.kill(idle, signal.SIGKILL)
+    os.kill(forked_engine.pid_of_fork(idle), signal.SIGKILL)
     terminal.type("再来一首")
     terminal.press("enter")
     terminal.until(lambda: len(reply_of(terminal, "不停", "再来一首")) > 8)

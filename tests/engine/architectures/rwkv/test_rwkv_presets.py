@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import forked_engine
 import pytest
 import tiny_rwkv
 from conftest import Ask
@@ -72,8 +73,8 @@ def test_three_rounds(name: str, preset: Callable[[str], ModelSpec], ask: Ask) -
     assert QUERIES[2] in trimmed.prompt
 
 
-async def test_in_the_engines_process(preset: Callable[[str], ModelSpec]) -> None:
-    backend = LocalBackend()
+async def test_in_the_engines_process(preset: Callable[[str], ModelSpec], engines: None) -> None:
+    backend = forked_engine.forking(LocalBackend())
     try:
         spec = preset("chatrwkv-3b")
         async for _ in backend.load(spec):

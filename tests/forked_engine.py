@@ -1,0 +1,158 @@
+"""Engines that fork from one process which has imported torch: a start takes 0.1 s, and not 4.
+
+The fixture ``engines`` starts that process, the template. Backends given to `forking`, and commands
+that begin with `CHATUI`, then have engines that are forked from it; all but their imports is real.
+What a client starts is a small process that hands its standard streams to the fork; each of the two
+ends with the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from chatui.backends.local import LocalBackend
+
+Forking = TypeVar("Forking", "LocalBackend", "type[LocalBackend]")
+
+CHATUI = (sys.executable, __file__)
+"""In place of ``python -m chatui``."""
+TRANSFORMERS = (sys.executable, __file__, "transformers")
+"""In place of ``transformers``."""
+
+_ADDRESS = "CHATUI_TEST_ENGINES"
+
+
+@contextmanager
+def template(address: Path) -> Iterator[dict[str, str]]:
+    """Run a template behind a Unix socket; gives the environment of what is to fork from it."""
+    found = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(Path(__file__).parent), *([found] if found else [])])
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        # Whoever comes while the template still imports has to wait.
+        listener.listen(64)
+        process = subprocess.Popen(
+            [sys.executable, __file__, "template", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+    yield {_ADDRESS: str(address), "PYTHONPATH": path}
+    process.communicate()
+
+
+def forking(backend: Forking) -> Forking:
+    """Let a backend, or all of its kind, start engines that are forked from the template."""
+    module, _, function = backend.server.partition(":")
+    assert module == "chatui.engine.process"
+    backend.server = f"forked_engine:{function}"
+    return backend
+
+
+def serve_torch() -> None:
+    """As `chatui.engine.process.serve_torch`."""
+    fork("chatui.engine.process:serve_torch")
+
+
+def serve_llama_cpp() -> None:
+    """As `chatui.engine.process.serve_llama_cpp`."""
+    fork("chatui.engine.process:serve_llama_cpp")
+
+
+def fork(function: str, *arguments: str) -> None:
+    """Let a fork of the template run ``function`` with this process's streams, until it ends."""
+    # The fork has a process group of its own; so that Ctrl+C passes this process by too:
+    os.setpgrp()
+    wanted = json.dumps([function, arguments, dict(os.environ), str(Path.cwd())])
+    with socket.socket(socket.AF_UNIX) as fork:
+        fork.connect(os.environ[_ADDRESS])
+        socket.send_fds(fork, [wanted.encode() + b"\n"], [0, 1, 2])
+        for stream in (0, 1, 2):
+            os.close(stream)
+        _note_of(os.getpid()).write_bytes(fork.recv(20))
+        fork.recv(1)
+
+
+def pid_of_fork(pid: int) -> int:
+    """The process that works for the engine's process ``pid``."""
+    return int(_note_of(pid).read_text())
+
+
+def _note_of(pid: int) -> Path:
+    return Path(os.environ[_ADDRESS]).with_name(f"{pid}.fork")
+
+
+def _be_template(listener: socket.socket) -> None:
+    """Fork for everyone who comes, until standard input ends."""
+    from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: F401
+
+    from chatui.engine import engine, loading  # noqa: F401
+
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
+        client, _ = listener.accept()
+        wanted, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
+        if os.fork() == 0:
+            listener.close()
+            _be_fork(client, wanted, streams)
+        client.close()
+        for stream in streams:
+            os.close(stream)
+
+
+def _be_fork(client: socket.socket, wanted: bytes, streams: list[int]) -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    while not wanted.endswith(b"\n"):
+        wanted += client.recv(1 << 16)
+    function, arguments, environment, folder = json.loads(wanted)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+    sys.argv[1:] = arguments
+
+    def end_with_the_client() -> None:
+        client.sendall(str(os.getpid()).encode())
+        client.recv(1)
+        os._exit(0)
+
+    threading.Thread(target=end_with_the_client, daemon=True).start()
+    resolve_name(function)()
+    os._exit(0)
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["template"]:
+        _be_template(socket.socket(fileno=int(sys.argv[2])))
+        return 0
+    if sys.argv[1:2] == ["transformers"]:
+        fork("transformers.cli.transformers:main", *sys.argv[2:])
+        return 0
+    from chatui.backends.local import LlamaCppBackend, LocalBackend
+    from chatui.cli import main as chatui
+
+    forking(LlamaCppBackend)
+    forking(LocalBackend)
+    return chatui()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
