@@ -42,6 +42,7 @@ class Entry:
         usable: whether it runs here now.
         missing: why not, in a sentence; empty where it is usable.
         lacking: the parts that are not here, where fetching them is all that it takes.
+        system: the system that a preset is a variant of; empty for the others.
     """
 
     reference: str
@@ -55,6 +56,7 @@ class Entry:
     usable: bool = True
     missing: str = ""
     lacking: tuple[str, ...] = ()
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def of_preset(preset: Preset, settings: Settings) -> Entry:
         usable=not missing,
         missing=missing,
         lacking=tuple(part.title for part in parts) if all(p.on_hub for p in parts) else (),
+        system=preset.system,
     )
 
 

@@ -152,6 +152,12 @@ class Store:
         pieces = {each.id: tuple(tables.pieces(db, each.id)) for each in rounds}
         return tables.one_conversation(db, conversation_id), rounds, pieces
 
+    @_reads
+    def recent_models(self, db: sqlite3.Connection) -> tuple[str, ...]:
+        """The models that replied, the last used first."""
+        found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
+        return tuple(tables.from_stored(name) for (name,) in found.fetchall())
+
     @_writes
     def add_whole(self, db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
         """Add conversations as :meth:`whole` gives them, all or none; their new ids.

@@ -20,7 +20,7 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.tui.app import ChatApp
-from chatui.tui.screens import model_picker
+from chatui.tui.screens import model_picker, model_rows
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.conversations import ConversationsScreen
 from chatui.tui.screens.help import HelpScreen, key_names
@@ -54,10 +54,10 @@ async def open_models(on: Any) -> OptionList:
 async def test_f2_lists_usable_models_first_and_switches(drive: Any, catalogue: None) -> None:
     async with drive(["一", "二"]) as on:
         await on.ask("甲")
-        options = await open_models(on)
+        await open_models(on)
         await on.pilot.pause()
-        assert options.option_count == 4
-        assert options.highlighted == 0, "the current model"
+        assert len(on.app.screen.shown) == 4
+        assert on.app.screen.highlighted.reference == "shiyou", "the current model"
         assert "BELLE [7B]" in on.screen_text
         assert "␛[31mred" in on.screen_text
         assert on.screen_text.index("诗友") < on.screen_text.index("BELLE")
@@ -334,3 +334,38 @@ def test_every_stylesheet_stands_beside_its_module() -> None:
     folder = Path(model_picker.__file__).parents[1]
     for sheet in folder.rglob("*.tcss"):
         assert sheet.with_suffix(".py").exists()
+
+
+def test_f2_groups_what_can_be_fetched_by_system() -> None:
+    def preset(name: str, system: str, gigabytes: float, format: str) -> Entry:
+        return Entry(
+            name, "preset", name, f"About {system}.", format=format, lacking=(name,),
+            usable=False, memory_bytes=int(gigabytes * 1e9), disk_bytes=1000, system=system,
+        )  # fmt: skip
+
+    listed = model_rows.grouped(
+        (
+            preset("moss", "moss", 33, "moss"),
+            preset("qwen3-8b", "qwen3", 16, "chat-template"),
+            preset("qwen3", "qwen3", 1.5, "chat-template"),
+            preset("qwen3-huge", "qwen3", 90_000, "chat-template"),
+            Entry("t5", "folder", "t5", usable=False, missing="Not a causal model."),
+            Entry("gpu:qwen", "server", "gpu:qwen"),
+            *ENTRIES[1:3],
+        ),
+        current=("shiyou",),
+        recent=("xuxie", "gone"),
+    )
+    names = [entry.reference for entry in listed.entries]
+    assert names == [
+        *("xuxie", "shiyou", "gpu:qwen"),
+        *("qwen3", "qwen3-8b", "qwen3-huge", "moss", "t5"),
+    ]
+    assert {index: text.plain for index, text in listed.headings.items()} == {
+        0: "On this machine",
+        2: "On servers",
+        3: "To fetch: Enter asks first\n  qwen3  About qwen3.",
+        6: "  moss  About moss.",
+        7: "Not usable here",
+    }
+    assert "too large" in listed.rows[5].plain and "too large" not in listed.rows[3].plain

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.content import Content
 
 from chatui.backends.servers import entries as server_entries
 from chatui.catalog import Entry, entries
@@ -15,54 +14,22 @@ from chatui.catalog.schema import is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line, plain_text
+from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, matches, row
 from chatui.tui.screens.picker import Picker
+from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
 
 
-def matches(entry: Entry, words: str) -> bool:
-    """Whether every word typed occurs somewhere in what is known of a model."""
-    known = f"{entry.reference} {entry.title} {entry.description} {entry.family} {entry.format}"
-    return all(word in known.casefold() for word in words.casefold().split())
-
-
-def closeness(entry: Entry, words: str) -> int:
-    """0 where a name is what was typed, 1 where one begins so, 2 where one has it, 3 elsewhere."""
-    typed = words.strip().casefold()
-    names = [name.casefold() for name in (entry.reference, entry.title)]
-    if typed in names:
-        return 0
-    if any(name.startswith(typed) for name in names):
-        return 1
-    return 2 if any(typed in name for name in names) else 3
-
-
-def row(entry: Entry, is_current: bool) -> Content:
-    """A model's two lines: what it is called, and what it is."""
-    name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
-    parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
-    if entry.reference != entry.title:
-        parts.append(Content.styled(f"  {one_line(entry.reference)}", "$foreground-muted"))
-    # What is wrong with a server stands below it.
-    if not entry.usable and entry.kind != "server":
-        why = "missing" if entry.lacking else "adapter" if entry.kind == "adapter" else "unusable"
-        parts.append(Content.styled(f"  {say(f'tui.models.{why}')}", "$warning 80%"))
-    facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
-    known = " · ".join(one_line(fact) for fact in facts if fact)
-    if known:
-        parts.append(Content.styled(f"\n  {known}", "$foreground-muted"))
-    return Content.assemble(*parts)
-
-
 class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
-    """Lists what the catalog knows, usable models first.
+    """Lists what the catalog knows, usable models first; what is typed is found in all of it.
 
     Gives the chosen reference, the model of the start, or a download that the user wants of a
     model that is not here.
     """
 
+    app: TurnsApp
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g", "stop_fetching", "tui.keys.stop_download"),
         Binding("f2", "cancel", "tui.keys.close"),
@@ -93,6 +60,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         self._fetch_bar = fetch_bar
         self._entries: tuple[Entry, ...] | None = None
         self._served: tuple[Entry, ...] = ()
+        self._recent: tuple[str, ...] = ()
         self._proposed: Entry | None = None
 
     def on_mount(self) -> None:
@@ -103,6 +71,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         if self._entries is None:
             try:
                 found = await asyncio.to_thread(entries, self._settings)
+                self._recent = await asyncio.to_thread(self.app.store.recent_models)
             except ChatuiError as error:
                 self.say(str(error))
                 return
@@ -124,7 +93,6 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             pointed_at: what the user has moved to, and stays on.
         """
         everything = [*self._served, *(self._entries or ())]
-        everything.sort(key=lambda entry: not entry.usable)
         references = {entry.reference for entry in everything}
         if not references & {self._first.name, self._first.path}:
             name = self._first.name
@@ -133,14 +101,18 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             everything.append(_on_hub(words.strip()))
         found = [entry for entry in everything if matches(entry, words)]
         if words.strip():
-            found.sort(key=lambda entry: closeness(entry, words))
-        here = [entry.reference in self._current for entry in found]
+            found.sort(key=lambda entry: (closeness(entry, words), not entry.usable))
+        if words.strip():
+            rows = [row(entry, entry.reference in self._current) for entry in found]
+            listed = ModelRows(found, rows)
+        else:
+            listed = grouped(found, self._current, self._recent)
+        here = [entry.reference in self._current for entry in listed.entries]
         index = here.index(True) if True in here and not words.strip() else 0
-        self._proposed = found[index] if found else None
+        self._proposed = listed.entries[index] if found else None
         if pointed_at is not None and pointed_at in found:
-            index = found.index(pointed_at)
-        rows = [row(entry, is_here) for entry, is_here in zip(found, here, strict=True)]
-        self.show(found, rows, index, say("tui.models.none"))
+            index = listed.entries.index(pointed_at)
+        self.show(listed.entries, listed.rows, index, say("tui.models.none"), listed.headings)
 
     def action_stop_fetching(self) -> None:
         """Make room for another download."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from textual import on, work
@@ -50,6 +50,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
         """
         super().__init__()
         self.shown: list[Item] = []
+        self._items: list[int | None] = []
         self._words = (title, keys, search, message)
         self._searching: Worker[None] | None = None
 
@@ -84,19 +85,42 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
         """The user wants this one."""
         raise NotImplementedError
 
-    def show(self, items: Sequence[Item], rows: Sequence[Content], index: int, none: str) -> None:
+    def show(
+        self,
+        items: Sequence[Item],
+        rows: Sequence[Content],
+        index: int,
+        none: str,
+        headings: Mapping[int, Content] | None = None,
+    ) -> None:
         """List ``items``, each as its row, with the one at ``index`` highlighted.
 
         Args:
             none: what to say where there are none.
+            headings: by the index of the item that each stands above.
         """
         self.shown = list(items)
+        self._items = []
+        shown: list[Option] = []
+        for item, row in enumerate(rows):
+            if headings and item in headings:
+                self._items.append(None)
+                shown.append(Option(headings[item], disabled=True))
+            self._items.append(item)
+            shown.append(Option(row))
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options(Option(row) for row in rows)
+        options.add_options(shown)
         if items:
-            options.highlighted = index
+            options.highlighted = self._items.index(index)
+            if index == 0:
+                options.scroll_home(animate=False)
         self.say("" if items else none)
+
+    def _item_at(self, option: int | None) -> Item | None:
+        """The item of a row; None for a heading."""
+        item = None if option is None or option >= len(self._items) else self._items[option]
+        return None if item is None else self.shown[item]
 
     def say(self, sentence: str) -> None:
         """Show a sentence below the list."""
@@ -111,8 +135,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
 
     @property
     def highlighted(self) -> Item | None:
-        index = self.query_one(OptionList).highlighted
-        return self.shown[index] if index is not None and index < len(self.shown) else None
+        return self._item_at(self.query_one(OptionList).highlighted)
 
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
@@ -126,7 +149,9 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
-        self.choose(self.shown[event.option_index])
+        item = self._item_at(event.option_index)
+        if item is not None:
+            self.choose(item)
 
     async def finish_search(self) -> None:
         """Have the list be what matches all that was typed, however fast the next key came."""

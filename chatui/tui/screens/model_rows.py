@@ -1,0 +1,134 @@
+"""The rows of F2: what can run here first, then servers, then what can be fetched, by system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import psutil
+from rich.cells import cell_len
+from textual.content import Content
+
+from chatui.catalog import Entry
+from chatui.locales import say
+from chatui.prompting.families import CHAT_TEMPLATE
+from chatui.readable import size
+from chatui.text import one_line
+
+_MUTED = "$foreground-muted"
+_NAME_CELLS = 30
+
+
+def matches(entry: Entry, words: str) -> bool:
+    """Whether every word typed occurs somewhere in what is known of a model."""
+    known = f"{entry.reference} {entry.title} {entry.description} {entry.family} {entry.format}"
+    return all(word in known.casefold() for word in words.casefold().split())
+
+
+def closeness(entry: Entry, words: str) -> int:
+    """0 where a name is what was typed, 1 where one begins so, 2 where one has it, 3 elsewhere."""
+    typed = words.strip().casefold()
+    names = [name.casefold() for name in (entry.reference, entry.title)]
+    if typed in names:
+        return 0
+    if any(name.startswith(typed) for name in names):
+        return 1
+    return 2 if any(typed in name for name in names) else 3
+
+
+def row(entry: Entry, is_current: bool) -> Content:
+    """A model's two lines: what it is called, and what it is."""
+    name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
+    parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
+    if entry.reference != entry.title:
+        parts.append(Content.styled(f"  {one_line(entry.reference)}", "$foreground-muted"))
+    # What is wrong with a server stands below it.
+    if not entry.usable and entry.kind != "server":
+        why = "missing" if entry.lacking else "adapter" if entry.kind == "adapter" else "unusable"
+        parts.append(Content.styled(f"  {say(f'tui.models.{why}')}", "$warning 80%"))
+    facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
+    known = " · ".join(one_line(fact) for fact in facts if fact)
+    if known:
+        parts.append(Content.styled(f"\n  {known}", "$foreground-muted"))
+    return Content.assemble(*parts)
+
+
+@dataclass
+class ModelRows:
+    """A list with headings.
+
+    Attributes:
+        entries: in the order of the list.
+        rows: one for each.
+        headings: by the index of the entry that each stands above.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    rows: list[Content] = field(default_factory=list)
+    headings: dict[int, Content] = field(default_factory=dict)
+
+    def add(self, heading: Content, entries: Sequence[Entry], rows: Sequence[Content]) -> None:
+        """Add a group, if there is anything in it."""
+        if entries:
+            self.headings[len(self.entries)] = heading
+            self.entries += entries
+            self.rows += rows
+
+
+def grouped(entries: Sequence[Entry], current: Sequence[str], recent: Sequence[str]) -> ModelRows:
+    """All models in their groups; each system that can be fetched stands there once.
+
+    Args:
+        current: the references that mean the model that answers now.
+        recent: names of models, the last used first.
+    """
+    place = {name: index for index, name in enumerate(recent)}
+    here = [entry for entry in entries if entry.usable and entry.kind != "server"]
+    here.sort(key=lambda entry: place.get(entry.reference, len(place)))
+    servers = [entry for entry in entries if entry.kind == "server"]
+    absent = [entry for entry in entries if not entry.usable and entry.kind != "server"]
+    rest = [entry for entry in absent if not entry.lacking]
+    found = ModelRows()
+    for name, group in (("here", here), ("servers", servers)):
+        found.add(_title(name), group, [row(one, one.reference in current) for one in group])
+    systems: dict[str, list[Entry]] = {}
+    for entry in absent:
+        if entry.lacking:
+            systems.setdefault(entry.system or entry.reference, []).append(entry)
+    heading = _title("to_fetch")
+    for system, group in sorted(systems.items(), key=lambda item: _eagerness(item[1])):
+        group.sort(key=lambda entry: entry.memory_bytes)
+        lines = [heading, _about(system, group[0])] if heading else [_about(system, group[0])]
+        found.add(Content("\n").join(lines), group, [variant_row(entry) for entry in group])
+        heading = Content()
+    found.add(_title("rest"), rest, [row(entry, False) for entry in rest])
+    return found
+
+
+def _title(name: str) -> Content:
+    return Content.styled(say(f"tui.models.{name}"), "bold $primary")
+
+
+def _eagerness(group: list[Entry]) -> tuple[bool, int]:
+    """Models of today before those of 2023, small ones first."""
+    modern = any(entry.format == CHAT_TEMPLATE for entry in group)
+    return not modern, min(entry.memory_bytes for entry in group)
+
+
+def _about(system: str, entry: Entry) -> Content:
+    """A system's name and what it is, once for all its variants."""
+    described = one_line(entry.description)
+    return Content.assemble(("  " + one_line(system), "bold"), (f"  {described}", _MUTED))
+
+
+def variant_row(entry: Entry) -> Content:
+    """One line: the name, what there is to fetch, and whether its weights can ever fit."""
+    name = f"    {one_line(entry.reference)}"
+    name += " " * max(2, _NAME_CELLS - cell_len(name))
+    too_large = entry.memory_bytes > psutil.virtual_memory().total
+    parts = [(name, _MUTED if too_large else "")]
+    if entry.disk_bytes:
+        parts.append((f"{size(entry.disk_bytes):>8}", _MUTED))
+    if too_large:
+        parts.append((f"  {say('tui.models.too_large')}", "$warning 80%"))
+    return Content.assemble(*parts)
