@@ -188,11 +188,13 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
         assert example.labels == labels["input_ids"][0].tolist()
 
 
-def test_a_chat_template_ends_a_reply_as_it_says(tmp_path: Path) -> None:
+def test_a_chat_template_ends_a_reply_as_it_says() -> None:
     from chatui.engine.tokenizer_template import template_of
     from chatui.prompting.chat_template import chat_template_format
 
-    tokenizer = load_tokenizer(tiny_models.qwen2(tmp_path), "qwen2")
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = tiny_models.byte_level_tokenizer(specials, eos_token="<|endoftext|>")
+    tokenizer.chat_template = tiny_models.CHAT_TEMPLATE
     form = chat_template_format(template_of(tokenizer), "test")
     encoder = ExampleEncoder(tokenizer, "causal", form, ExampleLimits())
     dialogue = of_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
@@ -244,6 +246,33 @@ def test_a_presets_format_is_for_its_own_family(tmp_path: Path) -> None:
         for family, form in ((None, None), ("alpaca", None), ("alpaca", "luotuo"))
     ]
     assert formats == ["belle", "alpaca:article", "luotuo"]
+
+
+@pytest.mark.parametrize("text", ["春眠不觉晓，", "hello world ", " " * 50, "\n"])
+@pytest.mark.parametrize("family", ["alpaca", "causal"])
+def test_a_long_history_is_read_as_far_as_it_matters(
+    monkeypatch: pytest.MonkeyPatch, bloom: Any, family: Any, text: str
+) -> None:
+    form = formats.get("alpaca:article" if family == "alpaca" else "bloomz")
+    dialogue = of_record([[f"{n}{text * 3}", f"{text}{n}"] for n in range(400)])
+    encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
+    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 399)]
+    kept = [pair for pair in pairs if pair]
+    assert max(len(pair.prompt) for pair in kept) < 2000
+    made = [encoder.example_of(pair) for pair in encoder.ids_of(kept)]
+    monkeypatch.setattr(encoder, "_enough", None)
+    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 399)]
+    assert made == [encoder.example_of(ids) for ids in encoder.ids_of([p for p in pairs if p])]
+
+
+def test_a_hundred_thousand_rounds_in_one_conversation(bloom: Any) -> None:
+    dialogue = of_record([["春", "眠"]] * 100_000)
+    encoder = ExampleEncoder(bloom, "causal", formats.get("bloomz"), ExampleLimits())
+    places = dialogue.learned("all")
+    assert len(places) == 100_000
+    for place in places[:: len(places) // 50]:
+        pair = encoder.pair_of(dialogue, place)
+        assert pair is not None and len(pair.prompt) <= 16 * (192 + 64)
 
 
 # The layouts on ids alone

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from chatui.conversation.dialogues import Dialogue
@@ -20,13 +22,19 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting import formats
 from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import PromptFormat
+from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.parts import read_again
 from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
 from chatui.text import without_surrogates
 
 Family: TypeAlias = Literal["chatglm", "alpaca", "causal"]
 FAMILIES: tuple[Family, ...] = ("chatglm", "alpaca", "causal")
+
+_MARGIN = 64
+"""Tokens before a cut in a text that the cut may change."""
+
+_ENOUGH = 16
+"""Characters read for each token wanted; where they are too few, the text is read whole."""
 
 IdPair: TypeAlias = tuple[list[int], list[int]]
 """Token ids of a prompt and of its reply."""
@@ -51,10 +59,16 @@ class ExampleLimits:
 
 @dataclass(frozen=True)
 class TextPair:
-    """A prompt, and the reply that is to be learned."""
+    """A prompt, and the reply that is to be learned.
+
+    Attributes:
+        prompt, reply: the texts.
+        whole: gives the whole prompt where ``prompt`` is the beginning of a very long one.
+    """
 
     prompt: str
     reply: str
+    whole: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ class ExampleLayout:
     Attributes:
         columns: the names of the columns.
         length: of each example, in tokens.
+        most_source: so many tokens of a prompt have room in it.
         encode_prompts, encode_replies: texts -> ids.
         arrange: (source, target) -> example.
         keeps_empty: whether an empty query or reply makes an example.
@@ -71,6 +86,7 @@ class ExampleLayout:
 
     columns: tuple[str, ...]
     length: int
+    most_source: int
     encode_prompts: EncodeTexts
     encode_replies: EncodeTexts
     arrange: Callable[[Sequence[int], Sequence[int]], TrainingExample]
@@ -112,24 +128,44 @@ class ExampleEncoder:
         # The article numbers the rounds from the first on where a record has a history, if only
         # an empty one, and leaves a query without history bare.
         self._numbered = formats.get("shiyou") if format.name == "chatglm-6b" else format
+        # So much of a prompt is enough to see its first tokens, in formats that only grow.
+        only_grows = not format.literal and format.unstopped is None
+        self._enough = _ENOUGH * (self.layout.most_source + _MARGIN) if only_grows else None
 
     def pair_of(self, dialogue: Dialogue, place: int) -> TextPair | None:
         """Prompt and reply of the round at ``place``; None where the family leaves it out."""
         query, reply = dialogue.rounds[place]
         if not self.layout.keeps_empty and not (query and reply):
             return None
-        history = [
-            (asked, read_again(said) if "think>" in said else said)
-            for asked, said in dialogue.rounds[:place]
-        ]
+        prompt = self._prompt_of(dialogue, place, self._enough)
+        if self._enough is None or len(prompt) <= self._enough:
+            return TextPair(prompt, reply)
+        whole = partial(self._prompt_of, dialogue, place, None)
+        return TextPair(prompt[: self._enough], reply, whole)
+
+    def _prompt_of(self, dialogue: Dialogue, place: int, enough: int | None) -> str:
+        """The prompt of a round, of so many of the oldest rounds as have ``enough`` characters."""
+        history: list[Exchange] = []
+        characters = 0
+        for asked, said in islice(dialogue.rounds, place):
+            history.append((asked, read_again(said) if "think>" in said else said))
+            characters += len(asked) + len(said)
+            if enough is not None and characters > enough:
+                break
         system = self._system if dialogue.system is None else dialogue.system
         begins_numbered = dialogue.has_history and not history
         render = (self._numbered if begins_numbered else self.format).render
-        return TextPair(render(history, query, system), reply)
+        return render(history, dialogue.rounds[place][0], system)
 
     def ids_of(self, pairs: Sequence[TextPair]) -> list[IdPair]:
-        """The token ids of prompts and replies, as yet uncut."""
+        """The token ids of prompts and replies, as yet uncut.
+
+        Of a very long prompt there are some more than an example has room for.
+        """
         sources = self.layout.encode_prompts([pair.prompt for pair in pairs])
+        for place, pair in enumerate(pairs):
+            if pair.whole and len(sources[place]) < self.layout.most_source + _MARGIN:
+                (sources[place],) = self.layout.encode_prompts([pair.whole()])
         targets = self.layout.encode_replies([pair.reply for pair in pairs])
         return list(zip(sources, targets, strict=True))
 
@@ -152,6 +188,7 @@ def _chatglm(
     return ExampleLayout(
         columns=("input_ids", "labels"),
         length=limits.max_source + limits.max_target,
+        most_source=limits.max_source,
         encode_prompts=tokenizer.encode_texts,
         encode_replies=tokenizer.encode_texts,
         arrange=lambda source, target: chatglm_example(
@@ -173,6 +210,7 @@ def _alpaca(
     return ExampleLayout(
         columns=("input_ids", "labels"),
         length=limits.max_length,
+        most_source=limits.max_length,
         encode_prompts=encode_prompts,
         encode_replies=lambda texts: encode_replies([f"{text}{eos}" for text in texts]),
         arrange=lambda source, target: alpaca_example(source, target, pad, limits.max_length),
@@ -192,6 +230,7 @@ def _causal(
     return ExampleLayout(
         columns=("input_ids", "attention_mask", "labels"),
         length=limits.max_length,
+        most_source=limits.max_length,
         encode_prompts=encode_prompts,
         encode_replies=lambda texts: [[*ids, last] for ids in encode_replies(texts)],
         arrange=lambda source, target: causal_example(source, target, pad, limits.max_length),
