@@ -89,6 +89,20 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class BegunReply:
+    """The start of a reply that is to go on.
+
+    Attributes:
+        text: as it came, before any clean-up.
+        ids: its tokens, with those that make no whole character yet; empty where they are not
+            known and ``text`` has to be encoded.
+    """
+
+    text: str
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class GenerateRequest:
     """One query to answer.
 
@@ -101,6 +115,8 @@ class GenerateRequest:
         alternatives: how many of the best candidates each token event reports.
         think: whether to think before the answer, if the model's template has a switch for it;
             None leaves it to the model.
+        begun: the reply goes on behind this, which counts as its own: ``Done.text`` holds it too,
+            and the tokens that come do not.
     """
 
     query: str
@@ -110,6 +126,7 @@ class GenerateRequest:
     stop_strings: tuple[str, ...] = ()
     alternatives: int = 0
     think: bool | None = None
+    begun: BegunReply | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,7 @@ class Loaded:
         load_seconds: time that the load took.
         notes: sentences the user should know (e.g. beams fall back to sampling).
         can_switch_thinking: whether ``GenerateRequest.think`` has an effect, as far as is known.
+        can_go_on: whether ``GenerateRequest.begun`` is possible.
     """
 
     name: str
@@ -160,6 +178,7 @@ class Loaded:
     load_seconds: float = 0.0
     notes: tuple[str, ...] = ()
     can_switch_thinking: bool = False
+    can_go_on: bool = True
 
 
 @dataclass(frozen=True)
@@ -167,8 +186,9 @@ class Prefill:
     """The prompt as the model reads it, sent before the first token.
 
     Attributes:
-        prompt: the text.
-        input_ids, tokens: the prompt as ids and as pieces; empty if the backend does not tell.
+        prompt: the text, up to where the reply begins.
+        input_ids, tokens: the prompt as ids and as pieces, with a reply that goes on; empty if the
+            backend does not tell.
         position_ids: rows of positions as in ``Inspection``; empty where they are 0, 1, 2, ….
         prompt_tokens: its length in tokens (0 if the backend cannot count).
         reused_tokens: leading tokens whose KV cache was kept from before.

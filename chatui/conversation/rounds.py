@@ -55,11 +55,10 @@ class Round:
         state: see :data:`State`.
         model: name of the model that replied.
         format: prompt format in use.
-        finish_reason: as in ``messages.Done``; "edited" if the user wrote the reply; None if it did
-            not end.
+        finish_reason: as in ``messages.Done``; None if the reply did not end by itself.
         seed: repeats the reply; None if not known.
         sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
-            the user switched thinking on or off.
+            the user switched thinking on or off, "edited" if the user wrote in the reply.
         prompt_tokens, reused_tokens, output_tokens: counts; ``reused_tokens`` of the prompt came
             from a kept KV cache.
         started_at: seconds since the epoch.

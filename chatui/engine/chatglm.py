@@ -9,7 +9,7 @@ from chatui.engine.architectures.chatglm.modeling import guard_logits
 from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
 from chatui.engine.model import Guard, Network
-from chatui.prompting.prompt_text import TokenFinder
+from chatui.prompting.prompt_text import TokenFinder, continued
 from chatui.text import without_surrogates
 
 
@@ -21,12 +21,17 @@ def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard
         ids: list[int] = tokenizer.encode(clean)
         return ids
 
+    def encode_later(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(without_surrogates(text), add_special_tokens=False)
+        return ids
+
     codec = Codec(
         encode=encode,
         piece=lambda id: str(tokenizer.convert_ids_to_tokens(id) or ""),
         detokenizer=lambda: ChatGLMDetokenizer(tokenizer, skip_special_tokens=True),
         # [gMASK] and </s> in a text stay text.
         special=TokenFinder(tokenizer.all_special_tokens),
+        encode_later=lambda text: continued(text, encode_later),
     )
     space = model.config.space_token_id
     return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model, window)

@@ -15,7 +15,7 @@ from chatui.engine.detokenizer import (
     WordPieceDetokenizer,
     byte_level,
 )
-from chatui.prompting.prompt_text import TokenFinder, encode
+from chatui.prompting.prompt_text import TokenFinder, continued, encode
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,19 @@ class Codec:
         piece: id -> token as the vocabulary spells it.
         detokenizer: a new detokeniser for a reply.
         special: finds the spellings of special tokens.
+        encode_later: text in the middle of a prompt or a reply -> ids; None where that makes no
+            difference.
     """
 
     encode: Callable[[str], list[int]]
     piece: Callable[[int], str]
     detokenizer: Callable[[], Detokenizer]
     special: TokenFinder = field(default_factory=lambda: TokenFinder(()))
+    encode_later: Callable[[str], list[int]] | None = None
+
+    def encode_reply(self, text: str) -> list[int]:
+        """Token ids of the text of a reply, which stands behind a prompt."""
+        return (self.encode_later or self.encode)(text)
 
 
 def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
@@ -86,6 +93,7 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
         piece,
         detokenizer,
         TokenFinder([token for token, special in added.items() if special]),
+        lambda text: encode(text, finder, lambda part: continued(part, later), later),
     )
 
 

@@ -26,7 +26,8 @@ from chatui.messages import (
     Token,
 )
 from chatui.prompting.format import Exchange, canned
-from chatui.prompting.prompt_text import notes_of
+from chatui.prompting.parts import opened_by
+from chatui.prompting.prompt_text import Message, joined, notes_of
 from chatui.prompting.window import fit_prompt
 from chatui.text import StopStrings
 
@@ -38,6 +39,8 @@ class Prompt:
     Attributes:
         text: the rendered rounds.
         ids: its tokens.
+        begun: the text of a reply that goes on, as it stands behind ``text``.
+        begun_ids: its tokens.
         dropped_rounds: how many of the oldest rounds did not fit.
         notes: sentences the user should know about it.
     """
@@ -46,6 +49,8 @@ class Prompt:
     ids: tuple[int, ...]
     dropped_rounds: int
     notes: tuple[str, ...] = ()
+    begun: str = ""
+    begun_ids: tuple[int, ...] = ()
 
 
 def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
@@ -61,12 +66,40 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         text = render(rounds, request.query, system)
         return text, model.codec.encode(text)
 
-    fitted = fit_prompt(model.spec, request, model.context_limit, read, lambda read: len(read[1]))
+    begun = ""
+    begun_ids: tuple[int, ...] = ()
+    if request.begun is not None:
+        begun, begun_ids = begin_reply(model, request, str(render((), request.query, system)))
+    fitted = fit_prompt(
+        model.spec,
+        request,
+        model.context_limit,
+        read,
+        lambda read: len(read[1]) + len(begun_ids),
+    )
     text, ids = fitted.prompt
     if not ids:
         raise ChatuiError(say("engine.empty_prompt"))
     notes = notes_of(model.format, fitted.history, request, model.codec.special)
-    return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes)
+    return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes, begun, begun_ids)
+
+
+def begin_reply(
+    model: LoadedModel, request: GenerateRequest, prompt: str
+) -> tuple[str, tuple[int, ...]]:
+    """The text and the tokens of the beginning that a reply goes on from.
+
+    Args:
+        prompt: of the query; what its end has written of the reply is not written again.
+    """
+    assert request.begun is not None
+    text = request.begun.text.removeprefix(opened_by(prompt))
+    if request.begun.ids:
+        return text, request.begun.ids
+    text = model.format.begun(request.query, text)
+    return text, tuple(
+        model.codec.encode_reply(joined(Message(text)) if model.format.literal else text)
+    )
 
 
 def generate(
@@ -79,6 +112,8 @@ def generate(
     """
     began = time.monotonic()
     answer = model.format.answer_to(request.query)
+    if answer is not None and request.begun is not None:
+        raise ChatuiError(say("engine.nothing_to_go_on"))
     if answer is not None:
         yield from canned(answer, model.context_limit)
         return
@@ -86,33 +121,41 @@ def generate(
     settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)
     seed = secrets.randbits(32) if settings.seed is None else settings.seed
     prompt = build_prompt(model, request)
-    cache, reused = model.prompt_cache.take(model.network, prompt.ids)
-    rows = model.network.position_rows(len(prompt.ids))
+    read = (*prompt.ids, *prompt.begun_ids)
+    # What reads a prompt in both directions must not read a reply so.
+    at_once = read if model.network.reuses_prefix else prompt.ids
+    cache, reused = model.prompt_cache.take(model.network, at_once)
+    rows = model.network.position_rows(len(prompt.ids)) if read == prompt.ids else ()
     yield Prefill(
         prompt=prompt.text,
-        prompt_tokens=len(prompt.ids),
+        prompt_tokens=len(read),
         reused_tokens=reused,
         context_limit=model.context_limit,
         dropped_rounds=prompt.dropped_rounds,
         seed=seed,
         notes=prompt.notes,
-        input_ids=prompt.ids,
-        tokens=tuple(map(model.codec.piece, prompt.ids)),
+        input_ids=read,
+        tokens=tuple(map(model.codec.piece, read)),
         position_ids=rows if len(rows) > 1 else (),
     )
 
     most = settings.max_new_tokens
     if most is None and free:
         most = model.format.free_tokens
-    room = model.context_limit - len(prompt.ids)
+    room = model.context_limit - len(read)
     room = room if most is None else min(room, most)
-    chosen = ReplySoFar(settings, prompt.ids, model.codec.encode, model.eos_ids)
+    chosen = ReplySoFar(
+        settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids]
+    )
     output = chosen.output_ids
     sampler = Sampler(chosen, seed)
-    shown = _ShownText(model, request)
+    shown = _ShownText(model, request, prompt)
     reason: FinishReason | None = None
     first_token_seconds = 0.0
-    logits = model.network.prefill(prompt.ids, cache, stop_wanted)
+    logits = model.network.prefill(at_once, cache, stop_wanted)
+    for token in read[len(at_once) :]:
+        if logits is not None and not stop_wanted():
+            logits = model.network.step(token, cache)
     while reason is None:
         if logits is None or stop_wanted():
             reason = "cancelled"
@@ -129,7 +172,7 @@ def generate(
             reason = "eos"
         elif shown.stopped:
             reason = "stop"
-        elif len(output) >= room:
+        elif len(output) - len(prompt.begun_ids) >= room:
             reason = "length"
         if reason in ("eos", "length"):
             text += shown.finish()
@@ -138,16 +181,16 @@ def generate(
         yield Token(text, token, float(logits[token]) - total, best)
         if reason is None and not stop_wanted():
             logits = model.network.step(token, cache)
-    read = [*prompt.ids, *output][: cache.get_seq_length()]
-    model.prompt_cache.put(model.network, cache, read)
+    held = [*prompt.ids, *output][: cache.get_seq_length()]
+    model.prompt_cache.put(model.network, cache, held)
     reply = model.format.clean(request.query, shown.text)
     yield Done(
         text=reply,
         finish_reason=reason,
         output_ids=tuple(output),
         seed=seed,
-        prompt_tokens=len(prompt.ids),
-        output_tokens=len(output),
+        prompt_tokens=len(read),
+        output_tokens=len(output) - len(prompt.begun_ids),
         first_token_seconds=first_token_seconds,
         total_seconds=time.monotonic() - began,
     )
@@ -187,7 +230,7 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
 class _ShownText:
     """The text of a reply that may be shown: whole characters, and nothing of a stop string."""
 
-    def __init__(self, model: LoadedModel, request: GenerateRequest) -> None:
+    def __init__(self, model: LoadedModel, request: GenerateRequest, prompt: Prompt) -> None:
         self._detokenizer = model.codec.detokenizer()
         self._stops = StopStrings(
             (
@@ -196,7 +239,10 @@ class _ShownText:
                 *model.format.stops_for(request.query),
             )
         )
-        self._texts: list[str] = []
+        self._texts = [prompt.begun]
+        for token in prompt.begun_ids:
+            # A character may be half there.
+            self._detokenizer.add(token)
 
     @property
     def stopped(self) -> bool:

@@ -37,7 +37,7 @@ from chatui.prompting import formats
 from chatui.prompting.chat_template import ChatTemplate, chat_template_format
 from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
-from chatui.prompting.prompt_text import TokenFinder, encode
+from chatui.prompting.prompt_text import TokenFinder, continued, encode
 
 CHUNK_TOKENS = 128
 """A prompt is read in pieces that begin at multiples of this, always the same ones."""
@@ -264,6 +264,7 @@ class GgufVocabulary:
             lambda token: self._bytes(token).decode("utf-8", "replace") or self._spelling(token),
             lambda: BytesDetokenizer(self._bytes, strip_first_space=spaced),
             finder,
+            lambda text: encode(text, finder, lambda part: continued(part, tokenize), tokenize),
         )
 
     def _bytes(self, token: int) -> bytes:

@@ -46,7 +46,8 @@ class ReplySoFar:
         prompt_ids: tokens of the prompt.
         encode: the model's tokenizer, for settings that name characters.
         end_ids: tokens that end a reply.
-        output_ids: tokens of the reply; one more at each call of a step.
+        output_ids: tokens of the reply, at first those of a beginning that it goes on from; one
+            more at each call of a step.
     """
 
     settings: SamplingSettings
@@ -104,7 +105,7 @@ def repetition_penalty(reply: ReplySoFar) -> Step | None:
     penalty = reply.settings.repetition_penalty
     if penalty == 1.0:
         return None
-    seen = set(reply.prompt_ids)
+    seen = {*reply.prompt_ids, *reply.output_ids}
     ids = torch.tensor(sorted(seen), dtype=torch.int64)
 
     def step(candidates: Candidates) -> Candidates:
@@ -132,11 +133,17 @@ def presence_and_frequency_penalty(reply: ReplySoFar) -> Step | None:
     decay = reply.settings.penalty_decay
     counts: dict[int, float] = {}
 
+    def read(token: int) -> None:
+        if decay != 1.0:
+            counts.update((id, count * decay) for id, count in counts.items())
+        counts[token] = counts.get(token, 0.0) + 1.0
+
+    for token in reply.output_ids[:-1]:
+        read(token)
+
     def step(candidates: Candidates) -> Candidates:
         for token in reply.output_ids[-1:]:
-            if decay != 1.0:
-                counts.update((id, count * decay) for id, count in counts.items())
-            counts[token] = counts.get(token, 0.0) + 1.0
+            read(token)
         if not counts:
             return candidates
         logits, _ = candidates
@@ -161,7 +168,7 @@ def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
             followers.setdefault(last, []).append(token)
         last = (*last, token)[-(size - 1) :] if size > 1 else ()
 
-    for token in reply.prompt_ids:
+    for token in (*reply.prompt_ids, *reply.output_ids[:-1]):
         read(token)
 
     def step(candidates: Candidates) -> Candidates:

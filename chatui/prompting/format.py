@@ -14,6 +14,8 @@ Exchange: TypeAlias = tuple[str, str]
 Render: TypeAlias = Callable[[Sequence[Exchange], str, str | None], str]
 """(history, query, system) -> prompt. ``system`` None means the format's own, where it has one."""
 
+_MARK = "\uf8ff"
+
 
 def strip_reply(text: str) -> str:
     """The usual clean-up of a finished reply."""
@@ -80,6 +82,16 @@ class PromptFormat:
     def is_free(self, query: str) -> bool:
         """Whether ``query`` asks for free text."""
         return self.unstopped is not None and self.unstopped(query)
+
+    def begun(self, query: str, text: str) -> str:
+        """What stands behind the prompt of ``query`` where the reply has begun with ``text``.
+
+        Between the two goes what the format writes before a reply of an earlier round.
+        """
+        asked, answered = self.render((), query, None), self.render(((query, _MARK),), "", None)
+        if text[:1].isspace() or _MARK not in answered or not answered.startswith(asked):
+            return text
+        return answered[len(asked) : answered.index(_MARK)] + text
 
     def clean(self, query: str, text: str) -> str:
         """The reply to ``query`` as shown and kept."""

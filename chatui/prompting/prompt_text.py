@@ -97,11 +97,11 @@ def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list
     begin, *others = zip([0, *cuts], [*cuts, len(plain)], strict=True)
     ids = first(without_surrogates(plain[slice(*begin)]))
     for stretch in others:
-        ids += _continued(without_surrogates(plain[slice(*stretch)]), later)
+        ids += continued(without_surrogates(plain[slice(*stretch)]), later)
     return ids
 
 
-def _continued(text: str, encode: Encode) -> list[int]:
+def continued(text: str, encode: Encode) -> list[int]:
     """Token ids of ``text`` in the middle of a line.
 
     Some tokenizers put a space before a text, so it is encoded after a character that stays a token

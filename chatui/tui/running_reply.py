@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from chatui.conversation.rounds import Piece, ReadPrompt, Round, State
 from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
-from chatui.messages import Done, GenerateRequest, Prefill, Token
+from chatui.messages import BegunReply, Done, GenerateRequest, Prefill, Token
 from chatui.prompting.parts import opened_by
 from chatui.tui.turn_messages import PromptRead, RoundEnded, Trouble, TurnMessage
 
@@ -48,8 +48,13 @@ class RunningReply:
         begun: Round,
         store: Store,
         tell: Callable[[TurnMessage], None],
+        written: Sequence[Piece] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            written: the pieces of a reply that this one goes on from.
+        """
         self.begun = begun
         self.read: ReadPrompt | None = None
         self.prompt_tokens = 0
@@ -62,6 +67,8 @@ class RunningReply:
         self.lost = False
         self._store = store
         self._writer = RoundWriter(store, begun.id, self._tell_problem)
+        for piece in written:
+            self._writer.add(piece.text, piece.token_id, piece.logprob)
         self._tell = tell
         self._clock = clock
         self._first_token_at = 0.0
@@ -216,8 +223,33 @@ class RunningReply:
         self._last_token_at = self._clock()
         if not self.output_tokens:
             self._first_token_at = self._last_token_at
-            if self._opening:
+            if self._opening and not self.pieces:
                 self._writer.add(self._opening)
         self.output_tokens += 1
         best = tuple((each.id, each.token, each.probability) for each in token.alternatives)
         self._writer.add(token.text, token.id, token.logprob, best)
+
+
+def beginning_of(
+    round_: Round, pieces: Sequence[Piece], *, ids_hold: bool
+) -> tuple[tuple[Piece, ...], BegunReply]:
+    """What a reply that goes on from a round's begins with.
+
+    Args:
+        pieces: the round's.
+        ids_hold: whether the model that goes on has the same tokens.
+
+    Returns:
+        The pieces that stay, and the same for the backend: to the last token where the reply was
+        cut, else by the text that was kept.
+    """
+    was_cut = round_.state != "done" or round_.finish_reason == "length"
+    if not was_cut or not any(piece.text for piece in pieces):
+        return (Piece(0.0, round_.reply),), BegunReply(round_.reply)
+    kept = list(pieces)
+    # The rest that came without a token: half a character, or what might have become a stop.
+    rest = kept.pop().text if kept[-1].token_id < 0 and len(kept) > 1 else ""
+    rest = rest.rstrip("\N{REPLACEMENT CHARACTER}")
+    kept += [Piece(kept[-1].at_seconds, rest)] if rest else []
+    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0) if ids_hold else ()
+    return tuple(kept), BegunReply("".join(piece.text for piece in kept), ids)

@@ -13,15 +13,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from chatui.backends.protocol import Backend
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import GenerateRequest, ModelSpec
+from chatui.messages import BegunReply, GenerateRequest, ModelSpec
 from chatui.prompting.parts import history_of
 from chatui.tui.model_loading import ModelLoading
 from chatui.tui.model_names import author_of
-from chatui.tui.running_reply import RunningReply
+from chatui.tui.running_reply import RunningReply, beginning_of
 from chatui.tui.turn_messages import (
     RoundBegun,
     Trouble,
@@ -105,6 +105,12 @@ class Turns(ModelLoading):
         self._waiting.put(WaitingQuery(self.current, text, round_), first=True)
         self._wake.set()
 
+    def go_on(self, round_: Round) -> None:
+        """Write a reply on from where it ended, as another version beside it."""
+        query = WaitingQuery(self.current, round_.query, round_, goes_on=True)
+        self._waiting.put(query, first=True)
+        self._wake.set()
+
     def stop(self) -> tuple[str, ...]:
         """End the reply on the screen at once, keeping what was said.
 
@@ -170,9 +176,9 @@ class Turns(ModelLoading):
             round_.query,
             round_.model,
             round_.format,
-            round_.sampling,
+            {**round_.sampling, "edited": True},
         )
-        written = replace(begun, state="done", reply=reply, finish_reason="edited")
+        written = replace(begun, state="done", reply=reply)
         await store.queued(store.finish_round, written)
         looked_at.head_id = begun.id
         return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
@@ -253,14 +259,14 @@ class Turns(ModelLoading):
     async def _answer_next(self) -> None:
         query = self._beginning = self._waiting.take_next()
         try:
-            begun, request = await self._begin(query)
+            begun, request, written = await self._begin(query)
         except ChatuiError as error:
             self._tell_waiting()
             self._tell(Trouble(str(error), (query.text,)))
             return
         finally:
             self._beginning = None
-        reply = self.reply = RunningReply(begun, self._store, self._tell)
+        reply = self.reply = RunningReply(begun, self._store, self._tell, written)
         self._reply_of = query.of
         self._tell_waiting()
         self._tell(RoundBegun(begun))
@@ -272,8 +278,11 @@ class Turns(ModelLoading):
             self.loaded = None
         await reply.saved()
 
-    async def _begin(self, query: WaitingQuery) -> tuple[Round, GenerateRequest]:
+    async def _begin(self, query: WaitingQuery) -> tuple[Round, GenerateRequest, tuple[Piece, ...]]:
         """Begin the round of a query in the store.
+
+        Returns:
+            The round, what to ask for it, and the pieces of the reply that it goes on from.
 
         Raises:
             ChatuiError: the store cannot be read or written.
@@ -284,6 +293,13 @@ class Turns(ModelLoading):
         spec, form = self.spec, self.loaded.format
         think = self.think if beside is None else beside.sampling.get("think", self.think)
         sampling = asdict(spec.sampling) | ({} if think is None else {"think": think})
+        written: tuple[Piece, ...] = ()
+        start: BegunReply | None = None
+        if beside is not None and query.goes_on:
+            pieces = await asyncio.to_thread(self._store.pieces, beside.id)
+            is_same = beside.model == author_of(spec) and beside.format == form
+            written, start = beginning_of(beside, pieces, ids_hold=is_same)
+            sampling |= {"edited": True} if beside.sampling.get("edited") else {}
         path: tuple[Round, ...] = ()
         if of.id is not None and parent_id is not None:
             path = await asyncio.to_thread(self._store.rounds, of.id, parent_id)
@@ -309,8 +325,9 @@ class Turns(ModelLoading):
             sampling=spec.sampling,
             alternatives=self.alternatives,
             think=think,
+            begun=start,
         )
-        return begun, request
+        return begun, request, written
 
     async def _run(self, reply: RunningReply, request: GenerateRequest) -> None:
         """Have the backend reply, once more if its model turns out to be gone."""

@@ -33,12 +33,14 @@ class WaitingQuery:
         of: the conversation that it goes on.
         text: what the user typed.
         beside: the round that it makes another version of; None goes on from the head.
+        goes_on: whether the reply goes on from that round's.
         stopped: the user stopped it while its round was being begun.
     """
 
     of: OpenConversation
     text: str
     beside: Round | None = None
+    goes_on: bool = False
     stopped: bool = False
 
     @property

@@ -14,7 +14,7 @@ from tiny_models import HANZI
 
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
-from chatui.messages import GenerateRequest
+from chatui.messages import BegunReply, GenerateRequest
 
 Maker = Callable[[str], Path]
 
@@ -227,3 +227,34 @@ def test_inspect_shows_what_is_read_and_what_follows(made: Maker) -> None:
         assert len(seen.next) == 5
         assert engine.inspect(request, 0).next == ()
     assert spec(made("llama")).name == "llama"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(made: Maker, family: str) -> None:
+    penalties = {"presence_penalty": 0.5, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3}
+    engine = loaded(made(family), eos_ids=(100_000,))
+    _, tokens, whole = parts(ask(engine, **penalties))
+    for cut in (1, 7, 23):
+        ids = whole.output_ids[:cut]
+        begun = BegunReply("".join(token.text for token in tokens[:cut]), ids)
+        rest = 24 - cut
+        prefill, later, done = parts(ask(engine, begun=begun, max_new_tokens=rest, **penalties))
+        assert done.output_ids == whole.output_ids
+        assert done.text == whole.text
+        assert [token.id for token in later] == list(whole.output_ids[cut:])
+        assert begun.text + "".join(token.text for token in later) == "".join(
+            token.text for token in tokens
+        )
+        assert (done.output_tokens, prefill.input_ids[-cut:]) == (rest, ids)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_edited_reply_goes_on_from_its_text(made: Maker, family: str) -> None:
+    engine = loaded(made(family), eos_ids=(100_000,))
+    prefill, _, done = parts(ask(engine, begun=BegunReply("春眠"), max_new_tokens=5))
+    assert done.text.startswith("春眠")
+    assert done.output_tokens == 5
+    codec = engine._loaded().codec
+    read = codec.detokenizer()
+    text = "".join(read.add(id) for id in prefill.input_ids) + read.flush()
+    assert text.replace(" ", "").endswith("春眠")

@@ -207,3 +207,13 @@ def test_running_on_into_the_next_round_is_stopped(name: str) -> None:
     prompt = found.render([("QUERY", "REPLY")], "NEXT", None)
     between = prompt[prompt.rindex("REPLY") + len("REPLY") : prompt.rindex("NEXT")]
     assert any(stop in between for stop in found.stop_strings), between
+
+
+@pytest.mark.parametrize(
+    ("name", "begun"),
+    [("belle", " 乙"), ("bloomz", "\n乙"), ("shiyou", "乙"), ("chatglm-6b", "乙"), ("moss", " 乙")],
+)
+def test_a_begun_reply_stands_where_the_format_writes_one(name: str, begun: str) -> None:
+    form = formats.get(name)
+    assert form.begun("甲", "乙") == begun
+    assert form.begun("甲", " 乙") == " 乙"

@@ -88,20 +88,21 @@ class ScriptedBackend:
         pieces = self.replies[min(len(self.requests), len(self.replies)) - 1]
         yield Prefill("…", 10, 4, 512, self.dropped_rounds, 7, self.round_notes)
         said: list[str] = []
+        begun = request.begun.text if request.begun else ""
         for piece in pieces:
             await asyncio.sleep(self.delay_seconds)
             if len(said) == self.hold_after:
                 await self.reply_gate.wait()
                 self.reply_gate.clear()
             if self._stopped and not self.deaf:
-                yield Done("".join(said), "cancelled", (), 7, 10, len(said))
+                yield Done(begun + "".join(said), "cancelled", (), 7, 10, len(said))
                 return
             if self.fail_after is not None and len(said) == self.fail_after:
                 error = BackendLost if self.lost else ChatuiError
                 raise error("The engine died (code 1).")
             said.append(piece)
             yield Token(piece, len(said))
-        yield Done("".join(said), "eos", (), 7, 10, len(said))
+        yield Done(begun + "".join(said), "eos", (), 7, 10, len(said))
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
         return Inspection("…")

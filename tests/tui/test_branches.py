@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from driven import Driven
 from saved_conversations import add_conversation
 from textual.events import Key
 
+from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.locales import say
+from chatui.messages import BegunReply
+from chatui.tui.running_reply import beginning_of
 
 TALK = (("甲", "一"), ("乙", "二"), ("丙", "三"))
 
@@ -130,3 +134,49 @@ async def test_the_branch_of_a_round_far_above_shows_what_leads_to_it(drive: Any
         await on.settled()
         assert shown(on)[-2:] == [("29", "好"), ("30", "新")]
         assert len(on.views) == 21
+
+
+async def test_a_stopped_reply_goes_on_from_its_last_token(drive: Any) -> None:
+    async with drive(["春风又绿", "绿江南"]) as on:
+        on.backend.hold_after = 3
+        await on.send("甲")
+        await on.until(lambda: on.views and on.views[0].reply_text == "春风又")
+        await on.pilot.press("escape")
+        on.backend.reply_gate.set()
+        await on.settled()
+        on.backend.hold_after = None
+        await on.pilot.press("alt+c")
+        await on.settled()
+        request = on.backend.requests[-1]
+        assert request.begun == BegunReply("春风又", (1, 2, 3))
+        assert (request.query, request.history) == ("甲", ())
+        assert shown(on) == [("甲", "春风又绿江南")]
+        pieces = on.store.pieces(on.rounds[0].id)
+        assert [(piece.text, piece.token_id) for piece in pieces[:4]] == [
+            ("春", 1), ("风", 2), ("又", 3), ("绿", 1)
+        ]  # fmt: skip
+        assert on.rounds[0].output_tokens == 3
+        assert on.store.siblings(on.rounds[0].id)[0].reply == "春风又"
+
+
+async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any) -> None:
+    async with drive(["春风", "岸"]) as on:
+        await on.ask("甲")
+        await on.pilot.press("alt+r", "江", "enter")
+        await on.settled()
+        await on.pilot.press("alt+c")
+        await on.settled()
+        assert on.backend.requests[-1].begun == BegunReply("春风江")
+        assert shown(on) == [("甲", "春风江岸")]
+        assert say("tui.round.edited") in on.screen_text
+        assert "3/3" in on.screen_text
+
+
+def test_half_a_character_and_other_tokens_are_not_gone_on_from() -> None:
+    cut = Round(1, 1, None, "甲", "春\ufffd", "stopped", finish_reason="cancelled")
+    pieces = (Piece(0, "春", 1), Piece(1, "", 2), Piece(1, "\ufffd"))
+    assert beginning_of(cut, pieces, ids_hold=True) == (pieces[:2], BegunReply("春", (1, 2)))
+    assert beginning_of(cut, pieces, ids_hold=False)[1] == BegunReply("春")
+    ended = replace(cut, state="done", reply="春", finish_reason="eos")
+    assert beginning_of(ended, pieces, ids_hold=True)[1] == BegunReply("春")
+    assert beginning_of(replace(cut, reply=""), (), ids_hold=True)[1] == BegunReply("")

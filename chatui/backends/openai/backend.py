@@ -79,6 +79,7 @@ class OpenAIBackend:
             dtype="",
             load_seconds=time.perf_counter() - started,
             can_switch_thinking=client.api.format is None,
+            can_go_on=client.api.format is not None,
             notes=_load_notes(client),
         )
 
@@ -96,7 +97,13 @@ class OpenAIBackend:
             *client.spec.stop_strings,
             *request.stop_strings,
         )
-        clean = partial(client.api.clean, request.query)
+        if request.begun is not None and client.api.format is None:
+            raise ChatuiError(say("backends.cannot_go_on"))
+        begun = request.begun.text if request.begun else ""
+
+        def clean(text: str) -> str:
+            return client.api.clean(request.query, begun + text)
+
         async with self._turn:
             reply = self._reply = StreamedReply(stops, clean, seed, client.target.url)
             try:

@@ -216,10 +216,17 @@ class PromptApi:
         """The reply to ``query`` as shown and kept."""
         return self.format.clean(query, reply) if self.format else strip_reply(reply)
 
-    def render(self, history: Sequence[Exchange], query: str, system: str | None) -> Prompt:
-        """What the server reads for ``query`` after ``history``."""
+    def render(
+        self, history: Sequence[Exchange], query: str, system: str | None, begun: str = ""
+    ) -> Prompt:
+        """What the server reads for ``query`` after ``history``.
+
+        Args:
+            begun: the beginning of the reply, for a format of ours.
+        """
         if self.format:
-            return without_surrogates(self.format.render(history, query, system))
+            prompt = self.format.render(history, query, system)
+            return without_surrogates(prompt + (self.format.begun(query, begun) if begun else ""))
         messages = [{"role": "system", "content": system}] if system else []
         for earlier, reply in history:
             messages.append({"role": "user", "content": earlier})
@@ -279,7 +286,8 @@ async def fit(
         ChatuiError: the query does not fit even alone.
     """
     system = spec.system if request.system is None else request.system
-    whole = api.render(request.history, request.query, system)
+    begun = request.begun.text if request.begun else ""
+    whole = api.render(request.history, request.query, system, begun)
     exact = tokenizer is not None and tokenizer.takes(whole)
 
     def fitted(count: Callable[[Prompt], int]) -> ServerPrompt:
@@ -289,7 +297,7 @@ async def fit(
             spec,
             request,
             context_limit,
-            lambda history: api.render(history, request.query, system),
+            lambda history: api.render(history, request.query, system, begun),
             count,
         )
         return ServerPrompt(kept.prompt, kept.history, kept.dropped_rounds, kept.tokens, exact)

@@ -38,6 +38,7 @@ class WritingScreen(TurnDisplay):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+e", "edit_query", "tui.keys.edit_query"),
         Binding("alt+r", "edit_reply", "tui.keys.edit_reply"),
+        Binding("alt+c", "go_on", "tui.keys.go_on"),
         Binding("alt+up", "choose_round(-1)", "tui.keys.round_before"),
         Binding("alt+down", "choose_round(1)", "tui.keys.round_after"),
     ]
@@ -122,6 +123,18 @@ class WritingScreen(TurnDisplay):
             await self._write_reply(round_, reply)
 
         self.rewrite(text, say("tui.rewrite.reply"), take)
+
+    def action_go_on(self) -> None:
+        """Have the reply of the chosen round go on from where it ended, as another branch."""
+        turns, view = self.app.turns, self._conversation.chosen
+        if view is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+        elif turns.replying_here:
+            self._tell_user(say("tui.rewrite.running"), "information")
+        elif turns.loaded is not None and not turns.loaded.can_go_on:
+            self._tell_user(say("backends.cannot_go_on"), "information")
+        else:
+            turns.go_on(view.round)
 
     async def _write_reply(self, round_: Round, reply: str) -> None:
         if reply == round_.reply:

@@ -124,7 +124,8 @@ class RoundView(Widget):
         self._author = WrappedText(words, self._author.width)
 
     def _say_note(self) -> None:
-        words = [state_in_words(self.round, self._reply.began), why_not_read(self.round)]
+        edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
+        words = [edited, state_in_words(self.round, self._reply.began), why_not_read(self.round)]
         hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
         if hidden:
             words.append(say("tui.round.hidden", count=f"{hidden:,}"))
@@ -228,7 +229,7 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
         return say("tui.round.failed", reason=one_line(round_.error or "", 1000))
     if round_.state in ("stopped", "interrupted"):
         return say(f"tui.round.{round_.state}")
-    if round_.finish_reason in ("length", "filter", "edited"):
+    if round_.finish_reason in ("length", "filter"):
         return say(f"tui.round.{round_.finish_reason}")
     return ""
 

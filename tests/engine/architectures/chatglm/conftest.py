@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from chatui.engine.architectures.chatglm import register
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 
 SENTENCES = (
     "你好,我是一个语言模型。很高兴见到你,有什么可以帮助你的吗?",
@@ -113,3 +115,22 @@ def tokenizer_folder(tmp_path: Path, pieces_file: Path) -> Path:
         )
     )
     return folder
+
+
+@pytest.fixture
+def folder(
+    make_model: Callable[..., ChatGLMForCausalLM], tokenizer_folder: Path, tmp_path: Path
+) -> Path:
+    """A whole ChatGLM-6B, tiny, with a tokenizer."""
+    tokenizer = ChatGLMTokenizer.from_pretrained(tokenizer_folder)
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(piece)
+        for name, piece in {
+            "bos": "<sop>", "eos": "<eop>", "mask": "[MASK]", "gmask": "[gMASK]", "pad": "<pad>"
+        }.items()
+    }  # fmt: skip
+    made = tmp_path / "chatglm-6b"
+    make_model(vocab_size=len(tokenizer) + 4, **ids).save_pretrained(made)
+    for name in ("ice_text.model", "tokenizer_config.json"):
+        shutil.copy(tokenizer_folder / name, made)
+    return made

@@ -31,23 +31,6 @@ PEFT = "base_model.model.transformer.layers.{}.attention.query_key_value.lora_{}
 
 
 @pytest.fixture
-def folder(make_model: MakeModel, tokenizer_folder: Path, tmp_path: Path) -> Path:
-    """A whole ChatGLM-6B, tiny, with a tokenizer."""
-    tokenizer = ChatGLMTokenizer.from_pretrained(tokenizer_folder)
-    ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(piece)
-        for name, piece in {
-            "bos": "<sop>", "eos": "<eop>", "mask": "[MASK]", "gmask": "[gMASK]", "pad": "<pad>"
-        }.items()
-    }  # fmt: skip
-    made = tmp_path / "chatglm-6b"
-    make_model(vocab_size=len(tokenizer) + 4, **ids).save_pretrained(made)
-    for name in ("ice_text.model", "tokenizer_config.json"):
-        shutil.copy(tokenizer_folder / name, made)
-    return made
-
-
-@pytest.fixture
 def ids(folder: Path) -> list[int]:
     found: list[int] = ChatGLMTokenizer.from_pretrained(folder).encode("晚上睡不着应该怎么办")
     return found

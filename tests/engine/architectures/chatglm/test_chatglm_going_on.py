@@ -1,0 +1,32 @@
+"""A reply that goes on: its tokens are read one way, as they were written, the prompt both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asking import ask, loaded, parts
+
+from chatui.messages import BegunReply
+
+
+def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
+    engine = loaded(folder, eos_ids=(10**6,))
+    _, tokens, whole = parts(ask(engine, "晚上睡不着应该怎么办"))
+    assert len(whole.output_ids) == 24
+    for cut in (1, 7):
+        begun = BegunReply("".join(token.text for token in tokens[:cut]), whole.output_ids[:cut])
+        _, _, done = parts(
+            ask(engine, "晚上睡不着应该怎么办", begun=begun, max_new_tokens=24 - cut)
+        )
+        assert done.output_ids == whole.output_ids
+        assert done.text == whole.text
+
+
+def test_an_edited_reply_is_encoded_without_a_prompts_end(folder: Path) -> None:
+    engine = loaded(folder, eos_ids=(10**6,))
+    alone, _, _ = parts(ask(engine, "晚上"))
+    begun, _, done = parts(ask(engine, "晚上", begun=BegunReply("你好"), max_new_tokens=3))
+    ids = begun.input_ids[len(alone.input_ids) :]
+    assert begun.input_ids[: len(alone.input_ids)] == alone.input_ids
+    assert ids and not {*ids} & {*alone.input_ids[-2:]}, "neither [gMASK] nor <sop> again"
+    assert done.text.startswith("你好")
