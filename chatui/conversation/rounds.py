@@ -120,6 +120,7 @@ class Conversation:
         round_count: rounds from the first to the head.
         head_id: the last round of the path that is looked at; None if there is no round yet.
         is_replying: whether a reply in it was being written when it was read.
+        model: name of the model that replied in the head.
     """
 
     id: int
@@ -129,6 +130,7 @@ class Conversation:
     round_count: int = 0
     head_id: int | None = None
     is_replying: bool = field(default=False, compare=False)
+    model: str = field(default="", compare=False)
 
 
 def title_of(query: str, cells: int = TITLE_CELLS) -> str:

@@ -264,14 +264,24 @@ def conversations(
     """The conversations ``c`` that an SQL condition selects, the last used first; -1: all."""
     rows = db.execute(
         "SELECT c.id, c.title, c.created_at, c.updated_at, coalesce(h.depth, 0), c.head_id,"
-        " c.id IN (SELECT conversation_id FROM rounds WHERE state = 'streaming')"
+        " c.id IN (SELECT conversation_id FROM rounds WHERE state = 'streaming'),"
+        " coalesce(h.model, '')"
         " FROM conversations c LEFT JOIN rounds h ON h.id = c.head_id"
         f" WHERE {condition} ORDER BY c.updated_at DESC, c.id DESC LIMIT ?",
         (*values, limit),
     )
     return [
-        Conversation(id_, from_stored(title), created, updated, depth, head, bool(replying))
-        for id_, title, created, updated, depth, head, replying in rows.fetchall()
+        Conversation(
+            id_,
+            from_stored(title),
+            created,
+            updated,
+            depth,
+            head,
+            bool(replying),
+            from_stored(model),
+        )
+        for id_, title, created, updated, depth, head, replying, model in rows.fetchall()
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import ClassVar
 
 from textual import work
@@ -18,18 +19,39 @@ from chatui.conversation.text_search import Hit
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line, plain_text
+from chatui.tui.model_names import shown_name
 from chatui.tui.screens.picker import Picker
 
 _HITS = 200
 
 
-def row(conversation: Conversation, hit: Hit | None, now: float) -> Content:
-    """A conversation's two lines: its title, and when it was or where the text was found."""
+def day_of(conversation: Conversation, now: float) -> str:
+    """The day on which a conversation was last used, in words."""
+    then = date.fromtimestamp(conversation.updated_at)
+    days = (date.fromtimestamp(now) - then).days
+    words = {0: "today", 1: "yesterday"}.get(days)
+    return say(f"tui.conversations.{words}") if words else then.isoformat()
+
+
+def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int, Content]:
+    """Each day above its first conversation."""
+    headings = {}
+    before = ""
+    for index, conversation in enumerate(conversations):
+        day = day_of(conversation, now)
+        if day != before:
+            headings[index] = Content.styled(day, "bold $primary")
+        before = day
+    return headings
+
+
+def row(conversation: Conversation, hit: Hit | None) -> Content:
+    """A conversation's two lines: its title, and about it or where the text was found."""
     title = one_line(conversation.title) or say("tui.title.new")
-    then = time.localtime(conversation.updated_at)
-    same_day = time.strftime("%Y%m%d", then) == time.strftime("%Y%m%d", time.localtime(now))
-    when = time.strftime("%H:%M" if same_day else "%Y-%m-%d", then)
+    when = time.strftime("%H:%M", time.localtime(conversation.updated_at))
     about = say("tui.conversations.about", when=when, rounds=conversation.round_count)
+    if conversation.model:
+        about += " · " + one_line(shown_name(conversation.model), 40)
     if conversation.is_replying:
         about += " · " + say("tui.conversations.replying")
     second = Content.styled(about, "$foreground-muted")
@@ -88,9 +110,9 @@ class ConversationsScreen(Picker[int | None, Conversation]):
         first_hits: dict[int, Hit] = {}
         for hit in hits:
             first_hits.setdefault(hit.conversation_id, hit)
-        now = time.time()
-        rows = [row(each, first_hits.get(each.id), now) for each in found]
-        self.show(found, rows, 0, say("tui.conversations.none"))
+        rows = [row(each, first_hits.get(each.id)) for each in found]
+        headings = day_headings(found, time.time())
+        self.show(found, rows, 0, say("tui.conversations.none"), headings)
 
     def choose(self, item: Conversation) -> None:
         self.dismiss(item.id)
