@@ -12,8 +12,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from chatui.engine.model import Network
 from chatui.engine.pages import trim_heap
 
-_STEP = 256
-_SPARE = 4
+STEP = 256
+"""Tokens by which buffers grow, or more at once."""
+SPARE = 4
 """A buffer this many times larger than what is left in it is exchanged for a smaller one."""
 _WORTH_GIVING_BACK = 8 << 20
 
@@ -57,7 +58,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         length = self._length = self._length + tokens_to_remove
         if self._key_buffer is None or self._value_buffer is None:
             return
-        if self._key_buffer.shape[-2] >= _SPARE * self._capacity(length):
+        if self._key_buffer.shape[-2] >= SPARE * capacity_for(length, self._window):
             self._key_buffer = self._with_room(None, self._key_buffer[:, :, :length], 0, length)
             self._value_buffer = self._with_room(None, self._value_buffer[:, :, :length], 0, length)
         self.keys = self._key_buffer[:, :, :length]
@@ -68,23 +69,30 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._key_buffer = self._value_buffer = None
         super().reset()
 
-    def _capacity(self, tokens: int) -> int:
-        """Tokens that a buffer for ``tokens`` has room for."""
-        steps = -(-(tokens + tokens // 4) // _STEP)
-        return max(tokens, min(max(1, steps) * _STEP, self._window))
-
     def _with_room(
         self, buffer: torch.Tensor | None, states: torch.Tensor, used: int, needed: int
     ) -> torch.Tensor:
         """A buffer for ``needed`` tokens or more: the ``used`` first of ``buffer``, ``states``."""
         if buffer is None or buffer.shape[-2] < needed:
             batch, heads, _, width = states.shape
-            grown = states.new_empty((batch, heads, self._capacity(needed), width))
+            grown = states.new_empty((batch, heads, capacity_for(needed, self._window), width))
             if buffer is not None:
                 grown[:, :, :used] = buffer[:, :, :used]
             buffer = grown
         buffer[:, :, used:needed] = states
         return buffer
+
+
+def capacity_for(tokens: int, window: int, step: int = STEP) -> int:
+    """Tokens that a buffer for ``tokens`` has room for: a quarter more, but no more than fit.
+
+    Args:
+        tokens: what it must hold.
+        window: what a sequence may hold.
+        step: the buffer's length is a multiple of it, unless the window ends it.
+    """
+    steps = -(-(tokens + tokens // 4) // step)
+    return max(tokens, min(max(1, steps) * step, window))
 
 
 def new_cache(config: PreTrainedConfig, window: int) -> Cache:
@@ -135,9 +143,7 @@ class PromptCache:
             return network.new_cache(), 0
         held = held_bytes(cache)
         kept = common_prefix(known, ids[:-1])
-        if kept == 0:
-            cache = network.new_cache()
-        elif kept < len(known):
+        if kept < len(known):
             cache.crop(kept - len(known))
         if held - held_bytes(cache) >= _WORTH_GIVING_BACK:
             if torch.cuda.is_available():

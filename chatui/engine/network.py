@@ -1,4 +1,4 @@
-"""Decoders of transformers: read a prompt, then one token after another."""
+"""Causal language models: read a prompt, then one token after another."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 
+from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
 from chatui.engine.cache import can_crop, new_cache
-from chatui.engine.gpt2_step import Gpt2Step
 
 PREFILL_CHUNK = 512
 """The most tokens of a prompt that are read at once."""
@@ -34,7 +33,8 @@ def prefill_chunk(parameters: int, device: torch.device) -> int:
 class CausalNetwork:
     """Any decoder of transformers whose tokens see only what stands before them.
 
-    For the methods, see :class:`chatui.engine.model.Network`.
+    The LLaMA line and GPT-2 go through a decoder of our own, all others through transformers. For
+    the methods, see :class:`chatui.engine.model.Network`.
 
     Args:
         model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.
@@ -42,6 +42,7 @@ class CausalNetwork:
 
     Attributes:
         chunk: tokens of a prompt that are read at once.
+        decoder: our own, on the model's layers; None where transformers does it.
     """
 
     def __init__(self, model: Any, window: int) -> None:
@@ -52,16 +53,17 @@ class CausalNetwork:
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         parameters = sum(parameter.numel() for parameter in model.parameters())
         self.chunk = prefill_chunk(parameters, self._device)
-        cache = self.new_cache()
-        self.reuses_prefix = can_crop(cache)
-        self._short_step = Gpt2Step(model) if Gpt2Step.fits(model, cache) else None
+        self.decoder = decoder_of(model, window)
+        self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
 
-    def new_cache(self) -> Cache:
+    def new_cache(self) -> Any:
+        if self.decoder is not None:
+            return self.decoder.new_cache(self._window)
         return new_cache(self.model.config, self._window)
 
     @torch.inference_mode()
     def prefill(
-        self, ids: Sequence[int], cache: Cache, stop_wanted: Callable[[], bool]
+        self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
         logits = None
         for start in range(cache.get_seq_length(), len(ids), self.chunk):
@@ -71,12 +73,12 @@ class CausalNetwork:
         return logits
 
     @torch.inference_mode()
-    def step(self, token: int, cache: Cache) -> Tensor:
-        if self._short_step is not None:
-            return self._short_step(token, cache).float()
+    def step(self, token: int, cache: Any) -> Tensor:
         return self._forward((token,), cache)
 
-    def _forward(self, ids: Sequence[int], cache: Cache) -> Tensor:
+    def _forward(self, ids: Sequence[int], cache: Any) -> Tensor:
+        if self.decoder is not None:
+            return self.decoder.read(ids, cache).float()
         output = self.model(
             torch.tensor([ids], device=self._device),
             cache=cache,

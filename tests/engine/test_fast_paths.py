@@ -9,42 +9,11 @@ import pytest
 import torch
 from asking import ask, loaded, parts
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 from chatui.engine import linear, threads
-from chatui.engine.gpt2_step import Gpt2Step
-from chatui.engine.network import CausalNetwork
 
 Maker = Callable[[str], Path]
-
-
-def test_gpt2s_short_step_is_the_long_one_to_the_bit(made: Maker) -> None:
-    model = loaded(made("gpt2_chinese"))._loaded()
-    network = model.network
-    assert isinstance(network, CausalNetwork)
-    assert network._short_step is not None
-    ids = model.codec.encode("春眠不觉晓处处闻啼鸟")
-    short, long = network.new_cache(), network.new_cache()
-    for cache in (short, long):
-        network.prefill(ids, cache, lambda: False)
-    for token in (7, 9, 11, 7, 20):
-        with torch.inference_mode():
-            expected = network._forward((token,), long)
-        assert torch.equal(network.step(token, short), expected)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{"add_cross_attention": True}, {"reorder_and_upcast_attn": True},
-     {"scale_attn_by_inverse_layer_idx": True}, {"attn_implementation": "eager"}],
-    ids=str,
-)  # fmt: skip
-def test_an_unusual_gpt2_takes_the_long_step(values: dict[str, object]) -> None:
-    config = GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=2, **values)
-    network = CausalNetwork(GPT2LMHeadModel(config).eval(), 64)
-    assert not Gpt2Step.fits(network.model, network.new_cache())
-    assert network._short_step is None
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])

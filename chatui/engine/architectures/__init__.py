@@ -1,1 +1,1 @@
-"""Architectures that transformers no longer runs."""
+"""Architectures that transformers no longer runs, or runs slowly."""

@@ -1,0 +1,67 @@
+"""A step as one CUDA graph: some hundred launches become one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from chatui.engine.architectures.decoder.fixed_cache import FixedCache
+
+_WARM_UPS = 2
+"""Runs before a capture, in which libraries allocate and choose what a graph may not."""
+
+
+class OneToken(Protocol):
+    """Reads the token ``ids`` ``[1]`` at the cache's position, which moves on by one."""
+
+    def __call__(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor: ...
+
+
+class CapturedStep:
+    """Reads one token after another over a fixed window of a cache's buffers.
+
+    On a CPU there is nothing to capture, and each call runs the step itself.
+
+    Args:
+        step: reads a token; its operations must be the same for every token and position.
+        cache: whose buffers and position it uses; they must stay where they are.
+        window: tokens that it looks back on.
+    """
+
+    def __init__(self, step: OneToken, cache: FixedCache, window: int) -> None:
+        self._step = step
+        self._cache = cache
+        self._window = window
+        self._ids = torch.zeros(1, dtype=torch.int64, device=cache.position.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._logits: Tensor | None = None
+        if cache.position.device.type == "cuda":
+            # A layer may do what cannot be captured (wait for the device): then it is run as it is.
+            with suppress(RuntimeError):
+                self._capture()
+            cache.move_to(cache.length)
+
+    def __call__(self, token: int) -> Tensor:
+        """The logits after ``token``, ``[vocabulary]``; they are valid until the next call."""
+        self._ids.fill_(token)
+        if self._graph is None or self._logits is None:
+            return self._step(self._ids, self._cache, self._window)
+        self._graph.replay()
+        return self._logits
+
+    def _capture(self) -> None:
+        # Each warm-up writes the same slot, which the first replay then writes again.
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UPS):
+                self._step(self._ids, self._cache, self._window)
+                self._cache.move_to(self._cache.length)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._logits = self._step(self._ids, self._cache, self._window)
+        self._graph = graph

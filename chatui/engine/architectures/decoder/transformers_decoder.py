@@ -1,0 +1,166 @@
+"""Models of transformers that the decoder runs, and how it finds their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from chatui.engine.architectures.decoder.decoder import Block, Decoder, DecoderShape, Norm
+from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
+from chatui.engine.cache import can_crop, new_cache
+
+_NEIGHBOURS_TURN = ("GlmForCausalLM", "Glm4ForCausalLM")
+_LLAMA_LINE = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+    *_NEIGHBOURS_TURN,
+)
+_FIXED_ANGLES = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary positions whose angles do not change with the length of the text."""
+
+
+def decoder_of(model: Any, window: int) -> Decoder | None:
+    """The decoder on a model's layers as they are now; None if transformers is to run it.
+
+    Args:
+        model: a ``PreTrainedModel`` in evaluation mode, with its adapters on.
+        window: tokens, prompt and reply together.
+    """
+    kind = type(model)
+    if not kind.__module__.startswith("transformers.models.") or not _is_usual(model, window):
+        return None
+    if kind.__name__ in _LLAMA_LINE and model.model.rotary_emb.rope_type in _FIXED_ANGLES:
+        return _llama_line(model)
+    if kind.__name__ == "GPT2LMHeadModel":
+        return _gpt2(model)
+    return None
+
+
+def _is_usual(model: Any, window: int) -> bool:
+    """Whether it is on one device, and every token sees all that stand before it."""
+    devices = {parameter.device for parameter in model.parameters()}
+    return (
+        len(devices) == 1
+        and not hasattr(model, "hf_device_map")
+        and model.config._attn_implementation == "sdpa"
+        and can_crop(new_cache(model.config, window))
+    )
+
+
+def _llama_line(model: Any) -> Decoder:
+    body, config = model.model, model.config
+    rotary = body.rotary_emb
+    attention = body.layers[0].self_attn
+    key_heads = config.num_key_value_heads
+    width = attention.head_dim
+    shape = DecoderShape(
+        heads=config.num_attention_heads,
+        key_heads=key_heads,
+        width=width,
+        scale=attention.scaling,
+        rotary="pairs" if type(model).__name__ in _NEIGHBOURS_TURN else "halves",
+        rotary_width=2 * rotary.inv_freq.shape[0],
+        norm_eps=config.rms_norm_eps,
+        gated=True,
+    )
+    like, table = body.embed_tokens.weight.detach(), forward_of(body.embed_tokens)
+
+    def angles(positions: Tensor) -> tuple[Tensor, Tensor]:
+        cosines, sines = rotary(like, positions[None])
+        return cosines[0], sines[0]
+
+    return Decoder(
+        shape,
+        lambda ids, _: table(ids),
+        angles,
+        [_llama_block(layer, shape) for layer in body.layers],
+        _rms_norm(body.norm),
+        forward_of(model.lm_head),
+        like,
+    )
+
+
+def _llama_block(layer: Any, shape: DecoderShape) -> Block:
+    attention, inner = layer.self_attn, layer.mlp
+    # Weights on the CPU often are pages of their file, which a move would turn into memory.
+    move = layer.input_layernorm.weight.device.type != "cpu"
+    joint = projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move)
+    head_norm = None
+    if hasattr(attention, "q_norm"):
+        query, key = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
+        head_norm = torch.cat((query.expand(shape.heads, -1), key.expand(shape.key_heads, -1)))
+    if hasattr(inner, "gate_up_proj"):
+        widened = forward_of(inner.gate_up_proj)
+    else:
+        widened = projection(inner.gate_proj, inner.up_proj, move=move)
+    # GLM-4 has norms on what is added too.
+    sandwich = hasattr(layer, "post_self_attn_layernorm")
+    return Block(
+        attention_norm=_rms_norm(layer.input_layernorm),
+        joint=joint,
+        head_norm=head_norm,
+        output=forward_of(attention.o_proj),
+        inner_norm=_rms_norm(layer.post_attention_layernorm),
+        inner=widened,
+        activation=forward_of(
+            inner.activation_fn if hasattr(inner, "activation_fn") else inner.act_fn
+        ),
+        outer=forward_of(inner.down_proj),
+        output_norm=_rms_norm(layer.post_self_attn_layernorm) if sandwich else None,
+        outer_norm=_rms_norm(layer.post_mlp_layernorm) if sandwich else None,
+    )
+
+
+def _rms_norm(module: Any) -> Norm:
+    weight, eps = module.weight.detach(), module.variance_epsilon
+    shape = tuple(weight.shape)
+    return lambda states: functional.rms_norm(states, shape, weight, eps)
+
+
+def _gpt2(model: Any) -> Decoder | None:
+    body, config = model.transformer, model.config
+    unusual = (
+        config.add_cross_attention,
+        config.reorder_and_upcast_attn,
+        config.scale_attn_by_inverse_layer_idx,
+    )
+    if any(unusual):
+        return None
+    shape = DecoderShape(
+        heads=config.n_head,
+        key_heads=config.n_head,
+        width=config.n_embd // config.n_head,
+        scale=body.h[0].attn.scaling,
+        rotary=None,
+        rotary_width=0,
+        norm_eps=0.0,
+        gated=False,
+    )
+    blocks = [
+        Block(
+            attention_norm=forward_of(block.ln_1),
+            joint=forward_of(block.attn.c_attn),
+            head_norm=None,
+            output=forward_of(block.attn.c_proj),
+            inner_norm=forward_of(block.ln_2),
+            inner=forward_of(block.mlp.c_fc),
+            activation=forward_of(block.mlp.act),
+            outer=forward_of(block.mlp.c_proj),
+        )
+        for block in body.h
+    ]
+    tokens, places = forward_of(body.wte), forward_of(body.wpe)
+    return Decoder(
+        shape,
+        lambda ids, positions: tokens(ids) + places(positions),
+        None,
+        blocks,
+        forward_of(body.ln_f),
+        forward_of(model.lm_head),
+        body.wte.weight.detach(),
+    )
