@@ -23,7 +23,7 @@ _WRITERS: dict[str, Callable[[transcript.Transcript], str]] = {
     "text": lambda whole: exports.to_text(whole.conversation, whole.path()),
     "transcript": transcript.dumps,
 }
-_BY_SUFFIX = {".txt": "text", ".json": "transcript"}
+_BY_SUFFIX = {".txt": "text", ".jsonl": "transcript", ".json": "transcript"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -15,11 +15,14 @@ from pathlib import Path
 from chatui.cli import options
 from chatui.cli.ending import UsageError
 from chatui.cli.output import tell
+from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.parts import history_of
 from chatui.settings import Settings, load_settings
+
+_PEEKED_CHARACTERS = 4096
 
 History = tuple[tuple[str, str], ...]
 
@@ -145,15 +148,15 @@ def read_history(file: str | None, encoding: str | None = None) -> History:
         reason = error.strerror or error
         raise ChatuiError(say("cli.history.unreadable", file=file, reason=reason)) from error
     text = _decoded(data, say("cli.encoding.history", file=file), encoding)
+    if f'"{FORMAT}"' in text[:_PEEKED_CHARACTERS]:
+        from chatui.conversation import transcript
+
+        path = transcript.loads(text.encode("utf-8", "surrogatepass"), file).path()
+        return history_of((each.query, each.reply) for each in path)
     try:
         rounds = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise ChatuiError(say("cli.history.no_json", file=file, reason=error)) from error
-    if isinstance(rounds, dict):
-        from chatui.conversation import transcript
-
-        path = transcript.loads(text.encode(), file).path()
-        return history_of((each.query, each.reply) for each in path)
     if not isinstance(rounds, list):
         raise ChatuiError(say("cli.history.no_list", file=file))
     for number, pair in enumerate(rounds, 1):

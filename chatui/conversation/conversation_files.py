@@ -25,6 +25,7 @@ from chatui.conversation.imports.oterm import MAGIC, read_oterm
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.json_records import Fault, JsonRecords
 from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -73,7 +74,7 @@ class ConversationFile:
             ChatuiError: the file cannot be read at all.
         """
         head = self._head()
-        if f'"{transcript.FORMAT}"'.encode() in head:
+        if f'"{FORMAT}"'.encode() in head:
             yield from self._transcript()
         elif head.startswith(MAGIC):
             yield from self._database()
@@ -101,10 +102,13 @@ class ConversationFile:
         return suffix in _TEXT_SUFFIXES or (suffix not in JSON_SUFFIXES and not starts_json)
 
     def _transcript(self) -> Iterator[Found]:
+        faults: list[Fault] = []
         try:
-            yield transcript.read(self._file)
+            yield transcript.read(self._file, faults.append, encoding=self._encoding)
         except ChatuiError as error:
             yield SkippedRecord(str(error))
+        for fault in faults:
+            yield self._skipped(say("import.line", line=fault.line), fault.reason)
 
     def _database(self) -> Iterator[Found]:
         try:

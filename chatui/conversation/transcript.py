@@ -1,37 +1,30 @@
-"""A conversation as a file, and its replay: JSON with rounds, pieces of replies and their timing.
+"""A conversation as a file: JSON Lines, a header and then what happened, in order.
 
-The file is one object::
-
-    {"format": "chatui-transcript", "version": 1,
-     "conversation": {"title": …, "created_at": …, "updated_at": …, "head": 3},
-     "rounds": [{"id": 1, "parent": null, "query": …, "reply": …, "state": "done", …,
-                 "pieces": [[at_seconds, text, token_id, logprob], …]}, …]}
-
-Round ids count from 1 within the file; a parent stands before its children. Lone surrogates are
-written as JSON escapes, and control characters too, so that a terminal that shows the file does not
-obey it. (A high surrogate directly before a low one is, by JSON's rules, read as the one character
-that they spell.)
+``docs/transcript.md`` describes the format and ``docs/transcript.schema.json`` fixes it; this
+module is the whole of a file, :mod:`.transcript_events` its lines.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
-import msgspec
-
-from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds
+from chatui.conversation import transcript_events as events
+from chatui.conversation.json_records import Fault
+from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_events import VERSION, PromptMark, to_line
+from chatui.conversation.transcript_version_1 import FORMAT, loads_version_1, no_constant
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.text import escape_json
 
-FORMAT = "chatui-transcript"
-VERSION = 1
+OnFault = Callable[[Fault], None]
 
 
 @dataclass(frozen=True)
@@ -42,11 +35,15 @@ class Transcript:
         conversation: its ``head_id`` is one of the rounds'.
         rounds: all versions, a parent before its children.
         pieces: by round id; a round may have none.
+        prompts: what is kept of the prompts, by round id.
+        others: events that are no part of the rounds, as they were read: models, unknown ones.
     """
 
     conversation: Conversation
     rounds: tuple[Round, ...]
     pieces: Mapping[int, tuple[Piece, ...]] = field(default_factory=dict)
+    prompts: Mapping[int, PromptMark] = field(default_factory=dict)
+    others: tuple[Mapping[str, Any], ...] = ()
 
     def path(self) -> tuple[Round, ...]:
         """The rounds from the first to the head."""
@@ -61,224 +58,181 @@ class Transcript:
 
 def of_store(store: Store, conversation_id: int) -> Transcript:
     """The transcript of a saved conversation."""
-    return Transcript(*store.whole(conversation_id))
+    conversation, rounds, pieces = store.whole(conversation_id)
+    prompts = {each.id: prompt for each in rounds if (prompt := store.prompt(each.id))}
+    marks = {id: events.mark_of(each.text, each.dropped_rounds) for id, each in prompts.items()}
+    return Transcript(conversation, rounds, pieces, marks)
 
 
-def read(file: Path) -> Transcript:
-    """Read a transcript.
-
-    Raises:
-        ChatuiError: the file cannot be read, or is no whole transcript of a version known here.
-    """
-    try:
-        data = file.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
-    return loads(data, str(file))
+# Writing
 
 
 def dumps(transcript: Transcript) -> str:
-    """A transcript as text: a line for the conversation and one for each round."""
-    numbers = {each.id: number for number, each in enumerate(transcript.rounds, 1)}
+    """A transcript as text. Round ids count from 1, in the order of the rounds."""
+    return "".join(lines_of(transcript))
+
+
+def lines_of(transcript: Transcript) -> Iterator[str]:
+    """The lines of a transcript."""
     conversation = transcript.conversation
-    about = {
-        "title": conversation.title,
-        "created_at": conversation.created_at,
-        "updated_at": conversation.updated_at,
-        "head": None if conversation.head_id is None else numbers[conversation.head_id],
-    }
-    lines = []
+    start = min((each.started_at for each in transcript.rounds), default=conversation.created_at)
+    numbers = {each.id: number for number, each in enumerate(transcript.rounds, 1)}
+    yield to_line(events.header(conversation, start))
+    others = sorted(transcript.others, key=lambda other: float(other["t"]))
+    place = 0
+    for event in _events(transcript, numbers, start):
+        while place < len(others) and others[place]["t"] <= event["t"]:
+            yield to_line(_renumbered(others[place], numbers))
+            place += 1
+        yield to_line(event)
+    for other in others[place:]:
+        yield to_line(_renumbered(other, numbers))
+
+
+def _events(
+    transcript: Transcript, numbers: Mapping[int, int], start: float
+) -> Iterator[dict[str, Any]]:
+    at = 0.0
     for each in transcript.rounds:
-        parent = None if each.parent_id is None else numbers[each.parent_id]
-        values: dict[str, Any] = {"id": numbers[each.id], "parent": parent}
-        values |= {name: getattr(each, name) for name in _KEPT}
-        values["sampling"] = {key: _finite(value) for key, value in each.sampling.items()}
-        values["pieces"] = [
-            [round(piece.at_seconds, 6), piece.text, piece.token_id, _finite(piece.logprob)]
-            for piece in transcript.pieces.get(each.id, ())
-        ]
-        lines.append(_to_json(values))
-    return (
-        f'{{"format": {_to_json(FORMAT)}, "version": {VERSION},\n'
-        f'"conversation": {_to_json(about)},\n"rounds": [\n' + ",\n".join(lines) + "\n]}\n"
-    )
+        began = each.started_at - start
+        number = numbers[each.id]
+        yield events.query(each, number, numbers.get(each.parent_id or 0), began)
+        mark = transcript.prompts.get(each.id)
+        if each.prompt_tokens or each.reused_tokens or mark:
+            yield events.prompt(number, began, each.prompt_tokens, each.reused_tokens, mark)
+        pieces = transcript.pieces.get(each.id, ())
+        for piece in pieces:
+            yield events.token(piece, number, began)
+        at = began + each.seconds
+        if each.state != "streaming":
+            yield events.stop(each, number, at, "".join(piece.text for piece in pieces))
+    head = transcript.conversation.head_id
+    if transcript.rounds and head is not None and head != transcript.rounds[-1].id:
+        yield events.branch(numbers[head], at)
 
 
-def loads(data: bytes, name: str) -> Transcript:
-    """A transcript from the bytes of a file; conversation ids are 0.
+def _renumbered(other: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    round_id = other.get("round")
+    is_known = isinstance(round_id, int) and round_id in numbers
+    return {**other, "round": numbers[round_id]} if is_known else dict(other)  # type: ignore[index]
 
-    A round that was streaming when the file was written comes back as "interrupted".
+
+# Reading
+
+
+def read(file: Path, on_fault: OnFault | None = None, *, encoding: str | None = None) -> Transcript:
+    """Read a transcript of any version; see :func:`loads`.
 
     Args:
-        data: UTF-8.
-        name: the file's, for the sentence of an error.
+        encoding: None for UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        ChatuiError: see :func:`read`.
+        ChatuiError: the file cannot be read, or is no transcript of a version known here.
     """
-    raw = _parse(data, name)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise ChatuiError(say("conversation.no_transcript", path=name))
-    version = raw.get("version")
+    try:
+        with file.open("rb") as stream:
+            first = stream.readline()
+            is_utf_8 = not encoding and not first.startswith(
+                (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            )
+            if is_utf_8 and (header := _header(first)) is not None:
+                return _read_lines(header, stream, str(file), on_fault)
+            return loads(first + stream.read(), str(file), on_fault, encoding=encoding)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
+
+
+def loads(
+    data: bytes, name: str, on_fault: OnFault | None = None, *, encoding: str | None = None
+) -> Transcript:
+    """A transcript from the bytes of a file; conversation ids are 0.
+
+    A round without an end comes back as "interrupted", and a last line that was not written to its
+    end is left out. Events of unknown types are kept.
+
+    Args:
+        name: the file's, for the sentence of an error.
+        on_fault: is told each line that cannot be read, and the rest is kept; None refuses the
+            file. (Version 1 has no lines to keep.)
+
+    Raises:
+        ChatuiError: it is no transcript of a version known here.
+    """
+    if encoding or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = data.decode(encoding or "utf-16").encode("utf-8", "surrogatepass")
+        except UnicodeError as error:
+            raise ChatuiError(say("conversation.no_transcript", path=name)) from error
+    first, _, rest = data.partition(b"\n")
+    header = _header(first)
+    if header is None:
+        return Transcript(*loads_version_1(data, name))
+    return _read_lines(header, io.BytesIO(rest), name, on_fault)
+
+
+def _header(line: bytes) -> dict[str, Any] | None:
+    """The header in a first line; None for what may be a file of version 1."""
+    try:
+        value = json.loads(line.decode("utf-8-sig"), parse_constant=no_constant)
+    except (ValueError, RecursionError):
+        return None
+    is_header = isinstance(value, dict) and value.get("format") == FORMAT
+    return value if is_header and value.get("version") != 1 else None
+
+
+def _read_lines(
+    header: dict[str, Any], lines: Iterable[bytes], name: str, on_fault: OnFault | None
+) -> Transcript:
+    version = header.get("version")
     if isinstance(version, int) and version > VERSION:
         raise ChatuiError(
             say("conversation.newer_transcript", path=name, found=version, known=VERSION)
         )
+
+    def tell(fault: Fault) -> None:
+        if on_fault is None:
+            reason = say("conversation.in_line", line=fault.line, reason=fault.reason)
+            raise ChatuiError(say("conversation.damaged_transcript", path=name, reason=reason))
+        on_fault(fault)
+
+    reader = events.TranscriptReader(tell)
     try:
-        return _checked(msgspec.convert(raw, _File))
-    except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
-        # msgspec encodes keys as UTF-8, so that a lone surrogate in one is a UnicodeError.
-        sentence = say("conversation.damaged_transcript", path=name, reason=error)
+        reader.begin(header)
+    except ValueError as error:
+        reason = say("conversation.in_line", line=1, reason=error)
+        sentence = say("conversation.damaged_transcript", path=name, reason=reason)
         raise ChatuiError(sentence) from error
+    # One line is held back, so that the last one is known.
+    held: tuple[int, bytes] | None = None
+    for numbered in chain(enumerate(lines, 2), [None]):
+        if held is not None:
+            number, line = held
+            is_torn = numbered is None and not line.endswith(b"\n")
+            _take(reader, number, line, tell, is_torn=is_torn)
+        held = numbered
+    conversation, rounds, pieces, prompts, others = reader.end()
+    return Transcript(conversation, rounds, pieces, prompts, others)
 
 
-@dataclass(frozen=True)
-class _FileConversation:
-    title: str
-    created_at: Epoch
-    updated_at: Epoch
-    head: int | None
-
-
-@dataclass(frozen=True)
-class _FileRound:
-    """What a round of a file holds beside the fields of :class:`Round`."""
-
-    parent: int | None
-    pieces: list[tuple[Seconds, str, int, float | None]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _File:
-    version: Literal[1]
-    conversation: _FileConversation
-    rounds: list[dict[str, Any]]
-
-
-_LINKS = {"conversation_id": 0, "version": 1, "versions": 1}
-_KEPT = [each.name for each in fields(Round) if each.name not in {"id", "parent_id", *_LINKS}]
-
-
-class _Inconsistent(Exception):
-    """The parts of a file do not fit together."""
-
-
-def _checked(file: _File) -> Transcript:
-    rounds: dict[int, Round] = {}
-    depths: dict[int | None, int] = {None: 0}
-    pieces = {}
-    for raw in file.rounds:
-        beside = msgspec.convert(raw, _FileRound)
-        one = msgspec.convert({**raw, **_LINKS, "parent_id": beside.parent}, Round)
-        if one.id in rounds:
-            raise _Inconsistent(say("conversation.round_twice", id=one.id))
-        if one.parent_id not in depths:
-            raise _Inconsistent(say("conversation.no_parent", id=one.id, parent=one.parent_id))
-        is_cut_off = one.state == "streaming"
-        rounds[one.id] = replace(one, state="interrupted") if is_cut_off else one
-        depths[one.id] = depths[one.parent_id] + 1
-        pieces[one.id] = tuple(Piece(*values) for values in beside.pieces)
-    about = file.conversation
-    if about.head not in depths:
-        raise _Inconsistent(say("conversation.no_head", id=about.head))
-    conversation = Conversation(
-        0, about.title, about.created_at, about.updated_at, depths[about.head], about.head
-    )
-    return Transcript(conversation, tuple(rounds.values()), pieces)
-
-
-def _parse(data: bytes, name: str) -> Any:
+def _take(
+    reader: events.TranscriptReader, number: int, line: bytes, tell: OnFault, *, is_torn: bool
+) -> None:
+    if not line.strip():
+        return
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+        event = json.loads(line.decode(), parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
-        key = "truncated_transcript" if _is_cut_off(error) else "not_json"
-        raise ChatuiError(say(f"conversation.{key}", path=name, reason=error)) from error
-
-
-def _is_cut_off(error: Exception) -> bool:
-    """Whether a file that is no JSON would be, if its end were there."""
-    if isinstance(error, UnicodeDecodeError):
-        return error.reason == "unexpected end of data"
-    if not isinstance(error, json.JSONDecodeError):
-        return False
-    text = error.doc
-    # The longest token that an end may cut, beside strings, is an escape: \\u and four digits.
-    near_end = text.startswith("{") and error.pos >= len(text.rstrip()) - 6
-    return near_end or not text.strip() or error.msg.startswith("Unterminated")
-
-
-def _no_constant(constant: str) -> NoReturn:
-    raise ValueError(say("conversation.no_constant", name=constant))
-
-
-def _to_json(value: object) -> str:
-    return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# Playing a transcript
-
-LONGEST_PAUSE_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class ReplayStep:
-    """One step of a replay.
-
-    Attributes:
-        wait_seconds: to wait before it, after the step before.
-        kind: "query": a round begins; "piece": its reply grows; "end": it is over.
-        text: the query; what the reply grows by; the whole reply as it was kept, which may differ
-            from the pieces by the format's clean-up.
-        round: the round it belongs to.
-    """
-
-    wait_seconds: float
-    kind: Literal["query", "piece", "end"]
-    text: str
-    round: Round
-
-
-def schedule(
-    transcript: Transcript,
-    speed: float = 1.0,
-    longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
-) -> Iterator[ReplayStep]:
-    """The steps of a transcript from its first round to its head, in their own timing.
-
-    A reply takes the time it took; what the user needed to read and type is cut short. A reply
-    without pieces comes whole, after the time it took or the longest pause.
-
-    Args:
-        speed: 2 is twice as fast; ``math.inf`` never waits.
-        longest_pause_seconds: between rounds, before ``speed`` is applied.
-
-    Raises:
-        ChatuiError: the speed is no number above 0.
-    """
-    if math.isnan(speed) or speed <= 0:
-        raise ChatuiError(say("conversation.wrong_speed", speed=speed))
-    return _steps(transcript, speed, longest_pause_seconds)
-
-
-def _steps(transcript: Transcript, speed: float, longest_pause: float) -> Iterator[ReplayStep]:
-    ended_at: float | None = None
-    for each in transcript.path():
-        gap = 0.0 if ended_at is None else each.started_at - ended_at
-        yield ReplayStep(min(max(gap, 0.0), longest_pause) / speed, "query", each.query, each)
-        now = 0.0
-        pieces = transcript.pieces.get(each.id, ())
-        for piece in pieces:
-            wait = max(piece.at_seconds - now, 0.0)
-            now += wait
-            yield ReplayStep(wait / speed, "piece", piece.text, each)
-        if not pieces and each.reply:
-            now = each.seconds
-            yield ReplayStep(min(now, longest_pause) / speed, "piece", each.reply, each)
-        yield ReplayStep(max(each.seconds - now, 0.0) / speed, "end", each.reply, each)
-        ended_at = each.started_at + max(each.seconds, now)
+        if is_torn:
+            return
+        is_utf_8 = not isinstance(error, UnicodeError)
+        tell(
+            Fault(
+                number, say("dataset.no_json", reason=error) if is_utf_8 else say("dataset.no_utf8")
+            )
+        )
+        return
+    try:
+        reader.take(event)
+    except ValueError as error:
+        tell(Fault(number, str(error)))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_transcript import example
+from test_transcript import example, lines, version_1
 
 from chatui.cli.request import read_history
 from chatui.conversation import transcript
+from chatui.conversation.json_records import Fault
 from chatui.errors import ChatuiError
 
 JUNK: list[Any] = [None, True, -1, 2**70, 10**400, 1e300, "", "\ud800", "\x00", [], {}, [[1]]]
@@ -53,11 +54,10 @@ def damaged(document: Any, dice: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_a_damaged_transcript_is_read_or_refused() -> None:
-    document = json.loads(transcript.dumps(example()))
+def test_a_damaged_transcript_of_version_1_is_read_or_refused() -> None:
     outcomes = set()
-    for seed in range(1500):
-        data = damaged(document, random.Random(seed))
+    for seed in range(600):
+        data = damaged(version_1(example()), random.Random(seed))
         try:
             read = transcript.loads(data, "x.json")
         except ChatuiError as error:
@@ -69,10 +69,36 @@ def test_a_damaged_transcript_is_read_or_refused() -> None:
     assert outcomes == {"read", "refused"}
 
 
+def test_a_damaged_transcript_is_read_as_far_as_it_can_be() -> None:
+    """With a telling of faults nothing but the header is refused; without one, every fault is."""
+    events = lines(transcript.dumps(example()).encode())
+    outcomes = set()
+    for seed in range(1000):
+        dice = random.Random(seed)
+        place = dice.randrange(1, len(events))
+        data = b"".join(
+            damaged(event, dice) + b"\n" if number == place else json.dumps(event).encode() + b"\n"
+            for number, event in enumerate(events)
+        )
+        faults: list[Fault] = []
+        read = transcript.loads(data, "x", faults.append)
+        again = transcript.loads(transcript.dumps(read).encode(), "x")
+        assert [each.query for each in again.rounds] == [each.query for each in read.rounds], seed
+        try:
+            transcript.loads(data, "x")
+        except ChatuiError as error:
+            assert faults and len(str(error)) < 600, seed
+            outcomes.add("refused")
+        else:
+            assert not faults, seed
+            outcomes.add("read")
+    assert outcomes == {"read", "refused"}
+
+
 @pytest.mark.parametrize("place", ["", "conversation", "rounds__0"])
 def test_a_lone_surrogate_in_a_key_is_no_crash(place: str) -> None:
-    document = json.loads(transcript.dumps(example()))
-    part = document
+    document = version_1(example())
+    part: Any = document
     for step in filter(None, place.split("__")):
         part = part[int(step) if isinstance(part, list) else step]
     part["\ud800"] = 1

@@ -1,14 +1,10 @@
-"""The schedule of a replay."""
+"""The steps of a replay, and the player that goes along them."""
 
 from __future__ import annotations
 
-import math
-
-import pytest
-
+from chatui.conversation.playback import Player, steps_of
 from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript, schedule
-from chatui.errors import ChatuiError
+from chatui.conversation.transcript import Transcript
 
 FIRST = Round(1, 0, None, "一", "甲乙", "done", started_at=1000, seconds=2)
 OTHER = Round(2, 0, 1, "二", "丙", "done", started_at=1003, seconds=1)
@@ -21,8 +17,13 @@ PIECES = {
 
 
 def played(transcript: Transcript, **options: float) -> list[tuple[float, str, str, int]]:
-    steps = schedule(transcript, **options)
-    return [(step.wait_seconds, step.kind, step.text, step.round.id) for step in steps]
+    """The steps with the seconds to wait before each."""
+    steps = list(steps_of(transcript, **options))
+    times = [0.0, *(step.at_seconds for step in steps)]
+    return [
+        (after - before, step.kind, step.text, step.round.id)
+        for before, after, step in zip(times, times[1:], steps, strict=False)
+    ]
 
 
 def of(head: int, pieces: dict[int, tuple[Piece, ...]] = PIECES) -> Transcript:
@@ -41,11 +42,11 @@ def test_the_path_is_played_in_its_own_timing() -> None:
     ]
 
 
-def test_a_long_pause_between_rounds_is_cut_and_speed_divides_all() -> None:
-    waits = [beat[0] for beat in played(of(3), speed=2)]
-    assert waits == [0, 0.25, 0.5, 0.25, 1.0, 0.375, 0.125]
-    assert played(of(3), longest_pause_seconds=0.25)[4][0] == 0.25
-    assert {beat[0] for beat in played(of(3), speed=math.inf)} == {0}
+def test_long_pauses_are_cut() -> None:
+    waits = [beat[0] for beat in played(of(3))]
+    assert waits == [0, 0.5, 1.0, 0.5, 2.0, 0.75, 0.25]
+    assert [beat[0] for beat in played(of(3), idle_limit=0.25)] == [0] + [0.25] * 6
+    assert {beat[0] for beat in played(of(3), idle_limit=0)} == {0}
 
 
 def test_a_reply_without_pieces_comes_whole() -> None:
@@ -60,14 +61,73 @@ def test_clocks_that_ran_backwards_do_not_wait_backwards() -> None:
     early = Round(2, 0, 1, "二", "丙", "done", started_at=900, seconds=0.1)
     pieces = {1: (Piece(1.0, "a"), Piece(0.5, "b"), Piece(3.0, "c")), 2: (Piece(0.2, "d"),)}
     transcript = Transcript(Conversation(0, "t", 0, 0, 2, 2), (FIRST, early), pieces)
-    assert [beat[0] for beat in played(transcript)] == [0, 1, 0, 2, 0, 0, 0.2, 0]
+    waits = [round(beat[0], 9) for beat in played(transcript)]
+    assert waits == [0, 1, 0, 2, 0, 0, 0.2, 0]
 
 
 def test_an_empty_transcript_plays_nothing() -> None:
     assert played(Transcript(Conversation(0, "", 0, 0), ())) == []
+    player = Player([])
+    player.step(1)
+    player.step_round(-1)
+    player.pause(False)
+    assert (player.advance(), player.is_over, player.total_seconds) == (0, True, 0.0)
 
 
-@pytest.mark.parametrize("speed", [0, -1, math.nan, -math.inf])
-def test_a_speed_that_is_none_is_refused_at_once(speed: float) -> None:
-    with pytest.raises(ChatuiError, match="above 0"):
-        schedule(of(1), speed)
+class Clock:
+    """A clock that stands until it is set."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_player_keeps_time_at_every_speed_and_across_pauses() -> None:
+    clock = Clock()
+    player = Player(list(steps_of(of(2))), clock=clock)
+    assert player.advance() == 1
+    clock.now += 0.5
+    assert player.advance() == 2
+    player.speed = 0.25
+    clock.now += 2.0
+    assert (player.at_seconds, player.advance()) == (1.0, 2)
+    player.pause(True)
+    clock.now += 60
+    assert (player.at_seconds, player.advance()) == (1.0, 2)
+    player.pause(False)
+    player.speed = 16
+    clock.now += 0.5 / 16
+    assert player.advance() == 3
+    clock.now += 60
+    assert (player.at_seconds, player.advance(), player.is_over) == (4.0, 7, True)
+    player.pause(False)
+    assert (player.at_seconds, player.reached) == (0.0, 1)
+
+
+def test_a_player_steps_by_token_and_by_round_and_jumps() -> None:
+    clock = Clock()
+    player = Player(list(steps_of(of(2))), clock=clock)
+    player.advance()
+    player.step(1)
+    assert (player.reached, player.is_paused, player.at_seconds) == (2, True, 0.5)
+    player.step(-1)
+    assert player.reached == 1
+    player.step(-9)
+    assert player.reached == 0
+    player.step(99)
+    assert player.is_over
+    player.step_round(-1)
+    assert player.reached == 5 and player.steps[4].kind == "query"
+    player.step_round(-1)
+    assert player.reached == 1
+    player.step_round(1)
+    assert player.reached == 5
+    player.step_round(1)
+    assert player.is_over
+    player.seek(1.6)
+    assert (player.reached, player.at_seconds) == (3, 1.6)
+    player.seek(-5)
+    assert player.reached == 1
+    player.seek(99)
+    assert player.is_over

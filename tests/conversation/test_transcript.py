@@ -1,22 +1,29 @@
-"""Transcripts: what is written is read, and everything else is a plain error."""
+"""Transcripts: what is written is read and is as documented, and every fault has its line."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from chatui.conversation import transcript
 from chatui.conversation.exports import write_whole
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.json_records import Fault
+from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_events import mark_of
 from chatui.errors import ChatuiError
 
+DOCS = Path(__file__).parents[2] / "docs"
 NASTY = '\x00\x1b[31m\x1b]0;t\x07\x9b31m\x7f[bold]\ud800\u2028\r\n\t"\\u0041"😀'
 
 
@@ -25,34 +32,181 @@ def example() -> Transcript:
         Round(1, 0, None, "静夜思", "床前明月光", "done", "诗友", "shiyou", "eos", 2**64 - 1),
         Round(2, 0, 1, NASTY, NASTY, "failed", NASTY, error=NASTY, sampling={"top_k": 5}),
         Round(3, 0, 1, "", "", "stopped", started_at=1.7e9, seconds=2.5, output_tokens=7),
+        Round(4, 0, 3, "四", "丁", "done", prompt_tokens=9, reused_tokens=3, started_at=1.7e9),
     )
     pieces = {
-        1: (Piece(0.125, "床前", 5, -0.5), Piece(0.25, "明月光")),
+        1: (
+            Piece(0.125, "床前", 5, -0.5, ((5, "床", 0.75), (6, NASTY, 0.25))),
+            Piece(0.25, "明月光"),
+        ),
         2: (Piece(0.0, "\ud83d"), Piece(0.0, "\ude00")),
         3: (),
+        4: (Piece(0.1, "丁"),),
     }
-    return Transcript(Conversation(0, NASTY, 1.7e9, 1.7e9 + 0.5, 2, 3), rounds, pieces)
+    others: tuple[dict[str, Any], ...] = (
+        {"t": -1, "type": "model", "name": "诗友", "adapters": [{"path": "x", "scale": 0.5}]},
+        {"t": 0.2, "type": "mood", "round": 1, "text": NASTY, "more": [1, {"a": None}]},
+    )
+    about = Conversation(0, NASTY, 1.7e9, 1.7e9 + 0.5, 2, 3)
+    return Transcript(about, rounds, pieces, {4: mark_of("提示", 1)}, others)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "对话.json"
+    return tmp_path / "对话.jsonl"
 
 
-def test_what_is_written_is_read(file: Path) -> None:
+def lines(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.decode().splitlines()]
+
+
+def check(data: bytes) -> None:
+    """Hold every line to the documented schema."""
+    schema = json.loads((DOCS / "transcript.schema.json").read_text())
+    header, *events = lines(data)
+    jsonschema.Draft202012Validator(
+        schema["$defs"]["header"] | {"$defs": schema["$defs"]}
+    ).validate(header)
+    validator = jsonschema.Draft202012Validator(
+        schema["$defs"]["event"] | {"$defs": schema["$defs"]}
+    )
+    for event in events:
+        validator.validate(event)
+
+
+def test_what_is_written_is_read_and_is_as_documented(file: Path) -> None:
     write_whole(file, transcript.dumps(example()))
     assert transcript.read(file) == example()
     assert [this.id for this in example().path()] == [1, 3]
+    check(file.read_bytes())
 
 
-def test_the_file_is_plain_json_that_a_terminal_does_not_obey(file: Path) -> None:
+def test_the_schema_refuses_wrong_events() -> None:
+    data = transcript.dumps(example()).encode()
+    wrong: tuple[tuple[str, str, Any], ...] = (
+        ("query", "text", 5),
+        ("token", "id", "x"),
+        ("stop", "state", "streaming"),
+        ("prompt", "hash", "md5:1"),
+        ("branch", "round", None),
+        ("model", "adapters", [{"path": "x"}]),
+    )
+    for kind, key, value in wrong:
+        changed = lines(data)
+        next(each for each in changed if each.get("type") == kind)[key] = value
+        with pytest.raises(jsonschema.ValidationError):
+            check("\n".join(map(json.dumps, changed)).encode())
+
+
+def test_the_example_of_the_documentation_is_read_and_valid() -> None:
+    text = (DOCS / "transcript.md").read_text(encoding="utf-8")
+    example = re.search(r"```\n(\{.*?)```", text, re.DOTALL)
+    assert example is not None
+    data = example[1].replace("sha256:…", "sha256:" + "0" * 64).encode()
+    check(data)
+    (one,) = transcript.loads(data, "x").rounds
+    assert (one.reply, one.seed, one.state) == ("床前明月光", 7, "done")
+
+
+def test_a_terminal_does_not_obey_the_file(file: Path) -> None:
     write_whole(file, transcript.dumps(example()))
     text = file.read_text(encoding="utf-8")
-    assert json.loads(text)["rounds"][0]["query"] == "静夜思"
-    assert "床前明月光" in text
+    assert "静夜思" in text
     assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
-    # One line a round, so that two files can be compared.
-    assert len(text.splitlines()) == 3 + 3 + 1
+    assert len(text.splitlines()) == 1 + 4 + 1 + 5 + 4 + 1 + 2
+
+
+def random_text(dice: random.Random) -> str:
+    letters = '春a \n\r\t\x00\x10\x1b\ud800😀"\\'
+    return "".join(dice.choice(letters) for _ in range(dice.randrange(12)))
+
+
+def fill(store: Store, dice: random.Random) -> int:
+    """Write a conversation of any shape into the store; its id."""
+    ids: list[int] = []
+    conversation: int | None = None
+    for _ in range(dice.randrange(1, 7)):
+        parent = dice.choice([*ids, None]) if ids else None
+        begun = store.add_round(
+            conversation,
+            parent,
+            random_text(dice),
+            random_text(dice),
+            "format",
+            dice.choice([{}, {"top_k": 5, "think": True, "temperature": 0.1}]),
+            dice.choice([None, 0, 2**64 - 1]),
+        )
+        conversation = begun.conversation_id
+        ids.append(begun.id)
+        at, pieces = 0.0, []
+        for _ in range(dice.randrange(5)):
+            at += dice.random() * 10
+            pieces.append(
+                Piece(
+                    at,
+                    random_text(dice),
+                    dice.randrange(-1, 9),
+                    dice.choice([None, -dice.random() * 9]),
+                    dice.choice([(), ((1, random_text(dice), 0.5), (2, "b", 0.25))]),
+                )
+            )
+        if dice.random() < 0.5:
+            store.save_prompt(begun.id, ReadPrompt(random_text(dice), (1, 2), dropped_rounds=1))
+        spelled = "".join(piece.text for piece in pieces)
+        ended = replace(
+            begun,
+            state=dice.choice(["done", "stopped", "failed", "interrupted"]),
+            reply=dice.choice([spelled, spelled.strip(), random_text(dice)]),
+            finish_reason=dice.choice([None, "eos", "length"]),
+            seed=dice.choice([None, 7]),
+            prompt_tokens=dice.choice([0, 12]),
+            reused_tokens=dice.choice([0, 3]),
+            output_tokens=len(pieces),
+            seconds=at + dice.random(),
+            error=dice.choice([None, random_text(dice)]),
+        )
+        store.finish_round(ended, pieces)
+    assert conversation is not None
+    store.set_head(conversation, dice.choice(ids))
+    store.rename(conversation, random_text(dice))
+    return conversation
+
+
+def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> None:
+    """Any conversation: branches, versions, control characters, every end."""
+    times = random.Random(1)
+    now = 1.7e9
+
+    def clock() -> float:
+        nonlocal now
+        now += times.choice([0.0, times.random() * 100, -times.random()])
+        return now
+
+    store = Store(tmp_path / "c.db", clock=clock)
+    for seed in range(150):
+        id_ = fill(store, random.Random(seed))
+        written = transcript.dumps(transcript.of_store(store, id_))
+        check(written.encode())
+        read = transcript.loads(written.encode(), "x")
+        assert transcript.dumps(read) == written, seed
+        (copy,) = store.add_whole([(read.conversation, read.rounds, read.pieces)])
+        about, rounds, pieces = store.whole(id_)
+        about2, rounds2, pieces2 = store.whole(copy)
+        shift = rounds2[0].id - rounds[0].id
+        moved = [
+            replace(
+                each,
+                id=each.id + shift,
+                conversation_id=copy,
+                parent_id=None if each.parent_id is None else each.parent_id + shift,
+            )
+            for each in rounds
+        ]
+        assert list(rounds2) == moved, seed
+        assert {id + shift: value for id, value in pieces.items()} == pieces2, seed
+        assert about.head_id is not None
+        assert replace(about, id=copy, head_id=about.head_id + shift) == about2, seed
+    store.close()
 
 
 def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -> None:
@@ -75,30 +229,33 @@ def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -
     store.close()
 
 
-def test_cut_off_anywhere_is_a_plain_error(file: Path) -> None:
+def test_cut_off_anywhere_behind_the_header_is_a_whole_transcript() -> None:
     data = transcript.dumps(example()).encode()
-    for length in range(len(data.rstrip())):
-        with pytest.raises(ChatuiError) as caught:
-            transcript.loads(data[:length], "x.json")
-        assert "cut off" in str(caught.value), (length, data[:length][-20:])
+    header = data.index(b"\n")
+    for length in range(len(data)):
+        if length < header:
+            with pytest.raises(ChatuiError):
+                transcript.loads(data[:length], "x")
+            continue
+        read = transcript.loads(data[:length], "x")
+        whole = data[: data.rfind(b"\n", 0, length + 1) + 1]
+        if length and data[length - 1 : length] == b"\n":
+            assert read == transcript.loads(whole, "x")
+        assert all(each.state != "streaming" for each in read.rounds)
 
 
-def changed(**values: object) -> bytes:
-    document = json.loads(transcript.dumps(example()))
-    for path, value in values.items():
-        *steps, last = path.split("__")
-        part = document
-        for step in steps:
-            part = part[int(step) if isinstance(part, list) else step]
-        part[int(last) if isinstance(part, list) else last] = value
-    return json.dumps(document).encode()
+def changed(place: int, **values: object) -> bytes:
+    """The example with values of one line replaced; line 1 is the header."""
+    document = lines(transcript.dumps(example()).encode())
+    document[place - 1] |= values
+    return b"".join(json.dumps(event).encode() + b"\n" for event in document)
 
 
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
         (b"hello", "not valid JSON"),
-        (b"\xff\xfe", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON|cut off"),
         (b"[" * 100_000, "JSON|cut off"),
         (b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
         (b"1" * 10_000, "not valid JSON"),
@@ -108,32 +265,115 @@ def changed(**values: object) -> bytes:
         (b'[["query", "reply"]]', "not a transcript"),
         (b'{"format": "other"}', "not a transcript"),
         (b'{"format": ["chatui-transcript"]}', "not a transcript"),
-        (changed(version=2), "newer chatui"),
-        (changed(version="1"), "damaged"),
-        (changed(version=0), "damaged"),
-        (changed(rounds=None), "damaged"),
-        (changed(rounds__0__query=5), "damaged"),
-        (changed(rounds__0__state="asleep"), "damaged"),
-        (changed(rounds__0__pieces=[[1, "x"]]), "damaged"),
-        (changed(rounds__0__pieces=[[-1, "x", 0, None]]), "damaged"),
-        (changed(rounds__0__pieces=[[1e300, "x", 0, None]]), "damaged"),
-        (changed(rounds__0__seconds=-1), "damaged"),
-        (changed(rounds__1__id=1), "round 1 occurs twice"),
-        (changed(rounds__1__parent=2), "has no parent 2"),
-        (changed(rounds__1__parent=3), "has no parent 3"),
-        (changed(conversation__head=9), "no round 9"),
+        (changed(1, version=3), "newer chatui"),
+        (changed(1, version="1"), "damaged.*line 1"),
+        (changed(1, version=0), "damaged.*line 1"),
+        (changed(1, start="x"), "damaged.*line 1"),
+        (changed(3, text=5), "line 3"),
+        (changed(3, parent=7), "line 3: round 1 has no parent 7"),
+        (changed(8, round=1), "line 8: round 1 occurs twice"),
+        (changed(8, parent=2), "line 8: round 2 has no parent 2"),
+        (changed(8, parent=3), "line 8: round 2 has no parent 3"),
+        (changed(4, id="x"), "line 4"),
+        (changed(4, t=None), "line 4"),
+        (changed(4, t=1e400), "line 4"),
+        (changed(4, type=None), "line 4"),
+        (changed(4, round=9), "line 4: there is no round 9"),
+        (changed(7, state="asleep"), "line 7"),
+        (changed(7, seconds=-1), "line 7"),
+        (changed(6, **{"\ud800": 1}), "line 6"),
+        (changed(1) + b"5\n", "line 19: no JSON object"),
+        (changed(1) + b"\xff\n", "line 19: not UTF-8"),
+        (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 19: no valid JSON"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_anything_else_is_a_plain_error(data: bytes, sentence: str) -> None:
+def test_anything_else_is_a_plain_error_that_names_the_line(data: bytes, sentence: str) -> None:
     with pytest.raises(ChatuiError, match=sentence) as caught:
         transcript.loads(data, "x.json")
     assert "x.json" in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
-def test_what_a_later_version_1_adds_is_overlooked_and_a_bom_too() -> None:
-    data = b"\xef\xbb\xbf" + changed(rounds__0__mood="good", more=1)
-    assert transcript.loads(data, "x") == example()
+def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
+    data = changed(8, parent=99).replace(b'"id": 5', b'"id": "5"').replace(b'"mood"', b"mood")
+    faults: list[Fault] = []
+    read = transcript.loads(data, "x", faults.append)
+    assert [fault.line for fault in faults] == [4, 5, 8]
+    # Round 2 could not be read; what belongs to it is no further fault.
+    assert [each.id for each in read.rounds] == [1, 3, 4]
+    assert read.pieces[1] == (Piece(0.25, "明月光"),)
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("\n", "\n\n").encode(),
+        lambda text: text.encode("utf-16"),
+    ],
+)
+def test_marks_line_ends_and_encodings(encode: Any, file: Path) -> None:
+    file.write_bytes(encode(transcript.dumps(example())))
+    assert transcript.read(file) == example()
+
+
+def test_another_encoding_can_be_named(file: Path) -> None:
+    one = Transcript(Conversation(0, "春", 1, 1, 1, 1), (Round(1, 0, None, "问", "答", "done"),))
+    file.write_bytes(transcript.dumps(one).encode("gbk"))
+    assert transcript.read(file, encoding="gbk").rounds[0].reply == "答"
+    with pytest.raises(ChatuiError):
+        transcript.read(file)
+
+
+def test_a_chain_of_a_hundred_thousand_rounds(file: Path) -> None:
+    chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 100_001))
+    whole = Transcript(Conversation(0, "t", 0, 0, 100_000, 100_000), chain)
+    write_whole(file, transcript.dumps(whole))
+    assert transcript.read(file).path() == chain
+
+
+def version_1(whole: Transcript) -> dict[str, Any]:
+    """A transcript as the first version of chatui wrote it."""
+    about = whole.conversation
+    names = ("query", "reply", "state", "model", "format", "finish_reason", "seed", "sampling")
+    names += ("prompt_tokens", "reused_tokens", "output_tokens", "started_at", "seconds", "error")
+    return {
+        "format": "chatui-transcript",
+        "version": 1,
+        "conversation": {
+            "title": about.title,
+            "created_at": about.created_at,
+            "updated_at": about.updated_at,
+            "head": about.head_id,
+        },
+        "rounds": [
+            {"id": each.id, "parent": each.parent_id}
+            | {name: getattr(each, name) for name in names}
+            | {
+                "pieces": [
+                    [piece.at_seconds, piece.text, piece.token_id, piece.logprob]
+                    for piece in whole.pieces.get(each.id, ())
+                ]
+            }
+            for each in whole.rounds
+        ],
+    }
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_version_1_is_still_read(indent: int | None) -> None:
+    whole = replace(example(), prompts={}, others=())
+    plain = tuple(replace(piece, alternatives=()) for piece in whole.pieces[1])
+    whole = replace(whole, pieces={**whole.pieces, 1: plain})
+    data = json.dumps(version_1(whole), indent=indent).encode()
+    assert transcript.loads(b"\xef\xbb\xbf" + data, "x") == whole
+    for wrong in (b'"state": "asleep"', b'"state": 5'):
+        with pytest.raises(ChatuiError, match="damaged"):
+            transcript.loads(data.replace(b'"state": "done"', wrong), "x")
+    with pytest.raises(ChatuiError, match="cut off"):
+        transcript.loads(data[: len(data) // 2], "x")
 
 
 def test_a_file_that_cannot_be_read_or_written_is_a_plain_error(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Transcripts of version 1, which are read and no longer written: one JSON object.
+
+::
+
+    {"format": "chatui-transcript", "version": 1,
+     "conversation": {"title": …, "created_at": …, "updated_at": …, "head": 3},
+     "rounds": [{"id": 1, "parent": null, "query": …, "reply": …, "state": "done", …,
+                 "pieces": [[at_seconds, text, token_id, logprob], …]}, …]}
+
+A parent stands before its children.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NoReturn
+
+import msgspec
+
+from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+FORMAT = "chatui-transcript"
+
+Parts = tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]
+"""A conversation, its rounds, and their pieces by round id."""
+
+
+def loads_version_1(data: bytes, name: str) -> Parts:
+    """The parts of a transcript from the bytes of a file; conversation ids are 0.
+
+    A round that was streaming when the file was written comes back as "interrupted".
+
+    Args:
+        data: UTF-8.
+        name: the file's, for the sentence of an error.
+
+    Raises:
+        ChatuiError: it is no whole transcript of this version.
+    """
+    raw = _parse(data, name)
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ChatuiError(say("conversation.no_transcript", path=name))
+    try:
+        return _checked(msgspec.convert(raw, _File))
+    except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
+        # msgspec encodes keys as UTF-8, so that a lone surrogate in one is a UnicodeError.
+        sentence = say("conversation.damaged_transcript", path=name, reason=error)
+        raise ChatuiError(sentence) from error
+
+
+@dataclass(frozen=True)
+class _FileConversation:
+    title: str
+    created_at: Epoch
+    updated_at: Epoch
+    head: int | None
+
+
+@dataclass(frozen=True)
+class _FileRound:
+    """What a round of a file holds beside the fields of :class:`Round`."""
+
+    parent: int | None
+    pieces: list[tuple[Seconds, str, int, float | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _File:
+    version: Literal[1]
+    conversation: _FileConversation
+    rounds: list[dict[str, Any]]
+
+
+_LINKS = {"conversation_id": 0, "version": 1, "versions": 1}
+
+
+class _Inconsistent(Exception):
+    """The parts of a file do not fit together."""
+
+
+def _checked(file: _File) -> Parts:
+    rounds: dict[int, Round] = {}
+    depths: dict[int | None, int] = {None: 0}
+    pieces = {}
+    for raw in file.rounds:
+        beside = msgspec.convert(raw, _FileRound)
+        one = msgspec.convert({**raw, **_LINKS, "parent_id": beside.parent}, Round)
+        if one.id in rounds:
+            raise _Inconsistent(say("conversation.round_twice", id=one.id))
+        if one.parent_id not in depths:
+            raise _Inconsistent(say("conversation.no_parent", id=one.id, parent=one.parent_id))
+        is_cut_off = one.state == "streaming"
+        rounds[one.id] = replace(one, state="interrupted") if is_cut_off else one
+        depths[one.id] = depths[one.parent_id] + 1
+        pieces[one.id] = tuple(Piece(*values) for values in beside.pieces)
+    about = file.conversation
+    if about.head not in depths:
+        raise _Inconsistent(say("conversation.no_head", id=about.head))
+    conversation = Conversation(
+        0, about.title, about.created_at, about.updated_at, depths[about.head], about.head
+    )
+    return conversation, tuple(rounds.values()), pieces
+
+
+def _parse(data: bytes, name: str) -> Any:
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        key = "truncated_transcript" if _is_cut_off(error) else "not_json"
+        raise ChatuiError(say(f"conversation.{key}", path=name, reason=error)) from error
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Whether a file that is no JSON would be, if its end were there."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.reason == "unexpected end of data"
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    text = error.doc
+    # The longest token that an end may cut, beside strings, is an escape: \\u and four digits.
+    near_end = text.startswith("{") and error.pos >= len(text.rstrip()) - 6
+    return near_end or not text.strip() or error.msg.startswith("Unterminated")
+
+
+def no_constant(constant: str) -> NoReturn:
+    """Refuse NaN and infinities, which Python's reader takes for JSON."""
+    raise ValueError(say("conversation.no_constant", name=constant))
