@@ -163,6 +163,9 @@ class Loaded:
         weight_bytes: bytes of the weights in memory (0 if unknown).
         load_seconds: time that the load took.
         notes: sentences the user should know (e.g. beams fall back to sampling).
+        room_bytes: memory that was free on its device for it (0 if unknown).
+        passed_over: the GPU that was not used, a model of this size being quicker on the CPU;
+            "" for none.
         can_switch_thinking: whether ``GenerateRequest.think`` has an effect, as far as is known.
         can_go_on: whether ``GenerateRequest.begun`` is possible.
     """
@@ -179,6 +182,8 @@ class Loaded:
     notes: tuple[str, ...] = ()
     can_switch_thinking: bool = False
     can_go_on: bool = True
+    room_bytes: int = 0
+    passed_over: str = ""
 
 
 @dataclass(frozen=True)

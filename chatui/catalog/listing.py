@@ -11,9 +11,19 @@ from typing import Any, Literal
 
 from chatui.catalog import library, unlisted
 from chatui.catalog.gguf import check_gguf
+from chatui.catalog.memory_need import (
+    LEAST_WINDOW,
+    NO_CACHE,
+    SMALL_MODEL,
+    CacheSize,
+    Fit,
+    Need,
+    WindowRange,
+    fit,
+)
 from chatui.catalog.model_files import check_not_pointer
 from chatui.catalog.places import cached_repositories, existing, find_part, in_users_folders
-from chatui.catalog.recognise import recognise
+from chatui.catalog.recognise import Recognised, recognise
 from chatui.catalog.resolving import missing_parts, nothing_called, why_missing
 from chatui.catalog.schema import Part, Preset, Weights
 from chatui.catalog.weight_files import check_no_pointers, is_rwkv_file, weight_files
@@ -39,6 +49,9 @@ class Entry:
         format: name of the prompt format; empty where it is not known.
         disk_bytes: bytes of its files: as published for a preset, on the disk for the others.
         memory_bytes: bytes of memory that its weights take in the dtype they are stored in.
+        width: bytes of a number of the weights; 0 where they are quantised or not known.
+        cache: size of the KV cache; of nothing where it is not known.
+        context_limit: the model's own window, in tokens; None where it is not known.
         usable: whether it runs here now.
         missing: why not, in a sentence; empty where it is usable.
         lacking: the parts that are not here, where fetching them is all that it takes.
@@ -53,10 +66,31 @@ class Entry:
     format: str = ""
     disk_bytes: int = 0
     memory_bytes: int = 0
+    width: int = 0
+    cache: CacheSize = NO_CACHE
+    context_limit: int | None = None
     usable: bool = True
     missing: str = ""
     lacking: tuple[str, ...] = ()
     system: str = ""
+
+    def fit(self, device: str, room: int, asked: int | None = None) -> Fit | None:
+        """How it would run in ``room`` bytes on ``device``; None if it does not fit.
+
+        Args:
+            asked: the window that the user asks for, in tokens; None for as many as fit.
+        """
+        quantised = not self.width
+        floats = 0 if quantised else self.memory_bytes // self.width
+        need = Need(floats, self.memory_bytes if quantised else 0, self.cache)
+        # As chatui.engine.placement chooses: CPUs are quick and exact in float32.
+        widths = (4, self.width) if device == "cpu" and not quantised else (self.width or 2,)
+        return fit(need, widths, WindowRange.of(asked, self.context_limit or LEAST_WINDOW), room)
+
+    @property
+    def small(self) -> bool:
+        """Whether "auto" leaves it on the CPU, where it is quicker than on a GPU."""
+        return 0 < self.memory_bytes < SMALL_MODEL * self.width
 
 
 @dataclass(frozen=True)
@@ -122,6 +156,7 @@ def of_preset(preset: Preset, settings: Settings) -> Entry:
     parts = () if missing else missing_parts(preset, settings)
     missing = missing or why_missing(preset, parts)
     weights = facts.weights
+    found = None if missing else _config_of(find_part(preset.base, settings))
     return Entry(
         reference=preset.name,
         kind="preset",
@@ -131,11 +166,24 @@ def of_preset(preset: Preset, settings: Settings) -> Entry:
         format=facts.format or "",
         disk_bytes=round(weights.download_gb * 1e9) if weights else 0,
         memory_bytes=round(weights.fp16_gb * 1e9) if weights else 0,
+        width=found.width if found else 2,
+        cache=found.cache if found else NO_CACHE,
+        context_limit=facts.context_limit or (found.context_limit if found else None),
         usable=not missing,
         missing=missing,
         lacking=tuple(part.title for part in parts) if all(p.on_hub for p in parts) else (),
         system=preset.system,
     )
+
+
+def _config_of(path: Path | None) -> Recognised | None:
+    """What the config of a preset's base says; None where it has none."""
+    if path is None or not path.is_dir():
+        return None
+    try:
+        return recognise(path)
+    except ChatuiError:
+        return None
 
 
 def of_path(path: Path) -> Entry:
@@ -164,6 +212,9 @@ def _of_folder(reference: str, kind: Kind, folder: Path) -> Entry:
         blank,
         family=found.family,
         format=format,
+        width=found.width,
+        cache=found.cache,
+        context_limit=found.context_limit,
         usable=not missing,
         missing=missing,
         lacking=weights.missing if fetchable and weights else (),
@@ -182,7 +233,13 @@ def _of_file(file: Path) -> Entry:
         missing = "" if find_spec("llama_cpp") else say("catalog.no_llama")
         format = "chat-template" if header.has_chat_template else ""
         return replace(
-            blank, family=header.architecture, format=format, usable=not missing, missing=missing
+            blank,
+            family=header.architecture,
+            format=format,
+            cache=header.cache,
+            context_limit=header.context_limit,
+            usable=not missing,
+            missing=missing,
         )
     if is_rwkv_file(file):
         world = "world" in file.name.casefold()

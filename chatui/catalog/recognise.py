@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from chatui.catalog.memory_need import NO_CACHE, CacheSize, cache_size
 from chatui.catalog.model_files import read_json_object
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -40,12 +41,16 @@ class Recognised:
         format: name of the prompt format.
         context_limit: tokens; None where the config does not say.
         lacks: why it cannot run here, in a sentence; "" where it can.
+        cache: size of its KV cache.
+        width: bytes of a number in its files; 0 where they are quantised.
     """
 
     family: str
     format: str
     context_limit: int | None
     lacks: str = ""
+    cache: CacheSize = NO_CACHE
+    width: int = 2
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -68,7 +73,20 @@ def recognise(folder: Path) -> Recognised:
     config = read_config(folder)
     family = family_of(config, folder.name)
     format = format_of(family, has_chat_template=_has_chat_template(folder))
-    return Recognised(family, format, _window_of(config), _lacks(folder, config, family))
+    return Recognised(
+        family,
+        format,
+        _window_of(config),
+        _lacks(folder, config, family),
+        cache_size(config),
+        _width_of(config),
+    )
+
+
+def _width_of(config: dict[str, Any]) -> int:
+    if config.get("quantization_bit") or config.get("quantization_config"):
+        return 0
+    return 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
 
 
 def family_of(config: dict[str, Any], name: str = "") -> str:

@@ -52,7 +52,8 @@ def examine() -> dict[str, Any]:
         devices: as ``chatui.engine.probe`` has them.
         terminal, locale: name -> value.
         folders: what chatui writes to: name, path, writable, free_bytes of its disk.
-        models: reference -> the device that it fits, None for none.
+        models: reference -> the device that it would run on, None for none; the window in tokens,
+            0 where it is not known, and memory_bytes with it; small, if it is on the CPU for that.
         problems: a sentence each.
     """
     problems: list[str] = []
@@ -103,7 +104,7 @@ def examine() -> dict[str, Any]:
         },
         "folders": folders,
         "models": {
-            entry.reference: _fitting(entry.memory_bytes, devices)
+            entry.reference: _fitting(entry, devices, settings.context)
             for entry in catalog.entries(settings)
             if entry.usable
         },
@@ -152,9 +153,31 @@ def _probe() -> list[dict[str, Any]]:
     return devices
 
 
-def _fitting(memory_bytes: int, devices: list[dict[str, Any]]) -> str | None:
-    """The first device with so much free memory."""
-    return next((str(d["name"]) for d in devices if memory_bytes <= d["free_bytes"]), None)
+def _fitting(
+    entry: catalog.Entry, devices: list[dict[str, Any]], context: int | str
+) -> dict[str, Any]:
+    """The first device that a model fits, and how: with which window, in how much memory."""
+    asked = context if isinstance(context, int) else None
+    small = entry.small and len(devices) > 1
+    for device in devices[-1:] if small else devices:
+        found = entry.fit(str(device["name"]), int(device["free_bytes"]), asked)
+        if found is not None:
+            known = entry.cache.numbers(1) > 0
+            window, total = (found.window, found.total) if known else (0, entry.memory_bytes)
+            return {
+                "device": device["name"], "window": window, "memory_bytes": total, "small": small,
+            }  # fmt: skip
+    return {"device": None, "window": 0, "memory_bytes": entry.memory_bytes, "small": False}
+
+
+def _in_a_line(fitting: dict[str, Any]) -> str:
+    """Where a model would run, and how, in words."""
+    if fitting["device"] is None:
+        return say("cli.doctor.nowhere")
+    words = [str(fitting["device"]), readable.size(fitting["memory_bytes"])]
+    words += [say("cli.doctor.window", window=fitting["window"])] if fitting["window"] else []
+    words += [say("cli.doctor.small")] if fitting["small"] else []
+    return " · ".join(words)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -179,13 +202,12 @@ def _print(found: dict[str, Any]) -> None:
             folder["name"]: say("cli.doctor.folder", path=folder["path"], free=free(folder))
             for folder in found["folders"]
         },
-        "models": found["models"],
+        "models": {name: _in_a_line(fitting) for name, fitting in found["models"].items()},
     }
-    nothing = {"models": say("cli.doctor.nowhere")}
     for group, rows in groups.items():
         write(say(f"cli.doctor.{group}") + "\n")
         named = group in ("terminal", "locale", "folders")
-        none = nothing.get(group, say("cli.doctor.none"))
+        none = say("cli.doctor.none")
         cells = [
             (say(f"cli.doctor.name.{key}") if named else key, none if v is None else in_words(v))
             for key, v in rows.items()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from chatui.engine.memory import is_out_of_memory
 from chatui.engine.model import LoadedModel
 from chatui.engine.sampler import ReplySoFar, Sampler
 from chatui.errors import ChatuiError
@@ -108,7 +109,7 @@ def generate(
     """Answer ``request``: one ``Prefill``, the ``Token``s as they come, one ``Done``.
 
     Raises:
-        ChatuiError: the query does not fit, or a logit is NaN or infinite.
+        ChatuiError: the query does not fit, a logit is NaN or infinite, or the memory is full.
     """
     began = time.monotonic()
     answer = model.format.answer_to(request.query)
@@ -152,6 +153,7 @@ def generate(
     shown = _ShownText(model, request, prompt)
     reason: FinishReason | None = None
     first_token_seconds = 0.0
+    full = False
     logits = model.network.prefill(at_once, cache, stop_wanted)
     for token in read[len(at_once) :]:
         if logits is not None and not stop_wanted():
@@ -180,7 +182,19 @@ def generate(
         first_token_seconds = first_token_seconds or time.monotonic() - began
         yield Token(text, token, float(logits[token]) - total, best)
         if reason is None and not stop_wanted():
-            logits = model.network.step(token, cache)
+            try:
+                logits = model.network.step(token, cache)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                full = True
+        if full:
+            # The cache is dropped: nobody knows how much of the token it holds.
+            rest = shown.finish()
+            if rest:
+                yield Token(rest)
+            tokens = len(prompt.ids) + len(output)
+            raise ChatuiError(say("engine.memory_full", tokens=tokens))
     held = [*prompt.ids, *output][: cache.get_seq_length()]
     model.prompt_cache.put(model.network, cache, held)
     reply = model.format.clean(request.query, shown.text)

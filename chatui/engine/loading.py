@@ -187,6 +187,8 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         weight_bytes=sum(parameter.nbytes for parameter in parameters) + adapted.bytes,
         load_seconds=seconds,
         can_switch_thinking=plan.format.thinking is not None,
+        room_bytes=plan.placement.room,
+        passed_over=plan.placement.passed_over,
         notes=notes,
     )
     return LoadedModel(

@@ -75,6 +75,14 @@ def _control_group_room() -> int | None:
         return None
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python or torch says that memory ran out.
+
+    torch.OutOfMemoryError is a RuntimeError; on the CPU only the message tells.
+    """
+    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+
+
 def gib(count: int) -> str:
     """Bytes as GiB with one digit, e.g. "12.6"."""
     return f"{count / (1 << 30):.1f}"

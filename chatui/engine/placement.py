@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from chatui.catalog.memory_need import Need, WindowRange, fit
+from chatui.catalog.memory_need import SMALL_MODEL, Need, WindowRange, fit
 from chatui.engine.memory import FreedMemory, available_bytes, gib
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
@@ -39,12 +39,16 @@ class Placement:
         dtype: of the floating point weights.
         notes: sentences on the dtype that was decided for the user.
         window: tokens, prompt and reply together.
+        room: bytes that were free on the device, what unloading gives back included.
+        passed_over: the device that a small model leaves alone; "" for none.
     """
 
     device: torch.device
     dtype: torch.dtype
     notes: tuple[str, ...] = ()
     window: int = 0
+    room: int = 0
+    passed_over: str = ""
 
     def maps(self, entry: TensorEntry) -> bool:
         """Whether a tensor stays in its file's pages and is never copied."""
@@ -108,7 +112,10 @@ def place(
     Raises:
         ChatuiError: a device that is not there, an unknown dtype, or too little memory.
     """
-    device = choose_device(spec.device)
+    device, passed_over = choose_device(spec.device), ""
+    small = need.floats < SMALL_MODEL and not need.packed and spec.device_map is None
+    if spec.device == "auto" and small and device.type != "cpu":
+        device, passed_over = torch.device("cpu"), str(device)
     stored = file_dtype(entries)
     room = available_bytes(device) + freed.on(device)
     window = WindowRange.of(spec.context, own_window)
@@ -117,11 +124,11 @@ def place(
     if found is None and spec.device_map is None:
         raise ChatuiError(_too_large(device, dtypes[0], need, window, room))
     dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
-    notes = _told(stored, dtype, need) if spec.dtype == "auto" and device.type == "cpu" else ()
-    if found is None or spec.device_map is not None:
-        # The layers' caches come to lie where accelerate puts the layers.
-        return Placement(device, dtype, notes, window.most)
-    return Placement(device, dtype, notes, found.window)
+    notes = _told(stored, dtype, need) if spec.dtype == "auto" and device.type != "mps" else ()
+    # With a device map the layers' caches come to lie where accelerate puts the layers.
+    spread = found is None or spec.device_map is not None
+    tokens = window.most if found is None or spread else found.window
+    return Placement(device, dtype, notes, tokens, room, passed_over)
 
 
 def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:
@@ -136,14 +143,23 @@ def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[tor
         return (torch.float32, torch.bfloat16) if half else (torch.float32,)
     if device.type == "mps" and stored == torch.float32:
         return (torch.float16,)
+    if device.type == "cuda" and stored == torch.bfloat16 and not _has_bfloat16():
+        return (torch.float16,)
     return (stored if stored in DTYPES.values() else torch.float16,)
 
 
+def _has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16 itself (from compute capability 8.0 on)."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
 def _told(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...]:
-    """What a dtype on the CPU that is not the file's is worth saying."""
+    """What is worth saying of a dtype that is not the file's."""
     names = {"stored": str(stored).removeprefix("torch.")}
     if stored == torch.float32 or dtype == stored:
         return ()
+    if dtype == torch.float16:
+        return (say("engine.no_bfloat16"),) if stored == torch.bfloat16 else ()
     if dtype == torch.float32:
         told = need.floats * dtype.itemsize >= _TOLD_FROM_BYTES
         return (say("engine.widened", **names),) if told else ()

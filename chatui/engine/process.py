@@ -162,8 +162,9 @@ def failure(error: Exception) -> Failed:
         return Failed(str(error), detail=repr(error.__cause__) if error.__cause__ else "")
     detail = "".join(traceback.format_exception(error))
     print(detail, file=sys.stderr, flush=True)
-    # torch.OutOfMemoryError is a RuntimeError; on the CPU only the message tells.
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+    from chatui.engine.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
         return Failed(say("engine.out_of_memory"), detail)
     return Failed(
         say("engine.bug", error=f"{type(error).__name__}: {error}".split("\n")[0]), detail

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
-_LEAST_PARAMETERS = 30_000_000
+from chatui.catalog.memory_need import SMALL_MODEL
 
 
 def share_the_cores() -> None:
@@ -26,7 +26,7 @@ def use_threads(parameters: int | None) -> None:
     import torch
 
     all_threads = _all_threads()
-    small = parameters is not None and parameters < _LEAST_PARAMETERS
+    small = parameters is not None and parameters < SMALL_MODEL
     torch.set_num_threads(1 if small else all_threads)
 
 

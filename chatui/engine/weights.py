@@ -177,7 +177,8 @@ def _load_pickle(file: Path, map_location: str) -> Any:
 
 
 def told_bytes(report: Callable[[Loading], None], stage: str, total: int) -> Callable[[int], None]:
-    """A function that reports bytes read as ``Loading``: 0 at once, all at the end.
+    """A function that reports bytes read as ``Loading``: 0 at once, all at the end;
+    of nothing it tells nothing.
 
     Between them at most every 0.05 s; the pipe to the app is not filled with more.
     """
@@ -190,7 +191,8 @@ def told_bytes(report: Callable[[Loading], None], stage: str, total: int) -> Cal
             last = now
             report(Loading(stage, done, total))
 
-    progress(0)
+    if total:
+        progress(0)
     return progress
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chatui import __version__
+from chatui.catalog import Entry
+from chatui.catalog.memory_need import CacheSize
 from chatui.cli import doctor
 from chatui.cli.parser import run
 
@@ -21,7 +24,8 @@ def test_the_doctor_sees_this_machine(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["devices"][-1]["name"] == "cpu"
     assert found["devices"][-1]["memory_bytes"] >= found["devices"][-1]["free_bytes"] > 0
     assert [folder["name"] for folder in found["folders"]] == ["config", "data", "models"]
-    assert found["models"]["shiyou"] is not None
+    assert found["models"]["shiyou"]["device"] is not None
+    assert found["models"]["shiyou"]["window"] == 512
     assert found["problems"] == []
 
 
@@ -39,6 +43,24 @@ def test_what_is_in_the_way_is_told_and_exit_1(
 
 
 def test_a_model_fits_the_first_device_that_has_room() -> None:
-    devices = [{"name": "cuda:0", "free_bytes": 8}, {"name": "cpu", "free_bytes": 16}]
-    fits = [doctor._fitting(size, devices) for size in (0, 8, 9, 17)]
-    assert fits == ["cuda:0", "cuda:0", "cpu", None]
+    devices = [{"name": "cuda:0", "free_bytes": 24 << 30}, {"name": "cpu", "free_bytes": 64 << 30}]
+
+    def fit(gigabytes: float, context: int | str = "auto", **known: Any) -> dict[str, Any]:
+        entry = Entry("x", "folder", "x", memory_bytes=int(gigabytes * 1e9), **known)
+        return doctor._fitting(entry, devices, context)
+
+    assert [fit(size)["device"] for size in (1, 25, 99)] == ["cuda:0", "cuda:0", None]
+    assert fit(40)["device"] == "cpu" and fit(40)["window"] == 0
+    llama = {"width": 2, "cache": CacheSize(65_536), "context_limit": 131_072}
+    on_card = fit(16.06, **llama)
+    assert on_card["device"] == "cuda:0" and 40_000 < on_card["window"] < 65_000
+    assert on_card["memory_bytes"] < 24 << 30
+    assert fit(16.06, 8192, **llama)["window"] == 8192
+    assert fit(16.06, 131_072, **llama)["device"] == "cpu"
+    # In float32 on the CPU, and where only that fits in the 16 bits of the file.
+    assert fit(28, **llama)["memory_bytes"] > 56e9
+    assert fit(50, **llama)["memory_bytes"] < 64 << 30
+    small = fit(0.0132, width=2, cache=CacheSize(3072), context_limit=512)
+    assert (small["device"], small["small"], small["window"]) == ("cpu", True, 512)
+    assert "quicker there" in doctor._in_a_line(small)
+    assert doctor._in_a_line(fit(99)) == "too large for this machine's free memory"

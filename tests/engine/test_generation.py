@@ -14,7 +14,8 @@ from tiny_models import HANZI
 
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
-from chatui.messages import BegunReply, GenerateRequest
+from chatui.messages import BegunReply, GenerateRequest, ReplyEvent, Token
+from chatui.sampling import SamplingSettings
 
 Maker = Callable[[str], Path]
 
@@ -258,3 +259,32 @@ def test_an_edited_reply_goes_on_from_its_text(made: Maker, family: str) -> None
     read = codec.detokenizer()
     text = "".join(read.add(id) for id in prefill.input_ids) + read.flush()
     assert text.replace(" ", "").endswith("春眠")
+
+
+def test_memory_that_is_full_in_mid_reply_keeps_the_text(
+    made: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = loaded(made("llama"))
+    expected = parts(ask(engine))[2]
+    network = engine._loaded().network
+    step, steps = network.step, iter(range(10**9))
+
+    def until_full(token: int, cache: object) -> torch.Tensor:
+        if next(steps) == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return step(token, cache)
+
+    monkeypatch.setattr(network, "step", until_full)
+    events: list[ReplyEvent] = []
+    request = GenerateRequest(
+        "春眠不觉晓", sampling=SamplingSettings(greedy=True, max_new_tokens=24)
+    )
+    with pytest.raises(ChatuiError, match=r"memory is full after \d+ tokens.*--context"):
+        events.extend(engine.generate(request, lambda: False))
+    tokens = [event for event in events if isinstance(event, Token) and event.id >= 0]
+    assert tuple(token.id for token in tokens) == expected.output_ids[:8]
+    text = "".join(event.text for event in events if isinstance(event, Token))
+    assert text and len(text) >= len("".join(token.text for token in tokens))
+    # What broke off left nothing behind.
+    monkeypatch.setattr(network, "step", step)
+    assert parts(ask(engine))[2].output_ids == expected.output_ids

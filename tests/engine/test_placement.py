@@ -29,6 +29,52 @@ def test_only_a_large_model_is_said_to_run_wider_than_it_is_stored(floats: int, 
     assert bool(placement.notes) is told
 
 
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that can be asked for, with 24 GiB free."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: 24 << 30)
+
+
+def on(device: str, floats: int, stored: torch.dtype = torch.float16, **values: str) -> Placement:
+    weights = TensorEntry(Path("/m/model.safetensors"), "w", stored, (floats,), 2 * floats)
+    spec = ModelSpec("m", "/m", device=device, **values)
+    return place(spec, (weights,), Need(floats), 512, FreedMemory())
+
+
+@pytest.mark.usefixtures("card")
+def test_a_small_model_stays_on_the_cpu_unless_the_gpu_is_asked_for() -> None:
+    small, large = on("auto", 6_600_000), on("auto", 300_000_000)
+    assert (str(small.device), small.dtype, small.passed_over) == ("cpu", torch.float32, "cuda:0")
+    assert (str(large.device), large.dtype, large.passed_over) == ("cuda:0", torch.float16, "")
+    asked = on("cuda", 6_600_000)
+    assert (str(asked.device), asked.passed_over) == ("cuda:0", "")
+    assert str(on("auto", 6_600_000, device_map="auto").device) == "cuda:0"
+
+
+def test_without_a_gpu_nothing_is_passed_over() -> None:
+    assert on("auto", 6_600_000).passed_over == ""
+
+
+@pytest.mark.usefixtures("card")
+def test_a_gpu_too_old_for_bfloat16_takes_float16_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_new(new: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: new)
+
+    is_new(True)
+    placed = on("cuda", 300_000_000, torch.bfloat16)
+    assert (placed.dtype, placed.notes) == (torch.bfloat16, ())
+    is_new(False)
+    placed = on("cuda", 300_000_000, torch.bfloat16)
+    assert placed.dtype == torch.float16 and "too old for bfloat16" in placed.notes[0]
+    assert on("cuda", 300_000_000, torch.float16).notes == ()
+    # Who asks for it gets it: torch emulates it there.
+    assert on("cuda", 9, torch.bfloat16, dtype="bfloat16").dtype == torch.bfloat16
+
+
 def test_memory_of_another_device_is_no_room_here() -> None:
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
     spec = ModelSpec("m", "/m", device="cpu")

@@ -16,7 +16,7 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
 from chatui.text import one_line, plain_text
-from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, matches, row
+from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, matches, memory_words, row
 from chatui.tui.screens.picker import Picker
 from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
@@ -103,16 +103,20 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         if words.strip():
             found.sort(key=lambda entry: (closeness(entry, words), not entry.usable))
         if words.strip():
-            rows = [row(entry, entry.reference in self._current) for entry in found]
+            rows = [row(one, one.reference in self._current, self._memory(one)) for one in found]
             listed = ModelRows(found, rows)
         else:
-            listed = grouped(found, self._current, self._recent)
+            listed = grouped(found, self._current, self._recent, self._memory)
         here = [entry.reference in self._current for entry in listed.entries]
         index = here.index(True) if True in here and not words.strip() else 0
         self._proposed = listed.entries[index] if found else None
         if pointed_at is not None and pointed_at in found:
             index = listed.entries.index(pointed_at)
         self.show(listed.entries, listed.rows, index, say("tui.models.none"), listed.headings)
+
+    def _memory(self, entry: Entry) -> str:
+        asked = None if self._settings.context == "auto" else self._settings.context
+        return memory_words(entry, self.app.turns.loaded, asked)
 
     def action_stop_fetching(self) -> None:
         """Make room for another download."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -11,6 +11,7 @@ from textual.content import Content
 
 from chatui.catalog import Entry
 from chatui.locales import say
+from chatui.messages import Loaded
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.readable import size
 from chatui.text import one_line
@@ -36,7 +37,26 @@ def closeness(entry: Entry, words: str) -> int:
     return 2 if any(typed in name for name in names) else 3
 
 
-def row(entry: Entry, is_current: bool) -> Content:
+def memory_words(entry: Entry, loaded: Loaded | None, asked: int | None) -> str:
+    """What a model takes where the present one is, with the window that it would have there.
+
+    Args:
+        loaded: the present model; None where none is, or not from this machine.
+        asked: the window that the settings ask for, in tokens; None for as many as fit.
+    """
+    if not entry.cache.numbers(1) or loaded is None or not loaded.room_bytes:
+        return ""
+    if loaded.passed_over and not entry.small:
+        # It goes to the GPU, of whose memory nobody has asked yet.
+        return ""
+    device = "cpu" if entry.small else loaded.device
+    found = entry.fit(device, loaded.room_bytes, asked)
+    if found is None:
+        return say("tui.models.does_not_fit")
+    return say("tui.models.memory", size=size(found.total), window=found.window)
+
+
+def row(entry: Entry, is_current: bool, memory: str = "") -> Content:
     """A model's two lines: what it is called, and what it is."""
     name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
@@ -46,7 +66,8 @@ def row(entry: Entry, is_current: bool) -> Content:
     if not entry.usable and entry.kind != "server":
         why = "missing" if entry.lacking else "adapter" if entry.kind == "adapter" else "unusable"
         parts.append(Content.styled(f"  {say(f'tui.models.{why}')}", "$warning 80%"))
-    facts = (entry.family, size(entry.disk_bytes) if entry.disk_bytes else "", entry.description)
+    disk = size(entry.disk_bytes) if entry.disk_bytes else ""
+    facts = (entry.family, disk, memory, entry.description)
     known = " · ".join(one_line(fact) for fact in facts if fact)
     if known:
         parts.append(Content.styled(f"\n  {known}", "$foreground-muted"))
@@ -75,12 +96,18 @@ class ModelRows:
             self.rows += rows
 
 
-def grouped(entries: Sequence[Entry], current: Sequence[str], recent: Sequence[str]) -> ModelRows:
+def grouped(
+    entries: Sequence[Entry],
+    current: Sequence[str],
+    recent: Sequence[str],
+    memory: Callable[[Entry], str] = lambda _: "",
+) -> ModelRows:
     """All models in their groups; each system that can be fetched stands there once.
 
     Args:
         current: the references that mean the model that answers now.
         recent: names of models, the last used first.
+        memory: what a model that is here takes, in words.
     """
     place = {name: index for index, name in enumerate(recent)}
     here = [entry for entry in entries if entry.usable and entry.kind != "server"]
@@ -90,7 +117,8 @@ def grouped(entries: Sequence[Entry], current: Sequence[str], recent: Sequence[s
     rest = [entry for entry in absent if not entry.lacking]
     found = ModelRows()
     for name, group in (("here", here), ("servers", servers)):
-        found.add(_title(name), group, [row(one, one.reference in current) for one in group])
+        rows = [row(one, one.reference in current, memory(one)) for one in group]
+        found.add(_title(name), group, rows)
     systems: dict[str, list[Entry]] = {}
     for entry in absent:
         if entry.lacking:

@@ -123,6 +123,7 @@ class TurnDisplay(Screen[None]):
                     welcome.greet(greeting_of(spec))
                 self._status.model = one_line(shown_name(author_of(spec)))
                 self._status.activity = ""
+                self._status.device = say("tui.status.small") if loaded.passed_over else ""
                 self._show_thinking()
                 # What was measured of the model before says nothing of this one.
                 self._status.tokens_per_second = 0

@@ -21,6 +21,8 @@ class StatusLine(Widget):
     """What is going on, in place of the speed: loading, stopped, an error."""
     thinking: reactive[str] = reactive("")
     """That thinking is switched on or off; "" where it is not."""
+    device: reactive[str] = reactive("")
+    """Why the model is where it is; "" where nobody would wonder."""
     tokens_per_second: reactive[float] = reactive(0.0)
     context_used: reactive[int] = reactive(0)
     context_limit: reactive[int] = reactive(0)
@@ -28,8 +30,7 @@ class StatusLine(Widget):
     def facts(self) -> str:
         """The left part."""
         facts = [self.model] if self.model else []
-        if self.thinking:
-            facts.append(self.thinking)
+        facts += filter(None, (self.device, self.thinking))
         if self.activity:
             facts.append(self.activity)
         elif self.tokens_per_second:

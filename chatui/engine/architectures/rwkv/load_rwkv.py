@@ -129,6 +129,8 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         parameters=sum(weight.numel() for weight in weights),
         weight_bytes=sum(weight.nbytes for weight in weights),
         load_seconds=time.monotonic() - began,
+        room_bytes=placement.room,
+        passed_over=placement.passed_over,
         notes=(*plan.spec.notes, *placement.notes, *plan.notes),
     )
     return LoadedModel(

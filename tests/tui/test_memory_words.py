@@ -1,0 +1,50 @@
+"""What F2 says of a model's memory."""
+
+from __future__ import annotations
+
+from chatui.catalog import Entry
+from chatui.catalog.memory_need import CacheSize
+from chatui.messages import Loaded
+from chatui.tui.screens.model_rows import memory_words, row
+from chatui.tui.widgets.status_line import StatusLine
+
+LLAMA = Entry(
+    "llama", "hub", "llama", memory_bytes=16_060_000_000, width=2, cache=CacheSize(65_536),
+    context_limit=131_072,
+)  # fmt: skip
+SMALL = Entry(
+    "s", "preset", "s", memory_bytes=13_200_000, width=2, cache=CacheSize(3072), context_limit=512
+)
+
+
+def loaded(device: str, gibibytes: int, passed_over: str = "") -> Loaded:
+    return Loaded(
+        "m", "llama", "alpaca", 2048, device, room_bytes=gibibytes << 30, passed_over=passed_over
+    )
+
+
+def test_memory_is_told_for_the_window_that_would_be_used() -> None:
+    words = memory_words(LLAMA, loaded("cuda:0", 80), None)
+    assert words == "33.5 GB of memory with 131072 tokens"
+    words = memory_words(LLAMA, loaded("cuda:0", 24), None)
+    assert words.startswith("24.") and int(words.split()[5]) < 65_000
+    assert memory_words(LLAMA, loaded("cuda:0", 24), 8192).endswith("8192 tokens")
+    assert "too large" in memory_words(LLAMA, loaded("cuda:0", 8), None)
+    assert "24." in row(LLAMA, False, words).plain
+    # float32, as a CPU computes.
+    assert memory_words(SMALL, loaded("cpu", 8), None).endswith("512 tokens")
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    assert memory_words(LLAMA, None, None) == ""
+    assert memory_words(LLAMA, loaded("server", 0), None) == ""
+    assert memory_words(Entry("x", "hub", "x"), loaded("cpu", 8), None) == ""
+    # The small model is on the CPU, and a large one would go to the GPU.
+    assert memory_words(LLAMA, loaded("cpu", 64, "cuda:0"), None) == ""
+    assert memory_words(SMALL, loaded("cpu", 64, "cuda:0"), None)
+
+
+def test_the_status_line_says_why_a_small_model_is_on_the_cpu() -> None:
+    line = StatusLine()
+    line.model, line.device = "诗友", "CPU (quicker at this size)"
+    assert line.facts() == "诗友 · CPU (quicker at this size)"
