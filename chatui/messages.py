@@ -96,10 +96,12 @@ class BegunReply:
         text: as it came, before any clean-up.
         ids: its tokens, with those that make no whole character yet; empty where they are not
             known and ``text`` has to be encoded.
+        next_id: the token that comes then, in place of one that is sampled; -1 for none.
     """
 
     text: str
     ids: tuple[int, ...] = ()
+    next_id: int = -1
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def begin_reply(
     """
     assert request.begun is not None
     text = request.begun.text.removeprefix(opened_by(prompt))
-    if request.begun.ids:
+    if request.begun.ids or not text:
         return text, request.begun.ids
     text = model.format.begun(request.query, text)
     return text, tuple(
@@ -151,6 +151,7 @@ def generate(
     output = chosen.output_ids
     sampler = Sampler(chosen, seed)
     shown = _ShownText(model, request, prompt)
+    forced = -1 if request.begun is None else request.begun.next_id
     reason: FinishReason | None = None
     first_token_seconds = 0.0
     full = False
@@ -168,7 +169,11 @@ def generate(
         if model.guard is not None:
             logits = model.guard(logits)
         total = log_total(logits)
-        token = sampler(logits)
+        if 0 <= forced < logits.shape[0]:
+            token, forced = forced, -1
+            output.append(token)
+        else:
+            token = sampler(logits)
         text = "" if token in model.eos_ids else shown.add(token)
         if token in model.eos_ids:
             reason = "eos"

@@ -253,3 +253,12 @@ def beginning_of(
     kept += [Piece(kept[-1].at_seconds, rest)] if rest else []
     ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0) if ids_hold else ()
     return tuple(kept), BegunReply("".join(piece.text for piece in kept), ids)
+
+
+def beginning_until(
+    pieces: Sequence[Piece], index: int, token_id: int
+) -> tuple[tuple[Piece, ...], BegunReply]:
+    """What a reply begins with that takes another token than the piece at ``index``."""
+    kept = tuple(pieces[:index])
+    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0)
+    return kept, BegunReply("".join(piece.text for piece in kept), ids, token_id)

@@ -20,8 +20,8 @@ from chatui.locales import say
 from chatui.messages import BegunReply, GenerateRequest, ModelSpec
 from chatui.prompting.parts import history_of
 from chatui.tui.model_loading import ModelLoading
-from chatui.tui.model_names import author_of
-from chatui.tui.running_reply import RunningReply, beginning_of
+from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.running_reply import RunningReply, beginning_of, beginning_until
 from chatui.tui.turn_messages import (
     RoundBegun,
     Trouble,
@@ -108,6 +108,12 @@ class Turns(ModelLoading):
     def go_on(self, round_: Round) -> None:
         """Write a reply on from where it ended, as another version beside it."""
         query = WaitingQuery(self.current, round_.query, round_, goes_on=True)
+        self._waiting.put(query, first=True)
+        self._wake.set()
+
+    def take_instead(self, round_: Round, piece: int, token_id: int) -> None:
+        """Write a reply on from another token than its ``piece``, as another version beside it."""
+        query = WaitingQuery(self.current, round_.query, round_, True, (piece, token_id))
         self._waiting.put(query, first=True)
         self._wake.set()
 
@@ -298,7 +304,12 @@ class Turns(ModelLoading):
         if beside is not None and query.goes_on:
             pieces = await asyncio.to_thread(self._store.pieces, beside.id)
             is_same = beside.model == author_of(spec) and beside.format == form
-            written, start = beginning_of(beside, pieces, ids_hold=is_same)
+            if query.takes is None:
+                written, start = beginning_of(beside, pieces, ids_hold=is_same)
+            elif is_same:
+                written, start = beginning_until(pieces, *query.takes)
+            else:
+                raise ChatuiError(say("tui.glass.other_model", model=shown_name(beside.model)))
             sampling |= {"edited": True} if beside.sampling.get("edited") else {}
         path: tuple[Round, ...] = ()
         if of.id is not None and parent_id is not None:

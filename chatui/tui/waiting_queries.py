@@ -34,6 +34,8 @@ class WaitingQuery:
         text: what the user typed.
         beside: the round that it makes another version of; None goes on from the head.
         goes_on: whether the reply goes on from that round's.
+        takes: with ``goes_on``: from which of its pieces on another is written, and the id of the
+            token that comes in its place; None goes on from its end.
         stopped: the user stopped it while its round was being begun.
     """
 
@@ -41,6 +43,7 @@ class WaitingQuery:
     text: str
     beside: Round | None = None
     goes_on: bool = False
+    takes: tuple[int, int] | None = None
     stopped: bool = False
 
     @property

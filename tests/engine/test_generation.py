@@ -288,3 +288,18 @@ def test_memory_that_is_full_in_mid_reply_keeps_the_text(
     # What broke off left nothing behind.
     monkeypatch.setattr(network, "step", step)
     assert parts(ask(engine))[2].output_ids == expected.output_ids
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom"])
+def test_another_token_may_be_taken_anywhere(made: Maker, family: str) -> None:
+    engine = loaded(made(family), eos_ids=(100_000,))
+    _, tokens, _ = parts(ask(engine, alternatives=2))
+    for place in (0, 5):
+        kept = tokens[:place]
+        other = tokens[place].alternatives[1].id
+        text = "".join(token.text for token in kept)
+        begun = BegunReply(text, tuple(token.id for token in kept), other)
+        _, later, done = parts(ask(engine, begun=begun, max_new_tokens=4))
+        assert later[0].id == other
+        assert done.output_ids[: place + 1] == (*(token.id for token in kept), other)
+        assert done.text == text + "".join(token.text for token in later)

@@ -11,6 +11,7 @@ from saved_conversations import add_conversation
 
 from chatui.conversation.rounds import Piece, ReadPrompt
 from chatui.conversation.store import Store
+from chatui.messages import BegunReply
 from chatui.tui.token_text import (
     TOKEN,
     prompt_text,
@@ -120,3 +121,20 @@ async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, 
         assert "74874" in str(box.query_one(".read").render())
         await on.pilot.press("n", "f8")
         assert not on.app.screen.query(GlassBox)
+
+
+async def test_a_digit_goes_on_from_another_candidate(drive: Any) -> None:
+    store = Store.in_memory()
+    id_ = add_conversation(store, ("你好", "春風"))
+    (first,) = store.rounds(id_)
+    store.append_pieces(first.id, (Piece(0.1, "立", 6), *PIECES))
+    async with drive(["天來了"], store=store, size=(120, 40)) as on:
+        await on.app.screen.open_conversation(id_)
+        await on.pilot.press("f8", "right", "right")
+        await on.until(lambda: "'秋'" in on.screen_text)
+        await on.pilot.press("2")
+        await on.settled()
+        assert on.backend.requests[-1].begun == BegunReply("立", (6,), 8)
+        old, new = store.siblings(first.id)
+        assert (old.reply, new.reply) == ("春風", "立天來了")
+        assert [piece.token_id for piece in store.pieces(new.id)][:1] == [6]

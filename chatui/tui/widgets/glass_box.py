@@ -50,6 +50,10 @@ class GlassBox(VerticalScroll):
         Binding("right", "point(1)", "tui.keys.token_after"),
         Binding("p", "round(-1)", "tui.keys.glass_before"),
         Binding("n", "round(1)", "tui.keys.glass_after"),
+        *(
+            Binding(str(number), f"take({number})", "tui.keys.take_token" if number == 1 else "")
+            for number in range(1, ALTERNATIVES + 1)
+        ),
         Binding("i", "table", "tui.keys.token_table"),
         Binding("escape", "leave", "tui.keys.close"),
     ]
@@ -147,6 +151,17 @@ class GlassBox(VerticalScroll):
             start = len(self._pieces) if step < 0 else -1
             self._point(start + step if self._chosen is None else self._chosen + step)
 
+    def action_take(self, number: int) -> None:
+        """Write the reply again from the chosen token on, with one of its alternatives there."""
+        if self.round is None or self._chosen is None or self._is_growing:
+            return
+        alternatives = self._pieces[self._chosen].alternatives
+        if self._turns.spec.backend == "openai":
+            self.notify(say("backends.cannot_go_on"), markup=False)
+        elif number <= len(alternatives):
+            self._turns.take_instead(self.round, self._chosen, alternatives[number - 1][0])
+            self._wanted = self._chosen = None
+
     def action_table(self) -> None:
         """Show the prompt as a table of ids and pieces, or as text again."""
         self._as_table = not self._as_table
@@ -241,11 +256,12 @@ class GlassBox(VerticalScroll):
         at = f"{piece.at_seconds:.2f}"
         words = say("tui.glass.token", token=name, id=piece.token_id, share=share, at=at)
         lines = [Content.styled(words, "bold")]
-        for id_, token, probability in piece.alternatives:
+        for number, (id_, token, probability) in enumerate(piece.alternatives, 1):
             bar = "▇" * max(1, round(probability * 12))
-            text = f"{bar:<12} {probability:>6.1%}  {plain_text(token_in_quotes(token))}"
+            name = plain_text(token_in_quotes(token))
+            text = f"{number} {bar:<12} {probability:>6.1%}  {name}"
             is_taken = id_ == piece.token_id
             lines.append(Content.styled(text, "$accent" if is_taken else ""))
-        if not piece.alternatives:
-            lines.append(Content.styled(say("tui.glass.no_alternatives"), "$foreground-muted"))
+        hint = "take" if piece.alternatives else "no_alternatives"
+        lines.append(Content.styled(say(f"tui.glass.{hint}"), "$foreground-muted"))
         return Content("\n").join(lines)
