@@ -86,21 +86,38 @@ class JsonRecords:
 
     def _records(self, stream: io.BufferedReader[io.FileIO]) -> Iterator[Record]:
         head = stream.peek(_PEEKED_BYTES)
-        encoding = self._encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8-sig")
+        encoding = self._encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8")
+        if codecs.lookup(encoding).name == "utf-8":
+            encoding = "utf-8-sig"
         text = (
             codecs.getincrementaldecoder(encoding)("replace").decode(head).lstrip("\ufeff \t\r\n")
         )
         if _is_one_value(text):
             self.is_array = text.startswith("[")
-            reader = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
-            yield from _values(reader)
+            yield from _decodable(_values(_reader(stream, encoding)))
         elif encoding == "utf-8-sig":
             if head.startswith(codecs.BOM_UTF8):
                 stream.read(len(codecs.BOM_UTF8))
             yield from _lines(stream)
         else:
-            reader = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
-            yield from _lines(line.encode("utf-8", "surrogateescape") for line in reader)
+            lines = _reader(stream, encoding)
+            yield from _decodable(_lines(line.encode("utf-8", "surrogateescape") for line in lines))
+
+
+def _reader(stream: io.BufferedReader[io.FileIO], encoding: str) -> io.TextIOWrapper:
+    """The text of ``stream``, with what is not of the encoding as lone surrogates."""
+    return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
+
+
+def _decodable(records: Iterator[Record]) -> Iterator[Record]:
+    """The records up to where the bytes are no text at all, which UTF-16 may be."""
+    line = 0
+    try:
+        for record in records:
+            line = record.line if isinstance(record, Fault) else record[0]
+            yield record
+    except UnicodeDecodeError as error:
+        yield Fault(line + 1, _reason(error))
 
 
 def _is_one_value(start: str) -> bool:

@@ -49,12 +49,20 @@ def test_every_layout_gives_the_same_values_with_their_lines(
     assert found == [(begin + step * n, record) for n, record in enumerate(RECORDS)]
 
 
-@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "big5"])
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "big5", "utf8", "utf-8-sig"])
 def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     records = [{"a": "中文"}, {"a": "文字"}]
     expected = [(1, records[0]), (2, records[1])]
     assert read(tmp_path / "f", lines(records).encode(encoding), encoding) == expected
     assert read(tmp_path / "g", lines(records).encode("utf-16")) == expected
+
+
+def test_bytes_that_are_no_text_end_a_file_of_utf_16(tmp_path: Path) -> None:
+    data = lines([{"a": "中"}, {"a": "文"}, {"a": "字"}]).encode("utf-16")
+    for broken in (data[:-3], data[:-14] + b"\x00\xd8" + data[-14:]):
+        *kept, fault = read(tmp_path / "f", broken)
+        assert isinstance(fault, Fault) and fault.reason
+        assert kept == [(1, {"a": "中"}), (2, {"a": "文"})][: len(kept)]
 
 
 def test_lists_on_lines_and_one_list_are_told_apart(tmp_path: Path) -> None:

@@ -256,10 +256,11 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
 
     def texts_of(texts: Sequence[str], special: bool) -> list[list[int]]:
         try:
-            found = _encode_all(tokenizer, texts, special)
-        except (UnicodeError, TypeError):
-            # Lone surrogates, which no tokenizer takes.
-            found = _encode_all(tokenizer, [without_surrogates(text) for text in texts], special)
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            # No tokenizer takes lone surrogates.
+            texts = [without_surrogates(text) for text in texts]
+        found = _encode_all(tokenizer, texts, special)
         return [ids[:-1] for ids in found] if special and drops_eos else found
 
     def alone(text: str, special: bool) -> list[int]:

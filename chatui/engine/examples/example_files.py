@@ -27,6 +27,10 @@ _ITEM = np.dtype("<i8")
 _ROWS_AT_ONCE = 4096
 
 
+class LostPlace(Exception):
+    """A file does not have the place from which it is to grow."""
+
+
 class GrowingFile(Protocol):
     """A file of examples that is not whole yet."""
 
@@ -51,6 +55,7 @@ def open_growing(
     """The file that becomes ``target``, cut off at ``place``; 0 begins it anew.
 
     Raises:
+        LostPlace: there is less of it than that.
         ChatuiError: a package is not installed that the form needs.
         OSError: it cannot be written.
     """
@@ -74,6 +79,8 @@ def partial_of(target: Path) -> Path:
 
 def _resumed(file: Path, bytes: int) -> BinaryIO:
     """``file`` for writing behind its first ``bytes``."""
+    if bytes and not (file.is_file() and file.stat().st_size >= bytes):
+        raise LostPlace
     stream = file.open("r+b" if bytes else "wb")
     stream.truncate(bytes)
     stream.seek(bytes)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,13 @@ from chatui.conversation.conversation_files import SkippedRecord
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.dialogues import Train
 from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextPair
-from chatui.engine.examples.example_files import Form, GrowingFile, open_growing, partial_of
+from chatui.engine.examples.example_files import (
+    Form,
+    GrowingFile,
+    LostPlace,
+    open_growing,
+    partial_of,
+)
 from chatui.engine.examples.training_example import IGNORED
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -96,9 +103,15 @@ def write_examples(
             lock = partial_of(target).with_name(partial_of(target).name + ".lock")
             stack.enter_context(FileLock(str(lock), timeout=0))
             stack.callback(lock.unlink, missing_ok=True)
-            state = _kept_state(kept, key)
-            layout = encoder.layout
-            file = open_growing(form, target, layout.columns, layout.length, state.place)
+            open_at = partial(
+                open_growing, form, target, encoder.layout.columns, encoder.layout.length
+            )
+            try:
+                state = _kept_state(kept, key)
+                file = open_at(state.place)
+            except LostPlace:
+                state = RunState(key)
+                file = open_at(state.place)
             stack.callback(file.close)
             state = _run(encoder, sources, file, kept, state, train, report, tell)
             if not state.examples:
