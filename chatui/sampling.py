@@ -171,3 +171,17 @@ def overridden(sampling: SamplingSettings, values: Mapping[str, object]) -> Samp
             shown = one_line(name, 60)
             raise ChatuiError(say("settings.unknown_sampling", name=shown))
     return replace(sampling, **dict[str, Any](values))
+
+
+def chosen_by_user(preset: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
+    """A preset's sampling with what the user chose in its place.
+
+    A temperature or a threshold would have no effect on a preset that is greedy or picks evenly:
+    with one of them it is neither, unless the user says so too.
+
+    Raises:
+        ChatuiError: as :func:`overridden`.
+    """
+    draws = {} if values.keys() & {"greedy"} else {"greedy": False, "uniform_top_k": False}
+    chosen = values.keys() & {"temperature", "top_p", "min_p"}
+    return overridden(preset, {**values, **draws} if chosen else values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from chatui.catalog.weight_files import ADAPTER_CONFIG
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
+from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.text import in_quotes
 
@@ -81,6 +83,26 @@ def describe(path: Path, title: str = "") -> AdapterSummary:
         size = sum(file.stat().st_size for file in path.glob("pytorch_model*.bin"))
         return AdapterSummary(str(path), title, "P_TUNING_V2", disk_bytes=size)
     raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(str(path))))
+
+
+def named_adapter(text: str) -> Adapter:
+    """The adapter that ``PATH[@SCALE]`` names; a path that exists with its "@" in it is a path.
+
+    Raises:
+        ChatuiError: it names no path.
+    """
+    path, at, scale = text.rpartition("@")
+    value = 1.0
+    try:
+        if not at or Path(text).exists():
+            path = text
+        else:
+            value = float(scale)
+    except (ValueError, OSError):
+        path = text
+    if not path.strip() or not math.isfinite(value):
+        raise ChatuiError(say("cli.value.adapter", value=text))
+    return Adapter(path, value)
 
 
 def adapters(settings: Settings) -> tuple[AdapterSummary, ...]:

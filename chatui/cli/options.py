@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
+from chatui.catalog.adapters import named_adapter
+from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say
 from chatui.messages import Adapter
-from chatui.sampling import SETTINGS, SamplingSettings, Setting, overridden
+from chatui.sampling import SETTINGS, SamplingSettings, Setting, chosen_by_user
 from chatui.settings import CONTEXT
 from chatui.text import one_line
 
@@ -86,26 +86,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def sampling_of(args: argparse.Namespace, preset: SamplingSettings) -> SamplingSettings:
     """The preset's sampling with what was typed in its place."""
     typed = {name: value for name in SETTINGS if (value := getattr(args, name, None)) is not None}
-    if "greedy" not in typed and typed.keys() & {"temperature", "top_p", "min_p"}:
-        # Without this they would have no effect on a preset that is greedy or picks evenly.
-        typed |= {"greedy": False, "uniform_top_k": False}
-    return overridden(preset, typed)
+    return chosen_by_user(preset, typed)
 
 
 def adapter(text: str) -> Adapter:
-    """``PATH[@SCALE]``; a path that exists with its "@" in it is a path."""
-    path, at, scale = text.rpartition("@")
-    value = 1.0
+    """``PATH[@SCALE]``, as an argparse type."""
     try:
-        if not at or Path(text).exists():
-            path = text
-        else:
-            value = float(scale)
-    except (ValueError, OSError):
-        path = text
-    if not path.strip() or not math.isfinite(value):
-        raise argparse.ArgumentTypeError(say("cli.value.adapter", value=text))
-    return Adapter(path, value)
+        return named_adapter(text)
+    except ChatuiError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def encoding(text: str) -> str:

@@ -34,6 +34,7 @@ class ChatApp(TurnsApp):
         str(Path(__file__).parent / sheet)
         for sheet in (
             "screens/chat.tcss",
+            "widgets/completion_list.tcss",
             "widgets/conversation_view.tcss",
             "widgets/fetch_bar.tcss",
             "widgets/glass_box.tcss",

@@ -19,6 +19,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import BegunReply, GenerateRequest, ModelSpec
 from chatui.prompting.parts import history_of
+from chatui.tui.changes import NO_CHANGES, changes_of
 from chatui.tui.model_loading import ModelLoading
 from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.running_reply import RunningReply, beginning_of, beginning_until
@@ -133,7 +134,8 @@ class Turns(ModelLoading):
         """
         saved = await asyncio.to_thread(self._store.conversation, conversation_id)
         rounds = await asyncio.to_thread(self._store.rounds, conversation_id, saved.head_id)
-        opened = self._active(conversation_id) or OpenConversation(saved, saved.head_id)
+        changes = changes_of(rounds[-1].sampling) if rounds else NO_CHANGES
+        opened = self._active(conversation_id) or OpenConversation(saved, saved.head_id, changes)
         opened.saved = saved
         self._look_at(opened)
         reply = self.reply_here
@@ -298,7 +300,11 @@ class Turns(ModelLoading):
         parent_id = of.head_id if beside is None else beside.parent_id
         spec, form = self.spec, self.loaded.format
         think = self.think if beside is None else beside.sampling.get("think", self.think)
-        sampling = asdict(spec.sampling) | ({} if think is None else {"think": think})
+        changes = of.changes
+        settings = changes.of(spec)
+        sampling = (
+            asdict(settings) | changes.recorded() | ({} if think is None else {"think": think})
+        )
         written: tuple[Piece, ...] = ()
         start: BegunReply | None = None
         if beside is not None and query.goes_on:
@@ -333,7 +339,9 @@ class Turns(ModelLoading):
         request = GenerateRequest(
             query.text,
             history,
-            sampling=spec.sampling,
+            system=changes.system,
+            sampling=settings,
+            stop_strings=changes.stop_strings,
             alternatives=self.alternatives,
             think=think,
             begun=start,

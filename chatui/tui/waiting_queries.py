@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatui.conversation.rounds import Conversation, Round
+from chatui.tui.changes import NO_CHANGES, Changes
 
 
 @dataclass(eq=False)
@@ -15,10 +16,12 @@ class OpenConversation:
     Attributes:
         saved: None until its first round.
         head_id: the round that the next query follows; None for a first round.
+        changes: what it does otherwise than the model's preset says.
     """
 
     saved: Conversation | None = None
     head_id: int | None = None
+    changes: Changes = NO_CHANGES
 
     @property
     def id(self) -> int | None:

@@ -9,13 +9,14 @@ from textual.binding import Binding, BindingType
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.tui.screens.commanding import CommandingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.welcome import Welcome
 
 
-class ChatScreen(WritingScreen):
+class ChatScreen(CommandingScreen):
     """What the keys of the main screen do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,7 +53,7 @@ class ChatScreen(WritingScreen):
 
     def action_stop(self) -> None:
         turns = self.app.turns
-        if self.leave_rewriting():
+        if self._box.hide_completions() or self.leave_rewriting():
             return
         if not turns.replying and turns.cancel_load():
             return
@@ -114,9 +115,8 @@ class ChatScreen(WritingScreen):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        self.app.push_screen(
-            HelpScreen([*WritingScreen.BINDINGS, *self.BINDINGS, *self.app.BINDINGS])
-        )
+        screens = (WritingScreen, CommandingScreen, ChatScreen, type(self.app))
+        self.app.push_screen(HelpScreen([key for each in screens for key in each.BINDINGS]))
 
     async def action_models(self) -> None:
         from chatui.tui.screens import choosing

@@ -93,6 +93,19 @@ async def choose_adapters(app: TurnsApp) -> None:
     await show(app, screen, take)
 
 
+async def put_on(app: TurnsApp, words: str) -> None:
+    """Put the adapter that ``PATH[@SCALE]`` names on the base, in place of all others."""
+    from chatui.catalog.adapters import named_adapter
+
+    try:
+        adapter = await asyncio.to_thread(named_adapter, words)
+    except ChatuiError as error:
+        app.tell_user(str(error))
+        return
+    app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, adapter)))
+    _switch(app, with_adapters(app.turns.spec, (adapter,)))
+
+
 async def choose_conversation(chat: TurnDisplay) -> None:
     """Ctrl+B: open the conversation that the user picks; the open one may be gone by then."""
     from chatui.tui.screens.conversations import ConversationsScreen

@@ -51,10 +51,14 @@ class WritingScreen(TurnDisplay):
     async def _submit(self, event: QueryBox.Submitted) -> None:
         rewriting = self._rewriting
         if rewriting is None:
-            self.app.turns.ask(event.text)
+            await self.send(event.text)
             return
         self._end_rewriting()
         await rewriting.take(event.text)
+
+    async def send(self, text: str) -> None:
+        """Do what was written."""
+        self.app.turns.ask(text)
 
     def action_choose_round(self, step: int) -> None:
         self._conversation.choose(step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual import events
@@ -17,6 +17,7 @@ from textual.widgets import TextArea
 
 from chatui.locales import say
 from chatui.text import shelter, sheltered_picture, unshelter
+from chatui.tui.commands import Command, completions
 from chatui.tui.editing import (
     grapheme_end,
     grapheme_start,
@@ -25,6 +26,9 @@ from chatui.tui.editing import (
     word_end,
     word_start,
 )
+
+if TYPE_CHECKING:
+    from chatui.tui.widgets.completion_list import CompletionList
 
 HELD_CHARACTERS = 4_000
 HELD_LINES = 200
@@ -80,6 +84,7 @@ class QueryBox(TextArea):
         Binding("enter", "submit", "tui.keys.send"),
         Binding("shift+enter,ctrl+j,alt+enter", "newline", "tui.keys.newline"),
         Binding("ctrl+delete", "delete_word_right", "tui.keys.delete_next_word"),
+        Binding("tab", "complete", "tui.keys.complete"),
         Binding("up", "earlier_or_up", "tui.keys.earlier"),
         Binding("down", "later_or_down", "tui.keys.later"),
         Binding("pageup", "scroll_conversation(-1)", "tui.keys.page_up"),
@@ -109,6 +114,48 @@ class QueryBox(TextArea):
         self._earlier: list[str] = []
         self._at = 0
         self._draft = ""
+        self.commands: tuple[Command, ...] = ()
+        self._completions: CompletionList | None = None
+
+    @property
+    def completions(self) -> CompletionList | None:
+        """The list of commands that the text may become; None while there is nothing to show."""
+        shown = self._completions
+        return shown if shown is not None and shown.display else None
+
+    def complete(self) -> None:
+        """Show the commands that the text may become."""
+        text = self.text
+        found = completions(self.commands, text) if text.startswith("/") else ()
+        if found and self._completions is None:
+            # Imported late: a start shows its first frame without it.
+            from chatui.tui.widgets.completion_list import CompletionList
+
+            self._completions = CompletionList()
+            self.screen.mount(self._completions, before=self)
+        if self._completions is not None:
+            self._completions.show(found)
+
+    def action_complete(self) -> None:
+        """Take the command that the list highlights; without a list, focus what comes next."""
+        chosen = self.completions.chosen if self.completions else None
+        if chosen is None:
+            self.screen.focus_next()
+        else:
+            self.take_completion(chosen)
+
+    def hide_completions(self) -> bool:
+        """Hide the list of commands; whether it was there."""
+        was_shown = self.completions is not None
+        if self._completions is not None:
+            self._completions.show(())
+        return was_shown
+
+    def take_completion(self, command: Command) -> None:
+        """Make the text the call of a command, ready for what may follow its name."""
+        space = " " if command.takes == "something" else ""
+        self.set_query(f"/{command.name}{space}")
+        self.hide_completions()
 
     @property
     def query_text(self) -> str:
@@ -134,6 +181,7 @@ class QueryBox(TextArea):
         """Without a way back by undo: the labels' texts are forgotten."""
         self.load_text("")
         self._pastes.clear()
+        self.hide_completions()
 
     def remember(self, queries: list[str]) -> None:
         """Make ``queries``, oldest first, what ↑ goes back to."""
@@ -142,6 +190,12 @@ class QueryBox(TextArea):
 
     def action_submit(self) -> None:
         text = self.query_text
+        chosen = self.completions.chosen if self.completions else None
+        if chosen is not None and text != f"/{chosen.name}":
+            if chosen.prompt is not None:
+                self.take_completion(chosen)
+                return
+            text = f"/{chosen.name}"
         if not text.strip():
             return
         self._empty()
@@ -155,6 +209,9 @@ class QueryBox(TextArea):
 
     def action_earlier_or_up(self) -> None:
         """↑ on the first row goes back in the history, elsewhere a row up."""
+        if self.completions:
+            self.completions.action_cursor_up()
+            return
         row = self.wrapped_document.location_to_offset(self.cursor_location).y
         if row > 0 or not self._at:
             self.action_cursor_up()
@@ -166,6 +223,9 @@ class QueryBox(TextArea):
 
     def action_later_or_down(self) -> None:
         """↓ on the last row goes forward in the history, elsewhere a row down."""
+        if self.completions:
+            self.completions.action_cursor_down()
+            return
         row = self.wrapped_document.location_to_offset(self.cursor_location).y
         if row < self.wrapped_document.height - 1 or self._at == len(self._earlier):
             self.action_cursor_down()
@@ -246,7 +306,9 @@ class QueryBox(TextArea):
         wider = (self._before_label(top), self._after_label(bottom))
         if top != bottom and wider != (top, bottom):
             edit = replace(edit, from_location=wider[0], to_location=wider[1])
-        return super().edit(edit)
+        result = super().edit(edit)
+        self.complete()
+        return result
 
     def validate_selection(self, selection: Selection) -> Selection:
         """Keep the cursor out of labels: it jumps to the end that it moves towards."""

@@ -1,0 +1,72 @@
+"""What a conversation does otherwise than its model's preset says, recorded with each round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chatui.messages import ModelSpec
+from chatui.sampling import SETTINGS, SamplingSettings, chosen_by_user, overridden
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Settings of one conversation.
+
+    Attributes:
+        system: in place of the preset's system prompt; None leaves that.
+        stop_strings: end a reply, beside the preset's.
+        sampling: in place of the preset's, by the names of ``SamplingSettings``.
+    """
+
+    system: str | None = None
+    stop_strings: tuple[str, ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, spec: ModelSpec) -> SamplingSettings:
+        """The sampling settings of a reply.
+
+        Raises:
+            ChatuiError: a value is wrong.
+        """
+        return chosen_by_user(spec.sampling, self.sampling)
+
+    def with_setting(self, name: str, value: Any, preset: SamplingSettings) -> Changes:
+        """The same with a setting; the preset's own value is no change.
+
+        Raises:
+            ChatuiError: the value is wrong.
+        """
+        overridden(preset, {name: value})
+        rest = {key: kept for key, kept in self.sampling.items() if key != name}
+        changed = {} if value == getattr(preset, name) else {name: value}
+        return replace(self, sampling=rest | changed)
+
+    def recorded(self) -> dict[str, Any]:
+        """What a round keeps beside its sampling settings, for :func:`changes_of`."""
+        found: dict[str, Any] = {"changed": sorted(self.sampling)} if self.sampling else {}
+        if self.system is not None:
+            found["system"] = self.system
+        if self.stop_strings:
+            found["stop_strings"] = list(self.stop_strings)
+        return found
+
+
+def changes_of(recorded: Mapping[str, Any]) -> Changes:
+    """What a round's record says was changed; what it says wrongly is left out."""
+    names, stops, system = (recorded.get(key) for key in ("changed", "stop_strings", "system"))
+    sampling = {
+        name: recorded[name]
+        for name in (names if isinstance(names, list) else ())
+        if name in SETTINGS and name in recorded and SETTINGS[name].allows(recorded[name])
+    }
+    strings = stops if isinstance(stops, list) else []
+    return Changes(
+        system if isinstance(system, str) else None,
+        tuple(stop for stop in strings if isinstance(stop, str) and stop),
+        sampling,
+    )
+
+
+NO_CHANGES = Changes()

@@ -1,0 +1,96 @@
+"""The commands: by their names behind a slash in the query box, and all in one list on Ctrl+P."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from chatui import pinyin
+from chatui.locales import say
+from chatui.tui.user_prompts import UserPrompt
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something that can be done.
+
+    Attributes:
+        name: what is typed behind the slash.
+        action: of the main screen or, with "app.", of the app; done where nothing follows the name.
+        takes: whether something may follow the name: the method ``command_NAME`` takes it.
+        prompt: a prompt of the user's, which is sent.
+    """
+
+    name: str
+    action: str = ""
+    takes: Literal["nothing", "something"] = "nothing"
+    prompt: UserPrompt | None = None
+
+    @property
+    def words(self) -> str:
+        """What it does."""
+        return say("tui.prompts.words") if self.prompt else say(f"tui.commands.{self.name}")
+
+
+COMMANDS = (
+    Command("model", "models", "something"),
+    Command("lora", "adapters", "something"),
+    Command("system", "edit_system", "something"),
+    Command("temp", "tell_setting('temperature')", "something"),
+    Command("seed", "tell_setting('seed')", "something"),
+    Command("retry", "regenerate"),
+    Command("continue", "go_on"),
+    Command("edit", "edit_query"),
+    Command("reply", "edit_reply"),
+    Command("copy", "copy_reply"),
+    Command("export", "export", "something"),
+    Command("context", "tell_context"),
+    Command("inside", "glass_box"),
+    Command("think", "think"),
+    Command("fold", "fold"),
+    Command("clear", "new"),
+    Command("open", "conversations"),
+    Command("theme", "toggle_theme"),
+    Command("help", "help"),
+    Command("quit", "app.quit"),
+)
+"""All that ship with chatui, in the order in which they are listed."""
+
+
+def all_commands(prompts: Sequence[UserPrompt]) -> tuple[Command, ...]:
+    """The commands, and the user's prompts as such; a prompt hides no command."""
+    names = {command.name for command in COMMANDS}
+    own = (Command(each.name, "", "something", each) for each in prompts if each.name not in names)
+    return (*COMMANDS, *own)
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """The name and what follows it, of a text that begins with a slash and a name."""
+    if not text.startswith("/"):
+        return None
+    name, _, rest = text[1:].partition(" ")
+    first, line_break, more = name.partition("\n")
+    rest = more + (" " + rest if rest else "") if line_break else rest
+    return (first, rest.strip()) if first else None
+
+
+def named(commands: Sequence[Command], name: str) -> Command | None:
+    """The command that is called exactly so."""
+    return next((each for each in commands if each.name == name), None)
+
+
+def completions(commands: Sequence[Command], text: str) -> tuple[Command, ...]:
+    """The commands whose name a text in the query box begins; none once the name is complete."""
+    typed = text[1:]
+    if not text.startswith("/") or any(character.isspace() for character in typed):
+        return ()
+    return tuple(each for each in commands if pinyin.begins_with(each.name, typed))
+
+
+def search(commands: Sequence[Command], words: str) -> tuple[Command, ...]:
+    """The commands that words find: by name first, then by what they do."""
+    typed = words.strip().removeprefix("/")
+    by_name = [each for each in commands if pinyin.begins_with(each.name, typed)]
+    by_words = [each for each in commands if pinyin.contains(each.words, typed)]
+    return tuple(dict.fromkeys((*by_name, *by_words)))

@@ -1,0 +1,243 @@
+"""What the commands do: ``/model``, ``/system`` and the others, and the user's own prompts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.locations import expanded
+from chatui.sampling import SETTINGS
+from chatui.text import in_quotes, one_line
+from chatui.tui import commands
+from chatui.tui.commands import Command
+from chatui.tui.screens.writing import WritingScreen
+from chatui.tui.user_prompts import user_prompts
+
+_UNCHANGED = ("preset", "-", "预设")
+"""What gives a setting back to the preset."""
+
+_SETTINGS = {"temp": "temperature", "seed": "seed"}
+
+
+class CommandingScreen(WritingScreen):
+    """Does what is called by name, in the query box or in the list of commands."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+p", "palette", "tui.keys.palette"),
+    ]
+
+    def _after_first_paint(self) -> None:
+        super()._after_first_paint()
+        self._box.commands = commands.COMMANDS
+        self.find_prompts()
+
+    @work
+    async def find_prompts(self) -> None:
+        """Read the user's prompts, which are commands too."""
+        await self._find_prompts()
+
+    async def _find_prompts(self) -> None:
+        prompts, problems = await asyncio.to_thread(user_prompts)
+        self._box.commands = commands.all_commands(prompts)
+        if any(not prompt.name.isascii() for prompt in prompts):
+            from chatui import pinyin
+
+            await asyncio.to_thread(pinyin.prepare)
+        for problem in problems:
+            self.app.tell_once(problem)
+
+    async def send(self, text: str) -> None:
+        """Do the command that a text calls; all other texts are queries."""
+        called = commands.split(text)
+        if called is None:
+            self.app.turns.ask(text)
+            return
+        name, rest = called
+        command = commands.named(self._box.commands, name)
+        if command is None:
+            await self._find_prompts()
+            command = commands.named(self._box.commands, name)
+        if command is None or (rest and command.takes == "nothing"):
+            key = "unknown" if command is None else "takes_nothing"
+            self._tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")
+            self.app.turns.ask(text)
+        else:
+            await self.run_command(command, rest)
+
+    async def run_command(self, command: Command, rest: str = "") -> None:
+        """Do a command.
+
+        Args:
+            rest: what follows its name.
+        """
+        if command.prompt is not None:
+            selection = self.get_selected_text() or self._last_reply()
+            self.app.turns.ask(command.prompt.filled(rest, selection))
+        elif not rest:
+            await self.run_action(command.action)
+        elif command.name in _SETTINGS:
+            self.change_setting(_SETTINGS[command.name], rest)
+        else:
+            await getattr(self, f"command_{command.name}")(rest)
+
+    async def action_palette(self) -> None:
+        from chatui.tui.screens import choosing
+        from chatui.tui.screens.command_palette import CommandPaletteScreen
+
+        async def take(chosen: Command | None) -> None:
+            if chosen is None:
+                return
+            if chosen.prompt is not None:
+                self._box.take_completion(chosen)
+            else:
+                await self.run_command(chosen)
+
+        await self._find_prompts()
+        await choosing.show(self.app, CommandPaletteScreen(self._box.commands), take)
+
+    def _last_reply(self) -> str:
+        view = self._conversation.chosen
+        return "" if view is None else view.round.reply
+
+    async def command_model(self, name: str) -> None:
+        """Give the next round to the model of this name."""
+        from chatui.tui.screens import choosing
+
+        await choosing.switch_to(self.app, name)
+
+    async def command_lora(self, path: str) -> None:
+        """Put this adapter alone on the model; ``none`` takes all off."""
+        from chatui.tui.screens import choosing
+
+        await choosing.put_on(self.app, path)
+
+    # Settings of the conversation
+
+    def change_setting(self, name: str, words: str) -> None:
+        """Set a sampling setting of this conversation, as it was typed."""
+        current, preset = self.app.turns.current, self.app.turns.spec.sampling
+        try:
+            value = getattr(preset, name) if words in _UNCHANGED else number_of(name, words)
+            current.changes = current.changes.with_setting(name, value, preset)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return
+        self.action_tell_setting(name)
+
+    def action_tell_setting(self, name: str) -> None:
+        """Say what a setting is now."""
+        turns = self.app.turns
+        value = getattr(turns.current.changes.of(turns.spec), name)
+        words = say("tui.command.unset") if value is None else f"{value:g}"
+        key = "changed" if name in turns.current.changes.sampling else "of_preset"
+        self._tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
+
+    async def command_system(self, text: str) -> None:
+        """Set the system prompt of this conversation."""
+        self.change_system(None if text in _UNCHANGED else text)
+
+    def change_system(self, text: str | None) -> None:
+        current = self.app.turns.current
+        current.changes = replace(current.changes, system=text)
+        words = say("tui.command.system_preset" if text is None else "tui.command.system_changed")
+        self._tell_user(words, "information")
+
+    def action_edit_system(self) -> None:
+        """Have the system prompt changed in the query box."""
+        turns = self.app.turns
+
+        async def take(text: str) -> None:
+            self.change_system(text)
+
+        system = turns.current.changes.system
+        text = turns.spec.system or "" if system is None else system
+        self.rewrite(text, say("tui.rewrite.system"), take)
+
+    # What was said
+
+    def action_copy_reply(self) -> None:
+        """Copy the reply of the chosen round."""
+        reply = self._last_reply()
+        if reply:
+            self.app.copy_to_clipboard(reply)
+        self._tell_user(say("tui.hint.copied" if reply else "tui.rewrite.nothing"), "information")
+
+    def action_export(self) -> None:
+        self._box.set_query("/export ")
+        self._tell_user(say("tui.command.export"), "information")
+
+    @work
+    async def _export(self, file: Path) -> None:
+        from chatui.conversation import exports, transcript
+
+        id_ = self.app.turns.current.id
+        forms: dict[str, Callable[[transcript.Transcript], str]] = {
+            ".json": transcript.dumps,
+            ".txt": lambda whole: exports.to_text(whole.conversation, whole.path()),
+        }
+
+        def write() -> None:
+            if id_ is None:
+                raise ChatuiError(say("tui.rewrite.nothing"))
+            if file.exists():
+                raise ChatuiError(say("tui.command.exists", path=file))
+            whole = transcript.of_store(self.app.store, id_)
+            markdown = exports.to_markdown(whole.conversation, whole.path())
+            form = forms.get(file.suffix.lower())
+            exports.write_whole(file, form(whole) if form else markdown)
+
+        try:
+            await asyncio.to_thread(write)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._give_back((f"/export {file}",))
+        else:
+            self._tell_user(say("tui.command.exported", path=file), "information")
+
+    async def command_export(self, path: str) -> None:
+        """Write the conversation into a file: Markdown, or by its ending text or a transcript."""
+        self._export(expanded(path).absolute())
+
+    def action_tell_context(self) -> None:
+        """Say how much of the context the last reply and its prompt took."""
+        view = self._conversation.last
+        limit = self._status.context_limit
+        if view is None or not view.round.prompt_tokens:
+            self._tell_user(say("tui.command.no_context"), "information")
+            return
+        round_ = view.round
+        used = round_.prompt_tokens + round_.output_tokens
+        words = say(
+            "tui.command.context",
+            used=used,
+            limit=limit or "?",
+            prompt=round_.prompt_tokens,
+            reused=round_.reused_tokens,
+            reply=round_.output_tokens,
+        )
+        self._tell_user(words, "information")
+
+
+def number_of(name: str, words: str) -> float | int:
+    """The value of a sampling setting, as it was typed.
+
+    Raises:
+        ChatuiError: it is no number.
+    """
+    kind = SETTINGS[name].kind
+    try:
+        return int(words) if kind is int else float(words)
+    except ValueError as error:
+        shown = one_line(words, 40)
+        wanted = SETTINGS[name].range
+        raise ChatuiError(
+            say("settings.out_of_range", name=name, value=shown, range=wanted)
+        ) from error

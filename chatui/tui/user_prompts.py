@@ -1,0 +1,76 @@
+"""Prompts of one's own: files in the settings' folder that become commands.
+
+``prompts/翻译.md`` is ``/翻译``. In it ``{query}`` is what is typed behind the command and
+``{selection}`` what is selected on the screen, else the last reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatui import locations
+from chatui.locales import say
+from chatui.text import in_quotes, one_line
+
+MOST_BYTES = 1 << 20
+_SUFFIXES = (".md", ".txt")
+
+
+@dataclass(frozen=True)
+class UserPrompt:
+    """A prompt with places to fill.
+
+    Attributes:
+        name: of its command.
+        text: as in the file.
+    """
+
+    name: str
+    text: str
+
+    def filled(self, query: str, selection: str) -> str:
+        """The query to send; what is typed and has no place of its own stands at the end."""
+        parts = self.text.split("{selection}")
+        text = selection.join(part.replace("{query}", query) for part in parts)
+        has_place = "{query}" in self.text or not query
+        return text if has_place else f"{text.rstrip()}\n\n{query}"
+
+
+def folder() -> Path:
+    """Where the files lie."""
+    return locations.config_folder() / "prompts"
+
+
+def user_prompts() -> tuple[tuple[UserPrompt, ...], tuple[str, ...]]:
+    """All prompts by name, and a sentence for each file that is none."""
+    found: dict[str, UserPrompt] = {}
+    problems: list[str] = []
+    try:
+        files = sorted(file for file in folder().iterdir() if file.suffix in _SUFFIXES)
+    except OSError:
+        return (), ()
+    for file in files:
+        try:
+            found[file.stem] = UserPrompt(file.stem, _read(file))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            name = in_quotes(one_line(file.name, 60))
+            problems.append(say("tui.prompts.skipped", name=name, reason=reason))
+    return tuple(found.values()), tuple(problems)
+
+
+def _read(file: Path) -> str:
+    if any(character.isspace() for character in file.stem) or not file.stem.isprintable():
+        raise ValueError(say("tui.prompts.name"))
+    if not file.is_file():
+        raise ValueError(say("tui.prompts.no_file"))
+    if file.stat().st_size > MOST_BYTES:
+        raise ValueError(say("tui.prompts.too_long"))
+    try:
+        text = file.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(say("tui.prompts.not_utf8")) from error
+    if not text:
+        raise ValueError(say("tui.prompts.empty"))
+    return text

@@ -1,0 +1,180 @@
+"""Slash commands, their completion, the list of all commands, and prompts of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from saved_conversations import add_conversation
+
+from chatui import locations
+from chatui.conversation.store import Store
+from chatui.locales import say
+from chatui.tui import commands
+from chatui.tui.screens.command_palette import CommandPaletteScreen
+from chatui.tui.screens.help import HelpScreen
+from chatui.tui.user_prompts import UserPrompt, user_prompts
+
+
+def prompt_file(name: str, data: bytes) -> None:
+    folder = locations.config_folder() / "prompts"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def test_every_command_does_something_and_is_explained(drive: Any) -> None:
+    from chatui.tui.app import ChatApp
+    from chatui.tui.screens.chat import ChatScreen
+    from chatui.tui.screens.commanding import _SETTINGS
+
+    for command in commands.COMMANDS:
+        assert command.words
+        owner: type = ChatApp if command.action.startswith("app.") else ChatScreen
+        name = command.action.removeprefix("app.").partition("(")[0]
+        assert hasattr(owner, f"action_{name}")
+        if command.takes == "something":
+            assert command.name in _SETTINGS or hasattr(ChatScreen, f"command_{command.name}")
+
+
+async def test_a_command_is_completed_and_done(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.press("/", "h", "e")
+        await on.until(lambda: "/help" in on.screen_text)
+        await on.pilot.press("enter")
+        await on.until(lambda: isinstance(on.app.screen, HelpScreen))
+        await on.pilot.press("escape")
+        assert on.box.query_text == ""
+        assert on.backend.requests == []
+
+
+async def test_tab_completes_arrows_choose_and_esc_hides(drive: Any) -> None:
+    async with drive() as on:
+        await on.pilot.press("/", "c")
+        names = [command.name for command in on.box.completions.commands]
+        assert names == [each.name for each in commands.COMMANDS if each.name.startswith("c")]
+        await on.pilot.press("down", "tab")
+        assert on.box.query_text == f"/{names[1]}"
+        await on.pilot.press("backspace")
+        assert on.box.completions
+        await on.pilot.press("escape")
+        assert not on.box.completions
+        assert on.box.query_text == f"/{names[1][:-1]}"
+
+
+async def test_an_unknown_command_is_sent_as_it_is_after_one_note(drive: Any) -> None:
+    async with drive() as on:
+        await on.ask("/usr/bin 是什么？\n请说明")
+        assert on.backend.requests[-1].query == "/usr/bin 是什么？\n请说明"
+        assert len(on.notices) == 1
+        await on.ask("/help me please")
+        assert on.backend.requests[-1].query == "/help me please"
+
+
+async def test_temperature_and_seed_hold_for_the_conversation_and_are_recorded(drive: Any) -> None:
+    async with drive() as on:
+        await on.send("/temp 0.3")
+        await on.send("/seed 7")
+        await on.ask("甲")
+        assert on.backend.requests[-1].sampling.temperature == 0.3
+        assert on.backend.requests[-1].sampling.seed == 7
+        assert on.rounds[0].sampling["temperature"] == 0.3
+        await on.send("/seed preset")
+        await on.ask("乙")
+        assert on.backend.requests[-1].sampling.seed is None
+        here = on.rounds[0].conversation_id
+        await on.pilot.press("ctrl+n")
+        await on.ask("丙")
+        assert on.backend.requests[-1].sampling == on.app.turns.spec.sampling
+        await on.app.screen.open_conversation(here)
+        await on.ask("丁")
+        assert on.backend.requests[-1].sampling.temperature == 0.3
+
+
+@pytest.mark.parametrize("words", ["x", "nan", "-1", "1e999"])
+async def test_a_wrong_number_is_refused_and_changes_nothing(drive: Any, words: str) -> None:
+    async with drive() as on:
+        await on.send(f"/temp {words}")
+        await on.ask("甲")
+        assert "temperature" in on.notices[0]
+        assert on.backend.requests[-1].sampling == on.app.turns.spec.sampling
+
+
+async def test_the_system_prompt_is_changed_in_the_box_or_at_once(drive: Any) -> None:
+    async with drive() as on:
+        await on.send("/system 你是一位诗人。\n只用七言。")
+        await on.ask("甲")
+        assert on.backend.requests[-1].system == "你是一位诗人。\n只用七言。"
+        await on.send("/system")
+        await on.pilot.pause()
+        assert on.box.query_text == "你是一位诗人。\n只用七言。"
+        await on.pilot.press("!", "enter")
+        await on.ask("乙")
+        assert on.backend.requests[-1].system == "你是一位诗人。\n只用七言。!"
+        assert on.rounds[-1].sampling["system"] == on.backend.requests[-1].system
+        await on.send("/system preset")
+        await on.ask("丙")
+        assert on.backend.requests[-1].system is None
+
+
+async def test_the_list_of_commands_finds_chinese_by_its_sound(drive: Any) -> None:
+    async with drive(language="zh") as on:
+        await on.pilot.press("ctrl+p")
+        screen = on.app.screen
+        assert isinstance(screen, CommandPaletteScreen)
+        await on.pilot.press(*"qiehuan")
+        await on.until(lambda: [each.name for each in screen.shown] == ["model"])
+        await on.pilot.press(*["backspace"] * 7, *"dcdh")
+        await on.until(lambda: [each.name for each in screen.shown] == ["export"])
+        await on.pilot.press("enter")
+        await on.pilot.pause()
+        assert on.box.query_text == "/export "
+
+
+async def test_export_writes_and_never_overwrites(drive: Any, tmp_path: Path) -> None:
+    async with drive(["一"]) as on:
+        await on.ask("甲")
+        file = tmp_path / "诗 一.md"
+        await on.send(f"/export {file}")
+        await on.until(file.exists)
+        await on.until(lambda: "一" in file.read_text())
+        before = file.read_text()
+        await on.send(f"/export {file}")
+        await on.until(lambda: on.box.query_text == f"/export {file}")
+        assert file.read_text() == before
+
+
+async def test_ones_own_prompts_are_commands(drive: Any) -> None:
+    prompt_file("翻译.md", "把下面的文字译成英文：\n{selection}\n{query}".encode())
+    prompt_file("坏.md", b"\xff\xfe\xfa")
+    prompt_file("help.md", "不会遮住命令".encode())
+    store = Store.in_memory()
+    add_conversation(store, ("甲", "春风"))
+    async with drive(store=store) as on:
+        await on.pilot.press("ctrl+o")
+        await on.settled()
+        await on.until(lambda: len(on.box.commands) == len(commands.COMMANDS) + 1)
+        await on.pilot.press("/", *"fany")
+        assert [each.name for each in on.box.completions.commands] == ["翻译"]
+        await on.pilot.press("enter", *"ok", "enter")
+        await on.settled()
+        assert on.backend.requests[-1].query == "把下面的文字译成英文：\n春风\nok"
+        assert any("坏.md" in notice for notice in on.notices)
+
+
+def test_what_a_prompt_holds_is_filled_once() -> None:
+    prompt = UserPrompt("p", "A {selection} B {query} C")
+    assert prompt.filled("{selection}", "{query}") == "A {query} B {selection} C"
+    assert UserPrompt("p", "总结。").filled("短些", "x") == "总结。\n\n短些"
+
+
+def test_wrong_prompt_files_are_named_and_skipped(home: object) -> None:
+    prompt_file("a b.md", b"x")
+    prompt_file("empty.md", b" \n")
+    prompt_file("long.md", b"x" * (1 << 21))
+    prompt_file("ok.txt", b"fine")
+    (locations.config_folder() / "prompts" / "folder.md").mkdir()
+    found, problems = user_prompts()
+    assert [prompt.name for prompt in found] == ["ok"]
+    assert len(problems) == 4
+    assert say("tui.prompts.empty") in "".join(problems)
