@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from chatui import locations, readable
 from chatui.catalog.tokenizer_places import TokenizerPlace, find_tokenizer
 from chatui.cli import options
+from chatui.cli.chosen_conversations import conversation_number, ids_of
 from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import tell
 from chatui.cli.progress import ProgressDisplay
@@ -43,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     tokens = {"metavar": "TOKENS"}
     add("files", key="files", nargs="*", metavar="FILE")
     add("--conversation", key="conversation", action="append", default=[], metavar="ID",
-        type=_conversation)  # fmt: skip
+        type=conversation_number)  # fmt: skip
     add("--family", key="family", choices=_FAMILIES)
     options.add_model(parser, only=("model", "format"))
     add("--max-source", key="max_source", type=options.whole(1), default=64, **tokens)
@@ -71,32 +72,12 @@ def run(args: argparse.Namespace) -> int:
         ids: tuple[int, ...] = ()
         if args.conversation:
             store = stack.enter_context(closing(Store(locations.database_file())))
-            ids = _ids(store, args.conversation)
+            ids = ids_of(store, args.conversation)
         sources = DialogueSources(files, store, ids, args.encoding)
         encoder = _encoder(args, place)
         if args.preview:
             return _preview(encoder, sources, args)
         return _write(encoder, sources, place, args)
-
-
-def _conversation(text: str) -> int | None:
-    """A conversation's number, or None for all of them, as an argparse type."""
-    if text == "all":
-        return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:19]) < 2**63):
-        raise argparse.ArgumentTypeError(say("dataset.dataset.no_number", value=text[:60]))
-    return int(text)
-
-
-def _ids(store: Store, wanted: list[int | None]) -> tuple[int, ...]:
-    """The conversations' ids, each once; all of them stand in the order of their numbers."""
-    ids: list[int] = []
-    for id in wanted:
-        if id is None:
-            ids += sorted(each.id for each in store.conversations(limit=-1))
-        else:
-            ids.append(store.conversation(id).id)
-    return tuple(dict.fromkeys(ids))
 
 
 def _check_target(target: Path, files: tuple[Path, ...]) -> None:

@@ -33,7 +33,7 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
             f"**{say('conversation.export.reply')}**{_model(each)}",
             _with_line_breaks(each.reply),
         ]
-        if ending := _ending(each):
+        if ending := ending_of(each):
             parts.append(f"*{ending}*")
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
@@ -49,7 +49,7 @@ def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
             f"{say('conversation.export.reply')}{_model(each)}{colon}"
             + "\n".join(_lines(each.reply)),
         ]
-        if ending := _ending(each):
+        if ending := ending_of(each):
             parts.append(f"({ending})")
     return "\n\n".join(parts) + "\n"
 
@@ -62,7 +62,7 @@ def _model(each: Round) -> str:
     return f" ({plain_text(each.model)})" if each.model else ""
 
 
-def _ending(each: Round) -> str:
+def ending_of(each: Round) -> str:
     """How the round ended unless by itself, and whether later prompts leave it out."""
     words = []
     if each.state != "done":
@@ -89,7 +89,7 @@ def _with_line_breaks(text: str) -> str:
     return "\n".join(lines)
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str | Iterable[str]) -> None:
     """Write UTF-8 text so that ``file`` holds either all of it or what it held before.
 
     The text goes into a temporary file beside it, is flushed to the disk and takes the name. A
@@ -98,17 +98,19 @@ def write_whole(file: Path, text: str) -> None:
     Raises:
         ChatuiError: the file cannot be written.
     """
+    parts = (text,) if isinstance(text, str) else text
     try:
         target = Path(os.path.realpath(file))
         if target.exists() and not target.is_file() and not target.is_dir():
-            target.write_text(text, encoding="utf-8", newline="")
+            with target.open("w", encoding="utf-8", newline="") as stream:
+                stream.writelines(parts)
             return
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         temporary = target.with_name(f".chatui-{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("x", encoding="utf-8", newline="") as stream:
-                stream.write(text)
+                stream.writelines(parts)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(target)

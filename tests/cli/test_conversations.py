@@ -61,6 +61,26 @@ def test_export_writes_the_last_conversation(
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
 
 
+def test_many_conversations_go_into_a_folder_or_into_lines(
+    saved: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(locations.database_file())
+    other = store.add_round(None, None, "a/b: 月?")
+    store.finish_round(replace(other, state="done", reply="c"))
+    store.close()
+    assert run(["export", "all", "--as", "html", "-o", str(tmp_path / "pages")]) == 0
+    names = sorted(file.name for file in (tmp_path / "pages").iterdir())
+    assert names == [f"{saved}-春眠.html", f"{other.conversation_id}-a-b-月.html"]
+    lines = tmp_path / "x.jsonl"
+    ids = [str(saved), str(other.conversation_id)]
+    assert run(["export", *ids, "--as", "openai", "-o", str(lines)]) == 0
+    first, second = map(json.loads, lines.read_text(encoding="utf-8").splitlines())
+    assert [message["content"] for message in second["messages"]] == ["a/b: 月?", "c"]
+    assert len(first["messages"]) == 4
+    assert run(["export", "all", "--as", "chatglm"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_export_lists_conversations(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "--list"]) == 0
     _, line = capsys.readouterr().out.splitlines()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
+
 from chatui import locales
+from chatui.conversation.dialogue_records import to_alpaca, to_chatglm, to_openai, to_sharegpt
+from chatui.conversation.dialogues import Dialogue, of_record, of_rounds
 from chatui.conversation.exports import to_markdown, to_text
+from chatui.conversation.html_page import to_html
 from chatui.conversation.rounds import Conversation, Round
 
 ABOUT = Conversation(1, "静夜思", 0, 0, 2, 2)
@@ -42,3 +47,59 @@ def test_nothing_in_an_export_is_obeyed_by_a_terminal() -> None:
 def test_a_fence_that_a_stopped_reply_left_open_is_closed() -> None:
     stopped = Round(1, 1, None, "q", "````py\nx = 1\n```", "stopped")
     assert "````py\nx = 1\n```\n````\n" in to_markdown(ABOUT, [stopped])
+
+
+HOSTILE = (
+    Round(
+        1,
+        1,
+        None,
+        "<script>alert(1)</script> & 5 < 6",
+        "<think>\n想 <b>\n</think>\n\n床前，\n明月 **光**\n\n<img src=x onerror=alert(1)>\n"
+        "![p](http://x/p.png) [a](javascript:alert(1)) [b](http://x)\n\n```py\na < b\n```\n"
+        "\n| a | b |\n|---|---|\n| 1 | 2 |",
+        "stopped",
+        "<i>诗友",
+    ),
+    Round(2, 1, 1, "\x1b[31m\ud800", "\x9b", "failed", error="<b>{memory}"),
+)
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_page_shows_everything_and_runs_and_loads_nothing() -> None:
+    html = to_html(Conversation(1, "<title>静", 0, 1.7e9, 2, 2), HOSTILE)
+    html.encode()
+    page = Page(html)
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "img", "iframe", "object", "link", "b", "i"}
+    assert {"details", "strong", "br", "pre", "table", "a"} <= names
+    links = [attributes.get("href") for name, attributes in page.elements if name == "a"]
+    assert "http://x" in links and not any("javascript" in (link or "") for link in links)
+    assert not any(key.startswith("on") for _, values in page.elements for key in values)
+    for said in ("<script>alert(1)</script> & 5 < 6", "<title>静", "想 <b>", "<i>诗友", "a < b"):
+        assert said in page.text
+    assert "<b>{memory}" in page.text and "␛[31m�" in page.text
+    assert "prefers-color-scheme: dark" in html and "@media print" in html
+
+
+def test_records_to_train_on_are_read_back() -> None:
+    dialogue = of_rounds(ROUNDS)
+    assert len(dialogue.rounds) == 3
+    for write in (to_openai, to_sharegpt, to_chatglm):
+        assert of_record(write(dialogue)) == Dialogue(dialogue.rounds)
+    assert of_record(to_alpaca(dialogue)).rounds == dialogue.rounds

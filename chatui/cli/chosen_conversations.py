@@ -1,0 +1,29 @@
+"""Saved conversations as a command names them: by number, or all."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from chatui.conversation.store import Store
+from chatui.locales import say
+
+
+def conversation_number(text: str) -> int | None:
+    """A conversation's number, or None for all of them, as an argparse type."""
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:19]) < 2**63):
+        raise argparse.ArgumentTypeError(say("dataset.dataset.no_number", value=text[:60]))
+    return int(text)
+
+
+def ids_of(store: Store, wanted: Sequence[int | None]) -> tuple[int, ...]:
+    """The conversations' ids, each once; all of them stand in the order of their numbers."""
+    ids: list[int] = []
+    for id in wanted:
+        if id is None:
+            ids += sorted(each.id for each in store.conversations(limit=-1))
+        else:
+            ids.append(store.conversation(id).id)
+    return tuple(dict.fromkeys(ids))

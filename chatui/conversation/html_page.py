@@ -1,0 +1,92 @@
+"""A conversation as one HTML file: for dark and light screens and for paper, without any script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from html import escape
+
+from chatui.conversation.exports import ending_of
+from chatui.conversation.rounds import Conversation, Round
+from chatui.locales import current_language, say
+from chatui.prompting.parts import split_reply
+from chatui.text import plain_text
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light dark; --text: #1d2129; --muted: #6b7280; --paper: #fcfbf8;
+  --query: #efece4; --line: #ddd8cc; --accent: #8a3b2e; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e2dc; --muted: #9a978f; --paper: #17181b;
+  --query: #24262b; --line: #34373d; --accent: #e0917f; } }
+body { margin: 0 auto; max-width: 46rem; padding: 2rem 1.25rem 4rem; background: var(--paper);
+  color: var(--text); line-height: 1.7; overflow-wrap: anywhere;
+  font-family: "Noto Serif CJK SC", "Source Han Serif SC", "Songti SC", Georgia, serif; }
+h1 { font-size: 1.6rem; line-height: 1.3; margin: 0 0 .25rem; }
+header p, .by, .note, summary { color: var(--muted); font-size: .85rem; margin: 0; }
+section { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1.25rem; }
+.query { background: var(--query); border-left: 3px solid var(--accent); border-radius: 4px;
+  padding: .6rem .9rem; white-space: pre-wrap; }
+.by { margin: 1rem 0 .25rem; }
+.plain { white-space: pre-wrap; }
+.note { font-style: italic; margin-top: .75rem; }
+details { border-left: 1px solid var(--line); padding-left: .9rem; margin: .5rem 0;
+  color: var(--muted); white-space: pre-wrap; }
+pre { background: var(--query); border-radius: 4px; padding: .75rem .9rem; overflow-x: auto;
+  white-space: pre-wrap; line-height: 1.45; }
+code { font-family: "JetBrains Mono", Menlo, Consolas, monospace; font-size: .88em; }
+table { border-collapse: collapse; } td, th { border: 1px solid var(--line); padding: .2rem .6rem; }
+a { color: var(--accent); }
+@media print { :root { --text: #000; --muted: #444; --paper: #fff; --query: #f4f4f4; --line: #bbb;
+  --accent: #000; } body { max-width: none; padding: 0; font-size: 10.5pt; }
+  .query { break-after: avoid; } pre, .query { break-inside: avoid-page; } }
+"""
+
+
+def to_html(conversation: Conversation, rounds: Iterable[Round]) -> str:
+    """HTML: the title, and for each round the query as it is and the reply as Markdown.
+
+    All text is escaped; HTML in a reply stays text, pictures become links, and nothing is loaded
+    from elsewhere. Thoughts are folded.
+    """
+    title = escape(plain_text(conversation.title))
+    when = datetime.fromtimestamp(conversation.updated_at, timezone.utc).astimezone()
+    parts = [
+        "<!DOCTYPE html>",
+        f'<html lang="{current_language()}">',
+        '<head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f"<title>{title}</title><style>{_STYLE}</style></head>",
+        f"<body><header><h1>{title}</h1>",
+        f"<p>{when.isoformat(' ', 'minutes')}</p></header>",
+    ]
+    parts += [_section(each) for each in rounds]
+    return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def _section(each: Round) -> str:
+    parts = [f'<section><div class="query">{escape(_lines(each.query))}</div>']
+    if each.model:
+        parts.append(f'<p class="by">{escape(plain_text(each.model))}</p>')
+    for part in split_reply(each.reply):
+        if part.kind == "answer":
+            parts.append(_markdown(_lines(part.text)))
+        else:
+            name = escape(say(f"tui.fold.{part.kind}"))
+            said = escape(_lines(part.text))
+            parts.append(f"<details><summary>{name}</summary>{said}</details>")
+    if ending := ending_of(each):
+        parts.append(f'<p class="note">{escape(ending)}</p>')
+    return "\n".join([*parts, "</section>"])
+
+
+def _lines(text: str) -> str:
+    return plain_text(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _markdown(text: str) -> str:
+    from markdown_it import MarkdownIt
+
+    # Lines stay lines: a poem is no paragraph. HTML is text, and a picture only a link to it.
+    reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
+    return str(reader.disable("image").render(text))
