@@ -1,8 +1,9 @@
-"""``chatui replay``: play a transcript in the terminal with its original timing."""
+"""``chatui replay``: play a transcript as it happened, in the app, or as text into a pipe."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from chatui.cli.ending import SUCCESS
 from chatui.cli.output import tell, write
 from chatui.conversation import transcript
 from chatui.conversation.json_records import Fault
-from chatui.conversation.playback import steps_of
+from chatui.conversation.playback import Player, steps_of
 from chatui.locales import say
 from chatui.sampling import Setting
+
+_SHOWN_FAULTS = 5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +37,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    whole = transcript.read(Path(args.file), lambda fault: _tell(args.file, fault))
+    faults: list[str] = []
+    whole = transcript.read(Path(args.file), lambda fault: faults.append(_words(args.file, fault)))
+    steps = list(steps_of(whole, args.idle_limit))
+    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
+        from chatui.settings import load_settings
+        from chatui.tui.replay_app import ReplayApp
+
+        player = Player(steps, args.speed)
+        ReplayApp(
+            player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])
+        ).run()
+        return SUCCESS
+    for fault in faults:
+        tell(fault)
     began = time.monotonic()
-    for step in steps_of(whole, args.idle_limit):
+    for step in steps:
         time.sleep(max(0.0, began + step.at_seconds / args.speed - time.monotonic()))
         if step.kind == "query":
             write(say("cli.replay.query", query=step.text) + "\n\n")
@@ -47,6 +63,6 @@ def run(args: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _tell(name: str, fault: Fault) -> None:
+def _words(name: str, fault: Fault) -> str:
     place = f"{name}, " + say("import.line", line=fault.line)
-    tell(say("import.skipped", place=place, reason=fault.reason))
+    return say("import.skipped", place=place, reason=fault.reason)

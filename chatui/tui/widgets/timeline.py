@@ -1,0 +1,80 @@
+"""The line on which a replay goes along: where it is, how fast, and a bar to jump on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+from textual.widget import Widget
+
+from chatui.conversation.playback import Player
+from chatui.locales import say
+
+_LEAST_BAR_CELLS = 10
+
+
+class Timeline(Widget):
+    """Shows a player's time; a click on the bar jumps there. ``refresh`` draws it anew."""
+
+    @dataclass
+    class Jumped(Message):
+        """The user clicked on a place of the bar.
+
+        Attributes:
+            share: of the whole, from 0 to 1.
+        """
+
+        share: float
+
+    def __init__(self, player: Player) -> None:
+        super().__init__()
+        self._player = player
+        self._starts = [step.at_seconds for step in player.steps if step.kind == "query"]
+        self._bar = (0, 0)
+
+    def render(self) -> Content:
+        player = self._player
+        mark = "‖" if player.is_paused else "■" if player.is_over else "▶"
+        at, total = player.at_seconds, player.total_seconds
+        before = f"{mark} {clock(at)} / {clock(total)} "
+        done = sum(step.kind == "query" for step in player.steps[: player.reached])
+        rounds = say("tui.replay.rounds", done=done, rounds=len(self._starts))
+        behind = f" {player.speed:g}× · {rounds}"
+        keys = "  " + say("tui.replay.keys")
+        room = self.size.width - cell_len(before) - cell_len(behind)
+        while keys.strip() and room - cell_len(keys) < 3 * _LEAST_BAR_CELLS:
+            keys = keys.rstrip().rpartition("  ")[0]
+        cells = max(0, room - cell_len(keys))
+        self._bar = (cell_len(before), cells)
+        played, left = self._cells(at, total, cells)
+        return Content.assemble(
+            before,
+            Content.styled(played, "$accent"),
+            Content.styled(left, "$foreground-muted"),
+            behind,
+            Content.styled(keys, "$foreground-muted"),
+        )
+
+    def _cells(self, at: float, total: float, cells: int) -> tuple[str, str]:
+        """The bar up to now and behind it, with a mark where a round begins."""
+        starts = {min(cells - 1, int(start / total * cells)) for start in self._starts if total}
+        bar = "".join("┿" if cell in starts else "━" for cell in range(cells))
+        reached = round(at / total * cells) if total else cells
+        return bar[:reached], bar[reached:].replace("━", "─").replace("┿", "┼")
+
+    def on_click(self, event: Click) -> None:
+        start, cells = self._bar
+        # The widget's padding is part of the event's place.
+        place = event.x - self.gutter.left - start
+        if cells and 0 <= place < cells:
+            self.post_message(self.Jumped(place / max(1, cells - 1)))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:05, or 1:00:05."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

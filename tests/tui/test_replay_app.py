@@ -1,0 +1,114 @@
+"""The replay in the app: what is on the screen at each moment, and the keys."""
+
+from __future__ import annotations
+
+from textual.geometry import Offset
+
+from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.transcript import Transcript
+from chatui.tui.replay_app import ReplayApp
+from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.timeline import Timeline, clock
+
+ROUNDS = (
+    Round(1, 0, None, "写诗", "床前明月光", "done", "诗友", started_at=1000, seconds=4),
+    Round(2, 0, 1, "\x1b[31m再来\ud800", "好", "stopped", "诗友", started_at=1005, seconds=1),
+)
+PIECES = {
+    1: tuple(Piece(at, text) for at, text in enumerate("床前明月光")),
+    2: (Piece(0.5, "好"),),
+}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def replay_app() -> tuple[ReplayApp, Clock]:
+    whole = Transcript(Conversation(0, "诗", 0, 0, 2, 2), ROUNDS, PIECES)
+    clock = Clock()
+    return ReplayApp(Player(list(steps_of(whole)), clock=clock), "诗", notices=("x",)), clock
+
+
+def shown(app: ReplayApp) -> list[tuple[str, str]]:
+    return [(view.round.state, view.reply_text) for view in app.query(RoundView)]
+
+
+async def test_the_conversation_grows_as_it_happened() -> None:
+    app, clock = replay_app()
+    async with app.run_test(size=(80, 20)) as pilot:
+
+        async def at(seconds: float) -> list[tuple[str, str]]:
+            clock.now = seconds
+            await app.show_what_is_due()
+            await pilot.pause()
+            return shown(app)
+
+        assert await at(0.0) == [("streaming", "床")]
+        assert await at(2.5) == [("streaming", "床前明")]
+        assert await at(4.0) == [("done", "床前明月光")]
+        assert await at(5.6) == [("done", "床前明月光"), ("streaming", "好")]
+        assert await at(99.0) == [("done", "床前明月光"), ("stopped", "好")]
+        assert app.player.is_over
+
+
+async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
+    app, clock = replay_app()
+    async with app.run_test(size=(80, 20)) as pilot:
+
+        async def press(*keys: str) -> list[tuple[str, str]]:
+            await pilot.press(*keys)
+            await app.show_what_is_due()
+            await pilot.pause()
+            return shown(app)
+
+        assert await press("space") == [("streaming", "床")]
+        clock.now = 60
+        assert await press("right") == [("streaming", "床前")]
+        assert await press("right", "right", "left") == [("streaming", "床前明")]
+        assert await press("down") == [("done", "床前明月光"), ("streaming", "")]
+        assert await press("up") == [("streaming", "")]
+        assert await press("end") == [("done", "床前明月光"), ("stopped", "好")]
+        assert await press("home") == [("streaming", "床")]
+        assert await press("5") == [("streaming", "床前明月")]
+        assert app.player.is_paused
+        await press("plus", "plus", "plus", "plus", "plus")
+        assert app.player.speed == 16
+        await press(*["minus"] * 9)
+        assert app.player.speed == 0.25
+        await press("space")
+        clock.now += 1
+        assert await press() == [("streaming", "床前明月")]
+        clock.now += 4
+        assert await press() == [("done", "床前明月光")]
+        await press("q")
+    assert app.return_code == 0
+
+
+async def test_a_click_on_the_timeline_jumps() -> None:
+    app, _ = replay_app()
+    async with app.run_test(size=(60, 10)) as pilot:
+        await app.show_what_is_due()
+        line = str(app.query_one(Timeline).render())
+        assert "0:00 / 0:06" in line and "1×" in line and "1/2" in line
+        end = max(place for place, cell in enumerate(line) if cell in "━─┼┿")
+        await pilot.click(Timeline, offset=Offset(end + app.query_one(Timeline).gutter.left, 0))
+        await pilot.pause()
+        assert app.player.is_over
+        assert len({cell for cell in str(app.query_one(Timeline).render()) if cell in "┼┿"}) == 1
+
+
+async def test_an_empty_transcript_can_be_looked_at() -> None:
+    app = ReplayApp(Player([]), "")
+    async with app.run_test(size=(40, 5)) as pilot:
+        await pilot.press("space", "right", "down", "up", "5", "plus")
+        await app.show_what_is_due()
+        assert shown(app) == []
+
+
+def test_times_as_people_write_them() -> None:
+    assert (clock(0), clock(65.9), clock(3605)) == ("0:00", "1:05", "1:00:05")
