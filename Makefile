@@ -6,12 +6,15 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 RECIPE := pyproject.toml constraints.txt
 
-.PHONY: run test test-all coverage lint format wheel clean
+.PHONY: run test pytest test-all coverage lint format wheel clean
 
 run: $(VENV)/.run  ## open the app; options in ARGS="--lang zh"
 	@$(BIN)/chatui $(ARGS)
 
-test: lint  ## what a change must pass
+test: $(VENV)/.test  ## what a change must pass; lint runs beside the tests
+	@$(MAKE) --no-print-directory -j 2 lint pytest
+
+pytest:
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-all: $(VENV)/.test-all test  ## with the optional backends' tests too

@@ -11,6 +11,7 @@ import forked_engine
 import pytest
 
 from chatui import locales
+from chatui.backends.local import LocalBackend
 
 # A shell's background job ignores Ctrl+C, and so would all that the tests start and stop with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -37,6 +38,12 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, value in environment.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture
+def forking(engines: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local backends of this test's process start forked engines."""
+    monkeypatch.setattr(LocalBackend, "server", "forked_engine:serve_torch")
 
 
 @pytest.fixture(autouse=True)

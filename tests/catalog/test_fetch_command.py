@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import forked_engine
+import pytest
 import tiny_models
 from hub_server import HubServer
 from served_models import NEEDED, serve_file, serve_model
 
 from chatui.catalog.fetching import plan
 from chatui.catalog.places import in_hugging_face
+from chatui.cli.parser import run
 from chatui.settings import Settings
 
 WEIGHTS = "model.safetensors"
@@ -87,7 +89,7 @@ def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Pat
     import pexpect
 
     serve_model(server, tmp_path)
-    server.faults.bytes_per_second = 300_000
+    server.faults.bytes_per_second = 450_000
     child = pexpect.spawn(
         COMMAND[0], [*COMMAND[1:], "--lang", "zh", "pull", "you/model"],
         dimensions=(24, 60), encoding="utf-8", timeout=60,
@@ -124,6 +126,7 @@ def test_a_narrow_terminal_shows_the_numbers_before_the_bar(
     child.expect(f"\x1b\\[K━+╌+ {numbers}")
     child.setwinsize(24, 50)
     child.expect(f"\x1b\\[K{numbers}")
+    server.faults.bytes_per_second = 0
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
@@ -145,7 +148,7 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(server: HubServer, tmp_pat
     time.sleep(0.3)
     server.faults.bytes_per_second = 0
     server.sent.clear()
-    assert chatui("pull", "you/one").returncode == 0
+    assert run(["pull", "you/one"]) == 0
     assert server.sent[WEIGHTS] == 3_000_000 - kept
     folder = in_hugging_face("you/one")
     assert folder is not None
@@ -163,7 +166,7 @@ def test_a_killed_pull_is_gone_on_with(server: HubServer, tmp_path: Path) -> Non
     time.sleep(0.3)
     server.faults.bytes_per_second = 0
     server.sent.clear()
-    assert chatui("pull", "you/one").returncode == 0
+    assert run(["pull", "you/one"]) == 0
     assert server.sent[WEIGHTS] == 2_000_000 - kept
     folder = in_hugging_face("you/one")
     assert folder is not None
@@ -172,7 +175,7 @@ def test_a_killed_pull_is_gone_on_with(server: HubServer, tmp_path: Path) -> Non
 
 def test_two_processes_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
-    server.faults.bytes_per_second = 150_000
+    server.faults.bytes_per_second = 450_000
     both = [started("pull", "you/model") for _ in "12"]
     for running in both:
         output, errors = running.communicate(timeout=60)
@@ -196,22 +199,24 @@ def test_a_disk_that_fills_up_is_one_sentence(server: HubServer, tmp_path: Path)
     assert kept_bytes(tmp_path) == most
     assert plan("you/one", Settings()).kept_bytes >= most
     server.sent.clear()
-    assert chatui("pull", "you/one").returncode == 0
+    assert run(["pull", "you/one"]) == 0
     assert server.sent[WEIGHTS] == len(content) - most
 
 
-def test_errors_are_one_sentence_and_exit_1(server: HubServer, tmp_path: Path) -> None:
+def test_errors_are_one_sentence_and_exit_1(
+    server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     serve_model(server, tmp_path, "you/gated").gated = True
     for name, words in {
         "you/gated": "accept them on",
         "you/nothing": "has no repository",
         "诗/友 x": "There is no model called",
     }.items():
-        failed = chatui("pull", name)
-        assert failed.returncode == 1
-        assert words in failed.stderr
-        assert failed.stderr.startswith("chatui: ")
-        assert failed.stderr.count("\n") == 1
+        assert run(["pull", name]) == 1
+        told = capsys.readouterr().err
+        assert words in told
+        assert told.startswith("chatui: ")
+        assert told.count("\n") == 1
     offline = chatui("pull", "you/gated", env={**os.environ, "HF_HUB_OFFLINE": "1"})
     assert (offline.returncode, offline.stderr.count("\n")) == (1, 1)
     assert "HF_HUB_OFFLINE" in offline.stderr
@@ -241,11 +246,13 @@ def test_no_torch_is_imported(server: HubServer, tmp_path: Path) -> None:
     assert done.stdout.endswith("[] 0\n"), done
 
 
-def test_rm_asks_and_says_what_it_freed(server: HubServer, tmp_path: Path) -> None:
+def test_rm_asks_and_says_what_it_freed(
+    server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import pexpect
 
     serve_file(server, tmp_path, 2_000_000)
-    chatui("pull", "you/one")
+    assert run(["pull", "you/one"]) == 0
     alone = chatui("rm", "you/one")
     assert alone.returncode == 2
     assert "--yes" in alone.stderr
@@ -260,7 +267,7 @@ def test_rm_asks_and_says_what_it_freed(server: HubServer, tmp_path: Path) -> No
         assert child.exitstatus == code
     assert in_hugging_face("you/one") is None
 
-    chatui("pull", "you/one")
+    assert run(["pull", "you/one"]) == 0
     for key, code in (("c", 130), ("d", 1)):
         child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "rm", "you/one"], encoding="utf-8")
         child.expect(r"\[y/N\] ")
@@ -270,11 +277,12 @@ def test_rm_asks_and_says_what_it_freed(server: HubServer, tmp_path: Path) -> No
         assert child.before.endswith("\r\nNothing was deleted.\r\n")
         assert child.exitstatus == code
 
-    chatui("pull", "you/one")
-    done = chatui("rm", "you/one", "--yes")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2.0 MB freed.")
-    again = chatui("rm", "you/one", "--yes")
-    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert run(["pull", "you/one"]) == 0
+    capsys.readouterr()
+    assert run(["rm", "you/one", "--yes"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2.0 MB freed."
+    assert run(["rm", "you/one", "--yes"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_rm_leaves_what_is_being_fetched(server: HubServer, tmp_path: Path) -> None:

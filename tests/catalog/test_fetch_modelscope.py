@@ -132,7 +132,11 @@ def test_refusals_are_one_sentence(
     assert isinstance(list(Fetch(planned("you/model")).events())[-1], Fetched)
 
 
-def test_no_network_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+def test_no_network_is_one_sentence(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Between its four tries ModelScope's client waits for seven seconds.
+    monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda *_, **__: None)
     with pytest.raises(ChatuiError, match=r"127\.0\.0\.1:9 cannot be reached .* --from hf"):
         planned("you/model", mirror="http://127.0.0.1:9")
 

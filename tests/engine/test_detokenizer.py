@@ -91,25 +91,26 @@ def byte_fallback() -> Any:
     )
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_byte_level_joins_to_the_decode(byte_level: Any, text: str) -> None:
-    ids = byte_level.encode(text + "<think>思考</think>")
-    assert streamed(codec_of(byte_level), ids) == byte_level.decode(ids, skip_special_tokens=True)
+def test_byte_level_joins_to_the_decode(byte_level: Any) -> None:
+    codec = codec_of(byte_level)
+    for text in TEXTS:
+        ids = byte_level.encode(text + "<think>思考</think>")
+        assert streamed(codec, ids) == byte_level.decode(ids, skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_byte_level_on_any_tokens_at_all(byte_level: Any, seed: int) -> None:
-    dice = random.Random(seed)
-    ids = [dice.randrange(len(byte_level)) for _ in range(60)]
-    assert streamed(codec_of(byte_level), ids) == byte_level.decode(ids, skip_special_tokens=True)
+def test_byte_level_on_any_tokens_at_all(byte_level: Any) -> None:
+    codec = codec_of(byte_level)
+    for seed in range(50):
+        dice = random.Random(seed)
+        ids = [dice.randrange(len(byte_level)) for _ in range(60)]
+        assert streamed(codec, ids) == byte_level.decode(ids, skip_special_tokens=True), seed
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_byte_fallback_joins_to_the_decode(byte_fallback: Any, text: str) -> None:
-    ids = byte_fallback.encode(text)
-    assert streamed(codec_of(byte_fallback), ids) == byte_fallback.decode(
-        ids, skip_special_tokens=True
-    )
+def test_byte_fallback_joins_to_the_decode(byte_fallback: Any) -> None:
+    codec = codec_of(byte_fallback)
+    for text in TEXTS:
+        ids = byte_fallback.encode(text)
+        assert streamed(codec, ids) == byte_fallback.decode(ids, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_level", "byte_fallback"])
@@ -172,9 +173,9 @@ def test_bytes_are_read_as_sentencepiece_reads_them(pieces_with_bytes: Any) -> N
 
 
 @pytest.mark.parametrize("special", [False, True])
-@pytest.mark.parametrize("text", ["café", "naïve", "ß", "Ä", "ÅÄÖ", "Ġ", "ĊĊ", "¡olé!", "a", "中é"])
-def test_an_added_token_is_its_own_spelling(special: bool, text: str) -> None:
+def test_an_added_token_is_its_own_spelling(special: bool) -> None:
     """Its letters may lie in the byte alphabet, where "é" stands for the byte 0xE9."""
+    texts = ["café", "naïve", "ß", "Ä", "ÅÄÖ", "Ġ", "ĊĊ", "¡olé!", "a", "中é"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -183,13 +184,16 @@ def test_an_added_token_is_its_own_spelling(special: bool, text: str) -> None:
     )
     tokenizer.train_from_iterator(TEXTS[:2], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    fast.add_tokens([AddedToken(text, special=special, normalized=False)], special_tokens=special)
+    added = [AddedToken(text, special=special, normalized=False) for text in texts]
+    fast.add_tokens(added, special_tokens=special)
     codec = codec_of(fast)
-    (added,) = (id for id in codec.encode(f"月{text}光") if fast.convert_ids_to_tokens(id) == text)
-    shown = "" if special else text
-    assert streamed(codec, codec.encode(f"月{text}光")) == f"月{shown}光"
     half = codec.encode("月")[:-1]
-    assert streamed(codec, [*half, added]).endswith(f"\ufffd{shown}")
+    for text in texts:
+        ids = codec.encode(f"月{text}光")
+        (own,) = (id for id in ids if fast.convert_ids_to_tokens(id) == text)
+        shown = "" if special else text
+        assert streamed(codec, ids) == f"月{shown}光"
+        assert streamed(codec, [*half, own]).endswith(f"\ufffd{shown}")
 
 
 def test_chinese_llama_pieces(reference: Path) -> None:
@@ -203,9 +207,10 @@ def test_chinese_llama_pieces(reference: Path) -> None:
         assert text == library.decode(ids)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_wordpiece_keeps_the_spaces_of_latin_text(reference: Path) -> None:
+    tokenizer = BertTokenizer(str(reference / "tokenizers" / "gpt2-chinese.vocab.txt"))
+    codec = codec_of(tokenizer)
+    for text in (
         "hello, world!",
         "he said: 3.14 and 1,000 (about 10:30) are fine.",
         "don't stop, it's \"the one\" they've got; we'll go.",
@@ -215,12 +220,8 @@ def test_chinese_llama_pieces(reference: Path) -> None:
         "rock 'n' roll, he's 'a' b, 'it's ok' he, the dogs'",
         "wait... what?! 100% of $5 [see #7]",
         "春眠不觉晓,处处闻啼鸟。hello, world! 好",
-    ],
-)
-def test_wordpiece_keeps_the_spaces_of_latin_text(reference: Path, text: str) -> None:
-    tokenizer = BertTokenizer(str(reference / "tokenizers" / "gpt2-chinese.vocab.txt"))
-    codec = codec_of(tokenizer)
-    assert streamed(codec, codec.encode(text)) == text.replace(" 好", "好")
+    ):
+        assert streamed(codec, codec.encode(text)) == text.replace(" 好", "好")
 
 
 def test_wordpiece_drops_the_spaces_between_hanzi(reference: Path) -> None:

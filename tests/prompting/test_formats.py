@@ -121,9 +121,9 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "history", "query", "prompt"), PROMPTS)
-def test_prompt(name: str, history: list[tuple[str, str]], query: str, prompt: str) -> None:
-    assert formats.get(name).render(history, query, None) == prompt
+def test_prompts() -> None:
+    for name, history, query, prompt in PROMPTS:
+        assert formats.get(name).render(history, query, None) == prompt, name
 
 
 def test_the_reference_prompts(reference: Path) -> None:
@@ -158,17 +158,17 @@ def test_moss_with_plugins() -> None:
     )
 
 
-@pytest.mark.parametrize("name", formats.names())
-def test_a_system_text_is_used_and_rounds_follow_it(name: str) -> None:
-    found = formats.get(name)
-    plain, told = found.render(TWO, "戊", None), found.render(TWO, "戊", "你是诗人")
-    assert "你是诗人" not in plain
-    if name == "shiyou":
-        assert told == plain
-    else:
-        assert told.index("你是诗人") < told.index("甲？")
-    if found.system:
-        assert found.system.strip() not in told
+def test_a_system_text_is_used_and_rounds_follow_it() -> None:
+    for name in formats.names():
+        found = formats.get(name)
+        plain, told = found.render(TWO, "戊", None), found.render(TWO, "戊", "你是诗人")
+        assert "你是诗人" not in plain, name
+        if name == "shiyou":
+            assert told == plain
+        else:
+            assert told.index("你是诗人") < told.index("甲？"), name
+        if found.system:
+            assert found.system.strip() not in told, name
 
 
 def test_any_text_is_taken_as_it_is() -> None:
@@ -200,13 +200,13 @@ def test_reply(name: str, raw: str, reply: str) -> None:
     assert formats.get(name).clean_reply(raw) == reply
 
 
-@pytest.mark.parametrize("name", sorted(set(formats.names()) - {"gpt2-chinese", "bloomz"}))
-def test_running_on_into_the_next_round_is_stopped(name: str) -> None:
+def test_running_on_into_the_next_round_is_stopped() -> None:
     """What the format writes between two replies holds one of its stop strings."""
-    found = formats.get(name)
-    prompt = found.render([("QUERY", "REPLY")], "NEXT", None)
-    between = prompt[prompt.rindex("REPLY") + len("REPLY") : prompt.rindex("NEXT")]
-    assert any(stop in between for stop in found.stop_strings), between
+    for name in set(formats.names()) - {"gpt2-chinese", "bloomz"}:
+        found = formats.get(name)
+        prompt = found.render([("QUERY", "REPLY")], "NEXT", None)
+        between = prompt[prompt.rindex("REPLY") + len("REPLY") : prompt.rindex("NEXT")]
+        assert any(stop in between for stop in found.stop_strings), (name, between)
 
 
 @pytest.mark.parametrize(
