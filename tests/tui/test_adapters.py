@@ -186,7 +186,7 @@ async def test_a_refused_adapter_leaves_the_model(drive: Any, settings: Settings
         assert [r.model for r in on.rounds] == ["shiyou"]
 
 
-async def test_in_the_engine_itself(home: Path, tmp_path: Path) -> None:
+async def test_in_the_engine_itself(home: Path, tmp_path: Path, forking: None) -> None:
     """The model that ships with chatui: an adapter on, a wrong one refused, off again."""
     shiyou = locations.assets_folder() / "shiyou"
     if not (shiyou / "config.json").is_file():

@@ -30,7 +30,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield server
 
 
-async def test_switching_between_a_server_and_this_machine(served: Any) -> None:
+async def test_switching_between_a_server_and_this_machine(served: Any, forking: None) -> None:
     """``chatui --server URL``, then 诗友 by F2, then the server again."""
     if not (locations.assets_folder() / "shiyou" / "config.json").is_file():
         pytest.skip("the embedded model is not there")

@@ -366,7 +366,7 @@ async def test_a_cancelled_first_load_is_taken_up_by_the_next_query() -> None:
         assert on.of(told.RoundEnded)[-1].round.state == "done"
 
 
-async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object) -> None:
+async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, forking: None) -> None:
     told_: list[told.TurnMessage] = []
     spec = replace(REAL_SPEC, sampling=replace(REAL_SPEC.sampling, max_new_tokens=4))
     turns = Turns(spec, Store.in_memory(), registry.create, told_.append)
