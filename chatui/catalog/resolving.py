@@ -164,13 +164,13 @@ def _of_path(reference: str, settings: Settings) -> ModelSpec:
     path = existing(reference)
     if path is not None:
         return unlisted.of_path(path.absolute().resolve().name, path, settings)
-    path = find_repository(reference, settings) or _in_folders(reference, settings)
+    path = find_repository(reference, settings) or in_model_folders(reference, settings)
     if path is None:
         raise ChatuiError(nothing_called(reference))
     return unlisted.of_path(reference, path, settings)
 
 
-def _in_folders(reference: str, settings: Settings) -> Path | None:
+def in_model_folders(reference: str, settings: Settings) -> Path | None:
     """A model of this name right in a folder of the settings."""
     if not is_plain_name(reference):
         return None

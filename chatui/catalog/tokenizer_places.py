@@ -9,7 +9,7 @@ from chatui.catalog import library, unlisted
 from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.places import existing, find_part, find_repository
 from chatui.catalog.recognise import family_of, read_config
-from chatui.catalog.resolving import nothing_called, why_missing
+from chatui.catalog.resolving import in_model_folders, nothing_called, why_missing
 from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -48,19 +48,16 @@ def find_tokenizer(reference: str, settings: Settings) -> TokenizerPlace:
     preset = library.find(reference) or unlisted.adapter_of_preset(reference)
     if preset is not None:
         return _of_preset(preset, settings)
-    path = existing(reference) or find_repository(reference, settings)
-    if path is None:
-        path = next(
-            (
-                found
-                for root in settings.model_folders
-                if (found := existing(f"{root}/{reference}"))
-            ),
-            None,
-        )
+    path = (
+        existing(reference)
+        or find_repository(reference, settings)
+        or in_model_folders(reference, settings)
+    )
     if path is None:
         raise ChatuiError(nothing_called(reference))
-    return _of_folder(path.absolute(), settings)
+    if path.is_file():
+        raise ChatuiError(say("engine.not_a_folder", path=path))
+    return _of_folder(reference, path.absolute(), settings)
 
 
 def _of_preset(preset: Preset, settings: Settings) -> TokenizerPlace:
@@ -74,7 +71,7 @@ def _of_preset(preset: Preset, settings: Settings) -> TokenizerPlace:
     raise ChatuiError(why_missing(preset, parts[:1]))
 
 
-def _of_folder(folder: Path, settings: Settings) -> TokenizerPlace:
+def _of_folder(name: str, folder: Path, settings: Settings) -> TokenizerPlace:
     if unlisted.adapts(folder):
         base = unlisted.base_of(folder)
         if not _has_tokenizer(folder):
@@ -83,7 +80,7 @@ def _of_folder(folder: Path, settings: Settings) -> TokenizerPlace:
     if not _has_tokenizer(folder):
         raise ChatuiError(say("engine.no_tokenizer", folder=folder))
     family = _family_of(folder)
-    listed = unlisted.listed_as(folder.name)
+    listed = unlisted.listed_as(name) or unlisted.listed_as(folder.name)
     if listed is None:
         return TokenizerPlace(folder, family)
     return TokenizerPlace(folder, family, listed.facts.format, listed.facts.system)
