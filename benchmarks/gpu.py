@@ -1,0 +1,245 @@
+"""What a GPU gives: decode, first token, memory, LoRA and exactness, one line a figure.
+
+One process, no network, under three minutes; each line is written as soon as it is known. Decode
+is compared with its limit (bandwidth of a copy ÷ bytes of the weights that a token reads), with
+plain ``generate()``, and with transformers' own step on a static cache in a CUDA graph. --dry goes
+the same way on a CPU with tiny shapes, where the numbers mean nothing.
+
+    python -u benchmarks/gpu.py [--dry] [--tokens 64]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gpu_models
+import torch
+
+from chatui import __version__, locations
+from chatui.engine import generate
+from chatui.engine.engine import Engine
+from chatui.engine.model import LoadedModel
+from chatui.messages import Done, GenerateRequest, ModelSpec, Token
+from chatui.sampling import SamplingSettings
+
+PROMPT, LONG = 128, 1600
+GREEDY = {"greedy": True}
+SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}
+_began = time.monotonic()
+
+
+def say(name: str, figure: str) -> None:
+    """One line, at once: seconds since the start, what it is, the figure."""
+    print(f"{time.monotonic() - _began:6.1f} s  {name:58}{figure}", flush=True)
+
+
+class Device:
+    """Where it is measured.
+
+    Attributes:
+        name: "cuda" or, dry, "cpu".
+        bandwidth: bytes a second of a copy, reading and writing.
+    """
+
+    def __init__(self, dry: bool) -> None:
+        self.name = "cpu" if dry else "cuda"
+        source = torch.empty((1 << 20) if dry else (1 << 30), dtype=torch.uint8, device=self.name)
+        target = torch.empty_like(source)
+        seconds = min(self.seconds(lambda: target.copy_(source)) for _ in range(5))
+        self.bandwidth = 2 * source.numel() / seconds
+
+    def wait(self) -> None:
+        if self.name == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, work: Callable[[], Any]) -> float:
+        self.wait()
+        began = time.perf_counter()
+        work()
+        self.wait()
+        return time.perf_counter() - began
+
+    def free(self) -> None:
+        if self.name == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+def reply(model: LoadedModel, prompt: int, tokens: int, **sampling: Any) -> tuple[float, float]:
+    """Tokens a second from the first token to the last, and seconds to the first."""
+    settings = SamplingSettings(max_new_tokens=tokens, seed=1, **sampling)
+    request = GenerateRequest(str(prompt), sampling=settings)
+    times, first = [], 0.0
+    for event in generate.generate(model, request, lambda: False):
+        if isinstance(event, Token) and event.id >= 0:
+            times.append(time.perf_counter())
+        elif isinstance(event, Done):
+            first = event.first_token_seconds
+    return (len(times) - 1) / (times[-1] - times[0]), first
+
+
+def plain_generate(model: Any, tokens: int, device: Device) -> float:
+    """Tokens a second of transformers' generate(), greedy, its prefill taken off."""
+    ids = torch.tensor([gpu_models.prompt_ids(model, "", PROMPT)], device=device.name)
+    mask = torch.ones_like(ids)
+
+    def run(count: int) -> float:
+        return device.seconds(
+            lambda: model.generate(
+                ids, attention_mask=mask, do_sample=False, max_new_tokens=count,
+                min_new_tokens=count, eos_token_id=None, pad_token_id=0,
+            )
+        )  # fmt: skip
+
+    run(2)
+    return (tokens - 1) / max(1e-9, run(tokens) - run(1))
+
+
+@torch.inference_mode()
+def anchor(model: Any, tokens: int, device: Device) -> float:
+    """Tokens a second of transformers' own step on a static cache, in a CUDA graph where one is."""
+    from transformers import StaticCache
+
+    cache = StaticCache(config=model.config, max_cache_len=PROMPT + tokens + 8)
+    prompt = torch.tensor([gpu_models.prompt_ids(model, "", PROMPT)], device=device.name)
+    model(prompt, cache=cache, use_cache=True)
+    token = torch.zeros(1, 1, dtype=torch.int64, device=device.name)
+    position = torch.full((1, 1), PROMPT, dtype=torch.int64, device=device.name)
+
+    def step() -> None:
+        logits = model(token, cache=cache, position_ids=position, use_cache=True).logits
+        token.copy_(logits[:, -1:].argmax(-1))
+        position.add_(1)
+
+    run: Callable[[], Any] = step
+    if device.name == "cuda":
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            step()
+            step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        run = graph.replay
+    return tokens / device.seconds(lambda: [run() for _ in range(tokens)])
+
+
+def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
+    family, values = gpu_models.SHAPES[name]
+    device.free()
+    dtype = torch.float32 if dry else torch.float16
+    values = gpu_models.shape_of(family, values, dry)
+    model = gpu_models.make(family, values, dtype, device.name, 0.02)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    limit = device.bandwidth / gpu_models.read_bytes(model)
+    say(f"{name}: limit", f"{limit:9.1f} tok/s, {weights / 1e9:.2f} GB of weights")
+
+    def told(what: str, rate: float) -> None:
+        say(f"{name}: {what}", f"{rate:9.1f} tok/s, {rate / limit:6.1%} of the limit")
+
+    network = gpu_models.network_of(model, family)
+    ours = gpu_models.loaded_model(model, family, network)
+    long = min(LONG, gpu_models.WINDOW - tokens - 1) if not dry else 40
+    say(f"{name}: first token after {long}, first query", f"{reply(ours, long, 2)[1]:9.3f} s")
+    say(f"{name}: first token after {long}, again", f"{reply(ours, long + 1, 2)[1]:9.3f} s")
+    reply(ours, PROMPT, 8, **SAMPLED)
+    greedy = reply(ours, PROMPT, tokens, **GREEDY)[0]
+    told("chatui greedy", greedy)
+    sampled = reply(ours, PROMPT, tokens, **SAMPLED)[0]
+    told("chatui sampled", sampled)
+    say(f"{name}: sampled against greedy", f"{sampled / greedy:9.2f} ×")
+    if device.name == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+        say(f"{name}: peak memory", f"{peak / 1e9:9.2f} GB, {peak / weights:.2f} × weights")
+    if family != "chatglm":
+        attempt(name, "generate()", told, lambda: plain_generate(model, tokens // 2, device))
+        attempt(name, "static cache + graph", told, lambda: anchor(model, tokens, device))
+    applied = gpu_models.put_lora_on(model)
+    adapted = gpu_models.loaded_model(model, family, gpu_models.network_of(model, family))
+    reply(adapted, PROMPT, 8, **GREEDY)
+    rate = reply(adapted, PROMPT, tokens, **GREEDY)[0]
+    applied.take_off()
+    say(f"{name}: LoRA beside the weights", f"{rate:9.1f} tok/s, {rate / greedy:.2f} × without")
+
+
+def attempt(
+    name: str, what: str, told: Callable[[str, float], None], work: Callable[[], float]
+) -> None:
+    """Tell a reference's figure, or why there is none; ours must not wait for it."""
+    try:
+        told(what, work())
+    except Exception as error:
+        say(f"{name}: {what}", f"    none ({type(error).__name__}: {str(error).splitlines()[0]})")
+
+
+def measure_embedded(device: Device, tokens: int) -> None:
+    """The embedded poem model there and on the CPU, each as the engine loads it."""
+    folder = str(locations.assets_folder() / "shiyou")
+    for where in dict.fromkeys((device.name, "cpu")):
+        engine = Engine()
+        spec = ModelSpec("shiyou", folder, format="shiyou", device=where, eos_ids=(10**7,))
+        engine.load(spec, lambda _: None)
+        settings = SamplingSettings(max_new_tokens=tokens, seed=1, **SAMPLED)
+        request = GenerateRequest("写一首五言绝句", sampling=settings)
+        for _ in range(2):
+            times = [
+                time.perf_counter()
+                for event in engine.generate(request, lambda: False)
+                if isinstance(event, Token)
+            ]
+        rate = 1000 * (times[-1] - times[0]) / (len(times) - 1)
+        say(f"the embedded model on {where}", f"{rate:9.2f} ms a token")
+
+
+@torch.inference_mode()
+def compare(family: str, device: Device) -> None:
+    """The largest difference of the logits from the CPU's, and equal greedy tokens, in fp32."""
+    values = gpu_models.tiny_values(family)
+    here = gpu_models.make(family, values, torch.float32, "cpu", 0.3)
+    there = gpu_models.make(family, values, torch.float32, device.name, 0.3)
+    there.load_state_dict(here.state_dict())
+    networks = [gpu_models.network_of(model, family) for model in (here, there)]
+    ids = gpu_models.prompt_ids(here, family, 24)
+    caches = [network.new_cache() for network in networks]
+    apart, equal = 0.0, 0
+    rows = [
+        network.prefill(ids, cache, lambda: False)
+        for network, cache in zip(networks, caches, strict=True)
+    ]
+    for _ in range(32):
+        one, two = (row.float().cpu().clone() for row in rows)
+        apart = max(apart, float((one - two).abs().max()))
+        token = int(one.argmax())
+        equal += token == int(two.argmax())
+        rows = [network.step(token, cache) for network, cache in zip(networks, caches, strict=True)]
+    say(f"{family}: fp32 against the CPU", f"max |Δlogit| {apart:.1e}, {equal} of 32 tokens equal")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dry", action="store_true", help="tiny shapes on the CPU")
+    parser.add_argument("--tokens", type=int, default=64)
+    options = parser.parse_args(argv)
+    if not options.dry and not torch.cuda.is_available():
+        raise SystemExit("There is no GPU here; --dry goes the same way on the CPU.")
+    device = Device(options.dry)
+    name = torch.cuda.get_device_name() if device.name == "cuda" else "CPU, dry: figures are void"
+    say("device", name)
+    say("versions", f"chatui {__version__}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
+    say("bandwidth of a copy", f"{device.bandwidth / 1e12:9.3f} TB/s")
+    for family in gpu_models.FAMILIES:
+        compare(family, device)
+    for shape in gpu_models.SHAPES:
+        measure_shape(shape, device, options.dry, options.tokens)
+    measure_embedded(device, options.tokens)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The measurement of a GPU, the same way on a CPU with tiny shapes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def test_the_whole_way_of_the_gpu_benchmark(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import gpu
+    import gpu_models
+
+    gpu.main(["--dry", "--tokens", "4"])
+    said = capsys.readouterr().out
+    assert "CPU, dry: figures are void" in said and "none (" not in said
+    for family in gpu_models.FAMILIES:
+        # On one device the two sides are one.
+        (line,) = (line for line in said.splitlines() if f"{family}: fp32" in line)
+        assert line.endswith("max |Δlogit| 0.0e+00, 32 of 32 tokens equal")
+    figures = ("limit", "first query", "chatui greedy", "chatui sampled", "LoRA beside the weights")
+    for shape in gpu_models.SHAPES:
+        lines = [line for line in said.splitlines() if f"  {shape}: " in line]
+        assert all(any(figure in line for line in lines) for figure in figures)
+        references = [line for line in lines if "generate()" in line or "static cache" in line]
+        assert len(references) == (0 if "ChatGLM" in shape else 2)
+    assert "the embedded model on cpu" in said
