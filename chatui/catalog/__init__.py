@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chatui.catalog.library import problems
-    from chatui.catalog.listing import Details, Entry, describe, entries
+    from chatui.catalog.listing import Details, Entry, chat_model_for, describe, entries
     from chatui.catalog.resolving import resolve
 
-__all__ = ["Details", "Entry", "describe", "entries", "problems", "resolve"]
+__all__ = ["Details", "Entry", "chat_model_for", "describe", "entries", "problems", "resolve"]
 
 _HOMES = {
     "Details": "listing",
+    "chat_model_for": "listing",
     "describe": "listing",
     "Entry": "listing",
     "entries": "listing",

@@ -35,6 +35,10 @@ Role = Literal["base", "delta", "adapter", "tokenizer"]
 Kind = Literal["preset", "hub", "folder", "file", "adapter", "server"]
 
 
+CHAT_MODELS = (("qwen3-1.7b", 12e9), ("qwen3", 0))
+"""Presets, and from how many bytes of memory on each is comfortable beside a browser."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A row of the models' table.
@@ -141,6 +145,12 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
         for repository in cached_repositories()
     ]
     return (*presets, *_once(cached), *_once(of_path(p) for p in in_users_folders(settings)))
+
+
+def chat_model_for(memory_bytes: int, settings: Settings) -> Entry:
+    """The model to begin to chat with on a machine with so much memory, here or to be fetched."""
+    name = next(name for name, least in CHAT_MODELS if memory_bytes >= least)
+    return of_preset(library.load().by_name[name], settings)
 
 
 def _once(found: Iterator[Entry] | list[Entry]) -> list[Entry]:

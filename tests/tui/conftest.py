@@ -12,6 +12,7 @@ from saved_conversations import SPEC
 from scripted_backend import ScriptedBackend
 
 from chatui.backends import servers
+from chatui.catalog import listing
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
@@ -22,6 +23,12 @@ from chatui.tui.app import ChatApp
 def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to listen on this machine's usual ports is in no test's list."""
     monkeypatch.setattr(servers, "USUAL_PORTS", ())
+
+
+@pytest.fixture(autouse=True)
+def same_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The welcome suggests the same model on every machine."""
+    monkeypatch.setattr(listing, "CHAT_MODELS", (("qwen3", 0),))
 
 
 @pytest.fixture

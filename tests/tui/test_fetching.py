@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from chatui import locations
+from chatui import catalog, locations
+from chatui.catalog import Entry
+from chatui.messages import ModelSpec
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.questions import YesNoQuestion
@@ -191,3 +193,19 @@ async def test_quitting_in_mid_download_keeps_what_came(drive: Any, hub: Any) ->
         await on.pilot.press("ctrl+q")
         await on.until(lambda: not on.app.is_running)
     assert list(hub_cache().rglob("*.incomplete"))
+
+
+async def test_the_welcome_offers_a_chat_model(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with drive() as on:
+        await on.until(lambda: "F9  Chat about anything: fetch qwen3 (1.5 GB)" in on.screen_text)
+        await on.ask("一")
+        assert "F9  Chat" not in on.screen_text
+    here = Entry("mine", "folder", "mine", disk_bytes=10**9)
+    monkeypatch.setattr(catalog, "chat_model_for", lambda memory, settings: here)
+    monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
+    async with drive() as on:
+        await on.until(lambda: "with mine, which is on this machine" in on.screen_text)
+        await on.pilot.press("f9")
+        await on.settled()
+        assert on.app.turns.spec.name == "mine"
+        assert "F9  Chat" not in on.screen_text, "this model talks about anything"

@@ -32,6 +32,7 @@ class ChatScreen(CommandingScreen):
         Binding("f4", "fold", "tui.keys.fold"),
         Binding("f5", "think", "tui.keys.think"),
         Binding("f8", "glass_box", "tui.keys.glass"),
+        Binding("f9", "chat_model", "tui.keys.chat_model"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
@@ -135,6 +136,24 @@ class ChatScreen(CommandingScreen):
             view.toggle_folds()
         else:
             self._tell_user(say("tui.fold.none"), "information")
+
+    @on(Welcome.ChatModel)
+    @work
+    async def action_chat_model(self) -> None:
+        """Switch to the model that the welcome suggests, or offer to fetch it."""
+        from chatui.tui.screens import choosing
+
+        if self.chat_model is None:
+            await choosing.choose_model(self.app)
+        elif self.chat_model.usable:
+            await choosing.switch_to(self.app, self.chat_model.reference)
+        else:
+            bar = self.query_one(FetchBar)
+            download = await choosing.offer_to_fetch(
+                self.app, bar, self.chat_model, lambda words: self._tell_user(words, "information")
+            )
+            if download is not None:
+                bar.begin(download)
 
     async def action_glass_box(self) -> None:
         """Open the glass box and give it the keys, or close it."""

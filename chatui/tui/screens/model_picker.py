@@ -15,11 +15,11 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
-from chatui.text import one_line, plain_text
+from chatui.text import one_line
 from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, matches, memory_words, row
 from chatui.tui.screens.picker import Picker
 from chatui.tui.turns_app import TurnsApp
-from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
+from chatui.tui.widgets.fetch_bar import Download, FetchBar
 
 
 class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
@@ -136,23 +136,11 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
 
     @work(exclusive=True, group="offer")
     async def _offer_to_fetch(self, item: Entry) -> None:
-        from chatui.tui.screens.questions import YesNoQuestion
+        from chatui.tui.screens.choosing import offer_to_fetch
 
-        running = self._fetch_bar.running if self._fetch_bar else ""
-        if running:
-            self.say(say("tui.fetch.one_at_a_time", name=one_line(running)))
-            return
-        self.say(say("tui.fetch.asking", name=one_line(item.title)))
-        try:
-            download = await prepare(item.reference, self._settings)
-        except ChatuiError as error:
-            self.say(str(error))
-            return
-        self.say("")
-        if await self.app.push_screen_wait(YesNoQuestion(plain_text(download.question))):
+        download = await offer_to_fetch(self.app, self._fetch_bar, item, self.say)
+        if download is not None:
             self.dismiss(download)
-        else:
-            await download.events.aclose()
 
 
 def _on_hub(hub_id: str) -> Entry:

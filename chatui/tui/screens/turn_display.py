@@ -42,6 +42,7 @@ from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_of
 
 if TYPE_CHECKING:
+    from chatui.catalog import Entry
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.turns_app import TurnsApp
 
@@ -61,6 +62,7 @@ class TurnDisplay(Screen[None]):
         self._drawn_pieces = 0
         self._is_opening = False
         self._last: Conversation | None = None
+        self.chat_model: Entry | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(say("tui.title.new"), id="title", markup=False)
@@ -86,6 +88,23 @@ class TurnDisplay(Screen[None]):
     def _after_first_paint(self) -> None:
         self.app.start_turns()
         self._find_last_conversation()
+        self._find_chat_model()
+
+    @work
+    async def _find_chat_model(self) -> None:
+        """Suggest a model to chat with to someone who has only the one that ships."""
+
+        def find() -> Entry:
+            import psutil
+
+            from chatui import catalog
+
+            return catalog.chat_model_for(psutil.virtual_memory().total, self.app.settings)
+
+        if any(welcome.is_poet for welcome in self.query(Welcome)):
+            self.chat_model = await asyncio.to_thread(find)
+            for welcome in self.query(Welcome):
+                welcome.suggest(self.chat_model)
 
     @work
     async def _find_last_conversation(self) -> None:
@@ -276,7 +295,7 @@ class TurnDisplay(Screen[None]):
             self._drawing.resume()
 
     def _greeting(self) -> Welcome:
-        return Welcome(greeting_of(self.app.turns.spec), self._last)
+        return Welcome(greeting_of(self.app.turns.spec), self._last, self.chat_model)
 
     def _show_title(self) -> None:
         conversation = self.app.turns.conversation

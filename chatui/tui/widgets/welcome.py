@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,9 +16,13 @@ from chatui import locations
 from chatui.conversation.rounds import Conversation
 from chatui.locales import say
 from chatui.messages import ModelSpec
+from chatui.readable import size
 from chatui.text import one_line
 from chatui.tui.model_names import description_of, shown_name
 from chatui.tui.widgets.prose import Prose
+
+if TYPE_CHECKING:
+    from chatui.catalog import Entry
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,24 @@ class Welcome(Vertical):
 
         query: str
 
-    def __init__(self, greeting: Greeting, last: Conversation | None = None) -> None:
+    class ChatModel(Message):
+        """The user wants the model that was suggested."""
+
+    def __init__(
+        self,
+        greeting: Greeting,
+        last: Conversation | None = None,
+        suggested: Entry | None = None,
+    ) -> None:
         """
         Args:
             last: the conversation to offer.
+            suggested: the model to chat with to offer.
         """
         super().__init__()
         self._greeting = greeting
         self._last = last
+        self._suggested = suggested
 
     def compose(self) -> ComposeResult:
         greeting = self._greeting
@@ -81,7 +96,15 @@ class Welcome(Vertical):
         for example in greeting.examples:
             yield Prose(example, classes="example")
         if greeting.more:
+            suggestion = Prose(self._suggestion_words(), classes="suggestion")
+            suggestion.display = self._suggested is not None
+            yield suggestion
             yield Prose(greeting.more, classes="bigger")
+
+    @property
+    def is_poet(self) -> bool:
+        """Whether the model here does one thing alone."""
+        return bool(self._greeting.more)
 
     def greet(self, greeting: Greeting) -> None:
         """Another model answers."""
@@ -96,6 +119,20 @@ class Welcome(Vertical):
         line.display = last is not None
         line.set_text(self._offer_words())
 
+    def suggest(self, entry: Entry) -> None:
+        """Offer a model to chat with about anything, if the model here does one thing alone."""
+        self._suggested = entry
+        for line in self.query(".suggestion").results(Prose):
+            line.set_text(self._suggestion_words())
+            line.display = True
+
+    def _suggestion_words(self) -> str:
+        if self._suggested is None:
+            return ""
+        key = "chat_here" if self._suggested.usable else "chat_fetch"
+        title, amount = one_line(self._suggested.title, 40), size(self._suggested.disk_bytes)
+        return say(f"tui.welcome.{key}", title=title, size=amount)
+
     def _offer_words(self) -> str:
         if self._last is None:
             return ""
@@ -106,6 +143,11 @@ class Welcome(Vertical):
     def _continue(self, event: Click) -> None:
         event.stop()
         self.post_message(self.Continue())
+
+    @on(Click, ".suggestion")
+    def _take_suggestion(self, event: Click) -> None:
+        event.stop()
+        self.post_message(self.ChatModel())
 
     @on(Click, ".example")
     def _example(self, event: Click) -> None:
