@@ -86,7 +86,7 @@ class Decoder:
             angles by which queries and keys turn; None if they do not.
         blocks: in order.
         last_norm, head: the last states -> logits ``[rows, vocabulary]``.
-        like: any weight; keys and values get its dtype and device.
+        like: the last norm's weight, which nobody packs; keys and values get its dtype and device.
 
     Attributes:
         windowed: whether a step looks at a whole window of the cache and masks what is not yet

@@ -68,7 +68,7 @@ def _llama_line(model: Any) -> Decoder:
         norm_eps=config.rms_norm_eps,
         gated=True,
     )
-    like, table = body.embed_tokens.weight.detach(), forward_of(body.embed_tokens)
+    like, table = body.norm.weight.detach(), forward_of(body.embed_tokens)
 
     def angles(positions: Tensor) -> tuple[Tensor, Tensor]:
         cosines, sines = rotary(like, positions[None])
@@ -162,5 +162,5 @@ def _gpt2(model: Any) -> Decoder | None:
         blocks,
         forward_of(body.ln_f),
         forward_of(model.lm_head),
-        body.wte.weight.detach(),
+        body.ln_f.weight.detach(),
     )

@@ -207,25 +207,34 @@ def test_what_hangs_on_a_layer_is_asked_too() -> None:
         assert torch.equal(again.read(IDS[:5], again.new_cache(WINDOW)), before)
 
 
-class HalvedLinear(nn.Module):
-    """A layer that keeps its weight in another form."""
+class PackedLinear(nn.Linear):
+    """A layer that keeps its weight in bytes: whole numbers, the scale beside them."""
 
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        self.packed = layer.weight.detach() / 2
+    def __init__(self, layer: Any) -> None:
+        super().__init__(1, 1, bias=False)
+        self.scale = 0.01
+        packed = (layer.weight.detach() / self.scale).round().clamp(-128, 127).to(torch.int8)
+        self.weight = nn.Parameter(packed, requires_grad=False)
 
     def forward(self, states: Tensor) -> Tensor:
-        return 2 * (states @ self.packed.T)
+        return states @ (self.weight.float() * self.scale).T
+
+
+class PackedEmbedding(PackedLinear):
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.weight[ids].float() * self.scale
 
 
 def test_packed_layers_are_called() -> None:
     model = made("llama")
     for layer in model.model.layers:
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(layer.self_attn, name, HalvedLinear(getattr(layer.self_attn, name)))
+            setattr(layer.self_attn, name, PackedLinear(getattr(layer.self_attn, name)))
         for name in ("gate_proj", "up_proj", "down_proj"):
-            setattr(layer.mlp, name, HalvedLinear(getattr(layer.mlp, name)))
+            setattr(layer.mlp, name, PackedLinear(getattr(layer.mlp, name)))
+    model.model.embed_tokens = PackedEmbedding(model.model.embed_tokens)
     assert_same(model)
+    assert decoder_on(model).new_cache(WINDOW).layers[0].keys.dtype == torch.float32
 
 
 def test_faster_linear_layers() -> None:
