@@ -64,6 +64,9 @@ class Settings:
         reply_reserve: tokens that a prompt leaves free for the reply; 0 takes the preset's.
         think: whether models think before they answer, if they can do both; "auto" leaves it to
             the preset and the model.
+        notify: how the terminal tells that a reply has ended while one is in another window: its
+            bell, or the notifications "osc9" (iTerm2, kitty, Windows Terminal, …) and "osc777"
+            (foot, urxvt, VTE).
         model_folders: folders that are searched for models.
         servers: OpenAI-compatible servers.
         sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
@@ -83,6 +86,7 @@ class Settings:
     max_new_tokens: int = 0
     reply_reserve: int = 0
     think: bool | Literal["auto"] = "auto"
+    notify: Literal["off", "bell", "osc9", "osc777"] = "off"
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
     sampling: dict[str, Any] = field(default_factory=dict)

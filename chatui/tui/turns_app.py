@@ -10,11 +10,13 @@ from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
-from chatui.text import plain_text
+from chatui.text import one_line, plain_text
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
 
 NOTICE_SECONDS = 8
+_NOTIFICATIONS = {"osc9": "9", "osc777": "777;notify;chatui"}
+"""iTerm2's (https://iterm2.com/documentation-escape-codes.html) and rxvt-unicode's sequences."""
 
 
 class TurnsApp(App[None]):
@@ -47,6 +49,19 @@ class TurnsApp(App[None]):
         """Show one sentence for a while."""
         level = cast(Literal["information", "warning", "error"], severity)
         self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+
+    def tell_away(self, sentence: str) -> None:
+        """Have the terminal tell ``sentence`` to someone who looks at another window."""
+        kind, driver = self.settings.notify, self._driver
+        if self.app_focus or kind == "off" or driver is None:
+            return
+        # A semicolon would begin another field.
+        words = one_line(sentence, 200).replace(";", "；")
+        if kind == "bell":
+            self.bell()
+        else:
+            driver.write(f"\x1b]{_NOTIFICATIONS[kind]};{words}\x07")
+            driver.flush()
 
     def tell_once(self, note: str) -> None:
         """Show a note that was not shown before: it holds for every round, and must not nag."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from saved_conversations import add_conversation
 
 from chatui import locations
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
+from chatui.settings import Settings
 from chatui.tui.widgets.prose import Prose
 from chatui.tui.widgets.welcome import Welcome
 
@@ -313,3 +315,31 @@ async def test_escape_stops_loading_and_gives_the_query_back(drive: Any) -> None
         await on.pilot.press("enter")
         await on.settled()
         assert [round_.model for round_ in on.rounds] == ["shiyou"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        ("off", ""),
+        ("bell", "\x07"),
+        ("osc9", "\x1b]9;The reply has ended: 甲；[31m乙\x07"),
+        ("osc777", "\x1b]777;notify;chatui;The reply has ended: 甲；[31m乙\x07"),
+    ],
+)
+async def test_the_terminal_tells_that_a_reply_has_ended(
+    drive: Any, monkeypatch: pytest.MonkeyPatch, kind: Any, sent: str
+) -> None:
+    async with drive(["一二"] * 2, settings=Settings(notify=kind)) as on:
+        written: list[str] = []
+        monkeypatch.setattr(type(on.app._driver), "write", lambda self, data: written.append(data))
+        monkeypatch.setattr(on.app, "bell", lambda: written.append("\x07"))
+        await on.ask("甲;[31m乙")
+        assert written == [], "they see it"
+        on.backend.hold_after = 1
+        on.box.set_query("甲;[31m乙")
+        await on.pilot.press("enter")
+        await on.until(lambda: on.views[-1].reply_text == "一")
+        on.app.app_focus = False
+        on.backend.reply_gate.set()
+        await on.settled()
+        assert "".join(written) == sent

@@ -177,6 +177,8 @@ class TurnDisplay(Screen[None]):
     def _on_round_ended(self, round_: Round) -> None:
         self._refresh_list()
         self._show_reply_elsewhere()
+        if round_.state != "stopped":
+            self.app.tell_away(say("tui.hint.ended", query=one_line(round_.query, 60)))
         if not self._is_here(round_):
             if round_.state != "stopped":
                 self._tell_reply_elsewhere_ended(round_)
