@@ -24,6 +24,7 @@ base = { path = "FOLDER" }
 adapters = [{ path = "FOLDER", scale = 0.5, rank = 8 }]
 stop_strings = ["###"]
 system = "You are mine."
+context = 700
 
 [sampling]
 top_k = 5
@@ -37,7 +38,8 @@ def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
     assert (spec.path, spec.format, spec.system) == (str(tmp_path), "luotuo", "You are mine.")
     assert (spec.adapters[0].scale, spec.adapters[0].rank) == (0.5, 8)
     assert spec.sampling.top_k == 5
-    assert spec.stop_strings == ("###",)
+    assert spec.stop_strings == ("###",) and spec.context == 700
+    assert resolve("mine", Settings(context=300)).context == 300
     assert resolve("我的", Settings()) == spec
     assert "mine" in {entry.reference for entry in catalog.entries(Settings())}
 
@@ -70,6 +72,8 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
             "variants.big.sampling.temperature: The sampling setting temperature is 'hot'",
         ),
         ('format = "x"\ncontext_limit = 0\nbase = { hf = "a/b" }\n', 2, "context_limit: it must"),
+        ('format = "x"\ncontext = 0\nbase = { hf = "a/b" }\n', 2, "context: it must"),
+        ('format = "x"\ncontext = "much"\nbase = { hf = "a/b" }\n', 2, "context"),
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
         ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
         ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is no name"),
