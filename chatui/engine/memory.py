@@ -80,7 +80,17 @@ def is_out_of_memory(error: Exception) -> bool:
 
     torch.OutOfMemoryError is a RuntimeError; on the CPU only the message tells.
     """
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+    told = "memory" in str(error).lower() and not is_gpu_lost(error)
+    return isinstance(error, MemoryError) or told
+
+
+def is_gpu_lost(error: Exception) -> bool:
+    """Whether an error of torch says that this process can use its GPU no more.
+
+    After any such error, for instance "CUDA error: an illegal memory access was encountered", every
+    further call of CUDA in the process fails too.
+    """
+    return "CUDA error" in str(error) and "out of memory" not in str(error)
 
 
 def gib(count: int) -> str:

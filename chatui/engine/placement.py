@@ -181,6 +181,8 @@ def _too_large(
     if need.total_int4(window.least) <= room:
         ways.append(say("engine.fits_int4", size=gib(need.total_int4(window.least))))
     if device.type != "cpu":
+        if half <= available_bytes(torch.device("cpu")):
+            ways.append("--device cpu")
         ways.append(say("engine.fits_offload"))
     return say(
         "engine.too_large",

@@ -132,7 +132,9 @@ def take_over_standard_streams() -> Pipe:
 
 
 def serve(pipe: Pipe, engine: Engine) -> None:
-    """Answer commands for ever; an error ends its command, never the process."""
+    """Answer commands for ever; an error ends its command, and the process if its GPU is gone."""
+    from chatui.engine.memory import is_gpu_lost
+
     while True:
         command = pipe.next_command()
         answered = False
@@ -145,6 +147,9 @@ def serve(pipe: Pipe, engine: Engine) -> None:
             # After ``Done`` the client listens for the next command's events.
             if not answered:
                 pipe.send(failed)
+            if is_gpu_lost(error):
+                # A new process, which the next query starts, can load the model again.
+                os._exit(1)
 
 
 def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterator[Event]:
@@ -162,8 +167,10 @@ def failure(error: Exception) -> Failed:
         return Failed(str(error), detail=repr(error.__cause__) if error.__cause__ else "")
     detail = "".join(traceback.format_exception(error))
     print(detail, file=sys.stderr, flush=True)
-    from chatui.engine.memory import is_out_of_memory
+    from chatui.engine.memory import is_gpu_lost, is_out_of_memory
 
+    if is_gpu_lost(error):
+        return Failed(say("engine.gpu_lost"), detail)
     if is_out_of_memory(error):
         return Failed(say("engine.out_of_memory"), detail)
     return Failed(

@@ -1,4 +1,4 @@
-"""An engine's process whose work after each reply fails."""
+"""Engines' processes whose work fails: after each reply, or with their GPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,32 @@ import forked_engine
 
 def serve() -> None:
     forked_engine.fork("failing_engine:serve_failing")
+
+
+def serve_without_gpu() -> None:
+    forked_engine.fork("failing_engine:serve_lost_gpu")
+
+
+def serve_lost_gpu() -> None:
+    """The GPU fails at the sixth token, as CUDA says it."""
+    from chatui.engine import engine, process
+
+    class LostGpuEngine(engine.Engine):
+        def load(self, *args: Any) -> Any:
+            loaded, steps = super().load(*args), iter(range(10**9))
+            network = self._loaded().network
+            step = network.step
+
+            def fail(*token: Any) -> Any:
+                if next(steps) == 5:
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                return step(*token)
+
+            network.step = fail  # type: ignore[method-assign]
+            return loaded
+
+    engine.Engine = LostGpuEngine  # type: ignore[misc]
+    process.serve_torch()
 
 
 def serve_failing() -> None:

@@ -20,7 +20,7 @@ from chatui import locations, wire
 from chatui.backends import registry
 from chatui.backends.local import LocalBackend
 from chatui.backends.protocol import Backend
-from chatui.errors import ChatuiError
+from chatui.errors import BackendLost, ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, Token
 from chatui.sampling import SamplingSettings
 
@@ -90,6 +90,29 @@ async def test_an_error_after_a_reply_is_not_the_next_ones(
         events = [event async for event in backend.generate(request())]
         assert isinstance(events[0], Prefill) and isinstance(events[-1], Done)
     assert "the work after the reply failed" in locations.log_file().read_text("utf-8")
+    await backend.close()
+
+
+async def test_a_gpu_that_fails_ends_the_reply_and_the_next_load_is_a_new_process(
+    folder: Path, engines: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutGpu(LocalBackend):
+        server = "failing_engine:serve_without_gpu"
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    backend = WithoutGpu()
+    await load(backend, folder)
+    pid, events = backend.pid, []
+    with pytest.raises(ChatuiError, match="GPU failed in mid-work"):
+        async for event in backend.generate(request()):
+            events.append(event)
+    assert sum(isinstance(event, Token) for event in events) == 6
+    # What the app does at the next query: it finds the model gone, and loads it again.
+    with pytest.raises(BackendLost):
+        async for _ in backend.generate(request()):
+            pass
+    await load(backend, folder)
+    assert backend.pid != pid
     await backend.close()
 
 

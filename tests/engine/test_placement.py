@@ -75,6 +75,23 @@ def test_a_gpu_too_old_for_bfloat16_takes_float16_and_says_so(
     assert on("cuda", 9, torch.bfloat16, dtype="bfloat16").dtype == torch.bfloat16
 
 
+@pytest.mark.usefixtures("card")
+def test_a_full_gpu_names_the_cpu_where_that_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def free_on_cpu(count: int) -> None:
+        monkeypatch.setattr(
+            "chatui.engine.placement.available_bytes",
+            lambda device: count if device.type == "cpu" else 8 << 30,
+        )
+
+    free_on_cpu(32 << 30)
+    with pytest.raises(ChatuiError, match=r"cuda:0.*--device cpu or --device-map auto"):
+        on("auto", 7_000_000_000)
+    free_on_cpu(8 << 30)
+    with pytest.raises(ChatuiError) as told:
+        on("auto", 7_000_000_000)
+    assert "--device cpu" not in str(told.value)
+
+
 def test_memory_of_another_device_is_no_room_here() -> None:
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
     spec = ModelSpec("m", "/m", device="cpu")
