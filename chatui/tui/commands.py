@@ -44,6 +44,8 @@ COMMANDS = (
     Command("edit", "edit_query"),
     Command("reply", "edit_reply"),
     Command("copy", "copy_reply"),
+    Command("write", "editor"),
+    Command("waiting", "edit_waiting"),
     Command("export", "export", "something"),
     Command("context", "tell_context"),
     Command("inside", "glass_box"),

@@ -56,6 +56,7 @@ class Turns(ModelLoading):
         self._store = store
         self._waiting = WaitingQueries(self._tell_waiting)
         self._beginning: WaitingQuery | None = None
+        self._closed = False
         self._tasks: set[asyncio.Future[None]] = set()
         self._idle = asyncio.Event()
 
@@ -116,6 +117,21 @@ class Turns(ModelLoading):
         """Write a reply on from another token than its ``piece``, as another version beside it."""
         query = WaitingQuery(self.current, round_.query, round_, True, (piece, token_id))
         self._waiting.put(query, first=True)
+        self._wake.set()
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """The texts of all queries that wait, in all conversations."""
+        return self._waiting.unsent()
+
+    def take_last_waiting(self) -> WaitingQuery | None:
+        """Withdraw the query of this conversation that would be the last; None if none waits."""
+        return self._waiting.take_last(self.current)
+
+    def put_back(self, query: WaitingQuery, text: str | None = None) -> None:
+        """Have a withdrawn query wait again, with another text if one is given."""
+        query.text = query.text if text is None else text
+        self._waiting.put(query)
         self._wake.set()
 
     def stop(self) -> tuple[str, ...]:
@@ -200,9 +216,10 @@ class Turns(ModelLoading):
             self._stop(active)
 
     async def close(self) -> None:
-        """End the reply, saved as stopped, and give the model back."""
+        """End the reply, saved as stopped, and give the model back; what waits is not begun."""
+        self._closed = True
         if self.reply is not None:
-            self._stop(self._reply_of)
+            self._stop_reply(self._reply_of)
             self.reply.finish("stopped")
             await self.reply.saved()
         if self._backend is not None:
@@ -221,13 +238,16 @@ class Turns(ModelLoading):
 
     def _stop(self, of: OpenConversation) -> tuple[str, ...]:
         queries = self._waiting.take_back(of)
+        self._stop_reply(of)
+        return queries
+
+    def _stop_reply(self, of: OpenConversation) -> None:
         if self._beginning is not None and self._beginning.of is of:
             self._beginning.stopped = True
         reply = self.reply
         if reply is not None and self._reply_of is of and not reply.ended and not reply.stopping:
             assert self._backend is not None
             self._keep(reply.stop(self._backend))
-        return queries
 
     def _take_waiting_back(self) -> tuple[str, ...]:
         return self._waiting.take_back()
@@ -254,7 +274,7 @@ class Turns(ModelLoading):
         while True:
             if self._load_wanted:
                 await self._load()
-            elif not self._waiting:
+            elif not self._waiting or self._closed:
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()

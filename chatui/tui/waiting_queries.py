@@ -77,10 +77,23 @@ class WaitingQueries:
         """The conversation of each query."""
         return [query.of for query in self._queries]
 
+    def unsent(self) -> tuple[str, ...]:
+        """The texts that would be lost."""
+        return tuple(query.text for query in self._queries if query.is_new)
+
     def put(self, query: WaitingQuery, *, first: bool = False) -> None:
         """Add a query at the end, or before all others."""
         self._queries.insert(0 if first else len(self._queries), query)
         self._changed()
+
+    def take_last(self, of: OpenConversation) -> WaitingQuery | None:
+        """Withdraw the last query of a conversation; None if none waits."""
+        mine = self.of(of)
+        if not mine:
+            return None
+        self._queries.remove(mine[-1])
+        self._changed()
+        return mine[-1]
 
     def take_next(self) -> WaitingQuery:
         """The query whose turn it is; it does not wait any more."""

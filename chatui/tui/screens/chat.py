@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.commanding import CommandingScreen
+from chatui.tui.screens.composing import ComposingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
@@ -116,7 +117,7 @@ class ChatScreen(CommandingScreen):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        screens = (WritingScreen, CommandingScreen, ChatScreen, type(self.app))
+        screens = (WritingScreen, ComposingScreen, CommandingScreen, ChatScreen, type(self.app))
         self.app.push_screen(HelpScreen([key for each in screens for key in each.BINDINGS]))
 
     async def action_models(self) -> None:

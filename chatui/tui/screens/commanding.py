@@ -18,7 +18,7 @@ from chatui.sampling import SETTINGS
 from chatui.text import in_quotes, one_line
 from chatui.tui import commands
 from chatui.tui.commands import Command
-from chatui.tui.screens.writing import WritingScreen
+from chatui.tui.screens.composing import ComposingScreen
 from chatui.tui.user_prompts import user_prompts
 
 _UNCHANGED = ("preset", "-", "预设")
@@ -27,7 +27,7 @@ _UNCHANGED = ("preset", "-", "预设")
 _SETTINGS = {"temp": "temperature", "seed": "seed"}
 
 
-class CommandingScreen(WritingScreen):
+class CommandingScreen(ComposingScreen):
     """Does what is called by name, in the query box or in the list of commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,7 +58,7 @@ class CommandingScreen(WritingScreen):
         """Do the command that a text calls; all other texts are queries."""
         called = commands.split(text)
         if called is None:
-            self.app.turns.ask(text)
+            await self.ask(text)
             return
         name, rest = called
         command = commands.named(self._box.commands, name)
@@ -68,7 +68,7 @@ class CommandingScreen(WritingScreen):
         if command is None or (rest and command.takes == "nothing"):
             key = "unknown" if command is None else "takes_nothing"
             self._tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")
-            self.app.turns.ask(text)
+            await self.ask(text)
         else:
             await self.run_command(command, rest)
 
@@ -159,7 +159,7 @@ class CommandingScreen(WritingScreen):
 
         system = turns.current.changes.system
         text = turns.spec.system or "" if system is None else system
-        self.rewrite(text, say("tui.rewrite.system"), take)
+        self.rewrite(text, say("tui.rewrite.system"), take, may_be_empty=True)
 
     # What was said
 

@@ -58,6 +58,10 @@ class WritingScreen(TurnDisplay):
 
     async def send(self, text: str) -> None:
         """Do what was written."""
+        await self.ask(text)
+
+    async def ask(self, text: str) -> None:
+        """Send a query."""
         self.app.turns.ask(text)
 
     def action_choose_round(self, step: int) -> None:
@@ -69,6 +73,8 @@ class WritingScreen(TurnDisplay):
         purpose: str,
         take: Callable[[str], Awaitable[None]],
         leave: Callable[[], None] | None = None,
+        *,
+        may_be_empty: bool = False,
     ) -> None:
         """Have the user change ``text`` in the query box; what is being typed there comes back.
 
@@ -76,11 +82,13 @@ class WritingScreen(TurnDisplay):
             purpose: one line about what the text is.
             take: takes the changed text.
             leave: called instead where the user leaves it with Esc.
+            may_be_empty: whether nothing is a text too.
         """
         self.leave_rewriting()
         self._rewriting = Rewriting(self._box.query_text, take, leave)
         self.query_one(PurposeLine).say(purpose)
         self._box.set_query(text, held=False)
+        self._box.may_be_empty = may_be_empty
         self._box.focus()
 
     def leave_rewriting(self) -> bool:
@@ -97,6 +105,7 @@ class WritingScreen(TurnDisplay):
         assert self._rewriting is not None
         self._box.set_query(self._rewriting.typed)
         self.query_one(PurposeLine).say("")
+        self._box.may_be_empty = False
         self._rewriting = None
 
     def action_edit_query(self) -> None:

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from chatui.locales import say
-from chatui.text import shelter, sheltered_picture, unshelter
+from chatui.text import one_line, shelter, sheltered_picture, unshelter
 from chatui.tui.commands import Command, completions
 from chatui.tui.editing import (
     grapheme_end,
@@ -34,6 +34,9 @@ HELD_CHARACTERS = 4_000
 HELD_LINES = 200
 """A paste beyond one of these is held: editing it character by character would be slow."""
 
+_MENTION = re.compile(r"(?<![A-Za-z0-9_@/.])@(\S*)$")
+"""The name of a file that is being typed."""
+
 EDITED_CHARACTERS = 40_000
 """A longer text is held even where it is there to be edited."""
 
@@ -49,9 +52,16 @@ class HeldPastes:
         """Whether a paste is better held than edited."""
         return len(text) > HELD_CHARACTERS or text.count("\n") > HELD_LINES
 
-    def hold(self, text: str) -> str:
-        """Keep ``text``; the label to show for it."""
-        label = say("tui.query.pasted", number=len(self._texts) + 1, count=f"{len(text):,}")
+    def hold(self, text: str, file: str = "") -> str:
+        """Keep ``text``; the label to show for it.
+
+        Args:
+            file: the name of the file that it comes from; "" for a paste.
+        """
+        name = one_line(file, 60) or say("tui.query.paste")
+        label = say(
+            "tui.query.held", name=name, number=len(self._texts) + 1, count=f"{len(text):,}"
+        )
         self._texts[label] = text
         return label
 
@@ -78,7 +88,12 @@ class HeldPastes:
 
 
 class QueryBox(TextArea):
-    """A text area that sends on Enter, remembers what was sent, and takes text of any size."""
+    """A text area that sends on Enter, remembers what was sent, and takes text of any size.
+
+    Attributes:
+        commands: what a text that begins with a slash is completed to.
+        may_be_empty: whether Enter sends nothing, too.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "tui.keys.send"),
@@ -103,6 +118,12 @@ class QueryBox(TextArea):
 
         pages: int
 
+    @dataclass
+    class FileWanted(Message):
+        """The user wants the rest of a file's name, or the file itself."""
+
+        name: str
+
     def __init__(self, id: str | None = None) -> None:
         # The text area moves its cursor already while it is made.
         self._pastes = HeldPastes()
@@ -115,6 +136,7 @@ class QueryBox(TextArea):
         self._at = 0
         self._draft = ""
         self.commands: tuple[Command, ...] = ()
+        self.may_be_empty = False
         self._completions: CompletionList | None = None
 
     @property
@@ -139,10 +161,28 @@ class QueryBox(TextArea):
     def action_complete(self) -> None:
         """Take the command that the list highlights; without a list, focus what comes next."""
         chosen = self.completions.chosen if self.completions else None
-        if chosen is None:
-            self.screen.focus_next()
-        else:
+        row, column = self.cursor_location
+        mention = _MENTION.search(self.document[row][:column])
+        if chosen is not None:
             self.take_completion(chosen)
+        elif mention is not None:
+            self.post_message(self.FileWanted(unshelter(mention[1])))
+        else:
+            self.screen.focus_next()
+
+    def replace_mention(self, name: str, text: str) -> bool:
+        """Put ``text`` in place of ``@name`` before the cursor; whether that still stands there."""
+        row, column = self.cursor_location
+        typed = shelter(f"@{name}")
+        stands = self.document[row][:column].endswith(typed)
+        if stands:
+            self.replace(text, (row, column - len(typed)), (row, column))
+        return stands
+
+    def hold_mention(self, name: str, text: str) -> None:
+        """Hold a file's text behind a label in place of ``@name`` before the cursor."""
+        label = self._pastes.hold(text, name)
+        self.replace_mention(name, label)
 
     def hide_completions(self) -> bool:
         """Hide the list of commands; whether it was there."""
@@ -196,7 +236,7 @@ class QueryBox(TextArea):
                 self.take_completion(chosen)
                 return
             text = f"/{chosen.name}"
-        if not text.strip():
+        if not text.strip() and not self.may_be_empty:
             return
         self._empty()
         if not self._earlier or self._earlier[-1] != text:

@@ -1,0 +1,75 @@
+"""What is typed and not sent yet, kept on disk: it is there again after a restart or a crash."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatui import locations
+from chatui.conversation.exports import write_whole
+from chatui.errors import ChatuiError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_MOST = 20
+logger = logging.getLogger(__name__)
+
+
+class Draft:
+    """The draft of one running app.
+
+    Several apps at once have numbered files, each with a lock that its app holds: the next start
+    takes the first one that nobody holds, with what stands in it.
+    """
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+        self._file: Path | None = None
+
+    def take(self) -> str:
+        """Take a file, and what was left in it; "" where there is none or no file can be had."""
+        from filelock import FileLock, Timeout
+
+        folder = locations.data_folder() / "drafts"
+        for number in range(1, _MOST):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(folder / f"{number}.lock", timeout=0, thread_local=False)
+                lock.acquire()
+            except Timeout:
+                continue
+            except OSError as error:
+                logger.warning("drafts are not kept: %s", error)
+                return ""
+            self._lock, self._file = lock, folder / f"{number}.json"
+            return self._read()
+        return ""
+
+    def _read(self) -> str:
+        assert self._file is not None
+        with suppress(OSError, ValueError, RecursionError):
+            text = json.loads(self._file.read_text(encoding="ascii"))
+            return text if isinstance(text, str) else ""
+        return ""
+
+    def save(self, text: str) -> None:
+        """Keep ``text`` in place of what was kept; a full disk is no trouble for the user."""
+        if self._file is None:
+            return
+        try:
+            if text.strip():
+                write_whole(self._file, json.dumps(text))
+            else:
+                self._file.unlink(missing_ok=True)
+        except (ChatuiError, OSError) as error:
+            logger.warning("the draft was not kept: %s", error)
+
+    def close(self) -> None:
+        """Give the file to the next start."""
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = self._file = None

@@ -1,0 +1,141 @@
+"""Text files in a query: ``@notes.md`` stands for what is in the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.locations import expanded
+from chatui.readable import size
+from chatui.text import one_line
+
+MOST_BYTES = 1 << 20
+_MENTION = re.compile(r'(?<![A-Za-z0-9_@/.])@(?:"([^"\n]+)"|(\S+))')
+_MARKS = re.compile("[，。；：！？、）》,;:!?)]")
+_ENCODINGS = ("utf-8-sig", "gb18030")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class QueryFile:
+    """The text of a file.
+
+    Attributes:
+        name: as it was typed.
+        text: all of it.
+    """
+
+    name: str
+    text: str
+
+    @property
+    def in_query(self) -> str:
+        """What stands in the query: the name, and the text between fences."""
+        longest = max((len(run) for run in re.findall(r"`{3,}", self.text)), default=2)
+        fence = "`" * (longest + 1)
+        return f"{self.name}\n{fence}\n{self.text.rstrip()}\n{fence}\n"
+
+
+def read_query_file(name: str) -> QueryFile:
+    """Read a text file.
+
+    Raises:
+        ChatuiError: it is a folder, a device, too long, no text, or cannot be read.
+    """
+    path, shown = expanded(name), one_line(name, 100)
+    try:
+        if path.is_dir():
+            raise ChatuiError(say("tui.file.folder", name=shown))
+        if path.exists() and not path.is_file():
+            raise ChatuiError(say("tui.file.device", name=shown))
+        length = path.stat().st_size
+        if length > MOST_BYTES:
+            raise ChatuiError(
+                say("tui.file.too_long", name=shown, size=size(length), most=size(MOST_BYTES))
+            )
+        with path.open("rb") as stream:
+            # Some files of /proc say 0 and go on for ever.
+            data = stream.read(MOST_BYTES + 1)[:MOST_BYTES]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ChatuiError(say("tui.file.unreadable", name=shown, reason=reason)) from error
+    return QueryFile(name, _text_of(data, shown))
+
+
+def _text_of(data: bytes, shown: str) -> str:
+    encodings = ("utf-16",) if data.startswith(_UTF_16) else _ENCODINGS
+    if b"\0" not in data or encodings == ("utf-16",):
+        for encoding in encodings:
+            try:
+                return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+            except UnicodeError:
+                continue
+    raise ChatuiError(say("tui.file.binary", name=shown))
+
+
+def mentions(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, name) of each ``@name`` in a text that names something on the disk."""
+    for match in _MENTION.finditer(text):
+        if match[1]:
+            names = [match[1]]
+        else:
+            # 看@a.txt，总结: a name may end at a mark.
+            ends = [mark.start() for mark in _MARKS.finditer(match[2])]
+            names = [match[2], *(match[2][:end] for end in reversed(ends))]
+        for name in filter(None, names):
+            if _exists(name):
+                end = match.end() if match[1] else match.start(2) + len(name)
+                yield match.start(), end, name
+                break
+
+
+def _exists(name: str) -> bool:
+    try:
+        return len(name) < 4096 and expanded(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def completed(name: str) -> str:
+    """``name`` as far as all files that begin so agree; a folder ends with a slash."""
+    head, slash, start = name.rpartition("/")
+    try:
+        with os.scandir(expanded(head + slash) if slash else ".") as entries:
+            found = [
+                entry.name + ("/" if entry.is_dir() else "")
+                for entry in entries
+                if entry.name.startswith(start) and (start or not entry.name.startswith("."))
+            ]
+    except (OSError, ValueError):
+        return name
+    return head + slash + _common_start(found) if found else name
+
+
+def _common_start(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((place for place, pair in pairs if len({*pair}) > 1), None)]
+
+
+def with_files(text: str) -> tuple[str, tuple[str, ...]]:
+    """A query with what stands in the files that it names.
+
+    Returns:
+        The query, and a sentence with the size of each file.
+
+    Raises:
+        ChatuiError: as :func:`read_query_file`.
+    """
+    parts: list[str] = []
+    told: list[str] = []
+    at = 0
+    for start, end, name in mentions(text):
+        file = read_query_file(name)
+        parts += [text[at:start], "\n" if text[at:start].strip(" ") else "", file.in_query]
+        told.append(say("tui.file.taken", name=one_line(name, 100), count=f"{len(file.text):,}"))
+        at = end
+    return "".join(parts) + text[at:].lstrip(" " if at else ""), tuple(told)

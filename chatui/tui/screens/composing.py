@@ -1,0 +1,173 @@
+"""A query written at length: a draft that lasts, files, the user's editor, queries that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import SuspendNotSupported
+from textual.binding import Binding, BindingType
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.locations import expanded
+from chatui.text import in_quotes, without_surrogates
+from chatui.tui.drafts import Draft
+from chatui.tui.screens.writing import WritingScreen
+from chatui.tui.turn_messages import TurnMessage, WaitingChanged
+from chatui.tui.widgets.query_box import QueryBox
+
+SAVE_SECONDS = 0.4
+"""What is typed is saved so soon."""
+
+
+class ComposingScreen(WritingScreen):
+    """Keeps what is typed, and brings text into the query box from elsewhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+x", "editor", "tui.keys.editor"),
+        Binding("alt+q", "edit_waiting", "tui.keys.edit_waiting"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._draft = Draft()
+        self._draft_writing = asyncio.Lock()
+        self._draft_planned = False
+
+    # The draft
+
+    def _after_first_paint(self) -> None:
+        super()._after_first_paint()
+        self._take_draft()
+
+    @work
+    async def _take_draft(self) -> None:
+        async with self._draft_writing:
+            text = await asyncio.to_thread(self._draft.take)
+        self._give_back((text,) if text else ())
+
+    @property
+    def _unsent(self) -> str:
+        """All that the user wrote and that stands nowhere else."""
+        aside = (self._rewriting.typed,) if self._rewriting else ()
+        return "\n".join(filter(None, (*self.app.turns.unsent, *aside, self._box.query_text)))
+
+    @on(QueryBox.Changed)
+    def _plan_draft(self) -> None:
+        if not self._draft_planned:
+            self._draft_planned = True
+            self.set_timer(SAVE_SECONDS, self._save_draft)
+
+    def take(self, message: TurnMessage) -> None:
+        super().take(message)
+        if isinstance(message, WaitingChanged):
+            self._plan_draft()
+
+    @work
+    async def _save_draft(self) -> None:
+        self._draft_planned = False
+        async with self._draft_writing:
+            await asyncio.to_thread(self._draft.save, self._unsent)
+
+    def on_unmount(self) -> None:
+        if self._draft_planned:
+            self._draft.save(self._unsent)
+        self._draft.close()
+
+    # Files
+
+    async def ask(self, text: str) -> None:
+        """Send a query with what stands in the files that it names."""
+        if "@" in text:
+            from chatui.tui.query_files import with_files
+
+            try:
+                text, names = await asyncio.to_thread(with_files, text)
+            except ChatuiError as error:
+                self._tell_user(str(error))
+                self._give_back((text,))
+                return
+            for words in names:
+                self._tell_user(words, "information")
+        self.app.turns.ask(text)
+
+    @on(QueryBox.FileWanted)
+    async def _complete_file(self, event: QueryBox.FileWanted) -> None:
+        from chatui.tui.query_files import completed, read_query_file
+
+        name = await asyncio.to_thread(completed, event.name)
+        self._box.replace_mention(event.name, f"@{name}")
+        if name.endswith("/") or not await asyncio.to_thread(expanded(name).exists):
+            return
+        try:
+            file = await asyncio.to_thread(read_query_file, name)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+        else:
+            self._box.hold_mention(name, file.in_query)
+
+    # The user's editor
+
+    async def action_editor(self) -> None:
+        """Edit the text of the query box in $EDITOR."""
+        try:
+            with self.app.batch_update(), self.app.suspend():
+                text = await _edited(without_surrogates(self._box.query_text))
+        except SuspendNotSupported:
+            self._tell_user(say("tui.editor.not_here"))
+        except ChatuiError as error:
+            self._tell_user(str(error))
+        else:
+            self._box.set_query(text, held=False)
+        self.refresh(layout=True)
+
+    # Queries that wait
+
+    def action_edit_waiting(self) -> None:
+        """Take the query that was sent last and still waits into the box; Esc puts it back."""
+        turns = self.app.turns
+        taken = turns.take_last_waiting()
+        if taken is None:
+            self._tell_user(say("tui.waiting.none"), "information")
+            return
+
+        async def take(text: str) -> None:
+            if text.strip():
+                turns.put_back(taken, text)
+
+        self.rewrite(
+            taken.text,
+            say("tui.rewrite.waiting"),
+            take,
+            lambda: turns.put_back(taken),
+            may_be_empty=True,
+        )
+
+
+async def _edited(text: str) -> str:
+    """``text`` as the user's editor leaves it.
+
+    Raises:
+        ChatuiError: the editor cannot be run, or ended with an error; nothing is changed then.
+    """
+    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory(prefix="chatui-") as folder:
+        file = Path(folder) / "query.md"
+        try:
+            file.write_text(text, encoding="utf-8")
+            process = await asyncio.create_subprocess_exec(*command, str(file))
+            code = await process.wait()
+            if code:
+                raise ChatuiError(say("tui.editor.failed", name=in_quotes(command[0]), code=code))
+            return file.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ChatuiError(
+                say("tui.editor.missing", name=in_quotes(command[0]), reason=reason)
+            ) from error
