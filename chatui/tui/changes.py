@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from chatui.errors import ChatuiError
+from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings, chosen_by_user, overridden
+from chatui.text import one_line
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,20 @@ def changes_of(recorded: Mapping[str, Any]) -> Changes:
 
 
 NO_CHANGES = Changes()
+
+
+def number_of(name: str, words: str) -> float | int:
+    """The value of a sampling setting, as it was typed.
+
+    Raises:
+        ChatuiError: it is no number.
+    """
+    kind = SETTINGS[name].kind
+    try:
+        return int(words) if kind is int else float(words)
+    except ValueError as error:
+        shown = one_line(words, 40)
+        wanted = SETTINGS[name].range
+        raise ChatuiError(
+            say("settings.out_of_range", name=name, value=shown, range=wanted)
+        ) from error

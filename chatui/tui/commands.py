@@ -39,6 +39,8 @@ COMMANDS = (
     Command("system", "edit_system", "something"),
     Command("temp", "tell_setting('temperature')", "something"),
     Command("seed", "tell_setting('seed')", "something"),
+    Command("settings", "panel"),
+    Command("save", "save_preset", "something"),
     Command("retry", "regenerate"),
     Command("continue", "go_on"),
     Command("edit", "edit_query"),

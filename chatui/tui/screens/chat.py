@@ -165,6 +165,7 @@ class ChatScreen(CommandingScreen):
             self._box.focus()
             await opened.remove()
             return
+        await self.query("SettingsPanel").remove()
         box = GlassBox(self.app.turns, self.app.store, self._conversation)
         await self.mount(box)
         box.focus()

@@ -14,9 +14,9 @@ from textual.binding import Binding, BindingType
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
-from chatui.sampling import SETTINGS
-from chatui.text import in_quotes, one_line
+from chatui.text import in_quotes
 from chatui.tui import commands
+from chatui.tui.changes import number_of
 from chatui.tui.commands import Command
 from chatui.tui.screens.composing import ComposingScreen
 from chatui.tui.user_prompts import user_prompts
@@ -32,6 +32,7 @@ class CommandingScreen(ComposingScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+p", "palette", "tui.keys.palette"),
+        Binding("alt+s", "panel", "tui.keys.panel"),
     ]
 
     def _after_first_paint(self) -> None:
@@ -161,6 +162,49 @@ class CommandingScreen(ComposingScreen):
         text = turns.spec.system or "" if system is None else system
         self.rewrite(text, say("tui.rewrite.system"), take, may_be_empty=True)
 
+    async def action_panel(self) -> None:
+        """Open the panel of settings and give it the keys, or close it."""
+        from chatui.tui.widgets.settings_panel import SettingsPanel
+
+        if self.query(SettingsPanel):
+            await self.query(SettingsPanel).remove()
+            self._box.focus()
+            return
+        # One panel at a side.
+        await self.query("GlassBox").remove()
+        await self.mount(SettingsPanel(self.app.turns))
+
+    def on_settings_panel_left(self) -> None:
+        self._box.focus()
+
+    def on_system_row_wanted(self) -> None:
+        self.action_edit_system()
+
+    def action_save_preset(self) -> None:
+        self._box.set_query("/save ")
+        self._tell_user(say("tui.command.save"), "information")
+
+    async def command_save(self, name: str) -> None:
+        """Save the model with what was changed as a preset of this name."""
+        from chatui.catalog.own_presets import save_preset
+
+        turns = self.app.turns
+        changes, spec = turns.current.changes, turns.spec
+        changed = replace(
+            spec,
+            system=spec.system if changes.system is None else changes.system,
+            sampling=changes.of(spec),
+            stop_strings=(*spec.stop_strings, *changes.stop_strings),
+            think=turns.think,
+        )
+        try:
+            file = await asyncio.to_thread(save_preset, name, changed)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._give_back((f"/save {name}",))
+        else:
+            self._tell_user(say("tui.command.saved", name=name, path=file), "information")
+
     # What was said
 
     def action_copy_reply(self) -> None:
@@ -224,20 +268,3 @@ class CommandingScreen(ComposingScreen):
             reply=round_.output_tokens,
         )
         self._tell_user(words, "information")
-
-
-def number_of(name: str, words: str) -> float | int:
-    """The value of a sampling setting, as it was typed.
-
-    Raises:
-        ChatuiError: it is no number.
-    """
-    kind = SETTINGS[name].kind
-    try:
-        return int(words) if kind is int else float(words)
-    except ValueError as error:
-        shown = one_line(words, 40)
-        wanted = SETTINGS[name].range
-        raise ChatuiError(
-            say("settings.out_of_range", name=name, value=shown, range=wanted)
-        ) from error

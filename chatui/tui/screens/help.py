@@ -80,11 +80,13 @@ def help_text(talking: Iterable[BindingType]) -> Content:
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
     from chatui.tui.widgets.glass_box import GlassBox
     from chatui.tui.widgets.query_box import QueryBox
+    from chatui.tui.widgets.settings_panel import SettingsPanel
 
     groups = [
         ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
         ("tui.help.talking", key_rows(talking)),
         ("tui.help.glass", key_rows(GlassBox.BINDINGS)),
+        ("tui.help.panel", key_rows(SettingsPanel.BINDINGS)),
         ("tui.help.lists", key_rows(Picker.BINDINGS)),
         ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),

@@ -1,0 +1,195 @@
+"""Alt+S: what the conversation does otherwise than its model's preset says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import ModelSpec
+from chatui.sampling import SETTINGS, SamplingSettings
+from chatui.text import one_line
+from chatui.tui.changes import Changes, number_of
+from chatui.tui.editing import LineInput
+from chatui.tui.turn import Turns
+
+NARROW_CELLS = 90
+"""A screen less wide is covered by the panel."""
+
+STOPS = "stop_strings"
+_BETWEEN_STOPS = " | "
+_LOOK_SECONDS = 0.5
+_YES, _NO = "on", "off"
+
+
+class SystemRow(Static, can_focus=True):
+    """The system prompt in one line; Enter or a click has it changed in the query box."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "edit", "tui.keys.edit_system")]
+
+    class Wanted(Message):
+        """The user wants to change the system prompt."""
+
+    def action_edit(self) -> None:
+        self.post_message(self.Wanted())
+
+    def on_click(self) -> None:
+        self.action_edit()
+
+
+class SettingsPanel(VerticalScroll, can_focus=False):
+    """One field for each setting; what is typed holds from the next reply on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "field(-1)", "tui.keys.field_before"),
+        Binding("down", "field(1)", "tui.keys.field_after"),
+        Binding("alt+z", "to_preset", "tui.keys.to_preset"),
+        Binding("escape", "leave", "tui.keys.close"),
+    ]
+
+    class Left(Message):
+        """The user is done with the fields; the panel stays open."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self._shown: tuple[Changes, ModelSpec] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(say("tui.panel.title"), classes="title", markup=False)
+        yield Static(classes="label", id="label-system", markup=False)
+        yield SystemRow(classes="system", markup=False)
+        for name in (*SETTINGS, STOPS):
+            yield Static(classes="label", id=f"label-{name}", markup=False)
+            yield LineInput(id=name)
+        yield Static(classes="problem", markup=False)
+        yield Static(say("tui.panel.save"), classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        for field in self.query(LineInput):
+            field.cursor_blink = False
+        self.set_interval(_LOOK_SECONDS, self.look)
+        self.look()
+        self.query(LineInput).first().focus()
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(self.screen.size.width < NARROW_CELLS, "-narrow")
+
+    def look(self) -> None:
+        """Show what holds now; the field that is being typed in keeps its text."""
+        changes, spec = now = (self._turns.current.changes, self._turns.spec)
+        if now == self._shown:
+            return
+        self._shown = now
+        self._label("system", one_line(spec.system or "", 40), changes.system is not None)
+        system = spec.system if changes.system is None else changes.system
+        words = one_line(system or "", 200) or say("tui.panel.no_system")
+        self.query_one(SystemRow).update(Content(words))
+        for field in self.query(LineInput):
+            name = field.id or ""
+            self._label(name, preset_text(name, spec), is_changed(name, changes))
+            text = field_text(name, changes, spec)
+            if not field.has_focus and field.value != text:
+                with self.prevent(Input.Changed):
+                    field.value = text
+
+    def _label(self, name: str, preset: str, changed: bool) -> None:
+        words = say(f"tui.panel.{name}") if name in ("system", STOPS) else name
+        label = Content.styled(words, "bold $accent" if changed else "$text-muted")
+        says = say("tui.panel.preset", value=preset or say("tui.command.unset"))
+        label = Content.assemble(label, Content.styled(f"  {says}", "$text-muted"))
+        self.query_one(f"#label-{name}", Static).update(label if changed else Content(words))
+
+    @on(Input.Changed)
+    def _take(self, event: Input.Changed) -> None:
+        event.stop()
+        name, current, problem = event.input.id or "", self._turns.current, ""
+        try:
+            current.changes = with_field(name, event.value, current.changes, self._turns.spec)
+        except ChatuiError as error:
+            problem = str(error)
+        event.input.set_class(bool(problem), "-wrong")
+        self.query_one(".problem", Static).update(Content(problem))
+        self.look()
+
+    @on(Input.Submitted)
+    def _next(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_field(1)
+
+    def action_to_preset(self) -> None:
+        """Give the focused field's setting back to the preset."""
+        field, current = self.screen.focused, self._turns.current
+        if isinstance(field, SystemRow):
+            current.changes = replace(current.changes, system=None)
+        elif isinstance(field, LineInput):
+            field.value = preset_text(field.id or "", self._turns.spec)
+        self.look()
+
+    def action_field(self, step: int) -> None:
+        fields = [self.query_one(SystemRow), *self.query(LineInput)]
+        focused = self.screen.focused
+        place = fields.index(focused) + step if focused in fields else 0
+        fields[place % len(fields)].focus()
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+
+def is_changed(name: str, changes: Changes) -> bool:
+    """Whether a field says something else than the preset."""
+    return bool(changes.stop_strings) if name == STOPS else name in changes.sampling
+
+
+def preset_text(name: str, spec: ModelSpec) -> str:
+    """What a field says where nothing was changed."""
+    return "" if name == STOPS else _as_text(getattr(spec.sampling, name))
+
+
+def field_text(name: str, changes: Changes, spec: ModelSpec) -> str:
+    """What a field says."""
+    if name == STOPS:
+        return _BETWEEN_STOPS.join(stop.replace("\n", "\\n") for stop in changes.stop_strings)
+    value = changes.sampling.get(name, getattr(spec.sampling, name))
+    return _as_text(value)
+
+
+def with_field(name: str, text: str, changes: Changes, spec: ModelSpec) -> Changes:
+    """The changes with what a field says; an empty field says what the preset does.
+
+    Raises:
+        ChatuiError: the text is no value of the setting.
+    """
+    if name == STOPS:
+        stops = (stop.replace("\\n", "\n") for stop in text.split(_BETWEEN_STOPS.strip(" ")))
+        trimmed = (stop.strip(" ") for stop in stops)
+        return replace(changes, stop_strings=tuple(filter(None, trimmed)))
+    preset: SamplingSettings = spec.sampling
+    value = getattr(preset, name) if not text.strip() else _value(name, text.strip())
+    return changes.with_setting(name, value, preset)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return _YES if value else _NO
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _value(name: str, text: str) -> Any:
+    kind = SETTINGS[name].kind
+    if kind is str:
+        return text
+    if kind is bool:
+        # Anything else is refused by the setting itself.
+        return {_YES: True, _NO: False}.get(text.casefold(), text)
+    return number_of(name, text)

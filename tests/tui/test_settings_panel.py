@@ -1,0 +1,109 @@
+"""The panel of settings: what the preset says, what was changed, and back; presets of one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from chatui import catalog, locations
+from chatui.catalog.own_presets import save_preset
+from chatui.errors import ChatuiError
+from chatui.messages import Adapter, ModelSpec
+from chatui.sampling import SamplingSettings
+from chatui.settings import Settings
+from chatui.tui.editing import LineInput
+from chatui.tui.widgets.settings_panel import SettingsPanel
+
+
+def field(on: Any, name: str) -> LineInput:
+    found = on.app.screen.query_one(f"#{name}", LineInput)
+    assert isinstance(found, LineInput)
+    return found
+
+
+async def test_a_field_changes_the_next_reply_and_goes_back(drive: Any) -> None:
+    async with drive(size=(120, 40)) as on:
+        preset = on.app.turns.spec.sampling
+        await on.pilot.press("alt+s")
+        await on.until(lambda: field(on, "temperature").has_focus)
+        assert field(on, "temperature").value == f"{preset.temperature:g}"
+        await on.pilot.press("ctrl+u", *"0.25")
+        assert on.app.turns.current.changes.sampling == {"temperature": 0.25}
+        await on.until(lambda: f"preset: {preset.temperature:g}" in on.screen_text)
+        await on.pilot.press("ctrl+u", *"abc")
+        assert field(on, "temperature").has_class("-wrong")
+        assert on.app.turns.current.changes.sampling == {}
+        await on.pilot.press("ctrl+u", *"0.25", "escape")
+        assert on.box.has_focus
+        await on.ask("甲")
+        assert on.backend.requests[-1].sampling.temperature == 0.25
+        assert on.rounds[0].sampling["changed"] == ["temperature"]
+        field(on, "temperature").focus()
+        await on.pilot.press("alt+z")
+        assert not on.app.turns.current.changes.sampling
+        await on.pilot.press("alt+s")
+        assert not on.app.screen.query(SettingsPanel)
+        assert on.box.has_focus
+
+
+async def test_stop_strings_and_truths_have_fields(drive: Any) -> None:
+    async with drive(size=(120, 60)) as on:
+        await on.pilot.press("alt+s")
+        await on.until(lambda: field(on, "temperature").has_focus)
+        field(on, "stop_strings").value = r"问：| \n答"
+        field(on, "greedy").value = "on"
+        await on.pilot.press("alt+s")
+        await on.ask("甲")
+        assert on.backend.requests[-1].stop_strings == ("问：", "\n答")
+        assert on.backend.requests[-1].sampling.greedy
+
+
+async def test_the_terminals_cursor_is_in_the_field(drive: Any) -> None:
+    async with drive(size=(120, 40)) as on:
+        await on.pilot.press("alt+s", "down", "down")
+        await on.pilot.pause()
+        focused = on.app.focused
+        assert isinstance(focused, LineInput)
+        focused.value = "中文"
+        focused.cursor_position = 2
+        await on.pilot.pause()
+        x, y, _, _ = focused.content_region
+        assert on.app.cursor_position == (x + cell_len("中文"), y)
+
+
+async def test_a_preset_of_ones_own_is_saved_and_found(drive: Any) -> None:
+    async with drive() as on:
+        await on.send("/temp 0.25")
+        await on.send("/system 你是“诗人”\n用\\七言")
+        await on.send("/save my-poet")
+        await on.until(lambda: catalog.library.find("my-poet"))
+        found = catalog.resolve("my-poet", Settings())
+        spec = on.app.turns.spec
+        assert found.sampling.temperature == 0.25
+        assert found.system == "你是“诗人”\n用\\七言"
+        assert (found.path, found.format, found.family) == (spec.path, spec.format, spec.family)
+        await on.send("/save my-poet")
+        await on.until(lambda: on.box.query_text == "/save my-poet")
+
+
+def test_all_of_a_model_is_in_the_preset_and_wrong_names_are_refused(home: object) -> None:
+    spec = ModelSpec(
+        "x", "/models/x", family="llama", format="alpaca:article", eos_ids=(2, 3),
+        adapters=(Adapter("/a b/“c”", 0.5, 8, 16.0),), stop_strings=("\n", '"'), think=False,
+        sampling=SamplingSettings(top_p=0.5, seed=7, avoid_repeat="，"), context_limit=512,
+    )  # fmt: skip
+    save_preset("mine", spec)
+    preset = catalog.library.find("mine")
+    assert preset is not None
+    facts = preset.facts
+    assert facts.adapters is not None
+    assert (facts.adapters[0].path, facts.adapters[0].scale) == ("/a b/“c”", 0.5)
+    assert (facts.adapters[0].rank, facts.adapters[0].alpha) == (8, 16.0)
+    assert (facts.stop_strings, facts.eos_ids, facts.think) == (("\n", '"'), (2, 3), False)
+    assert facts.sampling == {"top_p": 0.5, "seed": 7, "avoid_repeat": "，"}
+    for name in ("mine", "shiyou", "../x", "", "A", "a b"):
+        with pytest.raises(ChatuiError):
+            save_preset(name, spec)
+    assert len(list(locations.user_presets_folder().iterdir())) == 1
