@@ -146,6 +146,7 @@ class Facts:
             takes as many as fit.
         system: system prompt, where it is not the format's own.
         think: whether the model thinks before it answers; None leaves it to its template.
+        markdown: whether replies are shown as Markdown; false for verse, and None for all others.
         beams: how many the original searches with; sampling takes its place here.
         weights: sizes.
         licence: SPDX name, or what the authors call it.
@@ -175,6 +176,7 @@ class Facts:
     dtype: str | None = None
     system: str | None = None
     think: bool | None = None
+    markdown: bool | None = None
     beams: int | None = None
     weights: Weights | None = None
     licence: str | None = None

@@ -53,6 +53,7 @@ COMMANDS = (
     Command("inside", "glass_box"),
     Command("think", "think"),
     Command("fold", "fold"),
+    Command("markdown", "markdown"),
     Command("clear", "new"),
     Command("open", "conversations"),
     Command("theme", "toggle_theme"),

@@ -82,6 +82,13 @@ def description_of(name: str) -> str:
 
 
 @cache
+def writes_markdown(name: str) -> bool:
+    """Whether the replies of a model, by the name that a round has, are Markdown; verse is not."""
+    preset = library.find(name.partition(AND)[0]) if name else None
+    return preset is None or preset.facts.markdown is not False
+
+
+@cache
 def _title(name: str, language: str) -> str:
     preset = library.find(name) if name else None
     if preset is None or preset.facts.title is None:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from chatui.locales import say
 from chatui.prompting.parts import Kind, ReplyPart, split_reply
 from chatui.text import plain_text
+from chatui.tui.markdown.markdown_text import MarkdownText
 from chatui.tui.wrapping import WrappedText
 
 BlockName: TypeAlias = Literal["reply", "fold", "folded"]
@@ -34,7 +35,7 @@ class Block:
     """
 
     name: BlockName
-    text: WrappedText
+    text: WrappedText | MarkdownText
     part: int = 0
 
 
@@ -44,15 +45,20 @@ class ReplyBlocks:
     Attributes:
         blocks: from top to bottom; a plain answer is one.
         hidden: how many characters are not shown.
+        is_markdown: whether the answer is shown as Markdown, from the next ``set_text`` on.
     """
 
-    def __init__(self, text: str, limit: int, *, is_whole: bool = True) -> None:
+    def __init__(
+        self, text: str, limit: int, *, is_whole: bool = True, is_markdown: bool = False
+    ) -> None:
         """
         Args:
             limit: so many characters of each part are shown when a text is set.
             is_whole: whether the text does not go on.
+            is_markdown: whether the answer is shown as Markdown, and not as it was written.
         """
         self.hidden = 0
+        self.is_markdown = is_markdown
         self.blocks = [Block("reply", WrappedText())]
         self._limit = limit
         self._open: set[int] = set()
@@ -95,7 +101,7 @@ class ReplyBlocks:
         else:
             shown = text[: len(text) - len(self._held)]
             self.hidden = max(0, len(shown) - self._limit)
-            self.blocks = [Block("reply", self._wrapped(plain_text(shown[: self._limit])))]
+            self.blocks = [Block("reply", self._answer(plain_text(shown[: self._limit])))]
 
     def end(self, text: str, *, is_whole: bool) -> None:
         """The reply has ended as ``text``; a plain answer is not wrapped again if it is the same.
@@ -149,7 +155,7 @@ class ReplyBlocks:
         for number, part in enumerate(self._parts):
             text = plain_text(part.text)
             if part.kind == "answer":
-                rows = self._kept(before.get((number, "reply")), text)
+                rows = self._kept(before.get((number, "reply")), text) or self._answer(text)
                 blocks.append(Block("reply", rows, number))
                 continue
             is_open = number in self._open
@@ -157,18 +163,25 @@ class ReplyBlocks:
             label = self._wrapped(_label(part.kind, len(part.text), is_open, goes_on))
             blocks.append(Block("fold", label, number))
             if is_open:
-                rows = self._kept(before.get((number, "folded")), text)
+                rows = self._kept(before.get((number, "folded")), text) or self._wrapped(text)
                 blocks.append(Block("folded", rows, number))
-        self.blocks = blocks or [Block("reply", self._wrapped(""))]
+        self.blocks = blocks or [Block("reply", self._answer(""))]
 
-    def _kept(self, rows: WrappedText | None, text: str) -> WrappedText:
-        """``rows`` with what is new in ``text`` at their end, or new rows."""
-        if rows is not None:
-            shown = rows.text
-            if text.startswith(shown):
-                rows.append(text[len(shown) :])
-                return rows
-        return self._wrapped(text)
+    def _kept(
+        self, rows: WrappedText | MarkdownText | None, text: str
+    ) -> WrappedText | MarkdownText | None:
+        """``rows`` with what is new in ``text`` at their end; None if they are of another text."""
+        shown = "" if rows is None else rows.source
+        if rows is None or not text.startswith(shown):
+            return None
+        if len(text) > len(shown):
+            rows.append(text[len(shown) :])
+        return rows
+
+    def _answer(self, text: str) -> WrappedText | MarkdownText:
+        if not self.is_markdown:
+            return self._wrapped(text)
+        return MarkdownText(text, self.blocks[0].text.width, is_whole=self._is_whole)
 
     def _wrapped(self, text: str) -> WrappedText:
         return WrappedText(text, self.blocks[0].text.width)

@@ -6,8 +6,10 @@ typesetting hold (GB/T 15834: no row begins with a closing mark or ends with an 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple, TypeAlias
 
 from rich.cells import split_graphemes
 from rich.segment import Segment
@@ -64,13 +66,44 @@ def row_starts(paragraph: str, width: int) -> list[int]:
     return starts
 
 
+class Span(NamedTuple):
+    """A part of a text that looks different; ``style`` names how, several names with blanks."""
+
+    start: int
+    end: int
+    style: str
+
+
+Prefix: TypeAlias = tuple[tuple[str, str], ...]
+"""What stands before a row and is no part of its text: (text, style) each."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row on the screen: ``text`` is ``paragraph``'s part from index ``start`` on."""
+    """One row on the screen.
+
+    Attributes:
+        paragraph, start: ``text`` is the paragraph's part from index ``start`` on.
+        spans: parts of ``text`` that look different, in order, none over another.
+        style: how the whole row looks; "" as all text does.
+        prefix: what stands before it.
+    """
 
     paragraph: int
     start: int
     text: str
+    spans: tuple[Span, ...] = ()
+    style: str = ""
+    prefix: Prefix = ()
+
+
+def cut_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
+    """What of ``spans`` lies from ``start`` to ``end`` of their text, counted from ``start``."""
+    return tuple(
+        Span(max(span.start, start) - start, min(span.end, end) - start, span.style)
+        for span in spans
+        if span.start < end and span.end > start
+    )
 
 
 class WrappedText:
@@ -89,12 +122,12 @@ class WrappedText:
     @property
     def text(self) -> str:
         """All of the text."""
-        parts: list[str] = []
-        for row in self.rows:
-            if row.start == 0 and row.paragraph:
-                parts.append("\n")
-            parts.append(row.text)
-        return "".join(parts)
+        return shown_text(self.rows)
+
+    @property
+    def source(self) -> str:
+        """What it was made of."""
+        return self.text
 
     @property
     def text_began(self) -> bool:
@@ -131,6 +164,20 @@ class WrappedText:
         self.rows = [Row(0, 0, "")]
         self.append(text)
 
+    def selected(self, selection: Selection) -> str:
+        """What a selection, by paragraphs and indices in them, takes of the text."""
+        return (selected_text(self.text, selection) or ("", ""))[0]
+
+
+def shown_text(rows: Iterable[Row]) -> str:
+    """The text of all rows, a line for each paragraph."""
+    parts: list[str] = []
+    for row in rows:
+        if row.start == 0 and row.paragraph:
+            parts.append("\n")
+        parts.append(row.text)
+    return "".join(parts)
+
 
 def row_segments(
     row: Row,
@@ -139,18 +186,25 @@ def row_segments(
     paragraph: int,
     selected: tuple[int, int] | None = None,
     selected_style: Style | None = None,
+    style_of: Callable[[str], Style] = lambda name: Style(),
 ) -> list[Segment]:
     """The segments of one row.
 
     Args:
+        style: of the row, without what its spans say.
         paragraph: the row's paragraph, counted in the whole widget: what a selection calls y.
         selected: the selected part of the paragraph as (start, end), end -1 for all of the rest.
         selected_style: laid over ``style`` there.
+        style_of: what the style names of spans and prefixes mean.
     """
-    segments: list[Segment] = []
+    segments = [
+        _segment(text, style + style_of(name), row.start, paragraph) for text, name in row.prefix
+    ]
     cells = 0
-    for start, end, is_selected in _spans(row, selected):
-        shown = style + selected_style if is_selected and selected_style else style
+    for start, end, is_selected, name in _parts(row, selected):
+        shown = style + style_of(name) if name else style
+        if is_selected and selected_style:
+            shown += selected_style
         for index, piece in enumerate(row.text[start:end].split("\t")):
             if index:
                 tab = TAB_CELLS - cells % TAB_CELLS
@@ -183,12 +237,20 @@ def _segment(text: str, style: Style, start: int, paragraph: int) -> Segment:
     return Segment(text, style + Style.from_meta({"offset": (start, paragraph)}))
 
 
-def _spans(row: Row, selected: tuple[int, int] | None) -> list[tuple[int, int, bool]]:
-    """The parts of a row as (start, end, is selected), indices within the row."""
+def _parts(row: Row, selected: tuple[int, int] | None) -> list[tuple[int, int, bool, str]]:
+    """The parts of a row as (start, end, is selected, style), indices within the row."""
     length = len(row.text)
-    if selected is None:
-        return [(0, length, False)]
-    first = min(max(selected[0] - row.start, 0), length)
-    last = length if selected[1] == -1 else min(max(selected[1] - row.start, first), length)
-    parts = [(0, first, False), (first, last, True), (last, length, False)]
-    return [part for part in parts if part[1] > part[0]]
+    first = last = length
+    if selected is not None:
+        first = min(max(selected[0] - row.start, 0), length)
+        last = length if selected[1] == -1 else min(max(selected[1] - row.start, first), length)
+    names: dict[int, str] = {0: ""}
+    for span in row.spans:
+        names[span.start] = span.style
+        names.setdefault(span.end, "")
+    parts: list[tuple[int, int, bool, str]] = []
+    name = ""
+    for start, end in pairwise(sorted({*names, first, last, length})):
+        name = names.get(start, name)
+        parts.append((start, end, first <= start < last, name))
+    return parts

@@ -31,6 +31,7 @@ class ChatScreen(CommandingScreen):
         Binding("f2", "models", "tui.keys.models"),
         Binding("f3", "adapters", "tui.keys.adapters"),
         Binding("f4", "fold", "tui.keys.fold"),
+        Binding("alt+m", "markdown", "tui.keys.markdown"),
         Binding("f5", "think", "tui.keys.think"),
         Binding("f8", "glass_box", "tui.keys.glass"),
         Binding("f9", "chat_model", "tui.keys.chat_model"),
@@ -137,6 +138,15 @@ class ChatScreen(CommandingScreen):
             view.toggle_folds()
         else:
             self._tell_user(say("tui.fold.none"), "information")
+
+    def action_markdown(self) -> None:
+        """Show replies as Markdown, or as they were written."""
+        is_markdown = self._conversation.toggle_markdown()
+        if is_markdown is None:
+            words = say("tui.rewrite.nothing")
+        else:
+            words = say("tui.hint.markdown") if is_markdown else say("tui.hint.plain")
+        self._tell_user(words, "information")
 
     @on(Welcome.ChatModel)
     @work

@@ -87,6 +87,7 @@ class TurnDisplay(Screen[None]):
 
     def _after_first_paint(self) -> None:
         self.app.start_turns()
+        self._prepare_markdown()
         self._find_last_conversation()
         self._find_chat_model()
 
@@ -105,6 +106,13 @@ class TurnDisplay(Screen[None]):
             self.chat_model = await asyncio.to_thread(find)
             for welcome in self.query(Welcome):
                 welcome.suggest(self.chat_model)
+
+    @work
+    async def _prepare_markdown(self) -> None:
+        """Import what reads Markdown before a reply has some."""
+        from chatui.tui.markdown import inline
+
+        await asyncio.to_thread(inline.prepare)
 
     @work
     async def _find_last_conversation(self) -> None:

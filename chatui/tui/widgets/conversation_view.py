@@ -27,6 +27,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._first_shown = 0
         self._loading_earlier = False
         self._chosen: int | None = None
+        self._is_markdown: bool | None = None
 
     @property
     def chosen(self) -> RoundView | None:
@@ -87,7 +88,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._forget_far_views()
         self._cut_behind(round_.parent_id)
         self._rounds.append(round_)
-        view = RoundView(round_)
+        view = RoundView(round_, is_markdown=self._is_markdown)
         self.mount(view)
         self.anchor()
         return view
@@ -127,6 +128,19 @@ class ConversationView(VerticalScroll, can_focus=False):
             is_tall = chosen.size.height > self.size.height
             self.scroll_to_widget(chosen, animate=False, top=is_tall)
 
+    def toggle_markdown(self) -> bool | None:
+        """Show all replies the other way than the chosen one; whether that is Markdown.
+
+        None: there is no reply.
+        """
+        view = self.chosen
+        if view is None:
+            return None
+        self._is_markdown = not view.is_markdown
+        for each in self.query_children(RoundView):
+            each.show_markdown(self._is_markdown)
+        return self._is_markdown
+
     def scroll_pages(self, pages: int) -> None:
         """Scroll by pages, up where ``pages`` is negative."""
         if pages < 0:
@@ -163,4 +177,5 @@ class ConversationView(VerticalScroll, can_focus=False):
             self.remove_children(far)
 
     def _views(self, start: int, stop: int) -> list[RoundView]:
-        return [RoundView(round_) for round_ in self._rounds[start:stop]]
+        rounds = self._rounds[start:stop]
+        return [RoundView(round_, is_markdown=self._is_markdown) for round_ in rounds]

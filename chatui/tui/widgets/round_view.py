@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from rich.segment import Segment
 from rich.style import Style
 from textual.events import Click
-from textual.geometry import Region, Size
+from textual.geometry import Offset, Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
@@ -17,13 +17,22 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.prompting.parts import read_again
 from chatui.text import one_line, plain_text
-from chatui.tui.model_names import shown_name
+from chatui.tui.markdown.markdown_text import MarkdownText
+from chatui.tui.model_names import shown_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
-from chatui.tui.wrapping import WrappedText, row_segments, selected_text
+from chatui.tui.wrapping import WrappedText, row_segments
 
 SHOWN_QUERY_CHARACTERS = 4_000
 SHOWN_REPLY_CHARACTERS = 50_000
 """A longer text is shown up to here when it is loaded; the store keeps all of it."""
+
+MARKUP = (
+    *(f"heading{level}" for level in (1, 2, 3)),
+    *("strong", "emphasis", "struck", "link", "target", "code", "code-head", "formula", "marker"),
+    *("rule", "quote", "quote-bar", "table-head"),
+    *("comment", "string", "number", "keyword", "name"),
+)
+"""What looks different in Markdown; the stylesheet says how."""
 
 PartName: TypeAlias = BlockName | Literal["query", "author", "note"]
 
@@ -36,7 +45,7 @@ class _Place(NamedTuple):
     """
 
     name: PartName
-    text: WrappedText
+    text: WrappedText | MarkdownText
     top: int
     paragraph: int
     fold: int | None
@@ -57,17 +66,25 @@ class RoundView(Widget):
         "round-view--folded",
         "round-view--note",
         "round-view--error",
+        *(f"markup--{name}" for name in MARKUP),
     }
     ALLOW_SELECT = True
 
-    def __init__(self, round_: Round) -> None:
+    def __init__(self, round_: Round, *, is_markdown: bool | None = None) -> None:
+        """
+        Args:
+            is_markdown: whether the reply is shown as Markdown; None leaves it to the preset.
+        """
         super().__init__()
         self.round = round_
         self._dropped_rounds = 0
         self._query = WrappedText(plain_text(round_.query[:SHOWN_QUERY_CHARACTERS]))
         self._author = WrappedText()
         self._reply = ReplyBlocks(
-            round_.reply, SHOWN_REPLY_CHARACTERS, is_whole=round_.state == "done"
+            round_.reply,
+            SHOWN_REPLY_CHARACTERS,
+            is_whole=round_.state == "done",
+            is_markdown=writes_markdown(round_.model) if is_markdown is None else is_markdown,
         )
         self._note = WrappedText()
         self._say_author()
@@ -77,6 +94,21 @@ class RoundView(Widget):
     def reply_text(self) -> str:
         """The reply as shown."""
         return self._reply.text
+
+    @property
+    def is_markdown(self) -> bool:
+        """Whether the reply is shown as Markdown, and not as it was written."""
+        return self._reply.is_markdown
+
+    def show_markdown(self, is_markdown: bool | None) -> None:
+        """Show the reply as Markdown, or as it was written; None as the preset says."""
+        if is_markdown is None:
+            is_markdown = writes_markdown(self.round.model)
+        if is_markdown != self._reply.is_markdown:
+            self._reply.is_markdown = is_markdown
+            self._reply.set_text(self._reply.raw, is_whole=self.round.state == "done")
+            self._say_note()
+            self.refresh(layout=True)
 
     @property
     def has_folds(self) -> bool:
@@ -140,7 +172,7 @@ class RoundView(Widget):
         """Cells left of the text; none where the terminal is short, and probably narrow."""
         return 0 if self.screen.has_class("-short") else 2
 
-    def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
+    def _parts(self) -> Iterator[tuple[PartName, WrappedText | MarkdownText, int | None]]:
         """All parts with their rows, and which part of the reply a click folds."""
         yield "query", self._query, None
         yield "author", self._author, None
@@ -195,16 +227,20 @@ class RoundView(Widget):
         style = self._style(place.name)
         paragraph = place.paragraph + row.paragraph
         selection = self.text_selection
+        if row.style:
+            style += self._markup(row.style)
         segments = row_segments(
             row,
             style,
             paragraph=paragraph,
             selected=None if selection is None else selection.get_span(paragraph),
             selected_style=self.screen.get_component_rich_style("screen--selection"),
+            style_of=self._markup,
         )
         if self._margin:
             bar = self.get_component_rich_style("round-view--bar")
-            margin = Segment("▌ ", bar) if place.name == "query" else Segment("  ", style)
+            plain = self._style(place.name)
+            margin = Segment("▌ ", bar) if place.name == "query" else Segment("  ", plain)
             segments.insert(0, margin)
         return Strip(segments).adjust_cell_length(width, style)
 
@@ -213,12 +249,30 @@ class RoundView(Widget):
             return self.get_component_rich_style("round-view--error")
         return self.get_component_rich_style(f"round-view--{name}")
 
+    def _markup(self, names: str) -> Style:
+        """How parts of Markdown look that have these names."""
+        parts = (
+            self.get_component_rich_style(f"markup--{name}", partial=True) for name in names.split()
+        )
+        return sum(parts, Style())
+
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        if self.has_folds and selection.start is None and selection.end is None:
+        if selection.start is None and selection.end is None:
             # All of it: the reply exactly as it was written, folded or not.
             texts = (self.round.query, self._author.text, self._reply.raw, self._note.text)
             return "\n".join(filter(None, texts)), "\n"
-        return selected_text("\n".join(place.text.text for place in self._places()), selection)
+        chosen: list[str] = []
+        for place in self._places():
+            first, rows = place.paragraph, place.text.rows
+            start = Offset(0, 0) if selection.start is None else selection.start - (0, first)
+            last = Offset(len(rows[-1].text) + rows[-1].start, rows[-1].paragraph)
+            end = last if selection.end is None else selection.end - (0, first)
+            if start.y <= last.y and end.y >= 0:
+                start = Offset(0, 0) if start.y < 0 else start
+                chosen.append(
+                    place.text.selected(Selection(start, last if end.y > last.y else end))
+                )
+        return ("\n".join(chosen), "\n") if chosen else None
 
 
 def state_in_words(round_: Round, has_reply: bool) -> str:

@@ -1,0 +1,154 @@
+"""The markup inside one line: emphasis, code, links, formulas.
+
+markdown-it reads it by CommonMark's rules, with two changes: emphasis opens and closes beside
+Chinese characters and their punctuation, and formulas stay as they were written.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chatui.tui.wrapping import Span
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
+
+MOST_MARKS = 200
+"""A line with more characters that may be marks is noise; reading it would take long."""
+
+_MARKS = re.compile(r"[*_`~\[\]<&\\!$]")
+_FORMULA = re.compile(
+    r"\$\$.+?\$\$"
+    r"|\$(?=\S)[^$\n]*?(?<=[^\s\\])\$(?!\d)"
+    r"|\\\(.+?\\\)"
+    r"|\\\[.+?\\\]"
+)
+_STYLES = {"strong": "strong", "em": "emphasis", "s": "struck", "link": "link"}
+
+
+def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
+    """What a line shows without its marks, and which parts of that look different.
+
+    The target of a link stands behind its words, as it was written; so does an image's.
+    """
+    if not 0 < len(_MARKS.findall(text)) <= MOST_MARKS:
+        return text, ()
+    shown: list[str] = []
+    spans: list[Span] = []
+    styles: list[str] = []
+    links: list[tuple[str, int]] = []
+    length = 0
+
+    def show(content: str, *more: str) -> None:
+        nonlocal length
+        if content:
+            shown.append(content)
+            if names := " ".join((*styles, *more)):
+                spans.append(Span(length, length + len(content), names))
+            length += len(content)
+
+    for token in _tokens(text):
+        name = _STYLES.get(token.type.rpartition("_")[0], "")
+        if name and token.nesting > 0:
+            styles.append(name)
+            if name == "link":
+                links.append((str(token.attrs.get("href", "")), len(shown)))
+        elif name:
+            styles.remove(name)
+            if name == "link":
+                target, first = links.pop()
+                if "".join(shown[first:]) not in (target, target.removeprefix("mailto:")):
+                    show(f" ({target})", "target")
+        elif token.type == "image":
+            show(token.content, "link")
+            show(f" ({token.attrs.get('src', '')})", "target")
+        else:
+            show(
+                token.content,
+                *{"code_inline": ("code",), "formula": ("formula",)}.get(token.type, ()),
+            )
+    return "".join(shown), tuple(spans)
+
+
+def prepare() -> None:
+    """Import the parser, which takes some tens of milliseconds, before it is needed."""
+    _parser()
+
+
+def _tokens(text: str) -> list[Any]:
+    parser, state_class = _parser()
+    tokens: list[Any] = []
+    state = state_class(text, parser, {}, tokens)
+    parser.inline.tokenize(state)
+    for rule in parser.inline.ruler2.getRules(""):
+        rule(state)
+    return tokens
+
+
+@cache
+def _parser() -> tuple[MarkdownIt, type[StateInline]]:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.rules_inline.state_inline import Scanned
+
+    class ChineseInline(StateInline):
+        """Reads runs of ``*`` and ``_`` as CommonMark does, but knows Chinese.
+
+        CommonMark lets ``**重点：**然后`` stay asterisks, since a closing run may not stand
+        between punctuation and a letter; here a Chinese character on either side is enough.
+        """
+
+        def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:
+            marker, end = self.src[start], start
+            while end < self.posMax and self.src[end] == marker:
+                end += 1
+            before = self.src[start - 1] if start else " "
+            after = self.src[end] if end < self.posMax else " "
+            opens = _may_begin(before, after)
+            closes = _may_begin(after, before)
+            if not canSplitWord:
+                opens, closes = (
+                    opens and (not closes or _is_mark(before)),
+                    closes and (not opens or _is_mark(after)),
+                )
+            return Scanned(opens, closes, end - start)
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
+    parser.inline.ruler.before("escape", "formula", _formula)
+    # The target of a link is shown, so it must stand as it was written.
+    parser.normalizeLink = lambda url: url  # type: ignore[method-assign]
+    return parser, ChineseInline
+
+
+def _may_begin(outside: str, inside: str) -> bool:
+    """Whether marked text may begin between two characters; read backwards: whether it may end."""
+    if inside.isspace():
+        return False
+    return (
+        not _is_mark(inside) or outside.isspace() or _is_mark(outside) or _is_chinese(outside)
+    ) or _is_chinese(inside)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PS"
+
+
+def _is_chinese(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    """An inline rule of markdown-it: a formula, with the marks around it, is shown as it is."""
+    if state.src[state.pos] not in "$\\":
+        return False
+    match = _FORMULA.match(state.src, state.pos, state.posMax)
+    if match is None:
+        return False
+    if not silent:
+        state.push("formula", "", 0).content = match[0]
+    state.pos = match.end()
+    return True

@@ -1,0 +1,299 @@
+"""What a line of Markdown is: each is read once, with the state in which the line before left.
+
+A newline is a line break, as Chinese chat models mean it, so a line changes nothing that stands
+above it. The one exception is a table's second line, which makes the first its head.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from chatui.tui.markdown.code_colours import START, LexerState, colour_line
+from chatui.tui.markdown.inline import read_inline
+from chatui.tui.markdown.unfinished import as_if_finished
+from chatui.tui.wrapping import Prefix, Span
+
+DEEPEST = 12
+"""Lists and quotes nested more deeply stand as deep as this."""
+
+LONGEST_ROW = 1_000
+"""A longer line is no row of a table."""
+
+_QUOTE = re.compile(r" {0,3}> ?")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
+_RULE = re.compile(r" {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|={3,}[ \t]*)$")
+_ITEM = re.compile(r"([ \t]*)([-*+]|\d{1,9}[.)])(?:[ \t]+(.*)|$)")
+_TASK = re.compile(r"\[([ xX])\][ \t]+")
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*(.*?)[ \t]*$")
+_DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_BEGINS_DELIMITERS = re.compile(r"[ \t]*[|:-][ \t|:-]*$")
+_CELL_END = re.compile(r"(?<!\\)\|")
+_BULLETS = "•◦▪"
+_INDENT = 4
+
+Alignment: TypeAlias = Literal["left", "center", "right"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line as it is shown, before it is wrapped.
+
+    Attributes:
+        style: of the whole row.
+        first, rest: what stands before its first row, and before the others.
+        kind: a rule fills the row with its text; at a code head a click copies the code.
+    """
+
+    text: str
+    spans: tuple[Span, ...] = ()
+    style: str = ""
+    first: Prefix = ()
+    rest: Prefix = ()
+    kind: Literal["text", "rule", "code head"] = "text"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table, as cells; the row of delimiters has none, and gives the alignments."""
+
+    cells: tuple[str, ...]
+    alignments: tuple[Alignment, ...] = ()
+    prefix: Prefix = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A list item that later lines may belong to: its columns in the source and on the screen."""
+
+    column: int
+    shown: int
+    content: int
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Code between fences.
+
+    Attributes:
+        mark: what opened it.
+        column: so many blanks of each line belong to what surrounds the code.
+        quotes: how many ``>`` stand before each line.
+        lexer: the colours' state.
+    """
+
+    mark: str
+    column: int
+    quotes: int
+    language: str
+    lexer: LexerState
+    prefix: Prefix
+
+
+@dataclass(frozen=True)
+class State:
+    """What the lines so far mean for the next one.
+
+    Attributes:
+        items: the list items that are open, the innermost last.
+        formula: what ends the formula of several lines; "" outside one.
+        head: cells of the line before, which may turn out to be the head of a table.
+        in_table: whether the line before belongs to a table.
+        after_blank: whether the line before was empty, or code by its indentation.
+    """
+
+    fence: Fence | None = None
+    items: tuple[Item, ...] = ()
+    formula: str = ""
+    head: tuple[str, ...] = ()
+    in_table: bool = False
+    after_blank: bool = True
+
+
+Shown: TypeAlias = Line | TableRow | None
+"""None: the line shows nothing."""
+
+
+def read_line(source: str, state: State, *, is_whole: bool = True) -> tuple[Shown, State]:
+    """What a line shows, and the state for the next one.
+
+    Args:
+        is_whole: whether the line is over; what could become a mark shows nothing before that.
+    """
+    rest, quotes = source, 0
+    most = 10**9 if state.fence is None else state.fence.quotes
+    while quotes < most and (match := _QUOTE.match(rest)):
+        rest, quotes = rest[match.end() :], quotes + 1
+    prefix: Prefix = (("│ ", "quote-bar"),) * min(quotes, DEEPEST)
+    if state.fence is not None:
+        if quotes == state.fence.quotes:
+            return _in_fence(rest, state, state.fence, is_whole)
+        state = replace(state, fence=None)
+    if state.formula:
+        if rest.strip():
+            ends = state.formula in rest
+            return _formula(rest, prefix), replace(state, formula="" if ends else state.formula)
+        state = replace(state, formula="")
+    if not rest.strip():
+        return Line("", first=prefix), State(items=state.items)
+    if (
+        state.head
+        and len(rest) < LONGEST_ROW
+        and (shown := _table_row(rest, state, prefix, is_whole)) is not None
+    ):
+        return shown
+    after = State(items=state.items, after_blank=False)
+    if match := _RULE.match(rest):
+        return Line("─", style="rule", first=prefix, kind="rule"), State()
+    if match := _HEADING.match(rest):
+        style = f"heading{min(3, len(match[1]))}"
+        return _text(match[2], prefix, style, is_whole), State()
+    if match := _ITEM.match(rest):
+        return _item(match, after, prefix, quotes, is_whole)
+    column = _column(rest)
+    items = state.items
+    while items and column <= items[-1].column:
+        items = items[:-1]
+    indent = items[-1].content if items else 0
+    return _in_item(
+        rest, replace(after, items=items), prefix, indent, quotes, state.after_blank, is_whole
+    )
+
+
+def _in_item(
+    rest: str,
+    state: State,
+    prefix: Prefix,
+    indent: int,
+    quotes: int,
+    after_blank: bool,
+    is_whole: bool,
+    marker: Prefix | None = None,
+) -> tuple[Shown, State]:
+    """A line that is no list item by itself, ``indent`` cells in.
+
+    Args:
+        marker: of the list item that begins with it.
+    """
+    inner = (*prefix, *(((" " * indent, ""),) if indent else ()))
+    first = inner if marker is None else (*prefix, *marker)
+    fence = _FENCE.match(rest)
+    if fence and ("`" not in fence[3] or fence[2][0] == "~"):
+        language = fence[3].split()[0].strip("{}.") if fence[3].split() else ""
+        inside = Fence(fence[2], _column(fence[1]), quotes, language, START, inner)
+        head = Line(fence[3][:80], (), "code-head", first, inner, "code head")
+        return head, replace(state, fence=inside)
+    stripped = rest.strip()
+    for opening, closing in (("$$", "$$"), ("\\[", "\\]")):
+        if stripped.startswith(opening) and closing not in stripped[2:]:
+            return _formula(rest, inner), replace(state, formula=closing)
+    is_code = not state.items and marker is None and after_blank and _column(rest) >= _INDENT
+    if is_code:
+        return Line(rest, style="code", first=inner, rest=inner), replace(state, after_blank=True)
+    cells = _cells(rest) if len(rest) < LONGEST_ROW else ()
+    if len(cells) > 1 and marker is None:
+        state = replace(state, head=cells)
+        if rest.lstrip().startswith("|"):
+            return TableRow(cells, prefix=inner), state
+    text = rest.lstrip() if state.items or marker else rest
+    shown = _text(text, first, "quote" if quotes else "", is_whole)
+    return replace(shown, rest=inner), state
+
+
+def as_text(source: str, prefix: Prefix) -> Line:
+    """The head of a table that is none: a line like others."""
+    return _text(source.lstrip(" >") if prefix else source, prefix, "", is_whole=True)
+
+
+def _text(text: str, prefix: Prefix, style: str, is_whole: bool) -> Line:
+    if not is_whole:
+        text = as_if_finished(text)
+    shown, spans = read_inline(text.rstrip())
+    return Line(shown, spans, style, prefix, prefix)
+
+
+def _formula(text: str, prefix: Prefix) -> Line:
+    return Line(text, (Span(0, len(text), "formula"),), first=prefix, rest=prefix)
+
+
+def _item(
+    match: re.Match[str], state: State, prefix: Prefix, quotes: int, is_whole: bool
+) -> tuple[Shown, State]:
+    column = _column(match[1])
+    items = state.items
+    while items and column < items[-1].column + 2:
+        items = items[:-1]
+    shown = items[-1].content if items else 0
+    marker, text = match[2], match[3] or ""
+    if not text and not is_whole and not marker[0].isdigit():
+        return None, state
+    style = "marker"
+    if marker in "-*+":
+        marker = _BULLETS[min(len(items), len(_BULLETS) - 1)]
+        if task := _TASK.match(text):
+            marker, text = "☐" if task[1] == " " else "☑", text[task.end() :]
+    marker += " "
+    if len(items) < DEEPEST:
+        items = (*items, Item(column, shown, shown + len(marker)))
+    first: Prefix = ((" " * shown, ""), (marker, style))
+    after = replace(state, items=items)
+    content = shown + len(marker)
+    return _in_item(text, after, prefix, content, quotes, False, is_whole, first)
+
+
+def _in_fence(rest: str, state: State, fence: Fence, is_whole: bool) -> tuple[Shown, State]:
+    stripped = rest.strip()
+    is_mark = stripped and stripped == fence.mark[0] * len(stripped)
+    if is_mark and len(stripped) >= len(fence.mark):
+        return None, State(items=state.items, after_blank=False)
+    if is_mark and not is_whole:
+        return None, state
+    blanks = len(rest) - len(rest.lstrip(" "))
+    code = rest[min(blanks, fence.column) :]
+    spans, lexer = colour_line(code, fence.language, fence.lexer)
+    after = replace(state, fence=replace(fence, lexer=lexer))
+    return Line(code, spans, "code", fence.prefix, fence.prefix), after
+
+
+def _table_row(
+    rest: str, state: State, prefix: Prefix, is_whole: bool
+) -> tuple[Shown, State] | None:
+    """The line as a table's next row; None if it is something else."""
+    after = State(state.fence, state.items, head=state.head, in_table=True, after_blank=False)
+    if state.in_table:
+        if "|" not in rest:
+            return None
+        cells = _cells(rest)[: len(state.head)]
+        if not is_whole:
+            cells = (*cells[:-1], as_if_finished(cells[-1]))
+        return TableRow(cells + ("",) * (len(state.head) - len(cells)), prefix=prefix), after
+    if _DELIMITERS.match(rest) and is_whole:
+        marks = _cells(rest)
+        if len(marks) != len(state.head):
+            return None
+        alignments: tuple[Alignment, ...] = tuple(
+            ("center" if mark[0] == ":" else "right") if mark[-1] == ":" else "left"
+            for mark in marks
+        )
+        return TableRow((), alignments, prefix), after
+    if not is_whole and _BEGINS_DELIMITERS.match(rest):
+        return None, state
+    return None
+
+
+def _cells(text: str) -> tuple[str, ...]:
+    """The cells of a table's row; one for a line without bars."""
+    inside = text.strip().removeprefix("|")
+    cells = _CELL_END.split(inside)
+    if len(cells) > 1 and not cells[-1].strip():
+        cells.pop()
+    elif inside != text.strip() and len(cells) == 1:
+        cells.append("")
+    return tuple(cell.strip().replace("\\|", "|") for cell in cells)
+
+
+def _column(text: str) -> int:
+    """How far the first character stands in."""
+    blanks = text[: len(text) - len(text.lstrip(" \t"))]
+    return len(blanks.expandtabs(_INDENT))

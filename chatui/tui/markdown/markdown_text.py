@@ -1,0 +1,107 @@
+"""A reply's Markdown as rows of a terminal."""
+
+from __future__ import annotations
+
+from textual.geometry import Offset
+from textual.selection import Selection
+
+from chatui.tui.markdown.growing_rows import GrowingRows
+from chatui.tui.wrapping import Row, shown_text
+
+
+class MarkdownText:
+    """As :class:`~chatui.tui.wrapping.WrappedText`: rows of a given width, for Markdown.
+
+    A line that is over is read once. The last one is read again as it grows, and a table's rows
+    are made again where a column gets wider; so a token costs the same at any length.
+    """
+
+    def __init__(self, text: str = "", width: int = 80, *, is_whole: bool = True) -> None:
+        """
+        Args:
+            is_whole: whether the text does not go on.
+        """
+        self._width = max(1, width)
+        self._pieces = [text]
+        self._is_whole = is_whole
+        self._made: GrowingRows | None = None
+
+    @property
+    def width(self) -> int:
+        """Cells in a row."""
+        return self._width
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows, one at least."""
+        return self._rows.rows or [Row(0, 0, "")]
+
+    @property
+    def _rows(self) -> GrowingRows:
+        """Made when it is first asked for: most widths are known later than the text."""
+        if self._made is None:
+            self._made = GrowingRows(self._width)
+            self._made.read(self.source)
+            if self._is_whole:
+                self._made.finish()
+        return self._made
+
+    @property
+    def source(self) -> str:
+        """The Markdown."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    @property
+    def text(self) -> str:
+        """What is shown, a line for each paragraph."""
+        return shown_text(self.rows)
+
+    @property
+    def text_began(self) -> bool:
+        """Whether there is anything to show."""
+        return any(piece and not piece.isspace() for piece in self._pieces)
+
+    def append(self, text: str) -> int:
+        """Add ``text`` at the end; the index of the first row that changed."""
+        self._pieces.append(text)
+        if self._is_whole:
+            self._is_whole, self._made = False, None
+        return 0 if self._made is None else self._made.read(text)
+
+    def strip_end(self) -> None:
+        """The text has ended; white space at its end goes, rows before it stay."""
+        self._pieces = [self.source.rstrip()]
+        self._is_whole = True
+        if self._made is not None:
+            self._made.finish()
+
+    def rewrap(self, width: int) -> None:
+        """Make the rows again for another width."""
+        self._width, self._made = max(1, width), None
+
+    def code_at(self, paragraph: int) -> str | None:
+        """The code whose head is a paragraph; None for other paragraphs."""
+        code = self._rows.codes.get(paragraph)
+        return None if code is None else "\n".join(code)
+
+    def selected(self, selection: Selection) -> str:
+        """What a selection takes: the Markdown of whole lines, what is shown of parts of one."""
+        lines = self.text.split("\n")
+        last = len(lines) - 1
+        start = selection.start or Offset(0, 0)
+        end = selection.end or Offset(len(lines[-1]), last)
+        if end.y > last:
+            end = Offset(len(lines[-1]), last)
+        if start.y == end.y and (start.x or end.x < len(lines[end.y])):
+            return lines[start.y][start.x : end.x]
+        chosen = [lines[start.y][start.x :]] if start.x else []
+        first_whole = start.y + bool(start.x)
+        stops = end.x < len(lines[end.y])
+        last_whole = end.y - stops
+        if first_whole <= last_whole:
+            numbers, source = self._rows.sources, self.source.split("\n")
+            stop = len(source) if last_whole == last else numbers[last_whole] + 1
+            chosen += source[numbers[first_whole] if first_whole else 0 : stop]
+        return "\n".join([*chosen, lines[end.y][: end.x]] if stops else chosen)

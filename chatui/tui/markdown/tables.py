@@ -1,0 +1,122 @@
+"""Tables: columns by display width, and rows folded into lines where the terminal is narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from rich.cells import cell_len
+
+from chatui.tui.markdown.inline import read_inline
+from chatui.tui.markdown.lines import Alignment, Line
+from chatui.tui.wrapping import Prefix, Span, cut_spans, row_starts
+
+GAP = 2
+"""Cells between two columns."""
+
+NARROWEST = 6
+"""A column that would be narrower folds the table: each cell on a line of its own."""
+
+Cell = tuple[str, tuple[Span, ...]]
+
+
+class Table:
+    """A table that grows by rows; its columns grow with what stands in them."""
+
+    def __init__(
+        self, head: Sequence[str], alignments: Sequence[Alignment], prefix: Prefix, width: int
+    ) -> None:
+        """
+        Args:
+            width: cells, without the prefix.
+        """
+        self._head = [read_inline(cell) for cell in head]
+        self._alignments = alignments
+        self._prefix = prefix
+        self._width = max(1, width)
+        self._natural = self._before = [0] * len(head)
+        self._columns: list[int] = []
+        self._rows: list[list[Cell]] = []
+        self._widen(self._head)
+
+    def add(self, cells: Sequence[str]) -> bool:
+        """Add a row; whether columns changed, so that all rows have to be made again."""
+        row = [read_inline(cell) for cell in cells]
+        self._before = self._natural
+        self._rows.append(row)
+        return self._widen(row)
+
+    def take_last(self) -> None:
+        """Remove the last row, and what it did to the columns."""
+        self._rows.pop()
+        self._natural = self._before
+
+    def head(self) -> Iterator[Line]:
+        """The head and the rule below it; nothing where each row names its cells."""
+        if self._columns:
+            yield from self._row(self._head, "table-head")
+            rules = ["─" * width for width in self._columns]
+            yield self._line((" " * GAP).join(rules), (), "rule")
+
+    def row(self, index: int) -> Iterator[Line]:
+        """A row; the last one is -1."""
+        row = self._rows[index]
+        if self._columns:
+            return self._row(row, "")
+        return self._folded(row, is_first=index in (0, -len(self._rows)))
+
+    def _widen(self, row: Sequence[Cell]) -> bool:
+        widths = [min(cell_len(text), self._width) for text, _ in row]
+        self._natural = [max(pair) for pair in zip(self._natural, widths, strict=True)]
+        columns = _fitting(self._natural, self._width - GAP * (len(row) - 1))
+        changed = columns != self._columns
+        self._columns = columns
+        return changed
+
+    def _row(self, cells: Sequence[Cell], style: str) -> Iterator[Line]:
+        """A row with its cells side by side, as many lines as the longest of them takes."""
+        wrapped = [
+            list(_wrap(cell, width)) for cell, width in zip(cells, self._columns, strict=True)
+        ]
+        for number in range(max(map(len, wrapped))):
+            text, spans = "", []
+            for column, parts in enumerate(wrapped):
+                part, own = parts[number] if number < len(parts) else ("", ())
+                space = self._columns[column] - cell_len(part)
+                left = {"left": 0, "center": space // 2, "right": space}[self._alignments[column]]
+                text += " " * left
+                spans += [Span(len(text) + at, len(text) + to, name) for at, to, name in own]
+                text += part + " " * (space - left + GAP)
+            yield self._line(text.rstrip(), tuple(spans), style)
+
+    def _folded(self, cells: Sequence[Cell], *, is_first: bool) -> Iterator[Line]:
+        """A row with each cell on a line of its own, behind the head of its column."""
+        if not is_first:
+            yield self._line("", (), "")
+        for (name, _), (text, spans) in zip(self._head, cells, strict=True):
+            before = f"{name}  " if name else ""
+            shifted = [Span(at + len(before), to + len(before), how) for at, to, how in spans]
+            head = (Span(0, len(before), "table-head"),) if before else ()
+            yield self._line(before + text, (*head, *shifted), "")
+
+    def _line(self, text: str, spans: tuple[Span, ...], style: str) -> Line:
+        return Line(text, spans, style, self._prefix, self._prefix)
+
+
+def _fitting(natural: Sequence[int], width: int) -> list[int]:
+    """Columns that fit into ``width`` cells, the widest cut; none where one gets too narrow."""
+    if sum(natural) <= width:
+        return list(natural)
+    left, columns = width, [0] * len(natural)
+    order = sorted(range(len(natural)), key=natural.__getitem__)
+    for place, column in enumerate(order):
+        columns[column] = min(natural[column], left // (len(order) - place))
+        left -= columns[column]
+    narrow = any(has < min(NARROWEST, wants) for has, wants in zip(columns, natural, strict=True))
+    return [] if narrow else columns
+
+
+def _wrap(cell: Cell, width: int) -> Iterator[Cell]:
+    text, spans = cell
+    for start, end in pairwise([0, *row_starts(text, max(1, width)), len(text)]):
+        yield text[start:end].rstrip(), cut_spans(spans, start, end)
