@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from chatui.cli import options, request, session
+from chatui.cli.ask_record import AskRecord
 from chatui.cli.ending import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell, write, write_json
 from chatui.errors import ChatuiError
@@ -16,6 +18,7 @@ from chatui.messages import Done, Loaded, Prefill, Token
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", metavar="QUERY", help=say("cli.option.query"))
     options.add_json(parser)
+    options.add_record(parser)
     options.add_model(parser)
     options.add_conversation(parser)
     options.add_sampling(parser)
@@ -27,25 +30,37 @@ def run(args: argparse.Namespace) -> int:
     spec = request.spec_of(args, settings)
     asked = request.request_of(args, query, spec)
 
+    record = AskRecord(Path(args.record), asked) if args.record else None
+
     async def work(interrupt: session.Interrupt) -> int:
         reply = Reply(streamed=not args.json)
         began = time.perf_counter()
         async with session.loaded(spec, interrupt) as (backend, model):
             load_seconds = time.perf_counter() - began
             interrupt.replying = True
+            if record is not None:
+                record.begin(spec, model)
             try:
                 async for event in backend.generate(asked):
                     reply.take(event)
+                    if record is not None:
+                        record.take(event)
             except ChatuiError as error:
                 reply.error = str(error)
                 raise
             finally:
                 reply.finish()
+                if record is not None:
+                    record.finish(reply.error)
                 if args.json:
                     write_json(reply.as_json(model, load_seconds))
         return INTERRUPTED if interrupt.seen else SUCCESS
 
-    return session.run(work)
+    try:
+        return session.run(work)
+    finally:
+        if record is not None:
+            record.close()
 
 
 class Reply:

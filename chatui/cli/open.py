@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from chatui import catalog, locations
 from chatui.cli import request
 from chatui.cli.ending import SUCCESS
+from chatui.conversation.recording import RecordingStore, TranscriptRecorder
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -19,10 +23,13 @@ def run(args: argparse.Namespace) -> int:
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)
     notices = list(catalog.problems())
+    open_store: Callable[[Path | None], Store] = Store
+    if args.record:
+        open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
-        store = Store(locations.database_file())
+        store = open_store(locations.database_file())
     except ChatuiError as error:
-        store = Store.in_memory()
+        store = open_store(None)
         notices += [str(error), say("cli.not_saved")]
     from chatui.tui.app import ChatApp
 

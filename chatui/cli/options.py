@@ -55,6 +55,13 @@ def _unless_top(top: bool) -> dict[str, Any]:
     return {} if top else {"default": argparse.SUPPRESS}
 
 
+def add_record(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
+    """Where the conversation is recorded; see :func:`_unless_top`."""
+    parser.add_argument(
+        "--record", metavar="FILE", help=say("cli.option.record"), **_unless_top(top)
+    )
+
+
 def add_conversation(parser: argparse.ArgumentParser) -> None:
     """What stands before the query."""
     group = parser.add_argument_group(say("cli.group.conversation"))

@@ -105,6 +105,7 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     )
     options.add_general(parser, top=True)
     options.add_model(parser, top=True)
+    options.add_record(parser, top=True)
     verbs = parser.add_subparsers(
         dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -13,14 +14,17 @@ from textual.geometry import Offset
 
 from chatui import locales
 from chatui.backends.protocol import Backend
+from chatui.catalog.model_description import model_description
+from chatui.conversation.recording import RecordingStore
 from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
 from chatui.text import in_quotes, without_surrogates
 from chatui.tui import terminal_input, themes
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.turn_messages import TurnMessage
+from chatui.tui.turn_messages import ModelReady, TurnMessage
 from chatui.tui.turns_app import TurnsApp
 
 
@@ -90,8 +94,14 @@ class ChatApp(TurnsApp):
         return self._chat
 
     def on_mount(self) -> None:
+        if isinstance(self.store, RecordingStore):
+            self.store.on_problem = self._tell_recording_problem
         for notice in self._notices:
             self.tell_user(notice, "warning")
+
+    def _tell_recording_problem(self, problem: ChatuiError) -> None:
+        # It comes from the thread that writes.
+        self.call_later(self.tell_user, str(problem))
 
     async def on_event(self, event: events.Event) -> None:
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
@@ -131,5 +141,7 @@ class ChatApp(TurnsApp):
         self._own_cursor_position = offset
 
     def take(self, message: TurnMessage) -> None:
+        if isinstance(message, ModelReady) and isinstance(self.store, RecordingStore):
+            self.store.set_model(partial(model_description, message.spec, message.loaded))
         if self._chat is not None and self._chat.is_running:
             self._chat.take(message)

@@ -16,6 +16,8 @@ from command import Chatui, is_one_sentence
 
 from chatui import locations
 from chatui.cli.parser import run
+from chatui.conversation import transcript
+from chatui.conversation.transcript_events import mark_of
 
 ENDLESS = ("ask", "春眠", "--format", "gpt2-chinese", "--greedy", "--max-new-tokens", "8000")
 FIELDS = (
@@ -49,6 +51,34 @@ def test_json_has_everything_and_its_seed_repeats_the_text(chatui: Chatui, tiny:
 
     again = chatui("ask", "春眠", *ask, "--seed", str(said["seed"]))
     assert (again.returncode, again.stdout, again.stderr) == (0, said["text"] + "\n", "")
+
+
+def test_a_record_has_what_the_reply_was(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
+    history, file = tmp_path / "history.json", tmp_path / "r.jsonl"
+    history.write_text('[["早", "好"]]', encoding="utf-8")
+    ask = ("--model", tiny, "--format", "shiyou", "--max-new-tokens", "12", "--seed", "3")
+    more = ("--history", str(history), "--record", str(file), "--json")
+    done = chatui("ask", "春眠", *ask, *more)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    read = transcript.read(file)
+    earlier, one = read.rounds
+    assert (earlier.query, earlier.reply, one.parent_id) == ("早", "好", 1)
+    assert (one.query, one.reply, one.seed, one.state) == ("春眠", said["text"], 3, "done")
+    assert (one.model, one.format, one.finish_reason) == ("tiny", "shiyou", said["finish_reason"])
+    assert (one.prompt_tokens, one.output_tokens) == (said["prompt_tokens"], said["output_tokens"])
+    ids = [piece.token_id for piece in read.pieces[2]]
+    assert ids == said["output_ids"][: len(ids)] and len(ids) >= len(said["output_ids"]) - 1
+    (model,) = read.others
+    assert model["weights"].startswith("sha256:") and "torch" in model["libraries"]
+    assert read.prompts[2].hash == mark_of(said["prompt"], 0).hash
+    # Nothing is written over, and nothing is loaded for that.
+    again = chatui("ask", "春眠", *ask, "--record", str(file))
+    assert again.returncode == 1 and is_one_sentence(again.stderr) and again.stdout == ""
+    assert transcript.read(file) == read
+    # The record goes on as a history.
+    on = chatui("ask", "再来", *ask, "--history", str(file), "--json")
+    assert said["text"] in json.loads(on.stdout)["prompt"]
 
 
 def test_bytes_that_are_no_text_and_escape_sequences_are_a_query(chatui: Chatui, tiny: str) -> None:

@@ -1,0 +1,64 @@
+"""What ran, for a transcript: model, adapters, device, fingerprint of the weights, libraries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from chatui.messages import Loaded, ModelSpec
+
+_LIBRARIES = {"local": ("torch", "transformers"), "llama.cpp": ("llama-cpp-python",)}
+_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".gguf")
+_SAMPLES, _SAMPLE_BYTES = 16, 4096
+
+
+def model_description(spec: ModelSpec, loaded: Loaded) -> dict[str, Any]:
+    """The keys of a transcript's "model" event; no address and no key of a server is among them."""
+    described: dict[str, Any] = {
+        "name": loaded.name,
+        "format": loaded.format,
+        "adapters": [{"path": each.path, "scale": each.scale} for each in spec.adapters],
+        "device": loaded.device,
+        "dtype": loaded.dtype,
+    }
+    if spec.server is None:
+        described["weights"] = weights_fingerprint(Path(spec.path))
+    libraries = dict(_versions(_LIBRARIES.get(spec.backend, ())))
+    return described | ({"libraries": libraries} if libraries else {})
+
+
+def weights_fingerprint(path: Path) -> str:
+    """The digest of a file's or a folder's weights behind "sha256:"; "" where there are none.
+
+    Of each file it covers the name, the size and ``_SAMPLES`` evenly spread blocks: enough to tell
+    checkpoints apart without reading gigabytes.
+    """
+    try:
+        files = [path] if path.is_file() else sorted(path.iterdir())
+        digest = hashlib.sha256()
+        found = False
+        for file in files:
+            if file.suffix in _SUFFIXES and file.is_file():
+                found = True
+                size = file.stat().st_size
+                digest.update(f"{file.name}\0{size}\0".encode("utf-8", "surrogateescape"))
+                with file.open("rb") as stream:
+                    for sample in range(_SAMPLES):
+                        stream.seek(max(0, size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+                        digest.update(stream.read(_SAMPLE_BYTES))
+    except OSError:
+        return ""
+    return f"sha256:{digest.hexdigest()}" if found else ""
+
+
+def _versions(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    # Only a recording pays for this import.
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in names:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue

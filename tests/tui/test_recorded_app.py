@@ -1,0 +1,41 @@
+"""The app while it records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from chatui.conversation import transcript
+from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+
+
+async def test_the_app_records_what_is_said(drive: Any, tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    store = RecordingStore(tmp_path / "c.db", TranscriptRecorder(file))
+    async with drive(["好的", "再好"], store=store) as app:
+        for query in ("一", "二"):
+            await app.pilot.press(*query, "enter")
+            await app.until(lambda: not app.app.turns.busy)
+        read = transcript.read(file)
+        assert [(each.query, each.reply, each.state) for each in read.rounds] == [
+            ("一", "好的", "done"),
+            ("二", "再好", "done"),
+        ]
+        assert [each["type"] for each in read.others] == ["model"]
+        exported = transcript.of_store(store, app.rounds[0].conversation_id)
+        assert read.rounds == transcript.loads(transcript.dumps(exported).encode(), "x").rounds
+    store.close()
+
+
+async def test_a_disk_that_is_full_is_told(drive: Any, tmp_path: Path) -> None:
+    recorder = TranscriptRecorder(tmp_path / "r.jsonl")
+    recorder.close()
+    recorder._descriptor = -1
+    store = RecordingStore(None, recorder)
+    async with drive(["好的"], store=store) as app:
+        await app.pilot.press("一", "enter")
+        await app.until(lambda: app.notices)
+        await app.until(lambda: not app.app.turns.busy)
+        assert "cannot be written" in app.notices[0]
+        assert app.rounds[0].reply == "好的"
+    store.close()
