@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from chatui.locales import say
 class LowRank:
     """All that the adapters add to one module, as a single pair: ``up (down x)``.
 
-    The pairs of several adapters stand side by side, so one product serves them all.
+    The pairs of several adapters stand side by side, so one product serves them all. It is a
+    forward hook that adds to the module's output.
 
     Attributes:
         down: ``[Σ rank, in]``.
@@ -37,23 +39,20 @@ class LowRank:
     bias: Tensor | None = None
     of_embedding: bool = False
 
-    def hook(self) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        """A forward hook that adds it to a module's output."""
-        table = self.down.T.contiguous() if self.of_embedding else None
-        down, up, bias = self.down, self.up, self.bias
+    @cached_property
+    def _table(self) -> Tensor:
+        return self.down.T.contiguous()
 
-        def add(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            states = inputs[0]
-            if states.device != down.device:
-                states = states.to(down.device)
-            if table is None:
-                states = functional.linear(states, down)
-            else:
-                states = functional.embedding(states, table)
-            output = output + functional.linear(states, up)
-            return output if bias is None else output + bias
-
-        return add
+    def __call__(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        states = inputs[0]
+        if states.device != self.down.device:
+            states = states.to(self.down.device)
+        if self.of_embedding:
+            states = functional.embedding(states, self._table)
+        else:
+            states = functional.linear(states, self.down)
+        output = output + functional.linear(states, self.up)
+        return output if self.bias is None else output + self.bias
 
 
 @dataclass
@@ -107,7 +106,7 @@ class AppliedAdapters:
                     self.merged = True
                     del self.low_rank[name]
                 else:
-                    self._undo.append(module.register_forward_hook(pair.hook()).remove)
+                    self._undo.append(module.register_forward_hook(pair).remove)
         except BaseException:
             self.take_off()
             raise

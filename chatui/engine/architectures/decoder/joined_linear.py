@@ -7,33 +7,44 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from chatui.engine.adapters.applied import LowRank
 from chatui.engine.linear import FastLinear, linear
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
 """States ``[rows, in]`` -> ``[rows, out]``."""
 
 
-def projection(*modules: nn.Module, move: bool) -> Projection:
+def projection(*modules: Any, move: bool) -> Projection:
     """What all ``modules`` give for the same states, side by side.
 
-    Plain layers whose weights lie one behind the other are one product. Others (packed weights,
-    adapters on them) are asked one by one.
+    Plain layers whose weights lie one behind the other are one product, and their adapters' pairs
+    are a second and a third. Others (packed weights, for instance) are asked one by one.
 
     Args:
         move: lay the weights of plain layers together. Each layer keeps a view, so memory grows by
             one layer's weights while they move, and not afterwards.
     """
-    if len(modules) == 1:
-        return forward_of(modules[0])
-    if all(_is_plain(module) for module in modules):
-        weight = _together(modules, move=move)
-        # Biases are short enough to be copied.
-        biased = [module.bias is not None for module in modules]
-        if weight is not None and len(set(biased)) == 1:
-            bias = torch.cat([_bias(module) for module in modules]) if biased[0] else None
-            return lambda states: linear(states, weight, bias)
-    parts = [forward_of(module) for module in modules]
+    if not all(_is_plain(module) for module in modules):
+        return _one_by_one([forward_of(module) for module in modules])
+    weight = _together(modules, move=move)
+    if weight is None:
+        return _one_by_one([projection(module, move=False) for module in modules])
+    bias = _joined_bias(modules)
+    if not any(_pairs_on(module) for module in modules):
+        return lambda states: linear(states, weight, bias)
+    down, up = _joined_pairs(modules)
+
+    def adapted(states: Tensor) -> Tensor:
+        return torch.addmm(linear(states, weight, bias), functional.linear(states, down), up.T)
+
+    return adapted
+
+
+def _one_by_one(parts: Sequence[Projection]) -> Projection:
+    if len(parts) == 1:
+        return parts[0]
     return lambda states: torch.cat([part(states) for part in parts], dim=-1)
 
 
@@ -45,16 +56,41 @@ def forward_of(module: Any) -> Callable[..., Any]:
 
 
 def _is_plain(module: Any) -> bool:
+    """Whether it multiplies by its weight as it lies, and only an adapters' pair hangs on it."""
     return (
         type(module) in (nn.Linear, FastLinear)
-        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not module._forward_pre_hooks
+        and len(_pairs_on(module)) == len(module._forward_hooks) <= 1
         and module.weight.is_contiguous()
     )
 
 
-def _bias(module: Any) -> Tensor:
-    bias: Tensor = module.bias.detach()
-    return bias
+def _pairs_on(module: Any) -> list[LowRank]:
+    return [hook for hook in module._forward_hooks.values() if isinstance(hook, LowRank)]
+
+
+def _joined_pairs(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """All adapters' pairs as one: ``[Σ rank, in]``, ``[Σ out, Σ rank]``."""
+    downs, ups = [], []
+    for module in modules:
+        outputs, inputs = module.weight.shape
+        pair = next(iter(_pairs_on(module)), None)
+        downs.append(module.weight.new_empty((0, inputs)) if pair is None else pair.down)
+        ups.append(module.weight.new_empty((outputs, 0)) if pair is None else pair.up)
+    up: Tensor = torch.block_diag(*ups)  # type: ignore[no-untyped-call]
+    return torch.cat(downs), up
+
+
+def _joined_bias(modules: Sequence[Any]) -> Tensor | None:
+    """Biases of layers and pairs, ``[Σ out]``; they are short enough to be copied."""
+    parts, biased = [], False
+    for module in modules:
+        bias = module.weight.new_zeros(module.weight.shape[0])
+        for more in (module.bias, *(pair.bias for pair in _pairs_on(module))):
+            if more is not None:
+                bias, biased = bias + more.detach(), True
+        parts.append(bias)
+    return torch.cat(parts) if biased else None
 
 
 def _together(modules: Sequence[Any], *, move: bool) -> Tensor | None:

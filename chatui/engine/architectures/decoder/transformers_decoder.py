@@ -95,7 +95,7 @@ def _llama_block(layer: Any, shape: DecoderShape) -> Block:
         query, key = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
         head_norm = torch.cat((query.expand(shape.heads, -1), key.expand(shape.key_heads, -1)))
     if hasattr(inner, "gate_up_proj"):
-        widened = forward_of(inner.gate_up_proj)
+        widened = projection(inner.gate_up_proj, move=False)
     else:
         widened = projection(inner.gate_proj, inner.up_proj, move=move)
     # GLM-4 has norms on what is added too.
@@ -104,13 +104,13 @@ def _llama_block(layer: Any, shape: DecoderShape) -> Block:
         attention_norm=_rms_norm(layer.input_layernorm),
         joint=joint,
         head_norm=head_norm,
-        output=forward_of(attention.o_proj),
+        output=projection(attention.o_proj, move=False),
         inner_norm=_rms_norm(layer.post_attention_layernorm),
         inner=widened,
         activation=forward_of(
             inner.activation_fn if hasattr(inner, "activation_fn") else inner.act_fn
         ),
-        outer=forward_of(inner.down_proj),
+        outer=projection(inner.down_proj, move=False),
         output_norm=_rms_norm(layer.post_self_attn_layernorm) if sandwich else None,
         outer_norm=_rms_norm(layer.post_mlp_layernorm) if sandwich else None,
     )

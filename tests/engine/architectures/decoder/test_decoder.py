@@ -9,6 +9,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from chatui.engine.adapters.applied import LowRank
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import projection
@@ -205,6 +206,30 @@ def test_what_hangs_on_a_layer_is_asked_too() -> None:
             hook.remove()
         again = decoder_on(model)
         assert torch.equal(again.read(IDS[:5], again.new_cache(WINDOW)), before)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_adapters_beside_the_base_are_joined_too(move: bool) -> None:
+    """Pairs on some of the layers that read the same states, with and without a bias."""
+    model = made("qwen 2")
+    torch.manual_seed(1)
+    for layer in model.model.layers:
+        attention, inner = layer.self_attn, layer.mlp
+        projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move)
+        adapted = (attention.q_proj, attention.v_proj, attention.o_proj, inner.up_proj)
+        for rank, module in enumerate(adapted, 2):
+            outputs, inputs = module.weight.shape
+            bias = torch.randn(outputs) if module is inner.up_proj else None
+            pair = LowRank(torch.randn(rank, inputs) / 5, torch.randn(outputs, rank) / 5, bias)
+            module.register_forward_hook(pair)
+    assert_same(model)
+    decoder = decoder_on(model)
+    states = torch.randn(3, 32)
+    with torch.inference_mode():
+        attention = model.model.layers[1].self_attn
+        layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+        expected = torch.cat([layer(states) for layer in layers], dim=-1)
+        torch.testing.assert_close(decoder._blocks[1].joint(states), expected)
 
 
 class PackedLinear(nn.Linear):
