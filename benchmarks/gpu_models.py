@@ -29,6 +29,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
          "num_hidden_layers": 16, "num_attention_heads": 32, "max_position_embeddings": WINDOW},
     ),
     "ChatGLM-6B, 14 of 28 layers": ("chatglm", {"num_layers": 14}),
+    "ChatGLM-6B, 14 of 28 layers, int8": ("chatglm", {"num_layers": 14, "quantization_bit": 8}),
     "ChatGLM-6B, 14 of 28 layers, int4": ("chatglm", {"num_layers": 14, "quantization_bit": 4}),
     "Qwen3-1.7B, 28 layers": (
         "Qwen3",
