@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from chatui.backends.local import LocalBackend
 # A shell's background job ignores Ctrl+C, and so would all that the tests start and stop with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; every unload of a model would look through all of it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Engines that fork from one process which has imported torch: a start takes 0.1 s, and not 4.
+"""Engines that fork from one process which has imported torch: a start takes 0.1 s, not seconds.
 
 The fixture ``engines`` starts that process, the template. Backends given to `forking`, and commands
 that begin with `CHATUI`, then have engines that are forked from it; all but their imports is real.
@@ -98,8 +98,6 @@ def _note_of(pid: int) -> Path:
 
 def _be_template(listener: socket.socket) -> None:
     """Fork for everyone who comes, until standard input ends."""
-    from transformers import AutoTokenizer, GPT2LMHeadModel  # noqa: F401
-
     from chatui.engine import engine, loading  # noqa: F401
 
     gc.freeze()

@@ -6,6 +6,7 @@ generates and inspects, one command at a time.
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import signal
@@ -135,6 +136,8 @@ def serve(pipe: Pipe, engine: Engine) -> None:
     """Answer commands for ever; an error ends its command, and the process if its GPU is gone."""
     from chatui.engine.memory import is_gpu_lost
 
+    # What was imported stays; every unload would look through all of it for garbage.
+    gc.freeze()
     while True:
         command = pipe.next_command()
         answered = False

@@ -46,8 +46,10 @@ def test_family_and_format_are_recognised(made: Maker, family: str) -> None:
     assert 0.8 * size < events[-1].total_bytes < size
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("family", "stored"),
+    [*((family, "float32") for family in FAMILIES), ("llama", "float16"), ("moss", "bfloat16")],
+)
 def test_every_file_gives_what_transformers_gives(tmp_path: Path, family: str, stored: str) -> None:
     """Safetensors and sharded .bin, mapped and converted, against from_pretrained's tensors."""
     folder = getattr(tiny_models, family)(tmp_path / family, dtype=stored)
