@@ -2,9 +2,12 @@
 
 Both answer the same prompt with the same weights, sampling and thread settings, in turns within
 one run, so that whatever else the machine does touches both. --default-threads leaves the
-reference the threads' default waiting, as demos have it. Prints a table; --json an object.
+reference the threads' default waiting, as demos have it. With the weights as they are, in int8 and
+in int4; "of memory" is the share of the memory's bandwidth that reading the weights once a token
+takes, measured by a sum over 1 GB in the same run. The wide Llama's weights are many times the
+caches. Prints a table; --json an object.
 
-    python benchmarks/decode.py [--model embedded|llama] [--tokens 96] [--rounds 5]
+    python benchmarks/decode.py [--model embedded|llama|wide] [--tokens 96] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -24,12 +28,13 @@ import models
 from chatui import locations
 from chatui.backends.local import LocalBackend
 from chatui.engine.threads import share_the_cores
-from chatui.messages import GenerateRequest, ModelSpec, Token
+from chatui.messages import GenerateRequest, Loaded, ModelSpec, Token
 from chatui.sampling import SamplingSettings
 
 QUERY = "写一首关于春天的诗，" * 4
 SETTINGS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
 NEVER = 10**7
+WEIGHTS = ("plain", "int8", "int4")
 
 
 async def ours(backend: LocalBackend, tokens: int, seed: int) -> float:
@@ -88,28 +93,61 @@ class Reference:
         return (len(times) - 2) / (times[-1] - times[1])
 
 
-async def measure(folder: Path, format: str, tokens: int, rounds: int) -> dict[str, float]:
-    backend = LocalBackend()
-    spec = ModelSpec("benchmark", str(folder), format=format, eos_ids=(NEVER,))
-    async for _ in backend.load(spec):
-        pass
+def bandwidth() -> float:
+    """Bytes a second that a sum over 1 GB reads."""
+    import torch
+
+    numbers = torch.ones(1 << 28)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        numbers.sum()
+        times.append(time.perf_counter() - began)
+    return numbers.nbytes / min(times)
+
+
+async def measure(folder: Path, format: str, tokens: int, rounds: int) -> dict[str, Any]:
+    """By the form of the weights: tokens a second, ratios in one round, and the memory's share."""
+    backends, sizes = {}, {}
+    for weights in WEIGHTS:
+        backend = backends[weights] = LocalBackend()
+        spec = ModelSpec(
+            "benchmark", str(folder), format=format, eos_ids=(NEVER,), weights=weights, device="cpu"
+        )
+        *_, loaded = [event async for event in backend.load(spec)]
+        assert isinstance(loaded, Loaded)
+        sizes[weights] = loaded.weight_bytes
+        await ours(backend, 8, 0)
     reference = Reference(folder)
-    await ours(backend, 8, 0)
     reference(8, 0)
-    pairs = []
+    rows: list[dict[str, float]] = []
     for seed in range(rounds):
-        pairs.append((await ours(backend, tokens, seed), reference(tokens, seed)))
-    await backend.close()
-    return {
-        "ours": statistics.median(one for one, _ in pairs),
-        "reference": statistics.median(other for _, other in pairs),
-        "ratio": statistics.median(one / other for one, other in pairs),
-    }
+        row = {name: await ours(backend, tokens, seed) for name, backend in backends.items()}
+        rows.append(row | {"reference": reference(tokens, seed)})
+    for backend in backends.values():
+        await backend.close()
+    reads = bandwidth()
+
+    def median(of: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(map(of, rows))
+
+    result: dict[str, Any] = {"reference": median(lambda row: row["reference"])}
+    for name in WEIGHTS:
+        speed = median(lambda row: row[name])  # noqa: B023
+        result[name] = {
+            "speed": speed,
+            "ratio": median(lambda row: row[name] / row["reference"]),  # noqa: B023
+            "to plain": median(lambda row: row[name] / row["plain"]),  # noqa: B023
+            "bytes": sizes[name],
+            "of memory": speed * sizes[name] / reads,
+        }
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", choices=("embedded", "llama", "both"), default="both")
+    parser.add_argument("--model", choices=("embedded", "llama", "wide", "both"), default="both")
+    parser.add_argument("--layers", type=int, default=8, help="of the wide Llama")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -129,12 +167,24 @@ def main() -> None:
             results["llama 110M fp32"] = asyncio.run(
                 measure(folder, "bloomz", options.tokens, options.rounds)
             )
+        if options.model == "wide":
+            folder = models.llama_of(Path(temporary), options.layers, "float32")
+            results[f"wide llama, {options.layers} layers"] = asyncio.run(
+                measure(folder, "bloomz", options.tokens, options.rounds)
+            )
     if options.json:
         print(json.dumps(results))
         return
-    print(f"{'':18}{'ours':>12}{'generate()':>12}{'ratio':>8}   (tokens a second, median)")
+    print("tokens a second, median; ratios of one round each")
+    print(f"{'':26}{'ours':>9}{'generate()':>12}{'ratio':>8}{'to plain':>10}{'MB':>8}{'memory':>8}")
     for name, row in results.items():
-        print(f"{name:18}{row['ours']:12.1f}{row['reference']:12.1f}{row['ratio']:8.2f}")
+        for weights in WEIGHTS:
+            one = row[weights]
+            print(
+                f"{name + ' ' + weights:26}{one['speed']:9.1f}{row['reference']:12.1f}"
+                f"{one['ratio']:8.2f}{one['to plain']:10.2f}{one['bytes'] / 1e6:8.0f}"
+                f"{one['of memory']:8.0%}"
+            )
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec
 from chatui.sampling import SamplingSettings
 
 CASES = (
-    ("safetensors fp16 as float32", "float16", "float32", False),
-    (".bin fp16 as float32", "float16", "float32", True),
-    ("safetensors bf16 as bfloat16", "bfloat16", "bfloat16", False),
+    ("safetensors fp16 as float32", "float16", "float32", False, "plain"),
+    (".bin fp16 as float32", "float16", "float32", True, "plain"),
+    ("safetensors bf16 as bfloat16", "bfloat16", "bfloat16", False, "plain"),
+    ("safetensors bf16 as int8", "bfloat16", "float32", False, "int8"),
+    ("safetensors bf16 as int4", "bfloat16", "float32", False, "int4"),
 )
 
 
@@ -43,10 +45,11 @@ async def load(backend: LocalBackend, spec: ModelSpec) -> Loaded:
     return last
 
 
-async def measure(folder: Path, dtype: str, cache_per_token: int) -> dict[str, float]:
+async def measure(folder: Path, dtype: str, weights: str, cache_per_token: int) -> dict[str, float]:
     backend = LocalBackend()
     embedded = ModelSpec("embedded", str(locations.assets_folder() / "shiyou"), format="shiyou")
-    loaded = await load(backend, ModelSpec("m", str(folder), format="bloomz", dtype=dtype))
+    spec = ModelSpec("m", str(folder), format="bloomz", dtype=dtype, weights=weights)
+    loaded = await load(backend, spec)
     assert backend.pid is not None
     after_load = status(backend.pid, "VmHWM")
     settings = SamplingSettings(max_new_tokens=32, seed=1)
@@ -72,16 +75,20 @@ async def measure(folder: Path, dtype: str, cache_per_token: int) -> dict[str, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--only", nargs="*", help="plain, int8, int4")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = {}
-    for name, stored, dtype, pickled in CASES:
+    for name, stored, dtype, pickled, weights in CASES:
+        if options.only and weights not in options.only:
+            continue
         with tempfile.TemporaryDirectory() as temporary:
             folder = models.llama_of(Path(temporary), options.layers, stored)
             if pickled:
                 models.to_bin(folder)
             width = 4 if dtype == "float32" else 2
-            results[name] = asyncio.run(measure(folder, dtype, 2 * options.layers * 2048 * width))
+            cache = 2 * options.layers * 2048 * width
+            results[name] = asyncio.run(measure(folder, dtype, weights, cache))
     if options.json:
         print(json.dumps(results))
         return

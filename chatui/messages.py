@@ -55,6 +55,10 @@ class ModelSpec:
         reply_reserve: tokens that the prompt leaves free for the reply.
         system: system prompt; None takes the format's own.
         dtype: "auto", "float32", "bfloat16", "float16".
+        weights: "plain" as they are, "int8" or "int4" quantises them while they are read; "auto"
+            does where they do not fit otherwise.
+        weights_asked: whether the user asked for them for this very model; then one whose weights
+            cannot be quantised is refused.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         device_map: accelerate's device map ("auto", "balanced", …); None for a single device.
         server: base URL of an OpenAI-compatible server, for that backend.
@@ -80,6 +84,8 @@ class ModelSpec:
     reply_reserve: int | None = None
     system: str | None = None
     dtype: str = "auto"
+    weights: str = "auto"
+    weights_asked: bool = False
     device: str = "auto"
     device_map: str | None = None
     server: str | None = None
@@ -160,7 +166,7 @@ class Loaded:
         format: prompt format in use.
         context_limit: the window in use: tokens, prompt and reply together.
         device: e.g. "cpu", "cuda:0".
-        dtype: e.g. "float32".
+        dtype: of the weights, e.g. "float32", "int8".
         parameters: number of parameters (0 if unknown).
         weight_bytes: bytes of the weights in memory (0 if unknown).
         load_seconds: time that the load took.

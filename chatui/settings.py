@@ -56,6 +56,7 @@ class Settings:
         theme: name of a Textual theme.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", "float32", "bfloat16", "float16".
+        weights: "plain", "int8", "int4"; "auto" quantises them where they do not fit otherwise.
         device_map: accelerate's device map; empty for a single device.
         context: tokens of the window, if the model has so many; "auto" takes as many as fit.
         merge_adapters: add LoRA pairs to the weights: decode is a little faster, and other
@@ -80,6 +81,7 @@ class Settings:
     theme: str = "chatui"
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    weights: Literal["auto", "plain", "int8", "int4"] = "auto"
     device_map: str = ""
     context: int | Literal["auto"] = "auto"
     merge_adapters: bool = False

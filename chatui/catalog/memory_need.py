@@ -98,11 +98,6 @@ class Need:
         """Bytes at ``width`` bytes a number: weights, a KV cache of ``tokens``, workspace."""
         return (self.floats + self.cache.numbers(tokens)) * width + self.packed + WORKSPACE
 
-    def total_int4(self, tokens: int) -> int:
-        """Bytes with the weights quantised to 4 bits and their scales, the cache in 16."""
-        weights = self.floats * 9 // 16 + self.packed
-        return weights + self.cache.numbers(tokens) * 2 + WORKSPACE
-
 
 @dataclass(frozen=True)
 class WindowRange:

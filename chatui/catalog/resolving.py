@@ -29,6 +29,7 @@ def resolve(
     format: str | None = None,
     adapters: Sequence[Adapter | str] = (),
     dtype: str | None = None,
+    weights: str | None = None,
     device: str | None = None,
     device_map: str | None = None,
     context: int | Literal["auto"] | None = None,
@@ -41,7 +42,7 @@ def resolve(
     Args:
         format: name of a prompt format, instead of the preset's or the recognised one.
         adapters: put on after the preset's own; paths or hub ids.
-        dtype, device, device_map, context: instead of the settings'.
+        dtype, weights, device, device_map, context: instead of the settings'.
 
     Raises:
         ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
@@ -56,6 +57,7 @@ def resolve(
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)
+    chosen_weights = weights or (settings.weights if settings.weights != "auto" else spec.weights)
     if context is None and settings.context != "auto":
         # A setting is for all models: nothing is to be said where one's window is smaller.
         context = min(settings.context, spec.context_limit or settings.context)
@@ -68,6 +70,8 @@ def resolve(
         reply_reserve=settings.reply_reserve or spec.reply_reserve,
         think=spec.think if settings.think == "auto" else settings.think,
         dtype=chosen_dtype,
+        weights=chosen_weights,
+        weights_asked=weights is not None,
         context=spec.context if context is None else None if context == "auto" else context,
         device=device or settings.device,
         device_map=device_map or settings.device_map or None,
@@ -113,6 +117,7 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
         system=facts.system,
         think=facts.think,
         dtype=facts.dtype or "auto",
+        weights=facts.quantise or "auto",
         notes=_notes(facts),
     )
 

@@ -144,6 +144,7 @@ class Facts:
             :class:`chatui.messages.ModelSpec`.
         context: the window that is used, in tokens, if it is smaller than that; "auto" or None
             takes as many as fit.
+        quantise: the weights are quantised while they are read.
         system: system prompt, where it is not the format's own.
         think: whether the model thinks before it answers; None leaves it to its template.
         markdown: whether replies are shown as Markdown; false for verse, and None for all others.
@@ -174,6 +175,7 @@ class Facts:
     context: int | Literal["auto"] | None = None
     reply_reserve: int | None = None
     dtype: str | None = None
+    quantise: Literal["int8", "int4"] | None = None
     system: str | None = None
     think: bool | None = None
     markdown: bool | None = None

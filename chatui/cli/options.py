@@ -45,6 +45,7 @@ def add_model(
     add("server", metavar="URL")
     add("device", metavar="NAME")
     add("dtype", choices=("auto", "float32", "bfloat16", "float16"))
+    add("weights", choices=("auto", "plain", "int8", "int4"))
     add("device-map", metavar="MAP")
     add("context", metavar="N", type=context)
     add("think", action=argparse.BooleanOptionalAction)

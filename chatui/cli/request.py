@@ -65,6 +65,7 @@ def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
         format=args.format,
         adapters=tuple(args.lora or ()),
         dtype=args.dtype,
+        weights=args.weights,
         device=args.device,
         device_map=args.device_map,
         context=args.context,

@@ -6,6 +6,7 @@ from typing import Any
 
 from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.modeling import guard_logits
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
 from chatui.engine.model import Guard, Network
@@ -15,6 +16,9 @@ from chatui.text import without_surrogates
 
 def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard, Network]:
     """Codec, logits guard and network of a loaded ChatGLM-6B; its window is in tokens."""
+    for module in model.modules():
+        if isinstance(module, ChatGLMQuantisedLinear):
+            module.lay_out()
 
     def encode(text: str) -> list[int]:
         clean = without_surrogates(text)

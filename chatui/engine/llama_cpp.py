@@ -100,6 +100,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     path = Path(spec.path)
     if spec.adapters:
         raise ChatuiError(say("backends.llama.no_adapters", path=path))
+    if spec.weights_asked and spec.weights.startswith("int"):
+        raise ChatuiError(say("engine.weights_packed", weights=spec.weights))
     header = check_gguf(path)
     if spec.format == CHAT_TEMPLATE and not header.has_chat_template:
         raise ChatuiError(say("backends.llama.no_template", path=path))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from chatui.catalog.memory_need import window_notes
+from chatui.catalog.memory_need import Need, window_notes
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
 from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
@@ -40,7 +40,8 @@ from chatui.engine.memory import NOTHING_FREED, FreedMemory, need_of
 from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.pages import trim_heap
-from chatui.engine.placement import Placement, place
+from chatui.engine.placement import BITS, Placement, place
+from chatui.engine.quantised import parameter_count, quantised_needs
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizer_template import template_of
 from chatui.engine.tokenizers import load_tokenizer
@@ -96,8 +97,10 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
     adapters = plan_adapters(
         spec.adapters, title_of(folder), family, lambda: outline(config, family, folder)
     )
+    network = None
     if not hasattr(config, "quantization_config"):
-        check_matching(outline(config, family, folder), entries, folder)
+        network = outline(config, family, folder)
+        check_matching(network, entries, folder)
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
     name = spec.format or format_of(
         family, has_chat_template=bool(getattr(tokenizer, "chat_template", None))
@@ -118,12 +121,34 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         tokenizer=tokenizer,
         format=prompt_format,
         own_window=own_window,
-        placement=place(spec, entries, need, own_window, freed),
+        placement=place(
+            spec, entries, need, own_window, freed, _quantised_needs(spec, config, network, need)
+        ),
         stamp=file_versions((*entries, *(delta.entries if delta else ())), folder / "config.json"),
         adapters=adapters,
         vocabulary=adapters.rows_for(len(tokenizer)),
         delta=delta,
     )
+
+
+def _quantised_needs(
+    spec: ModelSpec, config: Any, network: Any, need: Need
+) -> dict[int, Need] | None:
+    """What the model takes with its weights quantised, by bits; None where they cannot be.
+
+    Raises:
+        ChatuiError: they cannot, and the user asked for it.
+    """
+    reason = ""
+    if network is None or bool(getattr(config, "quantization_bit", False)):
+        reason = say("engine.weights_packed", weights=spec.weights)
+    elif spec.device_map is not None:
+        reason = say("engine.weights_spread", weights=spec.weights)
+    if not reason:
+        return quantised_needs(network, need)
+    if spec.weights in BITS and spec.weights_asked:
+        raise ChatuiError(reason)
+    return None
 
 
 def load_model(plan: Plan | rwkv.RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
@@ -182,8 +207,8 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         format=plan.format.name,
         context_limit=window,
         device=str(model.get_input_embeddings().weight.device),
-        dtype=str(plan.placement.dtype).removeprefix("torch."),
-        parameters=sum(parameter.numel() for parameter in parameters) + adapted.parameters,
+        dtype=plan.placement.told_dtype,
+        parameters=parameter_count(model) + adapted.parameters,
         weight_bytes=sum(parameter.nbytes for parameter in parameters) + adapted.bytes,
         load_seconds=seconds,
         can_switch_thinking=plan.format.thinking is not None,
@@ -228,7 +253,13 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
                 output_loading_info=True,
             )
         else:
-            reader = Reader(entries, placement.dtype, placement.device, progress)
+            bits, told = placement.bits, {}
+            if bits:
+                from chatui.engine.quantising import WeightBits
+
+                told["quantization_config"] = WeightBits(bits, placement.dtype)
+            kept = None if bits else placement.dtype
+            reader = Reader(entries, kept, placement.device, progress)
             alone = None if placement.device.type == "cpu" else {"": placement.device}
             model, info = maker.from_pretrained(
                 None,
@@ -238,6 +269,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
                 device_map=plan.spec.device_map or alone,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **told,
             )
             reader.give_back_pages()
     except (ValueError, KeyError, ImportError, OSError) as error:

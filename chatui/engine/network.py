@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
 from chatui.engine.cache import can_crop, new_cache
+from chatui.engine.quantised import parameter_count
 
 PREFILL_CHUNK = 512
 """The most tokens of a prompt that are read at once."""
@@ -51,8 +52,7 @@ class CausalNetwork:
         self._device = model.get_input_embeddings().weight.device
         accepted = inspect.signature(model.forward).parameters
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        self.chunk = prefill_chunk(parameters, self._device)
+        self.chunk = prefill_chunk(parameter_count(model), self._device)
         self.decoder = decoder_of(model, window)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,9 @@ DTYPES = {
     "float16": torch.float16,
 }
 
+
+BITS = {"int8": 8, "int4": 4}
+"""Of the weights, by what a spec calls them."""
 
 _TOLD_FROM_BYTES = 1_000_000_000
 """Of a smaller model nobody minds how much memory its dtype takes."""
@@ -41,6 +44,7 @@ class Placement:
         window: tokens, prompt and reply together.
         room: bytes that were free on the device, what unloading gives back included.
         passed_over: the device that a small model leaves alone; "" for none.
+        bits: 8 or 4 where the weights are quantised while they are read; None leaves them.
     """
 
     device: torch.device
@@ -49,11 +53,18 @@ class Placement:
     window: int = 0
     room: int = 0
     passed_over: str = ""
+    bits: int | None = None
+
+    @property
+    def told_dtype(self) -> str:
+        """What the weights are in, e.g. "float32", "int8"."""
+        return f"int{self.bits}" if self.bits else str(self.dtype).removeprefix("torch.")
 
     def maps(self, entry: TensorEntry) -> bool:
         """Whether a tensor stays in its file's pages and is never copied."""
         return (
             self.device.type == "cpu"
+            and self.bits is None
             and entry.file.suffix == ".safetensors"
             and sys.platform != "win32"
             and not (entry.dtype and entry.dtype.is_floating_point and entry.dtype != self.dtype)
@@ -99,8 +110,9 @@ def place(
     need: Need,
     own_window: int,
     freed: FreedMemory,
+    quantised: Mapping[int, Need] | None = None,
 ) -> Placement:
-    """Decide on device, dtype and window, and whether the model fits there.
+    """Decide on device, dtype, window and bits of the weights, and whether the model fits there.
 
     Args:
         spec: with the user's wishes.
@@ -108,6 +120,7 @@ def place(
         need: what the model takes, by dtype and window.
         own_window: the model's, in tokens.
         freed: what unloading the present model gives back.
+        quantised: what it takes with its weights in so many bits; None where they cannot be.
 
     Raises:
         ChatuiError: a device that is not there, an unknown dtype, or too little memory.
@@ -119,16 +132,28 @@ def place(
     stored = file_dtype(entries)
     room = available_bytes(device) + freed.on(device)
     window = WindowRange.of(spec.context, own_window)
+    quantised = quantised or {}
     dtypes = _dtypes(spec.dtype, device, stored)
-    found = fit(need, [dtype.itemsize for dtype in dtypes], window, room)
+    bits = BITS.get(spec.weights) if quantised else None
+    taken = quantised[bits] if bits else need
+    if bits and device.type == "cpu":
+        dtypes = dtypes[:1]
+    found = fit(taken, [dtype.itemsize for dtype in dtypes], window, room)
+    if found is None and spec.weights == spec.dtype == "auto":
+        for fewer, smaller in quantised.items():
+            found = fit(smaller, [dtypes[0].itemsize], window, room)
+            if found is not None:
+                told = say("engine.quantised_to_fit", weights=f"int{fewer}")
+                return Placement(device, dtypes[0], (told,), found.window, room, passed_over, fewer)
     if found is None and spec.device_map is None:
-        raise ChatuiError(_too_large(device, dtypes[0], need, window, room))
+        raise ChatuiError(_too_large(device, dtypes[0], bits, taken, quantised, window, room))
     dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
-    notes = _told(stored, dtype, need) if spec.dtype == "auto" and device.type != "mps" else ()
+    tells = spec.dtype == "auto" and device.type != "mps" and bits is None
+    notes = _told(stored, dtype, need) if tells else ()
     # With a device map the layers' caches come to lie where accelerate puts the layers.
     spread = found is None or spec.device_map is not None
     tokens = window.most if found is None or spread else found.window
-    return Placement(device, dtype, notes, tokens, room, passed_over)
+    return Placement(device, dtype, notes, tokens, room, passed_over, bits)
 
 
 def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:
@@ -167,19 +192,27 @@ def _told(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...
 
 
 def _too_large(
-    device: torch.device, dtype: torch.dtype, need: Need, window: WindowRange, room: int
+    device: torch.device,
+    dtype: torch.dtype,
+    bits: int | None,
+    need: Need,
+    quantised: Mapping[int, Need],
+    window: WindowRange,
+    room: int,
 ) -> str:
     """The sentence with the numbers and what would fit."""
     ways = []
     half = need.total(2, window.least)
-    if dtype == torch.float32 and half <= room:
+    if dtype == torch.float32 and half <= room and bits is None:
         ways.append(say("engine.fits_half", size=gib(half)))
     smaller = WindowRange(min(_SMALL_WINDOW, window.least), window.least)
     tokens = smaller.largest(lambda tokens: need.total(dtype.itemsize, tokens) <= room)
     if need.total(dtype.itemsize, tokens) <= room:
         ways.append(say("engine.fits_window", tokens=tokens))
-    if need.total_int4(window.least) <= room:
-        ways.append(say("engine.fits_int4", size=gib(need.total_int4(window.least))))
+    for fewer, smaller_need in quantised.items():
+        size = smaller_need.total(dtype.itemsize, window.least)
+        if size <= room and (bits is None or fewer < bits):
+            ways.append(say("engine.fits_quantised", weights=f"int{fewer}", size=gib(size)))
     if device.type != "cpu":
         if half <= available_bytes(torch.device("cpu")):
             ways.append("--device cpu")
@@ -189,7 +222,7 @@ def _too_large(
         needed=gib(need.total(dtype.itemsize, window.least)),
         available=gib(room),
         device=device,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=f"int{bits}" if bits else str(dtype).removeprefix("torch."),
         window=window.least,
         ways=say("engine.way_or").join(ways) or say("engine.fits_smaller"),
     )

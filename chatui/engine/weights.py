@@ -204,7 +204,7 @@ class Reader:
 
     Args:
         entries: what there is to read.
-        dtype: into which the loader will convert floating point tensors.
+        dtype: into which the loader will convert floating point tensors; None if it packs them.
         device: to which the loader will move them.
         progress: is told the bytes read so far; from any thread, one call at a time.
     """
@@ -212,7 +212,7 @@ class Reader:
     def __init__(
         self,
         entries: tuple[TensorEntry, ...],
-        dtype: torch.dtype,
+        dtype: torch.dtype | None,
         device: torch.device,
         progress: Callable[[int], None],
     ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chatui.catalog import library
 from chatui.locales import current_language
-from chatui.messages import Adapter, ModelSpec
+from chatui.messages import Adapter, Loaded, ModelSpec
 
 AND = " + "
 """Between the names of a model and of what was put on it."""
@@ -25,17 +25,19 @@ def adapter_title(path: str) -> str:
     return Path(path).name or path
 
 
-def author_of(spec: ModelSpec) -> str:
+def author_of(spec: ModelSpec, loaded: Loaded | None = None) -> str:
     """Who writes a reply: the model, then the adapters beside those that belong to it.
 
-    A preset without its own adapters is not what it is called; then its base is named.
+    A preset without its own adapters is not what it is called; then its base is named. Last comes
+    what the weights were quantised to, if it is known and they were.
     """
     own, paths = _own_adapters(spec), [adapter.path for adapter in spec.adapters]
     if len(own) <= len(paths) and all(map(_is_called, paths, own)):
         name, rest = spec.name, spec.adapters[len(own) :]
     else:
         name, rest = adapter_title(spec.path), spec.adapters
-    return AND.join([name, *map(_with_scale, rest)])
+    quantised = [loaded.dtype] if loaded and loaded.dtype in ("int8", "int4") else []
+    return AND.join([name, *map(_with_scale, rest), *quantised])
 
 
 def with_adapters(spec: ModelSpec, adapters: tuple[Adapter, ...]) -> ModelSpec:

@@ -329,7 +329,7 @@ class Turns(ModelLoading):
         start: BegunReply | None = None
         if beside is not None and query.goes_on:
             pieces = await asyncio.to_thread(self._store.pieces, beside.id)
-            is_same = beside.model == author_of(spec) and beside.format == form
+            is_same = beside.model == author_of(spec, self.loaded) and beside.format == form
             if query.takes is None:
                 written, start = beginning_of(beside, pieces, ids_hold=is_same)
             elif is_same:
@@ -345,7 +345,7 @@ class Turns(ModelLoading):
             of.id,
             parent_id,
             query.text,
-            author_of(spec),
+            author_of(spec, self.loaded),
             form,
             sampling,
         )

@@ -14,7 +14,7 @@ from textual.widgets import OptionList
 
 from chatui import catalog, locations
 from chatui.conversation.store import Store
-from chatui.messages import Adapter, ModelSpec
+from chatui.messages import Adapter, Loaded, ModelSpec
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
 from chatui.tui.model_names import adapter_title, author_of, with_adapters
@@ -94,6 +94,9 @@ def test_a_reply_names_its_model_and_what_was_put_on() -> None:
     assert author_of(SPEC) == "shiyou"
     two = with_adapters(SPEC, (Adapter("/m/poems"), Adapter("/m/x", 0.5)))
     assert author_of(two) == "shiyou + poems + x ×0.5"
+    quantised = Loaded("shiyou", "gpt2", "shiyou", 1024, dtype="int8")
+    assert author_of(two, quantised) == "shiyou + poems + x ×0.5 + int8"
+    assert author_of(SPEC, replace(quantised, dtype="float32")) == "shiyou"
 
 
 def test_a_presets_own_adapters_are_part_of_its_name() -> None:

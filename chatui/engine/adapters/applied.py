@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from chatui.engine.adapters.fitting import AdaptersPlan
 from chatui.engine.adapters.lora import Pair, whole
 from chatui.engine.adapters.vocabulary import table_names, with_rows
+from chatui.engine.quantised import is_packed, plain_weight, shape_of
 from chatui.engine.weights import Reader, TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -65,6 +66,7 @@ class AppliedAdapters:
         vocabulary: rows of the embeddings; None leaves them.
         prefix: the weights of a P-Tuning v2 prefix.
         merged: whether the base's weights were changed for good.
+        dtype: of the base's floating point weights.
     """
 
     low_rank: dict[str, LowRank] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class AppliedAdapters:
     vocabulary: int | None = None
     prefix: dict[str, Tensor] = field(default_factory=dict)
     merged: bool = False
+    dtype: torch.dtype = torch.float32
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _kept: int = 0
 
@@ -123,11 +126,12 @@ class AppliedAdapters:
         if self.vocabulary is not None:
             longer: dict[int, nn.Parameter] = {}
             for name, table in table_names(model).items():
-                if name not in changes and table.shape[0] != self.vocabulary:
+                if name not in changes and _rows(model, name) != self.vocabulary:
                     _refuse_offloaded(name, table)
                     # Tied tables stay tied.
                     if id(table) not in longer:
-                        longer[id(table)] = _parameter(with_rows(table.detach(), self.vocabulary))
+                        plain = _plain(model, name, self.dtype)
+                        longer[id(table)] = _parameter(with_rows(plain, self.vocabulary))
                     changes[name] = longer[id(table)]
             self._undo.append(_set_sizes(model, self.vocabulary))
         before = {name: _get(model, name) for name in changes}
@@ -169,7 +173,7 @@ def read_adapters(
         progress: is told the bytes read so far.
     """
     reader = Reader(plan.entries, dtype, torch.device("cpu"), progress)
-    applied = AppliedAdapters(vocabulary=vocabulary)
+    applied = AppliedAdapters(vocabulary=vocabulary, dtype=dtype)
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor | None, bool]]] = {}
     for adapter in plan.adapters:
         for pair in adapter.pairs:
@@ -177,7 +181,8 @@ def read_adapters(
         for name, entry in adapter.replaced.items():
             place = _get(model, name)
             where = _device_of(model, name.rpartition(".")[0])
-            applied.replaced[name] = _read(reader, entry).to(where, place.dtype)
+            kept = place.dtype if place.is_floating_point() else dtype
+            applied.replaced[name] = _read(reader, entry).to(where, kept)
         applied.prefix |= {name: _read(reader, entry) for name, entry in adapter.prefix.items()}
     for module, pairs in parts.items():
         where = _device_of(model, module)
@@ -231,6 +236,23 @@ def _set(model: Any, name: str, tensor: nn.Parameter) -> Callable[[], None]:
     before = getattr(module, leaf)
     setattr(module, leaf, tensor if isinstance(before, nn.Parameter) else tensor.data)
     return lambda: setattr(module, leaf, before)
+
+
+def _rows(model: Any, name: str) -> int:
+    """Tokens of a table, or numbers of the head's bias."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    if name.endswith(".weight") and is_packed(module):
+        return shape_of(module)[0]
+    rows: int = _get(model, name).shape[0]
+    return rows
+
+
+def _plain(model: Any, name: str, dtype: torch.dtype) -> Tensor:
+    """A table, in floating point also where it is packed; or the head's bias."""
+    if name.endswith(".weight"):
+        return plain_weight(model.get_submodule(name.rpartition(".")[0]), dtype)
+    bias: Tensor = _get(model, name).detach()
+    return bias
 
 
 def _parameter(tensor: Tensor) -> nn.Parameter:

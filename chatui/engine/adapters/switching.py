@@ -43,7 +43,7 @@ class AdaptableBase:
 def base_alone(spec: ModelSpec) -> ModelSpec:
     """The part of a spec that says which base is loaded, where and in which dtype."""
     blank = ModelSpec(name="", path="")
-    kept = ("path", "backend", "family", "delta", "dtype", "device", "device_map")
+    kept = ("path", "backend", "family", "delta", "dtype", "weights", "device", "device_map")
     return replace(blank, **{name: getattr(spec, name) for name in kept})
 
 

@@ -148,7 +148,7 @@ class TurnDisplay(Screen[None]):
             case ModelReady(spec, loaded):
                 for welcome in self.query(Welcome):
                     welcome.greet(greeting_of(spec))
-                self._status.model = one_line(shown_name(author_of(spec)))
+                self._status.model = one_line(shown_name(author_of(spec, loaded)))
                 self._status.activity = ""
                 self._status.device = say("tui.status.small") if loaded.passed_over else ""
                 self._show_thinking()

@@ -27,7 +27,7 @@ from chatui.engine.architectures.rwkv.state_store import MOST_STATES, StateStore
 from chatui.engine.codec import Codec
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
-from chatui.engine.placement import Placement, place
+from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.weights import Reader, TensorEntry, find_weights, read_entries, told_bytes
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -79,6 +79,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     entries = {blinkdl_name(entry.key): entry for entry in found}
     if spec.adapters:
         raise ChatuiError(say("adapters.not_here", family=FAMILY))
+    if spec.weights in BITS and spec.weights_asked:
+        raise ChatuiError(say("rwkv.no_quantising", weights=spec.weights))
     if spec.delta:
         raise ChatuiError(say("rwkv.no_delta"))
     size = size_of({name: entry.shape for name, entry in entries.items()}, path)

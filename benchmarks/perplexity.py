@@ -1,0 +1,104 @@
+"""Perplexity of a model in float32, and with its weights in int8 and int4: what those cost.
+
+The embedded model reads 300 poems that it never saw (they are made by training/, see its README);
+another model reads a text file of UTF-8, 512 tokens at a time.
+
+    python -m training.fetch_corpus && python -m training.corpus
+    python benchmarks/perplexity.py [--model FOLDER --text FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from chatui import locations
+from chatui.engine.threads import share_the_cores
+
+WINDOW = 512
+
+
+def load(folder: Path, bits: int | None) -> Any:
+    """The network in float32, or with its weights packed as the engine packs them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from chatui.engine.quantising import WeightBits
+
+    told = {"quantization_config": WeightBits(bits, torch.float32)} if bits else {}
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **told).eval()
+
+
+def of_poems(folder: Path, network: Any, count: int = 300) -> float:
+    """Per character of held-out poems, as training/evaluate.py measures it."""
+    from training.evaluate import Generator, perplexities
+
+    generator = Generator(folder)
+    generator.model = network
+    return perplexities(generator, count)[0]
+
+
+def of_text(folder: Path, network: Any, file: Path, most: int) -> float:
+    """Per token of a text."""
+    import torch
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(folder)(
+        file.read_text(encoding="utf-8"), return_tensors="pt", add_special_tokens=False
+    )["input_ids"][0, :most]
+    first = network.config.get_text_config().bos_token_id
+    total = count = 0.0
+    with torch.inference_mode():
+        for part in ids.split(WINDOW - 1):
+            read = torch.cat((torch.tensor([first] if first is not None else []).long(), part))
+            logits = network(read[None]).logits[0, :-1].float()
+            scores = torch.log_softmax(logits, -1).gather(1, read[1:, None])
+            total -= float(scores.sum())
+            count += len(scores)
+    return math.exp(total / count)
+
+
+def weight_bytes(network: Any) -> int:
+    return sum(parameter.nbytes for parameter in network.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--text", type=Path)
+    parser.add_argument("--most", type=int, default=8192, help="tokens of the text")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if (options.model is None) != (options.text is None):
+        parser.error("--model and --text go together")
+    share_the_cores()
+    folder = options.model or locations.assets_folder() / "shiyou"
+    results = {}
+    for name, bits in (("float32", None), ("int8", 8), ("int4", 4)):
+        network = load(folder, bits)
+        value = (
+            of_text(folder, network, options.text, options.most)
+            if options.text
+            else of_poems(folder, network)
+        )
+        results[name] = {"perplexity": value, "bytes": weight_bytes(network)}
+        del network
+    if options.json:
+        print(json.dumps(results))
+        return
+    plain = results["float32"]
+    print(f"{folder.name:10}{'perplexity':>12}{'more':>9}{'MB':>9}{'share':>8}")
+    for name, row in results.items():
+        more = row["perplexity"] / plain["perplexity"] - 1
+        share = row["bytes"] / plain["bytes"]
+        print(f"{name:10}{row['perplexity']:12.3f}{more:9.2%}{row['bytes'] / 1e6:9.1f}{share:8.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Modules whose weights are packed, in place of a network's linears and embeddings.
+
+They stay instances of the classes that adapters look for, and what else belongs to a module stays
+with it. A weight that an adapter brings, in floating point, is used as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from chatui.catalog.memory_need import Need
+from chatui.engine import packed
+
+TABLE_BITS = 8
+"""Of embedding and head, whatever the others have: a token's row is not averaged over anything."""
+
+
+class QuantisedLinear(nn.Linear):
+    """``nn.Linear`` with a packed weight, uint8 [blocks, in, row]."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.is_floating_point():
+            return super().forward(input)
+        output = packed.product(input, self.weight, self.out_features)
+        return output if self.bias is None else output + self.bias
+
+
+class QuantisedConv1D(Conv1D):  # type: ignore[misc]
+    """GPT-2's linear layer with a packed weight, uint8 [blocks, in, row]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.is_floating_point():
+            plain: Tensor = super().forward(x)
+            return plain
+        output: Tensor = packed.product(x, self.weight, self.nf) + self.bias
+        return output
+
+
+class QuantisedEmbedding(nn.Embedding):
+    """``nn.Embedding`` with a packed weight; ``dtype`` is its output's.
+
+    Some architectures multiply by an ``embed_scale``, in a class of their own (Gemma 3).
+    """
+
+    dtype: torch.dtype
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.weight.is_floating_point():
+            rows = nn.Embedding.forward(self, input)
+        else:
+            rows = packed.rows_of(self.weight, input.reshape(-1)).to(self.dtype)
+            rows = rows.view(*input.shape, self.embedding_dim)
+        scale = getattr(self, "embed_scale", None)
+        return rows if scale is None else rows * torch.as_tensor(scale).to(rows)
+
+
+_OURS = (QuantisedLinear, QuantisedConv1D, QuantisedEmbedding)
+
+
+def shape_of(module: Any) -> tuple[int, int]:
+    """Outputs and inputs of a module that can be quantised; an embedding's tokens are outputs."""
+    if isinstance(module, nn.Embedding):
+        return module.num_embeddings, module.embedding_dim
+    if isinstance(module, Conv1D):
+        return module.nf, module.nx
+    return module.out_features, module.in_features
+
+
+def is_packed(module: Any) -> bool:
+    return isinstance(module, _OURS) and not module.weight.is_floating_point()
+
+
+def packed_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
+    """The modules that are packed in ``bits``: name, module and their own number of bits.
+
+    All linears but those with fewer outputs than a block, such as routers of experts, and the
+    embedding of the tokens.
+    """
+    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
+    for name, module in network.named_modules():
+        if module is embedding and (type(module) is nn.Embedding or hasattr(module, "embed_scale")):
+            yield name, module, TABLE_BITS
+        elif type(module) in (nn.Linear, Conv1D) and (
+            module is head or shape_of(module)[0] >= packed.WIDTH[bits]
+        ):
+            yield name, module, TABLE_BITS if module is head else bits
+
+
+def quantised_needs(network: Any, need: Need) -> dict[int, Need]:
+    """What a model takes with its weights packed, by bits; most bits first.
+
+    Args:
+        network: on the meta device.
+        need: what it takes as it is.
+    """
+    found = {}
+    for bits in packed.BITS:
+        numbers = size = 0
+        modules = {
+            id(module.weight): (module, own) for _, module, own in packed_modules(network, bits)
+        }
+        for module, own in modules.values():
+            outputs, inputs = shape_of(module)
+            numbers += outputs * inputs
+            size += packed.packed_bytes(outputs, inputs, own)
+        found[bits] = replace(need, floats=max(0, need.floats - numbers), packed=need.packed + size)
+    return found
+
+
+def make_packed(module: Any, dtype: torch.dtype) -> None:
+    """Turn a linear or an embedding into one that takes a packed weight; its weight stays so far.
+
+    Args:
+        module: a linear or an embedding.
+        dtype: of an embedding's output.
+    """
+    if isinstance(module, nn.Embedding):
+        module.dtype = dtype  # type: ignore[assignment]
+        own = type(module)
+        module.__class__ = (
+            QuantisedEmbedding
+            if own is nn.Embedding
+            # What a class of its own is set up with, it still needs.
+            else type(own.__name__, (QuantisedEmbedding, own), {})
+        )
+    else:
+        module.__class__ = QuantisedConv1D if isinstance(module, Conv1D) else QuantisedLinear
+
+
+def pack_weight(module: Any, weight: Tensor, bits: int) -> Tensor:
+    """``weight``, as a checkpoint has it, packed for ``module``."""
+    return packed.pack(weight.T if isinstance(module, Conv1D) else weight, bits)
+
+
+def plain_weight(module: Any, dtype: torch.dtype) -> Tensor:
+    """A module's weight in floating point, in its own layout; unpacked if it is packed."""
+    weight: Tensor = module.weight.detach()
+    if not is_packed(module):
+        return weight
+    made = packed.unpack(weight)[:, : shape_of(module)[0]].to(dtype)
+    return made.contiguous() if isinstance(module, Conv1D) else made.T.contiguous()
+
+
+def parameter_count(network: Any) -> int:
+    """Numbers in the weights, packed or not; tied ones once."""
+    counted = {id(parameter): parameter.numel() for parameter in network.parameters()}
+    for module in network.modules():
+        if is_packed(module):
+            outputs, inputs = shape_of(module)
+            counted[id(module.weight)] = outputs * inputs
+    return sum(counted.values())

@@ -1,0 +1,222 @@
+"""Weights that are quantised while they are read, against the same network with them unpacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import adapter_files
+import pytest
+import tiny_models
+import torch
+from adapter_files import ALL, base_of, logits_of
+from asking import FAMILIES, ask, loaded, parts, spec
+from test_adapters_vocabulary import TABLES, WORDS, longer
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+from chatui.engine import loading, placement
+from chatui.engine.engine import Engine
+from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of
+from chatui.errors import ChatuiError
+from chatui.messages import Adapter, Loaded
+
+Maker = Callable[[str], Path]
+IDS = [5, 9, 30, 12, 7, 41, 22]
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+WIDE: dict[str, dict[str, Any]] = {
+    "llama": {"hidden_size": 128, "intermediate_size": 192},
+    "qwen2": {"hidden_size": 128, "intermediate_size": 192},
+}
+"""Large enough that attention and MLP are quantised too."""
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    root = tmp_path_factory.mktemp("wide")
+
+    def make(family: str) -> Path:
+        folder = root / family
+        maker: Any = getattr(tiny_models, family)
+        return folder if folder.exists() else Path(maker(folder, **WIDE.get(family, {})))
+
+    return make
+
+
+def network_of(engine: Engine) -> Any:
+    return engine._loaded().network.model  # type: ignore[union-attr, attr-defined]
+
+
+def unpacked(engine: Engine, plain: Any) -> Any:
+    """``plain`` with the quantised weights of the engine's network, unpacked."""
+    others = dict(plain.named_modules())
+    for name, module in network_of(engine).named_modules():
+        if is_packed(module):
+            weight = plain_weight(module, torch.float32)
+            assert weight.shape == others[name].weight.shape
+            others[name].weight.data = weight
+    return plain
+
+
+def summary_of(engine: Engine) -> Loaded:
+    return engine._loaded().summary
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_those_of_the_unpacked_weights(wide: Maker, family: str, weights: str) -> None:
+    """When a prompt is read, and token by token."""
+    folder = wide(family)
+    engine = loaded(folder, weights=weights)
+    plain = base_of(folder)
+    summary = summary_of(engine)
+    assert summary.dtype == weights
+    assert summary.parameters == sum(parameter.numel() for parameter in plain.parameters())
+    assert summary.weight_bytes == sum(p.nbytes for p in network_of(engine).parameters())
+    assert summary.weight_bytes < 4 * summary.parameters
+    plain = unpacked(engine, plain)
+    network: Any = engine._loaded().network
+    cache = network.new_cache()
+    with torch.inference_mode():
+        expected = plain(input_ids=torch.tensor([IDS])).logits[0]
+    found = network.prefill(IDS[:4], cache, lambda: False)
+    torch.testing.assert_close(found, expected[3], **CLOSE)
+    for place in range(4, len(IDS)):
+        found = network.step(IDS[place], cache)
+        torch.testing.assert_close(found, expected[place], **CLOSE)
+    assert parts(ask(engine))[2].output_tokens
+
+
+@pytest.mark.parametrize("stored", ["float16", "bfloat16"])
+def test_files_in_half_precision_give_nearly_what_float32_gives(
+    tmp_path: Path, stored: str
+) -> None:
+    """int8 loses little: the logits stay close to those of the plain weights."""
+    folder = tiny_models.llama(tmp_path / "half", dtype=stored, **WIDE["llama"])
+    plain = logits_of(loaded(folder), IDS)
+    for change in (lambda: folder, lambda: tiny_models.to_bin(folder)):
+        found = logits_of(loaded(change(), weights="int8"), IDS)
+        assert (found - plain).std() < 0.1 * plain.std()
+
+
+def test_scaled_embeddings_stay_scaled(tmp_path: Path) -> None:
+    """Gemma 3 multiplies its embeddings in a class of its own."""
+    config = Gemma3TextConfig(
+        vocab_size=300, hidden_size=128, intermediate_size=192, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=32, initializer_range=0.2,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    folder = tmp_path / "gemma"
+    Gemma3ForCausalLM(config).save_pretrained(folder)
+    tiny_models.byte_fallback_tokenizer().save_pretrained(folder)
+    engine = loaded(folder, weights="int8", format="alpaca:article")
+    plain = unpacked(engine, Gemma3ForCausalLM.from_pretrained(folder, dtype=torch.float32))
+    with torch.inference_mode():
+        expected = plain.eval()(input_ids=torch.tensor([IDS])).logits[0, -1]
+    torch.testing.assert_close(logits_of(engine, IDS), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("family", ["gpt2_chinese", "llama"])
+def test_a_lora_goes_on_top_and_off_again(wide: Maker, tmp_path: Path, family: str) -> None:
+    folder = wide(family)
+    lora = adapter_files.lora(folder, tmp_path / "lora", ALL[family])
+    engine = loaded(folder, weights="int4")
+    before = logits_of(engine, IDS)
+    plain = unpacked(engine, base_of(folder))
+    merged = adapter_files.PeftModel.from_pretrained(plain, lora).eval()
+    with torch.inference_mode():
+        expected = merged(input_ids=torch.tensor([IDS])).logits[0, -1]
+    engine.load(spec(folder, weights="int4", adapters=(Adapter(str(lora)),)), lambda _: None)
+    torch.testing.assert_close(logits_of(engine, IDS), expected, **CLOSE)
+    engine.load(spec(folder, weights="int4"), lambda _: None)
+    assert torch.equal(logits_of(engine, IDS), before)
+
+
+@pytest.mark.parametrize("saved", [TABLES, None])
+def test_an_adapter_can_change_the_vocabulary(
+    wide: Maker, tmp_path: Path, saved: list[str] | None
+) -> None:
+    """With tables of its own, or with the base's, which are unpacked and lengthened."""
+    folder, tokenizer = wide("llama"), longer(*WORDS)
+    rows = len(tokenizer)
+    lora = adapter_files.lora(
+        folder, tmp_path / "lora", ALL["llama"], rows=rows if saved else 0, tokenizer=tokenizer,
+        **({"modules_to_save": saved} if saved else {}),
+    )  # fmt: skip
+    engine = loaded(folder, weights="int8")
+    before = logits_of(engine, IDS)
+    engine.load(spec(folder, weights="int8", adapters=(Adapter(str(lora)),)), lambda _: None)
+    assert logits_of(engine, IDS).shape == (rows,)
+    engine.load(spec(folder, weights="int8"), lambda _: None)
+    assert torch.equal(logits_of(engine, IDS), before)
+
+
+def test_auto_quantises_what_does_not_fit_otherwise(
+    wide: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bfloat16 before int8 before int4, and the sentence of what would fit."""
+    plans: list[Any] = []
+    place = placement.place
+
+    def noted(*args: Any) -> Any:
+        plans.append((args[2], args[5]))
+        return place(*args)
+
+    monkeypatch.setattr(loading, "place", noted)
+    folder = wide("llama")
+    loading.plan_load(spec(folder))
+    need, smaller = plans[0]
+    assert smaller[4].total(4, 512) < smaller[8].total(4, 512) < need.total(4, 512)
+
+    def with_room(free: int, **values: Any) -> Any:
+        monkeypatch.setattr(placement, "available_bytes", lambda _: free)
+        plan: Any = loading.plan_load(spec(folder, context=512, **values))
+        return plan.placement
+
+    for bits, free in ((8, smaller[8].total(4, 512)), (4, smaller[4].total(4, 512))):
+        found = with_room(free)
+        assert (found.bits, found.dtype) == (bits, torch.float32)
+        assert f"int{bits}" in found.notes[0]
+        with pytest.raises(ChatuiError, match=f"--weights int{bits}"):
+            with_room(free, weights="plain")
+        assert with_room(free, weights=f"int{bits}").notes == ()
+    assert with_room(need.total(4, 512)).bits is None
+    with pytest.raises(ChatuiError, match="as int8"):
+        with_room(smaller[4].total(4, 512), weights="int8")
+
+
+def test_the_estimate_is_the_size(wide: Maker) -> None:
+    engine = loaded(wide("qwen2"), weights="int4")
+    network = base_of(wide("qwen2"))
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    need = quantised_needs(network, loading.Need(numbers))[4]
+    assert need.packed + 4 * need.floats == summary_of(engine).weight_bytes
+
+
+def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: Path) -> None:
+    folder = tiny_models.llama(tmp_path / "packed")
+    tiny_models.set_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    asked = {"weights": "int4", "weights_asked": True}
+    with pytest.raises(ChatuiError, match="packed already, so --weights int4"):
+        loaded(folder, **asked)
+    with pytest.raises(ChatuiError, match="device map"):
+        loaded(wide("llama"), device_map="auto", **asked)
+    engine = loaded(wide("llama"), device_map="auto", weights="int4")
+    assert summary_of(engine).dtype == "float32", "a setting is for what can be quantised"
+
+
+def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
+    folder = tiny_models.llama(tmp_path / "odd", **WIDE["llama"])
+    tiny_models.set_config(folder, intermediate_size=200)
+    with pytest.raises(ChatuiError, match=r"down_proj.*192"):
+        loaded(folder, weights="int8")
+
+
+def test_small_linears_stay_plain(made: Maker) -> None:
+    """Routers of experts for instance: little is gained, and they decide much."""
+    network = network_of(loaded(made("llama"), weights="int8"))
+    sizes = {shape_of(m)[0] for m in network.modules() if isinstance(m, torch.nn.Linear)}
+    assert min(sizes) < 96 < max(sizes)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Linear):
+            assert is_packed(module) is (shape_of(module)[0] >= 96)
