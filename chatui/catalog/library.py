@@ -132,7 +132,9 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         ours = first.get("ctx", {}).get("error")
-        keys = (*first["loc"], *(ours.keys if isinstance(ours, WrongValue) else ()))
+        # pydantic names the type, too, of several that it tried.
+        steps = [step for step in first["loc"] if step not in ("int", "float", "bool", "str")]
+        keys = (*steps, *(ours.keys if isinstance(ours, WrongValue) else ()))
         line = line_of(text, keys)
         key = ".".join(str(step) for step in keys)
         reason = first["msg"].removeprefix("Value error, ")

@@ -430,6 +430,9 @@ async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
     spec = servers.spec_for(server.url)
     event = await loaded(backend, spec)
     again = await loaded(backend, replace(spec, name=event.name))
+    # The window that the user asks for, and never more than the server has.
+    for asked, limit in ((60, 60), (10**8, CONTEXT)):
+        assert (await loaded(backend, replace(spec, context=asked))).context_limit == limit
     await backend.close()
     assert event.name == again.name == f"{spec.name}:tiny"
     assert event.context_limit == CONTEXT
