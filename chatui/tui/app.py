@@ -42,6 +42,7 @@ class ChatApp(TurnsApp):
             "widgets/conversation_view.tcss",
             "widgets/fetch_bar.tcss",
             "widgets/glass_box.tcss",
+            "widgets/more_below.tcss",
             "widgets/prose.tcss",
             "widgets/purpose_line.tcss",
             "widgets/query_box.tcss",

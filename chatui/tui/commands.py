@@ -46,6 +46,8 @@ COMMANDS = (
     Command("edit", "edit_query"),
     Command("reply", "edit_reply"),
     Command("copy", "copy_reply"),
+    Command("copy-code", "copy_code"),
+    Command("copy-all", "copy_all"),
     Command("write", "editor"),
     Command("waiting", "edit_waiting"),
     Command("export", "export", "something"),

@@ -288,3 +288,58 @@ async def test_only_white_space(drive: Any) -> None:
     async with drive([" \n\n \t\n"], spec=TALKER) as on:
         await on.ask("x")
         assert "no text" in on.screen_text
+
+
+async def test_copying_by_key_by_mouse_and_by_command(drive: Any) -> None:
+    first = "```python\nx = 1\n\ny = 2\n```\n完\n```\n甲\n```"
+    async with drive([first, "**无**"], spec=TALKER, size=(80, 40)) as on:
+        await on.pilot.press("alt+k", "alt+y", "alt+a")
+        assert on.app.clipboard == ""
+        await on.ask("写")
+        await on.pilot.press("alt+k")
+        assert on.app.clipboard == "甲"
+        row = next(y for y, line in enumerate(on.screen_text.split("\n")) if "python" in line)
+        await on.pilot.click(offset=(10, row))
+        await on.until(lambda: on.app.clipboard == "x = 1\n\ny = 2")
+        await on.ask("再")
+        await on.pilot.press("alt+k")
+        assert any("no block of code" in notice for notice in on.notices)
+        await on.pilot.press("alt+y")
+        assert on.app.clipboard == "**无**"
+        await on.pilot.press("alt+up", "alt+up", "alt+y")
+        assert on.app.clipboard == first
+        await on.pilot.press("alt+a")
+        await on.until(lambda: on.app.clipboard.startswith("# "))
+        assert "y = 2\n```\n完" in on.app.clipboard and "**无**" in on.app.clipboard
+        on.app.clear_notifications()
+        await on.ask("/copy-code")
+        assert on.app.clipboard == "甲"
+
+
+async def test_the_end_is_followed_only_while_one_is_there(drive: Any) -> None:
+    async with drive(["行\n" * 60 + "完"], spec=TALKER) as on:
+        on.backend.hold_after = 80
+        on.box.set_query("写")
+        await on.pilot.press("enter")
+        await on.until(lambda: on.conversation.max_scroll_y > 10)
+        assert "below" not in on.screen_text
+        await on.pilot.press("pageup")
+        await on.until(lambda: "more rows below" in on.screen_text)
+        seen = on.conversation.scroll_y
+        on.backend.hold_after = None
+        on.backend.reply_gate.set()
+        await on.settled()
+        assert on.conversation.scroll_y == seen
+        await on.pilot.press("end")
+        await on.until(lambda: "完" in on.screen_text)
+        assert "below" not in on.screen_text
+        await on.pilot.press("pageup")
+        await on.until(lambda: "more rows below" in on.screen_text)
+        await on.pilot.click("MoreBelow")
+        await on.until(lambda: "完" in on.screen_text and "below" not in on.screen_text)
+
+
+async def test_a_short_reply_stands_at_the_top_of_a_tall_terminal(drive: Any) -> None:
+    async with drive(["好"], spec=TALKER, size=(140, 45)) as on:
+        await on.ask("写")
+        assert "▌ 写" in "\n".join(on.screen_text.split("\n")[:4])

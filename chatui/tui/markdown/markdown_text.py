@@ -81,10 +81,15 @@ class MarkdownText:
         """Make the rows again for another width."""
         self._width, self._made = max(1, width), None
 
-    def code_at(self, paragraph: int) -> str | None:
-        """The code whose head is a paragraph; None for other paragraphs."""
-        code = self._rows.codes.get(paragraph)
-        return None if code is None else "\n".join(code)
+    def code_at(self, paragraph: int) -> str:
+        """The code whose head is a paragraph; "" for other paragraphs."""
+        return "\n".join(self._rows.codes.get(paragraph, ()))
+
+    @property
+    def last_code(self) -> str:
+        """The last block of code; "" without one."""
+        codes = self._rows.codes
+        return self.code_at(max(codes)) if codes else ""
 
     def selected(self, selection: Selection) -> str:
         """What a selection takes: the Markdown of whole lines, what is shown of parts of one."""

@@ -31,6 +31,9 @@ class ChatScreen(CommandingScreen):
         Binding("f2", "models", "tui.keys.models"),
         Binding("f3", "adapters", "tui.keys.adapters"),
         Binding("f4", "fold", "tui.keys.fold"),
+        Binding("alt+y", "copy_reply", "tui.keys.copy_reply"),
+        Binding("alt+k", "copy_code", "tui.keys.copy_code"),
+        Binding("alt+a", "copy_all", "tui.keys.copy_all"),
         Binding("alt+m", "markdown", "tui.keys.markdown"),
         Binding("f5", "think", "tui.keys.think"),
         Binding("f8", "glass_box", "tui.keys.glass"),
@@ -43,7 +46,10 @@ class ChatScreen(CommandingScreen):
 
     @on(QueryBox.ScrollConversation)
     def _scroll(self, event: QueryBox.ScrollConversation) -> None:
-        self._conversation.scroll_pages(event.pages)
+        if event.pages:
+            self._conversation.scroll_pages(event.pages)
+        else:
+            self._conversation.follow()
 
     @on(Welcome.Example)
     def _take_example(self, event: Welcome.Example) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual.binding import Binding, BindingType
 
 from chatui.errors import ChatuiError
@@ -20,6 +20,7 @@ from chatui.tui.changes import number_of
 from chatui.tui.commands import Command
 from chatui.tui.screens.composing import ComposingScreen
 from chatui.tui.user_prompts import user_prompts
+from chatui.tui.widgets.round_view import RoundView
 
 _UNCHANGED = ("preset", "-", "预设")
 """What gives a setting back to the preset."""
@@ -213,6 +214,39 @@ class CommandingScreen(ComposingScreen):
         if reply:
             self.app.copy_to_clipboard(reply)
         self._tell_user(say("tui.hint.copied" if reply else "tui.rewrite.nothing"), "information")
+
+    def action_copy_code(self) -> None:
+        """Copy the last block of code of the chosen reply."""
+        view = self._conversation.chosen
+        self._copy_code("" if view is None else view.last_code)
+
+    @on(RoundView.CodeClicked)
+    def _on_code_clicked(self, event: RoundView.CodeClicked) -> None:
+        self._copy_code(event.code)
+
+    def _copy_code(self, code: str) -> None:
+        if code:
+            self.app.copy_to_clipboard(code)
+        words = say("tui.hint.copied" if code else "tui.hint.no_code")
+        self._tell_user(words, "information")
+
+    @work
+    async def action_copy_all(self) -> None:
+        """Copy the conversation as Markdown, as /export writes it."""
+        from chatui.conversation import exports, transcript
+
+        id_ = self.app.turns.current.id
+        if id_ is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+            return
+        try:
+            whole = await asyncio.to_thread(transcript.of_store, self.app.store, id_)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return
+        text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
+        self.app.copy_to_clipboard(text)
+        self._tell_user(say("tui.hint.copied"), "information")
 
     def action_export(self) -> None:
         self._box.set_query("/export ")

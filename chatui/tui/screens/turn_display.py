@@ -34,6 +34,7 @@ from chatui.tui.turn_messages import (
 )
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
+from chatui.tui.widgets.more_below import MoreBelow
 from chatui.tui.widgets.purpose_line import PurposeLine
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_view import RoundView
@@ -66,7 +67,9 @@ class TurnDisplay(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static(say("tui.title.new"), id="title", markup=False)
-        yield ConversationView(self._greeting(), id="conversation")
+        conversation = ConversationView(self._greeting(), id="conversation")
+        yield conversation
+        yield MoreBelow(conversation)
         yield WaitingList()
         yield FetchBar()
         yield PurposeLine()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from textual.containers import VerticalScroll
+from textual.reactive import Reactive
 from textual.widget import Widget
 
 from chatui.conversation.rounds import Round
@@ -41,6 +43,12 @@ class ConversationView(VerticalScroll, can_focus=False):
         if self._chosen is not None:
             return next((each for each in self._rounds if each.id == self._chosen), None)
         return next((each for each in reversed(self._rounds) if each.versions > 1), None)
+
+    @property
+    def rows_below(self) -> int:
+        """How many rows stand below what is seen; 0 while the end is followed."""
+        follows = self._anchored and not self._anchor_released
+        return 0 if follows or not self._rounds else round(self.max_scroll_y - self.scroll_y)
 
     @property
     def round_ids(self) -> list[int]:
@@ -140,6 +148,16 @@ class ConversationView(VerticalScroll, can_focus=False):
         for each in self.query_children(RoundView):
             each.show_markdown(self._is_markdown)
         return self._is_markdown
+
+    def follow(self) -> None:
+        """Go to the end, and stay there as a reply grows."""
+        self.anchor(bool(self._rounds))
+
+    def set_reactive(self, reactive: Reactive[Any], value: Any) -> None:
+        """As Textual's, which puts what is shorter than the view at its bottom edge."""
+        if reactive in (Widget.scroll_y, Widget.scroll_target_y):
+            value = max(0, value)
+        super().set_reactive(reactive, value)
 
     def scroll_pages(self, pages: int) -> None:
         """Scroll by pages, up where ``pages`` is negative."""

@@ -104,6 +104,7 @@ class QueryBox(TextArea):
         Binding("down", "later_or_down", "tui.keys.later"),
         Binding("pageup", "scroll_conversation(-1)", "tui.keys.page_up"),
         Binding("pagedown", "scroll_conversation(1)", "tui.keys.page_down"),
+        Binding("end", "line_end_or_follow", "tui.keys.follow"),
     ]
 
     @dataclass
@@ -114,7 +115,7 @@ class QueryBox(TextArea):
 
     @dataclass
     class ScrollConversation(Message):
-        """The user wants to see the pages before (-1) or after (1)."""
+        """The user wants to see the pages before (-1) or after (1), or the end (0)."""
 
         pages: int
 
@@ -273,6 +274,13 @@ class QueryBox(TextArea):
         self._at += 1
         is_draft = self._at == len(self._earlier)
         self.set_query(self._draft if is_draft else self._earlier[self._at])
+
+    def action_line_end_or_follow(self) -> None:
+        """End goes to the end of the line, and from there to the end of the conversation."""
+        if self.cursor_at_end_of_line and self.selection.is_empty:
+            self.action_scroll_conversation(0)
+        else:
+            self.action_cursor_line_end()
 
     def action_scroll_conversation(self, pages: int) -> None:
         self.post_message(self.ScrollConversation(pages))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.events import Click
 from textual.geometry import Offset, Region, Size
+from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
@@ -70,6 +73,12 @@ class RoundView(Widget):
     }
     ALLOW_SELECT = True
 
+    @dataclass
+    class CodeClicked(Message):
+        """The user clicked the head of a block of code."""
+
+        code: str
+
     def __init__(self, round_: Round, *, is_markdown: bool | None = None) -> None:
         """
         Args:
@@ -114,6 +123,15 @@ class RoundView(Widget):
     def has_folds(self) -> bool:
         """Whether the reply has parts that are folded away."""
         return self._reply.has_folds
+
+    @property
+    def last_code(self) -> str:
+        """The last block of code of the reply; "" without one."""
+        texts = [block.text for block in self._reply.blocks]
+        # Also where the reply is shown as it was written.
+        shown = [MarkdownText(each.source) for each in texts if not isinstance(each, MarkdownText)]
+        known = [each for each in texts if isinstance(each, MarkdownText)]
+        return next(filter(None, (each.last_code for each in reversed(known or shown))), "")
 
     def toggle_folds(self) -> None:
         """Open what is folded away, or fold it again."""
@@ -217,10 +235,17 @@ class RoundView(Widget):
 
     def on_click(self, event: Click) -> None:
         place = self._place_at(event.y)
-        if place is not None and place.fold is not None:
+        if place is None:
+            return
+        if place.fold is not None:
             event.stop()
             self._reply.toggle(place.fold)
             self.refresh(layout=True)
+        elif isinstance(place.text, MarkdownText):
+            row = place.text.rows[event.y - place.top]
+            if row.style == "code-head":
+                event.stop()
+                self.post_message(self.CodeClicked(place.text.code_at(row.paragraph)))
 
     def _render_row(self, place: _Place, index: int, width: int) -> Strip:
         row = place.text.rows[index]
@@ -242,7 +267,12 @@ class RoundView(Widget):
             plain = self._style(place.name)
             margin = Segment("▌ ", bar) if place.name == "query" else Segment("  ", plain)
             segments.insert(0, margin)
-        return Strip(segments).adjust_cell_length(width, style)
+        strip = Strip(segments).adjust_cell_length(width, style)
+        words = say("tui.round.copy_code") if row.style == "code-head" else ""
+        if words and Strip(segments).cell_length + cell_len(words) + 1 < width:
+            mark = Segment(words + " ", style + self._markup("link"))
+            strip = Strip.join([strip.crop(0, width - mark.cell_length), Strip([mark])])
+        return strip
 
     def _style(self, name: PartName) -> Style:
         if name == "note" and self.round.state == "failed":
