@@ -183,7 +183,7 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
         return now
 
     store = Store(tmp_path / "c.db", clock=clock)
-    for seed in range(150):
+    for seed in range(60):
         id_ = fill(store, random.Random(seed))
         written = transcript.dumps(transcript.of_store(store, id_))
         check(written.encode())
@@ -283,7 +283,7 @@ def changed(place: int, **values: object) -> bytes:
         (changed(7, seconds=-1), "line 7"),
         (changed(6, **{"\ud800": 1}), "line 6"),
         (changed(1) + b"5\n", "line 19: no JSON object"),
-        (changed(1) + b"\xff\n", "line 19: not UTF-8"),
+        (changed(1) + b"\xff\n", "line 19: not text"),
         (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 19: no valid JSON"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -327,9 +327,9 @@ def test_another_encoding_can_be_named(file: Path) -> None:
         transcript.read(file)
 
 
-def test_a_chain_of_a_hundred_thousand_rounds(file: Path) -> None:
-    chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 100_001))
-    whole = Transcript(Conversation(0, "t", 0, 0, 100_000, 100_000), chain)
+def test_a_chain_of_twenty_thousand_rounds(file: Path) -> None:
+    chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 20_001))
+    whole = Transcript(Conversation(0, "t", 0, 0, 20_000, 20_000), chain)
     write_whole(file, transcript.dumps(whole))
     assert transcript.read(file).path() == chain
 
