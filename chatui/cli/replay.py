@@ -34,11 +34,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=say("cli.option.idle_limit"),
     )
+    parser.add_argument("--rerun", action="store_true", help=say("cli.option.rerun"))
+    options.add_model(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
     whole = transcript.read(Path(args.file), lambda fault: faults.append(_words(args.file, fault)))
+    if args.rerun:
+        from chatui.cli.rerun import rerun
+
+        for fault in faults:
+            tell(fault)
+        return rerun(whole, args)
     steps = list(steps_of(whole, args.idle_limit))
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         from chatui.settings import load_settings

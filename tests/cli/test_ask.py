@@ -81,6 +81,34 @@ def test_a_record_has_what_the_reply_was(chatui: Chatui, tiny: str, tmp_path: Pa
     assert said["text"] in json.loads(on.stdout)["prompt"]
 
 
+def test_a_record_is_generated_again_to_the_same_tokens(
+    chatui: Chatui, tiny: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "r.jsonl"
+    ask = ("--model", tiny, "--format", "shiyou", "--max-new-tokens", "12", "--seed", "3")
+    assert chatui("ask", "春眠", *ask, "--record", str(file)).returncode == 0
+    rerun = ("replay", str(file), "--rerun", "--model", tiny, "--format", "shiyou", "--lang", "en")
+    same = chatui(*rerun)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert "1 reply is the same as recorded." in same.stdout
+    events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    (model,) = [event for event in events if event.get("type") == "model"]
+    model["dtype"] = "bfloat16"
+    token = [event for event in events if event.get("type") == "token"][4]
+    token["id"] += 1
+    file.write_text("\n".join(map(json.dumps, events)) + "\n", encoding="utf-8")
+    other = chatui(*rerun)
+    assert (other.returncode, other.stderr) == (3, "")
+    assert "round 1: different from token 5 on" in other.stdout
+    assert "dtype: “bfloat16” before, “float32” now" in other.stdout
+    # Without ids there is nothing to compare.
+    for event in events:
+        event.pop("id", None)
+    file.write_text("\n".join(map(json.dumps, events)) + "\n", encoding="utf-8")
+    none = chatui(*rerun)
+    assert none.returncode == 1 and is_one_sentence(none.stderr)
+
+
 def test_bytes_that_are_no_text_and_escape_sequences_are_a_query(chatui: Chatui, tiny: str) -> None:
     query = b"\xe6\x98\xa5\xff\x1b[31m\xe7\x9c\xa0\x1b]0;x\x07[bold]"
     ask = ("--model", tiny, "--format", "shiyou", "--greedy", "--max-new-tokens", "5", "--json")
