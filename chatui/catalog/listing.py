@@ -32,6 +32,12 @@ from chatui.locales import current_language, say
 from chatui.settings import Settings
 
 Role = Literal["base", "delta", "adapter", "tokenizer"]
+_BITS = {"auto": (0, 8, 4), "plain": (0,), "int8": (8,), "int4": (4,)}
+"""What is tried, in this order, by the setting ``weights``; 0 leaves the weights as they are."""
+
+_QUANTISED_BYTES = {8: 1.05, 4: 0.6}
+"""Bytes of a parameter with its scales, by bits; see :class:`chatui.catalog.schema.Weights`."""
+
 Kind = Literal["preset", "hub", "folder", "file", "adapter", "server"]
 
 
@@ -78,18 +84,29 @@ class Entry:
     lacking: tuple[str, ...] = ()
     system: str = ""
 
-    def fit(self, device: str, room: int, asked: int | None = None) -> Fit | None:
+    def fit(
+        self, device: str, room: int, asked: int | None = None, weights: str = "auto"
+    ) -> Fit | None:
         """How it would run in ``room`` bytes on ``device``; None if it does not fit.
 
         Args:
             asked: the window that the user asks for, in tokens; None for as many as fit.
+            weights: what the settings say of them.
         """
-        quantised = not self.width
-        floats = 0 if quantised else self.memory_bytes // self.width
-        need = Need(floats, self.memory_bytes if quantised else 0, self.cache)
+        window = WindowRange.of(asked, self.context_limit or LEAST_WINDOW)
+        if not self.width:
+            return fit(Need(0, self.memory_bytes, self.cache), (2,), window, room)
         # As chatui.engine.placement chooses: CPUs are quick and exact in float32.
-        widths = (4, self.width) if device == "cpu" and not quantised else (self.width or 2,)
-        return fit(need, widths, WindowRange.of(asked, self.context_limit or LEAST_WINDOW), room)
+        widths = (4, self.width) if device == "cpu" else (self.width,)
+        floats = self.memory_bytes // self.width
+        for bits in _BITS[weights] if self.family != "rwkv" else (0,):
+            need = Need(floats, 0, self.cache)
+            if bits:
+                need = Need(0, int(floats * _QUANTISED_BYTES[bits]), self.cache)
+            found = fit(need, widths[:1] if bits else widths, window, room)
+            if found is not None:
+                return replace(found, bits=bits)
+        return None
 
     @property
     def small(self) -> bool:

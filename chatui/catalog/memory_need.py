@@ -136,11 +136,15 @@ class WindowRange:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a model fits: bytes of each number, the window in tokens, and bytes of it all."""
+    """How a model fits: bytes of each number, the window in tokens, and bytes of it all.
+
+    ``bits`` is 8 or 4 where its weights are quantised for that, 0 where they are not.
+    """
 
     width: int
     window: int
     total: int
+    bits: int = 0
 
 
 def fit(need: Need, widths: Sequence[int], window: WindowRange, room: int) -> Fit | None:

@@ -53,7 +53,8 @@ def examine() -> dict[str, Any]:
         terminal, locale: name -> value.
         folders: what chatui writes to: name, path, writable, free_bytes of its disk.
         models: reference -> the device that it would run on, None for none; the window in tokens,
-            0 where it is not known, and memory_bytes with it; small, if it is on the CPU for that.
+            0 where it is not known, and memory_bytes with it; small, if it is on the CPU for that;
+            bits, 8 or 4, where its weights are quantised to fit.
         problems: a sentence each.
     """
     problems: list[str] = []
@@ -104,7 +105,7 @@ def examine() -> dict[str, Any]:
         },
         "folders": folders,
         "models": {
-            entry.reference: _fitting(entry, devices, settings.context)
+            entry.reference: _fitting(entry, devices, settings.context, settings.weights)
             for entry in catalog.entries(settings)
             if entry.usable
         },
@@ -154,20 +155,25 @@ def _probe() -> list[dict[str, Any]]:
 
 
 def _fitting(
-    entry: catalog.Entry, devices: list[dict[str, Any]], context: int | str
+    entry: catalog.Entry,
+    devices: list[dict[str, Any]],
+    context: int | str,
+    weights: str = "auto",
 ) -> dict[str, Any]:
     """The first device that a model fits, and how: with which window, in how much memory."""
     asked = context if isinstance(context, int) else None
     small = entry.small and len(devices) > 1
     for device in devices[-1:] if small else devices:
-        found = entry.fit(str(device["name"]), int(device["free_bytes"]), asked)
+        found = entry.fit(str(device["name"]), int(device["free_bytes"]), asked, weights)
         if found is not None:
             known = entry.cache.numbers(1) > 0
             window, total = (found.window, found.total) if known else (0, entry.memory_bytes)
             return {
                 "device": device["name"], "window": window, "memory_bytes": total, "small": small,
+                "bits": found.bits,
             }  # fmt: skip
-    return {"device": None, "window": 0, "memory_bytes": entry.memory_bytes, "small": False}
+    nowhere = {"device": None, "window": 0, "memory_bytes": entry.memory_bytes}
+    return {**nowhere, "small": False, "bits": 0}
 
 
 def _in_a_line(fitting: dict[str, Any]) -> str:
@@ -175,6 +181,7 @@ def _in_a_line(fitting: dict[str, Any]) -> str:
     if fitting["device"] is None:
         return say("cli.doctor.nowhere")
     words = [str(fitting["device"]), readable.size(fitting["memory_bytes"])]
+    words += [f"int{fitting['bits']}"] if fitting["bits"] else []
     words += [say("cli.doctor.window", window=fitting["window"])] if fitting["window"] else []
     words += [say("cli.doctor.small")] if fitting["small"] else []
     return " · ".join(words)

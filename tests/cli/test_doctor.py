@@ -45,9 +45,11 @@ def test_what_is_in_the_way_is_told_and_exit_1(
 def test_a_model_fits_the_first_device_that_has_room() -> None:
     devices = [{"name": "cuda:0", "free_bytes": 24 << 30}, {"name": "cpu", "free_bytes": 64 << 30}]
 
-    def fit(gigabytes: float, context: int | str = "auto", **known: Any) -> dict[str, Any]:
+    def fit(
+        gigabytes: float, context: int | str = "auto", weights: str = "auto", **known: Any
+    ) -> dict[str, Any]:
         entry = Entry("x", "folder", "x", memory_bytes=int(gigabytes * 1e9), **known)
-        return doctor._fitting(entry, devices, context)
+        return doctor._fitting(entry, devices, context, weights)
 
     assert [fit(size)["device"] for size in (1, 25, 99)] == ["cuda:0", "cuda:0", None]
     assert fit(40)["device"] == "cpu" and fit(40)["window"] == 0
@@ -56,10 +58,14 @@ def test_a_model_fits_the_first_device_that_has_room() -> None:
     assert on_card["device"] == "cuda:0" and 40_000 < on_card["window"] < 65_000
     assert on_card["memory_bytes"] < 24 << 30
     assert fit(16.06, 8192, **llama)["window"] == 8192
-    assert fit(16.06, 131_072, **llama)["device"] == "cpu"
+    assert fit(16.06, 131_072, "plain", **llama)["device"] == "cpu"
+    assert fit(16.06, 131_072, **llama)["bits"] == 4
     # In float32 on the CPU, and where only that fits in the 16 bits of the file.
-    assert fit(28, **llama)["memory_bytes"] > 56e9
-    assert fit(50, **llama)["memory_bytes"] < 64 << 30
+    assert fit(28, "auto", "plain", **llama)["memory_bytes"] > 56e9
+    assert fit(50, "auto", "plain", **llama)["memory_bytes"] < 64 << 30
+    packed = fit(99, **llama)
+    assert (packed["device"], packed["bits"]) == ("cpu", 8) and packed["window"] >= 2048
+    assert "int8" in doctor._in_a_line(packed)
     small = fit(0.0132, width=2, cache=CacheSize(3072), context_limit=512)
     assert (small["device"], small["small"], small["window"]) == ("cpu", True, 512)
     assert "quicker there" in doctor._in_a_line(small)

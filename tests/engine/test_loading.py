@@ -252,7 +252,12 @@ def test_a_context_of_nothing(made: Maker, tmp_path: Path) -> None:
 def test_quantised_moss_is_refused(copied: Maker, refusal: Refusal) -> None:
     folder = copied("moss")
     tiny_models.set_config(folder, wbits=4)
-    assert "4 bits" in refusal(folder)
+    assert "--weights int4" in refusal(folder)
+
+
+def test_what_the_sentence_on_quantised_moss_names_runs(made: Maker) -> None:
+    summary = loaded(made("moss"), weights="int4")._loaded().summary
+    assert summary.dtype == "int4" and summary.weight_bytes < 2 * summary.parameters
 
 
 def test_too_little_memory(made: Maker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ def test_memory_is_told_for_the_window_that_would_be_used() -> None:
     words = memory_words(LLAMA, loaded("cuda:0", 24), None)
     assert words.startswith("24.") and int(words.split()[5]) < 65_000
     assert memory_words(LLAMA, loaded("cuda:0", 24), 8192).endswith("8192 tokens")
-    assert "too large" in memory_words(LLAMA, loaded("cuda:0", 8), None)
+    assert memory_words(LLAMA, loaded("cuda:0", 12), None).startswith("int8, ")
+    assert memory_words(LLAMA, loaded("cuda:0", 8), None).startswith("int4, ")
+    assert "too large" in memory_words(LLAMA, loaded("cuda:0", 8), None, "plain")
+    assert memory_words(LLAMA, loaded("cuda:0", 80), None, "int8").startswith("int8, ")
     assert "24." in row(LLAMA, False, words).plain
     # float32, as a CPU computes.
     assert memory_words(SMALL, loaded("cpu", 8), None).endswith("512 tokens")

@@ -116,7 +116,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
 
     def _memory(self, entry: Entry) -> str:
         asked = None if self._settings.context == "auto" else self._settings.context
-        return memory_words(entry, self.app.turns.loaded, asked)
+        return memory_words(entry, self.app.turns.loaded, asked, self._settings.weights)
 
     def action_stop_fetching(self) -> None:
         """Make room for another download."""

@@ -37,12 +37,15 @@ def closeness(entry: Entry, words: str) -> int:
     return 2 if any(typed in name for name in names) else 3
 
 
-def memory_words(entry: Entry, loaded: Loaded | None, asked: int | None) -> str:
+def memory_words(
+    entry: Entry, loaded: Loaded | None, asked: int | None, weights: str = "auto"
+) -> str:
     """What a model takes where the present one is, with the window that it would have there.
 
     Args:
         loaded: the present model; None where none is, or not from this machine.
         asked: the window that the settings ask for, in tokens; None for as many as fit.
+        weights: what the settings say of them.
     """
     if not entry.cache.numbers(1) or loaded is None or not loaded.room_bytes:
         return ""
@@ -50,10 +53,11 @@ def memory_words(entry: Entry, loaded: Loaded | None, asked: int | None) -> str:
         # It goes to the GPU, of whose memory nobody has asked yet.
         return ""
     device = "cpu" if entry.small else loaded.device
-    found = entry.fit(device, loaded.room_bytes, asked)
+    found = entry.fit(device, loaded.room_bytes, asked, weights)
     if found is None:
         return say("tui.models.does_not_fit")
-    return say("tui.models.memory", size=size(found.total), window=found.window)
+    words = say("tui.models.memory", size=size(found.total), window=found.window)
+    return f"int{found.bits}, {words}" if found.bits else words
 
 
 def row(entry: Entry, is_current: bool, memory: str = "") -> Content:
