@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable, Collection
 from typing import Any
 
-from chatui.catalog.adapters import named_adapter
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say
 from chatui.messages import Adapter
@@ -99,6 +98,9 @@ def sampling_of(args: argparse.Namespace, preset: SamplingSettings) -> SamplingS
 
 def adapter(text: str) -> Adapter:
     """``PATH[@SCALE]``, as an argparse type."""
+    # A start without adapters shows its first frame without it.
+    from chatui.catalog.adapters import named_adapter
+
     try:
         return named_adapter(text)
     except ChatuiError as error:

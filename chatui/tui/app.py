@@ -47,7 +47,6 @@ class ChatApp(TurnsApp):
             "widgets/purpose_line.tcss",
             "widgets/query_box.tcss",
             "widgets/round_view.tcss",
-            "widgets/settings_panel.tcss",
             "widgets/status_line.tcss",
             "widgets/waiting_list.tcss",
             "widgets/welcome.tcss",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui import locations
-from chatui.conversation.exports import write_whole
 from chatui.errors import ChatuiError
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ class Draft:
         """Keep ``text`` in place of what was kept; a full disk is no trouble for the user."""
         if self._file is None:
             return
+        from chatui.conversation.exports import write_whole
+
         try:
             if text.strip():
                 write_whole(self._file, json.dumps(text))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
-import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -156,6 +154,9 @@ async def _edited(text: str) -> str:
     Raises:
         ChatuiError: the editor cannot be run, or ended with an error; nothing is changed then.
     """
+    import shlex
+    import tempfile
+
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory(prefix="chatui-") as folder:
         file = Path(folder) / "query.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on
@@ -50,6 +51,8 @@ class SystemRow(Static, can_focus=True):
 class SettingsPanel(VerticalScroll, can_focus=False):
     """One field for each setting; what is typed holds from the next reply on."""
 
+    # Read when the panel first opens, and not at the start.
+    DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "field(-1)", "tui.keys.field_before"),
         Binding("down", "field(1)", "tui.keys.field_after"),
