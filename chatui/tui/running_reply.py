@@ -15,7 +15,7 @@ from chatui.conversation.rounds import Piece, ReadPrompt, Round, State
 from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
-from chatui.messages import BegunReply, Done, GenerateRequest, Prefill, Token
+from chatui.messages import Done, GenerateRequest, Prefill, Token
 from chatui.prompting.parts import opened_by
 from chatui.tui.turn_messages import PromptRead, RoundEnded, Trouble, TurnMessage
 
@@ -228,37 +228,3 @@ class RunningReply:
         self.output_tokens += 1
         best = tuple((each.id, each.token, each.probability) for each in token.alternatives)
         self._writer.add(token.text, token.id, token.logprob, best)
-
-
-def beginning_of(
-    round_: Round, pieces: Sequence[Piece], *, ids_hold: bool
-) -> tuple[tuple[Piece, ...], BegunReply]:
-    """What a reply that goes on from a round's begins with.
-
-    Args:
-        pieces: the round's.
-        ids_hold: whether the model that goes on has the same tokens.
-
-    Returns:
-        The pieces that stay, and the same for the backend: to the last token where the reply was
-        cut, else by the text that was kept.
-    """
-    was_cut = round_.state != "done" or round_.finish_reason == "length"
-    if not was_cut or not any(piece.text for piece in pieces):
-        return (Piece(0.0, round_.reply),), BegunReply(round_.reply)
-    kept = list(pieces)
-    # The rest that came without a token: half a character, or what might have become a stop.
-    rest = kept.pop().text if kept[-1].token_id < 0 and len(kept) > 1 else ""
-    rest = rest.rstrip("\N{REPLACEMENT CHARACTER}")
-    kept += [Piece(kept[-1].at_seconds, rest)] if rest else []
-    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0) if ids_hold else ()
-    return tuple(kept), BegunReply("".join(piece.text for piece in kept), ids)
-
-
-def beginning_until(
-    pieces: Sequence[Piece], index: int, token_id: int
-) -> tuple[tuple[Piece, ...], BegunReply]:
-    """What a reply begins with that takes another token than the piece at ``index``."""
-    kept = tuple(pieces[:index])
-    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0)
-    return kept, BegunReply("".join(piece.text for piece in kept), ids, token_id)

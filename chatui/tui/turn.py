@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from chatui.backends.protocol import Backend
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import BegunReply, GenerateRequest, ModelSpec
-from chatui.prompting.parts import history_of
+from chatui.messages import GenerateRequest, ModelSpec
 from chatui.tui.changes import NO_CHANGES, changes_of
 from chatui.tui.model_loading import ModelLoading
-from chatui.tui.model_names import author_of, shown_name
-from chatui.tui.running_reply import RunningReply, beginning_of, beginning_until
+from chatui.tui.round_start import RoundStart, begin_round
+from chatui.tui.running_reply import RunningReply
 from chatui.tui.turn_messages import (
     RoundBegun,
     Trouble,
@@ -287,86 +286,45 @@ class Turns(ModelLoading):
     async def _answer_next(self) -> None:
         query = self._beginning = self._waiting.take_next()
         try:
-            begun, request, written = await self._begin(query)
+            start = await self._begin(query)
         except ChatuiError as error:
             self._tell_waiting()
             self._tell(Trouble(str(error), (query.text,)))
             return
         finally:
             self._beginning = None
-        reply = self.reply = RunningReply(begun, self._store, self._tell, written)
+        reply = self.reply = RunningReply(start.round, self._store, self._tell, start.written)
         self._reply_of = query.of
         self._tell_waiting()
-        self._tell(RoundBegun(begun))
+        self._tell(RoundBegun(start.round))
         if query.stopped:
             reply.finish("stopped")
         else:
-            await self._run(reply, request)
+            await self._run(reply, start.request)
         if reply.lost:
             self.loaded = None
         await reply.saved()
 
-    async def _begin(self, query: WaitingQuery) -> tuple[Round, GenerateRequest, tuple[Piece, ...]]:
+    async def _begin(self, query: WaitingQuery) -> RoundStart:
         """Begin the round of a query in the store.
-
-        Returns:
-            The round, what to ask for it, and the pieces of the reply that it goes on from.
 
         Raises:
             ChatuiError: the store cannot be read or written.
         """
         assert self.loaded is not None
-        of, beside = query.of, query.beside
-        parent_id = of.head_id if beside is None else beside.parent_id
-        spec, form = self.spec, self.loaded.format
-        think = self.think if beside is None else beside.sampling.get("think", self.think)
-        changes = of.changes
-        settings = changes.of(spec)
-        sampling = (
-            asdict(settings) | changes.recorded() | ({} if think is None else {"think": think})
-        )
-        written: tuple[Piece, ...] = ()
-        start: BegunReply | None = None
-        if beside is not None and query.goes_on:
-            pieces = await asyncio.to_thread(self._store.pieces, beside.id)
-            is_same = beside.model == author_of(spec, self.loaded) and beside.format == form
-            if query.takes is None:
-                written, start = beginning_of(beside, pieces, ids_hold=is_same)
-            elif is_same:
-                written, start = beginning_until(pieces, *query.takes)
-            else:
-                raise ChatuiError(say("tui.glass.other_model", model=shown_name(beside.model)))
-            sampling |= {"edited": True} if beside.sampling.get("edited") else {}
-        path: tuple[Round, ...] = ()
-        if of.id is not None and parent_id is not None:
-            path = await asyncio.to_thread(self._store.rounds, of.id, parent_id)
-        begun = await self._store.queued(
-            self._store.add_round,
-            of.id,
-            parent_id,
-            query.text,
-            author_of(spec, self.loaded),
-            form,
-            sampling,
-        )
-        of.head_id = begun.id
-        if of.saved is None:
-            of.saved = await asyncio.to_thread(self._store.conversation, begun.conversation_id)
-            if self.current.id == of.id:
-                # It was opened from the list before its first round was told here.
-                self.current = of
-        history = history_of((each.query, each.reply) for each in path)
-        request = GenerateRequest(
-            query.text,
-            history,
-            system=changes.system,
-            sampling=settings,
-            stop_strings=changes.stop_strings,
+        of, is_new = query.of, query.of.saved is None
+        start = await begin_round(
+            self._store,
+            query,
+            self.spec,
+            self.loaded,
+            think=self.think,
             alternatives=self.alternatives,
-            think=think,
-            begun=start,
         )
-        return begun, request, written
+        if is_new and self.current.id == of.id:
+            # It was opened from the list before its first round was told here.
+            self.current = of
+        return start
 
     async def _run(self, reply: RunningReply, request: GenerateRequest) -> None:
         """Have the backend reply, once more if its model turns out to be gone."""

@@ -13,7 +13,7 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import BegunReply
-from chatui.tui.running_reply import beginning_of
+from chatui.tui.round_start import beginning_of
 
 TALK = (("甲", "一"), ("乙", "二"), ("丙", "三"))
 

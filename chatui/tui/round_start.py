@@ -1,0 +1,126 @@
+"""How a round begins: its row in the store, what the backend is asked, and from what it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from chatui.conversation.rounds import Piece, Round
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import BegunReply, GenerateRequest, Loaded, ModelSpec
+from chatui.prompting.parts import history_of
+from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.waiting_queries import WaitingQuery
+
+
+@dataclass(frozen=True)
+class RoundStart:
+    """A round that has begun.
+
+    Attributes:
+        round: as the store has it.
+        request: what to ask the backend.
+        written: the pieces of the reply that it goes on from.
+    """
+
+    round: Round
+    request: GenerateRequest
+    written: tuple[Piece, ...] = ()
+
+
+async def begin_round(
+    store: Store,
+    query: WaitingQuery,
+    spec: ModelSpec,
+    loaded: Loaded,
+    *,
+    think: bool | None,
+    alternatives: int,
+) -> RoundStart:
+    """Begin the round of a query in the store; it becomes the head of its conversation.
+
+    Args:
+        spec: the model that answers.
+        loaded: what the backend said of it.
+        think: whether it thinks first, unless the round beside says so.
+        alternatives: how many candidates each token reports.
+
+    Raises:
+        ChatuiError: the store cannot be read or written, or another model's tokens are wanted.
+    """
+    of, beside = query.of, query.beside
+    parent_id = of.head_id if beside is None else beside.parent_id
+    author, form = author_of(spec, loaded), loaded.format
+    think = think if beside is None else beside.sampling.get("think", think)
+    changes, settings = of.changes, of.changes.of(spec)
+    sampling = asdict(settings) | changes.recorded()
+    sampling |= {} if think is None else {"think": think}
+    written: tuple[Piece, ...] = ()
+    begun: BegunReply | None = None
+    if beside is not None and query.goes_on:
+        pieces = await asyncio.to_thread(store.pieces, beside.id)
+        is_same = beside.model == author and beside.format == form
+        if query.takes is None:
+            written, begun = beginning_of(beside, pieces, ids_hold=is_same)
+        elif is_same:
+            written, begun = beginning_until(pieces, *query.takes)
+        else:
+            raise ChatuiError(say("tui.glass.other_model", model=shown_name(beside.model)))
+        sampling |= {"edited": True} if beside.sampling.get("edited") else {}
+    path: tuple[Round, ...] = ()
+    if of.id is not None and parent_id is not None:
+        path = await asyncio.to_thread(store.rounds, of.id, parent_id)
+    round_ = await store.queued(
+        store.add_round, of.id, parent_id, query.text, author, form, sampling
+    )
+    of.head_id = round_.id
+    if of.saved is None:
+        of.saved = await asyncio.to_thread(store.conversation, round_.conversation_id)
+    request = GenerateRequest(
+        query.text,
+        history_of((each.query, each.reply) for each in path),
+        system=changes.system,
+        sampling=settings,
+        stop_strings=changes.stop_strings,
+        alternatives=alternatives,
+        think=think,
+        begun=begun,
+    )
+    return RoundStart(round_, request, written)
+
+
+def beginning_of(
+    round_: Round, pieces: Sequence[Piece], *, ids_hold: bool
+) -> tuple[tuple[Piece, ...], BegunReply]:
+    """What a reply that goes on from a round's begins with.
+
+    Args:
+        pieces: the round's.
+        ids_hold: whether the model that goes on has the same tokens.
+
+    Returns:
+        The pieces that stay, and the same for the backend: to the last token where the reply was
+        cut, else by the text that was kept.
+    """
+    was_cut = round_.state != "done" or round_.finish_reason == "length"
+    if not was_cut or not any(piece.text for piece in pieces):
+        return (Piece(0.0, round_.reply),), BegunReply(round_.reply)
+    kept = list(pieces)
+    # The rest that came without a token: half a character, or what might have become a stop.
+    rest = kept.pop().text if kept[-1].token_id < 0 and len(kept) > 1 else ""
+    rest = rest.rstrip("\N{REPLACEMENT CHARACTER}")
+    kept += [Piece(kept[-1].at_seconds, rest)] if rest else []
+    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0) if ids_hold else ()
+    return tuple(kept), BegunReply("".join(piece.text for piece in kept), ids)
+
+
+def beginning_until(
+    pieces: Sequence[Piece], index: int, token_id: int
+) -> tuple[tuple[Piece, ...], BegunReply]:
+    """What a reply begins with that takes another token than the piece at ``index``."""
+    kept = tuple(pieces[:index])
+    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0)
+    return kept, BegunReply("".join(piece.text for piece in kept), ids, token_id)
