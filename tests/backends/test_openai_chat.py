@@ -16,7 +16,16 @@ from chatui.backends.openai.backend import OpenAIBackend, choose
 from chatui.backends.openai.model_list import ListedModel
 from chatui.backends.openai.server_prompt import prompt_api
 from chatui.errors import ChatuiError
-from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, ReplyEvent, Token
+from chatui.messages import (
+    BegunReply,
+    Done,
+    GenerateRequest,
+    Loaded,
+    ModelSpec,
+    Prefill,
+    ReplyEvent,
+    Token,
+)
 from chatui.sampling import SamplingSettings
 from chatui.settings import Server
 
@@ -436,3 +445,28 @@ async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
     await backend.close()
     assert event.name == again.name == f"{spec.name}:tiny"
     assert event.context_limit == CONTEXT
+
+
+def test_a_begun_reply_stands_behind_a_prompt_of_ours() -> None:
+    api = prompt_api(ModelSpec("m", "m", backend="openai", format="belle"))
+    prompt = api.render((), "甲", None, "乙")
+    assert isinstance(prompt, str)
+    assert prompt.endswith("Human: 甲\n\nAssistant: 乙")
+
+
+async def test_chat_does_not_go_on_within_a_reply(server: TinyServer) -> None:
+    backend = await backend_for(server)
+    with pytest.raises(ChatuiError):
+        await reply(backend, GenerateRequest("甲", begun=BegunReply("乙")))
+    await backend.close()
+    assert not server.record.bodies
+
+
+async def test_a_begun_reply_goes_on_through_completions(server: TinyServer) -> None:
+    backend = await backend_for(server, "gpt2-chinese")
+    events = await reply(backend, GenerateRequest("abc", sampling=FEW, begun=BegunReply("de")))
+    await backend.close()
+    assert server.record.bodies[-1]["prompt"] == "abcde"
+    assert isinstance(events[-1], Done)
+    assert events[-1].text.startswith("de")
+    assert not text_of(events).startswith("de")

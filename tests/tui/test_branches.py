@@ -30,6 +30,8 @@ async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
         await on.settled()
         on.box.insert_text("草稿")
         await on.pilot.press("alt+up", "alt+up")
+        colours = [view.render_line(2)._segments[-1].style.bgcolor for view in on.views]
+        assert colours[0] == colours[2] != colours[1], "the chosen round is seen"
         on.app.post_message(Key("alt+e", "e"))  # as a terminal sends it
         await on.pilot.pause()
         assert on.box.query_text == "乙"

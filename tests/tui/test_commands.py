@@ -15,6 +15,7 @@ from chatui.tui import commands
 from chatui.tui.screens.command_palette import CommandPaletteScreen
 from chatui.tui.screens.help import HelpScreen
 from chatui.tui.user_prompts import UserPrompt, user_prompts
+from chatui.tui.widgets.completion_list import CompletionList
 
 
 def prompt_file(name: str, data: bytes) -> None:
@@ -57,7 +58,9 @@ async def test_tab_completes_arrows_choose_and_esc_hides(drive: Any) -> None:
         assert on.box.query_text == f"/{names[1]}"
         await on.pilot.press("backspace")
         assert on.box.completions
-        await on.pilot.press("escape")
+        await on.pilot.click(CompletionList, offset=(1, 0))
+        await on.until(lambda: on.box.query_text == f"/{names[1]}")
+        await on.pilot.press("backspace", "escape")
         assert not on.box.completions
         assert on.box.query_text == f"/{names[1][:-1]}"
 

@@ -13,6 +13,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.drafts import Draft
 from chatui.tui.query_files import MOST_BYTES, completed, read_query_file, with_files
+from chatui.tui.widgets.waiting_list import WaitingList
 
 
 async def test_a_draft_is_there_again_after_a_restart(drive: Any) -> None:
@@ -124,7 +125,9 @@ async def test_a_waiting_query_is_edited_put_back_and_withdrawn(drive: Any) -> N
         assert (on.box.query_text, on.app.turns.waiting) == ("丙", ("乙",))
         await on.pilot.press("escape")
         assert on.app.turns.waiting == ("乙", "丙")
-        await on.pilot.press("alt+q", "!", "enter")
+        await on.pilot.click(WaitingList)
+        await on.until(lambda: on.box.query_text == "丙")
+        await on.pilot.press("!", "enter")
         await on.until(lambda: on.app.turns.waiting == ("乙", "丙!"))
         await on.pilot.press("alt+q", "ctrl+u", "enter")
         await on.pilot.pause()

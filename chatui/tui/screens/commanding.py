@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
+from textual.widgets import OptionList
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -89,6 +90,13 @@ class CommandingScreen(ComposingScreen):
             self.change_setting(_SETTINGS[command.name], rest)
         else:
             await getattr(self, f"command_{command.name}")(rest)
+
+    async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click on a command that the text may become."""
+        shown = self._box.completions
+        if shown is not None and event.option_list is shown:
+            self._box.take_completion(shown.commands[event.option_index])
+            self._box.focus()
 
     async def action_palette(self) -> None:
         from chatui.tui.screens import choosing

@@ -19,6 +19,10 @@ class WaitingList(Static):
     def on_mount(self) -> None:
         self.display = False
 
+    async def on_click(self) -> None:
+        """As the key that takes the last one back into the query box."""
+        await self.run_action("screen.edit_waiting")
+
     def show(self, queries: Sequence[str]) -> None:
         """Show these queries, the next one first."""
         lines = [say("tui.waiting.query", query=one_line(query, 60)) for query in queries[:_SHOWN]]
