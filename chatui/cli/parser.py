@@ -27,6 +27,7 @@ VERBS = (
     "export",
     "replay",
     "dataset",
+    "tune",
     "pull",
     "rm",
     "doctor",
@@ -38,7 +39,13 @@ VERBS = (
 _MODULES = {"import": "import_files"}
 """Module of a verb whose name Python keeps for itself."""
 
-_LOCALE_FILES = {"dataset": "dataset", "import": "import", "pull": "fetching", "rm": "fetching"}
+_LOCALE_FILES = {
+    "dataset": "dataset",
+    "import": "import",
+    "pull": "fetching",
+    "rm": "fetching",
+    "tune": "tune",
+}
 """Locale file of a verb's words, if it is not ``cli``."""
 
 _ARGPARSE_WORDS = {

@@ -166,6 +166,17 @@ def load_model(plan: Plan | rwkv.RwkvPlan, report: Callable[[Loading], None]) ->
     return _loaded(plan, model, adapted, time.monotonic() - began)
 
 
+def load_plain(plan: Plan, report: Callable[[Loading], None]) -> Any:
+    """The network alone, of transformers' own layers, its adapters added to its weights.
+
+    Raises:
+        ChatuiError: as :func:`load_model`.
+    """
+    model = _load_weights(plan, report, plain=True)
+    _read_adapters(plan, model, report).put_on(model, merge=True)
+    return model
+
+
 def switch_adapters(
     before: AdaptableBase, plan: Plan, report: Callable[[Loading], None]
 ) -> LoadedModel:
@@ -232,7 +243,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
     )
 
 
-def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
+def _load_weights(plan: Plan, report: Callable[[Loading], None], *, plain: bool = False) -> Any:
     """The network with its weights, in evaluation mode."""
     entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
     total = sum(entry.bytes for entry in entries)
@@ -276,7 +287,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None]) -> Any:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ChatuiError(say("engine.cannot_load", folder=plan.folder, reason=reason)) from error
     _check(plan, info)
-    if placement.device.type == "cpu":
+    if placement.device.type == "cpu" and not plain:
         speed_up(model)
     return model.eval()
 

@@ -47,12 +47,14 @@ def load_encoder(
         if name == CHAT_TEMPLATE
         else formats.get(name)
     )
-    end = _end_of(tokenizer, network) if family == natural else None
+    end = _end_of(tokenizer, network, name) if family == natural else None
     return ExampleEncoder(tokenizer, family, made, limits, place.system, end)
 
 
-def _end_of(tokenizer: Any, network: str) -> int | None:
-    """MOSS's <eom>; None for the other networks of causal examples, which learn the pad token."""
+def _end_of(tokenizer: Any, network: str, format: str) -> int | None:
+    """MOSS's <eom> and the embedded model's [SEP]; None for others, which learn the pad token."""
+    if format == "shiyou":
+        return int(tokenizer.sep_token_id)
     if network != "moss":
         return None
     vocabulary = tokenizer.get_vocab()

@@ -1,0 +1,123 @@
+"""``chatui tune``: a LoRA adapter from training examples.
+
+No screen waits, so this process loads the base and trains by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatui import catalog, readable
+from chatui.cli import options
+from chatui.cli.ending import INTERRUPTED, SUCCESS
+from chatui.cli.output import tell
+from chatui.cli.progress import ProgressDisplay
+from chatui.locales import say
+from chatui.settings import load_settings
+
+if TYPE_CHECKING:
+    from chatui.engine.tuning.tuning_run import TuningState
+
+_CURVE_CELLS = 24
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    def add(*names: str, key: str, **more: object) -> None:
+        parser.add_argument(*names, help=say(f"tune.tune.{key}"), **more)  # type: ignore[arg-type]
+
+    add("file", key="file", metavar="FILE")
+    add("-o", "--output", key="output", metavar="FOLDER", required=True)
+    options.add_model(parser, only=("model", "lora", "device", "dtype"))
+    add("--rank", key="rank", type=options.whole(1, 1024), default=8, metavar="R")
+    add("--alpha", key="alpha", type=options.whole(1, 10_000), metavar="A")
+    add("--targets", key="targets", metavar="NAMES")
+    add("--learning-rate", key="rate", type=float, default=2e-4, metavar="RATE")
+    add("--batch", key="batch", type=options.whole(1, 100_000), default=8, metavar="N")
+    add("--epochs", key="epochs", type=options.whole(1, 10_000), default=3, metavar="N")
+    add("--seed", key="seed", type=options.whole(0), default=0, metavar="N")
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = load_settings()
+    spec = catalog.resolve(
+        args.model or settings.model,
+        settings,
+        adapters=args.lora or (),
+        device=args.device,
+        dtype=args.dtype,
+    )
+    from chatui.engine.tuning.tuning_run import TuningOptions, tune
+
+    # peft and transformers warn of what is as it should be, in the middle of the progress.
+    warnings.simplefilter("ignore")
+
+    wanted = TuningOptions(
+        rank=args.rank,
+        alpha=float(args.alpha or 2 * args.rank),
+        targets=tuple(filter(None, (args.targets or "").replace(" ", "").split(","))),
+        learning_rate=args.learning_rate,
+        batch=args.batch,
+        epochs=args.epochs,
+        seed=args.seed,
+    )
+    display = ProgressDisplay(sys.stderr)
+
+    def report(state: TuningState) -> None:
+        display.progress(state.step / state.steps, progress_words(state))
+
+    target = Path(args.output)
+    try:
+        state = tune(spec, Path(args.file), target, wanted, report)
+    except KeyboardInterrupt:
+        display.clear()
+        tell(say("tune.stopped", path=target))
+        return INTERRUPTED
+    finally:
+        display.clear()
+    for sentence in end_words(state):
+        display.line(sentence)
+    display.line(say("tune.try", command=f"chatui --model {spec.name} --lora {target}"))
+    return SUCCESS
+
+
+def progress_words(state: TuningState) -> str:
+    """Step, loss, its curve, speed and the time that is left."""
+    return say(
+        "tune.progress",
+        step=state.step,
+        steps=state.steps,
+        loss=f"{state.losses[-1]:.3f}",
+        curve=curve(state.losses),
+        speed=f"{state.tokens_per_second:.0f}",
+        left=readable.duration(state.seconds_left),
+    )
+
+
+def end_words(state: TuningState) -> list[str]:
+    """What became of the loss."""
+    tenth = max(1, len(state.losses) // 10)
+    first, last = state.losses[:tenth], state.losses[-tenth:]
+    means = {"first": f"{sum(first) / tenth:.3f}", "last": f"{sum(last) / tenth:.3f}"}
+    words = [say("tune.done", steps=state.steps, **means)]
+    if len(state.held_out) > 1:
+        (_, before), (_, after) = state.held_out[0], state.held_out[-1]
+        words.append(say("tune.held_out", before=f"{before:.3f}", after=f"{after:.3f}"))
+    else:
+        words.append(say("tune.no_held_out"))
+    return words
+
+
+def curve(losses: list[float]) -> str:
+    """The losses so far as a row of bars, the highest full."""
+    cells = min(_CURVE_CELLS, len(losses))
+    bounds = [len(losses) * cell // cells for cell in range(cells + 1)]
+    means = [sum(losses[start:stop]) / (stop - start) for start, stop in pairwise(bounds)]
+    low, high = min(means), max(means)
+    span = high - low or 1.0
+    return "".join(_BARS[round((mean - low) / span * (len(_BARS) - 1))] for mean in means)

@@ -1,0 +1,1 @@
+"""LoRA on a loaded base, from the examples that ``chatui dataset`` writes."""

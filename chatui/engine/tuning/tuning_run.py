@@ -1,0 +1,306 @@
+"""The training loop of a LoRA: steps, held-out loss, checkpoints; stopped and taken up at will."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.utils import logging
+
+from chatui.engine.examples.training_example import IGNORED
+from chatui.engine.threads import use_threads
+from chatui.engine.tuning.lora_base import load_base, with_lora
+from chatui.engine.tuning.tuning_examples import TokenPair, TuningExamples
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import ModelSpec
+
+STATE_FILE = "training_state.pt"
+_TOKENS_AT_ONCE = 2048
+_SAVE_SECONDS = 120.0
+_WARM_UP = 0.05
+_MOST_HELD_OUT = 100
+_FEWEST_FOR_HELD_OUT = 20
+_LARGEST_GRADIENT = 1.0
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """What a run depends on, beside the base and the examples.
+
+    Attributes:
+        rank, alpha, dropout: of the LoRA (arXiv:2106.09685); its scaling is alpha / rank.
+        targets: modules that are adapted; empty takes the family's attention.
+        learning_rate: the highest; it rises over the first twentieth of the steps and then falls
+            to 0 in a straight line.
+        batch: examples a step.
+        epochs: how often each example is read.
+        seed: of the order and the dropout.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ()
+    learning_rate: float = 2e-4
+    batch: int = 8
+    epochs: int = 3
+    seed: int = 0
+
+
+@dataclass
+class TuningState:
+    """How far a run has come.
+
+    Attributes:
+        step, steps: done, and in all.
+        losses: of each step, a mean over its learned tokens, in nats.
+        held_out: (step, loss) on examples that are not trained on; empty where there are too few.
+        tokens_per_second: read since the run was begun or taken up again.
+        seconds_left: at that speed.
+    """
+
+    steps: int
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    held_out: list[tuple[int, float]] = field(default_factory=list)
+    tokens_per_second: float = 0.0
+    seconds_left: float = 0.0
+
+
+def tune(
+    spec: ModelSpec,
+    file: Path,
+    target: Path,
+    options: TuningOptions,
+    report: Callable[[TuningState], None],
+) -> TuningState:
+    """Train an adapter for ``spec`` on ``file`` and save it as the folder ``target``.
+
+    A run that was broken off is taken up where it was saved last if base, examples and options are
+    the same. On ``KeyboardInterrupt`` what was learned so far is saved first.
+
+    Raises:
+        ChatuiError: base or examples cannot be used, ``target`` is something else or cannot be
+            written.
+    """
+    examples = TuningExamples(file)
+    key = _key(spec, file, options)
+    _check_target(target)
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    base, family = load_base(spec)
+    examples.check_vocabulary(base.get_input_embeddings().weight.shape[0])
+    torch.manual_seed(options.seed)
+    model = with_lora(
+        base,
+        family,
+        rank=options.rank,
+        alpha=options.alpha,
+        dropout=options.dropout,
+        targets=options.targets,
+        base=spec.name,
+    )
+    use_threads(base.num_parameters())
+    return _Run(model, family, examples, target, options, key, report).go()
+
+
+class _Run:
+    def __init__(
+        self,
+        model: Any,
+        family: str,
+        examples: TuningExamples,
+        target: Path,
+        options: TuningOptions,
+        key: str,
+        report: Callable[[TuningState], None],
+    ) -> None:
+        self._model = model
+        self._family = family
+        self._examples = examples
+        self._target = target
+        self._options = options
+        self._key = key
+        self._report = report
+        few = len(examples) < _FEWEST_FOR_HELD_OUT
+        self._held_out = 0 if few else min(_MOST_HELD_OUT, len(examples) // 20)
+        self._trained = len(examples) - self._held_out
+        steps = math.ceil(self._trained * options.epochs / options.batch)
+        self._state = TuningState(steps)
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._weights, lr=options.learning_rate, weight_decay=0)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._device = model.get_input_embeddings().weight.device
+
+    def go(self) -> TuningState:
+        state = self._state
+        self._take_up()
+        began = saved = time.monotonic()
+        first, tokens = state.step, 0
+        if not state.held_out:
+            self._measure_held_out()
+        try:
+            while state.step < state.steps:
+                tokens += self._one_step()
+                seconds = time.monotonic() - began
+                state.tokens_per_second = tokens / seconds
+                state.seconds_left = seconds / (state.step - first) * (state.steps - state.step)
+                if time.monotonic() - saved > _SAVE_SECONDS and state.step < state.steps:
+                    self._measure_held_out()
+                    self._save()
+                    saved = time.monotonic()
+                self._report(state)
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        self._measure_held_out()
+        self._save()
+        return state
+
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rate before step ``step``, counted from 0."""
+        warm = max(1, round(_WARM_UP * self._state.steps))
+        return min((step + 1) / warm, (self._state.steps - step) / self._state.steps)
+
+    def _one_step(self) -> int:
+        """Learn from the next batch; returns the tokens read."""
+        state = self._state
+        # Dropout too is the same when a run is taken up again.
+        torch.manual_seed(self._options.seed + state.step)
+        pairs = [pair for pair in self._batch(state.step) if pair.learned]
+        learned = sum(pair.learned for pair in pairs)
+        total = 0.0
+        self._model.train()
+        for group in self._groups(pairs):
+            loss = self._loss(group) / learned
+            torch.autograd.backward(loss)
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise ChatuiError(say("tune.not_finite", step=state.step + 1))
+        torch.nn.utils.clip_grad_norm_(self._weights, _LARGEST_GRADIENT)
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.losses.append(total)
+        return sum(len(pair.input_ids) for pair in pairs)
+
+    def _batch(self, step: int) -> Iterator[TokenPair]:
+        for place in range(step * self._options.batch, (step + 1) * self._options.batch):
+            epoch, index = divmod(place, self._trained)
+            if epoch < self._options.epochs:
+                generator = torch.Generator().manual_seed(self._options.seed + epoch)
+                order = torch.randperm(self._trained, generator=generator)
+                yield self._examples[int(order[index])]
+
+    def _groups(self, pairs: Sequence[TokenPair]) -> Iterator[list[TokenPair]]:
+        """The examples that are read at once: as many as a small card holds."""
+        group: list[TokenPair] = []
+        for pair in sorted(pairs, key=lambda pair: len(pair.input_ids)):
+            # ChatGLM-6B finds its positions and its mask in a single sequence.
+            is_full = (len(group) + 1) * len(pair.input_ids) > _TOKENS_AT_ONCE
+            if group and (is_full or self._family == "chatglm"):
+                yield group
+                group = []
+            group.append(pair)
+        if group:
+            yield group
+
+    def _loss(self, group: Sequence[TokenPair]) -> Tensor:
+        """The sum of the losses of all learned tokens, in nats."""
+        ids = pad_sequence([pair.input_ids for pair in group], batch_first=True)
+        labels = [pair.labels for pair in group]
+        inputs: dict[str, Tensor] = {
+            "input_ids": ids,
+            "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
+        }
+        if self._family != "chatglm":
+            lengths = torch.tensor([len(pair.input_ids) for pair in group])
+            inputs["attention_mask"] = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
+        mean: Tensor = self._model(**inputs, use_cache=False).loss
+        return mean * sum(pair.learned for pair in group)
+
+    @torch.no_grad()
+    def _measure_held_out(self) -> None:
+        self._model.eval()
+        held_out = (self._examples[index] for index in range(self._trained, len(self._examples)))
+        pairs = [pair for pair in held_out if pair.learned]
+        tokens = sum(pair.learned for pair in pairs)
+        total = sum(float(self._loss(group)) for group in self._groups(pairs))
+        if tokens:
+            self._state.held_out.append((self._state.step, total / tokens))
+
+    # Checkpoints
+
+    def _save(self) -> None:
+        """Put the adapter and the optimizer's state into the target, all or nothing."""
+        new = self._target.with_name(self._target.name + ".new")
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            self._model.save_pretrained(new)
+            state = {"key": self._key, "state": asdict(self._state)}
+            state |= {"optimizer": self._optimizer.state_dict()}
+            state |= {"schedule": self._schedule.state_dict()}
+            torch.save(state, new / STATE_FILE)
+            self._target.mkdir(parents=True, exist_ok=True)
+            for file in new.iterdir():
+                file.replace(self._target / file.name)
+            new.rmdir()
+        except OSError as error:
+            reason = error.strerror or error
+            path = self._target
+            raise ChatuiError(
+                say("conversation.file_unwritable", path=path, reason=reason)
+            ) from error
+
+    def _take_up(self) -> None:
+        """Go on from what an equal run saved, if there is any."""
+        try:
+            saved = torch.load(self._target / STATE_FILE, weights_only=True)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise ChatuiError(say("tune.bad_state", path=self._target / STATE_FILE)) from error
+        if saved.get("key") != self._key:
+            raise ChatuiError(say("tune.other_run", path=self._target))
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(self._model, load_peft_weights(str(self._target), device="cpu"))
+        self._optimizer.load_state_dict(saved["optimizer"])
+        self._schedule.load_state_dict(saved["schedule"])
+        values = saved["state"]
+        values["held_out"] = [(step, loss) for step, loss in values["held_out"]]
+        self._state.__dict__.update(values)
+
+
+def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
+    about = [digest.hexdigest(), spec.path, [asdict(each) for each in spec.adapters]]
+    return hashlib.sha256(json.dumps([*about, asdict(options)]).encode()).hexdigest()
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to write among files that are no adapter."""
+    if target.is_dir() and any(target.iterdir()) and not (target / STATE_FILE).is_file():
+        raise ChatuiError(say("tune.other_folder", path=target))
+    if target.is_file():
+        raise ChatuiError(say("tune.other_folder", path=target))

@@ -1,0 +1,36 @@
+"""A LoRA trained on ChatGLM-6B's architecture goes on it, and changes what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from asking import loaded, spec
+
+from chatui.engine.engine import Engine
+from chatui.engine.tuning.tuning_run import TuningOptions, tune
+from chatui.messages import Adapter, GenerateRequest
+
+REQUEST = GenerateRequest("晚上")
+
+
+def probability(engine: Engine, token: int) -> float:
+    """Of ``token`` as the reply's first."""
+    candidates = engine.inspect(REQUEST, 10_000).next
+    return next(each.probability for each in candidates if each.id == token)
+
+
+def test_chatglm_learns_what_follows_a_prompt(folder: Path, tmp_path: Path) -> None:
+    engine = loaded(folder)
+    prompt = engine.inspect(REQUEST, 1).input_ids
+    answer = prompt[0]
+    file = tmp_path / "examples.jsonl"
+    labels = [-100] * (len(prompt) - 1) + [prompt[-1], answer]
+    row = {"input_ids": [*prompt, answer], "labels": labels}
+    file.write_text(f"{json.dumps(row)}\n" * 8)
+    target = tmp_path / "adapter"
+    options = TuningOptions(rank=4, batch=4, epochs=10, learning_rate=0.02)
+    state = tune(spec(folder), file, target, options, lambda _: None)
+    assert state.losses[-1] < state.losses[0]
+    tuned = loaded(folder, adapters=(Adapter(str(target)),))
+    assert probability(tuned, answer) > probability(engine, answer)

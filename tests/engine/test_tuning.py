@@ -1,0 +1,152 @@
+"""chatui tune: the loss falls, the replies change, and a run is stopped and taken up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from asking import FAMILIES, ask, loaded, parts, spec
+
+from chatui import locations
+from chatui.cli import parser
+from chatui.engine.engine import Engine
+from chatui.engine.tuning import tuning_run
+from chatui.engine.tuning.tuning_examples import TuningExamples
+from chatui.engine.tuning.tuning_run import TuningOptions, TuningState, tune
+from chatui.errors import ChatuiError
+from chatui.messages import Adapter, ModelSpec
+
+ANSWER = "小园香径独徘徊"
+SHIYOU = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="shiyou")
+OPTIONS = TuningOptions(learning_rate=1e-2, batch=8, epochs=4, targets=("c_attn", "c_fc", "c_proj"))
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty queries with one answer, as ``chatui dataset`` lays them out."""
+    folder = tmp_path_factory.mktemp("tuning")
+    rows = folder / "rows.jsonl"
+    with rows.open("w", encoding="utf-8") as file:
+        for number in range(40):
+            query = f"你叫什么名字{chr(0x4E00 + 7 * number)}"
+            file.write(json.dumps({"instruction": query, "output": ANSWER}) + "\n")
+    out = folder / "examples.jsonl"
+    arguments = ["dataset", str(rows), "--model", "shiyou", "-o", str(out)]
+    assert parser.run([*arguments, "--max-length", "48"]) == 0
+    return out
+
+
+def quiet(_: TuningState) -> None:
+    pass
+
+
+def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -> None:
+    target = tmp_path / "adapter"
+    state = tune(SHIYOU, examples, target, OPTIONS, quiet)
+    assert (state.step, state.steps) == (19, 19)
+    assert state.losses[-1] < 0.2 < 2 < state.losses[0]
+    (_, before), (_, after) = state.held_out
+    assert after < 0.2 < 2 < before
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["r"]) == ("shiyou", 8)
+    engine = Engine()
+    engine.load(SHIYOU, lambda _: None)
+    assert ANSWER not in parts(ask(engine, "你叫什么名字丁"))[2].text
+    tuned = ModelSpec(**{**SHIYOU.__dict__, "adapters": (Adapter(str(target)),)})
+    engine.load(tuned, lambda _: None)
+    done = parts(ask(engine, "你叫什么名字丁"))[2]
+    assert (done.text, done.finish_reason) == (ANSWER, "eos")
+
+
+def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> None:
+    options = TuningOptions(rank=2, batch=8, epochs=1)
+    whole = tune(SHIYOU, examples, tmp_path / "whole", options, quiet)
+
+    def stop(state: TuningState) -> None:
+        if state.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(SHIYOU, examples, tmp_path / "parts", options, stop)
+    # What was learned so far is an adapter like any other.
+    tuned = ModelSpec(**{**SHIYOU.__dict__, "adapters": (Adapter(str(tmp_path / "parts")),)})
+    Engine().load(tuned, lambda _: None)
+    steps: list[int] = []
+    rest = tune(SHIYOU, examples, tmp_path / "parts", options, lambda s: steps.append(s.step))
+    assert steps == [3, 4, 5]
+    assert rest.losses == pytest.approx(whole.losses, abs=1e-6)
+    with pytest.raises(ChatuiError, match="holds another run"):
+        tune(SHIYOU, examples, tmp_path / "parts", TuningOptions(rank=3), quiet)
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ("", "has no examples"),
+        ('{"input_ids": [1, 2]}', "line 1: no training example"),
+        ('{"input_ids": [1], "labels": [1, 2]}', "line 1: no training example"),
+        ("\n[]", "line 2: no training example"),
+        ('{"input_ids": [99999], "labels": [99999]}', "has the token 99999"),
+    ],
+)
+def test_wrong_examples_are_named(content: str, wrong: str, tmp_path: Path) -> None:
+    file = tmp_path / "examples.jsonl"
+    file.write_text(content)
+    with pytest.raises(ChatuiError, match=wrong):
+        tune(SHIYOU, file, tmp_path / "adapter", OPTIONS, quiet)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_folder_of_something_else_stays_as_it_is(examples: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(ChatuiError, match="no run of chatui tune"):
+        tune(SHIYOU, examples, tmp_path, OPTIONS, quiet)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_padding_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "examples.jsonl"
+    left = {"input_ids": [0, 0, 5, 6], "labels": [-100, -100, -100, 6]}
+    right = {"input_ids": [5, 6, 7, 0, 0], "labels": [-100, 6, 7, -100, -100]}
+    lines = [{**left, "attention_mask": [0, 0, 1, 1]}, right]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    pairs = TuningExamples(file)
+    assert [pairs[0].input_ids.tolist(), pairs[1].input_ids.tolist()] == [[5, 6], [5, 6, 7]]
+    assert [pair.learned for pair in (pairs[0], pairs[1])] == [1, 2]
+
+
+def test_the_command_prints_what_to_try(
+    examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(tuning_run, "_SAVE_SECONDS", 0.0)
+    target = tmp_path / "adapter"
+    arguments = ["tune", str(examples), "--model", "shiyou", "-o", str(target), "--epochs", "1"]
+    arguments = ["--lang", "en", *arguments, "--rank", "2", "--targets"]
+    assert parser.run([*arguments, "c_attn,c_proj"]) == 0
+    said = capsys.readouterr()
+    assert f"chatui --model shiyou --lora {target}" in said.out
+    assert "On examples kept apart" in said.out
+    assert parser.run([*arguments, "q_proj"]) == 1
+    assert "no module q_proj; it has c_attn, c_fc, c_proj" in capsys.readouterr().err
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_an_adapter_that_it_takes(
+    family: str, made: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "examples.jsonl"
+    lines = [{"input_ids": [5, 6, 7, 8 + n], "labels": [-100, -100, 7, 8 + n]} for n in range(4)]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    base = spec(made(family))
+    options = TuningOptions(rank=2, batch=2, epochs=1, learning_rate=0.5)
+    state = tune(base, file, tmp_path / "adapter", options, quiet)
+    assert state.steps == 2
+    before = parts(ask(loaded(made(family))))[2].output_ids
+    adapted = loaded(made(family), adapters=(Adapter(str(tmp_path / "adapter")),))
+    assert parts(ask(adapted))[2].output_ids != before
