@@ -343,3 +343,31 @@ async def test_a_short_reply_stands_at_the_top_of_a_tall_terminal(drive: Any) ->
     async with drive(["好"], spec=TALKER, size=(140, 45)) as on:
         await on.ask("写")
         assert "▌ 写" in "\n".join(on.screen_text.split("\n")[:4])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_long_reply_from_the_store_is_read_in_parts(name: str) -> None:
+    inline.prepare()
+    text = MarkdownText(BAD[name], 76)
+    began = time.thread_time()
+    _ = text.rows
+    while text.has_unread:
+        assert time.thread_time() - began < 0.1
+        began = time.thread_time()
+        text.read_on()
+    streamed = MarkdownText("", 76, is_whole=False)
+    _ = streamed.rows
+    streamed.append(BAD[name])
+    streamed.strip_end()
+    assert looks(text) == looks(streamed)
+
+
+async def test_opening_a_long_reply_shows_all_of_it_and_its_end(drive: Any) -> None:
+    store = Store.in_memory()
+    reply = "".join(f"- 第 {number} 行\n" for number in range(2500))
+    conversation = add_conversation(store, ("甲", reply), ("乙", "完"))
+    async with drive(store=store, spec=TALKER) as on:
+        await on.app.screen.open_conversation(conversation)
+        await on.pilot.press("alt+m")
+        await on.until(lambda: on.views and len(on.views[0]._reply.blocks[0].text.rows) == 2500)
+        await on.until(lambda: "完" in on.screen_text)

@@ -8,6 +8,9 @@ from textual.selection import Selection
 from chatui.tui.markdown.growing_rows import GrowingRows
 from chatui.tui.wrapping import Row, shown_text
 
+READ_AT_ONCE = 5_000
+"""Characters: some tens of milliseconds, for which the screen may stand still."""
+
 
 class MarkdownText:
     """As :class:`~chatui.tui.wrapping.WrappedText`: rows of a given width, for Markdown.
@@ -25,6 +28,7 @@ class MarkdownText:
         self._pieces = [text]
         self._is_whole = is_whole
         self._made: GrowingRows | None = None
+        self._unread = ""
 
     @property
     def width(self) -> int:
@@ -33,18 +37,31 @@ class MarkdownText:
 
     @property
     def rows(self) -> list[Row]:
-        """All rows, one at least."""
+        """The rows of what was read, one at least; of a long text that is its beginning."""
         return self._rows.rows or [Row(0, 0, "")]
 
     @property
     def _rows(self) -> GrowingRows:
         """Made when it is first asked for: most widths are known later than the text."""
         if self._made is None:
-            self._made = GrowingRows(self._width)
-            self._made.read(self.source)
-            if self._is_whole:
-                self._made.finish()
+            self._made, self._unread = GrowingRows(self._width), self.source
+            self._read(self._made)
         return self._made
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether a long text goes on behind the rows."""
+        return bool(self._unread)
+
+    def read_on(self) -> None:
+        """Read the next part of a long text."""
+        self._read(self._rows)
+
+    def _read(self, rows: GrowingRows) -> None:
+        part, self._unread = self._unread[:READ_AT_ONCE], self._unread[READ_AT_ONCE:]
+        rows.read(part)
+        if self._is_whole and not self._unread:
+            rows.finish()
 
     @property
     def source(self) -> str:
@@ -68,18 +85,24 @@ class MarkdownText:
         self._pieces.append(text)
         if self._is_whole:
             self._is_whole, self._made = False, None
-        return 0 if self._made is None else self._made.read(text)
+        if self._made is None:
+            return 0
+        if self._unread:
+            self._unread += text
+            return len(self._made.rows)
+        return self._made.read(text)
 
     def strip_end(self) -> None:
         """The text has ended; white space at its end goes, rows before it stay."""
         self._pieces = [self.source.rstrip()]
         self._is_whole = True
-        if self._made is not None:
+        self._unread = self._unread.rstrip()
+        if self._made is not None and not self._unread:
             self._made.finish()
 
     def rewrap(self, width: int) -> None:
         """Make the rows again for another width."""
-        self._width, self._made = max(1, width), None
+        self._width, self._made, self._unread = max(1, width), None, ""
 
     def code_at(self, paragraph: int) -> str:
         """The code whose head is a paragraph; "" for other paragraphs."""
@@ -89,6 +112,8 @@ class MarkdownText:
     def last_code(self) -> str:
         """The last block of code; "" without one."""
         codes = self._rows.codes
+        while self.has_unread:
+            self.read_on()
         return self.code_at(max(codes)) if codes else ""
 
     def selected(self, selection: Selection) -> str:

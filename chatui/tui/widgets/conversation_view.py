@@ -174,6 +174,18 @@ class ConversationView(VerticalScroll, can_focus=False):
             self._loading_earlier = True
             self.call_next(self._load_earlier)
 
+    def on_round_view_unread(self, event: RoundView.Unread) -> None:
+        """Show more of a long reply; what is on the screen stays where it is."""
+        event.stop()
+        is_above = event.view.virtual_region.bottom <= self.scroll_y
+        height = self.virtual_size.height
+        with self.app.batch_update():
+            event.view.read_on()
+            if is_above and self.rows_below:
+                self.screen._refresh_layout()
+                y = self.scroll_y + self.virtual_size.height - height
+                self.scroll_to(y=y, animate=False, immediate=True, force=True)
+
     async def _load_earlier(self) -> None:
         """Mount earlier rounds above; what is on the screen stays where it is."""
         stop, self._first_shown = self._first_shown, max(0, self._first_shown - ROUNDS_AT_ONCE)

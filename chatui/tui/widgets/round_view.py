@@ -124,6 +124,25 @@ class RoundView(Widget):
         """Whether the reply has parts that are folded away."""
         return self._reply.has_folds
 
+    @dataclass
+    class Unread(Message):
+        """A long reply is shown in part; :meth:`read_on` shows more."""
+
+        view: RoundView
+
+    @property
+    def _unread(self) -> MarkdownText | None:
+        texts = (block.text for block in self._reply.blocks)
+        found = (text for text in texts if isinstance(text, MarkdownText) and text.has_unread)
+        return next(found, None)
+
+    def read_on(self) -> None:
+        """Show more of a long reply."""
+        unread = self._unread
+        if unread is not None:
+            unread.read_on()
+            self.refresh(layout=True)
+
     @property
     def last_code(self) -> str:
         """The last block of code of the reply; "" without one."""
@@ -217,6 +236,8 @@ class RoundView(Widget):
         for _, text, _ in self._parts():
             if text.width != max(1, text_width):
                 text.rewrap(text_width)
+        if self._unread is not None:
+            self.post_message(self.Unread(self))
         last = self._places()[-1]
         return last.top + len(last.text.rows)
 
