@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import Chatui
 
 from chatui.cli.parser import run
 
@@ -28,11 +29,10 @@ def test_a_setting_that_is_none(
     assert "context" in said and said.count("\n") == 1
 
 
-def test_inspect_counts_by_the_window(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["inspect", "春夜", "--context", "100", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["context"]["limit"] == 100
+def test_inspect_counts_by_the_window(chatui: Chatui) -> None:
+    done = chatui("inspect", "春夜", "--context", "100", "--json")
+    assert json.loads(done.stdout)["context"]["limit"] == 100
     # More than the model has: its own window, and one sentence.
-    assert run(["inspect", "春夜", "--context", "100000000", "--json"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["context"]["limit"] == 512
-    assert said.err.count("\n") == 1 and "100000000" in said.err
+    done = chatui("inspect", "春夜", "--context", "100000000", "--json")
+    assert json.loads(done.stdout)["context"]["limit"] == 512
+    assert done.stderr.count("\n") == 1 and "100000000" in done.stderr
