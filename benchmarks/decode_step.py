@@ -2,8 +2,9 @@
 
 Operations a token (of PyTorch, counted below its dispatcher), tokens a second, and the largest
 difference of the logits; the two take turns token by token, so that whatever else the machine does
-touches both, and the medians are compared. The reference has our growing cache and our
-linear layers too, so what is compared is the step alone. Prints a table; --json an object.
+touches both, and the medians are compared. On a busy machine --cpu-time compares the processor's
+time of one thread instead of the clock's. The reference has our growing cache and our linear layers
+too, so what is compared is the step alone. Prints a table; --json an object.
 
     python benchmarks/decode_step.py [--models tiny embedded qwen2-0.5b] [--tokens 100]
 """
@@ -14,6 +15,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -95,21 +97,27 @@ class Side:
             self.network.step(7, self.cache)
         return counter.count
 
-    def seconds(self, token: int) -> float:
+    def seconds(self, token: int, clock: Callable[[], float]) -> float:
         """Of one step."""
-        began = time.perf_counter()
+        began = clock()
         float(self.network.step(token, self.cache)[0])
-        return time.perf_counter() - began
+        return clock() - began
 
 
-def measure(model: Any, tokens: int) -> dict[str, float]:
+def measure(model: Any, tokens: int, *, cpu_time: bool) -> dict[str, float]:
     if next(model.parameters()).device.type == "cpu":
         speed_up(model)
         use_threads(sum(parameter.numel() for parameter in model.parameters()))
+    clock = time.perf_counter
+    if cpu_time:
+        torch.set_num_threads(1)
+        clock = time.thread_time
     ours, other = Side(model, ours=True), Side(model, ours=False)
     apart = (ours.network.step(9, ours.cache) - other.network.step(9, other.cache)).abs().max()
     row = {"operations": ours.operations(), "reference_operations": other.operations()}
-    pairs = [(ours.seconds(token), other.seconds(token)) for token in range(5, 5 + tokens)]
+    pairs = [
+        (ours.seconds(token, clock), other.seconds(token, clock)) for token in range(5, 5 + tokens)
+    ]
     one, two = (statistics.median(times) for times in zip(*pairs, strict=True))
     return row | {
         "ours": 1 / one,
@@ -126,12 +134,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=100)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = {}
     for name in options.models:
         model = model_of(name, getattr(torch, options.dtype)).to(options.device)
-        rows[name] = measure(model, options.tokens)
+        rows[name] = measure(model, options.tokens, cpu_time=options.cpu_time)
         del model
     if options.json:
         print(json.dumps(rows))
