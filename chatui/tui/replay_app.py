@@ -28,7 +28,12 @@ _STEPS_SHOWN_ONE_BY_ONE = 500
 
 
 class ReplayApp(App[None]):
-    """Plays the steps of a player."""
+    """Plays the steps of a player.
+
+    Attributes:
+        player: says what has happened by now.
+        frames: how often the screen was brought there.
+    """
 
     TITLE = "chatui"
     ENABLE_COMMAND_PALETTE = False
@@ -66,6 +71,7 @@ class ReplayApp(App[None]):
         super().__init__()
         self.player = player
         self._shown = 0
+        self.frames = 0
         self._heading = title
         self._notices = notices
         self.register_theme(themes.DARK)
@@ -96,12 +102,16 @@ class ReplayApp(App[None]):
 
     async def show_what_is_due(self) -> None:
         """Bring the screen to where the player is."""
+        if not self.query(Timeline):
+            # The app is going.
+            return
         reached = self.player.advance()
         if self._shown <= reached <= self._shown + _STEPS_SHOWN_ONE_BY_ONE:
             self._go_on(self.player.steps[self._shown : reached])
         else:
             await self._conversation.show(_rounds(self.player.steps[:reached]), Static(""))
         self._shown = reached
+        self.frames += 1
         self.query_one(Timeline).refresh()
 
     def _go_on(self, steps: tuple[ReplayStep, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.geometry import Offset
+from textual.pilot import Pilot
 
 from chatui.conversation.playback import Player, steps_of
 from chatui.conversation.rounds import Conversation, Piece, Round
@@ -34,6 +35,16 @@ def replay_app() -> tuple[ReplayApp, Clock]:
     return ReplayApp(Player(list(steps_of(whole)), clock=clock), "诗", notices=("x",)), clock
 
 
+async def settled(app: ReplayApp, pilot: Pilot[None]) -> list[tuple[str, str]]:
+    """What is on the screen when the app's own timer has caught up with the player."""
+    for _ in range(3):
+        drawn = app.frames
+        while app.frames == drawn:
+            await pilot.pause(0.01)
+    await pilot.pause()
+    return shown(app)
+
+
 def shown(app: ReplayApp) -> list[tuple[str, str]]:
     return [(view.round.state, view.reply_text) for view in app.query(RoundView)]
 
@@ -44,9 +55,7 @@ async def test_the_conversation_grows_as_it_happened() -> None:
 
         async def at(seconds: float) -> list[tuple[str, str]]:
             clock.now = seconds
-            await app.show_what_is_due()
-            await pilot.pause()
-            return shown(app)
+            return await settled(app, pilot)
 
         assert await at(0.0) == [("streaming", "床")]
         assert await at(2.5) == [("streaming", "床前明")]
@@ -62,9 +71,7 @@ async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
 
         async def press(*keys: str) -> list[tuple[str, str]]:
             await pilot.press(*keys)
-            await app.show_what_is_due()
-            await pilot.pause()
-            return shown(app)
+            return await settled(app, pilot)
 
         assert await press("space") == [("streaming", "床")]
         clock.now = 60
@@ -85,14 +92,14 @@ async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
         assert await press() == [("streaming", "床前明月")]
         clock.now += 4
         assert await press() == [("done", "床前明月光")]
-        await press("q")
+        await pilot.press("q")
     assert app.return_code == 0
 
 
 async def test_a_click_on_the_timeline_jumps() -> None:
     app, _ = replay_app()
     async with app.run_test(size=(60, 10)) as pilot:
-        await app.show_what_is_due()
+        await settled(app, pilot)
         line = str(app.query_one(Timeline).render())
         assert "0:00 / 0:06" in line and "1×" in line and "1/2" in line
         end = max(place for place, cell in enumerate(line) if cell in "━─┼┿")
@@ -106,8 +113,7 @@ async def test_an_empty_transcript_can_be_looked_at() -> None:
     app = ReplayApp(Player([]), "")
     async with app.run_test(size=(40, 5)) as pilot:
         await pilot.press("space", "right", "down", "up", "5", "plus")
-        await app.show_what_is_due()
-        assert shown(app) == []
+        assert await settled(app, pilot) == []
 
 
 def test_times_as_people_write_them() -> None:
