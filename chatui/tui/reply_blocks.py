@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from chatui.locales import say
 from chatui.prompting.parts import Kind, ReplyPart, split_reply
 from chatui.text import plain_text
-from chatui.tui.markdown.markdown_text import MarkdownText
 from chatui.tui.wrapping import WrappedText
+
+if TYPE_CHECKING:
+    from chatui.tui.markdown.markdown_text import MarkdownText
 
 BlockName: TypeAlias = Literal["reply", "fold", "folded"]
 """The answer; the line that stands for a folded part; that part's text."""
@@ -181,6 +183,9 @@ class ReplyBlocks:
     def _answer(self, text: str) -> WrappedText | MarkdownText:
         if not self.is_markdown:
             return self._wrapped(text)
+        # The first paint does not pay for it.
+        from chatui.tui.markdown.markdown_text import MarkdownText
+
         return MarkdownText(text, self.blocks[0].text.width, is_whole=self._is_whole)
 
     def _wrapped(self, text: str) -> WrappedText:

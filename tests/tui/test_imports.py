@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = "torch transformers peft accelerate pydantic openai httpx huggingface_hub modelscope numpy"
+HEAVY = (
+    "torch transformers peft accelerate pydantic openai httpx huggingface_hub modelscope numpy "
+    "markdown_it pygments"
+)
 SCRIPT = """
 import sys
 from chatui import catalog

@@ -233,6 +233,9 @@ async def test_streaming_in_the_app(drive: Any) -> None:
         on.backend.reply_gate.set()
         await on.settled()
         assert "苹果     12    好" in on.screen_text
+        segments = [part for row in on.app.screen._compositor.render_strips() for part in row]
+        colours = {part.text: part.style.color for part in segments if part.style}
+        assert len({colours[words] for words in ("下一行", "更深", "def", "甲")}) == 4
         assert on.rounds[0].reply == REPLY, "the store keeps it as it was written"
 
 

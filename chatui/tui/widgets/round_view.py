@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -18,12 +18,14 @@ from textual.widget import Widget
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
-from chatui.tui.markdown.markdown_text import MarkdownText
 from chatui.tui.model_names import shown_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
 from chatui.tui.wrapping import WrappedText, row_segments
+
+if TYPE_CHECKING:
+    from chatui.tui.markdown.markdown_text import MarkdownText
 
 SHOWN_QUERY_CHARACTERS = 4_000
 SHOWN_REPLY_CHARACTERS = 50_000
@@ -133,7 +135,7 @@ class RoundView(Widget):
     @property
     def _unread(self) -> MarkdownText | None:
         texts = (block.text for block in self._reply.blocks)
-        found = (text for text in texts if isinstance(text, MarkdownText) and text.has_unread)
+        found = (text for text in texts if not isinstance(text, WrappedText) and text.has_unread)
         return next(found, None)
 
     def read_on(self) -> None:
@@ -146,11 +148,9 @@ class RoundView(Widget):
     @property
     def last_code(self) -> str:
         """The last block of code of the reply; "" without one."""
-        texts = [block.text for block in self._reply.blocks]
-        # Also where the reply is shown as it was written.
-        shown = [MarkdownText(each.source) for each in texts if not isinstance(each, MarkdownText)]
-        known = [each for each in texts if isinstance(each, MarkdownText)]
-        return next(filter(None, (each.last_code for each in reversed(known or shown))), "")
+        from chatui.tui.markdown.markdown_text import MarkdownText
+
+        return MarkdownText(answer_of(self._reply.raw)).last_code
 
     def toggle_folds(self) -> None:
         """Open what is folded away, or fold it again."""
@@ -262,7 +262,7 @@ class RoundView(Widget):
             event.stop()
             self._reply.toggle(place.fold)
             self.refresh(layout=True)
-        elif isinstance(place.text, MarkdownText):
+        elif not isinstance(place.text, WrappedText):
             row = place.text.rows[event.y - place.top]
             if row.style == "code-head":
                 event.stop()
@@ -302,10 +302,14 @@ class RoundView(Widget):
 
     def _markup(self, names: str) -> Style:
         """How parts of Markdown look that have these names."""
-        parts = (
-            self.get_component_rich_style(f"markup--{name}", partial=True) for name in names.split()
-        )
-        return sum(parts, Style())
+        look = Style()
+        for name in names.split():
+            own = self.get_component_rich_style(f"markup--{name}", partial=True)
+            if own.color is not None:
+                # A muted colour is a transparent one, which the whole style has blended.
+                own += Style(color=self.get_component_rich_style(f"markup--{name}").color)
+            look += own
+        return look
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         if selection.start is None and selection.end is None:
