@@ -153,7 +153,7 @@ async def test_a_saved_plugin_reply_is_folded_too(drive: Any) -> None:
 
 
 async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) -> None:
-    async with drive(["想着呢</think>好"], delay_seconds=0.02) as on:
+    async with drive(["想着呢</think>好"]) as on:
         generate = on.backend.generate
 
         async def opened(request: Any) -> Any:
@@ -165,17 +165,21 @@ async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) ->
                 )
 
         monkeypatch.setattr(on.backend, "generate", opened)
+        on.backend.hold_after = 2
         on.box.set_query("写诗")
         await on.pilot.press("enter")
         await on.until(lambda: on.views and "Thinking" in on.views[0].reply_text)
         assert "想着" not in on.views[0].reply_text
+        on.backend.reply_gate.set()
         await on.settled()
         assert on.views[0].reply_text.endswith("好")
         assert on.rounds[0].reply == "<think>\n想着呢</think>好"
         await on.pilot.press("ctrl+r")
         await on.until(lambda: on.views and "Thinking" in on.views[0].reply_text)
         await on.pilot.press("escape")
+        on.backend.reply_gate.set()
         await on.settled()
+        on.backend.hold_after = None
         # Opened again, thoughts that were stopped are still thoughts, and not read as an answer.
         stopped = on.rounds[0].reply
         assert stopped.startswith("<think>\n想") and "</think>" not in stopped
