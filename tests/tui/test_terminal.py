@@ -157,7 +157,7 @@ def test_an_engine_that_dies_takes_no_text_with_it(start: Start) -> None:
     said = reply_of(terminal, "不停").partition("✗")[0]
     assert len(said) > 8
     terminal.press("ctrl+r")
-    terminal.until_shown("第 2/2 版")
+    terminal.until_shown("‹ 2/2 ›")
     terminal.until_shown("token/秒")
     assert "✗" not in terminal.text
     terminal.press("escape")
