@@ -256,18 +256,16 @@ def test_a_failure_while_putting_on_leaves_the_adapters_before(
     other = adapter_files.lora(
         made("llama"), tmp_path / "other", ["q_proj"], modules_to_save=["norm"], seed=9
     )
-    from chatui.engine.adapters import applied
+    real, calls = torch.nn.Module.register_forward_hook, []
 
-    real, calls = applied.LowRank.hook, []
-
-    def fails(pair: applied.LowRank) -> object:
-        calls.append(pair)
+    def fails(module: torch.nn.Module, hook: object) -> object:
+        calls.append(module)
         if len(calls) == 2:
             raise MemoryError
-        return real(pair)
+        return real(module, hook)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(applied.LowRank, "hook", fails)
+        patch.setattr(torch.nn.Module, "register_forward_hook", fails)
         engine.load(spec(made("llama"), adapters=(Adapter(str(other)),)), lambda _: None)
     assert torch.equal(logits_of(engine, IDS), before)
     engine.load(spec(made("llama")), lambda _: None)

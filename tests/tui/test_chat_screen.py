@@ -51,20 +51,21 @@ async def test_the_reply_streams_in(drive: Any) -> None:
 
 
 async def test_escape_stops_at_once_and_keeps_what_was_said(drive: Any) -> None:
-    async with drive(["春" * 400], delay_seconds=0.005) as on:
+    async with drive(["春" * 400]) as on:
+        on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
-        await on.until(lambda: on.views and len(on.views[0].reply_text) > 3)
+        await on.until(lambda: on.views and len(on.views[0].reply_text) == 5)
         await on.pilot.press("escape")
+        on.backend.reply_gate.set()
         await on.settled()
         (round_,) = on.rounds
-        assert round_.state == "stopped"
-        assert 3 < len(round_.reply) < 100
+        assert (round_.state, round_.reply) == ("stopped", "春" * 5)
         assert on.views[0].reply_text == round_.reply
         assert "Stopped" in on.screen_text
 
 
 async def test_ctrl_c_stops_and_then_says_how_to_quit(drive: Any) -> None:
-    async with drive(["春" * 400], delay_seconds=0.005) as on:
+    async with drive(["春" * 4000], delay_seconds=0.005) as on:
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("ctrl+c")
@@ -133,7 +134,7 @@ async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any)
 
 
 async def test_ctrl_r_in_mid_reply_says_what_to_do(drive: Any) -> None:
-    async with drive(["春" * 400], delay_seconds=0.005) as on:
+    async with drive(["春" * 4000], delay_seconds=0.005) as on:
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("ctrl+r")
@@ -143,7 +144,7 @@ async def test_ctrl_r_in_mid_reply_says_what_to_do(drive: Any) -> None:
 
 async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
     store = Store.in_memory()
-    async with drive(["春" * 400], delay_seconds=0.005, store=store) as on:
+    async with drive(["春" * 4000], delay_seconds=0.005, store=store) as on:
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("ctrl+q")
@@ -156,12 +157,14 @@ async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
 
 
 async def test_queries_sent_in_mid_reply_wait_and_escape_gives_them_back(drive: Any) -> None:
-    async with drive(["春" * 400], delay_seconds=0.005) as on:
+    async with drive(["春" * 400]) as on:
+        on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("b", "enter", "c", "enter", "d")
         await on.until(lambda: "Waiting: b" in on.screen_text)
         await on.pilot.press("escape")
+        on.backend.reply_gate.set()
         await on.settled()
         assert on.box.query_text == "b\nc\nd"
         assert "Waiting" not in on.screen_text
