@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from chatui.tui.markdown.inline import read_inline
 from chatui.tui.markdown.lines import Line, Shown, State, TableRow, as_text, read_line
-from chatui.tui.markdown.tables import Table
+from chatui.tui.markdown.markdown_tables import Table
 from chatui.tui.wrapping import Prefix, Row, Span, cut_spans, row_starts
 
 LONGEST_PART = 600
