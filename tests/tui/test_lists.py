@@ -178,13 +178,15 @@ async def test_f2_says_what_a_model_lacks(drive: Any, catalogue: None) -> None:
 async def test_f2_in_mid_reply_takes_effect_with_the_next_round(
     drive: Any, catalogue: None
 ) -> None:
-    async with drive(["春" * 250, "二"], delay_seconds=0.01) as on:
+    async with drive(["春" * 10, "二"]) as on:
+        on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await open_models(on)
         await on.pilot.press("down", "enter")
         await on.until(lambda: any("when this reply has ended" in one for one in on.notices))
         await on.pilot.press("b", "enter")
+        on.backend.reply_gate.set()
         await on.settled()
         assert [(r.model, r.state) for r in on.rounds] == [("shiyou", "done"), ("xuxie", "done")]
 
