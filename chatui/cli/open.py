@@ -11,7 +11,6 @@ from pathlib import Path
 from chatui import catalog, locations
 from chatui.cli import request
 from chatui.cli.ending import SUCCESS
-from chatui.conversation.recording import RecordingStore, TranscriptRecorder
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -25,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     notices = list(catalog.problems())
     open_store: Callable[[Path | None], Store] = Store
     if args.record:
+        from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
         store = open_store(locations.database_file())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
 from textual.app import App
@@ -15,7 +15,6 @@ from textual.geometry import Offset
 from chatui import locales
 from chatui.backends.protocol import Backend
 from chatui.catalog.model_description import model_description
-from chatui.conversation.recording import RecordingStore
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -26,6 +25,9 @@ from chatui.tui import terminal_input, themes
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.turn_messages import ModelReady, TurnMessage
 from chatui.tui.turns_app import TurnsApp
+
+if TYPE_CHECKING:
+    from chatui.conversation.recording import RecordingStore
 
 
 class ChatApp(TurnsApp):
@@ -94,10 +96,19 @@ class ChatApp(TurnsApp):
         return self._chat
 
     def on_mount(self) -> None:
-        if isinstance(self.store, RecordingStore):
-            self.store.on_problem = self._tell_recording_problem
+        if (recording := self._recording) is not None:
+            recording.on_problem = self._tell_recording_problem
         for notice in self._notices:
             self.tell_user(notice, "warning")
+
+    @property
+    def _recording(self) -> RecordingStore | None:
+        """The store, if it records; a start without ``--record`` does not import how."""
+        if type(self.store) is Store:
+            return None
+        from chatui.conversation.recording import RecordingStore
+
+        return self.store if isinstance(self.store, RecordingStore) else None
 
     def _tell_recording_problem(self, problem: ChatuiError) -> None:
         # It comes from the thread that writes.
@@ -141,7 +152,7 @@ class ChatApp(TurnsApp):
         self._own_cursor_position = offset
 
     def take(self, message: TurnMessage) -> None:
-        if isinstance(message, ModelReady) and isinstance(self.store, RecordingStore):
-            self.store.set_model(partial(model_description, message.spec, message.loaded))
+        if isinstance(message, ModelReady) and (recording := self._recording) is not None:
+            recording.set_model(partial(model_description, message.spec, message.loaded))
         if self._chat is not None and self._chat.is_running:
             self._chat.take(message)
