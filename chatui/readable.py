@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_BARS = "▁▂▃▄▅▆▇█"
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -18,6 +21,13 @@ def bar(share: float, cells: int) -> str:
     """A progress bar of ``cells`` cells; full only when ``share`` is 1."""
     full = int(cells * min(share, 1.0))
     return "━" * full + "╌" * (cells - full)
+
+
+def curve(values: Sequence[float], low: float | None = None) -> str:
+    """A row of bars of eight heights, from ``low`` (the least value if None) to the highest."""
+    bottom = min(values) if low is None else low
+    span = max(values) - bottom or 1.0
+    return "".join(_BARS[round((value - bottom) / span * (len(_BARS) - 1))] for value in values)
 
 
 def duration(seconds: float) -> str:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from chatui.engine.tuning.tuning_run import TuningState
 
 _CURVE_CELLS = 24
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +117,4 @@ def curve(losses: list[float]) -> str:
     cells = min(_CURVE_CELLS, len(losses))
     bounds = [len(losses) * cell // cells for cell in range(cells + 1)]
     means = [sum(losses[start:stop]) / (stop - start) for start, stop in pairwise(bounds)]
-    low, high = min(means), max(means)
-    span = high - low or 1.0
-    return "".join(_BARS[round((mean - low) / span * (len(_BARS) - 1))] for mean in means)
+    return readable.curve(means)

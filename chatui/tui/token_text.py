@@ -10,12 +10,12 @@ from textual.content import Content
 from textual.style import Style
 
 from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.readable import curve
 from chatui.text import plain_text, token_in_quotes
 
 _SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Za-z/]+\]|<\|[^|]+\|>")
 _SPECIAL_STYLE = "bold $accent"
 _MUTED = "$foreground-muted"
-_BARS = "▁▂▃▄▅▆▇█"
 _BUCKETS = 24
 TOKEN = "token"
 
@@ -119,4 +119,4 @@ def speed_line(pieces: Sequence[Piece]) -> str:
     counts = [0] * _BUCKETS
     for piece in pieces:
         counts[min(int((piece.at_seconds - first) / span * _BUCKETS), _BUCKETS - 1)] += 1
-    return "".join(_BARS[round(count / max(counts) * (len(_BARS) - 1))] for count in counts)
+    return curve(counts, low=0)
