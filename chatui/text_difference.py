@@ -1,0 +1,112 @@
+"""Where texts differ, as people see it: by words, and Chinese by characters.
+
+Two texts are compared with :mod:`difflib`, whose longest common runs stay readable. A run that is
+shorter than what differs on both sides of it is there by chance, and counts as different too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+Spans: TypeAlias = tuple[tuple[int, int], ...]
+"""Parts of a text as (start, end), in order, none touching another."""
+
+MOST_UNITS = 6_000
+"""Longer texts are compared line by line."""
+
+_ALONE = r"\p{Han}\p{Hiragana}\p{Katakana}"
+_UNIT = rf"[\w--[{_ALONE}]]+|\s+|\X"
+_LINE = r"[^\n]*\n|[^\n]+"
+
+
+def differences(one: str, other: str) -> tuple[Spans, Spans]:
+    """What of ``one`` is not in ``other``, and what of ``other`` is not in ``one``.
+
+    Indices are those of Python's strings; no grapheme cluster (UAX #29) is cut.
+    """
+    if one == other:
+        return (), ()
+    units = _units(one), _units(other)
+    if max(map(len, units)) > MOST_UNITS:
+        units = _units(one, _LINE), _units(other, _LINE)
+    ends = tuple([0, *_running_ends(each)] for each in units)
+    found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
+    for parts in _differing(*units):
+        for spans, end, (start, stop) in zip(found, ends, parts, strict=True):
+            if start < stop:
+                spans.append((end[start], end[stop]))
+    return tuple(found[0]), tuple(found[1])
+
+
+def marked(texts: Sequence[str]) -> list[Spans]:
+    """For each text what differs: of the first what not all have, of each other what it has not."""
+    pairs = [differences(texts[0], other) for other in texts[1:]]
+    return [_joined([mine for mine, _ in pairs]), *(theirs for _, theirs in pairs)] if texts else []
+
+
+_Pair: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _differing(one: list[str], other: list[str]) -> list[_Pair]:
+    """The units that differ, as (start, end) in both."""
+    # A start takes no diff.
+    from difflib import SequenceMatcher
+
+    first = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    first = min(len(one), len(other)) if first is None else first
+    blocks = SequenceMatcher(None, one[first:], other[first:]).get_matching_blocks()
+    found: list[_Pair] = []
+    at = one_at, other_at = first, first
+    for block in blocks:
+        here = first + block.a, first + block.b
+        if at != here:
+            found.append(((one_at, here[0]), (other_at, here[1])))
+            _join_over_chance(found)
+        at = one_at, other_at = here[0] + block.size, here[1] + block.size
+    return found
+
+
+def _join_over_chance(found: list[_Pair]) -> None:
+    """Join the last two differences, and those before, where what is the same between is short."""
+    while len(found) > 1:
+        (one, other), (next_one, next_other) = found[-2:]
+        same = next_one[0] - one[1]
+        if same >= _size(one, other) or same >= _size(next_one, next_other):
+            return
+        found[-2:] = [((one[0], next_one[1]), (other[0], next_other[1]))]
+
+
+def _size(one: tuple[int, int], other: tuple[int, int]) -> int:
+    return max(one[1] - one[0], other[1] - other[0])
+
+
+def _joined(spans: Sequence[Spans]) -> Spans:
+    """All that any of several lists of spans covers."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(span for each in spans for span in each):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _units(text: str, pattern: str = _UNIT) -> list[str]:
+    return _pattern(pattern).findall(text)  # type: ignore[no-any-return]
+
+
+def _running_ends(units: list[str]) -> list[int]:
+    ends, end = [], 0
+    for unit in units:
+        end += len(unit)
+        ends.append(end)
+    return ends
+
+
+@cache
+def _pattern(pattern: str) -> Any:
+    import regex
+
+    return regex.compile(pattern, regex.VERSION1)
