@@ -298,6 +298,18 @@ class Inspection:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Scored:
+    """How probable the model finds a reply that it is given: the answer of ``score``.
+
+    Attributes:
+        logprobs: natural logs of the probabilities of its tokens, in order, under the raw logits;
+            empty for a reply without any.
+    """
+
+    logprobs: tuple[float, ...] = ()
+
+
 LoadEvent: TypeAlias = Loading | Loaded
 ReplyEvent: TypeAlias = Prefill | Token | Done
-Event: TypeAlias = Loading | Loaded | Prefill | Token | Done | Failed | Inspection
+Event: TypeAlias = Loading | Loaded | Prefill | Token | Done | Failed | Inspection | Scored

@@ -34,6 +34,13 @@ class Inspect:
 
 
 @dataclass(frozen=True)
+class Score:
+    """Say how probable the model finds the reply with which this request begins."""
+
+    request: GenerateRequest
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the running reply."""
 
@@ -43,7 +50,7 @@ class Quit:
     """End the process."""
 
 
-Command: TypeAlias = Load | Generate | Inspect | Stop | Quit
+Command: TypeAlias = Load | Generate | Inspect | Score | Stop | Quit
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}

@@ -26,6 +26,7 @@ from chatui.messages import (
     ModelSpec,
     Prefill,
     ReplyEvent,
+    Scored,
     Token,
 )
 
@@ -141,6 +142,15 @@ class LocalBackend:
                         return event
         raise AssertionError("the engine's answer ended without an Inspection")
 
+    async def score(self, request: GenerateRequest) -> Scored:
+        async with self._turn:
+            self._require_model()
+            async with aclosing(self._ask(wire.Score(request))) as events:
+                async for event in events:
+                    if isinstance(event, Scored):
+                        return event
+        raise AssertionError("the engine's answer ended without a Scored")
+
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
             with suppress(ConnectionError):
@@ -250,7 +260,7 @@ class LlamaCppBackend(LocalBackend):
 
 
 def _is_last(event: Event) -> bool:
-    return isinstance(event, Loaded | Done | Failed | Inspection)
+    return isinstance(event, Loaded | Done | Failed | Inspection | Scored)
 
 
 def _open_log() -> IO[bytes] | None:

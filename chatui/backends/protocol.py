@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
-from chatui.messages import GenerateRequest, Inspection, LoadEvent, ModelSpec, ReplyEvent
+from chatui.messages import GenerateRequest, Inspection, LoadEvent, ModelSpec, ReplyEvent, Scored
 
 
 @runtime_checkable
@@ -43,4 +43,17 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Unload the model and give back its memory."""
+        ...
+
+
+@runtime_checkable
+class ScoringBackend(Protocol):
+    """What a backend may offer besides: it can read a reply that it did not write."""
+
+    async def score(self, request: GenerateRequest) -> Scored:
+        """The probabilities of the tokens of ``request.begun.text`` as the reply to ``request``.
+
+        Raises:
+            ChatuiError: the rounds do not fit, or the model is gone.
+        """
         ...

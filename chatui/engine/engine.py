@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from chatui.engine import generate
+from chatui.engine import generate, scoring
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
 from chatui.errors import ChatuiError
@@ -18,6 +18,7 @@ from chatui.messages import (
     Loading,
     ModelSpec,
     ReplyEvent,
+    Scored,
 )
 
 
@@ -120,6 +121,10 @@ class Engine:
     def inspect(self, request: GenerateRequest, top: int) -> Inspection:
         """See :func:`chatui.engine.generate.inspect`."""
         return generate.inspect(self._loaded(), request, top)
+
+    def score(self, request: GenerateRequest, stop_wanted: Callable[[], bool]) -> Scored:
+        """See :func:`chatui.engine.scoring.score`."""
+        return scoring.score(self._loaded(), request, stop_wanted)
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:

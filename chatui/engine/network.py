@@ -51,7 +51,7 @@ class CausalNetwork:
         self._window = window
         self._device = model.get_input_embeddings().weight.device
         accepted = inspect.signature(model.forward).parameters
-        self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        self._keeps_logits = "logits_to_keep" in accepted
         self.chunk = prefill_chunk(parameter_count(model), self._device)
         self.decoder = decoder_of(model, window)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
@@ -69,24 +69,32 @@ class CausalNetwork:
         for start in range(cache.get_seq_length(), len(ids), self.chunk):
             if stop_wanted():
                 return None
-            logits = self._forward(ids[start : start + self.chunk], cache)
+            logits = self._forward(ids[start : start + self.chunk], cache)[-1]
         return logits
 
     @torch.inference_mode()
     def step(self, token: int, cache: Any) -> Tensor:
-        return self._forward((token,), cache)
+        return self._forward((token,), cache)[-1]
 
-    def _forward(self, ids: Sequence[int], cache: Any) -> Tensor:
+    @torch.inference_mode()
+    def read_reply(self, ids: Sequence[int], cache: Any) -> Tensor:
+        """Read more tokens at once; returns the logits after each, ``[len(ids), vocabulary]``."""
+        return self._forward(ids, cache, last=len(ids))
+
+    def _forward(self, ids: Sequence[int], cache: Any, last: int = 1) -> Tensor:
+        """The logits after each of the ``last`` tokens of ``ids``."""
         if self.decoder is not None:
-            return self.decoder.read(ids, cache).float()
+            if last == 1:
+                return self.decoder.read(ids, cache).float()[None]
+            return self.decoder.read_all(ids, cache, last).float()
         output = self.model(
             torch.tensor([ids], device=self._device),
             cache=cache,
             use_cache=True,
             return_dict=True,
-            **self._only_last,
+            **({"logits_to_keep": last} if self._keeps_logits else {}),
         )
-        logits: Tensor = output.logits[0, -1].float()
+        logits: Tensor = output.logits[0, -last:].float()
         return logits
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:

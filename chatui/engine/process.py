@@ -88,7 +88,7 @@ class Pipe:
                     break
                 if isinstance(message, wire.Stop):
                     self._stopped = self._received
-                elif isinstance(message, wire.Load | wire.Generate | wire.Inspect):
+                elif isinstance(message, wire.Load | wire.Generate | wire.Inspect | wire.Score):
                     self._received += 1
                     self._commands.put(message)
         os._exit(0)
@@ -162,6 +162,8 @@ def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterator[Event
         yield from engine.generate(command.request, pipe.stop_wanted)
     elif isinstance(command, wire.Inspect):
         yield engine.inspect(command.request, command.top)
+    elif isinstance(command, wire.Score):
+        yield engine.score(command.request, pipe.stop_wanted)
 
 
 def failure(error: Exception) -> Failed:

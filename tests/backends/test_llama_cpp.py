@@ -21,6 +21,7 @@ from chatui.catalog.memory_need import WORKSPACE
 from chatui.errors import ChatuiError
 from chatui.messages import (
     Adapter,
+    BegunReply,
     Done,
     GenerateRequest,
     Loaded,
@@ -462,3 +463,14 @@ async def test_a_real_quantised_model(backend: LlamaCppBackend, gemma: Path) -> 
     assert prefill_of(second).reused_tokens >= 256
     assert done_of(first).output_ids == done_of(second).output_ids
     assert any("\u4e00" <= character <= "\u9fff" for character in done_of(first).text)
+
+
+async def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(
+    backend: LlamaCppBackend, tiny: Path
+) -> None:
+    await load(backend, tiny)
+    events = await reply(backend, GenerateRequest("春眠", sampling=GREEDY))
+    given = BegunReply("x", done_of(events).output_ids)
+    found = await backend.score(GenerateRequest("春眠", begun=given))
+    came = [event.logprob for event in events if isinstance(event, Token)]
+    assert found.logprobs == pytest.approx(came, abs=0.05)

@@ -126,12 +126,17 @@ class Decoder:
         """Read more tokens; returns the logits of the next, ``[vocabulary]``."""
         if len(ids) == 1:
             return self._step(ids[0], cache)
+        return self.read_all(ids, cache, last=1)[0]
+
+    def read_all(self, ids: Sequence[int], cache: FixedCache, last: int) -> Tensor:
+        """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``."""
         start, end = cache.length, cache.length + len(ids)
         cache.reserve(end)
         device = self._like.device
         positions = torch.arange(start, end, device=device)
         mask = torch.arange(end, device=device) <= positions[:, None] if start else None
-        logits = self._logits(torch.tensor(ids, device=device), positions, cache, end, mask)
+        read = torch.tensor(ids, device=device)
+        logits = self._logits(read, positions, cache, end, mask, last)
         cache.move_to(end)
         return logits
 
@@ -157,12 +162,18 @@ class Decoder:
         mask = None
         if masked:
             mask = (torch.arange(window, device=ids.device) <= cache.position)[None]
-        logits = self._logits(ids, cache.position, cache, window, mask)
+        logits = self._logits(ids, cache.position, cache, window, mask)[0]
         cache.position.add_(1)
         return logits
 
     def _logits(
-        self, ids: Tensor, positions: Tensor, cache: FixedCache, window: int, mask: Tensor | None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        cache: FixedCache,
+        window: int,
+        mask: Tensor | None,
+        last: int = 1,
     ) -> Tensor:
         states = self._embed(ids, positions)
         turn = None if self._angles is None else self._signed(*self._angles(positions))
@@ -178,7 +189,7 @@ class Decoder:
                 inner = block.activation(inner)
             added = block.outer(inner)
             states = states + (added if block.outer_norm is None else block.outer_norm(added))
-        return self._head(self._last_norm(states[-1:]))[0]
+        return self._head(self._last_norm(states[-last:]))
 
     def _attend(
         self,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from asking import ask, loaded, parts
 
-from chatui.messages import BegunReply
+from chatui.messages import BegunReply, GenerateRequest
 
 
 def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
@@ -30,3 +31,11 @@ def test_an_edited_reply_is_encoded_without_a_prompts_end(folder: Path) -> None:
     assert begun.input_ids[: len(alone.input_ids)] == alone.input_ids
     assert ids and not {*ids} & {*alone.input_ids[-2:]}, "neither [gMASK] nor <sop> again"
     assert done.text.startswith("你好")
+
+
+def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(folder: Path) -> None:
+    engine = loaded(folder, eos_ids=(10**6,))
+    _, tokens, done = parts(ask(engine, "晚上睡不着应该怎么办"))
+    request = GenerateRequest("晚上睡不着应该怎么办", begun=BegunReply("x", done.output_ids))
+    found = engine.score(request, lambda: False).logprobs
+    assert found == pytest.approx([token.logprob for token in tokens], abs=1e-4)

@@ -16,7 +16,7 @@ from chatui.engine.architectures.rwkv.state_store import StateStore
 from chatui.engine.cache import PromptCache
 from chatui.engine.engine import Engine
 from chatui.engine.network import prefill_chunk
-from chatui.messages import Done, GenerateRequest, Prefill
+from chatui.messages import BegunReply, Done, GenerateRequest, Prefill
 
 Load = Callable[..., Engine]
 QUERIES = ("春眠不觉晓", "处处闻\n啼鸟", "夜来风雨声", "花落知多少")
@@ -224,3 +224,13 @@ def test_the_store_forgets_the_least_recently_used() -> None:
     assert store.take(network, [7, 8, 9])[1] == 0  # type: ignore[arg-type]
     assert store.take(network, [1, 2])[1] == 1  # type: ignore[arg-type]
     assert store.take(network, [5])[1] == 0  # type: ignore[arg-type]
+
+
+def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(
+    file: Path, load: Load, ask: Ask
+) -> None:
+    engine = load(file, eos_ids=(100_000,))
+    _, tokens, done = ask(engine, QUERIES[0])
+    begun = BegunReply("x", done.output_ids)
+    found = engine.score(GenerateRequest(QUERIES[0], system="", begun=begun), lambda: False)
+    assert found.logprobs == pytest.approx([token.logprob for token in tokens], abs=1e-4)

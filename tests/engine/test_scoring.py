@@ -1,0 +1,53 @@
+"""How probable a model finds a reply that it is given: as when it wrote it, on every network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from asking import FAMILIES, ask, loaded, parts
+
+from chatui.engine.engine import Engine
+from chatui.errors import ChatuiError
+from chatui.messages import BegunReply, GenerateRequest, Scored
+
+Maker = Callable[[str], Path]
+QUERY, HISTORY = "春眠不觉晓", (("甲", "乙"),)
+
+
+def scored(engine: Engine, text: str, ids: tuple[int, ...] = ()) -> Scored:
+    request = GenerateRequest(QUERY, HISTORY, begun=BegunReply(text, ids))
+    return engine.score(request, lambda: False)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_own_tokens_are_as_probable_as_when_they_came(made: Maker, family: str) -> None:
+    engine = loaded(made(family), eos_ids=(100_000,))
+    # More than are read at once.
+    _, tokens, done = parts(ask(engine, QUERY, HISTORY, max_new_tokens=150))
+    found = scored(engine, "x", done.output_ids)
+    assert found.logprobs == pytest.approx([token.logprob for token in tokens], abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_a_text_is_encoded_as_a_reply_and_read_in_one_pass(made: Maker, family: str) -> None:
+    engine = loaded(made(family))
+    model = engine._loaded()
+    prompt = parts(ask(engine, QUERY, HISTORY))[0]
+    text = "处处闻啼鸟"
+    ids = [*prompt.input_ids, *model.codec.encode_reply(text)]
+    with torch.inference_mode():
+        logits = model.network.model(torch.tensor([ids])).logits[0]  # type: ignore[attr-defined]
+    rows = logits.log_softmax(-1)[len(prompt.input_ids) - 1 : -1]
+    expected = rows.gather(1, torch.tensor(ids[len(prompt.input_ids) :])[:, None])[:, 0]
+    assert scored(engine, text).logprobs == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+def test_an_empty_reply_has_no_tokens_and_a_stop_ends_it(made: Maker) -> None:
+    engine = loaded(made("llama"))
+    assert scored(engine, "") == Scored(())
+    request = GenerateRequest(QUERY, begun=BegunReply("处处"))
+    with pytest.raises(ChatuiError, match="stopped"):
+        engine.score(request, lambda: True)
