@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round
+from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript, lines_of
 from chatui.errors import ChatuiError
@@ -74,7 +74,10 @@ class TranscriptRecorder:
         number = self._numbers[begun.id] = len(self._numbers) + 1
         self._began[begun.id], self._said[begun.id] = began, ""
         parent = self._numbers.get(begun.parent_id or 0)
-        self._append([events.to_line(events.query(begun, number, parent, began))])
+        lines = [events.query(begun, number, parent, began)]
+        if (corrected := self._numbers.get(begun.corrects_id or 0)) is not None:
+            lines.append(events.edit(number, began, corrected))
+        self._append(map(events.to_line, lines))
 
     def prompt(self, round_id: int, tokens: int, reused: int, read: ReadPrompt) -> None:
         """The model has read the prompt of a round."""
@@ -101,6 +104,16 @@ class TranscriptRecorder:
             # They are known for certain now.
             lines.append(events.prompt(number, began + ended.seconds, *counts, None))
         lines.append(events.stop(ended, number, began + ended.seconds, said))
+        self._append(map(events.to_line, lines))
+
+    def rate(self, before: Round, now: Round, at: float) -> None:
+        """The user has rated a round or noted something; ``at`` in seconds since the epoch."""
+        number, t = self._numbers[now.id], at - self._start
+        lines = []
+        if now.rating != before.rating:
+            lines.append(events.rating(number, t, now.rating))
+        if now.note != before.note:
+            lines.append(events.note(number, t, now.note))
         self._append(map(events.to_line, lines))
 
     def branch(self, round_id: int, at: float) -> None:
@@ -183,6 +196,12 @@ class RecordingStore(Store):
 
         self._note(ended.id, write)
         return saved
+
+    def rate(self, round_id: int, rating: Rating | None = None, note: str | None = None) -> Round:
+        before = self.round(round_id)
+        now = super().rate(round_id, rating, note)
+        self._note(round_id, lambda one: one.rate(before, now, self._clock()))
+        return now
 
     def set_head(self, conversation_id: int, round_id: int) -> Conversation:
         looked_at = super().set_head(conversation_id, round_id)

@@ -14,6 +14,9 @@ State: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupte
 """Of a round: being written; ended by the model; stopped by the user; ended by an error; left
 behind by a process that died."""
 
+Rating: TypeAlias = Literal[-1, 0, 1]
+"""What the user thinks of a reply: bad, nothing said, good."""
+
 # Limits hold for what is read from files.
 Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
@@ -64,6 +67,9 @@ class Round:
         started_at: seconds since the epoch.
         seconds: from start to end.
         error: the sentence that ended a failed round; None for the others.
+        rating, note: the user's, of the reply.
+        corrects_id: the round whose reply the user corrected by writing this one; None if the
+            model wrote it.
         version, versions: which of the rounds with this parent it was when it was read, from 1,
             and of how many.
     """
@@ -85,6 +91,9 @@ class Round:
     started_at: Epoch = 0.0
     seconds: Seconds = 0.0
     error: str | None = None
+    rating: Rating = 0
+    note: str = ""
+    corrects_id: int | None = None
     version: int = field(default=1, compare=False)
     versions: int = field(default=1, compare=False)
 

@@ -22,7 +22,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 from chatui.conversation import tables, text_search
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
-from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round, title_of
+from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round, title_of
 from chatui.conversation.tables import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -260,6 +260,7 @@ class Store:
         format: str = "",
         sampling: Mapping[str, Any] | None = None,
         seed: int | None = None,
+        corrects_id: int | None = None,
     ) -> Round:
         """Begin a round after ``parent_id`` (None: a first round); it becomes the head.
 
@@ -267,12 +268,13 @@ class Store:
 
         Args:
             conversation_id: None creates a conversation.
+            corrects_id: the round whose reply the user corrects with this one.
         """
         now = self._clock()
         id_ = conversation_id or self._insert_conversation(db, "")
         title = tables.one_conversation(db, id_).title or default_title(query)
         begun = Round(0, id_, parent_id, query, model=model, format=format, started_at=now)
-        begun = replace(begun, seed=seed, sampling=sampling or {})
+        begun = replace(begun, seed=seed, sampling=sampling or {}, corrects_id=corrects_id)
         writer = "" if self._presence is None else self._presence.announce()
         round_id = tables.insert_round(db, begun, writer)
         db.execute(
@@ -313,6 +315,18 @@ class Store:
         values = (self._clock(), ended.conversation_id)
         db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
         return tables.one_round(db, ended.id)
+
+    @_writes
+    def rate(
+        self,
+        db: sqlite3.Connection,
+        round_id: int,
+        rating: Rating | None = None,
+        note: str | None = None,
+    ) -> Round:
+        """Keep what the user thinks of a reply; None leaves rating or note as it is."""
+        tables.rate(db, round_id, rating, note)
+        return tables.one_round(db, round_id)
 
     @_reads
     def pieces(self, db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:

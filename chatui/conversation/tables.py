@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round
+from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -45,6 +45,7 @@ _FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "model": _TEXT,
     "format": _TEXT,
     "error": _TEXT,
+    "note": _TEXT,
     "seed": (str, int),
     "sampling": (lambda sampling: json.dumps(dict(sampling)), json.loads),
 }
@@ -145,7 +146,12 @@ def insert_whole(
     for each in rounds:
         depth = depths[each.id] = depths[each.parent_id] + 1
         parent_id = None if each.parent_id is None else ids[each.parent_id]
-        stored = replace(each, conversation_id=conversation_id, parent_id=parent_id)
+        stored = replace(
+            each,
+            conversation_id=conversation_id,
+            parent_id=parent_id,
+            corrects_id=ids.get(each.corrects_id or 0),
+        )
         row = {"depth": depth, "writer": "", "indexed": int(is_indexed)} | _stored(stored)
         new_id = db.execute(
             f"INSERT INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
@@ -164,13 +170,14 @@ def insert_whole(
 
 
 def update_round(db: sqlite3.Connection, ended: Round) -> None:
-    """Set the columns of a round that has ended, and index its texts.
+    """Set the columns of a round that has ended, and index its texts; its rating stays.
 
     Raises:
         ChatuiError: there is no such round.
     """
     unindex(db, "id = ?", ended.id)
     row = _stored(ended)
+    del row["rating"], row["note"]
     columns = ", ".join(f"{name} = ?" for name in row)
     done = db.execute(f"UPDATE rounds SET {columns} WHERE id = ?", (*row.values(), ended.id))
     if not done.rowcount:
@@ -182,6 +189,20 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
             (ended.id,),
         )
         db.execute("UPDATE rounds SET indexed = 1 WHERE id = ?", (ended.id,))
+
+
+def rate(db: sqlite3.Connection, round_id: int, rating: Rating | None, note: str | None) -> None:
+    """Set what the user thinks of a round; None leaves it as it is.
+
+    Raises:
+        ChatuiError: there is no such round.
+    """
+    done = db.execute(
+        "UPDATE rounds SET rating = coalesce(?, rating), note = coalesce(?, note) WHERE id = ?",
+        (rating, None if note is None else to_stored(note), round_id),
+    )
+    if not done.rowcount:
+        raise ChatuiError(say("conversation.no_round", id=round_id))
 
 
 def _stored(round_: Round) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def _events(
         began = each.started_at - start
         number = numbers[each.id]
         yield events.query(each, number, numbers.get(each.parent_id or 0), began)
+        if (corrected := numbers.get(each.corrects_id or 0)) is not None:
+            yield events.edit(number, began, corrected)
         mark = transcript.prompts.get(each.id)
         if each.prompt_tokens or each.reused_tokens or mark:
             yield events.prompt(number, began, each.prompt_tokens, each.reused_tokens, mark)
@@ -106,6 +108,10 @@ def _events(
         at = began + each.seconds
         if each.state != "streaming":
             yield events.stop(each, number, at, "".join(piece.text for piece in pieces))
+        if each.rating:
+            yield events.rating(number, at, each.rating)
+        if each.note:
+            yield events.note(number, at, each.note)
     head = transcript.conversation.head_id
     if transcript.rounds and head is not None and head != transcript.rounds[-1].id:
         yield events.branch(numbers[head], at)

@@ -19,7 +19,16 @@ import msgspec
 
 from chatui import __version__
 from chatui.conversation.json_records import Fault
-from chatui.conversation.rounds import Conversation, Count, Epoch, Piece, Round, Seconds, title_of
+from chatui.conversation.rounds import (
+    Conversation,
+    Count,
+    Epoch,
+    Piece,
+    Rating,
+    Round,
+    Seconds,
+    title_of,
+)
 from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.locales import say
 from chatui.text import escape_json
@@ -125,6 +134,21 @@ def stop(ended: Round, number: int, t: float, said: str) -> dict[str, Any]:
     return event
 
 
+def edit(number: int, t: float, of: int) -> dict[str, Any]:
+    """The user writes the reply, in place of that of round ``of``."""
+    return _event("edit", t, number, of=of)
+
+
+def rating(number: int, t: float, rating: Rating) -> dict[str, Any]:
+    """The user rates a reply."""
+    return _event("rating", t, number, rating=rating)
+
+
+def note(number: int, t: float, text: str) -> dict[str, Any]:
+    """The user notes something on a reply; "" takes the note away."""
+    return _event("note", t, number, text=text)
+
+
 def branch(number: int, t: float) -> dict[str, Any]:
     """The path that is looked at ends with another round."""
     return _event("branch", t, number)
@@ -197,6 +221,24 @@ class _Stop:
 
 
 @dataclass(frozen=True)
+class _Edit:
+    round: int
+    of: int
+
+
+@dataclass(frozen=True)
+class _Rating:
+    round: int
+    rating: Rating
+
+
+@dataclass(frozen=True)
+class _Note:
+    round: int
+    text: str
+
+
+@dataclass(frozen=True)
 class _Branch:
     round: int
 
@@ -212,8 +254,14 @@ _TYPES: dict[str, Any] = {
     "prompt": _Prompt,
     "token": _Token,
     "stop": _Stop,
+    "edit": _Edit,
+    "rating": _Rating,
+    "note": _Note,
     "branch": _Branch,
 }
+
+_More: TypeAlias = _Prompt | _Token | _Stop | _Edit | _Rating | _Note | _Branch
+"""What happens after a round began."""
 
 Read: TypeAlias = tuple[
     Conversation,
@@ -306,7 +354,7 @@ class TranscriptReader:
         self._pieces[event.round] = []
         self._head = event.round
 
-    def _take_more(self, event: _Prompt | _Token | _Stop | _Branch) -> None:
+    def _take_more(self, event: _More) -> None:
         number = event.round
         if isinstance(event, _Token):
             at = max(0.0, round(event.t - self._began[number], _DIGITS))
@@ -315,6 +363,14 @@ class TranscriptReader:
             )
         elif isinstance(event, _Branch):
             self._head = number
+        elif isinstance(event, _Rating):
+            self._rounds[number] = replace(self._rounds[number], rating=event.rating)
+        elif isinstance(event, _Note):
+            self._rounds[number] = replace(self._rounds[number], note=event.text)
+        elif isinstance(event, _Edit):
+            if event.of not in self._rounds:
+                raise ValueError(say("conversation.unknown_round", id=event.of))
+            self._rounds[number] = replace(self._rounds[number], corrects_id=event.of)
         elif isinstance(event, _Prompt):
             self._rounds[number] = replace(
                 self._rounds[number], prompt_tokens=event.tokens, reused_tokens=event.reused

@@ -200,6 +200,8 @@ class Turns(ModelLoading):
             round_.model,
             round_.format,
             {**round_.sampling, "edited": True},
+            None,
+            round_.id,
         )
         written = replace(begun, state="done", reply=reply)
         await store.queued(store.finish_round, written)

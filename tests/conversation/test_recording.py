@@ -52,6 +52,41 @@ def talk(store: Store) -> tuple[Round, Round]:
     return one, two
 
 
+def test_ratings_notes_and_corrections_are_recorded(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    store = RecordingStore(tmp_path / "c.db", TranscriptRecorder(file))
+    one, _ = talk(store)
+    right = store.add_round(
+        one.conversation_id, None, "问", "诗友", sampling={"edited": True}, corrects_id=one.id
+    )
+    store.finish_round(replace(right, state="done", reply="正"))
+    store.rate(one.id, -1)
+    store.rate(one.id, note="平仄\n不合")
+    store.rate(right.id, 1, "好")
+    store.rate(right.id, 0)
+    store.close()
+    check(file.read_bytes())
+    events = [
+        each for each in lines(file.read_bytes()) if each.get("type") in ("edit", "rating", "note")
+    ]
+    for each in events:
+        del each["t"]
+    assert events == [
+        {"type": "edit", "round": 3, "of": 1},
+        {"type": "rating", "round": 1, "rating": -1},
+        {"type": "note", "round": 1, "text": "平仄\n不合"},
+        {"type": "rating", "round": 3, "rating": 1},
+        {"type": "note", "round": 3, "text": "好"},
+        {"type": "rating", "round": 3, "rating": 0},
+    ]
+    read = transcript.read(file).rounds
+    assert [(each.rating, each.note, each.corrects_id) for each in read] == [
+        (-1, "平仄\n不合", None),
+        (0, "", None),
+        (0, "好", 1),
+    ]
+
+
 def test_what_is_recorded_is_what_is_stored(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     store = RecordingStore(tmp_path / "c.db", TranscriptRecorder(file))

@@ -33,6 +33,7 @@ def example() -> Transcript:
         Round(2, 0, 1, NASTY, NASTY, "failed", NASTY, error=NASTY, sampling={"top_k": 5}),
         Round(3, 0, 1, "", "", "stopped", started_at=1.7e9, seconds=2.5, output_tokens=7),
         Round(4, 0, 3, "四", "丁", "done", prompt_tokens=9, reused_tokens=3, started_at=1.7e9),
+        Round(5, 0, 3, "四", "正", "done", rating=1, note=NASTY, corrects_id=4),
     )
     pieces = {
         1: (
@@ -42,6 +43,7 @@ def example() -> Transcript:
         2: (Piece(0.0, "\ud83d"), Piece(0.0, "\ude00")),
         3: (),
         4: (Piece(0.1, "丁"),),
+        5: (),
     }
     others: tuple[dict[str, Any], ...] = (
         {"t": -1, "type": "model", "name": "诗友", "adapters": [{"path": "x", "scale": 0.5}]},
@@ -89,6 +91,9 @@ def test_the_schema_refuses_wrong_events() -> None:
         ("stop", "state", "streaming"),
         ("prompt", "hash", "md5:1"),
         ("branch", "round", None),
+        ("edit", "of", None),
+        ("rating", "rating", 2),
+        ("note", "text", 5),
         ("model", "adapters", [{"path": "x"}]),
     )
     for kind, key, value in wrong:
@@ -113,7 +118,7 @@ def test_a_terminal_does_not_obey_the_file(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert "静夜思" in text
     assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
-    assert len(text.splitlines()) == 1 + 4 + 1 + 5 + 4 + 1 + 2
+    assert len(text.splitlines()) == 1 + 5 + 1 + 5 + 5 + 3 + 1 + 2
 
 
 def random_text(dice: random.Random) -> str:
@@ -135,6 +140,7 @@ def fill(store: Store, dice: random.Random) -> int:
             "format",
             dice.choice([{}, {"top_k": 5, "think": True, "temperature": 0.1}]),
             dice.choice([None, 0, 2**64 - 1]),
+            dice.choice([None, *ids]),
         )
         conversation = begun.conversation_id
         ids.append(begun.id)
@@ -166,6 +172,10 @@ def fill(store: Store, dice: random.Random) -> int:
             error=dice.choice([None, random_text(dice)]),
         )
         store.finish_round(ended, pieces)
+        if dice.random() < 0.5:
+            store.rate(
+                begun.id, dice.choice([None, -1, 0, 1]), dice.choice([None, random_text(dice)])
+            )
     assert conversation is not None
     store.set_head(conversation, dice.choice(ids))
     store.rename(conversation, random_text(dice))
@@ -199,6 +209,7 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
                 id=each.id + shift,
                 conversation_id=copy,
                 parent_id=None if each.parent_id is None else each.parent_id + shift,
+                corrects_id=None if each.corrects_id is None else each.corrects_id + shift,
             )
             for each in rounds
         ]
@@ -282,9 +293,9 @@ def changed(place: int, **values: object) -> bytes:
         (changed(7, state="asleep"), "line 7"),
         (changed(7, seconds=-1), "line 7"),
         (changed(6, **{"\ud800": 1}), "line 6"),
-        (changed(1) + b"5\n", "line 19: no JSON object"),
-        (changed(1) + b"\xff\n", "line 19: not text"),
-        (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 19: no valid JSON"),
+        (changed(1) + b"5\n", "line 24: no JSON object"),
+        (changed(1) + b"\xff\n", "line 24: not text"),
+        (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 24: no valid JSON"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -301,7 +312,7 @@ def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
     read = transcript.loads(data, "x", faults.append)
     assert [fault.line for fault in faults] == [4, 5, 8]
     # Round 2 could not be read; what belongs to it is no further fault.
-    assert [each.id for each in read.rounds] == [1, 3, 4]
+    assert [each.id for each in read.rounds] == [1, 3, 4, 5]
     assert read.pieces[1] == (Piece(0.25, "明月光"),)
 
 
@@ -364,9 +375,10 @@ def version_1(whole: Transcript) -> dict[str, Any]:
 
 @pytest.mark.parametrize("indent", [None, 1])
 def test_version_1_is_still_read(indent: int | None) -> None:
-    whole = replace(example(), prompts={}, others=())
+    whole = replace(example(), prompts={}, others=(), rounds=example().rounds[:4])
     plain = tuple(replace(piece, alternatives=()) for piece in whole.pieces[1])
-    whole = replace(whole, pieces={**whole.pieces, 1: plain})
+    pieces = {number: whole.pieces[number] for number in (2, 3, 4)} | {1: plain}
+    whole = replace(whole, pieces=pieces)
     data = json.dumps(version_1(whole), indent=indent).encode()
     assert transcript.loads(b"\xef\xbb\xbf" + data, "x") == whole
     for wrong in (b'"state": "asleep"', b'"state": 5'):

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import sqlite3
 
-from chatui.conversation.upgrades import step_001_rounds, step_002_search, step_003_prompts
+from chatui.conversation.upgrades import (
+    step_001_rounds,
+    step_002_search,
+    step_003_prompts,
+    step_004_ratings,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-STEPS = (step_001_rounds.upgrade, step_002_search.upgrade, step_003_prompts.upgrade)
+STEPS = (
+    step_001_rounds.upgrade,
+    step_002_search.upgrade,
+    step_003_prompts.upgrade,
+    step_004_ratings.upgrade,
+)
 CURRENT_VERSION = len(STEPS)
 
 
