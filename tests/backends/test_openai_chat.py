@@ -12,8 +12,8 @@ import pytest
 from tiny_server import CONTEXT, TinyServer, make_model, serving
 
 from chatui.backends import servers
-from chatui.backends.openai.backend import OpenAIBackend, choose
-from chatui.backends.openai.model_list import ListedModel
+from chatui.backends.openai.backend import OpenAIBackend
+from chatui.backends.openai.model_list import ListedModel, choose
 from chatui.backends.openai.server_prompt import prompt_api
 from chatui.errors import ChatuiError
 from chatui.messages import (

@@ -216,7 +216,7 @@ def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_left_out_when_a_server_refuses() -> None:
-    from chatui.backends.openai.client import without_refused
+    from chatui.backends.openai.request_fields import without_refused
 
     fields = {
         "model": "m",

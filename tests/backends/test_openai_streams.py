@@ -26,8 +26,9 @@ from test_openai_faults import (
 from chatui.backends import servers
 from chatui.backends.openai import client
 from chatui.backends.openai.backend import OpenAIBackend
+from chatui.backends.openai.chunk_decoder import ChunkDecoder
+from chatui.backends.openai.deltas import DeltaReader
 from chatui.backends.openai.server_errors import is_too_long
-from chatui.backends.openai.stream import ChunkDecoder, DeltaReader
 from chatui.messages import Done, GenerateRequest, Prefill, Token
 
 __all__ = ["faulty"]
@@ -50,6 +51,10 @@ def raw(text: str) -> bytes:
         '{"choices": [], "usage": null}',
         '{"choices": null}',
         '{"id": "x", "object": "chat.completion.chunk"}',
+        '{"status": "queued", "message": "waiting"}',
+        '{"error": {"code": 0, "message": ""}, "choices": [{"delta": {}}]}',
+        "null",
+        "processing…",
         "",
     ],
 )
@@ -83,8 +88,9 @@ async def test_events_that_are_none_of_the_reply_are_skipped(
     assert (await replied(await load(faulty.url))).text == "春风"
 
 
-async def test_done_ends_a_reply_without_a_reason(faulty: FaultyServer) -> None:
-    faulty.answer = faulty.say(STREAM, word("好"), chunk("[DONE]"), then="wait")
+@pytest.mark.parametrize("end", ["[DONE]", '"[DONE]"', "[DONE]\n\ndata: {junk"])
+async def test_done_ends_a_reply_without_a_reason(faulty: FaultyServer, end: str) -> None:
+    faulty.answer = faulty.say(STREAM, word("好"), chunk(end), then="wait")
     done = await asyncio.wait_for(replied(await load(faulty.url)), 5)
     assert (done.text, done.finish_reason) == ("好", "eos")
 
@@ -165,6 +171,9 @@ ERRORS = [
     {"error": REASON},
     {"error": {"message": {"detail": REASON}}},
     {"object": "error", "message": REASON, "code": 50001},
+    {"error": True, "message": REASON},
+    {"errors": [{"message": REASON}]},
+    {"choices": None, "base_resp": {"status_code": 1013, "status_msg": REASON}},
     {"detail": REASON},
     {"type": "error", "error": {"message": REASON}},
     {"choices": [{"delta": {}, "error": {"message": REASON}, "finish_reason": "error"}]},
@@ -178,7 +187,7 @@ ERRORS = [
     [
         *(f"data: {json.dumps(error)}\n\n" for error in ERRORS),
         f'error: {{"code": 500, "message": "{REASON}"}}\n\n',
-        f"event: error\ndata: {REASON}\n\n",
+        f"event: Error\ndata: {REASON}\n\n",
         f'event: error\ndata: {{"message": "{REASON}"}}\n\n',
     ],
 )
@@ -196,7 +205,7 @@ async def test_a_reason_that_is_a_failure_keeps_the_text(faulty: FaultyServer, f
     assert text == "春风" and "error" in sentence and finish in sentence
 
 
-@pytest.mark.parametrize("error", ERRORS[:6])
+@pytest.mark.parametrize("error", ERRORS[:9])
 async def test_the_cause_is_told_with_status_200(faulty: FaultyServer, error: Any) -> None:
     faulty.answer = faulty.say(response(200, json.dumps(error).encode()))
     assert REASON in (await ask(faulty.url))[1]
@@ -232,11 +241,28 @@ async def test_a_prompt_that_is_too_long_is_sent_again_with_fewer_rounds(
 
 
 def test_only_a_length_is_taken_for_one() -> None:
-    assert not is_too_long(429, "Rate limit exceeded: too many tokens per minute")
-    assert not is_too_long(400, "temperature must be at most 2")
-    assert not is_too_long(500, "CUDA out of memory")
-    assert is_too_long(500, "提示词过长，请缩短后重试")
-    assert is_too_long(400, "Requested tokens (5000) exceed context window of 4096")
+    for other in (
+        "Rate limit exceeded: too many tokens per minute",
+        "temperature must be at most 2",
+        "CUDA out of memory",
+        "max_tokens is too large: 8192. This model supports at most 4096 completion tokens",
+        "stop sequences too long",
+        "参数 max_tokens 超过最大值 4096",
+        "请求频率超过限制",
+    ):
+        assert not is_too_long(400, other), other
+    for length in (
+        "提示词过长，请缩短后重试",
+        "Requested tokens (5000) exceed context window of 4096",
+        "Range of input length should be [1, 30720]",
+        "`inputs` must have less than 1024 tokens. Given: 5000",
+        "Please reduce the length of the messages or completion.",
+        "Prompt 超长",
+        "最大上下文为4096，当前5000",
+        "总token数超过4096",
+    ):
+        assert is_too_long(500, length), length
+    assert not is_too_long(429, "too many tokens") and is_too_long(413, "请求体太大")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +274,13 @@ def test_only_a_length_is_taken_for_one() -> None:
         ({"text": "春风"}, "春风", "eos"),
         ({"delta": {"content": "春风"}, "finish_reason": "content_filter"}, "春风", "filter"),
         ({"delta": {"content": "春"}, "finish_reason": "sensitive"}, "春", "filter"),
+        ({"delta": {"content": "春"}, "finish_reason": {"type": "length"}}, "春", "length"),
         ({"delta": {"content": 7}}, "", "eos"),
+        (
+            {"delta": {"content": [{"thinking": [{"text": "想"}]}, {"text": "好"}]}},
+            "<think>想</think>好",
+            "eos",
+        ),
         ({"delta": "春风"}, "春风", "eos"),
         (
             {"delta": {"tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]}},
@@ -265,6 +297,45 @@ async def test_text_in_every_shape(
     faulty.answer = faulty.say(STREAM, chunk(full), END)
     done = await replied(await load(faulty.url))
     assert (done.text, done.finish_reason) == (text, reason)
+
+
+async def test_the_whole_reply_is_not_read_twice(faulty: FaultyServer) -> None:
+    """MiniMax repeats it as a message in the last chunk."""
+    last = {"choices": [{"message": {"content": "春风"}, "finish_reason": "stop"}]}
+    faulty.answer = faulty.say(STREAM, word("春"), word("风"), chunk(json.dumps(last)), END)
+    assert (await replied(await load(faulty.url))).text == "春风"
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_what_is_not_utf_8_is_decoded_as_the_content_type_says(
+    faulty: FaultyServer, status: int
+) -> None:
+    body = (
+        {"choices": [{"message": {"content": "春风"}}]} if status == 200 else {"error": "模型正忙"}
+    )
+    data = json.dumps(body, ensure_ascii=False).encode("gbk")
+    faulty.answer = faulty.say(response(status, data, "application/json; charset=GBK"))
+    if status == 200:
+        assert (await replied(await load(faulty.url))).text == "春风"
+    else:
+        assert "says: 模型正忙" in (await ask(faulty.url))[1]
+
+
+async def test_a_plain_answer_is_quoted(faulty: FaultyServer) -> None:
+    faulty.answer = faulty.say(response(200, REASON.encode(), "text/plain"))
+    assert REASON in (await ask(faulty.url))[1]
+
+
+async def test_the_wait_that_a_server_asks_for_is_told(faulty: FaultyServer) -> None:
+    answer = response(429, b"{}").replace(b"\r\n\r\n", b"\r\nRetry-After: 20\r\n\r\n")
+    faulty.answer = faulty.say(answer)
+    assert "20 seconds" in (await ask(faulty.url))[1]
+
+
+async def test_the_place_of_a_server_that_has_moved_is_told(faulty: FaultyServer) -> None:
+    place = b"\r\nLocation: /new/v1/chat/completions\r\nConnection: close\r\n\r\n"
+    faulty.answer = faulty.say(response(301, b"").replace(b"\r\n\r\n", place))
+    assert f"{faulty.url.removesuffix('/v1')}/new/v1;" in (await ask(faulty.url))[1]
 
 
 async def test_halves_of_a_surrogate_pair_are_joined(faulty: FaultyServer) -> None:

@@ -7,15 +7,17 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 from chatui.backends.openai.address import Key, base_url, host_of
-from chatui.backends.openai.client import ServerClient, not_available, sampling_fields
-from chatui.backends.openai.model_list import ListedModel, http_client, list_models, with_key
+from chatui.backends.openai.client import ServerClient
+from chatui.backends.openai.deltas import Delta, DeltaReader, tokens_of
+from chatui.backends.openai.model_list import choose, http_client, list_models, with_key
+from chatui.backends.openai.request_fields import not_available, sampling_fields
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
+    KeyWantedError,
     NoModelListError,
     Target,
     with_reason,
@@ -28,7 +30,6 @@ from chatui.backends.openai.server_prompt import (
     prompt_api,
     template_arguments,
 )
-from chatui.backends.openai.stream import Delta, DeltaReader, tokens_of
 from chatui.backends.openai.streamed_reply import StreamedReply
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
@@ -66,7 +67,12 @@ class OpenAIBackend:
         url = base_url(spec.server or "")
         api = prompt_api(spec)
         yield Loading("connect")
-        client = await with_key(url, spec.key_env, partial(_connected, spec, url, api))
+        try:
+            client = await with_key(url, spec.key_env, partial(_connected, spec, url, api))
+        except KeyWantedError as error:
+            if not (error.may_be_list_alone and spec.path):
+                raise
+            client = await _connected(spec, url, api, None, has_list=False)
         former, self._client = self._client, client
         if former is not None:
             await former.close()
@@ -206,41 +212,15 @@ def _name(spec: ModelSpec, model: str) -> str:
     return spec.name if named else f"{spec.name}:{model}"
 
 
-def choose(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
-    """The model that was asked for; the first one where none was.
-
-    The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
-    adapters are asked for as BASE:ADAPTER (docs.sglang.io, "LoRA Serving"). A server that lists
-    nothing (yet) is believed.
-
-    Raises:
-        ChatuiError: the server lists others (the nearest are named), or none at all.
-    """
-    for candidate in listed:
-        if candidate.id in (wanted, f"{wanted}:latest") or not wanted:
-            return candidate
-    for candidate in listed:
-        if wanted.startswith(f"{candidate.id}:"):
-            return replace(candidate, id=wanted)
-        if candidate.id.rpartition("/")[2] == wanted:
-            return candidate
-    if not listed:
-        if wanted:
-            return ListedModel(wanted)
-        raise ChatuiError(say("backends.no_models", url=url))
-    ids = [model.id for model in listed]
-    nearest = get_close_matches(wanted, ids, n=3, cutoff=0.3)
-    names = ", ".join(list(dict.fromkeys((*nearest, *ids)))[:3])
-    raise ChatuiError(say("backends.model_not_listed", url=url, model=wanted, names=names))
-
-
-async def _connected(spec: ModelSpec, url: str, api: PromptApi, key: Key | None) -> ServerClient:
+async def _connected(
+    spec: ModelSpec, url: str, api: PromptApi, key: Key | None, has_list: bool = True
+) -> ServerClient:
     """A client for the model, and what the server tells of it."""
     target = Target(url, spec.path, key, spec.key_env)
     client = ServerClient(spec, target, api, http_client(target))
     try:
         try:
-            listed = await list_models(client.http, target)
+            listed = await list_models(client.http, target) if has_list else ()
         except NoModelListError:
             # Some gateways keep no list; a model that is named is believed to be there.
             if not spec.path:

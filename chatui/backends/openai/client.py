@@ -1,114 +1,42 @@
-"""The requests for replies that go to one server, and the fields that it takes."""
+"""The requests for replies that go to one server."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
+from chatui.backends.openai.chunk_decoder import ChunkDecoder
+from chatui.backends.openai.deltas import Delta, DeltaReader
+from chatui.backends.openai.request_fields import OTHER_LIMIT, without_refused
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     DroppedError,
     Target,
     broken_stream,
+    complaint_in,
     error_in,
     is_too_long,
+    moved,
+    no_reply,
     reason_of,
     refused_request,
     unreachable,
 )
 from chatui.backends.openai.server_prompt import PromptApi, Tokenizer
-from chatui.backends.openai.stream import ChunkDecoder, Delta, DeltaReader
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec, Token
-from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings
 
 LAST_WORDS_SECONDS = 2.0
 """After the reply's end the token counts may follow for so long."""
 
 _MOST_TRIES = 8
 """OpenAI names only one field that it does not know at a time."""
-
-_LIMITS = frozenset(("max_new_tokens", "seed"))
-"""Settings that a request gets apart from its sampling."""
-
-_MOST_STOP_STRINGS = 4
-"""OpenAI's own limit; most other servers take any number."""
-
-OTHER_LIMIT = "max_completion_tokens"
-"""What OpenAI's newer models call ``max_tokens``."""
-
-_INDISPENSABLE = frozenset(("model", "messages", "prompt", "stream"))
-
-_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", OTHER_LIMIT))
-
-_SERVERS_OWN = frozenset(
-    {
-        *("top_k", "min_p", "repetition_penalty", "repeat_penalty", "seed"),
-        *("chat_template_kwargs", "stream_options", "logprobs", "top_logprobs"),
-    }
-)
-"""Fields that are not in every server's version of the API."""
-
-
-def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str, Any]:
-    """The fields for ``sampling``.
-
-    Chat requests (``all_fields`` False) leave settings at their defaults to the server, which
-    often knows the model's own; a completion request says everything, for a prompt of ours goes
-    with our settings and servers have defaults of their own (llama-cpp-python a penalty of 1.1).
-    ``top_k``, ``min_p`` and ``repetition_penalty`` are no fields of OpenAI's API, but vLLM and
-    SGLang (and, as ``repeat_penalty``, llama-server and Ollama) take them.
-    """
-    fields: dict[str, Any] = {}
-    for name, setting in SETTINGS.items():
-        value = getattr(sampling, name)
-        if name in _LIMITS or (sampling.is_greedy and not setting.in_greedy):
-            continue
-        if all_fields or value != getattr(DEFAULTS, name):
-            fields |= dict.fromkeys(setting.server_fields, value)
-    return fields | {"temperature": 0.0} if sampling.is_greedy else fields
-
-
-def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
-    """Names of the settings in use that no server has a field for."""
-    return tuple(
-        name
-        for name in sampling.in_force()
-        if name != "greedy" and not SETTINGS[name].server_fields
-    )
-
-
-def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
-    """What is left of ``fields`` after a server answered 400 or 422 with ``complaint``.
-
-    Fields that the complaint names are left out; where it names none, first those that not every
-    server has, then the others, and last what ends the reply. A server that wants
-    ``max_completion_tokens`` gets it. None where nothing is left to leave out.
-    """
-    if OTHER_LIMIT in complaint and "max_tokens" in fields:
-        changed = {name: value for name, value in fields.items() if name != "max_tokens"}
-        return {**changed, OTHER_LIMIT: fields["max_tokens"]}
-    optional = [name for name in fields if name not in _INDISPENSABLE]
-    words = frozenset(re.findall(r"\w+", complaint))
-    named = {name for name in optional if name in words}
-    if named == {"stop"} and len(fields["stop"]) > _MOST_STOP_STRINGS:
-        return {**fields, "stop": fields["stop"][:_MOST_STOP_STRINGS]}
-    dropped = (
-        named
-        or _SERVERS_OWN.intersection(optional)
-        or frozenset(optional) - _ENDS_THE_REPLY
-        or frozenset(optional)
-    )
-    if not dropped:
-        return None
-    return {name: value for name, value in fields.items() if name not in dropped}
 
 
 @dataclass
@@ -172,17 +100,20 @@ class ServerClient:
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return the whole answer, decoded from JSON; raises like ``stream``."""
         response = await self._post(body | {"stream": False})
+        decoder = ChunkDecoder(response.charset_encoding)
+        complaint: dict[str, Any] = {}
         try:
-            chunks = list(ChunkDecoder().feed(await response.aread(), final=True))
+            for chunk in decoder.feed(await response.aread(), final=True):
+                self._raise_error(error_in(chunk), begun=False)
+                if chunk.get("choices"):
+                    return chunk
+                complaint = complaint or complaint_in(chunk)
         except (ValueError, httpx2.HTTPError) as error:
-            raise ChatuiError(say("backends.garbage", url=self.target.url)) from error
+            raise no_reply(decoder.stray, self.target) from error
         finally:
             await response.aclose()
-        for chunk in chunks:
-            self._raise_error_in(chunk, begun=False)
-            if isinstance(chunk.get("choices"), list) and chunk["choices"]:
-                return chunk
-        raise ChatuiError(say("backends.garbage", url=self.target.url))
+        self._raise_error(complaint, begun=False)
+        raise no_reply(decoder.stray, self.target)
 
     async def close(self) -> None:
         await self.http.aclose()
@@ -195,7 +126,8 @@ class ServerClient:
             ContextExceededError: it says, before any text, that the prompt is too long.
             DroppedError: the connection broke, or ended in the middle of the reply.
         """
-        decoder, reader = ChunkDecoder(), DeltaReader()
+        decoder, reader = ChunkDecoder(response.charset_encoding), DeltaReader()
+        complaint: dict[str, Any] = {}
         body = response.aiter_bytes()
         seen = begun = finished = counted = False
         deadline = 0.0
@@ -213,10 +145,12 @@ class ServerClient:
                     data, final = b"", True
                 for chunk in decoder.feed(data, final):
                     delta = reader.read(chunk)
-                    if delta.tokens and error_in(chunk) is not None:
-                        yield Delta(delta.tokens)
-                    self._raise_error_in(chunk, begun)
-                    seen = seen or "choices" in chunk
+                    if error := error_in(chunk):
+                        if delta.tokens:
+                            yield Delta(delta.tokens)
+                        self._raise_error(error, begun)
+                    complaint = complaint or complaint_in(chunk)
+                    seen = seen or bool(chunk.get("choices"))
                     begun = begun or bool(delta.tokens)
                     finished = finished or bool(delta.finish)
                     # Some servers send counts with every chunk; alone they come at the end.
@@ -230,34 +164,31 @@ class ServerClient:
         except httpx2.TimeoutException as error:
             if not finished:
                 raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
-        except httpx2.DecodingError as error:
-            raise self._garbage() from error
+        except (httpx2.DecodingError, ValueError, RecursionError) as error:
+            raise no_reply(decoder.stray, self.target) from error
         except httpx2.HTTPError as error:
-            if not finished and not (begun and counted):
+            if not finished and not complaint and not (begun and counted):
                 raise DroppedError from error
-        except ValueError as error:
-            raise self._garbage() from error
         finally:
             await response.aclose()
         if rest := reader.flush():
             yield Delta((Token(rest),))
-        if finished or counted or decoder.ended or (decoder.is_document and seen):
+        if finished or counted or (seen and (decoder.ended or decoder.is_document)):
             return
-        if not seen and not _may_stream(response):
-            raise self._garbage()
+        self._raise_error(complaint, begun)
+        if decoder.ended:
+            return
+        if not seen and (decoder.stray or not _may_stream(response)):
+            raise no_reply(decoder.stray, self.target)
         raise DroppedError
 
-    def _raise_error_in(self, chunk: dict[str, Any], begun: bool) -> None:
-        error = error_in(chunk)
-        if error is None:
+    def _raise_error(self, error: dict[str, Any] | None, begun: bool) -> None:
+        if not error:
             return
         reason = reason_of(error, self.target)
         if not begun and is_too_long(200, reason):
             raise ContextExceededError(reason)
         raise broken_stream(error, self.target)
-
-    def _garbage(self) -> ChatuiError:
-        return ChatuiError(say("backends.garbage", url=self.target.url))
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
         """Post, without the fields that this server does not take; the answer is yet to be read."""
@@ -279,7 +210,8 @@ class ServerClient:
             rejected = status in (400, 413, 422)
             fewer = without_refused(fields, complaint) if rejected and tries_left else None
             if fewer is None:
-                raise refused_request(status, answer, self.target)
+                wait = response.headers.get("retry-after", "")
+                raise refused_request(status, answer, self.target, wait)
             fields = fewer
         raise AssertionError("the last try returns or raises")
 
@@ -301,7 +233,12 @@ class ServerClient:
         for again in (True, False):
             try:
                 request = self.http.build_request("POST", url, json=fields)
-                return await self.http.send(request, stream=True)
+                response = await self.http.send(request, stream=True)
+                if response.request.method != "POST":
+                    # Most redirections turn it into a GET.
+                    await response.aclose()
+                    raise moved(response.url, self.api.endpoint, self.target)
+                return response
             except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
                 if not again:
                     raise unreachable(error, self.target) from error
@@ -320,13 +257,12 @@ def _may_stream(response: httpx2.Response) -> bool:
 
 
 async def _body_of(response: httpx2.Response) -> object:
-    """The body of a refusal, decoded where it is JSON."""
+    """The body of a refusal: its JSON objects if it has any, else its text."""
+    decoder = ChunkDecoder(response.charset_encoding)
     try:
-        await response.aread()
-        return response.json()
-    except (ValueError, RecursionError):
-        return response.text
-    except httpx2.HTTPError:
-        return None
+        chunks = list(decoder.feed(await response.aread(), final=True))
+    except (ValueError, httpx2.HTTPError):
+        chunks = []
     finally:
         await response.aclose()
+    return chunks or decoder.stray

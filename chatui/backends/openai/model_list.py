@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import httpx2
@@ -15,15 +16,20 @@ from chatui.backends.openai.address import (
     is_loopback,
     proxy_of,
 )
+from chatui.backends.openai.chunk_decoder import TextDecoder, parsed
+from chatui.backends.openai.deltas import count_of
 from chatui.backends.openai.server_errors import (
     KeyWantedError,
     NoModelListError,
     Target,
+    reason_of,
     refused_request,
     unreachable,
+    with_reason,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 
 _Answer = TypeVar("_Answer")
 
@@ -34,7 +40,7 @@ FIRST_BYTE_SECONDS = 600.0
 
 # uvicorn closes idle connections after 5 s; one that we let go earlier is never found broken.
 _KEEPALIVE_SECONDS = 4.0
-_NO_LIST = frozenset((400, 403, 404, 405, 410, 501))
+_NOT_THE_LIST_ALONE = frozenset((401, 402, 408, 429))
 
 
 @dataclass(frozen=True)
@@ -116,29 +122,54 @@ async def list_models(
         answer = await http.get(f"{target.url}/models", timeout=seconds)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
         raise unreachable(error, target) from error
-    try:
-        body = answer.json()
-    except (ValueError, RecursionError):
-        body = None
-    if answer.status_code == 403:
-        # The key may be good for replies and not for the list.
-        refusal = refused_request(403, body, target)
-        raise refusal if isinstance(refusal, KeyWantedError) else NoModelListError(str(refusal))
-    if answer.status_code in _NO_LIST:
-        raise NoModelListError(say("backends.no_such_server", url=target.url))
-    if answer.status_code != 200:
-        raise refused_request(answer.status_code, body, target)
-    if not isinstance(body, dict | list):
-        raise ChatuiError(say("backends.no_such_server", url=target.url))
+    body = parsed(TextDecoder(answer.charset_encoding).decode(answer.content, final=True))
+    status = answer.status_code
+    # Without a list there may be replies all the same: the key may be good for them alone.
+    is_refusal = status in _NOT_THE_LIST_ALONE or (status >= 500 and status != 501)
+    if is_refusal or (status == 403 and target.key is None):
+        raise refused_request(status, body, target, answer.headers.get("retry-after", ""))
+    if status == 403:
+        raise NoModelListError(str(refused_request(status, body, target)))
     models: Any = body
     if isinstance(body, dict):
         models = body.get("data", body.get("models"))
         # Ollama without any model answers {"data": null}.
-        models = [] if models is None and body.get("object") == "list" else models
-    if not isinstance(models, list):
-        raise NoModelListError(say("backends.no_such_server", url=target.url))
+        models = [] if models is None and "data" in body else models
+    if status != 200 or not isinstance(models, list):
+        sentence = say("backends.no_such_server", url=target.url)
+        is_web_page = status == 200 and not isinstance(body, dict | list)
+        kind = ChatuiError if is_web_page else NoModelListError
+        raise kind(with_reason(sentence, reason_of(body, target)))
     listed = (_listed(model) for model in models)
     return tuple(model for model in listed if model is not None)
+
+
+def choose(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
+    """The model that was asked for; the first one where none was.
+
+    The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
+    adapters are asked for as BASE:ADAPTER (docs.sglang.io, "LoRA Serving"). A server that lists
+    nothing (yet) is believed.
+
+    Raises:
+        ChatuiError: the server lists others (the nearest are named), or none at all.
+    """
+    for candidate in listed:
+        if candidate.id in (wanted, f"{wanted}:latest") or not wanted:
+            return candidate
+    for candidate in listed:
+        if wanted.startswith(f"{candidate.id}:"):
+            return replace(candidate, id=wanted)
+        if candidate.id.rpartition("/")[2] == wanted:
+            return candidate
+    if not listed:
+        if wanted:
+            return ListedModel(wanted)
+        raise ChatuiError(say("backends.no_models", url=url))
+    ids = [model.id for model in listed]
+    nearest = get_close_matches(wanted, ids, n=3, cutoff=0.3)
+    names = ", ".join(map(one_line, list(dict.fromkeys((*nearest, *ids)))[:3]))
+    raise ChatuiError(say("backends.model_not_listed", url=url, model=wanted, names=names))
 
 
 def _listed(model: Any) -> ListedModel | None:
@@ -159,5 +190,4 @@ def _context_limit(model: dict[str, Any]) -> int | None:
     values = [model.get("max_model_len"), model.get("context_length")]
     if isinstance(meta, dict):
         values += [meta.get("n_ctx"), meta.get("n_ctx_train")]
-    limits = [limit for limit in values if isinstance(limit, int) and limit > 0]
-    return limits[0] if limits else None
+    return next((limit for value in values if (limit := count_of(value))), None)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 
 from chatui.backends.openai.address import Key, proxy_of
+from chatui.backends.openai.chunk_decoder import objects_in
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
@@ -21,14 +22,27 @@ _NO_TEMPLATE = re.compile(r"chat.?template", re.IGNORECASE)
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window|limit)|maximum context|n_ctx|max_model_len"
     r"|(exceed|(longer|larger|greater|more) than).{0,40}(context|max\w*.{0,12}(len(gth)?|tokens?))"
-    r"|too many (input |prompt )?tokens"
-    r"|(prompt|input|request|sequence|message)s?\b.{0,40}(too (long|large)|exceed)"
-    r"|上下文.{0,16}(长度|窗口|超|过长|太长|限)|(超过|超出|大于|超)了?.{0,16}(长度|上下文|限制|上限|最大)"
-    r"|(输入|提示词?|文本|内容|请求|消息|序列|对话).{0,12}(过长|太长|超长)",
+    r"|too many (input |prompt )?tokens|above_max_length|token limit|reduce the (length|prompt)"
+    r"|(prompt|input|request|(?<!stop )sequence|message)s?\b.{0,40}(too (long|large)|exceed)"
+    r"|range of input length|inputs`? (tokens|must have less than)"
+    r"|(最大|最长)上下文|上下文.{0,16}(长度|窗口|超|过长|太长|限)"
+    r"|(输入|提示词?|文本|内容|请求|消息|序列|对话|prompt|input).{0,12}(过长|太长|超长|长度)"
+    r"|(长度|上下文|字数|tokens?).{0,12}(超|大于)"
+    r"|(超过|超出|大于).{0,16}(长度|上下文|tokens?)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ANOTHER_LIMIT = re.compile(
+    r"rate.?limit|per (second|minute|hour|day)|quota|每(秒|分钟|小时|天|日)|频|并发"
+    r"|^(?!.*(context|input|prompt|上下文|输入)).*max_\w*tokens",
     re.IGNORECASE | re.DOTALL,
 )
 # OpenRouter, Zhipu, DeepSeek.
 _BROKEN_OFF = ("error", "network_error", "insufficient_system_resource")
+# Baidu, MiniMax and an error that has a code alone among them.
+_WORDS = (
+    *("error", "errors", "message", "detail", "msg", "error_msg", "base_resp", "status_msg"),
+    *("title", "reason", "code"),
+)
 _NEVER_TOO_LONG = frozenset((401, 402, 403, 404, 405, 408, 429))
 
 
@@ -65,7 +79,13 @@ class DroppedError(Exception):
 
 
 class KeyWantedError(ChatuiError):
-    """The server wants a key, and none was sent."""
+    """The server wants a key, and none was sent.
+
+    Attributes:
+        may_be_list_alone: it may give replies all the same (status 403).
+    """
+
+    may_be_list_alone = False
 
 
 def unreachable(error: BaseException, target: Target) -> ChatuiError:
@@ -96,8 +116,14 @@ def unreachable(error: BaseException, target: Target) -> ChatuiError:
     return ChatuiError(_with_proxy(say(f"backends.{key}", url=target.url), target))
 
 
-def refused_request(status: int, body: object, target: Target) -> ChatuiError:
-    """The sentence for an answer whose status is not 200."""
+def moved(place: object, endpoint: str, target: Target) -> ChatuiError:
+    """The sentence for a redirection that a request for a reply does not survive."""
+    base = str(place).partition("?")[0].rstrip("/").removesuffix(endpoint)
+    return ChatuiError(say("backends.moved", url=target.url, place=one_line(base)))
+
+
+def refused_request(status: int, body: object, target: Target, wait: str = "") -> ChatuiError:
+    """The sentence for an answer whose status is not 200; ``wait`` is its Retry-After."""
     reason = reason_of(body, target)
     if status in (401, 403):
         if target.key is not None:
@@ -105,9 +131,13 @@ def refused_request(status: int, body: object, target: Target) -> ChatuiError:
         else:
             name = "key_wanted_in" if target.key_env else "key_wanted"
             text = say(f"backends.{name}", url=target.url, variable=target.key_env)
-            return KeyWantedError(with_reason(text, reason))
+            wanted = KeyWantedError(with_reason(text, reason))
+            wanted.may_be_list_alone = status == 403
+            return wanted
     elif status == 404 and target.model:
         text = say("backends.no_model_there", url=target.url, model=target.model)
+    elif status in (429, 503) and wait.isdecimal():
+        text = say("backends.retry_after", url=target.url, status=status, seconds=wait)
     elif status == 429:
         text = say("backends.too_many_requests", url=target.url)
     elif status >= 500:
@@ -123,26 +153,43 @@ def refused_request(status: int, body: object, target: Target) -> ChatuiError:
 
 def is_too_long(status: int, reason: str) -> bool:
     """Whether a server's reason says that the prompt exceeds the context, in English or Chinese."""
-    return status not in _NEVER_TOO_LONG and bool(_TOO_LONG.search(reason))
+    if status in _NEVER_TOO_LONG or _ANOTHER_LIMIT.search(reason):
+        return False
+    return status == 413 or bool(_TOO_LONG.search(reason))
 
 
-def error_in(chunk: Mapping[str, Any]) -> Any:
+def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
     """What a chunk reports as an error, None where it reports none.
 
     ``{"error": …}`` (OpenAI, vLLM, llama.cpp), ``{"object": "error", …}`` (older vLLM, FastChat),
-    ``{"detail": …}`` (FastAPI), an error in the choice (OpenRouter).
+    an error in the choice (OpenRouter). An error without words beside a choice is none.
     """
-    if chunk.get("error"):
+    choice = next(objects_in(chunk.get("choices")), None)
+    error = chunk.get("error") or chunk.get("errors")
+    if error and (choice is None or _words_of(error)):
         return chunk
     if "error" in (chunk.get("object"), chunk.get("type")):
         return chunk
-    choices = chunk.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        broken = choices[0].get("error") or choices[0].get("finish_reason") in _BROKEN_OFF
-        return choices[0] if broken else None
-    if not choices and not chunk.get("usage") and _words_of(chunk):
-        return chunk
+    if choice and (choice.get("error") or choice.get("finish_reason") in _BROKEN_OFF):
+        return choice
     return None
+
+
+def complaint_in(chunk: dict[str, Any]) -> dict[str, Any]:
+    """A chunk that says something and has nothing of a reply, else {}.
+
+    It is the cause if no reply follows (``{"detail": …}`` of FastAPI, ``{"code": …, "message": …}``
+    of DashScope), and else one of the server's notices.
+    """
+    has_reply = chunk.get("choices") or chunk.get("usage")
+    return chunk if not has_reply and _words_of(chunk) else {}
+
+
+def no_reply(said: str, target: Target) -> ChatuiError:
+    """The sentence for an answer that is no reply; ``said`` is its text, if it has any."""
+    return ChatuiError(
+        with_reason(say("backends.garbage", url=target.url), reason_of(said, target))
+    )
 
 
 def broken_stream(error: Mapping[str, Any], target: Target) -> ChatuiError:
@@ -174,16 +221,15 @@ def _with_proxy(sentence: str, target: Target) -> str:
     return say("backends.through_proxy", sentence=sentence.rstrip(".。"), proxy=proxy)
 
 
-def _words_of(body: Any) -> str:
-    if isinstance(body, str):
-        return body
+def _words_of(body: Any, depth: int = 8) -> str:
+    """The first words in a string, a list or the fields that servers put them into."""
+    if isinstance(body, str) or depth == 0:
+        return body if isinstance(body, str) else ""
     if isinstance(body, dict):
-        for name in ("error", "message", "detail", "msg", "error_msg", "title"):
-            if body.get(name):
-                return _words_of(body[name])
-    if isinstance(body, list) and body:
-        return _words_of(body[0])
-    return ""
+        body = [body.get(name) for name in _WORDS]
+    if not isinstance(body, list):
+        return ""
+    return next((words for one in body if (words := _words_of(one, depth - 1))), "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from chatui.backends.openai.deltas import Delta
 from chatui.backends.openai.server_errors import DroppedError
-from chatui.backends.openai.stream import Delta
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Prefill, ReplyEvent, Token

@@ -1,8 +1,7 @@
-"""From the bytes of a server's answer to tokens: events, JSON chunks, the text in them."""
+"""From a server's JSON chunks to tokens: the text in them, its end and its counts."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -10,100 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chatui.backends.openai.chunk_decoder import objects_in
 from chatui.messages import Candidate, FinishReason, Token
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_OF_A_REPLY = frozenset(("choices", "usage", "error"))
 # OpenAI, Zhipu, Gemini.
 _ENDS_BY_FILTER = frozenset(("content_filter", "sensitive", "safety"))
 _ENDS_AT_LENGTH = frozenset(("length", "max_tokens", "max_output_tokens"))
-
-
-class ChunkDecoder:
-    """Decodes the body of an answer into JSON objects, whatever its content type says.
-
-    Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), one
-    JSON object a line, and one JSON document. Comments, empty and unknown events are skipped. The
-    field ``error`` of llama.cpp and events called "error" become ``{"error": …}``.
-
-    Attributes:
-        ended: the server sent ``[DONE]``: nothing follows.
-        is_document: the answer is JSON without events, so its end is the reply's.
-    """
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._rest = ""
-        self._event = ""
-        self._data: list[str] = []
-        self._document = ""
-        self.ended = False
-        self.is_document = False
-
-    def feed(self, data: bytes, final: bool = False) -> Iterator[dict[str, Any]]:
-        """The objects that ``data`` completes; ``final`` ends the body.
-
-        Raises:
-            ValueError: the data of an unnamed event is no JSON.
-        """
-        text = self._rest + self._decoder.decode(data, final)
-        # A line feed may follow in the next bytes.
-        held = "\r" if text.endswith("\r") and not final else ""
-        *lines, last = _LINE_END.split(text[: len(text) - len(held)])
-        self._rest = last + held
-        for line in (*lines, last, "") if final else lines:
-            yield from self._line(line)
-
-    def _line(self, line: str) -> Iterator[dict[str, Any]]:
-        if line.strip() == "[DONE]":
-            self.ended = True
-            return
-        if self._document or line.lstrip()[:1] in ("{", "["):
-            yield from self._document_line(line)
-            return
-        if not line:
-            yield from self._dispatch()
-            return
-        name, _, value = line.partition(":")
-        if name == "data":
-            if self._data and _parsed("\n".join(self._data)) is not None:
-                # The blank line between two events was left out.
-                yield from self._dispatch()
-            self._data.append(value)
-        elif name == "event":
-            self._event = value.strip()
-        elif name == "error":
-            yield {"error": _parsed(value) or value.strip()}
-
-    def _document_line(self, line: str) -> Iterator[dict[str, Any]]:
-        self._document += line + "\n"
-        if line.rstrip()[-1:] not in ("}", "]"):
-            return
-        value = _parsed(self._document)
-        if value is not None:
-            self._document, self.is_document = "", True
-            yield from _objects(value)
-
-    def _dispatch(self) -> Iterator[dict[str, Any]]:
-        payload, event = "\n".join(self._data).strip(), self._event
-        self._data, self._event = [], ""
-        if not payload:
-            return
-        if payload == "[DONE]":
-            self.ended = True
-            return
-        value = _parsed(payload)
-        if event == "error":
-            has_error = isinstance(value, dict) and value.get("error")
-            yield value if has_error else {"error": payload if value is None else value}
-        elif value is not None:
-            for chunk in _objects(value):
-                # Events of other names tell of the server's state, such as a queue.
-                if event in ("", "message") or not _OF_A_REPLY.isdisjoint(chunk):
-                    yield chunk
-        elif event in ("", "message"):
-            raise ValueError("the data of an event is no JSON")
 
 
 @dataclass(frozen=True)
@@ -156,21 +68,25 @@ class DeltaReader:
         self._thinking = False
         self._calling = False
         self._half = ""
+        self._has_deltas = False
 
     def read(self, chunk: Mapping[str, Any]) -> Delta:
         """What one chunk, as decoded from JSON, adds; fields of unknown types are skipped."""
         usage = chunk.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
+        counts = (count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens")))
+        choice = next(objects_in(chunk.get("choices")), None)
+        if choice is None:
             return Delta((), "", False, *counts)
         finish = choice.get("finish_reason")
+        # SGLang's own API tells it as an object.
+        finish = finish.get("type") if isinstance(finish, dict) else finish
         finish = finish if isinstance(finish, str) else ""
-        text = _text(choice.get("text")) + self._message(
-            choice.get("delta") or choice.get("message")
-        )
+        text = _text(choice.get("text")) + self._message(choice.get("delta"))
+        self._has_deltas = self._has_deltas or bool(text)
+        if not self._has_deltas:
+            # MiniMax repeats the whole reply as a message at the end.
+            text = self._message(choice.get("message"))
         if finish:
             text += self._close_marks()
         text = self._joined(text, final=bool(finish))
@@ -186,6 +102,9 @@ class DeltaReader:
         if not isinstance(message, dict):
             return _text(message)
         reasoning = _text(message.get("reasoning_content") or message.get("reasoning"))
+        # Mistral's thoughts are parts of the content.
+        for part in objects_in(message.get("content")):
+            reasoning += _text(part.get("thinking"))
         content = _text(message.get("content")) + _text(message.get("refusal"))
         calls = message.get("tool_calls") or message.get("function_call")
         text = ""
@@ -292,8 +211,10 @@ def _number(value: Any) -> float | None:
     return min(float(value), 0.0)
 
 
-def _count(value: Any) -> int:
+def count_of(value: Any) -> int:
     """A number of tokens, also as a string; 0 where this is none."""
+    if isinstance(value, bool):
+        return 0
     try:
         return max(0, int(value)) if isinstance(value, int | float | str) else 0
     except (ValueError, OverflowError):
@@ -311,21 +232,6 @@ def _text(content: Any) -> str:
             if content.get(name):
                 return _text(content[name])
     return ""
-
-
-def _parsed(text: str) -> Any:
-    """The JSON value, or None."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """The object, or those in a list (Gemini's servers put an error into one)."""
-    for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, dict):
-            yield one
 
 
 def _character(pair: re.Match[str]) -> str:
