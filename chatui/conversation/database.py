@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chatui import pinyin
 from chatui.conversation.upgrades import upgrade
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -136,6 +137,7 @@ def _connect_for_writing(file: Path | None) -> sqlite3.Connection:
     connection = _connect(file)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.create_function("initials", 1, pinyin.initials, deterministic=True)
         if file is not None:
             _use_wal(connection)
             # Safe against kill -9; a power cut may lose the last moments, never the file.

@@ -126,7 +126,8 @@ class Store:
         with self._database.reading(overtaken) as db:
             if not search.strip():
                 return tuple(tables.conversations(db, "c.head_id IS NOT NULL", limit=limit))
-            wanted = text_search.conversations_with(db, search)
+            hits = text_search.find(db, search, -1, once=True)
+            wanted = {hit.conversation_id for hit in hits}
             found = tables.conversations(db, "c.head_id IS NOT NULL")
         return tuple(each for each in found if each.id in wanted)[:limit]
 
@@ -363,15 +364,21 @@ class Store:
     # Search
 
     def search(
-        self, text: str, limit: int = 100, overtaken: threading.Event | None = None
+        self,
+        text: str,
+        limit: int = 100,
+        overtaken: threading.Event | None = None,
+        *,
+        once: bool = False,
     ) -> tuple[text_search.Hit, ...]:
         """Where ``text`` occurs in titles, queries and replies; see ``text_search.find``.
 
         Args:
             overtaken: when set, the search ends with an error soon.
+            once: give the first hit of each conversation.
         """
         with self._database.reading(overtaken) as db:
-            return text_search.find(db, text, limit)
+            return text_search.find(db, text, limit, once=once)
 
     def _insert_conversation(self, db: sqlite3.Connection, title: str) -> int:
         now = self._clock()

@@ -161,11 +161,7 @@ def insert_whole(
         ids[each.id] = new_id
         append_pieces(db, new_id, pieces_by_id.get(each.id, ()))
     if is_indexed:
-        db.execute(
-            "INSERT INTO round_index (rowid, query, reply)"
-            " SELECT id, query, reply FROM rounds WHERE conversation_id = ?",
-            (conversation_id,),
-        )
+        _index(db, "conversation_id = ?", conversation_id)
     return ids
 
 
@@ -183,11 +179,7 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
     if not done.rowcount:
         raise ChatuiError(say("conversation.no_round", id=ended.id))
     if has_index(db):
-        db.execute(
-            "INSERT INTO round_index (rowid, query, reply)"
-            " SELECT id, query, reply FROM rounds WHERE id = ?",
-            (ended.id,),
-        )
+        _index(db, "id = ?", ended.id)
         db.execute("UPDATE rounds SET indexed = 1 WHERE id = ?", (ended.id,))
 
 
@@ -332,11 +324,18 @@ def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
         db.execute(statement, (conversation_id,))
 
 
-# The index of the texts
+# The indexes of the texts
+
+_INDEXED = {
+    # Two characters more, so that each character of the text begins a trigram.
+    "round_index": ("query, reply", "query || char(10, 10), reply || char(10, 10)"),
+    "sound_index": ("sounds", "initials(query || char(10) || reply)"),
+}
+"""Index -> its columns, and what they hold of a round."""
 
 
 def has_index(db: sqlite3.Connection) -> bool:
-    """Whether there is a trigram index that this SQLite can use."""
+    """Whether there are trigram indexes that this SQLite can use."""
     try:
         db.execute("SELECT rowid FROM round_index WHERE round_index MATCH '\"abc\"' LIMIT 1")
     except sqlite3.OperationalError as error:
@@ -346,14 +345,24 @@ def has_index(db: sqlite3.Connection) -> bool:
     return True
 
 
+def _index(db: sqlite3.Connection, condition: str, value: int) -> None:
+    for name, (columns, texts) in _INDEXED.items():
+        db.execute(
+            f"INSERT INTO {name} (rowid, {columns})"
+            f" SELECT id, {texts} FROM rounds WHERE {condition}",
+            (value,),
+        )
+
+
 def unindex(db: sqlite3.Connection, condition: str, value: int) -> None:
-    """Take the rounds that an SQL condition selects out of the index, before they change."""
+    """Take the rounds that an SQL condition selects out of the indexes, before they change."""
     if not has_index(db):
         return
-    # The index keeps no text of its own: it must be told what it indexed.
-    db.execute(
-        "INSERT INTO round_index (round_index, rowid, query, reply)"
-        f" SELECT 'delete', id, query, reply FROM rounds WHERE {condition} AND indexed = 1",
-        (value,),
-    )
+    # An index keeps no text of its own: it must be told what it indexed.
+    for name, (columns, texts) in _INDEXED.items():
+        db.execute(
+            f"INSERT INTO {name} ({name}, rowid, {columns})"
+            f" SELECT 'delete', id, {texts} FROM rounds WHERE {condition} AND indexed = 1",
+            (value,),
+        )
     db.execute(f"UPDATE rounds SET indexed = 0 WHERE {condition} AND indexed = 1", (value,))

@@ -1,23 +1,39 @@
-"""Substring search over titles, queries and replies, in any script.
+"""Search over titles, queries and replies, in any script.
 
-Three or more characters are looked up in a trigram index (SQLite FTS5). One or two, which are whole
-words in Chinese but have no trigram, are searched in the rounds themselves, and so is everything if
-SQLite has no trigram tokenizer. Case is ignored (without the index: ASCII case alone).
+A text is found as a substring of one character or more, whatever the case, in traditional as well
+as in simplified hanzi. Two letters or more find hanzi by their sound too: ``bj`` and ``beij`` find
+北京.
+
+What may hold the text is looked up in two trigram indexes (SQLite FTS5): ``round_index`` of the
+texts, ``sound_index`` of the first letters of the hanzi's sounds. Both end in two characters more
+than the text, so that one or two characters are the beginning of some trigram; where that is a
+common one, the rounds are read, the newest first, until enough are found. Each place is then looked
+at in the text itself.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, product
+from math import prod
 from typing import Literal
 
+from chatui import pinyin
 from chatui.conversation.tables import from_stored, has_index, to_stored
+from chatui.pinyin import Spelling
+from chatui.traditional import forms
 
 LONGEST_TEXT = 200
 _BEFORE, _AFTER = 16, 48
+_RARE = 5_000
+"""What begins more trigrams is common: reading the rounds finds enough of it soon."""
+_MOST_PHRASES = 100
+_MOST_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -45,69 +61,175 @@ class Hit:
         return self.before + self.match + self.after
 
 
-def find(db: sqlite3.Connection, text: str, limit: int) -> tuple[Hit, ...]:
-    """Titles first, then rounds, the newest first; at most ``limit`` in all (below 0: all).
+@dataclass(frozen=True)
+class _Wanted:
+    """What is looked for.
+
+    Attributes:
+        pattern: finds it in a text.
+        written: the characters at each place as the store has them; () where sounds are meant.
+        initials, syllables: the ways to read the letters as sounds.
+    """
+
+    pattern: re.Pattern[str]
+    written: Spelling = ()
+    initials: str = ""
+    syllables: tuple[Spelling, ...] = ()
+
+
+def pattern_of(text: str) -> re.Pattern[str] | None:
+    """What finds ``text`` as the search does, by its characters or by its sound; None: blank."""
+    found = [each.pattern.pattern for each in _wanted(text)]
+    return re.compile("|".join(found), re.IGNORECASE) if found else None
+
+
+def find(db: sqlite3.Connection, text: str, limit: int, *, once: bool = False) -> tuple[Hit, ...]:
+    """Titles first, then rounds, the newest first; what only sounds so stands behind all others.
 
     Args:
         text: searched as it is, without blanks around it; blank finds nothing, and only the first
             ``LONGEST_TEXT`` characters count.
+        limit: at most so many hits; below 0: all.
+        once: give one hit of each conversation.
     """
-    wanted = text.strip()[:LONGEST_TEXT]
-    if not wanted:
+    return tuple(islice(_hits(db, text, once), None if limit < 0 else limit))
+
+
+@lru_cache(16)
+def _wanted(text: str) -> tuple[_Wanted, ...]:
+    text = text.strip()[:LONGEST_TEXT]
+    if not text:
         return ()
-    pattern = re.compile(re.escape(wanted), re.IGNORECASE)
-    return tuple(islice(_hits(db, wanted, pattern), None if limit < 0 else limit))
+    literal = pinyin.regex(tuple(forms(character) for character in text))
+    written = tuple(forms(character) for character in to_stored(text))
+    found = [_Wanted(re.compile(literal, re.IGNORECASE), written)]
+    typed = text.lower()
+    if len(typed) > 1 and typed.isascii() and typed.isalpha():
+        spelled, syllables = pinyin.spelled_initials(typed), pinyin.spelled_syllables(typed)
+        ways = [*([spelled] if spelled else []), *syllables]
+        if ways:
+            sounds = re.compile("|".join(map(pinyin.regex, ways)))
+            found.append(_Wanted(sounds, (), typed if spelled else "", syllables))
+    return tuple(found)
 
 
-def conversations_with(db: sqlite3.Connection, text: str) -> set[int]:
-    """The ids of the conversations in which :func:`find` would find ``text``."""
-    wanted = text.strip()[:LONGEST_TEXT]
-    condition, values = _condition(db, wanted)
-    rows = db.execute(
-        "SELECT id FROM conversations WHERE title LIKE ?1 ESCAPE '\\'"
-        f" UNION SELECT r.conversation_id FROM rounds r WHERE {condition}",
-        values,
-    )
-    return {id_ for (id_,) in rows} if wanted else set()
+def _hits(db: sqlite3.Connection, text: str, once: bool) -> Iterator[Hit]:
+    given: set[tuple[int, int | None]] = set()
+    gone = {0}
+
+    def is_known(conversation_id: int, round_id: int | None) -> bool:
+        return conversation_id in gone or (conversation_id, round_id) in given
+
+    for wanted in _wanted(text):
+        for hits in (_in_titles, _in_rounds):
+            for hit in hits(db, wanted, is_known):
+                given.add((hit.conversation_id, hit.round_id))
+                if once:
+                    gone.add(hit.conversation_id)
+                yield hit
 
 
-def _hits(db: sqlite3.Connection, wanted: str, pattern: re.Pattern[str]) -> Iterator[Hit]:
-    condition, values = _condition(db, wanted)
+IsKnown = Callable[[int, int | None], bool]
+"""Whether nothing more is to be found in a conversation's title (None) or round."""
+
+
+def _in_titles(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> Iterator[Hit]:
     titles = db.execute(
-        "SELECT id, title FROM conversations c WHERE title LIKE ?1 ESCAPE '\\'"
-        " AND head_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM rounds WHERE"
-        " conversation_id = c.id AND parent_id IS NULL AND query LIKE ?1 ESCAPE '\\')"
-        " ORDER BY updated_at DESC, id DESC",
-        values[:1],
+        "SELECT id, title FROM conversations WHERE head_id IS NOT NULL"
+        " ORDER BY updated_at DESC, id DESC"
     )
     for conversation_id, stored in titles:
-        title = from_stored(stored)
-        if found := pattern.search(title):
+        found = wanted.pattern.search(title := from_stored(stored))
+        if found is None or is_known(conversation_id, None):
+            continue
+        firsts = db.execute(
+            "SELECT query FROM rounds WHERE conversation_id = ? AND parent_id IS NULL",
+            (conversation_id,),
+        )
+        if not any(wanted.pattern.search(from_stored(query)) for (query,) in firsts.fetchall()):
             yield Hit(conversation_id, title, None, "title", *_around(title, found))
+
+
+def _in_rounds(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> Iterator[Hit]:
+    candidates, values = _candidates(db, wanted) if has_index(db) else ("", ())
+    condition = candidates and f"WHERE id IN ({candidates})"
     rounds = db.execute(
-        "SELECT r.conversation_id, c.title, r.id, r.query, r.reply FROM rounds r"
-        f" JOIN conversations c ON c.id = r.conversation_id WHERE {condition} ORDER BY r.id DESC",
-        values,
+        f"SELECT id, conversation_id, query, reply FROM rounds {condition} ORDER BY id DESC", values
     )
-    for conversation_id, title, round_id, query, reply in rounds:
+    for round_id, conversation_id, query, reply in rounds:
+        if is_known(conversation_id, round_id):
+            continue
         texts: tuple[tuple[Literal["query", "reply"], str], ...]
         texts = (("query", from_stored(query)), ("reply", from_stored(reply)))
-        for where, text in texts:
-            if found := pattern.search(text):
-                around = _around(text, found)
-                yield Hit(conversation_id, from_stored(title), round_id, where, *around)
+        for where, said in texts:
+            if found := wanted.pattern.search(said):
+                titles = db.execute(
+                    "SELECT title FROM conversations WHERE id = ?", (conversation_id,)
+                )
+                title = from_stored(titles.fetchone()[0])
+                yield Hit(conversation_id, title, round_id, where, *_around(said, found))
                 break
 
 
-def _condition(db: sqlite3.Connection, wanted: str) -> tuple[str, list[str]]:
-    """SQL for the rounds ``r`` that may hold the text, and its values; ?1 is the LIKE pattern."""
-    like = "%" + re.sub(r"([%_\\])", r"\\\1", to_stored(wanted)) + "%"
-    condition = "(r.query LIKE ?1 ESCAPE '\\' OR r.reply LIKE ?1 ESCAPE '\\')"
-    if len(wanted) < 3 or not has_index(db):
-        return condition, [like]
-    phrase = '"' + to_stored(wanted).replace('"', '""') + '"'
-    indexed = "r.id IN (SELECT rowid FROM round_index WHERE round_index MATCH ?2)"
-    return f"(r.indexed = 0 AND {condition} OR {indexed})", [like, phrase]
+# What the indexes know
+
+
+def _candidates(db: sqlite3.Connection, wanted: _Wanted) -> tuple[str, Sequence[object]]:
+    """SQL for the ids of the rounds that may hold what is wanted, and its values; "" for all."""
+    queries = ["SELECT id FROM rounds WHERE indexed = 0"]
+    values: list[object] = []
+    lookups: list[tuple[str, Spelling]] = []
+    if wanted.written:
+        lookups.append(("round", wanted.written))
+    if wanted.initials:
+        lookups.append(("sound", tuple(wanted.initials)))
+    for way in wanted.syllables:
+        letters = tuple(pinyin.initials(place[0])[0] for place in way)
+        lookups.append(("round", way) if len(way) < 3 else ("sound", letters))
+    for index, way in lookups:
+        if len(way) < 3:
+            found = _beginning_with(db, f"{index}_terms", way)
+            if found is None:
+                return "", ()
+            queries.append("SELECT value FROM json_each(?)")
+            values.append(json.dumps(found))
+        elif phrases := _match(way):
+            queries.append(f"SELECT rowid FROM {index}_index WHERE {index}_index MATCH ?")
+            values.append(phrases)
+        else:
+            return "", ()
+    return " UNION ".join(queries), values
+
+
+def _match(spelling: Spelling) -> str:
+    """FTS5's query for the trigrams of a spelling; "" where there would be too many."""
+    last = len(spelling) - 3
+    alternatives = []
+    for start in [*range(0, last, 3), last]:
+        places = spelling[start : start + 3]
+        if prod(map(len, places)) <= _MOST_PHRASES:
+            grams = ("".join(gram).replace('"', '""') for gram in product(*places))
+            alternatives.append("(" + " OR ".join(f'"{gram}"' for gram in grams) + ")")
+    return " AND ".join(alternatives)
+
+
+def _beginning_with(db: sqlite3.Connection, terms: str, way: Spelling) -> list[int] | None:
+    """The rounds with trigrams that begin with one or two characters; None where they are many."""
+    rounds: list[int] = []
+    firsts, seconds = way[0].lower(), "".join(way[1:]).lower()
+    if len(firsts) > _MOST_CHARACTERS:
+        return None
+    for first in firsts:
+        beginning = first + seconds if len(seconds) == 1 else first
+        rows = db.execute(
+            f"SELECT doc FROM {terms} WHERE term >= ? AND term < ?"
+            + (" AND instr(?, substr(term, 2, 1))" if len(seconds) > 1 else " AND ? IS NOT NULL"),
+            (beginning, beginning + "\U0010ffff", seconds),
+        )
+        rounds += (round_id for (round_id,) in rows.fetchmany(_RARE - len(rounds)))
+        if len(rounds) >= _RARE:
+            return None
+    return rounds
 
 
 def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:

@@ -44,6 +44,53 @@ def test_hanzi_are_found_from_one_on(store: Store, text: str) -> None:
     assert found(store, text) == [(first, "reply")]
 
 
+@pytest.mark.parametrize(
+    "text", ["bj", "BJ", "beijing", "beij", "beijingdxs", "bjdx", "daxue", "xuesheng", "sheng"]
+)
+def test_hanzi_are_found_by_their_sound(store: Store, text: str) -> None:
+    wanted = add(store, "？", "他是北京大学生")
+    add(store, "春晓", "春江水暖鸭先知")
+    # Initials and syllables are not mixed.
+    assert found(store, text) == ([] if text == "beijingdxs" else [(wanted, "reply")])
+
+
+def test_a_common_second_reading_is_found_too(store: Store) -> None:
+    wanted = [(add(store, "？", "去重庆银行"), "reply")]
+    assert found(store, "cqyh") == found(store, "chongqingyinhang") == found(store, "cq") == wanted
+
+
+def test_what_is_written_so_stands_before_what_sounds_so(store: Store) -> None:
+    sounds = add(store, "北京", "a")
+    written = add(store, "q", "the BJ office")
+    newest = add(store, "背景", "b")
+    assert found(store, "bj") == [(written, "reply"), (newest, "query"), (sounds, "query")]
+    assert found(store, "b") == [(newest, "reply"), (written, "reply")], "one letter is no sound"
+
+
+@pytest.mark.parametrize("text", ["發", "发", "头发", "頭發", "髮", "理髮店", "头"])
+def test_traditional_and_simplified_find_each_other(store: Store, text: str) -> None:
+    old, new = add(store, "頭髮理髮店", "a"), add(store, "b", "头发理发店")
+    assert found(store, text) == [(new, "reply"), (old, "query")]
+
+
+def test_common_characters_are_found_beyond_what_the_index_counts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatui.conversation.text_search._RARE", 3)
+    ids = [add(store, "q", f"春眠不觉晓{number}") for number in range(5)]
+    assert [id_ for id_, _ in found(store, "晓")] == ids[::-1]
+    assert [id_ for id_, _ in found(store, "cm")] == ids[::-1]
+    assert [hit.round_id for hit in store.search("晓", limit=2)] == ids[:2:-1]
+
+
+def test_one_hit_of_each_conversation(store: Store) -> None:
+    first = add(store, "明月", "a")
+    c = store.round(first).conversation_id
+    second = add(store, "x", "明月", c)
+    other = add(store, "明月", "b")
+    assert [hit.round_id for hit in store.search("明月", once=True)] == [other, second]
+
+
 def test_titles_then_rounds_the_newest_first(store: Store) -> None:
     old = add(store, "写《春江花月夜》", "好")
     new = add(store, "你好", "春江花月夜")

@@ -47,6 +47,7 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
     assert [r.state for r in store.recover()] == ["interrupted"]
     assert [h.round_id for h in store.search("前明月光")] == [1]
     assert [h.round_id for h in store.search("眠不觉晓")] == [2]
+    assert [h.round_id for h in store.search("cqmyg")] == [1]
     assert store.conversations()[0].round_count == 2
     store.delete(1)
     with sqlite3.connect(file) as db:

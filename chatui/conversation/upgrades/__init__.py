@@ -13,6 +13,7 @@ from chatui.conversation.upgrades import (
     step_002_search,
     step_003_prompts,
     step_004_ratings,
+    step_005_sounds,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -22,6 +23,7 @@ STEPS = (
     step_002_search.upgrade,
     step_003_prompts.upgrade,
     step_004_ratings.upgrade,
+    step_005_sounds.upgrade,
 )
 CURRENT_VERSION = len(STEPS)
 

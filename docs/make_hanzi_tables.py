@@ -1,0 +1,55 @@
+"""Writes the tables of hanzi that the search reads; needs the extra ``test``.
+
+    python docs/make_hanzi_tables.py
+
+``chatui/sounds.txt`` has a line for each syllable of Mandarin: the syllable without its tone, the
+hanzi of which it is the first reading, and those of which it is another one (pypinyin's single
+characters, MIT). ``chatui/traditional.txt`` has pairs of a traditional and a simplified hanzi
+(OpenCC's t2s, character by character, Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import opencc
+from pypinyin.pinyin_dict import pinyin_dict
+
+PACKAGE = Path(__file__).parents[1] / "chatui"
+BASIC = range(0x4E00, 0xA000)
+EXTENDED = range(0x3400, 0xA000)
+
+
+def sounds() -> str:
+    """The lines of ``sounds.txt``."""
+    first: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for code in BASIC:
+        readings = unicodedata.normalize("NFD", pinyin_dict.get(code, "")).encode("ascii", "ignore")
+        syllables = [each for each in dict.fromkeys(readings.decode().split(",")) if each]
+        for place, syllable in enumerate(syllables):
+            (others if place else first).setdefault(syllable, []).append(chr(code))
+    return "".join(
+        f"{syllable} {''.join(first.get(syllable, ()))} {''.join(others.get(syllable, ()))}\n"
+        for syllable in sorted(first.keys() | others.keys())
+    )
+
+
+def traditional() -> str:
+    """The pairs of ``traditional.txt``, forty a line."""
+    convert = opencc.OpenCC("t2s").convert
+    hanzi = [chr(code) for code in EXTENDED]
+    # One a line: no word of several hanzi may be found.
+    simplified = convert("\n".join(hanzi)).split("\n")
+    pairs = [
+        one + other
+        for one, other in zip(hanzi, simplified, strict=True)
+        if one != other and len(other) == 1 and ord(other) in EXTENDED
+    ]
+    return "".join("".join(pairs[at : at + 40]) + "\n" for at in range(0, len(pairs), 40))
+
+
+if __name__ == "__main__":
+    (PACKAGE / "sounds.txt").write_text(sounds(), encoding="utf-8")
+    (PACKAGE / "traditional.txt").write_text(traditional(), encoding="utf-8")

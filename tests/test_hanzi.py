@@ -1,0 +1,42 @@
+"""Hanzi by their sound and in both scripts."""
+
+from __future__ import annotations
+
+import opencc
+import pytest
+from pypinyin import lazy_pinyin
+
+from chatui import pinyin
+from chatui.traditional import forms
+
+TEXT = "今天天气很好我们去图书馆看书学习人工智能模型训练数据语言翻译诗歌历史文化朋友工作生活"
+
+
+def test_the_tables_agree_with_the_libraries() -> None:
+    sounds = lazy_pinyin(TEXT)
+    assert pinyin.initials(TEXT).rstrip(".") == "".join(sound[0] for sound in sounds)
+    assert pinyin.contains(TEXT, "".join(sounds)[:40])
+    written = opencc.OpenCC("s2t").convert(TEXT)
+    assert all(one in forms(other) for one, other in zip(TEXT, written, strict=True))
+
+
+@pytest.mark.parametrize("typed", ["f", "fa", "fan", "fy", "fanyi", "fany", "FanYi", "翻"])
+def test_beginnings(typed: str) -> None:
+    assert pinyin.begins_with("翻译", typed)
+    assert pinyin.contains("请翻译", typed)
+    assert not pinyin.begins_with("请翻译", typed)
+
+
+@pytest.mark.parametrize("typed", ["fx", "yf", "fanx", "fanyii", "i", "ng", "翻x"])
+def test_what_is_not_spelled_so(typed: str) -> None:
+    assert not pinyin.begins_with("翻译", typed)
+
+
+def test_forms_of_a_character() -> None:
+    assert forms("后") == "后後" and forms("後") == "後后" and forms("a") == "a"
+    assert set(forms("发")) == set("发發髮") == set(forms("髮"))
+
+
+def test_long_and_odd_input_takes_no_time() -> None:
+    for typed in ("an" * 500, "a" * 39 + "v", "\ud800", "😀", "", "[", "\\"):
+        pinyin.contains(TEXT, typed)
