@@ -23,12 +23,18 @@ def add_general(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
 
 
 def add_model(
-    parser: argparse.ArgumentParser, *, top: bool = False, only: Collection[str] = ()
+    parser: argparse.ArgumentParser,
+    *,
+    top: bool = False,
+    only: Collection[str] = (),
+    several: bool = False,
 ) -> None:
     """Which model, and how it is loaded; see :func:`_unless_top`.
 
     Args:
         only: the names of the options to add; empty for all.
+        several: there may be more than one model: ``models`` then holds references and adapters
+            in the order in which they were typed.
     """
     group = parser.add_argument_group(say("cli.group.model"))
 
@@ -38,9 +44,10 @@ def add_model(
         key = name.replace("-", "_")
         group.add_argument(f"--{name}", help=say(f"cli.option.{key}"), **more, **_unless_top(top))
 
-    add("model", metavar="REF")
+    in_order = {"action": "append", "dest": "models"} if several else {}
+    add("model", metavar="REF", **in_order)
     add("format", metavar="NAME")
-    add("lora", metavar="PATH[@SCALE]", action="append", type=adapter)
+    add("lora", metavar="PATH[@SCALE]", type=adapter, **({"action": "append"} | in_order))
     add("server", metavar="URL")
     add("device", metavar="NAME")
     add("dtype", choices=("auto", "float32", "bfloat16", "float16"))

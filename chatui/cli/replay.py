@@ -1,26 +1,29 @@
-"""``chatui replay``: play a transcript as it happened, in the app, or as text into a pipe."""
+"""``chatui replay``: play a transcript as it happened, or ask its queries again."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from chatui.cli import options
-from chatui.cli.ending import SUCCESS
+from chatui.cli.ending import SUCCESS, UsageError
 from chatui.cli.output import tell, write
 from chatui.conversation import transcript
 from chatui.conversation.json_records import Fault
 from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.transcript import Transcript
 from chatui.locales import say
+from chatui.messages import Adapter
 from chatui.sampling import Setting
 
 _SHOWN_FAULTS = 5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help=say("cli.option.transcript"))
+    parser.add_argument("files", nargs="+", metavar="FILE", help=say("cli.option.transcript"))
     parser.add_argument(
         "--speed",
         type=options.in_range(Setting(float, 0, 10**12, above_least=True)),
@@ -35,18 +38,53 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=say("cli.option.idle_limit"),
     )
     parser.add_argument("--rerun", action="store_true", help=say("cli.option.rerun"))
-    options.add_model(parser)
+    parser.add_argument("--report", metavar="FILE", help=say("compare.option.report"))
+    options.add_model(parser, several=True)
 
 
 def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
-    whole = transcript.read(Path(args.file), lambda fault: faults.append(_words(args.file, fault)))
-    if args.rerun:
+    wholes = {name: _read(name, faults) for name in args.files}
+    chosen = models_of(getattr(args, "models", []))
+    if not chosen and (args.model or args.lora):
+        chosen = [(args.model, args.lora or ())]
+    if not (args.rerun or args.report or chosen or args.server):
+        if len(wholes) > 1:
+            raise UsageError(say("compare.one_to_play"))
+        ((_, whole),) = wholes.items()
+        return _play(whole, args, faults)
+    for fault in faults:
+        tell(fault)
+    chosen = chosen or [(None, ())]
+    if args.rerun and not args.report:
         from chatui.cli.rerun import rerun
 
-        for fault in faults:
-            tell(fault)
-        return rerun(whole, args)
+        return rerun(wholes, args, chosen)
+    from chatui.cli.other_models import compare
+
+    return compare(wholes, args, chosen)
+
+
+def models_of(
+    given: Sequence[str | Adapter],
+) -> list[tuple[str | None, Sequence[Adapter]]]:
+    """The models that ``--model`` and ``--lora`` name, in the order in which they were typed.
+
+    An adapter goes on the model before it; one before all models goes on each of them.
+    """
+    first: list[Adapter] = []
+    models: list[tuple[str | None, list[Adapter]]] = []
+    for each in given:
+        if isinstance(each, str):
+            models.append((each, [*first]))
+        elif models:
+            models[-1][1].append(each)
+        else:
+            first.append(each)
+    return list(models) if models or not first else [(None, first)]
+
+
+def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) -> int:
     steps = list(steps_of(whole, args.idle_limit))
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         from chatui.settings import load_settings
@@ -69,6 +107,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             write("\n\n")
     return SUCCESS
+
+
+def _read(name: str, faults: list[str]) -> Transcript:
+    return transcript.read(Path(name), lambda fault: faults.append(_words(name, fault)))
 
 
 def _words(name: str, fault: Fault) -> str:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from chatui.backends.protocol import Backend
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import write
-from chatui.conversation.rounds import Piece, Round
+from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
+from chatui.conversation.compared_replies import OneReply
 from chatui.conversation.transcript import Transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import GenerateRequest, Token
-from chatui.prompting.parts import history_of
-from chatui.sampling import SETTINGS, SamplingSettings, overridden
-from chatui.text import in_quotes
+from chatui.messages import Adapter, ModelSpec
+from chatui.text import in_quotes, one_line
 
 DIFFERENT = 3
 """The exit code if a reply came out otherwise."""
@@ -43,90 +40,90 @@ class Again:
     became: str = ""
 
 
-def rerun(whole: Transcript, args: argparse.Namespace) -> int:
+def compare_tokens(recorded: OneReply, came: OneReply) -> Again:
+    """Find the first token that is another one."""
+    for place in range(max(len(recorded.ids), len(came.ids))):
+        each = [
+            (one.ids[place], one.pieces[place]) if place < len(one.ids) else (None, "")
+            for one in (recorded, came)
+        ]
+        if each[0][0] != each[1][0]:
+            return Again(place + 1, place + 1, each[0][1], each[1][1])
+    return Again(len(came.ids))
+
+
+def rerun(
+    wholes: Mapping[str, Transcript],
+    args: argparse.Namespace,
+    models: Sequence[tuple[str | None, Sequence[Adapter]]],
+) -> int:
     """Run the rounds again, each on the history that was recorded; the exit code.
 
+    Args:
+        wholes: by the names of their files.
+        models: references and adapters; None is the model that was recorded.
+
     Raises:
-        ChatuiError: no round can be repeated, or its model cannot be loaded.
+        ChatuiError: no round can be repeated, or a model cannot be loaded.
     """
-    path = whole.path()
-    wanted = [
-        number for number, each in enumerate(path)
-        if _ids(whole.pieces.get(each.id, ())) and (each.seed is not None or _is_greedy(each))
-    ]  # fmt: skip
-    for number in range(len(path)):
-        if number not in wanted:
-            write(say("cli.replay.not_again", number=number + 1) + "\n")
+    found = [each for name, whole in wholes.items() for each in rounds_of(name, whole)]
+    for each in found:
+        if not each.can_be_repeated:
+            _write(wholes, each, say("cli.replay.not_again", number=each.number))
+    wanted = [each for each in found if each.can_be_repeated]
     if not wanted:
         raise ChatuiError(say("cli.replay.nothing_again"))
     settings = request.settings_of(args)
     differing = 0
     reasons: list[str] = []
-    for name, numbers in groupby(wanted, key=lambda number: args.model or path[number].model):
-        args_of_model = argparse.Namespace(**{**vars(args), "model": name})
-        spec = request.spec_of(args_of_model, settings)
-        group = list(numbers)
-
-        async def work(
-            interrupt: session.Interrupt, spec: Any = spec, group: list[int] = group
-        ) -> int:
-            nonlocal differing
-            async with session.loaded(spec, interrupt) as (backend, model):
-                for number in group:
-                    pieces = whole.pieces[path[number].id]
-                    began = time.monotonic()
-                    again = await _compare(backend, path, number, pieces)
-                    speed = again.tokens / max(time.monotonic() - began, 1e-6)
-                    differing += again.differs_at is not None
-                    write(_words(number + 1, again, speed) + "\n")
-                reasons.extend(_reasons(whole.others, model_description(spec, model)))
-            return SUCCESS
-
-        session.run(work)
+    for reference, adapters in models:
+        by_model = sorted(wanted, key=lambda each: each.round.model)
+        for name, group in groupby(by_model, key=lambda each: reference or each.round.model):
+            spec = spec_for(args, settings, name, adapters)
+            if len(models) > 1:
+                write(say("cli.replay.model", name=one_line(name)) + "\n")
+            differing += _run(spec, list(group), wholes, reasons)
+    count = len(wanted) * len(models)
     if not differing:
-        write(say("cli.replay.all_same", rounds=len(wanted)) + "\n")
+        write(say("cli.replay.all_same", rounds=count) + "\n")
         return SUCCESS
-    write(say("cli.replay.different", count=differing, rounds=len(wanted)) + "\n")
+    write(say("cli.replay.different", count=differing, rounds=count) + "\n")
     for reason in dict.fromkeys(reasons):
         write(f"  {reason}\n")
     return DIFFERENT
 
 
-async def _compare(
-    backend: Backend, path: Sequence[Round], number: int, pieces: Sequence[Piece]
-) -> Again:
-    recorded = [piece for piece in pieces if piece.token_id >= 0]
-    one = path[number]
-    sampling = _sampling(one)
-    if one.state != "done":
-        # It was cut off: what would have followed is not known.
-        sampling = replace(sampling, max_new_tokens=len(recorded))
-    history = history_of((each.query, each.reply) for each in path[:number])
-    asked = GenerateRequest(one.query, history, sampling=sampling, think=one.sampling.get("think"))
-    came: list[Token] = []
-    async for event in backend.generate(asked):
-        if isinstance(event, Token) and event.id >= 0:
-            came.append(event)
-    for place in range(max(len(recorded), len(came))):
-        was = recorded[place] if place < len(recorded) else None
-        became = came[place] if place < len(came) else None
-        if was is None or became is None or was.token_id != became.id:
-            texts = (was.text if was else "", became.text if became else "")
-            return Again(place + 1, place + 1, *texts)
-    return Again(len(came))
+def _run(
+    spec: ModelSpec,
+    rounds: Sequence[RecordedRound],
+    wholes: Mapping[str, Transcript],
+    reasons: list[str],
+) -> int:
+    """Run rounds on one model; how many differ. What is not as it was goes into ``reasons``."""
+    differing = 0
+
+    async def work(interrupt: session.Interrupt) -> int:
+        nonlocal differing
+        async with session.loaded(spec, interrupt) as (backend, model):
+            for each in rounds:
+                came = await each.ask(backend)
+                if came.error:
+                    raise ChatuiError(came.error)
+                again = compare_tokens(each.recorded, came)
+                differing += again.differs_at is not None
+                _write(wholes, each, _words(each.number, again, came.tokens_per_second or 0))
+            now = model_description(spec, model)
+            for file in dict.fromkeys(each.file for each in rounds):
+                reasons.extend(_reasons(wholes[file].others, now))
+        return SUCCESS
+
+    session.run(work)
+    return differing
 
 
-def _ids(pieces: Sequence[Piece]) -> bool:
-    return any(piece.token_id >= 0 for piece in pieces)
-
-
-def _sampling(one: Round) -> SamplingSettings:
-    known = {name: value for name, value in one.sampling.items() if name in SETTINGS}
-    return overridden(SamplingSettings(), known | {"seed": one.seed})
-
-
-def _is_greedy(one: Round) -> bool:
-    return _sampling(one).is_greedy
+def _write(wholes: Mapping[str, Transcript], one: RecordedRound, words: str) -> None:
+    file = f"{one_line(one.file)}, " if len(wholes) > 1 else ""
+    write(f"{file}{words}\n")
 
 
 def _words(number: int, again: Again, speed: float) -> str:

@@ -50,18 +50,29 @@ def to_html(conversation: Conversation, rounds: Iterable[Round]) -> str:
     """
     title = escape(plain_text(conversation.title))
     when = datetime.fromtimestamp(conversation.updated_at, timezone.utc).astimezone()
-    parts = [
+    parts = [f"<header><h1>{title}</h1>", f"<p>{when.isoformat(' ', 'minutes')}</p></header>"]
+    parts += [_section(each) for each in rounds]
+    return page(title, "\n".join(parts))
+
+
+def page(title: str, body: str, style: str = "") -> str:
+    """A whole file.
+
+    Args:
+        title, body: HTML, all text in it escaped.
+        style: CSS behind the page's own.
+    """
+    parts = (
         "<!DOCTYPE html>",
         f'<html lang="{current_language()}">',
         '<head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{title}</title><style>{_STYLE}</style></head>",
-        f"<body><header><h1>{title}</h1>",
-        f"<p>{when.isoformat(' ', 'minutes')}</p></header>",
-    ]
-    parts += [_section(each) for each in rounds]
-    return "\n".join([*parts, "</body></html>"]) + "\n"
+        f"<title>{title}</title><style>{_STYLE}{style}</style></head>",
+        f"<body>{body}",
+        "</body></html>",
+    )
+    return "\n".join(parts) + "\n"
 
 
 def _section(each: Round) -> str:

@@ -1,0 +1,138 @@
+"""Rounds of transcripts that are asked again: which model, which request, and what comes."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from chatui.backends.protocol import Backend
+from chatui.cli import request
+from chatui.conversation.compared_replies import OneReply
+from chatui.conversation.rounds import Piece, Round
+from chatui.conversation.transcript import Transcript
+from chatui.errors import BackendLost, ChatuiError
+from chatui.messages import Adapter, BegunReply, Done, GenerateRequest, ModelSpec, Prefill, Token
+from chatui.prompting.parts import history_of, opened_by
+from chatui.sampling import SETTINGS, SamplingSettings, overridden
+from chatui.settings import Settings
+
+
+@dataclass(frozen=True)
+class RecordedRound:
+    """A round of a transcript.
+
+    Attributes:
+        file: the transcript's name.
+        path: the rounds of its conversation, from the first to the head.
+        number: the round's, from 1.
+        pieces: what was recorded of its reply, with or without ids.
+    """
+
+    file: str
+    path: Sequence[Round]
+    number: int
+    pieces: Sequence[Piece]
+
+    @property
+    def round(self) -> Round:
+        """The round itself."""
+        return self.path[self.number - 1]
+
+    @property
+    def tokens(self) -> list[Piece]:
+        """The pieces that are tokens whose ids are known."""
+        return [piece for piece in self.pieces if piece.token_id >= 0]
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """As it was recorded, with the seed."""
+        one = self.round
+        known = {name: value for name, value in one.sampling.items() if name in SETTINGS}
+        return overridden(SamplingSettings(), known | {"seed": one.seed})
+
+    @property
+    def can_be_repeated(self) -> bool:
+        """Whether the same model would have to say the same."""
+        return bool(self.tokens) and (self.round.seed is not None or self.sampling.is_greedy)
+
+    @property
+    def recorded(self) -> OneReply:
+        """The reply that was recorded."""
+        one, tokens = self.round, self.tokens
+        ids = tuple(piece.token_id for piece in tokens) or (-1,) * one.output_tokens
+        texts = tuple(piece.text for piece in tokens)
+        return OneReply(one.reply, ids, texts, one.seconds, one.error or "")
+
+    @property
+    def request(self) -> GenerateRequest:
+        """The same query on the history that was recorded; without a seed the seed is 0."""
+        one, sampling = self.round, self.sampling
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=0)
+        if one.state != "done" and one.output_tokens:
+            # It was cut off: what would have followed is not known.
+            sampling = replace(sampling, max_new_tokens=len(self.tokens) or one.output_tokens)
+        system, think, stops = (
+            one.sampling.get(name) for name in ("system", "think", "stop_strings")
+        )
+        return GenerateRequest(
+            one.query,
+            history_of((each.query, each.reply) for each in self.path[: self.number - 1]),
+            system=system if isinstance(system, str) else None,
+            sampling=sampling,
+            stop_strings=tuple(map(str, stops)) if isinstance(stops, list) else (),
+            think=think if isinstance(think, bool) else None,
+        )
+
+    async def ask(self, backend: Backend) -> OneReply:
+        """Let a model answer; what goes wrong is part of the reply, unless the model is gone.
+
+        Raises:
+            BackendLost: the model is gone.
+        """
+        ids: list[int] = []
+        pieces: list[str] = []
+        opening, text, error = "", "", ""
+        began = time.monotonic()
+        try:
+            async for event in backend.generate(self.request):
+                if isinstance(event, Prefill):
+                    # The reply's speed, without the prompt's.
+                    opening, began = opened_by(event.prompt), time.monotonic()
+                elif isinstance(event, Token):
+                    ids.append(event.id)
+                    pieces.append(event.text)
+                elif isinstance(event, Done):
+                    text = event.text and opening + event.text
+        except BackendLost:
+            raise
+        except ChatuiError as problem:
+            text, error = "".join(pieces), str(problem)
+        return OneReply(text, tuple(ids), tuple(pieces), time.monotonic() - began, error)
+
+    def with_reply(self, text: str) -> GenerateRequest:
+        """The request for a model to read ``text`` as the reply."""
+        return replace(self.request, begun=BegunReply(text))
+
+
+def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:
+    """The rounds from the first to the head."""
+    path = whole.path()
+    return [
+        RecordedRound(file, path, number, whole.pieces.get(each.id, ()))
+        for number, each in enumerate(path, 1)
+    ]
+
+
+def spec_for(
+    args: argparse.Namespace, settings: Settings, name: str, adapters: Sequence[Adapter]
+) -> ModelSpec:
+    """The model of this name or reference, with the other options of the command.
+
+    Raises:
+        ChatuiError: there is none.
+    """
+    values = {**vars(args), "model": name, "lora": list(adapters)}
+    return request.spec_of(argparse.Namespace(**values), settings)
