@@ -48,6 +48,7 @@ COMMANDS = (
     Command("copy", "copy_reply"),
     Command("copy-code", "copy_code"),
     Command("copy-all", "copy_all"),
+    Command("compare", "compare", "something"),
     Command("write", "editor"),
     Command("waiting", "edit_waiting"),
     Command("export", "export", "something"),

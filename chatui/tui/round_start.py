@@ -55,7 +55,8 @@ async def begin_round(
     parent_id = of.head_id if beside is None else beside.parent_id
     author, form = author_of(spec, loaded), loaded.format
     think = think if beside is None else beside.sampling.get("think", think)
-    changes, settings = of.changes, of.changes.of(spec)
+    changes = of.changes if query.changes is None else query.changes
+    settings = changes.of(spec)
     sampling = asdict(settings) | changes.recorded()
     sampling |= {} if think is None else {"think": think}
     written: tuple[Piece, ...] = ()

@@ -171,12 +171,21 @@ class Turns(ModelLoading):
         Raises:
             ChatuiError: it cannot be read.
         """
+        versions = await asyncio.to_thread(self._store.siblings, round_.id)
+        place = [each.id for each in versions].index(round_.id) + step
+        return await self.look_at(versions[place]) if 0 <= place < len(versions) else ()
+
+    async def look_at(self, round_: Round) -> tuple[Round, ...]:
+        """Look at a round of this conversation, and the newest path that goes on from it.
+
+        Returns:
+            The rounds of that path.
+
+        Raises:
+            ChatuiError: it cannot be read.
+        """
         looked_at = self.current
-        ids = [each.id for each in await asyncio.to_thread(self._store.siblings, round_.id)]
-        place = ids.index(round_.id) + step
-        if not 0 <= place < len(ids):
-            return ()
-        head = await asyncio.to_thread(self._store.leaf, ids[place])
+        head = await asyncio.to_thread(self._store.leaf, round_.id)
         rounds = await asyncio.to_thread(self._store.rounds, round_.conversation_id, head)
         looked_at.head_id = head
         self._keep(self._save_head(round_.conversation_id, head))
@@ -280,29 +289,48 @@ class Turns(ModelLoading):
                 self._wake.clear()
                 await self._wake.wait()
                 self._idle.clear()
-            elif self.loaded is None:
-                self._load_wanted = True
             else:
                 await self._answer_next()
 
     async def _answer_next(self) -> None:
-        query = self._beginning = self._waiting.take_next()
+        """Answer the query whose turn it is, if there is a model."""
+        if self.loaded is None:
+            self._load_wanted = True
+            return
+        query = self._waiting.take_next()
         try:
-            start = await self._begin(query)
+            reply, request = await self._begin_reply(query)
         except ChatuiError as error:
             self._tell_waiting()
             self._tell(Trouble(str(error), (query.text,)))
             return
+        await self._write(query, reply, request)
+
+    async def _begin_reply(self, query: WaitingQuery) -> tuple[RunningReply, GenerateRequest]:
+        """Begin the round of a query; its reply, and what to ask the backend.
+
+        Raises:
+            ChatuiError: the store cannot be read or written.
+        """
+        self._beginning = query
+        try:
+            start = await self._begin(query)
         finally:
             self._beginning = None
         reply = self.reply = RunningReply(start.round, self._store, self._tell, start.written)
         self._reply_of = query.of
         self._tell_waiting()
         self._tell(RoundBegun(start.round))
+        return reply, start.request
+
+    async def _write(
+        self, query: WaitingQuery, reply: RunningReply, request: GenerateRequest
+    ) -> None:
+        """Write a reply to its end, and save it."""
         if query.stopped:
             reply.finish("stopped")
         else:
-            await self._run(reply, start.request)
+            await self._run(reply, request)
         if reply.lost:
             self.loaded = None
         await reply.saved()

@@ -11,7 +11,7 @@ from chatui.conversation.store import Store
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
 from chatui.text import one_line, plain_text
-from chatui.tui.turn import Turns
+from chatui.tui.comparison import ComparingTurns
 from chatui.tui.turn_messages import TurnMessage
 
 NOTICE_SECONDS = 8
@@ -35,7 +35,7 @@ class TurnsApp(App[None]):
         self.given_adapters: tuple[Adapter, ...] = ()
         self._backend, self._backend_name = backend, spec.backend
         self._told: set[str] = set()
-        self.turns = Turns(spec, store, self._create_backend, self.take)
+        self.turns = ComparingTurns(spec, store, self._create_backend, self.take)
 
     def take(self, message: TurnMessage) -> None:
         """Show what happened in a turn."""

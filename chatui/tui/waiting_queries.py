@@ -39,6 +39,7 @@ class WaitingQuery:
         goes_on: whether the reply goes on from that round's.
         takes: with ``goes_on``: from which of its pieces on another is written, and the id of the
             token that comes in its place; None goes on from its end.
+        changes: in place of the conversation's; None leaves those.
         stopped: the user stopped it while its round was being begun.
     """
 
@@ -47,6 +48,7 @@ class WaitingQuery:
     beside: Round | None = None
     goes_on: bool = False
     takes: tuple[int, int] | None = None
+    changes: Changes | None = None
     stopped: bool = False
 
     @property
@@ -94,6 +96,11 @@ class WaitingQueries:
         self._queries.remove(mine[-1])
         self._changed()
         return mine[-1]
+
+    @property
+    def next(self) -> WaitingQuery:
+        """The query whose turn it is."""
+        return self._queries[0]
 
     def take_next(self) -> WaitingQuery:
         """The query whose turn it is; it does not wait any more."""

@@ -11,13 +11,14 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.commanding import CommandingScreen
 from chatui.tui.screens.composing import ComposingScreen
+from chatui.tui.screens.overview import OverviewScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.welcome import Welcome
 
 
-class ChatScreen(CommandingScreen):
+class ChatScreen(OverviewScreen):
     """What the keys of the main screen do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -124,8 +125,9 @@ class ChatScreen(CommandingScreen):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        screens = (WritingScreen, ComposingScreen, CommandingScreen, ChatScreen, type(self.app))
-        self.app.push_screen(HelpScreen([key for each in screens for key in each.BINDINGS]))
+        screens = (WritingScreen, ComposingScreen, CommandingScreen, OverviewScreen, ChatScreen)
+        bindings = [*(key for each in screens for key in each.BINDINGS), *self.app.BINDINGS]
+        self.app.push_screen(HelpScreen(bindings))
 
     async def action_models(self) -> None:
         from chatui.tui.screens import choosing

@@ -82,18 +82,26 @@ class ComposingScreen(WritingScreen):
 
     async def ask(self, text: str) -> None:
         """Send a query with what stands in the files that it names."""
-        if "@" in text:
-            from chatui.tui.query_files import with_files
+        filled = await self.filled(text)
+        if filled is None:
+            self._give_back((text,))
+        else:
+            self.app.turns.ask(filled)
 
-            try:
-                text, names = await asyncio.to_thread(with_files, text)
-            except ChatuiError as error:
-                self._tell_user(str(error))
-                self._give_back((text,))
-                return
-            for words in names:
-                self._tell_user(words, "information")
-        self.app.turns.ask(text)
+    async def filled(self, text: str) -> str | None:
+        """A query with what stands in the files that it names; None if one cannot be read."""
+        if "@" not in text:
+            return text
+        from chatui.tui.query_files import with_files
+
+        try:
+            text, names = await asyncio.to_thread(with_files, text)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            return None
+        for words in names:
+            self._tell_user(words, "information")
+        return text
 
     @on(QueryBox.FileWanted)
     async def _complete_file(self, event: QueryBox.FileWanted) -> None:

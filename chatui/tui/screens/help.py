@@ -56,7 +56,7 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
     return [
         (key_names(binding.key), say(binding.description))
         for binding in bindings
-        if isinstance(binding, Binding) and binding.description.startswith("tui.")
+        if isinstance(binding, Binding) and binding.description
     ]
 
 
@@ -74,6 +74,8 @@ def help_text(talking: Iterable[BindingType]) -> Content:
         talking: keys of the main screen and of the app.
     """
     from chatui.tui.screens.adapter_picker import AdaptersScreen
+    from chatui.tui.screens.candidate_picker import CandidatesScreen
+    from chatui.tui.screens.compare import CompareScreen
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
@@ -91,6 +93,10 @@ def help_text(talking: Iterable[BindingType]) -> Content:
         ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
         ("tui.help.adapters", key_rows(AdaptersScreen.BINDINGS)),
+        (
+            "overview.help.compare",
+            key_rows([*CandidatesScreen.BINDINGS, *CompareScreen.BINDINGS]),
+        ),
         (
             "tui.help.questions",
             key_rows([*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),

@@ -1,4 +1,4 @@
-"""A list in the middle of the screen with a search box over it."""
+"""A list at the side of the screen with a search box over it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Click, Resize
 from textual.screen import ModalScreen, ScreenResultType
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -19,6 +19,7 @@ from textual.worker import Worker
 from chatui.text import one_line
 from chatui.tui.editing import LineInput
 from chatui.tui.screens import TALL_ROWS
+from chatui.tui.widgets.key_line import KeyLine
 
 Item = TypeVar("Item")
 
@@ -44,7 +45,7 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
     def __init__(self, title: str, keys: str, search: str, message: str = "") -> None:
         """
         Args:
-            title, keys: on the frame, above and below.
+            title, keys: above and below.
             search: the empty search box's words.
             message: below the list until there is one.
         """
@@ -56,14 +57,15 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
 
     def compose(self) -> ComposeResult:
         title, keys, search, message = self._words
-        with Vertical(classes="picker") as box:
-            box.border_title, box.border_subtitle = title, keys
+        with Vertical(classes="picker"):
+            yield Static(Content(title), classes="title")
             yield self.SEARCH_BOX(placeholder=search)
             options = OptionList(markup=False)
             # After a click what is typed still goes to the search box.
             options.can_focus = False
             yield options
             yield Static(message, classes="message", markup=False)
+            yield KeyLine(keys)
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
@@ -146,6 +148,11 @@ class Picker(ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
         await self.finish_search()
         if self.is_current:
             self.action_choose()
+
+    def on_click(self, event: Click) -> None:
+        if event.widget is self:
+            # Beside the list.
+            self.action_cancel()
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:

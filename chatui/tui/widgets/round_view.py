@@ -22,7 +22,7 @@ from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
-from chatui.tui.wrapping import WrappedText, row_segments
+from chatui.tui.wrapping import Row, WrappedText, row_segments
 
 if TYPE_CHECKING:
     from chatui.tui.markdown.markdown_text import MarkdownText
@@ -42,7 +42,7 @@ MARKUP = (
 PartName: TypeAlias = BlockName | Literal["query", "author", "note"]
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a part stands: its first row on the screen, and its first paragraph.
 
     Attributes:
@@ -217,16 +217,16 @@ class RoundView(Widget):
             yield block.name, block.text, block.part if block.name == "fold" else None
         yield "note", self._note, None
 
-    def _places(self) -> list[_Place]:
+    def _places(self) -> list[Place]:
         """The parts that are shown, from top to bottom."""
         gap = 1 if self._margin else 0
-        places: list[_Place] = []
+        places: list[Place] = []
         top = paragraph = 0
         for name, text, fold in self._parts():
             if not text.text_began:
                 continue
             top += gap if name == "author" else 0
-            places.append(_Place(name, text, top, paragraph, fold))
+            places.append(Place(name, text, top, paragraph, fold))
             top += len(text.rows)
             paragraph += text.rows[-1].paragraph + 1
         return places
@@ -248,7 +248,7 @@ class RoundView(Widget):
             return Strip.blank(width, self.rich_style)
         return self._render_row(place, y - place.top, width)
 
-    def _place_at(self, y: int) -> _Place | None:
+    def _place_at(self, y: int) -> Place | None:
         for place in reversed(self._places()):
             if place.top <= y < place.top + len(place.text.rows):
                 return place
@@ -268,8 +268,11 @@ class RoundView(Widget):
                 event.stop()
                 self.post_message(self.CodeClicked(place.text.code_at(row.paragraph)))
 
-    def _render_row(self, place: _Place, index: int, width: int) -> Strip:
-        row = place.text.rows[index]
+    def _row(self, place: Place, index: int) -> Row:
+        return place.text.rows[index]
+
+    def _render_row(self, place: Place, index: int, width: int) -> Strip:
+        row = self._row(place, index)
         style = self._style(place.name)
         paragraph = place.paragraph + row.paragraph
         selection = self.text_selection

@@ -1,0 +1,151 @@
+"""Which two or three answer a query side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+
+from chatui import catalog
+from chatui.backends.servers import entries as server_entries
+from chatui.conversation.rounds import Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.text import one_line
+from chatui.tui.changes import Changes
+from chatui.tui.screens.adapter_picker import WordInput, found_adapters
+from chatui.tui.screens.candidates import (
+    GROUPS,
+    Candidate,
+    at_once,
+    other_models,
+    typed,
+    with_other_adapters,
+)
+from chatui.tui.screens.picker import Picker
+from chatui.tui.turns_app import TurnsApp
+
+MOST = 3
+
+
+class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
+    """Lists who can answer; gives the two or three that were chosen, in their order."""
+
+    app: TurnsApp
+    SEARCH_BOX = WordInput
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "switch", "overview.keys.candidate", priority=True),
+        Binding("enter", "choose", "overview.keys.compare_now", priority=True),
+        Binding("alt+d", "cancel", "tui.keys.close"),
+    ]
+
+    def __init__(self, query: str, versions: tuple[Round, ...], changes: Changes) -> None:
+        """
+        Args:
+            query: what is to be answered.
+            versions: the replies to it that are there.
+        """
+        super().__init__(
+            say("overview.compare.title", query=one_line(query, 60)),
+            say("overview.compare.picker_keys"),
+            say("overview.compare.search"),
+        )
+        self._versions = versions
+        self._changes = changes
+        self._all: list[Candidate] = []
+        self._chosen: list[Candidate] = []
+
+    def on_mount(self) -> None:
+        self._all = at_once(self.app.turns.spec, self._changes, self._versions)
+        latest = [each for each in self._all if each.there is not None]
+        self._chosen = (latest or self._all)[-1 if latest else 0 :][:1]
+        self._find_more()
+
+    @work(group="more")
+    async def _find_more(self) -> None:
+        """Adapters, models and servers; the list is there before."""
+        turns, settings = self.app.turns, self.app.settings
+        adapters = await asyncio.to_thread(found_adapters, settings, self.app.given_adapters)
+        pairs = [(found.adapter, found.summary) for found in adapters]
+        self._all += with_other_adapters(turns.spec, self._changes, pairs)
+        try:
+            entries = await asyncio.to_thread(catalog.entries, settings)
+        except ChatuiError as error:
+            self.say(str(error))
+            return
+        self._list(self.words)
+        served = await server_entries(settings)
+        self._all += other_models(turns.spec, turns.first, self._changes, (*entries, *served))
+        self._list(self.words)
+
+    async def find(self, words: str) -> None:
+        self._list(words)
+
+    def _list(self, words: str, on: Candidate | None = None) -> None:
+        """List what matches, in groups; a sampling that was typed first."""
+        pointed_at = on or self.highlighted
+        own, problem = None, ""
+        try:
+            own = typed(self.app.turns.spec, self._changes, words)
+        except ChatuiError as error:
+            problem = str(error)
+        wanted = words.casefold().split()
+        found = [each for each in self._all if _matches(each, wanted) or each in self._chosen]
+        found.sort(key=lambda each: GROUPS.index(each.group))
+        if own is not None and own not in found:
+            found.insert(0, own)
+            pointed_at = own
+        groups = [each.group for each in found]
+        headings = {
+            groups.index(group): Content.styled(say(f"overview.compare.{group}"), "bold $primary")
+            for group in dict.fromkeys(groups)
+        }
+        rows = [self._row(each) for each in found]
+        if pointed_at in found:
+            index = found.index(pointed_at)
+        else:
+            index = next((i for i, each in enumerate(found) if each not in self._chosen), 0)
+        self.show(found, rows, index, say("overview.compare.none"), headings)
+        if problem:
+            self.say(problem)
+
+    def _row(self, candidate: Candidate) -> Content:
+        if candidate not in self._chosen:
+            return Content.assemble(("  ○ ", "dim"), candidate.title)
+        place = self._chosen.index(candidate) + 1
+        return Content.assemble((f"{place} ● ", "$primary"), (candidate.title, "bold"))
+
+    def choose(self, item: Candidate) -> None:
+        """A click chooses a candidate or leaves it out, as the space bar does."""
+        if item in self._chosen:
+            self._chosen.remove(item)
+        elif len(self._chosen) < MOST:
+            self._chosen.append(item)
+            if item not in self._all:
+                self._all.insert(0, item)
+        self._list(self.words, item)
+        if len(self._chosen) == MOST:
+            self.say(say("overview.compare.enough"))
+
+    async def action_switch(self) -> None:
+        await self.finish_search()
+        if self.highlighted is not None:
+            self.choose(self.highlighted)
+
+    def action_choose(self) -> None:
+        """Compare those that are chosen; with one alone, the highlighted one beside it."""
+        pointed_at = self.highlighted
+        if len(self._chosen) < 2 and pointed_at is not None and pointed_at not in self._chosen:
+            self._chosen.append(pointed_at)
+        if len(self._chosen) > 1:
+            self.dismiss(tuple(self._chosen))
+        else:
+            self.say(say("overview.compare.too_few"))
+
+
+def _matches(candidate: Candidate, wanted: list[str]) -> bool:
+    name = f"{candidate.title} {candidate.reference}".casefold()
+    return all(word in name for word in wanted)

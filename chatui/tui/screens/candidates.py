@@ -1,0 +1,149 @@
+"""What can answer a query side by side: the replies that are there, models, adapters, samplings."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chatui import catalog
+from chatui.backends import servers
+from chatui.catalog import Entry
+from chatui.catalog.adapters import AdapterSummary
+from chatui.conversation.rounds import Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Adapter, ModelSpec
+from chatui.sampling import SETTINGS
+from chatui.settings import Settings
+from chatui.text import one_line
+from chatui.tui.changes import NO_CHANGES, Changes, number_of
+from chatui.tui.comparison import Column
+from chatui.tui.model_names import author_of, shown_name, with_adapters
+
+GROUPS = ("there", "here", "adapters", "models")
+"""In the order in which they are listed."""
+
+TEMPERATURES = (0.3, 0.7, 1.2)
+_SHORT = {"temp": "temperature"}
+_BETWEEN = re.compile(r"[,，;；\s]+")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One that can be chosen.
+
+    Attributes:
+        group: one of ``GROUPS``.
+        title: who replies, and how.
+        spec: the model, where it is known without looking it up.
+        reference: of the model, where it is not.
+        changes: of the conversation's settings.
+        there: a round that has the reply already.
+    """
+
+    group: str
+    title: str
+    spec: ModelSpec | None = None
+    reference: str = ""
+    changes: Changes = NO_CHANGES
+    there: Round | None = field(default=None, compare=False)
+
+
+def at_once(spec: ModelSpec, changes: Changes, versions: Sequence[Round]) -> list[Candidate]:
+    """Those that need no look at the disk: the versions that are there, and the model that answers.
+
+    Args:
+        versions: of the round whose query is compared.
+    """
+    found = []
+    for each in versions:
+        place = say("tui.round.version", version=each.version, versions=each.versions)
+        words = f"{shown_name(each.model)}  {place if each.versions > 1 else ''}"
+        found.append(Candidate("there", one_line(words), there=each))
+    name = one_line(shown_name(author_of(spec)))
+    found.append(Candidate("here", name, spec, changes=changes))
+    for values in _samplings(changes):
+        found.append(sampled(spec, changes, values))
+    return found
+
+
+def _samplings(changes: Changes) -> Iterator[dict[str, float | int | bool]]:
+    yield {"seed": random.randrange(1_000_000)}
+    yield {"greedy": True}
+    yield from ({"temperature": value} for value in TEMPERATURES)
+
+
+def sampled(spec: ModelSpec, changes: Changes, values: dict[str, float | int | bool]) -> Candidate:
+    """The model that answers, sampled otherwise.
+
+    Raises:
+        ChatuiError: a value is wrong.
+    """
+    for name, value in values.items():
+        changes = changes.with_setting(name, value, spec.sampling)
+    how = ", ".join(
+        name if value is True else f"{name} {value:g}" if name != "seed" else f"{name} {value}"
+        for name, value in values.items()
+    )
+    title = f"{one_line(shown_name(author_of(spec)))} · {how}"
+    return Candidate("here", title, spec, changes=changes)
+
+
+def typed(spec: ModelSpec, changes: Changes, words: str) -> Candidate | None:
+    """The sampling that was typed, as ``temp=0.3,top_p=0.9``; None if it is none.
+
+    Raises:
+        ChatuiError: a value is wrong.
+    """
+    values: dict[str, float | int | bool] = {}
+    for part in filter(None, _BETWEEN.split(words)):
+        name, _, value = part.partition("=")
+        name = _SHORT.get(name, name)
+        if not value or name not in SETTINGS or SETTINGS[name].kind not in (int, float):
+            return None
+        values[name] = number_of(name, value)
+    return sampled(spec, changes, values) if values else None
+
+
+def with_other_adapters(
+    spec: ModelSpec, changes: Changes, found: Iterable[tuple[Adapter, AdapterSummary]]
+) -> list[Candidate]:
+    """The base with each adapter alone, and without any if it has some."""
+    if spec.backend != "local":
+        return []
+    sets = [(adapter,) for adapter, _ in found if (adapter,) != spec.adapters]
+    others = [with_adapters(spec, each) for each in ([()] if spec.adapters else []) + sets]
+    return [
+        Candidate("adapters", one_line(shown_name(author_of(each))), each, changes=changes)
+        for each in others
+    ]
+
+
+def other_models(
+    current: ModelSpec, first: ModelSpec, changes: Changes, entries: Iterable[Entry]
+) -> Iterator[Candidate]:
+    """The other models that run here or on servers, with the conversation's settings."""
+    if first != current:
+        yield Candidate("models", one_line(shown_name(author_of(first))), first, changes=changes)
+    for entry in entries:
+        if entry.usable and entry.reference not in (current.name, current.path, first.name):
+            title, reference = one_line(entry.title), entry.reference
+            yield Candidate("models", title, reference=reference, changes=changes)
+
+
+async def column_of(candidate: Candidate, settings: Settings) -> Column:
+    """What a candidate is as a column; one that cannot be had says why in it."""
+    if candidate.there is not None:
+        return Column(candidate.title, there=candidate.there)
+    spec = candidate.spec
+    try:
+        if spec is None:
+            spec = servers.resolve(candidate.reference, settings) or await asyncio.to_thread(
+                catalog.resolve, candidate.reference, settings
+            )
+    except ChatuiError as error:
+        return Column(candidate.title, problem=str(error))
+    return Column(candidate.title, spec, candidate.changes)

@@ -1,0 +1,238 @@
+"""Alt+D: the replies to one query next to each other, of which one is gone on with."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.events import Click, Resize
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Static
+
+from chatui.locales import say
+from chatui.text import one_line
+from chatui.text_difference import marked
+from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
+from chatui.tui.screens import TALL_ROWS
+from chatui.tui.screens.turn_display import UPDATES_PER_SECOND
+from chatui.tui.widgets.compared_reply import ComparedReply
+from chatui.tui.widgets.key_line import KeyLine
+from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.status_line import progress_words
+
+NARROW_CELLS = 80
+"""On a screen less wide the columns stand below each other."""
+
+
+class ColumnView(Vertical):
+    """Who replies, how it goes, and the reply."""
+
+    class Clicked(Message):
+        """The user points at this column."""
+
+        def __init__(self, column: Column) -> None:
+            super().__init__()
+            self.column = column
+
+    def __init__(self, number: int, column: Column, comparison: Comparison) -> None:
+        super().__init__()
+        self.column = column
+        self.reply: ComparedReply | None = None
+        self._number = number
+        self._comparison = comparison
+        self._drawn_pieces = 0
+        self._is_growing = False
+
+    def compose(self) -> ComposeResult:
+        title = f"{self._number}  {one_line(self.column.title, 80)}"
+        yield Static(Content(title), classes="title")
+        yield Static(classes="state", markup=False)
+        yield VerticalScroll(can_focus=False)
+
+    def draw(self) -> None:
+        """Show what came since the last time."""
+        round_, reply = self.column.round, self.column.reply
+        if round_ is not None and self.reply is None:
+            self.reply = ComparedReply(round_)
+            self._drawn_pieces = 0 if reply is None else len(reply.pieces)
+            self._is_growing = reply is not None
+            self.query_one(VerticalScroll).mount(self.reply)
+        elif reply is not None and self.reply is not None and self._is_growing:
+            new = reply.pieces[self._drawn_pieces :]
+            self._drawn_pieces += len(new)
+            if new:
+                self.reply.grow("".join(piece.text for piece in new))
+            if reply.ended:
+                self._is_growing = False
+                self.reply.end(reply.round)
+        problem = problem_of(self.column, self._comparison)
+        state = self.query_one(".state", Static)
+        state.set_class(bool(problem), "-problem")
+        state.update(Content(problem or self._state()))
+
+    def _state(self) -> str:
+        column, reply = self.column, self.column.reply
+        if column.loading is not None:
+            loading = column.loading
+            return progress_words(loading.stage, loading.done_bytes, loading.total_bytes)
+        if reply is None:
+            return say("overview.compare.there" if column.there else "overview.compare.waits")
+        words = say("overview.compare.tokens", count=reply.output_tokens)
+        if reply.tokens_per_second:
+            speed = say("tui.status.speed", speed=f"{reply.tokens_per_second:.1f}")
+            words = f"{words} · {speed}"
+        return words
+
+    def on_click(self, event: Click) -> None:
+        self.post_message(self.Clicked(self.column))
+
+    def on_round_view_unread(self, event: RoundView.Unread) -> None:
+        event.stop()
+        event.view.read_on()
+
+
+class CompareScreen(Screen[Column | None]):
+    """Gives the column to go on with; None where the user leaves them all."""
+
+    CSS_PATH = "compare.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "point(-1)", "overview.keys.column_before"),
+        Binding("right", "point(1)", "overview.keys.column_after"),
+        *(Binding(str(number), f"column({number})", "") for number in (2, 3)),
+        Binding("1", "column(1)", "overview.keys.column"),
+        Binding("enter", "take", "overview.keys.take_column"),
+        Binding("escape", "stop_or_leave", "overview.keys.stop_or_leave"),
+        Binding("up", "scroll(-1)", "tui.keys.list_up"),
+        Binding("down", "scroll(1)", "tui.keys.list_down"),
+        Binding("pageup", "scroll(-10)", "tui.keys.list_page_up"),
+        Binding("pagedown", "scroll(10)", "tui.keys.list_page_down"),
+        Binding("alt+m", "markdown", "tui.keys.markdown"),
+        Binding("alt+y", "copy", "overview.keys.copy_column"),
+        Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
+    ]
+
+    def __init__(self, turns: ComparingTurns, comparison: Comparison) -> None:
+        super().__init__()
+        self._turns = turns
+        self._comparison = comparison
+        self._chosen = 0
+        self._is_leaving = False
+
+    def compose(self) -> ComposeResult:
+        words = say("overview.compare.title", query=one_line(self._comparison.query, 200))
+        yield Static(Content(words), id="query")
+        with VerticalScroll(id="columns", can_focus=False):
+            for number, column in enumerate(self._comparison.columns, 1):
+                yield ColumnView(number, column, self._comparison)
+        yield KeyLine(say("overview.compare.keys"))
+
+    def on_mount(self) -> None:
+        self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw)
+        self._point(0)
+        self._draw()
+        self._mark_when_over()
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < NARROW_CELLS, "-narrow")
+        self.set_class(event.size.height < TALL_ROWS, "-short")
+
+    def _draw(self) -> None:
+        for view in self.query(ColumnView):
+            view.draw()
+
+    @work(exclusive=True)
+    async def _mark_when_over(self) -> None:
+        """Mark what differs, once all replies are there."""
+        await self._comparison.over.wait()
+        self._drawing.pause()
+        self._draw()
+        replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
+        if len(replies) > 1:
+            # The rows are made for the width of the columns.
+            self.call_after_refresh(self._mark, replies)
+
+    @work(exclusive=True)
+    async def _mark(self, replies: list[ComparedReply]) -> None:
+        spans = await asyncio.to_thread(marked, [reply.answer for reply in replies])
+        for reply, differing in zip(replies, spans, strict=True):
+            reply.mark(differing)
+
+    # What the user does
+
+    def _point(self, index: int) -> None:
+        self._chosen = index % len(self._comparison.columns)
+        for number, view in enumerate(self.query(ColumnView)):
+            view.set_class(number == self._chosen, "-chosen")
+            if number == self._chosen and self.has_class("-narrow"):
+                view.scroll_visible(animate=False, top=True)
+
+    def action_point(self, step: int) -> None:
+        self._point(self._chosen + step)
+
+    def action_column(self, number: int) -> None:
+        if number <= len(self._comparison.columns):
+            self._point(number - 1)
+
+    @on(ColumnView.Clicked)
+    def _clicked(self, event: ColumnView.Clicked) -> None:
+        self._point(self._comparison.columns.index(event.column))
+
+    def action_take(self) -> None:
+        """Go on with the column that is pointed at, if it has a reply."""
+        column = self._comparison.columns[self._chosen]
+        if column.round is not None:
+            self._leave(column)
+
+    def action_stop_or_leave(self) -> None:
+        """Stop what is being written; when nothing is, leave."""
+        if self._comparison.over.is_set():
+            self._leave(None)
+        else:
+            self._turns.stop_comparison(self._comparison)
+
+    @work
+    async def _leave(self, column: Column | None) -> None:
+        if not self._is_leaving:
+            self._is_leaving = True
+            self._turns.stop_comparison(self._comparison)
+            await self._comparison.over.wait()
+            self.dismiss(column)
+
+    def action_scroll(self, rows: int) -> None:
+        """Scroll all columns, so that what belongs together stays together."""
+        for view in self.query(VerticalScroll):
+            view.scroll_relative(y=rows, animate=False)
+
+    def action_markdown(self) -> None:
+        """Show the replies as Markdown, or as they were written."""
+        replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
+        is_markdown = not any(reply.is_markdown for reply in replies)
+        for reply in replies:
+            reply.mark(())
+            reply.show_markdown(is_markdown)
+        self._mark_when_over()
+
+    def action_copy(self) -> None:
+        round_ = self._comparison.columns[self._chosen].round
+        if round_ is not None:
+            self.app.copy_to_clipboard(round_.reply)
+            self.notify(say("tui.hint.copied"), markup=False)
+
+    def action_copy_or_stop(self) -> None:
+        selected = self.get_selected_text()
+        if selected:
+            self.app.copy_to_clipboard(selected)
+            self.notify(say("tui.hint.copied"), markup=False)
+        elif not self._comparison.over.is_set():
+            self.action_stop_or_leave()
+
+    @on(RoundView.CodeClicked)
+    def _copy_code(self, event: RoundView.CodeClicked) -> None:
+        self.app.copy_to_clipboard(event.code)
+        self.notify(say("tui.hint.copied"), markup=False)

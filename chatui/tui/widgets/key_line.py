@@ -1,0 +1,72 @@
+"""The keys that are worth knowing here, in one line; a click on one presses it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rich.cells import cell_len
+from textual.content import Content
+from textual.events import Click, Key
+from textual.style import Style
+from textual.widgets import Static
+
+BETWEEN = " · "
+_KEY = "key"
+_NAMES = {"esc": "escape", "←": "left", "→": "right", "↑": "up", "↓": "down"}
+_PRESSABLE = re.compile(
+    r"((ctrl|alt|shift)\+)*([a-z0-9?/]|f\d+|enter|escape|space|tab|left|right|up|down)$"
+)
+
+
+class KeyLine(Static):
+    """Shows words such as "Enter choose · Esc back"; those that do not fit are left out."""
+
+    DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
+
+    def __init__(self, words: str = "", *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._words = words
+
+    def say(self, words: str) -> None:
+        """Show other keys."""
+        self._words = words
+        self.refresh()
+
+    def render(self) -> Content:
+        return key_words(self._words, self.content_size.width)
+
+    def on_click(self, event: Click) -> None:
+        press_clicked(event)
+
+
+def key_words(words: str, cells: int) -> Content:
+    """As many of the keys and what they do as fit into ``cells``, the first ones at least."""
+    parts = words.split(BETWEEN)
+    while len(parts) > 1 and cell_len(BETWEEN.join(parts)) > cells:
+        parts.pop()
+    shown = []
+    for part in parts:
+        name = part.split(" ", 1)[0]
+        key = key_of(name)
+        style = Style.from_meta({_KEY: key}) if key else Style()
+        shown.append(Content.styled(part, "$foreground-muted").stylize(style))
+    return Content.styled(BETWEEN, "$foreground-muted").join(shown)
+
+
+def key_of(name: str) -> str:
+    """Textual's name of a key that is written as people do, e.g. "Ctrl+E"; "" if it is none."""
+    parts = [_NAMES.get(part, part) for part in name.lower().split("+")]
+    key = "+".join(parts)
+    return key if _PRESSABLE.match(key) else ""
+
+
+def press_clicked(event: Click) -> bool:
+    """Press the key whose words were clicked; whether there is one."""
+    key = event.style.meta.get(_KEY)
+    if not isinstance(key, str) or event.widget is None:
+        return False
+    event.stop()
+    character = key if len(key) == 1 else " " if key == "space" else None
+    event.widget.app.post_message(Key(key, character))
+    return True
