@@ -16,7 +16,12 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) -> int:
+    """Open the app.
+
+    Args:
+        opened: gives the conversation of the store to begin with; None begins a new one.
+    """
     if not all(stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)):
         raise ChatuiError(say("cli.no_terminal"))
     settings = request.settings_of(args)
@@ -38,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     # Textual would print the traceback of a bug over the terminal; it belongs in the log.
     setattr(app, "_fatal_error", app._close_messages_no_wait)  # noqa: B010
     try:
+        app.opened = None if opened is None else opened(store)
         app.run()
     finally:
         store.close()

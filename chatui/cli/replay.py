@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from chatui.cli import options
@@ -13,8 +14,9 @@ from chatui.cli.ending import SUCCESS, UsageError
 from chatui.cli.output import tell, write
 from chatui.conversation import transcript
 from chatui.conversation.json_records import Fault
-from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.playback import Player, ReplayPoint, steps_of
 from chatui.conversation.transcript import Transcript
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.sampling import Setting
@@ -91,10 +93,10 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
         from chatui.tui.replay_app import ReplayApp
 
         player = Player(steps, args.speed)
-        ReplayApp(
+        point = ReplayApp(
             player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])
         ).run()
-        return SUCCESS
+        return SUCCESS if point is None else _go_on(whole, args, point)
     for fault in faults:
         tell(fault)
     began = time.monotonic()
@@ -107,6 +109,20 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
         else:
             write("\n\n")
     return SUCCESS
+
+
+def _go_on(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> int:
+    """Open the app with a branch that ends at a moment of the replay, on the recorded model."""
+    from chatui.cli import open as app
+    from chatui.cli import request
+    from chatui.conversation.resuming import resume
+
+    # A model that is not here any more: the one that a start takes.
+    with suppress(ChatuiError):
+        wanted = argparse.Namespace(**{**vars(args), "model": point.round.model or None})
+        request.spec_of(wanted, request.settings_of(wanted))
+        args = wanted
+    return app.run(args, lambda store: resume(store, whole, point))
 
 
 def _read(name: str, faults: list[str]) -> Transcript:

@@ -33,6 +33,19 @@ class ReplayStep:
     round: Round
 
 
+@dataclass(frozen=True)
+class ReplayPoint:
+    """A moment of a replay.
+
+    Attributes:
+        round: the last one that has begun.
+        pieces: how many pieces of its reply have come; None once it is over.
+    """
+
+    round: Round
+    pieces: int | None
+
+
 def steps_of(transcript: Transcript, idle_limit: float | None = None) -> Iterator[ReplayStep]:
     """The steps of a transcript from its first round to its head, in their own timing.
 
@@ -122,6 +135,16 @@ class Player:
     def is_over(self) -> bool:
         """Whether all steps have happened."""
         return self.reached == len(self.steps)
+
+    @property
+    def point(self) -> ReplayPoint | None:
+        """Where the replay is; None before the first round."""
+        done = self.steps[: self.reached]
+        if not done:
+            return None
+        last = done[-1].round
+        pieces = sum(step.kind == "piece" and step.round is last for step in done)
+        return ReplayPoint(last, None if done[-1].kind == "end" else pieces)
 
     def advance(self) -> int:
         """Let what is due by now happen; how many steps have happened in all."""

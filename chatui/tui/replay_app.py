@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from chatui.conversation.playback import Player, ReplayStep
+from chatui.conversation.playback import Player, ReplayPoint, ReplayStep
 from chatui.conversation.rounds import Round
 from chatui.text import one_line, plain_text, without_surrogates
 from chatui.tui import themes
@@ -27,8 +27,8 @@ _STEPS_SHOWN_ONE_BY_ONE = 500
 """After a longer jump the conversation is built anew."""
 
 
-class ReplayApp(App[None]):
-    """Plays the steps of a player.
+class ReplayApp(App[ReplayPoint]):
+    """Plays the steps of a player; gives the moment from which the user wants to go on.
 
     Attributes:
         player: says what has happened by now.
@@ -53,6 +53,7 @@ class ReplayApp(App[None]):
         Binding("home", "jump(0)", "tui.replay.start"),
         Binding("end", "jump(10)", "tui.replay.end"),
         *(Binding(str(tenth), f"jump({tenth})", "tui.replay.jump") for tenth in range(10)),
+        Binding("enter", "resume", "tui.replay.resume"),
         Binding("pageup", "scroll_pages(-1)", "tui.keys.page_up"),
         Binding("pagedown", "scroll_pages(1)", "tui.keys.page_down"),
         Binding("f4", "fold", "tui.keys.fold"),
@@ -144,6 +145,10 @@ class ReplayApp(App[None]):
         others = [speed for speed in SPEEDS if (speed > now if steps > 0 else speed < now)]
         if others:
             self.player.speed = min(others) if steps > 0 else max(others)
+
+    def action_resume(self) -> None:
+        if (point := self.player.point) is not None:
+            self.exit(point)
 
     def action_jump(self, tenth: int) -> None:
         self.player.seek(self.player.total_seconds * tenth / 10)

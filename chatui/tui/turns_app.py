@@ -24,6 +24,7 @@ class TurnsApp(App[None]):
 
     Attributes:
         given_adapters: those that were on a model since the start, which F3 offers again.
+        opened: the conversation to begin with; None for a new one.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class TurnsApp(App[None]):
         super().__init__()
         self.settings = settings
         self.store = store
+        self.opened: int | None = None
         self.given_adapters: tuple[Adapter, ...] = ()
         self._backend, self._backend_name = backend, spec.backend
         self._told: set[str] = set()

@@ -96,6 +96,20 @@ async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
     assert app.return_code == 0
 
 
+async def test_enter_gives_the_moment_to_go_on_from() -> None:
+    for keys, expected in (
+        (("right", "right"), (1, 3)),
+        (("end",), (2, None)),
+        (("home",), (1, 1)),
+    ):
+        app, _ = replay_app()
+        async with app.run_test(size=(80, 20)) as pilot:
+            await settled(app, pilot)
+            await pilot.press(*keys, "enter")
+        point = app.return_value
+        assert point is not None and (point.round.id, point.pieces) == expected
+
+
 async def test_a_click_on_the_timeline_jumps() -> None:
     app, _ = replay_app()
     async with app.run_test(size=(60, 10)) as pilot:

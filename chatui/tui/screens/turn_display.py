@@ -90,9 +90,15 @@ class TurnDisplay(Screen[None]):
 
     def _after_first_paint(self) -> None:
         self.app.start_turns()
+        if self.app.opened is not None:
+            self._open_at_start(self.app.opened)
         self._prepare_markdown()
         self._find_last_conversation()
         self._find_chat_model()
+
+    @work
+    async def _open_at_start(self, conversation_id: int) -> None:
+        await self.open_conversation(conversation_id)
 
     @work
     async def _find_chat_model(self) -> None:

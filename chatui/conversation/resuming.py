@@ -1,0 +1,63 @@
+"""Going on from a moment of a replay: a branch in the store that ends there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chatui.conversation.playback import ReplayPoint
+from chatui.conversation.store import Store
+from chatui.conversation.transcript import Transcript
+
+
+def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
+    """Make ``point`` the end of the path that is looked at; the conversation's id.
+
+    A transcript that the store does not have is imported. In mid-reply, the round gets a version
+    beside it that was stopped there; nothing else changes.
+
+    Raises:
+        ChatuiError: the store cannot be read or written.
+    """
+    conversation_id = _known(store, whole)
+    if conversation_id is None:
+        (conversation_id,) = store.add_whole([(whole.conversation, whole.rounds, whole.pieces)])
+    place = [each.id for each in whole.rounds].index(point.round.id)
+    of_store = store.whole(conversation_id)[1][place]
+    if point.pieces is None:
+        store.set_head(conversation_id, of_store.id)
+        return conversation_id
+    pieces = whole.pieces.get(point.round.id, ())[: point.pieces]
+    is_whole = point.pieces > len(pieces)
+    begun = store.add_round(
+        conversation_id,
+        of_store.parent_id,
+        of_store.query,
+        of_store.model,
+        of_store.format,
+        of_store.sampling,
+        of_store.seed,
+    )
+    ended = replace(
+        begun,
+        state="stopped",
+        # A reply without pieces comes whole.
+        reply=of_store.reply if is_whole else "".join(piece.text for piece in pieces),
+        finish_reason="cancelled",
+        prompt_tokens=of_store.prompt_tokens,
+        output_tokens=len(pieces),
+        seconds=pieces[-1].at_seconds if pieces else 0.0,
+    )
+    store.finish_round(ended, pieces)
+    return conversation_id
+
+
+def _known(store: Store, whole: Transcript) -> int | None:
+    """The conversation of the store that is the transcript's, if it is there; it may have grown."""
+    about = whole.conversation
+    said = [(each.query, each.reply) for each in whole.rounds]
+    for each in store.conversations(limit=-1):
+        if (each.title, each.created_at) == (about.title, about.created_at):
+            rounds = store.whole(each.id)[1][: len(said)]
+            if [(one.query, one.reply) for one in rounds] == said:
+                return each.id
+    return None
