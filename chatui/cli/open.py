@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,12 @@ from chatui.cli.ending import SUCCESS
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.web import DRIVER
+
+
+def on_a_page() -> bool:
+    """Whether ``chatui web`` started this process to show the app on a page."""
+    return os.environ.get("TEXTUAL_DRIVER") == DRIVER
 
 
 def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) -> int:
@@ -22,7 +29,9 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     Args:
         opened: gives the conversation of the store to begin with; None begins a new one.
     """
-    if not all(stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)):
+    if not on_a_page() and not all(
+        stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)
+    ):
         raise ChatuiError(say("cli.no_terminal"))
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)

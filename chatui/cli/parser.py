@@ -26,6 +26,7 @@ VERBS = (
     "import",
     "export",
     "replay",
+    "web",
     "dataset",
     "tune",
     "pull",
@@ -45,6 +46,7 @@ _LOCALE_FILES = {
     "pull": "fetching",
     "rm": "fetching",
     "tune": "tune",
+    "web": "web",
 }
 """Locale file of a verb's words, if it is not ``cli``."""
 

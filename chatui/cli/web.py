@@ -1,0 +1,67 @@
+"""``chatui web``: the app in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import secrets
+import socket
+
+from chatui.cli import open as app_verb
+from chatui.cli import options, request
+from chatui.cli.ending import SUCCESS
+from chatui.cli.output import tell, write
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+PORT = 8765
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    port = options.whole(0, 65535)
+    parser.add_argument("--port", metavar="N", type=port, default=PORT, help=say("web.option.port"))
+    parser.add_argument("--host", default="127.0.0.1", help=say("web.option.host"))
+    parser.add_argument("--allow-remote", action="store_true", help=say("web.option.allow_remote"))
+    parser.add_argument("--open", action="store_true", help=say("web.option.open"))
+
+
+def run(args: argparse.Namespace) -> int:
+    if app_verb.on_a_page():
+        return app_verb.run(args)
+    try:
+        from chatui.web.app_server import AppServer
+    except ModuleNotFoundError as error:
+        raise ChatuiError(say("web.no_extra")) from error
+    local = _is_loopback(args.host)
+    if not local and not args.allow_remote:
+        raise ChatuiError(say("web.not_loopback", host=args.host))
+    # What is wrong with the model is told here, and not on every page.
+    request.spec_of(args, request.settings_of(args))
+    server = AppServer(secrets.token_urlsafe(24))
+
+    def ready(port: int) -> None:
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        if args.host in ("0.0.0.0", "::"):
+            host = socket.gethostname()
+        url = f"http://{host}:{port}/?token={server.token}"
+        write(say("web.ready", url=url) + "\n")
+        if not local:
+            tell(say("web.remote"))
+        if args.open:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    asyncio.run(server.serve_until_interrupted(args.host, args.port, ready))
+    return SUCCESS
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
