@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 _BARS = "▁▂▃▄▅▆▇█"
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
@@ -35,3 +36,16 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def local_time(epoch: float) -> datetime:
+    """Seconds since the epoch in the local time zone; the nearest that a calendar has."""
+    try:
+        return datetime.fromtimestamp(epoch)
+    except (ValueError, OverflowError, OSError):
+        return datetime.min if epoch < 0 else datetime.max
+
+
+def moment(epoch: float) -> str:
+    """Seconds since the epoch as local day and minute: "2026-11-29 08:30"."""
+    return local_time(epoch).isoformat(" ", "minutes")

@@ -7,8 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from chatui import locations
 from chatui.cli import options
 from chatui.cli.chosen_conversations import conversation_number, ids_of
 from chatui.cli.ending import SUCCESS
-from chatui.cli.output import write, write_json, write_table
+from chatui.cli.history import write_conversations
+from chatui.cli.output import write
 from chatui.conversation import dialogue_records, exports, transcript
 from chatui.conversation.dialogues import Dialogue, of_rounds
 from chatui.conversation.store import Store
@@ -71,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     with closing(Store(locations.database_file())) as store:
         if args.list or args.json:
-            _list(store, as_json=args.json)
+            write_conversations(store.conversations(), as_json=args.json)
             return SUCCESS
         ids = ids_of(store, args.ids)
         if not args.ids and (last := store.last_conversation()):
@@ -123,22 +122,3 @@ def _write_folder(
         whole = transcript.of_store(store, id)
         title = re.sub(r"[^\w-]+", "-", whole.conversation.title)[:_NAME_CHARACTERS].strip("-")
         exports.write_whole(folder / f"{id}-{title or 'chatui'}{suffix}", text_of(whole))
-
-
-def _list(store: Store, *, as_json: bool) -> None:
-    found = store.conversations()
-    if as_json:
-        write_json([asdict(conversation) for conversation in found])
-        return
-    write_table(
-        [
-            (
-                str(conversation.id),
-                datetime.fromtimestamp(conversation.updated_at).isoformat(" ", "minutes"),
-                str(conversation.round_count),
-                conversation.title,
-            )
-            for conversation in found
-        ],
-        tuple(say(f"cli.export.{name}") for name in ("id", "used", "rounds", "title")),
-    )

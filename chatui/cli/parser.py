@@ -23,6 +23,7 @@ VERBS = (
     "inspect",
     "models",
     "search",
+    "history",
     "import",
     "export",
     "replay",
@@ -42,6 +43,7 @@ _MODULES = {"import": "import_files"}
 
 _LOCALE_FILES = {
     "dataset": "dataset",
+    "history": "history",
     "import": "import",
     "pull": "fetching",
     "rm": "fetching",

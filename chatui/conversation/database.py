@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chatui import pinyin
-from chatui.conversation.upgrades import upgrade
+from chatui.conversation.upgrades import keep_old, upgrade
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -142,6 +142,7 @@ def _connect_for_writing(file: Path | None) -> sqlite3.Connection:
             _use_wal(connection)
             # Safe against kill -9; a power cut may lose the last moments, never the file.
             connection.execute("PRAGMA synchronous = NORMAL")
+            keep_old(connection, file)
         upgrade(connection)
     except BaseException:
         connection.close()

@@ -130,6 +130,9 @@ class Conversation:
         head_id: the last round of the path that is looked at; None if there is no round yet.
         is_replying: whether a reply in it was being written when it was read.
         model: name of the model that replied in the head.
+        pinned: stands above the others in the list.
+        archived: stands in a list of its own.
+        tags: the user's words about it, each once.
     """
 
     id: int
@@ -140,6 +143,9 @@ class Conversation:
     head_id: int | None = None
     is_replying: bool = field(default=False, compare=False)
     model: str = field(default="", compare=False)
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
 
 
 def title_of(query: str, cells: int = TITLE_CELLS) -> str:

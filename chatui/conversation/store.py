@@ -28,7 +28,8 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
-_EMPTY_KEPT_SECONDS = 24 * 3600
+_KEPT_SECONDS = 24 * 3600
+LONGEST_TAG = 40
 
 Whole: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
 """A conversation, all its rounds, and their pieces by round id."""
@@ -114,22 +115,59 @@ class Store:
         return tables.one_conversation(db, self._insert_conversation(db, title))
 
     def conversations(
-        self, search: str = "", limit: int = 1000, overtaken: threading.Event | None = None
+        self,
+        search: str = "",
+        limit: int = 1000,
+        overtaken: threading.Event | None = None,
+        *,
+        archived: bool | None = None,
+        tag: str = "",
+        pinned_first: bool = False,
     ) -> tuple[Conversation, ...]:
-        """Conversations with at least one round, the last used first.
+        """Conversations with at least one round, the last used first; none that was deleted.
 
         Args:
             search: only those with this text in their title, a query or a reply.
             limit: at most so many.
             overtaken: when set, the search ends with an error soon.
+            archived: only those that are, or only those that are not; None: both.
+            tag: only those with this tag.
+            pinned_first: pinned ones stand before the others.
         """
+        condition, values = "c.head_id IS NOT NULL AND c.deleted_at IS NULL", []
+        if archived is not None:
+            condition += f" AND c.archived = {archived:d}"
+        if tag:
+            condition += " AND instr(c.tags, ?)"
+            values.append(tables.stored_tags([tag]))
+        order = ("c.pinned DESC, " if pinned_first else "") + "c.updated_at DESC, c.id DESC"
         with self._database.reading(overtaken) as db:
             if not search.strip():
-                return tuple(tables.conversations(db, "c.head_id IS NOT NULL", limit=limit))
+                found = tables.conversations(db, condition, *values, limit=limit, order=order)
+                return tuple(found)
             hits = text_search.find(db, search, -1, once=True)
             wanted = {hit.conversation_id for hit in hits}
-            found = tables.conversations(db, "c.head_id IS NOT NULL")
+            found = tables.conversations(db, condition, *values, order=order)
         return tuple(each for each in found if each.id in wanted)[:limit]
+
+    def found(
+        self, text: str, limit: int, overtaken: threading.Event | None = None, *, tag: str = ""
+    ) -> tuple[tuple[Conversation, text_search.Hit], ...]:
+        """The conversations in which ``text`` occurs, the last used first, each with its first hit.
+
+        Args:
+            limit: at most so many hits are looked for.
+            overtaken: when set, the search ends with an error soon.
+            tag: only conversations with this tag.
+        """
+        with self._database.reading(overtaken) as db:
+            hits = text_search.find(
+                db, text, limit, once=True, tag=tables.stored_tags(tag and [tag])
+            )
+            by_id = {hit.conversation_id: hit for hit in hits}
+            ids = ",".join(map(str, by_id))
+            listed = tables.conversations(db, f"c.id IN ({ids})")
+        return tuple((each, by_id[each.id]) for each in listed)
 
     @_reads
     def conversation(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
@@ -138,7 +176,7 @@ class Store:
 
     def last_conversation(self) -> Conversation | None:
         """The conversation that was used last; None if there is none."""
-        return next(iter(self.conversations(limit=1)), None)
+        return next(iter(self.conversations(limit=1, archived=False)), None)
 
     @_reads
     def whole(
@@ -182,8 +220,13 @@ class Store:
         ids = tables.insert_whole(db, id_, rounds, pieces)
         head_id = None if conversation.head_id is None else ids[conversation.head_id]
         db.execute(
-            "UPDATE conversations SET created_at = ?, updated_at = ?, head_id = ? WHERE id = ?",
-            (conversation.created_at, conversation.updated_at, head_id, id_),
+            "UPDATE conversations SET created_at = ?, updated_at = ?, head_id = ?, pinned = ?,"
+            " archived = ?, tags = ? WHERE id = ?",
+            (
+                *(conversation.created_at, conversation.updated_at, head_id),
+                *(conversation.pinned, conversation.archived),
+                *(tables.stored_tags(conversation.tags), id_),
+            ),
         )
         return id_
 
@@ -198,6 +241,55 @@ class Store:
         values = (to_stored(line), conversation_id)
         db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
         return tables.one_conversation(db, conversation_id)
+
+    @_writes
+    def shelve(
+        self,
+        db: sqlite3.Connection,
+        conversation_id: int,
+        *,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+        tags: Iterable[str] | None = None,
+    ) -> Conversation:
+        """Pin or archive a conversation, or give it other tags; None leaves as it is.
+
+        Raises:
+            ChatuiError: a tag is no word of at most ``LONGEST_TAG`` characters.
+        """
+        stored = None if tags is None else tables.stored_tags(tags_of(" ".join(tags)))
+        db.execute(
+            "UPDATE conversations SET pinned = coalesce(?, pinned),"
+            " archived = coalesce(?, archived), tags = coalesce(?, tags) WHERE id = ?",
+            (pinned, archived, stored, conversation_id),
+        )
+        return tables.one_conversation(db, conversation_id)
+
+    @_reads
+    def tags(self, db: sqlite3.Connection) -> tuple[str, ...]:
+        """All tags in use, in their order."""
+        listed = tables.conversations(db, "c.tags != '' AND c.deleted_at IS NULL")
+        return tuple(sorted({tag for each in listed for tag in each.tags}))
+
+    @_writes
+    def put_away(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
+        """Delete a conversation so that :meth:`bring_back` undoes it, for a day at least."""
+        one = tables.one_conversation(db, conversation_id)
+        values = (self._clock(), conversation_id)
+        db.execute("UPDATE conversations SET deleted_at = ? WHERE id = ?", values)
+        return one
+
+    @_writes
+    def bring_back(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
+        """Undo :meth:`put_away`; for one that was not put away nothing changes."""
+        db.execute("UPDATE conversations SET deleted_at = NULL WHERE id = ?", (conversation_id,))
+        return tables.one_conversation(db, conversation_id)
+
+    @_reads
+    def deleted(self, db: sqlite3.Connection) -> tuple[Conversation, ...]:
+        """The conversations that :meth:`bring_back` can bring back, the last deleted first."""
+        condition = "c.head_id IS NOT NULL AND c.deleted_at IS NOT NULL"
+        return tuple(tables.conversations(db, condition, order="c.deleted_at DESC, c.id DESC"))
 
     @_writes
     def delete(self, db: sqlite3.Connection, conversation_id: int) -> None:
@@ -337,8 +429,8 @@ class Store:
     def recover(self) -> tuple[Round, ...]:
         """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
 
-        Rounds that a living chatui is writing stay as they are. Empty conversations older than a
-        day are removed.
+        Rounds that a living chatui is writing stay as they are. Empty conversations and deleted
+        ones go for good after a day.
         """
         if self._presence is None:
             return ()
@@ -354,11 +446,15 @@ class Store:
         assert self._presence is not None
         names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
         gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
+        long_ago = (self._clock() - _KEPT_SECONDS,)
         db.execute(
             "DELETE FROM conversations WHERE updated_at < ?"
             " AND id NOT IN (SELECT conversation_id FROM rounds)",
-            (self._clock() - _EMPTY_KEPT_SECONDS,),
+            long_ago,
         )
+        deleted = db.execute("SELECT id FROM conversations WHERE deleted_at < ?", long_ago)
+        for (id_,) in deleted.fetchall():
+            tables.delete_conversation(db, id_)
         return gone, [each for name in gone for each in _interrupt(db, name)]
 
     # Search
@@ -399,6 +495,19 @@ def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
         ended.append(replace(each, state="interrupted", output_tokens=len(pieces), seconds=seconds))
         tables.update_round(db, ended[-1])
     return ended
+
+
+def tags_of(words: str) -> tuple[str, ...]:
+    """The tags that words name, with a # before them or without.
+
+    Raises:
+        ChatuiError: one is longer than ``LONGEST_TAG`` characters, or nothing but a #.
+    """
+    tags = [one_line(word, None, drop_unsafe=True).lstrip("#＃") for word in words.split()]
+    for tag in tags:
+        if not 0 < len(tag) <= LONGEST_TAG:
+            raise ChatuiError(say("history.bad_tag", most=LONGEST_TAG))
+    return tuple(dict.fromkeys(tags))
 
 
 def default_title(query: str) -> str:

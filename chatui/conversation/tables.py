@@ -272,42 +272,67 @@ def prompt(db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:
 
 
 def conversations(
-    db: sqlite3.Connection, condition: str, *values: object, limit: int = -1
+    db: sqlite3.Connection,
+    condition: str,
+    *values: object,
+    limit: int = -1,
+    order: str = "c.updated_at DESC, c.id DESC",
 ) -> list[Conversation]:
     """The conversations ``c`` that an SQL condition selects, the last used first; -1: all."""
     rows = db.execute(
         "SELECT c.id, c.title, c.created_at, c.updated_at, coalesce(h.depth, 0), c.head_id,"
         " c.id IN (SELECT conversation_id FROM rounds WHERE state = 'streaming'),"
-        " coalesce(h.model, '')"
+        " coalesce(h.model, ''), c.pinned, c.archived, c.tags"
         " FROM conversations c LEFT JOIN rounds h ON h.id = c.head_id"
-        f" WHERE {condition} ORDER BY c.updated_at DESC, c.id DESC LIMIT ?",
+        f" WHERE {condition} ORDER BY {order} LIMIT ?",
         (*values, limit),
     )
-    return [
-        Conversation(
-            id_,
-            from_stored(title),
-            created,
-            updated,
-            depth,
-            head,
-            bool(replying),
-            from_stored(model),
-        )
-        for id_, title, created, updated, depth, head, replying, model in rows.fetchall()
-    ]
+    return [_as_conversation(*row) for row in rows.fetchall()]
+
+
+def _as_conversation(
+    id_: int,
+    title: str,
+    created_at: float,
+    updated_at: float,
+    depth: int,
+    head_id: int | None,
+    is_replying: int,
+    model: str,
+    pinned: int,
+    archived: int,
+    tags: str,
+) -> Conversation:
+    return Conversation(
+        id_,
+        from_stored(title),
+        created_at,
+        updated_at,
+        depth,
+        head_id,
+        bool(is_replying),
+        from_stored(model),
+        bool(pinned),
+        bool(archived),
+        tuple(from_stored(tags).split()),
+    )
 
 
 def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
     """One conversation.
 
     Raises:
-        ChatuiError: there is none.
+        ChatuiError: there is none, or it was deleted.
     """
-    found = conversations(db, "c.id = ?", id_)
+    found = conversations(db, "c.id = ? AND c.deleted_at IS NULL", id_)
     if not found:
         raise ChatuiError(say("conversation.no_conversation", id=id_))
     return found[0]
+
+
+def stored_tags(tags: Iterable[str]) -> str:
+    """Tags as a column has them: a line break before and behind each."""
+    return to_stored("".join(f"\n{tag}" for tag in tags) + "\n" if tags else "")
 
 
 def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:

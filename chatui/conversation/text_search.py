@@ -83,7 +83,9 @@ def pattern_of(text: str) -> re.Pattern[str] | None:
     return re.compile("|".join(found), re.IGNORECASE) if found else None
 
 
-def find(db: sqlite3.Connection, text: str, limit: int, *, once: bool = False) -> tuple[Hit, ...]:
+def find(
+    db: sqlite3.Connection, text: str, limit: int, *, once: bool = False, tag: str = ""
+) -> tuple[Hit, ...]:
     """Titles first, then rounds, the newest first; what only sounds so stands behind all others.
 
     Args:
@@ -91,8 +93,13 @@ def find(db: sqlite3.Connection, text: str, limit: int, *, once: bool = False) -
             ``LONGEST_TEXT`` characters count.
         limit: at most so many hits; below 0: all.
         once: give one hit of each conversation.
+        tag: only of conversations with this one, as the store has it.
     """
-    return tuple(islice(_hits(db, text, once), None if limit < 0 else limit))
+    left_out = db.execute(
+        "SELECT id FROM conversations WHERE deleted_at IS NOT NULL OR NOT instr(tags, ?)", (tag,)
+    )
+    gone = {id_ for (id_,) in left_out}
+    return tuple(islice(_hits(db, text, once, gone), None if limit < 0 else limit))
 
 
 @lru_cache(16)
@@ -113,9 +120,8 @@ def _wanted(text: str) -> tuple[_Wanted, ...]:
     return tuple(found)
 
 
-def _hits(db: sqlite3.Connection, text: str, once: bool) -> Iterator[Hit]:
+def _hits(db: sqlite3.Connection, text: str, once: bool, gone: set[int]) -> Iterator[Hit]:
     given: set[tuple[int, int | None]] = set()
-    gone = {0}
 
     def is_known(conversation_id: int, round_id: int | None) -> bool:
         return conversation_id in gone or (conversation_id, round_id) in given

@@ -77,6 +77,10 @@ def header(conversation: Conversation, start: float) -> dict[str, Any]:
         "title": conversation.title,
         "created_at": conversation.created_at,
         "updated_at": conversation.updated_at,
+    } | {
+        name: value
+        for name in ("pinned", "archived", "tags")
+        if (value := getattr(conversation, name))
     }
 
 
@@ -173,6 +177,9 @@ class _Header:
     title: str = ""
     created_at: Epoch | None = None
     updated_at: Epoch | None = None
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -416,7 +423,12 @@ class TranscriptReader:
         title = about.title or (title_of(first.query) if first else "")
         depth = self._depths[self._head]
         return (
-            Conversation(0, title, created_at, updated_at, depth, self._head),
+            Conversation(
+                *(0, title, created_at, updated_at, depth, self._head),
+                pinned=about.pinned,
+                archived=about.archived,
+                tags=about.tags,
+            ),
             tuple(self._rounds.values()),
             {number: tuple(pieces) for number, pieces in self._pieces.items()},
             self._prompts,

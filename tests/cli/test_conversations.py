@@ -48,6 +48,46 @@ def test_search_that_finds_nothing_says_so(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "[]\n"
 
 
+def test_history_lists_and_changes(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def listed(*options: str) -> list[dict[str, object]]:
+        assert run(["history", *options, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert run(["history"]) == 0
+    table = capsys.readouterr().out
+    assert "春眠" in table and "诗友" in table and str(saved) in table
+    assert [(one["id"], one["tags"]) for one in listed()] == [(saved, [])]
+    changes = ("--pin", "--add-tag", "诗", "--add-tag", "#春")
+    (changed,) = listed(str(saved), *changes)
+    assert (changed["pinned"], changed["tags"]) == (True, ["诗", "春"])
+    assert run(["history"]) == 0
+    assert "#诗 #春" in capsys.readouterr().out
+    assert len(listed("--tag", "#诗")) == 1 and listed("--tag", "夏") == []
+    (changed,) = listed(str(saved), "--unpin", "--remove-tag", "春", "--title", "晓", "--archive")
+    assert changed["tags"] == ["诗"] and changed["title"] == "晓" and changed["archived"]
+    assert listed() == [] and len(listed("--archived")) == 1
+    assert len(listed("all", "--unarchive")) == 1 and len(listed(str(saved))) == 1
+    listed(str(saved), "--delete")
+    assert listed() == [] and [one["id"] for one in listed("--deleted")] == [saved]
+    assert len(listed(str(saved), "--restore")) == 1 == len(listed())
+
+
+def test_history_says_what_is_wrong(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, code in (
+        (["--pin"], 2),
+        (["all", "--title", "x"], 2),
+        (["x"], 2),
+        (["999"], 1),
+        (["999", "--restore"], 1),
+        ([str(saved), "--add-tag", "长" * 41], 1),
+    ):
+        assert run(["history", *wrong]) == code
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count("\n") == 1
+    assert run(["history", "--archived"]) == 0
+    assert "chatui import" in capsys.readouterr().err
+
+
 def test_export_writes_the_last_conversation(
     saved: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

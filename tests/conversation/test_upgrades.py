@@ -49,6 +49,11 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
     assert [h.round_id for h in store.search("眠不觉晓")] == [2]
     assert [h.round_id for h in store.search("cqmyg")] == [1]
     assert store.conversations()[0].round_count == 2
+    kept = file.with_name(file.name + ".version-1")
+    with sqlite3.connect(kept) as db:
+        assert upgrades.version_of(db) == 1
+        assert db.execute("SELECT count(*) FROM rounds").fetchone() == (2,)
+    assert kept.stat().st_mode & 0o77 == 0
     store.delete(1)
     with sqlite3.connect(file) as db:
         db.execute("INSERT INTO round_index (round_index) VALUES ('integrity-check')")

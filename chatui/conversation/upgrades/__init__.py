@@ -6,7 +6,11 @@ all steps. A step, once released, is never edited: a change is a new step.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
 
 from chatui.conversation.upgrades import (
     step_001_rounds,
@@ -14,6 +18,7 @@ from chatui.conversation.upgrades import (
     step_003_prompts,
     step_004_ratings,
     step_005_sounds,
+    step_006_shelves,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -24,6 +29,7 @@ STEPS = (
     step_003_prompts.upgrade,
     step_004_ratings.upgrade,
     step_005_sounds.upgrade,
+    step_006_shelves.upgrade,
 )
 CURRENT_VERSION = len(STEPS)
 
@@ -31,6 +37,26 @@ CURRENT_VERSION = len(STEPS)
 def version_of(connection: sqlite3.Connection) -> int:
     """The schema version of an open database."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def keep_old(connection: sqlite3.Connection, file: Path) -> None:
+    """Copy a database of an older version beside itself, as ``NAME.version-N``, once.
+
+    Raises:
+        OSError, sqlite3.Error: the copy cannot be written.
+    """
+    version = version_of(connection)
+    kept = file.with_name(f"{file.name}.version-{version}")
+    if not 0 < version < CURRENT_VERSION or kept.exists():
+        return
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=kept.name)
+    os.close(handle)
+    try:
+        with closing(sqlite3.connect(name)) as copy:
+            connection.backup(copy)
+        Path(name).replace(kept)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
