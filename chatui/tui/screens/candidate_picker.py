@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import work
@@ -11,6 +12,7 @@ from textual.content import Content
 
 from chatui import catalog
 from chatui.backends.servers import entries as server_entries
+from chatui.catalog import Entry
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -72,14 +74,19 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
         pairs = [(found.adapter, found.summary) for found in adapters]
         self._all += with_other_adapters(turns.spec, self._changes, pairs)
         try:
-            entries = await asyncio.to_thread(catalog.entries, settings)
+            self._add_models(await asyncio.to_thread(catalog.entries, settings))
+            # A server far away may take seconds.
+            self._add_models(await server_entries(settings))
         except ChatuiError as error:
-            self.say(str(error))
-            return
-        self._list(self.words)
-        served = await server_entries(settings)
-        self._all += other_models(turns.spec, turns.first, self._changes, (*entries, *served))
-        self._list(self.words)
+            self.app.notify(str(error), severity="error", markup=False)
+
+    def _add_models(self, entries: Sequence[Entry]) -> None:
+        turns = self.app.turns
+        known = [candidate.title for candidate in self._all if candidate.group == "models"]
+        found = other_models(turns.spec, turns.first, self._changes, entries)
+        self._all += [candidate for candidate in found if candidate.title not in known]
+        if self.is_current:
+            self._list(self.words)
 
     async def find(self, words: str) -> None:
         self._list(words)
