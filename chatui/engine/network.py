@@ -34,8 +34,8 @@ def prefill_chunk(parameters: int, device: torch.device) -> int:
 class CausalNetwork:
     """Any decoder of transformers whose tokens see only what stands before them.
 
-    The LLaMA line and GPT-2 go through a decoder of our own, all others through transformers. For
-    the methods, see :class:`chatui.engine.model.Network`.
+    The LLaMA line, GPT-2, BLOOM and MOSS go through a decoder of our own, all others through
+    transformers. For the methods, see :class:`chatui.engine.model.Network`.
 
     Args:
         model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.

@@ -212,7 +212,9 @@ def _sums(vectors: Tensor, packed: Tensor) -> Tensor:
         read = slice(sums * inputs)
         rows = part.view(-1, part.shape[-1])
         made.append(
-            operator(rows, places[read], ends[: sums + 1], False, 0, False, weights[read], None, True)
+            operator(
+                rows, places[read], ends[: sums + 1], False, 0, False, weights[read], None, True
+            )
             .view(len(part), count, -1)
             .transpose(0, 1)
             .reshape(count, -1)

@@ -1,1 +1,1 @@
-"""A decoder of our own for the LLaMA line and GPT-2, on the weights that transformers loaded."""
+"""A decoder of our own for the LLaMA line, GPT-2, BLOOM and MOSS, on transformers' layers."""

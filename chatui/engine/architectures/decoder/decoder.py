@@ -1,8 +1,8 @@
 """A decoder in the plain: a prompt or one token in, the logits of the next token out.
 
 Its layers are those that transformers loaded, adapters included; only what stands between them is
-done here, with a third of the operations. The forms of the LLaMA line and of GPT-2 are values of
-:class:`DecoderShape`.
+done here, with a third of the operations. The forms of the LLaMA line, of GPT-2, BLOOM and MOSS are
+values of :class:`DecoderShape`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Block:
     """The parts of one block, adapters included.
 
     Attributes:
-        attention_norm, inner_norm: before attention, before the inner layers.
+        attention_norm, inner_norm: before attention, before the inner layers; None where these read
+            what attention reads, and both are added at once.
         joint: states -> queries, keys and values of all heads, side by side.
         head_norm: weights of the norm of queries and keys, ``[heads + key_heads, width]``.
         output: what attention saw -> states.
@@ -68,7 +69,7 @@ class Block:
     joint: Projection
     head_norm: Tensor | None
     output: Projection
-    inner_norm: Norm
+    inner_norm: Norm | None
     inner: Projection
     activation: Callable[[Tensor], Tensor]
     outer: Projection
@@ -87,6 +88,8 @@ class Decoder:
         blocks: in order.
         last_norm, head: the last states -> logits ``[rows, vocabulary]``.
         like: the last norm's weight, which nobody packs; keys and values get its dtype and device.
+        slopes: ``[heads]``, by which a key's place counts for a head (ALiBi, arXiv:2108.12409);
+            None where it does not.
 
     Attributes:
         windowed: whether a step looks at a whole window of the cache and masks what is not yet
@@ -102,6 +105,7 @@ class Decoder:
         last_norm: Norm,
         head: Projection,
         like: Tensor,
+        slopes: Tensor | None = None,
     ) -> None:
         self.shape = shape
         self._embed = embed
@@ -110,6 +114,7 @@ class Decoder:
         self._last_norm = last_norm
         self._head = head
         self._like = like
+        self._slopes = None if slopes is None else slopes.to(like.device, torch.float32)
         self.windowed = like.device.type == "cuda"
         half = shape.rotary_width // 2
         self._grid, self._axis = ((half, 2), -1) if shape.rotary == "pairs" else ((2, half), -2)
@@ -134,7 +139,9 @@ class Decoder:
         cache.reserve(end)
         device = self._like.device
         positions = torch.arange(start, end, device=device)
-        mask = torch.arange(end, device=device) <= positions[:, None] if start else None
+        mask = None
+        if start or self._slopes is not None:
+            mask = torch.arange(end, device=device) <= positions[:, None]
         read = torch.tensor(ids, device=device)
         logits = self._logits(read, positions, cache, end, mask, last)
         cache.move_to(end)
@@ -177,11 +184,13 @@ class Decoder:
     ) -> Tensor:
         states = self._embed(ids, positions)
         turn = None if self._angles is None else self._signed(*self._angles(positions))
+        if self._slopes is not None:
+            mask = self._biased(mask, window)
         for block, layer in zip(self._blocks, cache.layers, strict=True):
-            seen = self._attend(block, states, turn, positions, layer, window, mask)
-            added = block.output(seen)
+            normed = block.attention_norm(states)
+            added = block.output(self._attend(block, normed, turn, positions, layer, window, mask))
             states = states + (added if block.output_norm is None else block.output_norm(added))
-            inner = block.inner(block.inner_norm(states))
+            inner = block.inner(normed if block.inner_norm is None else block.inner_norm(states))
             if self.shape.gated:
                 gate, inner = inner.chunk(2, dim=-1)
                 inner = block.activation(gate) * inner
@@ -194,7 +203,7 @@ class Decoder:
     def _attend(
         self,
         block: Block,
-        states: Tensor,
+        normed: Tensor,
         turn: tuple[Tensor, Tensor] | None,
         positions: Tensor,
         layer: FixedLayer,
@@ -203,8 +212,8 @@ class Decoder:
     ) -> Tensor:
         """What the queries see, ``[rows, heads · width]``; keys and values are kept."""
         shape = self.shape
-        rows = states.shape[0]
-        joint = block.joint(block.attention_norm(states)).view(rows, -1, shape.width)
+        rows = normed.shape[0]
+        joint = block.joint(normed).view(rows, -1, shape.width)
         turning, values = joint[:, : -shape.key_heads], joint[:, -shape.key_heads :]
         if block.head_norm is not None:
             normed = functional.rms_norm(turning, (shape.width,), eps=shape.norm_eps)
@@ -218,6 +227,15 @@ class Decoder:
             queries, layer.keys[:, :window], layer.values[:, :window], mask, shape.scale
         )
         return seen.view(rows, -1)
+
+    def _biased(self, mask: Tensor | None, window: int) -> Tensor:
+        """What is added to the products, ``[heads, rows, window]``: the places of the keys, times a
+        head's slope, rounded as transformers rounds them; -inf where ``mask`` hides one.
+        """
+        assert self._slopes is not None
+        places = torch.arange(window, device=self._like.device)
+        bias = (self._slopes[:, None, None] * places).to(self._like.dtype)
+        return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
 
     def _signed(self, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for each number of a head, ``[rows, 1, rotary_width]``.
@@ -237,7 +255,7 @@ class Decoder:
         """Rotary positions (arXiv:2104.09864) on ``[rows, heads, width]``."""
         part = numbers[..., : self.shape.rotary_width]
         swapped = part.reshape(*part.shape[:2], *self._grid).flip(self._axis).flatten(-2)
-        turned = part * cosines + swapped * sines
+        turned = (part * cosines + swapped * sines).to(numbers.dtype)
         if self.shape.rotary_width == self.shape.width:
             return turned
         return torch.cat((turned, numbers[..., self.shape.rotary_width :]), dim=-1)
@@ -251,8 +269,9 @@ def attention(
     Args:
         queries: ``[rows, heads, width]``.
         keys, values: ``[key heads, window, width]``.
-        mask: ``[rows, window]``, True where a query sees; None if they are all of the sequence, or
-            one that sees the whole window.
+        mask: ``[rows, window]``, True where a query sees, or ``[heads, rows, window]``, which is
+            added to the products; None if the queries are all of the sequence, or one that sees the
+            whole window.
         scale: factor on the products.
 
     Returns:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from chatui.engine.architectures.decoder.decoder import Block, Decoder, DecoderShape, Norm
-from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
+from chatui.engine.architectures.decoder.joined_linear import Projection, forward_of, projection
 from chatui.engine.cache import can_crop, new_cache
 
 _NEIGHBOURS_TURN = ("GlmForCausalLM", "Glm4ForCausalLM")
@@ -36,9 +36,8 @@ def decoder_of(model: Any, window: int) -> Decoder | None:
         return None
     if kind.__name__ in _LLAMA_LINE and model.model.rotary_emb.rope_type in _FIXED_ANGLES:
         return _llama_line(model)
-    if kind.__name__ == "GPT2LMHeadModel":
-        return _gpt2(model)
-    return None
+    other = {"GPT2LMHeadModel": _gpt2, "BloomForCausalLM": _bloom, "CodeGenForCausalLM": _codegen}
+    return other[kind.__name__](model) if kind.__name__ in other else None
 
 
 def _is_usual(model: Any, window: int) -> bool:
@@ -47,9 +46,14 @@ def _is_usual(model: Any, window: int) -> bool:
     return (
         len(devices) == 1
         and not hasattr(model, "hf_device_map")
-        and model.config._attn_implementation == "sdpa"
+        # BLOOM has no other in transformers.
+        and model.config._attn_implementation in ("sdpa", "eager" if _is_bloom(model) else "")
         and can_crop(new_cache(model.config, window))
     )
+
+
+def _is_bloom(model: Any) -> bool:
+    return type(model).__name__ == "BloomForCausalLM"
 
 
 def _llama_line(model: Any) -> Decoder:
@@ -131,16 +135,7 @@ def _gpt2(model: Any) -> Decoder | None:
     )
     if any(unusual):
         return None
-    shape = DecoderShape(
-        heads=config.n_head,
-        key_heads=config.n_head,
-        width=config.n_embd // config.n_head,
-        scale=body.h[0].attn.scaling,
-        rotary=None,
-        rotary_width=0,
-        norm_eps=0.0,
-        gated=False,
-    )
+    shape = _plain_shape(config.n_head, config.n_embd, body.h[0].attn.scaling)
     blocks = [
         Block(
             attention_norm=forward_of(block.ln_1),
@@ -164,3 +159,111 @@ def _gpt2(model: Any) -> Decoder | None:
         forward_of(model.lm_head),
         body.ln_f.weight.detach(),
     )
+
+
+def _plain_shape(heads: int, size: int, scale: float, turning: int = 0) -> DecoderShape:
+    """An older decoder's; ``turning`` numbers of each head have rotary positions."""
+    return DecoderShape(
+        heads=heads,
+        key_heads=heads,
+        width=size // heads,
+        scale=scale,
+        rotary="pairs" if turning else None,
+        rotary_width=turning,
+        norm_eps=0.0,
+        gated=False,
+    )
+
+
+def _bloom(model: Any) -> Decoder | None:
+    body, config = model.transformer, model.config
+    in_slices = config.slow_but_exact and config.pretraining_tp > 1
+    if config.apply_residual_connection_post_layernorm or in_slices:
+        return None
+    heads = config.n_head
+    blocks = [
+        Block(
+            attention_norm=forward_of(block.input_layernorm),
+            joint=_apart(projection(block.self_attention.query_key_value, move=False), heads),
+            head_norm=None,
+            output=projection(block.self_attention.dense, move=False),
+            inner_norm=forward_of(block.post_attention_layernorm),
+            inner=projection(block.mlp.dense_h_to_4h, move=False),
+            activation=lambda states: functional.gelu(states, approximate="tanh"),
+            outer=projection(block.mlp.dense_4h_to_h, move=False),
+        )
+        for block in body.h
+    ]
+    tokens, norm = forward_of(body.word_embeddings), forward_of(body.word_embeddings_layernorm)
+    return Decoder(
+        _plain_shape(heads, config.hidden_size, body.h[0].self_attention.inv_norm_factor),
+        lambda ids, _: norm(tokens(ids)),
+        None,
+        blocks,
+        forward_of(body.ln_f),
+        forward_of(model.lm_head),
+        body.ln_f.weight.detach(),
+        alibi_slopes(heads),
+    )
+
+
+def _codegen(model: Any) -> Decoder | None:
+    """MOSS: attention and the inner layers read the same states, in rotary positions of GPT-J."""
+    body, config = model.transformer, model.config
+    if config.rotary_dim is None:
+        return None
+    first = body.h[0].attn
+    blocks = [
+        Block(
+            attention_norm=forward_of(block.ln_1),
+            joint=_apart(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
+            head_norm=None,
+            output=projection(block.attn.out_proj, move=False),
+            inner_norm=None,
+            inner=projection(block.mlp.fc_in, move=False),
+            activation=forward_of(block.mlp.act),
+            outer=projection(block.mlp.fc_out, move=False),
+        )
+        for block in body.h
+    ]
+    tokens, table = forward_of(body.wte), body.rotary_emb.embed_positions
+
+    def angles(positions: Tensor) -> tuple[Tensor, Tensor]:
+        sines, cosines = table[positions].chunk(2, dim=-1)
+        return cosines, sines
+
+    return Decoder(
+        _plain_shape(config.n_head, config.n_embd, first.scaling, config.rotary_dim),
+        lambda ids, _: tokens(ids),
+        angles,
+        blocks,
+        forward_of(body.ln_f),
+        forward_of(model.lm_head),
+        body.ln_f.weight.detach(),
+    )
+
+
+def _apart(joint: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)) -> Projection:
+    """Queries, keys and values of all heads side by side, of a product that mixes them.
+
+    Args:
+        joint: gives ``groups`` times three parts; ``order`` says which are queries, keys, values.
+    """
+
+    def sorted_out(states: Tensor) -> Tensor:
+        parts = joint(states).view(states.shape[0], groups, 3, -1)
+        return torch.cat([parts[:, :, part].flatten(1) for part in order], dim=-1)
+
+    return sorted_out
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """The slopes of so many heads, ``[heads]`` float32, as in the code of arXiv:2108.12409.
+
+    A geometric series from 2^(-8 / n) on, for the largest power of two n in ``heads``; for the rest
+    every other one of the series for 2n.
+    """
+    whole = 1 << (heads.bit_length() - 1)
+    steps = [8 / whole * (place + 1) for place in range(whole)]
+    steps += [4 / whole * (2 * place + 1) for place in range(heads - whole)]
+    return torch.tensor([2.0**-step for step in steps])

@@ -45,6 +45,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen 3": ("Qwen3", {"head_dim": 16}),
     "glm": ("Glm", {"head_dim": 8, "attention_bias": True}),
     "glm 4": ("Glm4", {"head_dim": 16, "attention_bias": True}),
+    "bloom": ("Bloom", {"n_layer": 2, "n_head": 4}),
+    "bloom, six heads": ("Bloom", {"hidden_size": 48, "n_layer": 2, "n_head": 6}),
+    "moss": (
+        "CodeGen",
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 2048, "rotary_dim": 4},
+    ),
     "gpt 2": ("GPT2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
 }
 WINDOW = 2048
@@ -293,6 +299,8 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
         ("mistral", {"sliding_window": 16}),
         ("llama", {"rope_parameters": DYNAMIC}),
         ("llama", {"attn_implementation": "eager"}),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}),
+        ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}),
         ("gpt 2", {"add_cross_attention": True}),
         ("gpt 2", {"reorder_and_upcast_attn": True}),
         ("gpt 2", {"scale_attn_by_inverse_layer_idx": True}),
