@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
 _BARS = "▁▂▃▄▅▆▇█"
 _UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+_PROBABILITY_STEPS = (0.7, 0.3, 0.08)
+
+
+def probability_step(logprob: float | None) -> int:
+    """0 for a token that was probable or of which nothing is known, up to 3 for a rare one."""
+    if logprob is None:
+        return 0
+    return sum(math.exp(logprob) < least for least in _PROBABILITY_STEPS)
 
 
 def size(count: float) -> str:

@@ -10,14 +10,13 @@ from chatui.cli import options
 from chatui.cli.ending import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell
 from chatui.cli.progress import ProgressDisplay
-from chatui.conversation.conversation_files import JSON_SUFFIXES, files_of
+from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 _TOLD_RECORDS = 20
-_SUFFIXES = (*JSON_SUFFIXES, ".md", ".markdown", ".txt", ".db")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = files_of(args.files, _SUFFIXES)
+    files = files_of(args.files, IMPORT_SUFFIXES)
     display = ProgressDisplay()
     counts = ImportCounts()
     told = 0

@@ -31,6 +31,9 @@ from chatui.locales import say
 
 JSON_SUFFIXES = (".json", ".jsonl")
 _TEXT_SUFFIXES = (".md", ".markdown", ".txt")
+IMPORT_SUFFIXES = (*JSON_SUFFIXES, *_TEXT_SUFFIXES, ".db")
+"""Of the files of a folder that is imported."""
+
 _PEEKED_BYTES = 4096
 
 _TREES: tuple[

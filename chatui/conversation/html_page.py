@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from html import escape
 
 from chatui.conversation.exports import ending_of
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Piece, Round
+from chatui.conversation.transcript import Transcript
 from chatui.locales import current_language, say
 from chatui.prompting.parts import split_reply
-from chatui.text import plain_text
+from chatui.readable import probability_step
+from chatui.text import plain_text, token_in_quotes
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
@@ -42,17 +45,29 @@ a { color: var(--accent); }
 """
 
 
-def to_html(conversation: Conversation, rounds: Iterable[Round]) -> str:
+_TOKEN_STYLE = """
+.tokens { white-space: pre-wrap; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.p1 { background: #3fa66b40; } .p2 { background: #d9a52059; } .p3 { background: #d1453b73; }
+"""
+
+
+def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
     """HTML: the title, and for each round the query as it is and the reply as Markdown.
 
     All text is escaped; HTML in a reply stays text, pictures become links, and nothing is loaded
     from elsewhere. Thoughts are folded.
+
+    Args:
+        probabilities: a reply whose tokens' probabilities are known is shown as it came, each token
+            in the colour of its probability, which its tooltip tells with the other candidates.
     """
+    conversation = whole.conversation
     title = escape(plain_text(conversation.title))
     when = datetime.fromtimestamp(conversation.updated_at, timezone.utc).astimezone()
     parts = [f"<header><h1>{title}</h1>", f"<p>{when.isoformat(' ', 'minutes')}</p></header>"]
-    parts += [_section(each) for each in rounds]
-    return page(title, "\n".join(parts))
+    pieces = whole.pieces if probabilities else {}
+    parts += [_section(each, pieces.get(each.id, ())) for each in whole.path()]
+    return page(title, "\n".join(parts), _TOKEN_STYLE if probabilities else "")
 
 
 def page(title: str, body: str, style: str = "") -> str:
@@ -75,11 +90,14 @@ def page(title: str, body: str, style: str = "") -> str:
     return "\n".join(parts) + "\n"
 
 
-def _section(each: Round) -> str:
+def _section(each: Round, pieces: Sequence[Piece]) -> str:
     parts = [f'<section><div class="query">{escape(_lines(each.query))}</div>']
     if each.model:
         parts.append(f'<p class="by">{escape(plain_text(each.model))}</p>')
-    for part in split_reply(each.reply):
+    has_probabilities = any(piece.logprob is not None for piece in pieces)
+    if has_probabilities:
+        parts.append(f'<div class="tokens">{"".join(map(_token, pieces))}</div>')
+    for part in () if has_probabilities else split_reply(each.reply):
         if part.kind == "answer":
             parts.append(_markdown(_lines(part.text)))
         else:
@@ -89,6 +107,17 @@ def _section(each: Round) -> str:
     if ending := ending_of(each):
         parts.append(f'<p class="note">{escape(ending)}</p>')
     return "\n".join([*parts, "</section>"])
+
+
+def _token(piece: Piece) -> str:
+    text = escape(plain_text(piece.text))
+    if piece.logprob is None or not text:
+        return text
+    others = [
+        f"{token_in_quotes(token)} {share:.1%}" for _, token, share in piece.alternatives
+    ]  # fmt: skip
+    words = escape(plain_text("\n".join([f"{math.exp(piece.logprob):.1%}", *others])))
+    return f'<span class="p{probability_step(piece.logprob)}" title="{words}">{text}</span>'
 
 
 def _lines(text: str) -> str:

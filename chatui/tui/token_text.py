@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -10,7 +9,7 @@ from textual.content import Content
 from textual.style import Style
 
 from chatui.conversation.rounds import Piece, ReadPrompt
-from chatui.readable import curve
+from chatui.readable import curve, probability_step
 from chatui.text import plain_text, token_in_quotes
 
 _SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Za-z/]+\]|<\|[^|]+\|>")
@@ -19,13 +18,8 @@ _MUTED = "$foreground-muted"
 _BUCKETS = 24
 TOKEN = "token"
 
-PROBABILITY_STYLES: tuple[tuple[float, str], ...] = (
-    (0.7, ""),
-    (0.3, "on $success 25%"),
-    (0.08, "on $warning 35%"),
-    (0.0, "on $error 45%"),
-)
-"""From which probability on a token has which style, highest first."""
+PROBABILITY_STYLES = ("", "on $success 25%", "on $warning 35%", "on $error 45%")
+"""Of a token, by :func:`chatui.readable.probability_step`."""
 
 
 def prompt_text(prompt: ReadPrompt) -> Content:
@@ -103,10 +97,7 @@ def reply_tokens(pieces: Sequence[Piece], chosen: int | None) -> Content:
 
 def style_of(logprob: float | None) -> str:
     """The style for a token with this log probability; none if it is not known."""
-    if logprob is None:
-        return ""
-    probability = math.exp(logprob)
-    return next(style for least, style in PROBABILITY_STYLES if probability >= least)
+    return PROBABILITY_STYLES[probability_step(logprob)]
 
 
 def speed_line(pieces: Sequence[Piece]) -> str:

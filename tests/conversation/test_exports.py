@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
 
 from chatui import locales
 from chatui.conversation.dialogue_records import to_alpaca, to_chatglm, to_openai, to_sharegpt
 from chatui.conversation.dialogues import Dialogue, of_record, of_rounds
+from chatui.conversation.export_forms import FORMS, form_of, write_files
 from chatui.conversation.exports import to_markdown, to_text
 from chatui.conversation.html_page import to_html
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.store import Store
+from chatui.conversation.svg_picture import to_svg
+from chatui.conversation.transcript import Transcript
 
 ABOUT = Conversation(1, "静夜思", 0, 0, 2, 2)
 ROUNDS = (
@@ -82,7 +88,7 @@ class Page(HTMLParser):
 
 
 def test_a_page_shows_everything_and_runs_and_loads_nothing() -> None:
-    html = to_html(Conversation(1, "<title>静", 0, 1.7e9, 2, 2), HOSTILE)
+    html = to_html(Transcript(Conversation(1, "<title>静", 0, 1.7e9, 2, 2), HOSTILE))
     html.encode()
     page = Page(html)
     names = {name for name, _ in page.elements}
@@ -103,3 +109,61 @@ def test_records_to_train_on_are_read_back() -> None:
     for write in (to_openai, to_sharegpt, to_chatglm):
         assert of_record(write(dialogue)) == Dialogue(dialogue.rounds)
     assert of_record(to_alpaca(dialogue)).rounds == dialogue.rounds
+
+
+PIECES = {
+    1: (
+        Piece(0.1, "<静>", 5, -0.01),
+        Piece(0.2, "夜\x1b", 6, -1.0, ((6, "夜", 0.37), (7, "<b>\ud800", 0.2))),
+        Piece(0.3, "\n思\ufffe", 7, -9.0),
+        Piece(0.4, ""),
+    )
+}
+
+
+def with_tokens() -> Transcript:
+    return Transcript(Conversation(1, "<静>", 0, 1.7e9, 2, 2), HOSTILE, PIECES)
+
+
+def test_a_page_colours_tokens_where_it_is_asked_to() -> None:
+    plain, coloured = to_html(with_tokens()), to_html(with_tokens(), probabilities=True)
+    assert 'class="tokens"' not in plain and ".p3" not in plain
+    assert '<span class="p0" title="99.0%">&lt;静&gt;</span>' in coloured
+    assert '<span class="p1" title="36.8%\n&#x27;夜&#x27; 37.0%\n' in coloured
+    assert "&#x27;&lt;b&gt;�&#x27; 20.0%" in coloured and '<span class="p3"' in coloured
+    # The round without probabilities is as it was.
+    assert "␛[31m�" in coloured and Page(coloured).text.encode()
+
+
+def test_a_picture_is_xml_and_loads_nothing() -> None:
+    for probabilities in (False, True):
+        picture = to_svg(with_tokens(), probabilities=probabilities)
+        root = ElementTree.fromstring(picture)
+        assert root.tag.endswith("svg")
+        without = picture.replace("http://www.w3.org/2000/svg", "").replace("http://x", "")
+        assert "http" not in without
+        assert "url(" not in picture.replace("url(#", "")
+        said = "".join(root.itertext()).replace("\xa0", " ")
+        assert "alert(1)" in said and "stopped" in said
+        assert ("静" in said) and ("#5e2a2a" in picture) is probabilities
+    assert "<静>" in "".join(ElementTree.fromstring(to_svg(with_tokens())).itertext())
+
+
+def test_one_table_says_the_form_of_a_file(tmp_path: Path) -> None:
+    endings = {".md": "markdown", ".txt": "text", ".HTML": "html", ".htm": "html", ".svg": "svg"}
+    endings |= {".jsonl": "transcript", ".json": "transcript", ".xyz": "markdown"}
+    assert {end: form_of(Path(f"a{end}")).name for end in endings} == endings
+    assert form_of(None).name == "markdown"
+    store = Store.in_memory()
+    whole = with_tokens()
+    ids = store.add_whole([(whole.conversation, whole.rounds, whole.pieces)] * 2)
+    for form in FORMS:
+        folder = tmp_path / form.name
+        write_files(store, ids, folder, form, is_folder=True)
+        if form.page is None:
+            assert len(folder.read_text(encoding="utf-8").splitlines()) == 2
+        else:
+            assert {each.name for each in folder.iterdir()} == {
+                f"{id}-静{form.suffix}" for id in ids
+            }
+    store.close()

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 from saved_conversations import add_conversation
+from textual.widgets import Input
 
 from chatui import locations
 from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.tui import commands
 from chatui.tui.screens.command_palette import CommandPaletteScreen
+from chatui.tui.screens.conversations import ConversationsScreen
+from chatui.tui.screens.exporting import FormPicker
 from chatui.tui.screens.help import HelpScreen
+from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.user_prompts import UserPrompt, user_prompts
 from chatui.tui.widgets.completion_list import CompletionList
 
@@ -129,9 +133,7 @@ async def test_the_list_of_commands_finds_chinese_by_its_sound(drive: Any) -> No
         await on.until(lambda: [each.name for each in screen.shown] == ["model"])
         await on.pilot.press(*["backspace"] * 7, *"dcdh")
         await on.until(lambda: [each.name for each in screen.shown] == ["export"])
-        await on.pilot.press("enter")
-        await on.pilot.pause()
-        assert on.box.query_text == "/export "
+        await on.pilot.press("escape")
 
 
 async def test_export_writes_and_never_overwrites(drive: Any, tmp_path: Path) -> None:
@@ -145,6 +147,52 @@ async def test_export_writes_and_never_overwrites(drive: Any, tmp_path: Path) ->
         await on.send(f"/export {file}")
         await on.until(lambda: on.box.query_text == f"/export {file}")
         assert file.read_text() == before
+
+
+async def test_export_offers_the_forms_and_all_conversations(drive: Any, tmp_path: Path) -> None:
+    async with drive(["一", "二"]) as on:
+        await on.ask("甲")
+        await on.send("/export")
+        await on.until(lambda: isinstance(on.app.screen, FormPicker) and on.app.screen.shown)
+        assert len(on.app.screen.shown) == 11
+        await on.pilot.press(*"svg")
+        await on.until(lambda: len(on.app.screen.shown) == 2)
+        await on.pilot.press("enter")
+        await on.until(lambda: isinstance(on.app.screen, LineQuestion))
+        line = on.app.screen.query_one(Input)
+        assert line.value == "甲.svg"
+        line.value = str(tmp_path / "a.svg")
+        await on.pilot.press("enter")
+        await on.until(lambda: "<svg" in read(tmp_path / "a.svg"))
+        await on.pilot.press("ctrl+n")
+        await on.ask("乙")
+        await on.send("/export all")
+        await on.until(lambda: isinstance(on.app.screen, FormPicker) and on.app.screen.shown)
+        await on.pilot.press("enter")
+        await on.until(lambda: isinstance(on.app.screen, LineQuestion))
+        on.app.screen.query_one(Input).value = str(tmp_path / "all")
+        await on.pilot.press("enter")
+        await on.until(lambda: [*tmp_path.glob("all/1-甲.md")] and [*tmp_path.glob("all/2-乙.md")])
+
+
+async def test_import_tells_what_it_left_out(drive: Any, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"instruction": "甲", "output": "乙"}\n{"output": 3}\n', encoding="utf-8")
+    async with drive([]) as on:
+        await on.send(f"/import {file}")
+        await on.until(lambda: len(on.notices) == 2)
+        assert "line 2" in on.notices[0] and "1 conversation was imported" in on.notices[1]
+        assert [each.title for each in on.store.conversations()] == ["甲"]
+        await on.send(f"/import {file}x")
+        await on.until(lambda: on.box.query_text == f"/import {file}x")
+        await on.send("/search 甲")
+        await on.until(lambda: isinstance(on.app.screen, ConversationsScreen))
+        await on.until(lambda: on.app.screen.shown)
+        assert on.app.screen.words == "甲"
+
+
+def read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 async def test_ones_own_prompts_are_commands(drive: Any) -> None:

@@ -134,8 +134,12 @@ async def put_on(app: TurnsApp, words: str) -> None:
     _switch(app, with_adapters(app.turns.spec, (adapter,)))
 
 
-async def choose_conversation(chat: TurnDisplay) -> None:
-    """Ctrl+B: open the conversation that the user picks; the open one may be gone by then."""
+async def choose_conversation(chat: TurnDisplay, words: str = "") -> None:
+    """Ctrl+B: open the conversation that the user picks; the open one may be gone by then.
+
+    Args:
+        words: what to search for at first.
+    """
     from chatui.tui.screens.conversations import ConversationsScreen
 
     screen = chat.open_list = ConversationsScreen(chat.app.store, chat.app.turns.forget)
@@ -151,3 +155,5 @@ async def choose_conversation(chat: TurnDisplay) -> None:
             await chat.show_title_again()
 
     await show(chat.app, screen, take)
+    if words:
+        screen.query_one(Input).value = words

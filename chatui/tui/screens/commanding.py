@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -14,12 +12,11 @@ from textual.widgets import OptionList
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.locations import expanded
 from chatui.text import in_quotes
 from chatui.tui import commands
 from chatui.tui.changes import number_of
 from chatui.tui.commands import Command
-from chatui.tui.screens.composing import ComposingScreen
+from chatui.tui.screens.exporting import ExportingScreen
 from chatui.tui.user_prompts import user_prompts
 from chatui.tui.widgets.round_view import RoundView
 
@@ -29,7 +26,7 @@ _UNCHANGED = ("preset", "-", "预设")
 _SETTINGS = {"temp": "temperature", "seed": "seed"}
 
 
-class CommandingScreen(ComposingScreen):
+class CommandingScreen(ExportingScreen):
     """Does what is called by name, in the query box or in the list of commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -122,6 +119,12 @@ class CommandingScreen(ComposingScreen):
         from chatui.tui.screens import choosing
 
         await choosing.switch_to(self.app, name)
+
+    async def command_search(self, words: str) -> None:
+        """List the conversations in which these words occur."""
+        from chatui.tui.screens import choosing
+
+        await choosing.choose_conversation(self, words)
 
     async def command_lora(self, path: str) -> None:
         """Put this adapter alone on the model; ``none`` takes all off."""
@@ -255,42 +258,6 @@ class CommandingScreen(ComposingScreen):
         text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
         self.app.copy_to_clipboard(text)
         self._tell_user(say("tui.hint.copied"), "information")
-
-    def action_export(self) -> None:
-        self._box.set_query("/export ")
-        self._tell_user(say("tui.command.export"), "information")
-
-    @work
-    async def _export(self, file: Path) -> None:
-        from chatui.conversation import exports, transcript
-
-        id_ = self.app.turns.current.id
-        forms: dict[str, Callable[[transcript.Transcript], str]] = {
-            ".json": transcript.dumps,
-            ".txt": lambda whole: exports.to_text(whole.conversation, whole.path()),
-        }
-
-        def write() -> None:
-            if id_ is None:
-                raise ChatuiError(say("tui.rewrite.nothing"))
-            if file.exists():
-                raise ChatuiError(say("tui.command.exists", path=file))
-            whole = transcript.of_store(self.app.store, id_)
-            markdown = exports.to_markdown(whole.conversation, whole.path())
-            form = forms.get(file.suffix.lower())
-            exports.write_whole(file, form(whole) if form else markdown)
-
-        try:
-            await asyncio.to_thread(write)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            self._give_back((f"/export {file}",))
-        else:
-            self._tell_user(say("tui.command.exported", path=file), "information")
-
-    async def command_export(self, path: str) -> None:
-        """Write the conversation into a file: Markdown, or by its ending text or a transcript."""
-        self._export(expanded(path).absolute())
 
     def action_tell_context(self) -> None:
         """Say how much of the context the last reply and its prompt took."""

@@ -1,0 +1,100 @@
+"""A conversation as an SVG picture of a terminal, without fonts or anything else from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from chatui.conversation.exports import ending_of
+from chatui.conversation.rounds import Piece, Round
+from chatui.conversation.transcript import Transcript
+from chatui.readable import probability_step
+from chatui.text import plain_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_COLUMNS = 80
+_QUERY, _MUTED = "bold #e0917f", "#9a978f"
+_STEPS = ("", "on #244a34", "on #5a4a1c", "on #5e2a2a")
+"""Behind tokens, the least probable last."""
+
+_NO_XML = re.compile("[\ufffe\uffff]")
+
+_FORMAT = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: "Sarasa Mono SC", "Noto Sans Mono CJK SC", monospace;
+  font-size: {char_height}px; line-height: {line_height}px; white-space: pre; }}
+.{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
+</clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+"""rich's ``CONSOLE_SVG_FORMAT`` without its fonts, which come from a server."""
+
+
+def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
+    """SVG: for each round the query and the reply, wrapped to 80 columns.
+
+    Args:
+        probabilities: colour the tokens of a reply whose probabilities are known.
+    """
+    from rich.console import Console
+    from rich.terminal_theme import TerminalTheme
+    from rich.text import Text
+
+    console = Console(
+        file=io.StringIO(),
+        record=True,
+        width=_COLUMNS,
+        force_terminal=True,
+        color_system="truecolor",
+        highlight=False,
+        legacy_windows=False,
+        # A test's or a user's NO_COLOR is about terminals.
+        no_color=False,
+        emoji=False,
+        markup=False,
+    )
+    for each in whole.path():
+        console.print(Text(_safe(each.query), _QUERY))
+        if each.model:
+            console.print(Text(_safe(each.model), _MUTED))
+        pieces = whole.pieces.get(each.id, ()) if probabilities else ()
+        console.print(_reply(each, pieces))
+        if ending := ending_of(each):
+            console.print(Text(_safe(ending), f"italic {_MUTED}"))
+        console.print()
+    plain = [(0, 0, 0)] * 8
+    theme = TerminalTheme((23, 24, 27), (228, 226, 220), plain, plain)
+    title = _safe(whole.conversation.title)
+    return console.export_svg(title=title, theme=theme, code_format=_FORMAT)
+
+
+def _reply(each: Round, pieces: tuple[Piece, ...]) -> Text:
+    from rich.text import Text
+
+    if not any(piece.logprob is not None for piece in pieces):
+        return Text(_safe(each.reply))
+    text = Text()
+    for piece in pieces:
+        text.append(_safe(piece.text), _STEPS[probability_step(piece.logprob)])
+    return text
+
+
+def _safe(text: str) -> str:
+    return _NO_XML.sub("\ufffd", plain_text(text))

@@ -1,0 +1,199 @@
+"""Conversations out into files of every form, and in from files of other programs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from textual import work
+from textual.content import Content
+from textual.worker import get_current_worker
+
+from chatui.conversation import export_forms
+from chatui.conversation.export_forms import ExportForm
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.locations import expanded
+from chatui.tui.screens.composing import ComposingScreen
+from chatui.tui.screens.picker import Picker
+
+_ALL = "all"
+_TOLD_RECORDS = 3
+_TOLD_EVERY_SECONDS = 4.0
+
+
+class FormPicker(Picker["Choice | None", "Choice"]):
+    """Gives the form that the user picks, and whether with probabilities."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title, say("export.keys"), say("export.search"))
+
+    async def find(self, words: str) -> None:
+        found = [
+            (form, probabilities)
+            for form in export_forms.FORMS
+            for probabilities in ((False, True) if form.shows_probabilities else (False,))
+        ]
+        names = [_words(*choice) for choice in found]
+        wanted = words.strip().lower()
+        hits = [
+            (choice, name)
+            for choice, name in zip(found, names, strict=True)
+            if wanted in f"{choice[0].name} {choice[0].suffix} {name}".lower()
+        ]
+        rows = [
+            Content.assemble(name, (f"  {form.suffix}", "$foreground-muted"))
+            for (form, _), name in hits
+        ]
+        self.show([choice for choice, _ in hits], rows, 0, say("export.none"))
+
+    def choose(self, item: Choice) -> None:
+        self.dismiss(item)
+
+
+Choice = tuple[ExportForm, bool]
+
+
+def _words(form: ExportForm, probabilities: bool) -> str:
+    name = say(f"export.form.{form.name}")
+    return say("export.with_probabilities", form=name) if probabilities else name
+
+
+class ExportingScreen(ComposingScreen):
+    """``/export`` and ``/import``."""
+
+    async def action_export(self) -> None:
+        """Ask for form and file, and write the conversation."""
+        await self._choose_form(all_of_them=False)
+
+    async def command_export(self, path: str) -> None:
+        """Write the conversation into a file, whose ending says the form; ``all`` writes all."""
+        if path == _ALL:
+            await self._choose_form(all_of_them=True)
+        else:
+            self._export(path, export_forms.form_of(Path(path)))
+
+    async def _choose_form(self, *, all_of_them: bool) -> None:
+        from chatui.tui.screens import choosing
+
+        if not all_of_them and self.app.turns.current.id is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+            return
+
+        async def take(chosen: Choice | None) -> None:
+            if chosen is not None:
+                self._ask_where(*chosen, all_of_them=all_of_them)
+
+        title = say("export.title_all" if all_of_them else "export.title")
+        await choosing.show(self.app, FormPicker(title), take)
+
+    @work
+    async def _ask_where(self, form: ExportForm, probabilities: bool, *, all_of_them: bool) -> None:
+        from chatui.tui.screens.questions import LineQuestion
+
+        about = self.app.turns.conversation
+        name = "chatui" if all_of_them or about is None else export_forms.file_name(about.title)
+        is_folder = all_of_them and form.page is not None
+        suffix = "" if is_folder else form.suffix
+        key = "where" if not all_of_them else "where_all" if is_folder else "where_lines"
+        proposed = await asyncio.to_thread(_free, Path(name), suffix)
+        path = await self.app.push_screen_wait(LineQuestion(say(f"export.{key}"), str(proposed)))
+        if path and path.strip():
+            self._export(path.strip(), form, probabilities, all_of_them=all_of_them)
+
+    @work
+    async def _export(
+        self,
+        path: str,
+        form: ExportForm,
+        probabilities: bool = False,
+        *,
+        all_of_them: bool = False,
+    ) -> None:
+        store, id = self.app.store, self.app.turns.current.id
+        target = expanded(path).absolute()
+
+        def write() -> None:
+            ids = [] if id is None else [id]
+            if all_of_them:
+                ids = sorted(each.id for each in store.conversations(limit=-1))
+            if not ids:
+                raise ChatuiError(say("tui.rewrite.nothing"))
+            if target.exists():
+                raise ChatuiError(say("tui.command.exists", path=target))
+            export_forms.write_files(
+                store, ids, target, form, probabilities=probabilities, is_folder=all_of_them
+            )
+
+        try:
+            await asyncio.to_thread(write)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._give_back((f"/export {path}",))
+        else:
+            self._tell_user(say("export.exported", path=target), "information")
+
+    @work
+    async def action_import(self) -> None:
+        """Ask for the file to import."""
+        from chatui.tui.screens.questions import LineQuestion
+
+        path = await self.app.push_screen_wait(LineQuestion(say("export.import_which"), ""))
+        if path and path.strip():
+            self._import(path.strip())
+
+    async def command_import(self, path: str) -> None:
+        """Import a file or a folder of files."""
+        self._import(path)
+
+    @work
+    async def _import(self, path: str) -> None:
+        from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
+        from chatui.conversation.importing import ImportCounts, import_files
+
+        worker = get_current_worker()
+        told: list[str] = []
+        last = time.monotonic()
+
+        def report(now: ImportCounts) -> None:
+            nonlocal last
+            if worker.is_cancelled:
+                # The app is being left; what is imported stays.
+                raise ChatuiError(say("export.importing", done=now.conversations))
+            if time.monotonic() - last > _TOLD_EVERY_SECONDS:
+                last = time.monotonic()
+                words = say("export.importing", done=now.conversations)
+                self.app.call_later(self._tell_user, words, "information")
+
+        def work() -> ImportCounts:
+            files = files_of([str(expanded(path))], IMPORT_SUFFIXES)
+            return import_files(self.app.store, files, report=report, tell=told.append)
+
+        try:
+            counts = await asyncio.to_thread(work)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._give_back((f"/import {path}",))
+            return
+        for sentence in told[:_TOLD_RECORDS]:
+            self._tell_user(sentence, "warning")
+        if len(told) > _TOLD_RECORDS:
+            self._tell_user(say("import.import.skipped", count=len(told)), "warning")
+        if not counts.conversations and not counts.known:
+            self._tell_user(say("export.import_nothing", path=path))
+            return
+        words = [say("export.imported", conversations=counts.conversations)]
+        if counts.known:
+            words.append(say("export.imported_known", known=counts.known))
+        self._tell_user(" ".join(words), "information")
+        self._find_last_conversation()
+
+
+def _free(path: Path, suffix: str) -> Path:
+    """A name that no file has yet: with a number, if need be."""
+    number, found = 1, Path(f"{path}{suffix}")
+    while found.exists():
+        number += 1
+        found = Path(f"{path}-{number}{suffix}")
+    return found
