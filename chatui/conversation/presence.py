@@ -10,10 +10,13 @@ import os
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 _SUFFIX = ".lock"
-_SWEEP_AFTER_SECONDS = 24 * 3600
+_NEW_SUFFIX = ".new"
+"""Of a file that gets its lock in this moment."""
+_NEW_SECONDS = 3600
 
 if sys.platform == "win32":
     import msvcrt
@@ -54,13 +57,21 @@ class Presence:
         """Take the lock unless it is held already, and give its name.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written, or knows no locks.
         """
         if not self.name:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             name = uuid.uuid4().hex
-            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            _try_lock(descriptor)
+            # A file under its own name is locked, or its process is gone.
+            new = self._folder / (name + _NEW_SUFFIX)
+            descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                _try_lock(descriptor)
+                new.rename(self._file(name))
+            except OSError:
+                os.close(descriptor)
+                new.unlink(missing_ok=True)
+                raise
             self.name, self._descriptor = name, descriptor
         return self.name
 
@@ -86,16 +97,16 @@ class Presence:
         self._file(name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove old files of processes that ended while no reply was being written."""
+        """Remove the files of processes that ended while no reply was being written."""
         if not self._folder.is_dir():
             return
         for file in self._folder.glob("*" + _SUFFIX):
-            try:
-                old = time.time() - file.stat().st_mtime > _SWEEP_AFTER_SECONDS
-            except FileNotFoundError:
-                continue
-            if old and not self.is_alive(file.stem):
+            if not self.is_alive(file.stem):
                 self.forget(file.stem)
+        for file in self._folder.glob("*" + _NEW_SUFFIX):
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _NEW_SECONDS:
+                    file.unlink()
 
     def leave(self) -> None:
         """Give the lock back."""

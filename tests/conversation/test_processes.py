@@ -158,19 +158,19 @@ def test_closing_ends_what_still_streams(file: Path) -> None:
     other.close()
 
 
-def test_old_leftovers_are_swept(file: Path) -> None:
+def test_leftovers_are_swept(file: Path) -> None:
     store, other = Store(file), Store(file)
     other.add_round(other.create_conversation().id, None, "?")
     folder = file.parent / "conversations.db-writers"
     (alive,) = folder.iterdir()
-    dead, fresh = folder / "dead.lock", folder / "fresh.lock"
-    dead.touch()
-    fresh.touch()
+    dead, beginning, never_begun = (folder / name for name in ("dead.lock", "a.new", "b.new"))
+    for each in (dead, beginning, never_begun):
+        each.touch()
     yesterday = time.time() - 2 * 24 * 3600
-    os.utime(dead, (yesterday, yesterday))
-    os.utime(alive, (yesterday, yesterday))
+    for each in (alive, never_begun):
+        os.utime(each, (yesterday, yesterday))
     store.recover()
-    assert sorted(folder.iterdir()) == sorted([alive, fresh])
+    assert sorted(folder.iterdir()) == sorted([alive, beginning])
     store.close()
     other.close()
 

@@ -1,0 +1,54 @@
+"""Kill the app at random moments while it streams and records, and tell what was lost.
+
+    python benchmarks/kills.py [--count 50]
+
+Each time the app is started in a terminal on the same store, gets some queries, and is killed by
+SIGKILL within three seconds. Seconds are from the oldest token that is missing to the newest that
+the app had got.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "tui")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    import forked_engine
+    from killed_app import ENDLESS, kill_once
+
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        (home / "presets").mkdir(parents=True)
+        (home / "presets" / "endless.toml").write_text(ENDLESS, encoding="utf-8")
+        os.environ |= {"CHATUI_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+        # What the app is made of is found where this script found it.
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        outcomes = []
+        with forked_engine.template(Path(folder) / "engines") as environment:
+            os.environ |= environment
+            for number in range(options.count):
+                outcome = kill_once(home, number, options.seed + number)
+                outcomes.append(outcome)
+                print(number, outcome, flush=True)
+        faults = [fault for each in outcomes for fault in each.faults]
+        tokens = sum(each.told for each in outcomes)
+        print(f"{len(outcomes)} kills, {tokens} tokens, {len(faults)} faults")
+        for name in ("lost_from_store", "lost_from_transcript"):
+            seconds = [getattr(each, name) for each in outcomes]
+            mean = sum(seconds) / len(seconds)
+            print(f"{name}: at most {max(seconds):.2f} s, {mean:.2f} on average")
+
+
+if __name__ == "__main__":
+    main()
