@@ -1,4 +1,4 @@
-"""``chatui dataset``: training examples of conversations, for ChatGLM-6B, Alpaca and causal models.
+"""``chatui dataset``: training examples and preference pairs of conversations.
 
 No weights are read and no screen waits, so this process imports the engine's tokenizers itself.
 """
@@ -10,6 +10,7 @@ import errno
 import os
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,13 @@ from chatui.cli import options
 from chatui.cli.chosen_conversations import conversation_number, ids_of
 from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import tell
+from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import SkippedRecord, files_of
 from chatui.conversation.dialogue_sources import DialogueSources
-from chatui.conversation.store import Store
+from chatui.conversation.reply_choice import EVERY_REPLY, ReplyChoice
+from chatui.conversation.rounds import Rating
+from chatui.conversation.store import Store, tags_of
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import load_settings
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 _TOLD_RECORDS = 20
 _FAMILIES = ("chatglm", "alpaca", "causal")
+_RATINGS: dict[str | None, Rating] = {"good": 1, "bad": -1, "+": 1, "-": -1}
 _FORMS: dict[str, Form] = {".jsonl": "jsonl", ".arrow": "arrow", ".safetensors": "safetensors"}
 
 
@@ -51,30 +56,64 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-target", key="max_target", type=options.whole(2), default=64, **tokens)
     add("--max-length", key="max_length", type=options.whole(1), default=192, **tokens)
     add("--train", key="train", choices=("all", "last"))
-    add("--as", key="as", dest="form", choices=tuple(_FORMS.values()))
+    add("--rated", "--rating", key="rated", choices=tuple(_RATINGS))
+    add("--tag", key="tag", action="append", default=[], metavar="TAG")
+    add("--model-of", key="model_of", default="", metavar="NAME")
+    add("--since", key="since", type=_moment, default=float("-inf"), metavar="DATE")
+    add("--until", key="until", type=_end_of, default=float("inf"), metavar="DATE")
+    add("--pairs", key="pairs", action="store_true")
+    add("--as", key="as", dest="form", choices=(*_FORMS.values(), *RECORDS))
     add("-o", "--output", key="output", metavar="FILE")
     add("--encoding", key="encoding", metavar="NAME", type=options.encoding)
     add("--preview", key="preview", action="store_true")
 
 
+def _moment(text: str) -> float:
+    """Seconds since the epoch of a local date, perhaps with a time, as an argparse type."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise argparse.ArgumentTypeError(say("dataset.dataset.no_date", value=text[:60])) from error
+
+
+def _end_of(text: str) -> float:
+    """The same, of a date alone the end of its day."""
+    is_day = len(text) == len("2026-01-31")
+    moment = _moment(text)
+    day = datetime.fromtimestamp(moment) + timedelta(days=1)
+    return day.timestamp() if is_day else moment
+
+
 def run(args: argparse.Namespace) -> int:
+    choice = ReplyChoice(
+        _RATINGS.get(args.rated), tags_of(" ".join(args.tag)), args.model_of, args.since, args.until
+    )
     if not args.files and not args.conversation:
-        raise UsageError(say("dataset.dataset.no_source"))
+        if choice == EVERY_REPLY and not args.pairs:
+            raise UsageError(say("dataset.dataset.no_source"))
+        # Who chooses by what only the history knows means the history.
+        args.conversation = [None]
+    if args.pairs != (args.form in RECORDS) and args.form:
+        raise UsageError(say("dataset.dataset.other_form", form=args.form))
     if not args.output and not args.preview:
         raise UsageError(say("dataset.dataset.no_output"))
     settings = load_settings()
     files = files_of(args.files)
     if args.output:
         _check_target(Path(args.output), files)
-    place = find_tokenizer(args.model or settings.model, settings)
     with ExitStack() as stack:
         store: Store | None = None
         ids: tuple[int, ...] = ()
         if args.conversation:
             store = stack.enter_context(closing(Store(locations.database_file())))
             ids = ids_of(store, args.conversation)
-        sources = DialogueSources(files, store, ids, args.encoding)
+        sources = DialogueSources(files, store, ids, args.encoding, choice)
+        if args.pairs and args.model is None:
+            return _write_pairs(sources, None, args)
+        place = find_tokenizer(args.model or settings.model, settings)
         encoder = _encoder(args, place)
+        if args.pairs:
+            return _write_pairs(sources, encoder, args)
         if args.preview:
             return _preview(encoder, sources, args)
         return _write(encoder, sources, place, args)
@@ -112,6 +151,18 @@ def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.N
             print_preview(preview_of(encoder, pair))
             return SUCCESS
     raise ChatuiError(say("dataset.nothing"))
+
+
+def _write_pairs(
+    sources: DialogueSources, encoder: ExampleEncoder | None, args: argparse.Namespace
+) -> int:
+    target = None if args.preview else Path(args.output)
+    count = write_pairs(sources, target, args.form or "trl", encoder)
+    if target is not None:
+        size = readable.size(target.stat().st_size)
+        words = say("dataset.dataset.pairs_done", path=f"{target} ({size})", count=count)
+        ProgressDisplay().line(words)
+    return SUCCESS
 
 
 def _write(

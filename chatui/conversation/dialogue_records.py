@@ -1,10 +1,15 @@
-"""Dialogues as records that other programs train on; :func:`.dialogues.of_record` reads them."""
+"""Dialogues and preference pairs as records that other programs train on.
+
+:func:`.dialogues.of_record` reads those of dialogues.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from chatui.conversation.dialogues import Dialogue
+from chatui.conversation.reply_choice import PreferencePair
+from chatui.prompting.parts import read_again
 
 
 def to_openai(dialogue: Dialogue) -> dict[str, Any]:
@@ -31,6 +36,37 @@ def to_alpaca(dialogue: Dialogue) -> dict[str, Any]:
 def to_chatglm(dialogue: Dialogue) -> list[list[str]]:
     """ChatGLM's history: pairs of query and reply."""
     return [list(pair) for pair in dialogue.rounds]
+
+
+def to_trl(pair: PreferencePair) -> dict[str, Any]:
+    """TRL's conversational preference with an explicit prompt (its page "Dataset formats")."""
+    history, query, chosen = _parts(pair)
+    asked = _messages(Dialogue(history), "role", "content", "user", "assistant")
+    if pair.dialogue.system:
+        asked.insert(0, {"role": "system", "content": pair.dialogue.system})
+    return {
+        "prompt": [*asked, {"role": "user", "content": query}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": pair.rejected}],
+    }
+
+
+def to_llama_factory(pair: PreferencePair) -> dict[str, Any]:
+    """LLaMA-Factory's preference in Alpaca's form (its data/README.md): texts and a history."""
+    history, query, chosen = _parts(pair)
+    return {
+        "prompt": query,
+        "chosen": chosen,
+        "rejected": pair.rejected,
+        "history": [list(exchange) for exchange in history],
+        "system": pair.dialogue.system or "",
+    }
+
+
+def _parts(pair: PreferencePair) -> tuple[tuple[tuple[str, str], ...], str, str]:
+    """The rounds before as prompts repeat them, the query, and the preferred reply."""
+    *before, (query, chosen) = pair.dialogue.rounds
+    return tuple((asked, read_again(said)) for asked, said in before), query, chosen
 
 
 def _messages(

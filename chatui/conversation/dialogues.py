@@ -6,7 +6,7 @@ missing or of a wrong type makes the record a :class:`WrongRecord`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -59,6 +59,7 @@ class Dialogue:
             its history.
         has_history: the record has a history, even if an empty one.
         unfinished: places of replies that broke off; they are read and never learned.
+        not_chosen: places of others that are read only.
     """
 
     rounds: tuple[Exchange, ...]
@@ -66,6 +67,7 @@ class Dialogue:
     states_target: bool = False
     has_history: bool = False
     unfinished: frozenset[int] = frozenset()
+    not_chosen: frozenset[int] = frozenset()
 
     def learned(self, train: Train | None) -> Sequence[int]:
         """The places of the rounds whose replies are learned.
@@ -77,23 +79,32 @@ class Dialogue:
         only_last = self.states_target if train is None else train == "last"
         return [
             place for place in range(last if only_last else 0, last + 1)
-            if place not in self.unfinished
+            if place not in self.unfinished and place not in self.not_chosen
         ]  # fmt: skip
 
 
-def of_rounds(rounds: Iterable[Round]) -> Dialogue:
+def of_rounds(rounds: Iterable[Round], not_chosen: Collection[int] = ()) -> Dialogue:
     """The dialogue of a saved conversation, as later prompts of it read.
 
     A round without anything to read is left out; what a user stopped, an error ended or a limit cut
-    is unfinished.
+    is unfinished. The system text is what the conversation had last in place of the preset's.
+
+    Args:
+        not_chosen: ids of rounds whose replies are not to be learned.
     """
     kept = [each for each in rounds if read_again(each.reply).strip()]
-    unfinished = frozenset(
-        place
-        for place, each in enumerate(kept)
-        if each.state != "done" or each.finish_reason in ("length", "filter", "cancelled")
+    system = kept[-1].sampling.get("system") if kept else None
+    return Dialogue(
+        tuple((each.query, each.reply) for each in kept),
+        system if isinstance(system, str) else None,
+        unfinished=frozenset(at for at, each in enumerate(kept) if is_unfinished(each)),
+        not_chosen=frozenset(at for at, each in enumerate(kept) if each.id in not_chosen),
     )
-    return Dialogue(tuple((each.query, each.reply) for each in kept), unfinished=unfinished)
+
+
+def is_unfinished(round_: Round) -> bool:
+    """Whether a reply broke off."""
+    return round_.state != "done" or round_.finish_reason in ("length", "filter", "cancelled")
 
 
 def of_record(record: object) -> Dialogue:

@@ -310,6 +310,11 @@ class Store:
         return tuple(found)
 
     @_reads
+    def all_rounds(self, db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
+        """All versions of all rounds of a conversation, a parent before its children."""
+        return tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
+
+    @_reads
     def round(self, db: sqlite3.Connection, round_id: int) -> Round:
         """The round with this id."""
         return tables.one_round(db, round_id)

@@ -45,6 +45,8 @@ COMMANDS = (
     Command("continue", "go_on"),
     Command("edit", "edit_query"),
     Command("reply", "edit_reply"),
+    Command("rate", "tell_rate", "something"),
+    Command("note", "note", "something"),
     Command("copy", "copy_reply"),
     Command("copy-code", "copy_code"),
     Command("copy-all", "copy_all"),

@@ -12,6 +12,7 @@ from chatui.locales import say
 from chatui.tui.screens.commanding import CommandingScreen
 from chatui.tui.screens.composing import ComposingScreen
 from chatui.tui.screens.overview import OverviewScreen
+from chatui.tui.screens.rating import RatingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
@@ -125,7 +126,10 @@ class ChatScreen(OverviewScreen):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        screens = (WritingScreen, ComposingScreen, CommandingScreen, OverviewScreen, ChatScreen)
+        screens = (
+            *(WritingScreen, RatingScreen, ComposingScreen, CommandingScreen),
+            *(OverviewScreen, ChatScreen),
+        )
         bindings = [*(key for each in screens for key in each.BINDINGS), *self.app.BINDINGS]
         self.app.push_screen(HelpScreen(bindings))
 

@@ -202,9 +202,7 @@ class TurnDisplay(Screen[None]):
             return
         self._draw_growth()
         self._drawing.pause()
-        view = self._conversation.view_of(round_.id)
-        if view is not None:
-            view.end(round_)
+        self._conversation.replace(round_)
         self._growing = None
         self._show_counts()
 

@@ -101,6 +101,13 @@ class ConversationView(VerticalScroll, can_focus=False):
         self.anchor()
         return view
 
+    def replace(self, round_: Round) -> None:
+        """Show a round as it is now, also where it is scrolled to again later."""
+        self._rounds = [round_ if each.id == round_.id else each for each in self._rounds]
+        view = self.view_of(round_.id)
+        if view is not None:
+            view.end(round_)
+
     def _cut_behind(self, round_id: int | None) -> None:
         """Take away what follows a round; None takes all."""
         ids = [None, *(each.id for each in self._rounds)]

@@ -16,7 +16,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from chatui.conversation.rounds import Round
+from chatui.conversation.rounds import Rating, Round
 from chatui.locales import say
 from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
@@ -70,6 +70,7 @@ class RoundView(Widget):
         "round-view--fold",
         "round-view--folded",
         "round-view--note",
+        "round-view--mark",
         "round-view--error",
         *(f"markup--{name}" for name in MARKUP),
     }
@@ -80,6 +81,13 @@ class RoundView(Widget):
         """The user clicked the head of a block of code."""
 
         code: str
+
+    @dataclass
+    class Rated(Message):
+        """The user clicked a mark that rates the reply."""
+
+        round: Round
+        rating: Rating
 
     def __init__(self, round_: Round, *, is_markdown: bool | None = None) -> None:
         """
@@ -172,7 +180,7 @@ class RoundView(Widget):
             self.refresh(Region(0, top + first, self.size.width, height - first))
 
     def end(self, round_: Round) -> None:
-        """The reply has ended."""
+        """The reply has ended, or was rated since."""
         self._reply.end(round_.reply, is_whole=round_.state == "done")
         self.round = round_
         self._say_author()
@@ -186,7 +194,7 @@ class RoundView(Widget):
         self.refresh(layout=True)
 
     def _say_author(self) -> None:
-        words = one_line(shown_name(self.round.model))
+        words = one_line(shown_name(self.round.model)) or say("conversation.export.reply")
         if self.round.versions > 1:
             version, versions = self.round.version, self.round.versions
             words += "  " + say("tui.round.version", version=version, versions=versions)
@@ -195,6 +203,7 @@ class RoundView(Widget):
     def _say_note(self) -> None:
         edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
         words = [edited, state_in_words(self.round, self._reply.began), why_not_read(self.round)]
+        words += opinion_in_words(self.round)
         hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
         if hidden:
             words.append(say("tui.round.hidden", count=f"{hidden:,}"))
@@ -258,7 +267,12 @@ class RoundView(Widget):
         place = self._place_at(event.y)
         if place is None:
             return
-        if place.fold is not None:
+        # The marks stand in the last cells, three for each.
+        from_end = self.size.width - 1 - event.x
+        if place.name == "author" and from_end < 6 and self._mark(place, event.y - place.top):
+            event.stop()
+            self.post_message(self.Rated(self.round, 1 if from_end >= 3 else -1))
+        elif place.fold is not None:
             event.stop()
             self._reply.toggle(place.fold)
             self.refresh(layout=True)
@@ -292,11 +306,23 @@ class RoundView(Widget):
             margin = Segment("▌ ", bar) if place.name == "query" else Segment("  ", plain)
             segments.insert(0, margin)
         strip = Strip(segments).adjust_cell_length(width, style)
-        words = say("tui.round.copy_code") if row.style == "code-head" else ""
-        if words and Strip(segments).cell_length + cell_len(words) + 1 < width:
-            mark = Segment(words + " ", style + self._markup("link"))
-            strip = Strip.join([strip.crop(0, width - mark.cell_length), Strip([mark])])
+        if mark := self._mark(place, index):
+            muted = self.get_component_rich_style("round-view--mark")
+            marked = Segment(mark, style + self._markup("link") if row.style else muted)
+            strip = Strip.join([strip.crop(0, width - marked.cell_length), Strip([marked])])
         return strip
+
+    def _mark(self, place: Place, index: int) -> str:
+        """What can be clicked at the right end of a row, if there is room; else ""."""
+        row = place.text.rows[index]
+        if row.style == "code-head":
+            mark = say("tui.round.copy_code") + " "
+        elif place.name == "author" and index == 0 and self.round.state != "streaming":
+            mark = " +  - "
+        else:
+            return ""
+        has_room = self._margin + cell_len(row.text) + cell_len(mark) < self.size.width
+        return mark if has_room else ""
 
     def _style(self, name: PartName) -> Style:
         if name == "note" and self.round.state == "failed":
@@ -344,6 +370,13 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
     if round_.finish_reason in ("length", "filter"):
         return say(f"tui.round.{round_.finish_reason}")
     return ""
+
+
+def opinion_in_words(round_: Round) -> list[str]:
+    """The user's rating and note of a reply."""
+    rating = {1: say("tui.round.good"), -1: say("tui.round.bad"), 0: ""}[round_.rating]
+    note = plain_text(round_.note[:SHOWN_QUERY_CHARACTERS])
+    return [" ".join(filter(None, (rating, note and say("tui.round.note", text=note))))]
 
 
 def why_not_read(round_: Round) -> str:

@@ -1,0 +1,79 @@
+"""Preference pairs of ``chatui dataset --pairs``: texts, and token ids where a model is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatui.cli.output import tell, write
+from chatui.conversation import dialogue_records
+from chatui.conversation.conversation_files import SkippedRecord
+from chatui.conversation.dialogue_sources import DialogueSources
+from chatui.conversation.exports import write_whole
+from chatui.conversation.reply_choice import PreferencePair
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.text import escape_json
+
+if TYPE_CHECKING:
+    from chatui.engine.examples.example_encoder import ExampleEncoder
+
+RECORDS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {
+    "trl": dialogue_records.to_trl,
+    "llama-factory": dialogue_records.to_llama_factory,
+}
+
+
+def write_pairs(
+    sources: DialogueSources, target: Path | None, form: str, encoder: ExampleEncoder | None
+) -> int:
+    """Write the pairs to a file, all or none, or print the first one; how many there are.
+
+    Args:
+        target: None prints one.
+        form: of :data:`RECORDS`.
+        encoder: adds token ids; None does not.
+
+    Raises:
+        ChatuiError: there is no pair, or the file cannot be written.
+    """
+    lines = _lines(sources, RECORDS[form], encoder)
+    first = next(lines, None)
+    if first is None:
+        raise ChatuiError(say("dataset.no_pairs_rated"))
+    if target is None:
+        write(first)
+        return 1
+    count = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal count
+        for line in chain([first], lines):
+            count += 1
+            yield line
+
+    write_whole(target, counted())
+    return count
+
+
+def _lines(
+    sources: DialogueSources,
+    record_of: Callable[[PreferencePair], dict[str, Any]],
+    encoder: ExampleEncoder | None,
+) -> Iterator[str]:
+    for found in sources.pairs():
+        if isinstance(found, SkippedRecord):
+            tell(found.sentence)
+            continue
+        record = record_of(found)
+        if encoder is not None:
+            from chatui.engine.examples.pair_ids import pair_ids
+
+            ids = pair_ids(encoder, found)
+            if ids is None:
+                continue
+            record |= ids
+        yield escape_json(json.dumps(record, ensure_ascii=False)) + "\n"

@@ -1,0 +1,91 @@
+"""What the user thinks of replies: good or bad, and a note; training examples are chosen by it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+
+from chatui.conversation.rounds import Rating, Round
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.tui.screens.writing import WritingScreen
+from chatui.tui.widgets.round_view import RoundView
+
+_RATINGS: dict[str, Rating] = {
+    **dict.fromkeys(("+", "+1", "good", "好"), 1),
+    **dict.fromkeys(("-", "-1", "−", "bad", "差"), -1),
+    **dict.fromkeys(("0", "none", "无"), 0),
+}
+"""What may be typed behind /rate."""
+
+
+class RatingScreen(WritingScreen):
+    """Rates the chosen reply, and notes something on it."""
+
+    # Terminals send Alt with a sign in the protocol of kitty alone; U lies above J.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+u,alt+plus", "rate(1)", "tui.keys.rate_good"),
+        Binding("alt+j,alt+minus", "rate(-1)", "tui.keys.rate_bad"),
+        Binding("alt+n", "note", "tui.keys.note"),
+    ]
+
+    async def action_rate(self, rating: Rating) -> None:
+        """Rate the chosen reply; the same rating once more takes it back."""
+        round_ = self._chosen_reply()
+        if round_ is not None:
+            await self._keep(round_, 0 if round_.rating == rating else rating)
+
+    @on(RoundView.Rated)
+    async def _on_rated(self, event: RoundView.Rated) -> None:
+        await self._keep(event.round, 0 if event.round.rating == event.rating else event.rating)
+
+    async def command_rate(self, words: str) -> None:
+        """Rate the chosen reply as it was typed."""
+        if words not in _RATINGS:
+            self._give_back((f"/rate {words}",))
+            self.action_tell_rate()
+        elif (round_ := self._chosen_reply()) is not None:
+            await self._keep(round_, _RATINGS[words])
+
+    def action_tell_rate(self) -> None:
+        self._tell_user(say("tui.command.rate"), "information")
+
+    def action_note(self) -> None:
+        """Have the note on the chosen reply written in the query box."""
+        round_ = self._chosen_reply()
+        if round_ is None:
+            return
+
+        async def take(text: str) -> None:
+            await self._keep(round_, note=text)
+
+        self.rewrite(round_.note, say("tui.rewrite.note"), take, may_be_empty=True)
+
+    async def command_note(self, text: str) -> None:
+        """Note this on the chosen reply."""
+        round_ = self._chosen_reply()
+        if round_ is not None:
+            await self._keep(round_, note=text)
+
+    def _chosen_reply(self) -> Round | None:
+        """The round that is meant; None, with a sentence, where there is no whole reply."""
+        view = self._conversation.chosen
+        if view is not None and view.round.state != "streaming":
+            return view.round
+        words = say("tui.rewrite.nothing" if view is None else "tui.rewrite.running")
+        self._tell_user(words, "information")
+        return None
+
+    async def _keep(
+        self, round_: Round, rating: Rating | None = None, note: str | None = None
+    ) -> None:
+        store = self.app.store
+        try:
+            kept = await store.queued(store.rate, round_.id, rating, note)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._give_back((f"/note {note}",) if note else ())
+        else:
+            self._conversation.replace(kept)
