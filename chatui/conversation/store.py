@@ -320,6 +320,11 @@ class Store:
         return tables.one_round(db, round_id)
 
     @_reads
+    def tree(self, db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
+        """All rounds of a conversation, a parent before its children."""
+        return tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
+
+    @_reads
     def siblings(self, db: sqlite3.Connection, round_id: int) -> tuple[Round, ...]:
         """The versions of a round: all with its parent, itself included, the oldest first."""
         one = tables.one_round(db, round_id)

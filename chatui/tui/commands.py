@@ -56,6 +56,7 @@ COMMANDS = (
     Command("export", "export", "something"),
     Command("import", "import", "something"),
     Command("context", "tell_context"),
+    Command("tree", "tree"),
     Command("inside", "glass_box"),
     Command("think", "think"),
     Command("fold", "fold"),

@@ -215,7 +215,7 @@ async def test_the_status_shows_speed_and_context(drive: Any) -> None:
     async with drive(["春风又绿"], delay_seconds=0.01) as on:
         await on.ask("甲")
         assert "tokens/s" in on.status.facts()
-        assert "context 14/512" in on.status.facts()
+        assert "context 14/512" in on.screen_text
 
 
 async def test_dropped_rounds_are_said(drive: Any) -> None:

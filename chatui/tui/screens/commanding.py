@@ -258,22 +258,3 @@ class CommandingScreen(ExportingScreen):
         text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
         self.app.copy_to_clipboard(text)
         self._tell_user(say("tui.hint.copied"), "information")
-
-    def action_tell_context(self) -> None:
-        """Say how much of the context the last reply and its prompt took."""
-        view = self._conversation.last
-        limit = self._status.context_limit
-        if view is None or not view.round.prompt_tokens:
-            self._tell_user(say("tui.command.no_context"), "information")
-            return
-        round_ = view.round
-        used = round_.prompt_tokens + round_.output_tokens
-        words = say(
-            "tui.command.context",
-            used=used,
-            limit=limit or "?",
-            prompt=round_.prompt_tokens,
-            reused=round_.reused_tokens,
-            reply=round_.output_tokens,
-        )
-        self._tell_user(words, "information")

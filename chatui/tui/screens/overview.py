@@ -1,4 +1,4 @@
-"""What shows the conversation as a whole: replies side by side."""
+"""What shows the conversation as a whole: its tree, its context, replies side by side."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class OverviewScreen(CommandingScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+d", "compare", "overview.keys.compare"),
+        Binding("alt+t", "tree", "overview.keys.tree"),
+        Binding("alt+w", "tell_context", "overview.keys.context"),
     ]
 
     async def action_compare(self) -> None:
@@ -92,3 +94,60 @@ class OverviewScreen(CommandingScreen):
         elif query:
             self._give_back((query,))
             self._tell_user(say("overview.compare.nothing"), "information")
+
+    async def action_tree(self) -> None:
+        """Show the conversation as a tree, and go to the round that is chosen there."""
+        from chatui.tui.screens import choosing
+        from chatui.tui.screens.tree_map import TreeScreen
+
+        conversation_id = self.app.turns.current.id
+        if conversation_id is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+            return
+
+        async def take(chosen: Round | None) -> None:
+            if chosen is not None:
+                await self._go_to(chosen)
+
+        path = self._conversation.round_ids
+        await choosing.show(self.app, TreeScreen(self.app.store, conversation_id, path), take)
+
+    async def _go_to(self, round_: Round) -> None:
+        """Look at a round of this conversation, on whatever branch it is."""
+        if round_.id not in self._conversation.round_ids:
+            if self.app.turns.replying_here:
+                self._tell_user(say("overview.tree.running"), "information")
+                return
+            try:
+                await self._show_rounds(await self.app.turns.look_at(round_))
+            except ChatuiError as error:
+                self._tell_user(str(error))
+                return
+        is_last = round_.id == self._conversation.round_ids[-1]
+        self._conversation.choose_round(None if is_last else round_.id)
+
+    def action_tell_context(self) -> None:
+        """Say how full the context is, what is in it, and what falls out next."""
+        status, view = self._status, self._conversation.last
+        if view is None or not status.context_used:
+            self._tell_user(say("tui.command.no_context"), "information")
+            return
+        used, limit = status.context_used, status.context_limit
+        reply = self.app.turns.reply_here
+        round_ = view.round
+        counts = reply if reply is not None and reply.begun.id == round_.id else round_
+        lines = [
+            say(
+                "tui.command.context",
+                used=used,
+                limit=limit or "?",
+                prompt=counts.prompt_tokens,
+                reused=counts.reused_tokens,
+                reply=counts.output_tokens,
+            )
+        ]
+        if status.context is not None:
+            from chatui.tui.context_use import in_words
+
+            lines += in_words(status.context, used, limit)
+        self._tell_user("\n".join(lines), "information")

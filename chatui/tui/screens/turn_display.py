@@ -17,7 +17,10 @@ from textual.widgets import Static
 from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import GenerateRequest
+from chatui.prompting.window import reply_reserve
 from chatui.text import one_line
+from chatui.tui.context_use import context_use
 from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.screens import TALL_ROWS
@@ -166,6 +169,7 @@ class TurnDisplay(Screen[None]):
                 if self._status.context_limit not in (0, loaded.context_limit):
                     self._status.context_used = 0
                 self._status.context_limit = loaded.context_limit
+                self._measure_context()
                 for note in loaded.notes:
                     self.app.tell_once(note)
             case LoadFailed():
@@ -188,6 +192,7 @@ class TurnDisplay(Screen[None]):
         if self._is_here(round_):
             self._show_dropped_rounds()
             self._show_counts()
+            self._measure_context()
         for note in notes:
             self.app.tell_once(note)
 
@@ -205,6 +210,7 @@ class TurnDisplay(Screen[None]):
         self._conversation.replace(round_)
         self._growing = None
         self._show_counts()
+        self._measure_context()
 
     def _is_here(self, round_: Round) -> bool:
         """Whether a round belongs to the conversation on the screen."""
@@ -260,6 +266,30 @@ class TurnDisplay(Screen[None]):
         if reply.context_limit:
             self._status.context_limit = reply.context_limit
 
+    @work(exclusive=True, group="context")
+    async def _measure_context(self) -> None:
+        """Find out how the rounds share the window."""
+        turns, store = self.app.turns, self.app.store
+        current, reply = turns.current, turns.reply_here
+        if current.id is None or current.head_id is None:
+            self._status.context = None
+            return
+        try:
+            rounds = await asyncio.to_thread(store.rounds, current.id, current.head_id)
+            read = await asyncio.to_thread(store.prompt, rounds[-1].id)
+        except ChatuiError:
+            # The conversation may have been deleted elsewhere.
+            return
+        tokens, dropped = rounds[-1].prompt_tokens, read.dropped_rounds if read else 0
+        if reply is not None and reply.begun.id == rounds[-1].id:
+            tokens, dropped = reply.prompt_tokens, reply.dropped_rounds
+        limit = self._status.context_limit
+        reserve = 0
+        if limit:
+            request = GenerateRequest("", sampling=current.changes.of(turns.spec))
+            reserve = reply_reserve(turns.spec, request, limit)
+        self._status.context = context_use(rounds, tokens, dropped, reserve)
+
     def _give_back(self, queries: Sequence[str]) -> None:
         """Put queries that were not sent into the box, before what is being typed."""
         if queries:
@@ -286,6 +316,7 @@ class TurnDisplay(Screen[None]):
         self._show_counts()
         if rounds:
             self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens
+        self._measure_context()
         reply = turns.reply_here
         if reply is not None and not (is_over and reply is shown):
             self._go_on_growing(reply)

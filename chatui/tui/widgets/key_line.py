@@ -48,10 +48,13 @@ def key_words(words: str, cells: int) -> Content:
     shown = []
     for part in parts:
         name = part.split(" ", 1)[0]
-        key = key_of(name)
-        style = Style.from_meta({_KEY: key}) if key else Style()
-        shown.append(Content.styled(part, "$foreground-muted").stylize(style))
+        shown.append(clickable(Content.styled(part, "$foreground-muted"), key_of(name)))
     return Content.styled(BETWEEN, "$foreground-muted").join(shown)
+
+
+def clickable(words: Content, key: str) -> Content:
+    """Words that press a key where they are clicked; "" presses none."""
+    return words.stylize(Style.from_meta({_KEY: key})) if key else words
 
 
 def key_of(name: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len
 from textual.content import Content
+from textual.events import Click
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from chatui.locales import say
 from chatui.readable import bar
+from chatui.tui.context_use import ContextUse, meter
+from chatui.tui.widgets.key_line import BETWEEN, clickable, key_words, press_clicked
 
 _BAR_CELLS = 10
+_METER_CELLS = 16
+METER_FROM_CELLS = 70
+"""A line less wide shows the context's numbers alone."""
 
 
 class StatusLine(Widget):
@@ -26,28 +31,43 @@ class StatusLine(Widget):
     tokens_per_second: reactive[float] = reactive(0.0)
     context_used: reactive[int] = reactive(0)
     context_limit: reactive[int] = reactive(0)
+    context: reactive[ContextUse | None] = reactive(None)
+    """How the rounds share the window."""
+    keys: reactive[str] = reactive("")
+    """Those worth knowing now."""
 
     def facts(self) -> str:
-        """The left part."""
+        """The left part, up to the context."""
         facts = [self.model] if self.model else []
         facts += filter(None, (self.device, self.thinking))
         if self.activity:
             facts.append(self.activity)
         elif self.tokens_per_second:
             facts.append(say("tui.status.speed", speed=f"{self.tokens_per_second:.1f}"))
-        if self.context_limit:
-            facts.append(
-                say("tui.status.context", used=self.context_used, limit=self.context_limit)
-            )
-        return " · ".join(facts)
+        return BETWEEN.join(facts)
 
     def render(self) -> Content:
-        facts, keys = self.facts(), say("tui.status.keys")
-        while keys and self.size.width - cell_len(facts) - cell_len(keys) < 2:
-            # The first ones are worth most.
-            keys = keys.rpartition("  ")[0]
-        space = max(0, self.size.width - cell_len(facts) - cell_len(keys))
-        return Content.assemble(facts, " " * space, Content.styled(keys, "$foreground-muted"))
+        width, facts = self.size.width, self.facts()
+        left = Content.assemble(facts, BETWEEN if facts else "", self._context_meter())
+        if not self.context_limit:
+            left = Content(facts)
+        room = width - left.cell_length
+        keys = key_words(self.keys or say("tui.status.keys"), room - 2)
+        if keys.cell_length > room - 2:
+            return left
+        return Content.assemble(left, " " * (room - keys.cell_length), keys)
+
+    def _context_meter(self) -> Content:
+        """How full the window is, round by round; a click says it in words."""
+        used, limit = self.context_used, self.context_limit
+        words = say("tui.status.context", used=used, limit=limit)
+        parts: list[tuple[str, str]] = [(words, "")]
+        if self.size.width >= METER_FROM_CELLS and used:
+            parts = [*meter(self.context, used, limit, _METER_CELLS), (f" {words}", "")]
+        return clickable(Content.assemble(*parts), "alt+w")
+
+    def on_click(self, event: Click) -> None:
+        press_clicked(event)
 
 
 def progress_words(stage: str, done_bytes: int, total_bytes: int) -> str:

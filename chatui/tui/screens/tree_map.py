@@ -1,0 +1,136 @@
+"""Alt+T: the conversation as a tree, where each version of a round is a branch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+
+from chatui.conversation.rounds import Round
+from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.prompting.parts import read_again
+from chatui.text import fit_cells, one_line
+from chatui.tui.model_names import shown_name
+from chatui.tui.screens.picker import Picker
+
+DEEPEST = 8
+"""Branches within so many branches stand no further in."""
+
+_QUERY_CELLS = 30
+
+
+@dataclass(frozen=True)
+class Node:
+    """A round in the tree.
+
+    Attributes:
+        branch: what stands before it, e.g. "│ ├ ".
+        depth: from 1 for a first round.
+    """
+
+    round: Round
+    branch: str
+    depth: int
+
+
+def nodes_of(rounds: Sequence[Round]) -> list[Node]:
+    """The rounds of a conversation as a tree, from top to bottom.
+
+    A round goes on straight below the one before; only versions of a round stand further in.
+
+    Args:
+        rounds: all of them, a parent before its children.
+    """
+    children: dict[int | None, list[Round]] = {}
+    for each in rounds:
+        children.setdefault(each.parent_id, []).append(each)
+    nodes: list[Node] = []
+    waiting = _branches(children.get(None, []), "", 1)
+    while waiting:
+        node, below = waiting.pop()
+        nodes.append(node)
+        waiting += _branches(children.get(node.round.id, []), below, node.depth + 1)
+    return nodes
+
+
+def _branches(versions: list[Round], above: str, depth: int) -> list[tuple[Node, str]]:
+    """The versions of a round, the last one first, each with what stands before its children."""
+    if len(versions) < 2 or len(above) >= 2 * DEEPEST:
+        return [(Node(each, above, depth), above) for each in reversed(versions)]
+    last = versions[-1]
+    return [
+        (
+            Node(each, above + ("└ " if each is last else "├ "), depth),
+            above + ("  " if each is last else "│ "),
+        )
+        for each in reversed(versions)
+    ]
+
+
+def row(node: Node, is_on_path: bool) -> Content:
+    """A round in one line: where it stands, the query, and how the reply begins."""
+    round_ = node.round
+    query = fit_cells(one_line(round_.query, 80), _QUERY_CELLS)
+    reply = one_line(read_again(round_.reply), 80)
+    if round_.state == "streaming":
+        reply = say("tui.conversations.replying")
+    return Content.assemble(
+        (node.branch, "$foreground-muted"),
+        ("● " if is_on_path else "○ ", "$accent" if is_on_path else "$foreground-muted"),
+        (query, "bold" if is_on_path else ""),
+        (f"  {reply}", "$foreground-muted"),
+    )
+
+
+class TreeScreen(Picker[Round | None, Node]):
+    """Lists all rounds of a conversation; gives the one to go to."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+t", "cancel", "tui.keys.close"),
+    ]
+
+    def __init__(self, store: Store, conversation_id: int, path: Collection[int]) -> None:
+        """
+        Args:
+            path: ids of the rounds that are looked at, in order.
+        """
+        super().__init__(
+            say("overview.tree.title"),
+            say("overview.tree.keys"),
+            say("overview.tree.search"),
+        )
+        self._store = store
+        self._conversation_id = conversation_id
+        self._path = list(path)
+        self._tree: list[Node] | None = None
+
+    async def find(self, words: str) -> None:
+        """Show the rounds whose query, reply or model has what is typed."""
+        if self._tree is None:
+            try:
+                rounds = await asyncio.to_thread(self._store.tree, self._conversation_id)
+            except ChatuiError as error:
+                self.say(str(error))
+                return
+            self._tree = nodes_of(rounds)
+        wanted = words.casefold().split()
+        found = [each for each in self._tree if _matches(each.round, wanted)]
+        ids = [each.round.id for each in found]
+        on_path = [each for each in reversed(self._path) if each in ids]
+        index = ids.index(on_path[0]) if on_path else 0
+        rows = [row(each, each.round.id in self._path) for each in found]
+        self.show(found, rows, index, say("tui.palette.none"))
+
+    def choose(self, item: Node) -> None:
+        self.dismiss(item.round)
+
+
+def _matches(round_: Round, wanted: list[str]) -> bool:
+    text = f"{round_.query}\n{round_.reply}\n{shown_name(round_.model)}".casefold()
+    return all(word in text for word in wanted)

@@ -1,0 +1,145 @@
+"""The tree of a conversation (Alt+T), and the context round by round (Alt+W, a click)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from driven import Driven
+from saved_conversations import add_conversation, add_round
+
+from chatui.conversation.rounds import Round
+from chatui.conversation.store import Store
+from chatui.tui.context_use import context_use, in_words, meter
+from chatui.tui.screens.tree_map import DEEPEST, TreeScreen, nodes_of
+
+
+def a_round(id_: int, parent: int | None, query: str = "问", reply: str = "答") -> Round:
+    return Round(id_, 1, parent, query, reply, "done")
+
+
+def tree_store() -> tuple[Store, int]:
+    """甲 with two versions; the first goes on with 乙, of which there are two."""
+    store = Store.in_memory()
+    id_ = add_conversation(store, ("甲", "一"), ("乙", "二"))
+    first, second = store.rounds(id_)
+    add_round(store, id_, first.id, "乙改", "三")
+    add_round(store, id_, None, "甲改", "四")
+    store.set_head(id_, second.id)
+    return store, id_
+
+
+def test_only_versions_stand_further_in() -> None:
+    rounds = [a_round(1, None), a_round(2, 1), a_round(3, 2), a_round(4, 2), a_round(5, 3)]
+    nodes = nodes_of(rounds)
+    assert [(node.branch, node.round.id) for node in nodes] == [
+        ("", 1), ("", 2), ("├ ", 3), ("│ ", 5), ("└ ", 4)
+    ]  # fmt: skip
+    assert [node.depth for node in nodes] == [1, 2, 3, 4, 3]
+
+
+def test_a_deep_tree_neither_recurses_nor_leaves_the_screen() -> None:
+    rounds = [a_round(1, None)]
+    for id_ in range(2, 4000, 2):
+        rounds += [a_round(id_, rounds[-2 if id_ > 2 else 0].id), a_round(id_ + 1, 1)]
+        rounds[-1] = a_round(id_ + 1, rounds[-2].parent_id)
+    assert max(len(node.branch) for node in nodes_of(rounds)) <= 2 * DEEPEST + 2
+    assert len(nodes_of(rounds)) == len(rounds)
+
+
+@pytest.mark.parametrize("size", [(140, 45), (40, 12)])
+async def test_the_tree_goes_to_another_branch_and_back(drive: Any, size: tuple[int, int]) -> None:
+    store, id_ = tree_store()
+    async with drive(store=store, size=size) as on:
+        await on.app.screen.open_conversation(id_)
+        assert [view.round.query for view in on.views] == ["甲", "乙"]
+        await on.pilot.press("alt+t")
+        await on.until(lambda: "└ ○ 甲改" in on.screen_text)
+        lines = on.screen_text.splitlines()
+        found = [line for line in lines if "○" in line or "●" in line]
+        starts = [line[line.index(query) - 5 :].strip() for line, query in zip(
+            found, ("甲", "乙", "乙改", "甲改"), strict=True)]  # fmt: skip
+        assert [start.split()[0] for start in starts] == ["├", "├", "└", "└"]
+        await on.pilot.press("down", "enter")
+        await on.settled()
+        assert [view.round.query for view in on.views] == ["甲", "乙改"]
+        await on.pilot.press("alt+t", *"甲改")
+        await on.until(lambda: len(on.app.screen.shown) == 1)
+        await on.pilot.press("enter")
+        await on.settled()
+        assert [view.round.query for view in on.views] == ["甲改"]
+        assert store.conversation(id_).head_id == on.views[0].round.id
+
+
+async def test_a_round_on_the_path_is_chosen_and_a_running_reply_is_not_left(drive: Any) -> None:
+    store, id_ = tree_store()
+    async with drive(["春风"], store=store, size=(100, 30)) as on:
+        await on.app.screen.open_conversation(id_)
+        on.backend.hold_after = 1
+        await on.send("丙")
+        await on.until(lambda: on.app.turns.replying_here)
+        await on.pilot.press("alt+t", "up", "up", "enter")
+        await on.until(lambda: not isinstance(on.app.screen, TreeScreen))
+        await on.pilot.press("alt+t", *"甲改", "enter")
+        await on.until(lambda: on.notices)
+        assert "Esc" in on.notices[-1]
+        assert [view.round.query for view in on.views] == ["甲", "乙", "丙"]
+        on.backend.reply_gate.set()
+        await on.settled()
+
+
+def test_the_prompt_is_shared_out_among_the_rounds_that_are_in_it() -> None:
+    rounds = [a_round(1, None, "甲" * 10, "乙" * 10), a_round(2, 1, "丙", "")]
+    rounds += [a_round(3, 2, "丁" * 30, "戊" * 10), a_round(4, 3, "己" * 20, "庚")]
+    use = context_use(rounds, 120, 1, 100)
+    assert use is not None
+    assert (use.numbers, use.tokens, use.dropped) == ((3, 4), (80, 40), 1)
+    assert use.room(130, 300) == 70 and use.falls(130, 300) == 0
+    assert use.room(210, 300) == -10 and use.falls(210, 300) == 1
+    text = " ".join(in_words(use, 130, 300))
+    assert "rounds 3 to 4" in text and "1 older round did" in text and "up to 70 tokens" in text
+    assert "With the next query round 3" in " ".join(in_words(use, 210, 300))
+    assert context_use(rounds, 0, 0, 100) is None and context_use([], 9, 0, 1) is None
+
+
+def test_the_meter_has_a_part_for_each_round() -> None:
+    rounds = [a_round(1, None, "甲" * 10, "乙" * 10), a_round(2, 1, "丙" * 20, "丁")]
+    use = context_use(rounds, 80, 0, 10)
+    parts = meter(use, 120, 160, 16)
+    assert [text for text, _ in parts] == ["━━━━", "━━━━━━━━", "╌╌╌╌"]
+    assert len({style for _, style in parts}) == 3
+    full = meter(use, 150, 160, 16)
+    assert full[0][1] == "$warning" and full[-1][0] == "╌"
+    assert meter(None, 0, 0, 16) == []
+
+
+async def test_a_click_on_the_meter_says_what_falls_out_next(drive: Any) -> None:
+    async with drive(["春风又绿江南岸"], size=(100, 24)) as on:
+        await on.ask("写诗")
+        await on.ask("再来")
+        await on.until(lambda: on.status.context is not None)
+        assert "━" in on.screen_text.splitlines()[-1]
+        column = on.screen_text.splitlines()[-1].index("━")
+        await on.pilot.click(on.status, offset=(column, 0))
+        await on.until(lambda: on.notices)
+        assert "round 1, “写诗”" in on.notices[-1] and "17 of 512" in on.notices[-1]
+        on.app.clear_notifications()
+        await on.pilot.press("alt+w")
+        await on.until(lambda: on.notices)
+
+
+async def test_what_was_dropped_is_known_of_an_opened_conversation(drive: Any) -> None:
+    async with drive(["一"], size=(100, 24)) as on:
+        for query in ("甲", "乙", "丙"):
+            on.backend.dropped_rounds = 1 if query == "丙" else 0
+            await on.ask(query)
+        await _open_again(on)
+        assert on.status.context is not None and on.status.context.numbers == (2, 3)
+
+
+async def _open_again(on: Driven) -> None:
+    id_ = on.app.turns.current.id
+    await on.pilot.press("ctrl+n")
+    await on.until(lambda: on.status.context is None)
+    await on.app.screen.open_conversation(id_)
+    await on.until(lambda: on.status.context is not None)
