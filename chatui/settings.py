@@ -68,6 +68,7 @@ class Settings:
         notify: how the terminal tells that a reply has ended while one is in another window: its
             bell, or the notifications "osc9" (iTerm2, kitty, Windows Terminal, …) and "osc777"
             (foot, urxvt, VTE).
+        side_bar: open the list of conversations beside the one that is shown at the start.
         model_folders: folders that are searched for models.
         servers: OpenAI-compatible servers.
         sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
@@ -89,6 +90,7 @@ class Settings:
     reply_reserve: int = 0
     think: bool | Literal["auto"] = "auto"
     notify: Literal["off", "bell", "osc9", "osc777"] = "off"
+    side_bar: bool = False
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
     sampling: dict[str, Any] = field(default_factory=dict)

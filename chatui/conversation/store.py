@@ -170,6 +170,14 @@ class Store:
         return tuple((each, by_id[each.id]) for each in listed)
 
     @_reads
+    def stamp(self, db: sqlite3.Connection) -> object:
+        """A value that is another one when the list of conversations has changed."""
+        return db.execute(
+            "SELECT count(*), max(updated_at), count(deleted_at), sum(pinned), sum(archived),"
+            " sum(length(tags)), sum(length(title)) FROM conversations"
+        ).fetchone()
+
+    @_reads
     def conversation(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
         """The conversation with this id."""
         return tables.one_conversation(db, conversation_id)

@@ -326,7 +326,9 @@ def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
     """
     found = conversations(db, "c.id = ? AND c.deleted_at IS NULL", id_)
     if not found:
-        raise ChatuiError(say("conversation.no_conversation", id=id_))
+        is_there = db.execute("SELECT 1 FROM conversations WHERE id = ?", (id_,)).fetchone()
+        key = "history.deleted" if is_there else "conversation.no_conversation"
+        raise ChatuiError(say(key, id=id_))
     return found[0]
 
 

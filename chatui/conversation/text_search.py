@@ -30,7 +30,7 @@ from chatui.traditional import forms
 
 LONGEST_TEXT = 200
 _BEFORE, _AFTER = 16, 48
-_RARE = 5_000
+_RARE = 3_000
 """What begins more trigrams is common: reading the rounds finds enough of it soon."""
 _MOST_PHRASES = 100
 _MOST_CHARACTERS = 300

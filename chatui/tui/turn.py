@@ -15,13 +15,14 @@ from typing import Any
 from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
-from chatui.errors import ChatuiError
+from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.tui.changes import NO_CHANGES, changes_of
 from chatui.tui.model_loading import ModelLoading
 from chatui.tui.round_start import RoundStart, begin_round
 from chatui.tui.running_reply import RunningReply
+from chatui.tui.title_writing import written_title
 from chatui.tui.turn_messages import (
     RoundBegun,
     Trouble,
@@ -58,6 +59,7 @@ class Turns(ModelLoading):
         self._closed = False
         self._tasks: set[asyncio.Future[None]] = set()
         self._idle = asyncio.Event()
+        self._in_use = asyncio.Lock()
 
     @property
     def conversation(self) -> Conversation | None:
@@ -141,14 +143,23 @@ class Turns(ModelLoading):
         """
         return self._stop(self.current)
 
-    async def open(self, conversation_id: int) -> tuple[Round, ...]:
+    async def open(self, conversation_id: int, round_id: int | None = None) -> tuple[Round, ...]:
         """Go on with a conversation; its rounds from the first to the head.
+
+        Args:
+            round_id: a round that is to be among them; if need be another path is looked at.
 
         Raises:
             ChatuiError: it cannot be read.
         """
         saved = await asyncio.to_thread(self._store.conversation, conversation_id)
         rounds = await asyncio.to_thread(self._store.rounds, conversation_id, saved.head_id)
+        if round_id is not None and round_id not in (each.id for each in rounds):
+            head = await asyncio.to_thread(self._store.leaf, round_id)
+            saved = await self._store.queued(self._store.set_head, conversation_id, head)
+            rounds = await asyncio.to_thread(self._store.rounds, conversation_id, head)
+            if (active := self._active(conversation_id)) is not None:
+                active.head_id = head
         changes = changes_of(rounds[-1].sampling) if rounds else NO_CHANGES
         opened = self._active(conversation_id) or OpenConversation(saved, saved.head_id, changes)
         opened.saved = saved
@@ -217,6 +228,25 @@ class Turns(ModelLoading):
         looked_at.head_id = begun.id
         return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
 
+    async def write_title(self) -> str:
+        """Have the model write a title for the conversation on the screen.
+
+        Raises:
+            ChatuiError: it has no round, the model is busy or is gone, or writes none.
+        """
+        id_, backend = self.current.id, self._backend
+        if id_ is None:
+            raise ChatuiError(say("tui.rewrite.nothing"))
+        if self.busy or self._in_use.locked() or self.loaded is None or backend is None:
+            raise ChatuiError(say("organise.title.busy"))
+        async with self._in_use:
+            rounds = await asyncio.to_thread(self._store.rounds, id_)
+            try:
+                return await written_title(backend, rounds, self.spec)
+            except BackendLost:
+                self.loaded = None
+                raise
+
     def forget(self, conversation_id: int) -> None:
         """A conversation is being deleted: end its reply and drop its waiting queries."""
         active = self._active(conversation_id)
@@ -283,14 +313,16 @@ class Turns(ModelLoading):
         """Load the model and answer queries until cancelled."""
         while True:
             if self._load_wanted:
-                await self._load()
+                async with self._in_use:
+                    await self._load()
             elif not self._waiting or self._closed:
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()
                 self._idle.clear()
             else:
-                await self._answer_next()
+                async with self._in_use:
+                    await self._answer_next()
 
     async def _answer_next(self) -> None:
         """Answer the query whose turn it is, if there is a model."""

@@ -6,7 +6,7 @@ typesetting hold (GB/T 15834: no row begins with a closing mark or ends with an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
@@ -104,6 +104,20 @@ def cut_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
         for span in spans
         if span.start < end and span.end > start
     )
+
+
+def laid_over(spans: Iterable[Span], over: Sequence[Span]) -> tuple[Span, ...]:
+    """``spans`` with what ``over`` covers taken out, and ``over``; both in order."""
+    kept = []
+    for start, end, style in spans:
+        for top in over:
+            if start < top.start < end:
+                kept.append(Span(start, top.start, style))
+            if start < top.end and top.start < end:
+                start = max(start, top.end)
+        if start < end:
+            kept.append(Span(start, end, style))
+    return tuple(sorted((*kept, *over)))
 
 
 class WrappedText:

@@ -245,20 +245,19 @@ async def test_ctrl_b_renames(drive: Any, store: Store) -> None:
         await on.pilot.press("escape")
 
 
-async def test_ctrl_b_deletes_only_after_yes(drive: Any, store: Store) -> None:
+async def test_ctrl_b_deletes_and_brings_back(drive: Any, store: Store) -> None:
     async with drive(store=store) as on:
         await open_conversations(on)
-        for key in ("enter", "escape", "n"):
-            await on.pilot.press("ctrl+d")
-            await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
-            await on.pilot.press(key)
-            await on.pilot.pause()
-            assert len(store.conversations()) == 3
-        await on.pilot.press("ctrl+d")
-        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
-        await on.pilot.press("y")
-        await on.until(lambda: len(getattr(on.app.screen, "shown", ())) == 2)
-        assert len(store.conversations()) == 2
+        await on.pilot.press("down", "ctrl+d")
+        await on.until(lambda: len(on.app.screen.shown) == 2)
+        assert [each.title for each in store.deleted()] == ["静夜思"]
+        assert on.app.screen.highlighted.title == "春夜喜雨", "what took its place"
+        assert any("Ctrl+Z" in notice for notice in on.notices)
+        await on.pilot.press("ctrl+z")
+        await on.until(lambda: len(on.app.screen.shown) == 3)
+        assert not store.deleted()
+        await on.pilot.press("ctrl+z")
+        await on.until(lambda: say("organise.list.nothing_deleted") in on.notices)
 
 
 async def test_deleting_the_open_conversation_begins_a_new_one(drive: Any, store: Store) -> None:
@@ -268,8 +267,6 @@ async def test_deleting_the_open_conversation_begins_a_new_one(drive: Any, store
         await on.until(lambda: on.views)
         await open_conversations(on)
         await on.pilot.press("ctrl+d")
-        await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
-        await on.pilot.press("y")
         await on.until(lambda: len(store.conversations()) == 2)
         await on.pilot.press("escape")
         await on.until(lambda: not on.views)

@@ -9,17 +9,14 @@ from textual.binding import Binding, BindingType
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.screens.commanding import CommandingScreen
-from chatui.tui.screens.composing import ComposingScreen
-from chatui.tui.screens.overview import OverviewScreen
-from chatui.tui.screens.rating import RatingScreen
+from chatui.tui.screens.organising import OrganisingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.welcome import Welcome
 
 
-class ChatScreen(OverviewScreen):
+class ChatScreen(OrganisingScreen):
     """What the keys of the main screen do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -126,10 +123,8 @@ class ChatScreen(OverviewScreen):
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
 
-        screens = (
-            *(WritingScreen, RatingScreen, ComposingScreen, CommandingScreen),
-            *(OverviewScreen, ChatScreen),
-        )
+        mro = reversed(type(self).__mro__)
+        screens = [each for each in mro if issubclass(each, WritingScreen)]
         bindings = [*(key for each in screens for key in each.BINDINGS), *self.app.BINDINGS]
         self.app.push_screen(HelpScreen(bindings))
 

@@ -19,9 +19,10 @@ from chatui.tui.widgets.fetch_bar import FetchBar, prepare
 
 if TYPE_CHECKING:
     from chatui.catalog import Entry
+    from chatui.tui.screens.organising import OrganisingScreen
     from chatui.tui.screens.picker import Picker
-    from chatui.tui.screens.turn_display import TurnDisplay
     from chatui.tui.turns_app import TurnsApp
+    from chatui.tui.widgets.conversation_list import FoundPlace
     from chatui.tui.widgets.fetch_bar import Download
 
 
@@ -134,7 +135,7 @@ async def put_on(app: TurnsApp, words: str) -> None:
     _switch(app, with_adapters(app.turns.spec, (adapter,)))
 
 
-async def choose_conversation(chat: TurnDisplay, words: str = "") -> None:
+async def choose_conversation(chat: OrganisingScreen, words: str = "") -> None:
     """Ctrl+B: open the conversation that the user picks; the open one may be gone by then.
 
     Args:
@@ -144,13 +145,13 @@ async def choose_conversation(chat: TurnDisplay, words: str = "") -> None:
 
     screen = chat.open_list = ConversationsScreen(chat.app.store, chat.app.turns.forget)
 
-    async def take(chosen: int | None) -> None:
+    async def take(chosen: FoundPlace | None) -> None:
         chat.open_list = None
         current = chat.app.turns.conversation
         if current is not None and current.id in screen.deleted:
             await chat.show_new()
         if chosen is not None:
-            await chat.open_conversation(chosen)
+            await chat.open_place(chosen)
         elif screen.renamed:
             await chat.show_title_again()
 

@@ -120,12 +120,6 @@ class CommandingScreen(ExportingScreen):
 
         await choosing.switch_to(self.app, name)
 
-    async def command_search(self, words: str) -> None:
-        """List the conversations in which these words occur."""
-        from chatui.tui.screens import choosing
-
-        await choosing.choose_conversation(self, words)
-
     async def command_lora(self, path: str) -> None:
         """Put this adapter alone on the model; ``none`` takes all off."""
         from chatui.tui.screens import choosing

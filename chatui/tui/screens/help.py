@@ -80,17 +80,27 @@ def help_text(talking: Iterable[BindingType]) -> Content:
     from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+    from chatui.tui.widgets.conversation_list import ConversationList
+    from chatui.tui.widgets.find_bar import FindBar
     from chatui.tui.widgets.glass_box import GlassBox
+    from chatui.tui.widgets.pick_list import PickList
     from chatui.tui.widgets.query_box import QueryBox
     from chatui.tui.widgets.settings_panel import SettingsPanel
+    from chatui.tui.widgets.side_bar import SideBar
 
+    conversations = [*ConversationList.BINDINGS, *ConversationsScreen.BINDINGS]
     groups = [
         ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
         ("tui.help.talking", key_rows(talking)),
         ("tui.help.glass", key_rows(GlassBox.BINDINGS)),
         ("tui.help.panel", key_rows(SettingsPanel.BINDINGS)),
-        ("tui.help.lists", key_rows(Picker.BINDINGS)),
-        ("tui.help.conversations", key_rows(ConversationsScreen.BINDINGS)),
+        ("tui.help.lists", key_rows([*PickList.BINDINGS, *Picker.BINDINGS])),
+        (
+            "tui.help.conversations",
+            key_rows(conversations),
+        ),
+        ("organise.help.side_bar", key_rows(SideBar.BINDINGS)),
+        ("organise.help.find", key_rows(FindBar.BINDINGS)),
         ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
         ("tui.help.adapters", key_rows(AdaptersScreen.BINDINGS)),
         (

@@ -187,6 +187,7 @@ class TurnDisplay(Screen[None]):
         self._status.activity = ""
         self._drawing.resume()
         self._show_title()
+        self.refresh_lists()
 
     def _on_prompt_read(self, round_: Round, notes: Sequence[str]) -> None:
         if self._is_here(round_):
@@ -231,8 +232,16 @@ class TurnDisplay(Screen[None]):
         """The list of conversations marks those in which a reply is being written."""
         if self.app.turns.reply is not None:
             await self.app.turns.reply.saved()
+        self.refresh_lists()
+
+    def refresh_lists(self) -> None:
+        """List the conversations anew where they are listed."""
         if self.open_list is not None and self.open_list.is_current:
             self.open_list.search(self.open_list.words)
+        self.list_beside(self.app.turns.current.id)
+
+    def list_beside(self, open_id: int | None) -> None:
+        """List them anew in the side bar, if it is open."""
 
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)
@@ -322,6 +331,7 @@ class TurnDisplay(Screen[None]):
             self._go_on_growing(reply)
         self._show_reply_elsewhere()
         self._show_title()
+        self.refresh_lists()
 
     def _show_reply_elsewhere(self) -> None:
         turns, words = self.app.turns, say("tui.status.replying_elsewhere")
@@ -351,10 +361,14 @@ class TurnDisplay(Screen[None]):
         words = one_line(title) if title else say("tui.title.new")
         self.query_one("#title", Static).update(Content(words))
 
-    async def open_conversation(self, conversation_id: int) -> None:
-        """Go on with a conversation; a reply in the one before goes on as well."""
+    async def open_conversation(self, conversation_id: int, round_id: int | None = None) -> None:
+        """Go on with a conversation; a reply in the one before goes on as well.
+
+        Args:
+            round_id: a round that is to be on the path that is looked at.
+        """
         try:
-            rounds = await self.app.turns.open(conversation_id)
+            rounds = await self.app.turns.open(conversation_id, round_id)
         except ChatuiError as error:
             self._tell_user(str(error))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._loading_earlier = False
         self._chosen: int | None = None
         self._is_markdown: bool | None = None
+        self._found: re.Pattern[str] | None = None
 
     @property
     def chosen(self) -> RoundView | None:
@@ -49,6 +51,12 @@ class ConversationView(VerticalScroll, can_focus=False):
         """How many rows stand below what is seen; 0 while the end is followed."""
         follows = self._anchored and not self._anchor_released
         return 0 if follows or not self._rounds else round(self.max_scroll_y - self.scroll_y)
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """All rounds of the conversation, mounted or not, in order, as they were when shown."""
+        ended = {view.round.id: view.round for view in self.query_children(RoundView)}
+        return tuple(ended.get(each.id, each) for each in self._rounds)
 
     @property
     def round_ids(self) -> list[int]:
@@ -96,7 +104,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._forget_far_views()
         self._cut_behind(round_.parent_id)
         self._rounds.append(round_)
-        view = RoundView(round_, is_markdown=self._is_markdown)
+        (view,) = self._views(len(self._rounds) - 1, len(self._rounds))
         self.mount(view)
         self.anchor()
         return view
@@ -142,6 +150,26 @@ class ConversationView(VerticalScroll, can_focus=False):
             self.release_anchor()
             is_tall = chosen.size.height > self.size.height
             self.scroll_to_widget(chosen, animate=False, top=is_tall)
+
+    def mark(self, pattern: re.Pattern[str] | None) -> None:
+        """Mark what is found, in all rounds; None marks nothing any more."""
+        self._found = pattern
+        for view in self.query_children(RoundView):
+            view.mark_found(pattern)
+
+    async def show_found(self, round_id: int, index: int) -> None:
+        """Bring a place that is marked to the screen, the ``index``-th of its round."""
+        if self.view_of(round_id) is None and round_id in self.round_ids:
+            await self._mount_from(max(0, self.round_ids.index(round_id) - 1))
+        view = self.view_of(round_id)
+        if view is None:
+            return
+        for each in self.query_children(RoundView):
+            each.mark_found(self._found, index if each is view else None)
+        self.release_anchor()
+        self.screen._refresh_layout()
+        y = view.virtual_region.y + view.marked_row - self.size.height // 3
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)
 
     def toggle_markdown(self) -> bool | None:
         """Show all replies the other way than the chosen one; whether that is Markdown.
@@ -195,7 +223,11 @@ class ConversationView(VerticalScroll, can_focus=False):
 
     async def _load_earlier(self) -> None:
         """Mount earlier rounds above; what is on the screen stays where it is."""
-        stop, self._first_shown = self._first_shown, max(0, self._first_shown - ROUNDS_AT_ONCE)
+        await self._mount_from(max(0, self._first_shown - ROUNDS_AT_ONCE))
+        self._loading_earlier = False
+
+    async def _mount_from(self, first: int) -> None:
+        stop, self._first_shown = self._first_shown, first
         height = self.virtual_size.height
         with self.app.batch_update():
             await self.mount_all(self._views(self._first_shown, stop), before=0)
@@ -203,7 +235,6 @@ class ConversationView(VerticalScroll, can_focus=False):
             self.screen._refresh_layout()
             grown = self.virtual_size.height - height
             self.scroll_to(y=self.scroll_y + grown, animate=False, immediate=True, force=True)
-        self._loading_earlier = False
 
     def _forget_far_views(self) -> None:
         """A growing reply lays out all that is mounted, so that must not be hundreds of rounds."""
@@ -215,4 +246,7 @@ class ConversationView(VerticalScroll, can_focus=False):
 
     def _views(self, start: int, stop: int) -> list[RoundView]:
         rounds = self._rounds[start:stop]
-        return [RoundView(round_, is_markdown=self._is_markdown) for round_ in rounds]
+        views = [RoundView(round_, is_markdown=self._is_markdown) for round_ in rounds]
+        for view in views:
+            view.mark_found(self._found)
+        return views

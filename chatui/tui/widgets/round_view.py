@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 from rich.cells import cell_len
@@ -22,7 +23,7 @@ from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
-from chatui.tui.wrapping import Row, WrappedText, row_segments
+from chatui.tui.wrapping import Row, Span, WrappedText, laid_over, row_segments
 
 if TYPE_CHECKING:
     from chatui.tui.markdown.markdown_text import MarkdownText
@@ -36,6 +37,7 @@ MARKUP = (
     *("strong", "emphasis", "struck", "link", "target", "code", "code-head", "formula", "marker"),
     *("rule", "quote", "quote-bar", "table-head"),
     *("comment", "string", "number", "keyword", "name"),
+    *("found", "found-here"),
 )
 """What looks different in Markdown; the stylesheet says how."""
 
@@ -97,6 +99,9 @@ class RoundView(Widget):
         super().__init__()
         self.round = round_
         self._dropped_rounds = 0
+        self._found: re.Pattern[str] | None = None
+        self._found_index: int | None = None
+        self._marked_row: int | None = None
         self._query = WrappedText(plain_text(round_.query[:SHOWN_QUERY_CHARACTERS]))
         self._author = WrappedText()
         self._reply = ReplyBlocks(
@@ -241,6 +246,7 @@ class RoundView(Widget):
         return places
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        self._marked_row = None
         text_width = width - self._margin - (1 if self._margin else 0)
         for _, text, _ in self._parts():
             if text.width != max(1, text_width):
@@ -282,8 +288,54 @@ class RoundView(Widget):
                 event.stop()
                 self.post_message(self.CodeClicked(place.text.code_at(row.paragraph)))
 
+    def mark_found(self, pattern: re.Pattern[str] | None, index: int | None = None) -> None:
+        """Mark what is found, most clearly the ``index``-th place; None marks nothing."""
+        if (pattern, index) != (self._found, self._found_index):
+            self._found, self._found_index = pattern, index
+            self._marked_row = None
+            self.refresh()
+
+    @property
+    def marked_row(self) -> int:
+        """The row of the place that is marked most clearly; 0 without one."""
+        if self._marked_row is None:
+            rows = [
+                place.top + row
+                for place in self._places()
+                for row in range(len(place.text.rows))
+                for span in self._found_in(place, row)
+                if span.style
+            ]
+            # In Markdown, and where thoughts are folded, not all that is found is shown.
+            self._marked_row = rows[min(self._found_index or 0, len(rows) - 1)] if rows else 0
+        return self._marked_row
+
+    def _found_in(self, place: Place, index: int) -> tuple[Span, ...]:
+        """What is found in a row; ``style`` is "" for the rest of what began in the row before."""
+        if self._found is None or place.name not in ("query", "reply", "fold", "folded"):
+            return ()
+        rows = place.text.rows
+        near = [
+            rows[at].text if 0 <= at < len(rows) and is_same else ""
+            for at in (index - 1, index, index + 1)
+            for is_same in [0 <= at < len(rows) and rows[at].paragraph == rows[index].paragraph]
+        ]
+        start, end = len(near[0]), len(near[0]) + len(near[1])
+        return tuple(
+            Span(max(a, start) - start, min(b, end) - start, "found" if a >= start else "")
+            for a, b in (match.span() for match in self._found.finditer("".join(near)))
+            if a < end and b > start
+        )
+
     def _row(self, place: Place, index: int) -> Row:
-        return place.text.rows[index]
+        row = place.text.rows[index]
+        found = self._found_in(place, index)
+        if not found:
+            return row
+        is_here = self._found_index is not None and place.top + index == self.marked_row
+        name = "found-here" if is_here else "found"
+        spans = [Span(start, end, name) for start, end, _ in found]
+        return replace(row, spans=laid_over(row.spans, spans))
 
     def _render_row(self, place: Place, index: int, width: int) -> Strip:
         row = self._row(place, index)

@@ -1,0 +1,136 @@
+"""Moving around: the side bar with all conversations, and what is found in the open one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.tui.screens.overview import OverviewScreen
+
+if TYPE_CHECKING:
+    from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
+    from chatui.tui.widgets.side_bar import SideBar
+
+
+class OrganisingScreen(OverviewScreen):
+    """Opens the side bar and the bar that finds."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+b", "side_bar", "organise.keys.side_bar"),
+        Binding("ctrl+f", "find", "organise.keys.find", priority=True),
+    ]
+
+    def _after_first_paint(self) -> None:
+        super()._after_first_paint()
+        if self.app.settings.side_bar:
+            self._open_side_bar()
+
+    @work
+    async def _open_side_bar(self) -> None:
+        await self.action_side_bar()
+        self._box.focus()
+
+    async def action_side_bar(self) -> None:
+        """Open the side bar and give it the keys, or close it."""
+        from chatui.tui.widgets.side_bar import SideBar
+
+        opened = self.query(SideBar)
+        if opened:
+            self._box.focus()
+            await opened.remove()
+            return
+        bar = SideBar(self.app.store, self.app.turns.forget, self.app.turns.current.id)
+        await self.mount(bar)
+        bar.query_one("Input").focus()
+
+    def list_beside(self, open_id: int | None) -> None:
+        from chatui.tui.widgets.side_bar import SideBar
+
+        for bar in self.query(SideBar):
+            bar.show_open(open_id)
+
+    def on_side_bar_left(self) -> None:
+        self._box.focus()
+
+    async def on_side_bar_chosen(self, event: SideBar.Chosen) -> None:
+        self._box.focus()
+        await self.query("SideBar.-narrow").remove()
+        await self.open_place(event.place)
+
+    async def on_conversation_list_deleted(self, event: ConversationList.Deleted) -> None:
+        if self.app.turns.current.id == event.conversation_id:
+            await self.show_new()
+
+    async def on_conversation_list_renamed(self) -> None:
+        await self.show_title_again()
+
+    async def open_place(self, place: FoundPlace) -> None:
+        """Open a conversation where something was found in it."""
+        await self.open_conversation(place.conversation_id, place.round_id)
+        if place.words:
+            await self.find(place.words, place.round_id)
+
+    async def command_search(self, words: str) -> None:
+        """List the conversations in which these words occur."""
+        from chatui.tui.screens import choosing
+
+        await choosing.choose_conversation(self, words)
+
+    # Find
+
+    async def action_find(self) -> None:
+        await self.find("")
+
+    async def command_find(self, words: str) -> None:
+        """Find words in this conversation."""
+        await self.find(words)
+
+    async def find(self, words: str, round_id: int | None = None) -> None:
+        """Open the bar that finds, or give it the keys.
+
+        Args:
+            words: what to look for at once; "" has it typed.
+            round_id: the round to begin with.
+        """
+        from chatui.tui.widgets.find_bar import FindBar
+
+        opened = self.query(FindBar)
+        if not opened:
+            await self.mount(FindBar(self._conversation, words, round_id), before=self._box)
+        elif words:
+            opened.first().look_for(words, round_id)
+        else:
+            opened.first().query_one("Input").focus()
+
+    async def on_find_bar_left(self) -> None:
+        self._box.focus()
+        await self.query("FindBar").remove()
+
+    # Titles
+
+    async def command_title(self, title: str) -> None:
+        """Give the conversation another title."""
+        id_ = self.app.turns.current.id
+        if id_ is None:
+            self._tell_user(say("tui.rewrite.nothing"), "information")
+            return
+        try:
+            await self.app.store.queued(self.app.store.rename, id_, title)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+        await self.show_title_again()
+        self.refresh_lists()
+
+    @work
+    async def action_write_title(self) -> None:
+        """Have the model write a title."""
+        try:
+            title = await self.app.turns.write_title()
+        except ChatuiError as error:
+            self._tell_user(str(error), "information")
+        else:
+            await self.command_title(title)

@@ -1,0 +1,288 @@
+"""All conversations by day, with a search through everything that was said."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+
+from chatui.conversation.rounds import Conversation
+from chatui.conversation.store import Store, tags_of
+from chatui.conversation.text_search import Hit
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.readable import local_time
+from chatui.text import one_line, plain_text
+from chatui.tui.model_names import shown_name
+from chatui.tui.widgets.pick_list import PickList
+
+_HITS = 200
+
+
+@dataclass(frozen=True)
+class FoundPlace:
+    """What was chosen: a conversation, and where in it the words were found.
+
+    Attributes:
+        round_id: the round with the first hit; None where the conversation itself is meant.
+        words: what was searched for.
+    """
+
+    conversation_id: int
+    round_id: int | None = None
+    words: str = ""
+
+
+def day_of(conversation: Conversation, now: float) -> str:
+    """The day on which a conversation was last used, in words."""
+    then = local_time(conversation.updated_at).date()
+    days = (date.fromtimestamp(now) - then).days
+    words = {0: "today", 1: "yesterday"}.get(days)
+    return say(f"tui.conversations.{words}") if words else then.isoformat()
+
+
+def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int, Content]:
+    """Each day above its first conversation; those that are pinned stand above all days."""
+    headings = {}
+    before = ""
+    for index, conversation in enumerate(conversations):
+        pinned = say("organise.list.pinned")
+        day = pinned if conversation.pinned else day_of(conversation, now)
+        if day != before:
+            headings[index] = Content.styled(day, "bold $primary")
+        before = day
+    return headings
+
+
+def row(conversation: Conversation, hit: Hit | None, *, is_open: bool = False) -> Content:
+    """A conversation's two lines: its title, and about it or where the text was found."""
+    title = one_line(conversation.title) or say("tui.title.new")
+    when = local_time(conversation.updated_at).strftime("%H:%M")
+    about = say("tui.conversations.about", when=when, rounds=conversation.round_count)
+    if conversation.model:
+        about += " · " + one_line(shown_name(conversation.model), 40)
+    if conversation.archived:
+        about += " · " + say("organise.list.archived")
+    if conversation.is_replying:
+        about += " · " + say("tui.conversations.replying")
+    second = Content.styled(about, "$foreground-muted")
+    if hit is not None and hit.where != "title":
+        second = Content.assemble(
+            Content.styled(plain_text(hit.before), "$foreground-muted"),
+            Content.styled(plain_text(hit.match), "bold $accent"),
+            Content.styled(plain_text(hit.after), "$foreground-muted"),
+        )
+    tags = "".join(f"  #{one_line(tag)}" for tag in conversation.tags)
+    return Content.assemble(
+        Content.styled(("▸ " if is_open else "") + title, "bold $accent" if is_open else "bold"),
+        Content.styled(tags, "$secondary"),
+        "\n",
+        second,
+    )
+
+
+def with_tag(words: str) -> tuple[str, str]:
+    """What is searched for, and the tag that a word with a # names; "" for none."""
+    rest = words.split()
+    tags = [word for word in rest if word[0] in "#＃" and len(word) > 1]
+    return (
+        (words, "")
+        if not tags
+        else (
+            " ".join(word for word in rest if word not in tags),
+            tags[0][1:],
+        )
+    )
+
+
+class ConversationList(PickList[Conversation]):
+    """Conversations to open, rename, pin, tag, archive and delete; each change can be undone."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+e", "rename", "tui.keys.rename", priority=True),
+        Binding("ctrl+d", "delete", "organise.keys.delete", priority=True),
+        Binding("ctrl+z", "undelete", "organise.keys.undelete", priority=True),
+        Binding("alt+p", "pin", "organise.keys.pin", priority=True),
+        Binding("alt+t", "tag", "organise.keys.tag", priority=True),
+        Binding("alt+h", "archive", "organise.keys.archive", priority=True),
+        Binding("alt+v", "show_archive", "organise.keys.show_archive", priority=True),
+    ]
+
+    @dataclass
+    class Deleted(Message):
+        """A conversation was deleted here."""
+
+        conversation_id: int
+
+    class Renamed(Message):
+        """A conversation has another title."""
+
+    def __init__(
+        self, store: Store, before_delete: Callable[[int], None], open_id: int | None = None
+    ) -> None:
+        """
+        Args:
+            before_delete: called with the id of a conversation that is about to be deleted.
+            open_id: the conversation that is on the screen.
+        """
+        super().__init__(
+            say("tui.conversations.title"),
+            say("organise.list.keys"),
+            say("organise.list.search"),
+        )
+        self._store = store
+        self._before_delete = before_delete
+        self._overtaken = threading.Event()
+        self._hits: dict[int, Hit] = {}
+        self._is_archive = False
+        self._shown_words: str | None = None
+        self._deleted: list[int] = []
+        self.open_id = open_id
+
+    async def find(self, words: str) -> None:
+        """List what matches, and where it was found."""
+        self._overtaken.set()
+        overtaken = self._overtaken = threading.Event()
+        store, (text, tag) = self._store, with_tag(words)
+        self._hits = {}
+        try:
+            if text.strip():
+                pairs = await asyncio.to_thread(store.found, text, _HITS, overtaken, tag=tag)
+                self._hits = {each.id: hit for each, hit in pairs}
+                found: Sequence[Conversation] = [each for each, _ in pairs]
+            else:
+                found = await asyncio.to_thread(
+                    store.conversations,
+                    overtaken=overtaken,
+                    archived=self._is_archive,
+                    tag=tag,
+                    pinned_first=True,
+                )
+        except ChatuiError as error:
+            if not overtaken.is_set():
+                self.say(str(error))
+            return
+        rows = [
+            row(each, self._hits.get(each.id), is_open=each.id == self.open_id) for each in found
+        ]
+        index = self._index_among([each.id for each in found], words)
+        self._shown_words = words
+        self.show(found, rows, index, self._none(text, tag), day_headings(found, time.time()))
+
+    def _index_among(self, ids: Sequence[int], words: str) -> int:
+        """Where the highlight belongs: on what it was on, or what took its place."""
+        before = self.highlighted
+        if words != self._shown_words or before is None:
+            return ids.index(self.open_id) if self.open_id in ids and not words else 0
+        if before.id in ids:
+            return ids.index(before.id)
+        return max(0, min(self.shown.index(before), len(ids) - 1))
+
+    def _none(self, text: str, tag: str) -> str:
+        """What to do where nothing is listed."""
+        if text.strip() or tag:
+            return say("tui.conversations.none")
+        return say("organise.list.no_archive" if self._is_archive else "organise.list.empty")
+
+    def place(self, item: Conversation) -> FoundPlace:
+        """Where a conversation is to be opened."""
+        hit = self._hits.get(item.id)
+        if hit is None or hit.round_id is None:
+            return FoundPlace(item.id)
+        return FoundPlace(item.id, hit.round_id, with_tag(self.words)[0].strip())
+
+    def on_unmount(self) -> None:
+        self._overtaken.set()
+
+    async def _changed(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Have the store write, and list anew; whether it could."""
+
+        def call() -> Any:
+            return write(*args, **kwargs)
+
+        try:
+            await self._store.queued(call)
+        except ChatuiError as error:
+            self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
+            return False
+        finally:
+            self.search(self.words)
+        return True
+
+    @work
+    async def action_rename(self) -> None:
+        from chatui.tui.screens.questions import LineQuestion
+
+        chosen = self.highlighted
+        if chosen is None:
+            return
+        question = say("tui.conversations.new_title")
+        title = await self.app.push_screen_wait(LineQuestion(question, chosen.title))
+        if title is not None and await self._changed(self._store.rename, chosen.id, title):
+            self.post_message(self.Renamed())
+
+    @work
+    async def action_delete(self) -> None:
+        chosen = self.highlighted
+        if chosen is None:
+            return
+        self._before_delete(chosen.id)
+        if await self._changed(self._store.put_away, chosen.id):
+            self._deleted.append(chosen.id)
+            self.post_message(self.Deleted(chosen.id))
+            title = one_line(chosen.title, 40) or say("tui.title.new")
+            self.app.notify(say("organise.list.deleted", title=title), markup=False)
+
+    @work
+    async def action_undelete(self) -> None:
+        """Bring back what was deleted last in this list."""
+        if not self._deleted:
+            self.app.notify(say("organise.list.nothing_deleted"), markup=False)
+        elif await self._changed(self._store.bring_back, self._deleted[-1]):
+            self._deleted.pop()
+
+    @work
+    async def action_pin(self) -> None:
+        if (chosen := self.highlighted) is not None:
+            await self._changed(self._store.shelve, chosen.id, pinned=not chosen.pinned)
+
+    @work
+    async def action_archive(self) -> None:
+        if (chosen := self.highlighted) is not None:
+            await self._changed(self._store.shelve, chosen.id, archived=not chosen.archived)
+
+    async def action_show_archive(self) -> None:
+        """List what is archived, or what is not."""
+        self._is_archive = not self._is_archive
+        self.search(self.words)
+
+    @work
+    async def action_tag(self) -> None:
+        from chatui.tui.screens.questions import LineQuestion
+
+        chosen = self.highlighted
+        if chosen is None:
+            return
+        known = " ".join(f"#{tag}" for tag in await asyncio.to_thread(self._store.tags))
+        question = say("organise.list.tags")
+        if known:
+            question += "\n" + say("organise.list.known_tags", tags=one_line(known, 300))
+        value = " ".join(f"#{tag}" for tag in chosen.tags)
+        words = await self.app.push_screen_wait(LineQuestion(question, value))
+        if words is None:
+            return
+        try:
+            tags = tags_of(words)
+        except ChatuiError as error:
+            self.app.notify(str(error), severity="error", markup=False)
+            return
+        await self._changed(self._store.shelve, chosen.id, tags=tags)

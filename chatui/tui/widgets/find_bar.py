@@ -1,0 +1,125 @@
+"""Ctrl+F: find in the conversation that is open."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from chatui.conversation.rounds import Round
+from chatui.conversation.text_search import pattern_of
+from chatui.locales import say
+from chatui.tui.editing import LineInput
+from chatui.tui.widgets.conversation_view import ConversationView
+
+
+def places_of(rounds: Sequence[Round], pattern: re.Pattern[str]) -> list[tuple[int, int]]:
+    """Where it stands in queries and replies: (round's id, how many there are before in it)."""
+    return [
+        (each.id, index)
+        for each in rounds
+        for index, _ in enumerate(
+            match for text in (each.query, each.reply) for match in pattern.finditer(text)
+        )
+    ]
+
+
+class FindBar(Horizontal, can_focus=True):
+    """What is looked for, and where of how many places one is; n and N go on from the bar."""
+
+    # Read when the bar first opens, and not at the start.
+    DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n,down", "step(1)", "organise.keys.find_next"),
+        Binding("N,up", "step(-1)", "organise.keys.find_before"),
+        Binding("enter", "step(1)", show=False),
+        Binding("escape", "leave", "organise.keys.find_close"),
+    ]
+
+    class Left(Message):
+        """The user has found it, or gives up."""
+
+    def __init__(
+        self, conversation: ConversationView, words: str = "", round_id: int | None = None
+    ) -> None:
+        """
+        Args:
+            words: what is looked for at first; with some the keys are for the bar at once.
+            round_id: the round whose first place is shown first; None: the last place of all.
+        """
+        super().__init__()
+        self._conversation = conversation
+        self._words = words
+        self._first = round_id
+        self._places: list[tuple[int, int]] = []
+        self._at = 0
+
+    def compose(self) -> ComposeResult:
+        yield Static(say("organise.find.label"), classes="label", markup=False)
+        yield LineInput(self._words, placeholder=say("organise.find.placeholder"))
+        yield Static(classes="count", markup=False)
+
+    def on_mount(self) -> None:
+        field = self.query_one(LineInput)
+        field.cursor_blink = False
+        (self if self._words else field).focus()
+        self._find(self._words)
+
+    def look_for(self, words: str, round_id: int | None = None) -> None:
+        """Find other words."""
+        self._first = round_id
+        with self.prevent(Input.Changed):
+            self.query_one(LineInput).value = words
+        self.focus()
+        self._find(words)
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._find(event.value)
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.focus()
+
+    @work(exclusive=True)
+    async def _find(self, words: str) -> None:
+        pattern = pattern_of(words)
+        rounds = self._conversation.rounds
+        self._places = []
+        if pattern is not None:
+            self._places = await asyncio.to_thread(places_of, rounds, pattern)
+        self._conversation.mark(pattern)
+        first = [at for at, (id_, _) in enumerate(self._places) if id_ == self._first]
+        self._at = first[0] if first else len(self._places) - 1
+        await self._show()
+
+    async def _show(self) -> None:
+        count, words = len(self._places), self.query_one(LineInput).value
+        if count:
+            shown = say("organise.find.place", place=self._at + 1, count=f"{count:,}")
+            await self._conversation.show_found(*self._places[self._at])
+        else:
+            shown = say("organise.find.nothing") if words.strip() else ""
+        self.query_one(".count", Static).update(Content(shown))
+
+    async def action_step(self, step: int) -> None:
+        """Go to the next place, or the one before; behind the last comes the first."""
+        if self._places:
+            self._at = (self._at + step) % len(self._places)
+            await self._show()
+
+    def action_leave(self) -> None:
+        self._conversation.mark(None)
+        self.post_message(self.Left())

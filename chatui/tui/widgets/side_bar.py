@@ -1,0 +1,68 @@
+"""Alt+B: the list of conversations beside the one that is open."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import Resize
+from textual.message import Message
+
+from chatui.conversation.rounds import Conversation
+from chatui.errors import ChatuiError
+from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
+from chatui.tui.widgets.settings_panel import NARROW_CELLS
+
+_LOOK_SECONDS = 3
+
+
+class SideBar(ConversationList, Vertical):
+    """Stays open; what is chosen is opened beside it."""
+
+    # Read when the bar first opens, and not at the start.
+    DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "organise.keys.leave_bar"),
+    ]
+
+    class Chosen(Message):
+        """The user wants to see this place."""
+
+        def __init__(self, place: FoundPlace) -> None:
+            self.place = place
+            super().__init__()
+
+    class Left(Message):
+        """The user is done with the list, which stays open."""
+
+    def on_mount(self) -> None:
+        self._stamp: object = None
+        self.set_interval(_LOOK_SECONDS, self._look)
+
+    @work
+    async def _look(self) -> None:
+        """Another chatui may have changed the store."""
+        with suppress(ChatuiError):
+            stamp = await asyncio.to_thread(self._store.stamp)
+            if self._stamp not in (None, stamp):
+                self.search(self.words)
+            self._stamp = stamp
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(self.screen.size.width < NARROW_CELLS, "-narrow")
+
+    def choose(self, item: Conversation) -> None:
+        self.post_message(self.Chosen(self.place(item)))
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    def show_open(self, conversation_id: int | None) -> None:
+        """List anew, with this conversation marked as the one that is on the screen."""
+        self.open_id = conversation_id
+        self.search(self.words)
