@@ -20,6 +20,7 @@ from chatui import pinyin
 from chatui.conversation.upgrades import keep_old, upgrade
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 
 BUSY_SECONDS = 10.0
 """So long a write waits for another process that writes."""
@@ -180,7 +181,11 @@ def plain_errors(file: Path | None) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except sqlite3.DatabaseError as error:
-        raise ChatuiError(say(_key_of(error), path=path, reason=error)) from error
+        reason = one_line(str(error))
+        raise ChatuiError(say(_key_of(error), path=path, reason=reason)) from error
+    except UnicodeDecodeError as error:
+        # SQLite quotes the damaged bytes in its message.
+        raise ChatuiError(say("conversation.damaged", path=path, reason=error)) from error
 
 
 def _key_of(error: sqlite3.DatabaseError) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import transformers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
 from chatui.catalog.model_files import check_not_pointer, read_json_object
@@ -44,7 +45,11 @@ def load_tokenizer(folder: Path, family: str) -> Any:
     for file in folder.glob("*token*"):
         check_not_pointer(file)
     try:
-        return _load(folder, family)
+        tokenizer = _load(folder, family)
+        # The window is chatui's own concern, and some folders state nonsense.
+        tokenizer.model_max_length = VERY_LARGE_INTEGER
+        tokenizer.encode("春a", add_special_tokens=True)
+        return tokenizer
     except ChatuiError:
         raise
     except Exception as error:

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from chatui.catalog.model_files import check_not_pointer, read_json_object
@@ -24,6 +24,7 @@ from chatui.engine.pages import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loading
+from chatui.text import one_line
 
 # Newest format first; a single file before an index, as transformers looks.
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
@@ -31,6 +32,7 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _TRIM = 256 << 20
 """So many bytes of converted tensors may stay in the allocator's hands."""
 _LARGEST_HEADER = 100_000_000
+_LONGEST_NAME = 200
 _REPORT_SECONDS = 0.05
 _DTYPES = {
     "F64": torch.float64,
@@ -89,10 +91,11 @@ def _read_indexed(index: Path) -> tuple[TensorEntry, ...]:
     if not isinstance(places, dict) or not places:
         raise ChatuiError(say("catalog.unreadable", file=index, reason=say("engine.no_weight_map")))
     entries: list[TensorEntry] = []
-    for name in sorted(set(places.values())):
+    for name in sorted(set(map(str, places.values()))):
         shard = index.parent / name
-        if not shard.is_file():
-            raise ChatuiError(say("engine.shard_missing", shard=name, folder=index.parent))
+        if len(name) > _LONGEST_NAME or not shard.is_file():
+            missed = one_line(name)
+            raise ChatuiError(say("engine.shard_missing", shard=missed, folder=index.parent))
         found = read_entries(shard)
         missing = {key for key, place in places.items() if place == name}
         missing -= {entry.key for entry in found}
@@ -146,7 +149,12 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
         raise ChatuiError(say("engine.not_weights", file=file)) from error
     if actual != expected:
         raise ChatuiError(say("engine.truncated", file=file, expected=expected, actual=actual))
-    return entries
+    try:
+        # Its own check compares shapes, types and places.
+        with safe_open(file, framework="pt"):
+            return entries
+    except (SafetensorError, OSError) as error:
+        raise ChatuiError(say("engine.not_weights", file=file)) from error
 
 
 def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:

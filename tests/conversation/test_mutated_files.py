@@ -4,59 +4,27 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import damaged, wrong_bytes
+from test_conversation_files import LLAMA_PAGE, LM_STUDIO, OPEN_WEBUI, chatgpt, oterm
 from test_transcript import example, lines, version_1
 
 from chatui.cli.request import read_history
 from chatui.conversation import transcript
+from chatui.conversation.dialogue_sources import DialogueSources
+from chatui.conversation.importing import import_files
 from chatui.conversation.json_records import Fault
+from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
-
-JUNK: list[Any] = [None, True, -1, 2**70, 10**400, 1e300, "", "\ud800", "\x00", [], {}, [[1]]]
-KEYS = ["\ud800", "", "a" * 99, "\udfff\x00"]
-
-
-def steps_into(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every part of a JSON value."""
-    if path:
-        yield path
-    if isinstance(value, (dict, list)):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from steps_into(part, (*path, key))
-
-
-def damaged(document: Any, dice: random.Random) -> bytes:
-    """``document`` as JSON with parts replaced, removed and added, and with wrong bytes."""
-    document = json.loads(json.dumps(document))
-    for _ in range(dice.randrange(1, 4)):
-        *path, last = dice.choice(list(steps_into(document)) or [(0,)])
-        part = document
-        for step in path:
-            part = part[step]
-        match dice.randrange(3):
-            case 0 if part:
-                part[last] = dice.choice(JUNK)
-            case 1 if part:
-                del part[last]
-            case _ if isinstance(part, dict):
-                part[dice.choice(KEYS)] = dice.choice(JUNK)
-            case _:
-                part.insert(0, dice.choice(JUNK))
-    text = json.dumps(document, ensure_ascii=dice.random() < 0.5)
-    data = bytearray(text.encode("utf-8", "surrogatepass"))
-    for _ in range(dice.choice([0, 0, 1, 4])):
-        at = dice.randrange(len(data) + 1)
-        data[at : at + dice.randrange(30)] = dice.choice([b"", b"\xff", b'"', b"[", b"\\ud800"])
-    return bytes(data)
 
 
 def test_a_damaged_transcript_of_version_1_is_read_or_refused() -> None:
     outcomes = set()
-    for seed in range(600):
+    for seed in range(300):
         data = damaged(version_1(example()), random.Random(seed))
         try:
             read = transcript.loads(data, "x.json")
@@ -73,7 +41,7 @@ def test_a_damaged_transcript_is_read_as_far_as_it_can_be() -> None:
     """With a telling of faults nothing but the header is refused; without one, every fault is."""
     events = lines(transcript.dumps(example()).encode())
     outcomes = set()
-    for seed in range(1000):
+    for seed in range(400):
         dice = random.Random(seed)
         place = dice.randrange(1, len(events))
         data = b"".join(
@@ -120,3 +88,57 @@ def test_a_damaged_history_file_is_read_or_refused(tmp_path: Path) -> None:
             assert all(isinstance(text, str) for pair in history for text in pair), seed
             outcomes.add("read")
     assert outcomes == {"read", "refused"}
+
+
+RECORDS: list[Any] = [
+    chatgpt(), OPEN_WEBUI, LLAMA_PAGE, LM_STUDIO,
+    {"instruction": "a", "input": "b", "output": "c", "history": [["d", "e"]]},
+    {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ["a"]}]},
+]  # fmt: skip
+"""What other programs write, and what examples are made of."""
+
+
+def test_damaged_files_of_other_programs_are_told_and_left_out(tmp_path: Path) -> None:
+    dice = random.Random(1)
+    told: list[str] = []
+    with_store = Store.in_memory()
+    for _ in range(60):
+        for record in RECORDS:
+            file = tmp_path / dice.choice(("x.json", "x.jsonl"))
+            file.write_bytes(damaged(dice.choice((record, [record])), dice))
+            import_files(with_store, [file], report=lambda _: None, tell=told.append)
+            list(DialogueSources([file]))
+    with_store.close()
+    assert len(told) > 50 and with_store.file is None
+
+
+def test_damaged_text_and_databases_are_told_and_left_out(tmp_path: Path) -> None:
+    dice = random.Random(2)
+    told: list[str] = []
+    oterm(tmp_path / "store.db")
+    database = (tmp_path / "store.db").read_bytes()
+    store = Store.in_memory()
+    for _ in range(60):
+        text, copy = tmp_path / "x.md", tmp_path / "x.db"
+        text.write_bytes(
+            wrong_bytes("User: 你好\nAssistant: 好\n用户：问\n助手：答\n".encode(), dice)
+        )
+        copy.write_bytes(database[:16] + wrong_bytes(database[16:], dice))
+        import_files(store, [text, copy], report=lambda _: None, tell=told.append)
+    store.close()
+    assert told
+
+
+def test_a_damaged_store_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "whole.db"
+    Store(file).close()
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = file.read_bytes()
+    # SQLite quotes the schema that it cannot read, line breaks and wrong bytes with it.
+    for wrong in (b"[\nTABLE rounds", b"\xffTABLE rounds"):
+        file.write_bytes(whole.replace(b"TABLE rounds", wrong[: len(b"TABLE rounds")]))
+        with pytest.raises(ChatuiError, match="damaged") as error:
+            Store(file)
+        assert "\n" not in str(error.value)

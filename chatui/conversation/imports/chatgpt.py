@@ -47,7 +47,7 @@ def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
         parent = text_or_none(node.get("parent"))
         try:
             messages.append(_message(id, parent, node.get("message")))
-        except (AttributeError, TypeError):
+        except (AttributeError, KeyError, TypeError):
             unread += 1
             messages.append(Message(id, parent, None))
     return rounds_of_messages(

@@ -43,6 +43,7 @@ class TuningExamples:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._starts: list[int] = []
+        self._rows = 1 << 62
         try:
             self._stream: BinaryIO = file.open("rb")
             start = 0
@@ -72,14 +73,21 @@ class TuningExamples:
             pair = TokenPair(ids[kept], labels[kept])
             if ids.dtype != torch.int64 or ids.ndim != 1 or ids.shape != labels.shape:
                 raise ValueError
+            if ((labels < 0) & (labels != IGNORED)).any() or (pair.input_ids < 0).any():
+                raise ValueError
         except (ValueError, TypeError, KeyError, IndexError, RuntimeError, RecursionError) as error:
             raise ChatuiError(
                 say("tune.no_example", path=self._file, line=self._line_of(index))
             ) from error
+        highest = int(torch.cat((pair.input_ids, pair.labels)).max()) if len(pair.labels) else 0
+        if highest >= self._rows:
+            raise ChatuiError(
+                say("tune.other_tokenizer", path=self._file, id=highest, rows=self._rows)
+            )
         return pair
 
     def check_vocabulary(self, rows: int) -> None:
-        """Refuse examples of another tokenizer, by the first of them.
+        """Refuse examples of another tokenizer, the first hundred now and the others when read.
 
         Args:
             rows: of the model's embeddings.
@@ -87,12 +95,9 @@ class TuningExamples:
         Raises:
             ChatuiError: an id has no row.
         """
+        self._rows = rows
         for index in range(min(len(self), 100)):
-            ids = self[index].input_ids
-            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < rows:
-                raise ChatuiError(
-                    say("tune.other_tokenizer", path=self._file, id=int(ids.max()), rows=rows)
-                )
+            self[index]
 
     def _line_of(self, index: int) -> int:
         self._stream.seek(0)

@@ -71,7 +71,7 @@ def read_world_vocabulary(file: Path) -> WorldVocabulary:
         text = file.read_text(encoding="utf-8")
         tokens = _of_json(text) if file.suffix == ".json" else _of_lines(text)
         return WorldVocabulary(tokens)
-    except (OSError, ValueError, SyntaxError, RecursionError, TypeError) as error:
+    except (OSError, ValueError, SyntaxError, RecursionError, TypeError, MemoryError) as error:
         raise ChatuiError(say("rwkv.broken_vocabulary", file=file, reason=error)) from error
 
 
@@ -83,8 +83,8 @@ def _of_lines(text: str) -> dict[int, bytes]:
         id, _, rest = line.partition(" ")
         literal, _, length = rest.rpartition(" ")
         value = ast.literal_eval(literal)
-        token = value.encode() if isinstance(value, str) else bytes(value)
-        if len(token) != int(length):
+        token = value.encode() if isinstance(value, str) else value
+        if not isinstance(token, bytes) or len(token) != int(length):
             raise ValueError(say("rwkv.line", number=number))
         tokens[int(id)] = token
     return tokens
