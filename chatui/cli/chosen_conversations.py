@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from chatui import locations
+from chatui.cli.output import tell
+from chatui.conversation.recovering import open_recovered
 from chatui.conversation.store import Store
 from chatui.locales import say
+
+
+def open_store() -> Store:
+    """The store of this user; tells what there is to know of its opening."""
+    return open_recovered(locations.database_file(), tell, Store)
 
 
 def conversation_number(text: str) -> int | None:

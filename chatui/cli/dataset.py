@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatui import locations, readable
+from chatui import readable
 from chatui.catalog.tokenizer_places import TokenizerPlace, find_tokenizer
 from chatui.cli import options
-from chatui.cli.chosen_conversations import conversation_number, ids_of
+from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
 from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import tell
 from chatui.cli.preference_pairs import RECORDS, write_pairs
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         store: Store | None = None
         ids: tuple[int, ...] = ()
         if args.conversation:
-            store = stack.enter_context(closing(Store(locations.database_file())))
+            store = stack.enter_context(closing(open_store()))
             ids = ids_of(store, args.conversation)
         sources = DialogueSources(files, store, ids, args.encoding, choice)
         if args.pairs and args.model is None:

@@ -6,14 +6,12 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from chatui import locations
 from chatui.cli import options
-from chatui.cli.chosen_conversations import conversation_number, ids_of
+from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
 from chatui.cli.ending import SUCCESS, UsageError
 from chatui.cli.history import write_conversations
 from chatui.cli.output import write
 from chatui.conversation import export_forms
-from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -37,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with closing(Store(locations.database_file())) as store:
+    with closing(open_store()) as store:
         if args.list or args.json:
             write_conversations(store.conversations(), as_json=args.json)
             return SUCCESS

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 
-from chatui import locations
 from chatui.cli import options
-from chatui.cli.chosen_conversations import conversation_number, ids_of
+from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
 from chatui.cli.ending import SUCCESS, UsageError
 from chatui.cli.output import tell, write_json, write_table
 from chatui.conversation.rounds import Conversation
@@ -50,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     changes = [name for name in _SWITCHES if getattr(args, name)]
-    with closing(Store(locations.database_file())) as store:
+    with closing(open_store()) as store:
         if changes or args.add_tag or args.remove_tag or args.title is not None:
             if not args.ids:
                 raise UsageError(say("history.history.no_ids"))

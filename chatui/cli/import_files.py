@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from contextlib import closing
 
-from chatui import locations
 from chatui.cli import options
+from chatui.cli.chosen_conversations import open_store
 from chatui.cli.ending import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
 from chatui.conversation.importing import ImportCounts, import_files
-from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             display.clear()
             tell(say("import.import.more") if told > _TOLD_RECORDS else sentence)
 
-    with closing(Store(locations.database_file())) as store:
+    with closing(open_store()) as store:
         try:
             counts = import_files(
                 store, files, encoding=args.encoding, report=report, tell=tell_some

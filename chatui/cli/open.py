@@ -12,6 +12,7 @@ from pathlib import Path
 from chatui import catalog, locations
 from chatui.cli import request
 from chatui.cli.ending import SUCCESS
+from chatui.conversation.recovering import open_recovered
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
 
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
-        store = open_store(locations.database_file())
+        store = open_recovered(locations.database_file(), notices.append, open_store)
     except ChatuiError as error:
         store = open_store(None)
         notices += [str(error), say("cli.not_saved")]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from chatui import locations
 from chatui.cli import options
+from chatui.cli.chosen_conversations import open_store
 from chatui.cli.ending import SUCCESS, UsageError
 from chatui.cli.output import tell, write_json, write_table
-from chatui.conversation.store import Store
 from chatui.locales import say
 
 
@@ -25,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     text = " ".join(args.words)
     if not text.strip():
         raise UsageError(say("cli.search.blank"))
-    store = Store(locations.database_file())
+    store = open_store()
     try:
         hits = store.search(text, args.limit)
     finally:

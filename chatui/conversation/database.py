@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,15 @@ _STEPS_BETWEEN_CHECKS = 10_000
 Result = TypeVar("Result")
 
 
+class DamagedDatabaseError(ChatuiError):
+    """The file is no database, or a damaged one."""
+
+
+def damage_mark(file: Path) -> Path:
+    """An empty file beside a database in which damage was found; the next start recovers it."""
+    return file.with_name(file.name + ".damaged")
+
+
 class Database:
     """Transactions on one file, from any thread."""
 
@@ -39,11 +48,12 @@ class Database:
         Folder and file are readable by the user alone.
 
         Raises:
-            ChatuiError: the file cannot be opened or written, is no database, or is a newer one.
+            ChatuiError: the file cannot be opened or written, or is a newer one.
+            DamagedDatabaseError: it is no database, or damaged.
         """
         self._file = file
         with plain_errors(file):
-            self._writing_connection = _connect_for_writing(file)
+            self._writing_connection = connect_for_writing(file)
         self._thread = 0
         self._queue = ThreadPoolExecutor(1, "chatui-store", self._remember_thread)
         self._idle_readers: list[sqlite3.Connection] = []
@@ -131,7 +141,8 @@ def _connect(file: Path | None) -> sqlite3.Connection:
     )
 
 
-def _connect_for_writing(file: Path | None) -> sqlite3.Connection:
+def connect_for_writing(file: Path | None) -> sqlite3.Connection:
+    """Open or create a database and bring it to the present schema; None keeps it in memory."""
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
@@ -180,15 +191,20 @@ def plain_errors(file: Path | None) -> Iterator[None]:
         raise ChatuiError(say("conversation.unwritable", path=path, reason=reason)) from error
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
-    except sqlite3.DatabaseError as error:
-        reason = one_line(str(error))
-        raise ChatuiError(say(_key_of(error), path=path, reason=reason)) from error
-    except UnicodeDecodeError as error:
-        # SQLite quotes the damaged bytes in its message.
-        raise ChatuiError(say("conversation.damaged", path=path, reason=error)) from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite quotes damaged bytes in its message.
+        is_text = isinstance(error, UnicodeDecodeError)
+        key = "conversation.damaged" if is_text else _key_of(error)
+        sentence = say(key, path=path, reason=one_line(str(error)))
+        if key != "conversation.damaged":
+            raise ChatuiError(sentence) from error
+        if file is not None:
+            with suppress(OSError):
+                damage_mark(file).touch()
+        raise DamagedDatabaseError(sentence) from error
 
 
-def _key_of(error: sqlite3.DatabaseError) -> str:
+def _key_of(error: Exception) -> str:
     """The sentence for SQLite's message (its codes are exposed from Python 3.11 on only)."""
     message = str(error)
     if not isinstance(error, sqlite3.OperationalError) or any(

@@ -92,6 +92,10 @@ class Presence:
         finally:
             os.close(descriptor)
 
+    def is_anyone_alive(self) -> bool:
+        """Whether any process has announced itself and still runs."""
+        return any(self.is_alive(file.stem) for file in self._folder.glob("*" + _SUFFIX))
+
     def forget(self, name: str) -> None:
         """Remove the file of a process that is gone."""
         self._file(name).unlink(missing_ok=True)

@@ -345,7 +345,10 @@ class Store:
         child: int | None = tables.one_round(db, round_id).id
         while child is not None:
             round_id = child
-            newest = db.execute("SELECT max(id) FROM rounds WHERE parent_id = ?", (round_id,))
+            # A child's id is higher; in a damaged database parents may go in a circle.
+            newest = db.execute(
+                "SELECT max(id) FROM rounds WHERE parent_id = ?1 AND id > ?1", (round_id,)
+            )
             (child,) = newest.fetchone()
         return round_id
 

@@ -88,7 +88,8 @@ def path(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> l
     rows = db.execute(
         "WITH RECURSIVE path (path_id, up) AS ("
         " SELECT id, parent_id FROM rounds WHERE id = ? AND conversation_id = ?"
-        " UNION ALL SELECT r.id, r.parent_id FROM rounds r JOIN path ON r.id = path.up)"
+        # Not UNION ALL: in a damaged database parents may go in a circle.
+        " UNION SELECT r.id, r.parent_id FROM rounds r JOIN path ON r.id = path.up)"
         f" {_ROUNDS} FROM path JOIN rounds r ON r.id = path_id ORDER BY r.depth",
         (head_id, conversation_id),
     )
@@ -379,6 +380,13 @@ def _index(db: sqlite3.Connection, condition: str, value: int) -> None:
             f" SELECT id, {texts} FROM rounds WHERE {condition}",
             (value,),
         )
+
+
+def index_all(db: sqlite3.Connection) -> None:
+    """Index all rounds that have ended, none of which is in the indexes yet."""
+    if has_index(db):
+        _index(db, "state != 'streaming' AND id > ?", 0)
+        db.execute("UPDATE rounds SET indexed = 1 WHERE state != 'streaming'")
 
 
 def unindex(db: sqlite3.Connection, condition: str, value: int) -> None:

@@ -64,7 +64,7 @@ def kill_once(home: Path, number: int, seed: int) -> Outcome:
     )
     try:
         # One in ten is killed while its model loads.
-        terminal.until_shown("不停 ·" if dice.random() < 0.1 else "不停 · 上下文")
+        terminal.until_shown("不停 ·" if dice.random() < 0.1 else "不停 · 上下文", 300)
         for query in _QUERIES[: dice.randrange(1, 5)]:
             terminal.type(query)
             terminal.press("enter")

@@ -1,0 +1,207 @@
+"""A damaged database: what can still be read goes into a new one, and the old one is kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from chatui.conversation import tables
+from chatui.conversation.database import (
+    BUSY_SECONDS,
+    DamagedDatabaseError,
+    connect_for_writing,
+    damage_mark,
+    plain_errors,
+)
+from chatui.conversation.presence import Presence
+from chatui.conversation.store import Store
+from chatui.locales import say
+
+AnyStore = TypeVar("AnyStore", bound=Store)
+
+_ROW_TABLES = ("conversations", "rounds", "prompts")
+"""Those whose rows have a number."""
+
+_LOOKED_AHEAD = 100_000
+"""Rows that may lie behind the last one that can be read, if nothing tells how many there are."""
+
+
+def open_recovered(
+    file: Path, tell: Callable[[str], None], open_store: Callable[[Path], AnyStore]
+) -> AnyStore:
+    """Open a store; a database that is damaged, or was found so before, is recovered first.
+
+    Args:
+        tell: is given the sentence for the user.
+
+    Raises:
+        ChatuiError: it cannot be opened, or not recovered.
+    """
+    if not damage_mark(file).exists():
+        with suppress(DamagedDatabaseError):
+            return open_store(file)
+    tell(recover_database(file))
+    return open_store(file)
+
+
+def recover_database(file: Path) -> str:
+    """Put a new database in the place of a damaged one, with all of it that can be read.
+
+    The old one becomes ``NAME.damaged-DATE-TIME`` beside it.
+
+    Returns:
+        A sentence for the user.
+
+    Raises:
+        ChatuiError: another chatui uses it, or the new one cannot be written.
+    """
+    # A start takes none.
+    from filelock import FileLock, Timeout
+
+    kept = file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    while kept.exists():
+        kept = kept.with_name(kept.name + "+")
+    new = file.with_name(file.name + ".recovering")
+    try:
+        with plain_errors(file), FileLock(f"{new}.lock", timeout=BUSY_SECONDS):
+            if Presence(file).is_anyone_alive():
+                raise DamagedDatabaseError(say("conversation.damaged_in_use", path=file))
+            _remove(new)
+            with closing(connect_for_writing(new)) as to:
+                counts = _copy(file, to)
+                to.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _exchange(file, new, kept)
+            damage_mark(file).unlink(missing_ok=True)
+    except Timeout as error:
+        raise DamagedDatabaseError(say("conversation.damaged_in_use", path=file)) from error
+    finally:
+        _remove(new)
+        Path(f"{new}.lock").unlink(missing_ok=True)
+    conversations, rounds = counts
+    words = {"conversations": conversations, "rounds": rounds, "path": kept}
+    return say("conversation.recovered", **words)
+
+
+def _exchange(file: Path, new: Path, kept: Path) -> None:
+    """The old database gets another name, and the new one its: there is one at every moment."""
+    try:
+        os.link(file, kept)
+    except OSError:
+        shutil.copy2(file, kept)
+    # A new database must not find the log of the old one.
+    for end in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{file}{end}").replace(f"{kept}{end}")
+    new.replace(file)
+
+
+def _remove(database: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        Path(f"{database}{end}").unlink(missing_ok=True)
+
+
+def _copy(file: Path, to: sqlite3.Connection) -> tuple[int, int]:
+    """Copy all rows that can be read; how many conversations and rounds there are then."""
+    to.execute("PRAGMA foreign_keys = OFF")
+    to.execute("BEGIN")
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as old:
+        # Text may be damaged too, and so may be a line of the schema that is not needed.
+        old.text_factory = lambda data: data.decode("utf-8", "replace")
+        with suppress(sqlite3.Error):
+            old.execute("PRAGMA writable_schema = ON")
+        for table in _ROW_TABLES:
+            _insert(to, table, _columns(old, to, table), old)
+        for (id,) in to.execute("SELECT id FROM rounds").fetchall():
+            with suppress(sqlite3.Error):
+                where = "SELECT round_id, batch, data FROM pieces WHERE round_id = ? ORDER BY batch"
+                for row in old.execute(where, (id,)):
+                    to.execute("INSERT INTO pieces VALUES (?, ?, ?)", row)
+    _mend(to)
+    (conversations,) = to.execute("SELECT count(*) FROM conversations").fetchone()
+    (rounds,) = to.execute("SELECT count(*) FROM rounds").fetchone()
+    to.execute("COMMIT")
+    return conversations, rounds
+
+
+def _columns(old: sqlite3.Connection, to: sqlite3.Connection, table: str) -> list[str]:
+    """The columns that both have; the old one may be of an older schema."""
+    try:
+        there = [{row[1] for row in db.execute(f"PRAGMA table_info({table})")} for db in (old, to)]
+    except sqlite3.Error:
+        return []
+    return sorted(there[0] & there[1])
+
+
+def _insert(
+    to: sqlite3.Connection, table: str, columns: Sequence[str], old: sqlite3.Connection
+) -> None:
+    if not columns:
+        return
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    for row in _rows(old, table, names):
+        # A damaged row may lack what must be there.
+        with suppress(sqlite3.Error):
+            to.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", row)
+
+
+def _rows(old: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[object, ...]]:
+    """The rows that can be read: what fails is halved until one row is left, which is skipped."""
+    ranges = [(1, 2**63 - 1)]
+    while ranges:
+        first, last = ranges.pop()
+        try:
+            found = old.execute(
+                f"SELECT rowid, {names} FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid",
+                (first, last),
+            )
+            for id, *row in found:
+                first = id + 1
+                yield tuple(row)
+        except sqlite3.Error:
+            last = min(last, _end(old, table, first))
+            if first < last:
+                middle = (first + last) // 2
+                ranges += [(middle + 1, last), (first, middle)]
+
+
+def _end(old: sqlite3.Connection, table: str, first: int) -> int:
+    """The number of the last row, as far as that can be told."""
+    for query in (
+        f"SELECT max(rowid) FROM {table}",
+        f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'",
+    ):
+        with suppress(sqlite3.Error):
+            (end,) = old.execute(query).fetchone() or (None,)
+            if isinstance(end, int):
+                return end
+    return first + _LOOKED_AHEAD
+
+
+def _mend(to: sqlite3.Connection) -> None:
+    """Make the rows fit together again: what they refer to may be lost."""
+    for statement in (
+        "DELETE FROM prompts WHERE round_id NOT IN (SELECT id FROM rounds)",
+        # With min() the other columns are those of its row.
+        "INSERT INTO conversations (id, title, created_at, updated_at)"
+        " SELECT conversation_id, substr(query, 1, 30), min(started_at), started_at FROM rounds"
+        " WHERE conversation_id NOT IN (SELECT id FROM conversations) GROUP BY conversation_id",
+        "UPDATE rounds SET parent_id = NULL"
+        " WHERE parent_id NOT IN (SELECT id FROM rounds) OR parent_id >= id",
+        "UPDATE conversations SET head_id ="
+        " (SELECT max(id) FROM rounds WHERE conversation_id = conversations.id)"
+        " WHERE head_id IS NULL OR head_id NOT IN (SELECT id FROM rounds)",
+        "UPDATE rounds SET indexed = 0",
+    ):
+        to.execute(statement)
+    depths: dict[int | None, int] = {None: 0}
+    for id, parent_id in to.execute("SELECT id, parent_id FROM rounds ORDER BY id"):
+        depths[id] = depths[parent_id] + 1
+    del depths[None]
+    to.executemany("UPDATE rounds SET depth = ?2 WHERE id = ?1", depths.items())
+    tables.index_all(to)
