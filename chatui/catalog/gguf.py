@@ -14,6 +14,10 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 
+CHUNK_TOKENS = 128
+"""llama.cpp reads a prompt in pieces that begin at multiples of this, always the same ones."""
+
+
 @dataclass(frozen=True)
 class GgufHeader:
     """What the header of a GGUF file says (ggml's docs/gguf.md).
@@ -22,7 +26,7 @@ class GgufHeader:
         architecture: e.g. "llama", "qwen3", "gemma3".
         name: the model's own name; may be empty.
         context_limit: tokens; None where it does not say.
-        cache: size of its KV cache.
+        cache: size of its KV cache, with the scores that llama.cpp computes over it.
         has_chat_template: whether a chat template lies in it.
         tensor_count: 0 where the file holds a vocabulary alone.
         least_bytes: size of the file with all tensors; less for types that are not known here.
@@ -103,7 +107,7 @@ def read_gguf(file: Path) -> GgufHeader | None:
 
 
 def _cache_size(values: dict[str, Any]) -> CacheSize:
-    """Of a KV cache, by the keys that docs/gguf.md lists; nothing where they are not there."""
+    """What a token takes, by the keys that docs/gguf.md lists; nothing where they are not there."""
     layers, heads, wide = (
         value if isinstance(value := values.get(key), int) else 0
         for key in ("block_count", "attention.head_count", "embedding_length")
@@ -116,7 +120,9 @@ def _cache_size(values: dict[str, Any]) -> CacheSize:
         found if isinstance(found := values.get(f"attention.{name}_length"), int) else width
         for name in ("key", "value")
     )
-    return CacheSize(layers * key_heads * (key + value))
+    # Scores of a chunk's tokens, twice, in float32: four of the numbers that a cache holds.
+    scores = 4 * CHUNK_TOKENS * heads
+    return CacheSize(layers * key_heads * (key + value) + scores)
 
 
 def check_gguf(file: Path) -> GgufHeader:

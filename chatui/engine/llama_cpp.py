@@ -22,7 +22,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from chatui.catalog.gguf import GgufHeader, check_gguf
+from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
 from chatui.catalog.memory_need import Need, WindowRange, fit, window_notes
 from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import BytesDetokenizer
@@ -39,11 +39,8 @@ from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
 from chatui.prompting.prompt_text import TokenFinder, continued, encode
 
-CHUNK_TOKENS = 128
-"""A prompt is read in pieces that begin at multiples of this, always the same ones."""
-
-MOST_CONTEXT_TOKENS = 8192
-"""The KV cache is allocated whole, so a model's longest window is not taken unasked."""
+_UNTOLD_WINDOW = 8192
+"""Tokens, where the file does not say what the model was trained for."""
 
 _OF_ONE_MAKER = ("bloom", "gpt2", "rwkv")
 """Architectures that tell the format; "llama" and others without a template are base models."""
@@ -86,7 +83,7 @@ class GgufPlan:
 
     @property
     def cache_bytes(self) -> int:
-        """What llama.cpp takes for the KV cache, which is in float16."""
+        """What llama.cpp takes for the KV cache, which is in float16, and to compute over it."""
         return 2 * self.header.cache.numbers(self.window)
 
 
@@ -115,11 +112,9 @@ def _window(
     spec: ModelSpec, header: GgufHeader, size: int, freed: FreedMemory
 ) -> tuple[int, tuple[str, ...]]:
     """The window, in tokens, and what is to be said of it."""
-    own = spec.context_limit or header.context_limit or MOST_CONTEXT_TOKENS
+    own = spec.context_limit or header.context_limit or _UNTOLD_WINDOW
     asked = spec.context
     window = WindowRange.of(asked, own)
-    if asked is None and spec.context_limit is None:
-        window = WindowRange(window.least, min(own, MOST_CONTEXT_TOKENS))
     device = choose_device("auto" if _on_gpu(spec) else "cpu")
     room = available_bytes(device) + freed.on(device)
     found = fit(Need(0, size, header.cache), (2,), window, room)
@@ -128,8 +123,6 @@ def _window(
         raise ChatuiError(say("backends.llama.window_too_large", window=asked, **sizes))
     # The weights stay in their file's pages: llama.cpp itself tells what does not fit at all.
     tokens = found.window if found else window.least
-    if asked is None and tokens == MOST_CONTEXT_TOKENS < own:
-        return tokens, (say("backends.llama.limit_cut", limit=tokens, trained=own),)
     return tokens, window_notes(asked, own, tokens)
 
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from chatui.backends import local, registry
 from chatui.backends.local import LlamaCppBackend
-from chatui.catalog.gguf import check_gguf
+from chatui.catalog.gguf import CHUNK_TOKENS, check_gguf
 from chatui.catalog.memory_need import WORKSPACE
 from chatui.errors import ChatuiError
 from chatui.messages import (
@@ -136,17 +136,20 @@ async def test_the_window_that_is_asked_for(
     assert isinstance(loaded, Loaded) and loaded.context_limit == 512
     assert "100000000" in loaded.notes[0] and "512" in loaded.notes[0]
 
-    from tiny_gguf import LAYERS, WIDTH
+    from tiny_gguf import HEADS, LAYERS, WIDTH
 
     from chatui.engine import llama_cpp
 
     header = check_gguf(tiny)
-    assert header.cache.numbers(1) == 2 * LAYERS * WIDTH
+    assert header.cache.numbers(1) == 2 * LAYERS * WIDTH + 4 * CHUNK_TOKENS * HEADS
     room = WORKSPACE + size_of(tiny) + 2 * header.cache.numbers(300)
     monkeypatch.setattr(llama_cpp, "available_bytes", lambda _: room)
     with pytest.raises(ChatuiError, match="window of 400 tokens"):
         llama_cpp.plan_load(spec(context=400))
     assert llama_cpp.plan_load(spec(context=300)).window == 300
+    room = WORKSPACE + size_of(tiny) + 2 * header.cache.numbers(100_000)
+    plan = llama_cpp.plan_load(spec(context_limit=131_072))
+    assert 8192 < plan.window < 100_000 and str(plan.window) in plan.notes[0]
 
 
 async def test_a_command_of_the_format_asks_nothing_of_the_model(
@@ -456,7 +459,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_real_quantised_model(backend: LlamaCppBackend, gemma: Path) -> None:
     """Gemma 3 with its sliding window: Chinese text, and a kept cache that changes nothing."""
     loaded = await load(backend, gemma)
-    assert loaded.family == "gemma3" and loaded.context_limit == 8192 and loaded.notes
+    assert loaded.family == "gemma3" and loaded.context_limit == 32_768
     history = (("很久以前，有一个小村庄。" * 40, "村里住着一位老人。"),)
     request = GenerateRequest("后来呢？", history, sampling=GREEDY)
     first, second = await reply(backend, request), await reply(backend, request)
