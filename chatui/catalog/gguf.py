@@ -13,7 +13,6 @@ from chatui.catalog.model_files import check_not_pointer
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-
 CHUNK_TOKENS = 128
 """llama.cpp reads a prompt in pieces that begin at multiples of this, always the same ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.prompting.families import model_type_of
+
+_LIBRARIES = {
+    "auto-round": ("auto_round",),
+    "awq": ("gptqmodel",),
+    "bitsandbytes": ("bitsandbytes",),
+    "compressed-tensors": ("compressed_tensors",),
+    "gptq": ("optimum", "gptqmodel"),
+    "hqq": ("hqq",),
+    "torchao": ("torchao",),
+}
+"""What transformers runs packed weights with, by their ``quant_method``."""
 
 # What architectures raise over the values of their configs.
 _NO_NETWORK = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
@@ -82,6 +94,22 @@ def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ChatuiError(say("engine.not_causal", family=family))
     return config
+
+
+def check_library(config: Any, folder: Path) -> None:
+    """Look whether the library that packed weights need is installed.
+
+    Raises:
+        ChatuiError: it is not.
+    """
+    packing = getattr(config, "quantization_config", None)
+    method = packing.get("quant_method") if isinstance(packing, dict) else None
+    missing = [name for name in _LIBRARIES.get(str(method), ()) if find_spec(name) is None]
+    if missing:
+        packages = " ".join(missing).replace("_", "-")
+        raise ChatuiError(
+            say("engine.library_missing", folder=folder, method=method, packages=packages)
+        )
 
 
 def context_limit_of(spec: ModelSpec, config: Any) -> int:

@@ -22,6 +22,7 @@ from chatui.engine.adapters.switching import (
     tokenizer_folder,
 )
 from chatui.engine.architecture import (
+    check_library,
     config_of,
     context_limit_of,
     family_of,
@@ -112,6 +113,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
     )
     own_window = context_limit_of(spec, config)
     need = need_of((*entries, *adapters.entries), config)
+    quantised = _quantised_needs(spec, config, network, need)
+    check_library(config, folder)
     return Plan(
         spec=spec,
         folder=folder,
@@ -121,9 +124,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         tokenizer=tokenizer,
         format=prompt_format,
         own_window=own_window,
-        placement=place(
-            spec, entries, need, own_window, freed, _quantised_needs(spec, config, network, need)
-        ),
+        placement=place(spec, entries, need, own_window, freed, quantised),
         stamp=file_versions((*entries, *(delta.entries if delta else ())), folder / "config.json"),
         adapters=adapters,
         vocabulary=adapters.rows_for(len(tokenizer)),

@@ -44,6 +44,9 @@ def need_of(entries: Iterable[TensorEntry], config: Any) -> Need:
     for entry in entries:
         if entry.dtype is not None and entry.dtype.is_floating_point:
             floats += entry.bytes // entry.dtype.itemsize
+        elif entry.dtype is None and not torch.cuda.is_available():
+            # 8-bit floats, which transformers widens where no GPU computes with them.
+            floats += entry.bytes
         else:
             packed += entry.bytes
     return Need(floats, packed, cache_size(config.get_text_config(decoder=True).to_dict()))

@@ -12,12 +12,15 @@ import tiny_models
 import torch
 from adapter_files import ALL, base_of, logits_of
 from asking import FAMILIES, ask, loaded, parts, spec
+from safetensors.torch import load_file, save_file
 from test_adapters_vocabulary import TABLES, WORDS, longer
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from chatui.engine import loading, placement
+from chatui.engine import architecture, loading, placement
 from chatui.engine.engine import Engine
+from chatui.engine.memory import need_of
 from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of
+from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded
 
@@ -203,6 +206,44 @@ def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: 
         loaded(wide("llama"), device_map="auto", **asked)
     engine = loaded(wide("llama"), device_map="auto", weights="int4")
     assert summary_of(engine).dtype == "float32", "a setting is for what can be quantised"
+
+
+@pytest.mark.parametrize("method", ["awq", "bitsandbytes", "compressed-tensors", "gptq", "torchao"])
+def test_a_library_that_is_missing_is_named(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_models.llama(tmp_path / method)
+    tiny_models.set_config(folder, quantization_config={"quant_method": method, "bits": 4})
+    monkeypatch.setattr(architecture, "find_spec", lambda _: None)
+    with pytest.raises(ChatuiError, match=rf"packed with {method}, .* pip install [a-z -]+\."):
+        loaded(folder)
+
+
+def test_weights_in_8_bit_floats_are_widened(tmp_path: Path) -> None:
+    """As DeepSeek-V3 and Qwen3-FP8 have them: a scale for each square of 128 by 128."""
+    sizes = {"hidden_size": 128, "intermediate_size": 256}
+    folder = tiny_models.llama(tmp_path / "fp8", **sizes)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    expected = {}
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        rows, columns = (-(-size // 128) for size in weights[name].shape)
+        scale = 0.5 + torch.rand(rows, columns)
+        weights[f"{name}_scale_inv"] = scale
+        weights[name] = weights[name].to(torch.float8_e4m3fn)
+        whole = scale.repeat_interleave(128, 0).repeat_interleave(128, 1)
+        expected[name] = weights[name].float() * whole[tuple(map(slice, weights[name].shape))]
+    save_file(weights, file)
+    tiny_models.set_config(
+        folder, quantization_config={"quant_method": "fp8", "weight_block_size": [128, 128]}
+    )
+    network = network_of(loaded(folder))
+    found = dict(network.named_parameters())
+    assert expected and all(
+        torch.allclose(found[name], weight, rtol=0.01) for name, weight in expected.items()
+    )
+    size = sum(parameter.numel() for parameter in network.parameters())
+    assert need_of(find_weights(folder), network.config).floats >= size
 
 
 def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
