@@ -17,10 +17,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Forking = TypeVar("Forking", "LocalBackend", "type[LocalBackend]")
 
 CHATUI = (sys.executable, __file__)
-"""In place of ``python -m chatui``."""
+"""In place of ``python -m chatui``, for a process that gets signals or a terminal."""
 TRANSFORMERS = (sys.executable, __file__, "transformers")
 """In place of ``transformers``."""
 
@@ -87,6 +88,34 @@ def fork(function: str, *arguments: str) -> None:
         fork.recv(1)
 
 
+def run_chatui(
+    *arguments: str | bytes, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``chatui`` in a fork of the template, which has imported most of it already.
+
+    Python's own start is left out: what it reads of the environment (the encoding of the streams)
+    is as in the template.
+    """
+    words = [os.fsdecode(word) for word in arguments]
+    environment = {**os.environ, **(env or {})}
+    wanted = json.dumps(["forked_engine:main", words, environment, str(Path.cwd())])
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile()) for _ in range(3)]
+        files[0].write(stdin)
+        files[0].seek(0)
+        client = stack.enter_context(socket.socket(socket.AF_UNIX))
+        client.settimeout(120)
+        client.connect(os.environ[_ADDRESS])
+        socket.send_fds(client, [wanted.encode() + b"\n"], [file.fileno() for file in files])
+        answer = b""
+        while block := client.recv(100):
+            answer += block
+        for file in files:
+            file.seek(0)
+        _, code = answer.split()
+        return subprocess.CompletedProcess(words, int(code), files[1].read(), files[2].read())
+
+
 def pid_of_fork(pid: int) -> int:
     """The process that works for the engine's process ``pid``."""
     return int(_note_of(pid).read_text())
@@ -98,6 +127,8 @@ def _note_of(pid: int) -> Path:
 
 def _be_template(listener: socket.socket) -> None:
     """Fork for everyone who comes, until standard input ends."""
+    from chatui.backends import local  # noqa: F401
+    from chatui.cli import ask, inspect, parser  # noqa: F401
     from chatui.engine import engine, loading  # noqa: F401
 
     gc.freeze()
@@ -128,13 +159,18 @@ def _be_fork(client: socket.socket, wanted: bytes, streams: list[int]) -> NoRetu
     sys.argv[1:] = arguments
 
     def end_with_the_client() -> None:
-        client.sendall(str(os.getpid()).encode())
         client.recv(1)
         os._exit(0)
 
+    client.sendall(b"%d " % os.getpid())
     threading.Thread(target=end_with_the_client, daemon=True).start()
-    resolve_name(function)()
-    os._exit(0)
+    try:
+        code = resolve_name(function)() or 0
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    client.sendall(b"%d" % code)
+    os._exit(code)
 
 
 def main() -> int:

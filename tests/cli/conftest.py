@@ -25,13 +25,8 @@ def chatui(engines: None) -> Chatui:
     def run(
         *arguments: str | bytes, stdin: str | bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
-        done = subprocess.run(
-            [*forked_engine.CHATUI, *arguments],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            env={**os.environ, **(env or {})},
-            timeout=120,
-        )
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = forked_engine.run_chatui(*arguments, stdin=given, env=env)
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
