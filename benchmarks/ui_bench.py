@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from textual.pilot import Pilot
@@ -60,6 +61,23 @@ class SilentBackend:
 
     async def close(self) -> None:
         self._stopped = True
+
+
+@contextmanager
+def loop_steps() -> Iterator[list[float]]:
+    """The processor time of each step of the event loop: so long nothing else could be done."""
+    run, steps = asyncio.Handle._run, []
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        steps.append(time.thread_time() - began)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    try:
+        yield steps
+    finally:
+        asyncio.Handle._run = run  # type: ignore[method-assign]
 
 
 async def key_seconds(app: ChatApp, pilot: Pilot[Any], count: int) -> list[float]:

@@ -48,7 +48,7 @@ class ChatApp(TurnsApp):
             "widgets/prose.tcss",
             "widgets/purpose_line.tcss",
             "widgets/query_box.tcss",
-            "widgets/round_view.tcss",
+            "widgets/round_list.tcss",
             "widgets/status_line.tcss",
             "widgets/waiting_list.tcss",
             "widgets/welcome.tcss",

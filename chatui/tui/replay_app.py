@@ -39,7 +39,7 @@ class ReplayApp(App[ReplayPoint]):
     ENABLE_COMMAND_PALETTE = False
     CSS_PATH = [  # noqa: RUF012  # as the base class has it
         str(Path(__file__).parent / "widgets" / sheet)
-        for sheet in ("conversation_view.tcss", "round_view.tcss", "timeline.tcss")
+        for sheet in ("conversation_view.tcss", "round_list.tcss", "timeline.tcss")
     ]
     CSS = "#title { height: 1; padding: 0 2; color: $text-muted; background: $surface; }"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -66,6 +66,13 @@ def row_starts(paragraph: str, width: int) -> list[int]:
     return starts
 
 
+def estimated_rows(text: str, width: int) -> int:
+    """About how many rows a text takes; hundreds of times faster than to wrap it."""
+    # A Chinese character has three bytes and takes two cells.
+    cells = (len(text) + len(text.encode(errors="surrogatepass"))) // 2
+    return text.count("\n") + 1 + cells // max(1, width)
+
+
 class Span(NamedTuple):
     """A part of a text that looks different; ``style`` names how, several names with blanks."""
 
@@ -106,22 +113,22 @@ def cut_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
     )
 
 
-def laid_over(spans: Iterable[Span], over: Sequence[Span]) -> tuple[Span, ...]:
-    """``spans`` with what ``over`` covers taken out, and ``over``; both in order."""
-    kept = []
-    for start, end, style in spans:
-        for top in over:
-            if start < top.start < end:
-                kept.append(Span(start, top.start, style))
-            if start < top.end and top.start < end:
-                start = max(start, top.end)
-        if start < end:
-            kept.append(Span(start, end, style))
-    return tuple(sorted((*kept, *over)))
+def laid_over(spans: Sequence[Span], over: Sequence[Span]) -> tuple[Span, ...]:
+    """Spans with others over them: where both are, the part has the styles of both."""
+    found = []
+    edges = sorted({edge for span in (*spans, *over) for edge in (span.start, span.end)})
+    for start, end in pairwise(edges):
+        names = [each.style for each in (*spans, *over) if each.start <= start and end <= each.end]
+        if names:
+            found.append(Span(start, end, " ".join(names)))
+    return tuple(found)
 
 
 class WrappedText:
     """Text as rows of a given width; appending costs what is appended, not what there is."""
+
+    unread_rows = 0
+    """All of it is read at once."""
 
     def __init__(self, text: str = "", width: int = 80) -> None:
         self._width = max(1, width)

@@ -41,7 +41,7 @@ class Driven:
 
     @property
     def views(self) -> list[RoundView]:
-        return list(self.conversation.query_children(RoundView))
+        return self.conversation.views
 
     @property
     def rounds(self) -> tuple[Round, ...]:

@@ -14,6 +14,7 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import BegunReply
 from chatui.tui.round_start import beginning_of
+from chatui.tui.widgets.round_list import RoundList
 
 TALK = (("甲", "一"), ("乙", "二"), ("丙", "三"))
 
@@ -30,7 +31,9 @@ async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
         await on.settled()
         on.box.insert_text("草稿")
         await on.pilot.press("alt+up", "alt+up")
-        colours = [view.render_line(2)._segments[-1].style.bgcolor for view in on.views]
+        list_ = on.conversation.query_one(RoundList)
+        strips = [list_.render_line(list_.region_of(view).y + 2) for view in on.views]
+        colours = [strip._segments[-1].style.bgcolor for strip in strips]
         assert colours[0] == colours[2] != colours[1], "the chosen round is seen"
         on.app.post_message(Key("alt+e", "e"))  # as a terminal sends it
         await on.pilot.pause()
@@ -135,7 +138,7 @@ async def test_the_branch_of_a_round_far_above_shows_what_leads_to_it(drive: Any
         on.app.turns.regenerate(old)
         await on.settled()
         assert shown(on)[-2:] == [("29", "好"), ("30", "新")]
-        assert len(on.views) == 21
+        assert len(on.views) == 31
 
 
 async def test_a_stopped_reply_goes_on_from_its_last_token(drive: Any) -> None:

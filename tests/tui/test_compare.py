@@ -16,8 +16,7 @@ from chatui.tui.comparison import Column
 from chatui.tui.screens.candidate_picker import CandidatesScreen
 from chatui.tui.screens.candidates import typed
 from chatui.tui.screens.compare import ColumnView, CompareScreen
-from chatui.tui.widgets.compared_reply import laid_over
-from chatui.tui.wrapping import Span
+from chatui.tui.wrapping import Span, laid_over
 
 OTHER = ModelSpec("other", "/models/other")
 BROKEN = ModelSpec("broken", "/models/broken")
@@ -40,7 +39,7 @@ async def begin(on: Driven, query: str, *specs: ModelSpec) -> CompareScreen:
 
 def replies(on: Driven) -> list[str]:
     found = on.app.screen.query(ColumnView)
-    return [view.reply.reply_text if view.reply else "" for view in found]
+    return [view.reply.view.reply_text if view.reply else "" for view in found]
 
 
 async def test_a_query_is_answered_twice_and_the_better_one_gone_on_with(drive: Any) -> None:

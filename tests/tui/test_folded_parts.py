@@ -13,7 +13,6 @@ from scripted_backend import ScriptedBackend
 from chatui.conversation.store import Store
 from chatui.messages import Prefill
 from chatui.tui.reply_blocks import ReplyBlocks
-from chatui.tui.widgets.round_view import RoundView
 
 THOUGHT = "<think>\n好的，先想一想。\n</think>\n\n春风又绿江南岸"
 MOSS = (
@@ -127,8 +126,7 @@ async def test_f4_and_a_click_open_and_fold(drive: Any) -> None:
         await on.pilot.pause()
         assert "先想一想" not in on.screen_text
         row = next(y for y, line in enumerate(on.screen_text.split("\n")) if "▸ Thoughts" in line)
-        view = on.views[0]
-        await on.pilot.click(RoundView, offset=(4, row - view.region.y))
+        await on.pilot.click(offset=(4, row))
         await on.pilot.pause()
         assert "先想一想" in on.screen_text
 

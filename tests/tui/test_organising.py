@@ -15,6 +15,7 @@ from chatui.settings import Settings
 from chatui.tui.screens.conversations import ConversationsScreen
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.widgets.find_bar import FindBar
+from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.side_bar import SideBar
 
 
@@ -203,8 +204,8 @@ async def test_find_in_the_conversation(drive: Any, store: Store) -> None:
         await on.until(lambda: on.box.has_focus and not on.app.screen.query(FindBar))
         await on.send("/find 长空")
         await on.until(lambda: "1/1" in on.screen_text)
-        view = on.views[1]
-        assert [row.spans for place in view._places() for row in [view._row(place, 0)]][2]
+        list_, view = on.conversation.query_one(RoundList), on.views[1]
+        assert [list_._row(1, place, 0).spans for place in view.places()][2]
         await on.pilot.press("ctrl+f")
         await on.until(lambda: isinstance(on.app.focused, Input))
         on.app.screen.query_one(FindBar).query_one(Input).value = "没有"

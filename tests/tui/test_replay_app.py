@@ -9,7 +9,7 @@ from chatui.conversation.playback import Player, steps_of
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.tui.replay_app import ReplayApp
-from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.timeline import Timeline, clock
 
 ROUNDS = (
@@ -46,7 +46,7 @@ async def settled(app: ReplayApp, pilot: Pilot[None]) -> list[tuple[str, str]]:
 
 
 def shown(app: ReplayApp) -> list[tuple[str, str]]:
-    return [(view.round.state, view.reply_text) for view in app.query(RoundView)]
+    return [(view.round.state, view.reply_text) for view in app.query_one(ConversationView).views]
 
 
 async def test_the_conversation_grows_as_it_happened() -> None:

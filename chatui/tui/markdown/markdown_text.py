@@ -6,7 +6,7 @@ from textual.geometry import Offset
 from textual.selection import Selection
 
 from chatui.tui.markdown.growing_rows import GrowingRows
-from chatui.tui.wrapping import Row, shown_text
+from chatui.tui.wrapping import Row, estimated_rows, shown_text
 
 READ_AT_ONCE = 5_000
 """Characters: some tens of milliseconds, for which the screen may stand still."""
@@ -52,6 +52,11 @@ class MarkdownText:
     def has_unread(self) -> bool:
         """Whether a long text goes on behind the rows."""
         return bool(self._unread)
+
+    @property
+    def unread_rows(self) -> int:
+        """About how many rows the text takes that is not read yet."""
+        return estimated_rows(self._unread, self._width) if self._unread else 0
 
     def read_on(self) -> None:
         """Read the next part of a long text."""

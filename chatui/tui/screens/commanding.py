@@ -18,7 +18,7 @@ from chatui.tui.changes import number_of
 from chatui.tui.commands import Command
 from chatui.tui.screens.exporting import ExportingScreen
 from chatui.tui.user_prompts import user_prompts
-from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.round_list import RoundList
 
 _UNCHANGED = ("preset", "-", "预设")
 """What gives a setting back to the preset."""
@@ -225,8 +225,8 @@ class CommandingScreen(ExportingScreen):
         view = self._conversation.chosen
         self._copy_code("" if view is None else view.last_code)
 
-    @on(RoundView.CodeClicked)
-    def _on_code_clicked(self, event: RoundView.CodeClicked) -> None:
+    @on(RoundList.CodeClicked)
+    def _on_code_clicked(self, event: RoundList.CodeClicked) -> None:
         self._copy_code(event.code)
 
     def _copy_code(self, code: str) -> None:

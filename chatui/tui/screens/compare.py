@@ -23,7 +23,7 @@ from chatui.tui.screens import TALL_ROWS
 from chatui.tui.screens.turn_display import UPDATES_PER_SECOND
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.widgets.key_line import KeyLine
-from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.status_line import progress_words
 
 NARROW_CELLS = 80
@@ -67,10 +67,10 @@ class ColumnView(Vertical):
             new = reply.pieces[self._drawn_pieces :]
             self._drawn_pieces += len(new)
             if new:
-                self.reply.grow("".join(piece.text for piece in new))
+                self.reply.view.grow("".join(piece.text for piece in new))
             if reply.ended:
                 self._is_growing = False
-                self.reply.end(reply.round)
+                self.reply.view.end(reply.round)
         problem = problem_of(self.column, self._comparison)
         state = self.query_one(".state", Static)
         state.set_class(bool(problem), "-problem")
@@ -91,10 +91,6 @@ class ColumnView(Vertical):
 
     def on_click(self, event: Click) -> None:
         self.post_message(self.Clicked(self.column))
-
-    def on_round_view_unread(self, event: RoundView.Unread) -> None:
-        event.stop()
-        event.view.read_on()
 
 
 class CompareScreen(Screen[Column | None]):
@@ -161,7 +157,7 @@ class CompareScreen(Screen[Column | None]):
     async def _mark(self, replies: list[ComparedReply]) -> None:
         spans = await asyncio.to_thread(marked, [reply.answer for reply in replies])
         for reply, differing in zip(replies, spans, strict=True):
-            reply.mark(differing)
+            reply.mark_differing(differing)
 
     # What the user does
 
@@ -212,10 +208,10 @@ class CompareScreen(Screen[Column | None]):
     def action_markdown(self) -> None:
         """Show the replies as Markdown, or as they were written."""
         replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
-        is_markdown = not any(reply.is_markdown for reply in replies)
+        is_markdown = not any(reply.view.is_markdown for reply in replies)
         for reply in replies:
-            reply.mark(())
-            reply.show_markdown(is_markdown)
+            reply.mark_differing(())
+            reply.view.show_markdown(is_markdown)
         self._mark_when_over()
 
     def action_copy(self) -> None:
@@ -232,7 +228,7 @@ class CompareScreen(Screen[Column | None]):
         elif not self._comparison.over.is_set():
             self.action_stop_or_leave()
 
-    @on(RoundView.CodeClicked)
-    def _copy_code(self, event: RoundView.CodeClicked) -> None:
+    @on(RoundList.CodeClicked)
+    def _copy_code(self, event: RoundList.CodeClicked) -> None:
         self.app.copy_to_clipboard(event.code)
         self.notify(say("tui.hint.copied"), markup=False)

@@ -11,7 +11,7 @@ from chatui.conversation.rounds import Rating, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.writing import WritingScreen
-from chatui.tui.widgets.round_view import RoundView
+from chatui.tui.widgets.round_list import RoundList
 
 _RATINGS: dict[str, Rating] = {
     **dict.fromkeys(("+", "+1", "good", "好"), 1),
@@ -37,8 +37,8 @@ class RatingScreen(WritingScreen):
         if round_ is not None:
             await self._keep(round_, 0 if round_.rating == rating else rating)
 
-    @on(RoundView.Rated)
-    async def _on_rated(self, event: RoundView.Rated) -> None:
+    @on(RoundList.Rated)
+    async def _on_rated(self, event: RoundList.Rated) -> None:
         await self._keep(event.round, 0 if event.round.rating == event.rating else event.rating)
 
     async def command_rate(self, words: str) -> None:

@@ -109,7 +109,7 @@ class FindBar(Horizontal, can_focus=True):
         count, words = len(self._places), self.query_one(LineInput).value
         if count:
             shown = say("organise.find.place", place=self._at + 1, count=f"{count:,}")
-            await self._conversation.show_found(*self._places[self._at])
+            self._conversation.show_found(*self._places[self._at])
         else:
             shown = say("organise.find.nothing") if words.strip() else ""
         self.query_one(".count", Static).update(Content(shown))

@@ -1,29 +1,21 @@
-"""One round on the screen: the query, who replied, the reply, and how it ended."""
+"""A round as rows: the query, who replied, the reply, and how it ended."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from rich.cells import cell_len
-from rich.segment import Segment
-from rich.style import Style
-from textual.events import Click
-from textual.geometry import Offset, Region, Size
-from textual.message import Message
+from textual.geometry import Offset
 from textual.selection import Selection
-from textual.strip import Strip
-from textual.widget import Widget
 
-from chatui.conversation.rounds import Rating, Round
+from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
-from chatui.tui.wrapping import Row, Span, WrappedText, laid_over, row_segments
+from chatui.tui.wrapping import WrappedText, estimated_rows
 
 if TYPE_CHECKING:
     from chatui.tui.markdown.markdown_text import MarkdownText
@@ -32,87 +24,102 @@ SHOWN_QUERY_CHARACTERS = 4_000
 SHOWN_REPLY_CHARACTERS = 50_000
 """A longer text is shown up to here when it is loaded; the store keeps all of it."""
 
-MARKUP = (
-    *(f"heading{level}" for level in (1, 2, 3)),
-    *("strong", "emphasis", "struck", "link", "target", "code", "code-head", "formula", "marker"),
-    *("rule", "quote", "quote-bar", "table-head"),
-    *("comment", "string", "number", "keyword", "name"),
-    *("found", "found-here"),
-)
-"""What looks different in Markdown; the stylesheet says how."""
-
 PartName: TypeAlias = BlockName | Literal["query", "author", "note"]
 
 
-class Place(NamedTuple):
-    """Where a part stands: its first row on the screen, and its first paragraph.
+class Shape(NamedTuple):
+    """What rounds are laid out for.
 
     Attributes:
+        width: cells of text in a row.
+        gap: empty rows between the query and the reply, and behind the round.
+    """
+
+    width: int
+    gap: int
+
+
+class Place(NamedTuple):
+    """Where a part stands: its rows from ``top`` on, and its first paragraph.
+
+    Attributes:
+        height: rows, an estimate of those that are not read yet among them.
         fold: which part of the reply it is, where a click opens or folds it; else None.
     """
 
     name: PartName
     text: WrappedText | MarkdownText
     top: int
+    height: int
     paragraph: int
     fold: int | None
 
 
-class RoundView(Widget):
-    """Shows a round as one widget, so that hundreds can be mounted.
+class RoundView:
+    """The rows of one round, which are made when they are first asked for.
 
-    While its reply streams, only the rows that changed are drawn.
+    Attributes:
+        round: as it stands.
+        shape: what the rows are laid out for; None before they are.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "round-view--bar",
-        "round-view--query",
-        "round-view--author",
-        "round-view--reply",
-        "round-view--fold",
-        "round-view--folded",
-        "round-view--note",
-        "round-view--mark",
-        "round-view--error",
-        *(f"markup--{name}" for name in MARKUP),
-    }
-    ALLOW_SELECT = True
-
-    @dataclass
-    class CodeClicked(Message):
-        """The user clicked the head of a block of code."""
-
-        code: str
-
-    @dataclass
-    class Rated(Message):
-        """The user clicked a mark that rates the reply."""
-
-        round: Round
-        rating: Rating
-
-    def __init__(self, round_: Round, *, is_markdown: bool | None = None) -> None:
+    def __init__(
+        self,
+        round_: Round,
+        changed: Callable[[RoundView, int], None],
+        *,
+        is_markdown: bool | None = None,
+    ) -> None:
         """
         Args:
+            changed: called with the first row that looks different.
             is_markdown: whether the reply is shown as Markdown; None leaves it to the preset.
         """
-        super().__init__()
         self.round = round_
+        self.shape: Shape | None = None
+        self._changed = changed
+        self._is_markdown = is_markdown
         self._dropped_rounds = 0
-        self._found: re.Pattern[str] | None = None
-        self._found_index: int | None = None
-        self._marked_row: int | None = None
-        self._query = WrappedText(plain_text(round_.query[:SHOWN_QUERY_CHARACTERS]))
-        self._author = WrappedText()
-        self._reply = ReplyBlocks(
-            round_.reply,
+
+    @cached_property
+    def _query(self) -> WrappedText:
+        return WrappedText(plain_text(self.round.query[:SHOWN_QUERY_CHARACTERS]))
+
+    @cached_property
+    def _author(self) -> WrappedText:
+        words = one_line(shown_name(self.round.model)) or say("conversation.export.reply")
+        if self.round.versions > 1:
+            version, versions = self.round.version, self.round.versions
+            words += "  " + say("tui.round.version", version=version, versions=versions)
+        return WrappedText(words)
+
+    @cached_property
+    def _reply(self) -> ReplyBlocks:
+        return ReplyBlocks(
+            self.round.reply,
             SHOWN_REPLY_CHARACTERS,
-            is_whole=round_.state == "done",
-            is_markdown=writes_markdown(round_.model) if is_markdown is None else is_markdown,
+            is_whole=self.round.state == "done",
+            is_markdown=self.is_markdown,
         )
-        self._note = WrappedText()
-        self._say_author()
-        self._say_note()
+
+    @cached_property
+    def _note(self) -> WrappedText:
+        edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
+        words = [edited, state_in_words(self.round, self._reply.began), why_not_read(self.round)]
+        words += opinion_in_words(self.round)
+        hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
+        if hidden:
+            words.append(say("tui.round.hidden", count=f"{hidden:,}"))
+        if self._dropped_rounds:
+            words.append(say("tui.round.dropped", count=self._dropped_rounds))
+        return WrappedText("\n".join(filter(None, words)))
+
+    def _make_again(self, *names: str) -> None:
+        for name in names:
+            self.__dict__.pop(name, None)
+        if self.shape is not None:
+            self.lay_out(self.shape)
+        self._changed(self, 0)
 
     @property
     def reply_text(self) -> str:
@@ -122,41 +129,22 @@ class RoundView(Widget):
     @property
     def is_markdown(self) -> bool:
         """Whether the reply is shown as Markdown, and not as it was written."""
-        return self._reply.is_markdown
+        if self._is_markdown is None:
+            return writes_markdown(self.round.model)
+        return self._is_markdown
 
     def show_markdown(self, is_markdown: bool | None) -> None:
         """Show the reply as Markdown, or as it was written; None as the preset says."""
-        if is_markdown is None:
-            is_markdown = writes_markdown(self.round.model)
-        if is_markdown != self._reply.is_markdown:
-            self._reply.is_markdown = is_markdown
+        before, self._is_markdown = self.is_markdown, is_markdown
+        if self.is_markdown != before and "_reply" in self.__dict__:
+            self._reply.is_markdown = self.is_markdown
             self._reply.set_text(self._reply.raw, is_whole=self.round.state == "done")
-            self._say_note()
-            self.refresh(layout=True)
+            self._make_again("_note")
 
     @property
     def has_folds(self) -> bool:
         """Whether the reply has parts that are folded away."""
         return self._reply.has_folds
-
-    @dataclass
-    class Unread(Message):
-        """A long reply is shown in part; :meth:`read_on` shows more."""
-
-        view: RoundView
-
-    @property
-    def _unread(self) -> MarkdownText | None:
-        texts = (block.text for block in self._reply.blocks)
-        found = (text for text in texts if not isinstance(text, WrappedText) and text.has_unread)
-        return next(found, None)
-
-    def read_on(self) -> None:
-        """Show more of a long reply."""
-        unread = self._unread
-        if unread is not None:
-            unread.read_on()
-            self.refresh(layout=True)
 
     @property
     def last_code(self) -> str:
@@ -168,60 +156,75 @@ class RoundView(Widget):
     def toggle_folds(self) -> None:
         """Open what is folded away, or fold it again."""
         self._reply.toggle_all()
-        self.refresh(layout=True)
+        self._make_again()
+
+    def toggle_fold(self, part: int) -> None:
+        """Open one folded part of the reply, or fold it again."""
+        self._reply.toggle(part)
+        self._make_again()
 
     def grow(self, text: str) -> None:
         """The reply goes on."""
-        had_begun, height = self._reply.began, self._reply.height
+        had_begun = self._reply.began
         first = self._reply.append(text)
         if not had_begun:
-            self._say_note()
-        if not had_begun or self._reply.height != height:
-            self.refresh(layout=True)
+            self._make_again("_note")
         elif first is None:
-            self.refresh()
+            self._make_again()
         else:
-            top = next((place.top for place in self._places() if place.name == "reply"), 0)
-            self.refresh(Region(0, top + first, self.size.width, height - first))
+            top = next((place.top for place in self.places() if place.name == "reply"), 0)
+            self._changed(self, top + first)
 
     def end(self, round_: Round) -> None:
         """The reply has ended, or was rated since."""
         self._reply.end(round_.reply, is_whole=round_.state == "done")
         self.round = round_
-        self._say_author()
-        self._say_note()
-        self.refresh(layout=True)
+        self._make_again("_author", "_note")
 
     def set_dropped_rounds(self, count: int) -> None:
         """Say that the oldest ``count`` rounds did not fit into what the model read."""
         self._dropped_rounds = count
-        self._say_note()
-        self.refresh(layout=True)
+        self._make_again("_note")
 
-    def _say_author(self) -> None:
-        words = one_line(shown_name(self.round.model)) or say("conversation.export.reply")
-        if self.round.versions > 1:
-            version, versions = self.round.version, self.round.versions
-            words += "  " + say("tui.round.version", version=version, versions=versions)
-        self._author = WrappedText(words, self._author.width)
+    # Rows
 
-    def _say_note(self) -> None:
-        edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
-        words = [edited, state_in_words(self.round, self._reply.began), why_not_read(self.round)]
-        words += opinion_in_words(self.round)
-        hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
-        if hidden:
-            words.append(say("tui.round.hidden", count=f"{hidden:,}"))
-        if self._dropped_rounds:
-            words.append(say("tui.round.dropped", count=self._dropped_rounds))
-        self._note = WrappedText("\n".join(filter(None, words)), self._note.width)
+    def lay_out(self, shape: Shape) -> None:
+        """Make the rows for a shape; of a very long reply the first ones."""
+        self.shape = shape
+        for _, text, _ in self._parts():
+            if text.width != shape.width:
+                text.rewrap(shape.width)
 
-    # Layout and drawing
+    def estimated_height(self, shape: Shape) -> int:
+        """About how many rows the round will take; quick."""
+        texts = (self.round.query, self.round.reply)
+        return 1 + shape.gap + sum(estimated_rows(text, shape.width) for text in texts)
 
     @property
-    def _margin(self) -> int:
-        """Cells left of the text; none where the terminal is short, and probably narrow."""
-        return 0 if self.screen.has_class("-short") else 2
+    def height(self) -> int:
+        """Rows; those of a very long reply that are not read yet are an estimate."""
+        last = self.places()[-1]
+        return last.top + last.height
+
+    @property
+    def read_height(self) -> int:
+        """So many of the rows, from the first, are no estimate."""
+        for place in self.places():
+            if place.height > len(place.text.rows):
+                return place.top + len(place.text.rows)
+        return self.height
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether some rows are still an estimate."""
+        return any(block.text.unread_rows for block in self._reply.blocks)
+
+    def read_on(self) -> None:
+        """Read more of a very long reply."""
+        for block in self._reply.blocks:
+            if not isinstance(block.text, WrappedText) and block.text.has_unread:
+                block.text.read_on()
+                return
 
     def _parts(self) -> Iterator[tuple[PartName, WrappedText | MarkdownText, int | None]]:
         """All parts with their rows, and which part of the reply a click folds."""
@@ -231,174 +234,36 @@ class RoundView(Widget):
             yield block.name, block.text, block.part if block.name == "fold" else None
         yield "note", self._note, None
 
-    def _places(self) -> list[Place]:
+    def places(self) -> list[Place]:
         """The parts that are shown, from top to bottom."""
-        gap = 1 if self._margin else 0
+        gap = 1 if self.shape is None else self.shape.gap
         places: list[Place] = []
         top = paragraph = 0
         for name, text, fold in self._parts():
             if not text.text_began:
                 continue
             top += gap if name == "author" else 0
-            places.append(Place(name, text, top, paragraph, fold))
-            top += len(text.rows)
+            height = len(text.rows) + text.unread_rows
+            places.append(Place(name, text, top, height, paragraph, fold))
+            top += height
             paragraph += text.rows[-1].paragraph + 1
         return places
 
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        self._marked_row = None
-        text_width = width - self._margin - (1 if self._margin else 0)
-        for _, text, _ in self._parts():
-            if text.width != max(1, text_width):
-                text.rewrap(text_width)
-        if self._unread is not None:
-            self.post_message(self.Unread(self))
-        last = self._places()[-1]
-        return last.top + len(last.text.rows)
-
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        place = self._place_at(y)
-        if place is None:
-            return Strip.blank(width, self.rich_style)
-        return self._render_row(place, y - place.top, width)
-
-    def _place_at(self, y: int) -> Place | None:
-        for place in reversed(self._places()):
+    def place_at(self, y: int) -> Place | None:
+        """The part that a row belongs to; None between parts and where nothing is read yet."""
+        for place in reversed(self.places()):
             if place.top <= y < place.top + len(place.text.rows):
                 return place
         return None
 
-    def on_click(self, event: Click) -> None:
-        place = self._place_at(event.y)
-        if place is None:
-            return
-        # The marks stand in the last cells, three for each.
-        from_end = self.size.width - 1 - event.x
-        if place.name == "author" and from_end < 6 and self._mark(place, event.y - place.top):
-            event.stop()
-            self.post_message(self.Rated(self.round, 1 if from_end >= 3 else -1))
-        elif place.fold is not None:
-            event.stop()
-            self._reply.toggle(place.fold)
-            self.refresh(layout=True)
-        elif not isinstance(place.text, WrappedText):
-            row = place.text.rows[event.y - place.top]
-            if row.style == "code-head":
-                event.stop()
-                self.post_message(self.CodeClicked(place.text.code_at(row.paragraph)))
-
-    def mark_found(self, pattern: re.Pattern[str] | None, index: int | None = None) -> None:
-        """Mark what is found, most clearly the ``index``-th place; None marks nothing."""
-        if (pattern, index) != (self._found, self._found_index):
-            self._found, self._found_index = pattern, index
-            self._marked_row = None
-            self.refresh()
-
-    @property
-    def marked_row(self) -> int:
-        """The row of the place that is marked most clearly; 0 without one."""
-        if self._marked_row is None:
-            rows = [
-                place.top + row
-                for place in self._places()
-                for row in range(len(place.text.rows))
-                for span in self._found_in(place, row)
-                if span.style
-            ]
-            # In Markdown, and where thoughts are folded, not all that is found is shown.
-            self._marked_row = rows[min(self._found_index or 0, len(rows) - 1)] if rows else 0
-        return self._marked_row
-
-    def _found_in(self, place: Place, index: int) -> tuple[Span, ...]:
-        """What is found in a row; ``style`` is "" for the rest of what began in the row before."""
-        if self._found is None or place.name not in ("query", "reply", "fold", "folded"):
-            return ()
-        rows = place.text.rows
-        near = [
-            rows[at].text if 0 <= at < len(rows) and is_same else ""
-            for at in (index - 1, index, index + 1)
-            for is_same in [0 <= at < len(rows) and rows[at].paragraph == rows[index].paragraph]
-        ]
-        start, end = len(near[0]), len(near[0]) + len(near[1])
-        return tuple(
-            Span(max(a, start) - start, min(b, end) - start, "found" if a >= start else "")
-            for a, b in (match.span() for match in self._found.finditer("".join(near)))
-            if a < end and b > start
-        )
-
-    def _row(self, place: Place, index: int) -> Row:
-        row = place.text.rows[index]
-        found = self._found_in(place, index)
-        if not found:
-            return row
-        is_here = self._found_index is not None and place.top + index == self.marked_row
-        name = "found-here" if is_here else "found"
-        spans = [Span(start, end, name) for start, end, _ in found]
-        return replace(row, spans=laid_over(row.spans, spans))
-
-    def _render_row(self, place: Place, index: int, width: int) -> Strip:
-        row = self._row(place, index)
-        style = self._style(place.name)
-        paragraph = place.paragraph + row.paragraph
-        selection = self.text_selection
-        if row.style:
-            style += self._markup(row.style)
-        segments = row_segments(
-            row,
-            style,
-            paragraph=paragraph,
-            selected=None if selection is None else selection.get_span(paragraph),
-            selected_style=self.screen.get_component_rich_style("screen--selection"),
-            style_of=self._markup,
-        )
-        if self._margin:
-            bar = self.get_component_rich_style("round-view--bar")
-            plain = self._style(place.name)
-            margin = Segment("▌ ", bar) if place.name == "query" else Segment("  ", plain)
-            segments.insert(0, margin)
-        strip = Strip(segments).adjust_cell_length(width, style)
-        if mark := self._mark(place, index):
-            muted = self.get_component_rich_style("round-view--mark")
-            marked = Segment(mark, style + self._markup("link") if row.style else muted)
-            strip = Strip.join([strip.crop(0, width - marked.cell_length), Strip([marked])])
-        return strip
-
-    def _mark(self, place: Place, index: int) -> str:
-        """What can be clicked at the right end of a row, if there is room; else ""."""
-        row = place.text.rows[index]
-        if row.style == "code-head":
-            mark = say("tui.round.copy_code") + " "
-        elif place.name == "author" and index == 0 and self.round.state != "streaming":
-            mark = " +  - "
-        else:
-            return ""
-        has_room = self._margin + cell_len(row.text) + cell_len(mark) < self.size.width
-        return mark if has_room else ""
-
-    def _style(self, name: PartName) -> Style:
-        if name == "note" and self.round.state == "failed":
-            return self.get_component_rich_style("round-view--error")
-        return self.get_component_rich_style(f"round-view--{name}")
-
-    def _markup(self, names: str) -> Style:
-        """How parts of Markdown look that have these names."""
-        look = Style()
-        for name in names.split():
-            own = self.get_component_rich_style(f"markup--{name}", partial=True)
-            if own.color is not None:
-                # A muted colour is a transparent one, which the whole style has blended.
-                own += Style(color=self.get_component_rich_style(f"markup--{name}").color)
-            look += own
-        return look
-
-    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        if selection.start is None and selection.end is None:
+    def selected(self, selection: Selection) -> str:
+        """What a selection takes, by paragraphs of the round and indices in them."""
+        if selection.start in (None, Offset(0, 0)) and selection.end is None:
             # All of it: the reply exactly as it was written, folded or not.
             texts = (self.round.query, self._author.text, self._reply.raw, self._note.text)
-            return "\n".join(filter(None, texts)), "\n"
+            return "\n".join(filter(None, texts))
         chosen: list[str] = []
-        for place in self._places():
+        for place in self.places():
             first, rows = place.paragraph, place.text.rows
             start = Offset(0, 0) if selection.start is None else selection.start - (0, first)
             last = Offset(len(rows[-1].text) + rows[-1].start, rows[-1].paragraph)
@@ -408,7 +273,7 @@ class RoundView(Widget):
                 chosen.append(
                     place.text.selected(Selection(start, last if end.y > last.y else end))
                 )
-        return ("\n".join(chosen), "\n") if chosen else None
+        return "\n".join(chosen)
 
 
 def state_in_words(round_: Round, has_reply: bool) -> str:

@@ -1,0 +1,158 @@
+"""Where rounds stand below each other: what is far from the window is an estimate."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from itertools import accumulate
+from typing import NamedTuple
+
+from chatui.tui.widgets.round_view import RoundView, Shape
+
+
+class Window(NamedTuple):
+    """What is seen of the rows.
+
+    Attributes:
+        top: the first row; None where the last rows are seen, however many there are.
+        rows: how many.
+    """
+
+    top: int | None
+    rows: int
+
+
+class RoundLayout:
+    """The height of each round. One is laid out when it comes near the window.
+
+    Attributes:
+        views: the rounds, from top to bottom.
+        shape: what they are laid out for.
+        shift: where estimates above the window were wrong, what is seen has moved down by so many
+            rows; whoever scrolls takes it up and sets it to 0.
+    """
+
+    def __init__(self) -> None:
+        self.views: list[RoundView] = []
+        self.shape = Shape(1, 0)
+        self.shift = 0
+        self._heights: list[int] = []
+        self._known_tops: list[int] | None = None
+
+    @property
+    def tops(self) -> list[int]:
+        """The first row of each round; behind them the height of all."""
+        if self._known_tops is None:
+            self._known_tops = [0, *accumulate(self._heights)]
+        return self._known_tops
+
+    def add(self, view: RoundView) -> None:
+        """One more round at the end."""
+        self.views.append(view)
+        self._heights.append(self._estimate(view))
+        self._known_tops = None
+
+    def keep(self, count: int) -> None:
+        """Keep the first ``count`` rounds."""
+        del self.views[count:], self._heights[count:]
+        self._known_tops = None
+
+    def index_at(self, row: int) -> int:
+        """The round that a row belongs to; rows outside belong to the first and the last."""
+        return max(0, min(bisect_right(self.tops, row), len(self.views)) - 1)
+
+    def measure(self, index: int) -> int:
+        """Look at the height of a round that has changed; by how many rows it grew."""
+        grown = self.views[index].height + self.shape.gap - self._heights[index]
+        if grown:
+            self._heights[index] += grown
+            self._known_tops = None
+        return grown
+
+    def take_shape(self, shape: Shape, window: Window) -> None:
+        """Estimate all heights anew; the round at the top of the window stays there."""
+        top = self.first_row(window)
+        index = self.index_at(top)
+        inside = top - self.tops[index]
+        before = self._heights[index] if self.views else 1
+        self.shape = shape
+        self._heights = list(map(self._estimate, self.views))
+        self._known_tops = None
+        if self.views:
+            self.shift += self.tops[index] + inside * self._heights[index] // before - top
+
+    def lay_out(self, window: Window, near: int, seconds: float) -> bool:
+        """Lay out what is seen, then what stands up to ``near`` rows from it.
+
+        Args:
+            seconds: about so long at most, but one step at least.
+
+        Returns:
+            Whether anything was laid out.
+        """
+        began, changed = time.perf_counter(), False
+        while (index := self.next(window, near)) is not None:
+            self._lay_out_one(index, window)
+            changed = True
+            if time.perf_counter() - began > seconds:
+                break
+        return changed
+
+    def bring(self, index: int, inside: int, above: int, rows: int) -> int:
+        """Lay out all that is seen where a row of a round has ``above`` rows over it.
+
+        Args:
+            inside: which row of the round.
+            rows: how many are seen.
+
+        Returns:
+            The first row that is seen then; where the window stood before does not matter.
+        """
+        while True:
+            self.shift = 0
+            top = max(0, min(self.tops[index] + inside - above, self.tops[-1] - rows))
+            missing = self.next(Window(top, rows), 0)
+            if missing is None:
+                return top
+            self._lay_out_one(missing, Window(None, rows))
+
+    def lay_out_whole(self, index: int) -> None:
+        """Lay out all rows of a round."""
+        while self.views[index].shape != self.shape or self.views[index].has_unread:
+            self._lay_out_one(index, Window(None, 0))
+
+    def next(self, window: Window, near: int) -> int | None:
+        """The round that is to be laid out next, or read on; None if nothing is missing."""
+        top = self.first_row(window)
+        bottom = top + window.rows
+        for first, stop in ((top, bottom), (top - near, bottom + near)):
+            for index in range(self.index_at(first), len(self.views)):
+                view, missing = self.views[index], stop - self.tops[index]
+                if missing <= 0:
+                    break
+                if view.shape != self.shape or view.read_height < min(view.height, missing):
+                    return index
+        return None
+
+    def _lay_out_one(self, index: int, window: Window) -> None:
+        """Lay out a round, or read on in it; what is seen stays where it is."""
+        view, before = self.views[index], self._heights[index]
+        inside = self.first_row(window) - self.tops[index]
+        known = 0
+        if view.shape == self.shape:
+            known = view.read_height
+            view.read_on()
+        else:
+            view.lay_out(self.shape)
+        grown = self.measure(index)
+        if window.top is not None and inside > known:
+            self.shift += round(grown * min(1.0, (inside - known) / max(1, before - known)))
+
+    def first_row(self, window: Window) -> int:
+        """The first row that is seen."""
+        if window.top is None:
+            return max(0, self.tops[-1] - window.rows)
+        return window.top + self.shift
+
+    def _estimate(self, view: RoundView) -> int:
+        return view.estimated_height(self.shape) + self.shape.gap

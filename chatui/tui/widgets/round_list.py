@@ -1,0 +1,352 @@
+"""The rounds of a conversation, drawn by one widget: thousands of them cost what is seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.events import Click
+from textual.geometry import Offset, Region, Size
+from textual.message import Message
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.widget import Widget
+
+from chatui.conversation.rounds import Rating, Round
+from chatui.locales import say
+from chatui.tui.widgets.found_places import found_in, found_row
+from chatui.tui.widgets.round_layout import RoundLayout, Window
+from chatui.tui.widgets.round_view import Place, RoundView, Shape
+from chatui.tui.wrapping import Row, Span, WrappedText, laid_over, row_segments
+
+MARKUP = (
+    *(f"heading{level}" for level in (1, 2, 3)),
+    *("strong", "emphasis", "struck", "link", "target", "code", "code-head", "formula", "marker"),
+    *("rule", "quote", "quote-bar", "table-head"),
+    *("comment", "string", "number", "keyword", "name"),
+    *("found", "found-here"),
+)
+"""What looks different in Markdown; the stylesheet says how."""
+
+MARGIN = 2
+"""Cells left of the text; none where the terminal is short, and probably narrow."""
+
+SEEN_SECONDS = 0.03
+"""So long the screen may wait for what is about to be seen; the rest comes a moment later."""
+
+STEP_SECONDS = 0.008
+"""What is near the window is laid out before it is seen, in steps of about this length."""
+
+_PARAGRAPHS = 10_000_000
+"""What a selection calls y is the number of a round times this, and a paragraph of the round."""
+
+
+class RoundList(Widget):
+    """Draws rounds; what holds it scrolls them.
+
+    Attributes:
+        layout: where each round stands.
+        chosen_id: of the round that the next command is about; None if none was chosen.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"round--{part}" for part in ("bar", "query", "author", "reply", "fold", "folded")),
+        *("round--note", "round--mark", "round--error", "round--chosen"),
+        *(f"markup--{name}" for name in MARKUP),
+    }
+    ALLOW_SELECT = True
+    VIEW: ClassVar[type[RoundView]] = RoundView
+
+    @dataclass
+    class CodeClicked(Message):
+        """The user clicked the head of a block of code."""
+
+        code: str
+
+    @dataclass
+    class Rated(Message):
+        """The user clicked a mark that rates the reply."""
+
+        round: Round
+        rating: Rating
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds = RoundLayout()
+        self.chosen_id: int | None = None
+        self._found: re.Pattern[str] | None = None
+        self._found_here: tuple[RoundView, int] | None = None
+        self._known_found_row: tuple[object, int] = None, 0
+        self._rows_seen = 0
+        self._will_go_on = False
+
+    @property
+    def views(self) -> list[RoundView]:
+        """The rounds, from top to bottom."""
+        return self.rounds.views
+
+    def show(self, rounds: Iterable[Round], is_markdown: bool | None) -> None:
+        """Show these rounds and no others."""
+        self.rounds = RoundLayout()
+        if self.is_attached and self in self.screen.selections:
+            self.screen.clear_selection()
+        for round_ in rounds:
+            self.add(round_, is_markdown)
+        self.refresh(layout=True)
+
+    def add(self, round_: Round, is_markdown: bool | None) -> None:
+        """Show one more round at the end."""
+        self.rounds.add(self.VIEW(round_, self._on_change, is_markdown=is_markdown))
+        self.refresh(layout=True)
+
+    def keep(self, count: int) -> None:
+        """Take away all but the first ``count`` rounds."""
+        self.rounds.keep(count)
+        self.refresh(layout=True)
+
+    def choose(self, round_id: int | None) -> None:
+        """Mark a round, and no other; None marks none."""
+        self.chosen_id = round_id
+        self.refresh()
+
+    def mark(
+        self, found: re.Pattern[str] | None, here: tuple[RoundView, int] | None = None
+    ) -> None:
+        """Mark what is found; None marks nothing any more.
+
+        Args:
+            here: a round, and which place in it is marked most clearly.
+        """
+        self._found, self._found_here = found, here
+        self.refresh()
+
+    def region_of(self, view: RoundView) -> Region:
+        """Where a round stands."""
+        index = self.views.index(view)
+        top, bottom = self.rounds.tops[index : index + 2]
+        return Region(0, top, self.size.width, bottom - top - self.rounds.shape.gap)
+
+    def _on_change(self, view: RoundView, first_row: int) -> None:
+        if view.shape != self.rounds.shape or view not in self.views:
+            return
+        index = self.views.index(view)
+        has_grown = bool(self.rounds.measure(index))
+        region = self.region_of(view)
+        changed = Region(0, region.y + first_row, region.width, region.height - first_row)
+        self.refresh(changed, layout=has_grown)
+
+    # Laying out
+
+    @property
+    def _window(self) -> Window:
+        """What is seen, as the one that scrolls has it."""
+        scroller = self.parent
+        assert isinstance(scroller, Widget)
+        follows = scroller._anchored and not scroller._anchor_released
+        return Window(None if follows else round(scroller.scroll_y), self._rows_seen)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        self._rows_seen = container.height
+        is_short = self.screen.has_class("-short")
+        shape = Shape(max(1, width - (0 if is_short else MARGIN + 1)), 0 if is_short else 1)
+        if shape != self.rounds.shape:
+            self.rounds.take_shape(shape, self._window)
+        self._lay_out_seen()
+        return self.rounds.tops[-1]
+
+    def on_scroll(self) -> None:
+        """Another part is about to be seen."""
+        if self._rows_seen and self._lay_out_seen():
+            self.refresh(layout=True)
+
+    def bring_into_view(self, view: RoundView) -> None:
+        """Scroll as little as is needed to see a round, or its beginning."""
+        region, rows = self.region_of(view), self._rows_seen
+        top = self.rounds.first_row(self._window)
+        if view.shape != self.rounds.shape or not top <= region.y <= region.bottom <= top + rows:
+            self.rounds.lay_out_whole(self.views.index(view))
+            height = self.region_of(view).height
+            is_below = region.y > top and height < rows
+            self._bring(view, 0, rows - height if is_below else 0)
+
+    def bring_found(self) -> None:
+        """Scroll to the place that is marked most clearly."""
+        if self._found_here is not None:
+            self.rounds.lay_out_whole(self.views.index(self._found_here[0]))
+        if (at := self._found_at) is not None:
+            self._bring(*at, self._rows_seen // 3)
+
+    def _bring(self, view: RoundView, row: int, above: int) -> None:
+        top = self.rounds.bring(self.views.index(view), row, above, self._rows_seen)
+        scroller = self.parent
+        assert isinstance(scroller, Widget)
+        self.rounds.shift = top - round(scroller.scroll_y)
+        self.refresh(layout=True)
+
+    def _lay_out_seen(self) -> bool:
+        changed = self.rounds.lay_out(self._window, 0, SEEN_SECONDS)
+        self._go_on_later()
+        return changed
+
+    def _go_on_later(self) -> None:
+        """Lay out what is near, and what is seen and took too long."""
+        window = self._window
+        if not self._will_go_on and self.rounds.next(window, window.rows) is not None:
+            self._will_go_on = True
+            self.call_later(self._go_on)
+
+    def _go_on(self) -> None:
+        self._will_go_on = False
+        window = self._window
+        if self.rounds.lay_out(window, window.rows, STEP_SECONDS):
+            self.refresh(layout=True)
+        self._go_on_later()
+
+    # Drawing
+
+    def _at(self, y: int) -> tuple[int, Place | None, int]:
+        """The round at a row of the widget, its part there, and the row counted from that part."""
+        row = y + self.rounds.shift
+        index = self.rounds.index_at(row)
+        view = self.views[index]
+        row -= self.rounds.tops[index]
+        place = view.place_at(row) if view.shape == self.rounds.shape else None
+        return index, place, row - (place.top if place else 0)
+
+    def render_line(self, y: int) -> Strip:
+        if not self.views:
+            return Strip.blank(self.size.width, self.rich_style)
+        index, place, row = self._at(y)
+        if place is None:
+            is_between = row >= self.views[index].height
+            style = self.rich_style if is_between else self._style("reply", index)
+            return Strip.blank(self.size.width, style)
+        return self._draw(index, place, row)
+
+    def _draw(self, index: int, place: Place, number: int) -> Strip:
+        row, width = self._row(index, place, number), self.size.width
+        look = "error" if self._round(index).state == "failed" else "note"
+        style = plain = self._style(look if place.name == "note" else place.name, index)
+        if row.style:
+            style += self._markup(row.style)
+        paragraph = index * _PARAGRAPHS + place.paragraph + row.paragraph
+        selection = self.text_selection
+        segments = row_segments(
+            row,
+            style,
+            paragraph=paragraph,
+            selected=None if selection is None else selection.get_span(paragraph),
+            selected_style=self.screen.get_component_rich_style("screen--selection"),
+            style_of=self._markup,
+        )
+        if self.rounds.shape.gap:
+            is_query = place.name == "query"
+            margin = Segment("▌ ", self._style("bar", index)) if is_query else Segment("  ", plain)
+            segments.insert(0, margin)
+        strip = Strip(segments).adjust_cell_length(width, style)
+        if mark := self._mark(index, place, number):
+            muted = self._style("mark", index)
+            marked = Segment(mark, style + self._markup("link") if row.style else muted)
+            strip = Strip.join([strip.crop(0, width - marked.cell_length), Strip([marked])])
+        return strip
+
+    def _mark(self, index: int, place: Place, number: int) -> str:
+        """What can be clicked at the right end of a row, if there is room; else ""."""
+        row = place.text.rows[number]
+        if row.style == "code-head":
+            mark = say("tui.round.copy_code") + " "
+        elif place.name == "author" and not number and self._round(index).state != "streaming":
+            mark = " +  - "
+        else:
+            return ""
+        has_room = MARGIN + cell_len(row.text) + cell_len(mark) < self.size.width
+        return mark if has_room else ""
+
+    def _round(self, index: int) -> Round:
+        return self.views[index].round
+
+    def _row(self, index: int, place: Place, number: int) -> Row:
+        row = place.text.rows[number]
+        spans = () if self._found is None else found_in(self._found, place, number)
+        if not spans:
+            return row
+        is_here = (self.views[index], place.top + number) == self._found_at
+        name = "found-here" if is_here else "found"
+        spans = tuple(Span(start, end, name) for start, end, _ in spans)
+        return replace(row, spans=laid_over(row.spans, spans))
+
+    @property
+    def _found_at(self) -> tuple[RoundView, int] | None:
+        """The round, and the row of it, with the place that is marked most clearly."""
+        if self._found is None or self._found_here is None:
+            return None
+        view, index = self._found_here
+        key = (self._found, view, index, view.shape, view.height)
+        if self._known_found_row[0] != key:
+            self._known_found_row = key, found_row(self._found, view, index)
+        return view, self._known_found_row[1]
+
+    def _style(self, name: str, index: int) -> Style:
+        style = self.get_component_rich_style(f"round--{name}")
+        if self._round(index).id == self.chosen_id:
+            style += Style(bgcolor=self.get_component_rich_style("round--chosen").bgcolor)
+        return style
+
+    def _markup(self, names: str) -> Style:
+        """How parts of Markdown look that have these names."""
+        look = Style()
+        for name in names.split():
+            own = self.get_component_rich_style(f"markup--{name}", partial=True)
+            if own.color is not None:
+                # A muted colour is a transparent one, which the whole style has blended.
+                own += Style(color=self.get_component_rich_style(f"markup--{name}").color)
+            look += own
+        return look
+
+    # The mouse
+
+    def on_click(self, event: Click) -> None:
+        if not self.views:
+            return
+        index, place, row = self._at(event.y)
+        if event.chain == 2:
+            # Textual would select all that the widget shows.
+            event.prevent_default()
+            whole = Selection(Offset(0, index * _PARAGRAPHS), Offset(0, (index + 1) * _PARAGRAPHS))
+            self.screen.selections = {self: whole}
+            return
+        if place is None:
+            return
+        # The marks stand in the last cells, three for each.
+        from_end = self.size.width - 1 - event.x
+        if place.name == "author" and from_end < 6 and self._mark(index, place, row):
+            event.stop()
+            self.post_message(self.Rated(self._round(index), 1 if from_end >= 3 else -1))
+        elif place.fold is not None:
+            event.stop()
+            self.views[index].toggle_fold(place.fold)
+        elif not isinstance(place.text, WrappedText):
+            line = place.text.rows[row]
+            if line.style == "code-head":
+                event.stop()
+                self.post_message(self.CodeClicked(place.text.code_at(line.paragraph)))
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        start, end = selection
+        first = 0 if start is None else start.y // _PARAGRAPHS
+        last = len(self.views) - 1 if end is None else end.y // _PARAGRAPHS
+        chosen: list[str] = []
+        for index in range(first, min(last + 1, len(self.views))):
+            above = Offset(0, index * _PARAGRAPHS)
+            own = Selection(
+                start - above if start is not None and index == first else None,
+                end - above if end is not None and index == last else None,
+            )
+            if own.end != Offset(0, 0):
+                chosen.append(self.views[index].selected(own))
+        return ("\n".join(chosen), "\n") if chosen else None
