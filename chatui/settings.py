@@ -71,6 +71,7 @@ class Settings:
         side_bar: open the list of conversations beside the one that is shown at the start.
         model_folders: folders that are searched for models.
         servers: OpenAI-compatible servers.
+        keys: names of what can be done, and the keys that do it; what is wrong is left out.
         sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
 
     Raises:
@@ -93,6 +94,7 @@ class Settings:
     side_bar: bool = False
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
+    keys: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

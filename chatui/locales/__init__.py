@@ -34,6 +34,8 @@ class _Formatter(string.Formatter):
 
 _FORMATTER = _Formatter()
 _current = ""
+_key_names: dict[str, str] = {}
+_key_pattern = re.compile("")
 
 
 def language_of(environ: Mapping[str, str]) -> str:
@@ -88,6 +90,15 @@ def _words(language: str, file: str) -> dict[str, str]:
     return flat
 
 
+def name_keys(names: Mapping[str, str]) -> None:
+    """Write other names of keys than the files do from now on, e.g. "F12" for "Ctrl+R"."""
+    global _key_names, _key_pattern
+    _key_names = dict(names)
+    longest_first = sorted(_key_names, key=len, reverse=True)
+    any_name = "|".join(map(re.escape, longest_first))
+    _key_pattern = re.compile(rf"(?<![\w+])(?:{any_name})(?![\w+])", re.ASCII)
+
+
 def say(key: str, /, **values: object) -> str:
     """The words for ``key`` ("file.name" or "file.table.name") with ``{name}`` filled from values.
 
@@ -96,6 +107,8 @@ def say(key: str, /, **values: object) -> str:
     """
     file, _, name = key.partition(".")
     words = _words(current_language(), file)[name]
+    if _key_names:
+        words = _key_pattern.sub(lambda match: _key_names[match[0]], words)
     if "reason" in values and _REASON_INSIDE.search(words):
         # Libraries end their messages with a full stop of their own.
         values["reason"] = str(values["reason"]).rstrip(" .。\n")

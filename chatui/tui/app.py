@@ -21,7 +21,7 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
 from chatui.text import in_quotes, without_surrogates
-from chatui.tui import terminal_input, themes
+from chatui.tui import keymap, terminal_input, themes
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.turn_messages import ModelReady, TurnMessage
 from chatui.tui.turns_app import TurnsApp
@@ -81,6 +81,10 @@ class ChatApp(TurnsApp):
         super().__init__(settings, spec, store, backend)
         self._notices = list(notices)
         self._chat: ChatScreen | None = None
+        if settings.keys:
+            self._notices += keymap.rebind(self, settings.keys)
+        else:
+            keymap.forget()
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         theme = settings.theme

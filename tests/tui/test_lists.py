@@ -20,10 +20,11 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.tui.app import ChatApp
+from chatui.tui.keymap import key_names
 from chatui.tui.screens import model_picker, model_rows
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.conversations import ConversationsScreen
-from chatui.tui.screens.help import HelpScreen, key_names
+from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion

@@ -124,8 +124,8 @@ class ChatScreen(OrganisingScreen):
         from chatui.tui.screens.help import HelpScreen
 
         mro = reversed(type(self).__mro__)
-        screens = [each for each in mro if issubclass(each, WritingScreen)]
-        bindings = [*(key for each in screens for key in each.BINDINGS), *self.app.BINDINGS]
+        owners = (*(each for each in mro if issubclass(each, WritingScreen)), type(self.app))
+        bindings = [key for each in owners for key in each.__dict__.get("BINDINGS", ())]
         self.app.push_screen(HelpScreen(bindings))
 
     async def action_models(self) -> None:

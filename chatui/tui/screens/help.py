@@ -16,6 +16,7 @@ from textual.widgets import Static
 from chatui import locations
 from chatui.locales import say
 from chatui.text import one_line
+from chatui.tui.keymap import keys_of
 
 EDITING_KEYS = (
     ("Ctrl+A / Home", "tui.keys.line_start"),
@@ -32,29 +33,11 @@ EDITING_KEYS = (
 
 KEYS_CELLS = 22
 
-_NAMES = {
-    "escape": "Esc",
-    "pageup": "PageUp",
-    "pagedown": "PageDown",
-    "up": "↑",
-    "down": "↓",
-    "left": "←",
-    "right": "→",
-}
-
-
-def key_names(keys: str) -> str:
-    """A binding's keys as people write them: "ctrl+n" is "Ctrl+N"."""
-    return " / ".join(
-        "+".join(_NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in key)
-        for key in (alternative.strip().split("+") for alternative in keys.split(","))
-    )
-
 
 def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
     """(keys, what they do) for bindings whose description is the name of words."""
     return [
-        (key_names(binding.key), say(binding.description))
+        (keys_of(binding), say(binding.description))
         for binding in bindings
         if isinstance(binding, Binding) and binding.description
     ]
