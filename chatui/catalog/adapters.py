@@ -36,7 +36,6 @@ class AdapterSummary:
         targets: names of the modules that it adapts.
         base: the model that it says it was made for; "" where it does not say.
         brings_tokenizer: whether a tokenizer lies beside it.
-        brings_embeddings: whether it has embeddings of its own.
         disk_bytes: of its weights.
     """
 
@@ -48,7 +47,6 @@ class AdapterSummary:
     targets: tuple[str, ...] = ()
     base: str = ""
     brings_tokenizer: bool = False
-    brings_embeddings: bool = False
     disk_bytes: int = 0
 
 
@@ -58,7 +56,6 @@ class _Config:
     r: int | None = None
     lora_alpha: float | None = None
     target_modules: str | list[str] | None = None
-    modules_to_save: list[str] | None = None
     base_model_name_or_path: str | None = None
 
 
@@ -170,7 +167,6 @@ def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterS
         file = folder / ADAPTER_CONFIG
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     targets = config.target_modules or ()
-    saved = config.modules_to_save or []
     return AdapterSummary(
         path=str(path),
         title=title,
@@ -180,6 +176,5 @@ def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterS
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         base=config.base_model_name_or_path or "",
         brings_tokenizer=has_tokenizer(folder),
-        brings_embeddings=any("embed" in name or name == "wte" for name in saved),
         disk_bytes=size,
     )

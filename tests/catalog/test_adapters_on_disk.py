@@ -31,7 +31,6 @@ def test_a_config_is_told(tmp_path: Path) -> None:
     assert (found.rank, found.alpha, found.targets) == (8, 16.0, ("q_proj", "v_proj"))
     assert (found.base, found.disk_bytes) == ("yahma/llama-7b-hf", 100)
     assert not found.brings_tokenizer
-    assert not found.brings_embeddings
 
 
 def test_what_comes_with_it(tmp_path: Path) -> None:
@@ -40,7 +39,6 @@ def test_what_comes_with_it(tmp_path: Path) -> None:
     found = describe(folder, "hfl/chinese-alpaca-lora-7b")
     assert found.title == "hfl/chinese-alpaca-lora-7b"
     assert found.brings_tokenizer
-    assert found.brings_embeddings
 
 
 def test_a_bare_file_tells_nothing(tmp_path: Path) -> None:

@@ -73,7 +73,6 @@ def test_progress_ends_with_all_bytes_and_never_goes_back(
     done = [event.done_bytes for event in seen]
     assert done == sorted(done)
     assert done[-1] == seen[-1].total_bytes > 3 * SHARD_BYTES
-    assert (seen[-1].files_done, seen[-1].files_total) == (len(NEEDED), len(NEEDED))
     middle = seen[len(seen) // 2]
     assert 0 < middle.done_bytes < middle.total_bytes
     assert 100_000 < middle.bytes_per_second < 5_000_000

@@ -152,14 +152,11 @@ class Fetch:
         running = {transfer.file: transfer.progress for transfer in self._transfers}
         done = sum(f.listed.size_bytes for f in files if f not in running)
         done += sum(progress.done_bytes for progress in running.values())
-        whole = len(files) - len(running) + sum(p.is_done for p in running.values())
         rate = speed.after(self._received_bytes)
         total = self.plan.total_bytes
         return FetchProgress(
             done_bytes=done,
             total_bytes=total,
-            files_done=whole,
-            files_total=len(files),
             bytes_per_second=rate,
             seconds_left=(total - done) / rate if rate else None,
         )

@@ -145,15 +145,12 @@ class FetchProgress:
     Attributes:
         done_bytes: on this disk, with what was there before.
         total_bytes: of all files.
-        files_done, files_total: how many files are whole, of how many.
         bytes_per_second: received over the last seconds; 0 before anything was.
         seconds_left: at that speed; None where nothing comes in.
     """
 
     done_bytes: int
     total_bytes: int
-    files_done: int
-    files_total: int
     bytes_per_second: float = 0.0
     seconds_left: float | None = None
 

@@ -28,7 +28,6 @@ from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
 from chatui.text import without_surrogates
 
 Family: TypeAlias = Literal["chatglm", "alpaca", "causal"]
-FAMILIES: tuple[Family, ...] = ("chatglm", "alpaca", "causal")
 
 _MARGIN = 64
 """Tokens before a cut in a text that the cut may change."""

@@ -159,7 +159,7 @@ class ChatScreen(OrganisingScreen):
     @work
     async def action_chat_model(self) -> None:
         """Switch to the model that the welcome suggests, or offer to fetch it."""
-        from chatui.tui.screens import choosing
+        from chatui.tui.screens import choosing, questions
 
         if self.chat_model is None:
             await choosing.choose_model(self.app)
@@ -167,7 +167,7 @@ class ChatScreen(OrganisingScreen):
             await choosing.switch_to(self.app, self.chat_model.reference)
         else:
             bar = self.query_one(FetchBar)
-            download = await choosing.offer_to_fetch(
+            download = await questions.offer_to_fetch(
                 self.app, bar, self.chat_model, lambda words: self._tell_user(words, "information")
             )
             if download is not None:

@@ -13,12 +13,10 @@ from chatui.backends import servers
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
-from chatui.text import one_line, plain_text
 from chatui.tui.model_names import author_of, shown_name, with_adapters
-from chatui.tui.widgets.fetch_bar import FetchBar, prepare
+from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:
-    from chatui.catalog import Entry
     from chatui.tui.screens.organising import OrganisingScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.turns_app import TurnsApp
@@ -56,32 +54,6 @@ async def choose_model(app: TurnsApp) -> None:
 
     screen = ModelScreen(app.settings, app.turns.spec, app.turns.first, bar)
     await show(app, screen, take)
-
-
-async def offer_to_fetch(
-    app: TurnsApp, bar: FetchBar | None, item: Entry, tell: Callable[[str], None]
-) -> Download | None:
-    """Ask whether to fetch a model; the download that was agreed to, not yet begun.
-
-    Args:
-        tell: shows a sentence; "" takes it away.
-    """
-    from chatui.tui.screens.questions import YesNoQuestion
-
-    if bar is not None and bar.running:
-        tell(say("tui.fetch.one_at_a_time", name=one_line(bar.running)))
-        return None
-    tell(say("tui.fetch.asking", name=one_line(item.title)))
-    try:
-        download = await prepare(item.reference, app.settings)
-    except ChatuiError as error:
-        tell(str(error))
-        return None
-    tell("")
-    if await app.push_screen_wait(YesNoQuestion(plain_text(download.question))):
-        return download
-    await download.events.aclose()
-    return None
 
 
 async def switch_to(app: TurnsApp, reference: str) -> None:

@@ -136,7 +136,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
 
     @work(exclusive=True, group="offer")
     async def _offer_to_fetch(self, item: Entry) -> None:
-        from chatui.tui.screens.choosing import offer_to_fetch
+        from chatui.tui.screens.questions import offer_to_fetch
 
         download = await offer_to_fetch(self.app, self._fetch_bar, item, self.say)
         if download is not None:

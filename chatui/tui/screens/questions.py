@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -10,9 +11,15 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.text import one_line
+from chatui.text import one_line, plain_text
 from chatui.tui.editing import LineInput
+from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
+
+if TYPE_CHECKING:
+    from chatui.catalog import Entry
+    from chatui.tui.turns_app import TurnsApp
 
 
 class YesNoQuestion(ModalScreen[bool]):
@@ -59,3 +66,27 @@ class LineQuestion(ModalScreen[str | None]):
 
     def action_answer(self) -> None:
         self.dismiss(self.query_one(Input).value)
+
+
+async def offer_to_fetch(
+    app: TurnsApp, bar: FetchBar | None, item: Entry, tell: Callable[[str], None]
+) -> Download | None:
+    """Ask whether to fetch a model; the download that was agreed to, not yet begun.
+
+    Args:
+        tell: shows a sentence; "" takes it away.
+    """
+    if bar is not None and bar.running:
+        tell(say("tui.fetch.one_at_a_time", name=one_line(bar.running)))
+        return None
+    tell(say("tui.fetch.asking", name=one_line(item.title)))
+    try:
+        download = await prepare(item.reference, app.settings)
+    except ChatuiError as error:
+        tell(str(error))
+        return None
+    tell("")
+    if await app.push_screen_wait(YesNoQuestion(plain_text(download.question))):
+        return download
+    await download.events.aclose()
+    return None

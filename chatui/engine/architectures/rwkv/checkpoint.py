@@ -27,10 +27,6 @@ _HF_NAMES = (
     (re.compile(r"\.time_mix_receptance$"), ".time_mix_r"),
 )
 
-LINEARS = (
-    *("att.key.weight", "att.value.weight", "att.receptance.weight", "att.output.weight"),
-    *("ffn.key.weight", "ffn.receptance.weight", "ffn.value.weight"),
-)
 NORMS = ("ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
 MIXES = (
     *("att.time_mix_k", "att.time_mix_v", "att.time_mix_r"),
