@@ -28,6 +28,8 @@ _ESCAPE = re.compile("\x10([0-9a-f]{4})")
 
 def to_stored(text: str) -> str:
     """``text`` without NUL and lone surrogates; :func:`from_stored` gives it back exactly."""
+    if not _UNSTORABLE.search(text):
+        return text
     return _UNSTORABLE.sub(lambda match: f"\x10{ord(match[0]):04x}", text)
 
 
@@ -226,7 +228,7 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
         db.execute(
             "INSERT INTO pieces (round_id, batch, data) SELECT ?1,"
             " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2",
-            (round_id, json.dumps(values, ensure_ascii=False, separators=(",", ":"))),
+            (round_id, msgspec.json.encode(values).decode()),
         )
     except sqlite3.IntegrityError as error:
         raise ChatuiError(say("conversation.no_round", id=round_id)) from error

@@ -63,7 +63,11 @@ def mark_of(text: str, dropped_rounds: int) -> PromptMark:
 
 def to_line(event: Mapping[str, Any]) -> str:
     """An event as a line of the file."""
-    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = msgspec.json.encode(event).decode()
+    except UnicodeError:
+        # A lone surrogate, which only Python's own encoder writes.
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     return escape_json(text) + "\n"
 
 
