@@ -143,30 +143,30 @@ class ConversationFile:
         parts: list[Any] = []
         for number, record in enumerate(records, 1):
             line = record.line if isinstance(record, Fault) else record[0]
-            place = say("import.line", line=line)
             if isinstance(record, Fault):
-                yield self._skipped(place, record.reason)
+                yield self._skipped(say("import.line", line=line), record.reason)
                 continue
             value = record[1]
-            if records.is_array:
-                if is_message(value) or is_pair([value]):
-                    parts.append(value)
-                    continue
-                place = say("import.line_and_item", line=line, number=number)
-            yield from self._record(place, value)
+            is_element = records.is_array
+            if is_element and (is_message(value) or is_pair([value])):
+                parts.append(value)
+                continue
+            found = _read(value)
+            if isinstance(found, Dialogue):
+                yield found
+                continue
+            key = "import.line_and_item" if is_element else "import.line"
+            yield from self._told(say(key, line=line, number=number), found)
         if parts:
-            yield from self._record(say("import.line", line=1), parts)
+            yield from self._told(say("import.line", line=1), _read(parts))
 
-    def _record(self, place: str, value: Any) -> Iterator[Found]:
-        try:
-            if isinstance(value, dict):
-                for is_form, read_form in _TREES:
-                    if is_form(value):
-                        yield from self._tree(place, read_form(value))
-                        return
-            yield of_record(value)
-        except WrongRecord as error:
-            yield self._skipped(place, str(error))
+    def _told(self, place: str, found: Dialogue | ReadTree | WrongRecord) -> Iterator[Found]:
+        if isinstance(found, Dialogue):
+            yield found
+        elif isinstance(found, ReadTree):
+            yield from self._tree(place, found)
+        else:
+            yield self._skipped(place, str(found))
 
     def _tree(self, place: str | None, tree: ReadTree) -> Iterator[Found]:
         yield tree.transcript
@@ -176,6 +176,18 @@ class ConversationFile:
     def _skipped(self, place: str | None, reason: str) -> SkippedRecord:
         where = f"{self._file}" if place is None else f"{self._file}, {place}"
         return SkippedRecord(say("import.skipped", place=where, reason=reason))
+
+
+def _read(value: Any) -> Dialogue | ReadTree | WrongRecord:
+    """What a JSON value holds."""
+    try:
+        if isinstance(value, dict):
+            for is_form, read_form in _TREES:
+                if is_form(value):
+                    return read_form(value)
+        return of_record(value)
+    except WrongRecord as error:
+        return error
 
 
 def files_of(names: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> tuple[Path, ...]:

@@ -88,7 +88,7 @@ class ExampleLayout:
     most_source: int
     encode_prompts: EncodeTexts
     encode_replies: EncodeTexts
-    arrange: Callable[[Sequence[int], Sequence[int]], TrainingExample]
+    arrange: Callable[[list[int], list[int]], TrainingExample]
     keeps_empty: bool = True
 
 

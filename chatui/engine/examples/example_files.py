@@ -100,12 +100,11 @@ class _JsonLines:
         self._partial = partial
         self._columns = columns
         self._stream = _resumed(partial, place)
-        self._encode = msgspec.json.Encoder().encode
+        self._encode = msgspec.json.Encoder().encode_lines
 
     def append(self, examples: Sequence[TrainingExample]) -> int:
-        for example in examples:
-            row = {name: getattr(example, name) for name in self._columns}
-            self._stream.write(self._encode(row) + b"\n")
+        rows = [{name: getattr(example, name) for name in self._columns} for example in examples]
+        self._stream.write(self._encode(rows))
         return self._stream.tell()
 
     def flush(self) -> None:

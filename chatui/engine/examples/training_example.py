@@ -7,7 +7,6 @@ ymcui/Chinese-LLaMA-Alpaca, BLOOMZ and GPT as in peft's examples of causal langu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 IGNORED = -100
@@ -44,8 +43,8 @@ class ChatGLMTokens:
 
 
 def chatglm_example(
-    source: Sequence[int],
-    target: Sequence[int],
+    source: list[int],
+    target: list[int],
     tokens: ChatGLMTokens,
     max_source: int,
     max_target: int,
@@ -59,13 +58,9 @@ def chatglm_example(
         max_source: at least 1.
         max_target: at least 2.
     """
-    input_ids = [
-        *source[: max_source - 1],
-        tokens.gmask,
-        tokens.sop,
-        *target[: max_target - 2],
-        tokens.eop,
-    ]
+    input_ids = source[: max_source - 1] + [tokens.gmask, tokens.sop]
+    input_ids += target[: max_target - 2]
+    input_ids.append(tokens.eop)
     begin = input_ids.index(tokens.sop)
     labels = [IGNORED] * begin + input_ids[begin:]
     if tokens.pad in input_ids:
@@ -82,7 +77,7 @@ def chatglm_example(
 
 
 def alpaca_example(
-    source: Sequence[int], target: Sequence[int], pad: int, max_length: int
+    source: list[int], target: list[int], pad: int, max_length: int
 ) -> TrainingExample:
     """``source target``, cut at max_length and padded on the right to it.
 
@@ -91,21 +86,16 @@ def alpaca_example(
         target: with EOS at its end.
         pad: the padding's id.
     """
-    input_ids = [*source, *target][:max_length]
-    labels = [*([IGNORED] * len(source)), *target][:max_length]
-    length = len(input_ids)
+    length = len(source) + len(target)
     padding = max_length - length
-    return TrainingExample(
-        input_ids=input_ids + [pad] * padding,
-        labels=labels + [IGNORED] * padding,
-        attention_mask=None,
-        content=(0, length),
-        is_cut=len(source) + len(target) > max_length,
-    )
+    input_ids = _joined(source, target, [pad] * padding, max_length)
+    labels = _joined([IGNORED] * len(source), target, [IGNORED] * padding, max_length)
+    content = (0, min(length, max_length))
+    return TrainingExample(input_ids, labels, None, content, padding < 0)
 
 
 def causal_example(
-    source: Sequence[int], target: Sequence[int], pad: int, max_length: int
+    source: list[int], target: list[int], pad: int, max_length: int
 ) -> TrainingExample:
     """``source target``, padded on the left to max_length or cut at it on the right.
 
@@ -116,7 +106,16 @@ def causal_example(
     """
     length = len(source) + len(target)
     padding = max(0, max_length - length)
-    input_ids = [*([pad] * padding), *source, *target][:max_length]
-    labels = [*([IGNORED] * (padding + len(source))), *target][:max_length]
-    mask = [*([0] * padding), *([1] * length)][:max_length]
-    return TrainingExample(input_ids, labels, mask, (padding, len(input_ids)), length > max_length)
+    input_ids = _joined([pad] * padding, source, target, max_length)
+    labels = _joined([IGNORED] * (padding + len(source)), target, [], max_length)
+    mask = [0] * padding + [1] * (max_length - padding)
+    return TrainingExample(input_ids, labels, mask, (padding, max_length), length > max_length)
+
+
+def _joined(first: list[int], second: list[int], third: list[int], most: int) -> list[int]:
+    """Three lists as one, cut at ``most``."""
+    joined = first.copy()
+    joined += second
+    joined += third
+    del joined[most:]
+    return joined
