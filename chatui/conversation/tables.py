@@ -49,7 +49,7 @@ _FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "error": _TEXT,
     "note": _TEXT,
     "seed": (str, int),
-    "sampling": (lambda sampling: json.dumps(dict(sampling)), json.loads),
+    "sampling": (lambda sampling: json.dumps(dict(sampling)) if sampling else "{}", json.loads),
 }
 """Columns that are stored in another form: (to the form, back)."""
 
@@ -144,25 +144,33 @@ def insert_whole(
         The new ids by those that the rounds came with.
     """
     is_indexed = has_index(db)
+    last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'rounds'").fetchone()
     ids: dict[int, int] = {}
     depths: dict[int | None, int] = {None: 0}
-    for each in rounds:
-        depth = depths[each.id] = depths[each.parent_id] + 1
-        parent_id = None if each.parent_id is None else ids[each.parent_id]
-        stored = replace(
-            each,
-            conversation_id=conversation_id,
-            parent_id=parent_id,
-            corrects_id=ids.get(each.corrects_id or 0),
-        )
-        row = {"depth": depth, "writer": "", "indexed": int(is_indexed)} | _stored(stored)
-        new_id = db.execute(
-            f"INSERT INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-            tuple(row.values()),
-        ).lastrowid
-        assert new_id is not None
+    rows: list[dict[str, Any]] = []
+    for new_id, each in enumerate(rounds, last[0] + 1 if last else 1):
         ids[each.id] = new_id
-        append_pieces(db, new_id, pieces_by_id.get(each.id, ()))
+        depths[each.id] = depths[each.parent_id] + 1
+        rows.append(
+            _stored(each)
+            | {
+                "id": new_id,
+                "conversation_id": conversation_id,
+                "parent_id": None if each.parent_id is None else ids[each.parent_id],
+                "corrects_id": ids.get(each.corrects_id or 0),
+                "depth": depths[each.id],
+                "writer": "",
+                "indexed": is_indexed,
+            }
+        )
+    if rows:
+        names = rows[0]
+        db.executemany(
+            f"INSERT INTO rounds ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+            (tuple(row.values()) for row in rows),
+        )
+    for old_id, pieces in pieces_by_id.items():
+        append_pieces(db, ids[old_id], pieces)
     if is_indexed:
         _index(db, "conversation_id = ?", conversation_id)
     return ids

@@ -58,7 +58,7 @@ def chatglm_example(
         max_source: at least 1.
         max_target: at least 2.
     """
-    input_ids = source[: max_source - 1] + [tokens.gmask, tokens.sop]
+    input_ids = [*source[: max_source - 1], tokens.gmask, tokens.sop]
     input_ids += target[: max_target - 2]
     input_ids.append(tokens.eop)
     begin = input_ids.index(tokens.sop)
