@@ -85,8 +85,7 @@ class ChatApp(TurnsApp):
             self._notices += keymap.rebind(self, settings.keys)
         else:
             keymap.forget()
-        self.register_theme(themes.DARK)
-        self.register_theme(themes.LIGHT)
+        themes.prepare(self)
         theme = settings.theme
         if theme not in self.available_themes:
             self._notices.append(say("tui.notice.no_theme", name=in_quotes(theme)))

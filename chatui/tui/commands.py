@@ -68,7 +68,7 @@ COMMANDS = (
     Command("list", "side_bar"),
     Command("find", "find", "something"),
     Command("title", "write_title", "something"),
-    Command("theme", "toggle_theme"),
+    Command("theme", "toggle_theme", "something"),
     Command("help", "help"),
     Command("quit", "app.quit"),
 )

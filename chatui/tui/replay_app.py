@@ -75,8 +75,7 @@ class ReplayApp(App[ReplayPoint]):
         self.frames = 0
         self._heading = title
         self._notices = notices
-        self.register_theme(themes.DARK)
-        self.register_theme(themes.LIGHT)
+        themes.prepare(self)
         self.theme = theme if theme in self.available_themes else themes.DARK.name
 
     def compose(self) -> ComposeResult:

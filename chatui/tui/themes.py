@@ -1,7 +1,11 @@
-"""chatui's own colours: ink and cinnabar on night, and on paper."""
+"""chatui's own colours: ink and cinnabar on night and on paper, high contrast, and none."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from textual.app import App
+from textual.filter import Monochrome, NoColor
 from textual.theme import Theme
 
 DARK = Theme(
@@ -65,3 +69,62 @@ LIGHT = Theme(
         "scrollbar-corner-color": "#faf6ee",
     },
 )
+
+HIGH_CONTRAST = Theme(
+    name="chatui-contrast",
+    primary="#ffff00",
+    secondary="#00ffff",
+    accent="#00ff00",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#0000c0",
+    success="#00ff00",
+    warning="#ffff00",
+    error="#ff8080",
+    dark=True,
+    variables={
+        "foreground-muted": "#ffffff",
+        "text-muted": "#ffffff",
+        "block-cursor-foreground": "#000000",
+        "block-cursor-background": "#ffff00",
+        "block-cursor-text-style": "bold",
+        "input-cursor-background": "#ffff00",
+        "input-cursor-foreground": "#000000",
+        "input-selection-background": "#0000c0",
+        "screen-selection-background": "#0000c0",
+        "border": "#ffff00",
+        "border-blurred": "#ffffff",
+        "scrollbar": "#ffffff",
+        "scrollbar-hover": "#ffff00",
+        "scrollbar-active": "#ffff00",
+        "scrollbar-background": "#000000",
+        "scrollbar-background-hover": "#000000",
+        "scrollbar-background-active": "#000000",
+        "scrollbar-corner-color": "#000000",
+    },
+)
+
+NO_COLOR_RULES = """
+*:nocolor > .option-list--option-highlighted,
+*:nocolor > .text-area--cursor, *:nocolor > .text-area--selection,
+*:nocolor > .input--cursor, *:nocolor > .input--selection,
+*:nocolor > .screen--selection { text-style: reverse; }
+FindBar:nocolor:focus, SystemRow:nocolor:focus, GlassBox:nocolor:focus .wrote-title
+    { text-style: reverse; }
+"""
+"""What colour shows elsewhere: where one is, and what is selected."""
+
+
+def prepare(app: App[Any]) -> None:
+    """Give an app chatui's themes; with NO_COLOR in the environment, only text styles are left.
+
+    See https://no-color.org; Textual by itself would write shades of grey.
+    """
+    for theme in (DARK, LIGHT, HIGH_CONTRAST):
+        app.register_theme(theme)
+    if app.no_color:
+        app._filters = [
+            NoColor() if isinstance(each, Monochrome) else each for each in app._filters
+        ]
+        app.stylesheet.add_source(NO_COLOR_RULES, ("themes.py", "NO_COLOR_RULES"))

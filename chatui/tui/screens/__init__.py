@@ -1,5 +1,8 @@
 """The screens of the app, each with its stylesheet beside it."""
 
+WIDE_CELLS = 80
+"""Below this width the main screen has the class "-compact": narrow margins."""
+
 TALL_ROWS = 12
 """Below this height a screen has the class "-short": no frames, margins or title.
 

@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.widget import Widget
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import in_quotes
 from chatui.tui.screens.overview import OverviewScreen
 
 if TYPE_CHECKING:
     from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
     from chatui.tui.widgets.side_bar import SideBar
+
+
+_KEYS = {
+    name: f"organise.footer.{name}" for name in ("FindBar", "GlassBox", "SettingsPanel", "SideBar")
+}
+"""Widgets with the focus in them -> which keys the last line then names."""
 
 
 class OrganisingScreen(OverviewScreen):
@@ -26,8 +34,14 @@ class OrganisingScreen(OverviewScreen):
 
     def _after_first_paint(self) -> None:
         super()._after_first_paint()
+        self.watch(self, "focused", self._name_keys)
         if self.app.settings.side_bar:
             self._open_side_bar()
+
+    def _name_keys(self, focused: Widget | None) -> None:
+        """Name the keys that are worth knowing where the focus is."""
+        around = [] if focused is None else [type(n).__name__ for n in focused.ancestors_with_self]
+        self._status.keys = next((say(_KEYS[name]) for name in around if name in _KEYS), "")
 
     @work
     async def _open_side_bar(self) -> None:
@@ -109,6 +123,18 @@ class OrganisingScreen(OverviewScreen):
     async def on_find_bar_left(self) -> None:
         self._box.focus()
         await self.query("FindBar").remove()
+
+    async def command_theme(self, name: str) -> None:
+        """Take another theme until the app ends; the settings keep one."""
+        known = self.app.available_themes
+        if name in known:
+            self.app.theme = name
+            words = say("organise.theme.taken", name=name)
+        else:
+            words = say(
+                "organise.theme.unknown", name=in_quotes(name), names=", ".join(sorted(known))
+            )
+        self._tell_user(words, "information")
 
     # Titles
 

@@ -23,7 +23,7 @@ from chatui.text import one_line
 from chatui.tui.context_use import context_use
 from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.screens import TALL_ROWS
+from chatui.tui.screens import TALL_ROWS, WIDE_CELLS
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
@@ -90,6 +90,7 @@ class TurnDisplay(Screen[None]):
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < TALL_ROWS, "-short")
+        self.set_class(event.size.width < WIDE_CELLS, "-compact")
 
     def _after_first_paint(self) -> None:
         self.app.start_turns()

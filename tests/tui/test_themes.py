@@ -1,0 +1,74 @@
+"""Themes, terminals without colour, and narrow ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.color import Color
+
+from chatui.settings import Settings
+from chatui.tui.themes import HIGH_CONTRAST
+
+
+async def test_themes_are_taken_by_name(drive: Any) -> None:
+    async with drive(settings=Settings(theme="chatui-contrast")) as on:
+        assert on.app.theme == "chatui-contrast"
+        await on.send("/theme nord")
+        await on.until(lambda: on.app.theme == "nord")
+        await on.send("/theme nonsense")
+        await on.until(lambda: any("chatui-contrast" in notice for notice in on.notices))
+        await on.pilot.press("ctrl+t")
+        assert on.app.theme == "chatui-light"
+        await on.pilot.press("ctrl+t")
+        assert on.app.theme == "chatui"
+
+
+async def test_a_wrong_theme_is_named(drive: Any) -> None:
+    async with drive(settings=Settings(theme="nonsense")) as on:
+        await on.until(lambda: any("nonsense" in notice for notice in on.notices))
+        assert on.app.theme == "chatui"
+
+
+def test_high_contrast_is_high() -> None:
+    def luminance(name: str) -> float:
+        parts = [part / 255 for part in Color.parse(getattr(HIGH_CONTRAST, name)).rgb]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    # WCAG 2.2: the contrast ratio of level AAA.
+    for name in ("foreground", "primary", "secondary", "accent", "warning", "error", "success"):
+        assert (luminance(name) + 0.05) / (luminance("background") + 0.05) >= 7, name
+
+
+async def test_no_color_leaves_only_text_styles(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with drive(["**好**"]) as on:
+        await on.ask("写诗")
+        await on.pilot.press("ctrl+b")
+        await on.until(lambda: on.app.screen is not on.app.screen_stack[0])
+        await on.pilot.pause(0.2)
+        styles = [
+            segment.style
+            for strip in on.app.screen._compositor.render_strips()
+            for segment in strip.apply_filter(on.app._filters[-1], Color(0, 0, 0))
+            if segment.style is not None
+        ]
+        assert all(style.color is None or style.color.is_default for style in styles)
+        assert all(style.bgcolor is None or style.bgcolor.is_default for style in styles)
+        assert any(style.reverse for style in styles), "the highlight is seen"
+
+
+@pytest.mark.parametrize(("size", "classes"), [((79, 24), {"-compact"}), ((40, 12), {"-compact"})])
+async def test_narrow_screens_are_compact(
+    drive: Any, size: tuple[int, int], classes: set[str]
+) -> None:
+    async with drive(["床前明月光"], size=size) as on:
+        await on.ask("静夜思")
+        assert on.app.screen.classes & {"-compact", "-short"} == classes
+        assert "床前明月光" in on.screen_text and "静夜思" in on.screen_text
+        assert on.app.screen.max_scroll_x == 0
+        await on.pilot.resize_terminal(120, 30)
+        await on.until(lambda: not on.app.screen.has_class("-compact"))
