@@ -150,10 +150,19 @@ def place(
     dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
     tells = spec.dtype == "auto" and device.type != "mps" and bits is None
     notes = _told(stored, dtype, need) if tells else ()
-    # With a device map the layers' caches come to lie where accelerate puts the layers.
-    spread = found is None or spec.device_map is not None
-    tokens = window.most if found is None or spread else found.window
+    if spec.device_map is not None:
+        # The layers' caches come to lie where accelerate puts the layers.
+        everywhere = room + sum(map(available_bytes, _others(device)))
+        found = fit(taken, (dtype.itemsize,), window, everywhere)
+    tokens = found.window if found else window.least
     return Placement(device, dtype, notes, tokens, room, passed_over, bits)
+
+
+def _others(device: torch.device) -> list[torch.device]:
+    """The devices that a device map can spread a model over besides ``device``."""
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = [torch.device("cuda", index) for index in range(cards)] + [torch.device("cpu")]
+    return [other for other in found if other != device]
 
 
 def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:

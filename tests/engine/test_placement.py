@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from chatui.catalog.memory_need import Need
+from chatui.catalog.memory_need import CacheSize, Need
 from chatui.engine.memory import FreedMemory
 from chatui.engine.placement import Placement, place
 from chatui.engine.weights import TensorEntry
@@ -51,6 +52,22 @@ def test_a_small_model_stays_on_the_cpu_unless_the_gpu_is_asked_for() -> None:
     asked = on("cuda", 6_600_000)
     assert (str(asked.device), asked.passed_over) == ("cuda:0", "")
     assert str(on("auto", 6_600_000, device_map="auto").device) == "cuda:0"
+
+
+@pytest.mark.usefixtures("card")
+def test_the_window_of_a_spread_model_fits_into_all_memory_together() -> None:
+    """24 GiB on the card and as many beside it; 16 GB of weights, 131,072 bytes a token."""
+    weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (1,), 16 * 10**9)
+    need = Need(8 * 10**9, cache=CacheSize(65_536))
+
+    def window(own: int, **values: Any) -> int:
+        spec = ModelSpec("m", "/m", device_map="auto", **values)
+        return place(spec, (weights,), need, own, FreedMemory()).window
+
+    assert window(131_072) == 131_072
+    assert 200_000 < window(1_000_000) < 300_000
+    assert window(1_000_000, context=4096) == 4096
+    assert window(1_000_000, context=500_000) == 500_000, "the disk may hold what does not fit"
 
 
 def test_without_a_gpu_nothing_is_passed_over() -> None:
