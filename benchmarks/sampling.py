@@ -62,7 +62,8 @@ def main() -> None:
     import torch
 
     from chatui.engine.pages import keep_small_blocks
-    from chatui.engine.sampler import ReplySoFar, Sampler
+    from chatui.engine.penalties import ReplySoFar
+    from chatui.engine.sampler import Sampler
     from chatui.sampling import SamplingSettings
 
     torch.set_num_threads(1)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from chatui.engine.memory import is_out_of_memory
 from chatui.engine.model import LoadedModel
-from chatui.engine.sampler import ReplySoFar, Sampler
+from chatui.engine.penalties import ReplySoFar
+from chatui.engine.sampler import Sampler
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (

@@ -11,33 +11,29 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import llama_cpp
-import numpy as np
 import psutil
 import torch
-from torch import Tensor
 
 from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
 from chatui.catalog.memory_need import Need, WindowRange, fit, window_notes
-from chatui.engine.codec import Codec
-from chatui.engine.detokenizer import BytesDetokenizer
+from chatui.engine.gguf_network import GgufNetwork
+from chatui.engine.gguf_vocabulary import GgufVocabulary
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes, gib
-from chatui.engine.model import LoadedModel, Network
+from chatui.engine.model import LoadedModel
 from chatui.engine.pages import trim_heap
 from chatui.engine.placement import choose_device
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
 from chatui.prompting import formats
-from chatui.prompting.chat_template import ChatTemplate, chat_template_format
+from chatui.prompting.chat_template import chat_template_format
 from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
-from chatui.prompting.prompt_text import TokenFinder, continued, encode
 
 _UNTOLD_WINDOW = 8192
 """Tokens, where the file does not say what the model was trained for."""
@@ -46,8 +42,6 @@ _OF_ONE_MAKER = ("bloom", "gpt2", "rwkv")
 """Architectures that tell the format; "llama" and others without a template are base models."""
 
 _LOG_LEVEL_ERROR = 4
-_PIECE_BYTES = 256
-_SPACE_TOKENIZER = "llama"
 
 # llama.cpp tells why a file cannot be loaded in its log alone.
 _last_errors: deque[str] = deque(maxlen=8)
@@ -200,172 +194,6 @@ def unload() -> None:
 def use_threads(parameters: int | None) -> None:
     """Leave the cores to llama.cpp's own threads: torch only samples here."""
     torch.set_num_threads(1)
-
-
-class GgufVocabulary:
-    """The tokenizer of a GGUF file.
-
-    Attributes:
-        control: spellings of the tokens that are no text.
-        end_ids: tokens that end a reply.
-    """
-
-    def __init__(self, llama: Any) -> None:
-        self._llama = llama
-        self._model = llama._model
-        self._vocabulary = llama._model.vocab
-        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
-        size = llama.n_vocab()
-        control = [i for i in range(size) if llama_cpp.llama_vocab_is_control(self._vocabulary, i)]
-        self.control = tuple(self._spelling(token) for token in control)
-        ends = {*control, self._model.token_eos(), self._model.token_eot()} - {-1}
-        self.end_ids = frozenset(
-            token for token in ends if llama_cpp.llama_vocab_is_eog(self._vocabulary, token)
-        )
-
-    def template(self) -> ChatTemplate:
-        """The file's own chat template.
-
-        Raises:
-            ChatuiError: it is no valid template.
-        """
-        names = {
-            "eos_token": self._spelling(self._model.token_eos()),
-            "bos_token": self._spelling(self._model.token_bos()),
-        }
-        source = self._llama.metadata["tokenizer.chat_template"]
-        return ChatTemplate.compiled(source, names, dict.fromkeys(self.control, True))
-
-    def codec(self) -> Codec:
-        """Between text and the file's token ids."""
-        metadata, finder = self._llama.metadata, TokenFinder(self.control)
-        # The first token of a text is spelt with a space that the text does not have.
-        spaced = (
-            metadata.get("tokenizer.ggml.model") == _SPACE_TOKENIZER
-            and metadata.get("tokenizer.ggml.add_space_prefix", "true") == "true"
-        )
-        begins = self._spelling(self._model.token_bos())
-
-        def tokenize(part: str, add_bos: bool = False) -> list[int]:
-            ids: list[int] = self._llama.tokenize(part.encode(), add_bos=add_bos, special=True)
-            return ids
-
-        def encode_prompt(text: str) -> list[int]:
-            add_bos = self._model.add_bos_token() and not (begins and text.startswith(begins))
-            return encode(text, finder, lambda part: tokenize(part, add_bos), tokenize)
-
-        return Codec(
-            encode_prompt,
-            lambda token: self._bytes(token).decode("utf-8", "replace") or self._spelling(token),
-            lambda: BytesDetokenizer(self._bytes, strip_first_space=spaced),
-            finder,
-            lambda text: encode(text, finder, lambda part: continued(part, tokenize), tokenize),
-        )
-
-    def _bytes(self, token: int) -> bytes:
-        """What a token adds to the text; nothing for a control token."""
-        size = llama_cpp.llama_token_to_piece(
-            self._vocabulary, token, self._buffer, _PIECE_BYTES, 0, False
-        )
-        return self._buffer.raw[: max(size, 0)]
-
-    def _spelling(self, token: int) -> str:
-        return self._model.token_get_text(token) if token >= 0 else ""
-
-
-class GgufNetwork:
-    """llama.cpp's context: a network that is its own and only KV cache.
-
-    For the methods, see :class:`chatui.engine.model.Network` and ``KeptPrompts``. Logits are
-    llama.cpp's own memory; the next read changes them.
-    """
-
-    reuses_prefix = True
-
-    def __init__(self, llama: Any, held: int) -> None:
-        """
-        Args:
-            held: bytes of the KV cache, which llama.cpp takes as a whole.
-        """
-        self.held = held
-        self._llama = llama
-        self._context = llama._ctx
-        self._chunked: list[int] = []
-
-    def new_cache(self) -> GgufNetwork:
-        self._keep(())
-        return self
-
-    def take(self, network: Network, ids: Sequence[int]) -> tuple[GgufNetwork, int]:
-        return self, self._keep(ids)
-
-    def put(self, network: Network, cache: GgufNetwork, ids: list[int]) -> None:
-        pass
-
-    def get_seq_length(self) -> int:
-        length: int = self._llama.n_tokens
-        return length
-
-    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
-        return (tuple(range(length)),)
-
-    def prefill(
-        self, ids: Sequence[int], cache: GgufNetwork, stop_wanted: Callable[[], bool]
-    ) -> Tensor | None:
-        abort = llama_cpp.ggml_abort_callback(lambda _: stop_wanted())
-        llama_cpp.llama_set_abort_callback(self._context.ctx, abort, None)
-        try:
-            for start in range(self.get_seq_length(), len(ids), CHUNK_TOKENS):
-                chunk = list(ids[start : start + CHUNK_TOKENS])
-                if stop_wanted():
-                    return None
-                try:
-                    self._llama.eval(chunk)
-                except RuntimeError:
-                    if stop_wanted():
-                        return None
-                    raise
-                if len(chunk) == CHUNK_TOKENS:
-                    self._chunked += chunk
-        finally:
-            llama_cpp.llama_set_abort_callback(
-                self._context.ctx, llama_cpp.ggml_abort_callback(0), None
-            )
-        return self._logits()
-
-    def step(self, token: int, cache: GgufNetwork) -> Tensor:
-        self._llama.eval([token])
-        return self._logits()
-
-    def _logits(self) -> Tensor:
-        pointer = self._context.get_logits_ith(-1)
-        return torch.from_numpy(np.ctypeslib.as_array(pointer, (self._llama.n_vocab(),)))
-
-    def _keep(self, ids: Sequence[int]) -> int:
-        """Forget all but the leading whole chunks that ``ids`` share with the KV cache.
-
-        llama.cpp computes a lone token by other kernels than a batch (its logits differ by up to
-        1.0), so only the same chunks give the same reply as reading everything.
-        """
-        shared = 0
-        for kept, wanted in zip(self._chunked, ids, strict=False):
-            if kept != wanted:
-                break
-            shared += 1
-        # The last token must be read again for its logits.
-        shared = max(0, min(shared, len(ids) - 1)) // CHUNK_TOKENS * CHUNK_TOKENS
-        memory = self._context.memory
-        if shared and (
-            # A sliding window may have forgotten what lies before, and a recurrent state all.
-            llama_cpp.llama_memory_seq_pos_min(memory, 0) > 0
-            or not self._context.kv_cache_seq_rm(-1, shared, -1)
-        ):
-            shared = 0
-        if not shared:
-            llama_cpp.llama_memory_clear(memory, True)
-        self._llama.n_tokens = shared
-        self._chunked = list(ids[:shared])
-        return shared
 
 
 def thread_count() -> int:

@@ -4,27 +4,22 @@ A step turns candidates into candidates. Candidates are logits ``[n]`` (float32)
 ``[n]`` (int64); the ids are None while all tokens of the vocabulary are candidates. The order and
 the meaning of the steps are those of transformers: penalties, temperature, top-k, top-p, min-p.
 
-A new setting is a field of :class:`~chatui.sampling.SamplingSettings` and a function here, which
-returns the setting's step for a reply, or None if the setting is off; it goes into ``PENALTIES`` or
-``FILTERS``.
+A new setting is a field of :class:`~chatui.sampling.SamplingSettings` and a function here or in
+``penalties.py``, which returns the setting's step for a reply, or None if the setting is off; it
+goes into ``FILTERS`` or ``PENALTIES``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chatui.sampling import SamplingSettings
-
-Candidates: TypeAlias = "tuple[Tensor, Tensor | None]"
-Step: TypeAlias = Callable[[Candidates], Candidates]
+from chatui.engine.penalties import PENALTIES, Candidates, ReplySoFar, Step
 
 _SORTED = 4096
 """The most candidates that are put in order; more stay in the order of their ids."""
@@ -35,148 +30,6 @@ _DEPTH = 30.0
 """Tokens so far below the best have, all of a vocabulary together, less than _ROUNDING."""
 _ROUNDING = 5e-7
 """Sums of probabilities that differ by less are equal: float32 adds 0.5 and 0.3 to 0.8000001."""
-
-
-@dataclass(frozen=True)
-class ReplySoFar:
-    """What a step may depend on.
-
-    Attributes:
-        settings: how to choose.
-        prompt_ids: tokens of the prompt.
-        encode: the model's tokenizer, for settings that name characters.
-        end_ids: tokens that end a reply.
-        output_ids: tokens of the reply, at first those of a beginning that it goes on from; one
-            more at each call of a step.
-    """
-
-    settings: SamplingSettings
-    prompt_ids: Sequence[int]
-    encode: Callable[[str], Sequence[int]] = lambda _: ()
-    end_ids: Collection[int] = ()
-    output_ids: list[int] = field(default_factory=list)
-
-    def single_token(self, text: str) -> int | None:
-        """The token that is ``text``; None if it is several tokens."""
-        ids = self.encode(text)[len(self.encode("")) :]
-        return ids[0] if len(ids) == 1 else None
-
-
-def newline_bias(reply: ReplySoFar) -> Step | None:
-    """ChatRWKV's way to end a chat reply (v2/chat.py, on_message).
-
-    The newline is forbidden as the first two tokens, unlikely up to CHAT_LEN_SHORT and ever
-    likelier after CHAT_LEN_LONG; end tokens are forbidden.
-    """
-    newline = reply.single_token("\n") if reply.settings.newline_bias else None
-    if newline is None:
-        return None
-    short, long, most = 40, 150, 3.0
-    end_ids = torch.tensor(sorted(reply.end_ids), dtype=torch.int64)
-
-    def step(candidates: Candidates) -> Candidates:
-        read = len(reply.output_ids) - 1
-        if read <= 0:
-            bias = -torch.inf
-        elif read <= short:
-            bias = (read - short) / 10
-        else:
-            bias = min(most, max(0, read - long) * 0.25)
-        logits = candidates[0].index_fill(0, end_ids.to(candidates[0].device), -torch.inf)
-        logits[newline] += bias
-        return logits, candidates[1]
-
-    return step
-
-
-def avoid_repeat(reply: ReplySoFar) -> Step | None:
-    """Forbid some tokens right after themselves: ChatRWKV's AVOID_REPEAT (v2/chat.py, run_rnn)."""
-    ids = {reply.single_token(character) for character in reply.settings.avoid_repeat}
-
-    def step(candidates: Candidates) -> Candidates:
-        last = (*reply.prompt_ids[-1:], *reply.output_ids[-1:])[-1:]
-        return _without(candidates, last) if ids.issuperset(last) else candidates
-
-    return step if ids else None
-
-
-def repetition_penalty(reply: ReplySoFar) -> Step | None:
-    """CTRL's penalty (Keskar et al. 2019, 4.1): logits of seen tokens / p if positive, else x p."""
-    penalty = reply.settings.repetition_penalty
-    if penalty == 1.0:
-        return None
-    seen = {*reply.prompt_ids, *reply.output_ids}
-    ids = torch.tensor(sorted(seen), dtype=torch.int64)
-
-    def step(candidates: Candidates) -> Candidates:
-        nonlocal ids
-        logits, _ = candidates
-        ids = ids.to(logits.device)
-        new = [token for token in reply.output_ids[-1:] if token not in seen]
-        if new:
-            seen.update(new)
-            ids = torch.cat([ids, torch.tensor(new, device=logits.device)])
-        scores = logits[ids]
-        scores = torch.where(scores < 0, scores * penalty, scores / penalty)
-        return logits.index_put((ids,), scores), None
-
-    return step
-
-
-def presence_and_frequency_penalty(reply: ReplySoFar) -> Step | None:
-    """Penalties on the tokens of the reply, with ChatRWKV's decay.
-
-    ChatRWKV (v2/chat.py): ``out[n] -= presence + occurrence[n] * frequency``; after each token all
-    counts are multiplied by the decay, then the token's is raised by one.
-    """
-    presence, frequency = reply.settings.presence_penalty, reply.settings.frequency_penalty
-    decay = reply.settings.penalty_decay
-    counts: dict[int, float] = {}
-
-    def read(token: int) -> None:
-        if decay != 1.0:
-            counts.update((id, count * decay) for id, count in counts.items())
-        counts[token] = counts.get(token, 0.0) + 1.0
-
-    for token in reply.output_ids[:-1]:
-        read(token)
-
-    def step(candidates: Candidates) -> Candidates:
-        for token in reply.output_ids[-1:]:
-            read(token)
-        if not counts:
-            return candidates
-        logits, _ = candidates
-        ids = torch.tensor(list(counts), device=logits.device)
-        occurrence = torch.tensor(list(counts.values()), device=logits.device)
-        return logits.index_put((ids,), logits[ids] - presence - frequency * occurrence), None
-
-    return step if presence or frequency else None
-
-
-def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
-    """Forbid each token that would complete an n-gram of prompt and reply a second time."""
-    size = reply.settings.no_repeat_ngram_size
-    if size <= 0:
-        return None
-    followers: dict[tuple[int, ...], list[int]] = {}
-    last: tuple[int, ...] = ()
-
-    def read(token: int) -> None:
-        nonlocal last
-        if len(last) == size - 1:
-            followers.setdefault(last, []).append(token)
-        last = (*last, token)[-(size - 1) :] if size > 1 else ()
-
-    for token in (*reply.prompt_ids, *reply.output_ids[:-1]):
-        read(token)
-
-    def step(candidates: Candidates) -> Candidates:
-        for token in reply.output_ids[-1:]:
-            read(token)
-        return _without(candidates, followers.get(last, ()))
-
-    return step
 
 
 def temperature(reply: ReplySoFar) -> Step | None:
@@ -219,24 +72,8 @@ def temperature_last(reply: ReplySoFar) -> Step | None:
     return _divide(reply.settings.temperature) if reply.settings.temperature_last else None
 
 
-PENALTIES = (
-    newline_bias,
-    avoid_repeat,
-    repetition_penalty,
-    presence_and_frequency_penalty,
-    no_repeat_ngram_size,
-)
-"""Applied to all logits, by greedy choice too."""
-
 FILTERS = (temperature, top_k, top_p, min_p, temperature_last)
 """Applied before a draw."""
-
-
-def _without(candidates: Candidates, banned: Sequence[int]) -> Candidates:
-    logits, ids = candidates
-    if not banned:
-        return candidates
-    return logits.index_fill(0, torch.tensor(banned, device=logits.device), -torch.inf), ids
 
 
 def _best(candidates: Candidates, count: int) -> Candidates:

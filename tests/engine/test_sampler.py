@@ -20,7 +20,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from chatui.engine.sampler import ReplySoFar, Sampler, enabled_steps
+from chatui.engine.penalties import ReplySoFar
+from chatui.engine.sampler import Sampler, enabled_steps
 from chatui.sampling import SamplingSettings
 
 VOCABULARY = 3000

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from chatui.engine.sampler import ReplySoFar, Sampler, enabled_steps
+from chatui.engine.penalties import ReplySoFar
+from chatui.engine.sampler import Sampler, enabled_steps
 from chatui.sampling import SamplingSettings
 
 NEWLINE, END = 187, 0

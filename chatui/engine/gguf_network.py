@@ -1,0 +1,109 @@
+"""llama.cpp's context as the decode loop sees it. Imported in llama.cpp's own process alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import torch
+from torch import Tensor
+
+from chatui.catalog.gguf import CHUNK_TOKENS
+from chatui.engine.model import Network
+
+
+class GgufNetwork:
+    """llama.cpp's context: a network that is its own and only KV cache.
+
+    For the methods, see :class:`chatui.engine.model.Network` and ``KeptPrompts``. Logits are
+    llama.cpp's own memory; the next read changes them.
+    """
+
+    reuses_prefix = True
+
+    def __init__(self, llama: Any, held: int) -> None:
+        """
+        Args:
+            held: bytes of the KV cache, which llama.cpp takes as a whole.
+        """
+        self.held = held
+        self._llama = llama
+        self._context = llama._ctx
+        self._chunked: list[int] = []
+
+    def new_cache(self) -> GgufNetwork:
+        self._keep(())
+        return self
+
+    def take(self, network: Network, ids: Sequence[int]) -> tuple[GgufNetwork, int]:
+        return self, self._keep(ids)
+
+    def put(self, network: Network, cache: GgufNetwork, ids: list[int]) -> None:
+        pass
+
+    def get_seq_length(self) -> int:
+        length: int = self._llama.n_tokens
+        return length
+
+    def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
+        return (tuple(range(length)),)
+
+    def prefill(
+        self, ids: Sequence[int], cache: GgufNetwork, stop_wanted: Callable[[], bool]
+    ) -> Tensor | None:
+        abort = llama_cpp.ggml_abort_callback(lambda _: stop_wanted())
+        llama_cpp.llama_set_abort_callback(self._context.ctx, abort, None)
+        try:
+            for start in range(self.get_seq_length(), len(ids), CHUNK_TOKENS):
+                chunk = list(ids[start : start + CHUNK_TOKENS])
+                if stop_wanted():
+                    return None
+                try:
+                    self._llama.eval(chunk)
+                except RuntimeError:
+                    if stop_wanted():
+                        return None
+                    raise
+                if len(chunk) == CHUNK_TOKENS:
+                    self._chunked += chunk
+        finally:
+            llama_cpp.llama_set_abort_callback(
+                self._context.ctx, llama_cpp.ggml_abort_callback(0), None
+            )
+        return self._logits()
+
+    def step(self, token: int, cache: GgufNetwork) -> Tensor:
+        self._llama.eval([token])
+        return self._logits()
+
+    def _logits(self) -> Tensor:
+        pointer = self._context.get_logits_ith(-1)
+        return torch.from_numpy(np.ctypeslib.as_array(pointer, (self._llama.n_vocab(),)))
+
+    def _keep(self, ids: Sequence[int]) -> int:
+        """Forget all but the leading whole chunks that ``ids`` share with the KV cache.
+
+        llama.cpp computes a lone token by other kernels than a batch (its logits differ by up to
+        1.0), so only the same chunks give the same reply as reading everything.
+        """
+        shared = 0
+        for kept, wanted in zip(self._chunked, ids, strict=False):
+            if kept != wanted:
+                break
+            shared += 1
+        # The last token must be read again for its logits.
+        shared = max(0, min(shared, len(ids) - 1)) // CHUNK_TOKENS * CHUNK_TOKENS
+        memory = self._context.memory
+        if shared and (
+            # A sliding window may have forgotten what lies before, and a recurrent state all.
+            llama_cpp.llama_memory_seq_pos_min(memory, 0) > 0
+            or not self._context.kv_cache_seq_rm(-1, shared, -1)
+        ):
+            shared = 0
+        if not shared:
+            llama_cpp.llama_memory_clear(memory, True)
+        self._llama.n_tokens = shared
+        self._chunked = list(ids[:shared])
+        return shared
