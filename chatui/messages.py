@@ -209,6 +209,7 @@ class Prefill:
         dropped_rounds: how many of the oldest rounds did not fit and were left out.
         seed: the seed in use for this reply.
         notes: sentences the user should know about this reply (e.g. a server refused a setting).
+        memory_bytes: what the engine's process holds, weights and caches included; 0 if not known.
     """
 
     prompt: str
@@ -221,6 +222,7 @@ class Prefill:
     input_ids: tuple[int, ...] = ()
     tokens: tuple[str, ...] = ()
     position_ids: tuple[tuple[int, ...], ...] = ()
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ class ReadPrompt:
         position_ids: rows of positions, two for ChatGLM-6B; empty where they are 0, 1, 2, ….
         dropped_rounds: how many of the oldest rounds did not fit and were left out.
         context_limit: tokens, prompt and reply together; 0 if not known.
+        memory_bytes: what the engine's process held then; 0 if not known.
     """
 
     text: str
@@ -116,6 +117,7 @@ class ReadPrompt:
     position_ids: tuple[tuple[int, ...], ...] = ()
     dropped_rounds: int = 0
     context_limit: int = 0
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from chatui.engine.memory import is_out_of_memory
+from chatui.engine.memory import held_bytes, is_out_of_memory
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import ReplySoFar
 from chatui.engine.sampler import Sampler
@@ -139,6 +139,7 @@ def generate(
         input_ids=read,
         tokens=tuple(map(model.codec.piece, read)),
         position_ids=rows if len(rows) > 1 else (),
+        memory_bytes=held_bytes(),
     )
 
     most = settings.max_new_tokens

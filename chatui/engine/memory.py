@@ -62,6 +62,14 @@ def available_bytes(device: torch.device) -> int:
     return free if limit is None else min(free, limit)
 
 
+def held_bytes() -> int:
+    """Memory that this process holds: of the machine, and what torch reserved on all GPUs."""
+    held = int(psutil.Process().memory_info().rss)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        held += sum(map(torch.cuda.memory_reserved, range(torch.cuda.device_count())))
+    return held
+
+
 def _control_group_room() -> int | None:
     """Bytes left in the container's own limit (cgroup v2), where it has one."""
     folder = Path("/sys/fs/cgroup")

@@ -88,7 +88,7 @@ def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tup
     end = at = 0
     for index, size in enumerate(sizes):
         end += size
-        cell = min(cells, round(end / limit * cells))
+        cell = min(cells, max(1, round(end / limit * cells)))
         style = "$accent" if (len(sizes) - index) % 2 else "$accent 50%"
         if is_nearly_full and index == 0 and len(sizes) > 1:
             style = "$warning"

@@ -210,6 +210,7 @@ class RunningReply:
             event.position_ids,
             event.dropped_rounds,
             event.context_limit,
+            event.memory_bytes,
         )
         self._keeping = asyncio.ensure_future(self._save_prompt(self.read))
 

@@ -125,14 +125,14 @@ class Turns(ModelLoading):
         """The texts of all queries that wait, in all conversations."""
         return self._waiting.unsent()
 
-    def take_last_waiting(self) -> WaitingQuery | None:
-        """Withdraw the query of this conversation that would be the last; None if none waits."""
-        return self._waiting.take_last(self.current)
+    def take_waiting(self, index: int = -1) -> WaitingQuery | None:
+        """Withdraw a query of this conversation, by default the last; None if none waits."""
+        return self._waiting.take(self.current, index)
 
     def put_back(self, query: WaitingQuery, text: str | None = None) -> None:
         """Have a withdrawn query wait again, with another text if one is given."""
         query.text = query.text if text is None else text
-        self._waiting.put(query)
+        self._waiting.put_back(query)
         self._wake.set()
 
     def stop(self) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class WaitingQuery:
             token that comes in its place; None goes on from its end.
         changes: in place of the conversation's; None leaves those.
         stopped: the user stopped it while its round was being begun.
+        place: where it waited in the queue, after it was withdrawn.
     """
 
     of: OpenConversation
@@ -50,6 +51,7 @@ class WaitingQuery:
     takes: tuple[int, int] | None = None
     changes: Changes | None = None
     stopped: bool = False
+    place: int = -1
 
     @property
     def is_new(self) -> bool:
@@ -88,14 +90,21 @@ class WaitingQueries:
         self._queries.insert(0 if first else len(self._queries), query)
         self._changed()
 
-    def take_last(self, of: OpenConversation) -> WaitingQuery | None:
-        """Withdraw the last query of a conversation; None if none waits."""
+    def take(self, of: OpenConversation, index: int) -> WaitingQuery | None:
+        """Withdraw a query of a conversation by its index, -1 the last; None if it is not there."""
         mine = self.of(of)
-        if not mine:
+        if not -1 <= index < len(mine) or not mine:
             return None
-        self._queries.remove(mine[-1])
+        taken = mine[index]
+        taken.place = self._queries.index(taken)
+        self._queries.remove(taken)
         self._changed()
-        return mine[-1]
+        return taken
+
+    def put_back(self, query: WaitingQuery) -> None:
+        """Have a withdrawn query wait where it did, as far as those before it still wait."""
+        self._queries.insert(query.place, query)
+        self._changed()
 
     @property
     def next(self) -> WaitingQuery:

@@ -125,7 +125,7 @@ async def test_a_waiting_query_is_edited_put_back_and_withdrawn(drive: Any) -> N
         assert (on.box.query_text, on.app.turns.waiting) == ("丙", ("乙",))
         await on.pilot.press("escape")
         assert on.app.turns.waiting == ("乙", "丙")
-        await on.pilot.click(WaitingList)
+        await on.pilot.click(WaitingList, offset=(6, 1))
         await on.until(lambda: on.box.query_text == "丙")
         await on.pilot.press("!", "enter")
         await on.until(lambda: on.app.turns.waiting == ("乙", "丙!"))
@@ -155,3 +155,25 @@ def test_the_editor_changes_the_query_and_a_kill_loses_no_draft(home: Path, tmp_
     left = Draft()
     assert left.take() == "poem edited"
     left.close()
+
+
+async def test_any_waiting_query_is_edited_in_its_place_or_withdrawn_by_a_click(drive: Any) -> None:
+    async with drive(["一二", "三"]) as on:
+        on.backend.hold_after = 1
+        await on.send("甲")
+        await on.until(lambda: on.app.turns.replying)
+        for query in ("乙", "丙", "丁"):
+            await on.send(query)
+        waiting = on.app.screen.query_one(WaitingList)
+        left = waiting.gutter.left
+        await on.pilot.click(waiting, offset=(left + 4, 0))
+        await on.until(lambda: on.box.query_text == "乙")
+        await on.pilot.press("!", "alt+q")
+        assert (on.box.query_text, on.app.turns.waiting) == ("丁", ("乙", "丙"))
+        await on.pilot.press("escape")
+        await on.pilot.click(waiting, offset=(left, 1))
+        await on.until(lambda: on.app.turns.waiting == ("乙", "丁"))
+        assert "丙" in on.notices[-1]
+        await on.pilot.press("escape")
+        on.backend.reply_gate.set()
+        await on.settled()

@@ -8,7 +8,7 @@ import pytest
 from driven import Driven
 from saved_conversations import add_conversation, add_round
 
-from chatui.conversation.rounds import Round
+from chatui.conversation.rounds import ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.tui.context_use import context_use, in_words, meter
 from chatui.tui.screens.tree_map import DEEPEST, TreeScreen, nodes_of
@@ -143,3 +143,42 @@ async def _open_again(on: Driven) -> None:
     await on.until(lambda: on.status.context is None)
     await on.app.screen.open_conversation(id_)
     await on.until(lambda: on.status.context is not None)
+
+
+async def test_the_keys_at_the_foot_are_of_what_is_focused_and_can_be_clicked(drive: Any) -> None:
+    async with drive(["春风"], size=(120, 24)) as on:
+        await on.ask("写诗")
+        assert "Ctrl+P" in foot(on) and "Alt+Z" not in foot(on)
+        await on.pilot.press("alt+s")
+        await on.until(lambda: "Alt+Z preset" in foot(on))
+        await on.pilot.press("f8")
+        await on.until(lambda: "i table" in foot(on) and "Alt+Z" not in foot(on))
+        await click_key(on, "Esc back")
+        await on.until(lambda: "Ctrl+P" in foot(on))
+        await click_key(on, "Ctrl+P")
+        await on.until(lambda: "Find a command" in on.screen_text)
+        await on.pilot.click(offset=(2, 3))
+        await on.until(lambda: "Find a command" not in on.screen_text)
+        await click_key(on, "F1 Help")
+        await on.until(lambda: "Alt+Enter" in on.screen_text)
+        await on.pilot.click(offset=(2, 3))
+        await on.until(lambda: "Alt+Enter" not in on.screen_text)
+
+
+def foot(on: Driven) -> str:
+    return on.screen_text.splitlines()[-1]
+
+
+async def click_key(on: Driven, words: str) -> None:
+    await on.pilot.click(offset=(foot(on).index(words), 23))
+
+
+async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> None:
+    store = Store.in_memory()
+    id_ = add_conversation(store, ("你好", "春風"))
+    (first,) = store.rounds(id_)
+    store.save_prompt(first.id, ReadPrompt("你好", memory_bytes=1_500_000_000))
+    async with drive(store=store, size=(120, 30)) as on:
+        await on.app.screen.open_conversation(id_)
+        await on.pilot.press("f8")
+        await on.until(lambda: "memory of the engine 1.5 GB" in on.screen_text)

@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
-from chatui.text import in_quotes, without_surrogates
+from chatui.text import in_quotes, one_line, without_surrogates
 from chatui.tui.drafts import Draft
 from chatui.tui.screens.rating import RatingScreen
 from chatui.tui.turn_messages import TurnMessage, WaitingChanged
@@ -135,10 +135,19 @@ class ComposingScreen(RatingScreen):
 
     # Queries that wait
 
-    def action_edit_waiting(self) -> None:
-        """Take the query that was sent last and still waits into the box; Esc puts it back."""
+    def action_withdraw_waiting(self, index: int) -> None:
+        """Withdraw a query that waits."""
+        taken = self.app.turns.take_waiting(index)
+        if taken is not None:
+            words = say("overview.waiting.withdrawn", query=one_line(taken.text, 60))
+            self._tell_user(words, "information")
+
+    def action_edit_waiting(self, index: int = -1) -> None:
+        """Take a query that still waits into the box, by default the last; Esc puts it back."""
         turns = self.app.turns
-        taken = turns.take_last_waiting()
+        # One that is being edited waits again before another is taken.
+        self.leave_rewriting()
+        taken = turns.take_waiting(index)
         if taken is None:
             self._tell_user(say("tui.waiting.none"), "information")
             return

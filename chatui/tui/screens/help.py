@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.events import Click
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -17,6 +18,7 @@ from chatui import locations
 from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.keymap import keys_of
+from chatui.tui.widgets.key_line import KeyLine
 
 EDITING_KEYS = (
     ("Ctrl+A / Home", "tui.keys.line_start"),
@@ -130,7 +132,11 @@ class HelpScreen(ModalScreen[None]):
         self._talking = tuple(talking)
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = say("tui.help.title")
-            box.border_subtitle = say("tui.help.close")
+        with VerticalScroll():
             yield Static(help_text(self._talking))
+        yield KeyLine(say("tui.help.close"))
+
+    def on_click(self, event: Click) -> None:
+        if event.widget is self:
+            # Beside it.
+            self.dismiss()

@@ -16,6 +16,7 @@ from chatui.locales import say
 from chatui.text import one_line, plain_text
 from chatui.tui.editing import LineInput
 from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
+from chatui.tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
     from chatui.catalog import Entry
@@ -36,9 +37,9 @@ class YesNoQuestion(ModalScreen[bool]):
         self._question = question
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_subtitle = say("tui.questions.yes_no")
+        with Vertical():
             yield Static(self._question, markup=False)
+            yield KeyLine(say("tui.questions.yes_no"))
 
 
 class LineQuestion(ModalScreen[str | None]):
@@ -56,10 +57,10 @@ class LineQuestion(ModalScreen[str | None]):
         self._value = one_line(value, 1000)
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_subtitle = say("tui.questions.line")
+        with Vertical():
             yield Static(self._question, markup=False)
             yield LineInput(self._value)
+            yield KeyLine(say("tui.questions.line"))
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False

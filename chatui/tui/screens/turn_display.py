@@ -86,6 +86,7 @@ class TurnDisplay(Screen[None]):
         self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
         self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
         self._box.focus()
+        self.watch(self, "focused", self._show_keys, init=False)
         self.call_after_refresh(self._after_first_paint)
 
     def on_resize(self, event: Resize) -> None:
@@ -189,6 +190,7 @@ class TurnDisplay(Screen[None]):
         self._drawing.resume()
         self._show_title()
         self.refresh_lists()
+        self._show_keys()
 
     def _on_prompt_read(self, round_: Round, notes: Sequence[str]) -> None:
         if self._is_here(round_):
@@ -212,6 +214,7 @@ class TurnDisplay(Screen[None]):
         self._conversation.replace(round_)
         self._growing = None
         self._show_counts()
+        self._show_keys()
         self._measure_context()
 
     def _is_here(self, round_: Round) -> bool:
@@ -300,6 +303,14 @@ class TurnDisplay(Screen[None]):
             reserve = reply_reserve(turns.spec, request, limit)
         self._status.context = context_use(rounds, tokens, dropped, reserve)
 
+    def _show_keys(self) -> None:
+        """The keys worth knowing now: of what is focused, which says so, or of what goes on."""
+        nodes = [] if self.focused is None else self.focused.ancestors_with_self
+        found = filter(None, (getattr(node, "footer_keys", "") for node in nodes))
+        going_on = "overview.footer.replying" if self.app.turns.replying_here else ""
+        words = next(found, going_on)
+        self._status.keys = say(words) if words else ""
+
     def _give_back(self, queries: Sequence[str]) -> None:
         """Put queries that were not sent into the box, before what is being typed."""
         if queries:
@@ -333,6 +344,7 @@ class TurnDisplay(Screen[None]):
         self._show_reply_elsewhere()
         self._show_title()
         self.refresh_lists()
+        self._show_keys()
 
     def _show_reply_elsewhere(self) -> None:
         turns, words = self.app.turns, say("tui.status.replying_elsewhere")

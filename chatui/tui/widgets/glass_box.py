@@ -20,6 +20,7 @@ from chatui.conversation.rounds import Piece, ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.readable import size
 from chatui.sampling import DEFAULTS
 from chatui.text import one_line, plain_text, token_in_quotes
 from chatui.tui.model_names import shown_name
@@ -57,6 +58,8 @@ class GlassBox(VerticalScroll):
         Binding("i", "table", "tui.keys.token_table"),
         Binding("escape", "leave", "tui.keys.close"),
     ]
+
+    footer_keys = "overview.footer.glass"
 
     class Left(Message):
         """The user is done with the keys of the box; it stays open."""
@@ -214,6 +217,8 @@ class GlassBox(VerticalScroll):
             " · ".join(filter(None, (one_line(shown_name(round_.model)), round_.format))),
             say("tui.glass.counts", prompt=round_.prompt_tokens, reused=reused, limit=self._limit),
         ]
+        if prompt is not None and prompt.memory_bytes:
+            lines.append(say("overview.glass.memory", size=size(prompt.memory_bytes)))
         if prompt is not None and prompt.dropped_rounds:
             lines.append(say("tui.round.dropped", count=prompt.dropped_rounds))
         if pieces:

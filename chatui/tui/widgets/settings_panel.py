@@ -60,6 +60,8 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         Binding("escape", "leave", "tui.keys.close"),
     ]
 
+    footer_keys = "overview.footer.panel"
+
     class Left(Message):
         """The user is done with the fields; the panel stays open."""
 

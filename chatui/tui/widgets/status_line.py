@@ -5,15 +5,19 @@ from __future__ import annotations
 from textual.content import Content
 from textual.events import Click
 from textual.reactive import reactive
+from textual.style import Style
 from textual.widget import Widget
 
 from chatui.locales import say
 from chatui.readable import bar
 from chatui.tui.context_use import ContextUse, meter
-from chatui.tui.widgets.key_line import BETWEEN, clickable, key_words, press_clicked
+from chatui.tui.widgets.key_line import BETWEEN, key_words, press_clicked
 
 _BAR_CELLS = 10
-_METER_CELLS = 16
+_CONTEXT = "context"
+_METER_CELLS = (8, 16)
+"""On a line of less than 90 cells, and on others."""
+
 METER_FROM_CELLS = 70
 """A line less wide shows the context's numbers alone."""
 
@@ -63,11 +67,17 @@ class StatusLine(Widget):
         words = say("tui.status.context", used=used, limit=limit)
         parts: list[tuple[str, str]] = [(words, "")]
         if self.size.width >= METER_FROM_CELLS and used:
-            parts = [*meter(self.context, used, limit, _METER_CELLS), (f" {words}", "")]
-        return clickable(Content.assemble(*parts), "alt+w")
+            parts = [
+                *meter(self.context, used, limit, _METER_CELLS[self.size.width >= 90]),
+                (f" {words}", ""),
+            ]
+        return Content.assemble(*parts).stylize(Style.from_meta({_CONTEXT: True}))
 
-    def on_click(self, event: Click) -> None:
-        press_clicked(event)
+    async def on_click(self, event: Click) -> None:
+        if event.style.meta.get(_CONTEXT):
+            await self.run_action("screen.tell_context")
+        else:
+            press_clicked(event)
 
 
 def progress_words(stage: str, done_bytes: int, total_bytes: int) -> str:

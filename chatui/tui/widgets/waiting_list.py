@@ -5,28 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.content import Content
+from textual.events import Click
+from textual.style import Style
 from textual.widgets import Static
 
 from chatui.locales import say
 from chatui.text import one_line
 
 _SHOWN = 3
+_ACTION = "action"
 
 
 class WaitingList(Static):
-    """Shows the first few waiting queries; takes no room where there are none."""
+    """Shows the first few waiting queries; takes no room where there are none.
+
+    A click on one takes it back into the query box, a click on its cross withdraws it.
+    """
 
     def on_mount(self) -> None:
         self.display = False
 
-    async def on_click(self) -> None:
-        """As the key that takes the last one back into the query box."""
-        await self.run_action("screen.edit_waiting")
+    async def on_click(self, event: Click) -> None:
+        action = event.style.meta.get(_ACTION)
+        if isinstance(action, str):
+            await self.run_action(action)
 
     def show(self, queries: Sequence[str]) -> None:
         """Show these queries, the next one first."""
-        lines = [say("tui.waiting.query", query=one_line(query, 60)) for query in queries[:_SHOWN]]
+        lines = [_line(index, query) for index, query in enumerate(queries[:_SHOWN])]
         if len(queries) > _SHOWN:
-            lines.append(say("tui.waiting.more", count=len(queries) - _SHOWN))
-        self.update(Content("\n".join(lines)))
+            more = say("tui.waiting.more", count=len(queries) - _SHOWN)
+            lines.append(_clickable("  " + more, "screen.edit_waiting"))
+        self.update(Content("\n").join(lines))
         self.display = bool(queries)
+
+
+def _line(index: int, query: str) -> Content:
+    words = say("tui.waiting.query", query=one_line(query, 60))
+    return Content.assemble(
+        _clickable("✕ ", f"screen.withdraw_waiting({index})"),
+        _clickable(words, f"screen.edit_waiting({index})"),
+    )
+
+
+def _clickable(words: str, action: str) -> Content:
+    return Content(words).stylize(Style.from_meta({_ACTION: action}))
