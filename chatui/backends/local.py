@@ -6,10 +6,10 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from chatui import locations, wire
 from chatui.errors import BackendLost, ChatuiError
@@ -24,10 +24,8 @@ from chatui.messages import (
     LoadEvent,
     Loading,
     ModelSpec,
-    Prefill,
     ReplyEvent,
     Scored,
-    Token,
 )
 
 # The engine must not import a stray random.py from the folder the user happens to stand in,
@@ -125,31 +123,18 @@ class LocalBackend:
                 if isinstance(event, Loading | Loaded):
                     yield event
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
-        async with self._turn:
-            self._require_model()
-            async with aclosing(self._ask(wire.Generate(request))) as events:
-                async for event in events:
-                    if isinstance(event, Prefill | Token | Done):
-                        yield event
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[ReplyEvent, None]:
+        return self._ask_model(wire.Generate(request))
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
-        async with self._turn:
-            self._require_model()
-            async with aclosing(self._ask(wire.Inspect(request, top))) as events:
-                async for event in events:
-                    if isinstance(event, Inspection):
-                        return event
-        raise AssertionError("the engine's answer ended without an Inspection")
+        async with aclosing(self._ask_model(wire.Inspect(request, top))) as events:
+            inspection: Inspection = await anext(events)
+            return inspection
 
     async def score(self, request: GenerateRequest) -> Scored:
-        async with self._turn:
-            self._require_model()
-            async with aclosing(self._ask(wire.Score(request))) as events:
-                async for event in events:
-                    if isinstance(event, Scored):
-                        return event
-        raise AssertionError("the engine's answer ended without a Scored")
+        async with aclosing(self._ask_model(wire.Score(request))) as events:
+            scored: Scored = await anext(events)
+            return scored
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -181,10 +166,6 @@ class LocalBackend:
             return False
         return not process.stdout.at_eof()
 
-    def _require_model(self) -> None:
-        if self._process is None or not self._loaded:
-            raise BackendLost(say("engine.no_model"))
-
     async def _send(self, command: wire.Command) -> None:
         if self._process is None or self._process.stdin is None:
             raise ConnectionResetError
@@ -207,25 +188,38 @@ class LocalBackend:
                 continue
             return message  # type: ignore[return-value]  # the engine sends events only
 
-    async def _ask(self, command: wire.Command) -> AsyncGenerator[Event, None]:
-        """All events of one command, the last one included; a ``Failed`` is raised."""
+    def _ask_model(self, command: wire.Command) -> AsyncGenerator[Any, None]:
+        """All events of one command to the loaded model, in its turn."""
+        return self._ask(command, self._turn)
+
+    async def _ask(
+        self, command: wire.Command, turn: AbstractAsyncContextManager[None] | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """All events of one command, the last one included; a ``Failed`` is raised.
+
+        Args:
+            turn: waited for, and for a model then; None for a load, which has its turn.
+        """
         finished = False
-        try:
-            # A process that died before this is noticed by the read that follows.
-            with suppress(ConnectionError):
-                await self._send(command)
-            while not finished:
-                event = await self._receive()
-                finished = _is_last(event)
-                if isinstance(event, Failed):
-                    raise ChatuiError(event.sentence)
-                yield event
-        except ChatuiError:
-            finished = True
-            raise
-        finally:
-            if not finished:
-                await self._abandon()
+        async with turn or nullcontext():
+            if turn is not None and (self._process is None or not self._loaded):
+                raise BackendLost(say("engine.no_model"))
+            try:
+                # A process that died before this is noticed by the read that follows.
+                with suppress(ConnectionError):
+                    await self._send(command)
+                while not finished:
+                    event = await self._receive()
+                    finished = _is_last(event)
+                    if isinstance(event, Failed):
+                        raise ChatuiError(event.sentence)
+                    yield event
+            except ChatuiError:
+                finished = True
+                raise
+            finally:
+                if not finished:
+                    await self._abandon()
 
     async def _abandon(self) -> None:
         """The caller left in the middle: stop the command and read what still comes of it."""

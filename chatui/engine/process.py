@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from chatui import wire
@@ -155,15 +155,16 @@ def serve(pipe: Pipe, engine: Engine) -> None:
                 os._exit(1)
 
 
-def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterator[Event]:
+def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterable[Event]:
     if isinstance(command, wire.Load):
-        yield engine.load(command.spec, pipe.send)
-    elif isinstance(command, wire.Generate):
-        yield from engine.generate(command.request, pipe.stop_wanted)
-    elif isinstance(command, wire.Inspect):
-        yield engine.inspect(command.request, command.top)
-    elif isinstance(command, wire.Score):
-        yield engine.score(command.request, pipe.stop_wanted)
+        return (engine.load(command.spec, pipe.send),)
+    if isinstance(command, wire.Generate):
+        return engine.generate(command.request, pipe.stop_wanted)
+    if isinstance(command, wire.Inspect):
+        return (engine.inspect(command.request, command.top),)
+    if isinstance(command, wire.Score):
+        return (engine.score(command.request, pipe.stop_wanted),)
+    return ()
 
 
 def failure(error: Exception) -> Failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -161,7 +161,7 @@ class OpenAIBackend:
 
     async def _begin(
         self, client: ServerClient, request: GenerateRequest, reply: StreamedReply
-    ) -> tuple[Prefill, AsyncIterator[Delta]]:
+    ) -> tuple[Prefill, list[Delta], AsyncGenerator[Delta, None]]:
         """Send the request; shorter by some rounds as often as the server finds it too long."""
         limit = client.context_limit
         prompt = await _fit(client, request, limit)
@@ -176,7 +176,7 @@ class OpenAIBackend:
                 body |= _logprobs(client, request.alternatives)
             refused_before = set(client.refused)
             try:
-                deltas = await client.stream(body)
+                first, deltas = await client.stream(body)
                 break
             except ContextExceededError as error:
                 if not prompt.history or not tries_left:
@@ -198,7 +198,7 @@ class OpenAIBackend:
             seed=reply.seed,
             notes=tuple(notes),
         )
-        return prefill, deltas
+        return prefill, first, deltas
 
     def _require(self) -> ServerClient:
         if self._client is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,10 +63,10 @@ class ServerClient:
     refused: set[str] = field(default_factory=set)
     spelling: dict[str, str] = field(default_factory=dict)
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[Delta]:
-        """Send a request and return its deltas, once the first text has come.
+    async def stream(self, body: dict[str, Any]) -> tuple[list[Delta], AsyncGenerator[Delta, None]]:
+        """Send a request; its deltas up to the first text, and those that follow.
 
-        Closing the iterator closes the connection, which makes the server stop.
+        Closing the generator closes the connection, which makes the server stop.
 
         Raises:
             ChatuiError: the server cannot be reached, refuses the request or fails before the
@@ -85,17 +85,7 @@ class ServerClient:
         except BaseException:
             await deltas.aclose()
             raise
-
-        async def all_deltas() -> AsyncIterator[Delta]:
-            try:
-                for delta in first:
-                    yield delta
-                async for delta in deltas:
-                    yield delta
-            finally:
-                await deltas.aclose()
-
-        return all_deltas()
+        return first, deltas
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return the whole answer, decoded from JSON; raises like ``stream``."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -18,7 +19,8 @@ from chatui.text import StopStrings
 STALL_SECONDS = 120.0
 """A server that has begun to answer and then is silent for so long is given up."""
 
-Begin: TypeAlias = Callable[[], Awaitable[tuple[Prefill, AsyncIterator[Delta]]]]
+Begin: TypeAlias = Callable[[], Awaitable[tuple[Prefill, list[Delta], AsyncGenerator[Delta, None]]]]
+"""Sends the request; returns what was read, the deltas that came with it, and those to come."""
 
 
 @dataclass
@@ -106,13 +108,17 @@ class StreamedReply:
         watch: _StallWatch | None = None
         end: Exception | None = None
         try:
-            prefill, deltas = await begin()
+            prefill, first, deltas = await begin()
             self.items.put_nowait(prefill)
-            watch = _StallWatch(STALL_SECONDS)
-            async for delta in deltas:
-                watch.saw_something()
-                begun = begun or bool(delta.tokens)
+            for delta in first:
                 self.items.put_nowait(delta)
+            begun = any(delta.tokens for delta in first)
+            watch = _StallWatch(STALL_SECONDS)
+            async with aclosing(deltas):
+                async for delta in deltas:
+                    watch.saw_something()
+                    begun = begun or bool(delta.tokens)
+                    self.items.put_nowait(delta)
         except asyncio.CancelledError:
             if watch is None or not watch.stalled:
                 raise
