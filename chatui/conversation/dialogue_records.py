@@ -30,6 +30,7 @@ def to_alpaca(dialogue: Dialogue) -> dict[str, Any]:
         "input": "",
         "output": reply,
         "history": [list(pair) for pair in history],
+        **({} if dialogue.system is None else {"system": dialogue.system}),
     }
 
 
@@ -41,9 +42,8 @@ def to_chatglm(dialogue: Dialogue) -> list[list[str]]:
 def to_trl(pair: PreferencePair) -> dict[str, Any]:
     """TRL's conversational preference with an explicit prompt (its page "Dataset formats")."""
     history, query, chosen = _parts(pair)
-    asked = _messages(Dialogue(history), "role", "content", "user", "assistant")
-    if pair.dialogue.system:
-        asked.insert(0, {"role": "system", "content": pair.dialogue.system})
+    before = Dialogue(history, pair.dialogue.system)
+    asked = _messages(before, "role", "content", "user", "assistant")
     return {
         "prompt": [*asked, {"role": "user", "content": query}],
         "chosen": [{"role": "assistant", "content": chosen}],
@@ -72,7 +72,8 @@ def _parts(pair: PreferencePair) -> tuple[tuple[tuple[str, str], ...], str, str]
 def _messages(
     dialogue: Dialogue, speaker: str, text: str, asking: str, replying: str
 ) -> list[dict[str, str]]:
-    return [
+    system = [] if dialogue.system is None else [{speaker: "system", text: dialogue.system}]
+    return system + [
         {speaker: name, text: said}
         for pair in dialogue.rounds
         for name, said in zip((asking, replying), pair, strict=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from asking import FAMILIES, ask, loaded, parts, spec
+from peft import PeftModel
 
 from chatui import locations
 from chatui.cli import parser
@@ -72,7 +76,9 @@ def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> 
 
     with pytest.raises(KeyboardInterrupt):
         tune(SHIYOU, examples, tmp_path / "parts", options, stop)
-    # What was learned so far is an adapter like any other.
+    # What was learned so far is an adapter like any other, and the rest lies apart from it.
+    names = {file.name for file in (tmp_path / "parts").iterdir() if file.is_file()}
+    assert names - {"README.md"} == {"adapter_config.json", "adapter_model.safetensors"}
     tuned = ModelSpec(**{**SHIYOU.__dict__, "adapters": (Adapter(str(tmp_path / "parts")),)})
     Engine().load(tuned, lambda _: None)
     steps: list[int] = []
@@ -90,7 +96,8 @@ def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> 
         ('{"input_ids": [1, 2]}', "line 1: no training example"),
         ('{"input_ids": [1], "labels": [1, 2]}', "line 1: no training example"),
         ("\n[]", "line 2: no training example"),
-        ('{"input_ids": [99999], "labels": [99999]}', "has the token 99999"),
+        ('{"input_ids": [1, 2], "labels": [-100, -100]}', "teaches nothing"),
+        ('{"input_ids": [1, 99999], "labels": [-100, 99999]}', "has the token 99999"),
     ],
 )
 def test_wrong_examples_are_named(content: str, wrong: str, tmp_path: Path) -> None:
@@ -134,6 +141,52 @@ def test_the_command_prints_what_to_try(
     assert parser.run([*arguments, "q_proj"]) == 1
     assert "no module q_proj; it has c_attn, c_fc, c_proj" in capsys.readouterr().err
     torch.set_num_threads(threads)
+
+
+def test_a_second_ctrl_c_tears_nothing(
+    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = TuningOptions(rank=2, batch=8, epochs=1)
+    saved = PeftModel.save_pretrained
+
+    def pressed(self: Any, folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        saved(self, folder)
+
+    def stop(state: TuningState) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeftModel, "save_pretrained", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(SHIYOU, examples, tmp_path / "adapter", options, stop)
+    steps: list[int] = []
+    tune(SHIYOU, examples, tmp_path / "adapter", options, lambda s: steps.append(s.step))
+    assert steps == [2, 3, 4, 5]
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_full_disk_is_told_and_what_was_saved_stays(
+    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning_run, "_SAVE_SECONDS", 0.0)
+    options = TuningOptions(rank=2, batch=8, epochs=1)
+    target = tmp_path / "adapter"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(state: TuningState) -> None:
+        if state.step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+
+    try:
+        with pytest.raises(ChatuiError, match="cannot be written"):
+            tune(SHIYOU, examples, target, options, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
+    steps: list[int] = []
+    tune(SHIYOU, examples, target, options, lambda state: steps.append(state.step))
+    assert steps == [3, 4, 5]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -86,6 +86,15 @@ class TuningExamples:
             )
         return pair
 
+    def check_labels(self) -> None:
+        """Refuse examples of which nothing can be learned; the first that teaches is enough.
+
+        Raises:
+            ChatuiError: there is none.
+        """
+        if not any(self[index].learned for index in range(len(self))):
+            raise ChatuiError(say("tune.nothing_learned", path=self._file))
+
     def check_vocabulary(self, rows: int) -> None:
         """Refuse examples of another tokenizer, the first hundred now and the others when read.
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
@@ -25,7 +30,9 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 
-STATE_FILE = "training_state.pt"
+STATE_FILE = Path("checkpoint", "training_state.pt")
+"""In the adapter's folder, apart from what is read as an adapter."""
+
 _TOKENS_AT_ONCE = 2048
 _SAVE_SECONDS = 120.0
 _WARM_UP = 0.05
@@ -100,6 +107,7 @@ def tune(
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     base, family = load_base(spec)
+    examples.check_labels()
     examples.check_vocabulary(base.get_input_embeddings().weight.shape[0])
     torch.manual_seed(options.seed)
     model = with_lora(
@@ -245,25 +253,37 @@ class _Run:
     # Checkpoints
 
     def _save(self) -> None:
-        """Put the adapter and the optimizer's state into the target, all or nothing."""
+        """Put the adapter and the state of the run into the target, or leave it as it is."""
         new = self._target.with_name(self._target.name + ".new")
+        state = io.BytesIO()
+        # The run is taken up from this one file, so that it cannot be half of one moment.
+        torch.save(
+            {
+                "key": self._key,
+                "state": asdict(self._state),
+                "weights": [weight.detach().cpu() for weight in self._weights],
+                "optimizer": self._optimizer.state_dict(),
+                "schedule": self._schedule.state_dict(),
+            },
+            state,
+        )
         try:
-            shutil.rmtree(new, ignore_errors=True)
-            self._model.save_pretrained(new)
-            state = {"key": self._key, "state": asdict(self._state)}
-            state |= {"optimizer": self._optimizer.state_dict()}
-            state |= {"schedule": self._schedule.state_dict()}
-            torch.save(state, new / STATE_FILE)
-            self._target.mkdir(parents=True, exist_ok=True)
-            for file in new.iterdir():
-                file.replace(self._target / file.name)
-            new.rmdir()
-        except OSError as error:
-            reason = error.strerror or error
+            with _uninterrupted():
+                shutil.rmtree(new, ignore_errors=True)
+                self._model.save_pretrained(new)
+                (new / STATE_FILE).parent.mkdir()
+                (new / STATE_FILE).write_bytes(state.getbuffer())
+                (self._target / STATE_FILE).parent.mkdir(parents=True, exist_ok=True)
+                for file in [each for each in new.rglob("*") if each.is_file()]:
+                    file.replace(self._target / file.relative_to(new))
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
             path = self._target
             raise ChatuiError(
                 say("conversation.file_unwritable", path=path, reason=reason)
             ) from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     def _take_up(self) -> None:
         """Go on from what an equal run saved, if there is any."""
@@ -275,14 +295,30 @@ class _Run:
             raise ChatuiError(say("tune.bad_state", path=self._target / STATE_FILE)) from error
         if saved.get("key") != self._key:
             raise ChatuiError(say("tune.other_run", path=self._target))
-        from peft import load_peft_weights, set_peft_model_state_dict
-
-        set_peft_model_state_dict(self._model, load_peft_weights(str(self._target), device="cpu"))
+        with torch.no_grad():
+            for weight, kept in zip(self._weights, saved["weights"], strict=True):
+                weight.copy_(kept)
         self._optimizer.load_state_dict(saved["optimizer"])
         self._schedule.load_state_dict(saved["schedule"])
         values = saved["state"]
         values["held_out"] = [(step, loss) for step, loss in values["held_out"]]
         self._state.__dict__.update(values)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl+C back until the end: a second one must not tear what the first one saves."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
