@@ -9,9 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from chatui.catalog import library
 from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
+from chatui.catalog.schema import Part
 from chatui.catalog.weight_files import ADAPTER_CONFIG
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -178,3 +180,23 @@ def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterS
         brings_tokenizer=has_tokenizer(folder),
         disk_bytes=size,
     )
+
+
+def presets_with_adapter(reference: str) -> tuple[str, ...]:
+    """The presets that are an adapter on this base.
+
+    Args:
+        reference: the base's preset, or its hub id.
+    """
+    known = library.load()
+    own = known.find(reference)
+    wanted = {reference.casefold()} | (_hub_ids(own.base) if own is not None else set())
+    return tuple(
+        each.name
+        for each in known.listed
+        if each.facts.adapters and wanted & _hub_ids(each.base) and each is not own
+    )
+
+
+def _hub_ids(part: Part) -> set[str]:
+    return {id_.casefold() for id_ in (part.hf, part.modelscope, *part.also) if id_}

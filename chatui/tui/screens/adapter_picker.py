@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from textual import work
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from chatui.catalog.adapters import AdapterSummary, adapters, describe
+from chatui.catalog.adapters import (
+    AdapterSummary,
+    adapters,
+    describe,
+    named_adapter,
+    presets_with_adapter,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
@@ -22,6 +30,21 @@ from chatui.tui.model_names import adapter_title
 from chatui.tui.screens.picker import Picker
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
+
+
+_FEW = 4
+"""So many adapters leave room to say how to get more."""
+
+
+def how_to_get(model: str, reference: str, presets: Sequence[str]) -> str:
+    """One sentence on how to get an adapter that fits this base.
+
+    Args:
+        presets: those that are an adapter on it.
+    """
+    key = "fetch" if presets else "make"
+    name = presets[0] if presets else ""
+    return say(f"organise.adapters.{key}", model=model, reference=reference, preset=name)
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,12 @@ def _summary(adapter: Adapter) -> AdapterSummary:
         return describe(Path(adapter.path), title)
     except (ChatuiError, OSError):
         return AdapterSummary(adapter.path, title)
+
+
+def _named(words: str) -> FoundAdapter:
+    """The adapter that ``PATH[@SCALE]`` names; raises ChatuiError where there is none."""
+    adapter = named_adapter(words)
+    return FoundAdapter(adapter, describe(Path(adapter.path), adapter_title(adapter.path)))
 
 
 def row(found: FoundAdapter, place: int) -> Content:
@@ -100,17 +129,24 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
         Binding("alt+up", "order(-1)", "tui.keys.adapter_earlier", priority=True),
         Binding("alt+down", "order(1)", "tui.keys.adapter_later", priority=True),
         Binding("enter", "choose", "tui.keys.adapters_apply", priority=True),
+        Binding("ctrl+l", "name", "organise.keys.name_adapter", priority=True),
         Binding("f3", "cancel", "tui.keys.close"),
     ]
 
     def __init__(
-        self, settings: Settings, model: str, on: tuple[Adapter, ...], given: tuple[Adapter, ...]
+        self,
+        settings: Settings,
+        model: str,
+        on: tuple[Adapter, ...],
+        given: tuple[Adapter, ...],
+        reference: str = "",
     ) -> None:
         """
         Args:
             model: the base's name.
             on: what is on it now, in its order.
             given: offered beside what is found on the disk.
+            reference: what ``--model`` takes for the base.
         """
         super().__init__(
             say("tui.adapters.title", model=one_line(model, 40)),
@@ -119,6 +155,8 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
             say("tui.adapters.looking"),
         )
         self._settings = settings
+        self._model, self._reference = one_line(model, 40), one_line(reference or model, 60)
+        self._how_to_get = ""
         self._given = tuple(dict.fromkeys((*on, *given)))
         self._on = list(on)
         self._found: tuple[FoundAdapter, ...] | None = None
@@ -127,6 +165,8 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
         """Show what matches; the first time the disk is read, aside."""
         if self._found is None:
             self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
+            presets = await asyncio.to_thread(presets_with_adapter, self._reference)
+            self._how_to_get = how_to_get(self._model, self._reference, presets)
         wanted = words.casefold().split()
         matching = [
             found
@@ -173,4 +213,22 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
     def _show(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:
         rows = [row(found, self._place(found)) for found in items]
         index = items.index(highlighted) if highlighted in items else 0
-        self.show(items, rows, index, say("tui.adapters.none"))
+        self.show(items, rows, index, "")
+        self.say(self._how_to_get if len(items) < _FEW else "")
+
+    @work
+    async def action_name(self) -> None:
+        """Put on an adapter whose folder the user names."""
+        from chatui.tui.screens.questions import LineQuestion
+
+        words = await self.app.push_screen_wait(LineQuestion(say("organise.adapters.name"), ""))
+        if not words or self._found is None:
+            return
+        try:
+            named = await asyncio.to_thread(_named, words.strip())
+        except ChatuiError as error:
+            self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
+            return
+        self._found = (named, *self._found)
+        self._on.append(named.adapter)
+        await self.find("")

@@ -85,7 +85,8 @@ async def choose_adapters(app: TurnsApp) -> None:
         app.tell_user(say("tui.adapters.not_here", model=shown_name(spec.name)), "information")
         return
     app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, *spec.adapters)))
-    screen = AdaptersScreen(app.settings, shown_name(spec.name), spec.adapters, app.given_adapters)
+    name = shown_name(spec.name)
+    screen = AdaptersScreen(app.settings, name, spec.adapters, app.given_adapters, spec.name)
 
     async def take(chosen: tuple[Adapter, ...] | None) -> None:
         if chosen is not None and chosen != spec.adapters:

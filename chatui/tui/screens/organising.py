@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.widget import Widget
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -16,12 +15,6 @@ from chatui.tui.screens.overview import OverviewScreen
 if TYPE_CHECKING:
     from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
     from chatui.tui.widgets.side_bar import SideBar
-
-
-_KEYS = {
-    name: f"organise.footer.{name}" for name in ("FindBar", "GlassBox", "SettingsPanel", "SideBar")
-}
-"""Widgets with the focus in them -> which keys the last line then names."""
 
 
 class OrganisingScreen(OverviewScreen):
@@ -34,14 +27,8 @@ class OrganisingScreen(OverviewScreen):
 
     def _after_first_paint(self) -> None:
         super()._after_first_paint()
-        self.watch(self, "focused", self._name_keys)
         if self.app.settings.side_bar:
             self._open_side_bar()
-
-    def _name_keys(self, focused: Widget | None) -> None:
-        """Name the keys that are worth knowing where the focus is."""
-        around = [] if focused is None else [type(n).__name__ for n in focused.ancestors_with_self]
-        self._status.keys = next((say(_KEYS[name]) for name in around if name in _KEYS), "")
 
     @work
     async def _open_side_bar(self) -> None:

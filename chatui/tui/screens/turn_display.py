@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ class TurnDisplay(Screen[None]):
         self._growing: RoundView | None = None
         self._drawn_pieces = 0
         self._is_opening = False
+        self._load_began = 0.0
         self._last: Conversation | None = None
         self.chat_model: Entry | None = None
 
@@ -156,8 +158,13 @@ class TurnDisplay(Screen[None]):
                 self.query_one(WaitingList).show(message.queries)
             case LoadProgress(spec, loading):
                 self._status.model = one_line(shown_name(author_of(spec)))
+                if not loading.done_bytes:
+                    self._load_began = time.monotonic()
                 self._status.activity = progress_words(
-                    loading.stage, loading.done_bytes, loading.total_bytes
+                    loading.stage,
+                    loading.done_bytes,
+                    loading.total_bytes,
+                    time.monotonic() - self._load_began,
                 )
             case ModelReady(spec, loaded):
                 for welcome in self.query(Welcome):

@@ -46,6 +46,8 @@ class FindBar(Horizontal, can_focus=True):
         Binding("escape", "leave", "organise.keys.find_close"),
     ]
 
+    footer_keys = "organise.footer.find"
+
     class Left(Message):
         """The user has found it, or gives up."""
 

@@ -30,6 +30,8 @@ class SideBar(ConversationList, Vertical):
         Binding("escape", "leave", "organise.keys.leave_bar"),
     ]
 
+    footer_keys = "organise.footer.side_bar"
+
     class Chosen(Message):
         """The user wants to see this place."""
 

@@ -9,11 +9,13 @@ from textual.style import Style
 from textual.widget import Widget
 
 from chatui.locales import say
-from chatui.readable import bar
+from chatui.readable import bar, duration
 from chatui.tui.context_use import ContextUse, meter
 from chatui.tui.widgets.key_line import BETWEEN, key_words, press_clicked
 
 _BAR_CELLS = 10
+_MEASURABLE_SECONDS = 0.5
+"""A load that has taken less says nothing about how long the rest takes."""
 _CONTEXT = "context"
 _METER_CELLS = (8, 16)
 """On a line of less than 90 cells, and on others."""
@@ -80,13 +82,21 @@ class StatusLine(Widget):
             press_clicked(event)
 
 
-def progress_words(stage: str, done_bytes: int, total_bytes: int) -> str:
-    """How far a load has come, with a bar where the size is known."""
+def progress_words(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
+    """How far a load has come, with a bar where the size is known.
+
+    Args:
+        seconds: since it began; with some, the rest is estimated too.
+    """
     if not total_bytes:
         return say("tui.status.loading")
-    return say(
+    words = say(
         "tui.status.loading_bytes",
         bar=bar(done_bytes / total_bytes, _BAR_CELLS),
         done=f"{done_bytes / 1e6:.0f}",
         total=f"{total_bytes / 1e6:.0f}",
     )
+    if seconds < _MEASURABLE_SECONDS or not 0 < done_bytes < total_bytes:
+        return words
+    left = seconds / done_bytes * (total_bytes - done_bytes)
+    return say("organise.load.left", progress=words, left=duration(left))
