@@ -106,7 +106,7 @@ async def test_a_hit_is_opened_in_its_round(drive: Any) -> None:
 
 async def test_the_side_bar_stays_open(drive: Any, store: Store) -> None:
     async with drive(["好"], store=store, size=(120, 30)) as on:
-        await on.pilot.press("alt+b")
+        await on.pilot.press("alt+l")
         await on.until(lambda: on.app.screen.query(SideBar))
         bar = on.app.screen.query_one(SideBar)
         await on.until(lambda: len(bar.shown) == 3)
@@ -124,7 +124,7 @@ async def test_the_side_bar_stays_open(drive: Any, store: Store) -> None:
         await on.pilot.press("escape")
         await on.until(lambda: "F2 Models" in on.screen_text)
         assert on.box.has_focus and on.app.screen.query(SideBar)
-        await on.pilot.press("alt+b")
+        await on.pilot.press("alt+l")
         await on.until(lambda: not on.app.screen.query(SideBar))
 
 
@@ -140,7 +140,7 @@ async def test_the_side_bar_opens_by_a_setting_and_is_clicked(drive: Any, store:
 
 async def test_deleting_the_open_conversation_in_the_side_bar(drive: Any, store: Store) -> None:
     async with drive(store=store, size=(120, 30)) as on:
-        await on.pilot.press("alt+b")
+        await on.pilot.press("alt+l")
         await on.until(lambda: on.app.screen.query(SideBar))
         bar = on.app.screen.query_one(SideBar)
         await on.until(lambda: len(bar.shown) == 3)
@@ -159,7 +159,7 @@ async def test_another_chatui_changes_the_list(
     here, there = Store(tmp_path / "c.db"), Store(tmp_path / "c.db")
     id_ = add_conversation(here, ("静夜思", "床前明月光"))
     async with drive(["好"], store=here, size=(120, 30)) as on:
-        await on.pilot.press("alt+b")
+        await on.pilot.press("alt+l")
         await on.until(lambda: on.app.screen.query(SideBar))
         bar = on.app.screen.query_one(SideBar)
         await on.until(lambda: len(bar.shown) == 1)
@@ -175,9 +175,25 @@ async def test_another_chatui_changes_the_list(
     there.close()
 
 
+async def test_the_side_bar_makes_room_when_the_terminal_becomes_narrow(
+    drive: Any, store: Store
+) -> None:
+    async with drive(store=store, size=(120, 30)) as on:
+        await on.pilot.press("alt+l")
+        await on.until(lambda: on.app.screen.query(SideBar))
+        bar = on.app.screen.query_one(SideBar)
+        await on.pilot.press("escape")
+        await on.pilot.resize_terminal(40, 12)
+        await on.until(lambda: not bar.display)
+        await on.pilot.press("alt+l")
+        await on.until(lambda: on.app.screen.query(SideBar) and "Find in" in on.screen_text)
+        await on.pilot.press("alt+l")
+        await on.until(lambda: not on.app.screen.query(SideBar))
+
+
 async def test_narrow_terminals(drive: Any, store: Store) -> None:
     async with drive(store=store, size=(40, 12)) as on:
-        await on.pilot.press("alt+b")
+        await on.pilot.press("alt+l")
         await on.until(lambda: on.app.screen.query(SideBar))
         bar = on.app.screen.query_one(SideBar)
         await on.until(lambda: len(bar.shown) == 3)

@@ -21,7 +21,7 @@ class OrganisingScreen(OverviewScreen):
     """Opens the side bar and the bar that finds."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("alt+b", "side_bar", "organise.keys.side_bar"),
+        Binding("alt+l", "side_bar", "organise.keys.side_bar"),
         Binding("ctrl+f", "find", "organise.keys.find", priority=True),
     ]
 
@@ -40,9 +40,10 @@ class OrganisingScreen(OverviewScreen):
         from chatui.tui.widgets.side_bar import SideBar
 
         opened = self.query(SideBar)
-        if opened:
-            self._box.focus()
-            await opened.remove()
+        is_seen = any(bar.display for bar in opened)
+        self._box.focus()
+        await opened.remove()
+        if is_seen:
             return
         bar = SideBar(self.app.store, self.app.turns.forget, self.app.turns.current.id)
         await self.mount(bar)

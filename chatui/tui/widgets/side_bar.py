@@ -1,4 +1,4 @@
-"""Alt+B: the list of conversations beside the one that is open."""
+"""Alt+L: the list of conversations beside the one that is open."""
 
 from __future__ import annotations
 
