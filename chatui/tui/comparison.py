@@ -90,6 +90,7 @@ class ComparingTurns(Turns):
     ) -> None:
         super().__init__(spec, store, create_backend, self._tell_beside_column)
         self._tell_all = tell
+        self._asked: ComparedQuery | None = None
         self._comparing: ComparedQuery | None = None
         self._column: Column | None = None
 
@@ -102,15 +103,20 @@ class ComparingTurns(Turns):
             beside: the round whose query it is; None goes on from the head.
         """
         comparison = Comparison(query, columns, self.spec)
-        asked = ComparedQuery(self.current, query, beside, comparison=comparison)
-        self._waiting.put(asked, first=True)
+        self._asked = ComparedQuery(
+            self.current, query, beside, brings_model=True, comparison=comparison
+        )
+        self._waiting.put(self._asked, first=True)
         self._wake.set()
         return comparison
 
     def stop_comparison(self, comparison: Comparison) -> None:
         """End the running reply or load, and begin no other."""
         comparison.stopped = True
-        if self._comparing is not None and not comparison.over.is_set():
+        if self._asked is not None and self._waiting.withdraw(self._asked):
+            # The model from before is still being loaded.
+            comparison.over.set()
+        elif self._comparing is not None and not comparison.over.is_set():
             self.cancel_load()
             self._stop_reply(self._comparing.of)
 

@@ -42,6 +42,7 @@ class WaitingQuery:
         changes: in place of the conversation's; None leaves those.
         stopped: the user stopped it while its round was being begun.
         place: where it waited in the queue, after it was withdrawn.
+        brings_model: whether it can be answered where no model could be loaded.
     """
 
     of: OpenConversation
@@ -52,6 +53,7 @@ class WaitingQuery:
     changes: Changes | None = None
     stopped: bool = False
     place: int = -1
+    brings_model: bool = False
 
     @property
     def is_new(self) -> bool:
@@ -101,6 +103,14 @@ class WaitingQueries:
         self._changed()
         return taken
 
+    def withdraw(self, query: WaitingQuery) -> bool:
+        """Have a query wait no more; whether it did."""
+        did_wait = query in self._queries
+        if did_wait:
+            self._queries.remove(query)
+            self._changed()
+        return did_wait
+
     def put_back(self, query: WaitingQuery) -> None:
         """Have a withdrawn query wait where it did, as far as those before it still wait."""
         self._queries.insert(query.place, query)
@@ -116,8 +126,16 @@ class WaitingQueries:
         return self._queries.pop(0)
 
     def take_back(self, of: OpenConversation | None = None) -> tuple[str, ...]:
-        """Withdraw the queries of a conversation, or all; the texts that would be lost."""
-        gone = [query for query in self._queries if of is None or query.of is of]
+        """Withdraw the queries of a conversation, or all that need a model that cannot be had.
+
+        Returns:
+            The texts that would be lost.
+        """
+        gone = [
+            query
+            for query in self._queries
+            if (not query.brings_model if of is None else query.of is of)
+        ]
         self._queries = [query for query in self._queries if query not in gone]
         if gone:
             self._changed()

@@ -130,6 +130,31 @@ async def test_a_load_can_be_stopped(drive: Any) -> None:
         assert on.rounds[-1].reply == "好"
 
 
+async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(drive: Any) -> None:
+    async with drive() as on:
+        backend = on.backend
+    backend.load_gate.clear()
+    backend.refuse_load = "No such weights."
+    async with drive(backend=backend, size=(100, 24)) as on:
+        on.box.insert_text("问")
+        await on.pilot.press("alt+d")
+        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.pilot.press("enter")
+        await on.until(lambda: "waits for its turn" in on.screen_text)
+        await on.pilot.press("escape")
+        await on.until(lambda: "Not written" in on.screen_text)
+        await on.pilot.press("escape")
+        await on.until(lambda: on.box.query_text == "问")
+        await on.pilot.press("alt+d")
+        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.pilot.press("enter")
+        await on.until(lambda: isinstance(on.app.screen, CompareScreen))
+        backend.load_gate.set()
+        await on.until(lambda: on.screen_text.count("No such weights.") > 1)
+        await on.pilot.press("escape")
+        await on.until(lambda: on.box.query_text == "问")
+
+
 async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> None:
     async with drive(["春风又绿"], size=(100, 24)) as on:
         await on.settled()

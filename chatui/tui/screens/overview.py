@@ -40,7 +40,7 @@ class OverviewScreen(CommandingScreen):
         from chatui.tui.screens.candidate_picker import CandidatesScreen
 
         turns, view = self.app.turns, self._conversation.chosen
-        if turns.busy:
+        if turns.replying or turns.unsent:
             self._tell_user(say("overview.compare.first"), "information")
             if query and not from_box:
                 self._give_back((query,))
