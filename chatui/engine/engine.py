@@ -89,11 +89,11 @@ class Engine:
             own_bytes += before.prompt_cache.held
             freed = FreedMemory(before.summary.device, own_bytes)
         plan = self._loader.plan_load(spec, freed)
-        if before is not None and before.foundation is not None:
+        if before is not None and before.adaptable_base is not None:
             from chatui.engine import loading
 
-            base = before.foundation
-            if isinstance(plan, loading.Plan) and base.serves(spec, plan.stamp):
+            base = before.adaptable_base
+            if isinstance(plan, loading.Plan) and base.serves(spec, plan.versions):
                 self._model = loading.switch_adapters(base, plan, report)
                 return self._model
             del base

@@ -69,7 +69,7 @@ class Plan:
     format: PromptFormat
     own_window: int
     placement: Placement
-    stamp: FileVersions
+    versions: FileVersions
     adapters: AdaptersPlan
     vocabulary: int | None
     delta: WeightDelta | None
@@ -125,7 +125,9 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         format=prompt_format,
         own_window=own_window,
         placement=place(spec, entries, need, own_window, freed, quantised),
-        stamp=file_versions((*entries, *(delta.entries if delta else ())), folder / "config.json"),
+        versions=file_versions(
+            (*entries, *(delta.entries if delta else ())), folder / "config.json"
+        ),
         adapters=adapters,
         vocabulary=adapters.rows_for(len(tokenizer)),
         delta=delta,
@@ -239,7 +241,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         ),
         prompt_cache=PromptCache(),
         guard=guard,
-        foundation=AdaptableBase(plan.spec, plan.stamp, model, adapted, plan.placement),
+        adaptable_base=AdaptableBase(plan.spec, plan.versions, model, adapted, plan.placement),
         mapped_bytes=sum(entry.bytes for entry in plan.entries if plan.placement.maps(entry)),
     )
 

@@ -94,7 +94,7 @@ class LoadedModel:
         eos_ids: tokens that end a reply.
         prompt_cache: what the network read last.
         guard: repairs logits before they are looked at; None leaves them.
-        foundation: what other adapters can be put on; None if none can.
+        adaptable_base: what other adapters can be put on; None if none can.
         after_reply: done when a reply is out; None for nothing.
         mapped_bytes: of the weights that are pages of their files and take no memory of their own.
     """
@@ -107,7 +107,7 @@ class LoadedModel:
     eos_ids: frozenset[int]
     prompt_cache: KeptPrompts
     guard: Guard | None = None
-    foundation: AdaptableBase | None = None
+    adaptable_base: AdaptableBase | None = None
     after_reply: AfterReply | None = None
     mapped_bytes: int = 0
 

@@ -57,7 +57,7 @@ COMMANDS = (
     Command("import", "import", "something"),
     Command("context", "tell_context"),
     Command("tree", "tree"),
-    Command("inside", "glass_box"),
+    Command("inside", "token_panel"),
     Command("think", "think"),
     Command("fold", "fold"),
     Command("markdown", "markdown"),

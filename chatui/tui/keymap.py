@@ -26,7 +26,7 @@ _OWNERS = (
     *("conversations", "help", "model_picker", "questions"),
 )
 """Modules of screens; with them comes all else that has keys."""
-_PANELS = ("find_bar", "glass_box", "settings_panel", "side_bar")
+_PANELS = ("find_bar", "token_panel", "settings_panel", "side_bar")
 _NAMED = {key.value for key in Keys}
 _MODIFIERS = {"ctrl", "alt", "shift", "super", "meta", "hyper"}
 _bound: dict[str, str] = {}

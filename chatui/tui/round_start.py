@@ -69,7 +69,7 @@ async def begin_round(
         elif is_same:
             written, begun = beginning_until(pieces, *query.takes)
         else:
-            raise ChatuiError(say("tui.glass.other_model", model=shown_name(beside.model)))
+            raise ChatuiError(say("tui.token_panel.other_model", model=shown_name(beside.model)))
         sampling |= {"edited": True} if beside.sampling.get("edited") else {}
     path: tuple[Round, ...] = ()
     if of.id is not None and parent_id is not None:

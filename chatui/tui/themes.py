@@ -110,7 +110,7 @@ NO_COLOR_RULES = """
 *:nocolor > .text-area--cursor, *:nocolor > .text-area--selection,
 *:nocolor > .input--cursor, *:nocolor > .input--selection,
 *:nocolor > .screen--selection { text-style: reverse; }
-FindBar:nocolor:focus, SystemRow:nocolor:focus, GlassBox:nocolor:focus .wrote-title
+FindBar:nocolor:focus, SystemRow:nocolor:focus, TokenPanel:nocolor:focus .wrote-title
     { text-style: reverse; }
 """
 """What colour shows elsewhere: where one is, and what is selected."""

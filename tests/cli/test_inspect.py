@@ -1,4 +1,4 @@
-"""``chatui inspect``: the prompt alone for every format, and the glass box with real weights."""
+"""``chatui inspect``: the prompt alone for every format, and the candidates of real weights."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_no_model_imports_no_torch() -> None:
     assert done.stdout == "[Round 0]\n问：你好\n答：\n[]\n"
 
 
-def test_the_glass_box_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> None:
+def test_it_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> None:
     asked = ("inspect", "春眠", "--model", tiny, "--format", "shiyou", "--top", "3", "--json")
     done = chatui(*asked)
     assert (done.returncode, done.stderr) == (0, "")

@@ -64,7 +64,7 @@ def test_the_sum_is_the_model(halves: tuple[Path, Path], tmp_path: Path, sharded
         tiny_models.to_bin(base)
         tiny_models.to_bin(delta)
     engine = loaded(base, delta=str(delta), tokenizer=str(delta))
-    state = engine._loaded().foundation.model.state_dict()  # type: ignore[union-attr]
+    state = engine._loaded().adaptable_base.model.state_dict()  # type: ignore[union-attr]
     for name, tensor in of_delta.items():
         total = tensor.clone()
         total[: of_base[name].shape[0]] += of_base[name]

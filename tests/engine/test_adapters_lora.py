@@ -117,7 +117,7 @@ def test_half_precision_keeps_its_dtype(made: Maker, tmp_path: Path, dtype: str)
     engine = loaded(made("llama"), adapters=(Adapter(str(folder)),), dtype=dtype)
     wanted = expected(made("llama"), IDS, folder)
     assert torch.nn.functional.cosine_similarity(logits_of(engine, IDS), wanted, dim=0) > 0.99
-    model = engine._loaded().foundation.model  # type: ignore[union-attr]
+    model = engine._loaded().adaptable_base.model  # type: ignore[union-attr]
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
 
 

@@ -102,7 +102,7 @@ def test_a_plain_adapter_after_it_keeps_the_vocabulary(
 def test_switching_gives_the_base_back_to_the_bit(made: Maker, alpaca: tuple[Path, int]) -> None:
     bare = spec(made("llama"))
     engine = loaded(made("llama"))
-    model = engine._loaded().foundation.model  # type: ignore[union-attr]
+    model = engine._loaded().adaptable_base.model  # type: ignore[union-attr]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     before = logits_of(engine, IDS)
     text = parts(ask(engine))[2].output_ids
@@ -113,7 +113,7 @@ def test_switching_gives_the_base_back_to_the_bit(made: Maker, alpaca: tuple[Pat
     assert with_adapter.shape != before.shape
     # The tokenizer that came with the adapter goes with it.
     engine.load(replace(adapted, adapters=()), lambda _: None)
-    assert engine._loaded().foundation.model is model  # type: ignore[union-attr]
+    assert engine._loaded().adaptable_base.model is model  # type: ignore[union-attr]
     assert torch.equal(logits_of(engine, IDS), before)
     assert parts(ask(engine))[2].output_ids == text
     now = model.state_dict()
@@ -133,7 +133,7 @@ def test_tied_embeddings_stay_tied(made: Maker, tmp_path: Path) -> None:
     tokenizer.add_tokens([f"<{number}>" for number in range(9)])
     folder = adapter_files.lora(made("qwen2"), tmp_path / "lora", ["q_proj"], tokenizer=tokenizer)
     engine = loaded(made("qwen2"), adapters=(Adapter(str(folder)),))
-    model = engine._loaded().foundation.model  # type: ignore[union-attr]
+    model = engine._loaded().adaptable_base.model  # type: ignore[union-attr]
     assert model.lm_head.weight is model.model.embed_tokens.weight
     table = model.lm_head.weight
     old = len(tokenizer) - 9 + 5

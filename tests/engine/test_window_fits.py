@@ -153,11 +153,11 @@ def test_history_and_replies_keep_to_the_window(made: Maker) -> None:
 def test_another_window_is_no_other_base(made: Maker) -> None:
     engine = Engine()
     engine.load(spec(made("llama")), lambda _: None)
-    base = engine._loaded().foundation
+    base = engine._loaded().adaptable_base
     assert base is not None
     summary = engine.load(spec(made("llama"), context=77), lambda _: None)
     assert summary.context_limit == 77
-    assert engine._loaded().foundation.model is base.model  # type: ignore[union-attr]
+    assert engine._loaded().adaptable_base.model is base.model  # type: ignore[union-attr]
 
 
 def test_a_kept_conversation_counts_as_memory_that_a_load_frees(

@@ -22,22 +22,22 @@ class AdaptableBase:
 
     Attributes:
         spec: what was asked for.
-        stamp: of the files of its weights.
+        versions: of the files of its weights.
         model: the network.
         adapted: what is on it.
         placement: where it is and how.
     """
 
     spec: ModelSpec
-    stamp: FileVersions
+    versions: FileVersions
     model: Any
     adapted: AppliedAdapters
     placement: Placement
 
-    def serves(self, spec: ModelSpec, stamp: FileVersions) -> bool:
+    def serves(self, spec: ModelSpec, versions: FileVersions) -> bool:
         """Whether ``spec`` asks for the same base, which is as it was."""
         unchanged = not self.adapted.merged and not spec.merge_adapters
-        return unchanged and base_alone(spec) == base_alone(self.spec) and stamp == self.stamp
+        return unchanged and base_alone(spec) == base_alone(self.spec) and versions == self.versions
 
 
 def base_alone(spec: ModelSpec) -> ModelSpec:
@@ -48,7 +48,7 @@ def base_alone(spec: ModelSpec) -> ModelSpec:
 
 
 def file_versions(entries: Iterable[TensorEntry], *files: Path) -> FileVersions:
-    """The stamp of the files that hold ``entries``, and of ``files``."""
+    """The versions of the files that hold ``entries``, and of ``files``."""
     stats = {file: file.stat() for file in {*(entry.file for entry in entries), *files}}
     return frozenset((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats.items())
 

@@ -35,7 +35,7 @@ class ChatScreen(OrganisingScreen):
         Binding("alt+a", "copy_all", "tui.keys.copy_all"),
         Binding("alt+m", "markdown", "tui.keys.markdown"),
         Binding("f5", "think", "tui.keys.think"),
-        Binding("f8", "glass_box", "tui.keys.glass"),
+        Binding("f8", "token_panel", "tui.keys.token_panel"),
         Binding("f9", "chat_model", "tui.keys.chat_model"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
@@ -173,21 +173,21 @@ class ChatScreen(OrganisingScreen):
             if download is not None:
                 bar.begin(download)
 
-    async def action_glass_box(self) -> None:
-        """Open the glass box and give it the keys, or close it."""
-        from chatui.tui.widgets.glass_box import GlassBox
+    async def action_token_panel(self) -> None:
+        """Open the panel of tokens and give it the keys, or close it."""
+        from chatui.tui.widgets.token_panel import TokenPanel
 
-        opened = self.query(GlassBox)
+        opened = self.query(TokenPanel)
         if opened:
             self._box.focus()
             await opened.remove()
             return
         await self.query("SettingsPanel").remove()
-        box = GlassBox(self.app.turns, self.app.store, self._conversation)
+        box = TokenPanel(self.app.turns, self.app.store, self._conversation)
         await self.mount(box)
         box.focus()
 
-    def on_glass_box_left(self) -> None:
+    def on_token_panel_left(self) -> None:
         self._box.focus()
 
     def action_download(self) -> None:

@@ -177,7 +177,7 @@ class CommandingScreen(ExportingScreen):
             self._box.focus()
             return
         # One panel at a side.
-        await self.query("GlassBox").remove()
+        await self.query("TokenPanel").remove()
         await self.mount(SettingsPanel(self.app.turns))
 
     def on_settings_panel_left(self) -> None:

@@ -67,17 +67,17 @@ def help_text(talking: Iterable[BindingType]) -> Content:
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
     from chatui.tui.widgets.conversation_list import ConversationList
     from chatui.tui.widgets.find_bar import FindBar
-    from chatui.tui.widgets.glass_box import GlassBox
     from chatui.tui.widgets.pick_list import PickList
     from chatui.tui.widgets.query_box import QueryBox
     from chatui.tui.widgets.settings_panel import SettingsPanel
     from chatui.tui.widgets.side_bar import SideBar
+    from chatui.tui.widgets.token_panel import TokenPanel
 
     conversations = [*ConversationList.BINDINGS, *ConversationsScreen.BINDINGS]
     groups = [
         ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
         ("tui.help.talking", key_rows(talking)),
-        ("tui.help.glass", key_rows(GlassBox.BINDINGS)),
+        ("tui.help.token_panel", key_rows(TokenPanel.BINDINGS)),
         ("tui.help.panel", key_rows(SettingsPanel.BINDINGS)),
         ("tui.help.lists", key_rows([*PickList.BINDINGS, *Picker.BINDINGS])),
         (

@@ -40,7 +40,7 @@ _STREAMED_TOKENS = 400
 """So many of the last tokens are drawn while a reply grows."""
 
 
-class GlassBox(VerticalScroll):
+class TokenPanel(VerticalScroll):
     """Shows a round from inside: the last one, or the one that was chosen with p and n.
 
     Looks twice a second at what has come, so that a reply costs no more while the box is open.
@@ -49,8 +49,8 @@ class GlassBox(VerticalScroll):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "point(-1)", "tui.keys.token_before"),
         Binding("right", "point(1)", "tui.keys.token_after"),
-        Binding("p", "round(-1)", "tui.keys.glass_before"),
-        Binding("n", "round(1)", "tui.keys.glass_after"),
+        Binding("p", "round(-1)", "tui.keys.token_panel_before"),
+        Binding("n", "round(1)", "tui.keys.token_panel_after"),
         *(
             Binding(str(number), f"take({number})", "tui.keys.take_token" if number == 1 else "")
             for number in range(1, ALTERNATIVES + 1)
@@ -59,7 +59,7 @@ class GlassBox(VerticalScroll):
         Binding("escape", "leave", "tui.keys.close"),
     ]
 
-    footer_keys = "overview.footer.glass"
+    footer_keys = "overview.footer.token_panel"
 
     class Left(Message):
         """The user is done with the keys of the box; it stays open."""
@@ -186,7 +186,7 @@ class GlassBox(VerticalScroll):
 
     def _draw(self) -> None:
         if self.round is None:
-            self._say({"facts": Content(say("tui.glass.empty"))})
+            self._say({"facts": Content(say("tui.token_panel.empty"))})
             return
         hidden = max(0, len(self._pieces) - _STREAMED_TOKENS) if self._is_growing else 0
         chosen = None if self._chosen is None else self._chosen - hidden
@@ -194,9 +194,9 @@ class GlassBox(VerticalScroll):
         self._say(
             {
                 "facts": self._facts(self.round),
-                "read-title": Content(say("tui.glass.read")),
+                "read-title": Content(say("tui.token_panel.read")),
                 "read": self._read(),
-                "wrote-title": Content(say("tui.glass.wrote")),
+                "wrote-title": Content(say("tui.token_panel.wrote")),
                 "wrote": Content.assemble("…" if hidden else "", wrote),
                 "token": self._token(),
             }
@@ -215,17 +215,22 @@ class GlassBox(VerticalScroll):
         reused = round_.reused_tokens
         lines = [
             " · ".join(filter(None, (one_line(shown_name(round_.model)), round_.format))),
-            say("tui.glass.counts", prompt=round_.prompt_tokens, reused=reused, limit=self._limit),
+            say(
+                "tui.token_panel.counts",
+                prompt=round_.prompt_tokens,
+                reused=reused,
+                limit=self._limit,
+            ),
         ]
         if prompt is not None and prompt.memory_bytes:
-            lines.append(say("overview.glass.memory", size=size(prompt.memory_bytes)))
+            lines.append(say("overview.token_panel.memory", size=size(prompt.memory_bytes)))
         if prompt is not None and prompt.dropped_rounds:
             lines.append(say("tui.round.dropped", count=prompt.dropped_rounds))
         if pieces:
             span = pieces[-1].at_seconds - pieces[0].at_seconds
             speed = (len(pieces) - 1) / span if span > 0 else 0.0
             first = f"{pieces[0].at_seconds:.2f}"
-            lines.append(say("tui.glass.speed", first=first, speed=f"{speed:.1f}"))
+            lines.append(say("tui.token_panel.speed", first=first, speed=f"{speed:.1f}"))
             lines.append(speed_line(pieces))
         changed = [
             f"{name} {value}"
@@ -243,7 +248,7 @@ class GlassBox(VerticalScroll):
 
     def _read(self) -> Content:
         if self._prompt is None:
-            return Content.styled(say("tui.glass.not_kept"), "$foreground-muted")
+            return Content.styled(say("tui.token_panel.not_kept"), "$foreground-muted")
         if self._as_table and self._prompt.input_ids:
             return token_table(self._prompt)
         return prompt_text(self._prompt)
@@ -251,7 +256,7 @@ class GlassBox(VerticalScroll):
     def _token(self) -> Content:
         """The token that is pointed at, and what else could have stood there."""
         if self._chosen is None or self._chosen >= len(self._pieces):
-            words = say("tui.glass.point") if self._pieces else ""
+            words = say("tui.token_panel.point") if self._pieces else ""
             return Content.styled(words, "$foreground-muted")
         piece = self._pieces[self._chosen]
         share = "?" if piece.logprob is None else f"{math.exp(piece.logprob):.1%}"
@@ -259,7 +264,7 @@ class GlassBox(VerticalScroll):
         pieces = {id_: token for id_, token, _ in piece.alternatives}
         name = plain_text(token_in_quotes(piece.text or pieces.get(piece.token_id, "")))
         at = f"{piece.at_seconds:.2f}"
-        words = say("tui.glass.token", token=name, id=piece.token_id, share=share, at=at)
+        words = say("tui.token_panel.token", token=name, id=piece.token_id, share=share, at=at)
         lines = [Content.styled(words, "bold")]
         for number, (id_, token, probability) in enumerate(piece.alternatives, 1):
             bar = "▇" * max(1, round(probability * 12))
@@ -268,5 +273,5 @@ class GlassBox(VerticalScroll):
             is_taken = id_ == piece.token_id
             lines.append(Content.styled(text, "$accent" if is_taken else ""))
         hint = "take" if piece.alternatives else "no_alternatives"
-        lines.append(Content.styled(say(f"tui.glass.{hint}"), "$foreground-muted"))
+        lines.append(Content.styled(say(f"tui.token_panel.{hint}"), "$foreground-muted"))
         return Content("\n").join(lines)

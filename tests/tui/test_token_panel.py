@@ -20,8 +20,8 @@ from chatui.tui.token_text import (
     style_of,
     token_table,
 )
-from chatui.tui.widgets.glass_box import ALTERNATIVES, GlassBox
 from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.token_panel import ALTERNATIVES, TokenPanel
 
 CHATGLM = ReadPrompt(
     text="你好\n<div>",
@@ -86,7 +86,7 @@ async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: A
         assert on.backend.requests[-1].alternatives == 0
         await on.pilot.press("f8")
         await on.until(lambda: "Read" in on.screen_text)
-        box = on.app.screen.query_one(GlassBox)
+        box = on.app.screen.query_one(TokenPanel)
         assert on.app.focused is box
         await on.pilot.press("escape")
         assert isinstance(on.app.focused, QueryBox)
@@ -94,7 +94,7 @@ async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: A
         assert on.backend.requests[-1].alternatives == ALTERNATIVES
         await on.until(lambda: box.round == on.rounds[-1])
         await on.pilot.press("f8")
-        assert not on.app.screen.query(GlassBox)
+        assert not on.app.screen.query(TokenPanel)
         await on.ask("三")
         assert on.backend.requests[-1].alternatives == 0
 
@@ -113,14 +113,14 @@ async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, 
         await on.pilot.press("p")
         await on.until(lambda: "[gMASK]<sop>" in on.screen_text)
         await on.pilot.press("right")
-        box = on.app.screen.query_one(GlassBox)
+        box = on.app.screen.query_one(TokenPanel)
         detail = str(box.query_one(".token").render())
         assert "'春'  id 7  90.0%" in detail and "6.0%  '秋'" in detail
         await on.pilot.press("right", "i")
         assert "'<0xE9>'  id 9  40.0%" in str(box.query_one(".token").render())
         assert "74874" in str(box.query_one(".read").render())
         await on.pilot.press("n", "f8")
-        assert not on.app.screen.query(GlassBox)
+        assert not on.app.screen.query(TokenPanel)
 
 
 async def test_a_digit_goes_on_from_another_candidate(drive: Any) -> None:
