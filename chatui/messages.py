@@ -56,7 +56,7 @@ class ModelSpec:
         system: system prompt; None takes the format's own.
         dtype: "auto", "float32", "bfloat16", "float16".
         weights: "plain" as they are, "int8" or "int4" quantises them while they are read; "auto"
-            does where they do not fit otherwise.
+            does if they do not fit otherwise.
         weights_asked: whether the user asked for them for this very model; then one whose weights
             cannot be quantised is refused.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
@@ -100,7 +100,7 @@ class BegunReply:
 
     Attributes:
         text: as it came, before any clean-up.
-        ids: its tokens, with those that make no whole character yet; empty where they are not
+        ids: its tokens, with those that make no whole character yet; empty if they are not
             known and ``text`` has to be encoded.
         next_id: the token that comes then, in place of one that is sampled; -1 for none.
     """
@@ -202,7 +202,7 @@ class Prefill:
         prompt: the text, up to where the reply begins.
         input_ids, tokens: the prompt as ids and as pieces, with a reply that goes on; empty if the
             backend does not tell.
-        position_ids: rows of positions as in ``Inspection``; empty where they are 0, 1, 2, ….
+        position_ids: rows of positions as in ``Inspection``; empty if they are 0, 1, 2, ….
         prompt_tokens: its length in tokens (0 if the backend cannot count).
         reused_tokens: leading tokens whose KV cache was kept from before.
         context_limit: tokens, prompt and reply together.

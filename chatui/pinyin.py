@@ -37,7 +37,7 @@ def _syllables() -> dict[str, tuple[str, str]]:
 
 @lru_cache(1)
 def _initial_letters() -> str:
-    """The first letter of each code point's first reading; "." where there is none."""
+    """The first letter of each code point's first reading; "." if there is none."""
     letters = [_NO_HANZI] * _TABLE_END
     for syllable, (first, _) in _syllables().items():
         for hanzi in first:
@@ -86,7 +86,7 @@ def initials(text: str) -> str:
 
 @lru_cache(256)
 def spelled_initials(typed: str) -> Spelling | None:
-    """The hanzi that ``typed`` spells by one letter each; None where it cannot."""
+    """The hanzi that ``typed`` spells by one letter each; None if it cannot."""
     known = _by_initial()
     if not typed or len(typed) > _MOST_LETTERS or any(letter not in known for letter in typed):
         return None

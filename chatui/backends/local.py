@@ -258,7 +258,7 @@ def _is_last(event: Event) -> bool:
 
 
 def _open_log() -> IO[bytes] | None:
-    """The log file for the engine's standard error; None where it cannot be written."""
+    """The log file for the engine's standard error; None if it cannot be written."""
     file = locations.log_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ class ServerModel:
         server: the server's base URL.
         server_name: the settings' name for the server, or what usually listens there.
         id: what the server calls the model.
-        context_limit: tokens, prompt and reply together; None where the server does not tell.
+        context_limit: tokens, prompt and reply together; None if the server does not tell.
         api: "chat" or "completions", as the settings say.
         key_env: the environment variable with the server's key, as the settings say.
     """
@@ -132,8 +132,8 @@ def resolve(
 ) -> ModelSpec | None:
     """What a backend needs for ``NAME:MODEL``, or for MODEL on ``server``, an address.
 
-    NAME is a server's name in the settings (its host and port where it has none), or one of
-    ``USUAL_PORTS``. No server is asked; None where the reference is no such thing.
+    NAME is a server's name in the settings (its host and port if it has none), or one of
+    ``USUAL_PORTS``. No server is asked; None if the reference is no such thing.
 
     Raises:
         ChatuiError: ``server`` is no address, or a sampling setting of the user's is wrong.

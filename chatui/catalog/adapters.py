@@ -33,10 +33,10 @@ class AdapterSummary:
     Attributes:
         path: folder of a PEFT adapter or of a P-Tuning v2 prefix, or file of a bare state dict.
         title: what is shown: the hub id, or the folder's or file's name.
-        kind: peft's name for it ("LORA"), "P_TUNING_V2", or "" where no config tells.
-        rank, alpha: None where no config tells.
+        kind: peft's name for it ("LORA"), "P_TUNING_V2", or "" if no config tells.
+        rank, alpha: None if no config tells.
         targets: names of the modules that it adapts.
-        base: the model that it says it was made for; "" where it does not say.
+        base: the model that it says it was made for; "" if it does not say.
         brings_tokenizer: whether a tokenizer lies beside it.
         disk_bytes: of its weights.
     """

@@ -24,10 +24,10 @@ class GgufHeader:
     Attributes:
         architecture: e.g. "llama", "qwen3", "gemma3".
         name: the model's own name; may be empty.
-        context_limit: tokens; None where it does not say.
+        context_limit: tokens; None if it does not say.
         cache: size of its KV cache, with the scores that llama.cpp computes over it.
         has_chat_template: whether a chat template lies in it.
-        tensor_count: 0 where the file holds a vocabulary alone.
+        tensor_count: 0 if the file holds a vocabulary alone.
         least_bytes: size of the file with all tensors; less for types that are not known here.
     """
 
@@ -77,7 +77,7 @@ _BLOCKS = {
 
 
 def read_gguf(file: Path) -> GgufHeader | None:
-    """The header of a GGUF file; None where it is none, or cut short."""
+    """The header of a GGUF file; None if it is none, or cut short."""
     try:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":
@@ -106,7 +106,7 @@ def read_gguf(file: Path) -> GgufHeader | None:
 
 
 def _cache_size(values: dict[str, Any]) -> CacheSize:
-    """What a token takes, by the keys that docs/gguf.md lists; nothing where they are not there."""
+    """What a token takes, by the keys that docs/gguf.md lists; nothing if they are not there."""
     layers, heads, wide = (
         value if isinstance(value := values.get(key), int) else 0
         for key in ("block_count", "attention.head_count", "embedding_length")

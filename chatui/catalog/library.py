@@ -68,7 +68,7 @@ def problems() -> tuple[str, ...]:
 
 
 def why_skipped(name: str) -> str:
-    """The sentence on the user's wrong preset file that would be called so; "" where none is."""
+    """The sentence on the user's wrong preset file that would be called so; "" if none is."""
     file = os.sep + f"{name}.toml"
     return next((problem for problem in problems() if file in problem), "")
 

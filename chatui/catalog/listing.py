@@ -54,16 +54,16 @@ class Entry:
         kind: a preset of the catalog, a repository in a hub's cache, a folder, a file, an adapter,
             a server's model.
         title: shown beside the reference; may equal it.
-        description: one line in the user's language; empty where nothing is known.
-        family: e.g. "llama"; empty where it is not known.
-        format: name of the prompt format; empty where it is not known.
+        description: one line in the user's language; empty if nothing is known.
+        family: e.g. "llama"; empty if it is not known.
+        format: name of the prompt format; empty if it is not known.
         disk_bytes: bytes of its files: as published for a preset, on the disk for the others.
         memory_bytes: bytes of memory that its weights take in the dtype they are stored in.
-        width: bytes of a number of the weights; 0 where they are quantised or not known.
-        cache: size of the KV cache; of nothing where it is not known.
-        context_limit: the model's own window, in tokens; None where it is not known.
+        width: bytes of a number of the weights; 0 if they are quantised or not known.
+        cache: size of the KV cache; of nothing if it is not known.
+        context_limit: the model's own window, in tokens; None if it is not known.
         usable: whether it runs here now.
-        missing: why not, in a sentence; empty where it is usable.
+        missing: why not, in a sentence; empty if it is usable.
         lacking: the parts that are not here, where fetching them is all that it takes.
         system: the system that a preset is a variant of; empty for the others.
     """
@@ -120,7 +120,7 @@ class PartFound:
 
     Attributes:
         title: its hub id or name.
-        path: where it is on this disk; empty where it is not.
+        path: if it is on this disk; empty if it is not.
     """
 
     role: Role
@@ -130,7 +130,7 @@ class PartFound:
 
 @dataclass(frozen=True)
 class Details:
-    """What is known beyond the row in the models' table; empty or None where nothing is.
+    """What is known beyond the row in the models' table; empty or None if nothing is.
 
     Attributes:
         aliases: other names that ``--model`` takes.
@@ -204,7 +204,7 @@ def of_preset(preset: Preset, settings: Settings) -> Entry:
 
 
 def _config_of(path: Path | None) -> Recognised | None:
-    """What the config of a preset's base says; None where it has none."""
+    """What the config of a preset's base says; None if it has none."""
     if path is None or not path.is_dir():
         return None
     try:
@@ -275,7 +275,7 @@ def _of_file(file: Path) -> Entry:
 
 
 def _incomplete(name: str, folder: Path) -> str:
-    """What of a model's weights is not there; "" where all is."""
+    """What of a model's weights is not there; "" if all is."""
     if not (folder / "config.json").is_file():
         return ""
     weights = weight_files(folder)

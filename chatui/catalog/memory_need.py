@@ -138,7 +138,7 @@ class WindowRange:
 class Fit:
     """How a model fits: bytes of each number, the window in tokens, and bytes of it all.
 
-    ``bits`` is 8 or 4 where its weights are quantised for that, 0 where they are not.
+    ``bits`` is 8 or 4 where its weights are quantised for that, 0 if they are not.
     """
 
     width: int

@@ -30,7 +30,7 @@ def model_description(spec: ModelSpec, loaded: Loaded) -> dict[str, Any]:
 
 
 def weights_fingerprint(path: Path) -> str:
-    """The digest of a file's or a folder's weights behind "sha256:"; "" where there are none.
+    """The digest of a file's or a folder's weights behind "sha256:"; "" if there are none.
 
     Of each file it covers the name, the size and ``_SAMPLES`` evenly spread blocks: enough to tell
     checkpoints apart without reading gigabytes.

@@ -111,7 +111,7 @@ def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path
 
 
 def find_part(part: Part, settings: Settings) -> Path | None:
-    """A preset's part on this disk; None where it is missing."""
+    """A preset's part on this disk; None if it is missing."""
     for root in _roots(part, settings):
         path = root / part.folder if part.folder else root
         if part.file and path.is_dir():

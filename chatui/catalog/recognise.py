@@ -37,12 +37,12 @@ class Recognised:
     """What a config says.
 
     Attributes:
-        family: the engine's name for it, e.g. "llama"; "" where the config names none.
+        family: the engine's name for it, e.g. "llama"; "" if the config names none.
         format: name of the prompt format.
-        context_limit: tokens; None where the config does not say.
-        lacks: why it cannot run here, in a sentence; "" where it can.
+        context_limit: tokens; None if the config does not say.
+        lacks: why it cannot run here, in a sentence; "" if it can.
         cache: size of its KV cache.
-        width: bytes of a number in its files; 0 where they are quantised.
+        width: bytes of a number in its files; 0 if they are quantised.
     """
 
     family: str
@@ -113,7 +113,7 @@ def family_of(config: dict[str, Any], name: str = "") -> str:
 
 
 def causal_types() -> frozenset[str]:
-    """The model types that transformers' AutoModelForCausalLM knows; empty where it is absent."""
+    """The model types that transformers' AutoModelForCausalLM knows; empty if it is absent."""
     return _types("CAUSAL_LM")
 
 
@@ -148,7 +148,7 @@ def _lacks(folder: Path, config: dict[str, Any], family: str) -> str:
 
 
 def lacks_of(config: dict[str, Any], name: str = "") -> str:
-    """Why a model with this config cannot run here, in a sentence; "" where it can, or none tells.
+    """Why a model with this config cannot run here, in a sentence; "" if it can, or none tells.
 
     A hub's excerpt of a config (model type and architectures) is enough. ``name`` is the model's.
     """

@@ -139,7 +139,7 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
-    """What of a preset is missing, and the next step; "" where nothing is."""
+    """What of a preset is missing, and the next step; "" if nothing is."""
     if not missing:
         return ""
     if missing[0].asset:

@@ -127,7 +127,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a variant may say anew; None where it says nothing.
+    """What a variant may say anew; None if it says nothing.
 
     Attributes:
         aliases: other names that ``--model`` takes; a variant does not inherit them.
@@ -145,7 +145,7 @@ class Facts:
         context: the window that is used, in tokens, if it is smaller than that; "auto" or None
             takes as many as fit.
         quantise: the weights are quantised while they are read.
-        system: system prompt, where it is not the format's own.
+        system: system prompt, if it is not the format's own.
         think: whether the model thinks before it answers; None leaves it to its template.
         markdown: whether replies are shown as Markdown; false for verse, and None for all others.
         beams: how many the original searches with; sampling takes its place here.
@@ -153,7 +153,7 @@ class Facts:
         licence: SPDX name, or what the authors call it.
         source: repository and file where all this was read.
         assembly: how base, adapters, tokenizer and delta go together.
-        lacks: what keeps chatui from running it; None where it runs.
+        lacks: what keeps chatui from running it; None if it runs.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -203,7 +203,7 @@ class SystemFile(Facts):
 
     Attributes:
         name: the system's key; the preset of this name is the default variant.
-        default: the variant that the bare name means; empty where the bare name has its own facts.
+        default: the variant that the bare name means; empty if the bare name has its own facts.
         variants: by the suffix of their names: "13b" is ``--model NAME-13b``.
     """
 

@@ -24,8 +24,8 @@ class TokenizerPlace:
 
     Attributes:
         folder: holds the tokenizer's files.
-        family: the model's; "" where nothing tells.
-        format: the prompt format that a preset names; None where none does.
+        family: the model's; "" if nothing tells.
+        format: the prompt format that a preset names; None if none does.
         system: the preset's system prompt; None for the format's own.
     """
 

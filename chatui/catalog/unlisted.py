@@ -88,7 +88,7 @@ def adapts(folder: Path) -> bool:
 
 
 def base_of(folder: Path) -> str:
-    """The base that an adapter's config names; "" where it names none."""
+    """The base that an adapter's config names; "" if it names none."""
     return str(read_config(folder, ADAPTER_CONFIG).get("base_model_name_or_path") or "")
 
 

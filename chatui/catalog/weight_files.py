@@ -34,7 +34,7 @@ class WeightFiles:
 
 
 def weight_files(folder: Path) -> WeightFiles | None:
-    """The weights in a model's folder; None where there are none at all."""
+    """The weights in a model's folder; None if there are none at all."""
     for index in INDEXES:
         if (folder / index).is_file():
             return _sharded(folder, index)

@@ -53,7 +53,7 @@ def examine() -> dict[str, Any]:
         terminal, locale: name -> value.
         folders: what chatui writes to: name, path, writable, free_bytes of its disk.
         models: reference -> the device that it would run on, None for none; the window in tokens,
-            0 where it is not known, and memory_bytes with it; small, if it is on the CPU for that;
+            0 if it is not known, and memory_bytes with it; small, if it is on the CPU for that;
             bits, 8 or 4, where its weights are quantised to fit.
         problems: a sentence each.
     """

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetched(made: FetchPlan, display: ProgressDisplay, again: str) -> Fetched | None:
-    """Carry the plan out; None where Ctrl+C ended it."""
+    """Carry the plan out; None if Ctrl+C ended it."""
     running = Fetch(made)
     is_here = made.kept_bytes == made.total_bytes
     try:

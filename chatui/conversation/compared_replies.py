@@ -19,7 +19,7 @@ class OneReply:
 
     Attributes:
         text: as it is kept.
-        ids, pieces: its tokens and what each added to the text; ids are -1 where they are not told.
+        ids, pieces: its tokens and what each added to the text; ids are -1 if they are not told.
         seconds: what it took; 0 if not known.
         error: the sentence that ended it; "" for none.
     """
@@ -41,11 +41,11 @@ class ComparedRound:
     """The replies to one query.
 
     Attributes:
-        file, number: where it was recorded; rounds count from 1.
+        file, number: if it was recorded; rounds count from 1.
         query: what the user typed.
         replies: by column, as far as they have come.
         logprobs: the reply of the first column under the model of the second: log probabilities of
-            its tokens. Left out where the model cannot tell.
+            its tokens. Left out if the model cannot tell.
     """
 
     file: str

@@ -80,7 +80,7 @@ def facts_of(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
 
 
 def shown_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
-    """What to show in each column, with what differs there; "" where no reply has come."""
+    """What to show in each column, with what differs there; "" if no reply has come."""
     replies = [one.replies.get(at) for at in range(columns)]
     texts = [plain_text(reply.text) if reply is not None else "" for reply in replies]
     with_text = [at for at, reply in enumerate(replies) if reply is not None and not reply.error]

@@ -233,7 +233,7 @@ def _margin(text: _Text) -> str:
 
 
 def _go_to(text: _Text, margin: str) -> bool:
-    """Go to the next element that begins as the first one; False where there is none."""
+    """Go to the next element that begins as the first one; False if there is none."""
     text.at += 1
     while (found := text.held.find(margin, text.at)) < 0:
         # The mark may lie across the border.

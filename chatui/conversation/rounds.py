@@ -105,7 +105,7 @@ class ReadPrompt:
     Attributes:
         text: the rendered rounds.
         input_ids, tokens: the same as ids and as pieces; empty if the backend did not tell.
-        position_ids: rows of positions, two for ChatGLM-6B; empty where they are 0, 1, 2, ….
+        position_ids: rows of positions, two for ChatGLM-6B; empty if they are 0, 1, 2, ….
         dropped_rounds: how many of the oldest rounds did not fit and were left out.
         context_limit: tokens, prompt and reply together; 0 if not known.
         memory_bytes: what the engine's process held then; 0 if not known.

@@ -6,7 +6,7 @@ as in simplified hanzi. Two letters or more find hanzi by their sound too: ``bj`
 
 What may hold the text is looked up in two trigram indexes (SQLite FTS5): ``round_index`` of the
 texts, ``sound_index`` of the first letters of the hanzi's sounds. Both end in two characters more
-than the text, so that one or two characters are the beginning of some trigram; where that is a
+than the text, so that one or two characters are the beginning of some trigram; if that is a
 common one, the rounds are read, the newest first, until enough are found. Each place is then looked
 at in the text itself.
 """
@@ -45,7 +45,7 @@ class Hit:
         round_id: the round; None for a hit in the title.
         where: "title", "query" or "reply"; a round gives one hit, its query's first, and a title
             none where its first query has it already.
-        before, match, after: one line of the text around the place; "…" where it was cut.
+        before, match, after: one line of the text around the place; "…" if it was cut.
     """
 
     conversation_id: int
@@ -67,7 +67,7 @@ class _Wanted:
 
     Attributes:
         pattern: finds it in a text.
-        written: the characters at each place as the store has them; () where sounds are meant.
+        written: the characters at each place as the store has them; () if sounds are meant.
         initials, syllables: the ways to read the letters as sounds.
     """
 
@@ -208,7 +208,7 @@ def _candidates(db: sqlite3.Connection, wanted: _Wanted) -> tuple[str, Sequence[
 
 
 def _match(spelling: Spelling) -> str:
-    """FTS5's query for the trigrams of a spelling; "" where there would be too many."""
+    """FTS5's query for the trigrams of a spelling; "" if there would be too many."""
     last = len(spelling) - 3
     alternatives = []
     for start in [*range(0, last, 3), last]:
@@ -220,7 +220,7 @@ def _match(spelling: Spelling) -> str:
 
 
 def _beginning_with(db: sqlite3.Connection, terms: str, way: Spelling) -> list[int] | None:
-    """The rounds with trigrams that begin with one or two characters; None where they are many."""
+    """The rounds with trigrams that begin with one or two characters; None if they are many."""
     rounds: list[int] = []
     firsts, seconds = way[0].lower(), "".join(way[1:]).lower()
     if len(firsts) > _MOST_CHARACTERS:

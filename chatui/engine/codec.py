@@ -27,7 +27,7 @@ class Codec:
         piece: id -> token as the vocabulary spells it.
         detokenizer: a new detokeniser for a reply.
         special: finds the spellings of special tokens.
-        encode_later: text in the middle of a prompt or a reply -> ids; None where that makes no
+        encode_later: text in the middle of a prompt or a reply -> ids; None if that makes no
             difference.
     """
 
@@ -47,7 +47,7 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
 
     Args:
         tokenizer: any ``PreTrainedTokenizerBase``.
-        special_tokens: put the tokenizer's own first tokens (BOS) before a prompt; False where
+        special_tokens: put the tokenizer's own first tokens (BOS) before a prompt; False if
             the prompt spells them itself, as chat templates do.
     """
     kind = decoder_kinds(tokenizer)

@@ -26,7 +26,7 @@ class WeightDelta:
 
     Attributes:
         entries: its tensors.
-        vocabulary: rows of its embeddings where the base has fewer; None where it has as many.
+        vocabulary: rows of its embeddings where the base has fewer; None if it has as many.
     """
 
     entries: tuple[TensorEntry, ...]

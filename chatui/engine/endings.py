@@ -13,7 +13,7 @@ from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
 
 # Tokens that end a reply in a family, besides those that its files name. BLOOM learns to end with
-# <pad> where it is tuned as peft's examples do it, and so in ``chatui dataset``.
+# <pad> if it is tuned as peft's examples do it, and so in ``chatui dataset``.
 END_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",), "bloom": ("<pad>",)}
 
 

@@ -86,7 +86,7 @@ class FastLinear(nn.Linear):
 
 
 class FastConv1D(Conv1D):  # type: ignore[misc]
-    """GPT-2's linear layer, whose weight is [in, out], through oneDNN where that is faster."""
+    """GPT-2's linear layer, whose weight is [in, out], through oneDNN if that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32 and x.numel() * self.nf >= _LEAST_WORK_TRANSPOSED:

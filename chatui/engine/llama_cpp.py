@@ -36,7 +36,7 @@ from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
 
 _UNTOLD_WINDOW = 8192
-"""Tokens, where the file does not say what the model was trained for."""
+"""Tokens, if the file does not say what the model was trained for."""
 
 _OF_ONE_MAKER = ("bloom", "gpt2", "rwkv")
 """Architectures that tell the format; "llama" and others without a template are base models."""

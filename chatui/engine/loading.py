@@ -137,7 +137,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
 def _quantised_needs(
     spec: ModelSpec, config: Any, network: Any, need: Need
 ) -> dict[int, Need] | None:
-    """What the model takes with its weights quantised, by bits; None where they cannot be.
+    """What the model takes with its weights quantised, by bits; None if they cannot be.
 
     Raises:
         ChatuiError: they cannot, and the user asked for it.

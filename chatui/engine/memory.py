@@ -71,7 +71,7 @@ def held_bytes() -> int:
 
 
 def _control_group_room() -> int | None:
-    """Bytes left in the container's own limit (cgroup v2), where it has one."""
+    """Bytes left in the container's own limit (cgroup v2), if it has one."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text().strip()

@@ -43,7 +43,7 @@ class CausalNetwork:
 
     Attributes:
         chunk: tokens of a prompt that are read at once.
-        decoder: our own, on the model's layers; None where transformers does it.
+        decoder: our own, on the model's layers; None if transformers does it.
     """
 
     def __init__(self, model: Any, window: int) -> None:

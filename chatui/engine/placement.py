@@ -96,7 +96,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def file_dtype(entries: Iterable[TensorEntry]) -> torch.dtype:
-    """The floating point dtype that most of the bytes are in; float32 where there is none."""
+    """The floating point dtype that most of the bytes are in; float32 if there is none."""
     bytes_of: Counter[torch.dtype] = Counter()
     for entry in entries:
         if entry.dtype is not None and entry.dtype.is_floating_point:
@@ -120,7 +120,7 @@ def place(
         need: what the model takes, by dtype and window.
         own_window: the model's, in tokens.
         freed: what unloading the present model gives back.
-        quantised: what it takes with its weights in so many bits; None where they cannot be.
+        quantised: what it takes with its weights in so many bits; None if they cannot be.
 
     Raises:
         ChatuiError: a device that is not there, an unknown dtype, or too little memory.

@@ -26,7 +26,7 @@ def template_of(tokenizer: Any) -> ChatTemplate:
 
 
 def template_end_ids(tokenizer: Any, special: frozenset[int]) -> frozenset[int]:
-    """The special token with which the template ends a reply, where it is one.
+    """The special token with which the template ends a reply, if it is one.
 
     Many folders name only the end of a text as EOS, not the end of a turn.
     """

@@ -158,7 +158,7 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
 
 
 def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:
-    """The tensors of a PyTorch file, with no data read where the file is a zip archive."""
+    """The tensors of a PyTorch file, with no data read if the file is a zip archive."""
     try:
         if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
             raise ChatuiError(say("engine.truncated_archive", file=file))

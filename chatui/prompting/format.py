@@ -12,7 +12,7 @@ Exchange: TypeAlias = tuple[str, str]
 """An earlier round as (query, reply)."""
 
 Render: TypeAlias = Callable[[Sequence[Exchange], str, str | None], str]
-"""(history, query, system) -> prompt. ``system`` None means the format's own, where it has one."""
+"""(history, query, system) -> prompt. ``system`` None means the format's own, if it has one."""
 
 _MARK = "\uf8ff"
 
@@ -43,7 +43,7 @@ class PromptFormat:
         source: where the format was read (repository and file).
         stop_strings: the model running on into the next round is cut here.
         clean_reply: from the raw reply to the reply as shown and kept.
-        system: the format's own system prompt or preamble; None where it has none.
+        system: the format's own system prompt or preamble; None if it has none.
         unstopped: whether a query asks for free text, which no stop string ends and no clean-up
             changes; None for never.
         free_tokens: where a free text breaks off unless the user says; None for nowhere.

@@ -40,7 +40,7 @@ class ReplyPart:
 
 
 def opened_by(prompt: str) -> str:
-    """The mark that a prompt's end has written in the reply's place; "" where there is none.
+    """The mark that a prompt's end has written in the reply's place; "" if there is none.
 
     DeepSeek-R1's chat template opens the thoughts. A reply is kept with the mark, so that it tells
     its parts by itself.

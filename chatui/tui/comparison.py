@@ -29,7 +29,7 @@ class Column:
 
     Attributes:
         title: who writes it, and how.
-        spec: the model that writes it; None where it is there already or cannot be had.
+        spec: the model that writes it; None if it is there already or cannot be had.
         changes: in place of the conversation's.
         there: a round that has this reply already.
         loading: how far its model has been read, while it is.

@@ -49,7 +49,7 @@ class ContextUse:
 def context_use(
     rounds: Sequence[Round], prompt_tokens: int, dropped: int, reserve: int
 ) -> ContextUse | None:
-    """How the rounds share a prompt; None where nothing is known of it.
+    """How the rounds share a prompt; None if nothing is known of it.
 
     Args:
         rounds: of the path, from the first to the one whose prompt it is.

@@ -30,7 +30,7 @@ class Draft:
         self._file: Path | None = None
 
     def take(self) -> str:
-        """Take a file, and what was left in it; "" where there is none or no file can be had."""
+        """Take a file, and what was left in it; "" if there is none or no file can be had."""
         from filelock import FileLock, Timeout
 
         folder = locations.data_folder() / "drafts"

@@ -24,7 +24,7 @@ _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 def base_url(text: str) -> str:
     """The base URL, e.g. "http://localhost:8000/v1", of what was typed, e.g. "localhost:8000".
 
-    A path that is there is kept (not every server lives under ``/v1``); where there is none, it is
+    A path that is there is kept (not every server lives under ``/v1``); if there is none, it is
     ``/v1``.
 
     Raises:
@@ -77,10 +77,10 @@ def proxy_of(base: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an http(s) URL with a host; None where it is none."""
+    """The parts of an http(s) URL with a host; None if it is none."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is no number or out of range
+        _ = parts.port  # raises if it is no number or out of range
     except ValueError:
         return None
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -48,8 +48,8 @@ class ServerClient:
         target: the server and the model on it.
         api: chat or completions.
         http: the connections.
-        context_limit: tokens; 0 where it is not known.
-        tokenizer: the server's, where it can be asked.
+        context_limit: tokens; 0 if it is not known.
+        tokenizer: the server's, if it can be asked.
         refused: names of request fields that the server refused so far.
         spelling: what the server calls fields that it knows by another name.
     """

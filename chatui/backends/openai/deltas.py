@@ -23,10 +23,10 @@ class Delta:
     """What one chunk adds to the reply.
 
     Attributes:
-        tokens: text, with log probabilities where they were asked for and given.
+        tokens: text, with log probabilities if they were asked for and given.
         finish: why the reply ended, as the server calls it; "" while it goes on.
         stopped_by_string: the server says that a stop string ended the reply (vLLM does).
-        prompt_tokens, output_tokens: counts, where the chunk tells them; else 0.
+        prompt_tokens, output_tokens: counts, if the chunk tells them; else 0.
     """
 
     tokens: tuple[Token, ...] = ()
@@ -205,14 +205,14 @@ def _id_of(entry: Mapping[str, Any]) -> int:
 
 
 def _number(value: Any) -> float | None:
-    """A finite log probability (0 at most); None where this is none."""
+    """A finite log probability (0 at most); None if this is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return min(float(value), 0.0)
 
 
 def count_of(value: Any) -> int:
-    """A number of tokens, also as a string; 0 where this is none."""
+    """A number of tokens, also as a string; 0 if this is none."""
     if isinstance(value, bool):
         return 0
     try:

@@ -49,7 +49,7 @@ class ListedModel:
 
     Attributes:
         id: what a request calls it.
-        context_limit: tokens, prompt and reply together; None where the server does not tell.
+        context_limit: tokens, prompt and reply together; None if the server does not tell.
     """
 
     id: str

@@ -63,7 +63,7 @@ def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any]
 
     Fields that the complaint names are left out; where it names none, first those that not every
     server has, then the others, and last what ends the reply. A server that wants
-    ``max_completion_tokens`` gets it. None where nothing is left to leave out.
+    ``max_completion_tokens`` gets it. None if nothing is left to leave out.
     """
     if OTHER_LIMIT in complaint and "max_tokens" in fields:
         changed = {name: value for name, value in fields.items() if name != "max_tokens"}

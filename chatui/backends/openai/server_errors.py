@@ -159,7 +159,7 @@ def is_too_long(status: int, reason: str) -> bool:
 
 
 def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
-    """What a chunk reports as an error, None where it reports none.
+    """What a chunk reports as an error, None if it reports none.
 
     ``{"error": …}`` (OpenAI, vLLM, llama.cpp), ``{"object": "error", …}`` (older vLLM, FastChat),
     an error in the choice (OpenRouter). An error without words beside a choice is none.
@@ -199,7 +199,7 @@ def broken_stream(error: Mapping[str, Any], target: Target) -> ChatuiError:
 
 
 def reason_of(body: object, target: Target = Target("")) -> str:
-    """The server's own words out of an answer's body, on one line; "" where there are none."""
+    """The server's own words out of an answer's body, on one line; "" if there are none."""
     text = _words_of(body)
     if text.lstrip().startswith("<"):
         return ""
@@ -214,7 +214,7 @@ def with_reason(sentence: str, reason: str) -> str:
 
 
 def _with_proxy(sentence: str, target: Target) -> str:
-    """The sentence with the proxy that was asked instead, where there is one."""
+    """The sentence with the proxy that was asked instead, if there is one."""
     proxy = proxy_of(target.url)
     if not proxy:
         return sentence

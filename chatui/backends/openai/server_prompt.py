@@ -109,7 +109,7 @@ class Tokenizer:
         return isinstance(prompt, str) or self._endpoint.chat
 
     async def tokenize(self, prompt: Prompt, think: bool | None = None) -> Tokenized | None:
-        """The prompt's tokens; None where the server does not tell."""
+        """The prompt's tokens; None if the server does not tell."""
         field = self._endpoint.field if isinstance(prompt, str) else "messages"
         body = {"model": self._model, field: prompt, **dict(self._endpoint.extra)}
         body |= template_arguments(think)
@@ -123,7 +123,7 @@ class Tokenizer:
             return None
 
     async def render(self, messages: Messages, think: bool | None = None) -> str:
-        """The messages as the server's chat template renders them; "" where it does not tell."""
+        """The messages as the server's chat template renders them; "" if it does not tell."""
         if self._endpoint.chat:
             tokenized = await self.tokenize(messages, think)
             if tokenized is None:
@@ -143,7 +143,7 @@ class Tokenizer:
         return prompt if isinstance(prompt, str) else ""
 
     async def count(self, prompt: Prompt) -> int:
-        """The prompt's length in tokens; estimated where the server does not tell."""
+        """The prompt's length in tokens; estimated if the server does not tell."""
         if not self.takes(prompt):
             return estimate(prompt)
         tokenized = await self.tokenize(prompt)
@@ -308,5 +308,5 @@ async def fit(
 
 
 def as_text(messages: Messages) -> str:
-    """Messages for display, where the server does not tell how it renders them."""
+    """Messages for display, if the server does not tell how it renders them."""
     return json.dumps(list(messages), ensure_ascii=False, indent=2)

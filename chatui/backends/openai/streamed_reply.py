@@ -28,7 +28,7 @@ class StreamedReply:
     """The state of one reply.
 
     Attributes:
-        stop_strings: end it, also where the server does not know them.
+        stop_strings: end it, also if the server does not know them.
         clean: the clean-up of the finished text.
         seed: that was sent.
         url: of the server, for error sentences.

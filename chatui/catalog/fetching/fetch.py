@@ -198,7 +198,7 @@ def _place(repository: RepositoryPlan) -> None:
 
 
 def _link(file: WantedFile) -> None:
-    """A relative link to the content; where there are no links, the content itself."""
+    """A relative link to the content; if there are no links, the content itself."""
     file.pointer.parent.mkdir(parents=True, exist_ok=True)
     file.pointer.unlink(missing_ok=True)
     target = os.path.relpath(file.content, file.pointer.parent)

@@ -37,7 +37,7 @@ def plan(
 
     Args:
         name: a preset, a hub's "owner/name", or "owner/name/path/of/a/file".
-        source: the hub to take it from; None for Hugging Face where it has it.
+        source: the hub to take it from; None for Hugging Face if it has it.
         mirror: address of a server that speaks as the hub does.
 
     Raises:
@@ -151,7 +151,7 @@ class _Planner:
         return found if part.hf and self.source is None and _is_whole(found) else None
 
     def _source_of(self, part: Part) -> Source | None:
-        """The hub to take a part from; None where it is on none."""
+        """The hub to take a part from; None if it is on none."""
         there: list[Source] = []
         if part.hf:
             there.append("hf")

@@ -173,7 +173,7 @@ def _roots(part: Part) -> Iterator[Path]:
 
 
 def _removable(part: Part, root: Path) -> Removable | None:
-    """What of a repository goes with ``part``; None where nothing of it is there."""
+    """What of a repository goes with ``part``; None if nothing of it is there."""
     below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
     pointers = list(_pointers(root))
     if not below or not pointers:

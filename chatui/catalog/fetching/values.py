@@ -18,8 +18,8 @@ class ListedFile:
     Attributes:
         path: below the repository, with "/" between the steps.
         size_bytes: of the whole file.
-        sha256: of its content; empty where the hub keeps it in git.
-        git_blob: SHA-1 of git's blob; empty where the hub gives the SHA-256.
+        sha256: of its content; empty if the hub keeps it in git.
+        git_blob: SHA-1 of git's blob; empty if the hub gives the SHA-256.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Listing:
     Attributes:
         revision: the branch, tag or commit that was asked for.
         commit: what the revision stands for now; the revision itself where the hub does not say.
-        config: what the hub tells of the model's config.json; empty where it tells nothing.
+        config: what the hub tells of the model's config.json; empty if it tells nothing.
     """
 
     hub_id: str
@@ -97,7 +97,7 @@ class RepositoryPlan:
         endpoint: the hub's address.
         folder: where programs find the files.
         files: in the order in which they are begun.
-        reference: file that says which commit a branch stands for; None where there is none.
+        reference: file that says which commit a branch stands for; None if there is none.
         commit: written into ``reference``.
     """
 
@@ -146,7 +146,7 @@ class FetchProgress:
         done_bytes: on this disk, with what was there before.
         total_bytes: of all files.
         bytes_per_second: received over the last seconds; 0 before anything was.
-        seconds_left: at that speed; None where nothing comes in.
+        seconds_left: at that speed; None if nothing comes in.
     """
 
     done_bytes: int
@@ -190,7 +190,7 @@ class FetchStopped(ChatuiError):
 
 
 def _size(file: Path) -> int:
-    """Bytes; -1 where there is no file."""
+    """Bytes; -1 if there is no file."""
     try:
         return file.stat().st_size
     except OSError:

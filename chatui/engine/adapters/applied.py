@@ -248,7 +248,7 @@ def _rows(model: Any, name: str) -> int:
 
 
 def _plain(model: Any, name: str, dtype: torch.dtype) -> Tensor:
-    """A table, in floating point also where it is packed; or the head's bias."""
+    """A table, in floating point also if it is packed; or the head's bias."""
     if name.endswith(".weight"):
         return plain_weight(model.get_submodule(name.rpartition(".")[0]), dtype)
     bias: Tensor = _get(model, name).detach()

@@ -71,7 +71,7 @@ class AdapterFiles:
 
     @property
     def made_for(self) -> str:
-        """The base's name as the adapter has it; "" where it has none."""
+        """The base's name as the adapter has it; "" if it has none."""
         return (self.config.base_model_name_or_path if self.config else None) or ""
 
 
@@ -95,7 +95,7 @@ def open_adapter(adapter: Adapter) -> AdapterFiles:
 
 
 def title_of(folder: Path) -> str:
-    """How sentences call a folder: by its hub id where it is in Hugging Face's cache."""
+    """How sentences call a folder: by its hub id if it is in Hugging Face's cache."""
     for part in reversed(folder.absolute().parts):
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/", 1)

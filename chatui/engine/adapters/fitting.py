@@ -52,7 +52,7 @@ class AdapterPlan:
         pairs: its low-rank pairs.
         replaced: by the base's name: tensors that it brings whole.
         prefix: by name: the weights of a P-Tuning v2 prefix.
-        vocabulary: rows of the embeddings that it brings; None where it brings none.
+        vocabulary: rows of the embeddings that it brings; None if it brings none.
         notes: sentences for the user.
     """
 
@@ -71,7 +71,7 @@ class AdaptersPlan:
     Attributes:
         adapters: one plan each.
         tokenizer: folder of the tokenizer that counts; None for the base's.
-        base_rows: tokens that the base has rows for (0 where there is no adapter).
+        base_rows: tokens that the base has rows for (0 if there is no adapter).
     """
 
     adapters: tuple[AdapterPlan, ...] = ()
@@ -231,7 +231,7 @@ def _pair(
 
 
 def _features(module: Any) -> tuple[int, int] | None:
-    """Sizes of a module's input and output; None where it cannot be adapted."""
+    """Sizes of a module's input and output; None if it cannot be adapted."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):

@@ -1,7 +1,7 @@
 """What the names in an adapter's file mean, as peft of any version and bare state dicts write them.
 
 A LoRA pair is ``MODULE.lora_A.weight`` and ``MODULE.lora_B.weight``, with the adapter's name
-before the leaf where the file is a bare state dict (``lora_A.default.weight``); everything else is
+before the leaf if the file is a bare state dict (``lora_A.default.weight``); everything else is
 a tensor of the base that was trained whole (``modules_to_save``, biases, resized embeddings).
 """
 
@@ -62,7 +62,7 @@ def has_prefix(entries: Iterable[TensorEntry]) -> bool:
 
 
 def in_base(name: str, known: Mapping[str, object], base_prefix: str) -> str | None:
-    """The base's own name for a module or tensor; None where it has none such.
+    """The base's own name for a module or tensor; None if it has none such.
 
     Args:
         name: as the adapter has it.

@@ -38,7 +38,7 @@ class Pair:
         bias: the entry of B's bias; None for none.
         scaling: factor on B, the adapter's scale included.
         parts: which of equal parts of the output have a pair of their own; empty for the usual
-            form, where there is one pair for all of it.
+            form, if there is one pair for all of it.
         of_embedding: the module is an embedding: A is ``[rank, vocabulary]``, B ``[width, rank]``.
     """
 

@@ -33,7 +33,7 @@ _MARGIN = 64
 """Tokens before a cut in a text that the cut may change."""
 
 _ENOUGH = 16
-"""Characters read for each token wanted; where they are too few, the text is read whole."""
+"""Characters read for each token wanted; if they are too few, the text is read whole."""
 
 IdPair: TypeAlias = tuple[list[int], list[int]]
 """Token ids of a prompt and of its reply."""
@@ -132,7 +132,7 @@ class ExampleEncoder:
         self._enough = _ENOUGH * (self.layout.most_source + _MARGIN) if only_grows else None
 
     def pair_of(self, dialogue: Dialogue, place: int) -> TextPair | None:
-        """Prompt and reply of the round at ``place``; None where the family leaves it out."""
+        """Prompt and reply of the round at ``place``; None if the family leaves it out."""
         query, reply = dialogue.rounds[place]
         if not self.layout.keeps_empty and not (query and reply):
             return None

@@ -27,7 +27,7 @@ def load_encoder(
     family: Family | None = None,
     format: str | None = None,
 ) -> ExampleEncoder:
-    """Read the tokenizer, and choose family and prompt format where they are not given.
+    """Read the tokenizer, and choose family and prompt format if they are not given.
 
     A model's own format is taken for its own family, the article's for another one.
 

@@ -16,7 +16,7 @@ def pair_ids(encoder: ExampleEncoder, pair: PreferencePair) -> dict[str, list[in
     the first token of both replies.
 
     Returns:
-        "prompt_input_ids", "chosen_input_ids", "rejected_input_ids"; None where the family leaves
+        "prompt_input_ids", "chosen_input_ids", "rejected_input_ids"; None if the family leaves
         the pair out or the limits leave nothing to learn of a reply.
     """
     chosen = encoder.pair_of(pair.dialogue, len(pair.dialogue.rounds) - 1)

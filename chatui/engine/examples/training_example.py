@@ -19,7 +19,7 @@ class TrainingExample:
 
     Attributes:
         input_ids: token ids, padded to the length that all examples of a file have.
-        labels: as long; a token id where the model is to write it, else :data:`IGNORED`.
+        labels: as long; a token id if the model is to write it, else :data:`IGNORED`.
         attention_mask: as long, 1 for a token and 0 for padding; None in families without one.
         content: first and last position + 1 of what is no padding.
         is_cut: whether prompt or reply was too long for it.

@@ -72,7 +72,7 @@ class TuningState:
     Attributes:
         step, steps: done, and in all.
         losses: of each step, a mean over its learned tokens, in nats.
-        held_out: (step, loss) on examples that are not trained on; empty where there are too few.
+        held_out: (step, loss) on examples that are not trained on; empty if there are too few.
         tokens_per_second: read since the run was begun or taken up again.
         seconds_left: at that speed.
     """

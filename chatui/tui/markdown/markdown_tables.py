@@ -52,7 +52,7 @@ class Table:
         self._natural = self._before
 
     def head(self) -> Iterator[Line]:
-        """The head and the rule below it; nothing where each row names its cells."""
+        """The head and the rule below it; nothing if each row names its cells."""
         if self._columns:
             yield from self._row(self._head, "table-head")
             rules = ["─" * width for width in self._columns]

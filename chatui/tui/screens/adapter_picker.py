@@ -82,7 +82,7 @@ def _summary(adapter: Adapter) -> AdapterSummary:
 
 
 def _named(words: str) -> FoundAdapter:
-    """The adapter that ``PATH[@SCALE]`` names; raises ChatuiError where there is none."""
+    """The adapter that ``PATH[@SCALE]`` names; raises ChatuiError if there is none."""
     adapter = named_adapter(words)
     return FoundAdapter(adapter, describe(Path(adapter.path), adapter_title(adapter.path)))
 
@@ -207,7 +207,7 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
         self.dismiss(tuple(self._on))
 
     def _place(self, found: FoundAdapter) -> int:
-        """From 1 where it is on, else 0."""
+        """From 1 if it is on, else 0."""
         return self._on.index(found.adapter) + 1 if found.adapter in self._on else 0
 
     def _show(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:

@@ -38,8 +38,8 @@ class Candidate:
     Attributes:
         group: one of ``GROUPS``.
         title: who replies, and how.
-        spec: the model, where it is known without looking it up.
-        reference: of the model, where it is not.
+        spec: the model, if it is known without looking it up.
+        reference: of the model, if it is not.
         changes: of the conversation's settings.
         there: a round that has the reply already.
     """

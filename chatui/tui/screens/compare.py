@@ -94,7 +94,7 @@ class ColumnView(Vertical):
 
 
 class CompareScreen(Screen[Column | None]):
-    """Gives the column to go on with; None where the user leaves them all."""
+    """Gives the column to go on with; None if the user leaves them all."""
 
     CSS_PATH = "compare.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [

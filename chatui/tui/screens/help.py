@@ -46,7 +46,7 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
 
 
 def _row(keys: str, words: str) -> Content:
-    """The keys, and beside them what they do; below them where they are too long for that."""
+    """The keys, and beside them what they do; below them if they are too long for that."""
     gap = KEYS_CELLS - cell_len(keys)
     space = " " * gap if gap > 1 else "\n" + " " * (KEYS_CELLS + 2)
     return Content.assemble(Content.styled("  " + keys, "$accent"), space, words)

@@ -27,7 +27,7 @@ def matches(entry: Entry, words: str) -> bool:
 
 
 def closeness(entry: Entry, words: str) -> int:
-    """0 where a name is what was typed, 1 where one begins so, 2 where one has it, 3 elsewhere."""
+    """0 if a name is what was typed, 1 if it begins so, 2 if it has it, 3 elsewhere."""
     typed = words.strip().casefold()
     names = [name.casefold() for name in (entry.reference, entry.title)]
     if typed in names:
@@ -43,7 +43,7 @@ def memory_words(
     """What a model takes where the present one is, with the window that it would have there.
 
     Args:
-        loaded: the present model; None where none is, or not from this machine.
+        loaded: the present model; None if none is, or not from this machine.
         asked: the window that the settings ask for, in tokens; None for as many as fit.
         weights: what the settings say of them.
     """

@@ -70,7 +70,7 @@ class RatingScreen(WritingScreen):
             await self._keep(round_, note=text)
 
     def _chosen_reply(self) -> Round | None:
-        """The round that is meant; None, with a sentence, where there is no whole reply."""
+        """The round that is meant; None, with a sentence, if there is no whole reply."""
         view = self._conversation.chosen
         if view is not None and view.round.state != "streaming":
             return view.round

@@ -16,7 +16,7 @@ _NAME_CELLS = 12
 
 
 class CompletionList(OptionList, can_focus=False):
-    """Takes no room where there is nothing to complete; the query box keeps the focus."""
+    """Takes no room if there is nothing to complete; the query box keeps the focus."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)

@@ -33,7 +33,7 @@ class FoundPlace:
     """What was chosen: a conversation, and where in it the words were found.
 
     Attributes:
-        round_id: the round with the first hit; None where the conversation itself is meant.
+        round_id: the round with the first hit; None if the conversation itself is meant.
         words: what was searched for.
     """
 

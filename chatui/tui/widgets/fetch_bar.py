@@ -66,7 +66,7 @@ class Download:
         return "\n\n".join((words, *plan.notes))
 
     async def why_unusable(self) -> str:
-        """Why the model cannot run although it was fetched; "" where it can."""
+        """Why the model cannot run although it was fetched; "" if it can."""
         try:
             await asyncio.to_thread(catalog.resolve, self.name, self.settings)
         except ChatuiError as error:
@@ -113,7 +113,7 @@ class FetchBar(Static):
 
     @property
     def running(self) -> str:
-        """The name of what is being fetched; "" where nothing is."""
+        """The name of what is being fetched; "" if nothing is."""
         return self._download.name if self._download is not None and self._worker else ""
 
     def begin(self, download: Download) -> None:

@@ -53,7 +53,7 @@ def key_words(words: str, cells: int) -> Content:
 
 
 def clickable(words: Content, key: str) -> Content:
-    """Words that press a key where they are clicked; "" presses none."""
+    """Words that press a key if they are clicked; "" presses none."""
     return words.stylize(Style.from_meta({_KEY: key})) if key else words
 
 

@@ -89,7 +89,7 @@ class PickList(Generic[Item], Widget):
         """List ``items``, each as its row, with the one at ``index`` highlighted.
 
         Args:
-            none: what to say where there are none.
+            none: what to say if there are none.
             headings: by the index of the item that each stands above.
         """
         self.shown = list(items)

@@ -1,4 +1,4 @@
-"""What the text in the query box is for, where it is not the next query."""
+"""What the text in the query box is for, if it is not the next query."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 
 class PurposeLine(Static):
-    """One line above the query box; takes no room where there is nothing to say."""
+    """One line above the query box; takes no room if there is nothing to say."""
 
     def on_mount(self) -> None:
         self.say("")

@@ -38,7 +38,7 @@ _MENTION = re.compile(r"(?<![A-Za-z0-9_@/.])@(\S*)$")
 """The name of a file that is being typed."""
 
 EDITED_CHARACTERS = 40_000
-"""A longer text is held even where it is there to be edited."""
+"""A longer text is held even if it is there to be edited."""
 
 
 class HeldPastes:

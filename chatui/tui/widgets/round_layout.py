@@ -14,7 +14,7 @@ class Window(NamedTuple):
     """What is seen of the rows.
 
     Attributes:
-        top: the first row; None where the last rows are seen, however many there are.
+        top: the first row; None if the last rows are seen, however many there are.
         rows: how many.
     """
 

@@ -277,7 +277,7 @@ class RoundView:
 
 
 def state_in_words(round_: Round, has_reply: bool) -> str:
-    """How a round stands; "" where there is nothing to say."""
+    """How a round stands; "" if there is nothing to say."""
     if round_.state == "streaming":
         return "" if has_reply else say("tui.round.reading")
     if round_.state == "failed":

@@ -31,9 +31,9 @@ class StatusLine(Widget):
     activity: reactive[str] = reactive("")
     """What is going on, in place of the speed: loading, stopped, an error."""
     thinking: reactive[str] = reactive("")
-    """That thinking is switched on or off; "" where it is not."""
+    """That thinking is switched on or off; "" if it is not."""
     device: reactive[str] = reactive("")
-    """Why the model is where it is; "" where nobody would wonder."""
+    """Why the model is where it is; "" if nobody would wonder."""
     tokens_per_second: reactive[float] = reactive(0.0)
     context_used: reactive[int] = reactive(0)
     context_limit: reactive[int] = reactive(0)

@@ -17,7 +17,7 @@ _ACTION = "action"
 
 
 class WaitingList(Static):
-    """Shows the first few waiting queries; takes no room where there are none.
+    """Shows the first few waiting queries; takes no room if there are none.
 
     A click on one takes it back into the query box, a click on its cross withdraws it.
     """

@@ -120,7 +120,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
 
         Args:
             input_ids: int64 [batch, tokens]: a prompt, or what follows the tokens in `cache`.
-            attention_mask: None; or [batch, all tokens so far], 0 where one is left padding; or
+            attention_mask: None; or [batch, all tokens so far], 0 if one is left padding; or
                 bool [batch or 1, 1, tokens, all tokens so far], True where one is hidden, as
                 `prompt_mask` gives it. A P-Tuning prefix is never counted in it.
             position_ids: int64 [batch, 2, tokens]; None for a prompt, where they follow from it.
@@ -173,7 +173,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
     def _hidden(
         self, input_ids: Tensor, padding: Tensor | None, cache: Cache | None, prefix: int
     ) -> Tensor | None:
-        """The mask over the tokens so far, or None where everything is seen."""
+        """The mask over the tokens so far, or None if everything is seen."""
         past = 0 if cache is None else int(cache.get_seq_length()) - prefix
         if past == 0:
             return prompt_mask(input_ids, self.config, padding)
@@ -275,7 +275,7 @@ def widen(hidden: Tensor | None, prefix: int, states: Tensor, cache: Cache | Non
         cache: whose capacity counts; None for none.
 
     Returns:
-        bool [batch or 1, 1, tokens, keys], or None where everything is seen.
+        bool [batch or 1, 1, tokens, keys], or None if everything is seen.
     """
     length = states.shape[1]
     if hidden is None:
@@ -296,7 +296,7 @@ def guard_logits(logits: Tensor, space_token_id: int) -> Tensor:
 
     Args:
         logits: [..., vocabulary].
-        space_token_id: `config.space_token_id`, 5 where there are no image tokens.
+        space_token_id: `config.space_token_id`, 5 if there are no image tokens.
 
     Returns:
         The logits as they are, or all 0 with 5e4 at the space.

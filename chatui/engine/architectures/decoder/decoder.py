@@ -56,7 +56,7 @@ class Block:
     """The parts of one block, adapters included.
 
     Attributes:
-        attention_norm, inner_norm: before attention, before the inner layers; None where these read
+        attention_norm, inner_norm: before attention, before the inner layers; None if these read
             what attention reads, and both are added at once.
         joint: states -> queries, keys and values of all heads, side by side.
         head_norm: weights of the norm of queries and keys, ``[heads + key_heads, width]``.
@@ -89,7 +89,7 @@ class Decoder:
         last_norm, head: the last states -> logits ``[rows, vocabulary]``.
         like: the last norm's weight, which nobody packs; keys and values get its dtype and device.
         slopes: ``[heads]``, by which a key's place counts for a head (ALiBi, arXiv:2108.12409);
-            None where it does not.
+            None if it does not.
 
     Attributes:
         windowed: whether a step looks at a whole window of the cache and masks what is not yet

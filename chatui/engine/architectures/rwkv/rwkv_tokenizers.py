@@ -33,7 +33,7 @@ def find_tokenizer(wanted: Path | None, beside: Path, rows: int) -> Path:
 
     It is looked for where it was said to be, beside the weights, one folder above them, and in a
     folder ``tokenizers`` at either place; the World models' vocabulary also in the ``rwkv``
-    package, where that is installed.
+    package, if that is installed.
 
     Args:
         wanted: a file, or a folder to look in; None for none.
