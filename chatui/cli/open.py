@@ -44,6 +44,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
         store = open_recovered(locations.database_file(), notices.append, open_store)
+        store.announce()
     except ChatuiError as error:
         store = open_store(None)
         notices += [str(error), say("cli.not_saved")]

@@ -39,6 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=say("cli.option.idle_limit"),
     )
+    parser.add_argument(
+        "--encoding", metavar="NAME", type=options.encoding, help=say("import.import.encoding")
+    )
     parser.add_argument("--rerun", action="store_true", help=say("cli.option.rerun"))
     parser.add_argument("--report", metavar="FILE", help=say("compare.option.report"))
     options.add_model(parser, several=True)
@@ -46,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
-    wholes = {name: _read(name, faults) for name in args.files}
+    wholes = {name: _read(name, args.encoding, faults) for name in args.files}
     chosen = models_of(getattr(args, "models", []))
     if not chosen and (args.model or args.lora):
         chosen = [(args.model, args.lora or ())]
@@ -125,8 +128,11 @@ def _go_on(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> i
     return app.run(args, lambda store: resume(store, whole, point))
 
 
-def _read(name: str, faults: list[str]) -> Transcript:
-    return transcript.read(Path(name), lambda fault: faults.append(_words(name, fault)))
+def _read(name: str, encoding: str | None, faults: list[str]) -> Transcript:
+    def note(fault: Fault) -> None:
+        faults.append(_words(name, fault))
+
+    return transcript.read(Path(name), note, encoding=encoding)
 
 
 def _words(name: str, fault: Fault) -> str:

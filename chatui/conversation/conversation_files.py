@@ -77,6 +77,8 @@ class ConversationFile:
             ChatuiError: the file cannot be read at all.
         """
         head = self._head()
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            head = head.decode("utf-16", "ignore").encode("utf-8", "surrogatepass")
         if f'"{FORMAT}"'.encode() in head:
             yield from self._transcript()
         elif head.startswith(MAGIC):

@@ -87,6 +87,21 @@ class Store:
         """A store that saves nothing, for when the disk cannot be written."""
         return cls(None)
 
+    def announce(self) -> None:
+        """Tell other processes that this one writes, before it does; closes the store if it cannot.
+
+        Raises:
+            ChatuiError: the folder cannot be written, or knows no locks (a network drive).
+        """
+        if self._presence is None:
+            return
+        try:
+            with plain_errors(self.file):
+                self._presence.announce()
+        except ChatuiError:
+            self._database.close()
+            raise
+
     async def queued(self, write: Callable[..., Result], *args: Any) -> Result:
         """Call one of the methods that write, after those queued before, and await its result.
 

@@ -238,6 +238,10 @@ def test_flat_records_and_transcripts(tmp_path: Path) -> None:
     one = Round(1, 0, None, "q", "r", "done")
     whole = Transcript(Conversation(0, "t", 1, 2, 1, 1), (one,), {1: ()})
     assert found_in(tmp_path / "t.json", transcript.dumps(whole)) == [whole]
+    windows = transcript.dumps(whole).replace("\n", "\r\n")
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "w.jsonl").write_bytes(windows.encode(encoding))
+        assert found_in(tmp_path / "w.jsonl") == [whole]
 
 
 def test_what_is_damaged_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -276,6 +280,9 @@ def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
     assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
     with pytest.raises(WrongRecord):
         rounds_of_messages(circle)
+    # Also if the user looked at one of them last.
+    again = rounds_of_messages([*circle, *talk], current="x")
+    assert again.transcript.conversation.head_id == 1 and again.unread == 2
 
 
 def test_unanswered_and_unasked_messages_stay() -> None:

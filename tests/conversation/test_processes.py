@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from chatui.conversation import transcript
+from chatui.conversation.json_records import Fault
 from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
 
 WRITE_MANY = """
 import asyncio, random, sys
@@ -74,6 +78,32 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True
     )
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+from chatui.conversation.rounds import Piece
+from chatui.errors import ChatuiError
+
+# What goes beyond it is refused, as on a full disk.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = RecordingStore(Path(sys.argv[1]), TranscriptRecorder(Path(sys.argv[2])))
+problems = []
+store.on_problem = lambda problem: problems.append(str(problem))
+begun = store.add_round(None, None, "x")
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+kept = 0
+while len(problems) < 3:
+    try:
+        store.append_pieces(begun.id, [Piece(0.1, "明月" * 4, 5, -0.1)] * 100)
+        kept += 1
+    except ChatuiError as problem:
+        problems.append(str(problem))
+print(kept)
+print(*problems, sep="\\n")
+"""
 
 
 @pytest.fixture
@@ -156,6 +186,44 @@ def test_closing_ends_what_still_streams(file: Path) -> None:
     assert other.round(begun.id).state == "interrupted"
     assert other.round(theirs.id).state == "streaming"
     other.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is Unix's")
+def test_a_drive_without_locks_is_one_sentence(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    store = Store(file)
+    with pytest.raises(ChatuiError, match="No locks available"):
+        store.announce()
+    assert [*(file.parent / "conversations.db-writers").iterdir()] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is Unix's")
+def test_a_disk_that_gets_full_keeps_what_was_saved(file: Path, tmp_path: Path) -> None:
+    record = tmp_path / "r.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(file), str(record)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    kept, problems = int(done.stdout.split()[0]), done.stdout.splitlines()[1:]
+    assert kept > 3 and problems
+    assert all("cannot be" in each or "disk is full" in each for each in problems), problems
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    store = Store(file)
+    (recovered,) = store.recover()
+    assert recovered.output_tokens == 100 * kept
+    faults: list[Fault] = []
+    whole = transcript.read(record, faults.append)
+    assert not faults and len(whole.pieces[1]) >= 100
+    store.close()
 
 
 def test_leftovers_are_swept(file: Path) -> None:

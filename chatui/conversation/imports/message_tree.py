@@ -110,7 +110,12 @@ def rounds_of_messages(
             numbers[id] = _number(saying, rounds, numbers)
     if not rounds:
         raise WrongRecord(say("import.no_messages"))
+    passed: set[str] = set()
     while current in by_id and current not in numbers and children.get(current):
+        if current in passed:
+            # Among messages that are their own ancestors.
+            break
+        passed.add(current)
         current = children[current][-1]
     head = numbers.get(current or "", len(rounds))
     created = created_at or rounds[0].started_at
