@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from html import escape
 
 from chatui.conversation.exports import ending_of
@@ -12,7 +11,7 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.locales import current_language, say
 from chatui.prompting.parts import split_reply
-from chatui.readable import probability_step
+from chatui.readable import moment, probability_step
 from chatui.text import plain_text, token_in_quotes
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -63,8 +62,8 @@ def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
     """
     conversation = whole.conversation
     title = escape(plain_text(conversation.title))
-    when = datetime.fromtimestamp(conversation.updated_at, timezone.utc).astimezone()
-    parts = [f"<header><h1>{title}</h1>", f"<p>{when.isoformat(' ', 'minutes')}</p></header>"]
+    when = moment(conversation.updated_at)
+    parts = [f"<header><h1>{title}</h1>", f"<p>{when}</p></header>"]
     pieces = whole.pieces if probabilities else {}
     parts += [_section(each, pieces.get(each.id, ())) for each in whole.path()]
     return page(title, "\n".join(parts), _TOKEN_STYLE if probabilities else "")

@@ -89,6 +89,8 @@ class Page(HTMLParser):
 
 
 def test_a_page_shows_everything_and_runs_and_loads_nothing() -> None:
+    far = Transcript(Conversation(1, "t", 0, 1e12, 2, 2), HOSTILE)
+    assert "9999-12-31 23:59" in to_html(far), "a clock far ahead"
     html = to_html(Transcript(Conversation(1, "<title>静", 0, 1.7e9, 2, 2), HOSTILE))
     html.encode()
     page = Page(html)

@@ -191,6 +191,17 @@ async def test_the_side_bar_makes_room_when_the_terminal_becomes_narrow(
         await on.until(lambda: not on.app.screen.query(SideBar))
 
 
+async def test_clocks_that_were_set_back_or_far_ahead(drive: Any) -> None:
+    now = [0.0]
+    store = Store(None, clock=lambda: now[0])
+    for now[0], query in ((1e12, "将来"), (1.7e9, "现在"), (0.0, "从前"), (-1e12, "史前")):
+        add_conversation(store, (query, "好"))
+    async with drive(store=store) as on:
+        screen = await open_list(on)
+        assert titles(screen) == ["将来", "现在", "从前", "史前"]
+        assert "9999-12-31" in on.screen_text and "0001-01-01" in on.screen_text
+
+
 async def test_narrow_terminals(drive: Any, store: Store) -> None:
     async with drive(store=store, size=(40, 12)) as on:
         await on.pilot.press("alt+l")
