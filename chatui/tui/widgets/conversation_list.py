@@ -25,7 +25,7 @@ from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name
 from chatui.tui.widgets.pick_list import PickList
 
-_HITS = 200
+_HITS = 100
 
 
 @dataclass(frozen=True)
