@@ -1,7 +1,8 @@
 """A conversation as a file: JSON Lines, a header and then what happened, in order.
 
 ``docs/transcript.md`` describes the format and ``docs/transcript.schema.json`` fixes it; this
-module is the whole of a file, :mod:`.transcript_events` its lines.
+module is the whole of a file, :mod:`.transcript_events` writes its lines and
+:mod:`.transcript_reader` puts them together again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from chatui.conversation.json_records import Fault
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_events import VERSION, PromptMark, to_line
+from chatui.conversation.transcript_reader import TranscriptReader
 from chatui.conversation.transcript_version_1 import FORMAT, loads_version_1, no_constant
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -202,7 +204,7 @@ def _read_lines(
             raise ChatuiError(say("conversation.damaged_transcript", path=name, reason=reason))
         on_fault(fault)
 
-    reader = events.TranscriptReader(tell)
+    reader = TranscriptReader(tell)
     try:
         reader.begin(header)
     except ValueError as error:
@@ -222,7 +224,7 @@ def _read_lines(
 
 
 def _take(
-    reader: events.TranscriptReader, number: int, line: bytes, tell: OnFault, *, is_torn: bool
+    reader: TranscriptReader, number: int, line: bytes, tell: OnFault, *, is_torn: bool
 ) -> None:
     if not line.strip():
         return

@@ -1,0 +1,301 @@
+"""Reading the lines of a transcript: its events put together to a conversation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from chatui.conversation.json_records import Fault
+from chatui.conversation.rounds import (
+    Conversation,
+    Count,
+    Epoch,
+    Piece,
+    Rating,
+    Round,
+    Seconds,
+    title_of,
+)
+from chatui.conversation.transcript_events import DIGITS, PromptMark
+from chatui.locales import say
+
+
+@dataclass(frozen=True)
+class _Header:
+    version: Literal[2]
+    start: Epoch
+    title: str = ""
+    created_at: Epoch | None = None
+    updated_at: Epoch | None = None
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Query:
+    t: float
+    round: int
+    parent: int | None
+    text: str
+    started_at: Epoch | None = None
+    model: str = ""
+    format: str = ""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    round: int
+    tokens: Count = 0
+    reused: Count = 0
+    dropped_rounds: Count = 0
+    hash: str | None = None
+
+
+@dataclass(frozen=True)
+class _Token:
+    t: float
+    round: int
+    text: str
+    id: int = -1
+    logprob: float | None = None
+    alternatives: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Stop:
+    t: float
+    round: int
+    state: Literal["done", "stopped", "failed", "interrupted"]
+    seconds: Seconds | None = None
+    output_tokens: Count = 0
+    reason: str | None = None
+    seed: int | None = None
+    error: str | None = None
+    reply: str | None = None
+
+
+@dataclass(frozen=True)
+class _Edit:
+    round: int
+    of: int
+
+
+@dataclass(frozen=True)
+class _Rating:
+    round: int
+    rating: Rating
+
+
+@dataclass(frozen=True)
+class _Note:
+    round: int
+    text: str
+
+
+@dataclass(frozen=True)
+class _Branch:
+    round: int
+
+
+@dataclass(frozen=True)
+class _Other:
+    t: float
+    type: str
+
+
+_TYPES: dict[str, Any] = {
+    "query": _Query,
+    "prompt": _Prompt,
+    "token": _Token,
+    "stop": _Stop,
+    "edit": _Edit,
+    "rating": _Rating,
+    "note": _Note,
+    "branch": _Branch,
+}
+
+_More: TypeAlias = _Prompt | _Token | _Stop | _Edit | _Rating | _Note | _Branch
+"""What happens after a round began."""
+
+Read: TypeAlias = tuple[
+    Conversation,
+    tuple[Round, ...],
+    dict[int, tuple[Piece, ...]],
+    dict[int, PromptMark],
+    tuple[Mapping[str, Any], ...],
+]
+
+
+class TranscriptReader:
+    """Puts the events of one file together, in their order."""
+
+    def __init__(self, tell: Callable[[Fault], None]) -> None:
+        """
+        Args:
+            tell: is told what a round lacks that can only be seen at the end.
+        """
+        self._tell = tell
+        self._header = _Header(2, 0.0)
+        self._rounds: dict[int, Round] = {}
+        self._began: dict[int, float] = {}
+        self._depths: dict[int | None, int] = {None: 0}
+        self._pieces: dict[int, list[Piece]] = {}
+        self._ended: set[int] = set()
+        self._prompts: dict[int, PromptMark] = {}
+        self._others: list[Mapping[str, Any]] = []
+        self._left_out: set[int] = set()
+        self._head: int | None = None
+        self._last = 0.0
+
+    def begin(self, header: dict[str, Any]) -> None:
+        """Take the header; raises ValueError if it is none."""
+        self._header = _converted(header, _Header)
+
+    def take(self, raw: Any) -> None:
+        """Take the next event.
+
+        Raises:
+            ValueError: a value is missing, of a wrong type, or does not fit what came before.
+        """
+        if not isinstance(raw, dict):
+            raise ValueError(say("conversation.no_event"))
+        other = _converted(raw, _Other)
+        if not math.isfinite(other.t):
+            raise ValueError(say("conversation.no_time"))
+        kind = _TYPES.get(other.type)
+        if kind is None:
+            self._others.append(raw)
+            return
+        number = raw.get("round")
+        if isinstance(number, int) and number in self._left_out:
+            return
+        try:
+            event = _converted(raw, kind)
+            if isinstance(event, _Query):
+                self._take_query(event)
+            elif event.round not in self._rounds:
+                raise ValueError(say("conversation.unknown_round", id=event.round))
+            else:
+                self._take_more(event)
+        except ValueError:
+            # What belongs to a round that could not be read is no further fault.
+            if kind is _Query and isinstance(number, int) and number not in self._rounds:
+                self._left_out.add(number)
+            raise
+        self._last = max(self._last, other.t)
+
+    def _take_query(self, event: _Query) -> None:
+        if event.round in self._rounds:
+            raise ValueError(say("conversation.round_twice", id=event.round))
+        if event.parent not in self._depths:
+            raise ValueError(say("conversation.no_parent", id=event.round, parent=event.parent))
+        started_at = event.started_at
+        if started_at is None:
+            started_at = self._header.start + event.t
+        self._rounds[event.round] = Round(
+            event.round,
+            0,
+            event.parent,
+            event.text,
+            model=event.model,
+            format=event.format,
+            sampling=event.sampling,
+            seed=event.seed,
+            started_at=started_at,
+        )
+        self._began[event.round] = event.t
+        self._depths[event.round] = self._depths[event.parent] + 1
+        self._pieces[event.round] = []
+        self._head = event.round
+
+    def _take_more(self, event: _More) -> None:
+        number = event.round
+        if isinstance(event, _Token):
+            at = max(0.0, round(event.t - self._began[number], DIGITS))
+            self._pieces[number].append(
+                Piece(at, event.text, event.id, event.logprob, event.alternatives)
+            )
+        elif isinstance(event, _Branch):
+            self._head = number
+        elif isinstance(event, _Rating):
+            self._rounds[number] = replace(self._rounds[number], rating=event.rating)
+        elif isinstance(event, _Note):
+            self._rounds[number] = replace(self._rounds[number], note=event.text)
+        elif isinstance(event, _Edit):
+            if event.of not in self._rounds:
+                raise ValueError(say("conversation.unknown_round", id=event.of))
+            self._rounds[number] = replace(self._rounds[number], corrects_id=event.of)
+        elif isinstance(event, _Prompt):
+            self._rounds[number] = replace(
+                self._rounds[number], prompt_tokens=event.tokens, reused_tokens=event.reused
+            )
+            if event.hash is not None:
+                self._prompts[number] = PromptMark(event.hash, event.dropped_rounds)
+        else:
+            self._take_stop(event)
+
+    def _take_stop(self, event: _Stop) -> None:
+        begun = self._rounds[event.round]
+        took = max(0.0, round(event.t - self._began[event.round], DIGITS))
+        self._ended.add(event.round)
+        self._rounds[event.round] = replace(
+            begun,
+            state=event.state,
+            reply=self._said(event.round) if event.reply is None else event.reply,
+            finish_reason=event.reason,
+            seed=begun.seed if event.seed is None else event.seed,
+            output_tokens=event.output_tokens,
+            seconds=took if event.seconds is None else event.seconds,
+            error=event.error,
+        )
+
+    def _said(self, number: int) -> str:
+        return "".join(piece.text for piece in self._pieces[number])
+
+    def end(self) -> Read:
+        """The conversation, its rounds, their pieces and prompts, and the other events."""
+        for number in self._rounds.keys() - self._ended:
+            pieces = self._pieces[number]
+            self._rounds[number] = replace(
+                self._rounds[number],
+                state="interrupted",
+                reply=self._said(number),
+                output_tokens=len(pieces),
+                seconds=pieces[-1].at_seconds if pieces else 0.0,
+            )
+        about = self._header
+        created_at = about.start if about.created_at is None else about.created_at
+        updated_at = about.start + self._last if about.updated_at is None else about.updated_at
+        first = next(iter(self._rounds.values()), None)
+        title = about.title or (title_of(first.query) if first else "")
+        depth = self._depths[self._head]
+        return (
+            Conversation(
+                *(0, title, created_at, updated_at, depth, self._head),
+                pinned=about.pinned,
+                archived=about.archived,
+                tags=about.tags,
+            ),
+            tuple(self._rounds.values()),
+            {number: tuple(pieces) for number, pieces in self._pieces.items()},
+            self._prompts,
+            tuple(self._others),
+        )
+
+
+def _converted(raw: Any, kind: Any) -> Any:
+    """``raw`` as a value of a dataclass; raises ValueError that names what is wrong."""
+    try:
+        return msgspec.convert(raw, kind)
+    except UnicodeError as error:
+        # msgspec encodes keys as UTF-8, which has no lone surrogates.
+        raise ValueError(say("dataset.no_utf8")) from error
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
