@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import textwrap
 from collections.abc import Callable
@@ -303,3 +304,65 @@ def test_the_layouts_on_ids() -> None:
     made = causal_example([1, 2], [3, 0], 0, 3)
     assert (made.input_ids, made.labels) == ([1, 2, 3], [-100, -100, 3])
     assert made.attention_mask == [1, 1, 1] and made.is_cut
+
+
+def transcribed_chatglm(a: list[int], b: list[int], max_source: int, max_target: int) -> Any:
+    """The article's steps behind its tokenizer; 90 to 92 and 0 are [gMASK], <sop>, <eop>, <pad>."""
+    if len(a) > max_source - 1:
+        a = a[: max_source - 1]
+    if len(b) > max_target - 2:
+        b = b[: max_target - 2]
+    input_ids = [*a, 90, 91, *b, 92]
+    context_length = input_ids.index(91)
+    mask_position = context_length - 1
+    labels = [-100] * context_length + input_ids[mask_position + 1 :]
+    pad_len = max_source + max_target - len(input_ids)
+    input_ids = input_ids + [0] * pad_len
+    labels = labels + [0] * pad_len
+    return input_ids, [label if label != 0 else -100 for label in labels]
+
+
+def transcribed_alpaca(s: list[int], t: list[int], max_length: int) -> Any:
+    input_ids = (s + t)[:max_length]
+    labels = ([-100] * len(s) + t)[:max_length]
+    return (
+        input_ids + [0] * (max_length - len(input_ids)),
+        labels + [-100] * (max_length - len(labels)),
+    )
+
+
+def transcribed_causal(sample: list[int], label: list[int], max_length: int) -> Any:
+    whole = sample + label
+    labels = [-100] * len(sample) + label
+    mask = [1] * len(whole)
+    missing = max_length - len(whole)
+    return (
+        ([0] * missing + whole)[:max_length],
+        ([-100] * missing + labels)[:max_length],
+        ([0] * missing + mask)[:max_length],
+    )
+
+
+def test_any_ids_are_laid_out_as_the_article_does() -> None:
+    """Prompts and replies from none to longer than any limit, special tokens among them."""
+    dice = random.Random(5)
+    tokens = ChatGLMTokens(gmask=90, sop=91, eop=92, pad=0)
+    for _ in range(3000):
+        source, target = (
+            dice.choices([0, 5, 6, 7, 90, 91, 92], (1, 9, 9, 9, 1, 1, 1), k=dice.randrange(14))
+            for _ in range(2)
+        )
+        limits = dice.randrange(1, 12), dice.randrange(2, 12)
+        made = chatglm_example(source, target, tokens, *limits)
+        assert (made.input_ids, made.labels) == transcribed_chatglm(source, target, *limits)
+        assert len(made.input_ids) == len(made.labels) == sum(limits)
+        assert made.is_cut == (len(source) > limits[0] - 1 or len(target) > limits[1] - 2)
+        length = dice.randrange(1, 24)
+        made = alpaca_example(source, [*target, 92], 0, length)
+        assert (made.input_ids, made.labels) == transcribed_alpaca(source, [*target, 92], length)
+        made = causal_example(source, [*target, 0], 0, length)
+        expected = transcribed_causal(source, [*target, 0], length)
+        assert (made.input_ids, made.labels, made.attention_mask) == expected
+        assert made.is_cut == (len(source) + len(target) + 1 > length)
+        begin, end = made.content
+        assert made.attention_mask == [0] * begin + [1] * (end - begin)
