@@ -68,6 +68,15 @@ class Driven:
 
         await asyncio.wait_for(poll(), seconds)
 
+    async def until_shown(self, *texts: str) -> None:
+        """Wait until one of ``texts`` stands on the screen."""
+        for _ in range(1000):
+            if any(text in self.screen_text for text in texts):
+                return
+            # Reading the whole screen is dear: not as often as `until` looks.
+            await self.pilot.pause(0.03)
+        raise TimeoutError(f"{texts} did not come; on the screen:\n{self.screen_text}")
+
     async def settled(self) -> None:
         await self.pilot.pause()
         await self.until(lambda: not self.app.turns.busy)

@@ -1,0 +1,91 @@
+"""How every screen looks: 80x24 and 140x45, in both languages, dark and (its colours) light.
+
+After a wanted change: ``pytest --snapshot-update`` with this file, and read the difference.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import groupby
+from typing import Literal
+
+import pytest
+import walk
+from driven import Driven
+from rich.cells import cell_len
+from rich.style import Style
+from syrupy.assertion import SnapshotAssertion
+from textual.app import App
+
+from chatui.tui.running_reply import RunningReply
+from chatui.tui.screens import model_picker
+
+SIZES = ((80, 24), (140, 45))
+SMALL = ((40, 12), (20, 5))
+Row = list[tuple[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHATUI_HOME", "/home/a/.chatui")
+    monkeypatch.setattr(model_picker, "entries", lambda settings: walk.ENTRIES)
+    monkeypatch.setattr(random, "randrange", lambda *_: 42)
+    monkeypatch.setattr(RunningReply, "tokens_per_second", 50.0)
+
+
+@pytest.mark.parametrize(
+    ("language", "theme"), [("zh", "chatui"), ("zh", "chatui-light"), ("en", "chatui")]
+)
+async def test_every_screen(
+    language: Literal["zh", "en"], theme: str, snapshot: SnapshotAssertion
+) -> None:
+    app = walk.app(language, theme)
+    differing = []
+    async with app.run_test(size=SIZES[0]) as pilot:
+        on = Driven(app, pilot, app._backend, app.store)
+        async for name in walk.walk(on):
+            for width, height in (*SIZES, *(SMALL if name == "conversation" else ())):
+                await pilot.resize_terminal(width, height)
+                await pilot.pause()
+                key = f"{name}-{width}x{height}"
+                if described(rows(app), colours_alone=theme != "chatui") != snapshot(name=key):
+                    differing.append(key)
+            await pilot.resize_terminal(*SIZES[0])
+            await pilot.pause()
+    assert differing == []
+
+
+def rows(app: App[object]) -> list[Row]:
+    """The runs of equally styled text of every row: text and style."""
+    found = []
+    for strip in app.screen._compositor.render_strips():
+        runs = groupby(strip, key=lambda segment: named(segment.style))
+        found.append([("".join(part.text for part in parts), style) for style, parts in runs])
+    return found
+
+
+def named(style: Style | None) -> str:
+    """Colours and attributes, without what a click does."""
+    return (
+        str(style.without_color + Style(color=style.color, bgcolor=style.bgcolor)) if style else ""
+    )
+
+
+def described(shown: list[Row], *, colours_alone: bool) -> str:
+    """The text, the styles that are met in it, and where: letters with the cells they cover.
+
+    Args:
+        colours_alone: leave out all but the styles, in the order in which they are met.
+    """
+    letters: dict[str, str] = {}
+    text, places = [], []
+    for number, row in enumerate(shown):
+        text.append("".join(run for run, _ in row).rstrip())
+        runs = (f"{letter_of(style, letters)}{cell_len(run)}" for run, style in row)
+        places.append(f"{number:2} {' '.join(runs)}")
+    legend = [f"{letter}: {style}" for style, letter in letters.items()]
+    return "\n".join(legend if colours_alone else [*text, "", *legend, *places])
+
+
+def letter_of(style: str, letters: dict[str, str]) -> str:
+    return letters.setdefault(style, chr(ord("a") + len(letters)))

@@ -1,0 +1,156 @@
+"""A walk through every screen of one running app, so that each can be looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Literal
+
+from driven import Driven
+from saved_conversations import SPEC, add_conversation
+from scripted_backend import ScriptedBackend
+
+from chatui.catalog import Entry
+from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.conversation.store import Store
+from chatui.messages import Adapter
+from chatui.settings import Settings
+from chatui.tui.app import ChatApp
+
+NOON = 1_700_049_600.0
+"""A Wednesday in November 2023."""
+
+POEM = "东风吹雨过春城，夜半花开月自明。\n莫问江南多少事，一声啼鸟到天明。"
+ARTICLE = """## 绝句的四种起法
+
+**仄起**与*平起*，各分首句入韵与不入韵；`平仄` 只看二、四、六字。
+
+| 起法 | 首句 | 例 |
+| --- | --- | --- |
+| 平起 | 入韵 | 朝辞白帝彩云间 🌄 |
+| 仄起 | 不入韵 | two roads diverged |
+
+> 一三五不论，二四六分明。
+
+- 先定韵，再定意
+- 写完读一遍
+
+```python
+def rhyme(line: str) -> str:
+    return line[-1]  # 末字
+```
+"""
+PROMPT = ReadPrompt(
+    text="[Round 0]\n问：写一首七言绝句\n答：",
+    input_ids=(53, 6945, 5, 8, 42, 4, 64286, 12, 130001, 130004),
+    tokens=("▁[", "Round", "▁", "0", "]", "<n>", "问", "：写一首七言绝句", "[gMASK]", "<sop>"),
+    position_ids=((0, 1, 2, 3, 4, 5, 6, 7, 8, 8), (0, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
+    context_limit=2048,
+)
+_SAID = (("东风", 0.91), ("吹", 0.5), ("雨", 0.02), ("过", 0.7), ("春城", 0.3), ("，", 0.99))
+PIECES = tuple(
+    Piece(0.4 + at / 10, text, 100 + at, math.log(p), ((100 + at, text, p), (7, "落", p / 2)))
+    for at, (text, p) in enumerate(_SAID)
+)
+ENTRIES = (
+    Entry("shiyou", "preset", "诗友", "随程序附带的小模型，在对话里写古诗。"),
+    Entry("xuxie", "preset", "续写", "接着您输入的文字往下写。"),
+    Entry(
+        "belle", "preset", "belle", "BELLE：BLOOMZ 的中文指令精调。", usable=False, lacking=("x",)
+    ),
+)
+ADAPTERS = tuple(Adapter(f"/models/{name}") for name in ("poems", "couplets"))
+SHORT_REPLY = "春江潮水连海平，海上明月共潮生。"
+
+
+def stored() -> Store:
+    """What the app of the walk finds saved."""
+    store = Store(None, clock=lambda: NOON)
+    id_ = add_conversation(store, ("写一首七言绝句，题目是《春夜》", POEM), ("讲讲绝句", ARTICLE))
+    for each in store.rounds(id_):
+        store.save_prompt(each.id, PROMPT)
+        store.append_pieces(each.id, PIECES)
+    add_conversation(store, ("床前明月光", "疑是地上霜"))
+    return store
+
+
+def app(language: Literal["zh", "en"], theme: str = "chatui") -> ChatApp:
+    backend = ScriptedBackend([list(SHORT_REPLY)])
+    spec = replace(SPEC, sampling=replace(SPEC.sampling, temperature=0.9, top_k=40))
+    shown = ChatApp(Settings(theme=theme), spec, stored(), backend, language)
+    shown.given_adapters = ADAPTERS
+    return shown
+
+
+async def walk(on: Driven) -> AsyncIterator[str]:
+    """Go from screen to screen and tell the name of each when it stands."""
+    press = on.pilot.press
+    shown = on.until_shown
+    await shown("/512")
+    yield "welcome"
+
+    await press(*"/s")
+    await shown("/seed")
+    yield "commands"
+    await press("escape", "backspace", "backspace")
+
+    await press("ctrl+b")
+    await shown("床前明月光")
+    await press(*"春夜")
+    while "床前明月光" in on.screen_text:
+        await on.pilot.pause(0.03)
+    yield "conversations"
+    await press("ctrl+e")
+    await on.pilot.pause()
+    yield "rename"
+    await press("escape", "enter")
+    await shown("1/1")
+    await press("escape", "end")
+    await shown("rhyme")
+    await press("alt+m")
+    await shown("末字")
+    yield "conversation"
+
+    await press("alt+b")
+    await shown("2023-11-15")
+    yield "side-bar"
+    await press("alt+b", "ctrl+f", *"rhyme")
+    await on.pilot.pause()
+    yield "find"
+    await press("escape")
+
+    await press("alt+s")
+    await shown("top_k")
+    await press("ctrl+u", *"0.5")
+    await on.pilot.pause()
+    yield "settings"
+    await press("alt+z", "alt+s")
+
+    await press("f8")
+    await shown("[gMASK]")
+    await press("right", "right")
+    await shown("落")
+    yield "glass-box"
+    await press("f8")
+
+    for key, name, text in (
+        ("f2", "models", "belle"),
+        ("f3", "adapters", "couplets"),
+        ("ctrl+p", "palette", "/model"),
+        ("f1", "help", "Alt+Enter"),
+        ("alt+t", "tree", "讲讲绝句"),
+        ("alt+d", "candidates", "top_p"),
+    ):
+        await press(key)
+        await shown(text)
+        yield name
+        if name != "candidates":
+            await press("escape")
+            await on.pilot.pause()
+    await press("enter")
+    await shown("潮生")
+    await on.pilot.pause()
+    yield "compare"
+    await press("escape")
+    await on.pilot.pause()
