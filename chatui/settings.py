@@ -69,6 +69,7 @@ class Settings:
             bell, or the notifications "osc9" (iTerm2, kitty, Windows Terminal, …) and "osc777"
             (foot, urxvt, VTE).
         side_bar: open the list of conversations beside the one that is shown at the start.
+        ambiguous_width: cells that the terminal takes for “ ” … — α → and the like.
         model_folders: folders that are searched for models.
         servers: OpenAI-compatible servers.
         keys: names of what can be done, and the keys that do it; what is wrong is left out.
@@ -92,6 +93,7 @@ class Settings:
     think: bool | Literal["auto"] = "auto"
     notify: Literal["off", "bell", "osc9", "osc777"] = "off"
     side_bar: bool = False
+    ambiguous_width: Literal[1, 2] = 1
     model_folders: tuple[str, ...] = ()
     servers: tuple[Server, ...] = ()
     keys: dict[str, Any] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +25,15 @@ def on_a_page() -> bool:
     return os.environ.get("TEXTUAL_DRIVER") == DRIVER
 
 
+def _check_terminal() -> None:
+    """Raise ChatuiError where the terminal cannot show the app."""
+    if os.environ.get("TERM") == "dumb":
+        raise ChatuiError(say("cli.dumb_terminal"))
+    encoding = getattr(sys.__stderr__, "encoding", None) or "utf-8"
+    if codecs.lookup(encoding).name != "utf-8":
+        raise ChatuiError(say("cli.no_unicode", encoding=encoding))
+
+
 def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) -> int:
     """Open the app.
 
@@ -34,6 +44,8 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
         stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)
     ):
         raise ChatuiError(say("cli.no_terminal"))
+    if not on_a_page():
+        _check_terminal()
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)
     notices = list(catalog.problems())

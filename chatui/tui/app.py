@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.geometry import Offset
 
 from chatui import locales
@@ -93,6 +94,15 @@ class ChatApp(TurnsApp):
         # Without its watcher, which would apply all stylesheets a second time.
         self.set_reactive(App.theme, theme)
         self.stylesheet.set_variables(self.get_css_variables())
+
+    def _build_driver(self, *args: Any, **kwargs: Any) -> Driver:
+        driver = super()._build_driver(*args, **kwargs)
+        if self.settings.ambiguous_width == 2:
+            from chatui.tui import ambiguous_width
+
+            ambiguous_width.widen()
+            setattr(driver, "write", ambiguous_width.writing_ascii_lines(driver.write))  # noqa: B010
+        return driver
 
     def get_default_screen(self) -> ChatScreen:
         self._chat = ChatScreen()

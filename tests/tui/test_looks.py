@@ -33,6 +33,7 @@ def always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunningReply, "tokens_per_second", 50.0)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("language", "theme"), [("zh", "chatui"), ("zh", "chatui-light"), ("en", "chatui")]
 )

@@ -11,9 +11,10 @@ from chatui import catalog, locations
 from chatui.catalog.own_presets import save_preset
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, ModelSpec
-from chatui.sampling import SamplingSettings
+from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 from chatui.tui.editing import LineInput
+from chatui.tui.widgets.setting_slider import USUAL, SettingSlider, stepped
 from chatui.tui.widgets.settings_panel import SettingsPanel
 
 
@@ -107,3 +108,47 @@ def test_all_of_a_model_is_in_the_preset_and_wrong_names_are_refused(home: objec
         with pytest.raises(ChatuiError):
             save_preset(name, spec)
     assert len(list(locations.user_presets_folder().iterdir())) == 1
+
+
+async def test_arrows_digits_and_the_mouse_change_a_number(drive: Any) -> None:
+    async with drive(size=(120, 60)) as on:
+        await on.pilot.press("alt+s")
+        await on.until(lambda: field(on, "temperature").has_focus)
+        preset = on.app.turns.spec.sampling.temperature
+        await on.pilot.press("right", "right", "left")
+        assert float(field(on, "temperature").value) == pytest.approx(preset + 0.05)
+        assert on.app.turns.current.changes.sampling == {
+            "temperature": pytest.approx(preset + 0.05)
+        }
+        await on.pilot.press("down", *"7")
+        assert on.app.turns.current.changes.sampling["top_k"] == 7
+        slider = next(each for each in on.app.screen.query(SettingSlider) if each.name == "top_k")
+        width = slider.size.width
+        await on.pilot.mouse_down(slider, offset=(0, 0))
+        await on.pilot.hover(slider, offset=(width - 1, 0))
+        await on.pilot.mouse_up(slider, offset=(width - 1, 0))
+        await on.pilot.pause()
+        assert field(on, "top_k").value == "100"
+        assert str(slider.render()).endswith("●")
+        assert field(on, "top_k").has_focus
+        await on.pilot.press("right", "alt+z")
+        assert set(on.app.turns.current.changes.sampling) == {"temperature"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "steps", "text"),
+    [
+        ("temperature", 0.9, 1, "0.95"),
+        ("temperature", 5, -1, "2"),
+        ("top_k", 0, -1, "0"),
+        ("top_p", 1, -1, "0.99"),
+        ("presence_penalty", 0, -3, "-0.3"),
+    ],
+)
+def test_a_step_stays_on_the_bar(name: str, value: float, steps: int, text: str) -> None:
+    assert stepped(name, value, steps) == text
+
+
+def test_every_slider_stays_within_what_its_setting_allows() -> None:
+    for name, (least, most, _) in USUAL.items():
+        assert SETTINGS[name].allows(least) and SETTINGS[name].allows(most)

@@ -112,10 +112,10 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     await shown("末字")
     yield "conversation"
 
-    await press("alt+b")
+    await press("alt+l")
     await shown("2023-11-15")
     yield "side-bar"
-    await press("alt+b", "ctrl+f", *"rhyme")
+    await press("alt+l", "ctrl+f", *"rhyme")
     await on.pilot.pause()
     yield "find"
     await press("escape")

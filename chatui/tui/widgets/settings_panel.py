@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
@@ -23,6 +23,7 @@ from chatui.text import one_line
 from chatui.tui.changes import Changes, number_of
 from chatui.tui.editing import LineInput
 from chatui.tui.turn import Turns
+from chatui.tui.widgets.setting_slider import USUAL, NumberField, SettingSlider
 
 NARROW_CELLS = 90
 """A screen less wide is covered by the panel."""
@@ -56,6 +57,8 @@ class SettingsPanel(VerticalScroll, can_focus=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "field(-1)", "tui.keys.field_before"),
         Binding("down", "field(1)", "tui.keys.field_after"),
+        Binding("left", "step(-1)", "tui.keys.value_less"),
+        Binding("right", "step(1)", "tui.keys.value_more"),
         Binding("alt+z", "to_preset", "tui.keys.to_preset"),
         Binding("escape", "leave", "tui.keys.close"),
     ]
@@ -76,7 +79,12 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         yield SystemRow(classes="system", markup=False)
         for name in (*SETTINGS, STOPS):
             yield Static(classes="label", id=f"label-{name}", markup=False)
-            yield LineInput(id=name)
+            if name in USUAL:
+                with Horizontal():
+                    yield NumberField(id=name)
+                    yield SettingSlider(name)
+            else:
+                yield LineInput(id=name)
         yield Static(classes="problem", markup=False)
         yield Static(say("tui.panel.save"), classes="hint", markup=False)
 
@@ -107,6 +115,9 @@ class SettingsPanel(VerticalScroll, can_focus=False):
             if not field.has_focus and field.value != text:
                 with self.prevent(Input.Changed):
                     field.value = text
+        for slider in self.query(SettingSlider):
+            name = slider.name or ""
+            slider.show(field_text(name, changes, spec), preset_text(name, spec))
 
     def _label(self, name: str, preset: str, changed: bool) -> None:
         words = say(f"tui.panel.{name}") if name in ("system", STOPS) else name
@@ -114,6 +125,12 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         says = say("tui.panel.preset", value=preset or say("tui.command.unset"))
         label = Content.assemble(label, Content.styled(f"  {says}", "$text-muted"))
         self.query_one(f"#label-{name}", Static).update(label if changed else Content(words))
+
+    @on(SettingSlider.Moved)
+    def _take_moved(self, event: SettingSlider.Moved) -> None:
+        field = self.query_one(f"#{event.name}", NumberField)
+        field.focus()
+        field.value = event.text
 
     @on(Input.Changed)
     def _take(self, event: Input.Changed) -> None:
@@ -146,6 +163,11 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         focused = self.screen.focused
         place = fields.index(focused) + step if focused in fields else 0
         fields[place % len(fields)].focus()
+
+    def action_step(self, steps: int) -> None:
+        field = self.screen.focused
+        if isinstance(field, NumberField):
+            field.step(steps)
 
     def action_leave(self) -> None:
         self.post_message(self.Left())

@@ -1,0 +1,117 @@
+"""A number of the settings panel: a field that ← → change, and a bar that the mouse moves."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.events import MouseDown, MouseMove, MouseUp
+from textual.message import Message
+from textual.widget import Widget
+
+from chatui.tui.editing import LineInput
+
+USUAL = {
+    "temperature": (0.0, 2.0, 0.05),
+    "top_k": (0, 100, 1),
+    "top_p": (0.05, 1.0, 0.01),
+    "min_p": (0.0, 0.5, 0.01),
+    "repetition_penalty": (1.0, 2.0, 0.01),
+    "presence_penalty": (-2.0, 2.0, 0.1),
+    "frequency_penalty": (-2.0, 2.0, 0.1),
+    "penalty_decay": (0.0, 1.0, 0.01),
+    "no_repeat_ngram_size": (0, 10, 1),
+}
+"""Name of a setting -> least and most of its bar, and a step; what is typed may lie beyond."""
+
+
+def stepped(name: str, value: float, steps: float) -> str:
+    """The value that is so many steps away, within the bar, as a field says it."""
+    least, most, step = USUAL[name]
+    nearest = round((value - least) / step + steps) * step + least
+    return f"{round(min(max(nearest, least), most), 6):g}"
+
+
+class NumberField(LineInput):
+    """A field for a number: ← and → make it less and more, digits type it."""
+
+    def action_cursor_left(self, select: bool = False) -> None:
+        self.step(-1)
+
+    def action_cursor_right(self, select: bool = False) -> None:
+        self.step(1)
+
+    def step(self, steps: int) -> None:
+        """Go so many steps up, from the least value where the text is no number."""
+        name = self.id or ""
+        value = number(self.value)
+        self.value = stepped(name, USUAL[name][0] if value is None else value, steps)
+        self.cursor_position = len(self.value)
+
+
+class SettingSlider(Widget):
+    """Where a value lies between the usual ones, and where the preset's does."""
+
+    class Moved(Message):
+        """The mouse chose a value."""
+
+        def __init__(self, name: str, text: str) -> None:
+            super().__init__()
+            self.name = name
+            self.text = text
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self._setting = name
+        self._value: float | None = None
+        self._preset: float | None = None
+
+    def show(self, text: str, preset: str) -> None:
+        """Show what the field and the preset say."""
+        self._value, self._preset = number(text), number(preset)
+        self.refresh()
+
+    def render(self) -> Content:
+        cells = max(self.size.width, 1)
+        at = self._cell(self._value)
+        bar = ["━" if at is not None and cell < at else "─" for cell in range(cells)]
+        preset = self._cell(self._preset)
+        if preset is not None:
+            bar[preset] = "┼"
+        if at is not None:
+            bar[at] = "●"
+        filled = 0 if at is None else at + 1
+        return Content.assemble(
+            Content.styled("".join(bar[:filled]), "$primary"),
+            Content.styled("".join(bar[filled:]), "$foreground-muted"),
+        )
+
+    def _cell(self, value: float | None) -> int | None:
+        if value is None:
+            return None
+        least, most, _ = USUAL[self._setting]
+        share = min(max((value - least) / (most - least), 0), 1)
+        return round(share * (max(self.size.width, 1) - 1))
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self.capture_mouse()
+        self._move_to(event.x)
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        if self.app.mouse_captured is self:
+            self._move_to(event.x)
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self.release_mouse()
+
+    def _move_to(self, cell: int) -> None:
+        least, most, step = USUAL[self._setting]
+        share = min(max(cell / max(self.size.width - 1, 1), 0), 1)
+        text = stepped(self._setting, least, share * (most - least) / step)
+        self.post_message(self.Moved(self._setting, text))
+
+
+def number(text: str) -> float | None:
+    """What a field says, if it is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
