@@ -1,4 +1,7 @@
-"""Take ``docs/screenshot.svg``: a conversation with the embedded model, on the real engine.
+"""Take the pictures of the READMEs: conversations with the embedded model, on the real engine.
+
+``screenshot.svg`` stands still; ``recording.svg`` shows a reply as it comes, and then what the
+model read and had to choose from.
 
 python docs/make_screenshot.py
 """
@@ -10,41 +13,98 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pictures import widened
+from pictures import moving, widened
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+    from chatui.tui.app import ChatApp
 
 QUERIES = ("写一首七言绝句，题目是《春夜》", "换成五言", "写一首藏头诗：平安喜乐")
 SEED = 11
+TYPED = 5
+"""Characters that are typed from one frame to the next."""
+GROWN = 0.09
+"""Seconds of the reply from one frame to the next."""
 
 
-async def take() -> str:
-    """The picture, as SVG."""
+def app() -> ChatApp:
     from chatui import catalog
     from chatui.conversation.store import Store
     from chatui.settings import Settings
     from chatui.tui.app import ChatApp
-    from chatui.tui.widgets.query_box import QueryBox
 
     settings = Settings()
     spec = catalog.resolve("shiyou", settings)
     spec = replace(spec, sampling=replace(spec.sampling, seed=SEED))
-    app = ChatApp(settings, spec, Store.in_memory(), language="zh")
-    async with app.run_test(size=(88, 27)) as pilot:
+    return ChatApp(settings, spec, Store.in_memory(), language="zh")
+
+
+async def until_idle(pilot: Pilot[None], shown: ChatApp) -> None:
+    await pilot.pause(0.1)
+    while shown.turns.busy or shown.turns.loaded is None:
+        await pilot.pause(0.05)
+    await pilot.pause(0.3)
+
+
+def picture(shown: ChatApp) -> str:
+    return widened(shown.export_screenshot(title="chatui"))
+
+
+async def screenshot() -> str:
+    """A conversation of three rounds, as SVG."""
+    from chatui.tui.widgets.query_box import QueryBox
+
+    shown = app()
+    async with shown.run_test(size=(88, 27)) as pilot:
         for query in QUERIES:
-            app.screen.query_one(QueryBox).set_query(query)
+            shown.screen.query_one(QueryBox).set_query(query)
             await pilot.press("enter")
+            await until_idle(pilot, shown)
+        return picture(shown)
+
+
+async def recording() -> str:
+    """A query, its reply as it comes, and the glass box beside it, as a moving SVG."""
+    from chatui.tui.widgets.query_box import QueryBox
+
+    shown = app()
+    frames: list[tuple[float, str]] = []
+    async with shown.run_test(size=(110, 28)) as pilot:
+        await until_idle(pilot, shown)
+        frames.append((1.5, picture(shown)))
+        await pilot.press("f8")
+        box = shown.screen.query_one(QueryBox)
+        box.focus()
+        for end in range(TYPED, len(QUERIES[0]) + TYPED, TYPED):
+            box.set_query(QUERIES[0][:end])
+            await pilot.pause()
+            frames.append((0.35, picture(shown)))
+        await pilot.press("enter")
+        await pilot.pause(0.05)
+        while shown.turns.busy:
+            frames.append((0.15, picture(shown)))
+            await pilot.pause(GROWN)
+        await until_idle(pilot, shown)
+        frames.append((2.0, picture(shown)))
+        await pilot.press("f8", "f8")
+        for _ in range(9):
+            await pilot.press("right")
             await pilot.pause(0.1)
-            while app.turns.busy:
-                await pilot.pause(0.05)
-        await pilot.pause(0.3)
-        return widened(app.export_screenshot(title="chatui"))
+            frames.append((0.5, picture(shown)))
+        frames[-1] = (3.0, frames[-1][1])
+    return moving(frames)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["CHATUI_HOME"] = folder
-        picture = asyncio.run(take())
-    (Path(__file__).parent / "screenshot.svg").write_text(picture, encoding="utf-8")
+    folder = Path(__file__).parent
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["CHATUI_HOME"] = home
+        for name, take in (("screenshot", screenshot), ("recording", recording)):
+            picture = asyncio.run(take())
+            (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A screenshot of the app as an SVG in which wide characters are as wide as on a terminal.
+"""Pictures of the app as SVG, also moving ones, with characters as wide as on a terminal.
 
 Rich's export measures text in characters, not cells, and squeezes hanzi to half their width; here
 each character is put into its own cell.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
+from itertools import groupby
 
 from rich.cells import split_graphemes
 
 CELL = 12.2
 """Width of a cell in Rich's export."""
 
-FONTS = "'Noto Sans Mono CJK SC', 'Sarasa Mono SC', 'Fira Code', monospace"
+FONTS = "Menlo, 'DejaVu Sans Mono', 'Sarasa Mono SC', 'Noto Sans Mono CJK SC', monospace"
 
 _TEXT = re.compile(r'(<text[^>]*) x="([\d.]+)"([^>]*) textLength="[\d.]+"([^>]*>)([^<]*)(</text>)')
 
@@ -36,3 +38,71 @@ def widened(svg: str) -> str:
     svg = re.sub(r"@font-face\s*\{[^}]*\}", "", svg)
     svg = svg.replace("font-family: Fira Code, monospace", f"font-family: {FONTS}")
     return _TEXT.sub(place, svg)
+
+
+_RULE = re.compile(r"\.(terminal-\d+-r\d+) \{ ([^}]*) \}")
+_PART = re.compile(r'<(rect|text)[^>]* y="([\d.]+)"[^>]*>(?:[^<]*</text>)?')
+_RECT = re.compile(r'<rect fill="([^"]*)" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"')
+_ROW = 24.4
+"""Height of a row in Rich's export."""
+
+
+def moving(frames: Sequence[tuple[float, str]]) -> str:
+    """One picture that shows pictures of one size in turn, each for so many seconds, for ever.
+
+    A row that several of them share is in it once.
+    """
+    classes: dict[str, str] = {}
+    rows: dict[str, str] = {}
+    total = sum(seconds for seconds, _ in frames)
+    rules, shown, begun = [], [], 0.0
+    for number, (seconds, svg) in enumerate(frames):
+        names = {
+            name: classes.setdefault(rule, f"c{len(classes)}") for name, rule in _RULE.findall(svg)
+        }
+        uses = (rows.setdefault(row, f"r{len(rows)}") for row in _rows(svg, names))
+        parts = "".join(f'<use href="#{name}"/>' for name in uses)
+        shown.append(f'<g class="f{number}" visibility="hidden">{parts}</g>')
+        start, end = 100 * begun / total, 100 * (begun + seconds) / total
+        begun += seconds
+        rules.append(
+            f"@keyframes k{number} {{ 0% {{ visibility: hidden }} {start:.2f}% {{ visibility:"
+            f" visible }} {end:.2f}% {{ visibility: hidden }} }}\n"
+            f".f{number} {{ animation: k{number} {total:.1f}s step-end infinite }}"
+        )
+    rules += [f".{name} {{ {rule} }}" for rule, name in classes.items()]
+    # The window around it is every picture's own.
+    before, _, rest = frames[0][1].partition("</defs>")
+    window = rest.partition('<g transform="translate(9, 41)"')[0]
+    before = before.replace("</style>", "\n".join((*rules, "</style>")), 1).partition("<defs>")[0]
+    defined = "\n".join(f'<g id="{name}">{row}</g>' for row, name in rows.items())
+    matrix = re.search(r"terminal-\d+-matrix", before)
+    return (
+        f'{before}<defs>{defined}</defs>{window}<g transform="translate(9, 41)"'
+        f' class="{matrix[0] if matrix else ""}">\n' + "\n".join(shown) + "\n</g>\n</svg>\n"
+    )
+
+
+def _rows(svg: str, names: dict[str, str]) -> list[str]:
+    """What is drawn in each row; its rectangles of one colour are one."""
+    drawn = svg.partition('<g transform="translate(9, 41)"')[2]
+    parts = [(int(float(each[2]) // _ROW), each[0]) for each in _PART.finditer(drawn)]
+    found: dict[int, list[str]] = {}
+    for (row, fill), group in groupby(parts, key=lambda part: (part[0], _fill(part[1]))):
+        texts = [text for _, text in group]
+        if fill:
+            spans = [match for text in texts if (match := _RECT.match(text))]
+            width = sum(float(match[4]) for match in spans)
+            texts = [
+                f'<rect fill="{fill}" x="{spans[0][2]}" y="{spans[0][3]}" width="{width:.1f}"'
+                ' height="24.65" shape-rendering="crispEdges"/>'
+            ]
+        found.setdefault(row, []).extend(texts)
+    bodies = ("".join(row) for row in found.values())
+    plain = (re.sub(r' clip-path="[^"]*"', "", body) for body in bodies)
+    return [re.sub(r"terminal-\d+-r\d+", lambda match: names[match[0]], row) for row in plain]
+
+
+def _fill(part: str) -> str:
+    match = _RECT.match(part)
+    return match[1] if match else ""
