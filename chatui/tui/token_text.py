@@ -16,6 +16,8 @@ _SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Za-z/]+\]|<\|[^|]+\|>")
 _SPECIAL_STYLE = "bold $accent"
 _MUTED = "$foreground-muted"
 _BUCKETS = 24
+_START_SECONDS = 0.005
+"""No token is written so soon after a round began."""
 TOKEN = "token"
 
 PROBABILITY_STYLES = ("", "on $success 25%", "on $warning 35%", "on $error 45%")
@@ -98,6 +100,12 @@ def reply_tokens(pieces: Sequence[Piece], chosen: int | None) -> Content:
 def style_of(logprob: float | None) -> str:
     """The style for a token with this log probability; none if it is not known."""
     return PROBABILITY_STYLES[probability_step(logprob)]
+
+
+def new_pieces(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """The pieces without those that a reply goes on from, which it has from its start on."""
+    first = next((i for i, each in enumerate(pieces) if each.at_seconds >= _START_SECONDS), 0)
+    return pieces[first:]
 
 
 def speed_line(pieces: Sequence[Piece]) -> str:

@@ -14,6 +14,7 @@ from chatui.conversation.store import Store
 from chatui.messages import BegunReply
 from chatui.tui.token_text import (
     TOKEN,
+    new_pieces,
     prompt_text,
     reply_tokens,
     speed_line,
@@ -78,6 +79,13 @@ def test_a_speed_line_shows_a_pause() -> None:
     assert speed_line(steady[:10]) == ""
     assert set(speed_line(steady)) <= {"▇", "█", "▅", "▄"}
     assert "▁▁▁" in speed_line([*steady, *late])
+
+
+def test_the_first_token_of_a_reply_that_goes_on_is_the_first_new_one() -> None:
+    written = [Piece(0.0001 * index, "旧") for index in range(20)]
+    fresh = [Piece(0.4 + 0.1 * index, "新") for index in range(3)]
+    assert new_pieces([*written, *fresh]) == fresh
+    assert new_pieces(fresh) == fresh and new_pieces(written) == written
 
 
 async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: Any) -> None:

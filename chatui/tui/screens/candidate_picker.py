@@ -44,11 +44,19 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
         Binding("alt+d", "cancel", "tui.keys.close"),
     ]
 
-    def __init__(self, query: str, versions: tuple[Round, ...], changes: Changes) -> None:
+    def __init__(
+        self,
+        query: str,
+        changes: Changes,
+        versions: tuple[Round, ...] = (),
+        beside: Round | None = None,
+    ) -> None:
         """
         Args:
             query: what is to be answered.
+            changes: of the conversation's settings.
             versions: the replies to it that are there.
+            beside: the one that is looked at.
         """
         super().__init__(
             say("overview.compare.title", query=one_line(query, 60)),
@@ -56,14 +64,16 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
             say("overview.compare.search"),
         )
         self._versions = versions
+        self._beside = beside
         self._changes = changes
         self._all: list[Candidate] = []
         self._chosen: list[Candidate] = []
 
     def on_mount(self) -> None:
         self._all = at_once(self.app.turns.spec, self._changes, self._versions)
-        latest = [each for each in self._all if each.there is not None]
-        self._chosen = (latest or self._all)[-1 if latest else 0 :][:1]
+        ids = [None if each.there is None else each.there.id for each in self._all]
+        looked_at = None if self._beside is None else self._beside.id
+        self._chosen = [self._all[ids.index(looked_at)]]
         self._find_more()
 
     @work(group="more")
@@ -114,7 +124,9 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
         if pointed_at in found:
             index = found.index(pointed_at)
         else:
-            index = next((i for i, each in enumerate(found) if each not in self._chosen), 0)
+            others = (i for i, each in enumerate(found) if each not in self._chosen)
+            here = (i for i, each in enumerate(found) if each.group == "here")
+            index = next(others if self._beside is None else here, 0)
         self.show(found, rows, index, say("overview.compare.none"), headings)
         if problem:
             self.say(problem)

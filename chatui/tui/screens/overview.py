@@ -66,7 +66,7 @@ class OverviewScreen(CommandingScreen):
             self._begin_comparison(query, beside, chosen)
 
         title = query if beside is None else beside.query
-        screen = CandidatesScreen(title, versions, turns.current.changes)
+        screen = CandidatesScreen(title, turns.current.changes, versions, beside)
         await choosing.show(self.app, screen, take)
 
     @work

@@ -24,7 +24,14 @@ from chatui.readable import size
 from chatui.sampling import DEFAULTS
 from chatui.text import one_line, plain_text, token_in_quotes
 from chatui.tui.model_names import shown_name
-from chatui.tui.token_text import TOKEN, prompt_text, reply_tokens, speed_line, token_table
+from chatui.tui.token_text import (
+    TOKEN,
+    new_pieces,
+    prompt_text,
+    reply_tokens,
+    speed_line,
+    token_table,
+)
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.conversation_view import ConversationView
 
@@ -226,6 +233,7 @@ class TokenPanel(VerticalScroll):
             lines.append(say("overview.token_panel.memory", size=size(prompt.memory_bytes)))
         if prompt is not None and prompt.dropped_rounds:
             lines.append(say("tui.round.dropped", count=prompt.dropped_rounds))
+        pieces = new_pieces(pieces)
         if pieces:
             span = pieces[-1].at_seconds - pieces[0].at_seconds
             speed = (len(pieces) - 1) / span if span > 0 else 0.0
