@@ -14,6 +14,7 @@ from chatui.conversation.rounds import (
     Conversation,
     Count,
     Epoch,
+    PackedPieces,
     Piece,
     Rating,
     Round,
@@ -127,7 +128,7 @@ _More: TypeAlias = _Prompt | _Token | _Stop | _Edit | _Rating | _Note | _Branch
 Read: TypeAlias = tuple[
     Conversation,
     tuple[Round, ...],
-    dict[int, tuple[Piece, ...]],
+    Mapping[int, tuple[Piece, ...]],
     dict[int, PromptMark],
     tuple[Mapping[str, Any], ...],
 ]
@@ -146,7 +147,9 @@ class TranscriptReader:
         self._rounds: dict[int, Round] = {}
         self._began: dict[int, float] = {}
         self._depths: dict[int | None, int] = {None: 0}
+        # Of rounds that are being written; those of the others are packed.
         self._pieces: dict[int, list[Piece]] = {}
+        self._packed = PackedPieces()
         self._ended: set[int] = set()
         self._prompts: dict[int, PromptMark] = {}
         self._others: list[Mapping[str, Any]] = []
@@ -219,6 +222,8 @@ class TranscriptReader:
         number = event.round
         if isinstance(event, _Token):
             at = max(0.0, round(event.t - self._began[number], DIGITS))
+            if number not in self._pieces:
+                self._pieces[number] = list(self._packed[number])
             self._pieces[number].append(
                 Piece(at, event.text, event.id, event.logprob, event.alternatives)
             )
@@ -244,11 +249,14 @@ class TranscriptReader:
     def _take_stop(self, event: _Stop) -> None:
         begun = self._rounds[event.round]
         took = max(0.0, round(event.t - self._began[event.round], DIGITS))
+        said = self._said(event.round)
+        if event.round not in self._ended:
+            self._packed[event.round] = self._pieces.pop(event.round)
         self._ended.add(event.round)
         self._rounds[event.round] = replace(
             begun,
             state=event.state,
-            reply=self._said(event.round) if event.reply is None else event.reply,
+            reply=said if event.reply is None else event.reply,
             finish_reason=event.reason,
             seed=begun.seed if event.seed is None else event.seed,
             output_tokens=event.output_tokens,
@@ -257,7 +265,8 @@ class TranscriptReader:
         )
 
     def _said(self, number: int) -> str:
-        return "".join(piece.text for piece in self._pieces[number])
+        pieces = self._pieces.get(number)
+        return "".join(piece.text for piece in (self._packed[number] if pieces is None else pieces))
 
     def end(self) -> Read:
         """The conversation, its rounds, their pieces and prompts, and the other events."""
@@ -270,6 +279,8 @@ class TranscriptReader:
                 output_tokens=len(pieces),
                 seconds=pieces[-1].at_seconds if pieces else 0.0,
             )
+        for number, written in self._pieces.items():
+            self._packed[number] = written
         about = self._header
         created_at = about.start if about.created_at is None else about.created_at
         updated_at = about.start + self._last if about.updated_at is None else about.updated_at
@@ -284,7 +295,7 @@ class TranscriptReader:
                 tags=about.tags,
             ),
             tuple(self._rounds.values()),
-            {number: tuple(pieces) for number, pieces in self._pieces.items()},
+            self._packed,
             self._prompts,
             tuple(self._others),
         )

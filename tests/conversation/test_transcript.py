@@ -455,3 +455,16 @@ def test_an_export_is_of_one_moment(tmp_path: Path) -> None:
         done.set()
         talking.join()
     store.close()
+
+
+def test_a_token_behind_the_end_is_kept_and_surrogates_survive() -> None:
+    query = '{"t": 0, "type": "query", "round": 1, "parent": null, "text": "q"}\n'
+    token = '{"t": 1, "type": "token", "round": 1, "text": "%s",'
+    token += ' "alternatives": [[1, "\\ud800", 0.5]]}\n'
+    stop = '{"t": 2, "type": "stop", "round": 1, "state": "done"}\n'
+    head = '{"format": "chatui-transcript", "version": 2, "start": 1}\n'
+    text = head + query + token % "\\ud800" + stop + token % "b" + stop
+    read = transcript.loads(text.encode(), "x")
+    assert [piece.text for piece in read.pieces[1]] == ["\ud800", "b"]
+    assert read.pieces[1][0].alternatives == ((1, "\ud800", 0.5),)
+    assert read.rounds[0].reply == "\ud800b" and len(read.pieces) == 1
