@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
     """Reports wrong usage in one sentence that names ``--help``."""
 
     def error(self, message: str) -> NoReturn:
-        tell(say("cli.wrong_usage", prog=self.prog, message=message))
+        tell(say("cli.wrong_usage", prog=self.prog, message=message.rstrip(" .。")))
         self.exit(WRONG_USAGE)
 
 

@@ -14,30 +14,30 @@ import chatui
 from chatui import locales
 
 PACKAGE = Path(chatui.__file__).parent
-ROOMS = sorted(file.stem for file in (PACKAGE / "locales" / "en").glob("*.toml"))
+FILES = sorted(file.stem for file in (PACKAGE / "locales" / "en").glob("*.toml"))
 
 
 def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
-def test_both_languages_have_the_same_rooms() -> None:
-    assert sorted(file.stem for file in (PACKAGE / "locales" / "zh").glob("*.toml")) == ROOMS
+def test_both_languages_have_the_same_files() -> None:
+    assert sorted(file.stem for file in (PACKAGE / "locales" / "zh").glob("*.toml")) == FILES
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_both_languages_have_the_same_keys_and_placeholders(room: str) -> None:
-    english, chinese = locales._words("en", room), locales._words("zh", room)
+@pytest.mark.parametrize("file", FILES)
+def test_both_languages_have_the_same_keys_and_placeholders(file: str) -> None:
+    english, chinese = locales._words("en", file), locales._words("zh", file)
 
     assert set(english) == set(chinese)
     different = [key for key in english if placeholders(english[key]) != placeholders(chinese[key])]
     assert different == []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_words_are_empty(room: str) -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_no_words_are_empty(file: str) -> None:
     for language in locales.LANGUAGES:
-        assert [key for key, text in locales._words(language, room).items() if not text] == []
+        assert [key for key, text in locales._words(language, file).items() if not text] == []
 
 
 def said_keys() -> Iterator[tuple[str, str, set[str] | None]]:
@@ -64,9 +64,9 @@ def test_every_key_that_is_said_has_words_for_its_values() -> None:
     found = list(said_keys())
     wrong = []
     for where, key, names in found:
-        room, _, name = key.partition(".")
+        file, _, name = key.partition(".")
         try:
-            text = locales._words("en", room)[name]
+            text = locales._words("en", file)[name]
         except (KeyError, FileNotFoundError):
             wrong.append(f"{where}: no words for {key}")
             continue
@@ -103,7 +103,7 @@ def test_every_key_is_said() -> None:
         found = (pattern.fullmatch(key) for pattern in patterns)
         return key in whole or any(match and names.issuperset(match.groups()) for match in found)
 
-    keys = [f"{room}.{name}" for room in ROOMS for name in locales._words("en", room)]
+    keys = [f"{file}.{name}" for file in FILES for name in locales._words("en", file)]
     assert [key for key in keys if not is_said(key)] == []
 
 
