@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from driven import Driven
+from rich.cells import cell_len
 from saved_conversations import add_conversation, add_round
 
 from chatui.conversation.rounds import ReadPrompt, Round
@@ -182,3 +183,23 @@ async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> Non
         await on.app.screen.open_conversation(id_)
         await on.pilot.press("f8")
         await on.until(lambda: "memory of the engine 1.5 GB" in on.screen_text)
+
+
+async def test_a_click_on_the_arrows_beside_the_model_walks_the_versions(drive: Any) -> None:
+    store, id_ = tree_store()
+    async with drive(store=store, size=(100, 30)) as on:
+        await on.app.screen.open_conversation(id_)
+        await on.until(lambda: "‹ 1/2 ›" in on.screen_text)
+        await click_arrow(on, "›")
+        await on.until(lambda: "‹ 2/2 ›" in on.screen_text)
+        shown = [view.round.query for view in on.views]
+        assert shown in (["甲改"], ["甲", "乙改"])
+        await click_arrow(on, "‹")
+        await on.until(lambda: "‹ 1/2 ›" in on.screen_text)
+
+
+async def click_arrow(on: Driven, arrow: str) -> None:
+    rows = on.screen_text.splitlines()
+    row = next(index for index, line in enumerate(rows) if arrow in line)
+    await on.pilot.click(offset=(cell_len(rows[row][: rows[row].index(arrow)]), row))
+    await on.settled()

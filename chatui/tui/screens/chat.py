@@ -7,12 +7,14 @@ from typing import ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 
+from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.organising import OrganisingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.welcome import Welcome
 
 
@@ -84,7 +86,15 @@ class ChatScreen(OrganisingScreen):
     async def action_version(self, step: int) -> None:
         """Look at another version of the chosen round, else of the last that has several."""
         round_ = self._conversation.branching
-        if round_ is None or self.app.turns.replying_here:
+        if round_ is not None:
+            await self._look_at_version(round_, step)
+
+    @on(RoundList.VersionWanted)
+    async def _on_version_wanted(self, event: RoundList.VersionWanted) -> None:
+        await self._look_at_version(event.round, event.step)
+
+    async def _look_at_version(self, round_: Round, step: int) -> None:
+        if self.app.turns.replying_here:
             return
         try:
             rounds = await self.app.turns.look_at_version(round_, step)

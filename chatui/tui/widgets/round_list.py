@@ -69,6 +69,13 @@ class RoundList(Widget):
         code: str
 
     @dataclass
+    class VersionWanted(Message):
+        """The user clicked the arrow to the version before (-1) or after (1)."""
+
+        round: Round
+        step: int
+
+    @dataclass
     class Rated(Message):
         """The user clicked a mark that rates the reply."""
 
@@ -327,6 +334,9 @@ class RoundList(Widget):
         if place.name == "author" and from_end < 6 and self._mark(index, place, row):
             event.stop()
             self.post_message(self.Rated(self._round(index), 1 if from_end >= 3 else -1))
+        elif place.name == "author" and (step := self._version_step(index, place, row, event.x)):
+            event.stop()
+            self.post_message(self.VersionWanted(self._round(index), step))
         elif place.fold is not None:
             event.stop()
             self.views[index].toggle_fold(place.fold)
@@ -335,6 +345,16 @@ class RoundList(Widget):
             if line.style == "code-head":
                 event.stop()
                 self.post_message(self.CodeClicked(place.text.code_at(line.paragraph)))
+
+    def _version_step(self, index: int, place: Place, number: int, x: int) -> int:
+        """Which version a click on ``‹ 2/3 ›`` means: the one before (-1) or after (1), else 0."""
+        text = place.text.rows[number].text
+        start, end = text.rfind("‹"), text.rfind("›")
+        if self._round(index).versions < 2 or not 0 <= start < end:
+            return 0
+        margin = 2 if self.rounds.shape.gap else 0
+        first, last = (margin + cell_len(text[:arrow]) for arrow in (start, end))
+        return (-1 if 2 * x < first + last else 1) if first <= x <= last else 0
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         start, end = selection
