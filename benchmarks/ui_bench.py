@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from chatui.messages import (
 from chatui.tui.app import ChatApp
 from chatui.tui.widgets.query_box import QueryBox
 
+# As the command sets it.
+gc.set_threshold(100_000, 20, 100)
 SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from textual.content import Content
+from textual.content import Content, Span
 from textual.style import Style
 
 from chatui.conversation.rounds import Piece, ReadPrompt
@@ -89,12 +89,18 @@ def reply_tokens(pieces: Sequence[Piece], chosen: int | None) -> Content:
     the index of the token that is pointed at. Each token carries its index
     as the meta value ``TOKEN``, for clicks.
     """
-    parts = []
+    texts: list[str] = []
+    spans: list[Span] = []
+    start = 0
     for index, piece in enumerate(pieces):
-        style = "reverse" if index == chosen else style_of(piece.logprob)
         text = plain_text(piece.text).replace("\n", "⏎\n") or "·"
-        parts.append(Content.styled(text, style).stylize(Style.from_meta({TOKEN: index})))
-    return Content("").join(parts)
+        end = start + len(text)
+        if style := "reverse" if index == chosen else style_of(piece.logprob):
+            spans.append(Span(start, end, style))
+        spans.append(Span(start, end, Style.from_meta({TOKEN: index})))
+        texts.append(text)
+        start = end
+    return Content("".join(texts), spans)
 
 
 def style_of(logprob: float | None) -> str:

@@ -8,8 +8,8 @@ from textual.selection import Selection
 from chatui.tui.markdown.growing_rows import GrowingRows
 from chatui.tui.wrapping import Row, estimated_rows, shown_text
 
-READ_AT_ONCE = 5_000
-"""Characters: some tens of milliseconds, for which the screen may stand still."""
+READ_AT_ONCE = 2_000
+"""Characters: about ten milliseconds, for which the screen may stand still."""
 
 
 class MarkdownText:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 UPDATES_PER_SECOND = 30
 """So often, at most, a growing reply is drawn."""
 
+_YOUNG_OBJECTS = 10_000
+"""Garbage is looked for each time that so many objects were made: some milliseconds."""
+
 
 class TurnDisplay(Screen[None]):
     """The conversation, the query box, and one line of facts; without the keys."""
@@ -96,6 +100,11 @@ class TurnDisplay(Screen[None]):
         self.set_class(event.size.width < WIDE_CELLS, "-compact")
 
     def _after_first_paint(self) -> None:
+        if gc.get_threshold()[0] > _YOUNG_OBJECTS:
+            # The command put collecting off for the start; what it made stays, and is not looked
+            # through again. One collection of many objects would be a hitch of 0.1 s.
+            gc.freeze()
+            gc.set_threshold(_YOUNG_OBJECTS, 5, 200)
         self.app.start_turns()
         if self.app.opened is not None:
             self._open_at_start(self.app.opened)
@@ -126,9 +135,10 @@ class TurnDisplay(Screen[None]):
     @work
     async def _prepare_markdown(self) -> None:
         """Import what reads Markdown before a reply has some."""
-        from chatui.tui.markdown import inline
+        from chatui.tui.markdown import code_colours, inline
 
         await asyncio.to_thread(inline.prepare)
+        await asyncio.to_thread(code_colours.colour_line, "", "python", code_colours.START)
 
     @work
     async def _find_last_conversation(self) -> None:

@@ -43,7 +43,7 @@ NARROW_CELLS = 90
 
 PARTS = ("facts", "read-title", "read", "wrote-title", "wrote", "token")
 _LOOK_SECONDS = 0.5
-_STREAMED_TOKENS = 400
+_STREAMED_TOKENS = 200
 """So many of the last tokens are drawn while a reply grows."""
 
 
