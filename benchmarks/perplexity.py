@@ -35,13 +35,31 @@ def load(folder: Path, bits: int | None) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **told).eval()
 
 
-def of_poems(folder: Path, network: Any, count: int = 300) -> float:
-    """Per character of held-out poems, as training/evaluate.py measures it."""
-    from training.evaluate import Generator, perplexities
+def held_out_poems(count: int = 300) -> list[list[int]]:
+    """The tokens of the poems that training/evaluate.py takes."""
+    from random import Random
 
-    generator = Generator(folder)
-    generator.model = network
-    return perplexities(generator, count)[0]
+    from training.corpus import load, split
+    from training.examples import Encoder
+    from training.forms import couplets
+    from training.paths import MODEL
+
+    encoder = Encoder(MODEL)
+    unknown = encoder.tokenizer.token_to_id("[UNK]")
+    poems = [
+        poem
+        for poem in split(load())[1]
+        if poem.title and unknown not in encoder.ids("".join((poem.title, *poem.lines)))
+    ]
+    return [encoder.ids(couplets(poem.lines)) for poem in Random(0).sample(poems, count)]
+
+
+def of_poems(network: Any, poems: list[list[int]]) -> float:
+    """Per character, as training/evaluate.py measures it."""
+    from training.evaluate import log_likelihood
+
+    total = sum(log_likelihood(network, [], ids) for ids in poems)
+    return math.exp(-total / sum(len(ids) - 1 for ids in poems))
 
 
 def of_text(folder: Path, network: Any, file: Path, most: int) -> float:
@@ -80,12 +98,13 @@ def main() -> None:
     share_the_cores()
     folder = options.model or locations.assets_folder() / "shiyou"
     results = {}
+    poems = [] if options.text else held_out_poems()
     for name, bits in (("float32", None), ("int8", 8), ("int4", 4)):
         network = load(folder, bits)
         value = (
             of_text(folder, network, options.text, options.most)
             if options.text
-            else of_poems(folder, network)
+            else of_poems(network, poems)
         )
         results[name] = {"perplexity": value, "bytes": weight_bytes(network)}
         del network

@@ -17,8 +17,11 @@ from transformers.pytorch_utils import Conv1D
 from chatui.catalog.memory_need import Need
 from chatui.engine import packed
 
-TABLE_BITS = 8
-"""Of embedding and head, whatever the others have: a token's row is not averaged over anything."""
+MORE_BITS = 8
+"""Of embedding and head, whose rows are not averaged over anything, and of ``OUTPUTS``."""
+
+OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "down_proj", "dense_4h_to_h", "fc_out")
+"""Linears whose products are added to the states: every later layer reads what they lose."""
 
 
 class QuantisedLinear(nn.Linear):
@@ -85,11 +88,12 @@ def packed_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
     for name, module in network.named_modules():
         if module is embedding and (type(module) is nn.Embedding or hasattr(module, "embed_scale")):
-            yield name, module, TABLE_BITS
+            yield name, module, MORE_BITS
         elif type(module) in (nn.Linear, Conv1D) and (
             module is head or shape_of(module)[0] >= packed.WIDTH[bits]
         ):
-            yield name, module, TABLE_BITS if module is head else bits
+            more = module is head or name.rpartition(".")[2] in OUTPUTS
+            yield name, module, MORE_BITS if more else bits
 
 
 def quantised_needs(network: Any, need: Need) -> dict[int, Need]:
