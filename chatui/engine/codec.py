@@ -54,7 +54,7 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     skipped = special_ids(tokenizer)
     size = len(tokenizer)
     added = added_tokens(tokenizer)
-    finder = TokenFinder([token for token in added if not token.isspace()])
+    finder = TokenFinder([token for token in added if not token.isspace()], any_width=True)
     has_first = begins_prompts(tokenizer, special_tokens=special_tokens)
 
     def first(text: str) -> list[int]:

@@ -110,7 +110,7 @@ def chat_template_format(template: ChatTemplate, source: str) -> PromptFormat:
     Args:
         source: where the template was read.
     """
-    finder = TokenFinder(template.control)
+    finder = TokenFinder(template.control, any_width=True)
 
     def renderer(thinking: bool | None) -> Render:
         def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:

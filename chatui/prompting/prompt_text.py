@@ -23,6 +23,8 @@ Span: TypeAlias = tuple[int, int]
 
 Encode: TypeAlias = Callable[[str], list[int]]
 
+_ASCII_OF = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0xFE64: "<", 0xFE65: ">"}
+
 
 class PromptText(str):
     """A prompt that knows which stretches are literal: no special token is read in them.
@@ -55,25 +57,36 @@ def joined(*parts: str) -> PromptText:
 
 
 class TokenFinder:
-    """Finds the spellings of special tokens in a text, the longest first where several begin."""
+    """Finds the spellings of special tokens in a text, the longest first where several begin.
 
-    def __init__(self, tokens: Collection[str]) -> None:
-        self._tokens = frozenset(token for token in tokens if token)
+    Args:
+        tokens: their spellings.
+        any_width: take full-width characters for ASCII, as tokenizers with NFKC do.
+    """
+
+    def __init__(self, tokens: Collection[str], *, any_width: bool = False) -> None:
+        self._any_width = any_width
+        self._tokens = frozenset(self._folded(token) for token in tokens if token)
         self._lengths = sorted({len(token) for token in self._tokens}, reverse=True)
         begins = {token[0] for token in self._tokens}
         self._begins = re.compile("[" + "".join(map(re.escape, begins)) + "]" if begins else "(?!)")
 
     def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
         """The stretches of ``text[start:end]`` that spell a special token, in order."""
-        end = len(text) if end is None else end
-        while found := self._begins.search(text, start, end):
-            at = found.start()
-            start = at + 1
+        within = self._folded(text[start:end])
+        at = 0
+        while found := self._begins.search(within, at):
+            begin = found.start()
+            at = begin + 1
             for length in self._lengths:
-                if at + length <= end and text[at : at + length] in self._tokens:
-                    start = at + length
-                    yield at, start
+                token = within[begin : begin + length]
+                if token in self._tokens:
+                    at = begin + len(token)
+                    yield start + begin, start + at
                     break
+
+    def _folded(self, text: str) -> str:
+        return text.translate(_ASCII_OF) if self._any_width else text
 
 
 def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list[int]:

@@ -251,7 +251,8 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
     """What encodes prompts, as the model reads them, and replies, which follow them."""
     has_first = begins_prompts(tokenizer, special_tokens=format.name != CHAT_TEMPLATE)
     drops_eos = has_first and appends_eos(tokenizer)
-    finder = TokenFinder([token for token in added_tokens(tokenizer) if not token.isspace()])
+    tokens = [token for token in added_tokens(tokenizer) if not token.isspace()]
+    finder = TokenFinder(tokens, any_width=True)
 
     def texts_of(texts: Sequence[str], special: bool) -> list[list[int]]:
         try:
