@@ -18,7 +18,7 @@ from chatui.tui.screens.writing import WritingScreen
 
 async def test_keys_do_what_the_settings_say(drive: Any) -> None:
     settings = Settings(keys={"regenerate": "f12", "conversations": "ctrl+l,f10"})
-    async with drive(["一", "二"], settings=settings, size=(120, 190)) as on:
+    async with drive(["一", "二"], settings=settings, size=(140, 190)) as on:
         await on.ask("写诗")
         await on.pilot.press("ctrl+r")
         await on.settled()
