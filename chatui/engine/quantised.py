@@ -20,8 +20,9 @@ from chatui.engine import packed
 MORE_BITS = 8
 """Of embedding and head, whose rows are not averaged over anything, and of ``OUTPUTS``."""
 
-OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "down_proj", "dense_4h_to_h", "fc_out")
-"""Linears whose products are added to the states: every later layer reads what they lose."""
+OUTPUTS = ("v_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "out_proj", "fc_out")
+"""Linears whose products come into the states: every later layer reads what they lose. Where values
+have no linear of their own, what they become on the way out of attention."""
 
 
 class QuantisedLinear(nn.Linear):
