@@ -87,7 +87,9 @@ class RealTerminal:
     @property
     def text(self) -> str:
         """What stands on the screen; a wide character takes one place in it."""
-        return "\n".join(line.rstrip() for line in self.screen.display)
+        rows, columns = range(self.screen.lines), range(self.screen.columns)
+        cells = self.screen.buffer
+        return "\n".join("".join(cells[y][x].data for x in columns).rstrip() for y in rows)
 
     def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds

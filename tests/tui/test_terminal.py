@@ -69,9 +69,10 @@ def reply_of(terminal: RealTerminal, author: str, query: str = "") -> str:
     Args:
         query: the name must stand below this query.
     """
-    text = terminal.text.rpartition(f"▌ {query}")[2] if query else terminal.text
-    _, found, below = text.rpartition(f"   {author}\n")
-    return re.sub(r"\s", "", below.partition("╭")[0]) if found else ""
+    _, found, text = terminal.text.rpartition(f"▌ {query}") if query else ("", "▌", terminal.text)
+    # Where a reply can be rated, its marks stand in the author's row.
+    *_, below = re.split(rf"   {author}(?: {{2}}.*)?\n", text)
+    return re.sub(r"\s", "", below.partition("╭")[0]) if found and below != text else ""
 
 
 def ask_for_a_long_reply(terminal: RealTerminal) -> None:
@@ -95,7 +96,7 @@ def test_talk_stop_quit_and_go_on(start: Start) -> None:
     terminal.press("f2")
     terminal.until_shown("endless")
     terminal.type("endless\r")
-    terminal.until_shown("不停 · 上下文")
+    terminal.until_shown("不停 · ━")
     ask_for_a_long_reply(terminal)
     terminal.press("escape")
     terminal.until_shown("■ 已停止")
@@ -136,7 +137,6 @@ def test_kill_in_mid_reply_loses_at_most_a_second(start: Start, home: Path) -> N
     again = start()
     again.until_shown("继续上次的对话：春风又绿江南岸")
     again.press("ctrl+o")
-    again.until_shown("不停\n")
     again.until_shown("■ 中断")
     assert reply_of(again, "不停").startswith(a_second_ago)
     again.press("ctrl+q")
@@ -186,7 +186,7 @@ def test_the_cursor_stands_where_an_input_method_needs_it(start: Start) -> None:
     # The box has grown upwards: its last row is where it was.
     terminal.until(lambda: (terminal.screen.cursor.y, terminal.screen.cursor.x) == (row, 3 + 7))
     terminal.resize(60, 16)
-    terminal.until(lambda: (terminal.screen.cursor.y, terminal.screen.cursor.x) == (13, 3 + 7))
+    terminal.until(lambda: (terminal.screen.cursor.y, terminal.screen.cursor.x) == (13, 2 + 7))
 
 
 def test_a_megabyte_can_be_pasted(start: Start) -> None:
