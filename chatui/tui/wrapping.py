@@ -19,6 +19,9 @@ from textual.selection import Selection
 
 TAB_CELLS = 4
 
+WRAPPED_AT_ONCE = 10_000
+"""Characters: about ten milliseconds."""
+
 _NOT_FIRST = frozenset("，。、；：？！）》」』】〕〉〗”’…—·～％‰℃,.;:?!)]}%ー々﹏")
 _NOT_LAST = frozenset("（《「『【〔〈〖“‘([{￥$＄")
 
@@ -125,15 +128,32 @@ def laid_over(spans: Sequence[Span], over: Sequence[Span]) -> tuple[Span, ...]:
 
 
 class WrappedText:
-    """Text as rows of a given width; appending costs what is appended, not what there is."""
+    """Text as rows of a given width; appending costs what is appended, not what there is.
 
-    unread_rows = 0
-    """All of it is read at once."""
+    Attributes:
+        rows: of what was read; of a very long text that is its beginning.
+    """
 
     def __init__(self, text: str = "", width: int = 80) -> None:
         self._width = max(1, width)
+        self._unread = text
         self.rows: list[Row] = [Row(0, 0, "")]
-        self.append(text)
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Read the next part of a very long text."""
+        part, self._unread = self._unread[:WRAPPED_AT_ONCE], self._unread[WRAPPED_AT_ONCE:]
+        self._wrap(part)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether a very long text goes on behind the rows."""
+        return bool(self._unread)
+
+    @property
+    def unread_rows(self) -> int:
+        """About how many rows the text takes that is not read yet."""
+        return estimated_rows(self._unread, self._width) if self._unread else 0
 
     @property
     def width(self) -> int:
@@ -143,7 +163,7 @@ class WrappedText:
     @property
     def text(self) -> str:
         """All of the text."""
-        return shown_text(self.rows)
+        return shown_text(self.rows) + self._unread
 
     @property
     def source(self) -> str:
@@ -157,6 +177,12 @@ class WrappedText:
 
     def append(self, text: str) -> int:
         """Add ``text`` at the end; the index of the first row that changed."""
+        if self._unread:
+            self._unread += text
+            return len(self.rows)
+        return self._wrap(text)
+
+    def _wrap(self, text: str) -> int:
         first = len(self.rows) - 1
         if not text:
             return first
@@ -173,6 +199,9 @@ class WrappedText:
 
     def strip_end(self) -> None:
         """Remove white space at the end; rows before it stay as they are."""
+        self._unread = self._unread.rstrip()
+        if self._unread:
+            return
         while len(self.rows) > 1 and not self.rows[-1].text.strip():
             self.rows.pop()
         last = self.rows.pop()
@@ -180,10 +209,8 @@ class WrappedText:
 
     def rewrap(self, width: int) -> None:
         """Wrap everything again at another width."""
-        text = self.text
-        self._width = max(1, width)
-        self.rows = [Row(0, 0, "")]
-        self.append(text)
+        self._unread, self._width, self.rows = self.text, max(1, width), [Row(0, 0, "")]
+        self.read_on()
 
     def selected(self, selection: Selection) -> str:
         """What a selection, by paragraphs and indices in them, takes of the text."""

@@ -71,7 +71,9 @@ async def test_scrolling_up_shows_every_round_and_the_text_stays(drive: Any, rep
         await on.pilot.press("alt+m")
         await on.pilot.pause(0.05)
         seen: set[int] = set()
+        list_ = on.conversation.query_one(RoundList)
         for _ in range(400):
+            await on.until(lambda: list_.rounds.next(list_._window, 0) is None)
             rows = rows_of(on)
             seen.update(map(int, re.findall(r"▌ query (\d+)", "\n".join(rows))))
             if on.conversation.scroll_y == 0:

@@ -171,9 +171,9 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Scroll by pages, up where ``pages`` is negative."""
         if pages < 0:
             self.release_anchor()
-            self.scroll_page_up(animate=False)
-        else:
-            self.scroll_page_down(animate=False)
+        # At once: what is laid out until the next frame may move what is seen.
+        rows = pages * self.container_size.height
+        self.scroll_relative(y=rows, animate=False, immediate=True)
 
     # Where the window stands
 

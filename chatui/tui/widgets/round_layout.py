@@ -90,11 +90,11 @@ class RoundLayout:
         Returns:
             Whether anything was laid out.
         """
-        began, changed = time.perf_counter(), False
+        began, changed = time.thread_time(), False
         while (index := self.next(window, near)) is not None:
             self._lay_out_one(index, window)
             changed = True
-            if time.perf_counter() - began > seconds:
+            if time.thread_time() - began > seconds:
                 break
         return changed
 

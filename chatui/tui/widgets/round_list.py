@@ -42,6 +42,9 @@ SEEN_SECONDS = 0.03
 STEP_SECONDS = 0.008
 """What is near the window is laid out before it is seen, in steps of about this length."""
 
+BETWEEN_STEPS_SECONDS = 0.008
+"""Keys are taken and frames drawn between two steps."""
+
 _PARAGRAPHS = 10_000_000
 """What a selection calls y is the number of a round times this, and a paragraph of the round."""
 
@@ -205,7 +208,8 @@ class RoundList(Widget):
         window = self._window
         if not self._will_go_on and self.rounds.next(window, window.rows) is not None:
             self._will_go_on = True
-            self.call_later(self._go_on)
+            # Not call_later: what a widget calls later runs in one go, before anything is drawn.
+            self.set_timer(BETWEEN_STEPS_SECONDS, self._go_on)
 
     def _go_on(self) -> None:
         self._will_go_on = False

@@ -217,12 +217,12 @@ class RoundView:
     @property
     def has_unread(self) -> bool:
         """Whether some rows are still an estimate."""
-        return any(block.text.unread_rows for block in self._reply.blocks)
+        return any(block.text.has_unread for block in self._reply.blocks)
 
     def read_on(self) -> None:
         """Read more of a very long reply."""
         for block in self._reply.blocks:
-            if not isinstance(block.text, WrappedText) and block.text.has_unread:
+            if block.text.has_unread:
                 block.text.read_on()
                 return
 
