@@ -90,12 +90,14 @@ def test_the_first_token_of_a_reply_that_goes_on_is_the_first_new_one() -> None:
 
 async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: Any) -> None:
     async with drive(["春风又绿江南岸"] * 3, size=(120, 30)) as on:
+        await on.ask("/seed 11")
         await on.ask("一")
         assert on.backend.requests[-1].alternatives == 0
         await on.pilot.press("f8")
         await on.until(lambda: "Read" in on.screen_text)
         box = on.app.screen.query_one(TokenPanel)
         assert on.app.focused is box
+        assert on.screen_text.count("seed ") == 1
         await on.pilot.press("escape")
         assert isinstance(on.app.focused, QueryBox)
         await on.ask("二")
