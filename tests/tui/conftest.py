@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from chatui.catalog import listing
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
+from chatui.tui import first_start
 from chatui.tui.app import ChatApp
 
 
@@ -27,8 +29,13 @@ def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def same_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The welcome suggests the same model on every machine."""
+    """The welcome finds the same machine everywhere."""
+    look_around = first_start.look_around
+    same = {"memory_bytes": 16_000_000_000, "cards": (), "models": 0}
     monkeypatch.setattr(listing, "CHAT_MODELS", (("qwen3", 0),))
+    monkeypatch.setattr(
+        first_start, "look_around", lambda settings: replace(look_around(settings), **same)
+    )
 
 
 @pytest.fixture

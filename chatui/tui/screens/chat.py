@@ -39,6 +39,7 @@ class ChatScreen(OrganisingScreen):
         Binding("f5", "think", "tui.keys.think"),
         Binding("f8", "token_panel", "tui.keys.token_panel"),
         Binding("f9", "chat_model", "tui.keys.chat_model"),
+        Binding("f10", "server_model", "tui.keys.server_model"),
         Binding("ctrl+g", "download", "tui.keys.download"),
         Binding("ctrl+t", "toggle_theme", "tui.keys.theme"),
         Binding("ctrl+c", "copy_or_stop", "tui.keys.copy"),
@@ -171,17 +172,30 @@ class ChatScreen(OrganisingScreen):
         """Switch to the model that the welcome suggests, or offer to fetch it."""
         from chatui.tui.screens import choosing, questions
 
-        if self.chat_model is None:
+        chat_model = None if self.found is None else self.found.chat_model
+        if chat_model is None:
             await choosing.choose_model(self.app)
-        elif self.chat_model.usable:
-            await choosing.switch_to(self.app, self.chat_model.reference)
+        elif chat_model.usable:
+            await choosing.switch_to(self.app, chat_model.reference)
         else:
             bar = self.query_one(FetchBar)
             download = await questions.offer_to_fetch(
-                self.app, bar, self.chat_model, lambda words: self._tell_user(words, "information")
+                self.app, bar, chat_model, lambda words: self._tell_user(words, "information")
             )
             if download is not None:
                 bar.begin(download)
+
+    @on(Welcome.ServerModel)
+    @work
+    async def action_server_model(self) -> None:
+        """Switch to the model of the server that was found."""
+        from chatui.tui.screens import choosing
+
+        model = None if self.found is None else self.found.server_model
+        if model is None:
+            self._tell_user(say("tui.hint.no_server"), "information")
+        else:
+            await choosing.switch_to(self.app, model.reference)
 
     async def action_token_panel(self) -> None:
         """Open the panel of tokens and give it the keys, or close it."""

@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -48,7 +49,7 @@ from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_of
 
 if TYPE_CHECKING:
-    from chatui.catalog import Entry
+    from chatui.tui.first_start import Found
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.turns_app import TurnsApp
 
@@ -72,7 +73,7 @@ class TurnDisplay(Screen[None]):
         self._is_opening = False
         self._load_began = 0.0
         self._last: Conversation | None = None
-        self.chat_model: Entry | None = None
+        self.found: Found | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(say("tui.title.new"), id="title", markup=False)
@@ -110,27 +111,32 @@ class TurnDisplay(Screen[None]):
             self._open_at_start(self.app.opened)
         self._prepare_markdown()
         self._find_last_conversation()
-        self._find_chat_model()
+        self._look_around()
 
     @work
     async def _open_at_start(self, conversation_id: int) -> None:
         await self.open_conversation(conversation_id)
 
     @work
-    async def _find_chat_model(self) -> None:
-        """Suggest a model to chat with to someone who has only the one that ships."""
+    async def _look_around(self) -> None:
+        """Say what is here to someone who has only the model that ships."""
+        if not any(welcome.is_poet for welcome in self.query(Welcome)):
+            return
+        from chatui.tui import first_start
 
-        def find() -> Entry:
-            import psutil
+        settings = self.app.settings
+        self.found = await asyncio.to_thread(first_start.look_around, settings)
+        self._suggest()
+        asking = first_start.first_server_model(settings)
+        # A client takes long to import, and that in the loop would be a hitch.
+        server_model = await asyncio.to_thread(asyncio.run, asking)
+        if server_model is not None:
+            self.found = replace(self.found, server_model=server_model)
+            self._suggest()
 
-            from chatui import catalog
-
-            return catalog.chat_model_for(psutil.virtual_memory().total, self.app.settings)
-
-        if any(welcome.is_poet for welcome in self.query(Welcome)):
-            self.chat_model = await asyncio.to_thread(find)
-            for welcome in self.query(Welcome):
-                welcome.suggest(self.chat_model)
+    def _suggest(self) -> None:
+        for welcome in self.query(Welcome):
+            welcome.suggest(self.found)
 
     @work
     async def _prepare_markdown(self) -> None:
@@ -383,7 +389,7 @@ class TurnDisplay(Screen[None]):
             self._drawing.resume()
 
     def _greeting(self) -> Welcome:
-        return Welcome(greeting_of(self.app.turns.spec), self._last, self.chat_model)
+        return Welcome(greeting_of(self.app.turns.spec), self._last, self.found)
 
     def _show_title(self) -> None:
         conversation = self.app.turns.conversation

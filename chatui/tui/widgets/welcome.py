@@ -22,7 +22,7 @@ from chatui.tui.model_names import description_of, shown_name
 from chatui.tui.widgets.prose import Prose
 
 if TYPE_CHECKING:
-    from chatui.catalog import Entry
+    from chatui.tui.first_start import Found
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,24 @@ class Welcome(Vertical):
     class ChatModel(Message):
         """The user wants the model that was suggested."""
 
+    class ServerModel(Message):
+        """The user wants the server's model."""
+
     def __init__(
         self,
         greeting: Greeting,
         last: Conversation | None = None,
-        suggested: Entry | None = None,
+        found: Found | None = None,
     ) -> None:
         """
         Args:
             last: the conversation to offer.
-            suggested: the model to chat with to offer.
+            found: what is here to chat with.
         """
         super().__init__()
         self._greeting = greeting
         self._last = last
-        self._suggested = suggested
+        self._found = found
 
     def compose(self) -> ComposeResult:
         greeting = self._greeting
@@ -96,9 +99,10 @@ class Welcome(Vertical):
         for example in greeting.examples:
             yield Prose(example, classes="example")
         if greeting.more:
-            suggestion = Prose(self._suggestion_words(), classes="suggestion")
-            suggestion.display = self._suggested is not None
-            yield suggestion
+            for class_, words in self._found_words().items():
+                line = Prose(words, classes=f"found {class_}")
+                line.display = bool(words)
+                yield line
             yield Prose(greeting.more, classes="bigger")
 
     @property
@@ -119,19 +123,29 @@ class Welcome(Vertical):
         line.display = last is not None
         line.set_text(self._offer_words())
 
-    def suggest(self, entry: Entry) -> None:
-        """Offer a model to chat with about anything, if the model here does one thing alone."""
-        self._suggested = entry
-        for line in self.query(".suggestion").results(Prose):
-            line.set_text(self._suggestion_words())
-            line.display = True
+    def suggest(self, found: Found | None) -> None:
+        """Say what is here to chat with, if the model here does one thing alone."""
+        self._found = found
+        for class_, words in self._found_words().items():
+            for line in self.query(f".{class_}").results(Prose):
+                line.set_text(words)
+                line.display = bool(words)
 
-    def _suggestion_words(self) -> str:
-        if self._suggested is None:
-            return ""
-        key = "chat_here" if self._suggested.usable else "chat_fetch"
-        title, amount = one_line(self._suggested.title, 40), size(self._suggested.disk_bytes)
-        return say(f"tui.welcome.{key}", title=title, size=amount)
+    def _found_words(self) -> dict[str, str]:
+        """Words by the class of their line; "" for one that is not shown."""
+        found = self._found
+        if found is None:
+            return {"machine": "", "chat-model": "", "server-model": ""}
+        model, server = found.chat_model, found.server_model
+        key = "chat_here" if model.usable else "chat_fetch"
+        title = one_line(model.title, 40)
+        chat = say(f"tui.welcome.{key}", title=title, size=size(model.disk_bytes))
+        on_server = "" if server is None else one_line(server.title, 40)
+        return {
+            "machine": found.words,
+            "chat-model": chat,
+            "server-model": on_server and say("tui.welcome.server", title=on_server),
+        }
 
     def _offer_words(self) -> str:
         if self._last is None:
@@ -144,10 +158,15 @@ class Welcome(Vertical):
         event.stop()
         self.post_message(self.Continue())
 
-    @on(Click, ".suggestion")
-    def _take_suggestion(self, event: Click) -> None:
+    @on(Click, ".chat-model")
+    def _take_chat_model(self, event: Click) -> None:
         event.stop()
         self.post_message(self.ChatModel())
+
+    @on(Click, ".server-model")
+    def _take_server_model(self, event: Click) -> None:
+        event.stop()
+        self.post_message(self.ServerModel())
 
     @on(Click, ".example")
     def _example(self, event: Click) -> None:

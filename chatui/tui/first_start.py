@@ -1,0 +1,92 @@
+"""What a first start finds to chat with: this machine, the models on it, and servers."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatui.locales import say
+from chatui.readable import size
+from chatui.settings import Settings
+from chatui.text import one_line
+
+if TYPE_CHECKING:
+    from chatui.catalog import Entry
+
+_CONNECT_SECONDS = 0.1
+_CARDS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is here.
+
+    Attributes:
+        memory_bytes: of the machine.
+        cards: its NVIDIA GPUs, each with its name and memory.
+        models: how many lie in the hubs' caches.
+        chat_model: the preset that suits the machine, here or to be fetched.
+        server_model: the first model of the first server that answers.
+    """
+
+    memory_bytes: int
+    cards: tuple[str, ...]
+    models: int
+    chat_model: Entry
+    server_model: Entry | None = None
+
+    @property
+    def words(self) -> str:
+        """The machine in one line."""
+        parts = [say("tui.welcome.memory", size=size(self.memory_bytes)), *self.cards]
+        if self.models:
+            parts.append(say("tui.welcome.models", count=self.models))
+        return say("tui.welcome.found", what=" · ".join(parts))
+
+
+def look_around(settings: Settings) -> Found:
+    """What is here, apart from servers; takes a moment."""
+    import psutil
+
+    from chatui import catalog
+    from chatui.catalog.places import cached_repositories
+
+    memory = psutil.virtual_memory().total
+    models = len({repository.hub_id for repository in cached_repositories()})
+    return Found(memory, _cards(), models, catalog.chat_model_for(memory, settings))
+
+
+async def first_server_model(settings: Settings) -> Entry | None:
+    """The first model of the settings' servers and of those that listen on this machine."""
+    from chatui.backends import servers
+
+    ports = [each for each in servers.USUAL_PORTS if _listens(each[0])]
+    if not ports and not settings.servers:
+        return None
+    return next((row for row in await servers.entries(settings, ports=ports) if row.usable), None)
+
+
+def _listens(port: int) -> bool:
+    """Whether something on this machine takes connections; asking costs less than a client."""
+    try:
+        socket.create_connection(("127.0.0.1", port), _CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _cards() -> tuple[str, ...]:
+    """NVIDIA's GPUs as its driver names them: the app itself has no torch to ask."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_CARDS_SECONDS)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ()
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return tuple(one_line(line.replace(", ", " "), 40) for line in lines[:8])
