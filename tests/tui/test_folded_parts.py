@@ -100,10 +100,11 @@ def test_a_plain_reply_is_one_block() -> None:
 
 
 async def test_streaming_shows_the_fold_then_the_answer(drive: Any) -> None:
-    async with drive([THOUGHT], delay_seconds=0.02) as on:
-        on.box.set_query("写诗")
-        await on.pilot.press("enter")
+    async with drive([THOUGHT]) as on:
+        on.backend.hold_after = THOUGHT.index("一想")
+        await on.send("写诗")
         await on.until(lambda: on.views and "Thinking" in on.views[0].reply_text)
+        on.backend.reply_gate.set()
         await on.until(lambda: "春风" in on.screen_text)
         assert "先想" not in on.screen_text
         await on.settled()
