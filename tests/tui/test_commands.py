@@ -15,7 +15,7 @@ from chatui.locales import say
 from chatui.tui import commands
 from chatui.tui.screens.command_palette import CommandPaletteScreen
 from chatui.tui.screens.conversations import ConversationsScreen
-from chatui.tui.screens.exporting import FormPicker
+from chatui.tui.screens.form_picker import FormPicker
 from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.user_prompts import UserPrompt, user_prompts

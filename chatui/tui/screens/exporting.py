@@ -5,59 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import work
-from textual.content import Content
 from textual.worker import get_current_worker
 
-from chatui.conversation import export_forms
-from chatui.conversation.export_forms import ExportForm
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
 from chatui.tui.screens.composing import ComposingScreen
-from chatui.tui.screens.picker import Picker
+
+if TYPE_CHECKING:
+    from chatui.conversation.export_forms import ExportForm
+    from chatui.tui.screens.form_picker import Choice
 
 _ALL = "all"
 _TOLD_RECORDS = 3
 _TOLD_EVERY_SECONDS = 4.0
-
-
-class FormPicker(Picker["Choice | None", "Choice"]):
-    """Gives the form that the user picks, and whether with probabilities."""
-
-    def __init__(self, title: str) -> None:
-        super().__init__(title, say("export.keys"), say("export.search"))
-
-    async def find(self, words: str) -> None:
-        found = [
-            (form, probabilities)
-            for form in export_forms.FORMS
-            for probabilities in ((False, True) if form.shows_probabilities else (False,))
-        ]
-        names = [_words(*choice) for choice in found]
-        wanted = words.strip().lower()
-        hits = [
-            (choice, name)
-            for choice, name in zip(found, names, strict=True)
-            if wanted in f"{choice[0].name} {choice[0].suffix} {name}".lower()
-        ]
-        rows = [
-            Content.assemble(name, (f"  {form.suffix}", "$foreground-muted"))
-            for (form, _), name in hits
-        ]
-        self.show([choice for choice, _ in hits], rows, 0, say("export.none"))
-
-    def choose(self, item: Choice) -> None:
-        self.dismiss(item)
-
-
-Choice = tuple[ExportForm, bool]
-
-
-def _words(form: ExportForm, probabilities: bool) -> str:
-    name = say(f"export.form.{form.name}")
-    return say("export.with_probabilities", form=name) if probabilities else name
 
 
 class ExportingScreen(ComposingScreen):
@@ -69,13 +33,16 @@ class ExportingScreen(ComposingScreen):
 
     async def command_export(self, path: str) -> None:
         """Write the conversation into a file, whose ending says the form; ``all`` writes all."""
+        from chatui.conversation.export_forms import form_of
+
         if path == _ALL:
             await self._choose_form(all_of_them=True)
         else:
-            self._export(path, export_forms.form_of(Path(path)))
+            self._export(path, form_of(Path(path)))
 
     async def _choose_form(self, *, all_of_them: bool) -> None:
         from chatui.tui.screens import choosing
+        from chatui.tui.screens.form_picker import FormPicker
 
         if not all_of_them and self.app.turns.current.id is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
@@ -90,10 +57,11 @@ class ExportingScreen(ComposingScreen):
 
     @work
     async def _ask_where(self, form: ExportForm, probabilities: bool, *, all_of_them: bool) -> None:
+        from chatui.conversation.export_forms import file_name
         from chatui.tui.screens.questions import LineQuestion
 
         about = self.app.turns.conversation
-        name = "chatui" if all_of_them or about is None else export_forms.file_name(about.title)
+        name = "chatui" if all_of_them or about is None else file_name(about.title)
         is_folder = all_of_them and form.page is not None
         suffix = "" if is_folder else form.suffix
         key = "where" if not all_of_them else "where_all" if is_folder else "where_lines"
@@ -111,6 +79,8 @@ class ExportingScreen(ComposingScreen):
         *,
         all_of_them: bool = False,
     ) -> None:
+        from chatui.conversation.export_forms import write_files
+
         store, id = self.app.store, self.app.turns.current.id
         target = expanded(path).absolute()
 
@@ -122,7 +92,7 @@ class ExportingScreen(ComposingScreen):
                 raise ChatuiError(say("tui.rewrite.nothing"))
             if target.exists():
                 raise ChatuiError(say("tui.command.exists", path=target))
-            export_forms.write_files(
+            write_files(
                 store, ids, target, form, probabilities=probabilities, is_folder=all_of_them
             )
 
