@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -166,6 +167,8 @@ async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> No
         on.backend.reply_gate.set()
         await on.until(lambda: "Not written" in on.screen_text)
         await on.pilot.press("escape")
+        # The pilot would wait for widgets of the screen that is closing.
+        await asyncio.sleep(0.1)
         await on.settled()
 
 
