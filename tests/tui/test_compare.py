@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -102,10 +101,11 @@ async def test_esc_stops_and_esc_again_goes_on_with_the_first(drive: Any) -> Non
     async with drive(["春风又绿"], size=(100, 24)) as on:
         await on.settled()
         on.backend.hold_after = 2
-        await begin(on, "问", on.app.turns.spec, OTHER)
+        compare = await begin(on, "问", on.app.turns.spec, OTHER)
         await on.until(lambda: replies(on) == ["春风", ""])
         await on.pilot.press("escape")
         on.backend.reply_gate.set()
+        await on.until(compare._comparison.over.is_set)
         await on.until(lambda: "Not written" in on.screen_text)
         assert isinstance(on.app.screen, CompareScreen)
         await on.pilot.press("escape")
@@ -160,15 +160,14 @@ async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> No
     async with drive(["春风又绿"], size=(100, 24)) as on:
         await on.settled()
         on.backend.hold_after = 3
-        await begin(on, "问", on.app.turns.spec, OTHER)
+        compare = await begin(on, "问", on.app.turns.spec, OTHER)
         await on.until(lambda: on.app.turns.conversation and on.rounds[0].reply == "春风又")
         assert on.app.turns.unsent == ()
         await on.pilot.press("escape")
         on.backend.reply_gate.set()
+        await on.until(compare._comparison.over.is_set)
         await on.until(lambda: "Not written" in on.screen_text)
         await on.pilot.press("escape")
-        # The pilot would wait for widgets of the screen that is closing.
-        await asyncio.sleep(0.1)
         await on.settled()
 
 
