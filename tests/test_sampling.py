@@ -116,12 +116,12 @@ def test_only_what_has_an_effect_is_in_force() -> None:
     assert not DEFAULTS.in_force()
 
 
-def test_the_readmes_list_the_options() -> None:
+def test_the_pages_of_both_languages_list_the_options() -> None:
     options = {
         f"`--{name.replace('_', '-')}`" for name, setting in SETTINGS.items()
         if setting.metavar is not None
     }  # fmt: skip
-    for name in ("README.md", "README.zh-CN.md"):
+    for name in ("docs/usage.md", "docs/usage.zh-CN.md"):
         text = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
         assert not {option for option in options if option not in text}
 

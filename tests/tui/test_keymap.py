@@ -53,9 +53,9 @@ def test_the_settings_file(home: Path) -> None:
     assert load_settings().keys == {"find": "f12"}
 
 
-def test_the_readme_names_every_key_and_what_it_does() -> None:
-    folder = Path(__file__).parents[2]
-    pages = [(folder / f"README{end}.md").read_text(encoding="utf-8") for end in ("", ".zh-CN")]
+def test_the_usage_page_names_every_key_and_what_it_does() -> None:
+    folder = Path(__file__).parents[2] / "docs"
+    pages = [(folder / f"usage{end}.md").read_text(encoding="utf-8") for end in ("", ".zh-CN")]
     owners = [each for each in ChatScreen.__mro__ if issubclass(each, WritingScreen)]
     for binding in (binding for each in owners for binding in each.__dict__.get("BINDINGS", ())):
         assert isinstance(binding, Binding)
