@@ -139,12 +139,12 @@ class PromptCache:
         """See :class:`chatui.engine.model.KeptPrompts`."""
         cache, known = self.cache, self.ids
         self.cache, self.ids = None, []
-        if cache is None or not network.reuses_prefix:
+        if cache is None:
             return network.new_cache(), 0
         held = held_bytes(cache)
-        kept = common_prefix(known, ids[:-1])
-        if kept < len(known):
-            cache.crop(kept - len(known))
+        kept = common_prefix(known, ids[:-1]) if network.reuses_prefix else 0
+        if kept < cache.get_seq_length():
+            cache.crop(kept - cache.get_seq_length())
         if held - held_bytes(cache) >= _WORTH_GIVING_BACK:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -153,7 +153,8 @@ class PromptCache:
 
     def put(self, network: Network, cache: Cache, ids: list[int]) -> None:
         """See :class:`chatui.engine.model.KeptPrompts`."""
-        if network.reuses_prefix:
+        # Steps that were captured on a cache's buffers serve the next prompt too.
+        if network.reuses_prefix or getattr(cache, "steps", None):
             self.cache, self.ids = cache, ids
 
 

@@ -34,11 +34,14 @@ def test_moss_logits_and_greedy_tokens(reference: Path, moss_reference: Path) ->
         assert got == case["greedy_24"]
 
 
-def test_chatglm_through_the_loop(reference: Path) -> None:
+@pytest.mark.parametrize("windowed", [False, True])
+def test_chatglm_through_the_loop(reference: Path, windowed: bool) -> None:
+    """On what is there, and as a captured step looks."""
     folder = reference / "chatglm-6b" / "model"
     engine = Engine()
     summary = engine.load(spec(folder), lambda _: None)
     assert (summary.family, summary.format) == ("chatglm", "chatglm-6b")
+    engine._loaded().network.decoder.windowed = windowed  # type: ignore[attr-defined]
     for case in json.loads((reference / "chatglm-6b" / "golden.json").read_text("utf-8")):
         history = tuple((query, reply) for query, reply in case["history"])
         seen = engine.inspect(GenerateRequest(case["query"], history), 8)

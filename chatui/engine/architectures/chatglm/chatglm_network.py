@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
+from torch.nn import functional
 
-from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+from chatui.engine.architectures.chatglm.attention import rotary_table
+from chatui.engine.architectures.chatglm.modeling import RESIDUAL_SCALE, ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
+from chatui.engine.architectures.decoder.decoder import Block, Decoder, DecoderShape
+from chatui.engine.architectures.decoder.fixed_cache import FixedCache
+from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
+from chatui.engine.architectures.decoder.transformers_decoder import apart, on_one_device
 from chatui.engine.cache import new_cache
 
 
 class ChatGLMNetwork:
-    """Keeps count of the two rows of positions between the calls of one reply.
+    """Keeps the places in its prompt that the two rows of positions count from.
 
     A prompt is read in both directions, so it cannot be read in chunks, and its keys and values
     are of no use to a longer one.
@@ -22,6 +28,9 @@ class ChatGLMNetwork:
     Args:
         model: in evaluation mode.
         window: tokens that it is to read at most; its cache takes no room for more.
+
+    Attributes:
+        decoder: None where the model is spread over several devices: its own forward reads then.
     """
 
     reuses_prefix = False
@@ -31,31 +40,42 @@ class ChatGLMNetwork:
         self._window = window
         self._device = model.get_input_embeddings().weight.device
         self._positions: Tensor | None = None
+        # On the device, where a captured step looks: the slots of [gMASK] and <sop>.
+        self._gmask, self._sop = torch.zeros(2, 1, dtype=torch.int64, device=self._device)
+        self.decoder = self._decoder() if on_one_device(model) else None
 
-    def new_cache(self) -> Cache:
-        """An empty KV cache."""
+    def new_cache(self) -> Any:
+        if self.decoder is not None:
+            return self.decoder.new_cache(self._window + (self.model.config.pre_seq_len or 0))
         return new_cache(self.model.config, self._window)
 
     @torch.inference_mode()
     def prefill(
-        self, ids: Sequence[int], cache: Cache, stop_wanted: Callable[[], bool]
+        self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        """Read a whole prompt, which ends with [gMASK] and <sop>, into an empty cache.
+        """Read a whole prompt, which ends with [gMASK] and <sop>; see the protocol's method.
 
-        Returns:
-            logits of the next token, fp32 [vocabulary]; None if it was stopped before it began.
+        What the cache held is forgotten.
         """
         if stop_wanted():
             return None
-        input_ids = torch.tensor([ids], device=self._device)
+        input_ids = torch.tensor([ids])
         self._positions = prompt_position_ids(input_ids, self.model.config)
-        return self._forward(input_ids, self._positions, cache)
+        if self.decoder is None:
+            self._positions = self._positions.to(self._device)
+            return self._forward(input_ids.to(self._device), self._positions, cache)
+        prefix = self._fill_prefix(cache)
+        sop = ids.index(self.model.config.bos_token_id)
+        self._sop.fill_(prefix + sop)
+        self._gmask.fill_(prefix + int(self._positions[0, 0, sop]))
+        return self.decoder.read_all(ids, cache, 1, seen_by_all=prefix + sop)[0].float()
 
     @torch.inference_mode()
-    def step(self, token: int, cache: Cache) -> Tensor:
-        """Read one more token of the reply; see `prefill` for what it returns."""
+    def step(self, token: int, cache: Any) -> Tensor:
         if self._positions is None:
             raise ValueError("a prompt has to be read first")
+        if self.decoder is not None:
+            return self.decoder.read((token,), cache).float()
         self._positions = next_position_ids(self._positions)
         return self._forward(torch.tensor([[token]], device=self._device), self._positions, cache)
 
@@ -65,9 +85,73 @@ class ChatGLMNetwork:
         first = (*range(context), context - 1)
         return (first, (*(0,) * context, 1))
 
-    def _forward(self, input_ids: Tensor, positions: Tensor, cache: Cache) -> Tensor:
+    def _forward(self, input_ids: Tensor, positions: Tensor, cache: Any) -> Tensor:
         output = self.model(
             input_ids, position_ids=positions, cache=cache, use_cache=True, logits_to_keep=1
         )
         logits: Tensor = output.logits[0, -1].float()
         return logits
+
+    def _decoder(self) -> Decoder:
+        body: Any = self.model.transformer
+        config = self.model.config
+        heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        shape = DecoderShape(
+            heads=heads,
+            key_heads=heads,
+            width=width,
+            scale=width**-0.5,
+            rotary="rows",
+            rotary_width=width,
+            norm_eps=0.0,
+            gated=False,
+            normed_part=RESIDUAL_SCALE,
+        )
+        blocks = [
+            Block(
+                attention_norm=forward_of(layer.input_layernorm),
+                joint=apart(projection(layer.attention.query_key_value, move=False), heads),
+                head_norm=None,
+                output=projection(layer.attention.dense, move=False),
+                inner_norm=forward_of(layer.post_attention_layernorm),
+                inner=projection(layer.mlp.dense_h_to_4h, move=False),
+                activation=lambda states: functional.gelu(states, approximate="tanh"),
+                outer=projection(layer.mlp.dense_4h_to_h, move=False),
+            )
+            for layer in body.layers
+        ]
+        like, tokens = body.final_layernorm.weight.detach(), forward_of(body.word_embeddings)
+
+        def angles(slots: Tensor) -> tuple[Tensor, Tensor]:
+            """Of both rows of positions, each `[rows, 2, width / 4]`."""
+            prefix = config.pre_seq_len or 0
+            first = torch.where(slots < self._sop, slots, self._gmask) - prefix
+            second = (slots - self._sop + 1).clamp(min=0)
+            table = rotary_table(torch.stack((first, second))[None], width, like.dtype)
+            cosines, sines = table[:, 0, :, 0, 0]
+            return cosines, sines
+
+        return Decoder(
+            shape,
+            lambda ids, _: tokens(ids),
+            angles,
+            blocks,
+            forward_of(body.final_layernorm),
+            forward_of(self.model.lm_head),
+            like,
+        )
+
+    def _fill_prefix(self, cache: FixedCache) -> int:
+        """Put a P-Tuning prefix alone into the cache; returns its length in tokens."""
+        encoder = self.model.transformer.prefix_encoder
+        if encoder is None:
+            cache.move_to(0)
+            return 0
+        cache.reserve(encoder.length)
+        for layer, (keys, values) in zip(
+            cache.layers, encoder(1, cache.layers[0].keys.dtype), strict=True
+        ):
+            layer.keys[:, : encoder.length] = keys[0]
+            layer.values[:, : encoder.length] = values[0]
+        cache.move_to(encoder.length)
+        return encoder.length

@@ -1,8 +1,8 @@
 """A decoder in the plain: a prompt or one token in, the logits of the next token out.
 
 Its layers are those that transformers loaded, adapters included; only what stands between them is
-done here, with a third of the operations. The forms of the LLaMA line, of GPT-2, BLOOM and MOSS are
-values of :class:`DecoderShape`.
+done here, with a third of the operations. The forms of the LLaMA line, of GPT-2, BLOOM, MOSS and
+ChatGLM-6B are values of :class:`DecoderShape`.
 """
 
 from __future__ import annotations
@@ -34,21 +34,25 @@ class DecoderShape:
         heads, key_heads: of queries, and of keys and values; groups of queries share a key.
         width: numbers of a head.
         scale: factor on the products of queries and keys.
-        rotary: whether number ``i`` turns together with ``i + half`` or with its neighbour; None
-            where the position is added to the embedding instead.
+        rotary: whether number ``i`` turns together with ``i + half`` or with its neighbour; "rows"
+            is "halves" in each half of a head, which has a position of its own; None where the
+            position is added to the embedding instead.
         rotary_width: numbers of a head that turn; the first ones.
         norm_eps: of the norm of queries and keys, where a block has its weights.
         gated: whether the inner layer gives a gate and what it lets through.
+        normed_part: factor on a norm's output, to which then is added what was made of it; None if
+            that is added to the states before the norm.
     """
 
     heads: int
     key_heads: int
     width: int
     scale: float
-    rotary: Literal["halves", "pairs"] | None
+    rotary: Literal["halves", "pairs", "rows"] | None
     rotary_width: int
     norm_eps: float
     gated: bool
+    normed_part: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,9 @@ class Decoder:
     Args:
         shape: its form.
         embed: ids and positions, each ``[rows]`` -> states ``[rows, hidden]``.
-        angles: positions ``[rows]`` -> cosines and sines, each ``[rows, rotary_width]``, of the
-            angles by which queries and keys turn; None if they do not.
+        angles: positions ``[rows]`` -> cosines and sines, each ``[rows, …, rotary_width]``, of the
+            angles by which queries and keys turn; None if they do not. Angles that stand twice in
+            a row are read once.
         blocks: in order.
         last_norm, head: the last states -> logits ``[rows, vocabulary]``.
         like: the last norm's weight, which nobody packs; keys and values get its dtype and device.
@@ -117,7 +122,10 @@ class Decoder:
         self._slopes = None if slopes is None else slopes.to(like.device, torch.float32)
         self.windowed = like.device.type == "cuda"
         half = shape.rotary_width // 2
-        self._grid, self._axis = ((half, 2), -1) if shape.rotary == "pairs" else ((2, half), -2)
+        grids = {"halves": (2, half), "pairs": (half, 2), "rows": (2, 2, half // 2)}
+        self._grid = grids[shape.rotary or "halves"]
+        self._axis = -1 if shape.rotary == "pairs" else -2
+        self._turning = half // 2 if shape.rotary == "rows" else half
 
     def new_cache(self, window: int) -> FixedCache:
         """An empty cache for up to ``window`` tokens."""
@@ -133,15 +141,21 @@ class Decoder:
             return self._step(ids[0], cache)
         return self.read_all(ids, cache, last=1)[0]
 
-    def read_all(self, ids: Sequence[int], cache: FixedCache, last: int) -> Tensor:
-        """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``."""
+    def read_all(
+        self, ids: Sequence[int], cache: FixedCache, last: int, seen_by_all: int = 0
+    ) -> Tensor:
+        """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``.
+
+        Args:
+            seen_by_all: so many of the first tokens see, and are seen, in both directions.
+        """
         start, end = cache.length, cache.length + len(ids)
         cache.reserve(end)
         device = self._like.device
         positions = torch.arange(start, end, device=device)
         mask = None
-        if start or self._slopes is not None:
-            mask = torch.arange(end, device=device) <= positions[:, None]
+        if start or seen_by_all or self._slopes is not None:
+            mask = torch.arange(end, device=device) <= positions[:, None].clamp(min=seen_by_all - 1)
         read = torch.tensor(ids, device=device)
         logits = self._logits(read, positions, cache, end, mask, last)
         cache.move_to(end)
@@ -189,16 +203,25 @@ class Decoder:
         for block, layer in zip(self._blocks, cache.layers, strict=True):
             normed = block.attention_norm(states)
             added = block.output(self._attend(block, normed, turn, positions, layer, window, mask))
-            states = states + (added if block.output_norm is None else block.output_norm(added))
-            inner = block.inner(normed if block.inner_norm is None else block.inner_norm(states))
+            added = added if block.output_norm is None else block.output_norm(added)
+            states = self._sum(states, normed, added)
+            normed = normed if block.inner_norm is None else block.inner_norm(states)
+            inner = block.inner(normed)
             if self.shape.gated:
                 gate, inner = inner.chunk(2, dim=-1)
                 inner = block.activation(gate) * inner
             else:
                 inner = block.activation(inner)
             added = block.outer(inner)
-            states = states + (added if block.outer_norm is None else block.outer_norm(added))
+            added = added if block.outer_norm is None else block.outer_norm(added)
+            states = self._sum(states, normed, added)
         return self._head(self._last_norm(states[-last:]))
+
+    def _sum(self, states: Tensor, normed: Tensor, added: Tensor) -> Tensor:
+        """The states with what was made of ``normed``, their norm."""
+        if self.shape.normed_part is None:
+            return states + added
+        return torch.add(added, normed, alpha=self.shape.normed_part)
 
     def _attend(
         self,
@@ -243,18 +266,18 @@ class Decoder:
         transformers gives those of all angles twice, one row behind the other. Of two numbers that
         turn together the first takes its sine negative.
         """
-        half = self.shape.rotary_width // 2
-        cosine, sine = cosines[:, None, :half], sines[:, None, :half]
         axis = self._axis
+        cosine = cosines[..., : self._turning].unsqueeze(1)
+        sine = sines[..., : self._turning].unsqueeze(1)
         return (
-            torch.stack((cosine, cosine), dim=axis).flatten(-2),
-            torch.stack((-sine, sine), dim=axis).flatten(-2),
+            torch.stack((cosine, cosine), dim=axis).flatten(2),
+            torch.stack((-sine, sine), dim=axis).flatten(2),
         )
 
     def _turned(self, numbers: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         """Rotary positions (arXiv:2104.09864) on ``[rows, heads, width]``."""
         part = numbers[..., : self.shape.rotary_width]
-        swapped = part.reshape(*part.shape[:2], *self._grid).flip(self._axis).flatten(-2)
+        swapped = part.reshape(*part.shape[:2], *self._grid).flip(self._axis).flatten(2)
         turned = (part * cosines + swapped * sines).to(numbers.dtype)
         if self.shape.rotary_width == self.shape.width:
             return turned

@@ -40,12 +40,15 @@ def decoder_of(model: Any, window: int) -> Decoder | None:
     return other[kind.__name__](model) if kind.__name__ in other else None
 
 
+def on_one_device(model: Any) -> bool:
+    devices = {parameter.device for parameter in model.parameters()}
+    return len(devices) == 1 and not hasattr(model, "hf_device_map")
+
+
 def _is_usual(model: Any, window: int) -> bool:
     """Whether it is on one device, and every token sees all that stand before it."""
-    devices = {parameter.device for parameter in model.parameters()}
     return (
-        len(devices) == 1
-        and not hasattr(model, "hf_device_map")
+        on_one_device(model)
         # BLOOM has no other in transformers.
         and model.config._attn_implementation in ("sdpa", "eager" if _is_bloom(model) else "")
         and can_crop(new_cache(model.config, window))
@@ -184,7 +187,7 @@ def _bloom(model: Any) -> Decoder | None:
     blocks = [
         Block(
             attention_norm=forward_of(block.input_layernorm),
-            joint=_apart(projection(block.self_attention.query_key_value, move=False), heads),
+            joint=apart(projection(block.self_attention.query_key_value, move=False), heads),
             head_norm=None,
             output=projection(block.self_attention.dense, move=False),
             inner_norm=forward_of(block.post_attention_layernorm),
@@ -216,7 +219,7 @@ def _codegen(model: Any) -> Decoder | None:
     blocks = [
         Block(
             attention_norm=forward_of(block.ln_1),
-            joint=_apart(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
+            joint=apart(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
             head_norm=None,
             output=projection(block.attn.out_proj, move=False),
             inner_norm=None,
@@ -243,7 +246,7 @@ def _codegen(model: Any) -> Decoder | None:
     )
 
 
-def _apart(joint: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)) -> Projection:
+def apart(joint: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)) -> Projection:
     """Queries, keys and values of all heads side by side, of a product that mixes them.
 
     Args:

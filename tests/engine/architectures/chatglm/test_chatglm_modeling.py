@@ -125,9 +125,37 @@ def test_a_static_cache_gives_the_same_tokens(make_model: MakeModel, prompt: Ten
     assert greedy(model, prompt, cache) == reply
 
 
-def test_the_network_gives_the_loops_tokens(make_model: MakeModel, prompt: Tensor) -> None:
+@pytest.mark.parametrize("windowed", [False, True])
+@pytest.mark.parametrize("prefix", [0, 5])
+def test_the_network_gives_the_loops_tokens(
+    make_model: MakeModel, prompt: Tensor, prefix: int, windowed: bool
+) -> None:
+    """On what is there, and as a captured step looks; a second prompt in the same buffers."""
+    model = make_model(pre_seq_len=prefix)
+    network = ChatGLMNetwork(model, 2000)
+    assert network.decoder is not None
+    network.decoder.windowed = windowed
+    cache = network.new_cache()
+    long = torch.cat((torch.arange(1060)[None] % 190, prompt), dim=1)
+    for ids in (prompt, long[:, -30:], long, prompt):
+        logits = network.prefill(ids[0].tolist(), cache, lambda: False)
+        assert logits is not None
+        reply = [int(logits.argmax())]
+        while len(reply) < STEPS:
+            reply.append(int(network.step(reply[-1], cache).argmax()))
+        assert reply == greedy(model, ids, DynamicCache(config=model.config))
+        assert cache.get_seq_length() == prefix + ids.shape[1] + STEPS - 1
+    assert list(cache.steps) == ([2000 + prefix, 1024] if windowed else [])
+    rows = network.position_rows(prompt.shape[1])
+    assert prompt_position_ids(prompt, model.config)[0].tolist() == [list(row) for row in rows]
+    assert network.prefill(prompt[0].tolist(), network.new_cache(), lambda: True) is None
+
+
+def test_a_spread_model_reads_with_its_own_forward(make_model: MakeModel, prompt: Tensor) -> None:
     model = make_model()
+    model.hf_device_map = {"transformer": "cpu", "lm_head": "disk"}
     network = ChatGLMNetwork(model, 64)
+    assert network.decoder is None
     cache = network.new_cache()
     logits = network.prefill(prompt[0].tolist(), cache, lambda: False)
     assert logits is not None
@@ -135,9 +163,6 @@ def test_the_network_gives_the_loops_tokens(make_model: MakeModel, prompt: Tenso
     while len(reply) < STEPS:
         reply.append(int(network.step(reply[-1], cache).argmax()))
     assert reply == greedy(model, prompt, DynamicCache(config=model.config))
-    rows = network.position_rows(prompt.shape[1])
-    assert prompt_position_ids(prompt, model.config)[0].tolist() == [list(row) for row in rows]
-    assert network.prefill(prompt[0].tolist(), network.new_cache(), lambda: True) is None
 
 
 def test_left_padding_changes_nothing(make_model: MakeModel, prompt: Tensor) -> None:
