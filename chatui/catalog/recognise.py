@@ -22,6 +22,9 @@ from chatui.prompting.families import first_class, format_of, model_type_of
 NATIVE = frozenset({"chatglm", "moss"})
 """Families that chatui runs and transformers does not."""
 
+_WRITERS = ("CausalLM", "LMHeadModel")
+"""How the names of classes end that generate text."""
+
 _WINDOW_KEYS = (
     "max_position_embeddings",
     "n_positions",
@@ -114,33 +117,37 @@ def family_of(config: dict[str, Any], name: str = "") -> str:
 
 def causal_types() -> frozenset[str]:
     """The model types that transformers' AutoModelForCausalLM knows; empty if it is absent."""
-    return _types("CAUSAL_LM")
+    return frozenset(_classes("CAUSAL_LM"))
 
 
 _OTHER_KINDS = (
-    ("SEQ_TO_SEQ_CAUSAL_LM", "encoder_decoder"),
-    ("IMAGE_TEXT_TO_TEXT", "reads_images"),
-    ("MULTIMODAL_LM", "reads_images"),
     ("SPEECH_SEQ_2_SEQ", "reads_speech"),
+    ("IMAGE_TEXT_TO_TEXT", "reads_more"),
+    ("MULTIMODAL_LM", "reads_more"),
+    ("SEQ_TO_SEQ_CAUSAL_LM", "encoder_decoder"),
     ("MASKED_LM", "fills_gaps"),
 )
 """Auto classes of transformers for what is no causal language model, and the sentence about it."""
 
 
+def _classes(auto_class: str) -> dict[str, str]:
+    """The model types of one auto class, and the class of each."""
+    return _table(f"MODEL_FOR_{auto_class}_MAPPING_NAMES")
+
+
 @cache
-def _types(auto_class: str) -> frozenset[str]:
-    """The model types of one auto class, from the text of transformers' table."""
+def _table(name: str) -> dict[str, str]:
+    """A table of transformers' auto classes, from the text of their module."""
     spec = find_spec("transformers")
     if spec is None or spec.origin is None:
-        return frozenset()
-    auto = Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py"
+        return {}
+    file = Path(spec.origin).parent / "models" / "auto" / "modeling_auto.py"
     try:
-        text = auto.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError:
-        return frozenset()
-    table = rf"^MODEL_FOR_{auto_class}_MAPPING_NAMES\b[^\n]*\n(.*?)\n\s*\]\n"
-    section = re.search(table, text, re.S | re.M)
-    return frozenset(re.findall(r'\("([^"]+)",', section[1])) if section else frozenset()
+        return {}
+    section = re.search(rf"^{name}\b[^\n]*\n(.*?)\n\s*\]\n", text, re.S | re.M)
+    return dict(re.findall(r'\("([^"]+)",\s*\(?\s*"([^"]+)"', section[1])) if section else {}
 
 
 def _lacks(folder: Path, config: dict[str, Any], family: str) -> str:
@@ -157,22 +164,18 @@ def lacks_of(config: dict[str, Any], name: str = "") -> str:
         return ""
     if family in ("chatglm2", "chatglm3", "codegeex2", "glm-4"):
         return say(f"catalog.later_glm.{family.replace('-', '_')}")
-    writer = first_class(config)
-    if family in NATIVE or not causal_types():
-        return ""
-    if family in causal_types() and (not writer or writer.endswith(("CausalLM", "LMHeadModel"))):
+    writer, causal = first_class(config), _classes("CAUSAL_LM")
+    if family in NATIVE or not causal:
         return ""
     for auto_class, sentence in _OTHER_KINDS:
-        if family in _types(auto_class):
+        found = _classes(auto_class).get(family)
+        if found is not None and (writer == found or family not in causal):
             return say(f"catalog.{sentence}", family=family)
-    if family in causal_types():
-        return "" if _writes(writer) else say("catalog.not_causal", name=writer)
-    return say("catalog.unknown_family", family=family)
-
-
-def _writes(architecture: str) -> bool:
-    """Whether a class of this name generates text."""
-    return architecture.endswith(("CausalLM", "LMHeadModel", "Generation", "ChatGLMModel"))
+    if family in causal:
+        writes = not writer or writer == causal[family] or writer.endswith(_WRITERS)
+        return "" if writes else say("catalog.not_causal", name=writer)
+    knows = family in _table("MODEL_MAPPING_NAMES")
+    return say("catalog.not_causal" if knows else "catalog.unknown_family", name=family)
 
 
 def _has_chat_template(folder: Path) -> bool:

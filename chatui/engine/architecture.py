@@ -84,16 +84,13 @@ def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
     if "model_type" not in raw:
         return AutoConfig.for_model(family, **raw)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ChatuiError(
             say("engine.unsupported", family=family, reason=str(error).split("\n")[0])
         ) from error
     except (StrictDataclassError, ArithmeticError) as error:
         raise _wrong_config(folder, error) from error
-    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ChatuiError(say("engine.not_causal", family=family))
-    return config
 
 
 def check_library(config: Any, folder: Path) -> None:

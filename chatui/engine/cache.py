@@ -7,7 +7,13 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import (
+    Cache,
+    CacheLayerMixin,
+    DynamicCache,
+    DynamicLayer,
+    LinearAttentionCacheLayerMixin,
+)
 
 from chatui.engine.model import Network
 from chatui.engine.pages import trim_heap
@@ -95,9 +101,43 @@ def capacity_for(tokens: int, window: int, step: int = STEP) -> int:
     return max(tokens, min(max(1, steps) * step, window))
 
 
+class StatesCache(DynamicCache):  # type: ignore[misc]
+    """transformers' cache, which knows its length even where it has recurrent states alone."""
+
+    _read = 0
+
+    def forward(self, model: Any, ids: torch.Tensor, **told: Any) -> Any:
+        """The model's output for the tokens ``[1, new]`` behind those that were read."""
+        output = model(ids, cache=self, use_cache=True, return_dict=True, **told)
+        self._read += ids.shape[1]
+        return output
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        if any(isinstance(layer, CacheLayerMixin) for layer in self.layers):
+            return int(super().get_seq_length(layer_idx))
+        return self._read
+
+
+class TokensAlone:
+    """In place of a cache, for a network that keeps nothing: it reads all tokens each time."""
+
+    layers: Sequence[Any] = ()
+
+    def __init__(self) -> None:
+        self._ids: torch.Tensor | None = None
+
+    def forward(self, model: Any, ids: torch.Tensor, **told: Any) -> Any:
+        """See :meth:`StatesCache.forward`."""
+        self._ids = ids if self._ids is None else torch.cat((self._ids, ids), 1)
+        return model(self._ids, return_dict=True, **told)
+
+    def get_seq_length(self) -> int:
+        return 0 if self._ids is None else self._ids.shape[1]
+
+
 def new_cache(config: PreTrainedConfig, window: int) -> Cache:
     """An empty cache for one sequence of up to ``window`` tokens of a model with ``config``."""
-    cache = DynamicCache(config=config)
+    cache = StatesCache(config=config)
     cache.layers = [
         GrowingLayer(window) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
@@ -107,6 +147,11 @@ def new_cache(config: PreTrainedConfig, window: int) -> Cache:
 def can_crop(cache: Cache) -> bool:
     """Whether any number of last tokens can be forgotten: no sliding window, no recurrent state."""
     return bool(cache.layers) and all(type(layer) is GrowingLayer for layer in cache.layers)
+
+
+def has_recurrent_states(cache: Cache) -> bool:
+    """Whether a layer keeps a state of one size in place of keys and values."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
 def held_bytes(cache: Cache) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
@@ -27,28 +30,47 @@ def check_matching(network: Any, entries: Iterable[TensorEntry], folder: Path) -
     Raises:
         ChatuiError: a tensor has far fewer elements than the config says, or most are missing.
     """
-    expected: dict[str, Any] = dict(network.named_parameters())
-    total = sum(parameter.numel() for parameter in expected.values())
-    sizes = {entry.key: _elements(entry) for entry in entries}
-    prefix = network.base_model_prefix + "."
-    first, gap = "", 0
-    for name, parameter in expected.items():
-        found = _find(name, prefix, sizes)
-        lacking = parameter.numel() - (found or 0)
-        if lacking > 0:
-            gap += lacking
-            first = first or name
+    sizes, leaders = _sizes_in_network(network, entries)
+    total = gap = 0
+    lacking: dict[str, int] = {}
+    for name, parameter in network.named_parameters():
+        total += parameter.numel()
+        leader = leaders.get(name, name)
+        lacking.setdefault(leader, -sizes.get(leader, 0))
+        lacking[leader] += parameter.numel()
+    gap = sum(count for count in lacking.values() if count > 0)
     if gap > total * _LARGEST_GAP:
-        shape = list(expected[first].shape)
+        first = next(name for name, count in lacking.items() if count > 0)
+        shape = list(network.get_parameter(first).shape)
         raise ChatuiError(say("engine.config_differs", key=first, expected=shape, folder=folder))
 
 
-def _find(name: str, prefix: str, sizes: Mapping[str, int]) -> int | None:
-    """Elements of the tensor called ``name``, with the base model's prefix or without it."""
-    for candidate in (name, name.removeprefix(prefix), prefix + name):
-        if candidate in sizes:
-            return sizes[candidate]
-    return None
+def _sizes_in_network(
+    network: Any, entries: Iterable[TensorEntry]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Elements in the files under the network's names, as transformers' loader renames them.
+
+    The experts of a layer, for instance, are a tensor each in the files and one in the network.
+
+    Returns:
+        elements by name; and for a tensor of the network that is cut out of a larger one in the
+        files, the name that has the elements of all of them.
+    """
+    transforms = get_model_conversion_mapping(network)
+    renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
+    converters = [one for one in transforms if isinstance(one, WeightConverter)]
+    by_pattern = {pattern: one for one in converters for pattern in one.source_patterns}
+    known, prefix = network.state_dict(), network.base_model_prefix
+    sizes: dict[str, int] = {}
+    leaders: dict[str, str] = {}
+    for entry in entries:
+        name, pattern = rename_source_key(entry.key, renamings, converters, prefix, known)
+        if name not in known:
+            name, pattern = rename_source_key(entry.key, [], [], prefix, known)
+        sizes[name] = sizes.get(name, 0) + _elements(entry)
+        targets = by_pattern[pattern].target_patterns if pattern is not None else ()
+        leaders |= {name.replace(targets[0], target): name for target in targets[1:]}
+    return sizes, leaders
 
 
 def _elements(entry: TensorEntry) -> int:

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
-from chatui.engine.cache import can_crop, new_cache
+from chatui.engine.cache import TokensAlone, can_crop, has_recurrent_states, new_cache
 from chatui.engine.quantised import parameter_count
 
 PREFILL_CHUNK = 512
 """The most tokens of a prompt that are read at once."""
 _LEAST_AT_ONCE = 32
 _WORK_AT_ONCE = 60e9
+_NOISE = 0.1
+"""Share of the logits' spread that 16-bit numbers may differ by."""
 
 
 def prefill_chunk(parameters: int, device: torch.device) -> int:
@@ -52,13 +54,18 @@ class CausalNetwork:
         self._device = model.get_input_embeddings().weight.device
         accepted = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
+        self._takes_cache = "cache" in accepted
         self.chunk = prefill_chunk(parameter_count(model), self._device)
         self.decoder = decoder_of(model, window)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
+        if has_recurrent_states(self.new_cache()) and not self._reads_in_pieces():
+            self.chunk = window
 
     def new_cache(self) -> Any:
         if self.decoder is not None:
             return self.decoder.new_cache(self._window)
+        if not self._takes_cache:
+            return TokensAlone()
         return new_cache(self.model.config, self._window)
 
     @torch.inference_mode()
@@ -87,15 +94,22 @@ class CausalNetwork:
             if last == 1:
                 return self.decoder.read(ids, cache).float()[None]
             return self.decoder.read_all(ids, cache, last).float()
-        output = self.model(
-            torch.tensor([ids], device=self._device),
-            cache=cache,
-            use_cache=True,
-            return_dict=True,
-            **({"logits_to_keep": last} if self._keeps_logits else {}),
-        )
+        told = {"logits_to_keep": last} if self._keeps_logits else {}
+        output = cache.forward(self.model, torch.tensor([ids], device=self._device), **told)
         logits: Tensor = output.logits[0, -last:].float()
         return logits
+
+    def _reads_in_pieces(self) -> bool:
+        """Whether tokens read in two pieces give the logits of all at once.
+
+        Some layers of transformers (Mamba's) begin their state anew with each piece.
+        """
+        ids, cache = range(8), self.new_cache()
+        self.prefill(ids[:4], cache, lambda: False)
+        pieces = self.prefill(ids, cache, lambda: False)
+        at_once = self.prefill(ids, self.new_cache(), lambda: False)
+        assert pieces is not None and at_once is not None
+        return bool((pieces - at_once).abs().max() < _NOISE * at_once.std())
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
         return (tuple(range(length)),)

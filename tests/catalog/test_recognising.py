@@ -12,7 +12,7 @@ from model_files import gguf, write_model
 from chatui.catalog import resolve
 from chatui.catalog.gguf import check_gguf, read_gguf
 from chatui.catalog.model_files import check_not_pointer
-from chatui.catalog.recognise import causal_types, family_of, read_config, recognise
+from chatui.catalog.recognise import causal_types, family_of, lacks_of, read_config, recognise
 from chatui.catalog.weight_files import is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
@@ -71,6 +71,21 @@ def test_an_empty_chat_template_is_none(tmp_path: Path) -> None:
     assert recognise(tmp_path).format == "alpaca:article"
 
 
+@pytest.mark.parametrize(
+    ("family", "writer"),
+    [
+        ("qwen2", "Qwen2ForCausalLM"),
+        ("llama", "MyLlamaForCausalLM"),
+        ("mixtral", "MixtralForCausalLM"),
+        ("reformer", "ReformerModelWithLMHead"),
+        ("gemma3_text", ""),
+        ("emu3", "Emu3ForCausalLM"),
+    ],
+)
+def test_what_runs_is_not_refused(family: str, writer: str) -> None:
+    assert lacks_of({"model_type": family, "architectures": [writer]}) == ""
+
+
 def test_what_transformers_runs_is_read_from_its_text() -> None:
     assert {"llama", "qwen3", "glm4", "rwkv", "bloom", "codegen", "gpt2"} <= causal_types()
     assert not {"bert_generation_encoder", "chatglm", "moss", "baichuan"} & causal_types()
@@ -115,8 +130,18 @@ def test_rwkv_files(reference: Path, tmp_path: Path) -> None:
         ({"model_type": "llava"}, "images"),
         ({"model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]}, "speech"),
         ({"model_type": "deberta"}, "gaps"),
-        ({"model_type": "aquila"}, "“aquila” needs code that comes with the model"),
-        ({"model_type": "internlm"}, "“internlm” needs code that comes with the model"),
+        ({"model_type": "glmasr"}, "sound"),
+        ({"model_type": "voxtral"}, "speech"),
+        ({"model_type": "vit"}, "“vit” is no model that writes text"),
+        ({"model_type": "chinese_clip"}, "“chinese_clip” is no model that writes text"),
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "“BertModel” is no model"),
+        (
+            {"model_type": "musicgen", "architectures": ["MusicgenForConditionalGeneration"]},
+            "“MusicgenForConditionalGeneration” is no model that writes text",
+        ),
+        ({"model_type": "fuyu", "architectures": ["FuyuForCausalLM"]}, "images"),
+        ({"model_type": "aquila"}, "does not know its model type “aquila”: it needs code"),
+        ({"model_type": "internlm"}, "does not know its model type “internlm”: it needs code"),
     ],
 )
 def test_the_true_reason_why_a_model_cannot_run(

@@ -1,0 +1,57 @@
+"""Architectures that run as transformers has them: other caches, other names in the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+import transformers
+from asking import ask, loaded, parts
+
+_SMALL = {"vocab_size": 360, "hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3}
+_ATTENTION = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+_DELTA = {
+    "num_hidden_layers": 4, "num_experts": 4, "num_experts_per_tok": 2, "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "head_dim": 8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        # The experts are a tensor each in the files and one in the network.
+        ("mixtral", _ATTENTION | {"num_local_experts": 4}),
+        # The names in the files are other ones than the network's.
+        ("exaone", _ATTENTION),
+        # Recurrent states alone, which do not count tokens and begin anew with each piece.
+        ("mamba", {"state_size": 8}),
+        # A state that goes on from piece to piece, and attention.
+        ("qwen3_next", _ATTENTION | _DELTA),
+        # No cache at all.
+        ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
+    ],
+)
+def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, config: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("chatui.engine.network._WORK_AT_ONCE", 1.0)
+    made = transformers.AutoConfig.for_model(
+        kind, **{**_SMALL, **config, "bos_token_id": 0, "eos_token_id": 0}
+    )
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(made).eval()
+    model.save_pretrained(tmp_path)
+    tiny_models.byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>").save_pretrained(
+        tmp_path
+    )
+    first, _, done = parts(ask(loaded(tmp_path, device="cpu"), "春眠不觉晓，处处闻啼鸟。" * 6))
+    ids = torch.tensor([first.input_ids])
+    assert ids.shape[1] > 64
+    with torch.inference_mode():
+        for token in done.output_ids:
+            assert token == int(model(ids, use_cache=False).logits[0, -1].argmax())
+            ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
