@@ -14,7 +14,7 @@ from tiny_server import CONTEXT, TinyServer, make_model, serving
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.backends.openai.model_list import ListedModel, choose
-from chatui.backends.openai.server_prompt import prompt_api
+from chatui.backends.openai.server_prompt import format_of, render
 from chatui.errors import ChatuiError
 from chatui.messages import (
     BegunReply,
@@ -115,7 +115,7 @@ async def test_a_free_text_of_the_format_has_no_stop_strings(server: TinyServer)
     assert server.record.bodies[-1]["stop"] == ["\n\n", "\nBob:"]
     await reply(backend, GenerateRequest("+gen 春", sampling=FEW))
     assert "stop" not in server.record.bodies[-1]
-    way = prompt_api(ModelSpec("", "", format="chatrwkv"))
+    way = format_of(ModelSpec("", "", format="chatrwkv"))
     assert [way.clean(query, " 夜\n") for query in ("你好", "+gen 春")] == ["夜", " 夜\n"]
     await backend.close()
 
@@ -448,8 +448,8 @@ async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
 
 
 def test_a_begun_reply_stands_behind_a_prompt_of_ours() -> None:
-    api = prompt_api(ModelSpec("m", "m", backend="openai", format="belle"))
-    prompt = api.render((), "甲", None, "乙")
+    belle = format_of(ModelSpec("m", "m", backend="openai", format="belle"))
+    prompt = render(belle, (), "甲", None, "乙")
     assert isinstance(prompt, str)
     assert prompt.endswith("Human: 甲\n\nAssistant: 乙")
 

@@ -24,7 +24,7 @@ from test_openai_faults import (
 )
 
 from chatui.backends import servers
-from chatui.backends.openai import client
+from chatui.backends.openai import streamed_reply
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
 from chatui.backends.openai.deltas import DeltaReader
@@ -108,7 +108,7 @@ async def test_a_reason_ends_the_reply_though_the_connection_stays_open(
 async def test_keep_alives_do_not_prolong_a_finished_reply(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LAST_WORDS_SECONDS", 0.3)
+    monkeypatch.setattr(streamed_reply, "LAST_WORDS_SECONDS", 0.3)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM + word("好", "stop"))
@@ -125,7 +125,7 @@ async def test_keep_alives_do_not_prolong_a_finished_reply(
 async def test_counts_in_every_chunk_do_not_end_the_reply(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    monkeypatch.setattr(client, "LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr(streamed_reply, "LAST_WORDS_SECONDS", 0.1)
     usage = {"prompt_tokens": 7, "completion_tokens": 1}
     part = chunk(json.dumps({"choices": [{"delta": {"content": "春"}}], "usage": usage}))
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,11 +24,11 @@ from chatui.backends.openai.server_errors import (
     with_reason,
 )
 from chatui.backends.openai.server_prompt import (
-    PromptApi,
-    ServerPrompt,
+    Prompt,
+    as_text,
     find_tokenizer,
     fit,
-    prompt_api,
+    format_of,
     template_arguments,
 )
 from chatui.backends.openai.streamed_reply import StreamedReply
@@ -43,7 +44,8 @@ from chatui.messages import (
     Prefill,
     ReplyEvent,
 )
-from chatui.prompting.format import canned
+from chatui.prompting.format import PromptFormat, canned
+from chatui.prompting.window import FittedPrompt
 
 _UNLIMITED_REPLY_TOKENS = 2048
 """The completions API stops at 16 tokens where a request says nothing."""
@@ -65,73 +67,70 @@ class OpenAIBackend:
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         started = time.perf_counter()
         url = base_url(spec.server or "")
-        api = prompt_api(spec)
+        format = format_of(spec)
         yield Loading("connect")
         try:
-            client = await with_key(url, spec.key_env, partial(_connected, spec, url, api))
+            client = await with_key(url, spec.key_env, partial(_connected, spec, url, format))
         except KeyWantedError as error:
             if not (error.may_be_list_alone and spec.path):
                 raise
-            client = await _connected(spec, url, api, None, has_list=False)
+            client = await _connected(spec, url, format, None, has_list=False)
         former, self._client = self._client, client
         if former is not None:
             await former.close()
         yield Loaded(
             name=_name(spec, client.target.model),
             family=spec.family or "",
-            format=api.name,
+            format=format.name,
             context_limit=client.context_limit,
             device=host_of(url),
             dtype="",
             load_seconds=time.perf_counter() - started,
-            can_switch_thinking=client.api.format is None,
-            can_go_on=client.api.format is not None,
+            can_switch_thinking=client.chat,
+            can_go_on=not client.chat,
             notes=_load_notes(client),
         )
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
         client = self._require()
-        answer = client.api.format.answer_to(request.query) if client.api.format else None
+        answer = client.format.answer_to(request.query)
         if answer is not None:
             for event in canned(answer, client.context_limit):
                 yield event
             return
+        if request.begun is not None and client.chat:
+            raise ChatuiError(say("backends.cannot_go_on"))
         seed = request.sampling.seed
         seed = secrets.randbelow(1 << 31) if seed is None else seed
         stops = (
-            *client.api.stops_for(request.query),
+            *client.format.stops_for(request.query),
             *client.spec.stop_strings,
             *request.stop_strings,
         )
-        if request.begun is not None and client.api.format is None:
-            raise ChatuiError(say("backends.cannot_go_on"))
         begun = request.begun.text if request.begun else ""
 
         def clean(text: str) -> str:
-            return client.api.clean(request.query, begun + text)
+            return client.format.clean(request.query, begun + text)
 
         async with self._turn:
             reply = self._reply = StreamedReply(stops, clean, seed, client.target.url)
             try:
-                async for event in reply.events(lambda: self._begin(client, request, reply)):
+                async for event in reply.events(self._answer(client, request, stops, seed)):
                     yield event
             finally:
                 self._reply = None
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
         client = self._require()
-        prompt = await _fit(client, request, client.context_limit)
-        text = prompt.text
+        prompt = await _fit(client, request)
+        text = as_text(prompt.prompt)
+        if client.tokenizer is not None and not isinstance(prompt.prompt, str):
+            text = await client.tokenizer.render(prompt.prompt, request.think) or text
         ids: tuple[int, ...] = ()
         pieces: tuple[str, ...] = ()
-        if client.tokenizer is not None:
-            if not isinstance(prompt.prompt, str):
-                text = await client.tokenizer.render(prompt.prompt, request.think) or text
-            if client.tokenizer.takes(prompt.prompt):
-                think = request.think if client.api.format is None else None
-                tokenized = await client.tokenizer.tokenize(prompt.prompt, think)
-                if tokenized is not None:
-                    ids, pieces = tokenized.ids, tokenized.pieces
+        if client.counter is not None:
+            think = request.think if client.chat else None
+            ids, pieces = await client.counter.tokenize(prompt.prompt, think)
         body = _body(client, request, prompt) | {"max_tokens": 1} | _logprobs(client, top)
         try:
             answer = await client.ask(body)
@@ -159,46 +158,66 @@ class OpenAIBackend:
         if client is not None:
             await client.close()
 
-    async def _begin(
-        self, client: ServerClient, request: GenerateRequest, reply: StreamedReply
-    ) -> tuple[Prefill, list[Delta], AsyncGenerator[Delta, None]]:
-        """Send the request; shorter by some rounds as often as the server finds it too long."""
-        limit = client.context_limit
-        prompt = await _fit(client, request, limit)
+    async def _answer(
+        self, client: ServerClient, request: GenerateRequest, stops: tuple[str, ...], seed: int
+    ) -> AsyncGenerator[Prefill | Delta, None]:
+        """Send the request; shorter by some rounds as often as the server finds it too long.
+
+        Yields a ``Prefill`` before the first text.
+        """
+        prompt = await _fit(client, request)
+        extra = {"seed": seed, "stream_options": {"include_usage": True}}
+        if stops:
+            extra["stop"] = list(stops)
+        if request.alternatives:
+            extra |= _logprobs(client, request.alternatives)
         for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
-            body = _body(client, request, prompt) | {
-                "seed": reply.seed,
-                "stream_options": {"include_usage": True},
-            }
-            if reply.stop_strings:
-                body["stop"] = list(reply.stop_strings)
-            if request.alternatives:
-                body |= _logprobs(client, request.alternatives)
             refused_before = set(client.refused)
+            prefill: Prefill | None = None
             try:
-                first, deltas = await client.stream(body)
-                break
+                async with aclosing(
+                    client.stream(_body(client, request, prompt) | extra)
+                ) as deltas:
+                    async for delta in deltas:
+                        if prefill is None and (delta.tokens or delta.finish):
+                            yield (
+                                prefill := self._prefill(
+                                    client, request, prompt, seed, refused_before
+                                )
+                            )
+                        yield delta
+                if prefill is None:
+                    yield self._prefill(client, request, prompt, seed, refused_before)
+                return
             except ContextExceededError as error:
                 if not prompt.history or not tries_left:
                     raise ChatuiError(_too_long(client, error)) from error
                 kept = prompt.history[-(-len(prompt.history) // 3) :]
-                shorter = await _fit(client, replace(request, history=kept), limit)
+                shorter = await _fit(client, replace(request, history=kept))
                 dropped = len(request.history) - len(shorter.history)
                 prompt = replace(shorter, dropped_rounds=dropped)
+
+    def _prefill(
+        self,
+        client: ServerClient,
+        request: GenerateRequest,
+        prompt: FittedPrompt[Prompt],
+        seed: int,
+        refused_before: set[str],
+    ) -> Prefill:
         notes = _length_notes(client, prompt) if not self._lengths_told else []
         self._lengths_told = self._lengths_told or bool(notes)
         refused = sorted((client.refused - refused_before) & _wanted(request))
         if refused:
             notes.append(say("backends.fields_refused", names=", ".join(refused)))
-        prefill = Prefill(
-            prompt=prompt.text,
-            prompt_tokens=prompt.tokens if prompt.exact else 0,
+        return Prefill(
+            prompt=as_text(prompt.prompt),
+            prompt_tokens=prompt.tokens if client.counter else 0,
             context_limit=client.context_limit,
             dropped_rounds=prompt.dropped_rounds,
-            seed=reply.seed,
+            seed=seed,
             notes=tuple(notes),
         )
-        return prefill, first, deltas
 
     def _require(self) -> ServerClient:
         if self._client is None:
@@ -213,11 +232,11 @@ def _name(spec: ModelSpec, model: str) -> str:
 
 
 async def _connected(
-    spec: ModelSpec, url: str, api: PromptApi, key: Key | None, has_list: bool = True
+    spec: ModelSpec, url: str, format: PromptFormat, key: Key | None, has_list: bool = True
 ) -> ServerClient:
     """A client for the model, and what the server tells of it."""
     target = Target(url, spec.path, key, spec.key_env)
-    client = ServerClient(spec, target, api, http_client(target))
+    client = ServerClient(spec, target, format, http_client(target))
     try:
         try:
             listed = await list_models(client.http, target) if has_list else ()
@@ -246,9 +265,9 @@ def _load_notes(client: ServerClient) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _length_notes(client: ServerClient, prompt: ServerPrompt) -> list[str]:
+def _length_notes(client: ServerClient, prompt: FittedPrompt[Prompt]) -> list[str]:
     """What the user should know of the prompt's length, once it may matter."""
-    if prompt.dropped_rounds and not prompt.exact:
+    if prompt.dropped_rounds and not client.counter:
         return [say("backends.lengths_estimated")]
     if prompt.tokens > _LONG_PROMPT_TOKENS and not client.context_limit:
         return [say("backends.limit_unknown")]
@@ -268,28 +287,29 @@ def _wanted(request: GenerateRequest) -> set[str]:
     return names - {"repeat_penalty"}
 
 
-async def _fit(client: ServerClient, request: GenerateRequest, limit: int) -> ServerPrompt:
-    return await fit(client.api, client.spec, request, limit, client.tokenizer)
+async def _fit(client: ServerClient, request: GenerateRequest) -> FittedPrompt[Prompt]:
+    return await fit(client.format, client.spec, request, client.context_limit, client.counter)
 
 
-def _body(client: ServerClient, request: GenerateRequest, prompt: ServerPrompt) -> dict[str, Any]:
+def _body(
+    client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt]
+) -> dict[str, Any]:
     """The request without what only a streamed reply needs."""
-    field = "prompt" if isinstance(prompt.prompt, str) else "messages"
+    limit = request.sampling.max_new_tokens
     body = {
         "model": client.target.model,
-        field: prompt.prompt,
-        **sampling_fields(request.sampling, all_fields=client.api.format is not None),
+        "messages" if client.chat else "prompt": prompt.prompt,
+        **sampling_fields(request.sampling, all_fields=not client.chat),
     }
-    if client.api.format is None:
+    if client.chat:
         body |= template_arguments(request.think)
-    limit = request.sampling.max_new_tokens
-    if limit is None and client.api.format is not None:
+    elif limit is None:
         room = client.context_limit - prompt.tokens
-        limit = room if client.context_limit and prompt.exact else _UNLIMITED_REPLY_TOKENS
-        if client.context_limit and not prompt.exact:
+        limit = room if client.context_limit and client.counter else _UNLIMITED_REPLY_TOKENS
+        if client.context_limit and not client.counter:
             limit = max(1, min(limit, room))
-        if client.api.format.is_free(request.query):
-            limit = min(limit, client.api.format.free_tokens or limit)
+        if client.format.is_free(request.query):
+            limit = min(limit, client.format.free_tokens or limit)
     if limit is not None:
         body["max_tokens"] = limit
     return body
@@ -297,9 +317,7 @@ def _body(client: ServerClient, request: GenerateRequest, prompt: ServerPrompt) 
 
 def _logprobs(client: ServerClient, top: int) -> dict[str, Any]:
     """Fields that ask for the best candidates of each token."""
-    if client.api.format is not None:
-        return {"logprobs": top}
-    return {"logprobs": True, "top_logprobs": top}
+    return {"logprobs": True, "top_logprobs": top} if client.chat else {"logprobs": top}
 
 
 def _too_long(client: ServerClient, error: ContextExceededError) -> str:

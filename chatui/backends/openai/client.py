@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +13,6 @@ from chatui.backends.openai.deltas import Delta, DeltaReader
 from chatui.backends.openai.request_fields import OTHER_LIMIT, without_refused
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
-    DroppedError,
     Target,
     broken_stream,
     complaint_in,
@@ -27,13 +24,11 @@ from chatui.backends.openai.server_errors import (
     refused_request,
     unreachable,
 )
-from chatui.backends.openai.server_prompt import PromptApi, Tokenizer
+from chatui.backends.openai.server_prompt import CHAT, Tokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec, Token
-
-LAST_WORDS_SECONDS = 2.0
-"""After the reply's end the token counts may follow for so long."""
+from chatui.prompting.format import PromptFormat
 
 _MOST_TRIES = 8
 """OpenAI names only one field that it does not know at a time."""
@@ -46,7 +41,7 @@ class ServerClient:
     Attributes:
         spec: what was loaded.
         target: the server and the model on it.
-        api: chat or completions.
+        format: ``CHAT``, or the format of the prompts that go to the completions API.
         http: the connections.
         context_limit: tokens; 0 if it is not known.
         tokenizer: the server's, if it can be asked.
@@ -56,39 +51,80 @@ class ServerClient:
 
     spec: ModelSpec
     target: Target
-    api: PromptApi
+    format: PromptFormat
     http: httpx2.AsyncClient
     context_limit: int = 0
     tokenizer: Tokenizer | None = None
     refused: set[str] = field(default_factory=set)
     spelling: dict[str, str] = field(default_factory=dict)
 
-    async def stream(self, body: dict[str, Any]) -> tuple[list[Delta], AsyncGenerator[Delta, None]]:
-        """Send a request; its deltas up to the first text, and those that follow.
+    @property
+    def chat(self) -> bool:
+        """Whether the server renders the rounds itself."""
+        return self.format is CHAT
+
+    @property
+    def counter(self) -> Tokenizer | None:
+        """The server's tokenizer, if it counts this kind of prompt exactly."""
+        counts = self.tokenizer is not None and (self.tokenizer.chat or not self.chat)
+        return self.tokenizer if counts else None
+
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
+        """Send a request; the deltas of the answer, up to its end or the last that matters.
 
         Closing the generator closes the connection, which makes the server stop.
 
         Raises:
-            ChatuiError: the server cannot be reached, refuses the request or fails before the
-                reply has begun.
-            ContextExceededError: the prompt is too long.
-            DroppedError: the connection broke before the reply began.
+            ChatuiError: the server cannot be reached, refuses the request, reports an error, sends
+                no reply, falls silent, or the connection breaks in the middle of the reply.
+            ContextExceededError: the server says, before any text, that the prompt is too long.
         """
         response = await self._post(body | {"stream": True})
-        deltas = self._deltas(response)
-        first: list[Delta] = []
+        decoder, reader = ChunkDecoder(response.charset_encoding), DeltaReader()
+        complaint: dict[str, Any] = {}
+        received = response.aiter_bytes()
+        seen = begun = finished = counted = False
+        data: bytes | None = b""
         try:
-            async for delta in deltas:
-                first.append(delta)
-                if delta.tokens or delta.finish:
-                    break
-        except BaseException:
-            await deltas.aclose()
-            raise
-        return first, deltas
+            while data is not None and not decoder.ended:
+                data = await anext(received, None)
+                for chunk in decoder.feed(data or b"", final=data is None):
+                    delta = reader.read(chunk)
+                    if error := error_in(chunk):
+                        if delta.tokens:
+                            yield Delta(delta.tokens)
+                        self._raise_error(error, begun)
+                    complaint = complaint or complaint_in(chunk)
+                    seen = seen or bool(chunk.get("choices"))
+                    begun = begun or bool(delta.tokens)
+                    finished = finished or bool(delta.finish)
+                    # Some servers send counts with every chunk; alone they come at the end.
+                    counted = bool(delta.prompt_tokens) and not chunk.get("choices")
+                    if delta != _NOTHING:
+                        yield delta
+        except httpx2.TimeoutException as error:
+            if not finished:
+                raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
+        except (httpx2.DecodingError, ValueError, RecursionError) as error:
+            raise no_reply(decoder.stray, self.target) from error
+        except httpx2.HTTPError as error:
+            if not finished and not complaint and not (begun and counted):
+                raise self._dropped(begun) from error
+        finally:
+            await response.aclose()
+        if rest := reader.flush():
+            yield Delta((Token(rest),))
+        if finished or counted or (seen and (decoder.ended or decoder.is_document)):
+            return
+        self._raise_error(complaint, begun)
+        if decoder.ended:
+            return
+        if not seen and (decoder.stray or not _may_stream(response)):
+            raise no_reply(decoder.stray, self.target)
+        raise self._dropped(begun)
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request and return the whole answer, decoded from JSON; raises like ``stream``."""
+        """Send a request; the JSON object of the answer. Raises as ``stream`` does."""
         response = await self._post(body | {"stream": False})
         decoder = ChunkDecoder(response.charset_encoding)
         complaint: dict[str, Any] = {}
@@ -108,69 +144,9 @@ class ServerClient:
     async def close(self) -> None:
         await self.http.aclose()
 
-    async def _deltas(self, response: httpx2.Response) -> AsyncGenerator[Delta, None]:
-        """The deltas of an answer, to its end or to the end of what the reply needs.
-
-        Raises:
-            ChatuiError: the server reports an error or sends no reply at all.
-            ContextExceededError: it says, before any text, that the prompt is too long.
-            DroppedError: the connection broke, or ended in the middle of the reply.
-        """
-        decoder, reader = ChunkDecoder(response.charset_encoding), DeltaReader()
-        complaint: dict[str, Any] = {}
-        body = response.aiter_bytes()
-        seen = begun = finished = counted = False
-        deadline = 0.0
-        try:
-            while not decoder.ended:
-                try:
-                    if finished:
-                        deadline = deadline or time.monotonic() + LAST_WORDS_SECONDS
-                        wait = max(0.0, deadline - time.monotonic())
-                        data = await asyncio.wait_for(anext(body), wait)
-                    else:
-                        data = await anext(body)
-                    final = False
-                except StopAsyncIteration:
-                    data, final = b"", True
-                for chunk in decoder.feed(data, final):
-                    delta = reader.read(chunk)
-                    if error := error_in(chunk):
-                        if delta.tokens:
-                            yield Delta(delta.tokens)
-                        self._raise_error(error, begun)
-                    complaint = complaint or complaint_in(chunk)
-                    seen = seen or bool(chunk.get("choices"))
-                    begun = begun or bool(delta.tokens)
-                    finished = finished or bool(delta.finish)
-                    # Some servers send counts with every chunk; alone they come at the end.
-                    counted = bool(delta.prompt_tokens) and not chunk.get("choices")
-                    if delta != _NOTHING:
-                        yield delta
-                if final:
-                    break
-        except (asyncio.TimeoutError, TimeoutError):
-            pass
-        except httpx2.TimeoutException as error:
-            if not finished:
-                raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
-        except (httpx2.DecodingError, ValueError, RecursionError) as error:
-            raise no_reply(decoder.stray, self.target) from error
-        except httpx2.HTTPError as error:
-            if not finished and not complaint and not (begun and counted):
-                raise DroppedError from error
-        finally:
-            await response.aclose()
-        if rest := reader.flush():
-            yield Delta((Token(rest),))
-        if finished or counted or (seen and (decoder.ended or decoder.is_document)):
-            return
-        self._raise_error(complaint, begun)
-        if decoder.ended:
-            return
-        if not seen and (decoder.stray or not _may_stream(response)):
-            raise no_reply(decoder.stray, self.target)
-        raise DroppedError
+    def _dropped(self, begun: bool) -> ChatuiError:
+        key = "backends.dropped" if begun else "backends.no_reply"
+        return ChatuiError(say(key, url=self.target.url))
 
     def _raise_error(self, error: dict[str, Any] | None, begun: bool) -> None:
         if not error:
@@ -219,7 +195,8 @@ class ServerClient:
 
     async def _post_once(self, fields: dict[str, Any]) -> httpx2.Response:
         """Post; a second time where the server had closed the kept connection meanwhile."""
-        url = f"{self.target.url}{self.api.endpoint}"
+        endpoint = "/chat/completions" if self.chat else "/completions"
+        url = f"{self.target.url}{endpoint}"
         for again in (True, False):
             try:
                 request = self.http.build_request("POST", url, json=fields)
@@ -227,7 +204,7 @@ class ServerClient:
                 if response.request.method != "POST":
                     # Most redirections turn it into a GET.
                     await response.aclose()
-                    raise moved(response.url, self.api.endpoint, self.target)
+                    raise moved(response.url, endpoint, self.target)
                 return response
             except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
                 if not again:

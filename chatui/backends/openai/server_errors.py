@@ -74,10 +74,6 @@ class ContextExceededError(Exception):
     """The server says that the prompt is too long for the model; the text is its reason."""
 
 
-class DroppedError(Exception):
-    """The connection broke while the server was answering."""
-
-
 class KeyWantedError(ChatuiError):
     """The server wants a key, and none was sent.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,28 +21,72 @@ from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import THINKING_SWITCHES
 from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.prompting.format import Exchange, PromptFormat, strip_reply
+from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.parts import read_again
-from chatui.prompting.window import fit_prompt
+from chatui.prompting.window import FittedPrompt, fit_prompt
 from chatui.text import without_surrogates
 
 Messages: TypeAlias = Sequence[dict[str, str]]
 Prompt: TypeAlias = str | Messages
 """A rendered prompt, or the messages that the server will render."""
 
+Tokens: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
+"""A prompt's ids, and its pieces if the server shows them."""
+
 _TOKENS_A_MESSAGE = 8
 """What a chat template adds around a message; ChatML adds 5, GLM-4 3, Llama 3 4."""
 
 _COUNT_SECONDS = 10.0
+_NOT_TOLD: Tokens = ((), ())
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Tokenized:
-    """A prompt as the server's tokenizer sees it; ``pieces`` only where the server shows them."""
+def as_text(prompt: Prompt) -> str:
+    """The prompt for display: messages as JSON, if the server does not tell how it renders them."""
+    if isinstance(prompt, str):
+        return prompt
+    return json.dumps(list(prompt), ensure_ascii=False, indent=2)
 
-    ids: tuple[int, ...]
-    pieces: tuple[str, ...] = ()
+
+CHAT = PromptFormat(CHAT_TEMPLATE, lambda *rounds: as_text(_messages(*rounds)))
+"""The chat API: the server renders the messages with the model's own template."""
+
+
+def format_of(spec: ModelSpec) -> PromptFormat:
+    """The format that the spec asks for; :data:`CHAT` if it names none.
+
+    Raises:
+        ChatuiError: there is no such format.
+    """
+    named = spec.format not in (None, CHAT_TEMPLATE)
+    return formats.get(spec.format or "") if named else CHAT
+
+
+def render(
+    format: PromptFormat,
+    history: Sequence[Exchange],
+    query: str,
+    system: str | None,
+    begun: str = "",
+) -> Prompt:
+    """What the server reads for ``query`` after ``history``.
+
+    Args:
+        begun: the beginning of the reply, for a format other than :data:`CHAT`.
+    """
+    if format is CHAT:
+        return _messages(history, query, system)
+    prompt = format.render(history, query, system)
+    return without_surrogates(prompt + (format.begun(query, begun) if begun else ""))
+
+
+def _messages(history: Sequence[Exchange], query: str, system: str | None) -> Messages:
+    said = [("system", system)] if system else []
+    for earlier, reply in history:
+        # Thoughts of earlier rounds are not read again; most templates drop them, not all.
+        said += [("user", earlier), ("assistant", read_again(reply))]
+    said.append(("user", query))
+    return [{"role": role, "content": without_surrogates(text)} for role, text in said]
 
 
 def template_arguments(think: bool | None) -> dict[str, Any]:
@@ -67,120 +112,88 @@ def estimate(prompt: Prompt) -> int:
 
 
 @dataclass(frozen=True)
-class TokenizeEndpoint:
-    """One server's way to be asked for tokens.
+class Tokenizer:
+    """A server's endpoint for tokens.
 
     Attributes:
-        path: below the server's root.
+        root: the server's address, without ``/v1``.
+        path: of the endpoint.
         field: of the request that holds the text.
-        extra: further fields.
+        options: further fields.
         chat: whether the endpoint also takes messages and renders them.
     """
 
+    http: httpx2.AsyncClient
+    root: str
+    model: str
     path: str
     field: str
-    extra: tuple[tuple[str, Any], ...] = ()
+    options: dict[str, Any]
     chat: bool = False
 
-
-_ENDPOINTS = (
-    # vLLM and SGLang: vllm/entrypoints/serve/tokenize/protocol.py
-    TokenizeEndpoint("/tokenize", "prompt", (("return_token_strs", True),), chat=True),
-    # llama-server: tools/server/README.md
-    TokenizeEndpoint("/tokenize", "content", (("with_pieces", True), ("add_special", True))),
-    # llama-cpp-python: llama_cpp/server/app.py
-    TokenizeEndpoint("/extras/tokenize", "input"),
-)
-
-
-class Tokenizer:
-    """Asks one server for tokens."""
-
-    def __init__(
-        self, http: httpx2.AsyncClient, base: str, model: str, endpoint: TokenizeEndpoint
-    ) -> None:
-        self._http = http
-        self._root = root_url(base)
-        self._model = model
-        self._endpoint = endpoint
-
-    def takes(self, prompt: Prompt) -> bool:
-        """Whether the server can count this kind of prompt exactly."""
-        return isinstance(prompt, str) or self._endpoint.chat
-
-    async def tokenize(self, prompt: Prompt, think: bool | None = None) -> Tokenized | None:
-        """The prompt's tokens; None if the server does not tell."""
-        field = self._endpoint.field if isinstance(prompt, str) else "messages"
-        body = {"model": self._model, field: prompt, **dict(self._endpoint.extra)}
-        body |= template_arguments(think)
-        try:
-            answer = await self._http.post(
-                self._root + self._endpoint.path, json=body, timeout=_COUNT_SECONDS
-            )
-            return _tokens_of(answer.json()) if answer.status_code == 200 else None
-        except (httpx2.HTTPError, ValueError) as error:
-            _log.info("no tokens from %s: %s", self._root, type(error).__name__)
-            return None
+    async def tokenize(self, prompt: Prompt, think: bool | None = None) -> Tokens:
+        """The prompt's tokens; empty if the server does not tell."""
+        field = self.field if isinstance(prompt, str) else "messages"
+        body = {"model": self.model, field: prompt, **self.options, **template_arguments(think)}
+        return _tokens_in(await self._ask(self.path, body))
 
     async def render(self, messages: Messages, think: bool | None = None) -> str:
         """The messages as the server's chat template renders them; "" if it does not tell."""
-        if self._endpoint.chat:
-            tokenized = await self.tokenize(messages, think)
-            if tokenized is None:
-                return ""
-            body: dict[str, Any] = {"model": self._model, "tokens": list(tokenized.ids)}
-            return await self._prompt_from("/detokenize", body)
-        body = {"messages": list(messages), **template_arguments(think)}
-        return await self._prompt_from("/apply-template", body)
-
-    async def _prompt_from(self, path: str, body: dict[str, Any]) -> str:
-        try:
-            answer = await self._http.post(self._root + path, json=body, timeout=_COUNT_SECONDS)
-            prompt = answer.json().get("prompt") if answer.status_code == 200 else None
-        except (httpx2.HTTPError, ValueError, AttributeError) as error:
-            _log.info("no prompt from %s: %s", self._root, type(error).__name__)
-            return ""
+        path = "/apply-template"
+        body: dict[str, Any] = {"messages": list(messages), **template_arguments(think)}
+        if self.chat:
+            ids, _ = await self.tokenize(messages, think)
+            path, body = "/detokenize", {"model": self.model, "tokens": list(ids)}
+        prompt = (await self._ask(path, body)).get("prompt")
         return prompt if isinstance(prompt, str) else ""
 
     async def count(self, prompt: Prompt) -> int:
         """The prompt's length in tokens; estimated if the server does not tell."""
-        if not self.takes(prompt):
-            return estimate(prompt)
-        tokenized = await self.tokenize(prompt)
-        return len(tokenized.ids) if tokenized else estimate(prompt)
+        ids, _ = await self.tokenize(prompt)
+        return len(ids) or estimate(prompt)
 
-    def counter(self, loop: asyncio.AbstractEventLoop) -> Callable[[Prompt], int]:
-        """A plain function for use in another thread while ``loop`` runs."""
+    async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The JSON object of an answer; {} if there is none."""
+        try:
+            answer = await self.http.post(self.root + path, json=body, timeout=_COUNT_SECONDS)
+            told = answer.json() if answer.status_code == 200 else None
+        except (httpx2.HTTPError, ValueError) as error:
+            _log.info("no answer from %s%s: %s", self.root, path, type(error).__name__)
+            told = None
+        return told if isinstance(told, dict) else {}
 
-        def count(prompt: Prompt) -> int:
-            return asyncio.run_coroutine_threadsafe(self.count(prompt), loop).result()
 
-        return count
+_ENDPOINTS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
+    # vLLM and SGLang: vllm/entrypoints/serve/tokenize/protocol.py
+    ("/tokenize", "prompt", {"return_token_strs": True}, True),
+    # llama-server: tools/server/README.md
+    ("/tokenize", "content", {"with_pieces": True, "add_special": True}, False),
+    # llama-cpp-python: llama_cpp/server/app.py
+    ("/extras/tokenize", "input", {}, False),
+)
 
 
 async def find_tokenizer(http: httpx2.AsyncClient, base: str, model: str) -> Tokenizer | None:
     """The server's tokenizer, if it has an endpoint that we know."""
     for endpoint in _ENDPOINTS:
-        tokenizer = Tokenizer(http, base, model, endpoint)
-        answer = await tokenizer.tokenize("你好")
-        if answer is not None and answer.ids:
+        tokenizer = Tokenizer(http, root_url(base), model, *endpoint)
+        if (await tokenizer.tokenize("你好"))[0]:
             return tokenizer
     return None
 
 
-def _tokens_of(answer: Any) -> Tokenized | None:
-    tokens = answer.get("tokens") if isinstance(answer, dict) else None
+def _tokens_in(answer: dict[str, Any]) -> Tokens:
+    tokens = answer.get("tokens")
     if not isinstance(tokens, list):
-        return None
+        return _NOT_TOLD
     if all(isinstance(token, int) for token in tokens):
-        pieces = answer.get("token_strs") or ()
-        return Tokenized(tuple(tokens), tuple(str(piece) for piece in pieces))
+        return tuple(tokens), tuple(map(str, answer.get("token_strs") or ()))
     if all(isinstance(token, dict) and isinstance(token.get("id"), int) for token in tokens):
-        return Tokenized(
+        return (
             tuple(token["id"] for token in tokens),
             tuple(_piece(token.get("piece")) for token in tokens),
         )
-    return None
+    return _NOT_TOLD
 
 
 def _piece(piece: Any) -> str:
@@ -190,123 +203,34 @@ def _piece(piece: Any) -> str:
     return str(piece or "")
 
 
-@dataclass(frozen=True)
-class PromptApi:
-    """The API that a conversation goes to: chat (messages) or completions (a prompt of ours).
-
-    Attributes:
-        format: our format for the completions API; None for the chat API.
-    """
-
-    format: PromptFormat | None
-
-    @property
-    def endpoint(self) -> str:
-        return "/completions" if self.format else "/chat/completions"
-
-    @property
-    def name(self) -> str:
-        return self.format.name if self.format else CHAT_TEMPLATE
-
-    def stops_for(self, query: str) -> tuple[str, ...]:
-        """The format's stop strings of the reply to ``query``."""
-        return self.format.stops_for(query) if self.format else ()
-
-    def clean(self, query: str, reply: str) -> str:
-        """The reply to ``query`` as shown and kept."""
-        return self.format.clean(query, reply) if self.format else strip_reply(reply)
-
-    def render(
-        self, history: Sequence[Exchange], query: str, system: str | None, begun: str = ""
-    ) -> Prompt:
-        """What the server reads for ``query`` after ``history``.
-
-        Args:
-            begun: the beginning of the reply, for a format of ours.
-        """
-        if self.format:
-            prompt = self.format.render(history, query, system)
-            return without_surrogates(prompt + (self.format.begun(query, begun) if begun else ""))
-        messages = [{"role": "system", "content": system}] if system else []
-        for earlier, reply in history:
-            messages.append({"role": "user", "content": earlier})
-            # Thoughts of earlier rounds are not read again; most templates drop them, not all.
-            messages.append({"role": "assistant", "content": read_again(reply)})
-        messages.append({"role": "user", "content": query})
-        return [
-            {name: without_surrogates(value) for name, value in item.items()} for item in messages
-        ]
-
-
-def prompt_api(spec: ModelSpec) -> PromptApi:
-    """The API that the spec asks for: ``format`` None or "chat-template" is the chat API.
-
-    Raises:
-        ChatuiError: there is no such format.
-    """
-    if spec.format is None or spec.format == CHAT_TEMPLATE:
-        return PromptApi(None)
-    return PromptApi(formats.get(spec.format))
-
-
-@dataclass(frozen=True)
-class ServerPrompt:
-    """What the server will read, after the rounds that do not fit were dropped.
-
-    Attributes:
-        prompt: the prompt or the messages.
-        history: the rounds in it.
-        dropped_rounds: how many of the oldest rounds are not in it.
-        tokens: the prompt's length, exact or estimated.
-        exact: whether the server itself counted.
-    """
-
-    prompt: Prompt
-    history: tuple[Exchange, ...]
-    dropped_rounds: int
-    tokens: int
-    exact: bool
-
-    @property
-    def text(self) -> str:
-        """The prompt for display."""
-        return self.prompt if isinstance(self.prompt, str) else as_text(self.prompt)
-
-
 async def fit(
-    api: PromptApi,
+    format: PromptFormat,
     spec: ModelSpec,
     request: GenerateRequest,
     context_limit: int,
     tokenizer: Tokenizer | None,
-) -> ServerPrompt:
-    """The prompt with as many of the latest rounds as fit; all where no limit is known (0).
+) -> FittedPrompt[Prompt]:
+    """The prompt with as many of the latest rounds as fit.
+
+    Args:
+        context_limit: tokens; 0 if it is not known: all rounds are kept.
+        tokenizer: counts tokens; None to estimate them.
 
     Raises:
         ChatuiError: the query does not fit even alone.
     """
     system = spec.system if request.system is None else request.system
     begun = request.begun.text if request.begun else ""
-    whole = api.render(request.history, request.query, system, begun)
-    exact = tokenizer is not None and tokenizer.takes(whole)
+    loop = asyncio.get_running_loop()
 
-    def fitted(count: Callable[[Prompt], int]) -> ServerPrompt:
-        if not context_limit:
-            return ServerPrompt(whole, request.history, 0, count(whole), exact)
-        kept = fit_prompt(
-            spec,
-            request,
-            context_limit,
-            lambda history: api.render(history, request.query, system, begun),
-            count,
-        )
-        return ServerPrompt(kept.prompt, kept.history, kept.dropped_rounds, kept.tokens, exact)
+    def rendered(history: Sequence[Exchange]) -> Prompt:
+        return render(format, history, request.query, system, begun)
 
-    if tokenizer is None or not exact:
-        return fitted(estimate)
-    return await asyncio.to_thread(fitted, tokenizer.counter(asyncio.get_running_loop()))
+    def count(prompt: Prompt) -> int:
+        if tokenizer is None:
+            return estimate(prompt)
+        return asyncio.run_coroutine_threadsafe(tokenizer.count(prompt), loop).result()
 
-
-def as_text(messages: Messages) -> str:
-    """Messages for display, if the server does not tell how it renders them."""
-    return json.dumps(list(messages), ensure_ascii=False, indent=2)
+    # A count waits for the server, so it needs a thread while this loop asks.
+    limit = context_limit or sys.maxsize
+    return await asyncio.to_thread(fit_prompt, spec, request, limit, rendered, count)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+
+import anyio
 
 from chatui.backends.openai.deltas import Delta
-from chatui.backends.openai.server_errors import DroppedError
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Prefill, ReplyEvent, Token
@@ -19,8 +19,8 @@ from chatui.text import StopStrings
 STALL_SECONDS = 120.0
 """A server that has begun to answer and then is silent for so long is given up."""
 
-Begin: TypeAlias = Callable[[], Awaitable[tuple[Prefill, list[Delta], AsyncGenerator[Delta, None]]]]
-"""Sends the request; returns what was read, the deltas that came with it, and those to come."""
+LAST_WORDS_SECONDS = 2.0
+"""After the reply's end the token counts may follow for so long."""
 
 
 @dataclass
@@ -46,14 +46,19 @@ class StreamedReply:
         self.stopped = True
         self.items.put_nowait(None)
 
-    async def events(self, begin: Begin) -> AsyncIterator[ReplyEvent]:
+    async def events(
+        self, answer: AsyncGenerator[Prefill | Delta, None]
+    ) -> AsyncIterator[ReplyEvent]:
         """The events of the reply. Leaving in the middle closes the connection.
+
+        Args:
+            answer: sends the request when it is iterated.
 
         Raises:
             ChatuiError: the reply could not be begun or broke off.
         """
         started = time.perf_counter()
-        reader = asyncio.create_task(self._read(begin))
+        reader = asyncio.create_task(self._read(answer))
         ending = StopStrings(self.stop_strings)
         texts: list[str] = []
         ids: list[int] = []
@@ -102,65 +107,26 @@ class StreamedReply:
             total_seconds=time.perf_counter() - started,
         )
 
-    async def _read(self, begin: Begin) -> None:
-        """Put the deltas of the reply into the queue, then None or the error that ended it."""
-        begun = False
-        watch: _StallWatch | None = None
+    async def _read(self, answer: AsyncGenerator[Prefill | Delta, None]) -> None:
+        """Put what comes into the queue, then None or the error that ended it."""
         end: Exception | None = None
+        begun = finished = False
         try:
-            prefill, first, deltas = await begin()
-            self.items.put_nowait(prefill)
-            for delta in first:
-                self.items.put_nowait(delta)
-            begun = any(delta.tokens for delta in first)
-            watch = _StallWatch(STALL_SECONDS)
-            async with aclosing(deltas):
-                async for delta in deltas:
-                    watch.saw_something()
-                    begun = begun or bool(delta.tokens)
-                    self.items.put_nowait(delta)
-        except asyncio.CancelledError:
-            if watch is None or not watch.stalled:
-                raise
-            end = ChatuiError(say("backends.stalled", url=self.url))
-        except DroppedError:
-            end = ChatuiError(say(f"backends.{'dropped' if begun else 'no_reply'}", url=self.url))
+            # asyncio's wait_for loses a cancellation that comes with an item (Python < 3.12).
+            with anyio.CancelScope() as patience:
+                async with aclosing(answer):
+                    async for item in answer:
+                        self.items.put_nowait(item)
+                        begun = begun or isinstance(item, Prefill)
+                        if begun and not finished:
+                            finished = isinstance(item, Delta) and bool(item.finish)
+                            seconds = LAST_WORDS_SECONDS if finished else STALL_SECONDS
+                            patience.deadline = anyio.current_time() + seconds
+            if patience.cancelled_caught and not finished:
+                end = ChatuiError(say("backends.stalled", url=self.url))
         except Exception as error:
             end = error
-        finally:
-            if watch is not None:
-                watch.end()
         self.items.put_nowait(end)
-
-
-class _StallWatch:
-    """Cancels the current task when nothing was seen for some seconds.
-
-    A timer that looks at a time stamp: a chunk costs one stamp, where a timeout around each read
-    would cost a timer.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._last = self._loop.time()
-        self._timer = self._loop.call_later(seconds, self._look)
-        self.stalled = False
-
-    def saw_something(self) -> None:
-        self._last = self._loop.time()
-
-    def end(self) -> None:
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        left = self._last + self._seconds - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
-        elif self._task is not None:
-            self.stalled = True
-            self._task.cancel()
 
 
 def _shown(tokens: tuple[Token, ...], ending: StopStrings) -> Iterator[Token]:
