@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
+from chatui.engine.architectures.decoder.transformers_step import TransformersStep, can_be_captured
 from chatui.engine.cache import TokensAlone, can_crop, has_recurrent_states, new_cache
 from chatui.engine.quantised import parameter_count
 
@@ -37,7 +39,8 @@ class CausalNetwork:
     """Any decoder of transformers whose tokens see only what stands before them.
 
     The LLaMA line, GPT-2, BLOOM and MOSS go through a decoder of our own, all others through
-    transformers. For the methods, see :class:`chatui.engine.model.Network`.
+    transformers, on a GPU in a captured graph if they can. For the methods, see
+    :class:`chatui.engine.model.Network`.
 
     Args:
         model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.
@@ -45,7 +48,7 @@ class CausalNetwork:
 
     Attributes:
         chunk: tokens of a prompt that are read at once.
-        decoder: our own, on the model's layers; None if transformers does it.
+        decoder: what reads over a cache of fixed size; None if transformers does it on its own.
     """
 
     def __init__(self, model: Any, window: int) -> None:
@@ -56,7 +59,9 @@ class CausalNetwork:
         self._keeps_logits = "logits_to_keep" in accepted
         self._takes_cache = "cache" in accepted
         self.chunk = prefill_chunk(parameter_count(model), self._device)
-        self.decoder = decoder_of(model, window)
+        self.decoder: Decoder | TransformersStep | None = decoder_of(model, window)
+        if self.decoder is None and self._device.type == "cuda" and can_be_captured(model, window):
+            self.decoder = TransformersStep(model)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
         if has_recurrent_states(self.new_cache()) and not self._reads_in_pieces():
             self.chunk = window

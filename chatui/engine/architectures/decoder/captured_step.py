@@ -10,6 +10,9 @@ from torch import Tensor
 
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 
+LEAST_WINDOW = 1024
+"""Tokens that the shortest captured step looks back on; longer ones double."""
+
 _WARM_UPS = 2
 """Runs before a capture, in which libraries allocate and choose what a graph may not."""
 
@@ -18,6 +21,18 @@ class OneToken(Protocol):
     """Reads the token ``ids`` ``[1]`` at the cache's position, which moves on by one."""
 
     def __call__(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor: ...
+
+
+def read_captured(step: OneToken, token: int, cache: FixedCache) -> Tensor:
+    """Read one token with ``step``, captured once for each window; the logits, ``[vocabulary]``."""
+    needed = cache.length + 1
+    cache.reserve(needed)
+    window = min(cache.capacity, max(LEAST_WINDOW, 1 << (needed - 1).bit_length()))
+    if window not in cache.steps:
+        cache.steps[window] = CapturedStep(step, cache, window)
+    logits: Tensor = cache.steps[window](token)
+    cache.length = needed
+    return logits
 
 
 class CapturedStep:

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from chatui.engine.architectures.decoder.captured_step import CapturedStep
+from chatui.engine.architectures.decoder.captured_step import (
+    LEAST_WINDOW,
+    read_captured,
+)
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache, FixedLayer
 from chatui.engine.architectures.decoder.joined_linear import Projection
 from chatui.engine.cache import STEP
 
 Norm: TypeAlias = Callable[[Tensor], Tensor]
-
-LEAST_WINDOW = 1024
-"""Tokens that the shortest captured step looks back on; longer ones double."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,12 @@ class Decoder:
 
     def new_cache(self, window: int) -> FixedCache:
         """An empty cache for up to ``window`` tokens."""
-        shape = self.shape
-        step = LEAST_WINDOW if self.windowed else STEP
+        empty = self._like.new_empty((self.shape.key_heads, 0, self.shape.width))
         return FixedCache(
-            len(self._blocks), shape.key_heads, shape.width, self._like, window, step, self.windowed
+            [FixedLayer(empty, empty, clean=self.windowed) for _ in self._blocks],
+            torch.zeros(1, dtype=torch.int64, device=self._like.device),
+            window,
+            LEAST_WINDOW if self.windowed else STEP,
         )
 
     def read(self, ids: Sequence[int], cache: FixedCache) -> Tensor:
@@ -162,16 +164,12 @@ class Decoder:
         return logits
 
     def _step(self, token: int, cache: FixedCache) -> Tensor:
+        if self.windowed:
+            return read_captured(self.one, token, cache)
         needed = cache.length + 1
         cache.reserve(needed)
-        if self.windowed:
-            window = min(cache.capacity, max(LEAST_WINDOW, 1 << (needed - 1).bit_length()))
-            if window not in cache.steps:
-                cache.steps[window] = CapturedStep(self.one, cache, window)
-            logits: Tensor = cache.steps[window](token)
-        else:
-            ids = torch.tensor([token], device=self._like.device)
-            logits = self.one(ids, cache, needed, masked=False)
+        ids = torch.tensor([token], device=self._like.device)
+        logits = self.one(ids, cache, needed, masked=False)
         cache.length = needed
         return logits
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,21 +12,30 @@ from torch import Tensor
 from chatui.engine.cache import SPARE, capacity_for
 
 
+class Layer(Protocol):
+    """One layer's keys and values."""
+
+    def resize(self, capacity: int, used: int) -> None:
+        """Move the first ``used`` tokens into buffers for ``capacity`` tokens."""
+        ...
+
+
 @dataclass
 class FixedLayer:
-    """One layer's keys and values, each ``[key heads, capacity, head width]``."""
+    """One layer's keys and values, each ``[key heads, capacity, head width]``.
+
+    Attributes:
+        clean: whether slots are looked at that were not written yet.
+    """
 
     keys: Tensor
     values: Tensor
+    clean: bool
 
-    def resize(self, capacity: int, used: int, *, clean: bool) -> None:
-        """Move the first ``used`` tokens into buffers for ``capacity`` tokens.
-
-        Args:
-            clean: write zeros behind them, which takes the memory at once.
-        """
-        self.keys = _moved(self.keys, capacity, used, clean=clean)
-        self.values = _moved(self.values, capacity, used, clean=clean)
+    def resize(self, capacity: int, used: int) -> None:
+        """See :class:`Layer`."""
+        self.keys = moved(self.keys, capacity, used, clean=self.clean)
+        self.values = moved(self.values, capacity, used, clean=self.clean)
 
 
 class FixedCache:
@@ -35,39 +45,27 @@ class FixedCache:
     forgetting tokens sets it back.
 
     Args:
-        layers: how many.
-        heads: key heads of a layer.
-        width: numbers in a key.
-        like: a tensor of the dtype and on the device of keys and values.
+        layers: with no room yet.
+        position: ``[1]`` int64, 0.
         window: tokens that there is never room for more than, unless more are read.
         step: the buffers' length is a multiple of it, unless the window ends it.
-        clean: whether slots are looked at that were not written yet.
 
     Attributes:
         layers: the buffers.
         length: tokens read so far.
-        position: ``[1]`` int64, the same number on the device.
+        position: the same number on the device.
+        capacity: tokens that the buffers hold.
         steps: captured steps by their window; they are valid for the present buffers alone.
     """
 
-    def __init__(
-        self, layers: int, heads: int, width: int, like: Tensor, window: int, step: int, clean: bool
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], position: Tensor, window: int, step: int) -> None:
         self._window = window
         self._step = step
-        self._clean = clean
-        shape = (heads, 0, width)
-        self.layers = [
-            FixedLayer(like.new_empty(shape), like.new_empty(shape)) for _ in range(layers)
-        ]
+        self.layers: Sequence[Any] = layers
         self.length = 0
-        self.position = torch.zeros(1, dtype=torch.int64, device=like.device)
+        self.position = position
+        self.capacity = 0
         self.steps: dict[int, Any] = {}
-
-    @property
-    def capacity(self) -> int:
-        """Tokens that the buffers hold."""
-        return self.layers[0].keys.shape[1]
 
     def get_seq_length(self) -> int:
         """See :class:`chatui.engine.model.ReadTokens`."""
@@ -97,13 +95,19 @@ class FixedCache:
     def _resize(self, capacity: int) -> None:
         self.steps.clear()
         for layer in self.layers:
-            # A slot that is masked out still takes part with 0, and 0 · NaN would be NaN.
-            layer.resize(capacity, self.length, clean=self._clean)
+            layer.resize(capacity, self.length)
+        self.capacity = capacity
 
 
-def _moved(buffer: Tensor, capacity: int, used: int, *, clean: bool) -> Tensor:
-    moved = buffer.new_empty((buffer.shape[0], capacity, buffer.shape[2]))
-    moved[:, :used] = buffer[:, :used]
+def moved(buffer: Tensor, capacity: int, used: int, *, clean: bool) -> Tensor:
+    """The first ``used`` tokens of ``[…, tokens, width]`` in a buffer for ``capacity`` tokens.
+
+    Args:
+        clean: write zeros behind them, which takes the memory at once. A slot that is masked out
+            still takes part with 0, and 0 · NaN would be NaN.
+    """
+    larger = buffer.new_empty((*buffer.shape[:-2], capacity, buffer.shape[-1]))
+    larger[..., :used, :] = buffer[..., :used, :]
     if clean:
-        moved[:, used:] = 0
-    return moved
+        larger[..., used:, :] = 0
+    return larger

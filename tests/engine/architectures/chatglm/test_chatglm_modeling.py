@@ -151,6 +151,19 @@ def test_the_network_gives_the_loops_tokens(
     assert network.prefill(prompt[0].tolist(), network.new_cache(), lambda: True) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_step_never_asks_the_host(make_model: MakeModel, dtype: torch.dtype) -> None:
+    """On the meta device a number that is read, or a tensor of the CPU, is an error."""
+    model = make_model().to("meta", dtype)
+    network = ChatGLMNetwork(model, 64)
+    assert network.decoder is not None
+    cache = network.new_cache()
+    cache.reserve(1)
+    ids = torch.zeros(1, dtype=torch.int64, device="meta")
+    with torch.inference_mode():
+        assert network.decoder.one(ids, cache, 64).shape == (300,)
+
+
 def test_a_spread_model_reads_with_its_own_forward(make_model: MakeModel, prompt: Tensor) -> None:
     model = make_model()
     model.hf_device_map = {"transformer": "cpu", "lm_head": "disk"}
