@@ -8,8 +8,8 @@ from pathlib import Path
 
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.rounds import Conversation, Round
-from chatui.conversation.store import Store, Whole, default_title
+from chatui.conversation.rounds import Conversation, Round, Whole
+from chatui.conversation.store import Store, default_title
 from chatui.conversation.transcript import Transcript
 from chatui.text import one_line
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -171,6 +171,10 @@ class Conversation:
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()
+
+
+Whole: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
+"""A conversation, all its rounds, a parent before its children, and their pieces by round id."""
 
 
 def title_of(query: str, cells: int = TITLE_CELLS) -> str:

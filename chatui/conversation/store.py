@@ -11,18 +11,26 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from chatui.conversation import tables, text_search
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
-from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round, title_of
+from chatui.conversation.rounds import (
+    Conversation,
+    Piece,
+    Rating,
+    ReadPrompt,
+    Round,
+    Whole,
+    title_of,
+)
 from chatui.conversation.tables import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -30,9 +38,6 @@ from chatui.text import one_line
 
 _KEPT_SECONDS = 24 * 3600
 LONGEST_TAG = 40
-
-Whole: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
-"""A conversation, all its rounds, and their pieces by round id."""
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -226,32 +231,11 @@ class Store:
 
         Rounds have ended, and a parent stands before its children.
         """
-        return tuple(self._insert_whole(db, *whole) for whole in wholes)
+        return tables.insert_wholes(db, wholes)
 
     def begin_to_add_whole(self, wholes: Iterable[Whole]) -> Future[tuple[int, ...]]:
         """Have the thread that writes call :meth:`add_whole`, and return at once."""
         return self._database.queue(self.add_whole, wholes)
-
-    def _insert_whole(
-        self,
-        db: sqlite3.Connection,
-        conversation: Conversation,
-        rounds: Sequence[Round],
-        pieces: Mapping[int, Sequence[Piece]],
-    ) -> int:
-        id_ = self._insert_conversation(db, conversation.title)
-        ids = tables.insert_whole(db, id_, rounds, pieces)
-        head_id = None if conversation.head_id is None else ids[conversation.head_id]
-        db.execute(
-            "UPDATE conversations SET created_at = ?, updated_at = ?, head_id = ?, pinned = ?,"
-            " archived = ?, tags = ? WHERE id = ?",
-            (
-                *(conversation.created_at, conversation.updated_at, head_id),
-                *(conversation.pinned, conversation.archived),
-                *(tables.stored_tags(conversation.tags), id_),
-            ),
-        )
-        return id_
 
     @_writes
     def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:

@@ -14,13 +14,16 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from itertools import count
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
+from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round, Whole
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.text import one_line
 
 _UNSTORABLE = re.compile("[\x00\x10\ud800-\udfff]")
 _ESCAPE = re.compile("\x10([0-9a-f]{4})")
@@ -53,7 +56,15 @@ _FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 """Columns that are stored in another form: (to the form, back)."""
 
-_COLUMNS = [each.name for each in fields(Round) if each.name not in ("version", "versions")]
+_PLACES = ("id", "conversation_id", "parent_id", "corrects_id")
+_SAID = [each.name for each in fields(Round) if each.name not in (*_PLACES, "version", "versions")]
+_COLUMNS = [*_PLACES, *_SAID]
+_TO_FORM = [(_SAID.index(name), form) for name, (form, _) in _FORMS.items()]
+_said = attrgetter(*_SAID)
+_INSERT = (
+    f"INSERT INTO rounds ({', '.join(_COLUMNS)}, depth, writer, indexed)"
+    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 3))})"
+)
 _VERSIONS = (
     "(SELECT count(*) FROM rounds v INDEXED BY rounds_by_parent WHERE v.parent_id IS r.parent_id"
     " AND v.conversation_id = r.conversation_id{})"
@@ -123,57 +134,57 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
         raise ChatuiError(say("conversation.foreign_round", id=parent_id))
     above = db.execute("SELECT depth FROM rounds WHERE id = ?", (parent_id,)).fetchone()
     depth = above[0] + 1 if above else 1
-    row = {"depth": depth, "writer": writer} | _stored(begun)
-    id_ = db.execute(
-        f"INSERT INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-        tuple(row.values()),
-    ).lastrowid
+    places = (None, begun.conversation_id, parent_id, begun.corrects_id)
+    id_ = db.execute(_INSERT, (*places, *_stored(begun), depth, writer, False)).lastrowid
     assert id_ is not None
     return id_
 
 
-def insert_whole(
-    db: sqlite3.Connection,
-    conversation_id: int,
-    rounds: Iterable[Round],
-    pieces_by_id: Mapping[int, Iterable[Piece]],
-) -> dict[int, int]:
-    """Insert ended rounds, a parent before its children, with their pieces, and index their texts.
+def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
+    """Insert conversations with their ended rounds and pieces, and index the texts.
 
     Returns:
-        The new ids by those that the rounds came with.
+        The new ids of the conversations.
     """
     is_indexed = has_index(db)
-    last = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'rounds'").fetchone()
-    ids: dict[int, int] = {}
-    depths: dict[int | None, int] = {None: 0}
-    rows: list[dict[str, Any]] = []
-    for new_id, each in enumerate(rounds, last[0] + 1 if last else 1):
-        ids[each.id] = new_id
-        depths[each.id] = depths[each.parent_id] + 1
-        rows.append(
-            _stored(each)
-            | {
-                "id": new_id,
-                "conversation_id": conversation_id,
-                "parent_id": None if each.parent_id is None else ids[each.parent_id],
-                "corrects_id": ids.get(each.corrects_id or 0),
-                "depth": depths[each.id],
-                "writer": "",
-                "indexed": is_indexed,
-            }
-        )
-    if rows:
-        names = rows[0]
-        db.executemany(
-            f"INSERT INTO rounds ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            (tuple(row.values()) for row in rows),
-        )
-    for old_id, pieces in pieces_by_id.items():
-        append_pieces(db, ids[old_id], pieces)
+    last_round_id = _last_id(db, "rounds")
+    new_ids, new_round_ids = count(_last_id(db, "conversations") + 1), count(last_round_id + 1)
+    abouts: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
+    said: list[tuple[dict[int | None, int], Mapping[int, Sequence[Piece]]]] = []
+    for about, rounds, pieces in wholes:
+        id_ = next(new_ids)
+        ids: dict[int | None, int] = {}
+        depths: dict[int | None, int] = {None: 0}
+        for each in rounds:
+            ids[each.id] = round_id = next(new_round_ids)
+            depths[each.id] = depth = depths[each.parent_id] + 1
+            places = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
+            rows.append((*places, *_stored(each), depth, "", is_indexed))
+        said.append((ids, pieces))
+        title = to_stored(one_line(about.title, None, drop_unsafe=True))
+        shelf = (ids.get(about.head_id), about.pinned, about.archived, stored_tags(about.tags))
+        abouts.append((id_, title, about.created_at, about.updated_at, *shelf))
+    # Conversations and rounds refer to each other.
+    db.execute("PRAGMA defer_foreign_keys = ON")
+    db.executemany(
+        "INSERT INTO conversations"
+        " (id, title, created_at, updated_at, head_id, pinned, archived, tags)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        abouts,
+    )
+    db.executemany(_INSERT, rows)
+    for ids, pieces in said:
+        for old_id, batch in pieces.items():
+            append_pieces(db, ids[old_id], batch)
     if is_indexed:
-        _index(db, "conversation_id = ?", conversation_id)
-    return ids
+        _index(db, "id > ?", last_round_id)
+    return tuple(about[0] for about in abouts)
+
+
+def _last_id(db: sqlite3.Connection, table: str) -> int:
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return found[0] if found else 0
 
 
 def update_round(db: sqlite3.Connection, ended: Round) -> None:
@@ -183,7 +194,7 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
         ChatuiError: there is no such round.
     """
     unindex(db, "id = ?", ended.id)
-    row = _stored(ended)
+    row = dict(zip(_SAID, _stored(ended), strict=True))
     del row["rating"], row["note"]
     columns = ", ".join(f"{name} = ?" for name in row)
     done = db.execute(f"UPDATE rounds SET {columns} WHERE id = ?", (*row.values(), ended.id))
@@ -208,11 +219,13 @@ def rate(db: sqlite3.Connection, round_id: int, rating: Rating | None, note: str
         raise ChatuiError(say("conversation.no_round", id=round_id))
 
 
-def _stored(round_: Round) -> dict[str, Any]:
-    row = {name: getattr(round_, name) for name in _COLUMNS if name != "id"}
-    for name, (form, _) in _FORMS.items():
-        row[name] = None if row[name] is None else form(row[name])
-    return row
+def _stored(round_: Round) -> list[Any]:
+    """The columns ``_SAID`` of a round."""
+    values = list(_said(round_))
+    for at, form in _TO_FORM:
+        if values[at] is not None:
+            values[at] = form(values[at])
+    return values
 
 
 # Pieces
