@@ -150,6 +150,7 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
     last_round_id = _last_id(db, "rounds")
     new_ids, new_round_ids = count(_last_id(db, "conversations") + 1), count(last_round_id + 1)
     abouts: list[tuple[Any, ...]] = []
+    heads: list[tuple[int | None, int]] = []
     rows: list[tuple[Any, ...]] = []
     said: list[tuple[dict[int | None, int], Mapping[int, Sequence[Piece]]]] = []
     for about, rounds, pieces in wholes:
@@ -163,17 +164,13 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
             rows.append((*places, *_stored(each), depth, "", is_indexed))
         said.append((ids, pieces))
         title = to_stored(one_line(about.title, None, drop_unsafe=True))
-        shelf = (ids.get(about.head_id), about.pinned, about.archived, stored_tags(about.tags))
+        shelf = (about.pinned, about.archived, stored_tags(about.tags))
         abouts.append((id_, title, about.created_at, about.updated_at, *shelf))
-    # Conversations and rounds refer to each other.
-    db.execute("PRAGMA defer_foreign_keys = ON")
-    db.executemany(
-        "INSERT INTO conversations"
-        " (id, title, created_at, updated_at, head_id, pinned, archived, tags)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        abouts,
-    )
+        heads.append((ids.get(about.head_id), id_))
+    names = "id, title, created_at, updated_at, pinned, archived, tags"
+    db.executemany(f"INSERT INTO conversations ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", abouts)
     db.executemany(_INSERT, rows)
+    db.executemany("UPDATE conversations SET head_id = ? WHERE id = ?", heads)
     for ids, pieces in said:
         for old_id, batch in pieces.items():
             append_pieces(db, ids[old_id], batch)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from chatui.conversation.dialogues import ROLES, WrongRecord
 from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.transcript import Transcript
@@ -18,8 +20,7 @@ _LAST_SECOND = 1e11
 Speaker: TypeAlias = Literal["user", "assistant"]
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """What one speaker said.
 
     Attributes:
@@ -47,8 +48,7 @@ class ReadTree:
     unread: int = 0
 
 
-@dataclass(frozen=True)
-class _Saying:
+class _Saying(msgspec.Struct, frozen=True):
     """A round while its messages are walked through.
 
     Attributes:
