@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from rich.style import Style
 from textual.containers import VerticalScroll
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.layout import DockArrangeResult
 from textual.reactive import Reactive
 from textual.scrollbar import ScrollBar
+from textual.strip import Strip
 from textual.widget import Widget
 
 from chatui.conversation.rounds import Round
@@ -174,6 +176,14 @@ class ConversationView(VerticalScroll, can_focus=False):
         # At once: what is laid out until the next frame may move what is seen.
         rows = pages * self.container_size.height
         self.scroll_relative(y=rows, animate=False, immediate=True)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The background alone, which Textual would make anew, row by row, as a reply grows."""
+        background = self.background_colors[1]
+        strip = Strip.blank(crop.width, Style.from_color(bgcolor=background.rich_color))
+        for line_filter in self.get_line_filters():
+            strip = strip.apply_filter(line_filter, background)
+        return [strip] * crop.height
 
     # Where the window stands
 

@@ -45,6 +45,9 @@ STEP_SECONDS = 0.008
 BETWEEN_STEPS_SECONDS = 0.008
 """Keys are taken and frames drawn between two steps."""
 
+KEPT_STRIPS = 500
+"""So many drawn rows are kept; a screen shows a tenth of them."""
+
 _PARAGRAPHS = 10_000_000
 """What a selection calls y is the number of a round times this, and a paragraph of the round."""
 
@@ -94,6 +97,8 @@ class RoundList(Widget):
         self._known_found_row: tuple[object, int] = None, 0
         self._rows_seen = 0
         self._will_go_on = False
+        self._strips: dict[object, Strip] = {}
+        self._looks: dict[str, Style] = {}
 
     @property
     def views(self) -> list[RoundView]:
@@ -220,6 +225,21 @@ class RoundList(Widget):
 
     # Drawing
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """As Textual's, which would draw all rows again when one came below them."""
+        background, strips = self.background_colors[1], []
+        for y in crop.line_range:
+            strip = self.render_line(y)
+            for line_filter in self.get_line_filters():
+                strip = strip.apply_filter(line_filter, background)
+            strips.append(strip.crop(crop.x, crop.right))
+        return strips
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()
+        self._looks.clear()
+
     def _at(self, y: int) -> tuple[int, Place | None, int]:
         """The round at a row of the widget, its part there, and the row counted from that part."""
         row = y + self.rounds.shift
@@ -237,21 +257,44 @@ class RoundList(Widget):
             is_between = row >= self.views[index].height
             style = self.rich_style if is_between else self._style("reply", index)
             return Strip.blank(self.size.width, style)
-        return self._draw(index, place, row)
+        return self._strip(index, place, row)
 
-    def _draw(self, index: int, place: Place, number: int) -> Strip:
-        row, width = self._row(index, place, number), self.size.width
+    def _strip(self, index: int, place: Place, number: int) -> Strip:
+        """A row as it is drawn, kept as long as it looks the same."""
+        row = self._row(index, place, number)
+        round_ = self._round(index)
+        paragraph = index * _PARAGRAPHS + place.paragraph + row.paragraph
+        selection = self.text_selection
+        selected = None if selection is None else selection.get_span(paragraph)
+        mark = self._mark(index, place, number)
+        is_chosen = round_.id == self.chosen_id
+        shape = self.size.width, self.rounds.shape.gap
+        key = row, place.name, round_.state, paragraph, selected, mark, is_chosen, shape
+        if (strip := self._strips.get(key)) is None:
+            if len(self._strips) >= KEPT_STRIPS:
+                self._strips.clear()
+            strip = self._strips[key] = self._draw(index, place, row, paragraph, selected, mark)
+        return strip
+
+    def _draw(
+        self,
+        index: int,
+        place: Place,
+        row: Row,
+        paragraph: int,
+        selected: tuple[int, int] | None,
+        mark: str,
+    ) -> Strip:
+        width = self.size.width
         look = "error" if self._round(index).state == "failed" else "note"
         style = plain = self._style(look if place.name == "note" else place.name, index)
         if row.style:
             style += self._markup(row.style)
-        paragraph = index * _PARAGRAPHS + place.paragraph + row.paragraph
-        selection = self.text_selection
         segments = row_segments(
             row,
             style,
             paragraph=paragraph,
-            selected=None if selection is None else selection.get_span(paragraph),
+            selected=selected,
             selected_style=self.screen.get_component_rich_style("screen--selection"),
             style_of=self._markup,
         )
@@ -260,7 +303,7 @@ class RoundList(Widget):
             margin = Segment("▌ ", self._style("bar", index)) if is_query else Segment("  ", plain)
             segments.insert(0, margin)
         strip = Strip(segments).adjust_cell_length(width, style)
-        if mark := self._mark(index, place, number):
+        if mark:
             muted = self._style("mark", index)
             marked = Segment(mark, style + self._markup("link") if row.style else muted)
             strip = Strip.join([strip.crop(0, width - marked.cell_length), Strip([marked])])
@@ -303,19 +346,26 @@ class RoundList(Widget):
         return view, self._known_found_row[1]
 
     def _style(self, name: str, index: int) -> Style:
-        style = self.get_component_rich_style(f"round--{name}")
+        style = self._look(f"round--{name}")
         if self._round(index).id == self.chosen_id:
-            style += Style(bgcolor=self.get_component_rich_style("round--chosen").bgcolor)
+            style += Style(bgcolor=self._look("round--chosen").bgcolor)
         return style
+
+    def _look(self, component: str, *, partial: bool = False) -> Style:
+        """A component's style; Textual forgets it with each frame."""
+        key = f"{component} alone" if partial else component
+        if key not in self._looks:
+            self._looks[key] = self.get_component_rich_style(component, partial=partial)
+        return self._looks[key]
 
     def _markup(self, names: str) -> Style:
         """How parts of Markdown look that have these names."""
         look = Style()
         for name in names.split():
-            own = self.get_component_rich_style(f"markup--{name}", partial=True)
+            own = self._look(f"markup--{name}", partial=True)
             if own.color is not None:
                 # A muted colour is a transparent one, which the whole style has blended.
-                own += Style(color=self.get_component_rich_style(f"markup--{name}").color)
+                own += Style(color=self._look(f"markup--{name}").color)
             look += own
         return look
 
