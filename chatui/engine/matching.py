@@ -68,7 +68,7 @@ def _sizes_in_network(
         if name not in known:
             name, pattern = rename_source_key(entry.key, [], [], prefix, known)
         sizes[name] = sizes.get(name, 0) + _elements(entry)
-        targets = by_pattern[pattern].target_patterns if pattern is not None else ()
+        targets: list[str] = [] if pattern is None else by_pattern[pattern].target_patterns
         leaders |= {name.replace(targets[0], target): name for target in targets[1:]}
     return sizes, leaders
 
