@@ -14,7 +14,7 @@ from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.schema import Part
-from chatui.catalog.weight_files import ADAPTER_CONFIG
+from chatui.catalog.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
@@ -22,7 +22,6 @@ from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.text import in_quotes
 
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _BARE = (".pt", ".bin")
 
 
@@ -76,7 +75,9 @@ def describe(path: Path, title: str = "") -> AdapterSummary:
         beside = path.parent if (path.parent / ADAPTER_CONFIG).is_file() else None
         return _summary(path, title, beside, path.stat().st_size)
     if (path / ADAPTER_CONFIG).is_file():
-        sizes = [(path / name).stat().st_size for name in _WEIGHTS if (path / name).is_file()]
+        sizes = [
+            (path / name).stat().st_size for name in ADAPTER_WEIGHTS if (path / name).is_file()
+        ]
         return _summary(path, title, path, sum(sizes[:1]))
     if _is_prefix(path):
         size = sum(file.stat().st_size for file in path.glob("pytorch_model*.bin"))

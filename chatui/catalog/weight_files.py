@@ -14,6 +14,7 @@ from chatui.errors import ChatuiError
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _TOKENIZER_STEMS = ("tokenizer", "vocab", "merges", "spiece", "ice_text")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")

@@ -13,6 +13,7 @@ import tiny_models
 import torch
 from adapter_files import ALL, expected, logits_of
 from asking import ask, loaded, parts, spec
+from safetensors.torch import load_file, save_file
 from transformers import AddedToken
 
 from chatui.engine.engine import Engine
@@ -85,6 +86,56 @@ def test_an_adapter_on_top_of_an_adapter(
         loaded(made("llama"), adapters=both[::-1])
     assert str(error.value).endswith(f"one of {alpaca[1]}; put alpaca on first, then plus.")
     assert f"{rows} tokens" in str(error.value)
+
+
+@pytest.mark.parametrize("table", ["embed_tokens", "lm_head"])
+def test_a_pair_on_a_table_that_an_adapter_before_resized(
+    made: Maker, alpaca: tuple[Path, int], tmp_path: Path, table: str
+) -> None:
+    folder = adapter_files.lora(
+        made("llama"), tmp_path / "later", ["q_proj", table], seed=5, rows=alpaca[1]
+    )
+    keep(folder, "lora_")
+    both = (Adapter(str(alpaca[0])), Adapter(str(folder)))
+    found = logits_of(loaded(made("llama"), adapters=both), [*IDS, alpaca[1] - 1])
+    merged = adapter_files.base_of(made("llama"))
+    merged.resize_token_embeddings(alpaca[1], mean_resizing=False)
+    for each in (alpaca[0], folder):
+        merged = adapter_files.PeftModel.from_pretrained(merged, each).merge_and_unload().eval()
+    with torch.inference_mode():
+        wanted = merged(input_ids=torch.tensor([[*IDS, alpaca[1] - 1]])).logits[0, -1]
+    torch.testing.assert_close(found, wanted, **CLOSE)
+    with pytest.raises(ChatuiError, match=f"{table}.*{alpaca[1]}"):
+        loaded(made("llama"), adapters=both[1:])
+
+
+def test_an_adapter_that_brings_one_table_alone_lengthens_the_other(
+    made: Maker, alpaca: tuple[Path, int], tmp_path: Path
+) -> None:
+    tokenizer = longer(*WORDS, "[PAD]")
+    rows = len(tokenizer)
+    later = adapter_files.lora(
+        made("llama"), tmp_path / "later", ["q_proj"], rows=rows, tokenizer=tokenizer,
+        modules_to_save=["embed_tokens"],
+    )  # fmt: skip
+    keep(later, "lora_", "embed_tokens")
+    engine = loaded(made("llama"), adapters=(Adapter(str(alpaca[0])), Adapter(str(later))))
+    assert logits_of(engine, [*IDS, rows - 1]).shape == (rows,)
+
+
+def keep(folder: Path, *parts: str) -> None:
+    """Take all tensors out of an adapter whose names have none of ``parts`` in them."""
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file).items()
+    save_file({key: value for key, value in tensors if any(p in key for p in parts)}, file)
+
+
+def test_the_file_of_an_adapter_brings_what_its_folder_does(
+    made: Maker, alpaca: tuple[Path, int]
+) -> None:
+    file = alpaca[0] / "adapter_model.safetensors"
+    engine = loaded(made("llama"), adapters=(Adapter(str(file)),))
+    assert engine._loaded().codec.encode("满江红")[-1] == alpaca[1] - 2
 
 
 def test_a_plain_adapter_after_it_keeps_the_vocabulary(

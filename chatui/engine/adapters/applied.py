@@ -126,7 +126,9 @@ class AppliedAdapters:
         if self.vocabulary is not None:
             longer: dict[int, nn.Parameter] = {}
             for name, table in table_names(model).items():
-                if name not in changes and _rows(model, name) != self.vocabulary:
+                if name in changes:
+                    changes[name] = _parameter(with_rows(changes[name], self.vocabulary))
+                elif _rows(model, name) != self.vocabulary:
                     _refuse_offloaded(name, table)
                     # Tied tables stay tied.
                     if id(table) not in longer:

@@ -8,16 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from chatui.catalog.model_files import read_json_object
+from chatui.catalog.model_files import has_tokenizer, read_json_object
+from chatui.catalog.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from chatui.engine.adapters.keys import has_prefix
 from chatui.engine.weights import TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
-
-CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
 
 # What peft can do besides plain LoRA and what would be wrong to leave out in silence.
 _UNSUPPORTED = {
@@ -79,7 +76,7 @@ def open_adapter(adapter: Adapter) -> AdapterFiles:
     """Find an adapter's files and read their headers, nothing more.
 
     A folder is a PEFT adapter, or a checkpoint of ChatGLM-6B's P-Tuning v2 that holds the prefix
-    alone. A file is a state dict; an adapter_config.json beside it counts.
+    alone. A file is a state dict; an adapter_config.json beside it counts, and a tokenizer with it.
 
     Raises:
         ChatuiError: there is none, a file is missing, truncated or carries code, or the adapter is
@@ -90,8 +87,10 @@ def open_adapter(adapter: Adapter) -> AdapterFiles:
         raise ChatuiError(say("adapters.no_such_path", path=path))
     if path.is_dir():
         return _open_folder(adapter, path)
-    config = _read_config(path.parent) if (path.parent / CONFIG).is_file() else None
-    return AdapterFiles(adapter, path.name, read_entries(path), config)
+    if not (path.parent / ADAPTER_CONFIG).is_file():
+        return AdapterFiles(adapter, path.name, read_entries(path))
+    config, tokenizer = _read_config(path.parent), _tokenizer_in(path.parent)
+    return AdapterFiles(adapter, path.name, read_entries(path), config, tokenizer)
 
 
 def title_of(folder: Path) -> str:
@@ -102,26 +101,24 @@ def title_of(folder: Path) -> str:
     return folder.resolve().name
 
 
-def brings_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer and not only its settings."""
-    return any((folder / name).is_file() for name in _TOKENIZERS)
+def _tokenizer_in(folder: Path) -> Path | None:
+    return folder if has_tokenizer(folder) else None
 
 
 def _open_folder(adapter: Adapter, folder: Path) -> AdapterFiles:
     title = title_of(folder)
-    if not (folder / CONFIG).is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         return AdapterFiles(adapter, title, _prefix_entries(folder))
     config = _read_config(folder)
-    file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    file = next((folder / name for name in ADAPTER_WEIGHTS if (folder / name).is_file()), None)
     if file is None:
         raise ChatuiError(say("adapters.no_weights", folder=folder))
-    tokenizer = folder if brings_tokenizer(folder) else None
-    return AdapterFiles(adapter, title, read_entries(file), config, tokenizer)
+    return AdapterFiles(adapter, title, read_entries(file), config, _tokenizer_in(folder))
 
 
 def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
     """The tensors of a folder without an adapter_config.json, which may be a P-Tuning v2 prefix."""
-    if any((folder / name).is_file() for name in WEIGHTS):
+    if any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
         raise ChatuiError(say("adapters.no_config", folder=folder))
     try:
         entries = find_weights(folder)
@@ -136,7 +133,7 @@ def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
 
 def _read_config(folder: Path) -> LoraConfig:
     """adapter_config.json, of an adapter that can be used here."""
-    file = folder / CONFIG
+    file = folder / ADAPTER_CONFIG
     raw = read_json_object(file)
     kind = str(raw.get("peft_type") or "LORA").upper()
     if kind != "LORA":

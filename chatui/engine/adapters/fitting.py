@@ -132,7 +132,9 @@ def plan_adapters(
         return AdaptersPlan()
     opened = [open_adapter(adapter) for adapter in adapters]
     base = Base(name, family, outline())
-    plans = tuple(_fit(files, base) for files in opened)
+    plans: tuple[AdapterPlan, ...] = ()
+    for files in opened:
+        plans = (*plans, _fit(files, base, _brought_rows(plans)))
     if sum(bool(plan.prefix) for plan in plans) > 1:
         raise ChatuiError(say("adapters.two_prefixes"))
     _check_order(plans)
@@ -149,6 +151,11 @@ def plan_adapters(
     return AdaptersPlan(plans, tokenizers[-1] if tokenizers else None, rows)
 
 
+def _brought_rows(plans: Sequence[AdapterPlan]) -> int | None:
+    """Rows of the embeddings with these adapters on; None if none of them brings any."""
+    return next((plan.vocabulary for plan in reversed(plans) if plan.vocabulary is not None), None)
+
+
 def _check_order(plans: Sequence[AdapterPlan]) -> None:
     """Refuse a vocabulary after a larger one, which was trained on top of it."""
     bring = [(plan.files.title, plan.vocabulary) for plan in plans if plan.vocabulary is not None]
@@ -160,8 +167,8 @@ def _check_order(plans: Sequence[AdapterPlan]) -> None:
 
 def _check_tables(plans: Sequence[AdapterPlan], base: Base) -> None:
     """Refuse a pair on the embedding or the head where another adapter changes their size."""
-    rows = [plan.vocabulary for plan in plans if plan.vocabulary is not None]
-    sizes = resized(base.outline, rows[-1]) if rows else {}
+    rows = _brought_rows(plans)
+    sizes = {} if rows is None else resized(base.outline, rows)
     for plan in plans:
         for pair in plan.pairs:
             found = pair.in_features, pair.out_features
@@ -171,7 +178,8 @@ def _check_tables(plans: Sequence[AdapterPlan], base: Base) -> None:
                 raise _wrong_base(plan.files, base, reason)
 
 
-def _fit(files: AdapterFiles, base: Base) -> AdapterPlan:
+def _fit(files: AdapterFiles, base: Base, rows: int | None) -> AdapterPlan:
+    """What an adapter does to the base, whose embeddings earlier ones have given ``rows`` rows."""
     contents = sort_entries(files.entries)
     if contents.prefix:
         _check_prefix(files, contents, base)
@@ -185,8 +193,9 @@ def _fit(files: AdapterFiles, base: Base) -> AdapterPlan:
         for name, module in base.outline.named_modules()
         if (size := _features(module)) is not None
     }
-    if vocabulary is not None:
-        sizes |= resized(base.outline, vocabulary)
+    rows = rows if vocabulary is None else vocabulary
+    if rows is not None:
+        sizes |= resized(base.outline, rows)
     pairs = tuple(_pair(files, name, parts, sizes, base) for name, parts in contents.pairs.items())
     _check_complete(files, pairs, sizes, base)
     notes = []
