@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from chatui.backends.openai.address import base_url, host_of, is_loopback
 from chatui.catalog import Entry
@@ -15,8 +15,14 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.prompting.families import CHAT_TEMPLATE
-from chatui.sampling import SamplingSettings
 from chatui.settings import Server, Settings
+
+if TYPE_CHECKING:
+    from chatui.backends.openai.address import Key
+    from chatui.backends.openai.model_list import ListedModel
+
+BARE_TEXT = "bloomz"
+"""The prompt format that adds nothing to the query."""
 
 USUAL_PORTS: tuple[tuple[int, str], ...] = (
     (11434, "ollama"),
@@ -32,33 +38,7 @@ _REMOTE_SECONDS = 3.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ServerModel:
-    """A model that a server offers.
-
-    Attributes:
-        server: the server's base URL.
-        server_name: the settings' name for the server, or what usually listens there.
-        id: what the server calls the model.
-        context_limit: tokens, prompt and reply together; None if the server does not tell.
-        api: "chat" or "completions", as the settings say.
-        key_env: the environment variable with the server's key, as the settings say.
-    """
-
-    server: str
-    server_name: str
-    id: str
-    context_limit: int | None = None
-    api: Literal["chat", "completions"] = "chat"
-    key_env: str = ""
-
-    @property
-    def reference(self) -> str:
-        """What ``--model`` takes."""
-        return f"{self.server_name}:{self.id}"
-
-
-async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[ServerModel, ...]:
+async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[ListedModel, ...]:
     """The models of one server.
 
     Raises:
@@ -66,23 +46,18 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Server
             no OpenAI-compatible server.
     """
     # httpx2 takes 60 ms to import; a start without servers does not pay for it.
-    from chatui.backends.openai.address import Key
-    from chatui.backends.openai.model_list import ListedModel, http_client, list_models, with_key
+    from chatui.backends.openai.model_list import http_client, list_models, with_key
     from chatui.backends.openai.server_errors import Target
 
-    entry = Server(url=server) if isinstance(server, str) else server
-    url = base_url(entry.url)
+    server = Server(url=server) if isinstance(server, str) else server
+    url, key_env = base_url(server.url), server.key_env
 
     async def listed(key: Key | None) -> tuple[ListedModel, ...]:
-        target = Target(url, key=key, key_env=entry.key_env)
+        target = Target(url, key=key, key_env=key_env)
         async with http_client(target, connect_seconds=min(seconds, 5.0)) as http:
             return await list_models(http, target, seconds)
 
-    name = name_of(entry)
-    return tuple(
-        ServerModel(url, name, model.id, model.context_limit, entry.api, entry.key_env)
-        for model in await with_key(url, entry.key_env, listed)
-    )
+    return await with_key(url, key_env, listed)
 
 
 async def entries(
@@ -101,29 +76,27 @@ async def entries(
     """
     if must_answer is not None:
         await models_of(_known_or_new(must_answer, settings))
-    asked = _with_usual(settings.servers, USUAL_PORTS if ports is None else ports)
+    taken = {_address(one).replace("//localhost", "//127.0.0.1") for one in settings.servers}
+    usual = _usual(USUAL_PORTS if ports is None else ports)
+    asked = (*settings.servers, *(one for one in usual if _address(one) not in taken))
     rows: list[Entry] = []
     silent: list[Entry] = []
     for server, answer in zip(asked, await asyncio.gather(*map(_quietly, asked)), strict=True):
         if not isinstance(answer, ChatuiError):
-            rows += map(_row, answer)
+            rows += [_row(server, model.id) for model in answer]
         elif server in settings.servers:
             silent.append(_silent_row(server, answer))
     return (*rows, *silent)
 
 
-def _row(model: ServerModel) -> Entry:
-    return Entry(
-        model.reference,
-        "server",
-        model.reference,
-        say("backends.on_server", url=model.server),
-        format=model.api if model.api == "completions" else CHAT_TEMPLATE,
-    )
+def _row(server: Server, model: str) -> Entry:
+    reference = f"{name_of(server)}:{model}"
+    about = say("backends.on_server", url=base_url(server.url))
+    return Entry(reference, "server", reference, about, format=_format_on(server))
 
 
 def _silent_row(server: Server, error: ChatuiError) -> Entry:
-    name = server.name or (name_of(server) if _base_or_none(server) else "?")
+    name = server.name or (name_of(server) if _address(server) else "?")
     return Entry(name, "server", name, str(error), usable=False, missing=str(error))
 
 
@@ -173,42 +146,34 @@ def name_of(server: Server) -> str:
     return server.name or host_of(base_url(server.url))
 
 
-def _with_usual(
-    configured: tuple[Server, ...], ports: Iterable[tuple[int, str]]
-) -> tuple[Server, ...]:
-    """The configured servers, and those of this machine's ``ports`` that are not among them."""
-    known = {
-        base.replace("//localhost", "//127.0.0.1")
-        for server in configured
-        if (base := _base_or_none(server))
-    }
-    local = (_local(port, name) for port, name in ports)
-    return (*configured, *(server for server in local if base_url(server.url) not in known))
+def _usual(ports: Iterable[tuple[int, str]]) -> tuple[Server, ...]:
+    """The servers that may listen on this machine's ``ports``."""
+    return tuple(Server(url=f"http://127.0.0.1:{port}", name=name) for port, name in ports)
 
 
 def _known(settings: Settings) -> tuple[Server, ...]:
-    usual = (_local(port, name) for port, name in USUAL_PORTS)
-    return (*(one for one in settings.servers if _base_or_none(one)), *usual)
+    return (*filter(_address, settings.servers), *_usual(USUAL_PORTS))
 
 
 def _known_or_new(url: str, settings: Settings) -> Server:
-    """The server with this address, with its key and name where the settings have it."""
+    """The server with this address, with its key and name if the settings have it."""
     wanted = base_url(url)
-    return next((one for one in _known(settings) if _base_or_none(one) == wanted), Server(url=url))
+    return next((one for one in _known(settings) if _address(one) == wanted), Server(url=url))
 
 
-def _local(port: int, name: str) -> Server:
-    return Server(url=f"http://127.0.0.1:{port}", name=name)
-
-
-def _base_or_none(server: Server) -> str | None:
+def _address(server: Server) -> str:
+    """The server's base URL; "" if the settings name no address."""
     try:
         return base_url(server.url)
     except ChatuiError:
-        return None
+        return ""
 
 
-async def _quietly(server: Server) -> tuple[ServerModel, ...] | ChatuiError:
+def _format_on(server: Server) -> str:
+    return CHAT_TEMPLATE if server.api == "chat" else BARE_TEXT
+
+
+async def _quietly(server: Server) -> tuple[ListedModel, ...] | ChatuiError:
     """The server's models, or why there are none."""
     try:
         seconds = _LOCAL_SECONDS if is_loopback(base_url(server.url)) else _REMOTE_SECONDS
@@ -221,43 +186,24 @@ async def _quietly(server: Server) -> tuple[ServerModel, ...] | ChatuiError:
     return failure
 
 
-def spec_for(
-    server: Server | ServerModel | str,
-    model: str = "",
-    *,
-    format: str | None = None,
-    context_limit: int | None = None,
-) -> ModelSpec:
+def spec_for(server: Server | str, model: str = "", *, format: str | None = None) -> ModelSpec:
     """What a backend needs to talk with ``model`` on ``server``.
 
-    ``format`` None takes the server's own template (its chat API), or, where the settings say that
-    the server is to be used for completions, the bare text. ``model`` "" takes the first model
-    that the server lists.
+    Args:
+        model: as the server calls it; "" for the first that the server lists.
+        format: None takes the server's own template (its chat API), or the bare text if the
+            settings say that the server is to be used for completions.
 
     Raises:
         ChatuiError: the server's address is none.
     """
-    if isinstance(server, str):
-        server = Server(url=server)
-    if isinstance(server, ServerModel):
-        url, name = server.server, server.server_name
-        model = model or server.id
-        context_limit = context_limit or server.context_limit
-    else:
-        url, name = base_url(server.url), name_of(server)
-    if format is None:
-        format = CHAT_TEMPLATE if server.api == "chat" else BARE_TEXT
+    server = Server(url=server) if isinstance(server, str) else server
+    name = name_of(server)
     return ModelSpec(
         name=f"{name}:{model}" if model else name,
         path=model,
         backend="openai",
-        format=format,
-        sampling=SamplingSettings(),
-        context_limit=context_limit,
-        server=url,
+        format=format or _format_on(server),
+        server=base_url(server.url),
         key_env=server.key_env,
     )
-
-
-BARE_TEXT = "bloomz"
-"""The prompt format that adds nothing to the query."""

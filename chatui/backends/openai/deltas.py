@@ -166,26 +166,17 @@ def _details(
     """
     entries = logprobs.get("content")
     if isinstance(entries, list) and entries:
-        for entry in entries:
-            if isinstance(entry, dict):
-                best = entry.get("top_logprobs")
-                rows = best if isinstance(best, list) else ()
-                yield (
-                    _id_of(entry),
-                    _number(entry.get("logprob")),
-                    _ranked(
-                        (_id_of(row), row.get("token"), row.get("logprob"))
-                        for row in rows
-                        if isinstance(row, dict)
-                    ),
-                )
+        for entry in objects_in(entries):
+            rows = objects_in(entry.get("top_logprobs"))
+            best = ((_id_of(row), row.get("token"), row.get("logprob")) for row in rows)
+            yield _id_of(entry), _number(entry.get("logprob")), _ranked(best)
         return
     values, tops = logprobs.get("token_logprobs"), logprobs.get("top_logprobs")
     values = values if isinstance(values, list) else []
     tops = tops if isinstance(tops, list) else [None] * len(values)
     for value, top in zip(values, tops, strict=False):
-        best = top.items() if isinstance(top, dict) else ()
-        yield -1, _number(value), _ranked((-1, token, logprob) for token, logprob in best)
+        best = ((-1, *pair) for pair in (top.items() if isinstance(top, dict) else ()))
+        yield -1, _number(value), _ranked(best)
 
 
 def _ranked(rows: Iterator[tuple[int, Any, Any]]) -> tuple[Candidate, ...]:
