@@ -134,8 +134,12 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
         part
         for part in preset.parts
         if (path := find_part(part, settings)) is None
-        or (part in weights and not part.asset and not is_whole(path))
+        or (part in weights and not part.asset and not _is_model(path))
     )
+
+
+def _is_model(path: Path) -> bool:
+    return is_whole(path) and (path.is_file() or (path / "config.json").is_file())
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:

@@ -63,14 +63,14 @@ def check_no_pointers(folder: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a model's folder has its config and all its weights; a file is whole if it is there.
+    """Whether a folder has all its weights; a file is whole if it is there.
 
-    A download that was broken off leaves a folder that is not.
+    An interrupted download leaves a folder that is not.
     """
     if path.is_file():
         return _size(path) > 0
     weights = weight_files(path)
-    return bool(weights and not weights.missing) and (path / "config.json").is_file()
+    return bool(weights and not weights.missing)
 
 
 def _sharded(folder: Path, index: str) -> WeightFiles:

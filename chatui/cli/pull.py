@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from urllib.parse import urlsplit
 
 from chatui import catalog, readable
-from chatui.catalog.fetching import (
-    Fetch,
-    Fetched,
-    FetchNote,
-    FetchPlan,
-    FetchProgress,
-    plan,
-)
+from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
+from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.cli.ending import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell
 from chatui.cli.progress import ProgressDisplay
@@ -96,7 +89,7 @@ def _progress_words(event: FetchProgress) -> str:
 
 
 def _announced(made: FetchPlan) -> str:
-    hosts = dict.fromkeys(urlsplit(r.endpoint).netloc.rpartition("@")[2] for r in made.repositories)
+    hosts = dict.fromkeys(repository.hub.host for repository in made.repositories)
     words = {
         "name": made.name,
         "files": len(made.files),

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from chatui import readable
-from chatui.catalog.fetching import plan_removal, remove
+from chatui.catalog.fetching.removing import plan_removal, remove
 from chatui.cli.ending import ERROR, INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import tell, write, write_table
 from chatui.locales import say

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hub_server import HubServer, Repository
 
-from chatui.catalog.fetching import Fetch, plan
+from chatui.catalog.fetching.fetch import Fetch
+from chatui.catalog.fetching.planning import plan
 from chatui.settings import Settings
 
 SHARD_BYTES = 300_000

@@ -21,18 +21,10 @@ from served_models import (
 )
 
 from chatui.catalog import resolve
-from chatui.catalog.fetching import (
-    Fetch,
-    Fetched,
-    FetchNote,
-    FetchPlan,
-    FetchProgress,
-    FetchStopped,
-    fetch,
-    hugging_face,
-    plan,
-    transfer,
-)
+from chatui.catalog.fetching import hugging_face, transfer
+from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress, fetch
+from chatui.catalog.fetching.planning import FetchPlan, plan
+from chatui.catalog.fetching.transfer import FetchStopped
 from chatui.catalog.places import in_hugging_face
 from chatui.errors import ChatuiError
 from chatui.settings import Settings

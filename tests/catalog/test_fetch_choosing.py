@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from chatui.catalog.fetching.hub import ListedFile
 from chatui.catalog.fetching.needed_files import needed
-from chatui.catalog.fetching.values import ListedFile
 from chatui.catalog.schema import Part
 from chatui.errors import ChatuiError
 
@@ -72,7 +72,7 @@ CASES = {
 
 
 def chosen(names: str, part: Part | None = None, role: str = "model") -> set[str]:
-    files = [ListedFile(name, 1, git_blob="0" * 40) for name in names.split()]
+    files = [ListedFile(name, 1, "0" * 40) for name in names.split()]
     found = needed("you/it", files, part or Part("you/it"), role)  # type: ignore[arg-type]
     return {file.path for file in found}
 

@@ -18,7 +18,7 @@ import tiny_models
 from hub_server import HubServer
 from served_models import NEEDED, serve_file, serve_model
 
-from chatui.catalog.fetching import plan
+from chatui.catalog.fetching.planning import plan
 from chatui.catalog.places import in_hugging_face
 from chatui.cli.parser import run
 from chatui.settings import Settings

@@ -11,18 +11,11 @@ from hub_server import HubServer
 from served_models import NEEDED, serve_file, serve_model
 
 from chatui.catalog import resolve
-from chatui.catalog.fetching import (
-    Fetch,
-    Fetched,
-    FetchNote,
-    FetchPlan,
-    FetchProgress,
-    FetchStopped,
-    plan,
-    plan_removal,
-    remove,
-    transfer,
-)
+from chatui.catalog.fetching import transfer
+from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
+from chatui.catalog.fetching.planning import FetchPlan, plan
+from chatui.catalog.fetching.removing import plan_removal, remove
+from chatui.catalog.fetching.transfer import FetchStopped
 from chatui.catalog.places import cached_repositories, in_modelscope
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
@@ -153,7 +146,7 @@ tokenizer = { hf = "there/words" }
 """
     users_preset("mixed.toml", text)  # type: ignore[operator]
     made = planned("mixed")
-    assert [r.source for r in made.repositories] == ["modelscope", "hf"]
+    assert [r.hub.source for r in made.repositories] == ["modelscope", "hf"]
     assert made.notes == ("there/words is not on ModelScope and is downloaded from the other hub.",)
     list(Fetch(made).events())
     assert resolve("mixed", Settings()).path == str(in_modelscope("here/base"))

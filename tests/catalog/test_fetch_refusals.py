@@ -8,7 +8,8 @@ import pytest
 from hub_server import HubServer
 from served_models import FIRST_SHARD, pull, serve_model
 
-from chatui.catalog.fetching import Fetched, plan
+from chatui.catalog.fetching.fetch import Fetched
+from chatui.catalog.fetching.planning import plan
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

@@ -10,7 +10,10 @@ from hub_server import HubServer
 from served_models import NEEDED, model_folder, serve_file, serve_model
 
 from chatui.catalog import resolve
-from chatui.catalog.fetching import Fetch, FetchProgress, FetchStopped, plan, plan_removal, remove
+from chatui.catalog.fetching.fetch import Fetch, FetchProgress
+from chatui.catalog.fetching.planning import plan
+from chatui.catalog.fetching.removing import plan_removal, remove
+from chatui.catalog.fetching.transfer import FetchStopped
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

@@ -10,7 +10,7 @@ from model_files import LLAMA, write_model
 
 from chatui import catalog
 from chatui.catalog import library, resolve
-from chatui.catalog.fetching import plan
+from chatui.catalog.fetching.planning import plan
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

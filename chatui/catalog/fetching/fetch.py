@@ -9,23 +9,15 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TypeAlias
 from uuid import uuid4
 
-from chatui.catalog.fetching import failures
-from chatui.catalog.fetching.planning import hub_of, plan
-from chatui.catalog.fetching.transfer import Transfer
-from chatui.catalog.fetching.values import (
-    Fetched,
-    FetchEvent,
-    FetchNote,
-    FetchPlan,
-    FetchProgress,
-    FetchStopped,
-    RepositoryPlan,
-    Source,
-    WantedFile,
-)
+from chatui.catalog.fetching.hub import RepositoryPlan, Source, WantedFile, disk_failure
+from chatui.catalog.fetching.planning import FetchPlan, plan
+from chatui.catalog.fetching.transfer import FetchStopped, Transfer
 from chatui.locales import say
 from chatui.settings import Settings
 
@@ -33,6 +25,53 @@ _AT_ONCE = 8
 _TELL_SECONDS = 0.1
 _SPEED_WINDOW_SECONDS = 8.0
 _GOODBYE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class FetchProgress:
+    """How far a fetch is; told several times a second.
+
+    Attributes:
+        done_bytes: on this disk, with what was there before.
+        total_bytes: of all files.
+        bytes_per_second: received over the last seconds; 0 before anything was.
+        seconds_left: at that speed; None if nothing comes in.
+    """
+
+    done_bytes: int
+    total_bytes: int
+    bytes_per_second: float = 0.0
+    seconds_left: float | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of all bytes is done, from 0 to 1."""
+        return self.done_bytes / self.total_bytes if self.total_bytes else 1.0
+
+
+@dataclass(frozen=True)
+class FetchNote:
+    """Something that went wrong and was made good, in a sentence."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The end: all is there.
+
+    Attributes:
+        folders: where the files of each repository are.
+        received_bytes: what came over the network this time.
+        seconds: from the first request for a file on.
+    """
+
+    folders: tuple[Path, ...]
+    received_bytes: int
+    seconds: float
+
+
+FetchEvent: TypeAlias = FetchProgress | FetchNote | Fetched
 
 
 class Fetch:
@@ -47,6 +86,7 @@ class Fetch:
         self._transfers: list[Transfer] = []
         self._waiting: deque[Transfer] = deque()
         self._threads: list[threading.Thread] = []
+        self._seen: deque[tuple[float, int]] = deque()
 
     def cancel(self) -> None:
         """End the fetch; what came in is kept, and ``events`` raises FetchStopped."""
@@ -63,10 +103,10 @@ class Fetch:
         began = time.monotonic()
         try:
             self._begin()
-            speed = _Speed()
+            self._seen.append((began, 0))
             while self._is_running():
                 yield from self._told()
-                yield self._progress(speed)
+                yield self._progress()
             yield from self._told()
             if self._failure:
                 raise self._failure
@@ -74,7 +114,7 @@ class Fetch:
                 raise FetchStopped(say("fetching.stopped"))
             for repository in self.plan.repositories:
                 _place(repository)
-            yield self._progress(speed)
+            yield self._progress()
             yield Fetched(
                 folders=tuple(repository.folder for repository in self.plan.repositories),
                 received_bytes=self._received_bytes,
@@ -84,24 +124,12 @@ class Fetch:
             self._end()
 
     def _begin(self) -> None:
-        for repository in self.plan.repositories:
-            missing = [file for file in repository.files if not file.is_complete]
-            if not missing:
-                continue
-            where = hub_of(repository.source, repository.endpoint)
-            client, headers = where.client(), where.headers()
-            self._transfers += [
-                Transfer(
-                    file=file,
-                    hub=where,
-                    hub_id=repository.hub_id,
-                    client=client,
-                    headers=headers,
-                    stopped=self._stopped,
-                    note=self._notes.append,
-                )
-                for file in missing
-            ]
+        self._transfers = [
+            Transfer(file, repository, self._stopped, self._notes.append)
+            for repository in self.plan.repositories
+            for file in repository.files
+            if not file.is_complete
+        ]
         self._waiting.extend(self._transfers)
         for number in range(min(_AT_ONCE, len(self._transfers))):
             # A daemon: a thread that hangs in a dead line must not keep the program from ending.
@@ -145,37 +173,22 @@ class Fetch:
 
     @property
     def _received_bytes(self) -> int:
-        return sum(transfer.progress.received_bytes for transfer in self._transfers)
+        return sum(transfer.received_bytes for transfer in self._transfers)
 
-    def _progress(self, speed: _Speed) -> FetchProgress:
-        files = self.plan.files
-        running = {transfer.file: transfer.progress for transfer in self._transfers}
-        done = sum(f.listed.size_bytes for f in files if f not in running)
-        done += sum(progress.done_bytes for progress in running.values())
-        rate = speed.after(self._received_bytes)
-        total = self.plan.total_bytes
-        return FetchProgress(
-            done_bytes=done,
-            total_bytes=total,
-            bytes_per_second=rate,
-            seconds_left=(total - done) / rate if rate else None,
-        )
+    def _progress(self) -> FetchProgress:
+        running = {transfer.file: transfer.done_bytes for transfer in self._transfers}
+        done = sum(running.get(file, file.listed.size_bytes) for file in self.plan.files)
+        total, rate = self.plan.total_bytes, self._bytes_per_second()
+        return FetchProgress(done, total, rate, (total - done) / rate if rate else None)
 
-
-class _Speed:
-    """Bytes a second over the last seconds."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-
-    def after(self, received_bytes: int) -> float:
-        """The speed, now that so many bytes were received in all."""
-        now = time.monotonic()
-        self._seen.append((now, received_bytes))
+    def _bytes_per_second(self) -> float:
+        """The speed over the last seconds."""
+        now, received = time.monotonic(), self._received_bytes
+        self._seen.append((now, received))
         while len(self._seen) > 2 and now - self._seen[0][0] > _SPEED_WINDOW_SECONDS:
             self._seen.popleft()
         then, before = self._seen[0]
-        return (received_bytes - before) / (now - then) if now > then else 0.0
+        return (received - before) / (now - then) if now > then else 0.0
 
 
 def _place(repository: RepositoryPlan) -> None:
@@ -194,7 +207,7 @@ def _place(repository: RepositoryPlan) -> None:
             draft.write_text(repository.commit, encoding="utf-8")
             draft.replace(repository.reference)
     except OSError as error:
-        raise failures.disk_failure(error, repository.folder) from error
+        raise disk_failure(error, repository.folder) from error
 
 
 def _link(file: WantedFile) -> None:

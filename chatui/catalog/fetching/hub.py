@@ -1,58 +1,252 @@
-"""What a hub must be able to do, and where its repositories lie on this disk."""
+"""What a hub of models offers, and what can go wrong between it and this disk."""
 
 from __future__ import annotations
 
+import errno
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.text import in_quotes
+from chatui.text import in_quotes, one_line
 
 if TYPE_CHECKING:
     import httpx2
 
+Source = Literal["hf", "modelscope"]
 
-class Hub(Protocol):
-    """A hub of models; its methods talk over the network."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_LONGEST_REASON = 160
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file as a hub lists it.
+
+    Attributes:
+        path: below the repository, with "/" between the steps.
+        size_bytes: of the whole file.
+        digest: SHA-256 of its content, or SHA-1 of its git blob, in hexadecimal digits.
+    """
+
+    path: str
+    size_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A repository as a hub lists it.
+
+    Attributes:
+        revision: the branch, tag or commit that was asked for.
+        commit: what the revision stands for now; the revision itself if the hub does not say.
+        config: what the hub tells of the model's config.json; empty if it tells nothing.
+    """
+
+    hub_id: str
+    revision: str
+    commit: str
+    files: tuple[ListedFile, ...]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """A file with its places on this disk.
+
+    Attributes:
+        listed: what the hub says of it.
+        url: where its content comes from.
+        content: path of the whole content.
+        pointer: path at which programs look for it: a link to ``content``, or the same path.
+        lock: held while it is fetched.
+    """
+
+    listed: ListedFile
+    url: str
+    content: Path
+    pointer: Path
+    lock: Path
 
     @property
-    def title(self) -> str:
-        """As people call it."""
-        ...
+    def partial(self) -> Path:
+        """Path of what has come so far."""
+        return self.content.with_name(f"{self.content.name}.incomplete")
 
     @property
-    def endpoint(self) -> str:
-        """Its address, without "/" at the end."""
-        ...
+    def is_complete(self) -> bool:
+        """Whether all of it is there, judged by its size."""
+        return _size(self.content) == self.listed.size_bytes or self.is_placed
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether programs find all of it."""
+        return _size(self.pointer) == self.listed.size_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of it need not be fetched again."""
+        if self.is_complete:
+            return self.listed.size_bytes
+        kept = max(_size(self.partial), 0)
+        return kept if kept <= self.listed.size_bytes else 0
+
+
+@dataclass(frozen=True)
+class RepositoryPlan:
+    """What is fetched of one repository.
+
+    Attributes:
+        hub_id: "owner/name".
+        folder: where programs find the files.
+        files: in the order in which they are begun.
+        reference: file that says which commit a branch stands for; None if there is none.
+        commit: written into ``reference``.
+    """
+
+    hub: Hub
+    hub_id: str
+    folder: Path
+    files: tuple[WantedFile, ...]
+    reference: Path | None = None
+    commit: str = ""
+
+
+class Refused(ChatuiError):
+    """The hub has no such repository for this user; another may have the same weights."""
+
+
+class Hub(ABC):
+    """A hub of models; its methods talk over the network.
+
+    Attributes:
+        title: as people call it.
+        endpoint: its address, without "/" at the end.
+    """
+
+    source: ClassVar[Source]
+    title: ClassVar[str]
+    endpoint: str
+
+    @abstractmethod
     def listing(self, hub_id: str, revision: str) -> Listing:
         """The files of a repository at ``revision`` ("" for the default one).
 
         Raises:
             ChatuiError: the repository is not there or not for us, or the hub cannot be reached.
         """
-        ...
 
+    @abstractmethod
     def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
         """The files with their places in the hub's own cache on this disk."""
-        ...
 
+    @abstractmethod
     def client(self) -> httpx2.Client:
         """What files are fetched with."""
-        ...
 
+    @abstractmethod
     def headers(self) -> Mapping[str, str]:
         """Sent with each request for a file; they carry the user's token."""
-        ...
+
+    @property
+    def address(self) -> str:
+        """The endpoint for display, without the password that it may carry."""
+        parts = urlsplit(self.endpoint)
+        return parts._replace(netloc=self.host).geturl()
+
+    @property
+    def host(self) -> str:
+        """Host and port, for display."""
+        return urlsplit(self.endpoint).netloc.rpartition("@")[2]
+
+    def failure(self, error: Exception, hub_id: str, revision: str = "") -> ChatuiError:
+        """The sentence for what a client raised while it asked about ``hub_id``."""
+        if isinstance(error, ChatuiError):
+            return error
+        response = getattr(error, "response", None)
+        status = getattr(response, "status_code", getattr(error, "status_code", None))
+        if isinstance(status, int):
+            return self.refusal(status, getattr(response, "headers", {}), hub_id, revision)
+        if type(error).__name__ == "OfflineModeIsEnabled":
+            return ChatuiError(say("fetching.offline"))
+        if is_network_failure(error):
+            return self.network_failure(error)
+        if isinstance(error, OSError) and error.filename:
+            # Its token, for instance, lies in a folder that is a file.
+            file, reason = os.fsdecode(error.filename), error.strerror or error
+            return ChatuiError(say("catalog.unreadable", file=file, reason=reason))
+        return ChatuiError(say("fetching.no_hub", endpoint=self.address))
+
+    def refusal(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        hub_id: str,
+        revision: str = "",
+        path: str = "",
+    ) -> ChatuiError:
+        """The sentence for an HTTP answer that is an error.
+
+        Hugging Face's headers X-Error-Code and X-Error-Message say more than the status; a 401
+        without a code means that there is no such repository for this user.
+        """
+        code = headers.get("X-Error-Code", "")
+        kind: type[ChatuiError] = ChatuiError
+        if self.source == "modelscope" and status in (401, 403):
+            kind, key = Refused, "no_access_modelscope"
+        elif code == "GatedRepo" or status == 403:
+            kind, key = Refused, "gated"
+        elif "Invalid credentials" in headers.get("X-Error-Message", ""):
+            key = "wrong_token"
+        elif code == "RevisionNotFound":
+            key = "no_revision"
+        elif code == "EntryNotFound":
+            key = "no_file"
+        elif status in (401, 404):
+            kind, key = Refused, "not_found"
+        else:
+            key = "too_many" if status == 429 else "server_error"
+        words = {"title": self.title, "host": self.host, "endpoint": self.address}
+        return kind(
+            say(
+                f"fetching.{key}",
+                hub_id=hub_id,
+                revision=revision,
+                path=path,
+                status=status,
+                **words,
+            )
+        )
+
+    def network_failure(self, error: BaseException) -> ChatuiError:
+        """The sentence for a hub that cannot be reached, or that does not send to the end."""
+        import httpx2
+
+        key = "fetching.proxy" if isinstance(error, httpx2.ProxyError) else "fetching.unreachable"
+        other = "--from modelscope" if self.source == "hf" else "--from hf"
+        return ChatuiError(say(key, host=self.host, reason=_reason(error), other=other))
 
 
-def shown(endpoint: str) -> str:
-    """An address as it may be shown: without the password that it may carry."""
-    parts = urlsplit(endpoint)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def hub_of(source: Source, endpoint: str = "") -> Hub:
+    """The hub ``source``, at ``endpoint`` instead of its own address if one is given.
+
+    Raises:
+        ChatuiError: its client is not installed.
+    """
+    # Their clients take long to import, and a start needs one of them at most.
+    if source == "hf":
+        from chatui.catalog.fetching.hugging_face import HuggingFace
+
+        return HuggingFace(endpoint)
+    from chatui.catalog.fetching.modelscope import ModelScope
+
+    return ModelScope(endpoint)
 
 
 def checked_mirror(url: str) -> str:
@@ -70,3 +264,34 @@ def checked_mirror(url: str) -> str:
     if not good or not address.isprintable() or " " in address:
         raise ChatuiError(say("fetching.no_mirror", url=in_quotes(url)))
     return address.rstrip("/")
+
+
+def is_network_failure(error: BaseException) -> bool:
+    """Whether nothing, or not all, came over the network."""
+    import httpx2
+
+    # modelscope-hub's own errors are also Python's ConnectionError and TimeoutError.
+    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
+
+
+def disk_failure(error: OSError, path: Path) -> ChatuiError:
+    """The sentence for a file that cannot be written."""
+    if error.errno in _NO_ROOM:
+        return ChatuiError(say("fetching.disk_full", path=path))
+    return ChatuiError(say("fetching.unwritable", path=path, reason=error.strerror or error))
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words: those of the error that led to all others."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    said = error.strerror if isinstance(error, OSError) else None
+    return one_line(said or str(error), _LONGEST_REASON).rstrip(".") or type(error).__name__
+
+
+def _size(file: Path) -> int:
+    """Bytes; -1 if there is no file."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1

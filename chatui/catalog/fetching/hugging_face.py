@@ -15,30 +15,29 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from chatui.catalog.fetching.failures import hub_failure
-from chatui.catalog.fetching.hub import shown
-from chatui.catalog.fetching.values import ListedFile, Listing, RepositoryPlan, WantedFile
+from chatui.catalog.fetching.hub import Hub, ListedFile, Listing, RepositoryPlan, WantedFile
 from chatui.catalog.places import hugging_face_cache
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 if TYPE_CHECKING:
     import httpx2
+    from huggingface_hub.hf_api import RepoFile
 
 LIST_SECONDS = 20.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class HuggingFace:
+class HuggingFace(Hub):
     """The hub at huggingface.co, at HF_ENDPOINT, or at a mirror that speaks as it does."""
 
+    source = "hf"
     title = "Hugging Face"
 
     def __init__(self, endpoint: str = "") -> None:
-        self.endpoint = (
-            endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        ).rstrip("/")
+        endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        self.endpoint = endpoint.rstrip("/")
 
     def listing(self, hub_id: str, revision: str) -> Listing:
         from huggingface_hub import HfApi, constants
@@ -56,44 +55,33 @@ class HuggingFace:
             told = api.model_info(hub_id, revision=wanted, timeout=LIST_SECONDS)
             commit = told.sha or ""
             if not _COMMIT.fullmatch(commit):
-                raise ChatuiError(say("fetching.no_hub", endpoint=shown(self.endpoint)))
+                raise ChatuiError(say("fetching.no_hub", endpoint=self.address))
             entries = list(api.list_repo_tree(hub_id, recursive=True, revision=commit))
-        except ChatuiError:
-            raise
         except Exception as error:
-            raise hub_failure(error, self, hub_id, revision) from error
-        files = [_listed(entry) for entry in entries if isinstance(entry, RepoFile)]
-        return Listing(
-            hub_id,
-            wanted,
-            commit,
-            tuple(file for file in files if file.sha256 or file.git_blob),
-            dict(told.config or {}),
-        )
+            raise self.failure(error, hub_id, revision) from error
+        listed = (_listed(entry) for entry in entries if isinstance(entry, RepoFile))
+        files = tuple(file for file in listed if file is not None)
+        return Listing(hub_id, wanted, commit, files, dict(told.config or {}))
 
     def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
         cache = hugging_face_cache()
         name = f"models--{listing.hub_id.replace('/', '--')}"
         folder = cache / name / "snapshots" / listing.commit
+        url = f"{self.endpoint}/{listing.hub_id}/resolve/{listing.commit}/"
         is_branch = listing.revision != listing.commit and ".." not in listing.revision
+        wanted = (
+            WantedFile(
+                listed=file,
+                url=url + quote(file.path),
+                content=cache / name / "blobs" / file.digest,
+                pointer=folder / file.path,
+                lock=cache / ".locks" / name / f"{file.digest}.lock",
+            )
+            for file in files
+        )
+        reference = cache / name / "refs" / listing.revision if is_branch else None
         return RepositoryPlan(
-            hub_id=listing.hub_id,
-            source="hf",
-            endpoint=self.endpoint,
-            folder=folder,
-            files=tuple(
-                WantedFile(
-                    listed=file,
-                    url=f"{self.endpoint}/{listing.hub_id}/resolve/{listing.commit}/"
-                    + quote(file.path),
-                    content=cache / name / "blobs" / (file.sha256 or file.git_blob),
-                    pointer=folder / file.path,
-                    lock=cache / ".locks" / name / f"{file.sha256 or file.git_blob}.lock",
-                )
-                for file in files
-            ),
-            reference=cache / name / "refs" / listing.revision if is_branch else None,
-            commit=listing.commit,
+            self, listing.hub_id, folder, tuple(wanted), reference, listing.commit
         )
 
     def client(self) -> httpx2.Client:
@@ -108,14 +96,10 @@ class HuggingFace:
         return headers
 
 
-def _listed(entry: object) -> ListedFile:
-    """A file of the tree, its hashes only where they look like hashes: they become file names."""
-    lfs = getattr(entry, "lfs", None)
-    sha256 = str(lfs.sha256) if lfs else ""
-    blob = str(getattr(entry, "blob_id", ""))
-    return ListedFile(
-        path=str(getattr(entry, "path", "")),
-        size_bytes=int(lfs.size if lfs else getattr(entry, "size", 0)),
-        sha256=sha256 if _SHA256.fullmatch(sha256) else "",
-        git_blob=blob if not lfs and _COMMIT.fullmatch(blob) else "",
-    )
+def _listed(entry: RepoFile) -> ListedFile | None:
+    """A file of the tree; None if its hash, which becomes a file's name, does not look like one."""
+    if entry.lfs:
+        file = ListedFile(entry.path, int(entry.lfs.size), str(entry.lfs.sha256))
+        return file if _SHA256.fullmatch(file.digest) else None
+    file = ListedFile(entry.path, int(entry.size), str(entry.blob_id))
+    return file if _COMMIT.fullmatch(file.digest) else None

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from chatui.catalog.fetching.values import ListedFile
+from chatui.catalog.fetching.hub import ListedFile
 from chatui.catalog.schema import Part
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -10,10 +10,18 @@ from pathlib import Path
 
 from chatui import readable
 from chatui.catalog import library
-from chatui.catalog.fetching.failures import Refused
-from chatui.catalog.fetching.hub import Hub, checked_mirror
+from chatui.catalog.fetching.hub import (
+    Hub,
+    ListedFile,
+    Listing,
+    Refused,
+    RepositoryPlan,
+    Source,
+    WantedFile,
+    checked_mirror,
+    hub_of,
+)
 from chatui.catalog.fetching.needed_files import Role, needed
-from chatui.catalog.fetching.values import FetchPlan, ListedFile, Listing, RepositoryPlan, Source
 from chatui.catalog.places import (
     find_part,
     hugging_face_cache,
@@ -23,11 +31,39 @@ from chatui.catalog.places import (
 from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Preset, is_hub_id
-from chatui.catalog.weight_files import weight_files
+from chatui.catalog.weight_files import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings
 from chatui.text import in_quotes
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What is fetched for one name.
+
+    Attributes:
+        name: what the user asked for.
+        repositories: one for each hub's repository.
+        notes: sentences that the user should read first.
+    """
+
+    name: str
+    repositories: tuple[RepositoryPlan, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[WantedFile, ...]:
+        return tuple(file for repository in self.repositories for file in repository.files)
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.listed.size_bytes for file in self.files)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What is already on this disk."""
+        return sum(file.kept_bytes for file in self.files)
 
 
 def plan(
@@ -148,20 +184,18 @@ class _Planner:
             return None
         if not found.is_relative_to(modelscope_root()):
             return found
-        return found if part.hf and self.source is None and _is_whole(found) else None
+        return found if part.hf and self.source is None and is_whole(found) else None
 
     def _source_of(self, part: Part) -> Source | None:
         """The hub to take a part from; None if it is on none."""
-        there: list[Source] = []
-        if part.hf:
-            there.append("hf")
-        if part.modelscope:
-            there.append("modelscope")
-        if not there or self.source is None or self.source in there:
-            return self.source if self.source in there else next(iter(there), None)
-        title = self._hub(self.source).title
-        self.notes.append(say("fetching.other_hub", part=part.title, title=title))
-        return there[0]
+        hubs: tuple[tuple[Source, str], ...] = (("hf", part.hf), ("modelscope", part.modelscope))
+        there = [source for source, hub_id in hubs if hub_id]
+        if self.source in there:
+            return self.source
+        if there and self.source:
+            title = self._hub(self.source).title
+            self.notes.append(say("fetching.other_hub", part=part.title, title=title))
+        return there[0] if there else None
 
     def _listed(self, part: Part, source: Source) -> tuple[tuple[Source, str, str], Listing]:
         """The listing of the first repository that has the part and may be read."""
@@ -203,13 +237,6 @@ def _had_before(listing: Listing, revision: str) -> list[ListedFile]:
     return [file for file in listing.files if (before / file.path).is_file()]
 
 
-def _is_whole(found: Path) -> bool:
-    if found.is_file():
-        return True
-    weights = weight_files(found)
-    return weights is not None and not weights.missing
-
-
 def _check_room(made: FetchPlan) -> None:
     """Raises ChatuiError where a disk has less room than what comes onto it needs."""
     needs: dict[int, tuple[Path, int]] = {}
@@ -223,28 +250,6 @@ def _check_room(made: FetchPlan) -> None:
     for place, missing in needs.values():
         free = shutil.disk_usage(place).free
         if missing > free:
-            sentence = say(
-                "fetching.no_room",
-                name=made.name,
-                needed=readable.size(missing),
-                free=readable.size(free),
-                short=readable.size(missing - free),
-                path=place,
-            )
-            raise ChatuiError(sentence)
-
-
-def hub_of(source: Source, endpoint: str = "") -> Hub:
-    """The hub ``source``, at ``endpoint`` instead of its own address if one is given.
-
-    Raises:
-        ChatuiError: its client is not installed.
-    """
-    # Their clients take long to import, and a start needs one of them at most.
-    if source == "hf":
-        from chatui.catalog.fetching.hugging_face import HuggingFace
-
-        return HuggingFace(endpoint)
-    from chatui.catalog.fetching.modelscope import ModelScope
-
-    return ModelScope(endpoint)
+            sizes = {"needed": missing, "free": free, "short": missing - free}
+            words = {name: readable.size(size) for name, size in sizes.items()}
+            raise ChatuiError(say("fetching.no_room", name=made.name, path=place, **words))

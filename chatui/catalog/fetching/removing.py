@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatui.catalog import library
-from chatui.catalog.fetching import failures
+from chatui.catalog.fetching.hub import disk_failure
 from chatui.catalog.fetching.planning import part_of_hub
 from chatui.catalog.places import find_part, hugging_face_cache, modelscope_caches, modelscope_root
 from chatui.catalog.resolving import missing_parts
@@ -109,7 +109,7 @@ def remove(removal: Removal) -> int:
             if not item.root.exists() and locks.is_dir():
                 shutil.rmtree(locks)
         except OSError as error:
-            raise failures.disk_failure(error, item.root) from error
+            raise disk_failure(error, item.root) from error
     return removal.size_bytes
 
 

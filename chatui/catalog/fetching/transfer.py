@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from chatui.catalog.fetching import failures
-from chatui.catalog.fetching.hub import Hub, shown
-from chatui.catalog.fetching.values import FetchStopped, WantedFile
+from chatui.catalog.fetching.hub import RepositoryPlan, WantedFile, disk_failure
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -27,21 +25,13 @@ CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 """A line on which nothing comes for so long is given up and asked for again."""
 _READ_BACK_BYTES = 1 << 20
+_SHA256_DIGITS = 64
+_RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed."""
 
 
-@dataclass
-class Progress:
-    """What a transfer tells while it runs; written by its own thread alone.
-
-    Attributes:
-        done_bytes: on this disk.
-        received_bytes: that came over the network, those thrown away included.
-        is_done: whether the file is whole.
-    """
-
-    done_bytes: int = 0
-    received_bytes: int = 0
-    is_done: bool = False
+class FetchStopped(ChatuiError):
+    """The fetch was cancelled; what came in so far is kept."""
 
 
 class _TryAgain(Exception):
@@ -55,21 +45,21 @@ class _TryAgain(Exception):
 
 @dataclass
 class Transfer:
-    """Fetches one file of the repository ``hub_id``.
+    """Fetches one file of a repository.
 
     Attributes:
         stopped: set from any thread to end it; what came in is kept.
         note: is told a sentence for what went wrong and was made good.
+        done_bytes: on this disk; written by the transfer's own thread alone, as the next is.
+        received_bytes: that came over the network, those thrown away included.
     """
 
     file: WantedFile
-    hub: Hub
-    hub_id: str
-    client: httpx2.Client
-    headers: Mapping[str, str]
+    repository: RepositoryPlan
     stopped: threading.Event
     note: Callable[[str], None]
-    progress: Progress = field(default_factory=Progress)
+    done_bytes: int = 0
+    received_bytes: int = 0
     _lock: BaseFileLock | None = None
 
     def run(self) -> None:
@@ -79,7 +69,7 @@ class Transfer:
             FetchStopped: ``stopped`` was set.
             ChatuiError: it cannot be fetched, or not be written.
         """
-        self.progress.done_bytes = self.file.kept_bytes
+        self.done_bytes = self.file.kept_bytes
         try:
             for folder in (self.file.content.parent, self.file.lock.parent):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -90,9 +80,8 @@ class Transfer:
             finally:
                 self.release_lock()
         except OSError as error:
-            raise failures.disk_failure(error, self.file.content.parent) from error
-        self.progress.done_bytes = self.file.listed.size_bytes
-        self.progress.is_done = True
+            raise disk_failure(error, self.file.content.parent) from error
+        self.done_bytes = self.file.listed.size_bytes
 
     def release_lock(self) -> None:
         """Let others fetch the file; once ``stopped`` is set nothing more is written."""
@@ -112,7 +101,7 @@ class Transfer:
                 lock.acquire(timeout=_LOCK_POLL_SECONDS)
                 return lock
             except Timeout:
-                self.progress.done_bytes = self.file.kept_bytes
+                self.done_bytes = self.file.kept_bytes
             except NotImplementedError:
                 # The file system has no locks.
                 lock = SoftFileLock(self.file.lock, mode=0o664, thread_local=False)
@@ -120,16 +109,14 @@ class Transfer:
     def _fetch(self) -> None:
         listed = self.file.listed
         for is_last in (False, True):
-            if self._receive() == (listed.sha256 or listed.git_blob):
+            if self._receive() == listed.digest:
                 self.file.partial.replace(self.file.content)
                 return
             self.file.partial.unlink(missing_ok=True)
-            self.progress.done_bytes = 0
+            self.done_bytes = 0
             if not is_last:
                 self.note(say("fetching.corrupted", path=listed.path))
-        raise ChatuiError(
-            say("fetching.corrupted_again", path=listed.path, endpoint=shown(self.hub.endpoint))
-        )
+        raise self._wrong("corrupted_again")
 
     def _receive(self) -> str:
         """Bring the partial file to its full size, however often the line breaks; its hash.
@@ -147,16 +134,16 @@ class Transfer:
                 before = partial.size
                 try:
                     self._receive_once(partial)
-                    failure, wait = self._fell_short(), 0.0
+                    failure, wait = self._wrong("fell_short"), 0.0
                     tries += 1
                 except httpx2.TransportError as error:
-                    failure, wait = failures.network_failure(error, self.hub), _WAIT_SECONDS
+                    failure, wait = self.repository.hub.network_failure(error), _WAIT_SECONDS
                     tries = 0 if partial.size > before else tries + 1
                 except _TryAgain as again:
                     failure, wait = again.failure, again.wait_seconds
                     tries += 1
                 except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError) as error:
-                    raise failures.hub_failure(error, self.hub, self.hub_id) from error
+                    raise self.repository.hub.failure(error, self.repository.hub_id) from error
                 if partial.size < self.file.listed.size_bytes:
                     if tries >= _TRIES:
                         raise failure
@@ -174,11 +161,12 @@ class Transfer:
         """
         import httpx2
 
-        headers = {**self.headers, "Accept-Encoding": "identity"}
+        hub = self.repository.hub
+        headers = {**hub.headers(), "Accept-Encoding": "identity"}
         if partial.size:
             headers["Range"] = f"bytes={partial.size}-"
         timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        with self.client.stream(
+        with hub.client().stream(
             "GET", self.file.url, headers=headers, follow_redirects=True, timeout=timeout
         ) as answer:
             self._check_answer(answer, partial)
@@ -186,40 +174,34 @@ class Transfer:
             for chunk in answer.iter_bytes() if encoded else answer.iter_raw():
                 self._check_stopped()
                 written = partial.write(chunk)
-                self.progress.received_bytes += len(chunk)
-                self.progress.done_bytes = partial.size
+                self.received_bytes += len(chunk)
+                self.done_bytes = partial.size
                 if written < len(chunk):
                     return
 
     def _check_answer(self, answer: httpx2.Response, partial: _Partial) -> None:
+        """Accept the rest of the file, or all of it, in an answer; raises as _receive_once does."""
         status = answer.status_code
         if status == 206 and partial.size:
             if answer.headers.get("Content-Range", "").startswith(f"bytes {partial.size}-"):
                 return
-            self._start_over(partial)
-            raise _TryAgain(self._fell_short(), 0)
-        if status == 416:
-            self._start_over(partial)
-            raise _TryAgain(self._fell_short(), 0)
-        if status < 400:
-            # The whole file comes, asked for or not.
-            self._start_over(partial)
+            status = 416
+        if status < 400 or status == 416:
+            # The whole file comes, or is to be asked for.
+            partial.clear()
+            self.done_bytes = 0
+            if status == 416:
+                raise _TryAgain(self._wrong("fell_short"), 0)
             return
-        code, message = (answer.headers.get(f"X-Error-{name}", "") for name in ("Code", "Message"))
-        failure = failures.answer_failure(
-            status, code, message, self.hub, self.hub_id, path=self.file.listed.path
-        )
-        if status in failures.RETRYABLE:
+        hub, hub_id = self.repository.hub, self.repository.hub_id
+        failure = hub.refusal(status, answer.headers, hub_id, path=self.file.listed.path)
+        if status in _RETRYABLE:
             raise _TryAgain(failure, _asked_wait(answer))
         raise failure
 
-    def _start_over(self, partial: _Partial) -> None:
-        partial.clear()
-        self.progress.done_bytes = 0
-
-    def _fell_short(self) -> ChatuiError:
-        path = self.file.listed.path
-        return ChatuiError(say("fetching.fell_short", path=path, endpoint=shown(self.hub.endpoint)))
+    def _wrong(self, key: str) -> ChatuiError:
+        path, endpoint = self.file.listed.path, self.repository.hub.address
+        return ChatuiError(say(f"fetching.{key}", path=path, endpoint=endpoint))
 
     def _check_stopped(self) -> None:
         if self.stopped.is_set():
@@ -270,7 +252,7 @@ class _Partial:
         return self._digest.hexdigest()
 
     def _new_digest(self) -> hashlib._Hash:
-        if self._listed.sha256:
+        if len(self._listed.digest) == _SHA256_DIGITS:
             return hashlib.sha256()
         # Git hashes a header first (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
         return hashlib.sha1(b"blob %d\0" % self._listed.size_bytes, usedforsecurity=False)

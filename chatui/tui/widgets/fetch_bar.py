@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -25,7 +24,8 @@ from chatui.tui.model_names import shown_name
 
 # What fetches takes a while to import, and most starts fetch nothing.
 if TYPE_CHECKING:
-    from chatui.catalog.fetching import FetchEvent, FetchPlan, FetchProgress
+    from chatui.catalog.fetching.fetch import FetchEvent, FetchProgress
+    from chatui.catalog.fetching.planning import FetchPlan
 
 _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 5
@@ -51,9 +51,7 @@ class Download:
     def question(self) -> str:
         """Whether to begin, with the size."""
         plan = self.plan
-        hosts = dict.fromkeys(
-            urlsplit(one.endpoint).netloc.rpartition("@")[2] for one in plan.repositories
-        )
+        hosts = dict.fromkeys(repository.hub.host for repository in plan.repositories)
         words = say(
             "tui.fetch.question",
             name=self.name,
@@ -80,7 +78,7 @@ async def prepare(name: str, settings: Settings) -> Download:
     Raises:
         ChatuiError: they cannot be reached, do not have it, or the disk has no room for it.
     """
-    from chatui.catalog.fetching import fetch
+    from chatui.catalog.fetching.fetch import fetch
 
     events = cast("AsyncGenerator[FetchPlan | FetchEvent, None]", fetch(name, settings))
     return Download(name, cast("FetchPlan", await anext(events)), events, settings)
@@ -147,7 +145,7 @@ class FetchBar(Static):
             self.press()
 
     async def _run(self, download: Download) -> None:
-        from chatui.catalog.fetching import Fetched, FetchNote, FetchProgress
+        from chatui.catalog.fetching.fetch import Fetched, FetchNote, FetchProgress
 
         try:
             async with aclosing(download.events) as events:
