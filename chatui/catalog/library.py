@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from chatui import locations
-from chatui.catalog.schema import NAME, Preset, SystemFile, WrongValue, presets_of
+from chatui.catalog.schema import NAME, Facts, Preset, SystemFile, WrongValue, presets_of
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 
@@ -101,7 +101,7 @@ def _load(users: tuple[tuple[Path, int], ...], language: str) -> Presets:
 
 
 def read_users(file: Path) -> SystemFile:
-    """Read a file that a user wrote, checked by pydantic against the schema.
+    """Read a file that a user wrote.
 
     Raises:
         ChatuiError: what is wrong, with the file and the line.
@@ -120,28 +120,30 @@ def read_users(file: Path) -> SystemFile:
 
 
 def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
-    """The file's content as the schema has it.
+    """The content of a preset's file, checked against the schema.
 
     Raises:
         ChatuiError: the first thing that is wrong, with the file and the line.
     """
-    from pydantic import TypeAdapter, ValidationError
-
+    keys: tuple[str, ...] = ()
     try:
-        return TypeAdapter(SystemFile).validate_python(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        ours = first.get("ctx", {}).get("error")
-        # pydantic names the type, too, of several that it tried.
-        steps = [step for step in first["loc"] if step not in ("int", "float", "bool", "str")]
-        keys = (*steps, *(ours.keys if isinstance(ours, WrongValue) else ()))
-        line = line_of(text, keys)
-        key = ".".join(str(step) for step in keys)
-        reason = first["msg"].removeprefix("Value error, ")
-        sentence = say(
-            "catalog.preset.wrong", file=file, line=line, key=key or "name", reason=reason
-        )
-        raise ChatuiError(sentence) from error
+        variants = raw.get("variants")
+        for suffix, facts in variants.items() if isinstance(variants, dict) else ():
+            # One by one, for msgspec does not name the key of a table among others.
+            keys = ("variants", suffix)
+            msgspec.convert(facts, Facts)
+        keys = ()
+        return msgspec.convert(raw, SystemFile)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$")
+        keys += tuple(re.findall(r"\w+", path))
+        if unknown := re.search("unknown field `(.+)`", reason):
+            keys += (unknown[1],)
+        elif isinstance(error.__cause__, WrongValue):
+            keys += error.__cause__.keys
+        line, key = line_of(text, keys), ".".join(keys) or "name"
+        said = say("catalog.preset.wrong", file=file, line=line, key=key, reason=reason)
+        raise ChatuiError(said) from error
 
 
 def line_of(text: str, location: Sequence[str | int]) -> int:

@@ -1,15 +1,16 @@
 """What a preset's file says: the one schema of the catalog.
 
-The dataclasses are the schema. pydantic validates against them what users write (and, in the
-tests, what we ship); msgspec reads the shipped files at run time, because it starts faster.
+The structs are the schema: msgspec checks against them what users write and what we ship.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -36,11 +37,8 @@ def is_hub_id(text: str) -> bool:
     return bool(_HUB_ID.fullmatch(text)) and ".." not in text and start_well
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same in both languages."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     zh: str
     en: str
@@ -49,8 +47,7 @@ class Words:
         return self.zh if language == "zh" else self.en
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where one part of a model (base, adapter, tokenizer, delta) comes from.
 
     Attributes:
@@ -66,8 +63,6 @@ class Part:
         revision: branch, tag or commit; empty for the default.
         scale, rank, alpha: of an adapter, see :class:`chatui.messages.Adapter`.
     """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     hf: str = ""
     modelscope: str = ""
@@ -101,8 +96,7 @@ class Part:
         return bool(self.hf or self.modelscope)
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much there is to fetch and to hold, adapters included.
 
     Attributes:
@@ -111,8 +105,6 @@ class Weights:
         fp16_gb, int8_gb, int4_gb: bytes of memory that the weights take, in 10⁹, without the cache
             of a conversation; 2, 1.05 and 0.6 bytes a parameter where the authors give no figure.
     """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     parameters: float
     download_gb: float
@@ -125,8 +117,7 @@ class Weights:
             raise ValueError(say("catalog.schema.sizes"))
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a variant may say anew; None if it says nothing.
 
     Attributes:
@@ -156,8 +147,6 @@ class Facts:
         lacks: what keeps chatui from running it; None if it runs.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     aliases: tuple[str, ...] | None = None
     title: Words | None = None
     description: Words | None = None
@@ -168,7 +157,7 @@ class Facts:
     tokenizer: Part | None = None
     delta: Part | None = None
     adapters: tuple[Part, ...] | None = None
-    sampling: Mapping[str, bool | int | float | str] | None = None
+    sampling: Mapping[str, Any] | None = None
     stop_strings: tuple[str, ...] | None = None
     eos_ids: tuple[int, ...] | None = None
     context_limit: int | None = None
@@ -197,8 +186,7 @@ class Facts:
                 raise WrongValue(say("catalog.schema.above_0"), name)
 
 
-@dataclass(frozen=True)
-class SystemFile(Facts):
+class SystemFile(Facts, frozen=True, forbid_unknown_fields=True):
     """A file of the catalog: one system, its defaults, and its variants.
 
     Attributes:
@@ -209,7 +197,7 @@ class SystemFile(Facts):
 
     name: str = ""
     default: str = ""
-    variants: Mapping[str, Facts] = field(default_factory=dict)
+    variants: Mapping[str, Facts] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -260,7 +248,7 @@ class Preset:
 
 def presets_of(system: SystemFile) -> tuple[Preset, ...]:
     """The bare name's preset first, then each variant's."""
-    common = {item.name: getattr(system, item.name) for item in fields(Facts)}
+    common = _said(system)
     chosen = system.variants.get(system.default)
     presets = [Preset(system.name, system.name, _merged(common, chosen))]
     common["aliases"] = None
@@ -273,9 +261,13 @@ def _merged(common: Mapping[str, Any], variant: Facts | None) -> Facts:
     """The variant's facts over the system's; their sampling settings are merged one by one."""
     values = dict(common)
     if variant is not None:
-        said = {item.name: getattr(variant, item.name) for item in fields(Facts)}
-        values |= {name: value for name, value in said.items() if value is not None}
+        values |= {name: value for name, value in _said(variant).items() if value is not None}
         values["aliases"] = variant.aliases or common["aliases"]
         if variant.sampling is not None:
             values["sampling"] = {**(common["sampling"] or {}), **variant.sampling}
     return Facts(**values)
+
+
+def _said(facts: Facts) -> dict[str, Any]:
+    """The facts by name, those of a system's file without its variants."""
+    return {name: getattr(facts, name) for name in Facts.__struct_fields__}

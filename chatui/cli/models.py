@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
+import msgspec
+
 from chatui import catalog
 from chatui.backends import servers
 from chatui.catalog import Details, Entry
@@ -91,7 +93,7 @@ def _stop_strings(found: Details) -> tuple[str, ...]:
 
 def _tell_details(found: Details, *, as_json: bool) -> None:
     if as_json:
-        rest = asdict(found)
+        rest = msgspec.to_builtins(found)
         write_json({**rest.pop("entry"), **rest})
         return
     entry = found.entry

@@ -225,7 +225,7 @@ def test_an_rwkv_file(reference: Path) -> None:
         ({"config.json": "[" * 100_000}, "cannot be read"),
         ({"config.json": '{"model_type": "llama"}'}, "no weights"),
         ({"config.json": '{"model_type": "baichuan"}'}, "--server"),
-        ({"config.json": '{"model_type": "bert", "architectures": ["BertModel"]}'}, "fills gaps"),
+        ({"config.json": '{"model_type": "bert", "architectures": ["BertModel"]}'}, "writes text"),
         (
             {
                 "config.json": '{"model_type": "llama"}',

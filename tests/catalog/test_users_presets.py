@@ -73,7 +73,7 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
         ),
         ('format = "x"\ncontext_limit = 0\nbase = { hf = "a/b" }\n', 2, "context_limit: it must"),
         ('format = "x"\ncontext = 0\nbase = { hf = "a/b" }\n', 2, "context: it must"),
-        ('format = "x"\ncontext = "much"\nbase = { hf = "a/b" }\n', 2, "context: Input"),
+        ('format = "x"\ncontext = "much"\nbase = { hf = "a/b" }\n', 2, "context: Invalid"),
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
         ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
         ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is no name"),

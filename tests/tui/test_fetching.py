@@ -147,7 +147,7 @@ async def test_a_model_that_cannot_run_is_not_offered(drive: Any, hub: Any) -> N
         await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
         await on.pilot.press("y")
         await on.until(lambda: on.notices, 20)
-        assert "Its model type “zebra”" in on.notices[0]
+        assert "model type “zebra”" in on.notices[0]
         assert len(on.notices) == 1
         assert not bar_of(on).display
 
