@@ -2,8 +2,9 @@
 
 One process, no network, under three minutes; each line is written as soon as it is known. Decode
 is compared with its limit (bandwidth of a copy ÷ bytes of the weights that a token reads), with
-plain ``generate()``, and with transformers' own step on a static cache in a CUDA graph. --dry goes
-the same way on a CPU with tiny shapes, where the numbers mean nothing.
+plain ``generate()``, with transformers' own step on a static cache in a CUDA graph, and with chatui
+without its kernels. --dry goes the same way on a CPU with tiny shapes, where the numbers mean
+nothing; with TRITON_INTERPRET=1 the kernels run there too, if Triton is installed.
 
     python -u benchmarks/gpu.py [--dry] [--tokens 64]
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +22,7 @@ import gpu_models
 import torch
 
 from chatui import __version__, locations
-from chatui.engine import generate
+from chatui.engine import generate, kernels
 from chatui.engine.engine import Engine
 from chatui.engine.model import LoadedModel
 from chatui.messages import Done, GenerateRequest, ModelSpec, Token
@@ -152,6 +154,11 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
     reply(ours, PROMPT, 8, **SAMPLED)
     greedy = reply(ours, PROMPT, tokens, **GREEDY)[0]
     told("chatui greedy", greedy)
+    used = kernels.on(torch.zeros(1, device=device.name)) is not None
+    if used:
+        told("chatui greedy, without its kernels", without_kernels(model, family, network, tokens))
+    else:
+        say(f"{name}: kernels", "    none")
     sampled = reply(ours, PROMPT, tokens, **SAMPLED)[0]
     told("chatui sampled", sampled)
     say(f"{name}: sampled against greedy", f"{sampled / greedy:9.2f} ×")
@@ -167,6 +174,18 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
     rate = reply(adapted, PROMPT, tokens, **GREEDY)[0]
     applied.take_off()
     say(f"{name}: LoRA beside the weights", f"{rate:9.1f} tok/s, {rate / greedy:.2f} × without")
+
+
+def without_kernels(model: Any, family: str, network: Any, tokens: int) -> float:
+    """Tokens a second with PyTorch's own products, in a graph of their own."""
+    on = kernels.on
+    kernels.on = lambda states: None
+    try:
+        ours = gpu_models.loaded_model(model, family, network)
+        reply(ours, PROMPT, 8, **GREEDY)
+        return reply(ours, PROMPT, tokens, **GREEDY)[0]
+    finally:
+        kernels.on = on
 
 
 def attempt(
@@ -236,6 +255,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     say("bandwidth of a copy", f"{device.bandwidth / 1e12:9.3f} TB/s")
     for family in gpu_models.FAMILIES:
         compare(family, device)
+    if options.dry and os.environ.get("TRITON_INTERPRET") == "1":
+        kernels.DEVICES.add("cpu")
     for shape in gpu_models.SHAPES:
         measure_shape(shape, device, options.dry, options.tokens)
     measure_embedded(device, options.tokens)

@@ -14,6 +14,9 @@ import pytest
 from chatui import locales
 from chatui.backends.local import LocalBackend
 
+# Where Triton is installed its kernels run on the CPU; it looks when it is imported.
+os.environ["TRITON_INTERPRET"] = "1"
+
 # A shell's background job ignores Ctrl+C, and so would all that the tests start and stop with it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Matrix products on CPUs where PyTorch's own choice of library is slow.
+"""Matrix products where PyTorch's own choice of library is slow: one vector on a GPU, and CPUs.
 
 PyTorch gives float32 products to Intel's MKL, which reads weights at a quarter of the memory's
 speed on AMD processors; oneDNN, which PyTorch carries too, is two to three times as fast there for
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
+
+from chatui.engine import kernels
 
 # Multiplications below which starting oneDNN costs more than it saves.
 _LEAST_WORK = 1 << 18
@@ -68,6 +70,9 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     Returns:
         [..., out].
     """
+    if weight.dtype == states.dtype and (own := kernels.on(states)) and weight.is_contiguous():
+        vector: Tensor = own.matvec(states.reshape(-1), weight, bias)
+        return vector.view(*states.shape[:-1], -1)
     if (
         states.dtype == weight.dtype == torch.float32
         and states.device.type == "cpu"

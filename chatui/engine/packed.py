@@ -9,7 +9,9 @@ block are of no use.
 These are the rows of FBGEMM's fused embedding tables (fbgemm/QuantUtils.h), of which PyTorch's CPU
 kernels make weighted sums straight from the codes: with the inputs as weights, such a sum is the
 product of a vector and a matrix. The inputs and the sums are float32, so nothing but the weight
-itself is rounded. Elsewhere, and for many vectors at once, a few blocks at a time are unpacked.
+itself is rounded. On a GPU a kernel of our own unpacks in registers
+(:mod:`chatui.engine.triton_kernels`). Elsewhere, and for many vectors at once, a few blocks at a
+time are unpacked.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
+from chatui.engine import kernels
 from chatui.engine.linear import linear
 
 BITS = (8, 4)
@@ -186,6 +189,9 @@ def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None =
         [..., outputs] in the dtype of ``states``, computed in float32 on a CPU.
     """
     vectors = states.reshape(-1, states.shape[-1])
+    if own := kernels.on(states):
+        sums: Tensor = own.packed_matvec(vectors[0], packed, outputs, bits_of(packed), scale)
+        return sums.view(*states.shape[:-1], outputs)
     on_cpu = states.device.type == "cpu"
     if on_cpu:
         vectors = vectors.float()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from chatui.engine import kernels
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -17,6 +20,7 @@ def test_the_whole_way_of_the_gpu_benchmark(
     import gpu
     import gpu_models
 
+    monkeypatch.setattr(kernels, "DEVICES", {"cuda"})
     gpu.main(["--dry", "--tokens", "4"])
     said = capsys.readouterr().out
     assert "CPU, dry: figures are void" in said and "none (" not in said
@@ -30,4 +34,7 @@ def test_the_whole_way_of_the_gpu_benchmark(
         assert all(any(figure in line for line in lines) for figure in figures)
         references = [line for line in lines if "generate()" in line or "static cache" in line]
         assert len(references) == (0 if "ChatGLM" in shape else 2)
+        run = find_spec("triton") is not None
+        assert any("without its kernels" in line for line in lines) is run
+        assert any(line.endswith("none") for line in lines) is not run
     assert "the embedded model on cpu" in said

@@ -137,7 +137,7 @@ class ChatGLMNetwork:
             angles,
             blocks,
             forward_of(body.final_layernorm),
-            forward_of(self.model.lm_head),
+            projection(self.model.lm_head, move=False),
             like,
         )
 

@@ -87,7 +87,7 @@ def _llama_line(model: Any) -> Decoder:
         angles,
         [_llama_block(layer, shape) for layer in body.layers],
         _rms_norm(body.norm),
-        forward_of(model.lm_head),
+        projection(model.lm_head, move=False),
         like,
     )
 
@@ -159,7 +159,7 @@ def _gpt2(model: Any) -> Decoder | None:
         None,
         blocks,
         forward_of(body.ln_f),
-        forward_of(model.lm_head),
+        projection(model.lm_head, move=False),
         body.ln_f.weight.detach(),
     )
 
@@ -204,7 +204,7 @@ def _bloom(model: Any) -> Decoder | None:
         None,
         blocks,
         forward_of(body.ln_f),
-        forward_of(model.lm_head),
+        projection(model.lm_head, move=False),
         body.ln_f.weight.detach(),
         alibi_slopes(heads),
     )
@@ -241,7 +241,7 @@ def _codegen(model: Any) -> Decoder | None:
         angles,
         blocks,
         forward_of(body.ln_f),
-        forward_of(model.lm_head),
+        projection(model.lm_head, move=False),
         body.ln_f.weight.detach(),
     )
 
