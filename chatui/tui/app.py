@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -129,6 +130,8 @@ class ChatApp(TurnsApp):
 
     async def on_event(self, event: events.Event) -> None:
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
+        if is_new_key:
+            self.key_came = time.monotonic()
         if not (is_new_key and await self._took_key(cast(events.Key, event))):
             await super().on_event(event)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal, cast
 
 from textual.app import App
@@ -15,6 +16,10 @@ from chatui.tui.comparison import ComparingTurns
 from chatui.tui.turn_messages import TurnMessage
 
 NOTICE_SECONDS = 8
+
+KEY_SECONDS = 0.025
+"""So long after a key was pressed its own frame is awaited, and nothing else is drawn."""
+
 _NOTIFICATIONS = {"osc9": "9", "osc777": "777;notify;chatui"}
 """iTerm2's (https://iterm2.com/documentation-escape-codes.html) and rxvt-unicode's sequences."""
 
@@ -25,6 +30,7 @@ class TurnsApp(App[None]):
     Attributes:
         given_adapters: those that were on a model since the start, which F3 offers again.
         opened: the conversation to begin with; None for a new one.
+        key_came: when the last key was pressed, on the monotonic clock.
     """
 
     def __init__(
@@ -37,7 +43,13 @@ class TurnsApp(App[None]):
         self.given_adapters: tuple[Adapter, ...] = ()
         self._backend, self._backend_name = backend, spec.backend
         self._told: set[str] = set()
+        self.key_came = 0.0
         self.turns = ComparingTurns(spec, store, self._create_backend, self.take)
+
+    @property
+    def is_key_first(self) -> bool:
+        """Whether a key was just pressed, and what can wait should."""
+        return time.monotonic() - self.key_came < KEY_SECONDS
 
     def take(self, message: TurnMessage) -> None:
         """Show what happened in a turn."""

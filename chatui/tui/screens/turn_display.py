@@ -56,8 +56,17 @@ if TYPE_CHECKING:
 UPDATES_PER_SECOND = 30
 """So often, at most, a growing reply is drawn."""
 
-_YOUNG_OBJECTS = 10_000
-"""Garbage is looked for each time that so many objects were made: some milliseconds."""
+FRAMES_PER_SECOND = 60
+"""So often, at most, the screen is drawn because of a key."""
+
+LONGEST_WAIT_SECONDS = 0.1
+"""Keys are drawn before a growing reply, but not for longer than this."""
+
+COUNTS_SECONDS = 0.2
+"""So often, at most, the numbers that grow with a reply are drawn; faster ones cannot be read."""
+
+_YOUNG_OBJECTS = 2_000
+"""Garbage is looked for each time that so many objects were made: a millisecond."""
 
 
 class TurnDisplay(Screen[None]):
@@ -70,6 +79,7 @@ class TurnDisplay(Screen[None]):
         self.open_list: ConversationsScreen | None = None
         self._growing: RoundView | None = None
         self._drawn_pieces = 0
+        self._grew_at = self._counted_at = self._drew_key_at = 0.0
         self._is_opening = False
         self._load_began = 0.0
         self._last: Conversation | None = None
@@ -90,11 +100,24 @@ class TurnDisplay(Screen[None]):
         self._conversation = self.query_one(ConversationView)
         self._box = self.query_one(QueryBox)
         self._status = self.query_one(StatusLine)
-        self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw_growth, pause=True)
+        self._drawing = self.set_interval(
+            1 / UPDATES_PER_SECOND, self._draw_growth_in_time, pause=True
+        )
         self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
         self._box.focus()
         self.watch(self, "focused", self._show_keys, init=False)
         self.call_after_refresh(self._after_first_paint)
+
+    def on_idle(self) -> None:
+        """Draw a key that was pressed; Textual's timer would wait for up to two frames."""
+        now = time.monotonic()
+        if (
+            self.app.is_key_first
+            and (self._dirty_widgets or self._layout_required)
+            and now - self._drew_key_at > 1 / FRAMES_PER_SECOND
+        ):
+            self._drew_key_at = now
+            self._on_timer_update()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < TALL_ROWS, "-short")
@@ -285,7 +308,17 @@ class TurnDisplay(Screen[None]):
         new = reply.pieces[self._drawn_pieces :]
         self._drawn_pieces += len(new)
         self._growing.grow("".join(piece.text for piece in new))
-        self._show_counts()
+
+    def _draw_growth_in_time(self) -> None:
+        """Draw what came, unless a key is about to be drawn."""
+        now = time.monotonic()
+        if self.app.is_key_first and now - self._grew_at < LONGEST_WAIT_SECONDS:
+            return
+        self._grew_at = now
+        self._draw_growth()
+        if now - self._counted_at >= COUNTS_SECONDS:
+            self._counted_at = now
+            self._show_counts()
 
     def _show_dropped_rounds(self) -> None:
         reply = self.app.turns.reply_here
