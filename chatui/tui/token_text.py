@@ -1,15 +1,14 @@
-"""A prompt and a reply as tokens: special tokens marked, probabilities as colours."""
+"""A prompt as tokens, with special ones marked, and the speed of a reply as a line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 
-from textual.content import Content, Span
-from textual.style import Style
+from textual.content import Content
 
 from chatui.conversation.rounds import Piece, ReadPrompt
-from chatui.readable import curve, probability_step
+from chatui.readable import curve
 from chatui.text import plain_text, token_in_quotes
 
 _SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Za-z/]+\]|<\|[^|]+\|>")
@@ -18,10 +17,6 @@ _MUTED = "$foreground-muted"
 _BUCKETS = 24
 _START_SECONDS = 0.005
 """No token is written so soon after a round began."""
-TOKEN = "token"
-
-PROBABILITY_STYLES = ("", "on $success 25%", "on $warning 35%", "on $error 45%")
-"""Of a token, by :func:`chatui.readable.probability_step`."""
 
 
 def prompt_text(prompt: ReadPrompt) -> Content:
@@ -80,32 +75,6 @@ def token_table(prompt: ReadPrompt) -> Content:
             )
         )
     return Content("\n").join(lines)
-
-
-def reply_tokens(pieces: Sequence[Piece], chosen: int | None) -> Content:
-    """The reply with each token in the colour of its probability.
-
-    A token that shows nothing by itself (half a character, the end token) is a dot. ``chosen`` is
-    the index of the token that is pointed at. Each token carries its index
-    as the meta value ``TOKEN``, for clicks.
-    """
-    texts: list[str] = []
-    spans: list[Span] = []
-    start = 0
-    for index, piece in enumerate(pieces):
-        text = plain_text(piece.text).replace("\n", "⏎\n") or "·"
-        end = start + len(text)
-        if style := "reverse" if index == chosen else style_of(piece.logprob):
-            spans.append(Span(start, end, style))
-        spans.append(Span(start, end, Style.from_meta({TOKEN: index})))
-        texts.append(text)
-        start = end
-    return Content("".join(texts), spans)
-
-
-def style_of(logprob: float | None) -> str:
-    """The style for a token with this log probability; none if it is not known."""
-    return PROBABILITY_STYLES[probability_step(logprob)]
 
 
 def new_pieces(pieces: Sequence[Piece]) -> Sequence[Piece]:

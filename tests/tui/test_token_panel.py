@@ -12,17 +12,10 @@ from saved_conversations import add_conversation
 from chatui.conversation.rounds import Piece, ReadPrompt
 from chatui.conversation.store import Store
 from chatui.messages import BegunReply
-from chatui.tui.token_text import (
-    TOKEN,
-    new_pieces,
-    prompt_text,
-    reply_tokens,
-    speed_line,
-    style_of,
-    token_table,
-)
+from chatui.tui.token_text import new_pieces, prompt_text, speed_line, token_table
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.token_panel import ALTERNATIVES, TokenPanel
+from chatui.tui.widgets.token_rows import TokenRows
 
 CHATGLM = ReadPrompt(
     text="你好\n<div>",
@@ -61,16 +54,40 @@ def test_the_table_has_both_positions_of_chatglm() -> None:
     assert rows[5] == "4/1  130004  '<sop>'"
 
 
-def test_a_reply_is_coloured_by_probability_and_each_token_can_be_clicked() -> None:
-    text = reply_tokens(PIECES, chosen=None)
-    assert text.plain == "春·風"
-    assert [style_of(piece.logprob) for piece in PIECES] == [
-        "",
-        "on $success 25%",
-        "on $error 45%",
-    ]
-    metas = [span.style.meta for span in text.spans if not isinstance(span.style, str)]
-    assert [meta[TOKEN] for meta in metas] == [0, 1, 2]
+def test_a_reply_is_coloured_by_probability() -> None:
+    rows = TokenRows()
+    rows.show(PIECES, 0, None)
+    assert rows.text == "春·風"
+    assert rows._row(0).spans == ((1, 2, "less-likely"), (2, 3, "rare"))
+    rows.show(PIECES, 0, 2)
+    assert rows._row(0).spans == ((1, 2, "less-likely"), (2, 3, "chosen"))
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_each_cell_of_a_reply_belongs_to_its_token(first: int) -> None:
+    pieces = [Piece(0.1, text) for text in ("春風", "又", "two ", "words", "\n\n", "綠")]
+    rows = TokenRows()
+    rows.show(pieces, first, None)
+    rows._rows.rewrap(7)
+    found = [[rows.token_at(x, y) for x in range(7)] for y in range(len(rows._rows.rows))]
+    assert (
+        found
+        == {
+            0: [
+                [0, 0, 0, 0, 1, 1, None],
+                [2, 2, 2, 2, None, None, None],
+                [3, 3, 3, 3, 3, 4, None],
+                [4] + [None] * 6,
+                [5, 5] + [None] * 5,
+            ],
+            2: [
+                [None, 2, 2, 2, 2, None, None],
+                [3, 3, 3, 3, 3, 4, None],
+                [4] + [None] * 6,
+                [5, 5] + [None] * 5,
+            ],
+        }[first]
+    )
 
 
 def test_a_speed_line_shows_a_pause() -> None:

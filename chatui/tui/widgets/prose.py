@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from rich.style import Style
 from textual.geometry import Size
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
 from chatui.text import plain_text
-from chatui.tui.wrapping import WrappedText, row_segments, selected_text
+from chatui.tui.wrapping import Row, WrappedText, row_segments, selected_text
 
 
 class Prose(Widget):
@@ -39,7 +40,7 @@ class Prose(Widget):
         width, style = self.size.width, self.rich_style
         if y >= len(self._rows.rows):
             return Strip.blank(width, style)
-        row = self._rows.rows[y]
+        row = self._row(y)
         selection = self.text_selection
         segments = row_segments(
             row,
@@ -47,8 +48,16 @@ class Prose(Widget):
             paragraph=row.paragraph,
             selected=None if selection is None else selection.get_span(row.paragraph),
             selected_style=self.screen.get_component_rich_style("screen--selection"),
+            style_of=self._style_of,
         )
         return Strip(segments).adjust_cell_length(width, style)
+
+    def _row(self, y: int) -> Row:
+        return self._rows.rows[y]
+
+    def _style_of(self, name: str) -> Style:
+        """What the style names of a row's spans mean."""
+        return Style()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return selected_text(self.text, selection)

@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import Click, Resize
+from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 
@@ -24,16 +24,10 @@ from chatui.readable import size
 from chatui.sampling import DEFAULTS
 from chatui.text import one_line, plain_text, token_in_quotes
 from chatui.tui.model_names import shown_name
-from chatui.tui.token_text import (
-    TOKEN,
-    new_pieces,
-    prompt_text,
-    reply_tokens,
-    speed_line,
-    token_table,
-)
+from chatui.tui.token_text import new_pieces, prompt_text, speed_line, token_table
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.token_rows import TokenRows
 
 ALTERNATIVES = 5
 """How many candidates a reply keeps for each token while the box is open."""
@@ -84,10 +78,13 @@ class TokenPanel(VerticalScroll):
         self._as_table = False
         self._is_growing = False
         self._drawn: object = None
+        self._said: dict[str, Content] = {}
 
     def compose(self) -> ComposeResult:
         for part in PARTS:
-            yield Static(markup=False, classes=part)
+            yield (
+                TokenRows(classes=part) if part == "wrote" else Static(markup=False, classes=part)
+            )
 
     def on_mount(self) -> None:
         self._turns.alternatives = ALTERNATIVES
@@ -180,10 +177,9 @@ class TokenPanel(VerticalScroll):
     def action_leave(self) -> None:
         self.post_message(self.Left())
 
-    def on_click(self, event: Click) -> None:
-        index = event.style.meta.get(TOKEN)
-        if isinstance(index, int):
-            self._point(index)
+    @on(TokenRows.Clicked)
+    def _on_token_clicked(self, event: TokenRows.Clicked) -> None:
+        self._point(event.index)
 
     def _point(self, index: int) -> None:
         self._chosen = max(0, min(index, len(self._pieces) - 1))
@@ -193,18 +189,17 @@ class TokenPanel(VerticalScroll):
 
     def _draw(self) -> None:
         if self.round is None:
+            self.query_one(TokenRows).show((), 0, None)
             self._say({"facts": Content(say("tui.token_panel.empty"))})
             return
         hidden = max(0, len(self._pieces) - _STREAMED_TOKENS) if self._is_growing else 0
-        chosen = None if self._chosen is None else self._chosen - hidden
-        wrote = reply_tokens(self._pieces[hidden:], chosen)
+        self.query_one(TokenRows).show(self._pieces, hidden, self._chosen)
         self._say(
             {
                 "facts": self._facts(self.round),
                 "read-title": Content(say("tui.token_panel.read")),
                 "read": self._read(),
                 "wrote-title": Content(say("tui.token_panel.wrote")),
-                "wrote": Content.assemble("…" if hidden else "", wrote),
                 "token": self._token(),
             }
         )
@@ -213,8 +208,11 @@ class TokenPanel(VerticalScroll):
         for part in self.query(Static):
             (name,) = part.classes
             content = parts.get(name, Content())
-            part.display = bool(content.plain)
-            part.update(content)
+            said = self._said.get(name)
+            if said is None or not said.is_same(content):
+                self._said[name] = content
+                part.display = bool(content.plain)
+                part.update(content)
 
     def _facts(self, round_: Round) -> Content:
         """Who replied, counts, speed, and the settings that differ from chatui's defaults."""

@@ -1,0 +1,104 @@
+"""A reply as tokens: each in the colour of its probability, and to be pointed at."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import ClassVar
+
+from rich.cells import split_graphemes
+from rich.style import Style
+from textual.events import Click
+from textual.message import Message
+
+from chatui.conversation.rounds import Piece
+from chatui.readable import probability_step
+from chatui.text import plain_text
+from chatui.tui.widgets.prose import Prose
+from chatui.tui.wrapping import Row, Span
+
+STEPS = ("", "less-likely", "unlikely", "rare")
+"""How a token looks, by :func:`chatui.readable.probability_step`."""
+
+
+class TokenRows(Prose):
+    """Draws tokens; one that shows nothing (half a character, the end token) is a dot."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"tokens--{name}" for name in STEPS[1:]),
+        "tokens--chosen",
+    }
+
+    @dataclass
+    class Clicked(Message):
+        """The user clicked a token.
+
+        Attributes:
+            index: its place in the reply.
+        """
+
+        index: int
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._first = 0
+        self._starts: list[int] = []
+        self._styles: list[str] = []
+        self._paragraphs = [0]
+
+    def show(self, pieces: Sequence[Piece], first: int, chosen: int | None) -> None:
+        """Show the pieces from ``first`` on.
+
+        Args:
+            chosen: the index of the token that is pointed at.
+        """
+        shown = pieces[first:]
+        texts = ["…" if first else ""]
+        texts += [plain_text(piece.text).replace("\n", "⏎\n") or "·" for piece in shown]
+        self._first = first
+        *self._starts, _ = accumulate(map(len, texts))
+        self._styles = [STEPS[probability_step(piece.logprob)] for piece in shown]
+        if chosen is not None and chosen >= first:
+            self._styles[chosen - first] = "chosen"
+        self.set_text("".join(texts))
+        self._paragraphs = [0, *accumulate(len(line) + 1 for line in self.text.split("\n"))]
+        self.display = bool(self.text)
+
+    def token_at(self, x: int, y: int) -> int | None:
+        """The index of the token at a cell; None where there is none."""
+        if y >= len(self._rows.rows):
+            return None
+        row = self._rows.rows[y]
+        cells = 0
+        for start, _, size in split_graphemes(row.text)[0]:
+            cells += size
+            if x < cells:
+                at = self._paragraphs[row.paragraph] + row.start + start
+                place = bisect_right(self._starts, at)
+                return self._first + place - 1 if place else None
+        return None
+
+    def on_click(self, event: Click) -> None:
+        if (index := self.token_at(event.x, event.y)) is not None:
+            event.stop()
+            self.post_message(self.Clicked(index))
+
+    def _row(self, y: int) -> Row:
+        """A row, with its tokens' styles."""
+        row = super()._row(y)
+        start = self._paragraphs[row.paragraph] + row.start
+        end = start + len(row.text)
+        first, stop = bisect_right(self._starts, start), bisect_right(self._starts, end - 1)
+        edges = [start, *self._starts[first:stop], end]
+        spans = []
+        for number, token in enumerate(range(first - 1, stop)):
+            name = self._styles[token] if token >= 0 else ""
+            if name:
+                spans.append(Span(edges[number] - start, edges[number + 1] - start, name))
+        return replace(row, spans=tuple(spans))
+
+    def _style_of(self, name: str) -> Style:
+        own = self.get_component_rich_style(f"tokens--{name}")
+        return Style(bgcolor=own.bgcolor, reverse=own.reverse)
