@@ -153,15 +153,16 @@ class Turns(ModelLoading):
             ChatuiError: it cannot be read.
         """
         saved = await asyncio.to_thread(self._store.conversation, conversation_id)
-        rounds = await asyncio.to_thread(self._store.rounds, conversation_id, saved.head_id)
+        head = saved.head_id
+        rounds = await asyncio.to_thread(self._store.rounds, conversation_id, head)
         if round_id is not None and round_id not in (each.id for each in rounds):
             head = await asyncio.to_thread(self._store.leaf, round_id)
-            saved = await self._store.queued(self._store.set_head, conversation_id, head)
             rounds = await asyncio.to_thread(self._store.rounds, conversation_id, head)
+            self._keep(self._save_head(conversation_id, head))
             if (active := self._active(conversation_id)) is not None:
                 active.head_id = head
         changes = changes_of(rounds[-1].sampling) if rounds else NO_CHANGES
-        opened = self._active(conversation_id) or OpenConversation(saved, saved.head_id, changes)
+        opened = self._active(conversation_id) or OpenConversation(saved, head, changes)
         opened.saved = saved
         self._look_at(opened)
         reply = self.reply_here
@@ -206,7 +207,8 @@ class Turns(ModelLoading):
         """Put ``reply`` beside that of a round, as another version that the user wrote.
 
         Returns:
-            The rounds up to the new one.
+            The rounds up to the new one; none if another query was asked meanwhile, which goes on
+            from the reply as it was.
 
         Raises:
             ChatuiError: it cannot be saved.
@@ -225,6 +227,9 @@ class Turns(ModelLoading):
         )
         written = replace(begun, state="done", reply=reply)
         await store.queued(store.finish_round, written)
+        if self._active(round_.conversation_id) is not None and looked_at.head_id is not None:
+            await store.queued(store.set_head, round_.conversation_id, looked_at.head_id)
+            return ()
         looked_at.head_id = begun.id
         return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
 

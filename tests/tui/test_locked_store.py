@@ -49,6 +49,8 @@ async def test_typing_goes_on_while_another_process_writes(
         await holder.stdout.readline()
         watching = asyncio.ensure_future(watch())
         await on.pilot.press("q", "enter")
+        await on.send("/title 新题")
+        await on.pilot.press("alt+u", "alt+r", "end", *"改", "enter")
         await on.pilot.press("alt+left", *"typed on", "ctrl+o")
         assert on.box.query_text == "typed on"
         assert "Waiting: q" in on.screen_text
@@ -63,6 +65,10 @@ async def test_typing_goes_on_while_another_process_writes(
         with suppress(asyncio.CancelledError):
             await watching
         assert [each.reply for each in on.rounds] == ["春风又绿", "二"]
+        first, corrected = store.siblings(on.rounds[0].id)
+        assert first.rating == 1
+        assert corrected.reply == "春风又绿改"
+        assert "新题" in [each.title for each in store.conversations()]
         assert [each.reply for each in store.rounds(other)] == ["春", "夏"]
     store.close()
     # A loop that waits for the lock would wait for the sixty seconds.

@@ -128,6 +128,10 @@ class OrganisingScreen(OverviewScreen):
 
     async def command_title(self, title: str) -> None:
         """Give the conversation another title."""
+        self._rename(title)
+
+    @work
+    async def _rename(self, title: str) -> None:
         id_ = self.app.turns.current.id
         if id_ is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
@@ -147,4 +151,4 @@ class OrganisingScreen(OverviewScreen):
         except ChatuiError as error:
             self._tell_user(str(error), "information")
         else:
-            await self.command_title(title)
+            self._rename(title)

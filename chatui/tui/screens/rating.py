@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Rating, Round
@@ -35,11 +35,11 @@ class RatingScreen(WritingScreen):
         """Rate the chosen reply; the same rating once more takes it back."""
         round_ = self._chosen_reply()
         if round_ is not None:
-            await self._keep(round_, 0 if round_.rating == rating else rating)
+            self._keep(round_, 0 if round_.rating == rating else rating)
 
     @on(RoundList.Rated)
     async def _on_rated(self, event: RoundList.Rated) -> None:
-        await self._keep(event.round, 0 if event.round.rating == event.rating else event.rating)
+        self._keep(event.round, 0 if event.round.rating == event.rating else event.rating)
 
     async def command_rate(self, words: str) -> None:
         """Rate the chosen reply as it was typed."""
@@ -47,7 +47,7 @@ class RatingScreen(WritingScreen):
             self._give_back((f"/rate {words}",))
             self.action_tell_rate()
         elif (round_ := self._chosen_reply()) is not None:
-            await self._keep(round_, _RATINGS[words])
+            self._keep(round_, _RATINGS[words])
 
     def action_tell_rate(self) -> None:
         self._tell_user(say("tui.command.rate"), "information")
@@ -59,7 +59,7 @@ class RatingScreen(WritingScreen):
             return
 
         async def take(text: str) -> None:
-            await self._keep(round_, note=text)
+            self._keep(round_, note=text)
 
         self.rewrite(round_.note, say("tui.rewrite.note"), take, may_be_empty=True)
 
@@ -67,7 +67,7 @@ class RatingScreen(WritingScreen):
         """Note this on the chosen reply."""
         round_ = self._chosen_reply()
         if round_ is not None:
-            await self._keep(round_, note=text)
+            self._keep(round_, note=text)
 
     def _chosen_reply(self) -> Round | None:
         """The round that is meant; None, with a sentence, if there is no whole reply."""
@@ -78,6 +78,7 @@ class RatingScreen(WritingScreen):
         self._tell_user(words, "information")
         return None
 
+    @work
     async def _keep(
         self, round_: Round, rating: Rating | None = None, note: str | None = None
     ) -> None:

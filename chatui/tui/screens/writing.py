@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Round
@@ -133,7 +133,7 @@ class WritingScreen(TurnDisplay):
 
     def _rewrite_reply(self, round_: Round, text: str) -> None:
         async def take(reply: str) -> None:
-            await self._write_reply(round_, reply)
+            self._write_reply(round_, reply)
 
         self.rewrite(text, say("tui.rewrite.reply"), take)
 
@@ -149,6 +149,7 @@ class WritingScreen(TurnDisplay):
         else:
             turns.go_on(view.round)
 
+    @work
     async def _write_reply(self, round_: Round, reply: str) -> None:
         if reply == round_.reply:
             return
@@ -161,5 +162,5 @@ class WritingScreen(TurnDisplay):
             self._tell_user(str(error))
             self._rewrite_reply(round_, reply)
             return
-        if round_.conversation_id == turns.current.id:
+        if rounds and round_.conversation_id == turns.current.id:
             await self._show_rounds(rounds)
