@@ -13,7 +13,7 @@ from chatui.catalog import library
 from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
-from chatui.catalog.schema import Part
+from chatui.catalog.schema import Preset
 from chatui.catalog.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -191,13 +191,13 @@ def presets_with_adapter(reference: str) -> tuple[str, ...]:
     """
     known = library.load()
     own = known.find(reference)
-    wanted = {reference.casefold()} | (_hub_ids(own.base) if own is not None else set())
+    wanted = {reference.casefold()} | (_hub_ids(own) if own is not None else set())
     return tuple(
         each.name
         for each in known.listed
-        if each.facts.adapters and wanted & _hub_ids(each.base) and each is not own
+        if each.facts.adapters and wanted & _hub_ids(each) and each is not own
     )
 
 
-def _hub_ids(part: Part) -> set[str]:
-    return {id_.casefold() for id_ in (part.hf, part.modelscope, *part.also) if id_}
+def _hub_ids(preset: Preset) -> set[str]:
+    return {hub_id.casefold() for hub_id in preset.base.hub_ids}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from chatui.catalog import library, unlisted
-from chatui.catalog.gguf import check_gguf
 from chatui.catalog.memory_need import (
     LEAST_WINDOW,
     NO_CACHE,
@@ -21,17 +20,15 @@ from chatui.catalog.memory_need import (
     WindowRange,
     fit,
 )
-from chatui.catalog.model_files import check_not_pointer
 from chatui.catalog.places import cached_repositories, existing, find_part, in_users_folders
 from chatui.catalog.recognise import Recognised, recognise
 from chatui.catalog.resolving import missing_parts, nothing_called, why_missing
-from chatui.catalog.schema import Part, Preset, Weights
-from chatui.catalog.weight_files import check_no_pointers, is_rwkv_file, weight_files
+from chatui.catalog.schema import Preset, Role
+from chatui.catalog.weight_files import WeightFiles, weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings
 
-Role = Literal["base", "delta", "adapter", "tokenizer"]
 _BITS = {"auto": (0, 8, 4), "plain": (0,), "int8": (8,), "int4": (4,)}
 """What is tried, in this order, by the setting ``weights``; 0 leaves the weights as they are."""
 
@@ -130,36 +127,23 @@ class PartFound:
 
 @dataclass(frozen=True)
 class Details:
-    """What is known beyond the row in the models' table; empty or None if nothing is.
+    """A row of the models' table, and the preset behind it.
 
     Attributes:
-        aliases: other names that ``--model`` takes.
-        parts: in the order in which they are put together.
-        weights: sizes, for the whole of a preset.
-        context_limit: tokens, prompt and reply together.
-        sampling: the preset's values.
-        stop_strings: the preset's, beside those of its format.
-        licence, source, assembly: see :class:`chatui.catalog.schema.Facts`.
+        preset: None for what no preset names.
+        parts: the preset's, in the order in which they are put together.
     """
 
     entry: Entry
-    aliases: tuple[str, ...] = ()
+    preset: Preset | None = None
     parts: tuple[PartFound, ...] = ()
-    weights: Weights | None = None
-    context_limit: int | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    stop_strings: tuple[str, ...] = ()
-    licence: str = ""
-    source: str = ""
-    assembly: str = ""
 
 
 def entries(settings: Settings) -> tuple[Entry, ...]:
     """Presets, and what lies in the hubs' caches and in the folders of the settings."""
     presets = [of_preset(preset, settings) for preset in library.load().listed]
     cached = [
-        _of_folder(repository.hub_id, "hub", repository.folder)
-        for repository in cached_repositories()
+        of_path(repository.folder, repository.hub_id, "hub") for repository in cached_repositories()
     ]
     return (*presets, *_once(cached), *_once(of_path(p) for p in in_users_folders(settings)))
 
@@ -213,30 +197,30 @@ def _config_of(path: Path | None) -> Recognised | None:
         return None
 
 
-def of_path(path: Path) -> Entry:
-    """A row for a folder or a file."""
-    return _of_folder(str(path), "folder", path) if path.is_dir() else _of_file(path)
-
-
-def _of_folder(reference: str, kind: Kind, folder: Path) -> Entry:
-    """A row for a repository or a folder, from its config alone."""
-    blank = Entry(reference, kind, title=reference.rpartition("/")[2])
-    weights = weight_files(folder)
+def of_path(path: Path, reference: str = "", kind: Kind = "folder") -> Entry:
+    """A row for a folder, a file, or a repository in a cache, from its config or header alone."""
+    reference = reference or str(path)
+    if kind == "folder" and not path.is_dir():
+        kind = "file"
+    weights = weight_files(path) if path.is_dir() else WeightFiles(path.stat().st_size)
     size = weights.total_bytes if weights else 0
-    blank = replace(blank, disk_bytes=size, memory_bytes=size)
+    row = Entry(reference, kind, reference.rpartition("/")[2], disk_bytes=size, memory_bytes=size)
     try:
-        if unlisted.adapts(folder):
-            base = unlisted.base_of(folder) or "?"
+        if unlisted.adapts(path):
+            base = unlisted.base_of(path) or "?"
             missing = say("catalog.is_adapter", base=base, name=shlex.quote(reference))
-            return replace(blank, kind="adapter", usable=False, missing=missing)
-        found = recognise(folder)
-        format = unlisted.facts_of(reference, folder, found).format or ""
-        missing = found.lacks or _incomplete(reference, folder)
+            return replace(row, kind="adapter", usable=False, missing=missing)
+        path = unlisted.model_in(path)
+        found = recognise(path)
+        missing = found.lacks or unlisted.incomplete(reference, path)
+        format = unlisted.facts_of(reference, path, found).format or ""
     except ChatuiError as error:
-        return replace(blank, usable=False, missing=str(error))
+        return replace(row, usable=False, missing=str(error))
+    if found.backend == "llama.cpp" and not find_spec("llama_cpp"):
+        missing = say("catalog.no_llama")
     fetchable = kind == "hub" and not found.lacks
     return replace(
-        blank,
+        row,
         family=found.family,
         format=format,
         width=found.width,
@@ -248,45 +232,6 @@ def _of_folder(reference: str, kind: Kind, folder: Path) -> Entry:
     )
 
 
-def _of_file(file: Path) -> Entry:
-    size = file.stat().st_size
-    blank = Entry(str(file), "file", file.name, disk_bytes=size, memory_bytes=size)
-    try:
-        check_not_pointer(file)
-        header = check_gguf(file) if file.suffix == ".gguf" else None
-    except ChatuiError as error:
-        return replace(blank, usable=False, missing=str(error))
-    if header:
-        missing = "" if find_spec("llama_cpp") else say("catalog.no_llama")
-        format = "chat-template" if header.has_chat_template else ""
-        return replace(
-            blank,
-            family=header.architecture,
-            format=format,
-            cache=header.cache,
-            context_limit=header.context_limit,
-            usable=not missing,
-            missing=missing,
-        )
-    if is_rwkv_file(file):
-        world = "world" in file.name.casefold()
-        return replace(blank, family="rwkv", format="chatrwkv:world" if world else "chatrwkv")
-    return replace(blank, usable=False, missing=say("catalog.no_model", path=file))
-
-
-def _incomplete(name: str, folder: Path) -> str:
-    """What of a model's weights is not there; "" if all is."""
-    if not (folder / "config.json").is_file():
-        return ""
-    weights = weight_files(folder)
-    if weights is None:
-        return say("catalog.no_weights", path=folder)
-    if weights.missing:
-        return unlisted.lacking(name, folder, weights.missing)
-    check_no_pointers(folder)
-    return ""
-
-
 def describe(reference: str, settings: Settings) -> Details:
     """What is known of the model that ``reference`` names (see ``resolve``).
 
@@ -295,7 +240,11 @@ def describe(reference: str, settings: Settings) -> Details:
     """
     preset = library.load().find(reference)
     if preset is not None:
-        return _of_preset(preset, settings)
+        parts = (
+            PartFound(role, part.title, str(find_part(part, settings) or ""))
+            for role, part in preset.roles
+        )
+        return Details(of_preset(preset, settings), preset, tuple(parts))
     for entry in entries(settings):
         if reference in (entry.reference, entry.title):
             return Details(entry)
@@ -303,29 +252,3 @@ def describe(reference: str, settings: Settings) -> Details:
     if path is None:
         raise ChatuiError(nothing_called(reference))
     return Details(of_path(path))
-
-
-def _of_preset(preset: Preset, settings: Settings) -> Details:
-    facts = preset.facts
-    roles: tuple[tuple[Role, Part | None], ...] = (
-        ("base", facts.base),
-        ("delta", facts.delta),
-        *(("adapter", part) for part in facts.adapters or ()),
-        ("tokenizer", facts.tokenizer),
-    )
-    return Details(
-        entry=of_preset(preset, settings),
-        aliases=preset.aliases,
-        parts=tuple(
-            PartFound(role, part.title, str(find_part(part, settings) or ""))
-            for role, part in roles
-            if part is not None
-        ),
-        weights=facts.weights,
-        context_limit=facts.context_limit,
-        sampling=facts.sampling or {},
-        stop_strings=facts.stop_strings or (),
-        licence=facts.licence or "",
-        source=facts.source or "",
-        assembly=facts.assembly.in_language(current_language()) if facts.assembly else "",
-    )

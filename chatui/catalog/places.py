@@ -21,7 +21,7 @@ class Repository:
     folder: Path
 
 
-def is_plain_name(text: str) -> bool:
+def _is_plain_name(text: str) -> bool:
     """Whether ``text`` is a name that stays in the folder it is looked up in."""
     return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0")
 
@@ -92,13 +92,19 @@ def in_modelscope(hub_id: str) -> Path | None:
 
 
 def in_folders(hub_id: str, settings: Settings) -> Path | None:
-    """A repository's copy in a folder of the settings, as ``owner/name`` or as ``name``."""
+    """A model in a folder of the settings, as ``owner/name`` or as ``name``."""
     for root in settings.model_folders:
         for below in dict.fromkeys((hub_id, hub_id.rpartition("/")[2])):
-            path = expanded(root) / below
-            if path.exists():
+            if path := existing(str(Path(root) / below)):
                 return path
     return None
+
+
+def locate(reference: str, settings: Settings) -> Path | None:
+    """What ``reference`` names: a path, a repository, or a name in a folder of the settings."""
+    if path := existing(reference) or find_repository(reference, settings):
+        return path
+    return in_folders(reference, settings) if _is_plain_name(reference) else None
 
 
 def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path | None:
@@ -171,7 +177,7 @@ def _roots(part: Part, settings: Settings) -> Iterator[Path]:
         yield expanded(part.path)
     if part.local:
         yield from (expanded(root) / part.local for root in settings.model_folders)
-    for hub_id in (part.hf, part.modelscope, *part.also):
+    for hub_id in part.hub_ids:
         found = find_repository(hub_id, settings, part.revision if hub_id == part.hf else "")
         if found:
             yield found

@@ -1,4 +1,4 @@
-"""What a folder of weights is, read from its config alone: family, format, window, what it lacks.
+"""What a folder or a file of weights is, read from its config or header alone.
 
 No tensor and no transformers is imported; which architectures transformers runs is read from the
 text of its auto classes.
@@ -13,11 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from chatui.catalog.gguf import check_gguf, read_gguf
 from chatui.catalog.memory_need import NO_CACHE, CacheSize, cache_size
-from chatui.catalog.model_files import read_json_object
+from chatui.catalog.model_files import check_not_pointer, read_json_object
+from chatui.catalog.weight_files import is_rwkv_file
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.families import first_class, format_of, model_type_of
+from chatui.prompting.families import CHAT_TEMPLATE, first_class, format_of, model_type_of
 
 NATIVE = frozenset({"chatglm", "moss"})
 """Families that chatui runs and transformers does not."""
@@ -35,25 +37,39 @@ _WINDOW_KEYS = (
 )
 
 
+_KIN = {
+    "chatglm": "chatglm-6b",
+    "moss": "moss",
+    "bloom": "bloomz",
+    "gpt2": "gpt2-chinese",
+    "rwkv": "chatrwkv",
+}
+"""The preset whose sampling a model of a family takes that says none itself."""
+
+
 @dataclass(frozen=True)
 class Recognised:
-    """What a config says.
+    """What a config or a header says.
 
     Attributes:
-        family: the engine's name for it, e.g. "llama"; "" if the config names none.
-        format: name of the prompt format.
-        context_limit: tokens; None if the config does not say.
+        family: the engine's name for it, e.g. "llama"; "" if none is named.
+        format: name of the prompt format; "" if the backend chooses.
+        context_limit: tokens; None if it is not said.
         lacks: why it cannot run here, in a sentence; "" if it can.
         cache: size of its KV cache.
-        width: bytes of a number in its files; 0 if they are quantised.
+        width: bytes of a number in its files; 0 if they are quantised or not known.
+        backend: entry point name in the group ``chatui.backends``.
+        kin: name of the preset whose sampling it takes if it says none itself; "" if none fits.
     """
 
     family: str
     format: str
-    context_limit: int | None
+    context_limit: int | None = None
     lacks: str = ""
     cache: CacheSize = NO_CACHE
     width: int = 2
+    backend: str = "local"
+    kin: str = ""
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -67,23 +83,40 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     return read_json_object(folder / name)
 
 
-def recognise(folder: Path) -> Recognised:
-    """What the model in ``folder`` is.
+def recognise(path: Path) -> Recognised:
+    """What the model in a folder with a config, or in a file, is.
 
     Raises:
-        ChatuiError: the folder has no config, or one that cannot be read.
+        ChatuiError: it is no model, or its config or header cannot be read.
     """
-    config = read_config(folder)
-    family = family_of(config, folder.name)
-    format = format_of(family, has_chat_template=_has_chat_template(folder))
+    if not path.is_dir():
+        return _of_file(path)
+    config = read_config(path)
+    family = family_of(config, path.name)
+    format = format_of(family, has_chat_template=_has_chat_template(path))
     return Recognised(
         family,
         format,
         _window_of(config),
-        _lacks(folder, config, family),
+        _lacks(path, config, family),
         cache_size(config),
         _width_of(config),
+        kin=_KIN.get(family, "") if format != CHAT_TEMPLATE else "",
     )
+
+
+def _of_file(file: Path) -> Recognised:
+    if file.suffix == ".gguf" or read_gguf(file):
+        header = check_gguf(file)
+        format = CHAT_TEMPLATE if header.has_chat_template else ""
+        limit, cache = header.context_limit, header.cache
+        return Recognised(header.architecture, format, limit, "", cache, 0, "llama.cpp")
+    if is_rwkv_file(file):
+        world = "world" in file.name.casefold()
+        format, kin = ("chatrwkv:world", "chatrwkv-world") if world else ("chatrwkv", "chatrwkv")
+        return Recognised("rwkv", format, width=0, kin=kin)
+    check_not_pointer(file)
+    raise ChatuiError(say("catalog.no_model", path=file))
 
 
 def _width_of(config: dict[str, Any]) -> int:

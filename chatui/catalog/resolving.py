@@ -11,7 +11,7 @@ from typing import Literal
 
 from chatui import locations
 from chatui.catalog import library
-from chatui.catalog.places import existing, find_part, find_repository, is_plain_name
+from chatui.catalog.places import existing, find_part, find_repository, locate
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.catalog.weight_files import is_whole
 from chatui.errors import ChatuiError
@@ -92,13 +92,19 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
     if missing:
         raise ChatuiError(why_missing(preset, missing))
 
+    return spec_of(preset.name, str(find_part(preset.base, settings)), preset.facts, settings)
+
+
+def spec_of(name: str, path: str, facts: Facts, settings: Settings) -> ModelSpec:
+    """What facts say of the model at ``path``, with their parts found on this disk."""
+
     def path_of(part: Part | None) -> str | None:
         found = find_part(part, settings) if part else None
         return str(found) if found else None
 
     return ModelSpec(
-        name=preset.name,
-        path=path_of(preset.base) or "",
+        name=name,
+        path=path,
         backend=facts.backend or "local",
         family=facts.family,
         format=facts.format,
@@ -118,13 +124,8 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
         think=facts.think,
         dtype=facts.dtype or "auto",
         weights=facts.quantise or "auto",
-        notes=_notes(facts),
+        notes=(say("catalog.beams", beams=facts.beams),) if (facts.beams or 1) > 1 else (),
     )
-
-
-def _notes(facts: Facts) -> tuple[str, ...]:
-    beams = facts.beams or 1
-    return (say("catalog.beams", beams=beams),) if beams > 1 else ()
 
 
 def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
@@ -170,21 +171,11 @@ def _titles(parts: Sequence[Part]) -> str:
 def _of_path(reference: str, settings: Settings) -> ModelSpec:
     from chatui.catalog import unlisted
 
-    path = existing(reference)
-    if path is not None:
-        return unlisted.of_path(path.absolute().resolve().name, path, settings)
-    path = find_repository(reference, settings) or in_model_folders(reference, settings)
+    path = locate(reference, settings)
     if path is None:
         raise ChatuiError(nothing_called(reference))
-    return unlisted.of_path(reference, path, settings)
-
-
-def in_model_folders(reference: str, settings: Settings) -> Path | None:
-    """A model of this name right in a folder of the settings."""
-    if not is_plain_name(reference):
-        return None
-    found = (existing(str(Path(root) / reference)) for root in settings.model_folders)
-    return next((path for path in found if path), None)
+    name = path.absolute().resolve().name if existing(reference) else reference
+    return unlisted.of_path(name, path, settings)
 
 
 def nothing_called(reference: str) -> str:

@@ -6,7 +6,7 @@ The structs are the schema: msgspec checks against them what users write and wha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ import msgspec
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.sampling import DEFAULTS, overridden
+
+Role = Literal["base", "delta", "adapter", "tokenizer"]
 
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 """Presets' names can be typed anywhere: small letters, digits, "-" and "." between them."""
@@ -80,7 +82,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not (self.hf or self.modelscope or self.asset or self.path or self.local):
             raise ValueError(say("catalog.schema.no_place"))
-        for hub_id in filter(None, (self.hf, self.modelscope, *self.also)):
+        for hub_id in self.hub_ids:
             if not is_hub_id(hub_id):
                 raise ValueError(say("catalog.schema.no_hub_id", id=repr(hub_id)))
 
@@ -89,6 +91,11 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How a sentence calls it."""
         where = self.hf or self.modelscope or self.path or self.local or self.asset
         return "/".join(filter(None, (where, self.folder, self.file)))
+
+    @property
+    def hub_ids(self) -> tuple[str, ...]:
+        """Its ids on the hubs, those of the same weights in other hands last."""
+        return tuple(filter(None, (self.hf, self.modelscope, *self.also)))
 
     @property
     def on_hub(self) -> bool:
@@ -239,11 +246,22 @@ class Preset:
         return self.facts.base
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """All parts in the order in which they are put together."""
+    def roles(self) -> tuple[tuple[Role, Part], ...]:
+        """The parts with what each is for, in the order in which they are put together."""
         facts = self.facts
-        found = (facts.base, facts.delta, *(facts.adapters or ()), facts.tokenizer)
-        return tuple(dict.fromkeys(part for part in found if part is not None))
+        adapters: Iterable[tuple[Role, Part]] = (("adapter", part) for part in facts.adapters or ())
+        found: tuple[tuple[Role, Part | None], ...] = (
+            ("base", facts.base),
+            ("delta", facts.delta),
+            *adapters,
+            ("tokenizer", facts.tokenizer),
+        )
+        return tuple((role, part) for role, part in found if part is not None)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, each once."""
+        return tuple(dict.fromkeys(part for _, part in self.roles))
 
 
 def presets_of(system: SystemFile) -> tuple[Preset, ...]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from chatui.catalog import library, unlisted
 from chatui.catalog.model_files import has_tokenizer
-from chatui.catalog.places import existing, find_part, find_repository
+from chatui.catalog.places import find_part, locate
 from chatui.catalog.recognise import family_of, read_config
-from chatui.catalog.resolving import in_model_folders, nothing_called, why_missing
+from chatui.catalog.resolving import nothing_called, why_missing
 from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -48,11 +48,7 @@ def find_tokenizer(reference: str, settings: Settings) -> TokenizerPlace:
     preset = library.find(reference) or unlisted.adapter_of_preset(reference)
     if preset is not None:
         return _of_preset(preset, settings)
-    path = (
-        existing(reference)
-        or find_repository(reference, settings)
-        or in_model_folders(reference, settings)
-    )
+    path = locate(reference, settings)
     if path is None:
         raise ChatuiError(nothing_called(reference))
     if path.is_file():
@@ -76,7 +72,8 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> TokenizerPlace:
         base = unlisted.base_of(folder)
         if not _has_tokenizer(folder):
             return find_tokenizer(base, settings)
-        return TokenizerPlace(folder, _family_of_base(base, settings))
+        path = locate(base, settings)
+        return TokenizerPlace(folder, _family_of(path) if path else "")
     if not _has_tokenizer(folder):
         raise ChatuiError(say("engine.no_tokenizer", folder=folder))
     family = _family_of(folder)
@@ -84,11 +81,6 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> TokenizerPlace:
     if listed is None:
         return TokenizerPlace(folder, family)
     return TokenizerPlace(folder, family, listed.facts.format, listed.facts.system)
-
-
-def _family_of_base(reference: str, settings: Settings) -> str:
-    base = existing(reference) or find_repository(reference, settings)
-    return _family_of(base) if base else ""
 
 
 def _family_of(folder: Path) -> str:

@@ -8,17 +8,19 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from typing import Any
 
 import msgspec
 
 from chatui import catalog
 from chatui.backends import servers
 from chatui.catalog import Details, Entry
+from chatui.catalog.schema import Facts
 from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import tell, write, write_json, write_table
-from chatui.locales import say
+from chatui.locales import current_language, say
 from chatui.prompting import formats
 from chatui.readable import size
 
@@ -40,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         on_server = next((entry for entry in served if entry.reference == args.name), None)
         found = Details(on_server) if on_server else catalog.describe(args.name, settings)
-        found = replace(found, stop_strings=_stop_strings(found))
         _tell_details(found, as_json=args.json)
         return SUCCESS
     entries = (*catalog.entries(settings), *served)
@@ -84,50 +85,58 @@ def _about(entry: Entry) -> str:
     return entry.description if entry.usable else entry.missing
 
 
-def _stop_strings(found: Details) -> tuple[str, ...]:
+def _stop_strings(format: str, facts: Facts) -> tuple[str, ...]:
     """What ends a reply: the format's, then the preset's; a chat template has none."""
-    name = found.entry.format
-    own = formats.get(name).stop_strings if name in formats.names() else ()
-    return tuple(dict.fromkeys((*own, *found.stop_strings)))
+    own = formats.get(format).stop_strings if format in formats.names() else ()
+    return tuple(dict.fromkeys((*own, *(facts.stop_strings or ()))))
 
 
 def _tell_details(found: Details, *, as_json: bool) -> None:
+    entry, facts = found.entry, found.preset.facts if found.preset else Facts()
+    known = {
+        "aliases": facts.aliases or (),
+        "parts": found.parts,
+        "weights": facts.weights,
+        "context_limit": facts.context_limit,
+        "sampling": facts.sampling or {},
+        "stop_strings": _stop_strings(entry.format, facts),
+        "licence": facts.licence or "",
+        "source": facts.source or "",
+        "assembly": facts.assembly.in_language(current_language()) if facts.assembly else "",
+    }
     if as_json:
-        rest = msgspec.to_builtins(found)
-        write_json({**rest.pop("entry"), **rest})
+        write_json({**asdict(entry), **msgspec.to_builtins(known)})
         return
-    entry = found.entry
     write(f"{'●' if entry.usable else '○'} {entry.reference}\n")
     write_table(
-        [(say(f"cli.models.fact.{name}"), value) for name, value in _facts(found) if value],
+        [(say(f"cli.models.fact.{name}"), value) for name, value in _facts(entry, known) if value],
         indent="  ",
         whole=True,
     )
 
 
-def _facts(found: Details) -> Iterator[tuple[str, str]]:
-    """Names and values; empty values where nothing is known."""
-    entry, weights = found.entry, found.weights
-    yield "aliases", ", ".join(found.aliases)
+def _facts(entry: Entry, known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values; empty values for what is not known."""
+    yield "aliases", ", ".join(known["aliases"])
     yield "description", entry.description
     yield "family", entry.family
     yield "format", entry.format
-    for part in found.parts:
-        known = "present" if part.path else "absent"
-        yield part.role, say(f"cli.models.{known}", title=part.title, path=part.path)
+    for part in known["parts"]:
+        there = "present" if part.path else "absent"
+        yield part.role, say(f"cli.models.{there}", title=part.title, path=part.path)
     yield "download", size(entry.disk_bytes) if entry.disk_bytes else ""
-    if weights is not None:
+    if weights := known["weights"]:
         words = "weights" if weights.int8_gb and weights.int4_gb else "weights_fp16"
         bits = {"fp16": weights.fp16_gb, "int8": weights.int8_gb, "int4": weights.int4_gb}
         sizes = {name: size(gigabytes * 1e9) for name, gigabytes in bits.items()}
         yield "memory", say(f"cli.models.{words}", **sizes)
     else:
         yield "memory", size(entry.memory_bytes) if entry.memory_bytes else ""
-    limit = found.context_limit
+    limit = known["context_limit"]
     yield "context", say("cli.models.context", limit=limit) if limit else ""
-    yield "sampling", ", ".join(f"{name} {value}" for name, value in found.sampling.items())
-    yield "stop", ", ".join(json.dumps(text, ensure_ascii=False) for text in found.stop_strings)
-    yield "licence", found.licence
-    yield "source", found.source
-    yield "assembly", found.assembly
+    yield "sampling", ", ".join(f"{name} {value}" for name, value in known["sampling"].items())
+    texts = known["stop_strings"]
+    yield "stop", ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
+    for name in ("licence", "source", "assembly"):
+        yield name, known[name]
     yield "missing", entry.missing

@@ -71,7 +71,7 @@ CASES = {
 }
 
 
-def chosen(names: str, part: Part | None = None, role: str = "model") -> set[str]:
+def chosen(names: str, part: Part | None = None, role: str = "base") -> set[str]:
     files = [ListedFile(name, 1, "0" * 40) for name in names.split()]
     found = needed("you/it", files, part or Part("you/it"), role)  # type: ignore[arg-type]
     return {file.path for file in found}

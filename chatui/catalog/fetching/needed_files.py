@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from chatui.catalog.fetching.hub import ListedFile
-from chatui.catalog.schema import Part
+from chatui.catalog.schema import Part, Role
 from chatui.errors import ChatuiError
 from chatui.locales import say
-
-Role = Literal["model", "tokenizer"]
 
 _SHARD = r"(?:-\d{5}-of-\d{5})?"
 _MODEL_FORMS = (

@@ -21,7 +21,7 @@ from chatui.catalog.fetching.hub import (
     checked_mirror,
     hub_of,
 )
-from chatui.catalog.fetching.needed_files import Role, needed
+from chatui.catalog.fetching.needed_files import needed
 from chatui.catalog.places import (
     find_part,
     hugging_face_cache,
@@ -30,7 +30,7 @@ from chatui.catalog.places import (
 )
 from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
-from chatui.catalog.schema import Part, Preset, is_hub_id
+from chatui.catalog.schema import Part, Role, is_hub_id
 from chatui.catalog.weight_files import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
@@ -89,26 +89,16 @@ def plan(
         if missing and not any(part.on_hub for part in missing):
             # To ask a hub would not help, and it may not answer.
             raise ChatuiError(why_missing(preset, missing))
-        for part, role in roles(preset):
+        for role, part in preset.roles:
             planner.add(part, role)
     else:
         part = part_of_hub(name, source or "hf")
-        planner.add(part, "model")
+        planner.add(part, "base")
         if not part.file:
             planner.warn()
     made = FetchPlan(name, tuple(planner.planned()), tuple(dict.fromkeys(planner.notes)))
     _check_room(made)
     return made
-
-
-def roles(preset: Preset) -> Iterator[tuple[Part, Role]]:
-    """The parts of a preset with what is needed of them."""
-    facts = preset.facts
-    for part in (facts.base, facts.delta, *(facts.adapters or ())):
-        if part:
-            yield part, "model"
-    if facts.tokenizer:
-        yield facts.tokenizer, "tokenizer"
 
 
 def part_of_hub(name: str, source: Source) -> Part:

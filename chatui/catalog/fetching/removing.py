@@ -146,22 +146,17 @@ def _usable_presets(settings: Settings) -> Iterator[Preset]:
 
 def _needs(preset: Preset, part: Part) -> bool:
     """Whether ``preset`` uses the files that removing ``part`` would take."""
-    ids = _ids(part)
     return any(
-        ids & _ids(other)
+        {*part.hub_ids} & {*other.hub_ids}
         and (not part.file or not other.file or part.file == other.file)
         and (not part.folder or not other.folder or part.folder == other.folder)
         for other in preset.parts
     )
 
 
-def _ids(part: Part) -> set[str]:
-    return set(filter(None, (part.hf, part.modelscope, *part.also)))
-
-
 def _roots(part: Part) -> Iterator[Path]:
     """The folders of a part's repositories in the caches."""
-    for hub_id in sorted(_ids(part)):
+    for hub_id in sorted({*part.hub_ids}):
         owner, _, name = hub_id.partition("/")
         candidates = [
             hugging_face_cache() / f"models--{owner}--{name}",
