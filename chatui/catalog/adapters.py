@@ -10,11 +10,10 @@ from pathlib import Path
 import msgspec
 
 from chatui.catalog import library
-from chatui.catalog.model_files import has_tokenizer
+from chatui.catalog.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, has_tokenizer
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.schema import Preset
-from chatui.catalog.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded

@@ -40,19 +40,7 @@ class GgufHeader:
     least_bytes: int
 
 
-_SCALARS = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
+_SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _MOST = 1 << 31
 _MOST_ENTRIES = 100_000
@@ -107,21 +95,19 @@ def read_gguf(file: Path) -> GgufHeader | None:
 
 def _cache_size(values: dict[str, Any]) -> CacheSize:
     """What a token takes, by the keys that docs/gguf.md lists; nothing if they are not there."""
-    layers, heads, wide = (
-        value if isinstance(value := values.get(key), int) else 0
-        for key in ("block_count", "attention.head_count", "embedding_length")
-    )
-    # A list, one number a layer, is counted as if no heads shared their keys.
-    shared = values.get("attention.head_count_kv")
-    key_heads = shared if isinstance(shared, int) and 0 < shared <= heads else heads
-    width = wide // heads if heads else 0
-    key, value = (
-        found if isinstance(found := values.get(f"attention.{name}_length"), int) else width
-        for name in ("key", "value")
-    )
+
+    def number(key: str) -> int | None:
+        # A list, one number a layer, is counted as if it were not there.
+        return value if isinstance(value := values.get(key), int) else None
+
+    heads = number("attention.head_count") or 0
+    key_heads = number("attention.head_count_kv") or heads
+    width = (number("embedding_length") or 0) // heads if heads else 0
+    key, value = (number(f"attention.{name}_length") or width for name in ("key", "value"))
+    layers = number("block_count") or 0
     # Scores of a chunk's tokens, twice, in float32: four of the numbers that a cache holds.
     scores = 4 * CHUNK_TOKENS * heads
-    return CacheSize(layers * key_heads * (key + value) + scores)
+    return CacheSize(layers * min(key_heads, heads) * (key + value) + scores)
 
 
 def check_gguf(file: Path) -> GgufHeader:
@@ -132,13 +118,13 @@ def check_gguf(file: Path) -> GgufHeader:
     """
     try:
         with file.open("rb") as stream:
-            magic = stream.read(4)
+            is_gguf = stream.read(4) == b"GGUF"
         size = file.stat().st_size
     except OSError as error:
         reason = error.strerror or str(error)
         raise ChatuiError(say("catalog.unreadable", file=file, reason=reason)) from error
-    check_not_pointer(file)
-    if magic != b"GGUF":
+    if not is_gguf:
+        check_not_pointer(file)
         raise ChatuiError(say("catalog.not_gguf", file=file))
     header = read_gguf(file)
     if header is None:
@@ -146,8 +132,8 @@ def check_gguf(file: Path) -> GgufHeader:
     if not header.tensor_count:
         raise ChatuiError(say("catalog.only_vocabulary", file=file))
     if size < header.least_bytes:
-        sizes = {"actual": size, "expected": header.least_bytes}
-        raise ChatuiError(say("catalog.truncated_gguf", file=file, **sizes))
+        least = header.least_bytes
+        raise ChatuiError(say("catalog.truncated_gguf", file=file, actual=size, expected=least))
     return header
 
 

@@ -20,11 +20,11 @@ from chatui.catalog.memory_need import (
     WindowRange,
     fit,
 )
+from chatui.catalog.model_files import WeightFiles, weight_files
 from chatui.catalog.places import cached_repositories, existing, find_part, in_users_folders
 from chatui.catalog.recognise import Recognised, recognise
 from chatui.catalog.resolving import missing_parts, nothing_called, why_missing
 from chatui.catalog.schema import Preset, Role
-from chatui.catalog.weight_files import WeightFiles, weight_files
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chatui.catalog.model_files import WEIGHT_SUFFIXES
 from chatui.messages import Loaded, ModelSpec
 
 _LIBRARIES = {"local": ("torch", "transformers"), "llama.cpp": ("llama-cpp-python",)}
-_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".gguf")
 _SAMPLES, _SAMPLE_BYTES = 16, 4096
 
 
@@ -40,7 +40,7 @@ def weights_fingerprint(path: Path) -> str:
         digest = hashlib.sha256()
         found = False
         for file in files:
-            if file.suffix in _SUFFIXES and file.is_file():
+            if file.suffix in (*WEIGHT_SUFFIXES, ".gguf") and file.is_file():
                 found = True
                 size = file.stat().st_size
                 digest.update(f"{file.name}\0{size}\0".encode("utf-8", "surrogateescape"))

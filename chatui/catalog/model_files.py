@@ -1,9 +1,10 @@
-"""Reading a model's small files, and saying what is wrong with one that is no such file."""
+"""A model's files: reading the small ones, finding its weights, and whether all are whole."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import without_surrogates
 
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+_NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
+_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
+_TOKENIZER_STEMS = ("tokenizer", "vocab", "merges", "spiece", "ice_text")
+
 _POINTER = b"version https://git-lfs"
 """How a Git LFS pointer begins (git-lfs, docs/spec.md): what a clone without LFS leaves."""
 
-MOST_POINTER_BYTES = 1024
-
-_TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
-
+_MOST_POINTER_BYTES = 1024
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -61,3 +67,96 @@ def read_json_object(file: Path) -> dict[str, Any]:
 def has_tokenizer(folder: Path) -> bool:
     """Whether a tokenizer's vocabulary lies in ``folder``."""
     return any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """A folder's weights.
+
+    Attributes:
+        total_bytes: of the files that are there.
+        missing: names of shards that the index lists and that are not there or empty. The index's
+            total size is not compared: ChatGLM-6B's is that of an earlier, larger checkpoint.
+    """
+
+    total_bytes: int
+    missing: tuple[str, ...] = ()
+
+
+def weight_files(folder: Path) -> WeightFiles | None:
+    """The weights in a model's folder; None if there are none at all."""
+    for index in INDEXES:
+        if (folder / index).is_file():
+            return _sharded(folder, index)
+    weights = [file for file in _files(folder) if file.suffix in WEIGHT_SUFFIXES]
+    sizes = {file.name: _size(file) for file in weights if file.name not in _NO_WEIGHTS}
+    sizes = {name: size for name, size in sizes.items() if size}
+    if not sizes:
+        return None
+    tensors = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
+    return WeightFiles(sum((tensors or sizes).values()))
+
+
+def check_no_pointers(folder: Path) -> None:
+    """Refuse a folder in which Git LFS pointers stand in for weights or a tokenizer.
+
+    Raises:
+        ChatuiError: one of its files is a pointer.
+    """
+    for file in _files(folder):
+        is_read = file.suffix in WEIGHT_SUFFIXES or file.name.startswith(_TOKENIZER_STEMS)
+        if is_read and 0 < _size(file) <= _MOST_POINTER_BYTES:
+            check_not_pointer(file)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a folder has all its weights; a file is whole if it is there.
+
+    An interrupted download leaves a folder that is not.
+    """
+    if path.is_file():
+        return _size(path) > 0
+    weights = weight_files(path)
+    return bool(weights and not weights.missing)
+
+
+def _sharded(folder: Path, index: str) -> WeightFiles:
+    try:
+        places = read_json_object(folder / index).get("weight_map")
+    except ChatuiError:
+        places = None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        return WeightFiles(0, (index,))
+    sizes = {shard: _size(folder / shard) for shard in sorted(set(places.values()))}
+    missing = tuple(shard for shard, size in sizes.items() if not size)
+    return WeightFiles(sum(sizes.values()), missing)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(file: Path) -> int:
+    """Bytes; 0 if the file is not there, is a link to nothing, or has a name that none can have."""
+    try:
+        return file.stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def is_rwkv_file(file: Path) -> bool:
+    """Whether a ``.pth`` is one of BlinkDL's: its pickle names RWKV's time mixing."""
+    if file.suffix != ".pth":
+        return False
+    import zipfile  # with bz2 and lzma; a start without such a file does not wait for them
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            return any(b"blocks.0.att." in archive.read(name) for name in pickles)
+    except Exception:
+        # A damaged archive raises errors of zipfile, of each of its compressions, and of Python.
+        return False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,21 @@ from chatui.messages import ModelSpec
 from chatui.sampling import DEFAULTS, SETTINGS
 from chatui.text import in_quotes, one_line
 
-_PLAIN = ("family", "format", "context_limit", "context", "reply_reserve", "system", "think")
+_PLAIN = (
+    *(
+        "backend",
+        "family",
+        "format",
+        "context_limit",
+        "context",
+        "reply_reserve",
+        "system",
+        "think",
+    ),
+    *("stop_strings", "eos_ids"),
+)
+_PARTS = {"base": "path", "tokenizer": "tokenizer", "delta": "delta"}
+"""Parts of a preset, and the fields of a spec that hold their paths."""
 
 
 def save_preset(name: str, spec: ModelSpec) -> Path:
@@ -33,11 +49,10 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
     file = locations.user_presets_folder() / f"{name}.toml"
     if file.exists() or library.find(name) is not None:
         raise ChatuiError(say("catalog.own.taken", name=shown))
-    text = _toml(spec)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
+            stream.write(_toml(spec))
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ChatuiError(say("catalog.own.unwritable", path=file, reason=reason)) from error
@@ -50,42 +65,26 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
 
 
 def _toml(spec: ModelSpec) -> str:
-    lines = [f"backend = {_value(spec.backend)}", f"base = {_part(spec.path)}"]
-    lines += [
-        f"{name} = {_value(value)}"
-        for name in _PLAIN
-        if (value := getattr(spec, name, None)) is not None
-    ]
-    lines += [
-        f"{name} = {_part(path)}"
-        for name in ("tokenizer", "delta")
-        if (path := getattr(spec, name))
-    ]
-    if spec.adapters:
-        parts = [
-            _part(each.path, scale=each.scale, rank=each.rank, alpha=each.alpha)
-            for each in spec.adapters
-        ]
-        lines.append(f"adapters = [{', '.join(parts)}]")
-    for name in ("stop_strings", "eos_ids"):
-        if values := getattr(spec, name):
-            lines.append(f"{name} = [{', '.join(map(_value, values))}]")
-    if spec.dtype != "auto":
-        lines.append(f"dtype = {_value(spec.dtype)}")
-    lines.append("\n[sampling]")
-    lines += [
-        f"{name} = {_value(value)}"
-        for name in SETTINGS
-        if (value := getattr(spec.sampling, name)) != getattr(DEFAULTS, name)
-    ]
-    return "\n".join(lines) + "\n"
+    values = {name: getattr(spec, name) for name in _PLAIN}
+    values |= {name: {"path": getattr(spec, field) or None} for name, field in _PARTS.items()}
+    values["adapters"] = list(map(asdict, spec.adapters))
+    values["dtype"] = spec.dtype if spec.dtype != "auto" else None
+    sampling = {name: getattr(spec.sampling, name) for name in SETTINGS}
+    chosen = {name: value for name, value in sampling.items() if value != getattr(DEFAULTS, name)}
+    return "\n".join([*_pairs(values), "\n[sampling]", *_pairs(chosen)]) + "\n"
 
 
-def _part(path: str, **more: Any) -> str:
-    values = {"path": path, **{name: value for name, value in more.items() if value is not None}}
-    return "{ " + ", ".join(f"{name} = {_value(value)}" for name, value in values.items()) + " }"
+def _pairs(values: dict[str, Any]) -> Iterator[str]:
+    """Each value as ``name = value`` in TOML; none for what is not said."""
+    for name, value in values.items():
+        if value not in (None, (), [], {"path": None}):
+            yield f"{name} = {_value(value)}"
 
 
 def _value(value: Any) -> str:
     """A value in TOML, which writes texts, numbers and truths as JSON does."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(_pairs(value)) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

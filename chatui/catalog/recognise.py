@@ -15,8 +15,7 @@ from typing import Any
 
 from chatui.catalog.gguf import check_gguf, read_gguf
 from chatui.catalog.memory_need import NO_CACHE, CacheSize, cache_size
-from chatui.catalog.model_files import check_not_pointer, read_json_object
-from chatui.catalog.weight_files import is_rwkv_file
+from chatui.catalog.model_files import check_not_pointer, is_rwkv_file, read_json_object
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE, first_class, format_of, model_type_of

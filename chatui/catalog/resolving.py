@@ -11,9 +11,9 @@ from typing import Literal
 
 from chatui import locations
 from chatui.catalog import library
+from chatui.catalog.model_files import is_whole
 from chatui.catalog.places import existing, find_part, find_repository, locate
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
-from chatui.catalog.weight_files import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec

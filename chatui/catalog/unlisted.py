@@ -11,17 +11,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from chatui.catalog import library
-from chatui.catalog.model_files import has_tokenizer
+from chatui.catalog.model_files import (
+    ADAPTER_CONFIG,
+    check_no_pointers,
+    has_tokenizer,
+    is_rwkv_file,
+    weight_files,
+)
 from chatui.catalog.places import existing, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.resolving import spec_of
 from chatui.catalog.schema import Facts, Preset, is_hub_id
-from chatui.catalog.weight_files import (
-    ADAPTER_CONFIG,
-    check_no_pointers,
-    is_rwkv_file,
-    weight_files,
-)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec

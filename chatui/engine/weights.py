@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from chatui.catalog.model_files import check_not_pointer, read_json_object
+from chatui.catalog.model_files import INDEXES, check_not_pointer, read_json_object
 from chatui.engine.pages import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -28,7 +28,6 @@ from chatui.text import one_line
 
 # Newest format first; a single file before an index, as transformers looks.
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
-_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _TRIM = 256 << 20
 """So many bytes of converted tensors may stay in the allocator's hands."""
 _LARGEST_HEADER = 100_000_000
@@ -77,7 +76,7 @@ def find_weights(folder: Path) -> tuple[TensorEntry, ...]:
         ChatuiError: there are no weights; a shard is missing, truncated, not what the index says,
             or no such file at all; a pickle carries code.
     """
-    for single, index in zip(_SINGLES, _INDEXES, strict=True):
+    for single, index in zip(_SINGLES, INDEXES, strict=True):
         if (folder / single).is_file():
             return read_entries(folder / single)
         if (folder / index).is_file():

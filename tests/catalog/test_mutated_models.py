@@ -19,8 +19,8 @@ from chatui.catalog.adapters import describe as describe_adapter
 from chatui.catalog.gguf import check_gguf
 from chatui.catalog.library import SHIPPED, read_users
 from chatui.catalog.listing import of_path
+from chatui.catalog.model_files import is_rwkv_file, weight_files
 from chatui.catalog.recognise import recognise
-from chatui.catalog.weight_files import is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

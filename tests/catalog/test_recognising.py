@@ -11,9 +11,8 @@ from model_files import gguf, write_model
 
 from chatui.catalog import resolve
 from chatui.catalog.gguf import check_gguf, read_gguf
-from chatui.catalog.model_files import check_not_pointer
+from chatui.catalog.model_files import check_not_pointer, is_rwkv_file, weight_files
 from chatui.catalog.recognise import causal_types, family_of, lacks_of, read_config, recognise
-from chatui.catalog.weight_files import is_rwkv_file, weight_files
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

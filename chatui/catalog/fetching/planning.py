@@ -22,6 +22,7 @@ from chatui.catalog.fetching.hub import (
     hub_of,
 )
 from chatui.catalog.fetching.needed_files import needed
+from chatui.catalog.model_files import is_whole
 from chatui.catalog.places import (
     find_part,
     hugging_face_cache,
@@ -31,7 +32,6 @@ from chatui.catalog.places import (
 from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Role, is_hub_id
-from chatui.catalog.weight_files import is_whole
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from chatui.catalog.model_files import has_tokenizer, read_json_object
-from chatui.catalog.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from chatui.catalog.model_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    has_tokenizer,
+    read_json_object,
+)
 from chatui.engine.adapters.keys import has_prefix
 from chatui.engine.weights import TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
