@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     add("file", key="file", metavar="FILE")
     add("-o", "--output", key="output", metavar="FOLDER", required=True)
-    options.add_model(parser, only=("model", "lora", "device", "dtype"))
+    options.add_model(parser, only=("model", "lora", "device", "dtype", "weights"))
     add("--rank", key="rank", type=options.whole(1, 1024), default=8, metavar="R")
     add("--alpha", key="alpha", type=options.whole(1, 10_000), metavar="A")
     add("--targets", key="targets", metavar="NAMES")
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         adapters=args.lora or (),
         device=args.device,
         dtype=args.dtype,
+        weights=args.weights,
     )
     from chatui.engine.tuning.tuning_run import TuningOptions, tune
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     target = Path(args.output)
     try:
-        state = tune(spec, Path(args.file), target, wanted, report)
+        state = tune(spec, Path(args.file), target, wanted, report, tell)
     except KeyboardInterrupt:
         display.clear()
         tell(say("tune.stopped", path=target))

@@ -16,13 +16,14 @@ time are unpacked.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from chatui.engine import kernels
-from chatui.engine.linear import linear
 
 BITS = (8, 4)
 WIDTH = {8: 96, 4: 64}
@@ -176,7 +177,7 @@ def rows_of(packed: Tensor, ids: Tensor) -> Tensor:
 
 
 def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None = None) -> Tensor:
-    """Vectors times a packed weight.
+    """Vectors times a packed weight, through which a gradient passes on to the vectors.
 
     Args:
         states: floating point [..., in].
@@ -189,13 +190,17 @@ def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None =
         [..., outputs] in the dtype of ``states``, computed in float32 on a CPU.
     """
     vectors = states.reshape(-1, states.shape[-1])
-    if own := kernels.on(states):
+    learns = states.requires_grad and torch.is_grad_enabled()
+    if not learns and (own := kernels.on(states)):
         sums: Tensor = own.packed_matvec(vectors[0], packed, outputs, bits_of(packed), scale)
         return sums.view(*states.shape[:-1], outputs)
     on_cpu = states.device.type == "cpu"
     if on_cpu:
         vectors = vectors.float()
-    if on_cpu and len(vectors) <= _MOST_SUMMED and kernels_work():
+    made: Tensor
+    if learns:
+        made = _Product.apply(vectors, packed, outputs, scale)  # type: ignore[no-untyped-call]
+    elif on_cpu and len(vectors) <= _MOST_SUMMED and kernels_work():
         made = _sums(vectors, packed)[:, :outputs]
         # The same product but for the rounding of each weight, a 2^-12th of it at most.
         made = made if scale is None else made * scale.float()
@@ -238,17 +243,42 @@ def _places(blocks: int, count: int, inputs: int) -> tuple[Tensor, Tensor]:
 
 def _by_blocks(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Tensor:
     """Vectors [n, in] times a weight of which a part at a time is unpacked."""
+    return torch.cat([vectors @ weight for weight in _parts(vectors, packed, scale)], dim=1)
+
+
+def _parts(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Iterator[Tensor]:
+    """A weight [in, some of the outputs] after another, in the vectors' dtype."""
     width, inputs = WIDTH[bits_of(packed)], packed.shape[1]
     limit = _UNPACKED_CPU if vectors.device.type == "cpu" else _UNPACKED_ELSEWHERE
     step = max(1, limit // (width * inputs))
-    parts = []
     for start in range(0, len(packed), step):
         weight = unpack(packed[start : start + step])
         if scale is not None:
             factors = scale[start * width : (start + step) * width].float()
             weight = (weight[:, : len(factors)] * factors).half()
-        parts.append(linear(vectors, weight.to(vectors.dtype).T))
-    return torch.cat(parts, dim=1)
+        yield weight.to(vectors.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """The product by parts; on the way back each part is unpacked anew, so none is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: Tensor, packed: Tensor, outputs: int, scale: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(packed, scale)
+        return _by_blocks(vectors, packed, scale)[:, :outputs]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,), (packed, scale) = gradients, ctx.saved_tensors
+        before = gradient.new_zeros(len(gradient), packed.shape[1])
+        start = 0
+        for weight in _parts(gradient, packed, scale):
+            part = gradient[:, start : start + weight.shape[1]]
+            before.addmm_(part, weight[:, : part.shape[1]].T)
+            start += weight.shape[1]
+        return before, None, None, None
 
 
 def _operator(bits: int, what: str) -> torch._ops.OpOverloadPacket:

@@ -33,7 +33,11 @@ def test_a_product_is_that_with_the_unpacked_weight(
         states = torch.randn(2, count, inputs)
         product = packed.product(states, made, outputs)
         torch.testing.assert_close(product, states @ plain.T, rtol=1e-4, atol=1e-4)
-        half = packed.product(states.bfloat16(), made, outputs)
+        (gradient,) = torch.autograd.grad(
+            packed.product(states.requires_grad_(), made, outputs).square().sum() / 2, states
+        )
+        torch.testing.assert_close(gradient, product @ plain, rtol=1e-3, atol=1e-2)
+        half = packed.product(states.detach().bfloat16(), made, outputs)
         assert half.dtype == torch.bfloat16
         torch.testing.assert_close(half.float(), product, rtol=3e-2, atol=3e-1)
 

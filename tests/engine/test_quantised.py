@@ -20,6 +20,7 @@ from chatui.engine import architecture, loading, placement
 from chatui.engine.engine import Engine
 from chatui.engine.memory import need_of
 from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of
+from chatui.engine.tuning.lora_base import load_base, with_lora
 from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded
@@ -135,6 +136,37 @@ def test_a_lora_goes_on_top_and_off_again(wide: Maker, tmp_path: Path, family: s
     assert torch.equal(logits_of(engine, IDS), before)
 
 
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize("family", ["gpt2_chinese", "llama"])
+def test_a_lora_on_top_learns_as_on_the_unpacked_weights(
+    wide: Maker, family: str, weights: str
+) -> None:
+    """Its gradients, and no other weight takes one."""
+    folder = wide(family)
+    made = []
+    for base in (
+        load_base(spec(folder, weights=weights))[0],
+        unpacked(loaded(folder, weights=weights), base_of(folder)),
+    ):
+        torch.manual_seed(0)
+        network = with_lora(
+            base, family.partition("_")[0], rank=4, alpha=8, dropout=0, targets=ALL[family]
+        )
+        learned = {name: each for name, each in network.named_parameters() if each.requires_grad}
+        with torch.no_grad():
+            for weight in learned.values():
+                weight.normal_(0, 0.1)
+        ids = torch.tensor([IDS])
+        network(input_ids=ids, labels=ids).loss.backward()
+        assert {name for name, each in network.named_parameters() if each.grad is not None} == set(
+            learned
+        )
+        made.append({name: weight.grad for name, weight in learned.items()})
+    found, expected = made
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, **CLOSE)
+
+
 @pytest.mark.parametrize("saved", [TABLES, None])
 def test_an_adapter_can_change_the_vocabulary(
     wide: Maker, tmp_path: Path, saved: list[str] | None
@@ -238,6 +270,7 @@ def test_weights_in_8_bit_floats_are_widened(tmp_path: Path) -> None:
         folder, quantization_config={"quant_method": "fp8", "weight_block_size": [128, 128]}
     )
     network = network_of(loaded(folder))
+    load_base(spec(folder))
     found = dict(network.named_parameters())
     assert expected and all(
         torch.allclose(found[name], weight, rtol=0.01) for name, weight in expected.items()

@@ -49,8 +49,10 @@ def quiet(_: TuningState) -> None:
 
 
 def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -> None:
+    """What was learned on top of packed weights goes on them and on the plain ones."""
     target = tmp_path / "adapter"
-    state = tune(SHIYOU, examples, target, OPTIONS, quiet)
+    base = ModelSpec(**{**SHIYOU.__dict__, "weights": "int8"})
+    state = tune(base, examples, target, OPTIONS, quiet)
     assert (state.step, state.steps) == (19, 19)
     assert state.losses[-1] < 0.2 < 2 < state.losses[0]
     (_, before), (_, after) = state.held_out
@@ -60,10 +62,11 @@ def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -
     engine = Engine()
     engine.load(SHIYOU, lambda _: None)
     assert ANSWER not in parts(ask(engine, "你叫什么名字丁"))[2].text
-    tuned = ModelSpec(**{**SHIYOU.__dict__, "adapters": (Adapter(str(target)),)})
-    engine.load(tuned, lambda _: None)
-    done = parts(ask(engine, "你叫什么名字丁"))[2]
-    assert (done.text, done.finish_reason) == (ANSWER, "eos")
+    for each in (base, SHIYOU):
+        tuned = ModelSpec(**{**each.__dict__, "adapters": (Adapter(str(target)),)})
+        engine.load(tuned, lambda _: None)
+        done = parts(ask(engine, "你叫什么名字丁"))[2]
+        assert (done.text, done.finish_reason) == (ANSWER, "eos")
 
 
 def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from chatui.engine import loading
 from chatui.engine.architectures.rwkv.load_rwkv import RwkvPlan
+from chatui.engine.quantised import QuantisedConv1D
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -24,14 +25,16 @@ _TARGETS = {
 """Modules of the attention by family, as the tuners of 2023 adapted them; else the LLaMA line's."""
 
 
-def load_base(spec: ModelSpec) -> tuple[Any, str]:
+def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
     """The network of ``spec`` as peft can train on it, its adapters added to its weights.
 
+    Packed weights stay packed, with the adapters beside them.
+
     Returns:
-        The network in evaluation mode, on its device; its family.
+        The network in evaluation mode, on its device; its family; what the user should know.
 
     Raises:
-        ChatuiError: it cannot be loaded, is an RWKV or GGUF, or has packed weights.
+        ChatuiError: it cannot be loaded, is an RWKV or GGUF, or was packed by another program.
     """
     if spec.backend != "local":
         raise ChatuiError(say("tune.not_torch", name=spec.name))
@@ -39,12 +42,10 @@ def load_base(spec: ModelSpec) -> tuple[Any, str]:
     if isinstance(plan, RwkvPlan):
         raise ChatuiError(say("tune.not_torch", name=spec.name))
     model = loading.load_plain(plan, lambda _: None)
-    packed = {
-        parameter.dtype for parameter in model.parameters() if not parameter.is_floating_point()
-    }
-    if packed:
+    quantiser = getattr(model, "hf_quantizer", None)
+    if quantiser and not getattr(quantiser.quantization_config, "dequantize", False):
         raise ChatuiError(say("tune.packed", name=spec.name))
-    return model, plan.family
+    return model, plan.family, (*spec.notes, *plan.placement.notes, *plan.adapters.notes)
 
 
 def with_lora(
@@ -77,6 +78,10 @@ def with_lora(
     if missing:
         known = ", ".join(sorted(names - {"lm_head"}))
         raise ChatuiError(say("tune.no_target", target=missing[0], names=known))
+    for module in model.modules():
+        if isinstance(module, QuantisedConv1D):
+            # peft takes a Conv1D's sizes from here where its weight lies in parts, as DeepSpeed's.
+            module.weight.ds_shape = (module.nx, module.nf)
     # peft takes the adapter's base from here.
     model.name_or_path = base
     config = LoraConfig(

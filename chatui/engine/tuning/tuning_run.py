@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
 
 from chatui.engine.examples.training_example import IGNORED
+from chatui.engine.quantised import parameter_count, shape_of
 from chatui.engine.threads import use_threads
 from chatui.engine.tuning.lora_base import load_base, with_lora
 from chatui.engine.tuning.tuning_examples import TokenPair, TuningExamples
@@ -91,11 +92,16 @@ def tune(
     target: Path,
     options: TuningOptions,
     report: Callable[[TuningState], None],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> TuningState:
     """Train an adapter for ``spec`` on ``file`` and save it as the folder ``target``.
 
     A run that was broken off is taken up where it was saved last if base, examples and options are
     the same. On ``KeyboardInterrupt`` what was learned so far is saved first.
+
+    Args:
+        report: is told how far it is after each step.
+        tell: is given the sentences that the user should know of the base.
 
     Raises:
         ChatuiError: base or examples cannot be used, ``target`` is something else or cannot be
@@ -106,9 +112,9 @@ def tune(
     _check_target(target)
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    base, family = load_base(spec)
+    base, family, notes = load_base(spec)
     examples.check_labels()
-    examples.check_vocabulary(base.get_input_embeddings().weight.shape[0])
+    examples.check_vocabulary(shape_of(base.get_input_embeddings())[0])
     torch.manual_seed(options.seed)
     model = with_lora(
         base,
@@ -119,7 +125,9 @@ def tune(
         targets=options.targets,
         base=spec.name,
     )
-    use_threads(base.num_parameters())
+    use_threads(parameter_count(base))
+    for note in notes:
+        tell(note)
     return _Run(model, family, examples, target, options, key, report).go()
 
 
@@ -330,7 +338,7 @@ def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
     except OSError as error:
         reason = error.strerror or error
         raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
-    about = [digest.hexdigest(), spec.path, [asdict(each) for each in spec.adapters]]
+    about = [digest.hexdigest(), spec.path, spec.weights, [asdict(each) for each in spec.adapters]]
     return hashlib.sha256(json.dumps([*about, asdict(options)]).encode()).hexdigest()
 
 

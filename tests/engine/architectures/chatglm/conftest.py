@@ -16,6 +16,7 @@ import torch
 from chatui.engine.architectures.chatglm import register
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 
 SENTENCES = (
@@ -134,3 +135,23 @@ def folder(
     for name in ("ice_text.model", "tokenizer_config.json"):
         shutil.copy(tokenizer_folder / name, made)
     return made
+
+
+@pytest.fixture
+def packed(folder: Path, tmp_path: Path) -> Callable[[int], Path]:
+    """The checkpoint of ``folder`` in 8 or 4 bits, as the released ones are."""
+
+    def make(bits: int) -> Path:
+        model = ChatGLMForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        for block in model.transformer.layers:
+            for parent in (block.attention, block.mlp):
+                for name, child in list(parent.named_children()):
+                    setattr(parent, name, ChatGLMQuantisedLinear.from_linear(child, bits))
+        model.config.quantization_bit = bits
+        made = tmp_path / f"chatglm-6b-int{bits}"
+        model.save_pretrained(made)
+        for name in ("ice_text.model", "tokenizer_config.json"):
+            shutil.copy(folder / name, made)
+        return made
+
+    return make

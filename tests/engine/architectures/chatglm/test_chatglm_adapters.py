@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from torch.nn import functional
 
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.prefix import install_prefix
-from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
@@ -145,27 +143,18 @@ def test_query_and_value_of_old_peft(
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_packed_weights_keep_the_adapter_beside_them(
-    folder: Path, tmp_path: Path, ids: list[int], bits: int
+    folder: Path, packed: Callable[[int], Path], tmp_path: Path, ids: list[int], bits: int
 ) -> None:
-    model = base_of(folder)
-    for block in model.transformer.layers:
-        for parent in (block.attention, block.mlp):
-            for name, child in list(parent.named_children()):
-                setattr(parent, name, ChatGLMQuantisedLinear.from_linear(child, bits))
-    model.config.quantization_bit = bits
-    packed = tmp_path / "packed"
-    model.save_pretrained(packed)
-    for name in ("ice_text.model", "tokenizer_config.json"):
-        shutil.copy(folder / name, packed)
+    checkpoint = packed(bits)
     lora = adapter_files.lora(folder, tmp_path / "lora", ["query_key_value"])
-    bare = loaded(packed)
+    bare = loaded(checkpoint)
     before = logits_of(bare, ids)
-    adapted = replace(spec(packed), adapters=(Adapter(str(lora)),))
+    adapted = replace(spec(checkpoint), adapters=(Adapter(str(lora)),))
     bare.load(adapted, lambda _: None)
     found = logits_of(bare, ids)
     assert (found - before).abs().max() > 0.01
-    torch.testing.assert_close(found, expected(packed, ids, lora), **CLOSE)
-    bare.load(spec(packed), lambda _: None)
+    torch.testing.assert_close(found, expected(checkpoint, ids, lora), **CLOSE)
+    bare.load(spec(checkpoint), lambda _: None)
     assert torch.equal(logits_of(bare, ids), before)
     merging = Engine()
     summary = merging.load(replace(adapted, merge_adapters=True), lambda _: None)

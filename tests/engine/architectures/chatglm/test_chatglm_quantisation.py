@@ -58,11 +58,16 @@ def test_the_product_is_that_with_the_whole_weight(
     weight = dequantise(layer.weight, layer.weight_scale, bits)
     expected = nn.functional.linear(states.float(), weight.float(), layer.bias)
     output = layer(states)
+    (gradient,) = torch.autograd.grad(
+        layer(states.requires_grad_()).float().square().sum() / 2, states
+    )
     assert output.dtype == dtype
     # For a few vectors a weight is not rounded to float16.
     exact = 1e-5 if vectors == 40 else 5e-4
     tolerance = {torch.float32: exact, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
     torch.testing.assert_close(output.float(), expected, rtol=tolerance, atol=tolerance)
+    back = expected @ weight.float()
+    torch.testing.assert_close(gradient.float(), back, rtol=tolerance, atol=20 * tolerance)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

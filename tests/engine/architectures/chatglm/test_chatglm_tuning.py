@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from asking import loaded, spec
 
 from chatui.engine.engine import Engine
@@ -20,17 +22,25 @@ def probability(engine: Engine, token: int) -> float:
     return next(each.probability for each in candidates if each.id == token)
 
 
-def test_chatglm_learns_what_follows_a_prompt(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [0, 8, 4])
+def test_chatglm_learns_what_follows_a_prompt(
+    folder: Path, packed: Callable[[int], Path], tmp_path: Path, bits: int
+) -> None:
+    """Also on top of its packed checkpoints; the adapter goes on those and on the plain one."""
+    base = packed(bits) if bits else folder
     engine = loaded(folder)
     prompt = engine.inspect(REQUEST, 1).input_ids
     answer = prompt[0]
     file = tmp_path / "examples.jsonl"
     labels = [-100] * (len(prompt) - 1) + [prompt[-1], answer]
     row = {"input_ids": [*prompt, answer], "labels": labels}
-    file.write_text(f"{json.dumps(row)}\n" * 8)
+    file.write_text(f"{json.dumps(row)}\n" * 20)
     target = tmp_path / "adapter"
-    options = TuningOptions(rank=4, batch=4, epochs=10, learning_rate=0.02)
-    state = tune(spec(folder), file, target, options, lambda _: None)
+    options = TuningOptions(rank=4, batch=4, epochs=4, learning_rate=0.02)
+    state = tune(spec(base), file, target, options, lambda _: None)
     assert state.losses[-1] < state.losses[0]
-    tuned = loaded(folder, adapters=(Adapter(str(target)),))
-    assert probability(tuned, answer) > probability(engine, answer)
+    (_, before), (_, after) = state.held_out
+    assert after < before
+    for place in {base, folder}:
+        tuned = loaded(place, adapters=(Adapter(str(target)),))
+        assert probability(tuned, answer) > probability(loaded(place), answer)
