@@ -167,7 +167,7 @@ class _Runner:
                     self._line.show(say("compare.progress", **words))
                     one = self._whole.rounds[place]
                     if answers:
-                        one.replies[at] = await self._asked[place].ask(backend)
+                        one.replies[at] = await self._asked[place].ask(backend, spec, model)
                     await self._score(backend, at, place)
                     if self._show_rounds:
                         self._line.clear()

@@ -9,14 +9,25 @@ from dataclasses import dataclass, replace
 
 from chatui.backends.protocol import Backend
 from chatui.cli import request
+from chatui.conversation.beginnings import beginning_with
 from chatui.conversation.compared_replies import OneReply
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.errors import BackendLost, ChatuiError
-from chatui.messages import Adapter, BegunReply, Done, GenerateRequest, ModelSpec, Prefill, Token
+from chatui.messages import (
+    Adapter,
+    BegunReply,
+    Done,
+    GenerateRequest,
+    Loaded,
+    ModelSpec,
+    Prefill,
+    Token,
+)
 from chatui.prompting.parts import history_of, opened_by
 from chatui.sampling import SETTINGS, SamplingSettings, overridden
 from chatui.settings import Settings
+from chatui.tui.model_names import author_of
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,13 @@ class RecordedRound:
 
     @property
     def tokens(self) -> list[Piece]:
-        """The pieces that are tokens whose ids are known."""
-        return [piece for piece in self.pieces if piece.token_id >= 0]
+        """The pieces that the model wrote for this very round, as tokens whose ids are known."""
+        return [piece for piece in self.pieces[self._begun :] if piece.token_id >= 0]
+
+    @property
+    def _begun(self) -> int:
+        """How many pieces are those of a reply that this one went on from."""
+        return _whole_number(self.round.sampling.get("begun_pieces"), 0)
 
     @property
     def sampling(self) -> SamplingSettings:
@@ -67,7 +83,10 @@ class RecordedRound:
 
     @property
     def request(self) -> GenerateRequest:
-        """The same query on the history that was recorded; without a seed the seed is 0."""
+        """The same query on the history that was recorded; without a seed the seed is 0.
+
+        A reply that went on from another one goes on from the same tokens.
+        """
         one, sampling = self.round, self.sampling
         if sampling.seed is None:
             sampling = replace(sampling, seed=0)
@@ -77,6 +96,10 @@ class RecordedRound:
         system, think, stops = (
             one.sampling.get(name) for name in ("system", "think", "stop_strings")
         )
+        begun = None
+        if self._begun:
+            next_id = _whole_number(one.sampling.get("next_id"), -1)
+            begun = beginning_with(self.pieces[: self._begun], next_id)
         return GenerateRequest(
             one.query,
             history_of((each.query, each.reply) for each in self.path[: self.number - 1]),
@@ -84,10 +107,14 @@ class RecordedRound:
             sampling=sampling,
             stop_strings=tuple(map(str, stops)) if isinstance(stops, list) else (),
             think=think if isinstance(think, bool) else None,
+            begun=begun,
         )
 
-    async def ask(self, backend: Backend) -> OneReply:
+    async def ask(self, backend: Backend, spec: ModelSpec, loaded: Loaded) -> OneReply:
         """Let a model answer; what goes wrong is part of the reply, unless the model is gone.
+
+        Args:
+            spec, loaded: the backend's model; another one than was recorded has other tokens.
 
         Raises:
             BackendLost: the model is gone.
@@ -96,8 +123,12 @@ class RecordedRound:
         pieces: list[str] = []
         opening, text, error = "", "", ""
         began = time.monotonic()
+        request = self.request
+        is_same = (self.round.model, self.round.format) == (author_of(spec, loaded), loaded.format)
+        if request.begun is not None and not is_same:
+            request = replace(request, begun=BegunReply(request.begun.text))
         try:
-            async for event in backend.generate(self.request):
+            async for event in backend.generate(request):
                 if isinstance(event, Prefill):
                     # The reply's speed, without the prompt's.
                     opening, began = opened_by(event.prompt), time.monotonic()
@@ -109,12 +140,19 @@ class RecordedRound:
         except BackendLost:
             raise
         except ChatuiError as problem:
-            text, error = "".join(pieces), str(problem)
+            begun = request.begun.text if request.begun else ""
+            text, error = begun + "".join(pieces), str(problem)
         return OneReply(text, tuple(ids), tuple(pieces), time.monotonic() - began, error)
 
     def with_reply(self, text: str) -> GenerateRequest:
         """The request for a model to read ``text`` as the reply."""
         return replace(self.request, begun=BegunReply(text))
+
+
+def _whole_number(value: object, otherwise: int) -> int:
+    """``value``, if a file has a whole number from 0 on in its place."""
+    is_one = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_one else otherwise  # type: ignore[return-value]
 
 
 def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:

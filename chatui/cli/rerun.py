@@ -106,7 +106,7 @@ def _run(
         nonlocal differing
         async with session.loaded(spec, interrupt) as (backend, model):
             for each in rounds:
-                came = await each.ask(backend)
+                came = await each.ask(backend, spec, model)
                 if came.error:
                     raise ChatuiError(came.error)
                 again = compare_tokens(each.recorded, came)

@@ -84,7 +84,9 @@ class Round:
         finish_reason: as in ``messages.Done``; None if the reply did not end by itself.
         seed: repeats the reply; None if not known.
         sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
-            the user switched thinking on or off, "edited" if the user wrote in the reply.
+            the user switched thinking on or off, "edited" if the user wrote in the reply. Of a
+            reply that goes on from another, "begun_pieces": how many of its pieces are that one's,
+            and "next_id" if the user chose the token behind them.
         prompt_tokens, reused_tokens, output_tokens: counts; ``reused_tokens`` of the prompt came
             from a kept KV cache.
         started_at: seconds since the epoch.

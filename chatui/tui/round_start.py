@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from chatui.conversation.beginnings import beginning_of, beginning_until
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -71,6 +71,8 @@ async def begin_round(
         else:
             raise ChatuiError(say("tui.token_panel.other_model", model=shown_name(beside.model)))
         sampling |= {"edited": True} if beside.sampling.get("edited") else {}
+        sampling |= {"begun_pieces": len(written)}
+        sampling |= {} if begun.next_id < 0 else {"next_id": begun.next_id}
     path: tuple[Round, ...] = ()
     if of.id is not None and parent_id is not None:
         path = await asyncio.to_thread(store.rounds, of.id, parent_id)
@@ -91,37 +93,3 @@ async def begin_round(
         begun=begun,
     )
     return RoundStart(round_, request, written)
-
-
-def beginning_of(
-    round_: Round, pieces: Sequence[Piece], *, ids_hold: bool
-) -> tuple[tuple[Piece, ...], BegunReply]:
-    """What a reply that goes on from a round's begins with.
-
-    Args:
-        pieces: the round's.
-        ids_hold: whether the model that goes on has the same tokens.
-
-    Returns:
-        The pieces that stay, and the same for the backend: to the last token where the reply was
-        cut, else by the text that was kept.
-    """
-    was_cut = round_.state != "done" or round_.finish_reason == "length"
-    if not was_cut or not any(piece.text for piece in pieces):
-        return (Piece(0.0, round_.reply),), BegunReply(round_.reply)
-    kept = list(pieces)
-    # The rest that came without a token: half a character, or what might have become a stop.
-    rest = kept.pop().text if kept[-1].token_id < 0 and len(kept) > 1 else ""
-    rest = rest.rstrip("\N{REPLACEMENT CHARACTER}")
-    kept += [Piece(kept[-1].at_seconds, rest)] if rest else []
-    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0) if ids_hold else ()
-    return tuple(kept), BegunReply("".join(piece.text for piece in kept), ids)
-
-
-def beginning_until(
-    pieces: Sequence[Piece], index: int, token_id: int
-) -> tuple[tuple[Piece, ...], BegunReply]:
-    """What a reply begins with that takes another token than the piece at ``index``."""
-    kept = tuple(pieces[:index])
-    ids = tuple(piece.token_id for piece in kept if piece.token_id >= 0)
-    return kept, BegunReply("".join(piece.text for piece in kept), ids, token_id)

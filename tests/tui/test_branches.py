@@ -9,11 +9,11 @@ from driven import Driven
 from saved_conversations import add_conversation
 from textual.events import Key
 
+from chatui.conversation.beginnings import beginning_of
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import BegunReply
-from chatui.tui.round_start import beginning_of
 from chatui.tui.widgets.round_list import RoundList
 
 TALK = (("甲", "一"), ("乙", "二"), ("丙", "三"))

@@ -1,0 +1,70 @@
+"""``chatui replay --rerun`` of what the app wrote: a reply that went on, and what came after it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import forked_engine
+import pytest
+from command import Chatui
+
+from chatui.backends.local import LocalBackend
+from chatui.conversation import transcript
+from chatui.conversation.exports import write_whole
+from chatui.conversation.rounds import Round
+from chatui.conversation.store import Store
+from chatui.messages import Loaded, ModelSpec
+from chatui.tui.changes import Changes
+from chatui.tui.round_start import begin_round
+from chatui.tui.running_reply import RunningReply
+from chatui.tui.waiting_queries import OpenConversation, WaitingQuery
+
+
+async def converse(store: Store, spec: ModelSpec) -> int:
+    """Rounds as the app makes them: cut, gone on, with another token, edited and gone on."""
+    backend = forked_engine.forking(LocalBackend())
+    loaded = [event async for event in backend.load(spec)][-1]
+    assert isinstance(loaded, Loaded)
+    here = OpenConversation(changes=Changes(sampling={"max_new_tokens": 5, "seed": 3}))
+
+    async def ask(query: WaitingQuery) -> Round:
+        start = await begin_round(store, query, spec, loaded, think=None, alternatives=4)
+        reply = RunningReply(start.round, store, lambda _: None, start.written)
+        await reply.run(backend, start.request)
+        await reply.saved()
+        return reply.round
+
+    cut = await ask(WaitingQuery(here, "春眠"))
+    assert cut.finish_reason == "length"
+    on = await ask(WaitingQuery(here, "春眠", cut, goes_on=True))
+    assert on.reply.startswith(cut.reply) and len(on.reply) > len(cut.reply)
+    third = store.pieces(on.id)[2]
+    other = next(id for id, *_ in store.pieces(cut.id)[2].alternatives if id != third.token_id)
+    await ask(WaitingQuery(here, "春眠", on, goes_on=True, takes=(2, other)))
+    last = await ask(WaitingQuery(here, "再来"))
+    written = store.add_round(here.id, last.parent_id, "再来", last.model, last.format)
+    written = store.finish_round(replace(written, state="done", reply="床前"))
+    last = await ask(WaitingQuery(here, "再来", written, goes_on=True))
+    assert last.reply.startswith("床前") and len(last.reply) > 2
+    await backend.close()
+    assert here.id is not None
+    return here.id
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_reply_that_went_on_goes_on_again(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
+    store = Store.in_memory()
+    conversation = asyncio.run(converse(store, ModelSpec("tiny", tiny, format="shiyou")))
+    whole = transcript.of_store(store, conversation)
+    rerun = ("--rerun", "--model", tiny, "--format", "shiyou", "--lang", "en")
+    # Every version is looked at once.
+    for number, each in enumerate(whole.rounds):
+        head = replace(whole.conversation, head_id=each.id)
+        file = tmp_path / f"{number}.jsonl"
+        write_whole(file, transcript.dumps(replace(whole, conversation=head)))
+    files = [str(tmp_path / f"{number}.jsonl") for number in (0, 1, 2, 5)]
+    done = chatui("replay", *files, *rerun)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "5 replies are the same as recorded." in done.stdout
