@@ -13,7 +13,7 @@ from chatui.conversation.store import Store, default_title
 from chatui.conversation.transcript import Transcript
 from chatui.text import one_line
 
-_BATCH_CHARACTERS = 4_000_000
+_BATCH_CHARACTERS = 500_000
 _BATCH_CONVERSATIONS = 500
 
 
