@@ -45,6 +45,9 @@ _TREES: tuple[
     (is_open_webui, read_open_webui),
 )
 
+_TREE_KEYS = frozenset(("mapping", "messages", "history", "chat"))
+"""One of these is in every record that is a tree."""
+
 
 @dataclass(frozen=True)
 class SkippedRecord:
@@ -183,7 +186,7 @@ class ConversationFile:
 def _read(value: Any) -> Dialogue | ReadTree | WrongRecord:
     """What a JSON value holds."""
     try:
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):
             for is_form, read_form in _TREES:
                 if is_form(value):
                     return read_form(value)

@@ -7,8 +7,9 @@ missing or of a wrong type makes the record a :class:`WrongRecord`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
@@ -48,8 +49,7 @@ class WrongRecord(ValueError):
     """A record that is no dialogue; the message is the reason."""
 
 
-@dataclass(frozen=True)
-class Dialogue:
+class Dialogue(msgspec.Struct, frozen=True):
     """Rounds, and which of their replies are to be learned.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
+
+from msgspec import structs
 
 from chatui import locales
 from chatui.conversation.dialogue_records import to_alpaca, to_chatglm, to_openai, to_sharegpt
@@ -112,7 +113,7 @@ def test_records_to_train_on_are_read_back() -> None:
     for write in (to_openai, to_sharegpt, to_chatglm):
         assert of_record(write(dialogue)) == Dialogue(dialogue.rounds)
     assert of_record(to_alpaca(dialogue)).rounds == dialogue.rounds
-    told = replace(dialogue, system="作诗", unfinished=frozenset())
+    told = structs.replace(dialogue, system="作诗", unfinished=frozenset())
     for write in (to_openai, to_sharegpt):
         assert of_record(write(told)) == told
     assert of_record(to_alpaca(told)).system == "作诗"

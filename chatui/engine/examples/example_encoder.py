@@ -8,6 +8,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from chatui.conversation.dialogues import Dialogue
 from chatui.engine.codec import added_tokens, appends_eos, begins_prompts, special_ids
 from chatui.engine.examples.training_example import (
@@ -56,8 +58,7 @@ class ExampleLimits:
     max_length: int = 192
 
 
-@dataclass(frozen=True)
-class TextPair:
+class TextPair(msgspec.Struct, frozen=True):
     """A prompt, and the reply that is to be learned.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from chatui.conversation.reply_choice import PreferencePair
 from chatui.engine.examples.example_encoder import ExampleEncoder

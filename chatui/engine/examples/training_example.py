@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 IGNORED = -100
 """The label of a position that is not trained on: PyTorch's cross entropy leaves it out."""
 
 
-@dataclass(frozen=True)
-class TrainingExample:
+class TrainingExample(msgspec.Struct, frozen=True):
     """What one step of training reads.
 
     Attributes:
