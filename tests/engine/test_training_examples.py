@@ -173,6 +173,23 @@ def bloom() -> Any:
     return tiny_models.byte_level_tokenizer(specials, eos_token="</s>", pad_token="<pad>")
 
 
+def test_what_all_prompts_begin_with_changes_no_id() -> None:
+    """It is encoded once, whatever follows, but for the special token that goes on into a query."""
+    dice = random.Random(0)
+    parts = [*"aB1 .,'\n\r\t春，！🙂\u0301#:", "'s", "\n\n", "### Instruction:\n", "</s>", "\ud83d"]
+    texts = ["".join(dice.choices(parts, k=dice.randrange(12))) for _ in range(200)]
+    dialogues = [of_record([[text, text]]) for text in texts]
+    for token in ("</s>", "# Instruction:\nB"):
+        specials = ["<unk>", "<s>", "</s>", "<pad>"]
+        tokenizer = tiny_models.byte_level_tokenizer(specials, eos_token="</s>", pad_token="<pad>")
+        tokenizer.add_tokens(token)
+        encoder = ExampleEncoder(
+            tokenizer, "alpaca", formats.get("alpaca:article"), ExampleLimits()
+        )
+        pairs = [pair for each in dialogues if (pair := encoder.pair_of(each, 0))]
+        assert encoder.ids_of(pairs) == [encoder.ids_of([pair])[0] for pair in pairs]
+
+
 @pytest.mark.parametrize("max_length", [1, 5, 30, 64, 400])
 def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) -> None:
     block = article(reference, "bloomz-560m", "# 对于测试数据")

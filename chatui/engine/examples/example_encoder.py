@@ -12,6 +12,7 @@ import msgspec
 
 from chatui.conversation.dialogues import Dialogue
 from chatui.engine.codec import added_tokens, appends_eos, begins_prompts, special_ids
+from chatui.engine.examples.shared_beginning import once_for_all
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
     TrainingExample,
@@ -264,6 +265,8 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
         found = _encode_all(tokenizer, texts, special)
         return [ids[:-1] for ids in found] if special and drops_eos else found
 
+    many = once_for_all(texts_of, tokenizer, tokens)
+
     def alone(text: str, special: bool) -> list[int]:
         return encode(
             text, finder,
@@ -280,7 +283,7 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
 
     def _mixed(texts: Sequence[str], special: bool) -> list[list[int]]:
         """All at once, but for texts with special tokens that are to be read as text."""
-        found = texts_of(texts, special)
+        found = many(texts, special)
         if not format.literal:
             return found
         for place, text in enumerate(texts):
