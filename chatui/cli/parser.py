@@ -120,7 +120,8 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
     )
-    for name in VERBS:
+    # The app alone, which people start most, does not wait for the parsers of all verbs.
+    for name in VERBS if argv else ():
         file = _LOCALE_FILES.get(name, "cli")
         child = verbs.add_parser(
             name,

@@ -15,7 +15,6 @@ from pathlib import Path
 from chatui.cli import options
 from chatui.cli.ending import UsageError
 from chatui.cli.output import tell
-from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
@@ -149,6 +148,8 @@ def read_history(file: str | None, encoding: str | None = None) -> History:
         reason = error.strerror or error
         raise ChatuiError(say("cli.history.unreadable", file=file, reason=reason)) from error
     text = _decoded(data, say("cli.encoding.history", file=file), encoding)
+    from chatui.conversation.transcript_version_1 import FORMAT
+
     if f'"{FORMAT}"' in text[:_PEEKED_CHARACTERS]:
         from chatui.conversation import transcript
 

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from chatui.conversation import tables, text_search
+from chatui.conversation import tables
 from chatui.conversation.database import Database, plain_errors
 from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import (
@@ -36,11 +36,23 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
+if TYPE_CHECKING:
+    from chatui.conversation.text_search import Hit
+
 _KEPT_SECONDS = 24 * 3600
 LONGEST_TAG = 40
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
+
+
+def _find(
+    db: sqlite3.Connection, text: str, limit: int, *, once: bool, tag: str = ""
+) -> tuple[Hit, ...]:
+    # The first paint does not pay for it.
+    from chatui.conversation import text_search
+
+    return text_search.find(db, text, limit, once=once, tag=tag)
 
 
 def _reads(
@@ -165,14 +177,14 @@ class Store:
             if not search.strip():
                 found = tables.conversations(db, condition, *values, limit=limit, order=order)
                 return tuple(found)
-            hits = text_search.find(db, search, -1, once=True)
+            hits = _find(db, search, -1, once=True)
             wanted = {hit.conversation_id for hit in hits}
             found = tables.conversations(db, condition, *values, order=order)
         return tuple(each for each in found if each.id in wanted)[:limit]
 
     def found(
         self, text: str, limit: int, overtaken: threading.Event | None = None, *, tag: str = ""
-    ) -> tuple[tuple[Conversation, text_search.Hit], ...]:
+    ) -> tuple[tuple[Conversation, Hit], ...]:
         """The conversations in which ``text`` occurs, the last used first, each with its first hit.
 
         Args:
@@ -181,9 +193,7 @@ class Store:
             tag: only conversations with this tag.
         """
         with self._database.reading(overtaken) as db:
-            hits = text_search.find(
-                db, text, limit, once=True, tag=tables.stored_tags(tag and [tag])
-            )
+            hits = _find(db, text, limit, once=True, tag=tables.stored_tags(tag and [tag]))
             by_id = {hit.conversation_id: hit for hit in hits}
             ids = ",".join(map(str, by_id))
             listed = tables.conversations(db, f"c.id IN ({ids})")
@@ -486,7 +496,7 @@ class Store:
         overtaken: threading.Event | None = None,
         *,
         once: bool = False,
-    ) -> tuple[text_search.Hit, ...]:
+    ) -> tuple[Hit, ...]:
         """Where ``text`` occurs in titles, queries and replies; see ``text_search.find``.
 
         Args:
@@ -494,7 +504,7 @@ class Store:
             once: give the first hit of each conversation.
         """
         with self._database.reading(overtaken) as db:
-            return text_search.find(db, text, limit, once=once)
+            return _find(db, text, limit, once=once)
 
     def _insert_conversation(self, db: sqlite3.Connection, title: str) -> int:
         now = self._clock()

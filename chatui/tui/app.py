@@ -16,7 +16,6 @@ from textual.geometry import Offset
 
 from chatui import locales
 from chatui.backends.protocol import Backend
-from chatui.catalog.model_description import model_description
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -169,6 +168,8 @@ class ChatApp(TurnsApp):
 
     def take(self, message: TurnMessage) -> None:
         if isinstance(message, ModelReady) and (recording := self._recording) is not None:
+            from chatui.catalog.model_description import model_description
+
             recording.set_model(partial(model_description, message.spec, message.loaded))
         if self._chat is not None and self._chat.is_running:
             self._chat.take(message)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from chatui.conversation.rounds import Round
 from chatui.messages import Loaded, Loading, ModelSpec
 
 
-@dataclass(frozen=True)
-class LoadProgress:
+class LoadProgress(Struct, frozen=True):
     """The model is being loaded."""
 
     spec: ModelSpec
     loading: Loading
 
 
-@dataclass(frozen=True)
-class ModelReady:
+class ModelReady(Struct, frozen=True):
     """The next query goes to this model."""
 
     spec: ModelSpec
     loaded: Loaded
 
 
-@dataclass(frozen=True)
-class LoadFailed:
+class LoadFailed(Struct, frozen=True):
     """The model could not be loaded; ``waiting`` were the queries meant for it."""
 
     spec: ModelSpec
@@ -34,37 +32,32 @@ class LoadFailed:
     waiting: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class WaitingChanged:
+class WaitingChanged(Struct, frozen=True):
     """The queries of the conversation on the screen that wait for their turn."""
 
     queries: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class RoundBegun:
+class RoundBegun(Struct, frozen=True):
     """A query is being answered, in the conversation on the screen or in another."""
 
     round: Round
 
 
-@dataclass(frozen=True)
-class PromptRead:
+class PromptRead(Struct, frozen=True):
     """The model has read the prompt of the round and begins to reply."""
 
     round: Round
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class RoundEnded:
+class RoundEnded(Struct, frozen=True):
     """The reply has ended as ``round.state`` says."""
 
     round: Round
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """One sentence for the user; ``queries`` could not be sent and should not be lost."""
 
     sentence: str

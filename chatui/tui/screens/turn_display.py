@@ -21,9 +21,7 @@ from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest
-from chatui.prompting.window import reply_reserve
 from chatui.text import one_line
-from chatui.tui.context_use import context_use
 from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.screens import TALL_ROWS, WIDE_CELLS
@@ -338,6 +336,9 @@ class TurnDisplay(Screen[None]):
     @work(exclusive=True, group="context")
     async def _measure_context(self) -> None:
         """Find out how the rounds share the window."""
+        from chatui.prompting.window import reply_reserve
+        from chatui.tui.context_use import context_use
+
         turns, store = self.app.turns, self.app.store
         current, reply = turns.current, turns.reply_here
         if current.id is None or current.head_id is None:

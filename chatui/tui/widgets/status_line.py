@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 from textual.events import Click
 from textual.reactive import reactive
@@ -10,8 +12,10 @@ from textual.widget import Widget
 
 from chatui.locales import say
 from chatui.readable import bar, duration
-from chatui.tui.context_use import ContextUse, meter
 from chatui.tui.widgets.key_line import BETWEEN, key_words, press_clicked
+
+if TYPE_CHECKING:
+    from chatui.tui.context_use import ContextUse
 
 _BAR_CELLS = 10
 _MEASURABLE_SECONDS = 0.5
@@ -69,6 +73,8 @@ class StatusLine(Widget):
         words = say("tui.status.context", used=used, limit=limit)
         parts: list[tuple[str, str]] = [(words, "")]
         if self.size.width >= METER_FROM_CELLS and used:
+            from chatui.tui.context_use import meter
+
             parts = [
                 *meter(self.context, used, limit, _METER_CELLS[self.size.width >= 90]),
                 (f" {words}", ""),
