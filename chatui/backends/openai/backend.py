@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from chatui.backends.openai.server_errors import (
     with_reason,
 )
 from chatui.backends.openai.server_prompt import (
+    NOT_TOLD,
     Prompt,
     as_text,
     find_tokenizer,
@@ -61,7 +62,6 @@ class OpenAIBackend:
     def __init__(self) -> None:
         self._client: ServerClient | None = None
         self._reply: StreamedReply | None = None
-        self._lengths_told = False
         self._turn = asyncio.Lock()
 
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
@@ -75,6 +75,9 @@ class OpenAIBackend:
             if not (error.may_be_list_alone and spec.path):
                 raise
             client = await _connected(spec, url, format, None, has_list=False)
+        notes = list(spec.notes)
+        if missing := not_available(spec.sampling):
+            notes.append(say("backends.settings_not_sent", names=", ".join(missing)))
         former, self._client = self._client, client
         if former is not None:
             await former.close()
@@ -88,7 +91,7 @@ class OpenAIBackend:
             load_seconds=time.perf_counter() - started,
             can_switch_thinking=client.chat,
             can_go_on=not client.chat,
-            notes=_load_notes(client),
+            notes=tuple(notes),
         )
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
@@ -126,11 +129,9 @@ class OpenAIBackend:
         text = as_text(prompt.prompt)
         if client.tokenizer is not None and not isinstance(prompt.prompt, str):
             text = await client.tokenizer.render(prompt.prompt, request.think) or text
-        ids: tuple[int, ...] = ()
-        pieces: tuple[str, ...] = ()
-        if client.counter is not None:
-            think = request.think if client.chat else None
-            ids, pieces = await client.counter.tokenize(prompt.prompt, think)
+        think = request.think if client.chat else None
+        counter = client.counter
+        ids, pieces = await counter.tokenize(prompt.prompt, think) if counter else NOT_TOLD
         body = _body(client, request, prompt) | {"max_tokens": 1} | _logprobs(client, top)
         try:
             answer = await client.ask(body)
@@ -172,22 +173,17 @@ class OpenAIBackend:
         if request.alternatives:
             extra |= _logprobs(client, request.alternatives)
         for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
-            refused_before = set(client.refused)
-            prefill: Prefill | None = None
+            body = _body(client, request, prompt) | extra
+            begun = False
             try:
-                async with aclosing(
-                    client.stream(_body(client, request, prompt) | extra)
-                ) as deltas:
+                async with aclosing(client.stream(body)) as deltas:
                     async for delta in deltas:
-                        if prefill is None and (delta.tokens or delta.finish):
-                            yield (
-                                prefill := self._prefill(
-                                    client, request, prompt, seed, refused_before
-                                )
-                            )
+                        if not begun and (delta.tokens or delta.finish):
+                            begun = True
+                            yield _prefill(client, request, prompt, seed)
                         yield delta
-                if prefill is None:
-                    yield self._prefill(client, request, prompt, seed, refused_before)
+                if not begun:
+                    yield _prefill(client, request, prompt, seed)
                 return
             except ContextExceededError as error:
                 if not prompt.history or not tries_left:
@@ -196,28 +192,6 @@ class OpenAIBackend:
                 shorter = await _fit(client, replace(request, history=kept))
                 dropped = len(request.history) - len(shorter.history)
                 prompt = replace(shorter, dropped_rounds=dropped)
-
-    def _prefill(
-        self,
-        client: ServerClient,
-        request: GenerateRequest,
-        prompt: FittedPrompt[Prompt],
-        seed: int,
-        refused_before: set[str],
-    ) -> Prefill:
-        notes = _length_notes(client, prompt) if not self._lengths_told else []
-        self._lengths_told = self._lengths_told or bool(notes)
-        refused = sorted((client.refused - refused_before) & _wanted(request))
-        if refused:
-            notes.append(say("backends.fields_refused", names=", ".join(refused)))
-        return Prefill(
-            prompt=as_text(prompt.prompt),
-            prompt_tokens=prompt.tokens if client.counter else 0,
-            context_limit=client.context_limit,
-            dropped_rounds=prompt.dropped_rounds,
-            seed=seed,
-            notes=tuple(notes),
-        )
 
     def _require(self) -> ServerClient:
         if self._client is None:
@@ -247,9 +221,8 @@ async def _connected(
             listed = ()
         model = choose(listed, spec.path, url)
         client.target = replace(target, model=model.id)
-        known = (spec.context, spec.context_limit, model.context_limit)
-        limits = [limit for limit in known if limit]
-        client.context_limit = min(limits, default=0)
+        limits = (spec.context, spec.context_limit, model.context_limit)
+        client.context_limit = min(filter(None, limits), default=0)
         client.tokenizer = await find_tokenizer(client.http, url, model.id)
     except BaseException:
         await client.close()
@@ -257,21 +230,34 @@ async def _connected(
     return client
 
 
-def _load_notes(client: ServerClient) -> tuple[str, ...]:
-    notes = list(client.spec.notes)
-    missing = not_available(client.spec.sampling)
-    if missing:
-        notes.append(say("backends.settings_not_sent", names=", ".join(missing)))
-    return tuple(notes)
+def _prefill(
+    client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt], seed: int
+) -> Prefill:
+    return Prefill(
+        prompt=as_text(prompt.prompt),
+        prompt_tokens=prompt.tokens if client.counter else 0,
+        context_limit=client.context_limit,
+        dropped_rounds=prompt.dropped_rounds,
+        seed=seed,
+        notes=tuple(_new_notes(client, request, prompt)),
+    )
 
 
-def _length_notes(client: ServerClient, prompt: FittedPrompt[Prompt]) -> list[str]:
-    """What the user should know of the prompt's length, once it may matter."""
+def _new_notes(
+    client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt]
+) -> Iterator[str]:
+    """What the user should know of lengths and refused fields, each sentence once."""
+    notes = []
     if prompt.dropped_rounds and not client.counter:
-        return [say("backends.lengths_estimated")]
-    if prompt.tokens > _LONG_PROMPT_TOKENS and not client.context_limit:
-        return [say("backends.limit_unknown")]
-    return []
+        notes.append(say("backends.lengths_estimated"))
+    elif prompt.tokens > _LONG_PROMPT_TOKENS and not client.context_limit:
+        notes.append(say("backends.limit_unknown"))
+    if refused := sorted(client.refused & _wanted(request)):
+        notes.append(say("backends.fields_refused", names=", ".join(refused)))
+    for note in notes:
+        if note not in client.told:
+            client.told.add(note)
+            yield note
 
 
 def _wanted(request: GenerateRequest) -> set[str]:
@@ -306,7 +292,7 @@ def _body(
     elif limit is None:
         room = client.context_limit - prompt.tokens
         limit = room if client.context_limit and client.counter else _UNLIMITED_REPLY_TOKENS
-        if client.context_limit and not client.counter:
+        if client.context_limit:
             limit = max(1, min(limit, room))
         if client.format.is_free(request.query):
             limit = min(limit, client.format.free_tokens or limit)

@@ -47,6 +47,7 @@ class ServerClient:
         tokenizer: the server's, if it can be asked.
         refused: names of request fields that the server refused so far.
         spelling: what the server calls fields that it knows by another name.
+        told: notes that the user has been told.
     """
 
     spec: ModelSpec
@@ -57,6 +58,7 @@ class ServerClient:
     tokenizer: Tokenizer | None = None
     refused: set[str] = field(default_factory=set)
     spelling: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     @property
     def chat(self) -> bool:

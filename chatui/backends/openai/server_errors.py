@@ -43,6 +43,18 @@ _WORDS = (
     *("error", "errors", "message", "detail", "msg", "error_msg", "base_resp", "status_msg"),
     *("title", "reason", "code"),
 )
+_LOST: tuple[tuple[type[BaseException], str], ...] = (
+    (socket.gaierror, "no_such_host"),
+    (ConnectionRefusedError, "refused"),
+    (ssl.SSLCertVerificationError, "certificate"),
+    (ssl.SSLError, "tls"),
+    (httpx2.ConnectTimeout, "connect_timeout"),
+    (httpx2.TimeoutException, "slow"),
+    (httpx2.ProtocolError, "no_http"),
+    (httpx2.ConnectError, "unreachable"),
+)
+"""What may be among the causes of a failure, the most telling first, and its sentence."""
+
 _NEVER_TOO_LONG = frozenset((401, 402, 403, 404, 405, 408, 429))
 
 
@@ -87,27 +99,8 @@ class KeyWantedError(ChatuiError):
 def unreachable(error: BaseException, target: Target) -> ChatuiError:
     """The sentence for a connection that could not be made or broke before an answer came."""
     causes = tuple(_causes(error))
-
-    def is_any(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    if is_any(socket.gaierror):
-        key = "no_such_host"
-    elif is_any(ConnectionRefusedError):
-        key = "refused"
-    elif is_any(ssl.SSLCertVerificationError):
-        key = "certificate"
-    elif is_any(ssl.SSLError):
-        key = "tls"
-    elif is_any(httpx2.ConnectTimeout):
-        key = "connect_timeout"
-    elif is_any(httpx2.TimeoutException):
-        key = "slow"
-    elif is_any(httpx2.ProtocolError) and "disconnected" not in str(error.__cause__ or error):
-        key = "no_http"
-    elif is_any(httpx2.ConnectError):
-        key = "unreachable"
-    else:
+    key = next((key for kind, key in _LOST if any(isinstance(one, kind) for one in causes)), "lost")
+    if key == "no_http" and "disconnected" in str(error.__cause__ or error):
         key = "lost"
     return ChatuiError(_with_proxy(say(f"backends.{key}", url=target.url), target))
 

@@ -37,7 +37,7 @@ _TOKENS_A_MESSAGE = 8
 """What a chat template adds around a message; ChatML adds 5, GLM-4 3, Llama 3 4."""
 
 _COUNT_SECONDS = 10.0
-_NOT_TOLD: Tokens = ((), ())
+NOT_TOLD: Tokens = ((), ())
 _log = logging.getLogger(__name__)
 
 
@@ -185,7 +185,7 @@ async def find_tokenizer(http: httpx2.AsyncClient, base: str, model: str) -> Tok
 def _tokens_in(answer: dict[str, Any]) -> Tokens:
     tokens = answer.get("tokens")
     if not isinstance(tokens, list):
-        return _NOT_TOLD
+        return NOT_TOLD
     if all(isinstance(token, int) for token in tokens):
         return tuple(tokens), tuple(map(str, answer.get("token_strs") or ()))
     if all(isinstance(token, dict) and isinstance(token.get("id"), int) for token in tokens):
@@ -193,7 +193,7 @@ def _tokens_in(answer: dict[str, Any]) -> Tokens:
             tuple(token["id"] for token in tokens),
             tuple(_piece(token.get("piece")) for token in tokens),
         )
-    return _NOT_TOLD
+    return NOT_TOLD
 
 
 def _piece(piece: Any) -> str:
