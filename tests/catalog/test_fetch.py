@@ -67,7 +67,7 @@ def test_progress_ends_with_all_bytes_and_never_goes_back(
     assert done[-1] == seen[-1].total_bytes > 3 * SHARD_BYTES
     middle = seen[len(seen) // 2]
     assert 0 < middle.done_bytes < middle.total_bytes
-    assert 100_000 < middle.bytes_per_second < 5_000_000
+    assert middle.bytes_per_second > 0
     assert middle.seconds_left is not None
 
 

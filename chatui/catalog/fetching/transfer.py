@@ -34,15 +34,6 @@ class FetchStopped(ChatuiError):
     """The fetch was cancelled; what came in so far is kept."""
 
 
-class _TryAgain(Exception):
-    """The same request may succeed after ``wait_seconds``; ``failure`` is told if it never does."""
-
-    def __init__(self, failure: ChatuiError, wait_seconds: float) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-        self.wait_seconds = wait_seconds
-
-
 @dataclass
 class Transfer:
     """Fetches one file of a repository.
@@ -133,15 +124,11 @@ class Transfer:
             while partial.size < self.file.listed.size_bytes:
                 before = partial.size
                 try:
-                    self._receive_once(partial)
-                    failure, wait = self._wrong("fell_short"), 0.0
+                    failure, wait = self._receive_once(partial)
                     tries += 1
                 except httpx2.TransportError as error:
                     failure, wait = self.repository.hub.network_failure(error), _WAIT_SECONDS
                     tries = 0 if partial.size > before else tries + 1
-                except _TryAgain as again:
-                    failure, wait = again.failure, again.wait_seconds
-                    tries += 1
                 except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError) as error:
                     raise self.repository.hub.failure(error, self.repository.hub_id) from error
                 if partial.size < self.file.listed.size_bytes:
@@ -151,12 +138,14 @@ class Transfer:
                     self._check_stopped()
         return partial.hash()
 
-    def _receive_once(self, partial: _Partial) -> None:
+    def _receive_once(self, partial: _Partial) -> tuple[ChatuiError, float]:
         """Ask for what is missing and write what comes.
+
+        Returns:
+            What is wrong if the file is not whole now, and seconds to wait before the next try.
 
         Raises:
             httpx2.TransportError: the line broke.
-            _TryAgain: the answer is not what was asked for, but may be the next time.
             ChatuiError: there is no use in asking again.
         """
         import httpx2
@@ -169,7 +158,8 @@ class Transfer:
         with hub.client().stream(
             "GET", self.file.url, headers=headers, follow_redirects=True, timeout=timeout
         ) as answer:
-            self._check_answer(answer, partial)
+            if wrong := self._wrong_answer(answer, partial):
+                return wrong
             encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
             for chunk in answer.iter_bytes() if encoded else answer.iter_raw():
                 self._check_stopped()
@@ -177,27 +167,30 @@ class Transfer:
                 self.received_bytes += len(chunk)
                 self.done_bytes = partial.size
                 if written < len(chunk):
-                    return
+                    break
+        return self._wrong("fell_short"), 0.0
 
-    def _check_answer(self, answer: httpx2.Response, partial: _Partial) -> None:
-        """Accept the rest of the file, or all of it, in an answer; raises as _receive_once does."""
+    def _wrong_answer(
+        self, answer: httpx2.Response, partial: _Partial
+    ) -> tuple[ChatuiError, float] | None:
+        """What :meth:`_receive_once` returns or raises at once; None if an answer brings the file.
+
+        If it brings all of it, asked for or not, what is there is dropped.
+        """
         status = answer.status_code
-        if status == 206 and partial.size:
-            if answer.headers.get("Content-Range", "").startswith(f"bytes {partial.size}-"):
-                return
-            status = 416
-        if status < 400 or status == 416:
-            # The whole file comes, or is to be asked for.
-            partial.clear()
-            self.done_bytes = 0
-            if status == 416:
-                raise _TryAgain(self._wrong("fell_short"), 0)
-            return
-        hub, hub_id = self.repository.hub, self.repository.hub_id
-        failure = hub.refusal(status, answer.headers, hub_id, path=self.file.listed.path)
-        if status in _RETRYABLE:
-            raise _TryAgain(failure, _asked_wait(answer))
-        raise failure
+        if status >= 400 and status != 416:
+            hub, hub_id = self.repository.hub, self.repository.hub_id
+            failure = hub.refusal(status, answer.headers, hub_id, path=self.file.listed.path)
+            if status in _RETRYABLE:
+                return failure, _asked_wait(answer)
+            raise failure
+        is_rest = status == 206 and partial.size > 0
+        begin = f"bytes {partial.size}-"
+        if is_rest and answer.headers.get("Content-Range", "").startswith(begin):
+            return None
+        partial.clear()
+        self.done_bytes = 0
+        return (self._wrong("fell_short"), 0.0) if is_rest or status == 416 else None
 
     def _wrong(self, key: str) -> ChatuiError:
         path, endpoint = self.file.listed.path, self.repository.hub.address
