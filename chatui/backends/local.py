@@ -124,17 +124,15 @@ class LocalBackend:
                     yield event
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[ReplyEvent, None]:
-        return self._ask_model(wire.Generate(request))
+        return self._ask(wire.Generate(request), self._turn)
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
-        async with aclosing(self._ask_model(wire.Inspect(request, top))) as events:
-            inspection: Inspection = await anext(events)
-            return inspection
+        inspection: Inspection = await self._answer(wire.Inspect(request, top))
+        return inspection
 
     async def score(self, request: GenerateRequest) -> Scored:
-        async with aclosing(self._ask_model(wire.Score(request))) as events:
-            scored: Scored = await anext(events)
-            return scored
+        scored: Scored = await self._answer(wire.Score(request))
+        return scored
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -188,9 +186,10 @@ class LocalBackend:
                 continue
             return message  # type: ignore[return-value]  # the engine sends events only
 
-    def _ask_model(self, command: wire.Command) -> AsyncGenerator[Any, None]:
-        """All events of one command to the loaded model, in its turn."""
-        return self._ask(command, self._turn)
+    async def _answer(self, command: wire.Command) -> Any:
+        """The one event that answers a command to the loaded model, in its turn."""
+        async with aclosing(self._ask(command, self._turn)) as events:
+            return await anext(events)
 
     async def _ask(
         self, command: wire.Command, turn: AbstractAsyncContextManager[None] | None = None

@@ -13,11 +13,6 @@ from chatui.locales import say
 GROUP = "chatui.backends"
 
 
-def names() -> tuple[str, ...]:
-    """All backends that can be named."""
-    return tuple(sorted({"local"} | {point.name for point in entry_points(group=GROUP)}))
-
-
 def create(name: str) -> Backend:
     """A new backend, not yet started.
 
@@ -26,15 +21,14 @@ def create(name: str) -> Backend:
     """
     if name == "local":
         return LocalBackend()
-    for point in entry_points(group=GROUP):
-        if point.name != name:
-            continue
-        try:
-            backend = point.load()()
-        except ImportError as error:
-            raise ChatuiError(say("engine.backend_missing", name=name, reason=error)) from error
-        if not isinstance(backend, Backend):
-            raise ChatuiError(say("engine.not_a_backend", name=name, value=point.value))
-        return backend
-    nearest = get_close_matches(name, names(), n=1, cutoff=0.0)
-    raise ChatuiError(say("engine.unknown_backend", name=name, nearest=", ".join(nearest)))
+    points = entry_points(group=GROUP)
+    if name not in points.names:
+        nearest = get_close_matches(name, {"local", *points.names}, n=1, cutoff=0.0)
+        raise ChatuiError(say("engine.unknown_backend", name=name, nearest=", ".join(nearest)))
+    try:
+        backend = points[name].load()()
+    except ImportError as error:
+        raise ChatuiError(say("engine.backend_missing", name=name, reason=error)) from error
+    if not isinstance(backend, Backend):
+        raise ChatuiError(say("engine.not_a_backend", name=name, value=points[name].value))
+    return backend

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from chatui.catalog import library
-from chatui.catalog.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, has_tokenizer
+from chatui.catalog.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.schema import Preset
@@ -35,7 +35,6 @@ class AdapterSummary:
         rank, alpha: None if no config tells.
         targets: names of the modules that it adapts.
         base: the model that it says it was made for; "" if it does not say.
-        brings_tokenizer: whether a tokenizer lies beside it.
         disk_bytes: of its weights.
     """
 
@@ -46,7 +45,6 @@ class AdapterSummary:
     alpha: float | None = None
     targets: tuple[str, ...] = ()
     base: str = ""
-    brings_tokenizer: bool = False
     disk_bytes: int = 0
 
 
@@ -177,7 +175,6 @@ def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterS
         alpha=config.lora_alpha,
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         base=config.base_model_name_or_path or "",
-        brings_tokenizer=has_tokenizer(folder),
         disk_bytes=size,
     )
 

@@ -147,11 +147,6 @@ def family_of(config: dict[str, Any], name: str = "") -> str:
     return "chatglm3" if config.get("seq_length") == 8192 else "chatglm2"
 
 
-def causal_types() -> frozenset[str]:
-    """The model types that transformers' AutoModelForCausalLM knows; empty if it is absent."""
-    return frozenset(_classes("CAUSAL_LM"))
-
-
 _OTHER_KINDS = (
     ("SPEECH_SEQ_2_SEQ", "reads_speech"),
     ("IMAGE_TEXT_TO_TEXT", "reads_more"),

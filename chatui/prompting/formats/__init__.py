@@ -19,7 +19,7 @@ from chatui.prompting.format import PromptFormat
 from chatui.text import in_quotes
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import EntryPoints
 
 GROUP = "chatui.formats"
 
@@ -28,28 +28,28 @@ def get(name: str) -> PromptFormat:
     """The format called ``name``.
 
     Raises:
-        ChatuiError: there is none (the nearest names are offered), an outsider's cannot be
-            loaded, or ``name`` is "chat-template", which lies in the model and not here.
+        ChatuiError: there is none (the nearest names are offered), another package's cannot
+            be loaded, or ``name`` is "chat-template", which lies in the model and not here.
     """
     if name == CHAT_TEMPLATE:
         raise ChatuiError(say("prompting.template_in_model"))
     if name in _built_in():
         return _built_in()[name]
-    entry = _outsiders().get(name)
-    if entry is None:
+    others = _others()
+    if name not in others.names:
         raise ChatuiError(_unknown(name))
     try:
-        found = entry.load()
+        found = others[name].load()
     except Exception as error:
         raise ChatuiError(say("prompting.broken", name=name, reason=error)) from error
     if not isinstance(found, PromptFormat):
-        raise ChatuiError(say("prompting.no_format", name=name, object=entry.value))
+        raise ChatuiError(say("prompting.no_format", name=name, object=others[name].value))
     return found
 
 
 def names() -> tuple[str, ...]:
     """All names that :func:`get` knows, sorted."""
-    return tuple(sorted({*_built_in(), *_outsiders()}))
+    return tuple(sorted({*_built_in(), *_others().names}))
 
 
 @cache
@@ -60,11 +60,11 @@ def _built_in() -> dict[str, PromptFormat]:
     return {found.name: found for module in modules for found in module.FORMATS}
 
 
-def _outsiders() -> dict[str, EntryPoint]:
-    # Imported late: it takes as long as ten formats, and most starts look for no outsider's.
+def _others() -> EntryPoints:
+    # Imported late: it takes as long as ten formats, and most starts look for no other package's.
     from importlib.metadata import entry_points
 
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return entry_points(group=GROUP)
 
 
 def _unknown(name: str) -> str:
