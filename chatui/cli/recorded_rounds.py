@@ -65,7 +65,11 @@ class RecordedRound:
     def sampling(self) -> SamplingSettings:
         """As it was recorded, with the seed."""
         one = self.round
-        known = {name: value for name, value in one.sampling.items() if name in SETTINGS}
+        known = {
+            name: value
+            for name, value in one.sampling.items()
+            if name in SETTINGS and SETTINGS[name].allows(value)
+        }
         return overridden(SamplingSettings(), known | {"seed": one.seed})
 
     @property

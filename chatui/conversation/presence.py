@@ -79,6 +79,8 @@ class Presence:
         """Whether the process that announced ``name`` (this one included) still runs."""
         if name and name == self.name:
             return True
+        if not _is_name(name):
+            return False
         try:
             descriptor = os.open(self._file(name), os.O_RDWR)
         except FileNotFoundError:
@@ -98,7 +100,8 @@ class Presence:
 
     def forget(self, name: str) -> None:
         """Remove the file of a process that is gone."""
-        self._file(name).unlink(missing_ok=True)
+        if _is_name(name):
+            self._file(name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove the files of processes that ended while no reply was being written."""
@@ -121,3 +124,8 @@ class Presence:
 
     def _file(self, name: str) -> Path:
         return self._folder / (name + _SUFFIX)
+
+
+def _is_name(name: object) -> bool:
+    """Whether some process may have announced it; a damaged database may hold anything."""
+    return isinstance(name, str) and name.isalnum() and len(name) < 64

@@ -97,6 +97,7 @@ class Round:
             model wrote it.
         version, versions: which of the rounds with this parent it was when it was read, from 1,
             and of how many.
+        damaged: columns of the store that could not be read, and were left out.
     """
 
     id: int
@@ -121,6 +122,7 @@ class Round:
     corrects_id: int | None = None
     version: int = field(default=1, compare=False)
     versions: int = field(default=1, compare=False)
+    damaged: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

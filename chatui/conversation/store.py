@@ -31,7 +31,7 @@ from chatui.conversation.rounds import (
     Whole,
     title_of,
 )
-from chatui.conversation.tables import to_stored
+from chatui.conversation.stored_values import from_stored, to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
@@ -225,7 +225,7 @@ class Store:
         Returns:
             The conversation; all its rounds, a parent before its children; their pieces by id.
         """
-        rounds = tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
+        rounds = tuple(tables.tree(db, conversation_id))
         pieces = {each.id: tuple(tables.pieces(db, each.id)) for each in rounds}
         return tables.one_conversation(db, conversation_id), rounds, pieces
 
@@ -233,7 +233,7 @@ class Store:
     def recent_models(self, db: sqlite3.Connection) -> tuple[str, ...]:
         """The models that replied, the last used first."""
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
-        return tuple(tables.from_stored(name) for (name,) in found.fetchall())
+        return tuple(from_stored(name) for (name,) in found.fetchall())
 
     @_writes
     def add_whole(self, db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
@@ -329,17 +329,12 @@ class Store:
     @_reads
     def all_rounds(self, db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
         """All versions of all rounds of a conversation, a parent before its children."""
-        return tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
+        return tuple(tables.tree(db, conversation_id))
 
     @_reads
     def round(self, db: sqlite3.Connection, round_id: int) -> Round:
         """The round with this id."""
         return tables.one_round(db, round_id)
-
-    @_reads
-    def tree(self, db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
-        """All rounds of a conversation, a parent before its children."""
-        return tuple(tables.rounds_where(db, "r.conversation_id = ?", conversation_id))
 
     @_reads
     def siblings(self, db: sqlite3.Connection, round_id: int) -> tuple[Round, ...]:

@@ -1,65 +1,34 @@
-"""Rows of the database as values and back, within an open transaction.
-
-SQLite's text is UTF-8, which has no lone surrogates, and its functions end at a NUL. Those
-characters, and the escape character itself, are stored as DLE (U+0010, "data link escape") and
-four hexadecimal digits. All other text is stored as it is, so that LIKE, the search index and other
-programs read it.
-"""
+"""Rows of the database as values and back, within an open transaction."""
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from itertools import count
 from operator import attrgetter
 from typing import Any
 
-import msgspec
-
 from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round, Whole
+from chatui.conversation.stored_values import (
+    FORMS,
+    as_conversation,
+    as_pieces,
+    as_prompt,
+    as_round,
+    stored_pieces,
+    stored_prompt,
+    to_stored,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
-_UNSTORABLE = re.compile("[\x00\x10\ud800-\udfff]")
-_ESCAPE = re.compile("\x10([0-9a-f]{4})")
-
-
-def to_stored(text: str) -> str:
-    """``text`` without NUL and lone surrogates; :func:`from_stored` gives it back exactly."""
-    if not _UNSTORABLE.search(text):
-        return text
-    return _UNSTORABLE.sub(lambda match: f"\x10{ord(match[0]):04x}", text)
-
-
-def from_stored(stored: str) -> str:
-    """The text that :func:`to_stored` was given."""
-    if "\x10" not in stored:
-        return stored
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), stored)
-
-
-_TEXT = (to_stored, from_stored)
-_FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "query": _TEXT,
-    "reply": _TEXT,
-    "model": _TEXT,
-    "format": _TEXT,
-    "error": _TEXT,
-    "note": _TEXT,
-    "seed": (str, int),
-    "sampling": (lambda sampling: json.dumps(dict(sampling)) if sampling else "{}", json.loads),
-}
-"""Columns that are stored in another form: (to the form, back)."""
-
 _PLACES = ("id", "conversation_id", "parent_id", "corrects_id")
-_SAID = [each.name for each in fields(Round) if each.name not in (*_PLACES, "version", "versions")]
+_NOT_SAID = (*_PLACES, "version", "versions", "damaged")
+_SAID = [each.name for each in fields(Round) if each.name not in _NOT_SAID]
 _COLUMNS = [*_PLACES, *_SAID]
-_TO_FORM = [(_SAID.index(name), form) for name, (form, _) in _FORMS.items()]
+_TO_FORM = [(_SAID.index(name), form) for name, (form, _) in FORMS.items()]
 _said = attrgetter(*_SAID)
 _INSERT = (
     f"INSERT INTO rounds ({', '.join(_COLUMNS)}, depth, writer, indexed)"
@@ -84,6 +53,16 @@ def rounds_where(db: sqlite3.Connection, condition: str, *values: object) -> lis
     return [_as_round(db, row) for row in rows.fetchall()]
 
 
+def tree(db: sqlite3.Connection, conversation_id: int) -> list[Round]:
+    """All rounds of a conversation, a parent before its children."""
+    found = rounds_where(db, "r.conversation_id = ?", conversation_id)
+    known = {None, *(each.id for each in found)}
+    return [
+        each if each.parent_id in known else replace(each, parent_id=None, damaged=("parent_id",))
+        for each in found
+    ]
+
+
 def one_round(db: sqlite3.Connection, id_: int) -> Round:
     """One round.
 
@@ -103,7 +82,8 @@ def path(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> l
         " SELECT id, parent_id FROM rounds WHERE id = ? AND conversation_id = ?"
         # Not UNION ALL: in a damaged database parents may go in a circle.
         " UNION SELECT r.id, r.parent_id FROM rounds r JOIN path ON r.id = path.up)"
-        f" {_ROUNDS} FROM path JOIN rounds r ON r.id = path_id ORDER BY r.depth",
+        # A parent's id is lower.
+        f" {_ROUNDS} FROM path JOIN rounds r ON r.id = path_id ORDER BY r.id",
         (head_id, conversation_id),
     )
     return [_as_round(db, row) for row in rows.fetchall()]
@@ -111,10 +91,7 @@ def path(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> l
 
 def _as_round(db: sqlite3.Connection, row: tuple[Any, ...]) -> Round:
     """A row as a round; a streaming round's reply is what its saved pieces say."""
-    values = dict(zip((*_COLUMNS, "version", "versions"), row, strict=True))
-    for name, (_, back) in _FORMS.items():
-        values[name] = None if values[name] is None else back(values[name])
-    found = Round(**values)
+    found = as_round(dict(zip((*_COLUMNS, "version", "versions"), row, strict=True)))
     if found.state != "streaming":
         return found
     return replace(found, reply="".join(piece.text for piece in pieces(db, found.id)))
@@ -132,10 +109,10 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     parent_id = begun.parent_id
     if parent_id and one_round(db, parent_id).conversation_id != begun.conversation_id:
         raise ChatuiError(say("conversation.foreign_round", id=parent_id))
-    above = db.execute("SELECT depth FROM rounds WHERE id = ?", (parent_id,)).fetchone()
-    depth = above[0] + 1 if above else 1
+    above = db.execute("SELECT cast(depth AS INTEGER) FROM rounds WHERE id = ?", (parent_id,))
+    (depth,) = above.fetchone() or (0,)
     places = (None, begun.conversation_id, parent_id, begun.corrects_id)
-    id_ = db.execute(_INSERT, (*places, *_stored(begun), depth, writer, False)).lastrowid
+    id_ = db.execute(_INSERT, (*places, *_stored(begun), depth + 1, writer, False)).lastrowid
     assert id_ is not None
     return id_
 
@@ -234,19 +211,14 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
     Raises:
         ChatuiError: there is no such round.
     """
-    values = [
-        [round(p.at_seconds, 6), to_stored(p.text), p.token_id, p.logprob]
-        + [[[id_, to_stored(token), round(share, 6)] for id_, token, share in p.alternatives]]
-        * bool(p.alternatives)
-        for p in batch
-    ]
-    if not values:
+    data = stored_pieces(batch)
+    if not data:
         return
     try:
         db.execute(
             "INSERT INTO pieces (round_id, batch, data) SELECT ?1,"
             " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2",
-            (round_id, msgspec.json.encode(values).decode()),
+            (round_id, data),
         )
     except sqlite3.IntegrityError as error:
         raise ChatuiError(say("conversation.no_round", id=round_id)) from error
@@ -255,15 +227,7 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
 def pieces(db: sqlite3.Connection, round_id: int) -> list[Piece]:
     """The pieces of one round, in the order they came."""
     batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
-    return [
-        Piece(at, from_stored(text), token_id, logprob, _alternatives(*rest))
-        for (data,) in batches.fetchall()
-        for at, text, token_id, logprob, *rest in json.loads(data)
-    ]
-
-
-def _alternatives(stored: Sequence[Any] = ()) -> tuple[tuple[int, str, float], ...]:
-    return tuple((id_, from_stored(token), share) for id_, token, share in stored)
+    return [piece for (data,) in batches.fetchall() for piece in as_pieces(data)]
 
 
 # Prompts
@@ -275,18 +239,17 @@ def save_prompt(db: sqlite3.Connection, round_id: int, prompt: ReadPrompt) -> No
     Raises:
         ChatuiError: there is no such round.
     """
-    data = zlib.compress(json.dumps(asdict(prompt), separators=(",", ":")).encode())
     try:
-        db.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", (round_id, data))
+        values = (round_id, stored_prompt(prompt))
+        db.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", values)
     except sqlite3.IntegrityError as error:
         raise ChatuiError(say("conversation.no_round", id=round_id)) from error
 
 
 def prompt(db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:
-    """What the model read for a round; None if nothing was kept."""
+    """What the model read for a round; None if nothing was kept, or it is damaged."""
     row = db.execute("SELECT data FROM prompts WHERE round_id = ?", (round_id,)).fetchone()
-    # msgspec's own decoder refuses lone surrogates.
-    return msgspec.convert(json.loads(zlib.decompress(row[0])), ReadPrompt) if row else None
+    return as_prompt(row[0]) if row else None
 
 
 # Conversations
@@ -301,42 +264,17 @@ def conversations(
 ) -> list[Conversation]:
     """The conversations ``c`` that an SQL condition selects, the last used first; -1: all."""
     rows = db.execute(
-        "SELECT c.id, c.title, c.created_at, c.updated_at, coalesce(h.depth, 0), c.head_id,"
+        "SELECT c.id, c.title, c.created_at, c.updated_at, coalesce(h.depth, 0),"
+        # In a damaged database the head may be lost.
+        " coalesce(h.id, (SELECT max(id) FROM rounds WHERE conversation_id = c.id)),"
         " c.id IN (SELECT conversation_id FROM rounds WHERE state = 'streaming'),"
         " coalesce(h.model, ''), c.pinned, c.archived, c.tags"
-        " FROM conversations c LEFT JOIN rounds h ON h.id = c.head_id"
+        " FROM conversations c LEFT JOIN rounds h"
+        " ON h.id = c.head_id AND h.conversation_id = c.id"
         f" WHERE {condition} ORDER BY {order} LIMIT ?",
         (*values, limit),
     )
-    return [_as_conversation(*row) for row in rows.fetchall()]
-
-
-def _as_conversation(
-    id_: int,
-    title: str,
-    created_at: float,
-    updated_at: float,
-    depth: int,
-    head_id: int | None,
-    is_replying: int,
-    model: str,
-    pinned: int,
-    archived: int,
-    tags: str,
-) -> Conversation:
-    return Conversation(
-        id_,
-        from_stored(title),
-        created_at,
-        updated_at,
-        depth,
-        head_id,
-        bool(is_replying),
-        from_stored(model),
-        bool(pinned),
-        bool(archived),
-        tuple(from_stored(tags).split()),
-    )
+    return [as_conversation(row) for row in rows.fetchall()]
 
 
 def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:

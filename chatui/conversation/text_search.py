@@ -24,7 +24,8 @@ from math import prod
 from typing import Literal
 
 from chatui import pinyin
-from chatui.conversation.tables import from_stored, has_index, to_stored
+from chatui.conversation.stored_values import from_stored, to_stored
+from chatui.conversation.tables import has_index
 from chatui.pinyin import Spelling
 from chatui.traditional import forms
 
@@ -172,8 +173,10 @@ def _in_rounds(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> It
                 titles = db.execute(
                     "SELECT title FROM conversations WHERE id = ?", (conversation_id,)
                 )
-                title = from_stored(titles.fetchone()[0])
-                yield Hit(conversation_id, title, round_id, where, *_around(said, found))
+                # In a damaged database a round may belong to none.
+                for (stored,) in titles.fetchall():
+                    title = from_stored(stored)
+                    yield Hit(conversation_id, title, round_id, where, *_around(said, found))
                 break
 
 

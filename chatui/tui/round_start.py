@@ -54,7 +54,8 @@ async def begin_round(
     of, beside = query.of, query.beside
     parent_id = of.head_id if beside is None else beside.parent_id
     author, form = author_of(spec, loaded), loaded.format
-    think = think if beside is None else beside.sampling.get("think", think)
+    if beside is not None and isinstance(recorded := beside.sampling.get("think"), bool):
+        think = recorded
     changes = of.changes if query.changes is None else query.changes
     settings = changes.of(spec)
     sampling = asdict(settings) | changes.recorded()

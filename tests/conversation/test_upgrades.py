@@ -10,7 +10,7 @@ import pytest
 
 from chatui.conversation import upgrades
 from chatui.conversation.store import Store
-from chatui.conversation.tables import to_stored
+from chatui.conversation.stored_values import to_stored
 from chatui.errors import ChatuiError
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from rich.cells import cell_len
 from saved_conversations import add_conversation
 
 from chatui.conversation.store import Store
+from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.tui.screens.chat import ChatScreen
 
@@ -113,3 +118,27 @@ async def test_resizing_in_mid_reply(drive: Any) -> None:
             assert {cell_len(row) for row in rows(on)} == {width}
         await on.settled()
         assert on.views[0].reply_text == "春风又绿江南岸，" * 60
+
+
+async def test_a_round_that_is_damaged_in_the_store_is_shown_and_gone_on_from(
+    drive: Any, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "x.db")
+    add_conversation(store, ("甲", "春"), ("乙", "夏"))
+    junk = json.dumps({"temperature": "hot", "think": [], "changed": 3, "stop_strings": {}})
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db, db:
+        db.execute("UPDATE rounds SET seed = '7x', sampling = '{', state = 'x' WHERE query = '甲'")
+        db.execute("UPDATE rounds SET sampling = ? WHERE query = '乙'", (junk,))
+    async with drive(["新"], store=store) as on:
+        await on.pilot.press("ctrl+o")
+        await on.settled()
+        assert [(view.round.query, view.round.reply) for view in on.views] == [
+            ("甲", "春"), ("乙", "夏")
+        ]  # fmt: skip
+        assert say("tui.round.damaged", names="state, seed, sampling") in on.screen_text
+        for key in ("f8", "escape", "alt+t", "escape", "alt+w", "escape", "alt+s", "escape"):
+            await on.pilot.press(key)
+            await on.settled()
+        await on.pilot.press("ctrl+r")
+        await on.settled()
+        assert on.views[-1].round.reply == "新"

@@ -114,7 +114,7 @@ class TreeScreen(Picker[Round | None, Node]):
         """Show the rounds whose query, reply or model has what is typed."""
         if self._tree is None:
             try:
-                rounds = await asyncio.to_thread(self._store.tree, self._conversation_id)
+                rounds = await asyncio.to_thread(self._store.all_rounds, self._conversation_id)
             except ChatuiError as error:
                 self.say(str(error))
                 return

@@ -107,6 +107,8 @@ class RoundView:
         edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
         words = [edited, state_in_words(self.round, self._reply.began), why_not_read(self.round)]
         words += opinion_in_words(self.round)
+        if self.round.damaged:
+            words.append(say("tui.round.damaged", names=", ".join(self.round.damaged)))
         hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
         if hidden:
             words.append(say("tui.round.hidden", count=f"{hidden:,}"))

@@ -241,7 +241,9 @@ class TokenPanel(VerticalScroll):
         changed = [
             f"{name} {value}"
             for name, value in round_.sampling.items()
-            if name != "seed" and value is not None and value != getattr(DEFAULTS, name, None)
+            if name not in ("seed", "begun_pieces", "next_id")
+            and value is not None
+            and value != getattr(DEFAULTS, name, None)
         ]
         seed = [] if round_.seed is None else [f"seed {round_.seed}"]
         lines.append(one_line(", ".join((*changed, *seed)), None))
