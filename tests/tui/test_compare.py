@@ -220,3 +220,25 @@ def test_marks_lie_over_the_styles_of_markdown() -> None:
         Span(3, 4, "differs"),
         Span(5, 6, "code"),
     )
+
+
+@pytest.mark.parametrize("size", [(100, 16), (60, 16)])
+async def test_the_end_of_a_growing_reply_is_followed_until_one_scrolls(
+    drive: Any, size: tuple[int, int]
+) -> None:
+    lines = [f"第{number}行\n" for number in range(80)]
+    async with drive([lines, lines], size=size) as on:
+        await on.settled()
+        on.backend.hold_after = 40
+        await begin(on, "问", on.app.turns.spec, OTHER)
+        await on.until_shown("第39行")
+        await on.pilot.press(*["up"] * 8)
+        await on.pilot.pause()
+        assert "第39行" not in on.screen_text
+        on.backend.hold_after = None
+        on.backend.reply_gate.set()
+        await on.until(lambda: "第79行" in replies(on)[1])
+        await on.pilot.pause()
+        assert "第30行" in on.screen_text
+        await on.pilot.press(*["pagedown"] * 20)
+        assert "第79行" in on.screen_text

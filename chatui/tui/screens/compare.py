@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Click, Resize
 from textual.message import Message
@@ -22,6 +22,7 @@ from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
 from chatui.tui.screens import TALL_ROWS
 from chatui.tui.screens.turn_display import UPDATES_PER_SECOND
 from chatui.tui.widgets.compared_reply import ComparedReply
+from chatui.tui.widgets.conversation_view import FollowingScroll
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.status_line import progress_words
@@ -53,7 +54,7 @@ class ColumnView(Vertical):
         title = f"{self._number}  {one_line(self.column.title, 80)}"
         yield Static(Content(title), classes="title")
         yield Static(classes="state", markup=False)
-        yield VerticalScroll(can_focus=False)
+        yield FollowingScroll()
 
     def draw(self) -> None:
         """Show what came since the last time."""
@@ -62,7 +63,10 @@ class ColumnView(Vertical):
             self.reply = ComparedReply(round_)
             self._drawn_pieces = 0 if reply is None else len(reply.pieces)
             self._is_growing = reply is not None
-            self.query_one(VerticalScroll).mount(self.reply)
+            place = self.query_one(FollowingScroll)
+            place.mount(self.reply)
+            # A reply that is there already is read from its beginning.
+            place.anchor(reply is not None)
         elif reply is not None and self.reply is not None and self._is_growing:
             new = reply.pieces[self._drawn_pieces :]
             self._drawn_pieces += len(new)
@@ -123,7 +127,8 @@ class CompareScreen(Screen[Column | None]):
     def compose(self) -> ComposeResult:
         words = say("overview.compare.title", query=one_line(self._comparison.query, 200))
         yield Static(Content(words), id="query")
-        with VerticalScroll(id="columns", can_focus=False):
+        with FollowingScroll(id="columns") as columns:
+            columns.anchor()
             for number, column in enumerate(self._comparison.columns, 1):
                 yield ColumnView(number, column, self._comparison)
         yield KeyLine(say("overview.compare.keys"))
@@ -202,8 +207,8 @@ class CompareScreen(Screen[Column | None]):
 
     def action_scroll(self, rows: int) -> None:
         """Scroll all columns, so that what belongs together stays together."""
-        for view in self.query(VerticalScroll):
-            view.scroll_relative(y=rows, animate=False)
+        for view in self.query(FollowingScroll):
+            view.scroll_relative(y=rows, animate=False, immediate=True)
 
     def action_markdown(self) -> None:
         """Show the replies as Markdown, or as they were written."""

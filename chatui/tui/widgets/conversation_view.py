@@ -20,7 +20,17 @@ from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import RoundView
 
 
-class ConversationView(VerticalScroll, can_focus=False):
+class FollowingScroll(VerticalScroll, can_focus=False):
+    """Can stay at the end of what grows in it; what is shorter than the view stands at the top."""
+
+    def set_reactive(self, reactive: Reactive[Any], value: Any) -> None:
+        """As Textual's, which puts what is shorter than the view at its bottom edge."""
+        if reactive in (Widget.scroll_y, Widget.scroll_target_y):
+            value = max(0, value)
+        super().set_reactive(reactive, value)
+
+
+class ConversationView(FollowingScroll):
     """Shows rounds; stays at the end while a reply grows, unless the user scrolled up."""
 
     def __init__(self, greeting: Widget, id: str | None = None) -> None:
@@ -186,12 +196,6 @@ class ConversationView(VerticalScroll, can_focus=False):
         return [strip] * crop.height
 
     # Where the window stands
-
-    def set_reactive(self, reactive: Reactive[Any], value: Any) -> None:
-        """As Textual's, which puts what is shorter than the view at its bottom edge."""
-        if reactive in (Widget.scroll_y, Widget.scroll_target_y):
-            value = max(0, value)
-        super().set_reactive(reactive, value)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
