@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Literal, cast
+from typing import Any, cast
 
 from textual.app import App
+from textual.notifications import SeverityLevel
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
@@ -61,8 +62,17 @@ class TurnsApp(App[None]):
 
     def tell_user(self, sentence: str, severity: str = "error") -> None:
         """Show one sentence for a while."""
-        level = cast(Literal["information", "warning", "error"], severity)
+        level = cast(SeverityLevel, severity)
         self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+
+    def notify(
+        self, message: str, *, severity: SeverityLevel = "information", **options: Any
+    ) -> None:
+        """As Textual's; what a key did is told in place of what the one before it did."""
+        if severity == "information":
+            for told in [each for each in self._notifications if each.severity == severity]:
+                self._unnotify(told)
+        super().notify(message, severity=severity, **options)
 
     def tell_away(self, sentence: str) -> None:
         """Have the terminal tell ``sentence`` to someone who looks at another window."""

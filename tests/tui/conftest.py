@@ -52,12 +52,13 @@ def drive(home: object) -> Any:
         backend: ScriptedBackend | None = None,
         settings: Settings | None = None,
         spec: ModelSpec = SPEC,
+        notifications: bool = False,
         **kwargs: Any,
     ) -> AsyncIterator[Driven]:
         backend = backend or ScriptedBackend(replies, delay_seconds)
         store = store or Store.in_memory()
         app = ChatApp(settings or Settings(), spec, store, backend, **kwargs)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=notifications) as pilot:
             driven = Driven(app, pilot, backend, store)
             await pilot.pause()
             yield driven

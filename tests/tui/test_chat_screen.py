@@ -346,3 +346,16 @@ async def test_the_terminal_tells_that_a_reply_has_ended(
         on.backend.reply_gate.set()
         await on.settled()
         assert "".join(written) == sent
+
+
+async def test_a_notice_takes_the_place_of_the_one_before_and_few_rows(drive: Any) -> None:
+    async with drive(["好"], size=(40, 12), notifications=True) as on:
+        await on.ask("你好")
+        await on.pilot.press("alt+k", "alt+y", "alt+w")
+        await on.until_shown("of 512 tokens")
+        assert len(on.notices) == 1
+        assert "Type here" in on.screen_text, "the query box is not covered"
+        toast = on.app.screen.query_one("Toast")
+        assert toast.outer_size.width == 40 and toast.outer_size.height <= 5
+        await on.pilot.click(toast)
+        await on.until(lambda: not on.notices)
