@@ -44,7 +44,6 @@ class ChatApp(TurnsApp):
             "widgets/completion_list.tcss",
             "widgets/conversation_view.tcss",
             "widgets/fetch_bar.tcss",
-            "widgets/token_panel.tcss",
             "widgets/more_below.tcss",
             "widgets/prose.tcss",
             "widgets/purpose_line.tcss",

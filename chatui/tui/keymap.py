@@ -158,8 +158,11 @@ _NAMES = {
 
 
 def key_names(keys: str) -> str:
-    """A binding's keys as people write them: "ctrl+n" is "Ctrl+N"."""
+    """A binding's keys as people write them: "ctrl+n" is "Ctrl+N", and "N" is "Shift+N"."""
     return " / ".join(
-        "+".join(_NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in key)
+        ("Shift+" if key[0].isupper() and len(key[0]) == 1 else "")
+        + "+".join(
+            _NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in key
+        )
         for key in (alternative.strip().split("+") for alternative in keys.split(","))
     )

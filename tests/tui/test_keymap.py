@@ -26,7 +26,7 @@ async def test_keys_do_what_the_settings_say(drive: Any) -> None:
         await on.pilot.press("f12")
         await on.settled()
         assert len(on.backend.requests) == 2
-        assert "Ctrl+L / F10 Conversations" in on.screen_text, "the last line"
+        assert "Ctrl+L / F10 conversations" in on.screen_text, "the last line"
         assert "F12" in say("tui.hint.stop_first") and "Ctrl+R" not in say("tui.hint.stop_first")
         await on.pilot.press("f1")
         await on.until(lambda: isinstance(on.app.screen, HelpScreen))

@@ -325,6 +325,17 @@ async def test_f1_shows_every_key(drive: Any) -> None:
         assert isinstance(on.app.screen, ChatScreen)
 
 
+@pytest.mark.parametrize(("width", "language"), [(84, "zh"), (40, "zh")])
+async def test_what_wraps_in_f1_is_indented(drive: Any, width: int, language: str) -> None:
+    async with drive(size=(width, 300), language=language) as on:
+        await on.pilot.press("f1")
+        await on.until_shown(say("tui.help.files"))
+        rows = [row for row in on.screen_text.splitlines()[:-2] if row.strip()]
+        titles = [row.strip() for row in rows if not row.startswith("    ")]
+        assert say("tui.help.writing") in titles and len(titles) == 14
+        assert any(row.startswith("      ") for row in rows)
+
+
 def test_key_names() -> None:
     assert key_names("ctrl+n") == "Ctrl+N"
     assert key_names("shift+enter,ctrl+j") == "Shift+Enter / Ctrl+J"

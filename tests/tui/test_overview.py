@@ -160,7 +160,7 @@ async def test_the_keys_at_the_foot_are_of_what_is_focused_and_can_be_clicked(dr
         await on.until(lambda: "Find a command" in on.screen_text)
         await on.pilot.click(offset=(2, 3))
         await on.until(lambda: "Find a command" not in on.screen_text)
-        await click_key(on, "F1 Help")
+        await click_key(on, "F1 help")
         await on.until(lambda: "Alt+Enter" in on.screen_text)
         await on.pilot.click(offset=(2, 3))
         await on.until(lambda: "Alt+Enter" not in on.screen_text)

@@ -152,3 +152,20 @@ def test_a_step_stays_on_the_bar(name: str, value: float, steps: int, text: str)
 def test_every_slider_stays_within_what_its_setting_allows() -> None:
     for name, (least, most, _) in USUAL.items():
         assert SETTINGS[name].allows(least) and SETTINGS[name].allows(most)
+
+
+@pytest.mark.parametrize("key", ["alt+s", "f8", "alt+l"])
+async def test_a_panel_that_covers_the_screen_is_left_by_its_own_line(drive: Any, key: str) -> None:
+    async with drive(["春风"], size=(80, 24)) as on:
+        await on.ask("你好")
+        for _ in range(2):
+            await on.pilot.press(key)
+            await on.until(lambda: "春风" not in on.screen_text.split("\n")[5])
+            line = on.app.screen.query_one("SidePanel KeyLine")
+            assert "Esc back" in str(line.render()) and line.region.bottom == 24
+            place = str(line.render()).index("Esc")
+            await on.pilot.click(line, offset=(place, 0))
+            await on.until_shown("Type here")
+            assert "春风" in on.screen_text
+        await on.pilot.resize_terminal(140, 30)
+        await on.until(lambda: on.app.screen.query_one("SidePanel").display and not line.display)

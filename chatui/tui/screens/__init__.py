@@ -3,6 +3,9 @@
 WIDE_CELLS = 80
 """Below this width the main screen has the class "-compact": narrow margins."""
 
+BESIDE_CELLS = 90
+"""Below this width a panel covers the conversation, as long as it has the keys."""
+
 TALL_ROWS = 12
 """Below this height a screen has the class "-short": no frames, margins or title.
 

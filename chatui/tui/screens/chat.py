@@ -201,18 +201,8 @@ class ChatScreen(OrganisingScreen):
         """Open the panel of tokens and give it the keys, or close it."""
         from chatui.tui.widgets.token_panel import TokenPanel
 
-        opened = self.query(TokenPanel)
-        if opened:
-            self._box.focus()
-            await opened.remove()
-            return
-        await self.query("SettingsPanel").remove()
-        box = TokenPanel(self.app.turns, self.app.store, self._conversation)
-        await self.mount(box)
-        box.focus()
-
-    def on_token_panel_left(self) -> None:
-        self._box.focus()
+        panel = TokenPanel(self.app.turns, self.app.store, self._conversation)
+        await self.toggle_panel(panel, "SettingsPanel")
 
     def action_download(self) -> None:
         if not self.query_one(FetchBar).press():

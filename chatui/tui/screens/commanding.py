@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
+from textual.widget import Widget
 from textual.widgets import OptionList
 
 from chatui.errors import ChatuiError
@@ -172,15 +173,23 @@ class CommandingScreen(ExportingScreen):
         """Open the panel of settings and give it the keys, or close it."""
         from chatui.tui.widgets.settings_panel import SettingsPanel
 
-        if self.query(SettingsPanel):
-            await self.query(SettingsPanel).remove()
-            self._box.focus()
-            return
-        # One panel at a side.
-        await self.query("TokenPanel").remove()
-        await self.mount(SettingsPanel(self.app.turns))
+        await self.toggle_panel(SettingsPanel(self.app.turns), "TokenPanel")
 
-    def on_settings_panel_left(self) -> None:
+    async def toggle_panel(self, panel: Widget, other: str = "") -> None:
+        """Open a panel, which takes the keys, or close the one of its kind that is seen.
+
+        Args:
+            other: the kind of panel whose place it takes.
+        """
+        opened = self.query(type(panel))
+        if any(each.display for each in opened):
+            self._box.focus()
+            await opened.remove()
+        else:
+            await self.query(f"{type(panel).__name__}, {other}".strip(", ")).remove()
+            await self.mount(panel)
+
+    def on_side_panel_left(self) -> None:
         self._box.focus()
 
     def on_system_row_wanted(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -10,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import Click
+from textual.events import Click, Resize
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -19,6 +20,7 @@ from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.keymap import keys_of
 from chatui.tui.widgets.key_line import KeyLine
+from chatui.tui.wrapping import row_starts
 
 EDITING_KEYS = (
     ("Ctrl+A / Home", "tui.keys.line_start"),
@@ -34,6 +36,10 @@ EDITING_KEYS = (
 """What Textual's text area does with keys; ours are read from the bindings themselves."""
 
 KEYS_CELLS = 22
+PANEL_CELLS = 84
+"""As the stylesheet has it."""
+_AROUND_CELLS = 5
+"""Padding and scroll bar."""
 
 
 def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
@@ -45,18 +51,27 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(keys: str, words: str) -> Content:
-    """The keys, and beside them what they do; below them if they are too long for that."""
-    gap = KEYS_CELLS - cell_len(keys)
-    space = " " * gap if gap > 1 else "\n" + " " * (KEYS_CELLS + 2)
-    return Content.assemble(Content.styled("  " + keys, "$accent"), space, words)
+def _indented(words: str, indent: int, cells: int) -> str:
+    """Words in rows of so many cells, all of which begin behind the indent."""
+    cuts = [0, *row_starts(words, max(1, cells - indent)), len(words)]
+    return f"\n{' ' * indent}".join(words[start:end] for start, end in pairwise(cuts))
 
 
-def help_text(talking: Iterable[BindingType]) -> Content:
+def _row(keys: str, words: str, cells: int) -> Content:
+    """The keys, and beside them what they do; below them if there is no room for that."""
+    indent = KEYS_CELLS + 2 if cells > 2 * KEYS_CELLS else 6
+    gap = indent - 2 - cell_len(keys)
+    space = " " * gap if gap > 1 and indent > KEYS_CELLS else "\n" + " " * indent
+    shown = _indented(words, indent, cells)
+    return Content.assemble(Content.styled("  " + keys, "$accent"), space, shown)
+
+
+def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     """All groups of keys as one aligned table, then the folders.
 
     Args:
         talking: keys of the main screen and of the app.
+        cells: in a row.
     """
     from chatui.tui.screens.adapter_picker import AdaptersScreen
     from chatui.tui.screens.candidate_picker import CandidatesScreen
@@ -101,17 +116,16 @@ def help_text(talking: Iterable[BindingType]) -> Content:
     parts: list[Content] = []
     for title, rows in groups:
         parts.append(Content.styled(say(title), "bold $primary"))
-        parts += [_row(keys, words) for keys, words in rows]
+        parts += [_row(keys, words, cells) for keys, words in rows]
         parts.append(Content(""))
-    parts += [
-        Content("  " + say(f"tui.help.{note}")) for note in ("background", "select_with_mouse")
-    ]
-    parts.append(Content(""))
-    parts.append(Content.styled(say("tui.help.files"), "bold $primary"))
-    parts.append(
-        Content("  " + say("tui.help.settings", path=one_line(str(locations.settings_file()))))
+    files = (
+        say("tui.help.settings", path=one_line(str(locations.settings_file()))),
+        say("tui.help.data", path=one_line(str(locations.data_folder()))),
     )
-    parts.append(Content("  " + say("tui.help.data", path=one_line(str(locations.data_folder())))))
+    notes = [say(f"tui.help.{note}") for note in ("background", "select_with_mouse")]
+    parts += [Content("  " + _indented(note, 2, cells)) for note in notes]
+    parts += [Content(""), Content.styled(say("tui.help.files"), "bold $primary")]
+    parts += [Content("  " + _indented(file, 2, cells)) for file in files]
     return Content("\n").join(parts)
 
 
@@ -133,8 +147,16 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
-            yield Static(help_text(self._talking))
+            yield Static(self._text(self.app.size.width), classes="keys")
         yield KeyLine(say("tui.help.close"))
+
+    def on_resize(self, event: Resize) -> None:
+        update = self.query_one(".keys", Static).update
+        # A layout is under way, which would take no notice.
+        self.call_after_refresh(update, self._text(event.size.width))
+
+    def _text(self, width: int) -> Content:
+        return help_text(self._talking, min(PANEL_CELLS, width) - _AROUND_CELLS)
 
     def on_click(self, event: Click) -> None:
         if event.widget is self:

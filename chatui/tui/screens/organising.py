@@ -39,24 +39,14 @@ class OrganisingScreen(OverviewScreen):
         """Open the side bar and give it the keys, or close it."""
         from chatui.tui.widgets.side_bar import SideBar
 
-        opened = self.query(SideBar)
-        is_seen = any(bar.display for bar in opened)
-        self._box.focus()
-        await opened.remove()
-        if is_seen:
-            return
-        bar = SideBar(self.app.store, self.app.turns.forget, self.app.turns.current.id)
-        await self.mount(bar)
-        bar.query_one("Input").focus()
+        turns = self.app.turns
+        await self.toggle_panel(SideBar(self.app.store, turns.forget, turns.current.id))
 
     def list_beside(self, open_id: int | None) -> None:
         from chatui.tui.widgets.side_bar import SideBar
 
         for bar in self.query(SideBar):
             bar.show_open(open_id)
-
-    def on_side_bar_left(self) -> None:
-        self._box.focus()
 
     async def on_side_bar_chosen(self, event: SideBar.Chosen) -> None:
         self._box.focus()

@@ -24,7 +24,7 @@ from chatui.messages import GenerateRequest
 from chatui.text import one_line
 from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.screens import TALL_ROWS, WIDE_CELLS
+from chatui.tui.screens import BESIDE_CELLS, TALL_ROWS, WIDE_CELLS
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
@@ -120,6 +120,7 @@ class TurnDisplay(Screen[None]):
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < TALL_ROWS, "-short")
         self.set_class(event.size.width < WIDE_CELLS, "-compact")
+        self.query("SidePanel").set_class(event.size.width < BESIDE_CELLS, "-narrow")
 
     def _after_first_paint(self) -> None:
         if gc.get_threshold()[0] > _YOUNG_OBJECTS:

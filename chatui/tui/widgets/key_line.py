@@ -14,6 +14,7 @@ from textual.widgets import Static
 BETWEEN = " · "
 _KEY = "key"
 _NAMES = {"esc": "escape", "←": "left", "→": "right", "↑": "up", "↓": "down"}
+_SIGNS = {"+": "plus", "-": "minus"}
 _PRESSABLE = re.compile(
     r"((ctrl|alt|shift)\+)*([a-z0-9?/]|f\d+|enter|escape|space|tab|left|right|up|down)$"
 )
@@ -59,6 +60,8 @@ def clickable(words: Content, key: str) -> Content:
 
 def key_of(name: str) -> str:
     """Textual's name of a key that is written as people do, e.g. "Ctrl+E"; "" if it is none."""
+    if name in _SIGNS or (len(name) == 1 and name.isupper()):
+        return _SIGNS.get(name, name)
     parts = [_NAMES.get(part, part) for part in name.lower().split("+")]
     key = "+".join(parts)
     return key if _PRESSABLE.match(key) else ""

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -23,10 +22,9 @@ from chatui.text import one_line
 from chatui.tui.changes import Changes, number_of
 from chatui.tui.editing import LineInput
 from chatui.tui.turn import Turns
+from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.setting_slider import USUAL, NumberField, SettingSlider
-
-NARROW_CELLS = 90
-"""A screen less wide is covered by the panel."""
+from chatui.tui.widgets.side_panel import SidePanel
 
 STOPS = "stop_strings"
 _BETWEEN_STOPS = " | "
@@ -49,10 +47,9 @@ class SystemRow(Static, can_focus=True):
         self.action_edit()
 
 
-class SettingsPanel(VerticalScroll, can_focus=False):
+class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
     """One field for each setting; what is typed holds from the next reply on."""
 
-    # Read when the panel first opens, and not at the start.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "field(-1)", "tui.keys.field_before"),
@@ -64,9 +61,6 @@ class SettingsPanel(VerticalScroll, can_focus=False):
     ]
 
     footer_keys = "overview.footer.panel"
-
-    class Left(Message):
-        """The user is done with the fields; the panel stays open."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
@@ -87,6 +81,7 @@ class SettingsPanel(VerticalScroll, can_focus=False):
                 yield LineInput(id=name)
         yield Static(classes="problem", markup=False)
         yield Static(say("tui.panel.save"), classes="hint", markup=False)
+        yield KeyLine(say(self.footer_keys))
 
     def on_mount(self) -> None:
         for field in self.query(LineInput):
@@ -94,9 +89,6 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         self.set_interval(_LOOK_SECONDS, self.look)
         self.look()
         self.query(LineInput).first().focus()
-
-    def on_resize(self, event: Resize) -> None:
-        self.set_class(self.screen.size.width < NARROW_CELLS, "-narrow")
 
     def look(self) -> None:
         """Show what holds now; the field that is being typed in keeps its text."""
@@ -168,9 +160,6 @@ class SettingsPanel(VerticalScroll, can_focus=False):
         field = self.screen.focused
         if isinstance(field, NumberField):
             field.step(steps)
-
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
 
 
 def is_changed(name: str, changes: Changes) -> bool:

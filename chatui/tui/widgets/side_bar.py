@@ -10,27 +10,26 @@ from typing import ClassVar
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.events import Resize
 from textual.message import Message
+from textual.widgets import Input
 
 from chatui.conversation.rounds import Conversation
 from chatui.errors import ChatuiError
 from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
-from chatui.tui.widgets.settings_panel import NARROW_CELLS
+from chatui.tui.widgets.side_panel import SidePanel
 
 _LOOK_SECONDS = 3
 
 
-class SideBar(ConversationList, Vertical):
+class SideBar(SidePanel, ConversationList, Vertical):
     """Stays open; what is chosen is opened beside it."""
 
-    # Read when the bar first opens, and not at the start.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "organise.keys.leave_bar"),
     ]
 
-    footer_keys = "organise.footer.side_bar"
+    footer_keys = "organise.list.keys"
 
     class Chosen(Message):
         """The user wants to see this place."""
@@ -39,11 +38,9 @@ class SideBar(ConversationList, Vertical):
             self.place = place
             super().__init__()
 
-    class Left(Message):
-        """The user is done with the list, which stays open."""
-
     def on_mount(self) -> None:
         self._stamp: object = None
+        self.query_one(Input).focus()
         self.set_interval(_LOOK_SECONDS, self._look)
 
     @work
@@ -55,14 +52,8 @@ class SideBar(ConversationList, Vertical):
                 self.search(self.words)
             self._stamp = stamp
 
-    def on_resize(self, event: Resize) -> None:
-        self.set_class(self.screen.size.width < NARROW_CELLS, "-narrow")
-
     def choose(self, item: Conversation) -> None:
         self.post_message(self.Chosen(self.place(item)))
-
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
 
     def show_open(self, conversation_id: int | None) -> None:
         """List anew, with this conversation marked as the one that is on the screen."""

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from chatui.conversation.playback import Player
 from chatui.locales import say
+from chatui.tui.widgets.key_line import key_words, press_clicked
 
 _LEAST_BAR_CELLS = 10
 
@@ -43,11 +44,11 @@ class Timeline(Widget):
         done = sum(step.kind == "query" for step in player.steps[: player.reached])
         rounds = say("tui.replay.rounds", done=done, rounds=len(self._starts))
         behind = f" {player.speed:g}× · {rounds}"
-        keys = "  " + say("tui.replay.keys")
         room = self.size.width - cell_len(before) - cell_len(behind)
-        while keys.strip() and room - cell_len(keys) < 3 * _LEAST_BAR_CELLS:
-            keys = keys.rstrip().rpartition("  ")[0]
-        cells = max(0, room - cell_len(keys))
+        keys = key_words(say("tui.replay.keys"), room - 3 * _LEAST_BAR_CELLS)
+        if keys.cell_length > room - _LEAST_BAR_CELLS:
+            keys = Content()
+        cells = max(0, room - keys.cell_length - 2)
         self._bar = (cell_len(before), cells)
         played, left = self._cells(at, total, cells)
         return Content.assemble(
@@ -55,7 +56,8 @@ class Timeline(Widget):
             Content.styled(played, "$accent"),
             Content.styled(left, "$foreground-muted"),
             behind,
-            Content.styled(keys, "$foreground-muted"),
+            "  ",
+            keys,
         )
 
     def _cells(self, at: float, total: float, cells: int) -> tuple[str, str]:
@@ -71,6 +73,8 @@ class Timeline(Widget):
         place = event.x - self.gutter.left - start
         if cells and 0 <= place < cells:
             self.post_message(self.Jumped(place / max(1, cells - 1)))
+        else:
+            press_clicked(event)
 
 
 def clock(seconds: float) -> str:

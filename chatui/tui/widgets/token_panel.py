@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
@@ -12,8 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.events import Resize
-from textual.message import Message
 from textual.widgets import Static
 
 from chatui.conversation.rounds import Piece, ReadPrompt, Round
@@ -27,13 +26,12 @@ from chatui.tui.model_names import shown_name
 from chatui.tui.token_text import new_pieces, prompt_text, speed_line, token_table
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.key_line import KeyLine
+from chatui.tui.widgets.side_panel import SidePanel
 from chatui.tui.widgets.token_rows import TokenRows
 
 ALTERNATIVES = 5
 """How many candidates a reply keeps for each token while the box is open."""
-
-NARROW_CELLS = 90
-"""A screen less wide is covered by the box."""
 
 PARTS = ("facts", "read-title", "read", "wrote-title", "wrote", "token")
 _LOOK_SECONDS = 0.5
@@ -41,12 +39,13 @@ _STREAMED_TOKENS = 200
 """So many of the last tokens are drawn while a reply grows."""
 
 
-class TokenPanel(VerticalScroll):
+class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     """Shows a round from inside: the last one, or the one that was chosen with p and n.
 
     Looks twice a second at what has come, so that a reply costs no more while the box is open.
     """
 
+    DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "point(-1)", "tui.keys.token_before"),
         Binding("right", "point(1)", "tui.keys.token_after"),
@@ -61,9 +60,6 @@ class TokenPanel(VerticalScroll):
     ]
 
     footer_keys = "overview.footer.token_panel"
-
-    class Left(Message):
-        """The user is done with the keys of the box; it stays open."""
 
     def __init__(self, turns: Turns, store: Store, conversation: ConversationView) -> None:
         super().__init__()
@@ -85,17 +81,16 @@ class TokenPanel(VerticalScroll):
             yield (
                 TokenRows(classes=part) if part == "wrote" else Static(markup=False, classes=part)
             )
+        yield KeyLine(say(self.footer_keys))
 
     def on_mount(self) -> None:
         self._turns.alternatives = ALTERNATIVES
+        self.focus()
         self.set_interval(_LOOK_SECONDS, self.look)
         self.look()
 
     def on_unmount(self) -> None:
         self._turns.alternatives = 0
-
-    def on_resize(self, event: Resize) -> None:
-        self.set_class(self.screen.size.width < NARROW_CELLS, "-narrow")
 
     def look(self) -> None:
         """Show the round that was chosen, else the last one, if anything of it changed."""
@@ -174,9 +169,6 @@ class TokenPanel(VerticalScroll):
         self._as_table = not self._as_table
         self._draw()
 
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
-
     @on(TokenRows.Clicked)
     def _on_token_clicked(self, event: TokenRows.Clicked) -> None:
         self._point(event.index)
@@ -205,7 +197,7 @@ class TokenPanel(VerticalScroll):
         )
 
     def _say(self, parts: dict[str, Content]) -> None:
-        for part in self.query(Static):
+        for part in self.query(Static).exclude("KeyLine"):
             (name,) = part.classes
             content = parts.get(name, Content())
             said = self._said.get(name)
