@@ -150,7 +150,8 @@ async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, 
         assert not on.app.screen.query(TokenPanel)
 
 
-async def test_a_digit_goes_on_from_another_candidate(drive: Any) -> None:
+@pytest.mark.parametrize("how", ["a digit", "Enter", "a click"])
+async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
     store = Store.in_memory()
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
@@ -159,7 +160,10 @@ async def test_a_digit_goes_on_from_another_candidate(drive: Any) -> None:
         await on.app.screen.open_conversation(id_)
         await on.pilot.press("f8", "right", "right")
         await on.until(lambda: "'秋'" in on.screen_text)
-        await on.pilot.press("2")
+        if how == "a click":
+            await on.pilot.click(".token", offset=(3, 2))
+        else:
+            await on.pilot.press(*(["2"] if how == "a digit" else ["down", "down", "enter"]))
         await on.settled()
         assert on.backend.requests[-1].begun == BegunReply("立", (6,), 8)
         old, new = store.siblings(first.id)

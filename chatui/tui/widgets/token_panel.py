@@ -13,6 +13,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.events import Click
+from textual.style import Style
 from textual.widgets import Static
 
 from chatui.conversation.rounds import Piece, ReadPrompt, Round
@@ -35,6 +37,7 @@ ALTERNATIVES = 5
 
 PARTS = ("facts", "read-title", "read", "wrote-title", "wrote", "token")
 _LOOK_SECONDS = 0.5
+_CANDIDATE = "candidate"
 _STREAMED_TOKENS = 200
 """So many of the last tokens are drawn while a reply grows."""
 
@@ -49,12 +52,12 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "point(-1)", "tui.keys.token_before"),
         Binding("right", "point(1)", "tui.keys.token_after"),
+        Binding("up", "candidate(-1)", "tui.keys.candidate_before"),
+        Binding("down", "candidate(1)", "tui.keys.candidate_after"),
+        Binding("enter", "take_pointed", "tui.keys.take_token"),
         Binding("p", "round(-1)", "tui.keys.token_panel_before"),
         Binding("n", "round(1)", "tui.keys.token_panel_after"),
-        *(
-            Binding(str(number), f"take({number})", "tui.keys.take_token" if number == 1 else "")
-            for number in range(1, ALTERNATIVES + 1)
-        ),
+        *(Binding(str(each), f"take({each})", "") for each in range(1, ALTERNATIVES + 1)),
         Binding("i", "table", "tui.keys.token_table"),
         Binding("escape", "leave", "tui.keys.close"),
     ]
@@ -71,6 +74,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._prompt: ReadPrompt | None = None
         self._pieces: Sequence[Piece] = ()
         self._chosen: int | None = None
+        self._candidate = 0
         self._as_table = False
         self._is_growing = False
         self._drawn: object = None
@@ -153,6 +157,18 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             start = len(self._pieces) if step < 0 else -1
             self._point(start + step if self._chosen is None else self._chosen + step)
 
+    def action_candidate(self, step: int) -> None:
+        """Point at another candidate for the chosen token; without one, scroll."""
+        if self._chosen is None or not (others := self._pieces[self._chosen].alternatives):
+            self.scroll_relative(y=step, animate=False)
+        else:
+            self._candidate = max(1, min(self._candidate + step, len(others)))
+            self._draw()
+
+    def action_take_pointed(self) -> None:
+        if self._candidate:
+            self.action_take(self._candidate)
+
     def action_take(self, number: int) -> None:
         """Write the reply again from the chosen token on, with one of its alternatives there."""
         if self.round is None or self._chosen is None or self._is_growing:
@@ -173,8 +189,14 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     def _on_token_clicked(self, event: TokenRows.Clicked) -> None:
         self._point(event.index)
 
+    def on_click(self, event: Click) -> None:
+        number = event.style.meta.get(_CANDIDATE)
+        if isinstance(number, int):
+            self.action_take(number)
+
     def _point(self, index: int) -> None:
         self._chosen = max(0, min(index, len(self._pieces) - 1))
+        self._candidate = 0
         self._draw()
 
     # Drawing
@@ -269,9 +291,11 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         for number, (id_, token, probability) in enumerate(piece.alternatives, 1):
             bar = "▇" * max(1, round(probability * 12))
             name = plain_text(token_in_quotes(token))
-            text = f"{number} {bar:<12} {probability:>6.1%}  {name}"
+            mark = "▸" if number == self._candidate else " "
+            text = f"{mark}{number} {bar:<12} {probability:>6.1%}  {name}"
             is_taken = id_ == piece.token_id
-            lines.append(Content.styled(text, "$accent" if is_taken else ""))
+            line = Content.styled(text, "$accent" if is_taken else "")
+            lines.append(line.stylize(Style.from_meta({_CANDIDATE: number})))
         hint = "take" if piece.alternatives else "no_alternatives"
         lines.append(Content.styled(say(f"tui.token_panel.{hint}"), "$foreground-muted"))
         return Content("\n").join(lines)
