@@ -32,6 +32,9 @@ _TOLD_FROM_BYTES = 1_000_000_000
 _SMALL_WINDOW = 256
 """Tokens: a smaller window is not worth naming."""
 
+_SPREADS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Ways to spread a model over devices that transformers knows."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -69,6 +72,20 @@ class Placement:
             and sys.platform != "win32"
             and not (entry.dtype and entry.dtype.is_floating_point and entry.dtype != self.dtype)
         )
+
+
+def check_device_map(wanted: str) -> None:
+    """Refuse a device map that is no way of accelerate's to spread a model, and no device.
+
+    Raises:
+        ChatuiError: it is neither.
+    """
+    if wanted not in _SPREADS:
+        try:
+            choose_device(wanted)
+        except ChatuiError as error:
+            ways = ", ".join(_SPREADS)
+            raise ChatuiError(say("engine.unknown_map", map=wanted, ways=ways)) from error
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -126,6 +143,8 @@ def place(
         ChatuiError: a device that is not there, an unknown dtype, or too little memory.
     """
     device, passed_over = choose_device(spec.device), ""
+    if spec.device_map is not None:
+        check_device_map(spec.device_map)
     small = need.floats < SMALL_MODEL and not need.packed and spec.device_map is None
     if spec.device == "auto" and small and device.type != "cpu":
         device, passed_over = torch.device("cpu"), str(device)

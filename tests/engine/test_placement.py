@@ -139,3 +139,10 @@ def test_freed_memory_is_told_by_its_device(freed: str, device: str, count: int)
 def test_mapped_weights_are_counted_once(name: str, dtype: torch.dtype, maps: bool) -> None:
     placement = Placement(torch.device("cpu"), torch.float32)
     assert placement.maps(TensorEntry(Path(name), "w", dtype, (4,), 16)) is maps
+
+
+@pytest.mark.parametrize("wanted", ["bogus", "cuda:7"])
+def test_a_device_map_that_is_none_is_refused_with_what_would_be(wanted: str) -> None:
+    with pytest.raises(ChatuiError, match=f"no device map called “{wanted}”; use auto, balanced"):
+        on("cpu", 1000, device_map=wanted)
+    assert str(on("cpu", 1000, device_map="sequential").device) == "cpu"
