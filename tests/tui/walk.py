@@ -116,7 +116,8 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     await shown("2023-11-15")
     yield "side-bar"
     await press("alt+l", "ctrl+f", *"rhyme")
-    await on.pilot.pause()
+    await on.until(lambda: (found := on.conversation._found) and found.fullmatch("rhyme"))
+    await on.pilot.pause(0.1)
     yield "find"
     await press("escape")
 

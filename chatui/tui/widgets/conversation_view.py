@@ -27,6 +27,9 @@ class FollowingScroll(VerticalScroll, can_focus=False):
         """As Textual's, which puts what is shorter than the view at its bottom edge."""
         if reactive in (Widget.scroll_y, Widget.scroll_target_y):
             value = max(0, value)
+            if value != self.scroll_y:
+                # Textual moves the bar too, and leaves it drawn where it was.
+                self.vertical_scrollbar.refresh()
         super().set_reactive(reactive, value)
 
 
