@@ -107,9 +107,8 @@ def dialogue(
     opening: str = "{system}\n",
     system: str | None = None,
     first: int = 0,
-    stops: tuple[str, ...] = (),
-    clean_reply: Callable[[str], str] | None = None,
-    tidy: Callable[[str], str] = str,
+    stops: Sequence[str] = (),
+    strip_query: bool = False,
 ) -> PromptFormat:
     """A format whose prompt is an opening and then rounds of one pattern.
 
@@ -120,21 +119,20 @@ def dialogue(
         system: the format's own system text.
         first: number of the first round.
         stops: stop strings; they also end a finished reply.
-        clean_reply: another clean-up than that.
-        tidy: applied to queries.
+        strip_query: strip white space off queries.
     """
+
+    def ask(query: str, number: int) -> str:
+        return asked.format(query=query.strip() if strip_query else query, number=number)
 
     def render(history: Sequence[Exchange], query: str, told: str | None = None) -> str:
         text = system if told is None else told
         parts = [opening.format(system=text)] if text else []
         for number, (earlier, reply) in enumerate(history, first):
-            parts.append(asked.format(query=tidy(earlier), number=number))
-            parts.append(answered.format(reply=reply))
-        parts.append(asked.format(query=tidy(query), number=first + len(history)))
-        return "".join(parts)
+            parts += [ask(earlier, number), answered.format(reply=reply)]
+        return "".join([*parts, ask(query, first + len(history))])
 
-    clean = clean_reply or cut_at(*stops)
-    return PromptFormat(name, render, source, stops, clean, system)
+    return PromptFormat(name, render, source, tuple(stops), cut_at(*stops), system)
 
 
 def canned(answer: str, context_limit: int) -> tuple[ReplyEvent, ...]:

@@ -1,8 +1,8 @@
-"""The prompt formats by name: ours, one file for each kind, and those of other packages.
+"""The prompt formats by name: ours, and those of other packages.
 
-Each file of this folder holds its formats as ``FORMATS``. Other packages add theirs through the
-entry point group ``chatui.formats``: the entry's name is the format's name and its object a
-:class:`~chatui.prompting.format.PromptFormat`.
+Most of ours are in ``dialogues.toml``; the modules of this folder hold theirs as ``FORMATS``. Other
+packages add formats through the entry point group ``chatui.formats``: the entry's name is the
+format's name and its object a :class:`~chatui.prompting.format.PromptFormat`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""ChatGLM's numbered rounds and roles, and the embedded model's, which are ChatGLM-6B's."""
+"""ChatGLM-6B's numbered rounds and ChatGLM3's roles."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from chatui.prompting.format import Exchange, PromptFormat, cut_at, dialogue
+from chatui.prompting.format import Exchange, PromptFormat, cut_at
+from chatui.prompting.formats.dialogues import DIALOGUES
 from chatui.prompting.prompt_text import Message, joined
 
 TRAINING_TIME = "[[训练时间]]"
@@ -29,7 +30,7 @@ def process_response(text: str) -> str:
 def _render_glm(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
     """The bare query in the first round, then numbered rounds from 0."""
     opening = f"{system}\n" if system else ""
-    return opening + (_SHIYOU.render(history, query, None) if history else query)
+    return opening + (DIALOGUES["shiyou"].render(history, query, None) if history else query)
 
 
 def _render_glm3(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
@@ -42,33 +43,15 @@ def _render_glm3(history: Sequence[Exchange], query: str, system: str | None = N
     return joined(*parts, "<|assistant|>")
 
 
-_SHIYOU = dialogue(
-    "shiyou",
-    "THUDM/ChatGLM-6B: README.md, its rounds; here also in the first round",
-    asked="[Round {number}]\n问：{query}\n答：",
-    answered="{reply}\n",
-    opening="",
-    stops=("\n[Round", "\n问："),
-)
 _ROLES = ("<|user|>", "<|observation|>", "<|system|>")
 
 FORMATS = (
-    _SHIYOU,
     PromptFormat(
         name="chatglm-6b",
         render=_render_glm,
         source="THUDM/chatglm-6b: modeling_chatglm.py, chat()",
         stop_strings=("\n[Round",),
         clean_reply=process_response,
-    ),
-    dialogue(
-        "chatglm2-6b",
-        "THUDM/chatglm2-6b: tokenization_chatglm.py, build_prompt()",
-        asked="[Round {number}]\n\n问：{query}\n\n答：",
-        answered="{reply}\n\n",
-        opening="{system}\n\n",
-        first=1,
-        stops=("\n[Round",),
     ),
     PromptFormat(
         name="chatglm3-6b",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from chatui.locales import say
 from chatui.prompting.format import Exchange, PromptFormat
-from chatui.prompting.formats.alpaca import PREAMBLE as INSTRUCTION
+from chatui.prompting.formats.dialogues import PREAMBLE as INSTRUCTION
 
 WITH_TEXT = ("+gen", "+i", "+qa", "+qq")
 ALONE = ("+", "++", "+++", "+reset")

@@ -1,0 +1,111 @@
+"""The formats of dialogues.toml, and those that differ from one of them in a function or two."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chatui.prompting.format import Exchange, PromptFormat, cut_at, dialogue
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_CJK = "\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
+_SPACE_BESIDE_HAN = re.compile(f"(?<=[{_CJK}]) +| +(?=[{_CJK}])")
+_ZOO_PREAMBLE = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+
+
+def _read() -> dict[str, PromptFormat]:
+    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    table: dict[str, dict[str, Any]] = tomllib.loads(text)
+    found = {}
+    for name, own in table.items():
+        facts = {**table.get(own.pop("like", ""), {}), **own}
+        found[name] = dialogue(name, **facts)
+    return found
+
+
+def _without_spaces(text: str) -> str:
+    """The text without the spaces that BERT's decoding puts between characters."""
+    return _SPACE_BESIDE_HAN.sub("", text).strip(" ")
+
+
+def _render_web_demo(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """Chinese-Alpaca in rounds, with the stray line breaks and spaces of its web demo.
+
+    A round whose reply is empty is not closed, the last one included.
+    """
+    preamble = PREAMBLE if system is None else system
+    opening = f"\n{preamble}\n" if preamble else "\n"
+    rounds = (
+        f"### Instruction:\n{asked}\n\n### Response: {reply}" + ("\n\n" if reply else "")
+        for asked, reply in [*history, (query, "")]
+    )
+    return f"{opening}{''.join(rounds)}\n "
+
+
+def _render_vicuna(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """Chinese-Vicuna's instruction, which holds the rounds after an empty line."""
+    preamble = PREAMBLE if system is None else system
+    opening = f"{preamble}\n\n" if preamble else ""
+    rounds = "\n".join(f"User:{asked}\nAssistant:{answered}" for asked, answered in history)
+    instruction = f"{rounds}\nUser:{query}\nAssistant:"
+    return f"{opening}### Instruction:\n{instruction}\n\n### Response:"
+
+
+def _clean_vicuna(text: str) -> str:
+    """The reply up to where the model speaks for the user, without undecodable characters."""
+    return cut_at("User:", "###", "</s>")(text.replace("\N{REPLACEMENT CHARACTER}", ""))
+
+
+def _render_zoo(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+    """LLMZoo's Phoenix and Chimera: <s> and </s> are the special tokens; "" is left open."""
+    preamble = _ZOO_PREAMBLE if system is None else system
+    opening = f"{preamble}\n\n" if preamble else ""
+    said = (
+        f"{role}: <s>{text}</s>" if text else f"{role}: <s>"
+        for exchange in (*history, (query, ""))
+        for role, text in zip(("Human", "Assistant"), exchange, strict=True)
+    )
+    return opening + "".join(said)
+
+
+DIALOGUES = _read()
+PREAMBLE = DIALOGUES["alpaca:article"].system or ""
+_VICUNA = replace(DIALOGUES["chinese-vicuna:chat"], clean_reply=_clean_vicuna)
+
+FORMATS = (
+    *DIALOGUES.values(),
+    replace(DIALOGUES["gpt2-chinese"], clean_reply=_without_spaces),
+    replace(
+        DIALOGUES["alpaca:article"],
+        name="chinese-alpaca",
+        source="ymcui/Chinese-LLaMA-Alpaca: scripts/inference/gradio_demo.py",
+        render=_render_web_demo,
+    ),
+    _VICUNA,
+    replace(
+        _VICUNA,
+        name="chinese-vicuna:instruct",
+        source="Facico/Chinese-Vicuna: prompt.py, instruct_prompt",
+        render=_render_vicuna,
+        system=PREAMBLE,
+    ),
+    PromptFormat(
+        name="llmzoo",
+        render=_render_zoo,
+        source="FreedomIntelligence/LLMZoo: llmzoo/utils.py",
+        stop_strings=("</s>", "Human: <s>"),
+        clean_reply=cut_at("</s>"),
+        system=_ZOO_PREAMBLE,
+    ),
+)
