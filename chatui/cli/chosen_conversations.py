@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from chatui import locations
 from chatui.cli.output import tell
+from chatui.cli.progress import opening_line
 from chatui.conversation.recovering import open_recovered
 from chatui.conversation.store import Store
 from chatui.locales import say
@@ -14,7 +15,8 @@ from chatui.locales import say
 
 def open_store() -> Store:
     """The store of this user; tells what there is to know of its opening."""
-    return open_recovered(locations.database_file(), tell, Store)
+    with opening_line() as beat:
+        return open_recovered(locations.database_file(), tell, Store, beat)
 
 
 def conversation_number(text: str) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from chatui import catalog, locations
 from chatui.cli import request
 from chatui.cli.ending import SUCCESS
+from chatui.cli.progress import opening_line
 from chatui.conversation.recovering import open_recovered
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -49,13 +50,14 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)
     notices = list(catalog.problems())
-    open_store: Callable[[Path | None], Store] = Store
+    open_store: Callable[..., Store] = Store
     if args.record:
         from chatui.conversation.recording import RecordingStore, TranscriptRecorder
 
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
-        store = open_recovered(locations.database_file(), notices.append, open_store)
+        with opening_line() as beat:
+            store = open_recovered(locations.database_file(), notices.append, open_store, beat)
         store.announce()
     except ChatuiError as error:
         store = open_store(None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from chatui import readable
-from chatui.cli.output import PassingLine, write
+from chatui.cli.output import PassingLine, tell, write
+from chatui.locales import say
 
 _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 4
@@ -49,3 +52,23 @@ def _bar(share: float, room: int) -> str:
     """A bar of at most ``room`` cells and the space behind it; the numbers come first."""
     cells = min(_BAR_CELLS, room)
     return readable.bar(share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
+
+
+@contextmanager
+def opening_line() -> Iterator[Callable[[], None]]:
+    """What is to be called while the history is opened: after a second standard error says so."""
+    line, began, shown = PassingLine(sys.stderr), time.monotonic(), 0
+
+    def beat() -> None:
+        nonlocal shown
+        seconds = int(time.monotonic() - began)
+        if seconds > shown:
+            if not shown and not line.is_live:
+                tell(say("cli.opening_history"))
+            shown = seconds
+            line.show(say("cli.opening_history") + f" {seconds} s")
+
+    try:
+        yield beat
+    finally:
+        line.clear()

@@ -7,6 +7,7 @@ waits for no writer, of this process or of another.
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from chatui import pinyin
 from chatui.conversation.upgrades import keep_old, upgrade
@@ -26,6 +27,10 @@ BUSY_SECONDS = 10.0
 """So long a write waits for another process that writes."""
 
 _STEPS_BETWEEN_CHECKS = 10_000
+_STEPS_BETWEEN_BEATS = 200_000
+
+Beat: TypeAlias = Callable[[], None]
+"""Called again and again while the opening of a database goes on, by what shows that it does."""
 
 Result = TypeVar("Result")
 
@@ -42,7 +47,7 @@ def damage_mark(file: Path) -> Path:
 class Database:
     """Transactions on one file, from any thread."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, beat: Beat | None = None) -> None:
         """Open the database, creating or upgrading it; None keeps it in memory.
 
         Folder and file are readable by the user alone.
@@ -53,7 +58,7 @@ class Database:
         """
         self._file = file
         with plain_errors(file):
-            self._writing_connection = connect_for_writing(file)
+            self._writing_connection = connect_for_writing(file, beat)
         self._thread = 0
         self._queue = ThreadPoolExecutor(1, "chatui-store", self._remember_thread)
         self._idle_readers: list[sqlite3.Connection] = []
@@ -141,7 +146,7 @@ def _connect(file: Path | None) -> sqlite3.Connection:
     )
 
 
-def connect_for_writing(file: Path | None) -> sqlite3.Connection:
+def connect_for_writing(file: Path | None, beat: Beat | None = None) -> sqlite3.Connection:
     """Open or create a database and bring it to the present schema; None keeps it in memory."""
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -150,16 +155,50 @@ def connect_for_writing(file: Path | None) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.create_function("initials", 1, pinyin.initials, deterministic=True)
-        if file is not None:
-            _use_wal(connection)
-            # Safe against kill -9; a power cut may lose the last moments, never the file.
-            connection.execute("PRAGMA synchronous = NORMAL")
-            keep_old(connection, file)
-        upgrade(connection)
+        with beating(connection, beat):
+            if file is not None:
+                _use_wal(connection)
+                # Safe against kill -9; a power cut may lose the last moments, never the file.
+                connection.execute("PRAGMA synchronous = NORMAL")
+                keep_old(connection, file, beat)
+            upgrade(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def beating(connection: sqlite3.Connection, beat: Beat | None) -> Iterator[None]:
+    """Have ``beat`` called while SQLite works on a connection, and let Ctrl+C end that.
+
+    Raises:
+        KeyboardInterrupt: Ctrl+C was pressed; SQLite has taken back what it was doing.
+    """
+    if beat is None:
+        yield
+        return
+    pressed: list[int] = []
+
+    def on_steps() -> bool:
+        beat()
+        return bool(pressed)
+
+    # An exception in one of SQLite's callbacks would become an error of the database.
+    is_main = threading.current_thread() is threading.main_thread()
+    before = is_main and signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    connection.set_progress_handler(on_steps, _STEPS_BETWEEN_BEATS)
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if not pressed:
+            raise
+    finally:
+        connection.set_progress_handler(None, 0)
+        if is_main:
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

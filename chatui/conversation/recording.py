@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chatui.conversation import transcript_events as events
+from chatui.conversation.database import Beat
 from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript, lines_of
@@ -151,17 +152,20 @@ class RecordingStore(Store):
         on_problem: called once, in the thread that writes, when a transcript cannot be written.
     """
 
-    def __init__(self, file: Path | None, recorder: TranscriptRecorder) -> None:
+    def __init__(
+        self, file: Path | None, recorder: TranscriptRecorder, *, beat: Beat | None = None
+    ) -> None:
         """Open the store.
 
         Args:
             file: of the store; None keeps it in memory.
+            beat: as for :class:`Store`.
             recorder: for the first conversation; the files of others get a number in their name.
 
         Raises:
             ChatuiError: the store cannot be opened.
         """
-        super().__init__(file)
+        super().__init__(file, beat=beat)
         self.on_problem: Callable[[ChatuiError], None] = lambda problem: None
         self._first = recorder
         self._has_problem = False

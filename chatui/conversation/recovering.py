@@ -14,7 +14,9 @@ from typing import TypeVar
 from chatui.conversation import tables
 from chatui.conversation.database import (
     BUSY_SECONDS,
+    Beat,
     DamagedDatabaseError,
+    beating,
     connect_for_writing,
     damage_mark,
     plain_errors,
@@ -33,24 +35,29 @@ _LOOKED_AHEAD = 100_000
 
 
 def open_recovered(
-    file: Path, tell: Callable[[str], None], open_store: Callable[[Path], AnyStore]
+    file: Path,
+    tell: Callable[[str], None],
+    open_store: Callable[..., AnyStore],
+    beat: Beat | None = None,
 ) -> AnyStore:
     """Open a store; a database that is damaged, or was found so before, is recovered first.
 
     Args:
         tell: is given the sentence for the user.
+        open_store: takes the file and ``beat``.
+        beat: called again and again meanwhile.
 
     Raises:
         ChatuiError: it cannot be opened, or not recovered.
     """
     if not damage_mark(file).exists():
         with suppress(DamagedDatabaseError):
-            return open_store(file)
-    tell(recover_database(file))
-    return open_store(file)
+            return open_store(file, beat=beat)
+    tell(recover_database(file, beat))
+    return open_store(file, beat=beat)
 
 
-def recover_database(file: Path) -> str:
+def recover_database(file: Path, beat: Beat | None = None) -> str:
     """Put a new database in the place of a damaged one, with all of it that can be read.
 
     The old one becomes ``NAME.damaged-DATE-TIME`` beside it.
@@ -73,7 +80,7 @@ def recover_database(file: Path) -> str:
             if Presence(file).is_anyone_alive():
                 raise DamagedDatabaseError(say("conversation.damaged_in_use", path=file))
             _remove(new)
-            with closing(connect_for_writing(new)) as to:
+            with closing(connect_for_writing(new)) as to, beating(to, beat):
                 counts = _copy(file, to)
                 to.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             _exchange(file, new, kept)

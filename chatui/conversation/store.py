@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from chatui.conversation import tables
-from chatui.conversation.database import Database, plain_errors
+from chatui.conversation.database import Beat, Database, plain_errors
 from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import (
     Conversation,
@@ -88,15 +88,22 @@ class Store:
     database is then as it was before the call.
     """
 
-    def __init__(self, file: Path | None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        *,
+        clock: Callable[[], float] = time.time,
+        beat: Beat | None = None,
+    ) -> None:
         """Open ``file``, creating or upgrading it; None keeps everything in memory.
 
         Args:
             clock: seconds since the epoch.
+            beat: called again and again while it is opened: an upgrade may take a minute.
         """
         self.file = file
         self._clock = clock
-        self._database = Database(file)
+        self._database = Database(file, beat)
         self._presence = None if file is None else Presence(file)
 
     @classmethod

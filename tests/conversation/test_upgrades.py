@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -139,3 +140,25 @@ def test_a_database_held_by_another_program_is_a_plain_error(
 def dump(file: Path) -> list[str]:
     with sqlite3.connect(file) as db:
         return [str(upgrades.version_of(db)), *db.iterdump()]
+
+
+def test_an_upgrade_says_that_it_goes_on_and_can_be_broken_off(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatui.conversation.database._STEPS_BETWEEN_BEATS", 100)
+    make_version_1(file)
+    beats: list[int] = []
+
+    def press_ctrl_c() -> None:
+        beats.append(1)
+        if len(beats) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Store(file, beat=press_ctrl_c)
+    with sqlite3.connect(file) as db:
+        assert upgrades.version_of(db) == 1
+    store = Store(file, beat=lambda: beats.append(2))
+    assert beats.count(2) > 3
+    assert store.conversations()[0].round_count == 2
+    store.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -32,6 +33,7 @@ STEPS = (
     step_006_shelves.upgrade,
 )
 CURRENT_VERSION = len(STEPS)
+_PAGES_AT_ONCE = 5_000
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -39,8 +41,13 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def keep_old(connection: sqlite3.Connection, file: Path) -> None:
+def keep_old(
+    connection: sqlite3.Connection, file: Path, beat: Callable[[], None] | None = None
+) -> None:
     """Copy a database of an older version beside itself, as ``NAME.version-N``, once.
+
+    Args:
+        beat: called again and again meanwhile.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.
@@ -53,7 +60,7 @@ def keep_old(connection: sqlite3.Connection, file: Path) -> None:
     os.close(handle)
     try:
         with closing(sqlite3.connect(name)) as copy:
-            connection.backup(copy)
+            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda *_: beat and beat())
         Path(name).replace(kept)
     finally:
         Path(name).unlink(missing_ok=True)
