@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from scripted_backend import ScriptedBackend
 
 from chatui.messages import ModelSpec
@@ -51,7 +52,10 @@ async def test_reset_is_a_round_of_one_line_that_later_prompts_begin_after(drive
         assert "甲" not in prompt
 
 
-async def test_a_speed_that_cannot_be_measured_is_not_shown(drive: Any) -> None:
+async def test_a_speed_that_cannot_be_measured_is_not_shown(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatui.tui.running_reply.MEASURABLE_SECONDS", 60.0)
     async with drive(["春风"], delay_seconds=0) as on:
         await on.ask("甲")
         shown = on.status.render().plain
