@@ -222,13 +222,11 @@ class Handler(BaseHTTPRequestHandler):
         repository = self._allowed(hub_id, content=False)
         if repository is None:
             return None
-        revision = rest[1] if rest[:1] in (["revision"], ["tree"]) else "main"
+        revision = rest[1] if rest[:1] == ["revision"] else "main"
         if revision not in ("main", repository.commit):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        if rest[:1] == ["tree"]:
-            return self._json([self._entry(f, repository) for f in repository.files.values()])
         gated = "manual" if repository.gated else False
-        siblings = [{"rfilename": path} for path in repository.files]
+        siblings = [self._entry(file, repository) for file in repository.files.values()]
         told = {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
         # The real hub tells an excerpt of the config where it can read it.
         with suppress(KeyError, ValueError):
@@ -239,10 +237,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _entry(self, file: ServedFile, repository: Repository) -> dict[str, object]:
         size = repository.claimed_bytes.get(file.path, file.size)
-        entry: dict[str, object] = {"type": "file", "path": file.path, "size": size}
-        entry["oid"] = hashlib.sha1(file.path.encode()).hexdigest() if file.is_lfs else file.blob_id
+        entry: dict[str, object] = {"rfilename": file.path}
+        if not parse_qs(urlsplit(self.path).query).get("blobs"):
+            return entry
+        pointer = hashlib.sha1(file.path.encode()).hexdigest()
+        entry |= {"size": size, "blobId": pointer if file.is_lfs else file.blob_id}
         if file.is_lfs:
-            entry["lfs"] = {"oid": file.sha256, "size": size, "pointerSize": 134}
+            entry["lfs"] = {"sha256": file.sha256, "size": size, "pointerSize": 134}
         return entry
 
     def _resolve(self, hub_id: str, revision: str, path: str) -> None:

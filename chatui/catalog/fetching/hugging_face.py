@@ -22,7 +22,7 @@ from chatui.locales import say
 
 if TYPE_CHECKING:
     import httpx2
-    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.hf_api import RepoSibling
 
 LIST_SECONDS = 20.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -41,25 +41,24 @@ class HuggingFace(Hub):
 
     def listing(self, hub_id: str, revision: str) -> Listing:
         from huggingface_hub import HfApi, constants
-        from huggingface_hub.hf_api import RepoFile
 
         # It would write its own lines between ours, and over the screen.
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
         if constants.is_offline_mode():
             raise ChatuiError(say("fetching.offline"))
-        # huggingface_hub waits for ever for a hub that accepts and then is silent.
-        self.client().timeout = LIST_SECONDS
         api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:
-            told = api.model_info(hub_id, revision=wanted, timeout=LIST_SECONDS)
+            # Its other ways to list files wait for ever for a hub that falls silent.
+            told = api.model_info(
+                hub_id, revision=wanted, timeout=LIST_SECONDS, files_metadata=True
+            )
             commit = told.sha or ""
             if not _COMMIT.fullmatch(commit):
                 raise ChatuiError(say("fetching.no_hub", endpoint=self.address))
-            entries = list(api.list_repo_tree(hub_id, recursive=True, revision=commit))
         except Exception as error:
             raise self.failure(error, hub_id, revision) from error
-        listed = (_listed(entry) for entry in entries if isinstance(entry, RepoFile))
+        listed = map(_listed, told.siblings or ())
         files = tuple(file for file in listed if file is not None)
         return Listing(hub_id, wanted, commit, files, dict(told.config or {}))
 
@@ -96,10 +95,11 @@ class HuggingFace(Hub):
         return headers
 
 
-def _listed(entry: RepoFile) -> ListedFile | None:
-    """A file of the tree; None if its hash, which becomes a file's name, does not look like one."""
-    if entry.lfs:
-        file = ListedFile(entry.path, int(entry.lfs.size), str(entry.lfs.sha256))
-        return file if _SHA256.fullmatch(file.digest) else None
-    file = ListedFile(entry.path, int(entry.size), str(entry.blob_id))
-    return file if _COMMIT.fullmatch(file.digest) else None
+def _listed(file: RepoSibling) -> ListedFile | None:
+    """A file of a repository; None if its hash, a file's name later, does not look like one."""
+    size, digest, known = file.size, file.blob_id, _COMMIT
+    if file.lfs:
+        size, digest, known = file.lfs.size, file.lfs.sha256, _SHA256
+    if size is None or not known.fullmatch(digest or ""):
+        return None
+    return ListedFile(file.rfilename, size, str(digest))
