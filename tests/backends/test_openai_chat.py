@@ -334,12 +334,16 @@ async def test_reasoning_becomes_a_think_part(server: TinyServer) -> None:
 
 async def test_thinking_is_switched_in_the_servers_template(server: TinyServer) -> None:
     backend = await backend_for(server)
+    lengths = []
     for think, sent in ((None, None), (False, False), (True, True)):
-        await reply(backend, GenerateRequest("abc", sampling=FEW, think=think))
+        first, *_ = await reply(backend, GenerateRequest("abc", sampling=FEW, think=think))
+        assert isinstance(first, Prefill)
+        lengths.append(first.prompt_tokens)
         arguments = server.record.bodies[-1].get("chat_template_kwargs", {})
         assert arguments.get("enable_thinking") is sent
         assert arguments.get("thinking") is sent
     await backend.close()
+    assert lengths[0] == lengths[2] < lengths[1], "what switches it off is counted"
 
 
 async def test_a_server_that_cannot_switch_thinking_is_told(server: TinyServer) -> None:

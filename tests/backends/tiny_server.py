@@ -134,6 +134,8 @@ class TinyServer:
             text = self.tokenizer.apply_chat_template(
                 body["messages"], tokenize=False, add_generation_prompt=True
             )
+            if body.get("chat_template_kwargs", {}).get("enable_thinking") is False:
+                text += "<think>\n\n</think>\n\n"
         else:
             text = body["prompt"]
         ids: list[int] = self.tokenizer.encode(text)

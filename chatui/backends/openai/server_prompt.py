@@ -133,8 +133,10 @@ class Tokenizer:
 
     async def tokenize(self, prompt: Prompt, think: bool | None = None) -> Tokens:
         """The prompt's tokens; empty if the server does not tell."""
-        field = self.field if isinstance(prompt, str) else "messages"
-        body = {"model": self.model, field: prompt, **self.options, **template_arguments(think)}
+        text = {self.field: prompt}
+        if not isinstance(prompt, str):
+            text = {"messages": prompt, **template_arguments(think)}
+        body = {"model": self.model, **text, **self.options}
         return _tokens_in(await self._ask(self.path, body))
 
     async def render(self, messages: Messages, think: bool | None = None) -> str:
@@ -147,9 +149,9 @@ class Tokenizer:
         prompt = (await self._ask(path, body)).get("prompt")
         return prompt if isinstance(prompt, str) else ""
 
-    async def count(self, prompt: Prompt) -> int:
+    async def count(self, prompt: Prompt, think: bool | None = None) -> int:
         """The prompt's length in tokens; estimated if the server does not tell."""
-        ids, _ = await self.tokenize(prompt)
+        ids, _ = await self.tokenize(prompt, think)
         return len(ids) or estimate(prompt)
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +231,8 @@ async def fit(
     def count(prompt: Prompt) -> int:
         if tokenizer is None:
             return estimate(prompt)
-        return asyncio.run_coroutine_threadsafe(tokenizer.count(prompt), loop).result()
+        asked = tokenizer.count(prompt, request.think)
+        return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
     # A count waits for the server, so it needs a thread while this loop asks.
     limit = context_limit or sys.maxsize
