@@ -7,7 +7,6 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import jinja2.sandbox
 import pytest
 
 from chatui import catalog
@@ -112,27 +111,3 @@ def test_the_page_names_every_backend_that_there_is() -> None:
     assert {"local", "openai", "llama.cpp"} <= names
     for name in names:
         assert f"`{name}`" in text
-
-
-@pytest.mark.parametrize("history", [(), (("早", "早！"),), (("一", "1"), ("二", "2"))])
-def test_the_template_for_servers_gives_our_prompt(history: tuple[tuple[str, str], ...]) -> None:
-    """docs/serving.md's Jinja template, rendered as vLLM does, against the format itself."""
-    page = (PAGE.parent / "serving.md").read_text(encoding="utf-8")
-    (template,) = re.findall(r"```jinja\n(.*?)```", page, re.DOTALL)
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    messages = [
-        {"role": role, "content": content}
-        for exchange in history
-        for role, content in zip(("user", "assistant"), exchange, strict=True)
-    ]
-    messages.append({"role": "user", "content": "写诗"})
-    prompt = environment.from_string(template).render(messages=messages, add_generation_prompt=True)
-    assert prompt == formats.get("luotuo").render(history, "写诗", None)
-
-
-def test_the_page_about_serving_names_formats_that_exist() -> None:
-    page = (PAGE.parent / "serving.md").read_text(encoding="utf-8")
-    named = re.findall(r"--format ([a-z0-9:-]+)", page)
-    assert len(named) > 10
-    for name in named:
-        assert formats.get(name).name == name

@@ -217,13 +217,17 @@ async def test_inspect(backend: LocalBackend, folder: Path) -> None:
     assert seen.next[0].probability >= seen.next[1].probability
 
 
-async def test_a_module_in_the_users_folder_is_not_imported(tmp_path: Path, folder: Path) -> None:
+async def test_a_module_in_the_users_folder_is_not_imported(
+    tmp_path: Path, folder: Path, engines: None
+) -> None:
+    # What is forked from imports tempfile, and tempfile imports random, as torch does.
     (tmp_path / "random.py").write_text("raise SystemExit('trapped')")
     script = (
         "import asyncio, sys\n"
         f"sys.path.append({str(Path(__file__).parents[2])!r})\n"
         "sys.path.pop(0)\n"
         "from chatui.backends.local import LocalBackend\n"
+        "LocalBackend.server = 'forked_engine:serve_torch'\n"
         "from chatui.messages import ModelSpec\n"
         "async def main():\n"
         "    backend = LocalBackend()\n"

@@ -9,6 +9,7 @@ import pytest
 from hub_server import HubServer
 
 from chatui import locations
+from chatui.catalog.fetching import transfer
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def users_preset() -> Callable[[str, str], Path]:
         return file
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that failed is made again at once."""
+    monkeypatch.setattr(transfer, "_WAIT_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -30,15 +30,11 @@ def test_a_config_is_told(tmp_path: Path) -> None:
     assert (found.path, found.title, found.kind) == (str(folder), "luotuo", "LORA")
     assert (found.rank, found.alpha, found.targets) == (8, 16.0, ("q_proj", "v_proj"))
     assert (found.base, found.disk_bytes) == ("yahma/llama-7b-hf", 100)
-    assert not found.brings_tokenizer
 
 
-def test_what_comes_with_it(tmp_path: Path) -> None:
-    folder = peft_folder(tmp_path / "alpaca", modules_to_save=["embed_tokens", "lm_head"])
-    (folder / "tokenizer.model").write_bytes(b"x")
-    found = describe(folder, "hfl/chinese-alpaca-lora-7b")
-    assert found.title == "hfl/chinese-alpaca-lora-7b"
-    assert found.brings_tokenizer
+def test_the_title_may_be_given(tmp_path: Path) -> None:
+    folder = peft_folder(tmp_path / "alpaca")
+    assert describe(folder, "hfl/chinese-alpaca-lora-7b").title == "hfl/chinese-alpaca-lora-7b"
 
 
 def test_a_bare_file_tells_nothing(tmp_path: Path) -> None:

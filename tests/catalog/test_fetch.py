@@ -218,7 +218,7 @@ def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_p
     serve_file(server, tmp_path, 400_000)
     server.faults.stalled = threading.Event()
     running = Fetch(plan("you/one", Settings()))
-    threading.Timer(0.5, running.cancel).start()
+    threading.Timer(0.2, running.cancel).start()
     began = time.monotonic()
     with pytest.raises(FetchStopped):
         list(running.events())
@@ -233,8 +233,7 @@ def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_p
 def test_a_line_that_falls_silent_is_given_up(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.3)
-    monkeypatch.setattr(transfer, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.1)
     serve_file(server, tmp_path, 400_000)
     server.faults.silent[WEIGHTS] = times
     if times == 1:
@@ -248,7 +247,7 @@ def test_a_line_that_falls_silent_is_given_up(
 def test_a_hub_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hugging_face, "LIST_SECONDS", 0.3)
+    monkeypatch.setattr(hugging_face, "LIST_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ChatuiError):
@@ -322,7 +321,7 @@ async def test_a_screen_that_goes_away_ends_the_fetch(server: HubServer, tmp_pat
         if isinstance(event, FetchProgress) and event.done_bytes:
             break
     await events.aclose()  # type: ignore[attr-defined]
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
     sent = server.sent[WEIGHTS]
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.2)
     assert server.sent[WEIGHTS] == sent < 3_000_000

@@ -85,7 +85,7 @@ def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
 def test_a_line_that_falls_silent_is_given_up(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.1)
     serve_file(server, tmp_path, 400_000)
     server.faults.silent[WEIGHTS] = 1
     assert isinstance(list(Fetch(planned("you/one")).events())[-1], Fetched)
@@ -95,7 +95,7 @@ def test_a_file_whose_line_hangs_can_be_fetched_again(server: HubServer, tmp_pat
     serve_file(server, tmp_path, 400_000)
     server.faults.stalled = stalled = threading.Event()
     running = Fetch(planned("you/one"))
-    threading.Timer(0.5, running.cancel).start()
+    threading.Timer(0.2, running.cancel).start()
     with pytest.raises(FetchStopped):
         list(running.events())
     server.faults.stalled = None
