@@ -56,7 +56,7 @@ class Bare(App):
 Bare().run()
 """
 MARK = b"New conversation"
-OTHERS = {"oterm": b"oterm", "elia": b"History ("}
+OTHERS = {"oterm": b"Welcome to oterm", "elia": b"History ("}
 """What the first frame of other programs says."""
 
 
@@ -83,6 +83,10 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(HOME=folder, CHATUI_HOME=folder, CHATUI_LANG="en")
+        # The picture with which oterm begins would be its first frame.
+        settings = Path(folder, ".local/share/oterm/config.json")
+        settings.parent.mkdir(parents=True)
+        settings.write_text('{"splash-screen": false}', encoding="utf-8")
         # Byte code of all, as an installation has it.
         os.environ.update(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=f"{folder}/bytecode")
         for run in range(args.runs + 1):

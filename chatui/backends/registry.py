@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from importlib.metadata import entry_points
-
 from chatui.backends.local import LocalBackend
 from chatui.backends.protocol import Backend
 from chatui.errors import ChatuiError
@@ -21,8 +18,13 @@ def create(name: str) -> Backend:
     """
     if name == "local":
         return LocalBackend()
+    # It takes two megabytes, and the app has no need of it with the engine.
+    from importlib.metadata import entry_points
+
     points = entry_points(group=GROUP)
     if name not in points.names:
+        from difflib import get_close_matches
+
         nearest = get_close_matches(name, {"local", *points.names}, n=1, cutoff=0.0)
         raise ChatuiError(say("engine.unknown_backend", name=name, nearest=", ".join(nearest)))
     try:
