@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Round
@@ -162,7 +162,7 @@ class ComparingTurns(Turns):
             column.loading = message.loading
         elif column is not None and isinstance(message, LoadFailed):
             column.problem = message.sentence
-            message = replace(message, sentence="", waiting=())
+            message = LoadFailed(message.spec, "")
         self._tell_all(message)
 
     def _take_waiting_back(self) -> tuple[str, ...]:
