@@ -8,6 +8,7 @@ from typing import Literal
 
 from chatui import pinyin
 from chatui.locales import say
+from chatui.text import in_quotes
 from chatui.tui.user_prompts import UserPrompt
 
 
@@ -80,6 +81,12 @@ def all_commands(prompts: Sequence[UserPrompt]) -> tuple[Command, ...]:
     names = {command.name for command in COMMANDS}
     own = (Command(each.name, "", "something", each) for each in prompts if each.name not in names)
     return (*COMMANDS, *own)
+
+
+def why_skipped(prompt: UserPrompt) -> str:
+    """That a prompt has the name of a command."""
+    name, reason = in_quotes(prompt.name), say("tui.prompts.taken", name=prompt.name)
+    return say("tui.prompts.skipped", name=name, reason=reason)
 
 
 def split(text: str) -> tuple[str, str] | None:

@@ -29,6 +29,7 @@ class Found:
         cards: its NVIDIA GPUs, each with its name and memory.
         models: how many lie in the hubs' caches.
         chat_model: the preset that suits the machine, here or to be fetched.
+        hub: where it would be fetched from, as host.
         server_model: the first model of the first server that answers.
     """
 
@@ -36,6 +37,7 @@ class Found:
     cards: tuple[str, ...]
     models: int
     chat_model: Entry
+    hub: str
     server_model: Entry | None = None
 
     @property
@@ -52,11 +54,13 @@ def look_around(settings: Settings) -> Found:
     import psutil
 
     from chatui import catalog
+    from chatui.catalog.fetching.hugging_face import HuggingFace
     from chatui.catalog.places import cached_repositories
 
     memory = psutil.virtual_memory().total
     models = len({repository.hub_id for repository in cached_repositories()})
-    return Found(memory, _cards(), models, catalog.chat_model_for(memory, settings))
+    chat_model = catalog.chat_model_for(memory, settings)
+    return Found(memory, _cards(), models, chat_model, HuggingFace().host)
 
 
 async def first_server_model(settings: Settings) -> Entry | None:

@@ -336,6 +336,16 @@ async def test_what_wraps_in_f1_is_indented(drive: Any, width: int, language: st
         assert any(row.startswith("      ") for row in rows)
 
 
+@pytest.mark.parametrize("lacking", [(), ("a/weights",)])
+def test_f2_names_each_family_that_is_not_here_once(lacking: tuple[str, ...]) -> None:
+    about = {"usable": False, "lacking": lacking, "system": "bell", "memory_bytes": 1 << 60}
+    variants = [Entry(name, "preset", name, "A family.", **about) for name in ("bell-7b", "bell")]
+    listed = model_rows.grouped(variants, (), ())
+    assert [each.plain.count("A family.") for each in listed.headings.values()] == [1]
+    assert all("A family." not in each.plain for each in listed.rows)
+    assert ("too large" in listed.rows[0].plain) is bool(lacking)
+
+
 def test_key_names() -> None:
     assert key_names("ctrl+n") == "Ctrl+N"
     assert key_names("shift+enter,ctrl+j") == "Shift+Enter / Ctrl+J"
@@ -379,6 +389,6 @@ def test_f2_groups_what_can_be_fetched_by_system() -> None:
         2: "On servers",
         3: "To fetch: Enter asks first\n  qwen3  About qwen3.",
         6: "  moss  About moss.",
-        7: "Not usable here",
+        7: "Not usable here\n  t5",
     }
     assert "too large" in listed.rows[5].plain and "too large" not in listed.rows[3].plain

@@ -6,6 +6,9 @@ WIDE_CELLS = 80
 BESIDE_CELLS = 90
 """Below this width a panel covers the conversation, as long as it has the keys."""
 
+LOW_ROWS = 16
+"""Below this height a list over the screen has the class "-low": no space around it."""
+
 TALL_ROWS = 12
 """Below this height a screen has the class "-short": no frames, margins or title.
 

@@ -52,7 +52,8 @@ class CommandingScreen(ExportingScreen):
             from chatui import pinyin
 
             await asyncio.to_thread(pinyin.prepare)
-        for problem in problems:
+        taken = (prompt for prompt in prompts if commands.named(commands.COMMANDS, prompt.name))
+        for problem in (*problems, *map(commands.why_skipped, taken)):
             self.app.tell_once(problem)
 
     async def send(self, text: str) -> None:

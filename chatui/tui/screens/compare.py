@@ -29,6 +29,8 @@ from chatui.tui.widgets.status_line import progress_words
 
 NARROW_CELLS = 80
 """On a screen less wide the columns stand below each other."""
+_OTHERWISE = 0.9
+"""The share of a reply that differs from which on it is another reply altogether."""
 
 
 class ColumnView(Vertical):
@@ -162,7 +164,9 @@ class CompareScreen(Screen[Column | None]):
     async def _mark(self, replies: list[ComparedReply]) -> None:
         spans = await asyncio.to_thread(marked, [reply.answer for reply in replies])
         for reply, differing in zip(replies, spans, strict=True):
-            reply.mark_differing(differing)
+            # Of replies that have next to nothing in common the marks would say nothing.
+            share = sum(end - start for start, end in differing) / max(1, len(reply.answer))
+            reply.mark_differing(differing if share < _OTHERWISE else ())
 
     # What the user does
 

@@ -17,7 +17,7 @@ from chatui.readable import size
 from chatui.text import one_line
 
 _MUTED = "$foreground-muted"
-_NAME_CELLS = 30
+_NAME_CELLS = 34
 
 
 def matches(entry: Entry, words: str) -> bool:
@@ -123,17 +123,17 @@ def grouped(
     for name, group in (("here", here), ("servers", servers)):
         rows = [row(one, one.reference in current, memory(one)) for one in group]
         found.add(_title(name), group, rows)
-    systems: dict[str, list[Entry]] = {}
-    for entry in absent:
-        if entry.lacking:
-            systems.setdefault(entry.system or entry.reference, []).append(entry)
-    heading = _title("to_fetch")
-    for system, group in sorted(systems.items(), key=lambda item: _eagerness(item[1])):
-        group.sort(key=lambda entry: entry.memory_bytes)
-        lines = [heading, _about(system, group[0])] if heading else [_about(system, group[0])]
-        found.add(Content("\n").join(lines), group, [variant_row(entry) for entry in group])
-        heading = Content()
-    found.add(_title("rest"), rest, [row(entry, False) for entry in rest])
+    for name, group in (("to_fetch", [one for one in absent if one.lacking]), ("rest", rest)):
+        systems: dict[str, list[Entry]] = {}
+        for entry in group:
+            systems.setdefault(entry.system or entry.title, []).append(entry)
+        heading = _title(name)
+        for system, variants in sorted(systems.items(), key=lambda item: _eagerness(item[1])):
+            variants.sort(key=lambda entry: entry.memory_bytes)
+            lines = [heading, _about(system, variants[0])]
+            shown = Content("\n").join(filter(None, lines))
+            found.add(shown, variants, [variant_row(entry) for entry in variants])
+            heading = Content()
     return found
 
 
@@ -149,18 +149,22 @@ def _eagerness(group: list[Entry]) -> tuple[bool, int]:
 
 def _about(system: str, entry: Entry) -> Content:
     """A system's name and what it is, once for all its variants."""
-    described = one_line(entry.description)
-    return Content.assemble(("  " + one_line(system), "bold"), (f"  {described}", _MUTED))
+    described = f"  {one_line(entry.description)}".rstrip()
+    return Content.assemble(("  " + one_line(system), "bold"), (described, _MUTED))
 
 
 def variant_row(entry: Entry) -> Content:
-    """One line: the name, what there is to fetch, and whether its weights can ever fit."""
+    """One line: the name, its size on the disk, and what stands in its way."""
     name = f"    {one_line(entry.reference)}"
     name += " " * max(2, _NAME_CELLS - cell_len(name))
-    too_large = entry.memory_bytes > psutil.virtual_memory().total
-    parts = [(name, _MUTED if too_large else "")]
+    why = ""
+    if entry.kind == "adapter":
+        why = "adapter"
+    elif entry.lacking and entry.memory_bytes > psutil.virtual_memory().total:
+        why = "too_large"
+    parts = [(name, _MUTED if why or not entry.lacking else "")]
     if entry.disk_bytes:
         parts.append((f"{size(entry.disk_bytes):>8}", _MUTED))
-    if too_large:
-        parts.append((f"  {say('tui.models.too_large')}", "$warning 80%"))
+    if why:
+        parts.append((f"  {say(f'tui.models.{why}')}", "$warning 80%"))
     return Content.assemble(*parts)

@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.events import Click, Resize
 from textual.screen import ModalScreen, ScreenResultType
 
-from chatui.tui.screens import TALL_ROWS
+from chatui.tui.screens import LOW_ROWS, TALL_ROWS
 from chatui.tui.widgets.pick_list import Item, PickList
 
 
@@ -27,6 +27,7 @@ class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResult
             yield from super().compose()
 
     def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height < LOW_ROWS, "-low")
         self.set_class(event.size.height < TALL_ROWS, "-short")
 
     def on_click(self, event: Click) -> None:

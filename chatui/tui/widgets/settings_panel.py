@@ -71,7 +71,8 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         yield Static(say("tui.panel.title"), classes="title", markup=False)
         yield Static(classes="label", id="label-system", markup=False)
         yield SystemRow(classes="system", markup=False)
-        for name in (*SETTINGS, STOPS):
+        usual = [name for name, about in SETTINGS.items() if about.metavar is not None]
+        for name in (*usual, STOPS, *(each for each in SETTINGS if each not in usual)):
             yield Static(classes="label", id=f"label-{name}", markup=False)
             if name in USUAL:
                 with Horizontal():
@@ -113,10 +114,16 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
 
     def _label(self, name: str, preset: str, changed: bool) -> None:
         words = say(f"tui.panel.{name}") if name in ("system", STOPS) else name
-        label = Content.styled(words, "bold $accent" if changed else "$text-muted")
-        says = say("tui.panel.preset", value=preset or say("tui.command.unset"))
-        label = Content.assemble(label, Content.styled(f"  {says}", "$text-muted"))
-        self.query_one(f"#label-{name}", Static).update(label if changed else Content(words))
+        about = ""
+        if changed:
+            about = say("tui.panel.preset", value=preset or say("tui.command.unset"))
+        elif name in SETTINGS and SETTINGS[name].metavar is not None:
+            about = say(f"cli.option.{name}")
+        label = Content.styled(words, "bold $accent" if changed else "$foreground")
+        label = Content.assemble(
+            label, Content.styled(f"  {about}" if about else "", "$text-muted")
+        )
+        self.query_one(f"#label-{name}", Static).update(label)
 
     @on(SettingSlider.Moved)
     def _take_moved(self, event: SettingSlider.Moved) -> None:

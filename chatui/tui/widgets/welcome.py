@@ -139,7 +139,7 @@ class Welcome(Vertical):
         model, server = found.chat_model, found.server_model
         key = "chat_here" if model.usable else "chat_fetch"
         title = one_line(model.title, 40)
-        chat = say(f"tui.welcome.{key}", title=title, size=size(model.disk_bytes))
+        chat = say(f"tui.welcome.{key}", title=title, size=size(model.disk_bytes), hub=found.hub)
         on_server = "" if server is None else one_line(server.title, 40)
         return {
             "machine": found.words,
