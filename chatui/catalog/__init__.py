@@ -12,19 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Details", "Entry", "chat_model_for", "describe", "entries", "problems", "resolve"]
 
-_HOMES = {
-    "Details": "listing",
-    "chat_model_for": "listing",
-    "describe": "listing",
-    "Entry": "listing",
-    "entries": "listing",
-    "problems": "library",
-    "resolve": "resolving",
-}
+_HOMES = {"problems": "library", "resolve": "resolving"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for: the first frame of the screen waits for all that is imported."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'listing')}"), name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from chatui.catalog.memory_need import CacheSize
+from chatui.catalog.memory_need import CacheSize, cache_size
 from chatui.catalog.model_files import check_not_pointer
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -95,19 +95,22 @@ def read_gguf(file: Path) -> GgufHeader | None:
 
 def _cache_size(values: dict[str, Any]) -> CacheSize:
     """What a token takes, by the keys that docs/gguf.md lists; nothing if they are not there."""
-
-    def number(key: str) -> int | None:
-        # A list, one number a layer, is counted as if it were not there.
-        return value if isinstance(value := values.get(key), int) else None
-
-    heads = number("attention.head_count") or 0
-    key_heads = number("attention.head_count_kv") or heads
-    width = (number("embedding_length") or 0) // heads if heads else 0
-    key, value = (number(f"attention.{name}_length") or width for name in ("key", "value"))
-    layers = number("block_count") or 0
+    key, value = (values.get(f"attention.{name}_length") for name in ("key", "value"))
+    width = (key + value) // 2 if isinstance(key, int) and isinstance(value, int) else None
+    heads = values.get("attention.head_count")
+    size = cache_size(
+        {
+            "num_hidden_layers": values.get("block_count"),
+            "num_attention_heads": heads,
+            # A list, one number a layer, is counted as if no heads shared their keys.
+            "num_key_value_heads": values.get("attention.head_count_kv"),
+            "hidden_size": values.get("embedding_length"),
+            "head_dim": width,
+        }
+    )
     # Scores of a chunk's tokens, twice, in float32: four of the numbers that a cache holds.
-    scores = 4 * CHUNK_TOKENS * heads
-    return CacheSize(layers * min(key_heads, heads) * (key + value) + scores)
+    scores = 4 * CHUNK_TOKENS * heads if isinstance(heads, int) else 0
+    return CacheSize(size.per_token + scores)
 
 
 def check_gguf(file: Path) -> GgufHeader:
@@ -121,8 +124,7 @@ def check_gguf(file: Path) -> GgufHeader:
             is_gguf = stream.read(4) == b"GGUF"
         size = file.stat().st_size
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=reason)) from error
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     if not is_gguf:
         check_not_pointer(file)
         raise ChatuiError(say("catalog.not_gguf", file=file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,13 +126,9 @@ class WindowRange:
         """The largest window for which ``fits`` holds, in whole steps; the least of all if none."""
         if self.least == self.most or fits(self.most):
             return self.most
-        enough, too_many = 0, (self.most - self.least) // _STEP + 1
-        while too_many - enough > 1:
-            middle = (enough + too_many) // 2
-            enough, too_many = (
-                (middle, too_many) if fits(self.least + middle * _STEP) else (enough, middle)
-            )
-        return self.least + enough * _STEP
+        windows = range(self.least + _STEP, self.most + 1, _STEP)
+        larger = bisect_left(windows, True, key=lambda window: not fits(window))
+        return self.least + larger * _STEP
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,7 @@ def read_json_object(file: Path) -> dict[str, Any]:
         value = json.loads(text)
         if _SURROGATE.search(text):
             value = json.loads(without_surrogates(json.dumps(value, ensure_ascii=False)))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=reason)) from error
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         check_not_pointer(file)
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     if not isinstance(value, dict):

@@ -54,8 +54,7 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(_toml(spec))
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChatuiError(say("catalog.own.unwritable", path=file, reason=reason)) from error
+        raise ChatuiError(say("catalog.own.unwritable", path=file, reason=error)) from error
     try:
         library.read_users(file)
     except ChatuiError:

@@ -129,15 +129,16 @@ def find_part(part: Part, settings: Settings) -> Path | None:
 
 def cached_repositories() -> Iterator[Repository]:
     """Everything in the caches of Hugging Face and ModelScope."""
-    for folder in _folders(hugging_face_cache()):
-        if folder.name.startswith("models--"):
-            snapshot = _snapshot(folder, "main", "")
-            if snapshot:
-                yield Repository(folder.name[len("models--") :].replace("--", "/", 1), snapshot)
-    for folder in _folders(modelscope_root() / "models"):
-        snapshot = _snapshot(folder, "master", "")
-        if snapshot and "--" in folder.name:
-            yield Repository(folder.name.replace("--", "/", 1), snapshot)
+    stores = (
+        (hugging_face_cache(), "models--", "main"),
+        (modelscope_root() / "models", "", "master"),
+    )
+    for store, prefix, branch in stores:
+        for folder in _folders(store):
+            name = folder.name.removeprefix(prefix)
+            snapshot = _snapshot(folder, branch, "") if folder.name.startswith(prefix) else None
+            if snapshot and "--" in name:
+                yield Repository(name.replace("--", "/", 1), snapshot)
     for cache in modelscope_caches():
         for owner in _folders(cache):
             for folder in _folders(owner):

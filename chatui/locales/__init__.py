@@ -109,7 +109,11 @@ def say(key: str, /, **values: object) -> str:
     words = _words(current_language(), file)[name]
     if _key_names:
         words = _key_pattern.sub(lambda match: _key_names[match[0]], words)
-    if "reason" in values and _REASON_INSIDE.search(words):
-        # Libraries end their messages with a full stop of their own.
-        values["reason"] = str(values["reason"]).rstrip(" .。\n")
+    if "reason" in values:
+        # An error of the system in its own words, without number and path.
+        reason = values["reason"]
+        values["reason"] = (isinstance(reason, OSError) and reason.strerror) or reason
+        if _REASON_INSIDE.search(words):
+            # Libraries end their messages with a full stop of their own.
+            values["reason"] = str(values["reason"]).rstrip(" .。\n")
     return _FORMATTER.vformat(words, (), values)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 from chatui.errors import ChatuiError
@@ -57,26 +59,20 @@ def fit_prompt(
     if budget <= 0:
         raise ChatuiError(say("prompting.no_window", limit=context_limit, reserve=reserve))
 
+    @cache
     def without(dropped: int) -> FittedPrompt[AnyPrompt]:
         prompt = render(rounds[dropped:])
         return FittedPrompt(prompt, rounds[dropped:], dropped, count(prompt))
 
-    fitted = without(0)
-    if fitted.tokens <= budget:
-        return fitted
-    if rounds:
-        fitted = without(len(rounds))
-    if fitted.tokens > budget:
-        sizes = {"limit": context_limit, "reserve": reserve, "budget": budget}
-        raise ChatuiError(say("prompting.query_too_long", tokens=fitted.tokens, **sizes))
-    too_few = 0
-    while fitted.dropped_rounds - too_few > 1:
-        tried = without((too_few + fitted.dropped_rounds) // 2)
-        if tried.tokens <= budget:
-            fitted = tried
-        else:
-            too_few = tried.dropped_rounds
-    return fitted
+    def fits(dropped: int) -> bool:
+        return without(dropped).tokens <= budget
+
+    if fits(0):
+        return without(0)
+    if not fits(len(rounds)):
+        tokens, sizes = without(len(rounds)).tokens, {"limit": context_limit, "reserve": reserve}
+        raise ChatuiError(say("prompting.query_too_long", tokens=tokens, budget=budget, **sizes))
+    return without(bisect_left(range(len(rounds)), True, key=fits))
 
 
 def reply_reserve(spec: ModelSpec, request: GenerateRequest, context_limit: int) -> int:

@@ -21,7 +21,7 @@ from served_models import (
 )
 
 from chatui.catalog import resolve
-from chatui.catalog.fetching import hugging_face, transfer
+from chatui.catalog.fetching import hubs, transfer
 from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress, fetch
 from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.catalog.fetching.transfer import FetchStopped
@@ -247,7 +247,7 @@ def test_a_line_that_falls_silent_is_given_up(
 def test_a_hub_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hugging_face, "LIST_SECONDS", 0.1)
+    monkeypatch.setattr(hubs, "LIST_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ChatuiError):

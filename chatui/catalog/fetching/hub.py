@@ -179,8 +179,8 @@ class Hub(ABC):
             return self.network_failure(error)
         if isinstance(error, OSError) and error.filename:
             # Its token, for instance, lies in a folder that is a file.
-            file, reason = os.fsdecode(error.filename), error.strerror or error
-            return ChatuiError(say("catalog.unreadable", file=file, reason=reason))
+            file = os.fsdecode(error.filename)
+            return ChatuiError(say("catalog.unreadable", file=file, reason=error))
         return ChatuiError(say("fetching.no_hub", endpoint=self.address))
 
     def refusal(
@@ -233,22 +233,6 @@ class Hub(ABC):
         return ChatuiError(say(key, host=self.host, reason=_reason(error), other=other))
 
 
-def hub_of(source: Source, endpoint: str = "") -> Hub:
-    """The hub ``source``, at ``endpoint`` instead of its own address if one is given.
-
-    Raises:
-        ChatuiError: its client is not installed.
-    """
-    # Their clients take long to import, and a start needs one of them at most.
-    if source == "hf":
-        from chatui.catalog.fetching.hugging_face import HuggingFace
-
-        return HuggingFace(endpoint)
-    from chatui.catalog.fetching.modelscope import ModelScope
-
-    return ModelScope(endpoint)
-
-
 def checked_mirror(url: str) -> str:
     """A mirror's address, without "/" at the end.
 
@@ -278,7 +262,7 @@ def disk_failure(error: OSError, path: Path) -> ChatuiError:
     """The sentence for a file that cannot be written."""
     if error.errno in _NO_ROOM:
         return ChatuiError(say("fetching.disk_full", path=path))
-    return ChatuiError(say("fetching.unwritable", path=path, reason=error.strerror or error))
+    return ChatuiError(say("fetching.unwritable", path=path, reason=error))
 
 
 def _reason(error: BaseException) -> str:

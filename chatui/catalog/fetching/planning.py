@@ -19,8 +19,8 @@ from chatui.catalog.fetching.hub import (
     Source,
     WantedFile,
     checked_mirror,
-    hub_of,
 )
+from chatui.catalog.fetching.hubs import hub_of
 from chatui.catalog.fetching.needed_files import needed
 from chatui.catalog.model_files import is_whole
 from chatui.catalog.places import (

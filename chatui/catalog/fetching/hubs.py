@@ -1,0 +1,188 @@
+"""Hugging Face and ModelScope, through their own clients, and the layouts of their caches.
+
+The clients list the files and know the user's token; the contents are received by chatui itself, so
+both hubs have the same progress, the same way to resume and the same way to stop (huggingface_hub 2
+throws away what an interrupted download has received). Hugging Face's cache is the one that all
+programs share (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): contents in
+``blobs``, named by their hashes, and for each commit a folder of links in ``snapshots``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from chatui.catalog.fetching.hub import Hub, ListedFile, Listing, RepositoryPlan, Source, WantedFile
+from chatui.catalog.places import hugging_face_cache, in_modelscope, modelscope_root
+from chatui.errors import ChatuiError
+from chatui.locales import say
+
+if TYPE_CHECKING:
+    import httpx2
+    from huggingface_hub.hf_api import RepoSibling
+
+LIST_SECONDS = 20.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def hub_of(source: Source, endpoint: str = "") -> Hub:
+    """The hub ``source``, at ``endpoint`` instead of its own address if one is given.
+
+    Raises:
+        ChatuiError: its client is not installed.
+    """
+    return HuggingFace(endpoint) if source == "hf" else ModelScope(endpoint)
+
+
+class HuggingFace(Hub):
+    """The hub at huggingface.co, at HF_ENDPOINT, or at a mirror that speaks as it does."""
+
+    source = "hf"
+    title = "Hugging Face"
+
+    def __init__(self, endpoint: str = "") -> None:
+        endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        self.endpoint = endpoint.rstrip("/")
+
+    def listing(self, hub_id: str, revision: str) -> Listing:
+        from huggingface_hub import HfApi, constants
+
+        # It would write its own lines between ours, and over the screen.
+        logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+        if constants.is_offline_mode():
+            raise ChatuiError(say("fetching.offline"))
+        api = HfApi(endpoint=self.endpoint)
+        wanted = revision or "main"
+        try:
+            # Its other ways to list files wait for ever for a hub that falls silent.
+            told = api.model_info(
+                hub_id, revision=wanted, timeout=LIST_SECONDS, files_metadata=True
+            )
+            commit = told.sha or ""
+            if not _COMMIT.fullmatch(commit):
+                raise ChatuiError(say("fetching.no_hub", endpoint=self.address))
+        except Exception as error:
+            raise self.failure(error, hub_id, revision) from error
+        listed = map(_listed, told.siblings or ())
+        files = tuple(file for file in listed if file is not None)
+        return Listing(hub_id, wanted, commit, files, dict(told.config or {}))
+
+    def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
+        cache = hugging_face_cache()
+        name = f"models--{listing.hub_id.replace('/', '--')}"
+        folder = cache / name / "snapshots" / listing.commit
+        url = f"{self.endpoint}/{listing.hub_id}/resolve/{listing.commit}/"
+        is_branch = listing.revision != listing.commit and ".." not in listing.revision
+        wanted = (
+            WantedFile(
+                listed=file,
+                url=url + quote(file.path),
+                content=cache / name / "blobs" / file.digest,
+                pointer=folder / file.path,
+                lock=cache / ".locks" / name / f"{file.digest}.lock",
+            )
+            for file in files
+        )
+        reference = cache / name / "refs" / listing.revision if is_branch else None
+        return RepositoryPlan(
+            self, listing.hub_id, folder, tuple(wanted), reference, listing.commit
+        )
+
+    def client(self) -> httpx2.Client:
+        from huggingface_hub import get_session
+
+        return get_session()
+
+    def headers(self) -> Mapping[str, str]:
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        headers: dict[str, str] = build_hf_headers(library_name="chatui")
+        return headers
+
+
+def _listed(file: RepoSibling) -> ListedFile | None:
+    """A file of a repository; None if its hash, a file's name later, does not look like one."""
+    size, digest, known = file.size, file.blob_id, _COMMIT
+    if file.lfs:
+        size, digest, known = file.lfs.size, file.lfs.sha256, _SHA256
+    if size is None or not known.fullmatch(digest or ""):
+        return None
+    return ListedFile(file.rfilename, size, str(digest))
+
+
+class ModelScope(Hub):
+    """The hub at modelscope.cn, at MODELSCOPE_ENDPOINT, or at a mirror that speaks as it does."""
+
+    source = "modelscope"
+    title = "ModelScope"
+
+    def __init__(self, endpoint: str = "") -> None:
+        try:
+            from modelscope_hub import HubApi, HubConfig
+        except ImportError as error:
+            raise ChatuiError(say("fetching.no_modelscope")) from error
+        # It would write its own lines between ours.
+        logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
+        self._api = HubApi(HubConfig(endpoint=endpoint or None))
+        self.endpoint = str(self._api.legacy.endpoint).rstrip("/")
+
+    def listing(self, hub_id: str, revision: str) -> Listing:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise ChatuiError(say("fetching.offline"))
+        wanted = revision or "master"
+        try:
+            entries = self._api.list_repo_files(hub_id, "model", revision=wanted)
+        except Exception as error:
+            raise self.failure(error, hub_id, revision) from error
+        files = (
+            ListedFile(entry.path, int(entry.size), str(entry.sha256 or "").lower())
+            for entry in entries
+            if entry.type != "tree"
+        )
+        known = tuple(file for file in files if _SHA256.fullmatch(file.digest))
+        return Listing(hub_id, wanted, wanted, known)
+
+    def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
+        """Paths as modelscope-hub has them: ``models/owner--name/snapshots/revision``.
+
+        A folder that an older client left is gone on with, as the newer client does.
+        """
+        root = modelscope_root()
+        new = root / "models" / listing.hub_id.replace("/", "--") / "snapshots" / listing.revision
+        folder = in_modelscope(listing.hub_id) or new
+        url_of = self._api.legacy.get_download_url
+        wanted = (
+            WantedFile(
+                listed=file,
+                url=url_of(listing.hub_id, "model", file.path, listing.revision),
+                content=folder / file.path,
+                pointer=folder / file.path,
+                lock=root / ".lock" / f"chatui_{_digest(folder / file.path)}.lock",
+            )
+            for file in files
+        )
+        return RepositoryPlan(self, listing.hub_id, folder, tuple(wanted))
+
+    @cached_property
+    def _client(self) -> httpx2.Client:
+        import httpx2
+
+        return httpx2.Client(timeout=10)
+
+    def client(self) -> httpx2.Client:
+        return self._client
+
+    def headers(self) -> Mapping[str, str]:
+        token = self._api.legacy.token
+        return {"Cookie": f"m_session_id={token}"} if token else {}
+
+
+def _digest(path: object) -> str:
+    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
