@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from chatui.catalog.recognise import Recognised, recognise
 from chatui.catalog.resolving import missing_parts, nothing_called, why_missing
 from chatui.catalog.schema import Preset, Role
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, say
+from chatui.locales import say
 from chatui.settings import Settings
 
 _BITS = {"auto": (0, 8, 4), "plain": (0,), "int8": (8,), "int4": (4,)}
@@ -141,11 +141,13 @@ class Details:
 
 def entries(settings: Settings) -> tuple[Entry, ...]:
     """Presets, and what lies in the hubs' caches and in the folders of the settings."""
-    presets = [of_preset(preset, settings) for preset in library.load().listed]
-    cached = [
-        of_path(repository.folder, repository.hub_id, "hub") for repository in cached_repositories()
-    ]
-    return (*presets, *_once(cached), *_once(of_path(p) for p in in_users_folders(settings)))
+    found: dict[str, tuple[Path, Kind]] = {}
+    for repository in cached_repositories():
+        found.setdefault(repository.hub_id, (repository.folder, "hub"))
+    for path in in_users_folders(settings):
+        found.setdefault(str(path), (path, "folder"))
+    presets = (of_preset(preset, settings) for preset in library.load().listed)
+    return (*presets, *(of_path(path, name, kind) for name, (path, kind) in found.items()))
 
 
 def chat_model_for(memory_bytes: int, settings: Settings) -> Entry:
@@ -154,47 +156,34 @@ def chat_model_for(memory_bytes: int, settings: Settings) -> Entry:
     return of_preset(library.load().by_name[name], settings)
 
 
-def _once(found: Iterator[Entry] | list[Entry]) -> list[Entry]:
-    """The same without later entries of the same reference."""
-    return list({entry.reference: entry for entry in reversed(list(found))}.values())[::-1]
-
-
 def of_preset(preset: Preset, settings: Settings) -> Entry:
     """A preset's row."""
-    facts = preset.facts
-    language = current_language()
-    missing = facts.lacks.in_language(language) if facts.lacks else ""
+    facts, weights = preset.facts, preset.facts.weights
+    missing = str(facts.lacks or "")
     parts = () if missing else missing_parts(preset, settings)
     missing = missing or why_missing(preset, parts)
-    weights = facts.weights
-    found = None if missing else _config_of(find_part(preset.base, settings))
+    found = Recognised("", "")
+    base = None if missing else find_part(preset.base, settings)
+    if base is not None and base.is_dir():
+        with suppress(ChatuiError):
+            found = recognise(base)
     return Entry(
         reference=preset.name,
         kind="preset",
-        title=facts.title.in_language(language) if facts.title else preset.name,
-        description=facts.description.in_language(language) if facts.description else "",
+        title=str(facts.title or preset.name),
+        description=str(facts.description or ""),
         family=facts.family or "",
         format=facts.format or "",
         disk_bytes=round(weights.download_gb * 1e9) if weights else 0,
         memory_bytes=round(weights.fp16_gb * 1e9) if weights else 0,
-        width=found.width if found else 2,
-        cache=found.cache if found else NO_CACHE,
-        context_limit=facts.context_limit or (found.context_limit if found else None),
+        width=found.width,
+        cache=found.cache,
+        context_limit=facts.context_limit or found.context_limit,
         usable=not missing,
         missing=missing,
         lacking=tuple(part.title for part in parts) if all(p.on_hub for p in parts) else (),
         system=preset.system,
     )
-
-
-def _config_of(path: Path | None) -> Recognised | None:
-    """What the config of a preset's base says; None if it has none."""
-    if path is None or not path.is_dir():
-        return None
-    try:
-        return recognise(path)
-    except ChatuiError:
-        return None
 
 
 def of_path(path: Path, reference: str = "", kind: Kind = "folder") -> Entry:

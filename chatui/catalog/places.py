@@ -52,7 +52,7 @@ def modelscope_root() -> Path:
     return expanded(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope")
 
 
-def modelscope_caches() -> tuple[Path, ...]:
+def _modelscope_caches() -> tuple[Path, ...]:
     """Folders that hold ``owner/name``, as ModelScope's clients before 1.38 left them."""
     root = modelscope_root()
     return (root / "models", root / "hub" / "models", root / "hub", root)
@@ -60,13 +60,12 @@ def modelscope_caches() -> tuple[Path, ...]:
 
 def in_hugging_face(hub_id: str, revision: str = "") -> Path | None:
     """The snapshot of a repository in the cache: of ``revision``, else of main, else the newest."""
-    return _snapshot(
-        hugging_face_cache() / f"models--{hub_id.replace('/', '--')}", revision or "main", revision
-    )
+    name = f"models--{hub_id.replace('/', '--')}"
+    return _snapshot(hugging_face_cache() / name, "main", revision)
 
 
-def _snapshot(repository: Path, wanted: str, revision: str) -> Path | None:
-    snapshots = repository / "snapshots"
+def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
+    snapshots, wanted = repository / "snapshots", revision or branch
     try:
         commit = (repository / "refs" / wanted).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -75,20 +74,21 @@ def _snapshot(repository: Path, wanted: str, revision: str) -> Path | None:
         return snapshots / commit
     if revision:
         return None
-    return max(_folders(snapshots), key=_changed, default=None)
+    return max(_folders(snapshots), key=lambda folder: folder.stat().st_mtime, default=None)
 
 
 def in_modelscope(hub_id: str) -> Path | None:
-    """A repository's folder in ModelScope's cache; older clients wrote "." in names as "___"."""
+    """A repository's folder in ModelScope's cache."""
+    name = hub_id.replace("/", "--")
+    folders = filter(Path.is_dir, older_modelscope_folders(hub_id))
+    return _snapshot(modelscope_root() / "models" / name, "master") or next(folders, None)
+
+
+def older_modelscope_folders(hub_id: str) -> Iterator[Path]:
+    """Where clients before 1.38 put a repository; older ones wrote "." in names as "___"."""
     owner, _, name = hub_id.partition("/")
-    snapshot = _snapshot(modelscope_root() / "models" / f"{owner}--{name}", "master", "")
-    if snapshot:
-        return snapshot
-    for cache in modelscope_caches():
-        for spelled in dict.fromkeys((name, name.replace(".", "___"))):
-            if (cache / owner / spelled).is_dir():
-                return cache / owner / spelled
-    return None
+    for cache in _modelscope_caches():
+        yield from (cache / owner / name, cache / owner / name.replace(".", "___"))
 
 
 def in_folders(hub_id: str, settings: Settings) -> Path | None:
@@ -136,10 +136,10 @@ def cached_repositories() -> Iterator[Repository]:
     for store, prefix, branch in stores:
         for folder in _folders(store):
             name = folder.name.removeprefix(prefix)
-            snapshot = _snapshot(folder, branch, "") if folder.name.startswith(prefix) else None
+            snapshot = _snapshot(folder, branch) if folder.name.startswith(prefix) else None
             if snapshot and "--" in name:
                 yield Repository(name.replace("--", "/", 1), snapshot)
-    for cache in modelscope_caches():
+    for cache in _modelscope_caches():
         for owner in _folders(cache):
             for folder in _folders(owner):
                 if _looks_like_repository(folder):
@@ -189,10 +189,3 @@ def _folders(path: Path) -> list[Path]:
         return sorted(child for child in path.iterdir() if child.is_dir())
     except OSError:
         return []
-
-
-def _changed(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -15,7 +15,7 @@ from chatui.catalog.model_files import is_whole
 from chatui.catalog.places import existing, find_part, find_repository, locate
 from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, say
+from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import DEFAULTS, SamplingSettings, overridden
 from chatui.settings import Settings
@@ -86,8 +86,7 @@ def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
     """
     facts = preset.facts
     if facts.lacks:
-        reason = facts.lacks.in_language(current_language())
-        raise ChatuiError(say("catalog.cannot_run", name=preset.name, reason=reason))
+        raise ChatuiError(say("catalog.cannot_run", name=preset.name, reason=facts.lacks))
     missing = missing_parts(preset, settings)
     if missing:
         raise ChatuiError(why_missing(preset, missing))
@@ -158,8 +157,7 @@ def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
         sentences += [say("catalog.missing_parts", name=preset.name, parts=parts, command=command)]
     if len(fetched) < len(missing):
         parts = _titles([part for part in missing if not part.on_hub])
-        assembly = preset.facts.assembly
-        how = assembly.in_language(current_language()) if assembly else say("catalog.own_part")
+        how = preset.facts.assembly or say("catalog.own_part")
         sentences += [say("catalog.missing_local", name=preset.name, parts=parts, how=how)]
     return " ".join(sentences)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import current_language, say
 from chatui.sampling import DEFAULTS, overridden
 
 Role = Literal["base", "delta", "adapter", "tokenizer"]
@@ -40,13 +40,13 @@ def is_hub_id(text: str) -> bool:
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The same in both languages."""
+    """The same in both languages; as a string, in the user's."""
 
     zh: str
     en: str
 
-    def in_language(self, language: str) -> str:
-        return self.zh if language == "zh" else self.en
+    def __str__(self) -> str:
+        return self.zh if current_language() == "zh" else self.en
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from chatui.catalog.schema import Facts
 from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
 from chatui.cli.output import tell, write, write_json, write_table
-from chatui.locales import current_language, say
+from chatui.locales import say
 from chatui.prompting import formats
 from chatui.readable import size
 
@@ -102,7 +102,7 @@ def _tell_details(found: Details, *, as_json: bool) -> None:
         "stop_strings": _stop_strings(entry.format, facts),
         "licence": facts.licence or "",
         "source": facts.source or "",
-        "assembly": facts.assembly.in_language(current_language()) if facts.assembly else "",
+        "assembly": str(facts.assembly or ""),
     }
     if as_json:
         write_json({**asdict(entry), **msgspec.to_builtins(known)})

@@ -17,11 +17,6 @@ Render: TypeAlias = Callable[[Sequence[Exchange], str, str | None], str]
 _MARK = "\uf8ff"
 
 
-def strip_reply(text: str) -> str:
-    """The usual clean-up of a finished reply."""
-    return text.strip()
-
-
 def cut_at(*marks: str) -> Callable[[str], str]:
     """A clean-up that ends the reply where the first of ``marks`` begins, and strips it."""
 
@@ -59,7 +54,7 @@ class PromptFormat:
     render: Render
     source: str = ""
     stop_strings: tuple[str, ...] = ()
-    clean_reply: Callable[[str], str] = strip_reply
+    clean_reply: Callable[[str], str] = str.strip
     system: str | None = None
     unstopped: Callable[[str], bool] | None = None
     free_tokens: int | None = None

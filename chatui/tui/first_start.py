@@ -54,7 +54,7 @@ def look_around(settings: Settings) -> Found:
     import psutil
 
     from chatui import catalog
-    from chatui.catalog.fetching.hugging_face import HuggingFace
+    from chatui.catalog.fetching.hubs import HuggingFace
     from chatui.catalog.places import cached_repositories
 
     memory = psutil.virtual_memory().total

@@ -80,7 +80,7 @@ def description_of(name: str) -> str:
     preset = library.find(name) if name else None
     if preset is None or preset.facts.description is None:
         return ""
-    return preset.facts.description.in_language(current_language())
+    return str(preset.facts.description)
 
 
 @cache
@@ -95,4 +95,4 @@ def _title(name: str, language: str) -> str:
     preset = library.find(name) if name else None
     if preset is None or preset.facts.title is None:
         return name
-    return preset.facts.title.in_language(language) or name
+    return str(preset.facts.title) or name

@@ -42,11 +42,6 @@ def base_url(text: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
 
 
-def root_url(base: str) -> str:
-    """The server's root, under which ``/tokenize`` and its like are found."""
-    return base.removesuffix("/v1")
-
-
 def host_of(base: str) -> str:
     """Host and port, for display."""
     return urlsplit(base).netloc
@@ -110,10 +105,6 @@ class Key:
 
     value: str = field(repr=False)
     source: str
-
-    def hide_in(self, text: str) -> str:
-        """``text`` with every occurrence of the key struck out."""
-        return text.replace(self.value, "•••") if self.value else text
 
 
 def from_environment(base: str, variable: str = "") -> Key | None:

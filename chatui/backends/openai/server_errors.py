@@ -75,7 +75,8 @@ class Target:
     key_env: str = ""
 
     def hide_key(self, text: str) -> str:
-        return self.key.hide_in(text) if self.key else text
+        """``text`` with every occurrence of the key struck out."""
+        return text.replace(self.key.value, "•••") if self.key else text
 
 
 class NoModelListError(ChatuiError):

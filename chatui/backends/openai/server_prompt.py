@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 
 import httpx2
 
-from chatui.backends.openai.address import root_url
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import THINKING_SWITCHES
@@ -178,7 +177,7 @@ _ENDPOINTS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
 async def find_tokenizer(http: httpx2.AsyncClient, base: str, model: str) -> Tokenizer | None:
     """The server's tokenizer, if it has an endpoint that we know."""
     for endpoint in _ENDPOINTS:
-        tokenizer = Tokenizer(http, root_url(base), model, *endpoint)
+        tokenizer = Tokenizer(http, base.removesuffix("/v1"), model, *endpoint)
         if (await tokenizer.tokenize("你好"))[0]:
             return tokenizer
     return None

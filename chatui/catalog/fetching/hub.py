@@ -167,6 +167,8 @@ class Hub(ABC):
 
     def failure(self, error: Exception, hub_id: str, revision: str = "") -> ChatuiError:
         """The sentence for what a client raised while it asked about ``hub_id``."""
+        import httpx2
+
         if isinstance(error, ChatuiError):
             return error
         response = getattr(error, "response", None)
@@ -175,7 +177,8 @@ class Hub(ABC):
             return self.refusal(status, getattr(response, "headers", {}), hub_id, revision)
         if type(error).__name__ == "OfflineModeIsEnabled":
             return ChatuiError(say("fetching.offline"))
-        if is_network_failure(error):
+        # modelscope-hub's own errors are also Python's ConnectionError and TimeoutError.
+        if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
             return self.network_failure(error)
         if isinstance(error, OSError) and error.filename:
             # Its token, for instance, lies in a folder that is a file.
@@ -248,14 +251,6 @@ def checked_mirror(url: str) -> str:
     if not good or not address.isprintable() or " " in address:
         raise ChatuiError(say("fetching.no_mirror", url=in_quotes(url)))
     return address.rstrip("/")
-
-
-def is_network_failure(error: BaseException) -> bool:
-    """Whether nothing, or not all, came over the network."""
-    import httpx2
-
-    # modelscope-hub's own errors are also Python's ConnectionError and TimeoutError.
-    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
 
 
 def disk_failure(error: OSError, path: Path) -> ChatuiError:

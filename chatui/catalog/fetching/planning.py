@@ -33,7 +33,7 @@ from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Role, is_hub_id
 from chatui.errors import ChatuiError
-from chatui.locales import current_language, say
+from chatui.locales import say
 from chatui.settings import Settings
 from chatui.text import in_quotes
 
@@ -84,7 +84,7 @@ def plan(
     preset = library.load().find(name)
     if preset:
         if preset.facts.lacks:
-            planner.notes.append(preset.facts.lacks.in_language(current_language()))
+            planner.notes.append(str(preset.facts.lacks))
         missing = missing_parts(preset, settings)
         if missing and not any(part.on_hub for part in missing):
             # To ask a hub would not help, and it may not answer.

@@ -11,7 +11,12 @@ from pathlib import Path
 from chatui.catalog import library
 from chatui.catalog.fetching.hub import disk_failure
 from chatui.catalog.fetching.planning import part_of_hub
-from chatui.catalog.places import find_part, hugging_face_cache, modelscope_caches, modelscope_root
+from chatui.catalog.places import (
+    find_part,
+    hugging_face_cache,
+    modelscope_root,
+    older_modelscope_folders,
+)
 from chatui.catalog.resolving import missing_parts
 from chatui.catalog.schema import Part, Preset
 from chatui.errors import ChatuiError
@@ -157,12 +162,11 @@ def _needs(preset: Preset, part: Part) -> bool:
 def _roots(part: Part) -> Iterator[Path]:
     """The folders of a part's repositories in the caches."""
     for hub_id in sorted({*part.hub_ids}):
-        owner, _, name = hub_id.partition("/")
+        name = hub_id.replace("/", "--")
         candidates = [
-            hugging_face_cache() / f"models--{owner}--{name}",
-            modelscope_root() / "models" / f"{owner}--{name}",
-            *(cache / owner / name for cache in modelscope_caches()),
-            *(cache / owner / name.replace(".", "___") for cache in modelscope_caches()),
+            hugging_face_cache() / f"models--{name}",
+            modelscope_root() / "models" / name,
+            *older_modelscope_folders(hub_id),
         ]
         yield from (path for path in dict.fromkeys(candidates) if path.is_dir())
 
