@@ -125,6 +125,7 @@ class GenerateRequest:
             None leaves it to the model.
         begun: the reply goes on behind this, which counts as its own: ``Done.text`` holds it too,
             and the tokens that come do not.
+        window: tokens that prompt and reply may take together; None for all that there are.
     """
 
     query: str
@@ -135,6 +136,15 @@ class GenerateRequest:
     alternatives: int = 0
     think: bool | None = None
     begun: BegunReply | None = None
+    window: int | None = None
+
+    def limit(self, context_limit: int) -> int:
+        """The window of this reply, in tokens.
+
+        Args:
+            context_limit: the model's; 0 if it is not known.
+        """
+        return min(filter(None, (self.window, context_limit)), default=0)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ class RecordedRound:
         system, think, stops = (
             one.sampling.get(name) for name in ("system", "think", "stop_strings")
         )
+        window = _whole_number(one.sampling.get("window"), 0)
         begun = None
         if self._begun:
             next_id = _whole_number(one.sampling.get("next_id"), -1)
@@ -112,6 +113,7 @@ class RecordedRound:
             stop_strings=tuple(map(str, stops)) if isinstance(stops, list) else (),
             think=think if isinstance(think, bool) else None,
             begun=begun,
+            window=window if window > 0 else None,
         )
 
     async def ask(self, backend: Backend, spec: ModelSpec, loaded: Loaded) -> OneReply:

@@ -75,7 +75,7 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
     fitted = fit_prompt(
         model.spec,
         request,
-        model.context_limit,
+        request.limit(model.context_limit),
         read,
         lambda read: len(read[1]) + len(begun_ids),
     )
@@ -117,7 +117,7 @@ def generate(
     if answer is not None and request.begun is not None:
         raise ChatuiError(say("engine.nothing_to_go_on"))
     if answer is not None:
-        yield from canned(answer, model.context_limit)
+        yield from canned(answer, request.limit(model.context_limit))
         return
     free = model.format.is_free(request.query)
     settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)
@@ -132,7 +132,7 @@ def generate(
         prompt=prompt.text,
         prompt_tokens=len(read),
         reused_tokens=reused,
-        context_limit=model.context_limit,
+        context_limit=request.limit(model.context_limit),
         dropped_rounds=prompt.dropped_rounds,
         seed=seed,
         notes=prompt.notes,
@@ -145,7 +145,7 @@ def generate(
     most = settings.max_new_tokens
     if most is None and free:
         most = model.format.free_tokens
-    room = model.context_limit - len(read)
+    room = request.limit(model.context_limit) - len(read)
     room = room if most is None else min(room, most)
     chosen = ReplySoFar(
         settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids]

@@ -20,11 +20,13 @@ class Changes:
     Attributes:
         system: in place of the preset's system prompt; None leaves that.
         stop_strings: end a reply, beside the preset's.
+        window: tokens that prompt and reply may take together; None for all of the model's.
         sampling: in place of the preset's, by the names of ``SamplingSettings``.
     """
 
     system: str | None = None
     stop_strings: tuple[str, ...] = ()
+    window: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, spec: ModelSpec) -> SamplingSettings:
@@ -53,6 +55,8 @@ class Changes:
             found["system"] = self.system
         if self.stop_strings:
             found["stop_strings"] = list(self.stop_strings)
+        if self.window is not None:
+            found["window"] = self.window
         return found
 
 
@@ -65,9 +69,11 @@ def changes_of(recorded: Mapping[str, Any]) -> Changes:
         if name in SETTINGS and name in recorded and SETTINGS[name].allows(recorded[name])
     }
     strings = stops if isinstance(stops, list) else []
+    window = recorded.get("window")
     return Changes(
         system if isinstance(system, str) else None,
         tuple(stop for stop in strings if isinstance(stop, str) and stop),
+        window if type(window) is int and window > 0 else None,
         sampling,
     )
 

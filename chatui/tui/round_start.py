@@ -92,5 +92,6 @@ async def begin_round(
         alternatives=alternatives,
         think=think,
         begun=begun,
+        window=changes.window,
     )
     return RoundStart(round_, request, written)

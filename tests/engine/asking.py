@@ -32,11 +32,12 @@ def ask(
     stop_strings: tuple[str, ...] = (),
     alternatives: int = 0,
     begun: BegunReply | None = None,
+    window: int | None = None,
     **sampling: Any,
 ) -> list[ReplyEvent]:
     settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 24} | sampling)
     request = GenerateRequest(
-        query, history, None, settings, stop_strings, alternatives, begun=begun
+        query, history, None, settings, stop_strings, alternatives, begun=begun, window=window
     )
     return list(engine.generate(request, stop_wanted))
 

@@ -147,6 +147,19 @@ def test_rounds_that_do_not_fit_are_dropped_whole(made: Maker) -> None:
     assert done.prompt_tokens + done.output_tokens <= 100
 
 
+def test_a_query_may_ask_for_a_smaller_window_than_the_model_has(made: Maker) -> None:
+    engine = loaded(made("gpt2_chinese"), context_limit=100, eos_ids=(100_000,))
+    history = tuple((HANZI[i], HANZI[i] * 4) for i in range(12))
+    whole, narrow, wider = (
+        parts(ask(engine, HANZI[:3], history, max_new_tokens=None, window=window))
+        for window in (None, 60, 200)
+    )
+    assert whole[0].context_limit == wider[0].context_limit == 100
+    assert narrow[0].context_limit == 60
+    assert narrow[0].dropped_rounds > whole[0].dropped_rounds
+    assert narrow[2].prompt_tokens + narrow[2].output_tokens == 60
+
+
 def test_a_query_that_does_not_fit_is_refused_with_the_numbers(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), context_limit=64)
     with pytest.raises(ChatuiError, match=r"500.*64"):

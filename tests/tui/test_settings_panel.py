@@ -61,6 +61,24 @@ async def test_stop_strings_and_truths_have_fields(drive: Any) -> None:
         assert on.backend.requests[-1].sampling.greedy
 
 
+async def test_the_window_of_a_conversation_has_a_field(drive: Any) -> None:
+    async with drive(size=(120, 60)) as on:
+        await on.pilot.press("alt+s")
+        await on.until(lambda: field(on, "temperature").has_focus)
+        field(on, "window").value = "0"
+        await on.until_shown("window is 0")
+        field(on, "window").value = "300"
+        await on.pilot.press("alt+s")
+        await on.ask("甲")
+        assert on.backend.requests[-1].window == 300
+        await on.pilot.press("ctrl+n")
+        await on.ask("乙")
+        assert on.backend.requests[-1].window is None
+        await on.app.screen.open_conversation(1)
+        await on.ask("丙")
+        assert on.backend.requests[-1].window == 300
+
+
 async def test_the_terminals_cursor_is_in_the_field(drive: Any) -> None:
     async with drive(size=(120, 40)) as on:
         await on.pilot.press("alt+s", "down", "down")

@@ -98,7 +98,7 @@ class OpenAIBackend:
         client = self._require()
         answer = client.format.answer_to(request.query)
         if answer is not None:
-            for event in canned(answer, client.context_limit):
+            for event in canned(answer, request.limit(client.context_limit)):
                 yield event
             return
         if request.begun is not None and client.chat:
@@ -236,7 +236,7 @@ def _prefill(
     return Prefill(
         prompt=as_text(prompt.prompt),
         prompt_tokens=prompt.tokens if client.counter else 0,
-        context_limit=client.context_limit,
+        context_limit=request.limit(client.context_limit),
         dropped_rounds=prompt.dropped_rounds,
         seed=seed,
         notes=tuple(_new_notes(client, request, prompt)),
@@ -274,7 +274,8 @@ def _wanted(request: GenerateRequest) -> set[str]:
 
 
 async def _fit(client: ServerClient, request: GenerateRequest) -> FittedPrompt[Prompt]:
-    return await fit(client.format, client.spec, request, client.context_limit, client.counter)
+    limit = request.limit(client.context_limit)
+    return await fit(client.format, client.spec, request, limit, client.counter)
 
 
 def _body(
@@ -290,9 +291,10 @@ def _body(
     if client.chat:
         body |= template_arguments(request.think)
     elif limit is None:
-        room = client.context_limit - prompt.tokens
-        limit = room if client.context_limit and client.counter else _UNLIMITED_REPLY_TOKENS
-        if client.context_limit:
+        window = request.limit(client.context_limit)
+        room = window - prompt.tokens
+        limit = room if window and client.counter else _UNLIMITED_REPLY_TOKENS
+        if window:
             limit = max(1, min(limit, room))
         if client.format.is_free(request.query):
             limit = min(limit, client.format.free_tokens or limit)

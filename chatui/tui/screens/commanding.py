@@ -211,6 +211,7 @@ class CommandingScreen(ExportingScreen):
             system=spec.system if changes.system is None else changes.system,
             sampling=changes.of(spec),
             stop_strings=(*spec.stop_strings, *changes.stop_strings),
+            context=changes.window or spec.context,
             think=turns.think,
         )
         try:

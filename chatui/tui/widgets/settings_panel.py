@@ -26,7 +26,7 @@ from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.setting_slider import USUAL, NumberField, SettingSlider
 from chatui.tui.widgets.side_panel import SidePanel
 
-STOPS = "stop_strings"
+STOPS, WINDOW = "stop_strings", "window"
 _BETWEEN_STOPS = " | "
 _LOOK_SECONDS = 0.5
 _YES, _NO = "on", "off"
@@ -72,7 +72,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         yield Static(classes="label", id="label-system", markup=False)
         yield SystemRow(classes="system", markup=False)
         usual = [name for name, about in SETTINGS.items() if about.metavar is not None]
-        for name in (*usual, STOPS, *(each for each in SETTINGS if each not in usual)):
+        for name in (*usual, WINDOW, STOPS, *(each for each in SETTINGS if each not in usual)):
             yield Static(classes="label", id=f"label-{name}", markup=False)
             if name in USUAL:
                 with Horizontal():
@@ -113,7 +113,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
             slider.show(field_text(name, changes, spec), preset_text(name, spec))
 
     def _label(self, name: str, preset: str, changed: bool) -> None:
-        words = say(f"tui.panel.{name}") if name in ("system", STOPS) else name
+        words = say(f"tui.panel.{name}") if name in ("system", WINDOW, STOPS) else name
         about = ""
         if changed:
             about = say("tui.panel.preset", value=preset or say("tui.command.unset"))
@@ -171,20 +171,23 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
 
 def is_changed(name: str, changes: Changes) -> bool:
     """Whether a field says something else than the preset."""
-    return bool(changes.stop_strings) if name == STOPS else name in changes.sampling
+    if name in (STOPS, WINDOW):
+        return bool(changes.stop_strings if name == STOPS else changes.window)
+    return name in changes.sampling
 
 
 def preset_text(name: str, spec: ModelSpec) -> str:
     """What a field says where nothing was changed."""
-    return "" if name == STOPS else _as_text(getattr(spec.sampling, name))
+    return "" if name in (STOPS, WINDOW) else _as_text(getattr(spec.sampling, name))
 
 
 def field_text(name: str, changes: Changes, spec: ModelSpec) -> str:
     """What a field says."""
     if name == STOPS:
         return _BETWEEN_STOPS.join(stop.replace("\n", "\\n") for stop in changes.stop_strings)
-    value = changes.sampling.get(name, getattr(spec.sampling, name))
-    return _as_text(value)
+    if name == WINDOW:
+        return _as_text(changes.window)
+    return _as_text(changes.sampling.get(name, getattr(spec.sampling, name)))
 
 
 def with_field(name: str, text: str, changes: Changes, spec: ModelSpec) -> Changes:
@@ -197,6 +200,13 @@ def with_field(name: str, text: str, changes: Changes, spec: ModelSpec) -> Chang
         stops = (stop.replace("\\n", "\n") for stop in text.split(_BETWEEN_STOPS.strip(" ")))
         trimmed = (stop.strip(" ") for stop in stops)
         return replace(changes, stop_strings=tuple(filter(None, trimmed)))
+    if name == WINDOW:
+        typed = text.strip()
+        if typed and not (typed.isdecimal() and int(typed)):
+            wanted = SETTINGS["max_new_tokens"].range
+            words = {"name": name, "value": one_line(typed, 40), "range": wanted}
+            raise ChatuiError(say("settings.out_of_range_key", **words))
+        return replace(changes, window=int(typed) if typed else None)
     preset: SamplingSettings = spec.sampling
     value = getattr(preset, name) if not text.strip() else _value(name, text.strip())
     return changes.with_setting(name, value, preset)
