@@ -77,7 +77,7 @@ HIGH_CONTRAST = Theme(
     accent="#00ff00",
     foreground="#ffffff",
     background="#000000",
-    surface="#000000",
+    surface="#1c1c1c",
     panel="#0000c0",
     success="#00ff00",
     warning="#ffff00",
@@ -86,6 +86,8 @@ HIGH_CONTRAST = Theme(
     variables={
         "foreground-muted": "#ffffff",
         "text-muted": "#ffffff",
+        "text-disabled": "#d0d0d0",
+        "foreground-disabled": "#d0d0d0",
         "block-cursor-foreground": "#000000",
         "block-cursor-background": "#ffff00",
         "block-cursor-text-style": "bold",

@@ -19,12 +19,14 @@ class MoreBelow(Static):
         self.display = False
 
     def on_mount(self) -> None:
-        for name in ("scroll_y", "virtual_size"):
-            self.watch(self._conversation, name, self._look, init=False)
+        self.watch(self._conversation, "scroll_y", self._look, init=False)
+        # The conversation, or the room that it has, may be another after a layout.
+        self.screen.screen_layout_refresh_signal.subscribe(self, lambda _: self._look())
 
     def _look(self) -> None:
         rows = self._conversation.rows_below
-        self.display = rows > 0
+        # Without this line there is room for one row more.
+        self.display = rows > int(self.display)
         if rows:
             self.update(Content(say("tui.more_below", count=f"{rows:,}")))
 
