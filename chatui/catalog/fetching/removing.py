@@ -77,7 +77,8 @@ def plan_removal(name: str, settings: Settings) -> Removal:
     """
     preset = library.load().find(name)
     parts = preset.parts if preset else (part_of_hub(name, "hf"),)
-    users = list(_usable_presets(settings))
+    known = library.load().by_name.values()
+    users = [each for each in known if not missing_parts(each, settings)]
     items: list[Removable] = []
     notes: list[str] = []
     for part in parts:
@@ -143,12 +144,6 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _usable_presets(settings: Settings) -> Iterator[Preset]:
-    for preset in library.load().by_name.values():
-        if not missing_parts(preset, settings):
-            yield preset
-
-
 def _needs(preset: Preset, part: Part) -> bool:
     """Whether ``preset`` uses the files that removing ``part`` would take."""
     return any(
@@ -174,15 +169,13 @@ def _roots(part: Part) -> Iterator[Path]:
 def _removable(part: Part, root: Path) -> Removable | None:
     """What of a repository goes with ``part``; None if nothing of it is there."""
     below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
-    pointers = list(_pointers(root))
-    if not below or not pointers:
-        return Removable(part.title, root, (root,), _size(root))
+    pointers = set(_pointers(root))
     going = {path for path in pointers if _in_repository(path, root).startswith(below)}
-    if going == set(pointers):
+    if going == pointers:
         return Removable(part.title, root, (root,), _size(root))
     if not going:
         return None
-    staying = {path.resolve() for path in pointers if path not in going}
+    staying = {path.resolve() for path in pointers - going}
     contents = {path.resolve() for path in going} - staying
     contents = {path for path in contents if path.is_relative_to(root.resolve())}
     freed = sum(path.stat().st_size for path in contents)

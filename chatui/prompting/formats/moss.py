@@ -8,9 +8,9 @@ instruction, and may enable plugins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from chatui.prompting.format import Exchange, PromptFormat, Render, cut_at
+from chatui.prompting.format import Exchange, PromptFormat, cut_at
 
 META_INSTRUCTION = (
     "You are an AI assistant whose name is MOSS.\n"
@@ -54,35 +54,40 @@ def _reply(text: str) -> str:
     return text
 
 
-def _render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    rounds = (
-        f"<|Human|>: {asked}<eoh>\n<|MOSS|>: {answered}<eom>\n" for asked, answered in history
-    )
-    opening = _line(META_INSTRUCTION if system is None else system)
-    return f"{opening}{''.join(rounds)}<|Human|>: {query}<eoh>\n<|MOSS|>:"
+def _moss(
+    name: str, source: str, instruction: str, *, reply: Callable[[str], str], begin: str
+) -> PromptFormat:
+    """A format of the family.
 
+    Args:
+        reply: what an earlier reply stands as.
+        begin: what the prompt ends with.
+    """
 
-def _render_plugin(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    rounds = (f"<|Human|>: {asked}<eoh>\n{_reply(answered)}<eom>\n" for asked, answered in history)
-    opening = _line(META_INSTRUCTION + PLUGINS if system is None else system)
-    return f"{opening}{''.join(rounds)}<|Human|>: {query}<eoh>\n"
+    def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
+        opening = instruction if system is None else system
+        if opening and not opening.endswith("\n"):
+            opening += "\n"
+        rounds = (f"<|Human|>: {asked}<eoh>\n{reply(told)}<eom>\n" for asked, told in history)
+        return f"{opening}{''.join(rounds)}<|Human|>: {query}<eoh>\n{begin}"
 
-
-def _line(text: str) -> str:
-    return f"{text}\n" if text and not text.endswith("\n") else text
-
-
-def _format(name: str, render: Render, source: str, system: str) -> PromptFormat:
     stops = ("<eom>", "<|Human|>")
-    return PromptFormat(name, render, source, stops, cut_at(*stops), system)
+    return PromptFormat(name, render, source, stops, cut_at(*stops), instruction)
 
 
 FORMATS = (
-    _format("moss", _render, "OpenLMLab/MOSS: README.md", META_INSTRUCTION),
-    _format(
+    _moss(
+        "moss",
+        "OpenLMLab/MOSS: README.md",
+        META_INSTRUCTION,
+        reply="<|MOSS|>: {}".format,
+        begin="<|MOSS|>:",
+    ),
+    _moss(
         "moss:plugin",
-        _render_plugin,
         "OpenLMLab/MOSS: README.md, 插件增强; meta_instruction.txt",
         META_INSTRUCTION + PLUGINS,
+        reply=_reply,
+        begin="",
     ),
 )

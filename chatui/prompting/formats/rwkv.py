@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from chatui.locales import say
 from chatui.prompting.format import Exchange, PromptFormat
@@ -52,23 +51,52 @@ def is_free(query: str) -> bool:
 
 
 def _rwkv(
-    name: str,
-    source: str,
-    *,
-    user: str,
-    bot: str,
-    preamble: str,
-    tidy: Callable[[str], str],
+    name: str, source: str, *, user: str, bot: str, preamble: str, tidy: Callable[[str], str]
 ) -> PromptFormat:
-    """A chat between ``user`` and ``bot``; ``preamble`` opens it and ends with a blank line."""
+    """A chat between ``user`` and ``bot``.
+
+    Args:
+        preamble: opens it and ends with a blank line.
+        tidy: applied to messages.
+    """
+
+    def beside(opening: str, command: str, text: str) -> str:
+        """The prompt of a command that stands beside the chat."""
+        if command == "+gen":
+            return f"\n{text}"
+        if command == "+qq":
+            return f"\nQ: {text}\nA:"
+        if command == "+qa":
+            return f"{opening}{user}: {text}\n\n{bot}:"
+        tidied = text.replace("\r\n", "\n").replace("\n\n", "\n")
+        return f"\n{INSTRUCTION}\n\n# Instruction:\n{tidied}\n\n# Response:\n"
 
     def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
         opening = preamble if system is None else _as_preamble(system)
-        chat = _Chat(user, bot, opening, tidy)
-        for asked, answered in history:
-            chat.take(asked)
-            chat.answer(answered)
-        return chat.take(query)
+        chat: list[Exchange] = []
+        free = written = ""  # the prompt of the last free text, and with what the model wrote
+        aside = False
+        for asked, answered in (*history, (query, "")):
+            command, text = command_of(asked)
+            if command in WITH_TEXT:
+                free = beside(opening, command, text)
+            elif command == "+++":
+                free = written or free
+            aside = command in WITH_TEXT or (command in ("++", "+++") and free != "")
+            if aside:
+                written = free + answered
+            elif command == "+reset":
+                chat.clear()
+            else:
+                if command == "+" and chat:
+                    text = chat.pop()[0]
+                elif command:
+                    text = asked
+                chat.append((tidy(text), answered))
+        if aside:
+            return free
+        turns = "".join(f"{user}: {asked}\n\n{bot}: {reply}\n\n" for asked, reply in chat)
+        return opening + turns.removesuffix(" \n\n")
 
     return PromptFormat(
         name=name,
@@ -78,12 +106,8 @@ def _rwkv(
         system=preamble,
         unstopped=is_free,
         free_tokens=FREE_TOKENS,
-        answered=_answered,
+        answered=lambda query: say("rwkv.reset") if is_reset(query) else None,
     )
-
-
-def _answered(query: str) -> str | None:
-    return say("rwkv.reset") if is_reset(query) else None
 
 
 def _as_preamble(system: str) -> str:
@@ -91,73 +115,6 @@ def _as_preamble(system: str) -> str:
     lines = [line.strip().strip("\u3000") for line in system.strip().split("\n")]
     text = "\n".join(lines).strip()
     return f"\n{text}\n\n" if text else ""
-
-
-@dataclass
-class _Chat:
-    """What the model has in mind: the chat, and beside it the last free text.
-
-    Attributes:
-        rounds: messages and replies of the chat.
-        free: the prompt of the last free text, what it wrote not included.
-        written: the same with what it wrote.
-        aside: whether the message being answered is free text or beside the chat.
-    """
-
-    user: str
-    bot: str
-    opening: str
-    tidy: Callable[[str], str]
-    rounds: list[Exchange] = field(default_factory=list)
-    free: str = ""
-    written: str = ""
-    aside: bool = False
-
-    def take(self, query: str) -> str:
-        """The prompt that ``query`` makes."""
-        command, text = command_of(query)
-        self.aside = True
-        if command in WITH_TEXT:
-            self.free = self._beside(command, text)
-            return self.free
-        if command == "+++" and self.written:
-            self.free = self.written
-        if command in ("++", "+++") and self.free:
-            return self.free
-        self.aside = False
-        if command == "+reset":
-            self.rounds.clear()
-            return self.opening
-        if command == "+" and self.rounds:
-            text = self.rounds.pop()[0]
-        elif command:
-            text = query
-        self.rounds.append((self.tidy(text), ""))
-        return self.opening + self._chat()
-
-    def answer(self, reply: str) -> None:
-        """Note what was answered to the last :meth:`take`."""
-        if self.aside:
-            self.written = self.free + reply
-        elif self.rounds:
-            self.rounds[-1] = (self.rounds[-1][0], reply)
-
-    def _beside(self, command: str, text: str) -> str:
-        if command == "+gen":
-            return f"\n{text}"
-        if command == "+qq":
-            return f"\nQ: {text}\nA:"
-        if command == "+qa":
-            return f"{self.opening}{self.user}: {text}\n\n{self.bot}:"
-        tidied = text.replace("\r\n", "\n").replace("\n\n", "\n")
-        return f"\n{INSTRUCTION}\n\n# Instruction:\n{tidied}\n\n# Response:\n"
-
-    def _chat(self) -> str:
-        *earlier, (last, _) = self.rounds
-        turns = "".join(
-            f"{self.user}: {asked}\n\n{self.bot}: {answered}\n\n" for asked, answered in earlier
-        )
-        return f"{turns}{self.user}: {last}\n\n{self.bot}:"
 
 
 RAVEN = """
