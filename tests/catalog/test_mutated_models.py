@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFReader, GGUFValueType
 from model_files import gguf, write_model
 
 from chatui.catalog import describe, entries, resolve
@@ -92,6 +93,27 @@ def test_damaged_gguf_headers(tmp_path: Path) -> None:
         read += outcomes(lambda: check_gguf(file))
         outcomes(lambda: resolve(str(file), Settings()))
     assert 20 < read < 480
+
+
+def test_a_damaged_gguf_says_what_the_reader_of_llama_cpps_authors_says(tmp_path: Path) -> None:
+    """Where both read one; the reader refuses more, twice the same name for instance."""
+    dice = random.Random(6)
+    sound = gguf(tensors=((64, 4), (32,)), general__architecture="llama", general__name="Mine")
+    file = tmp_path / "m.gguf"
+    both = 0
+    for _ in range(300):
+        file.write_bytes(damaged(sound, dice, dice.randint(1, 2)))
+        try:
+            header = check_gguf(file)
+            reader = GGUFReader(file)
+            architecture = reader.get_field("general.architecture")
+        except (ChatuiError, ValueError, KeyError, IndexError, OverflowError, MemoryError):
+            continue
+        if architecture is not None and architecture.types == [GGUFValueType.STRING]:
+            both += 1
+            assert header.architecture == architecture.contents()
+            assert header.tensor_count == len(reader.tensors)
+    assert both > 20
 
 
 def test_damaged_configs_and_indexes(tmp_path: Path) -> None:
