@@ -34,7 +34,7 @@ from chatui.engine.examples.training_example import IGNORED
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-_PAIRS_AT_ONCE = 512
+_PAIRS_AT_ONCE = 256
 _CHARACTERS_AT_ONCE = 1 << 22
 _SAVE_SECONDS = 1.0
 
