@@ -112,10 +112,14 @@ NO_COLOR_RULES = """
 *:nocolor > .text-area--cursor, *:nocolor > .text-area--selection,
 *:nocolor > .input--cursor, *:nocolor > .input--selection,
 *:nocolor > .screen--selection { text-style: reverse; }
-FindBar:nocolor:focus, SystemRow:nocolor:focus, TokenPanel:nocolor:focus .wrote-title
-    { text-style: reverse; }
+FindBar:nocolor:focus, SystemRow:nocolor:focus, TokenPanel:nocolor:focus .wrote-title,
+ColumnView:nocolor.-chosen .title { text-style: reverse; }
+RoundList:nocolor > .round--chosen { text-style: bold; }
+RoundList:nocolor > .markup--differs, TokenRows:nocolor > .tokens--unlikely
+    { text-style: underline; }
+TokenRows:nocolor > .tokens--rare { text-style: bold underline; }
 """
-"""What colour shows elsewhere: where one is, and what is selected."""
+"""What colour shows elsewhere: where one is, what is selected, what differs or is unlikely."""
 
 
 def prepare(app: App[Any]) -> None:

@@ -41,6 +41,31 @@ def test_high_contrast_is_high() -> None:
         assert (luminance(name) + 0.05) / (luminance("background") + 0.05) >= 7, name
 
 
+async def test_without_colour_one_sees_what_is_chosen_and_what_differs(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with drive(["春风又绿", "春风吹绿"], size=(100, 24)) as on:
+
+        def styles_of(text: str) -> set[tuple[bool, ...]]:
+            segments = (part for row in on.app.screen._compositor.render_strips() for part in row)
+            found = (part.style for part in segments if text in part.text and part.style)
+            return {(bool(each.bold), bool(each.underline), bool(each.reverse)) for each in found}
+
+        await on.ask("写诗")
+        assert styles_of("春风又绿") == {(False, False, False)}
+        await on.pilot.press("alt+up")
+        await on.until(lambda: styles_of("春风又绿") == {(True, False, False)})
+        await on.pilot.press("alt+d")
+        await on.until_shown("There already")
+        await on.pilot.press("down", "enter")
+        await on.until(lambda: styles_of("吹") == {(False, True, False)})
+        assert styles_of("1  ") == {(False, False, True)}
+        assert styles_of("2  ") == {(True, False, False)}
+        await on.pilot.press("escape")
+        await on.settled()
+
+
 async def test_no_color_leaves_only_text_styles(
     drive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -348,7 +348,8 @@ class RoundList(Widget):
     def _style(self, name: str, index: int) -> Style:
         style = self._look(f"round--{name}")
         if self._round(index).id == self.chosen_id:
-            style += Style(bgcolor=self._look("round--chosen").bgcolor)
+            chosen = self._look("round--chosen")
+            style += Style(bgcolor=chosen.bgcolor, bold=chosen.bold or None)
         return style
 
     def _look(self, component: str, *, partial: bool = False) -> Style:
