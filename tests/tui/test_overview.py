@@ -166,6 +166,24 @@ async def test_the_keys_at_the_foot_are_of_what_is_focused_and_can_be_clicked(dr
         await on.until(lambda: "Alt+Enter" not in on.screen_text)
 
 
+async def test_a_click_on_a_query_chooses_its_round_and_names_what_can_be_done(drive: Any) -> None:
+    async with drive(["春风", "秋雨", "夏"], size=(120, 24)) as on:
+        await on.ask("甲")
+        await on.ask("乙")
+        await on.pilot.click(offset=(5, on.screen_text.split("\n").index(" ▌ 甲")))
+        await on.until(lambda: "Alt+E edit" in foot(on))
+        await click_key(on, "Alt+Y copy")
+        await on.until(lambda: on.app.clipboard == "春风")
+        await on.pilot.click(offset=(5, on.screen_text.split("\n").index(" ▌ 甲")))
+        await on.until(lambda: "Ctrl+P" in foot(on))
+        await on.pilot.press("alt+up")
+        await on.until(lambda: "Ctrl+R regenerate" in foot(on))
+        await click_key(on, "Ctrl+R regenerate")
+        await on.settled()
+        assert [round_.reply for round_ in on.rounds] == ["春风", "夏"]
+        assert "Ctrl+P" in foot(on)
+
+
 def foot(on: Driven) -> str:
     return on.screen_text.splitlines()[-1]
 

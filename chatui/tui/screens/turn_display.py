@@ -365,9 +365,13 @@ class TurnDisplay(Screen[None]):
         """The keys worth knowing now: of what is focused, which says so, or of what goes on."""
         nodes = [] if self.focused is None else self.focused.ancestors_with_self
         found = filter(None, (getattr(node, "footer_keys", "") for node in nodes))
-        going_on = "overview.footer.replying" if self.app.turns.replying_here else ""
+        chosen = "overview.footer.chosen" if self._conversation.has_chosen else ""
+        going_on = "overview.footer.replying" if self.app.turns.replying_here else chosen
         words = next(found, going_on)
         self._status.keys = say(words) if words else ""
+
+    def on_conversation_view_round_chosen(self) -> None:
+        self._show_keys()
 
     def _give_back(self, queries: Sequence[str]) -> None:
         """Put queries that were not sent into the box, before what is being typed."""

@@ -15,6 +15,7 @@ from chatui.locales import say
 from chatui.tui.screens.turn_display import TurnDisplay
 from chatui.tui.widgets.purpose_line import PurposeLine
 from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.round_list import RoundList
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ class WritingScreen(TurnDisplay):
     async def ask(self, text: str) -> None:
         """Send a query."""
         self.app.turns.ask(text)
+
+    @on(RoundList.QueryClicked)
+    def _on_query_clicked(self, event: RoundList.QueryClicked) -> None:
+        """Choose the round, or none any more."""
+        view, clicked = self._conversation, event.round.id
+        is_chosen = view.has_chosen and view.chosen is view.view_of(clicked)
+        view.choose_round(None if is_chosen else clicked)
 
     def action_choose_round(self, step: int) -> None:
         self._conversation.choose(step)

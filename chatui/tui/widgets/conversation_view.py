@@ -10,6 +10,7 @@ from rich.style import Style
 from textual.containers import VerticalScroll
 from textual.geometry import Region, Size
 from textual.layout import DockArrangeResult
+from textual.message import Message
 from textual.reactive import Reactive
 from textual.scrollbar import ScrollBar
 from textual.strip import Strip
@@ -36,6 +37,9 @@ class FollowingScroll(VerticalScroll, can_focus=False):
 class ConversationView(FollowingScroll):
     """Shows rounds; stays at the end while a reply grows, unless the user scrolled up."""
 
+    class RoundChosen(Message):
+        """Another round is chosen, or none any more."""
+
     def __init__(self, greeting: Widget, id: str | None = None) -> None:
         """
         Args:
@@ -55,6 +59,11 @@ class ConversationView(FollowingScroll):
     def chosen(self) -> RoundView | None:
         """The round that the user chose, else the last one."""
         return self._chosen or self.last
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether the user chose a round."""
+        return self._chosen is not None
 
     @property
     def _chosen(self) -> RoundView | None:
@@ -142,6 +151,8 @@ class ConversationView(FollowingScroll):
 
     def choose_round(self, round_id: int | None) -> None:
         """Mark a round as the one that the next command is about; None: the last again."""
+        if round_id != self._list.chosen_id:
+            self.post_message(self.RoundChosen())
         self._list.choose(round_id)
         if self._chosen is None:
             self.anchor(bool(self.views))

@@ -82,6 +82,12 @@ class RoundList(Widget):
         step: int
 
     @dataclass
+    class QueryClicked(Message):
+        """The user clicked a query."""
+
+        round: Round
+
+    @dataclass
     class Rated(Message):
         """The user clicked a mark that rates the reply."""
 
@@ -392,6 +398,9 @@ class RoundList(Widget):
         elif place.name == "author" and (step := self._version_step(index, place, row, event.x)):
             event.stop()
             self.post_message(self.VersionWanted(self._round(index), step))
+        elif place.name == "query" and not self.screen.selections:
+            event.stop()
+            self.post_message(self.QueryClicked(self._round(index)))
         elif place.fold is not None:
             event.stop()
             self.views[index].toggle_fold(place.fold)
