@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatui.backends.protocol import Backend
@@ -38,13 +38,18 @@ class RecordedRound:
         file: the transcript's name.
         path: the rounds of its conversation, from the first to the head.
         number: the round's, from 1.
-        pieces: what was recorded of its reply, with or without ids.
+        known: the pieces of all rounds, by their ids.
     """
 
     file: str
     path: Sequence[Round]
     number: int
-    pieces: Sequence[Piece]
+    known: Mapping[int, Sequence[Piece]]
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """What was recorded of its reply, with or without ids."""
+        return self.known.get(self.round.id, ())
 
     @property
     def round(self) -> Round:
@@ -164,10 +169,7 @@ def _whole_number(value: object, otherwise: int) -> int:
 def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:
     """The rounds from the first to the head."""
     path = whole.path()
-    return [
-        RecordedRound(file, path, number, whole.pieces.get(each.id, ()))
-        for number, each in enumerate(path, 1)
-    ]
+    return [RecordedRound(file, path, number, whole.pieces) for number in range(1, len(path) + 1)]
 
 
 def spec_for(

@@ -90,12 +90,12 @@ def models_of(
 
 
 def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) -> int:
-    steps = list(steps_of(whole, args.idle_limit))
+    steps = steps_of(whole, args.idle_limit)
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         from chatui.settings import load_settings
         from chatui.tui.replay_app import ReplayApp
 
-        player = Player(steps, args.speed)
+        player = Player(tuple(steps), args.speed)
         point = ReplayApp(
             player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])
         ).run()

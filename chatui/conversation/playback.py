@@ -15,7 +15,7 @@ LONGEST_GAP_SECONDS = 2.0
 """Between rounds, if no other limit is set: what the user needed to read and type is cut short."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReplayStep:
     """One step of a replay.
 

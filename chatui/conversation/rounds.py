@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import marshal
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -24,6 +26,8 @@ Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 TITLE_CELLS = 30
+_MOST_BYTES = 1 << 24
+"""Of the pieces of one transcript, in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +50,30 @@ class Piece:
 
 
 class PackedPieces(Mapping[int, tuple[Piece, ...]]):
-    """Pieces by round id, in a tenth of the memory: those of a round are made when asked for."""
+    """Pieces by round id, on the disk where they are many; a round's are made when asked for."""
 
     def __init__(self) -> None:
-        self._packed: dict[int, bytes] = {}
+        self._places: dict[int, tuple[int, int]] = {}
+        self._file = SpooledTemporaryFile(_MOST_BYTES)  # noqa: SIM115  # it is there as long as this
 
     def __setitem__(self, round_id: int, pieces: Iterable[Piece]) -> None:
         # Unlike other forms, it takes lone surrogates.
-        self._packed[round_id] = marshal.dumps(
+        data = marshal.dumps(
             [(p.at_seconds, p.text, p.token_id, p.logprob, p.alternatives) for p in pieces]
         )
+        self._places[round_id] = self._file.seek(0, os.SEEK_END), len(data)
+        self._file.write(data)
 
     def __getitem__(self, round_id: int) -> tuple[Piece, ...]:
-        return tuple(Piece(*values) for values in marshal.loads(self._packed[round_id]))
+        start, size = self._places[round_id]
+        self._file.seek(start)
+        return tuple(Piece(*values) for values in marshal.loads(self._file.read(size)))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._packed)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._places)
 
 
 @dataclass(frozen=True)

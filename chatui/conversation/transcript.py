@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from chatui.conversation import transcript_events as events
 from chatui.conversation.json_records import Fault
@@ -27,6 +27,8 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 OnFault = Callable[[Fault], None]
+
+_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,7 @@ def read(file: Path, on_fault: OnFault | None = None, *, encoding: str | None = 
     """
     try:
         with file.open("rb") as stream:
-            first = stream.readline()
-            is_utf_8 = not encoding and not first.startswith(
-                (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-            )
-            if is_utf_8 and (header := _header(first)) is not None:
-                return _read_lines(header, stream, str(file), on_fault)
-            return loads(first + stream.read(), str(file), on_fault, encoding=encoding)
+            return _read_stream(stream, str(file), on_fault, encoding)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
@@ -167,16 +163,36 @@ def loads(
     Raises:
         ChatuiError: it is no transcript of a version known here.
     """
-    if encoding or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            data = data.decode(encoding or "utf-16").encode("utf-8", "surrogatepass")
-        except UnicodeError as error:
-            raise ChatuiError(say("conversation.no_transcript", path=name)) from error
-    first, _, rest = data.partition(b"\n")
-    header = _header(first)
-    if header is None:
-        return Transcript(*loads_version_1(data, name))
-    return _read_lines(header, io.BytesIO(rest), name, on_fault)
+    return _read_stream(io.BytesIO(data), name, on_fault, encoding)
+
+
+def _read_stream(
+    stream: BinaryIO, name: str, on_fault: OnFault | None, encoding: str | None
+) -> Transcript:
+    lines = _utf_8_lines(stream, encoding)
+    try:
+        first = next(lines, b"")
+        header = _header(first)
+        if header is None:
+            return Transcript(*loads_version_1(b"".join((first, *lines)), name))
+        return _read_lines(header, lines, name, on_fault)
+    except UnicodeError as error:
+        raise ChatuiError(say("conversation.no_transcript", path=name)) from error
+
+
+def _utf_8_lines(stream: BinaryIO, encoding: str | None) -> Iterator[bytes]:
+    """The lines of a file in UTF-8; raises UnicodeError where it is not in its encoding."""
+    first = stream.readline()
+    if not encoding and not first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        yield first
+        yield from stream
+        return
+    decoder = codecs.getincrementaldecoder(encoding or "utf-16")()
+    rest = ""
+    for block in chain([first], iter(lambda: stream.read(_BLOCK_BYTES), b""), [b""]):
+        *whole, rest = (rest + decoder.decode(block, not block)).split("\n")
+        yield from (f"{line}\n".encode("utf-8", "surrogatepass") for line in whole)
+    yield rest.encode("utf-8", "surrogatepass")
 
 
 def _header(line: bytes) -> dict[str, Any] | None:

@@ -90,7 +90,7 @@ def test_the_tokenizer_alone_is_enough_and_every_file_form_holds_the_same(
     ]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "safetensors"])
+@pytest.mark.parametrize("form", ["jsonl", "safetensors", "one conversation"])
 def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     rows: Path,
     tiny: str,
@@ -99,6 +99,12 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     capsys: pytest.CaptureFixture[str],
     form: str,
 ) -> None:
+    """Also within a conversation of many rounds."""
+    count = len(ROWS)
+    if form == "one conversation":
+        form, count = "jsonl", 1300
+        rounds = [{"role": role, "content": role[0]} for role in ("user", "assistant")] * count
+        rows = write_lines(tmp_path / "one.jsonl", [{"messages": rounds}])
     whole, out = tmp_path / f"whole.{form}", tmp_path / f"out.{form}"
     command = ["dataset", str(rows), "--model", tiny, "--as", form, "-o"]
     assert run([*command, str(whole)]) == 0
@@ -127,7 +133,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
 
     monkeypatch.setattr(example_run, "_written", counted)
     assert run([*command, str(out)]) == 0
-    assert sum(taken) == len(ROWS) - 1024
+    assert sum(taken) == count - 1024
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(file.name for file in tmp_path.glob("out*")) == [out.name]
 

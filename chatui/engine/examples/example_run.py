@@ -46,6 +46,7 @@ class RunState:
     Attributes:
         key: of its sources, tokenizer and options.
         records: how many were read, those that were left out included.
+        rounds: how many replies of the next record were read too.
         examples: how many were written.
         place: where the file of examples ends.
         skipped: records that are no dialogue.
@@ -56,6 +57,7 @@ class RunState:
 
     key: str
     records: int = 0
+    rounds: int = 0
     examples: int = 0
     place: int = 0
     skipped: int = 0
@@ -165,6 +167,7 @@ class _Batch:
     """Some hundred pairs, and the counts of :class:`RunState` behind them."""
 
     records: int
+    rounds: int
     skipped: int
     empty: int
     pairs: list[TextPair] = field(default_factory=list)
@@ -179,25 +182,27 @@ def _batches(
     tell: Callable[[str], None],
 ) -> Iterator[_Batch]:
     """What to encode, from behind ``state`` on."""
-    batch = _Batch(0, state.skipped, state.empty)
-    for found in sources:
-        batch.records += 1
-        if batch.records <= state.records:
+    batch = _Batch(state.records, state.rounds, state.skipped, state.empty)
+    for read, found in enumerate(sources, 1):
+        if read <= state.records:
             continue
         if isinstance(found, SkippedRecord):
             batch.skipped += 1
             tell(found.sentence)
-            continue
-        for place in found.learned(train):
-            pair = encoder.pair_of(found, place)
-            if pair is None:
-                batch.empty += 1
-            else:
-                batch.pairs.append(pair)
-                batch.characters += len(pair.prompt) + len(pair.reply)
-        if len(batch.pairs) >= _PAIRS_AT_ONCE or batch.characters > _CHARACTERS_AT_ONCE:
-            yield batch
-            batch = _Batch(batch.records, batch.skipped, batch.empty)
+        else:
+            done = state.rounds if read == state.records + 1 else 0
+            for rounds, place in enumerate(found.learned(train)[done:], done + 1):
+                pair = encoder.pair_of(found, place)
+                if pair is None:
+                    batch.empty += 1
+                else:
+                    batch.pairs.append(pair)
+                    batch.characters += len(pair.prompt) + len(pair.reply)
+                if len(batch.pairs) >= _PAIRS_AT_ONCE or batch.characters > _CHARACTERS_AT_ONCE:
+                    batch.rounds = rounds
+                    yield batch
+                    batch = _Batch(read - 1, rounds, batch.skipped, batch.empty)
+        batch.records, batch.rounds = read, 0
     yield batch
 
 
@@ -226,6 +231,7 @@ def _written(
     return replace(
         state,
         records=batch.records,
+        rounds=batch.rounds,
         examples=state.examples + len(examples),
         place=place,
         skipped=batch.skipped,
