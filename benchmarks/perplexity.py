@@ -82,10 +82,6 @@ def of_text(folder: Path, network: Any, file: Path, most: int) -> float:
     return math.exp(total / count)
 
 
-def weight_bytes(network: Any) -> int:
-    return sum(parameter.nbytes for parameter in network.parameters())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path)
@@ -96,6 +92,8 @@ def main() -> None:
     if (options.model is None) != (options.text is None):
         parser.error("--model and --text go together")
     share_the_cores()
+    from chatui.engine.quantised import weight_bytes
+
     folder = options.model or locations.assets_folder() / "shiyou"
     results = {}
     poems = [] if options.text else held_out_poems()

@@ -32,6 +32,7 @@ def peak() -> int:
 
 
 def measure(folder: Path, weights: str, tokens: int) -> dict[str, float]:
+    from chatui.engine.quantised import weight_bytes
     from chatui.engine.tuning import tuning_run
     from chatui.messages import ModelSpec
 
@@ -40,7 +41,7 @@ def measure(folder: Path, weights: str, tokens: int) -> dict[str, float]:
 
     def loaded(spec: ModelSpec) -> tuple[object, str, tuple[str, ...]]:
         base, family, notes = load(spec)
-        sizes.append(sum(parameter.nbytes for parameter in base.parameters()))
+        sizes.append(weight_bytes(base))
         return base, family, notes
 
     tuning_run.load_base = loaded

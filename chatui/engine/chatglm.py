@@ -9,6 +9,7 @@ from chatui.engine.architectures.chatglm.modeling import guard_logits
 from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
+from chatui.engine.memory import available_bytes
 from chatui.engine.model import Guard, Network
 from chatui.prompting.prompt_text import TokenFinder, continued
 from chatui.text import without_surrogates
@@ -16,9 +17,12 @@ from chatui.text import without_surrogates
 
 def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard, Network]:
     """Codec, logits guard and network of a loaded ChatGLM-6B; its window is in tokens."""
-    for module in model.modules():
-        if isinstance(module, ChatGLMQuantisedLinear):
-            module.lay_out()
+    packed = [module for module in model.modules() if isinstance(module, ChatGLMQuantisedLinear)]
+    # int4 takes twice its memory in 8 bits, and half of what is free at most.
+    more = sum(module.weight.nbytes for module in packed)
+    widen = bool(packed) and 2 * more <= available_bytes(packed[0].weight.device)
+    for module in packed:
+        module.lay_out(widen=widen)
 
     def encode(text: str) -> list[int]:
         clean = without_surrogates(text)

@@ -42,7 +42,7 @@ from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.pages import trim_heap
 from chatui.engine.placement import BITS, Placement, place
-from chatui.engine.quantised import parameter_count, quantised_needs
+from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizer_template import template_of
 from chatui.engine.tokenizers import load_tokenizer
@@ -208,7 +208,6 @@ def _read_adapters(plan: Plan, model: Any, report: Callable[[Loading], None]) ->
 
 def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
     """The parts of a model whose network is ready."""
-    parameters = list(model.parameters())
     codec, guard, network = _parts(plan, model)
     window = plan.placement.window
     notes = (*plan.spec.notes, *plan.placement.notes, *plan.adapters.notes)
@@ -223,7 +222,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         device=str(model.get_input_embeddings().weight.device),
         dtype=plan.placement.told_dtype,
         parameters=parameter_count(model) + adapted.parameters,
-        weight_bytes=sum(parameter.nbytes for parameter in parameters) + adapted.bytes,
+        weight_bytes=weight_bytes(model) + adapted.bytes,
         load_seconds=seconds,
         can_switch_thinking=plan.format.thinking is not None,
         room_bytes=plan.placement.room,

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from chatui.catalog.memory_need import Need
-from chatui.engine import packed
+from chatui.engine import int8_weight, packed
+from chatui.engine.int8_weight import Int8Weight
 
 MORE_BITS = 8
 """Of embedding and head, whose rows are not averaged over anything, and of ``OUTPUTS``."""
@@ -26,23 +27,27 @@ have no linear of their own, what they become on the way out of attention."""
 
 
 class QuantisedLinear(nn.Linear):
-    """``nn.Linear`` with a packed weight, uint8 [blocks, in, row]."""
+    """``nn.Linear`` with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
+
+    codes: Int8Weight | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         if self.weight.is_floating_point():
             return super().forward(input)
-        output = packed.product(input, self.weight, self.out_features)
+        output = _product(self, input, self.out_features)
         return output if self.bias is None else output + self.bias
 
 
 class QuantisedConv1D(Conv1D):  # type: ignore[misc]
-    """GPT-2's linear layer with a packed weight, uint8 [blocks, in, row]."""
+    """GPT-2's linear layer with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
+
+    codes: Int8Weight | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.is_floating_point():
             plain: Tensor = super().forward(x)
             return plain
-        output: Tensor = packed.product(x, self.weight, self.nf) + self.bias
+        output: Tensor = _product(self, x, self.nf) + self.bias
         return output
 
 
@@ -62,6 +67,12 @@ class QuantisedEmbedding(nn.Embedding):
             rows = rows.view(*input.shape, self.embedding_dim)
         scale = getattr(self, "embed_scale", None)
         return rows if scale is None else rows * torch.as_tensor(scale).to(rows)
+
+
+def _product(module: Any, states: Tensor, outputs: int) -> Tensor:
+    if module.codes is not None:
+        return int8_weight.products(states, [module.codes])
+    return packed.product(states, module.weight, outputs)
 
 
 _OURS = (QuantisedLinear, QuantisedConv1D, QuantisedEmbedding)
@@ -139,8 +150,12 @@ def make_packed(module: Any, dtype: torch.dtype) -> None:
 
 
 def pack_weight(module: Any, weight: Tensor, bits: int) -> Tensor:
-    """``weight``, as a checkpoint has it, packed for ``module``."""
-    return packed.pack(weight.T if isinstance(module, Conv1D) else weight, bits)
+    """``weight``, as a checkpoint has it, packed for ``module``; empty if ``codes`` hold it now."""
+    weight = weight.T if isinstance(module, Conv1D) else weight
+    if bits == 8 and not isinstance(module, nn.Embedding) and int8_weight.suits(weight):
+        module.codes = Int8Weight.of(weight)
+        return torch.empty(0, dtype=torch.uint8)
+    return packed.pack(weight, bits)
 
 
 def plain_weight(module: Any, dtype: torch.dtype) -> Tensor:
@@ -148,8 +163,16 @@ def plain_weight(module: Any, dtype: torch.dtype) -> Tensor:
     weight: Tensor = module.weight.detach()
     if not is_packed(module):
         return weight
-    made = packed.unpack(weight)[:, : shape_of(module)[0]].to(dtype)
-    return made.contiguous() if isinstance(module, Conv1D) else made.T.contiguous()
+    codes = getattr(module, "codes", None)
+    made = packed.unpack(weight)[:, : shape_of(module)[0]] if codes is None else codes.plain().T
+    return (made if isinstance(module, Conv1D) else made.T).to(dtype).contiguous()
+
+
+def weight_bytes(network: Any) -> int:
+    """Bytes of the weights; tied ones once."""
+    codes = [getattr(module, "codes", None) for module in network.modules()]
+    plain = sum(parameter.nbytes for parameter in network.parameters())
+    return int(plain + sum(one.nbytes for one in codes if one is not None))
 
 
 def parameter_count(network: Any) -> int:

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from test_adapters_vocabulary import TABLES, WORDS, longer
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from chatui.engine import architecture, loading, placement
+from chatui.engine import architecture, int8_weight, loading, placement
 from chatui.engine.engine import Engine
 from chatui.engine.memory import need_of
-from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of
+from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of, weight_bytes
 from chatui.engine.tuning.lora_base import load_base, with_lora
 from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
@@ -28,6 +28,8 @@ from chatui.messages import Adapter, Loaded
 Maker = Callable[[str], Path]
 IDS = [5, 9, 30, 12, 7, 41, 22]
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+NEAR = {"atol": 2e-2, "rtol": 1e-3}
+"""Where the states are taken in 14 bits."""
 WIDE: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 128, "intermediate_size": 192},
     "qwen2": {"hidden_size": 128, "intermediate_size": 192},
@@ -66,17 +68,25 @@ def summary_of(engine: Engine) -> Loaded:
     return engine._loaded().summary
 
 
+@pytest.mark.parametrize("codes", [True, False])
 @pytest.mark.parametrize("weights", ["int8", "int4"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_those_of_the_unpacked_weights(wide: Maker, family: str, weights: str) -> None:
-    """When a prompt is read, and token by token."""
+def test_logits_are_those_of_the_unpacked_weights(
+    wide: Maker, family: str, weights: str, codes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a prompt is read, and token by token; with FBGEMM's products, and without them."""
+    assert int8_weight.is_at_hand(), "on this processor"
+    monkeypatch.setattr(int8_weight, "LEAST_NUMBERS", 0 if codes else 1 << 40)
+    close = NEAR if codes else CLOSE
     folder = wide(family)
     engine = loaded(folder, weights=weights)
     plain = base_of(folder)
     summary = summary_of(engine)
     assert summary.dtype == weights
     assert summary.parameters == sum(parameter.numel() for parameter in plain.parameters())
-    assert summary.weight_bytes == sum(p.nbytes for p in network_of(engine).parameters())
+    held = weight_bytes(network_of(engine))
+    assert summary.weight_bytes == held
+    assert codes or held == sum(p.nbytes for p in network_of(engine).parameters())
     assert summary.weight_bytes < 4 * summary.parameters
     plain = unpacked(engine, plain)
     network: Any = engine._loaded().network
@@ -84,10 +94,10 @@ def test_logits_are_those_of_the_unpacked_weights(wide: Maker, family: str, weig
     with torch.inference_mode():
         expected = plain(input_ids=torch.tensor([IDS])).logits[0]
     found = network.prefill(IDS[:4], cache, lambda: False)
-    torch.testing.assert_close(found, expected[3], **CLOSE)
+    torch.testing.assert_close(found, expected[3], **close)
     for place in range(4, len(IDS)):
         found = network.step(IDS[place], cache)
-        torch.testing.assert_close(found, expected[place], **CLOSE)
+        torch.testing.assert_close(found, expected[place], **close)
     assert parts(ask(engine))[2].output_tokens
 
 
@@ -117,7 +127,7 @@ def test_scaled_embeddings_stay_scaled(tmp_path: Path) -> None:
     plain = unpacked(engine, Gemma3ForCausalLM.from_pretrained(folder, dtype=torch.float32))
     with torch.inference_mode():
         expected = plain.eval()(input_ids=torch.tensor([IDS])).logits[0, -1]
-    torch.testing.assert_close(logits_of(engine, IDS), expected, **CLOSE)
+    torch.testing.assert_close(logits_of(engine, IDS), expected, **NEAR)
 
 
 @pytest.mark.parametrize("family", ["gpt2_chinese", "llama"])
@@ -131,7 +141,7 @@ def test_a_lora_goes_on_top_and_off_again(wide: Maker, tmp_path: Path, family: s
     with torch.inference_mode():
         expected = merged(input_ids=torch.tensor([IDS])).logits[0, -1]
     engine.load(spec(folder, weights="int4", adapters=(Adapter(str(lora)),)), lambda _: None)
-    torch.testing.assert_close(logits_of(engine, IDS), expected, **CLOSE)
+    torch.testing.assert_close(logits_of(engine, IDS), expected, **NEAR)
     engine.load(spec(folder, weights="int4"), lambda _: None)
     assert torch.equal(logits_of(engine, IDS), before)
 
@@ -164,7 +174,7 @@ def test_a_lora_on_top_learns_as_on_the_unpacked_weights(
         made.append({name: weight.grad for name, weight in learned.items()})
     found, expected = made
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, **CLOSE)
+        torch.testing.assert_close(found[name], gradient, **NEAR)
 
 
 @pytest.mark.parametrize("saved", [TABLES, None])
@@ -225,7 +235,8 @@ def test_the_estimate_is_the_size(wide: Maker) -> None:
     network = base_of(wide("qwen2"))
     numbers = sum(parameter.numel() for parameter in network.parameters())
     need = quantised_needs(network, loading.Need(numbers))[4]
-    assert need.packed + 4 * need.floats == summary_of(engine).weight_bytes
+    size = summary_of(engine).weight_bytes
+    assert need.packed + 4 * need.floats == size
 
 
 def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ A row of a weight is q · scale with scale = max|w| / (2^(bits-1) - 1). int8 kee
 byte; int4 keeps two, the even column in the high half and the odd one in the low half, both
 signed. The product is taken and rounded in fp16, as the original CUDA kernels do.
 
-In memory the integers lie as :mod:`chatui.engine.packed` wants them, with the scales beside.
+In memory the integers lie as :mod:`chatui.engine.packed` wants them, with the scales beside, or as
+:mod:`chatui.engine.int8_weight` has them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from chatui.engine import int8_weight
+from chatui.engine.int8_weight import Int8Weight
 from chatui.engine.packed import pack_codes, product
 
 
@@ -67,12 +70,17 @@ class ChatGLMQuantisedLinear(nn.Linear):
     It is an `nn.Linear` by class, so that peft puts LoRA beside it; merging an adapter into it
     is not possible, as its weight holds integers.
 
+    Attributes:
+        codes: in place of the weight, which is empty then; None where there are none.
+
     Args:
         in_features: size of the input's last dimension.
         out_features: size of the output's last dimension.
         bits: 8 or 4.
         bias: whether a bias is added.
     """
+
+    codes: Int8Weight | None = None
 
     def __init__(self, in_features: int, out_features: int, bits: int, bias: bool = True) -> None:
         nn.Module.__init__(self)
@@ -106,14 +114,27 @@ class ChatGLMQuantisedLinear(nn.Linear):
             [..., out] in the input's dtype.
         """
         self.lay_out()
-        output = product(input, self.weight, self.out_features, self.weight_scale)
+        if self.codes is not None:
+            output = int8_weight.products(input, [self.codes])
+        else:
+            output = product(input, self.weight, self.out_features, self.weight_scale)
         return output if self.bias is None else output + self.bias.to(input.dtype)
 
-    def lay_out(self) -> None:
-        """Bring the weight into the layout of the products, once."""
-        if self.weight.dtype == torch.int8:
-            packed = pack_codes(integers(self.weight.detach(), self.bits), self.bits)
-            self.weight = nn.Parameter(packed, requires_grad=False)
+    def lay_out(self, *, widen: bool = False) -> None:
+        """Bring the weight into the layout of the products, once.
+
+        Args:
+            widen: 4 bits to 8, of which the products on a CPU are faster.
+        """
+        if self.weight.dtype != torch.int8:
+            return
+        found = integers(self.weight.detach(), self.bits)
+        if (self.bits == 8 or widen) and int8_weight.suits(found):
+            self.codes = Int8Weight(found, self.weight_scale)
+            packed = torch.empty(0, dtype=torch.uint8)
+        else:
+            packed = pack_codes(found, self.bits)
+        self.weight = nn.Parameter(packed, requires_grad=False)
 
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from chatui.engine.adapters.applied import LowRank
+from chatui.engine.int8_weight import products
 from chatui.engine.linear import FastLinear, linear
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
@@ -26,6 +27,8 @@ def projection(*modules: Any, move: bool) -> Projection:
         move: lay the weights of plain layers together. Each layer keeps a view, so memory grows by
             one layer's weights while they move, and not afterwards.
     """
+    if all(_has_codes(module) for module in modules):
+        return _of_codes(modules)
     if not all(_is_plain(module) for module in modules):
         return _one_by_one([forward_of(module) for module in modules])
     weight = _together(modules, move=move)
@@ -63,6 +66,24 @@ def _is_plain(module: Any) -> bool:
         and len(_pairs_on(module)) == len(module._forward_hooks) <= 1
         and module.weight.is_contiguous()
     )
+
+
+def _has_codes(module: Any) -> bool:
+    """Whether it multiplies by codes of 8 bits, and nothing hangs on it."""
+    alone = not module._forward_pre_hooks and not module._forward_hooks
+    return alone and getattr(module, "codes", None) is not None and module.weight.numel() == 0
+
+
+def _of_codes(modules: Sequence[Any]) -> Projection:
+    weights = [module.codes for module in modules]
+    parts = [
+        torch.zeros(len(module.codes)) if module.bias is None else module.bias.detach().float()
+        for module in modules
+    ]
+    if all(module.bias is None for module in modules):
+        return lambda states: products(states, weights)
+    bias = torch.cat(parts)
+    return lambda states: products(states, weights) + bias.to(states.dtype)
 
 
 def _pairs_on(module: Any) -> list[LowRank]:

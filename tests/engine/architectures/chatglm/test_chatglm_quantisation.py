@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from chatui.engine import int8_weight
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.quantisation import (
     ChatGLMQuantisedLinear,
@@ -49,21 +50,26 @@ def test_a_row_of_zeros_stays_zeros(bits: int) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("vectors", [1, 3, 40])
+@pytest.mark.parametrize("codes", [False, True])
 def test_the_product_is_that_with_the_whole_weight(
-    bits: int, dtype: torch.dtype, vectors: int
+    bits: int, dtype: torch.dtype, vectors: int, codes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of the weight in the layouts of a small one and of a large one, which has no 4 bits."""
     torch.manual_seed(0)
     layer = ChatGLMQuantisedLinear.from_linear(nn.Linear(64, 150), bits)
     states = torch.randn(1, vectors, 64).to(dtype)
     weight = dequantise(layer.weight, layer.weight_scale, bits)
+    monkeypatch.setattr(int8_weight, "LEAST_NUMBERS", 0 if codes else 1 << 40)
+    layer.lay_out(widen=True)
+    assert (layer.codes is not None) is codes
     expected = nn.functional.linear(states.float(), weight.float(), layer.bias)
     output = layer(states)
     (gradient,) = torch.autograd.grad(
         layer(states.requires_grad_()).float().square().sum() / 2, states
     )
     assert output.dtype == dtype
-    # For a few vectors a weight is not rounded to float16.
-    exact = 1e-5 if vectors == 40 else 5e-4
+    # For a few vectors a weight is not rounded to float16; codes take the states in 14 bits.
+    exact = 2e-3 if codes else 1e-5 if vectors == 40 else 5e-4
     tolerance = {torch.float32: exact, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
     torch.testing.assert_close(output.float(), expected, rtol=tolerance, atol=tolerance)
     back = expected @ weight.float()
@@ -95,7 +101,7 @@ def test_a_checkpoint_stays_packed_in_memory(
     )
     with torch.inference_mode():
         torch.testing.assert_close(
-            model(prompt).logits, unpacked(prompt).logits, rtol=1e-4, atol=1e-4
+            model(prompt).logits, unpacked(prompt).logits, rtol=1e-3, atol=1e-3
         )
 
 
