@@ -1,1 +1,1 @@
-"""The plug: one protocol, and behind it the engine process, llama.cpp and servers."""
+"""Backends: one protocol for the engine's process, llama.cpp and servers."""

@@ -77,27 +77,19 @@ class LocalBackend:
         if await self._alive():
             return
         self._loaded = False
-        log = _open_log()
+        command = (sys.executable, "-X", "faulthandler", "-c", _BOOT, self.server, _PACKAGE_PARENT)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-X",
-                "faulthandler",
-                "-c",
-                _BOOT,
-                self.server,
-                _PACKAGE_PARENT,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log if log is not None else asyncio.subprocess.DEVNULL,
-                limit=_LONGEST_LINE,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            )
+            with _open_log() as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    limit=_LONGEST_LINE,
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                )
         except OSError as error:
             raise ChatuiError(say("engine.cannot_start", reason=error)) from error
-        finally:
-            if log is not None:
-                log.close()
 
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         async with self._turn:
@@ -118,8 +110,6 @@ class LocalBackend:
     async def _load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         async with aclosing(self._ask(wire.Load(spec))) as events:
             async for event in events:
-                if isinstance(event, Loaded):
-                    self._loaded = True
                 if isinstance(event, Loading | Loaded):
                     yield event
 
@@ -184,6 +174,7 @@ class LocalBackend:
                 message = wire.decode(line)
             except ValueError:
                 continue
+            self._loaded = self._loaded or isinstance(message, Loaded)
             return message  # type: ignore[return-value]  # the engine sends events only
 
     async def _answer(self, command: wire.Command) -> Any:
@@ -226,9 +217,8 @@ class LocalBackend:
         async def drain() -> None:
             with suppress(ChatuiError, ConnectionError):
                 await self._send(wire.Stop())
-                while not _is_last(event := await self._receive()):
+                while not _is_last(await self._receive()):
                     pass
-                self._loaded = self._loaded or isinstance(event, Loaded)
 
         task = asyncio.ensure_future(drain())
         self._leftovers.add(task)
@@ -256,14 +246,14 @@ def _is_last(event: Event) -> bool:
     return isinstance(event, Loaded | Done | Failed | Inspection | Scored)
 
 
-def _open_log() -> IO[bytes] | None:
-    """The log file for the engine's standard error; None if it cannot be written."""
+def _open_log() -> IO[bytes]:
+    """The log file for the engine's standard error; the null device if it cannot be written."""
     file = locations.log_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         return file.open("ab")
     except OSError:
-        return None
+        return Path(os.devnull).open("ab")
 
 
 def _why_it_ended(returncode: int) -> str:

@@ -1,4 +1,4 @@
-"""The plug: what every backend offers to the app and the command line."""
+"""The protocol that every backend offers to the app and the command line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class ScoringBackend(Protocol):
-    """What a backend may offer besides: it can read a reply that it did not write."""
+    """An optional protocol: the backend can score a reply that it did not write."""
 
     async def score(self, request: GenerateRequest) -> Scored:
         """The probabilities of the tokens of ``request.begun.text`` as the reply to ``request``.

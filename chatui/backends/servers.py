@@ -31,7 +31,7 @@ USUAL_PORTS: tuple[tuple[int, str], ...] = (
     (8080, "llama-server"),
     (1234, "lm-studio"),
 )
-"""Ports, and what the server that listens there unless told otherwise is called here."""
+"""Ports, and the name of the server that listens on each by default."""
 
 _LOCAL_SECONDS = 0.3
 _REMOTE_SECONDS = 3.0

@@ -1,4 +1,4 @@
-"""Which models there are: presets, and what lies on this disk."""
+"""Models by name: presets, and what is on this disk."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Adapters on this disk, by their config alone: no tensor is read."""
+"""Adapters on this disk, described by their configs; no tensor is read."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -26,15 +26,15 @@ _BARE = (".pt", ".bin")
 
 @dataclass(frozen=True)
 class AdapterSummary:
-    """What an adapter says of itself.
+    """What an adapter's config states.
 
     Attributes:
         path: folder of a PEFT adapter or of a P-Tuning v2 prefix, or file of a bare state dict.
         title: what is shown: the hub id, or the folder's or file's name.
-        kind: peft's name for it ("LORA"), "P_TUNING_V2", or "" if no config tells.
-        rank, alpha: None if no config tells.
+        kind: peft's name ("LORA"), "P_TUNING_V2", or "" without a config.
+        rank, alpha: None without a config.
         targets: names of the modules that it adapts.
-        base: the model that it says it was made for; "" if it does not say.
+        base: the model that it was made for; "" if it is not stated.
         disk_bytes: of its weights.
     """
 
@@ -62,24 +62,25 @@ def describe(path: Path, title: str = "") -> AdapterSummary:
 
     Args:
         path: its folder or file.
-        title: how it is called; the folder's or file's name where empty.
+        title: what is shown; the folder's or file's name if empty.
 
     Raises:
         ChatuiError: there is none, or its config cannot be read.
     """
-    title = title or path.absolute().name
+    folder = path if path.is_dir() else path.parent
+    has_config = (folder / ADAPTER_CONFIG).is_file()
     if path.is_file():
-        beside = path.parent if (path.parent / ADAPTER_CONFIG).is_file() else None
-        return _summary(path, title, beside, path.stat().st_size)
-    if (path / ADAPTER_CONFIG).is_file():
-        sizes = [
-            (path / name).stat().st_size for name in ADAPTER_WEIGHTS if (path / name).is_file()
-        ]
-        return _summary(path, title, path, sum(sizes[:1]))
-    if _is_prefix(path):
-        size = sum(file.stat().st_size for file in path.glob("pytorch_model*.bin"))
-        return AdapterSummary(str(path), title, "P_TUNING_V2", disk_bytes=size)
-    raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(str(path))))
+        weights = [path]
+    elif has_config:
+        weights = [path / name for name in ADAPTER_WEIGHTS if (path / name).is_file()][:1]
+    elif _is_prefix(path):
+        weights = list(path.glob("pytorch_model*.bin"))
+    else:
+        raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(str(path))))
+    size = sum(file.stat().st_size for file in weights)
+    kind = "" if path.is_file() else "P_TUNING_V2"
+    summary = AdapterSummary(str(path), title or path.absolute().name, kind, disk_bytes=size)
+    return _configured(summary, folder) if has_config else summary
 
 
 def named_adapter(text: str) -> Adapter:
@@ -121,7 +122,9 @@ def adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
 
 def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
     for repository in cached_repositories():
-        for folder in (repository.folder, *_folders_in(repository.folder)):
+        # Repositories such as Alpaca-CoT's hold one adapter in each folder.
+        inner = sorted(filter(Path.is_dir, repository.folder.iterdir()))
+        for folder in (repository.folder, *inner):
             if _adapts(folder):
                 below = folder.relative_to(repository.folder).as_posix()
                 title = repository.hub_id if below == "." else f"{repository.hub_id}/{below}"
@@ -141,7 +144,7 @@ def _adapts(folder: Path) -> bool:
 
 
 def _is_prefix(folder: Path) -> bool:
-    """Whether a checkpoint of ChatGLM-6B holds a prefix, and no layers beside it."""
+    """Whether a checkpoint of ChatGLM-6B holds a P-Tuning v2 prefix alone, without layers."""
     if not (folder / "config.json").is_file():
         return False
     try:
@@ -153,29 +156,21 @@ def _is_prefix(folder: Path) -> bool:
     return bool(config.get("pre_seq_len")) and weights.is_file() and not shards
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    """Repositories such as Alpaca-CoT's hold one adapter a folder."""
-    return sorted(child for child in folder.iterdir() if child.is_dir())
-
-
-def _summary(path: Path, title: str, folder: Path | None, size: int) -> AdapterSummary:
-    if folder is None:
-        return AdapterSummary(str(path), title, disk_bytes=size)
+def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
+    """The summary with what the config in ``folder`` states."""
+    file = folder / ADAPTER_CONFIG
     try:
         config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
     except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
-        file = folder / ADAPTER_CONFIG
         raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
     targets = config.target_modules or ()
-    return AdapterSummary(
-        path=str(path),
-        title=title,
+    return replace(
+        summary,
         kind=(config.peft_type or "LORA").upper(),
         rank=config.r,
         alpha=config.lora_alpha,
         targets=(targets,) if isinstance(targets, str) else tuple(targets),
         base=config.base_model_name_or_path or "",
-        disk_bytes=size,
     )
 
 

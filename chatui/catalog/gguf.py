@@ -64,6 +64,16 @@ _BLOCKS = {
 (ggml: src/ggml-common.h)."""
 
 
+_CONFIG_KEYS = {
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    # A list, one number a layer, is counted as if no heads shared their keys.
+    "num_key_value_heads": "attention.head_count_kv",
+    "hidden_size": "embedding_length",
+}
+"""Names in a config.json, and the keys of a header without the architecture before them."""
+
+
 def read_gguf(file: Path) -> GgufHeader | None:
     """The header of a GGUF file; None if it is none, or cut short."""
     try:
@@ -98,16 +108,8 @@ def _cache_size(values: dict[str, Any]) -> CacheSize:
     key, value = (values.get(f"attention.{name}_length") for name in ("key", "value"))
     width = (key + value) // 2 if isinstance(key, int) and isinstance(value, int) else None
     heads = values.get("attention.head_count")
-    size = cache_size(
-        {
-            "num_hidden_layers": values.get("block_count"),
-            "num_attention_heads": heads,
-            # A list, one number a layer, is counted as if no heads shared their keys.
-            "num_key_value_heads": values.get("attention.head_count_kv"),
-            "hidden_size": values.get("embedding_length"),
-            "head_dim": width,
-        }
-    )
+    named = {name: values.get(key) for name, key in _CONFIG_KEYS.items()}
+    size = cache_size({**named, "head_dim": width})
     # Scores of a chunk's tokens, twice, in float32: four of the numbers that a cache holds.
     scores = 4 * CHUNK_TOKENS * heads if isinstance(heads, int) else 0
     return CacheSize(size.per_token + scores)

@@ -1,4 +1,4 @@
-"""The presets that there are: what ships with chatui, and the user's own over it."""
+"""All presets: those that ship with chatui, and the user's own, which override them."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Presets:
 
 
 def find(reference: str) -> Preset | None:
-    """The preset that a name or an alias means, reading one file where that is enough.
+    """The preset of a name or an alias; reads one file if that is enough.
 
-    The first frame of the screen waits for this, and to read all files takes ten times as long.
+    The first frame of the screen waits for this, and reading all files takes ten times as long.
     """
     folded = reference.strip().casefold()
     file = SHIPPED / f"{folded}.toml"
@@ -63,12 +63,12 @@ def find(reference: str) -> Preset | None:
 
 
 def problems() -> tuple[str, ...]:
-    """A sentence for each of the user's preset files that is wrong and was skipped."""
+    """A sentence for each of the user's preset files that is invalid and was skipped."""
     return load().problems if _users() else ()
 
 
 def why_skipped(name: str) -> str:
-    """The sentence on the user's wrong preset file that would be called so; "" if none is."""
+    """The sentence on the user's invalid preset file of this name; "" if there is none."""
     file = os.sep + f"{name}.toml"
     return next((problem for problem in problems() if file in problem), "")
 
@@ -108,13 +108,12 @@ def read_users(file: Path) -> SystemFile:
     """
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChatuiError(say("catalog.preset.unreadable", file=file, reason=error)) from error
-    try:
         raw = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         # tomllib has errors of its own for bad syntax alone, not for huge numbers or deep nesting.
-        raise ChatuiError(say("catalog.preset.not_toml", file=file, reason=error)) from error
+        is_text = not isinstance(error, OSError | UnicodeDecodeError)
+        key = "catalog.preset.not_toml" if is_text else "catalog.preset.unreadable"
+        raise ChatuiError(say(key, file=file, reason=error)) from error
     raw.setdefault("name", file.stem)
     return validated(raw, text, file)
 

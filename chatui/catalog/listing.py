@@ -1,4 +1,4 @@
-"""What can be used now and what is missing, in rows; and all that is known of one model."""
+"""The models' table: what can be used now and what is missing; and the details of one model."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Entry:
 
     @property
     def small(self) -> bool:
-        """Whether "auto" leaves it on the CPU, where it is quicker than on a GPU."""
+        """Whether "auto" leaves it on the CPU, because it is faster there than on a GPU."""
         return 0 < self.memory_bytes < SMALL_MODEL * self.width
 
 
@@ -140,7 +140,7 @@ class Details:
 
 
 def entries(settings: Settings) -> tuple[Entry, ...]:
-    """Presets, and what lies in the hubs' caches and in the folders of the settings."""
+    """Rows for all presets, and for the models in the hubs' caches and the settings' folders."""
     found: dict[str, tuple[Path, Kind]] = {}
     for repository in cached_repositories():
         found.setdefault(repository.hub_id, (repository.folder, "hub"))
@@ -151,7 +151,7 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
 
 
 def chat_model_for(memory_bytes: int, settings: Settings) -> Entry:
-    """The model to begin to chat with on a machine with so much memory, here or to be fetched."""
+    """The recommended chat model for a machine with so much memory, fetched or not."""
     name = next(name for name, least in CHAT_MODELS if memory_bytes >= least)
     return of_preset(library.load().by_name[name], settings)
 

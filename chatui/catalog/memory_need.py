@@ -1,4 +1,4 @@
-"""What a model takes in memory, by what its files say, and the largest window that then fits."""
+"""The memory that a model needs, from its config, and the largest window that fits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WORKSPACE = 256 << 20
 """Bytes for activations, the allocator and what a first call sets up."""
 
 LEAST_WINDOW = 2048
-"""Tokens: "auto" takes no smaller window, and no model that has only room for less."""
+"""Tokens of the smallest window that "auto" chooses; a model with room for less does not fit."""
 
 SMALL_MODEL = 30_000_000
-"""Parameters: a smaller model decodes quicker on a CPU than on a GPU, and "auto" leaves it there.
+"""Parameters: "auto" leaves a smaller model on the CPU, where it decodes faster than on a GPU.
 
 On a GPU a token costs the time to launch its operations, however small: on an H100 the embedded
 model of 6.6 million took 93 ms a token, on the CPU beside it 2.9; even in a captured graph a model
@@ -29,7 +29,7 @@ _NOT_GROWING = ("linear_attention", "mamba", "conv", "moe", "mlp")
 
 _STEP = 256
 _SPARE_PART = 16
-"""Of the free memory, one part of so many is left to whatever else runs."""
+"""One such part of the free memory is left to other programs."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Need:
 
 @dataclass(frozen=True)
 class WindowRange:
-    """Tokens, prompt and reply together, that a window may have; equal where a number is asked."""
+    """The range of a window in tokens, prompt and reply together; one value if the user set it."""
 
     least: int
     most: int
@@ -123,7 +123,7 @@ class WindowRange:
         return cls(min(most, LEAST_WINDOW) if asked is None else most, most)
 
     def largest(self, fits: Callable[[int], bool]) -> int:
-        """The largest window for which ``fits`` holds, in whole steps; the least of all if none."""
+        """The largest window for which ``fits`` holds, in whole steps; the least if none does."""
         if self.least == self.most or fits(self.most):
             return self.most
         windows = range(self.least + _STEP, self.most + 1, _STEP)
@@ -159,7 +159,7 @@ def fit(need: Need, widths: Sequence[int], window: WindowRange, room: int) -> Fi
 
 
 def window_notes(asked: int | None, own: int, window: int) -> tuple[str, ...]:
-    """What the user should know of a window that is not the one asked for or the model's own."""
+    """Notes for a window that differs from the requested one or from the model's own."""
     if asked is not None and asked > own:
         return (say("engine.window_own", asked=asked, own=own),)
     if asked is None and window < own:

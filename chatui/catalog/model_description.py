@@ -1,4 +1,4 @@
-"""What ran, for a transcript: model, adapters, device, fingerprint of the weights, libraries."""
+"""Describe a loaded model for a transcript: adapters, device, fingerprint, libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A preset of the user's own, saved from the model in use."""
+"""Save the model in use as a preset of the user's own."""
 
 from __future__ import annotations
 

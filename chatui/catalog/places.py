@@ -1,4 +1,4 @@
-"""Where models lie on this disk: the hubs' caches and the folders of the settings, no network."""
+"""Find models on this disk, without network: the hubs' caches and the folders of the settings."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def locate(reference: str, settings: Settings) -> Path | None:
 
 
 def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path | None:
-    """A hub's repository on this disk, wherever it came from."""
+    """A hub's repository on this disk, from any hub."""
     if not is_hub_id(hub_id):
         return None
     return (

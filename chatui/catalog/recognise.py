@@ -36,14 +36,14 @@ _WINDOW_KEYS = (
 )
 
 
-_KIN = {
+_RELATIVES = {
     "chatglm": "chatglm-6b",
     "moss": "moss",
     "bloom": "bloomz",
     "gpt2": "gpt2-chinese",
     "rwkv": "chatrwkv",
 }
-"""The preset whose sampling a model of a family takes that says none itself."""
+"""By family, the preset whose sampling a model takes that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Recognised:
         cache: size of its KV cache.
         width: bytes of a number in its files; 0 if they are quantised or not known.
         backend: entry point name in the group ``chatui.backends``.
-        kin: name of the preset whose sampling it takes if it says none itself; "" if none fits.
+        relative: name of the preset whose sampling it takes if it has none of its own; "" for none.
     """
 
     family: str
@@ -68,7 +68,7 @@ class Recognised:
     cache: CacheSize = NO_CACHE
     width: int = 2
     backend: str = "local"
-    kin: str = ""
+    relative: str = ""
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -100,7 +100,7 @@ def recognise(path: Path) -> Recognised:
         _lacks(path, config, family),
         cache_size(config),
         _width_of(config),
-        kin=_KIN.get(family, "") if format != CHAT_TEMPLATE else "",
+        relative=_RELATIVES.get(family, "") if format != CHAT_TEMPLATE else "",
     )
 
 
@@ -112,8 +112,8 @@ def _of_file(file: Path) -> Recognised:
         return Recognised(header.architecture, format, limit, "", cache, 0, "llama.cpp")
     if is_rwkv_file(file):
         world = "world" in file.name.casefold()
-        format, kin = ("chatrwkv:world", "chatrwkv-world") if world else ("chatrwkv", "chatrwkv")
-        return Recognised("rwkv", format, width=0, kin=kin)
+        format, preset = ("chatrwkv:world", "chatrwkv-world") if world else ("chatrwkv", "chatrwkv")
+        return Recognised("rwkv", format, width=0, relative=preset)
     check_not_pointer(file)
     raise ChatuiError(say("catalog.no_model", path=file))
 
@@ -125,12 +125,12 @@ def _width_of(config: dict[str, Any]) -> int:
 
 
 def family_of(config: dict[str, Any], name: str = "") -> str:
-    """The family's name: the model type or what the class tells, ChatGLM's generations apart.
+    """The family's name: the model type, else the family of the class.
 
-    All of them call themselves "chatglm"; only the first has two-dimensional positions.
+    All generations of ChatGLM have the model type "chatglm"; other fields tell them apart.
 
     Args:
-        name: the model's, where its config does not tell; CodeGeeX2 has ChatGLM2's very config.
+        name: the model's, which tells CodeGeeX2 from ChatGLM2: their configs are the same.
     """
     model_type = model_type_of(config)
     if model_type != "chatglm" or not (

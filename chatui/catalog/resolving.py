@@ -1,4 +1,4 @@
-"""From what the user named to what a backend loads."""
+"""Resolve the name of a model into what a backend loads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def resolve(
     """
     preset = library.find(reference)
     if preset is None:
-        # A start with a preset does not wait for what reads models that have none.
+        # A start with a preset does not wait for this import.
         from chatui.catalog import unlisted
 
         preset = unlisted.adapter_of_preset(reference)
@@ -143,7 +143,7 @@ def _is_model(path: Path) -> bool:
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
-    """What of a preset is missing, and the next step; "" if nothing is."""
+    """The sentence on a preset's missing parts, with the next step; "" if none is missing."""
     if not missing:
         return ""
     if missing[0].asset:
@@ -177,7 +177,7 @@ def _of_path(reference: str, settings: Settings) -> ModelSpec:
 
 
 def nothing_called(reference: str) -> str:
-    """The sentence for a reference that means nothing here, with what to do instead."""
+    """The sentence for an unknown reference, with what to do instead."""
     if not reference.strip():
         return say("catalog.no_reference")
     if is_hub_id(reference):

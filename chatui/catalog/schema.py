@@ -1,4 +1,4 @@
-"""What a preset's file says: the one schema of the catalog.
+"""The schema of preset files.
 
 The structs are the schema: msgspec checks against them what users write and what we ship.
 """
@@ -50,16 +50,16 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where one part of a model (base, adapter, tokenizer, delta) comes from.
+    """The source of one part of a model (base, adapter, tokenizer, delta).
 
     Attributes:
         hf: Hugging Face id.
         modelscope: ModelScope id.
-        also: Hugging Face ids of the same weights in other hands.
+        also: Hugging Face ids of copies of the same weights by others.
         asset: folder among the files that ship with the program.
         path: folder or file on the user's disk.
-        local: name of a folder or file in the settings' ``model_folders``, for what no hub holds
-            ready to use.
+        local: name of a folder or file in the settings' ``model_folders``, for parts that no hub
+            offers ready to use.
         file: the one file of the repository that is the part (a ``.pth``, a GGUF, an adapter).
         folder: the folder of the repository that holds the part.
         revision: branch, tag or commit; empty for the default.
@@ -94,7 +94,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def hub_ids(self) -> tuple[str, ...]:
-        """Its ids on the hubs, those of the same weights in other hands last."""
+        """Its ids on the hubs, those of copies by others last."""
         return tuple(filter(None, (self.hf, self.modelscope, *self.also)))
 
     @property
@@ -104,7 +104,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much there is to fetch and to hold, adapters included.
+    """Sizes on the hub and in memory, adapters included.
 
     Attributes:
         parameters: in billions.
@@ -125,11 +125,11 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a variant may say anew; None if it says nothing.
+    """The facts of a system or of a variant; None if they are not stated.
 
     Attributes:
         aliases: other names that ``--model`` takes; a variant does not inherit them.
-        title: what is shown beside the name, where that says too little.
+        title: shown beside the name, if the name alone says too little.
         description: one line.
         backend: entry point name in the group ``chatui.backends``.
         family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv".
@@ -146,12 +146,12 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         system: system prompt, if it is not the format's own.
         think: whether the model thinks before it answers; None leaves it to its template.
         markdown: whether replies are shown as Markdown; false for verse, and None for all others.
-        beams: how many the original searches with; sampling takes its place here.
+        beams: number of beams of the original's beam search; chatui samples instead.
         weights: sizes.
         licence: SPDX name, or what the authors call it.
-        source: repository and file where all this was read.
+        source: repository and file that these facts were read from.
         assembly: how base, adapters, tokenizer and delta go together.
-        lacks: what keeps chatui from running it; None if it runs.
+        lacks: the reason why chatui cannot run it; None if it can.
     """
 
     aliases: tuple[str, ...] | None = None

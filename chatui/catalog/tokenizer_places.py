@@ -1,4 +1,4 @@
-"""Where a model's tokenizer lies, for work that needs no weights."""
+"""Find a model's tokenizer, for work that needs no weights."""
 
 from __future__ import annotations
 

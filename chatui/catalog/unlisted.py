@@ -132,14 +132,14 @@ def facts_of(name: str, path: Path, found: Recognised) -> Facts:
     backend, family = found.backend, found.family or None
     if preset := listed_as(name) or listed_as(path.name):
         return replace(preset.facts, backend=backend, family=family)
-    kin = library.load().by_name.get(found.kin)
-    sampling = _own_sampling(path) or (kin and kin.facts.sampling)
+    relative = library.load().by_name.get(found.relative)
+    sampling = _own_sampling(path) or (relative and relative.facts.sampling)
     return Facts(
         backend=backend,
         family=family,
         format=found.format or None,
         sampling=sampling or {"temperature": 0.7, "top_p": 0.9},
-        tokenizer=kin.facts.tokenizer if kin and path.is_file() else None,
+        tokenizer=relative.facts.tokenizer if relative and path.is_file() else None,
     )
 
 

@@ -1,1 +1,1 @@
-"""From rounds to exactly what a model reads."""
+"""Turn rounds into exactly what a model reads."""

@@ -18,7 +18,7 @@ _MARK = "\uf8ff"
 
 
 def cut_at(*marks: str) -> Callable[[str], str]:
-    """A clean-up that ends the reply where the first of ``marks`` begins, and strips it."""
+    """A clean-up that cuts the reply at the first of ``marks``, and strips it."""
 
     def clean(text: str) -> str:
         for mark in marks:
@@ -35,19 +35,19 @@ class PromptFormat:
     Attributes:
         name: the system's key, e.g. "chatglm-6b" or "chinese-vicuna:chat".
         render: from rounds to the prompt.
-        source: where the format was read (repository and file).
+        source: repository and file that the format was read from.
         stop_strings: the model running on into the next round is cut here.
         clean_reply: from the raw reply to the reply as shown and kept.
         system: the format's own system prompt or preamble; None if it has none.
         unstopped: whether a query asks for free text, which no stop string ends and no clean-up
-            changes; None for never.
-        free_tokens: where a free text breaks off unless the user says; None for nowhere.
+            changes; None if no query does.
+        free_tokens: limit of a free text in tokens, if the user sets none; None for no limit.
         thinking: the renderer with thinking on (True), off (False) or as the model has it (None);
             None if thinking cannot be switched.
         literal: whether special tokens that a message spells are text. The formats of 2023 read
             them as special tokens, as their originals do.
-        answered: the answer to a query that asks nothing of the model, e.g. a command that
-            forgets the chat; None for all others, and where there is no such query.
+        answered: the fixed answer to a query that needs no model, e.g. a command that clears the
+            chat, else None; None if the format has no such query.
     """
 
     name: str
@@ -63,7 +63,7 @@ class PromptFormat:
     answered: Callable[[str], str | None] | None = None
 
     def renderer(self, thinking: bool | None) -> Render:
-        """The renderer for a wish to think, which a format without a switch ignores."""
+        """The renderer with thinking on, off or as the model has it; ignored without a switch."""
         return self.render if self.thinking is None else self.thinking(thinking)
 
     def stops_for(self, query: str) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ class PromptFormat:
         return () if self.is_free(query) else self.stop_strings
 
     def answer_to(self, query: str) -> str | None:
-        """The answer to a query that asks nothing of the model; None for all others."""
+        """The fixed answer to a query that needs no model; None for all others."""
         return self.answered(query) if self.answered is not None else None
 
     def is_free(self, query: str) -> bool:
@@ -79,9 +79,9 @@ class PromptFormat:
         return self.unstopped is not None and self.unstopped(query)
 
     def begun(self, query: str, text: str) -> str:
-        """What stands behind the prompt of ``query`` where the reply has begun with ``text``.
+        """What follows the prompt of ``query`` if the reply has begun with ``text``.
 
-        Between the two goes what the format writes before a reply of an earlier round.
+        It starts with what the format writes before the reply of an earlier round.
         """
         asked, answered = self.render((), query, None), self.render(((query, _MARK),), "", None)
         if text[:1].isspace() or _MARK not in answered or not answered.startswith(asked):

@@ -40,10 +40,10 @@ class ReplyPart:
 
 
 def opened_by(prompt: str) -> str:
-    """The mark that a prompt's end has written in the reply's place; "" if there is none.
+    """The ``<think>`` with which a prompt ends; "" if it does not.
 
-    DeepSeek-R1's chat template opens the thoughts. A reply is kept with the mark, so that it tells
-    its parts by itself.
+    DeepSeek-R1's chat template opens the thoughts. A reply is stored with the mark, so that its
+    parts can be split without the prompt.
     """
     return f"{_OPEN}\n" if prompt.endswith((_OPEN, f"{_OPEN}\n")) else ""
 
@@ -61,7 +61,7 @@ def answer_of(text: str) -> str:
 
 
 def read_again(text: str) -> str:
-    """What of an earlier reply the model reads in later rounds.
+    """The part of an earlier reply that the model reads in later rounds.
 
     Thoughts are left out, as the templates of the models that think leave them out (Qwen3,
     DeepSeek-R1). The parts of a MOSS reply stay: its format closes and repeats them.

@@ -57,7 +57,7 @@ def joined(*parts: str) -> PromptText:
 
 
 class TokenFinder:
-    """Finds the spellings of special tokens in a text, the longest first where several begin.
+    """Finds the spellings of special tokens in a text, the longest of those that begin at a place.
 
     Args:
         tokens: their spellings.

@@ -49,7 +49,7 @@ from chatui.prompting.format import PromptFormat, canned
 from chatui.prompting.window import FittedPrompt
 
 _UNLIMITED_REPLY_TOKENS = 2048
-"""The completions API stops at 16 tokens where a request says nothing."""
+"""The limit that is sent without one of the user's: servers stop completions at 16 tokens."""
 
 _MOST_CONTEXT_TRIES = 5
 _LONG_PROMPT_TOKENS = 3000
@@ -162,7 +162,7 @@ class OpenAIBackend:
     async def _answer(
         self, client: ServerClient, request: GenerateRequest, stops: tuple[str, ...], seed: int
     ) -> AsyncGenerator[Prefill | Delta, None]:
-        """Send the request; shorter by some rounds as often as the server finds it too long.
+        """Send the request, with fewer rounds each time that the server finds it too long.
 
         Yields a ``Prefill`` before the first text.
         """
@@ -200,7 +200,7 @@ class OpenAIBackend:
 
 
 def _name(spec: ModelSpec, model: str) -> str:
-    """The spec's name, and the model's where the spec left the choice to the server."""
+    """The spec's name, and the model's if the spec left the choice to the server."""
     named = spec.path or spec.name.endswith(f":{model}")
     return spec.name if named else f"{spec.name}:{model}"
 

@@ -47,7 +47,7 @@ class ServerClient:
         tokenizer: the server's, if it can be asked.
         refused: names of request fields that the server refused so far.
         spelling: what the server calls fields that it knows by another name.
-        told: notes that the user has been told.
+        told: notes that the user has seen.
     """
 
     spec: ModelSpec
@@ -184,10 +184,9 @@ class ServerClient:
         raise AssertionError("the last try returns or raises")
 
     def _learn_from(self, body: dict[str, Any], taken: dict[str, Any]) -> None:
-        """Remember what was left out of ``body`` or called otherwise until the server took it.
+        """Remember the fields that were dropped or renamed before the server accepted the request.
 
-        Only then is it known to have been in the way: a request that the server refuses to the
-        end tells nothing of its fields.
+        A request that is refused to the end proves nothing about its fields.
         """
         if "max_tokens" in body and OTHER_LIMIT in taken:
             self.spelling["max_tokens"] = OTHER_LIMIT
@@ -196,7 +195,7 @@ class ServerClient:
         }
 
     async def _post_once(self, fields: dict[str, Any]) -> httpx2.Response:
-        """Post; a second time where the server had closed the kept connection meanwhile."""
+        """Post; once more if the server had closed the kept-alive connection."""
         endpoint = "/chat/completions" if self.chat else "/completions"
         url = f"{self.target.url}{endpoint}"
         for again in (True, False):

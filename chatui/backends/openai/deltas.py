@@ -36,7 +36,7 @@ class Delta:
     output_tokens: int = 0
 
     def after(self, earlier: Delta) -> Delta:
-        """What is known of the reply's end, given what ``earlier`` chunks told."""
+        """Finish reason and counts, taken from ``earlier`` chunks if this one has none."""
         return Delta(
             (),
             self.finish or earlier.finish,
@@ -79,7 +79,7 @@ class DeltaReader:
         if choice is None:
             return Delta((), "", False, *counts)
         finish = choice.get("finish_reason")
-        # SGLang's own API tells it as an object.
+        # SGLang's own API has an object here.
         finish = finish.get("type") if isinstance(finish, dict) else finish
         finish = finish if isinstance(finish, str) else ""
         text = _text(choice.get("text")) + self._message(choice.get("delta"))
@@ -190,7 +190,7 @@ def _ranked(rows: Iterator[tuple[int, Any, Any]]) -> tuple[Candidate, ...]:
 
 
 def _id_of(entry: Mapping[str, Any]) -> int:
-    """llama-server tells the token's id beside its text."""
+    """The token's id, which llama-server adds to its text; -1 if there is none."""
     token_id = entry.get("id")
     return token_id if isinstance(token_id, int) else -1
 

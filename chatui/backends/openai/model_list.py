@@ -59,8 +59,8 @@ class ListedModel:
 def http_client(target: Target, *, connect_seconds: float = CONNECT_SECONDS) -> httpx2.AsyncClient:
     """A client for one server.
 
-    Proxies and certificates of the environment are respected, except that a server on this
-    machine is never looked for behind a proxy.
+    It uses the proxies and certificates of the environment, but no proxy for a server on this
+    machine.
 
     Raises:
         ChatuiError: the environment's proxy or file of certificates cannot be used.
@@ -91,8 +91,8 @@ async def with_key(
 ) -> _Answer:
     """What ``ask`` gives with the key for the server at ``url``, if there is one.
 
-    A server on this machine is asked without a key first, for it seldom wants one and a keyring may
-    bother its user.
+    A server on this machine is asked without a key first: it seldom needs one, and a keyring may
+    prompt the user.
 
     Raises:
         ChatuiError: what ``ask`` raises, or a key that is none.
@@ -145,7 +145,7 @@ async def list_models(
 
 
 def choose(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
-    """The model that was asked for; the first one where none was.
+    """The listed model that ``wanted`` names; the first one if it is empty.
 
     The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
     adapters are asked for as BASE:ADAPTER (docs.sglang.io, "LoRA Serving"). A server that lists

@@ -61,7 +61,7 @@ def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
 def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
     """What is left of ``fields`` after a server answered 400 or 422 with ``complaint``.
 
-    Fields that the complaint names are left out; where it names none, first those that not every
+    Fields that the complaint names are left out; if it names none, first those that not every
     server has, then the others, and last what ends the reply. A server that wants
     ``max_completion_tokens`` gets it. None if nothing is left to leave out.
     """

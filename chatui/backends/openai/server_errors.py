@@ -1,4 +1,4 @@
-"""What goes wrong between here and a server, each as one sentence."""
+"""The faults of servers and of the connections to them, each as one sentence."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
     """What a chunk reports as an error, None if it reports none.
 
     ``{"error": …}`` (OpenAI, vLLM, llama.cpp), ``{"object": "error", …}`` (older vLLM, FastChat),
-    an error in the choice (OpenRouter). An error without words beside a choice is none.
+    an error in the choice (OpenRouter). An empty error beside a choice does not count.
     """
     choice = next(objects_in(chunk.get("choices")), None)
     error = chunk.get("error") or chunk.get("errors")
@@ -197,7 +197,7 @@ def reason_of(body: object, target: Target = Target("")) -> str:
 
 
 def with_reason(sentence: str, reason: str) -> str:
-    """The sentence with the server's own words, where it said any."""
+    """The sentence with the server's own words, if there are any."""
     if not reason:
         return sentence
     return say("backends.server_says", sentence=sentence.rstrip(".。"), reason=reason.rstrip("."))

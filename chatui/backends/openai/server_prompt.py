@@ -1,4 +1,4 @@
-"""What a server is given to read, and its length in tokens.
+"""The prompt that a server reads, and its length in tokens.
 
 Messages for the chat API, or a prompt in one of chatui's formats for the completions API. Lengths
 are asked of the server if it tells them, else estimated.
@@ -57,8 +57,8 @@ def format_of(spec: ModelSpec) -> PromptFormat:
     Raises:
         ChatuiError: there is no such format.
     """
-    named = spec.format not in (None, CHAT_TEMPLATE)
-    return formats.get(spec.format or "") if named else CHAT
+    name = spec.format or CHAT_TEMPLATE
+    return CHAT if name == CHAT_TEMPLATE else formats.get(name)
 
 
 def render(
@@ -99,7 +99,7 @@ def template_arguments(think: bool | None) -> dict[str, Any]:
 
 
 def estimate(prompt: Prompt) -> int:
-    """About how many tokens, rather too many than too few.
+    """Estimate the number of tokens, rather too many than too few.
 
     One for each character beyond ASCII (today's vocabularies need 0.6 to 0.8 for a hanzi, LLaMA's
     first one 1 to 3) and one for three of ASCII.

@@ -42,7 +42,7 @@ class StreamedReply:
     items: asyncio.Queue[Delta | Prefill | Exception | None] = field(default_factory=asyncio.Queue)
 
     def stop(self) -> None:
-        """End the reply now; what came stays."""
+        """End the reply now; the text so far is kept."""
         self.stopped = True
         self.items.put_nowait(None)
 

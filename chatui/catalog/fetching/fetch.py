@@ -1,4 +1,4 @@
-"""A plan carried out: several files at once, one progress, cancellable from any thread."""
+"""Carry out a plan: several files at once, one progress, cancellable from any thread."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _GOODBYE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """How far a fetch is; told several times a second.
+    """How far a fetch is; sent several times a second.
 
     Attributes:
-        done_bytes: on this disk, with what was there before.
+        done_bytes: bytes on this disk, those from before included.
         total_bytes: of all files.
-        bytes_per_second: received over the last seconds; 0 before anything was.
+        bytes_per_second: over the last seconds; 0 until a byte is received.
         seconds_left: at that speed; None if nothing comes in.
     """
 
@@ -51,18 +51,18 @@ class FetchProgress:
 
 @dataclass(frozen=True)
 class FetchNote:
-    """Something that went wrong and was made good, in a sentence."""
+    """A sentence on a fault that was recovered from."""
 
     sentence: str
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The end: all is there.
+    """The end of a fetch: all files are complete.
 
     Attributes:
         folders: where the files of each repository are.
-        received_bytes: what came over the network this time.
+        received_bytes: bytes that came over the network this time.
         seconds: from the first request for a file on.
     """
 
@@ -89,7 +89,7 @@ class Fetch:
         self._seen: deque[tuple[float, int]] = deque()
 
     def cancel(self) -> None:
-        """End the fetch; what came in is kept, and ``events`` raises FetchStopped."""
+        """End the fetch; received bytes are kept, and ``events`` raises FetchStopped."""
         self._cancelled = True
         self._stopped.set()
 
@@ -132,7 +132,7 @@ class Fetch:
         ]
         self._waiting.extend(self._transfers)
         for number in range(min(_AT_ONCE, len(self._transfers))):
-            # A daemon: a thread that hangs in a dead line must not keep the program from ending.
+            # A daemon, so that a thread in a dead connection does not keep the program from ending.
             thread = threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -152,14 +152,14 @@ class Fetch:
                 self._stopped.set()
 
     def _is_running(self) -> bool:
-        """Whether anything is still going on, after a moment's wait for its end."""
+        """Whether a transfer still runs, after waiting a moment for its end."""
         deadline = time.monotonic() + _TELL_SECONDS
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
         return not self._stopped.is_set() and any(thread.is_alive() for thread in self._threads)
 
     def _end(self) -> None:
-        """Stop what still runs, and give it a moment to leave its files in order."""
+        """Stop the transfers, and give them a moment to close their files."""
         self._stopped.set()
         deadline = time.monotonic() + _GOODBYE_SECONDS
         for thread in self._threads:
@@ -192,10 +192,10 @@ class Fetch:
 
 
 def _place(repository: RepositoryPlan) -> None:
-    """Put a repository's files, all of which are there, where programs look for them.
+    """Link a repository's complete files at the paths where programs look for them.
 
-    Only now: a model that is half there is not taken for one, and an older state of it that was
-    whole stays in use until the newer one is.
+    This comes last, so that no program sees half a model, and an older complete revision stays in
+    use until the newer one is complete.
     """
     try:
         for file in repository.files:
@@ -211,7 +211,7 @@ def _place(repository: RepositoryPlan) -> None:
 
 
 def _link(file: WantedFile) -> None:
-    """A relative link to the content; if there are no links, the content itself."""
+    """A relative link to the content; the content itself on file systems without links."""
     file.pointer.parent.mkdir(parents=True, exist_ok=True)
     file.pointer.unlink(missing_ok=True)
     target = os.path.relpath(file.content, file.pointer.parent)
@@ -221,7 +221,7 @@ def _link(file: WantedFile) -> None:
         # Another process that fetches the same has just put it there.
         return
     except (OSError, NotImplementedError):
-        # Windows lets few people make links; a second name for the same content it lets all.
+        # Windows lets few users make symbolic links, and all users make hard links.
         try:
             os.link(file.content, file.pointer)
         except OSError:
@@ -247,6 +247,6 @@ async def fetch(
             yield event
     finally:
         running.cancel()
-        # Cancelled in mid-step, the thread is still in it and ends it by itself.
+        # After a cancelled step its thread is still in the generator, and ends it.
         with suppress(ValueError):
             await asyncio.to_thread(events.close)

@@ -139,7 +139,7 @@ class Hub(ABC):
         """The files of a repository at ``revision`` ("" for the default one).
 
         Raises:
-            ChatuiError: the repository is not there or not for us, or the hub cannot be reached.
+            ChatuiError: the repository does not exist or is private, or the hub cannot be reached.
         """
 
     @abstractmethod
@@ -181,7 +181,7 @@ class Hub(ABC):
         if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
             return self.network_failure(error)
         if isinstance(error, OSError) and error.filename:
-            # Its token, for instance, lies in a folder that is a file.
+            # For instance, a file stands where the folder of its token should be.
             file = os.fsdecode(error.filename)
             return ChatuiError(say("catalog.unreadable", file=file, reason=error))
         return ChatuiError(say("fetching.no_hub", endpoint=self.address))
@@ -215,20 +215,12 @@ class Hub(ABC):
             kind, key = Refused, "not_found"
         else:
             key = "too_many" if status == 429 else "server_error"
-        words = {"title": self.title, "host": self.host, "endpoint": self.address}
-        return kind(
-            say(
-                f"fetching.{key}",
-                hub_id=hub_id,
-                revision=revision,
-                path=path,
-                status=status,
-                **words,
-            )
-        )
+        hub = {"title": self.title, "host": self.host, "endpoint": self.address}
+        asked = {"hub_id": hub_id, "revision": revision, "path": path}
+        return kind(say(f"fetching.{key}", status=status, **hub, **asked))
 
     def network_failure(self, error: BaseException) -> ChatuiError:
-        """The sentence for a hub that cannot be reached, or that does not send to the end."""
+        """The sentence for a hub that cannot be reached, or whose answer breaks off."""
         import httpx2
 
         key = "fetching.proxy" if isinstance(error, httpx2.ProxyError) else "fetching.unreachable"

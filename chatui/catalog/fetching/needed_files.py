@@ -107,7 +107,7 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
 
 
 def _one_form(names: set[str], forms: Sequence[re.Pattern[str]]) -> set[str]:
-    """The names of the first form that is whole; of the first that there is, where none is."""
+    """The names of the first complete form, else of the first form that has any file."""
     sets = [found for form in forms if (found := set(filter(form.fullmatch, names)))]
     for found in sets:
         single = {name for name in found if not _OF_SPLIT.fullmatch(name)}

@@ -1,4 +1,4 @@
-"""From a name to the files that must be fetched for it."""
+"""Plan a fetch: from a name to the files that are missing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FetchPlan:
 
     @property
     def kept_bytes(self) -> int:
-        """What is already on this disk."""
+        """Bytes that are already on this disk."""
         return sum(file.kept_bytes for file in self.files)
 
 
@@ -87,7 +87,7 @@ def plan(
             planner.notes.append(str(preset.facts.lacks))
         missing = missing_parts(preset, settings)
         if missing and not any(part.on_hub for part in missing):
-            # To ask a hub would not help, and it may not answer.
+            # No hub has them, so none is asked.
             raise ChatuiError(why_missing(preset, missing))
         for role, part in preset.roles:
             planner.add(part, role)
@@ -139,8 +139,8 @@ class _Planner:
     _wanted: dict[tuple[Source, str, str], dict[str, ListedFile]] = field(default_factory=dict)
 
     def add(self, part: Part, role: Role) -> None:
-        """Take ``part`` in, unless it is here already without a pull of ours."""
-        own = self._in_users_hands(part)
+        """Add the files of ``part``, unless the user has a copy that chatui did not download."""
+        own = self._users_copy(part)
         if own:
             if not part.asset:
                 self.notes.append(say("fetching.present", part=part.title, path=own))
@@ -156,7 +156,7 @@ class _Planner:
         self._wanted.setdefault(key, {}).update({file.path: file for file in files})
 
     def warn(self) -> None:
-        """Note what cannot run here, before it is fetched in vain."""
+        """Note which models cannot run here, before the download begins."""
         for listing in self._listings.values():
             if lacks := lacks_of(listing.config):
                 self.notes.append(say("catalog.cannot_run", name=listing.hub_id, reason=lacks))
@@ -167,7 +167,7 @@ class _Planner:
             ordered = sorted(files.values(), key=lambda file: -file.size_bytes)
             yield self._hub(key[0]).placed(self._listings[key], ordered)
 
-    def _in_users_hands(self, part: Part) -> Path | None:
+    def _users_copy(self, part: Part) -> Path | None:
         """Path of a copy of the part that chatui did not download; None if there is none."""
         found = find_part(part, self.settings)
         if found is None or found.is_relative_to(hugging_face_cache()):
@@ -190,7 +190,7 @@ class _Planner:
     def _listed(self, part: Part, source: Source) -> tuple[tuple[Source, str, str], Listing]:
         """The listing of the first repository that has the part and may be read."""
         ids = [part.hf, *part.also] if source == "hf" else [part.modelscope]
-        # What is there in part already is gone on with.
+        # A repository that is partly fetched is resumed.
         ids.sort(key=lambda hub_id: in_hugging_face(hub_id, part.revision) is None)
         refused: Refused | None = None
         for hub_id in ids:
@@ -217,9 +217,9 @@ class _Planner:
 
 
 def _had_before(listing: Listing, revision: str) -> list[ListedFile]:
-    """Files that an earlier state of the repository was fetched with.
+    """Files that were fetched at an earlier commit of the repository.
 
-    The branch moves on for all of them, or those left behind would not be found any more.
+    They are fetched at the new commit too, because the branch then points to it for all files.
     """
     before = in_hugging_face(listing.hub_id, revision)
     if before is None:
@@ -228,7 +228,7 @@ def _had_before(listing: Listing, revision: str) -> list[ListedFile]:
 
 
 def _check_room(made: FetchPlan) -> None:
-    """Raises ChatuiError where a disk has less room than what comes onto it needs."""
+    """Raise ChatuiError if a disk has too little free space for the files planned on it."""
     needs: dict[int, tuple[Path, int]] = {}
     for file in made.files:
         place = file.content.parent

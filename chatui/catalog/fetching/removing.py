@@ -1,4 +1,4 @@
-"""What a fetched model takes on this disk, and giving it back."""
+"""Delete fetched models from the hubs' caches."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from chatui.locales import say
 from chatui.settings import Settings
 
 _LOCK_SECONDS = 0.05
-"""So long is tried to take a lock; with none, huggingface_hub does not try at all."""
+"""How long a lock is waited for; huggingface_hub does not try at all with 0."""
 
 
 @dataclass(frozen=True)
 class Removable:
-    """Something in a hub's cache that can go.
+    """Something in a hub's cache that can be deleted.
 
     Attributes:
         title: how the catalog calls it.
         root: the repository's folder in the cache.
-        paths: folders and files that go; all of them lie below ``root``, or are it.
-        size_bytes: what that frees.
+        paths: folders and files to delete: ``root``, or paths below it.
+        size_bytes: bytes that this frees.
     """
 
     title: str
@@ -46,12 +46,12 @@ class Removable:
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes when a name is removed.
+    """What is deleted when a name is removed.
 
     Attributes:
         name: what the user named.
-        items: what goes.
-        notes: sentences about what stays, or what will miss it.
+        items: what is deleted.
+        notes: sentences on what stays, and on presets that will lack a part.
     """
 
     name: str
@@ -64,10 +64,10 @@ class Removal:
 
 
 def plan_removal(name: str, settings: Settings) -> Removal:
-    """What removing ``name`` would free; nothing is touched.
+    """Plan what removing ``name`` deletes and frees.
 
-    Only the hubs' caches are looked into: what the user keeps elsewhere is the user's. A part that
-    another preset on this disk needs as well stays.
+    Only the hubs' caches are considered, never the user's own folders. A part that another usable
+    preset needs stays.
 
     Args:
         name: a preset or a hub's "owner/name".
@@ -100,7 +100,7 @@ def plan_removal(name: str, settings: Settings) -> Removal:
 
 
 def remove(removal: Removal) -> int:
-    """Do it; the bytes that were freed.
+    """Delete what was planned, and return the number of bytes freed.
 
     Raises:
         ChatuiError: something could not be deleted.
@@ -120,7 +120,7 @@ def remove(removal: Removal) -> int:
 
 
 def _check_idle(item: Removable) -> None:
-    """Raises ChatuiError where a process is fetching into Hugging Face's cache what is to go."""
+    """Raise ChatuiError if a process is fetching this repository into Hugging Face's cache."""
     for lock in (hugging_face_cache() / ".locks" / item.root.name).glob("*.lock"):
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
@@ -130,12 +130,12 @@ def _check_idle(item: Removable) -> None:
         except TimeoutError as error:
             raise ChatuiError(say("fetching.rm.busy", name=item.title)) from error
         except OSError:
-            # What may not be locked is told when it cannot be deleted.
+            # A lock without permission: the deletion will fail and say so.
             return
 
 
 def _delete(path: Path) -> None:
-    """Links first: what is cut off in between must not look like a model."""
+    """Delete links first: an interrupted deletion leaves nothing that looks like a model."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
@@ -167,7 +167,7 @@ def _roots(part: Part) -> Iterator[Path]:
 
 
 def _removable(part: Part, root: Path) -> Removable | None:
-    """What of a repository goes with ``part``; None if nothing of it is there."""
+    """The files of a repository that belong to ``part``; None if there are none."""
     below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
     pointers = set(_pointers(root))
     going = {path for path in pointers if _in_repository(path, root).startswith(below)}
@@ -195,6 +195,6 @@ def _in_repository(pointer: Path, root: Path) -> str:
 
 
 def _size(root: Path) -> int:
-    """Bytes of the files below ``root``; links weigh nothing."""
+    """Bytes of the files below ``root``, links not counted."""
     files = (Path(folder) / file for folder, _, names in os.walk(root) for file in names)
     return sum(file.lstat().st_size for file in files if not file.is_symlink())

@@ -1,4 +1,4 @@
-"""One file from a hub: gone on with where it broke off, checked, fetched again once if wrong."""
+"""One file from a hub: resumed after a break, checked, fetched once more if it is damaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_WAIT_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.2
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
-"""A line on which nothing comes for so long is given up and asked for again."""
+"""After so long without a byte a request is given up and made again."""
 _READ_BACK_BYTES = 1 << 20
 _SHA256_DIGITS = 64
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
@@ -39,10 +39,10 @@ class Transfer:
     """Fetches one file of a repository.
 
     Attributes:
-        stopped: set from any thread to end it; what came in is kept.
-        note: is told a sentence for what went wrong and was made good.
-        done_bytes: on this disk; written by the transfer's own thread alone, as the next is.
-        received_bytes: that came over the network, those thrown away included.
+        stopped: set from any thread to end the transfer; the bytes received so far are kept.
+        note: called with a sentence for each fault that was recovered from.
+        done_bytes: bytes on this disk; like the next, only the transfer's own thread writes it.
+        received_bytes: bytes that came over the network, discarded ones included.
     """
 
     file: WantedFile
@@ -81,10 +81,10 @@ class Transfer:
                 self._lock.release(force=True)
 
     def _take_lock(self) -> BaseFileLock:
-        """Take the lock that huggingface_hub takes too, watching what its holder brings in."""
+        """Take the lock that huggingface_hub takes too; meanwhile count what its holder fetches."""
         from filelock import FileLock, SoftFileLock, Timeout
 
-        # Not bound to this thread: one that hangs in a dead line cannot release it itself.
+        # Not bound to this thread: a thread that hangs in a dead connection cannot release it.
         lock: BaseFileLock = FileLock(self.file.lock, mode=0o664, thread_local=False)
         while True:
             self._check_stopped()
@@ -110,9 +110,9 @@ class Transfer:
         raise self._wrong("corrupted_again")
 
     def _receive(self) -> str:
-        """Bring the partial file to its full size, however often the line breaks; its hash.
+        """Bring the partial file to its full size, with retries, and return its hash.
 
-        A break after something came in is forgiven; one that brought nothing counts.
+        Only tries that received nothing count against the limit.
         """
         import httpx2
 
@@ -145,7 +145,7 @@ class Transfer:
             What is wrong if the file is not whole now, and seconds to wait before the next try.
 
         Raises:
-            httpx2.TransportError: the line broke.
+            httpx2.TransportError: the connection broke.
             ChatuiError: there is no use in asking again.
         """
         import httpx2
@@ -173,9 +173,9 @@ class Transfer:
     def _wrong_answer(
         self, answer: httpx2.Response, partial: _Partial
     ) -> tuple[ChatuiError, float] | None:
-        """What :meth:`_receive_once` returns or raises at once; None if an answer brings the file.
+        """The fault of an answer, as :meth:`_receive_once` returns or raises it; None without one.
 
-        If it brings all of it, asked for or not, what is there is dropped.
+        An answer with the whole file, requested or not, discards the received part.
         """
         status = answer.status_code
         if status >= 400 and status != 416:
@@ -202,7 +202,7 @@ class Transfer:
 
 
 class _Partial:
-    """The part of a file that is there, with its hash kept up.
+    """The received part of a file, with a running hash.
 
     Attributes:
         size: bytes.
@@ -215,7 +215,7 @@ class _Partial:
         self._digest = self._new_digest()
 
     def read_back(self) -> Iterator[None]:
-        """Hash what an earlier run left, step by step; what is longer than the file is dropped."""
+        """Hash what an earlier run left, in steps; drop it if it is longer than the file."""
         self._stream.seek(0)
         while block := self._stream.read(_READ_BACK_BYTES):
             self._digest.update(block)
@@ -225,7 +225,7 @@ class _Partial:
             self.clear()
 
     def write(self, content: bytes) -> int:
-        """Append; how many bytes of ``content`` belonged to the file."""
+        """Append ``content`` up to the file's size; return how many bytes were appended."""
         room = self._listed.size_bytes - self.size
         rest = memoryview(content)[:room]
         fits = len(rest)
