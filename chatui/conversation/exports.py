@@ -12,7 +12,7 @@ from pathlib import Path
 from chatui.conversation.rounds import Conversation, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.text import plain_text
+from chatui.text import one_line, plain_text
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
@@ -30,7 +30,13 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
             f"## {say('conversation.export.round', number=number)}",
             f"**{say('conversation.export.query')}**",
             re.sub(r"(?<=\S)\n(?=> \S)", "  \n", quoted),
-            f"**{say('conversation.export.reply')}**{_model(each)}",
+            " · ".join(
+                (
+                    f"**{say('conversation.export.reply')}**{_model(each)}",
+                    *marks_of(each),
+                    *filter(None, [one_line(note_of(each), None)]),
+                )
+            ),
             _with_line_breaks(each.reply),
         ]
         if ending := ending_of(each):
@@ -49,8 +55,8 @@ def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
             f"{say('conversation.export.reply')}{_model(each)}{colon}"
             + "\n".join(_lines(each.reply)),
         ]
-        if ending := ending_of(each):
-            parts.append(f"({ending})")
+        if words := " · ".join(filter(None, (ending_of(each), *marks_of(each), note_of(each)))):
+            parts.append(f"({words})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,6 +76,18 @@ def ending_of(each: Round) -> str:
     if each.state != "streaming" and not each.reply.strip():
         words.append(say("conversation.export.empty"))
     return plain_text(" · ".join(words))
+
+
+def marks_of(each: Round) -> list[str]:
+    """What the user made of the reply, in a few words each: edited, rated good or bad."""
+    rating = {1: say("tui.round.good"), -1: say("tui.round.bad"), 0: ""}[each.rating]
+    edited = say("tui.round.edited") if each.sampling.get("edited") else ""
+    return [word for word in (edited, rating) if word]
+
+
+def note_of(each: Round) -> str:
+    """The user's note on the reply, with its sign; "" for none."""
+    return say("tui.round.note", text="\n".join(_lines(each.note))) if each.note else ""
 
 
 def _with_line_breaks(text: str) -> str:

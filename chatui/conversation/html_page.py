@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from chatui.conversation.exports import ending_of
+from chatui.conversation.exports import ending_of, marks_of, note_of
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.locales import current_language, say
@@ -30,7 +30,8 @@ section { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1
   padding: .6rem .9rem; white-space: pre-wrap; }
 .by { margin: 1rem 0 .25rem; }
 .plain { white-space: pre-wrap; }
-.note { font-style: italic; margin-top: .75rem; }
+.mark { color: var(--accent); }
+.note { font-style: italic; margin-top: .75rem; white-space: pre-wrap; }
 details { border-left: 1px solid var(--line); padding-left: .9rem; margin: .5rem 0;
   color: var(--muted); white-space: pre-wrap; }
 pre { background: var(--query); border-radius: 4px; padding: .75rem .9rem; overflow-x: auto;
@@ -91,8 +92,9 @@ def page(title: str, body: str, style: str = "") -> str:
 
 def _section(each: Round, pieces: Sequence[Piece]) -> str:
     parts = [f'<section><div class="query">{escape(_lines(each.query))}</div>']
-    if each.model:
-        parts.append(f'<p class="by">{escape(plain_text(each.model))}</p>')
+    marks = [f'<span class="mark">{escape(mark)}</span>' for mark in marks_of(each)]
+    if by := " · ".join(filter(None, (escape(plain_text(each.model)), *marks))):
+        parts.append(f'<p class="by">{by}</p>')
     has_probabilities = any(piece.logprob is not None for piece in pieces)
     if has_probabilities:
         parts.append(f'<div class="tokens">{"".join(map(_token, pieces))}</div>')
@@ -103,8 +105,8 @@ def _section(each: Round, pieces: Sequence[Piece]) -> str:
             name = escape(say(f"tui.fold.{part.kind}"))
             said = escape(_lines(part.text))
             parts.append(f"<details><summary>{name}</summary>{said}</details>")
-    if ending := ending_of(each):
-        parts.append(f'<p class="note">{escape(ending)}</p>')
+    for words in filter(None, (ending_of(each), note_of(each))):
+        parts.append(f'<p class="note">{escape(words)}</p>')
     return "\n".join([*parts, "</section>"])
 
 

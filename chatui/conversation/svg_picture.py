@@ -6,7 +6,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from chatui.conversation.exports import ending_of
+from chatui.conversation.exports import ending_of, marks_of, note_of
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.readable import probability_step
@@ -72,12 +72,12 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
     )
     for each in whole.path():
         console.print(Text(_safe(each.query), _QUERY))
-        if each.model:
-            console.print(Text(_safe(each.model), _MUTED))
+        if by := " · ".join(filter(None, (each.model, *marks_of(each)))):
+            console.print(Text(_safe(by), _MUTED))
         pieces = whole.pieces.get(each.id, ()) if probabilities else ()
         console.print(_reply(each, pieces))
-        if ending := ending_of(each):
-            console.print(Text(_safe(ending), f"italic {_MUTED}"))
+        for words in filter(None, (ending_of(each), note_of(each))):
+            console.print(Text(_safe(words), f"italic {_MUTED}"))
         console.print()
     plain = [(0, 0, 0)] * 8
     theme = TerminalTheme((23, 24, 27), (228, 226, 220), plain, plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from chatui.conversation.dialogues import Dialogue, of_record, of_rounds
 from chatui.conversation.export_forms import FORMS, form_of, write_files
 from chatui.conversation.exports import to_markdown, to_text
 from chatui.conversation.html_page import to_html
+from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.svg_picture import to_svg
@@ -50,6 +52,23 @@ def test_nothing_in_an_export_is_obeyed_by_a_terminal() -> None:
         assert "ended with an error: No {memory}." in text
         text.encode()
         assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
+
+
+def test_ratings_notes_and_corrections_are_shown_and_stay_out_of_an_import() -> None:
+    rated = Round(
+        *(1, 1, None, "春？", "眠", "done", "诗友"),
+        rating=1, note="好\n<b>", sampling={"edited": True}, corrects_id=9,
+    )  # fmt: skip
+    markdown = to_markdown(ABOUT, [rated])
+    assert "**Reply** (诗友) · ✎ Edited by hand · + Good · ✎ 好 <b>\n" in markdown
+    (read,) = read_speaker_lines(markdown).transcript.rounds
+    assert (read.query, read.reply, read.model) == ("春？", "眠", "诗友")
+    assert to_text(ABOUT, [rated]).endswith("(✎ Edited by hand · + Good · ✎ 好\n<b>)\n")
+    whole = Transcript(replace(ABOUT, head_id=1), (rated,))
+    page = Page(to_html(whole))
+    assert "诗友 · ✎ Edited by hand · + Good" in page.text and "✎ 好\n<b>" in page.text
+    picture = "".join(ElementTree.fromstring(to_svg(whole)).itertext()).replace("\xa0", " ")
+    assert "✎ Edited by hand · + Good" in picture
 
 
 def test_a_fence_that_a_stopped_reply_left_open_is_closed() -> None:

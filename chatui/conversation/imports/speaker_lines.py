@@ -28,10 +28,11 @@ _NAMES: dict[str, Speaker | None] = {
 _NAME = "|".join(sorted(map(re.escape, _NAMES), key=len, reverse=True))
 _MODEL = r"(?: ?\(([^()]{1,80})\))?"
 _SPEAKER = re.compile(
-    rf"(#{{1,6}} +)?(\*\*|__)?({_NAME}){_MODEL}( ?[:：])?(?(2)\2){_MODEL}( ?[:：])?\s*(.*)",
+    rf"(#{{1,6}} +)?(\*\*|__)?({_NAME}){_MODEL}( ?[:：])?(?(2)\2){_MODEL}"
+    r"(?(2)(?: · .*)?)( ?[:：])?\s*(.*)",
     re.IGNORECASE,
 )
-"""Heading, bold, name, model and colon in the bold and behind it, text."""
+"""Heading, bold, name, model and colon in the bold and behind it, chatui's marks, text."""
 
 _ROUND = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
