@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from saved_conversations import add_conversation
 from scripted_backend import ScriptedBackend
 from textual.binding import Binding
@@ -28,6 +29,7 @@ from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.query_box import QueryBox
 
 ENTRIES = (
@@ -392,3 +394,23 @@ def test_f2_groups_what_can_be_fetched_by_system() -> None:
         7: "Not usable here\n  t5",
     }
     assert "too large" in listed.rows[5].plain and "too large" not in listed.rows[3].plain
+
+
+async def test_keys_that_do_not_fit_are_shown_by_a_click(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, ("甲", "春风"))
+    async with drive(store=store, size=(40, 12)) as on:
+        await on.pilot.press("ctrl+b")
+        await on.until_shown("甲")
+        seen = []
+        for _ in range(6):
+            line = on.app.screen.query_one(KeyLine)
+            words = str(line.render())
+            assert cell_len(words) <= line.content_size.width and words.endswith(" · …")
+            seen.append(words)
+            if "Alt+P pin" in words:
+                break
+            await on.pilot.click(line, offset=(cell_len(words) + line.gutter.left - 1, 0))
+        assert "Enter open" in seen[0]
+        await on.pilot.click(line, offset=(words.index("Alt+P") + line.gutter.left, 0))
+        await on.until(lambda: store.conversations()[0].pinned)

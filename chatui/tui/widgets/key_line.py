@@ -12,7 +12,8 @@ from textual.style import Style
 from textual.widgets import Static
 
 BETWEEN = " · "
-_KEY = "key"
+_OTHERS = BETWEEN + "…"
+_KEY, _MORE = "key", "more"
 _NAMES = {"esc": "escape", "←": "left", "→": "right", "↑": "up", "↓": "down"}
 _SIGNS = {"+": "plus", "-": "minus"}
 _PRESSABLE = re.compile(
@@ -20,14 +21,45 @@ _PRESSABLE = re.compile(
 )
 
 
+class KeyPages:
+    """Words such as "Enter choose · Esc back", of which a click on … shows the next that fit."""
+
+    def __init__(self) -> None:
+        self._words = ""
+        self._first = self._next = 0
+
+    def shown(self, words: str, cells: int) -> Content:
+        """As many of ``words`` as fit; other words than before begin with the first."""
+        if words != self._words:
+            self._words, self._first = words, 0
+        if cell_len(words) <= cells:
+            return key_words(words, cells)
+        parts = words.split(BETWEEN)
+        shown = key_words(BETWEEN.join(parts[self._first :]), cells - cell_len(_OTHERS))
+        following = self._first + len(shown.plain.split(BETWEEN))
+        self._next = following if following < len(parts) else 0
+        others = Content.styled(_OTHERS, "$foreground-muted")
+        return Content.assemble(shown, others.stylize(Style.from_meta({_MORE: True})))
+
+    def click(self, event: Click) -> None:
+        """Show the next, or press the key that was clicked."""
+        if event.style.meta.get(_MORE) and event.widget is not None:
+            event.stop()
+            self._first = self._next
+            event.widget.refresh()
+        else:
+            press_clicked(event)
+
+
 class KeyLine(Static):
-    """Shows words such as "Enter choose · Esc back"; those that do not fit are left out."""
+    """One line of keys."""
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     def __init__(self, words: str = "", *, classes: str | None = None) -> None:
         super().__init__(classes=classes)
         self._words = words
+        self._pages = KeyPages()
 
     def say(self, words: str) -> None:
         """Show other keys."""
@@ -35,10 +67,10 @@ class KeyLine(Static):
         self.refresh()
 
     def render(self) -> Content:
-        return key_words(self._words, self.content_size.width)
+        return self._pages.shown(self._words, self.content_size.width)
 
     def on_click(self, event: Click) -> None:
-        press_clicked(event)
+        self._pages.click(event)
 
 
 def key_words(words: str, cells: int) -> Content:

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from chatui.locales import say
 from chatui.readable import bar, duration
-from chatui.tui.widgets.key_line import BETWEEN, key_words, press_clicked
+from chatui.tui.widgets.key_line import BETWEEN, KeyPages
 
 if TYPE_CHECKING:
     from chatui.tui.context_use import ContextUse
@@ -46,6 +46,10 @@ class StatusLine(Widget):
     keys: reactive[str] = reactive("")
     """Those worth knowing now."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._pages = KeyPages()
+
     def facts(self) -> str:
         """The left part, up to the context."""
         facts = [self.model] if self.model else []
@@ -62,7 +66,7 @@ class StatusLine(Widget):
         if not self.context_limit:
             left = Content(facts)
         room = width - left.cell_length
-        keys = key_words(self.keys or say("tui.status.keys"), room - 2)
+        keys = self._pages.shown(self.keys or say("tui.status.keys"), room - 2)
         if keys.cell_length > room - 2:
             return left
         return Content.assemble(left, " " * (room - keys.cell_length), keys)
@@ -85,7 +89,7 @@ class StatusLine(Widget):
         if event.style.meta.get(_CONTEXT):
             await self.run_action("screen.tell_context")
         else:
-            press_clicked(event)
+            self._pages.click(event)
 
 
 def progress_words(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
