@@ -136,6 +136,7 @@ class WrappedText:
 
     def __init__(self, text: str = "", width: int = 80) -> None:
         self._width = max(1, width)
+        self._pieces = [text]
         self._unread = text
         self.rows: list[Row] = [Row(0, 0, "")]
         self.read_on()
@@ -163,7 +164,9 @@ class WrappedText:
     @property
     def text(self) -> str:
         """All of the text."""
-        return shown_text(self.rows) + self._unread
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
 
     @property
     def source(self) -> str:
@@ -177,6 +180,7 @@ class WrappedText:
 
     def append(self, text: str) -> int:
         """Add ``text`` at the end; the index of the first row that changed."""
+        self._pieces.append(text)
         if self._unread:
             self._unread += text
             return len(self.rows)
@@ -199,6 +203,7 @@ class WrappedText:
 
     def strip_end(self) -> None:
         """Remove white space at the end; rows before it stay as they are."""
+        self._pieces = [self.text.rstrip()]
         self._unread = self._unread.rstrip()
         if self._unread:
             return

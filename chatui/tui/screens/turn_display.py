@@ -118,8 +118,11 @@ class TurnDisplay(Screen[None]):
             self._on_timer_update()
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.height < TALL_ROWS, "-short")
-        self.set_class(event.size.width < WIDE_CELLS, "-compact")
+        before = self.classes
+        self.set_class(event.size.height < TALL_ROWS, "-short", update=False)
+        self.set_class(event.size.width < WIDE_CELLS, "-compact", update=False)
+        if self.classes != before:
+            self.update_node_styles()
         self.query("SidePanel").set_class(event.size.width < BESIDE_CELLS, "-narrow")
 
     def _after_first_paint(self) -> None:

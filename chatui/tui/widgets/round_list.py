@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -36,7 +37,7 @@ MARKUP = (
 MARGIN = 2
 """Cells left of the text; none where the terminal is short, and probably narrow."""
 
-SEEN_SECONDS = 0.03
+SEEN_SECONDS = 0.02
 """So long the screen may wait for what is about to be seen; the rest comes a moment later."""
 
 STEP_SECONDS = 0.008
@@ -102,6 +103,7 @@ class RoundList(Widget):
         self._found_here: tuple[RoundView, int] | None = None
         self._known_found_row: tuple[object, int] = None, 0
         self._rows_seen = 0
+        self._laying_out_since = self._laid_out_for = 0.0
         self._will_go_on = False
         self._strips: dict[object, Strip] = {}
         self._looks: dict[str, Style] = {}
@@ -210,7 +212,12 @@ class RoundList(Widget):
         self.refresh(layout=True)
 
     def _lay_out_seen(self) -> bool:
-        changed = self.rounds.lay_out(self._window, 0, SEEN_SECONDS)
+        # A new size is laid out several times in a row, which must not take this long each time.
+        now, spent = time.monotonic(), time.thread_time()
+        if now - self._laying_out_since > 2 * SEEN_SECONDS:
+            self._laying_out_since, self._laid_out_for = now, 0.0
+        changed = self.rounds.lay_out(self._window, 0, SEEN_SECONDS - self._laid_out_for)
+        self._laid_out_for += time.thread_time() - spent
         self._go_on_later()
         return changed
 
