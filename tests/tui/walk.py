@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from driven import Driven
@@ -64,9 +65,9 @@ ADAPTERS = tuple(Adapter(f"/models/{name}") for name in ("poems", "couplets"))
 SHORT_REPLY = "春江潮水连海平，海上明月共潮生。"
 
 
-def stored() -> Store:
+def stored(file: Path | None = None) -> Store:
     """What the app of the walk finds saved."""
-    store = Store(None, clock=lambda: NOON)
+    store = Store(file, clock=lambda: NOON)
     id_ = add_conversation(store, ("写一首七言绝句，题目是《春夜》", POEM), ("讲讲绝句", ARTICLE))
     for each in store.rounds(id_):
         store.save_prompt(each.id, PROMPT)
@@ -75,10 +76,12 @@ def stored() -> Store:
     return store
 
 
-def app(language: Literal["zh", "en"], theme: str = "chatui") -> ChatApp:
+def app(
+    language: Literal["zh", "en"], theme: str = "chatui", store: Store | None = None
+) -> ChatApp:
     backend = ScriptedBackend([list(SHORT_REPLY)])
     spec = replace(SPEC, sampling=replace(SPEC.sampling, temperature=0.9, top_k=40))
-    shown = ChatApp(Settings(theme=theme), spec, stored(), backend, language)
+    shown = ChatApp(Settings(theme=theme), spec, store or stored(), backend, language)
     shown.given_adapters = ADAPTERS
     return shown
 
