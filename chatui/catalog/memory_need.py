@@ -61,10 +61,12 @@ def cache_size(config: Mapping[str, Any]) -> CacheSize:
     def number(*names: str) -> int:
         return next((value for name in names if (value := text.get(name)) and _is_int(value)), 0)
 
-    layers = number("num_hidden_layers", "num_layers", "n_layer")
-    heads = number("num_attention_heads", "n_head") or 1
-    width = number("head_dim") or number("hidden_size", "n_embd") // heads
-    per_layer = 2 * (number("num_key_value_heads") or heads) * width
+    layers = number("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+    heads = number("num_attention_heads", "n_head", "n_heads", "attention_heads") or 1
+    width = number("head_dim") or number("hidden_size", "n_embd", "d_model") // heads
+    shares_one = text.get("multi_query") and not text.get("new_decoder_architecture")
+    kept_heads = 1 if shares_one else number("num_key_value_heads", "num_kv_heads") or heads
+    per_layer = 2 * kept_heads * width
     if number("kv_lora_rank"):
         # Multi-head latent attention keeps one compressed vector a token (DeepSeek-V2, 2.1).
         per_layer = number("kv_lora_rank") + number("qk_rope_head_dim")

@@ -92,6 +92,26 @@ def test_sliding_layers_and_latent_attention_are_counted_as_transformers_keeps_t
     assert cache_size(config.to_dict()).numbers(3) == held
 
 
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("mpt", {"d_model": 32, "n_layers": 2, "n_heads": 4}),
+        ("xglm", {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 32}),
+        ("gpt_bigcode", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+        ("falcon", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}),
+    ],
+)
+def test_other_names_of_sizes_are_counted_too(kind: str, config: dict[str, int]) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    made = AutoConfig.for_model(kind, vocab_size=32, **config)
+    with torch.inference_mode():
+        model = AutoModelForCausalLM.from_config(made)
+        cache = model(torch.tensor([[1, 2, 3]]), use_cache=True).cache
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    assert cache_size(made.to_dict()).numbers(3) == held
+
+
 def test_auto_takes_the_largest_window_that_fits_and_says_so(
     long_windowed: Path, room: Room
 ) -> None:
