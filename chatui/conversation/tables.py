@@ -9,6 +9,7 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
+from chatui.conversation import search_index
 from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round, Whole
 from chatui.conversation.stored_values import (
     FORMS,
@@ -123,7 +124,7 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
     Returns:
         The new ids of the conversations.
     """
-    is_indexed = has_index(db)
+    is_indexed = search_index.has_index(db)  # So that none is written twice.
     last_round_id = _last_id(db, "rounds")
     new_ids, new_round_ids = count(_last_id(db, "conversations") + 1), count(last_round_id + 1)
     abouts: list[tuple[Any, ...]] = []
@@ -151,8 +152,7 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
     for ids, pieces in said:
         for old_id, batch in pieces.items():
             append_pieces(db, ids[old_id], batch)
-    if is_indexed:
-        _index(db, "id > ?", last_round_id)
+    search_index.index(db, "id > ?", last_round_id)
     return tuple(about[0] for about in abouts)
 
 
@@ -167,16 +167,14 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
     Raises:
         ChatuiError: there is no such round.
     """
-    unindex(db, "id = ?", ended.id)
+    search_index.unindex(db, "id = ?", ended.id)
     row = dict(zip(_SAID, _stored(ended), strict=True))
     del row["rating"], row["note"]
     columns = ", ".join(f"{name} = ?" for name in row)
     done = db.execute(f"UPDATE rounds SET {columns} WHERE id = ?", (*row.values(), ended.id))
     if not done.rowcount:
         raise ChatuiError(say("conversation.no_round", id=ended.id))
-    if has_index(db):
-        _index(db, "id = ?", ended.id)
-        db.execute("UPDATE rounds SET indexed = 1 WHERE id = ?", (ended.id,))
+    search_index.index(db, "id = ?", ended.id)
 
 
 def rate(db: sqlite3.Connection, round_id: int, rating: Rating | None, note: str | None) -> None:
@@ -298,7 +296,7 @@ def stored_tags(tags: Iterable[str]) -> str:
 
 def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
     """Delete a conversation with all its rounds, their pieces and prompts."""
-    unindex(db, "conversation_id = ?", conversation_id)
+    search_index.unindex(db, "conversation_id = ?", conversation_id)
     for statement in (
         "UPDATE conversations SET head_id = NULL WHERE id = ?",
         "DELETE FROM prompts WHERE round_id IN (SELECT id FROM rounds WHERE conversation_id = ?)",
@@ -308,54 +306,3 @@ def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
         "DELETE FROM conversations WHERE id = ?",
     ):
         db.execute(statement, (conversation_id,))
-
-
-# The indexes of the texts
-
-_INDEXED = {
-    # Two characters more, so that each character of the text begins a trigram.
-    "round_index": ("query, reply", "query || char(10, 10), reply || char(10, 10)"),
-    "sound_index": ("sounds", "initials(query || char(10) || reply)"),
-}
-"""Index -> its columns, and what they hold of a round."""
-
-
-def has_index(db: sqlite3.Connection) -> bool:
-    """Whether there are trigram indexes that this SQLite can use."""
-    try:
-        db.execute("SELECT rowid FROM round_index WHERE round_index MATCH '\"abc\"' LIMIT 1")
-    except sqlite3.OperationalError as error:
-        if "interrupted" in str(error):
-            raise
-        return False
-    return True
-
-
-def _index(db: sqlite3.Connection, condition: str, value: int) -> None:
-    for name, (columns, texts) in _INDEXED.items():
-        db.execute(
-            f"INSERT INTO {name} (rowid, {columns})"
-            f" SELECT id, {texts} FROM rounds WHERE {condition}",
-            (value,),
-        )
-
-
-def index_all(db: sqlite3.Connection) -> None:
-    """Index all rounds that have ended, none of which is in the indexes yet."""
-    if has_index(db):
-        _index(db, "state != 'streaming' AND id > ?", 0)
-        db.execute("UPDATE rounds SET indexed = 1 WHERE state != 'streaming'")
-
-
-def unindex(db: sqlite3.Connection, condition: str, value: int) -> None:
-    """Take the rounds that an SQL condition selects out of the indexes, before they change."""
-    if not has_index(db):
-        return
-    # An index keeps no text of its own: it must be told what it indexed.
-    for name, (columns, texts) in _INDEXED.items():
-        db.execute(
-            f"INSERT INTO {name} ({name}, rowid, {columns})"
-            f" SELECT 'delete', id, {texts} FROM rounds WHERE {condition} AND indexed = 1",
-            (value,),
-        )
-    db.execute(f"UPDATE rounds SET indexed = 0 WHERE {condition} AND indexed = 1", (value,))

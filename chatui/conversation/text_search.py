@@ -24,8 +24,8 @@ from math import prod
 from typing import Literal
 
 from chatui import pinyin
+from chatui.conversation import search_index
 from chatui.conversation.stored_values import from_stored, to_stored
-from chatui.conversation.tables import has_index
 from chatui.pinyin import Spelling
 from chatui.traditional import forms
 
@@ -158,7 +158,7 @@ def _in_titles(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> It
 
 
 def _in_rounds(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> Iterator[Hit]:
-    candidates, values = _candidates(db, wanted) if has_index(db) else ("", ())
+    candidates, values = _candidates(db, wanted) if search_index.has_index(db) else ("", ())
     condition = candidates and f"WHERE id IN ({candidates})"
     rounds = db.execute(
         f"SELECT id, conversation_id, query, reply FROM rounds {condition} ORDER BY id DESC", values

@@ -17,8 +17,7 @@ from chatui.errors import ChatuiError
 @pytest.fixture(params=["trigram index", "no index"])
 def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     if request.param == "no index":
-        monkeypatch.setattr("chatui.conversation.tables.has_index", lambda db: False)
-        monkeypatch.setattr("chatui.conversation.text_search.has_index", lambda db: False)
+        monkeypatch.setattr("chatui.conversation.search_index.has_index", lambda db: False)
     opened = Store(tmp_path / "conversations.db")
     yield opened
     opened.close()
