@@ -31,8 +31,8 @@ from chatui.traditional import forms
 
 LONGEST_TEXT = 200
 _BEFORE, _AFTER = 16, 48
-_RARE = 3_000
-"""What begins more trigrams is common: reading the rounds finds enough of it soon."""
+_RARE = 1_000
+"""What more rounds have is common: reading them finds enough of it soon."""
 _MOST_PHRASES = 100
 _MOST_CHARACTERS = 300
 
@@ -197,11 +197,13 @@ def _candidates(db: sqlite3.Connection, wanted: _Wanted) -> tuple[str, Sequence[
         lookups.append(("round", way) if len(way) < 3 else ("sound", letters))
     for index, way in lookups:
         if len(way) < 3:
-            found = _beginning_with(db, f"{index}_terms", way)
-            if found is None:
+            trigrams = _beginning_with(db, index, way)
+            if trigrams is None:
                 return "", ()
-            queries.append("SELECT value FROM json_each(?)")
-            values.append(json.dumps(found))
+            queries.append(
+                f"SELECT doc FROM json_each(?) CROSS JOIN {index}_terms WHERE term = value"
+            )
+            values.append(json.dumps(trigrams))
         elif phrases := _match(way):
             queries.append(f"SELECT rowid FROM {index}_index WHERE {index}_index MATCH ?")
             values.append(phrases)
@@ -222,23 +224,30 @@ def _match(spelling: Spelling) -> str:
     return " AND ".join(alternatives)
 
 
-def _beginning_with(db: sqlite3.Connection, terms: str, way: Spelling) -> list[int] | None:
-    """The rounds with trigrams that begin with one or two characters; None if they are many."""
-    rounds: list[int] = []
+def _beginning_with(db: sqlite3.Connection, index: str, way: Spelling) -> list[str] | None:
+    """The trigrams that begin with one or two characters; None if many rounds have them."""
     firsts, seconds = way[0].lower(), "".join(way[1:]).lower()
     if len(firsts) > _MOST_CHARACTERS:
         return None
+    # A row for each trigram, many times fewer than places in the texts.
+    db.execute(
+        f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.{index}_trigrams"
+        f" USING fts5vocab (main, {index}_index, row)"
+    )
+    trigrams: list[str] = []
+    rounds = 0
     for first in firsts:
         beginning = first + seconds if len(seconds) == 1 else first
-        rows = db.execute(
-            f"SELECT doc FROM {terms} WHERE term >= ? AND term < ?"
+        for trigram, count in db.execute(
+            f"SELECT term, doc FROM {index}_trigrams WHERE term >= ? AND term < ?"
             + (" AND instr(?, substr(term, 2, 1))" if len(seconds) > 1 else " AND ? IS NOT NULL"),
             (beginning, beginning + "\U0010ffff", seconds),
-        )
-        rounds += (round_id for (round_id,) in rows.fetchmany(_RARE - len(rounds)))
-        if len(rounds) >= _RARE:
-            return None
-    return rounds
+        ):
+            trigrams.append(trigram)
+            rounds += count
+            if rounds >= _RARE:
+                return None
+    return trigrams
 
 
 def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:
