@@ -13,7 +13,7 @@ from typing import Any
 
 from chatui.backends.openai.address import Key, base_url, host_of
 from chatui.backends.openai.client import ServerClient
-from chatui.backends.openai.deltas import Delta, DeltaReader, tokens_of
+from chatui.backends.openai.deltas import ReplyReader
 from chatui.backends.openai.model_list import choose, http_client, list_models, with_key
 from chatui.backends.openai.request_fields import not_available, sampling_fields
 from chatui.backends.openai.server_errors import (
@@ -44,6 +44,7 @@ from chatui.messages import (
     ModelSpec,
     Prefill,
     ReplyEvent,
+    Token,
 )
 from chatui.prompting.format import PromptFormat, canned
 from chatui.prompting.window import FittedPrompt
@@ -118,7 +119,7 @@ class OpenAIBackend:
         async with self._turn:
             reply = self._reply = StreamedReply(stops, clean, seed, client.target.url)
             try:
-                async for event in reply.events(self._answer(client, request, stops, seed)):
+                async for event in reply.events(_answer(client, request, reply)):
                     yield event
             finally:
                 self._reply = None
@@ -137,13 +138,13 @@ class OpenAIBackend:
             answer = await client.ask(body)
         except ContextExceededError as error:
             raise ChatuiError(_too_long(client, error)) from error
-        tokens = list(tokens_of("", answer["choices"][0].get("logprobs")))
-        counts = DeltaReader().read(answer)
+        reader = ReplyReader()
+        tokens = reader.read(answer)
         return Inspection(
             prompt=text,
             input_ids=ids,
             tokens=pieces,
-            context_used=counts.prompt_tokens or len(ids) or prompt.tokens,
+            context_used=reader.prompt_tokens or len(ids) or prompt.tokens,
             context_limit=client.context_limit,
             dropped_rounds=prompt.dropped_rounds,
             next=tokens[0].alternatives[:top] if tokens else (),
@@ -158,40 +159,6 @@ class OpenAIBackend:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-
-    async def _answer(
-        self, client: ServerClient, request: GenerateRequest, stops: tuple[str, ...], seed: int
-    ) -> AsyncGenerator[Prefill | Delta, None]:
-        """Send the request, with fewer rounds each time that the server finds it too long.
-
-        Yields a ``Prefill`` before the first text.
-        """
-        prompt = await _fit(client, request)
-        extra = {"seed": seed, "stream_options": {"include_usage": True}}
-        if stops:
-            extra["stop"] = list(stops)
-        if request.alternatives:
-            extra |= _logprobs(client, request.alternatives)
-        for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
-            body = _body(client, request, prompt) | extra
-            begun = False
-            try:
-                async with aclosing(client.stream(body)) as deltas:
-                    async for delta in deltas:
-                        if not begun and (delta.tokens or delta.finish):
-                            begun = True
-                            yield _prefill(client, request, prompt, seed)
-                        yield delta
-                if not begun:
-                    yield _prefill(client, request, prompt, seed)
-                return
-            except ContextExceededError as error:
-                if not prompt.history or not tries_left:
-                    raise ChatuiError(_too_long(client, error)) from error
-                kept = prompt.history[-(-len(prompt.history) // 3) :]
-                shorter = await _fit(client, replace(request, history=kept))
-                dropped = len(request.history) - len(shorter.history)
-                prompt = replace(shorter, dropped_rounds=dropped)
 
     def _require(self) -> ServerClient:
         if self._client is None:
@@ -228,6 +195,41 @@ async def _connected(
         await client.close()
         raise
     return client
+
+
+async def _answer(
+    client: ServerClient, request: GenerateRequest, reply: StreamedReply
+) -> AsyncGenerator[Prefill | list[Token], None]:
+    """Send the request, with fewer rounds each time that the server finds it too long.
+
+    Yields a ``Prefill`` before the first text.
+    """
+    prompt = await _fit(client, request)
+    extra = {"seed": reply.seed, "stream_options": {"include_usage": True}}
+    if reply.stop_strings:
+        extra["stop"] = list(reply.stop_strings)
+    if request.alternatives:
+        extra |= _logprobs(client, request.alternatives)
+    for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
+        body = _body(client, request, prompt) | extra
+        begun = False
+        try:
+            async with aclosing(client.stream(body, reply.reader)) as chunks:
+                async for tokens in chunks:
+                    if not begun and (tokens or reply.reader.finish):
+                        begun = True
+                        yield _prefill(client, request, prompt, reply.seed)
+                    yield tokens
+            if not begun:
+                yield _prefill(client, request, prompt, reply.seed)
+            return
+        except ContextExceededError as error:
+            if not prompt.history or not tries_left:
+                raise ChatuiError(_too_long(client, error)) from error
+            kept = prompt.history[-(-len(prompt.history) // 3) :]
+            shorter = await _fit(client, replace(request, history=kept))
+            dropped = len(request.history) - len(shorter.history)
+            prompt = replace(shorter, dropped_rounds=dropped)
 
 
 def _prefill(

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
-from chatui.backends.openai.deltas import Delta, DeltaReader
+from chatui.backends.openai.deltas import ReplyReader
 from chatui.backends.openai.request_fields import OTHER_LIMIT, without_refused
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
@@ -71,8 +71,10 @@ class ServerClient:
         counts = self.tokenizer is not None and (self.tokenizer.chat or not self.chat)
         return self.tokenizer if counts else None
 
-    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
-        """Send a request; the deltas of the answer, up to its end or the last that matters.
+    async def stream(
+        self, body: dict[str, Any], reader: ReplyReader
+    ) -> AsyncGenerator[list[Token], None]:
+        """Send a request; the tokens of each chunk of the answer, up to the last that matters.
 
         Closing the generator closes the connection, which makes the server stop.
 
@@ -82,48 +84,46 @@ class ServerClient:
             ContextExceededError: the server says, before any text, that the prompt is too long.
         """
         response = await self._post(body | {"stream": True})
-        decoder, reader = ChunkDecoder(response.charset_encoding), DeltaReader()
+        decoder = ChunkDecoder(response.charset_encoding)
         complaint: dict[str, Any] = {}
         received = response.aiter_bytes()
-        seen = begun = finished = counted = False
+        seen = counted = False
         data: bytes | None = b""
         try:
             while data is not None and not decoder.ended:
                 data = await anext(received, None)
                 for chunk in decoder.feed(data or b"", final=data is None):
-                    delta = reader.read(chunk)
+                    before = reader.begun
+                    tokens = reader.read(chunk)
                     if error := error_in(chunk):
-                        if delta.tokens:
-                            yield Delta(delta.tokens)
-                        self._raise_error(error, begun)
+                        if tokens:
+                            yield tokens
+                        self._raise_error(error, before)
                     complaint = complaint or complaint_in(chunk)
                     seen = seen or bool(chunk.get("choices"))
-                    begun = begun or bool(delta.tokens)
-                    finished = finished or bool(delta.finish)
                     # Some servers send counts with every chunk; alone they come at the end.
-                    counted = bool(delta.prompt_tokens) and not chunk.get("choices")
-                    if delta != _NOTHING:
-                        yield delta
+                    counted = bool(chunk.get("usage")) and not chunk.get("choices")
+                    yield tokens
         except httpx2.TimeoutException as error:
-            if not finished:
+            if not reader.finish:
                 raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
         except (httpx2.DecodingError, ValueError, RecursionError) as error:
             raise no_reply(decoder.stray, self.target) from error
         except httpx2.HTTPError as error:
-            if not finished and not complaint and not (begun and counted):
-                raise self._dropped(begun) from error
+            if not reader.finish and not complaint and not (reader.begun and counted):
+                raise self._dropped(reader.begun) from error
         finally:
             await response.aclose()
         if rest := reader.flush():
-            yield Delta((Token(rest),))
-        if finished or counted or (seen and (decoder.ended or decoder.is_document)):
+            yield [Token(rest)]
+        if reader.finish or counted or (seen and (decoder.ended or decoder.is_document)):
             return
-        self._raise_error(complaint, begun)
+        self._raise_error(complaint, reader.begun)
         if decoder.ended:
             return
         if not seen and (decoder.stray or not _may_stream(response)):
             raise no_reply(decoder.stray, self.target)
-        raise self._dropped(begun)
+        raise self._dropped(reader.begun)
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request; the JSON object of the answer. Raises as ``stream`` does."""
@@ -213,9 +213,6 @@ class ServerClient:
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
                 raise unreachable(error, self.target) from error
         raise AssertionError("the second try returns or raises")
-
-
-_NOTHING = Delta()
 
 
 def _may_stream(response: httpx2.Response) -> bool:

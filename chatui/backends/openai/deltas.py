@@ -1,4 +1,4 @@
-"""From a server's JSON chunks to tokens: the text in them, its end and its counts."""
+"""Read tokens, the reason of the end and token counts out of a server's JSON chunks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from chatui.backends.openai.chunk_decoder import objects_in
@@ -18,66 +17,50 @@ _ENDS_BY_FILTER = frozenset(("content_filter", "sensitive", "safety"))
 _ENDS_AT_LENGTH = frozenset(("length", "max_tokens", "max_output_tokens"))
 
 
-@dataclass(frozen=True)
-class Delta:
-    """What one chunk adds to the reply.
-
-    Attributes:
-        tokens: text, with log probabilities if they were asked for and given.
-        finish: why the reply ended, as the server calls it; "" while it goes on.
-        stopped_by_string: the server says that a stop string ended the reply (vLLM does).
-        prompt_tokens, output_tokens: counts, if the chunk tells them; else 0.
-    """
-
-    tokens: tuple[Token, ...] = ()
-    finish: str = ""
-    stopped_by_string: bool = False
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-
-    def after(self, earlier: Delta) -> Delta:
-        """Finish reason and counts, taken from ``earlier`` chunks if this one has none."""
-        return Delta(
-            (),
-            self.finish or earlier.finish,
-            self.stopped_by_string or earlier.stopped_by_string,
-            self.prompt_tokens or earlier.prompt_tokens,
-            self.output_tokens or earlier.output_tokens,
-        )
-
-    @property
-    def reason(self) -> FinishReason:
-        """The server's reason in chatui's words."""
-        if self.stopped_by_string:
-            return "stop"
-        if self.finish.casefold() in _ENDS_AT_LENGTH:
-            return "length"
-        return "filter" if self.finish.casefold() in _ENDS_BY_FILTER else "eos"
-
-
-class DeltaReader:
+class ReplyReader:
     """Reads the chunks of one reply, of the chat API or of the completions API.
 
     Reasoning that a server takes apart from the reply (``reasoning_content``, or ``reasoning`` in
     OpenRouter, Ollama and new vLLM) becomes text between ``<think>`` and ``</think>`` again, as
     the model wrote it; calls of tools become text between ``<tool_call>`` and ``</tool_call>``.
     Two halves of a surrogate pair in neighbouring chunks are joined.
+
+    Attributes:
+        begun: whether there was any text.
+        finish: why the reply ended, as the server calls it; "" while it goes on.
+        prompt_tokens, output_tokens: the latest counts; 0 until they are told.
     """
 
     def __init__(self) -> None:
+        self.begun = False
+        self.finish = ""
+        self.prompt_tokens = 0
+        self.output_tokens = 0
+        self._stopped_by_string = False
         self._thinking = False
         self._calling = False
         self._half = ""
         self._has_deltas = False
 
-    def read(self, chunk: Mapping[str, Any]) -> Delta:
-        """What one chunk, as decoded from JSON, adds; fields of unknown types are skipped."""
+    @property
+    def reason(self) -> FinishReason:
+        """The server's reason in chatui's words."""
+        # vLLM names the stop string.
+        if self._stopped_by_string:
+            return "stop"
+        if self.finish.casefold() in _ENDS_AT_LENGTH:
+            return "length"
+        return "filter" if self.finish.casefold() in _ENDS_BY_FILTER else "eos"
+
+    def read(self, chunk: Mapping[str, Any]) -> list[Token]:
+        """The tokens of one chunk, as decoded from JSON; fields of unknown types are skipped."""
         usage = chunk.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        counts = (count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens")))
+        self.prompt_tokens = count_of(usage.get("prompt_tokens")) or self.prompt_tokens
+        self.output_tokens = count_of(usage.get("completion_tokens")) or self.output_tokens
         choice = next(objects_in(chunk.get("choices")), None)
         if choice is None:
-            return Delta((), "", False, *counts)
+            return []
         finish = choice.get("finish_reason")
         # SGLang's own API has an object here.
         finish = finish.get("type") if isinstance(finish, dict) else finish
@@ -90,8 +73,11 @@ class DeltaReader:
         if finish:
             text += self._close_marks()
         text = self._joined(text, final=bool(finish))
-        tokens = tuple(tokens_of(text, choice.get("logprobs")))
-        return Delta(tokens, finish, isinstance(choice.get("stop_reason"), str), *counts)
+        self.finish = finish or self.finish
+        self._stopped_by_string |= isinstance(choice.get("stop_reason"), str)
+        tokens = list(tokens_of(text, choice.get("logprobs")))
+        self.begun = self.begun or bool(tokens)
+        return tokens
 
     def flush(self) -> str:
         """What was held back when the answer ended without a reason."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from chatui.backends.openai.deltas import Delta
+from chatui.backends.openai.deltas import ReplyReader
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Prefill, ReplyEvent, Token
@@ -32,14 +32,18 @@ class StreamedReply:
         clean: the clean-up of the finished text.
         seed: that was sent.
         url: of the server, for error sentences.
+        reader: reads the server's chunks.
     """
 
     stop_strings: tuple[str, ...]
     clean: Callable[[str], str]
     seed: int
     url: str
+    reader: ReplyReader = field(default_factory=ReplyReader)
     stopped: bool = False
-    items: asyncio.Queue[Delta | Prefill | Exception | None] = field(default_factory=asyncio.Queue)
+    items: asyncio.Queue[list[Token] | Prefill | Exception | None] = field(
+        default_factory=asyncio.Queue
+    )
 
     def stop(self) -> None:
         """End the reply now; the text so far is kept."""
@@ -47,7 +51,7 @@ class StreamedReply:
         self.items.put_nowait(None)
 
     async def events(
-        self, answer: AsyncGenerator[Prefill | Delta, None]
+        self, answer: AsyncGenerator[Prefill | list[Token], None]
     ) -> AsyncIterator[ReplyEvent]:
         """The events of the reply. Leaving in the middle closes the connection.
 
@@ -62,7 +66,6 @@ class StreamedReply:
         ending = StopStrings(self.stop_strings)
         texts: list[str] = []
         ids: list[int] = []
-        last = Delta()
         prefill: Prefill | None = None
         first_seconds = 0.0
         failure: Exception | None = None
@@ -76,13 +79,11 @@ class StreamedReply:
                     prefill = item
                     yield item
                     continue
-                for token in _shown(item.tokens, ending):
+                for token in _shown(item, ending):
                     first_seconds = first_seconds or time.perf_counter() - started
                     texts.append(token.text)
                     ids.append(token.id)
                     yield token
-                if item.finish or item.prompt_tokens or item.output_tokens:
-                    last = item.after(last)
             rest = ending.flush()
             if rest:
                 texts.append(rest)
@@ -95,19 +96,21 @@ class StreamedReply:
         if prefill is None:
             # Stopped before the server had begun to answer.
             yield (prefill := Prefill(prompt="", seed=self.seed))
-        stopped = self.stopped and not last.finish and not ending.stopped
+        reason = "stop" if ending.stopped else self.reader.reason
+        if self.stopped and not self.reader.finish and not ending.stopped:
+            reason = "cancelled"
         yield Done(
             text=self.clean("".join(texts)),
-            finish_reason="stop" if ending.stopped else "cancelled" if stopped else last.reason,
+            finish_reason=reason,
             output_ids=tuple(ids) if -1 not in ids else (),
             seed=self.seed,
-            prompt_tokens=last.prompt_tokens or prefill.prompt_tokens,
-            output_tokens=last.output_tokens or len(ids),
+            prompt_tokens=self.reader.prompt_tokens or prefill.prompt_tokens,
+            output_tokens=self.reader.output_tokens or len(ids),
             first_token_seconds=first_seconds,
             total_seconds=time.perf_counter() - started,
         )
 
-    async def _read(self, answer: AsyncGenerator[Prefill | Delta, None]) -> None:
+    async def _read(self, answer: AsyncGenerator[Prefill | list[Token], None]) -> None:
         """Put what comes into the queue, then None or the error that ended it."""
         end: Exception | None = None
         begun = finished = False
@@ -119,7 +122,7 @@ class StreamedReply:
                         self.items.put_nowait(item)
                         begun = begun or isinstance(item, Prefill)
                         if begun and not finished:
-                            finished = isinstance(item, Delta) and bool(item.finish)
+                            finished = bool(self.reader.finish)
                             seconds = LAST_WORDS_SECONDS if finished else STALL_SECONDS
                             patience.deadline = anyio.current_time() + seconds
             if patience.cancelled_caught and not finished:
@@ -129,7 +132,7 @@ class StreamedReply:
         self.items.put_nowait(end)
 
 
-def _shown(tokens: tuple[Token, ...], ending: StopStrings) -> Iterator[Token]:
+def _shown(tokens: list[Token], ending: StopStrings) -> Iterator[Token]:
     """The tokens with what may become a stop string held back; none after a stop string."""
     for token in tokens:
         if ending.stopped:
