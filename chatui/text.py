@@ -69,6 +69,13 @@ def token_in_quotes(token: str) -> str:
     return "'" + token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "'"
 
 
+def similar_names(name: str, known: Iterable[str]) -> str:
+    """Up to three of ``known`` that resemble ``name``, separated by commas; "" if none does."""
+    from difflib import get_close_matches
+
+    return ", ".join(get_close_matches(name.casefold(), list(known), n=3, cutoff=0.5))
+
+
 def fit_cells(line: str, cells: int) -> str:
     """The start of ``line`` that fits ``cells`` terminal cells, "…" at its end if cut."""
     from rich.cells import cell_len, set_cell_size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import DEFAULTS, SamplingSettings, overridden
 from chatui.settings import Settings
-from chatui.text import in_quotes
+from chatui.text import in_quotes, similar_names
 
 
 def resolve(
@@ -188,11 +187,9 @@ def nothing_called(reference: str) -> str:
     if "/" in reference or "\\" in reference:
         return say("catalog.no_such_path", path=in_quotes(reference))
     presets = library.load()
-    names = [*presets.by_name, *presets.by_alias]
-    near = get_close_matches(reference.casefold(), names, n=3, cutoff=0.5)
-    if near:
-        return say("catalog.unknown_near", name=in_quotes(reference), names=", ".join(near))
-    return say("catalog.unknown", name=in_quotes(reference))
+    near = similar_names(reference, [*presets.by_name, *presets.by_alias])
+    key = "catalog.unknown_near" if near else "catalog.unknown"
+    return say(key, name=in_quotes(reference), names=near)
 
 
 def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:

@@ -65,12 +65,9 @@ def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFi
     by_path = {file.path: file for file in files}
     if path not in by_path:
         name = path.rpartition("/")[2].casefold()
-        near = [p for p in by_path if p.rpartition("/")[2].casefold() == name]
-        raise ChatuiError(
-            say("fetching.no_file_near", hub_id=hub_id, path=path, near=near[0])
-            if near
-            else say("fetching.no_file", hub_id=hub_id, path=path)
-        )
+        near = next((p for p in by_path if p.rpartition("/")[2].casefold() == name), "")
+        key = "fetching.no_file_near" if near else "fetching.no_file"
+        raise ChatuiError(say(key, hub_id=hub_id, path=path, near=near))
     split = _OF_SPLIT.fullmatch(path)
     if not split:
         return [by_path[path]]
@@ -98,11 +95,10 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
         raise ChatuiError(say("fetching.no_weights", hub_id=hub_id))
     models = sorted({_OF_SPLIT.sub(r"\g<stem>\g<suffix>", name) for name in one_of_many})
     if len(models) > 1:
-        first = shlex.join(["chatui", "pull", f"{hub_id}/{sorted(one_of_many)[0]}"])
+        command = shlex.join(["chatui", "pull", f"{hub_id}/{sorted(one_of_many)[0]}"])
         listed = ", ".join(models[:12]) + (", …" if len(models) > 12 else "")
-        raise ChatuiError(
-            say("fetching.several_models", hub_id=hub_id, names=listed, command=first)
-        )
+        words = {"hub_id": hub_id, "names": listed, "command": command}
+        raise ChatuiError(say("fetching.several_models", **words))
     return one_of_many
 
 

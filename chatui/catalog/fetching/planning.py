@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from chatui import readable
@@ -35,7 +34,7 @@ from chatui.catalog.schema import Part, Role, is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings
-from chatui.text import in_quotes
+from chatui.text import in_quotes, similar_names
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,9 @@ def part_of_hub(name: str, source: Source) -> Part:
     if not is_hub_id(hub_id):
         if skipped := library.why_skipped(name):
             raise ChatuiError(skipped)
-        names = list(library.load().by_name)
-        near = get_close_matches(name.casefold(), names, n=3, cutoff=0.5)
-        raise ChatuiError(
-            say("fetching.unknown_near", name=in_quotes(name), names=", ".join(near))
-            if near
-            else say("fetching.unknown", name=in_quotes(name))
-        )
+        near = similar_names(name, library.load().by_name)
+        key = "fetching.unknown_near" if near else "fetching.unknown"
+        raise ChatuiError(say(key, name=in_quotes(name), names=near))
     return Part(modelscope=hub_id, file=file) if source == "modelscope" else Part(hub_id, file=file)
 
 

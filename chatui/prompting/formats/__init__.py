@@ -7,7 +7,6 @@ format's name and its object a :class:`~chatui.prompting.format.PromptFormat`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
-from chatui.text import in_quotes
+from chatui.text import in_quotes, similar_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -37,7 +36,10 @@ def get(name: str) -> PromptFormat:
         return _built_in()[name]
     others = _others()
     if name not in others.names:
-        raise ChatuiError(_unknown(name))
+        known = (*names(), CHAT_TEMPLATE)
+        near = similar_names(name, known)
+        key = "prompting.unknown_near" if near else "prompting.unknown"
+        raise ChatuiError(say(key, name=in_quotes(name), names=near or ", ".join(known)))
     try:
         found = others[name].load()
     except Exception as error:
@@ -65,11 +67,3 @@ def _others() -> EntryPoints:
     from importlib.metadata import entry_points
 
     return entry_points(group=GROUP)
-
-
-def _unknown(name: str) -> str:
-    known = (*names(), CHAT_TEMPLATE)
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return say("prompting.unknown_near", name=in_quotes(name), names=", ".join(near))
-    return say("prompting.unknown", name=in_quotes(name), names=", ".join(known))
