@@ -14,6 +14,7 @@ from chatui.backends.protocol import Backend, ScoringBackend
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.ending import SUCCESS
+from chatui.cli.held_models import HeldModels, held_models
 from chatui.cli.output import PassingLine, tell, write, write_table
 from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
 from chatui.cli.rerun import DIFFERENT, compare_tokens
@@ -50,8 +51,7 @@ def compare(
 ) -> int:
     """Run the queries on each model, each on the history that was recorded; the exit code.
 
-    Every model is loaded once to answer. All but the last are loaded once more, for the replies
-    that came after theirs to be scored too.
+    When all have answered, those before the last read the replies that came after theirs.
 
     Args:
         wholes: by the names of their files.
@@ -74,12 +74,18 @@ def compare(
     whole = ComparedReplies(names, {}, rounds)
     shows_at_once = report is None and len(columns) == 1
     runner = _Runner(whole, asked, show_rounds=shows_at_once)
+
+    async def work(interrupt: session.Interrupt) -> int:
+        async with held_models(interrupt) as held:
+            for at, column in enumerate(columns, 1):
+                await runner.run(held, at, column, answers=True)
+            for at, column in enumerate(columns[:-1], 1):
+                if any(one.logprobs for one in rounds):
+                    await runner.run(held, at, column, answers=False)
+        return SUCCESS
+
     try:
-        for at, column in enumerate(columns, 1):
-            runner.run(at, column, answers=True)
-        for at, column in enumerate(columns[:-1], 1):
-            if any(one.logprobs for one in rounds):
-                runner.run(at, column, answers=False)
+        session.run(work)
     finally:
         # Also after Ctrl+C: what has come by then.
         if report is not None and form is not None and len(rounds[0].replies) > 1:
@@ -139,25 +145,10 @@ class _Runner:
         self._show_rounds = show_rounds
         self._line = PassingLine(sys.stderr)
 
-    def run(self, at: int, column: _Column, *, answers: bool) -> None:
+    async def run(self, held: HeldModels, at: int, column: _Column, *, answers: bool) -> None:
         """Let the model of a column answer, and score all replies that there are by then."""
         for spec, places in column.runs:
-            session.run(
-                lambda interrupt, spec=spec, places=places: self._run(  # type: ignore[misc]
-                    interrupt, at, spec, places, answers=answers
-                )
-            )
-
-    async def _run(
-        self,
-        interrupt: session.Interrupt,
-        at: int,
-        spec: ModelSpec,
-        places: Sequence[int],
-        *,
-        answers: bool,
-    ) -> int:
-        async with session.loaded(spec, interrupt) as (backend, model):
+            backend, model = await held.use(spec)
             if answers:
                 self._whole.models[at] = model_description(spec, model)
             try:
@@ -174,7 +165,6 @@ class _Runner:
                         _show(self._whole, one)
             finally:
                 self._line.clear()
-        return SUCCESS
 
     async def _score(self, backend: Backend, at: int, place: int) -> None:
         """The model of a column reads the replies that it has not read yet."""

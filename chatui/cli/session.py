@@ -90,6 +90,20 @@ async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[B
     """
     backend = registry.create(spec.backend)
     interrupt.backend = backend
+    try:
+        answer = await load(backend, spec)
+        tell_notes(answer)
+        yield backend, answer
+    finally:
+        await backend.close()
+
+
+async def load(backend: Backend, spec: ModelSpec) -> Loaded:
+    """Load a model, with its progress on standard error.
+
+    Raises:
+        ChatuiError: it cannot be loaded.
+    """
     line = PassingLine(sys.stderr)
     try:
         answer: Loaded | None = None
@@ -98,15 +112,17 @@ async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[B
                 answer = event
             else:
                 line.show(_words(event))
-        line.clear()
-        if answer is None:
-            raise AssertionError("the load ended without Loaded")
-        for note in answer.notes:
-            tell(note)
-        yield backend, answer
     finally:
         line.clear()
-        await backend.close()
+    if answer is None:
+        raise AssertionError("the load ended without Loaded")
+    return answer
+
+
+def tell_notes(loaded: Loaded) -> None:
+    """Tell what the user should know of a model."""
+    for note in loaded.notes:
+        tell(note)
 
 
 def _words(progress: Loading) -> str:

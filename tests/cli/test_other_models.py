@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_models
 from command import Chatui, is_one_sentence
 
+from chatui.backends import registry
+from chatui.cli import session
+from chatui.cli.held_models import held_models
 from chatui.cli.parser import run
 from chatui.cli.replay import models_of
-from chatui.messages import Adapter
+from chatui.errors import ChatuiError
+from chatui.messages import Adapter, Loaded, ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +94,41 @@ def test_an_adapter_belongs_to_the_model_before_it() -> None:
     assert models_of([one, "a", "b", two]) == [("a", [one]), ("b", [one, two])]
     assert models_of([one]) == [(None, [one])]
     assert models_of([]) == []
+
+
+def test_each_model_is_loaded_once_while_it_is_the_same_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Adapters are switched on their base; one that does not fit has the memory for itself."""
+    seen: list[str] = []
+
+    class Fake:
+        async def load(self, spec: ModelSpec) -> AsyncIterator[Loaded]:
+            adapters = "".join(each.path for each in spec.adapters)
+            seen.append(f"{spec.name}{adapters} {spec.weights}")
+            alive = len(open_ones - {self})
+            open_ones.add(self)
+            if spec.name == "large" and alive:
+                raise ChatuiError("too large")
+            notes = ("a shorter window",) if spec.name == "long" and alive else ()
+            yield Loaded(spec.name, "f", "x", 512, notes=notes)
+
+        async def close(self) -> None:
+            open_ones.discard(self)
+
+    open_ones: set[Fake] = set()
+    monkeypatch.setattr(registry, "create", lambda _: Fake())
+    small, other, large, long = (ModelSpec(n, n) for n in ("small", "other", "large", "long"))
+    tuned = replace(small, adapters=(Adapter("+lora"),))
+
+    async def work() -> None:
+        async with held_models(session.Interrupt()) as held:
+            for spec in (small, tuned, other, small, other, large, small, long):
+                assert (await held.use(spec))[1].name == spec.name
+        assert not open_ones
+
+    asyncio.run(work())
+    assert seen == [
+        *("small auto", "small+lora auto", "other plain", "small auto"),
+        *("large plain", "large auto", "small plain", "long plain", "long auto"),
+    ]
