@@ -25,6 +25,7 @@ _SORTED = 4096
 """The most candidates that are put in order; more stay in the order of their ids."""
 _DRAWN_AT_ONCE = 16384
 """The most candidates that torch draws from: it makes a random number for each."""
+_BINS = 1024
 _PART = 256
 _DEPTH = 30.0
 """Tokens so far below the best have, all of a vocabulary together, less than _ROUNDING."""
@@ -49,9 +50,7 @@ def top_p(reply: ReplySoFar) -> Step | None:
 
     def step(candidates: Candidates) -> Candidates:
         values = candidates[0].cpu().numpy()
-        highest = values.max()
-        weights = np.exp(values[np.flatnonzero(values > highest - _DEPTH)] - highest)
-        return _best(candidates, _count_reaching(weights, p * float(weights.sum())))
+        return _best(candidates, *_count_reaching(values, p))
 
     return step if reply.settings.top_p < 1.0 else None
 
@@ -76,8 +75,12 @@ FILTERS = (temperature, top_k, top_p, min_p, temperature_last)
 """Applied before a draw."""
 
 
-def _best(candidates: Candidates, count: int) -> Candidates:
-    """The ``count`` best, best first if they are not too many to sort; none that is forbidden."""
+def _best(candidates: Candidates, count: int, least: float | None = None) -> Candidates:
+    """The ``count`` best, best first if they are not too many to sort; none that is forbidden.
+
+    Args:
+        least: the last of them, if it is known.
+    """
     logits = candidates[0]
     size = logits.shape[0]
     if count >= size and size > _SORTED:
@@ -88,7 +91,8 @@ def _best(candidates: Candidates, count: int) -> Candidates:
     if np.count_nonzero(values > -np.inf) <= count:
         places = np.flatnonzero(values > -np.inf)
     else:
-        least = np.partition(values, size - count)[size - count]
+        if least is None:
+            least = np.partition(values, size - count)[size - count]
         better = np.flatnonzero(values > least)
         # Of those that are equally good, the first.
         equal = np.flatnonzero(values == least)[: count - len(better)]
@@ -98,34 +102,47 @@ def _best(candidates: Candidates, count: int) -> Candidates:
     return _at(candidates, torch.from_numpy(places))
 
 
-def _count_reaching(weights: NDArray[np.float32], wanted: float) -> int:
-    """How many of the largest weights reach the sum ``wanted``; at least one.
+def _count_reaching(values: NDArray[np.float32], share: float) -> tuple[int, float]:
+    """How many of the best logits have this share of all probability, and the last of them.
 
-    Looks for the place where it is reached in one half after another, which are not sorted.
+    At least one. Counts what lies in each of some bins of equal width, then in those of the bin in
+    which the share is reached, until few are left to be sorted.
     """
-    count = 1
-    while len(weights) > _SORTED:
-        half = len(weights) // 2
-        weights = np.partition(weights, half)
-        upper = float(weights[half:].sum())
-        if upper >= wanted:
-            weights = weights[half:]
-        else:
-            count += len(weights) - half
-            wanted -= upper
-            weights = weights[:half]
+    depths = values.max() - values
+    if not depths.max() < _DEPTH:
+        values = values[np.flatnonzero(depths < _DEPTH)]
+        depths = values.max() - values
+    weights = np.exp(-depths)
+    wanted = share * float(weights.sum(dtype=np.float64))
+    count = 0
+    while len(depths) > _SORTED and (width := depths.max() - (nearest := depths.min())) > 0:
+        bins = ((depths - nearest) * (_BINS / width)).astype(np.int64)
+        sums = np.cumsum(np.bincount(bins, weights, _BINS + 1))
+        place = min(int(np.searchsorted(sums, wanted)), _BINS)
+        inside = np.flatnonzero(bins == place)
+        if len(inside) in (0, len(depths)):
+            break
+        count += int(np.count_nonzero(bins < place))
+        wanted -= sums[place - 1] if place else 0.0
+        values, depths, weights = values[inside], depths[inside], weights[inside]
+    order = np.argsort(depths)
     # A token stays if those before it do not reach the sum.
-    sums = np.cumsum(np.sort(weights)[::-1], dtype=np.float64)
-    return count + int((sums[:-1] < wanted).sum())
+    reached = np.cumsum(weights[order], dtype=np.float64)[:-1]
+    last = int(np.count_nonzero(reached < wanted))
+    return count + last + 1, float(values[order[last]])
 
 
 def _at(candidates: Candidates, places: Tensor) -> Candidates:
     logits, ids = candidates
-    if logits.device.type == "cpu":
-        logits = torch.from_numpy(logits.numpy()[places.numpy()])
-    else:
-        logits = logits[places]
-    return logits, places if ids is None else ids[places]
+    kept = places if ids is None else _taken(ids, places)
+    return _taken(logits, places), kept
+
+
+def _taken(values: Tensor, places: Tensor) -> Tensor:
+    if values.device.type == "cpu":
+        # numpy takes several times faster than torch.
+        return torch.from_numpy(values.numpy().take(places.numpy()))
+    return values[places.to(values.device)]
 
 
 def _places_at_least(logits: Tensor, least: Tensor) -> Tensor:
