@@ -16,6 +16,7 @@ import preset_tokenizers as tokenizers
 import tiny_rwkv
 import torch
 import transformers
+from chatglm_packing import quantise
 from preset_tokenizers import write_json
 from safetensors.torch import save_file
 
@@ -356,8 +357,6 @@ def chatglm_state(folder: Path, **changes: Any) -> State:
 
 def chatglm_packed(folder: Path, bits: int) -> State:
     """The linears of the blocks packed into ``bits``, as NOTES of the quantised checkpoints say."""
-    from chatui.engine.architectures.chatglm.quantisation import quantise
-
     state = chatglm_state(folder, quantization_bit=bits, quantization_embeddings=False)
     linears = (".query_key_value.weight", ".dense.weight", "_4h.weight", "4h_to_h.weight")
     for name in [name for name in state if name.endswith(linears)]:

@@ -20,40 +20,6 @@ from chatui.engine.int8_weight import Int8Weight
 from chatui.engine.packed import pack_codes, product
 
 
-def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Pack a weight as the released checkpoints are packed.
-
-    Args:
-        weight: fp16, bf16 or fp32 [out, in]; `in` even for 4 bits.
-        bits: 8 or 4.
-
-    Returns:
-        int8 [out, in · bits / 8], and fp16 scales [out].
-    """
-    largest = weight.abs().amax(dim=1)
-    scale = (largest / (2 ** (bits - 1) - 1)).half()
-    divisor = torch.where(scale == 0, torch.ones_like(scale), scale).to(weight.dtype)
-    values = torch.round(weight / divisor[:, None]).to(torch.int8)
-    if bits == 4:
-        values = (values[:, 0::2] << 4) | (values[:, 1::2] & 0x0F)
-    return values.contiguous(), scale
-
-
-def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Unpack a weight, or some of its rows: q · scale, rounded once to fp16.
-
-    Args:
-        packed: int8 [out, in · bits / 8].
-        scale: fp16 [out].
-        bits: 8 or 4.
-
-    Returns:
-        fp16 [out, in].
-    """
-    # The product of the two is exact in fp32.
-    return (integers(packed, bits).float() * scale.float()[:, None]).half()
-
-
 def integers(packed: Tensor, bits: int) -> Tensor:
     """The q of a weight as its checkpoint has it: int8 [out, in]."""
     if bits == 8:
@@ -92,17 +58,6 @@ class ChatGLMQuantisedLinear(nn.Linear):
         self.weight = nn.Parameter(packed, requires_grad=False)
         self.weight_scale = nn.Parameter(scale, requires_grad=False)
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None  # type: ignore[assignment]
-
-    @classmethod
-    def from_linear(cls, linear: nn.Linear, bits: int) -> ChatGLMQuantisedLinear:
-        """Pack a plain linear layer, on the device where it is."""
-        with torch.device("meta"):
-            layer = cls(linear.in_features, linear.out_features, bits, bias=False)
-        packed, scale = quantise(linear.weight.detach(), bits)
-        layer.weight = nn.Parameter(packed, requires_grad=False)
-        layer.weight_scale = nn.Parameter(scale, requires_grad=False)
-        layer.bias = linear.bias
-        return layer
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer.

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sentencepiece
 import torch
+from chatglm_packing import packed_linear
 
 from chatui.engine.architectures.chatglm import register
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
 
 SENTENCES = (
@@ -146,7 +146,7 @@ def packed(folder: Path, tmp_path: Path) -> Callable[[int], Path]:
         for block in model.transformer.layers:
             for parent in (block.attention, block.mlp):
                 for name, child in list(parent.named_children()):
-                    setattr(parent, name, ChatGLMQuantisedLinear.from_linear(child, bits))
+                    setattr(parent, name, packed_linear(child, bits))
         model.config.quantization_bit = bits
         made = tmp_path / f"chatglm-6b-int{bits}"
         model.save_pretrained(made)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from chatglm_packing import packed_linear
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 
 MakeModel = Callable[..., ChatGLMForCausalLM]
 
@@ -55,7 +55,7 @@ def test_beside_packed_weights(
     for module in list(base.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear) and name != "lm_head":
-                setattr(module, name, ChatGLMQuantisedLinear.from_linear(child, bits))
+                setattr(module, name, packed_linear(child, bits))
     attention = base.transformer.layers[0].attention
     with torch.inference_mode():
         bare = base(prompt).logits

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from chatglm_packing import dequantise, packed_linear, quantise
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from chatui.engine import int8_weight
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-from chatui.engine.architectures.chatglm.quantisation import (
-    ChatGLMQuantisedLinear,
-    dequantise,
-    quantise,
-)
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
 
 MakeModel = Callable[..., ChatGLMForCausalLM]
 
@@ -56,7 +53,7 @@ def test_the_product_is_that_with_the_whole_weight(
 ) -> None:
     """Of the weight in the layouts of a small one and of a large one, which has no 4 bits."""
     torch.manual_seed(0)
-    layer = ChatGLMQuantisedLinear.from_linear(nn.Linear(64, 150), bits)
+    layer = packed_linear(nn.Linear(64, 150), bits)
     states = torch.randn(1, vectors, 64).to(dtype)
     weight = dequantise(layer.weight, layer.weight_scale, bits)
     monkeypatch.setattr(int8_weight, "LEAST_NUMBERS", 0 if codes else 1 << 40)
@@ -107,7 +104,7 @@ def test_a_checkpoint_stays_packed_in_memory(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_cast_reaches_the_scales(dtype: torch.dtype) -> None:
-    layer = ChatGLMQuantisedLinear.from_linear(nn.Linear(16, 8), 8)
+    layer = packed_linear(nn.Linear(16, 8), 8)
     scale = layer.weight_scale.clone()
     layer.to(dtype)
     assert layer.weight_scale.dtype == torch.float16

@@ -1,0 +1,52 @@
+"""Packing a weight as the released int8 and int4 checkpoints of ChatGLM-6B are packed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear, integers
+
+
+def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Pack a weight as the released checkpoints are packed.
+
+    Args:
+        weight: fp16, bf16 or fp32 [out, in]; `in` even for 4 bits.
+        bits: 8 or 4.
+
+    Returns:
+        int8 [out, in · bits / 8], and fp16 scales [out].
+    """
+    largest = weight.abs().amax(dim=1)
+    scale = (largest / (2 ** (bits - 1) - 1)).half()
+    divisor = torch.where(scale == 0, torch.ones_like(scale), scale).to(weight.dtype)
+    values = torch.round(weight / divisor[:, None]).to(torch.int8)
+    if bits == 4:
+        values = (values[:, 0::2] << 4) | (values[:, 1::2] & 0x0F)
+    return values.contiguous(), scale
+
+
+def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Unpack a weight, or some of its rows: q · scale, rounded once to fp16.
+
+    Args:
+        packed: int8 [out, in · bits / 8].
+        scale: fp16 [out].
+        bits: 8 or 4.
+
+    Returns:
+        fp16 [out, in].
+    """
+    # The product of the two is exact in fp32.
+    return (integers(packed, bits).float() * scale.float()[:, None]).half()
+
+
+def packed_linear(linear: nn.Linear, bits: int) -> ChatGLMQuantisedLinear:
+    """A plain linear layer, packed."""
+    layer = ChatGLMQuantisedLinear(linear.in_features, linear.out_features, bits, bias=False)
+    packed, scale = quantise(linear.weight.detach(), bits)
+    layer.weight = nn.Parameter(packed, requires_grad=False)
+    layer.weight_scale = nn.Parameter(scale, requires_grad=False)
+    layer.bias = linear.bias
+    return layer
