@@ -169,3 +169,25 @@ async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
         old, new = store.siblings(first.id)
         assert (old.reply, new.reply) == ("春風", "立天來了")
         assert [piece.token_id for piece in store.pieces(new.id)][:1] == [6]
+
+
+@pytest.mark.parametrize("size", [(120, 24), (40, 12)])
+async def test_the_token_that_is_pointed_at_stays_in_view(
+    drive: Any, size: tuple[int, int]
+) -> None:
+    store = Store.in_memory()
+    id_ = add_conversation(store, ("你好", "春風"))
+    (first,) = store.rounds(id_)
+    words = "天地玄黄宇宙洪荒日月盈昃"
+    pieces = [
+        Piece(0.1, f"{words[at % 12]}{at}\n", at, -0.1, ((at, "甲", 0.9),)) for at in range(60)
+    ]
+    store.append_pieces(first.id, pieces)
+    async with drive(store=store, size=size) as on:
+        await on.app.screen.open_conversation(id_)
+        await on.pilot.press("f8", "left")
+        await on.until(lambda: "荒19" not in on.screen_text and "昃59" in on.screen_text)
+        await on.until_shown("id 59")
+        await on.pilot.press(*["left"] * 40)
+        await on.until(lambda: "荒19" in on.screen_text and "昃59" not in on.screen_text)
+        await on.until_shown("id 19")

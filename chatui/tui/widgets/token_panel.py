@@ -11,9 +11,10 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Click
+from textual.geometry import Region
 from textual.style import Style
 from textual.widgets import Static
 
@@ -35,7 +36,7 @@ from chatui.tui.widgets.token_rows import TokenRows
 ALTERNATIVES = 5
 """How many candidates a reply keeps for each token while the box is open."""
 
-PARTS = ("facts", "read-title", "read", "wrote-title", "wrote", "token")
+PARTS = ("facts", "read-title", "read", "wrote-title", "wrote")
 _LOOK_SECONDS = 0.5
 _CANDIDATE = "candidate"
 _STREAMED_TOKENS = 200
@@ -85,7 +86,9 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             yield (
                 TokenRows(classes=part) if part == "wrote" else Static(markup=False, classes=part)
             )
-        yield KeyLine(say(self.footer_keys))
+        with Vertical(classes="foot"):
+            yield Static(markup=False, classes="token")
+            yield KeyLine(say(self.footer_keys))
 
     def on_mount(self) -> None:
         self._turns.alternatives = ALTERNATIVES
@@ -198,6 +201,13 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._chosen = max(0, min(index, len(self._pieces) - 1))
         self._candidate = 0
         self._draw()
+        self.call_after_refresh(self._bring_into_view)
+
+    def _bring_into_view(self) -> None:
+        rows = self.query_one(TokenRows)
+        if self._chosen is not None and rows.display:
+            y = rows.virtual_region.y + rows.row_of(self._chosen)
+            self.scroll_to_region(Region(0, y, 1, 1), animate=False)
 
     # Drawing
 

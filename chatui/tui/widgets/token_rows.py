@@ -80,6 +80,11 @@ class TokenRows(Prose):
                 return self._first + place - 1 if place else None
         return None
 
+    def row_of(self, index: int) -> int:
+        """The row on which a token begins."""
+        starts = [self._paragraphs[row.paragraph] + row.start for row in self._rows.rows]
+        return bisect_right(starts, self._starts[index - self._first]) - 1
+
     def on_click(self, event: Click) -> None:
         if (index := self.token_at(event.x, event.y)) is not None:
             event.stop()
@@ -101,4 +106,5 @@ class TokenRows(Prose):
 
     def _style_of(self, name: str) -> Style:
         own = self.get_component_rich_style(f"tokens--{name}")
-        return Style(bgcolor=own.bgcolor, reverse=own.reverse)
+        shown = {name: getattr(own, name) or None for name in ("bold", "underline", "reverse")}
+        return Style(bgcolor=own.bgcolor, **shown)
