@@ -86,3 +86,42 @@ def test_a_server_that_is_none_is_one_sentence(chatui: Chatui, verb: tuple[str, 
 def test_adapters_are_the_servers_affair(chatui: Chatui, server: TinyServer) -> None:
     done = chatui("ask", "--server", server.url, "--lora", "x", "你好")
     assert done.returncode == 1 and "Adapters" in done.stderr
+
+
+def test_a_key_stands_in_nothing_that_is_written(
+    chatui: Chatui, server: TinyServer, write_settings: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Transcripts, exports, reports, log and settings, also of a server that repeats the key."""
+    key = "sk-very-secret-0123456789"
+    settings = write_settings(
+        f'[[servers]]\nname = "gpu"\nurl = "{server.url}"\nkey_env = "A_KEY"\n'
+    )
+    env = {"A_KEY": key, "OPENAI_API_KEY": key}
+    model, said = ("--model", "gpu:tiny", "--max-new-tokens", "3"), []
+    server.key, server.record.tokens_sent = key, 0
+    try:
+        file = tmp_path / "talk.jsonl"
+        said.append(chatui("ask", *model, "abc", "--record", str(file), "--json", env=env))
+        assert said[-1].returncode == 0, said[-1].stderr
+        server.refused, server.advice = {"messages"}, f"; your key is {key}"
+        failed = tmp_path / "failed.jsonl"
+        said.append(chatui("ask", *model, "x", "--record", str(failed), "--debug", env=env))
+        assert said[-1].returncode == 1 and "your key is" in said[-1].stderr
+        server.refused, server.advice = set(), ""
+        said.append(chatui("import", str(file), str(failed), env=env))
+        for form in ("markdown", "html", "svg", "transcript", "chatglm"):
+            said.append(chatui("export", "all", "--as", form, "-o", str(tmp_path / form), env=env))
+            assert said[-1].returncode == 0, said[-1].stderr
+        report = ("--model", "gpu:tiny", "--report", str(tmp_path / "report.json"))
+        said.append(chatui("replay", str(file), *report, env=env))
+        assert said[-1].returncode == 0, said[-1].stderr
+        said.append(chatui("models", "--json", env=env))
+        said.append(chatui("doctor", env=env))
+    finally:
+        server.key, server.refused, server.advice = "", set(), ""
+    assert f"Bearer {key}" in server.record.headers[-1].values()
+    assert not any(key in each.stdout + each.stderr for each in said)
+    written = [each for top in (tmp_path, settings.parent) for each in top.rglob("*")]
+    texts = {each: each.read_bytes() for each in written if each.is_file()}
+    assert file in texts and len(texts) > 8
+    assert not [each for each, text in texts.items() if key.encode() in text]
