@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ def model_description(spec: ModelSpec, loaded: Loaded) -> dict[str, Any]:
     }
     if spec.server is None:
         described["weights"] = weights_fingerprint(Path(spec.path))
-    libraries = dict(_versions(_LIBRARIES.get(spec.backend, ())))
+    libraries = _versions(_LIBRARIES.get(spec.backend, ()))
     return described | ({"libraries": libraries} if libraries else {})
 
 
@@ -53,12 +52,8 @@ def weights_fingerprint(path: Path) -> str:
     return f"sha256:{digest.hexdigest()}" if found else ""
 
 
-def _versions(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
     # Only a recording pays for this import.
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import distributions
 
-    for name in names:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue
+    return {name: found.version for name in names for found in distributions(name=name)}

@@ -97,7 +97,7 @@ def recognise(path: Path) -> Recognised:
         family,
         format,
         _window_of(config),
-        _lacks(path, config, family),
+        lacks_of(config, path.name) if family else say("catalog.no_family", path=path),
         cache_size(config),
         _width_of(config),
         relative=_RELATIVES.get(family, "") if format != CHAT_TEMPLATE else "",
@@ -175,10 +175,6 @@ def _table(name: str) -> dict[str, str]:
         return {}
     section = re.search(rf"^{name}\b[^\n]*\n(.*?)\n\s*\]\n", text, re.S | re.M)
     return dict(re.findall(r'\("([^"]+)",\s*\(?\s*"([^"]+)"', section[1])) if section else {}
-
-
-def _lacks(folder: Path, config: dict[str, Any], family: str) -> str:
-    return lacks_of(config, folder.name) if family else say("catalog.no_family", path=folder)
 
 
 def lacks_of(config: dict[str, Any], name: str = "") -> str:

@@ -55,10 +55,10 @@ def resolve(
         preset = unlisted.adapter_of_preset(reference)
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
-    chosen_dtype = dtype or (settings.dtype if settings.dtype != "auto" else spec.dtype)
-    chosen_weights = weights or (settings.weights if settings.weights != "auto" else spec.weights)
+    set_dtype = settings.dtype if settings.dtype != "auto" else spec.dtype
+    set_weights = settings.weights if settings.weights != "auto" else spec.weights
     if context is None and settings.context != "auto":
-        # A setting is for all models: nothing is to be said where one's window is smaller.
+        # A setting is for all models, so a smaller window of one of them needs no note.
         context = min(settings.context, spec.context_limit or settings.context)
     return replace(
         spec,
@@ -68,8 +68,8 @@ def resolve(
         sampling=with_users_settings(spec.sampling, settings),
         reply_reserve=settings.reply_reserve or spec.reply_reserve,
         think=spec.think if settings.think == "auto" else settings.think,
-        dtype=chosen_dtype,
-        weights=chosen_weights,
+        dtype=dtype or set_dtype,
+        weights=weights or set_weights,
         weights_asked=weights is not None,
         context=spec.context if context is None else None if context == "auto" else context,
         device=device or settings.device,

@@ -55,6 +55,7 @@ def test_what_lies_in_caches_and_folders(hub: Hub, tmp_path: Path) -> None:
     lora = hub("who/lora") / "adapter_config.json"
     lora.write_text(json.dumps({"base_model_name_or_path": "who/good"}))
     (hub("who/dataset") / "README.md").write_text("no model")
+    (hub("who/tiny-GGUF") / "tiny.gguf").write_bytes(gguf(general__architecture="llama"))
     write_model(tmp_path / "modelscope" / "models" / "Qwen" / "Qwen9___5", LLAMA)
     models = tmp_path / "我的 models"
     write_model(models / "mine", LLAMA)
@@ -69,6 +70,7 @@ def test_what_lies_in_caches_and_folders(hub: Hub, tmp_path: Path) -> None:
     assert found["who/lora"].kind == "adapter"
     assert "--lora who/lora" in found["who/lora"].missing
     assert not found["who/dataset"].usable
+    assert found["who/tiny-GGUF"].family == "llama"
     assert found["Qwen/Qwen9.5"].usable
     assert found[str(models / "mine")].kind == "folder"
     assert found[str(models / "who" / "deep")].usable

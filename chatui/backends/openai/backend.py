@@ -28,7 +28,6 @@ from chatui.backends.openai.server_prompt import (
     Prompt,
     as_text,
     find_tokenizer,
-    fit,
     format_of,
     template_arguments,
 )
@@ -126,7 +125,7 @@ class OpenAIBackend:
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
         client = self._require()
-        prompt = await _fit(client, request)
+        prompt = await client.fit(request)
         text = as_text(prompt.prompt)
         if client.tokenizer is not None and not isinstance(prompt.prompt, str):
             text = await client.tokenizer.render(prompt.prompt, request.think) or text
@@ -204,7 +203,7 @@ async def _answer(
 
     Yields a ``Prefill`` before the first text.
     """
-    prompt = await _fit(client, request)
+    prompt = await client.fit(request)
     extra = {"seed": reply.seed, "stream_options": {"include_usage": True}}
     if reply.stop_strings:
         extra["stop"] = list(reply.stop_strings)
@@ -227,7 +226,7 @@ async def _answer(
             if not prompt.history or not tries_left:
                 raise ChatuiError(_too_long(client, error)) from error
             kept = prompt.history[-(-len(prompt.history) // 3) :]
-            shorter = await _fit(client, replace(request, history=kept))
+            shorter = await client.fit(replace(request, history=kept))
             dropped = len(request.history) - len(shorter.history)
             prompt = replace(shorter, dropped_rounds=dropped)
 
@@ -273,11 +272,6 @@ def _wanted(request: GenerateRequest) -> set[str]:
         names |= {"logprobs", "top_logprobs"}
     # One setting, spelt in two ways for two kinds of servers.
     return names - {"repeat_penalty"}
-
-
-async def _fit(client: ServerClient, request: GenerateRequest) -> FittedPrompt[Prompt]:
-    limit = request.limit(client.context_limit)
-    return await fit(client.format, client.spec, request, limit, client.counter)
 
 
 def _body(

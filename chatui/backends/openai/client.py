@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +26,12 @@ from chatui.backends.openai.server_errors import (
     refused_request,
     unreachable,
 )
-from chatui.backends.openai.server_prompt import CHAT, Tokenizer
+from chatui.backends.openai.server_prompt import CHAT, Prompt, Tokenizer, estimate, render
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import ModelSpec, Token
-from chatui.prompting.format import PromptFormat
+from chatui.messages import GenerateRequest, ModelSpec, Token
+from chatui.prompting.format import Exchange, PromptFormat
+from chatui.prompting.window import FittedPrompt, fit_prompt
 
 _MOST_TRIES = 8
 """OpenAI names only one field that it does not know at a time."""
@@ -70,6 +73,29 @@ class ServerClient:
         """The server's tokenizer, if it counts this kind of prompt exactly."""
         counts = self.tokenizer is not None and (self.tokenizer.chat or not self.chat)
         return self.tokenizer if counts else None
+
+    async def fit(self, request: GenerateRequest) -> FittedPrompt[Prompt]:
+        """The prompt with as many of the latest rounds as fit; with all if no limit is known.
+
+        Raises:
+            ChatuiError: the query does not fit even alone.
+        """
+        system = self.spec.system if request.system is None else request.system
+        begun = request.begun.text if request.begun else ""
+        counter, loop = self.counter, asyncio.get_running_loop()
+
+        def rendered(history: Sequence[Exchange]) -> Prompt:
+            return render(self.format, history, request.query, system, begun)
+
+        def count(prompt: Prompt) -> int:
+            if counter is None:
+                return estimate(prompt)
+            asked = counter.count(prompt, request.think)
+            return asyncio.run_coroutine_threadsafe(asked, loop).result()
+
+        # A count waits for the server, so it needs a thread while this loop asks.
+        limit = request.limit(self.context_limit) or sys.maxsize
+        return await asyncio.to_thread(fit_prompt, self.spec, request, limit, rendered, count)
 
     async def stream(
         self, body: dict[str, Any], reader: ReplyReader

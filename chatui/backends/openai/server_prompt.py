@@ -6,23 +6,20 @@ are asked of the server if it tells them, else estimated.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import httpx2
 
-from chatui.messages import GenerateRequest, ModelSpec
+from chatui.messages import ModelSpec
 from chatui.prompting import formats
 from chatui.prompting.chat_template import THINKING_SWITCHES
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.parts import read_again
-from chatui.prompting.window import FittedPrompt, fit_prompt
 from chatui.text import without_surrogates
 
 Messages: TypeAlias = Sequence[dict[str, str]]
@@ -202,37 +199,3 @@ def _piece(piece: Any) -> str:
     if isinstance(piece, list):
         return bytes(piece).decode("utf-8", "replace")
     return str(piece or "")
-
-
-async def fit(
-    format: PromptFormat,
-    spec: ModelSpec,
-    request: GenerateRequest,
-    context_limit: int,
-    tokenizer: Tokenizer | None,
-) -> FittedPrompt[Prompt]:
-    """The prompt with as many of the latest rounds as fit.
-
-    Args:
-        context_limit: tokens; 0 if it is not known: all rounds are kept.
-        tokenizer: counts tokens; None to estimate them.
-
-    Raises:
-        ChatuiError: the query does not fit even alone.
-    """
-    system = spec.system if request.system is None else request.system
-    begun = request.begun.text if request.begun else ""
-    loop = asyncio.get_running_loop()
-
-    def rendered(history: Sequence[Exchange]) -> Prompt:
-        return render(format, history, request.query, system, begun)
-
-    def count(prompt: Prompt) -> int:
-        if tokenizer is None:
-            return estimate(prompt)
-        asked = tokenizer.count(prompt, request.think)
-        return asyncio.run_coroutine_threadsafe(asked, loop).result()
-
-    # A count waits for the server, so it needs a thread while this loop asks.
-    limit = context_limit or sys.maxsize
-    return await asyncio.to_thread(fit_prompt, spec, request, limit, rendered, count)

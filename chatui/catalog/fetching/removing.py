@@ -49,12 +49,10 @@ class Removal:
     """What is deleted when a name is removed.
 
     Attributes:
-        name: what the user named.
         items: what is deleted.
         notes: sentences on what stays, and on presets that will lack a part.
     """
 
-    name: str
     items: tuple[Removable, ...]
     notes: tuple[str, ...] = ()
 
@@ -96,7 +94,7 @@ def plan_removal(name: str, settings: Settings) -> Removal:
         raise ChatuiError(" ".join([say("fetching.rm.nothing", name=name), *notes]))
     for item in items:
         _check_idle(item)
-    return Removal(name, tuple(items), tuple(notes))
+    return Removal(tuple(items), tuple(notes))
 
 
 def remove(removal: Removal) -> int:
