@@ -82,6 +82,18 @@ async def test_an_empty_list_says_what_to_do(drive: Any) -> None:
         await on.until(lambda: "Nothing found" in on.screen_text)
 
 
+async def test_a_hit_in_the_first_query_is_not_said_twice(drive: Any) -> None:
+    store = Store.in_memory()
+    add_conversation(store, ("静夜思", "床前明月光"))
+    async with drive(store=store) as on:
+        await open_list(on)
+        await on.pilot.press(*"静夜")
+        await on.until(lambda: "· 1 round ·" in on.screen_text)
+        assert on.screen_text.count("静夜思") == 1
+        on.app.screen.query_one(Input).value = "明月"
+        await on.until_shown("床前明月光")
+
+
 async def test_a_hit_is_opened_in_its_round(drive: Any) -> None:
     store = Store.in_memory()
     ids = [add_conversation(store, *((f"第{n}问", f"答{n}\n\n" * 3) for n in range(60)))]

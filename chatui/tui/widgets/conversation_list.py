@@ -75,7 +75,8 @@ def row(conversation: Conversation, hit: Hit | None, *, is_open: bool = False) -
     if conversation.is_replying:
         about += " · " + say("tui.conversations.replying")
     second = Content.styled(about, "$foreground-muted")
-    if hit is not None and hit.where != "title":
+    # A title that is the first query says where it was found already.
+    if hit is not None and hit.where != "title" and hit.snippet.strip("…") not in title:
         second = Content.assemble(
             Content.styled(plain_text(hit.before), "$foreground-muted"),
             Content.styled(plain_text(hit.match), "bold $accent"),
