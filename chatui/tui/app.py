@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -149,7 +150,13 @@ class ChatApp(TurnsApp):
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy; what no terminal can take (lone surrogates) becomes U+FFFD."""
-        super().copy_to_clipboard(without_surrogates(text))
+        text = without_surrogates(text)
+        super().copy_to_clipboard(text)
+        # Of an app in a browser the system here is another one.
+        if not self.is_web:
+            from chatui.tui import clipboard
+
+            self.run_worker(asyncio.to_thread(clipboard.copy, text), group="clipboard")
 
     @property
     def cursor_position(self) -> Offset:

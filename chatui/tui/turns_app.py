@@ -10,6 +10,7 @@ from textual.notifications import SeverityLevel
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.store import Store
+from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.settings import Settings
 from chatui.text import one_line, plain_text
@@ -73,6 +74,16 @@ class TurnsApp(App[None]):
             for told in [each for each in self._notifications if each.severity == severity]:
                 self._unnotify(told)
         super().notify(message, severity=severity, **options)
+
+    def copy(self, text: str, nothing: str = "") -> None:
+        """Copy, and say so.
+
+        Args:
+            nothing: what to say where there is no text.
+        """
+        if text:
+            self.copy_to_clipboard(text)
+        self.tell_user(say("tui.hint.copied") if text else nothing, "information")
 
     def tell_away(self, sentence: str) -> None:
         """Have the terminal tell ``sentence`` to someone who looks at another window."""

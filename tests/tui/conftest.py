@@ -17,7 +17,7 @@ from chatui.catalog import listing
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
-from chatui.tui import first_start
+from chatui.tui import clipboard, first_start
 from chatui.tui.app import ChatApp
 
 
@@ -25,6 +25,12 @@ from chatui.tui.app import ChatApp
 def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to listen on this machine's usual ports is in no test's list."""
     monkeypatch.setattr(servers, "USUAL_PORTS", ())
+
+
+@pytest.fixture(autouse=True)
+def own_clipboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test copies is not what the person at this machine pastes next."""
+    monkeypatch.setattr(clipboard, "_command", lambda: ())
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from textual.widgets import Input
 from chatui import locations
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.tui import commands
+from chatui.tui import clipboard, commands
+from chatui.tui.app import ChatApp
 from chatui.tui.screens.command_palette import CommandPaletteScreen
 from chatui.tui.screens.conversations import ConversationsScreen
 from chatui.tui.screens.form_picker import FormPicker
@@ -20,6 +22,8 @@ from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.user_prompts import UserPrompt, user_prompts
 from chatui.tui.widgets.completion_list import CompletionList
+
+CLIPBOARD_COMMAND = clipboard._command
 
 
 def prompt_file(name: str, data: bytes) -> None:
@@ -230,3 +234,27 @@ def test_wrong_prompt_files_are_named_and_skipped(home: object) -> None:
     assert [prompt.name for prompt in found] == ["ok"]
     assert len(problems) == 4
     assert say("tui.prompts.empty") in "".join(problems)
+
+
+@pytest.mark.parametrize("is_web", [False, True])
+async def test_what_is_copied_is_in_the_systems_clipboard_too(
+    drive: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_web: bool
+) -> None:
+    program, copied = tmp_path / "xclip", tmp_path / "copied"
+    program.write_text(f'#!/bin/sh\necho "$@" > {copied}; cat >> {copied}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(clipboard, "_command", CLIPBOARD_COMMAND)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(ChatApp, "is_web", is_web)
+    async with drive(["春风"]) as on:
+        await on.ask("写")
+        await on.pilot.press("alt+y")
+        assert on.app.clipboard == "春风"
+        if is_web:
+            await on.pilot.pause(0.2)
+            assert not copied.exists()
+        else:
+            wanted = "-selection clipboard\n春风"
+            await on.until(lambda: copied.exists() and copied.read_text("utf-8") == wanted)

@@ -111,8 +111,7 @@ class ChatScreen(OrganisingScreen):
     def action_copy_or_stop(self) -> None:
         selected = self.get_selected_text()
         if selected:
-            self.app.copy_to_clipboard(selected)
-            self._tell_user(say("tui.hint.copied"), "information")
+            self.app.copy(selected)
         elif self.app.turns.replying_here:
             self.action_stop()
         else:

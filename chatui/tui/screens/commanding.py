@@ -226,10 +226,7 @@ class CommandingScreen(ExportingScreen):
 
     def action_copy_reply(self) -> None:
         """Copy the reply of the chosen round."""
-        reply = self._last_reply()
-        if reply:
-            self.app.copy_to_clipboard(reply)
-        self._tell_user(say("tui.hint.copied" if reply else "tui.rewrite.nothing"), "information")
+        self.app.copy(self._last_reply(), say("tui.rewrite.nothing"))
 
     def action_copy_code(self) -> None:
         """Copy the last block of code of the chosen reply."""
@@ -241,10 +238,7 @@ class CommandingScreen(ExportingScreen):
         self._copy_code(event.code)
 
     def _copy_code(self, code: str) -> None:
-        if code:
-            self.app.copy_to_clipboard(code)
-        words = say("tui.hint.copied" if code else "tui.hint.no_code")
-        self._tell_user(words, "information")
+        self.app.copy(code, say("tui.hint.no_code"))
 
     @work
     async def action_copy_all(self) -> None:
@@ -261,5 +255,4 @@ class CommandingScreen(ExportingScreen):
             self._tell_user(str(error))
             return
         text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
-        self.app.copy_to_clipboard(text)
-        self._tell_user(say("tui.hint.copied"), "information")
+        self.app.copy(text)

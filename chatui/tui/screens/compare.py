@@ -21,6 +21,7 @@ from chatui.text_difference import marked
 from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
 from chatui.tui.screens import TALL_ROWS
 from chatui.tui.screens.turn_display import UPDATES_PER_SECOND
+from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.widgets.conversation_view import FollowingScroll
 from chatui.tui.widgets.key_line import KeyLine
@@ -102,6 +103,7 @@ class ColumnView(Vertical):
 class CompareScreen(Screen[Column | None]):
     """Gives the column to go on with; None if the user leaves them all."""
 
+    app: TurnsApp
     CSS_PATH = "compare.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "point(-1)", "overview.keys.column_before"),
@@ -226,18 +228,15 @@ class CompareScreen(Screen[Column | None]):
     def action_copy(self) -> None:
         round_ = self._comparison.columns[self._chosen].round
         if round_ is not None:
-            self.app.copy_to_clipboard(round_.reply)
-            self.notify(say("tui.hint.copied"), markup=False)
+            self.app.copy(round_.reply, say("tui.rewrite.nothing"))
 
     def action_copy_or_stop(self) -> None:
         selected = self.get_selected_text()
         if selected:
-            self.app.copy_to_clipboard(selected)
-            self.notify(say("tui.hint.copied"), markup=False)
+            self.app.copy(selected)
         elif not self._comparison.over.is_set():
             self.action_stop_or_leave()
 
     @on(RoundList.CodeClicked)
     def _copy_code(self, event: RoundList.CodeClicked) -> None:
-        self.app.copy_to_clipboard(event.code)
-        self.notify(say("tui.hint.copied"), markup=False)
+        self.app.copy(event.code, say("tui.hint.no_code"))
