@@ -23,10 +23,11 @@ from chatui.cli.output import tell
 from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import SkippedRecord, files_of
+from chatui.conversation.conversation_store import tags_of
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.reply_choice import EVERY_REPLY, ReplyChoice
 from chatui.conversation.rounds import Rating
-from chatui.conversation.store import Store, tags_of
+from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import load_settings

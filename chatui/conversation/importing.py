@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
+from chatui.conversation.conversation_store import default_title
 from chatui.conversation.dialogues import Dialogue
 from chatui.conversation.rounds import Conversation, Round, Whole
-from chatui.conversation.store import Store, default_title
+from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
 from chatui.text import one_line
 

@@ -171,9 +171,7 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
     row = dict(zip(_SAID, _stored(ended), strict=True))
     del row["rating"], row["note"]
     columns = ", ".join(f"{name} = ?" for name in row)
-    done = db.execute(f"UPDATE rounds SET {columns} WHERE id = ?", (*row.values(), ended.id))
-    if not done.rowcount:
-        raise ChatuiError(say("conversation.no_round", id=ended.id))
+    _change(db, ended.id, f"UPDATE rounds SET {columns} WHERE id = ?", *row.values(), ended.id)
     search_index.index(db, "id = ?", ended.id)
 
 
@@ -183,11 +181,18 @@ def rate(db: sqlite3.Connection, round_id: int, rating: Rating | None, note: str
     Raises:
         ChatuiError: there is no such round.
     """
-    done = db.execute(
-        "UPDATE rounds SET rating = coalesce(?, rating), note = coalesce(?, note) WHERE id = ?",
-        (rating, None if note is None else to_stored(note), round_id),
-    )
-    if not done.rowcount:
+    stored = None if note is None else to_stored(note)
+    update = "UPDATE rounds SET rating = coalesce(?, rating), note = coalesce(?, note) WHERE id = ?"
+    _change(db, round_id, update, rating, stored, round_id)
+
+
+def _change(db: sqlite3.Connection, round_id: int, statement: str, *values: object) -> None:
+    """Change a row of a round."""
+    try:
+        changed = db.execute(statement, values).rowcount
+    except sqlite3.IntegrityError:
+        changed = 0
+    if not changed:
         raise ChatuiError(say("conversation.no_round", id=round_id))
 
 
@@ -209,17 +214,12 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
     Raises:
         ChatuiError: there is no such round.
     """
-    data = stored_pieces(batch)
-    if not data:
-        return
-    try:
-        db.execute(
+    if data := stored_pieces(batch):
+        insert = (
             "INSERT INTO pieces (round_id, batch, data) SELECT ?1,"
-            " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2",
-            (round_id, data),
+            " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2"
         )
-    except sqlite3.IntegrityError as error:
-        raise ChatuiError(say("conversation.no_round", id=round_id)) from error
+        _change(db, round_id, insert, round_id, data)
 
 
 def pieces(db: sqlite3.Connection, round_id: int) -> list[Piece]:
@@ -237,11 +237,8 @@ def save_prompt(db: sqlite3.Connection, round_id: int, prompt: ReadPrompt) -> No
     Raises:
         ChatuiError: there is no such round.
     """
-    try:
-        values = (round_id, stored_prompt(prompt))
-        db.execute("INSERT OR REPLACE INTO prompts VALUES (?, ?)", values)
-    except sqlite3.IntegrityError as error:
-        raise ChatuiError(say("conversation.no_round", id=round_id)) from error
+    insert = "INSERT OR REPLACE INTO prompts VALUES (?, ?)"
+    _change(db, round_id, insert, round_id, stored_prompt(prompt))
 
 
 def prompt(db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:

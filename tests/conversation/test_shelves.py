@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.store import Store, tags_of
+from chatui.conversation.conversation_store import tags_of
+from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
 DAY = 24 * 3600

@@ -15,8 +15,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
+from chatui.conversation.conversation_store import tags_of
 from chatui.conversation.rounds import Conversation
-from chatui.conversation.store import Store, tags_of
+from chatui.conversation.store import Store
 from chatui.conversation.text_search import Hit
 from chatui.errors import ChatuiError
 from chatui.locales import say

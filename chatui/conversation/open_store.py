@@ -1,0 +1,158 @@
+"""A store's file: opened and closed, and recovered from processes that died."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from chatui.conversation import tables
+from chatui.conversation.database import Beat, Database, plain_errors
+from chatui.conversation.presence import Presence
+from chatui.conversation.rounds import Round
+from chatui.errors import ChatuiError
+
+_KEPT_SECONDS = 24 * 3600
+
+Result = TypeVar("Result")
+P = ParamSpec("P")
+S = TypeVar("S", bound="OpenStore")
+
+
+def reads(
+    method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
+) -> Callable[Concatenate[S, P], Result]:
+    """Run a method of the store with one consistent view of the database."""
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        with self._database.reading() as db:
+            return method(self, db, *args, **kwargs)
+
+    return call
+
+
+def writes(
+    method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
+) -> Callable[Concatenate[S, P], Result]:
+    """Run a method of the store in a transaction of the thread that writes."""
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self._database.write(lambda db: method(self, db, *args, **kwargs))
+
+    return call
+
+
+class OpenStore:
+    """The file of a store, and what of it belongs to a process.
+
+    Attributes:
+        file: None if everything is in memory.
+    """
+
+    def __init__(
+        self,
+        file: Path | None,
+        *,
+        clock: Callable[[], float] = time.time,
+        beat: Beat | None = None,
+    ) -> None:
+        """Open ``file``, creating or upgrading it; None keeps everything in memory.
+
+        Args:
+            clock: seconds since the epoch.
+            beat: called again and again while it is opened: an upgrade may take a minute.
+        """
+        self.file = file
+        self._clock = clock
+        self._database = Database(file, beat)
+        self._presence = None if file is None else Presence(file)
+
+    @classmethod
+    def in_memory(cls: type[S]) -> S:
+        """A store that saves nothing, for when the disk cannot be written."""
+        return cls(None)
+
+    def announce(self) -> None:
+        """Tell other processes that this one writes, before it does; closes the store if it cannot.
+
+        Raises:
+            ChatuiError: the folder cannot be written, or knows no locks (a network drive).
+        """
+        if self._presence is None:
+            return
+        try:
+            with plain_errors(self.file):
+                self._presence.announce()
+        except ChatuiError:
+            self._database.close()
+            raise
+
+    async def queued(self, write: Callable[..., Result], *args: Any) -> Result:
+        """Call one of the methods that write, after those queued before, and await its result.
+
+        Cancelling the task that awaits does not cancel the write.
+        """
+        return await asyncio.shield(asyncio.wrap_future(self._database.queue(write, *args)))
+
+    def close(self) -> None:
+        """Stop using the store; rounds that it still streams become "interrupted"."""
+        try:
+            presence = self._presence
+            if presence is not None and presence.name:
+                # What cannot be written now is recovered at the next start.
+                with suppress(ChatuiError):
+                    self._database.write(lambda db: _interrupt(db, presence.name))
+        finally:
+            self._database.close()
+            if self._presence is not None:
+                self._presence.leave()
+
+    def recover(self) -> tuple[Round, ...]:
+        """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
+
+        Rounds that a living chatui is writing stay as they are. Empty conversations and deleted
+        ones go for good after a day.
+        """
+        if self._presence is None:
+            return ()
+        gone, recovered = self._interrupt_the_dead()
+        with plain_errors(self.file):
+            for name in gone:
+                self._presence.forget(name)
+            self._presence.sweep()
+        return tuple(recovered)
+
+    @writes
+    def _interrupt_the_dead(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:
+        assert self._presence is not None
+        names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
+        gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
+        long_ago = (self._clock() - _KEPT_SECONDS,)
+        db.execute(
+            "DELETE FROM conversations WHERE updated_at < ?"
+            " AND id NOT IN (SELECT conversation_id FROM rounds)",
+            long_ago,
+        )
+        deleted = db.execute("SELECT id FROM conversations WHERE deleted_at < ?", long_ago)
+        for (id_,) in deleted.fetchall():
+            tables.delete_conversation(db, id_)
+        return gone, [each for name in gone for each in _interrupt(db, name)]
+
+
+def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
+    """End the streaming rounds of one process with what was saved of them."""
+    ended = []
+    for each in tables.rounds_where(db, "r.state = 'streaming' AND r.writer = ?", writer):
+        pieces = tables.pieces(db, each.id)
+        seconds = pieces[-1].at_seconds if pieces else 0.0
+        ended.append(replace(each, state="interrupted", output_tokens=len(pieces), seconds=seconds))
+        tables.update_round(db, ended[-1])
+    return ended
