@@ -49,13 +49,15 @@ async def played(speed: float) -> tuple[float, float, float, list[float]]:
         player.seek(0.0)
         began, worked = time.monotonic(), time.process_time()
         shown = player.reached
-        while app._shown < len(player.steps):
-            frame = app.frames
-            while app.frames == frame:  # noqa: ASYNC110  # the app has no event to tell it
+        while app.replay.shown < len(player.steps):
+            frame = app.replay.frames
+            while app.replay.frames == frame:  # noqa: ASYNC110  # the app has no event to tell it
                 await asyncio.sleep(0.002)
             now = (time.monotonic() - began) * speed
-            late += [(now - step.at_seconds) / speed for step in player.steps[shown : app._shown]]
-            shown = app._shown
+            late += [
+                (now - step.at_seconds) / speed for step in player.steps[shown : app.replay.shown]
+            ]
+            shown = app.replay.shown
         took, worked = time.monotonic() - began, time.process_time() - worked
     return took, worked, player.total_seconds / speed, late
 

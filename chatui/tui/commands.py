@@ -56,6 +56,7 @@ COMMANDS = (
     Command("waiting", "edit_waiting"),
     Command("export", "export", "something"),
     Command("import", "import", "something"),
+    Command("replay", "replay"),
     Command("context", "tell_context"),
     Command("tree", "tree"),
     Command("inside", "token_panel"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual.geometry import Offset
 from textual.pilot import Pilot
 
@@ -9,6 +11,7 @@ from chatui.conversation.playback import Player, steps_of
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.tui.replay_app import ReplayApp
+from chatui.tui.screens.replay import ReplayScreen
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.timeline import Timeline, clock
 
@@ -38,8 +41,8 @@ def replay_app() -> tuple[ReplayApp, Clock]:
 async def settled(app: ReplayApp, pilot: Pilot[None]) -> list[tuple[str, str]]:
     """What is on the screen when the app's own timer has caught up with the player."""
     for _ in range(3):
-        drawn = app.frames
-        while app.frames == drawn:
+        drawn = app.replay.frames
+        while app.replay.frames == drawn:
             await pilot.pause(0.01)
     await pilot.pause()
     return shown(app)
@@ -62,7 +65,7 @@ async def test_the_conversation_grows_as_it_happened() -> None:
         assert await at(4.0) == [("done", "床前明月光")]
         assert await at(5.6) == [("done", "床前明月光"), ("streaming", "好")]
         assert await at(99.0) == [("done", "床前明月光"), ("stopped", "好")]
-        assert app.player.is_over
+        assert app.replay.player.is_over
 
 
 async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
@@ -82,11 +85,11 @@ async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
         assert await press("end") == [("done", "床前明月光"), ("stopped", "好")]
         assert await press("home") == [("streaming", "床")]
         assert await press("5") == [("streaming", "床前明月")]
-        assert app.player.is_paused
+        assert app.replay.player.is_paused
         await press("plus", "plus", "plus", "plus", "plus")
-        assert app.player.speed == 16
+        assert app.replay.player.speed == 16
         await press(*["minus"] * 9)
-        assert app.player.speed == 0.25
+        assert app.replay.player.speed == 0.25
         await press("space")
         clock.now += 1
         assert await press() == [("streaming", "床前明月")]
@@ -119,7 +122,7 @@ async def test_a_click_on_the_timeline_jumps() -> None:
         end = max(place for place, cell in enumerate(line) if cell in "━─┼┿")
         await pilot.click(Timeline, offset=Offset(end + app.query_one(Timeline).gutter.left, 0))
         await pilot.pause()
-        assert app.player.is_over
+        assert app.replay.player.is_over
         assert len({cell for cell in str(app.query_one(Timeline).render()) if cell in "┼┿"}) == 1
 
 
@@ -132,3 +135,24 @@ async def test_an_empty_transcript_can_be_looked_at() -> None:
 
 def test_times_as_people_write_them() -> None:
     assert (clock(0), clock(65.9), clock(3605)) == ("0:00", "1:05", "1:00:05")
+
+
+async def test_a_conversation_of_the_app_is_replayed_and_gone_on_with(drive: Any) -> None:
+    async with drive(["春风又绿"], size=(100, 24)) as on:
+        await on.ask("/replay")
+        assert not isinstance(on.app.screen, ReplayScreen), "there is nothing to replay"
+        await on.ask("写诗")
+        await on.send("/replay")
+        await on.until(lambda: isinstance(on.app.screen, ReplayScreen))
+        await on.until_shown("春风又绿")
+        await on.pilot.press("left", "left", "left")
+        await on.until_shown("春风\n")
+        await on.pilot.press("enter")
+        await on.until(lambda: not isinstance(on.app.screen, ReplayScreen))
+        await on.until(lambda: [view.reply_text for view in on.views] == ["春风"])
+        whole, cut = on.store.siblings(on.rounds[0].id)
+        assert (whole.reply, cut.reply, cut.state) == ("春风又绿", "春风", "stopped")
+        await on.send("/replay")
+        await on.until(lambda: isinstance(on.app.screen, ReplayScreen))
+        await on.pilot.press("q")
+        await on.until(lambda: not isinstance(on.app.screen, ReplayScreen))

@@ -126,6 +126,30 @@ class OverviewScreen(CommandingScreen):
         is_last = round_.id == self._conversation.round_ids[-1]
         self._conversation.choose_round(None if is_last else round_.id)
 
+    @work
+    async def action_replay(self) -> None:
+        """Play the conversation as it happened, and go on from the moment that is chosen there."""
+        from chatui.conversation import transcript
+        from chatui.conversation.playback import Player, steps_of
+        from chatui.conversation.resuming import resume
+        from chatui.tui.screens.replay import ReplayScreen
+
+        id_, store = self.app.turns.current.id, self.app.store
+        if id_ is None or self.app.turns.replying_here:
+            words = "tui.rewrite.nothing" if id_ is None else "tui.hint.stop_first"
+            self._tell_user(say(words), "information")
+            return
+        try:
+            whole = await asyncio.to_thread(transcript.of_store, store, id_)
+            steps = await asyncio.to_thread(lambda: tuple(steps_of(whole)))
+            screen = ReplayScreen(Player(steps), whole.conversation.title)
+            point = await self.app.push_screen_wait(screen)
+            if point is not None:
+                await store.queued(resume, store, whole, point)
+                await self.open_conversation(id_)
+        except ChatuiError as error:
+            self._tell_user(str(error))
+
     def action_tell_context(self) -> None:
         """Say how full the context is, what is in it, and what falls out next."""
         status, view = self._status, self._conversation.last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -19,6 +20,8 @@ _LEAST_BAR_CELLS = 10
 
 class Timeline(Widget):
     """Shows a player's time; a click on the bar jumps there. ``refresh`` draws it anew."""
+
+    DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     @dataclass
     class Jumped(Message):

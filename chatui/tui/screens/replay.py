@@ -1,0 +1,177 @@
+"""A conversation played as it happened: no model, no store, no engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Static
+
+from chatui.conversation.playback import Player, ReplayPoint, ReplayStep
+from chatui.conversation.rounds import Round
+from chatui.text import one_line
+from chatui.tui.screens import TALL_ROWS
+from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.timeline import Timeline
+
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+_FRAMES_PER_SECOND = 30
+_STEPS_SHOWN_ONE_BY_ONE = 500
+"""After a longer jump the conversation is built anew."""
+
+
+class ReplayScreen(Screen["ReplayPoint | None"]):
+    """Plays the steps of a player; gives the moment from which the user wants to go on.
+
+    Attributes:
+        player: says what has happened by now.
+        frames: how often the screen was brought there.
+    """
+
+    DEFAULT_CSS = """
+    ReplayScreen #title { height: 1; padding: 0 2; color: $text-muted; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "pause", "tui.replay.pause"),
+        Binding("right,full_stop", "step(1)", "tui.replay.token_after"),
+        Binding("left,comma", "step(-1)", "tui.replay.token_before"),
+        Binding("down,n", "step_round(1)", "tui.replay.round_after"),
+        Binding("up,p", "step_round(-1)", "tui.replay.round_before"),
+        Binding("plus,equals_sign", "change_speed(1)", "tui.replay.faster"),
+        Binding("minus", "change_speed(-1)", "tui.replay.slower"),
+        Binding("home", "jump(0)", "tui.replay.start"),
+        Binding("end", "jump(10)", "tui.replay.end"),
+        *(Binding(str(tenth), f"jump({tenth})", "tui.replay.jump") for tenth in range(10)),
+        Binding("enter", "resume", "tui.replay.resume"),
+        Binding("pageup", "scroll_pages(-1)", "tui.keys.page_up"),
+        Binding("pagedown", "scroll_pages(1)", "tui.keys.page_down"),
+        Binding("f4", "fold", "tui.keys.fold"),
+        Binding("q,escape", "leave", "tui.keys.quit"),
+    ]
+
+    def __init__(self, player: Player, title: str) -> None:
+        """
+        Args:
+            title: of the conversation.
+        """
+        super().__init__()
+        self.player = player
+        self.shown = 0
+        self.frames = 0
+        self._heading = title
+
+    def compose(self) -> ComposeResult:
+        yield Static(one_line(self._heading), id="title", markup=False)
+        yield ConversationView(Static(""))
+        yield Timeline(self.player)
+
+    def on_mount(self) -> None:
+        self.player.seek(0.0)
+        self.set_interval(1 / _FRAMES_PER_SECOND, self.show_what_is_due)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.height < TALL_ROWS, "-short")
+
+    @property
+    def _conversation(self) -> ConversationView:
+        return self.query_one(ConversationView)
+
+    async def show_what_is_due(self) -> None:
+        """Bring the screen to where the player is."""
+        if not self.query(Timeline):
+            # The app is going.
+            return
+        reached = self.player.advance()
+        if self.shown <= reached <= self.shown + _STEPS_SHOWN_ONE_BY_ONE:
+            self._go_on(self.player.steps[self.shown : reached])
+        else:
+            await self._conversation.show(_rounds(self.player.steps[:reached]), Static(""))
+        self.shown = reached
+        self.frames += 1
+        self.query_one(Timeline).refresh()
+
+    def _go_on(self, steps: tuple[ReplayStep, ...]) -> None:
+        """Show steps that follow what is on the screen; tokens of one moment at once."""
+        for kind, group in groupby(steps, key=lambda step: step.kind):
+            if kind == "piece":
+                view = self._conversation.last
+                if view is not None:
+                    view.grow("".join(step.text for step in group))
+                continue
+            for step in group:
+                if kind == "query":
+                    self._conversation.add(_begun(step.round))
+                elif (view := self._conversation.last) is not None:
+                    view.end(step.round)
+
+    # What the user does
+
+    def action_pause(self) -> None:
+        self.player.pause(not self.player.is_paused and not self.player.is_over)
+
+    def action_step(self, count: int) -> None:
+        self.player.step(count)
+
+    def action_step_round(self, count: int) -> None:
+        self.player.step_round(count)
+
+    def action_change_speed(self, steps: int) -> None:
+        now = self.player.speed
+        others = [speed for speed in SPEEDS if (speed > now if steps > 0 else speed < now)]
+        if others:
+            self.player.speed = min(others) if steps > 0 else max(others)
+
+    def action_resume(self) -> None:
+        if (point := self.player.point) is not None:
+            self._leave(point)
+
+    def action_leave(self) -> None:
+        self._leave(None)
+
+    def _leave(self, point: ReplayPoint | None) -> None:
+        if len(self.app.screen_stack) > 1:
+            self.dismiss(point)
+        else:
+            # There is nothing but the replay.
+            self.app.exit(point)
+
+    def action_jump(self, tenth: int) -> None:
+        self.player.seek(self.player.total_seconds * tenth / 10)
+
+    def action_scroll_pages(self, pages: int) -> None:
+        self._conversation.scroll_pages(pages)
+
+    def action_fold(self) -> None:
+        view = self._conversation.last_with_folds
+        if view is not None:
+            view.toggle_folds()
+
+    def on_timeline_jumped(self, event: Timeline.Jumped) -> None:
+        self.player.seek(self.player.total_seconds * event.share)
+
+
+def _begun(whole: Round, reply: str = "") -> Round:
+    return replace(whole, state="streaming", reply=reply, finish_reason=None, error=None)
+
+
+def _rounds(steps: tuple[ReplayStep, ...]) -> list[Round]:
+    """The rounds as they stand behind ``steps``."""
+    rounds: list[Round] = []
+    said: list[str] = []
+    for step in steps:
+        if step.kind == "query":
+            rounds.append(_begun(step.round))
+            said = []
+        elif step.kind == "piece":
+            said.append(step.text)
+        else:
+            rounds[-1] = step.round
+    if rounds and rounds[-1].state == "streaming":
+        rounds[-1] = replace(rounds[-1], reply="".join(said))
+    return rounds
