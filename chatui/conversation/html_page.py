@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from html import escape
+from typing import TYPE_CHECKING
 
 from chatui.conversation.exports import ending_of, marks_of, note_of
 from chatui.conversation.rounds import Piece, Round
@@ -13,6 +15,9 @@ from chatui.locales import current_language, say
 from chatui.prompting.parts import split_reply
 from chatui.readable import moment, probability_step
 from chatui.text import plain_text, token_in_quotes
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
@@ -126,8 +131,13 @@ def _lines(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
+    return str(_reader().render(text))
+
+
+@cache
+def _reader() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # Lines stay lines: a poem is no paragraph. HTML is text, and a picture only a link to it.
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
-    return str(reader.disable("image").render(text))
+    return reader.disable("image")
