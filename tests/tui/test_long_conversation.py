@@ -185,3 +185,20 @@ def test_wherever_the_window_goes_what_is_seen_stays_and_is_right(seed: int) -> 
         inside = top + layout.shift - layout.tops[index]
         assert [seen_at(whole, whole.tops[index] + inside + row) for row in range(20)] == seen
         layout.shift = 0
+
+
+async def test_nothing_is_drawn_while_nothing_changes(drive: Any) -> None:
+    frames = 0
+
+    def count() -> None:
+        nonlocal frames
+        frames += 1
+
+    async with drive(store=long_store(), size=(120, 30)) as on:
+        await open_it(on)
+        await on.pilot.press("pageup", "f8")
+        await on.until(lambda: "below" in on.screen_text and "Read" in on.screen_text)
+        await on.pilot.pause(0.5)
+        on.app.post_display_hook = count
+        await on.pilot.pause(0.5)
+    assert frames == 0

@@ -16,6 +16,7 @@ class MoreBelow(Static):
     def __init__(self, conversation: ConversationView) -> None:
         super().__init__()
         self._conversation = conversation
+        self._rows = 0
         self.display = False
 
     def on_mount(self) -> None:
@@ -27,7 +28,9 @@ class MoreBelow(Static):
         rows = self._conversation.rows_below
         # Without this line there is room for one row more.
         self.display = rows > int(self.display)
-        if rows:
+        # An update makes a layout, which comes here again.
+        if rows and rows != self._rows:
+            self._rows = rows
             self.update(Content(say("tui.more_below", count=f"{rows:,}")))
 
     def on_click(self, event: Click) -> None:
