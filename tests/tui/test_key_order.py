@@ -10,10 +10,12 @@ from textual.events import Key
 
 from chatui import catalog
 from chatui.catalog import Entry
+from chatui.conversation.rounds import Piece
 from chatui.messages import ModelSpec
 from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelScreen
+from chatui.tui.screens.turn_display import LONGEST_WAIT_SECONDS
 
 MODELS = tuple(Entry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
 
@@ -67,3 +69,19 @@ async def test_the_arrows_wait_for_the_list(drive: Any, slow_catalogue: None) ->
     async with drive() as on:
         burst(on, "f2", "down", "down", "enter")
         await on.until(lambda: on.app.turns.spec.name == "belle")
+
+
+async def test_a_key_is_drawn_before_what_streams_but_not_for_ever(drive: Any) -> None:
+    async with drive([list("春风又绿")]) as on:
+        on.backend.hold_after = 2
+        await on.send("问")
+        await on.until(lambda: on.views and "春风" in on.views[-1].reply_text)
+        screen, pieces = on.app.screen, on.app.turns.reply.pieces
+        pieces.append(Piece(0.1, "吹"))
+        on.app.key_came = screen._grew_at = time.monotonic()
+        screen._draw_growth_in_time()
+        assert "春风吹" not in on.views[-1].reply_text
+        screen._grew_at -= LONGEST_WAIT_SECONDS
+        screen._draw_growth_in_time()
+        assert "春风吹" in on.views[-1].reply_text
+        on.backend.reply_gate.set()
