@@ -19,6 +19,11 @@ def probability_step(logprob: float | None) -> int:
     return sum(math.exp(logprob) < least for least in _PROBABILITY_STEPS)
 
 
+def percent(share: float) -> str:
+    """A share as 12.3%; one that would be 0.0% as less than the smallest that is not."""
+    return f"{share:.1%}" if share >= 0.0005 else "<0.1%"
+
+
 def size(count: float) -> str:
     """Bytes in powers of ten: "512 B", "21.3 MB", "13.5 GB"."""
     for unit, worth in _UNITS:

@@ -12,6 +12,7 @@ from saved_conversations import add_conversation
 from chatui.conversation.rounds import Piece, ReadPrompt
 from chatui.conversation.store import Store
 from chatui.messages import BegunReply
+from chatui.readable import percent
 from chatui.tui.token_text import new_pieces, prompt_text, speed_line, token_table
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.token_panel import ALTERNATIVES, TokenPanel
@@ -61,6 +62,12 @@ def test_a_reply_is_coloured_by_probability() -> None:
     assert rows._row(0).spans == ((1, 2, "less-likely"), (2, 3, "rare"))
     rows.show(PIECES, 0, 2)
     assert rows._row(0).spans == ((1, 2, "less-likely"), (2, 3, "chosen"))
+
+
+def test_what_is_improbable_is_not_said_to_be_impossible() -> None:
+    assert [percent(share) for share in (1, 0.123, 0.0005, 0.0004)] == [
+        *("100.0%", "12.3%", "0.1%", "<0.1%")
+    ]
 
 
 @pytest.mark.parametrize("first", [0, 2])

@@ -22,7 +22,7 @@ from chatui.conversation.rounds import Piece, ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.readable import size
+from chatui.readable import percent, size
 from chatui.sampling import DEFAULTS
 from chatui.text import one_line, plain_text, token_in_quotes
 from chatui.tui.model_names import shown_name
@@ -291,7 +291,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             words = say("tui.token_panel.point") if self._pieces else ""
             return Content.styled(words, "$foreground-muted")
         piece = self._pieces[self._chosen]
-        share = "?" if piece.logprob is None else f"{math.exp(piece.logprob):.1%}"
+        share = "?" if piece.logprob is None else percent(math.exp(piece.logprob))
         # Half a character has no text of its own, but its piece is among the candidates.
         pieces = {id_: token for id_, token, _ in piece.alternatives}
         name = plain_text(token_in_quotes(piece.text or pieces.get(piece.token_id, "")))
@@ -299,10 +299,10 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         words = say("tui.token_panel.token", token=name, id=piece.token_id, share=share, at=at)
         lines = [Content.styled(words, "bold")]
         for number, (id_, token, probability) in enumerate(piece.alternatives, 1):
-            bar = "▇" * max(1, round(probability * 12))
+            bar = "▇" * round(probability * 12) or "▏"
             name = plain_text(token_in_quotes(token))
             mark = "▸" if number == self._candidate else " "
-            text = f"{mark}{number} {bar:<12} {probability:>6.1%}  {name}"
+            text = f"{mark}{number} {bar:<12} {percent(probability):>6}  {name}"
             is_taken = id_ == piece.token_id
             line = Content.styled(text, "$accent" if is_taken else "")
             lines.append(line.stylize(Style.from_meta({_CANDIDATE: number})))
