@@ -25,6 +25,12 @@ OUTPUTS = ("v_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "out_proj"
 """Linears whose products come into the states: every later layer reads what they lose. Where values
 have no linear of their own, what they become on the way out of attention."""
 
+READ_BY_OTHERS = ("dt_proj",)
+"""Linears whose weight the module around them multiplies by itself (Mamba's steps of time)."""
+
+PLAIN_HEADS = ("mamba", "mamba2", "falcon_mamba", "xlstm")
+"""Model types that turn the states into the dtype of the head's weight, which may be tied."""
+
 
 class QuantisedLinear(nn.Linear):
     """``nn.Linear`` with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
@@ -94,17 +100,22 @@ def is_packed(module: Any) -> bool:
 def packed_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
     """The modules that are packed in ``bits``: name, module and their own number of bits.
 
-    All linears but those with fewer outputs than a block, such as routers of experts, and the
-    embedding of the tokens.
+    All linears but those with fewer outputs than a block, such as routers of experts, and those
+    that are not called; and the embedding of the tokens.
     """
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
+    plain = (embedding, head) if network.config.model_type in PLAIN_HEADS else ()
     for name, module in network.named_modules():
+        if module in plain:
+            continue
+        leaf = name.rpartition(".")[2]
         if module is embedding and (type(module) is nn.Embedding or hasattr(module, "embed_scale")):
             yield name, module, MORE_BITS
         elif type(module) in (nn.Linear, Conv1D) and (
-            module is head or shape_of(module)[0] >= packed.WIDTH[bits]
+            module is head
+            or (shape_of(module)[0] >= packed.WIDTH[bits] and leaf not in READ_BY_OTHERS)
         ):
-            more = module is head or name.rpartition(".")[2] in OUTPUTS
+            more = module is head or leaf in OUTPUTS
             yield name, module, MORE_BITS if more else bits
 
 

@@ -9,6 +9,7 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from adapter_files import logits_of
 from asking import ask, loaded, parts
 
 _SMALL = {"vocab_size": 360, "hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3}
@@ -39,15 +40,7 @@ def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, config: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("chatui.engine.network._WORK_AT_ONCE", 1.0)
-    made = transformers.AutoConfig.for_model(
-        kind, **{**_SMALL, **config, "bos_token_id": 0, "eos_token_id": 0}
-    )
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(made).eval()
-    model.save_pretrained(tmp_path)
-    tiny_models.byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>").save_pretrained(
-        tmp_path
-    )
+    model = saved(tmp_path, kind, config)
     first, _, done = parts(ask(loaded(tmp_path, device="cpu"), "春眠不觉晓，处处闻啼鸟。" * 6))
     ids = torch.tensor([first.input_ids])
     assert ids.shape[1] > 64
@@ -55,3 +48,31 @@ def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
         for token in done.output_ids:
             assert token == int(model(ids, use_cache=False).logits[0, -1].argmax())
             ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_what_a_mamba_reads_of_its_weights_is_not_quantised(tmp_path: Path, weights: str) -> None:
+    model = saved(
+        tmp_path, "mamba", {"state_size": 8, "hidden_size": 128, "initializer_range": 0.1}
+    )
+    ids = list(range(5, 30))
+    found = logits_of(loaded(tmp_path, device="cpu", weights=weights, weights_asked=True), ids)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+    likeness = torch.nn.functional.cosine_similarity(
+        found - found.mean(), wanted - wanted.mean(), 0
+    )
+    assert likeness > (0.98 if weights == "int8" else 0.8)
+
+
+def saved(folder: Path, kind: str, config: dict[str, Any]) -> Any:
+    """A small model of random weights, whose files lie in ``folder`` with a tokenizer."""
+    made = transformers.AutoConfig.for_model(
+        kind, **{**_SMALL, **config, "bos_token_id": 0, "eos_token_id": 0}
+    )
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(made).eval()
+    model.save_pretrained(folder)
+    tokenizer = tiny_models.byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>")
+    tokenizer.save_pretrained(folder)
+    return model
