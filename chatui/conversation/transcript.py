@@ -189,9 +189,10 @@ def _utf_8_lines(stream: BinaryIO, encoding: str | None) -> Iterator[bytes]:
         return
     decoder = codecs.getincrementaldecoder(encoding or "utf-16")()
     rest = ""
-    for block in chain([first], iter(lambda: stream.read(_BLOCK_BYTES), b""), [b""]):
-        *whole, rest = (rest + decoder.decode(block, not block)).split("\n")
+    for block in chain([first], iter(lambda: stream.read(_BLOCK_BYTES), b"")):
+        *whole, rest = (rest + decoder.decode(block)).split("\n")
         yield from (f"{line}\n".encode("utf-8", "surrogatepass") for line in whole)
+    # Half a character that a crash left at the end is no fault.
     yield rest.encode("utf-8", "surrogatepass")
 
 

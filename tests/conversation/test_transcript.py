@@ -336,6 +336,11 @@ def test_another_encoding_can_be_named(file: Path) -> None:
     assert transcript.read(file, encoding="gbk").rounds[0].reply == "答"
     with pytest.raises(ChatuiError):
         transcript.read(file)
+    # Torn in the middle of a character.
+    file.write_bytes(transcript.dumps(one).encode("utf-16")[:-3])
+    assert [(each.query, each.state) for each in transcript.read(file).rounds] == [
+        ("问", "interrupted")
+    ]
 
 
 def test_a_chain_of_twenty_thousand_rounds(file: Path) -> None:
