@@ -16,6 +16,7 @@ from chatui.tui.comparison import Column
 from chatui.tui.screens.candidate_picker import CandidatesScreen
 from chatui.tui.screens.candidates import typed
 from chatui.tui.screens.compare import ColumnView, CompareScreen
+from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.wrapping import Span, laid_over
 
 OTHER = ModelSpec("other", "/models/other")
@@ -242,3 +243,14 @@ async def test_the_end_of_a_growing_reply_is_followed_until_one_scrolls(
         assert "第30行" in on.screen_text
         await on.pilot.press(*["pagedown"] * 20)
         assert "第79行" in on.screen_text
+
+
+async def test_replies_that_have_nothing_in_common_are_not_marked_all_over(drive: Any) -> None:
+    async with drive(["东风吹雨过春城", "明月何时照我还"], size=(100, 24)) as on:
+        await on.settled()
+        marked: list[object] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ComparedReply, "mark_differing", lambda _, spans: marked.append(spans))
+            await begin(on, "问", on.app.turns.spec, OTHER)
+            await on.until(lambda: len(marked) == 2)
+        assert marked == [(), ()]

@@ -19,7 +19,7 @@ from chatui.locales import say
 from chatui.text import one_line
 from chatui.text_difference import marked
 from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
-from chatui.tui.screens import TALL_ROWS
+from chatui.tui.screens import TALL_ROWS, WIDE_CELLS
 from chatui.tui.screens.turn_display import UPDATES_PER_SECOND
 from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.compared_reply import ComparedReply
@@ -28,8 +28,6 @@ from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.status_line import progress_words
 
-NARROW_CELLS = 80
-"""On a screen less wide the columns stand below each other."""
 _OTHERWISE = 0.9
 """The share of a reply that differs from which on it is another reply altogether."""
 
@@ -144,7 +142,8 @@ class CompareScreen(Screen[Column | None]):
         self._mark_when_over()
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < NARROW_CELLS, "-narrow")
+        # Then the columns stand below each other.
+        self.set_class(event.size.width < WIDE_CELLS, "-narrow")
         self.set_class(event.size.height < TALL_ROWS, "-short")
 
     def _draw(self) -> None:
