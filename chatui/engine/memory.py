@@ -101,7 +101,21 @@ def is_gpu_lost(error: Exception) -> bool:
     After any such error, for instance "CUDA error: an illegal memory access was encountered", every
     further call of CUDA in the process fails too.
     """
-    return "CUDA error" in str(error) and "out of memory" not in str(error)
+    told = any(words in str(error) for words in ("CUDA error", "Triton Error [CUDA]"))
+    return told and "out of memory" not in str(error)
+
+
+def driver_fault() -> str:
+    """What CUDA says where a GPU's driver and this torch do not go together; "" for nothing."""
+    if torch.version.cuda is None or torch.cuda.is_available():
+        return ""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        told = str(error).strip().split("\n")[0]
+        # Where no GPU is, there is no driver either.
+        return "" if "no NVIDIA driver" in told or "No CUDA GPUs" in told else told
+    return ""
 
 
 def gib(count: int) -> str:

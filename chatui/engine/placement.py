@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from chatui.catalog.memory_need import SMALL_MODEL, Need, WindowRange, fit
-from chatui.engine.memory import FreedMemory, available_bytes, gib
+from chatui.engine.memory import FreedMemory, available_bytes, driver_fault, gib
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -108,7 +108,9 @@ def choose_device(wanted: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(device.type, False):
-        raise ChatuiError(say("engine.no_device", device=wanted))
+        fault = driver_fault() if device.type == "cuda" else ""
+        told = say("engine.no_device", device=wanted)
+        raise ChatuiError(say("engine.driver", reason=fault) if fault else told)
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
@@ -169,6 +171,8 @@ def place(
     dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
     tells = spec.dtype == "auto" and device.type != "mps" and bits is None
     notes = _told(stored, dtype, need) if tells else ()
+    if spec.device == "auto" and device.type == "cpu" and (fault := driver_fault()):
+        notes += (say("engine.driver", reason=fault),)
     if spec.device_map is not None:
         # The layers' caches come to lie where accelerate puts the layers.
         everywhere = room + sum(map(available_bytes, _others(device)))

@@ -17,6 +17,8 @@ def serve_without_gpu() -> None:
 
 def serve_lost_gpu() -> None:
     """The GPU fails at the sixth token, as CUDA says it."""
+    import torch
+
     from chatui.engine import engine, process
 
     class LostGpuEngine(engine.Engine):
@@ -27,7 +29,7 @@ def serve_lost_gpu() -> None:
 
             def fail(*token: Any) -> Any:
                 if next(steps) == 5:
-                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                    raise torch.AcceleratorError("CUDA error: an illegal memory access")
                 return step(*token)
 
             network.step = fail  # type: ignore[method-assign]

@@ -92,6 +92,28 @@ def test_a_gpu_too_old_for_bfloat16_takes_float16_and_says_so(
     assert on("cuda", 9, torch.bfloat16, dtype="bfloat16").dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("The NVIDIA driver on your system is too old (found version 11040).", True),
+        ("Unexpected error from cudaGetDeviceCount(). Error 803: unsupported combination", True),
+        ("Found no NVIDIA driver on your system.", False),
+    ],
+)
+def test_a_driver_that_does_not_fit_this_torch_is_told(
+    told: str, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init() -> None:
+        raise RuntimeError(told)
+
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "init", init)
+    placed = on("auto", 300_000_000, torch.float32)
+    assert str(placed.device) == "cpu" and any(told in note for note in placed.notes) is said
+    with pytest.raises(ChatuiError, match="Update the driver" if said else "not available here"):
+        on("cuda", 9)
+
+
 @pytest.mark.usefixtures("card")
 def test_a_full_gpu_names_the_cpu_where_that_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     def free_on_cpu(count: int) -> None:
