@@ -14,6 +14,7 @@ from torch import Tensor
 from chatui.engine.memory import held_bytes, is_out_of_memory
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import ReplySoFar
+from chatui.engine.prompt_lookup import PromptLookup
 from chatui.engine.sampler import Sampler
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -161,6 +162,9 @@ def generate(
     for token in read[len(at_once) :]:
         if logits is not None and not stop_wanted():
             logits = model.network.step(token, cache)
+    lookup = None
+    if settings.is_greedy and getattr(model.network, "reads_ahead", False):
+        lookup = PromptLookup(model.network, cache, read)
     while reason is None:
         if logits is None or stop_wanted():
             reason = "cancelled"
@@ -190,7 +194,7 @@ def generate(
         yield Token(text, token, float(logits[token]) - total, best)
         if reason is None and not stop_wanted():
             try:
-                logits = model.network.step(token, cache)
+                logits = lookup.step(token) if lookup else model.network.step(token, cache)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -202,6 +206,8 @@ def generate(
                 yield Token(rest)
             tokens = len(prompt.ids) + len(output)
             raise ChatuiError(say("engine.memory_full", tokens=tokens))
+    if lookup is not None:
+        lookup.settle()
     held = [*prompt.ids, *output][: cache.get_seq_length()]
     model.prompt_cache.put(model.network, cache, held)
     reply = model.format.clean(request.query, shown.text)

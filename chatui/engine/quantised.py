@@ -179,6 +179,15 @@ def plain_weight(module: Any, dtype: torch.dtype) -> Tensor:
     return (made if isinstance(module, Conv1D) else made.T).to(dtype).contiguous()
 
 
+def sums_rows(network: Any) -> bool:
+    """Whether a linear's weight is packed in rows, which are summed for each vector anew."""
+    return any(
+        is_packed(module) and getattr(module, "codes", None) is None
+        for module in network.modules()
+        if not isinstance(module, nn.Embedding)
+    )
+
+
 def weight_bytes(network: Any) -> int:
     """Bytes of the weights; tied ones once."""
     codes = [getattr(module, "codes", None) for module in network.modules()]

@@ -1,0 +1,70 @@
+"""Tokens that are drafted from prompt and reply: the same reply, in fewer reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from asking import FAMILIES, ask, loaded, parts
+
+from chatui.engine.prompt_lookup import PromptLookup
+
+Maker = Callable[[str], Path]
+QUERIES = ("春眠不觉晓，处处闻啼鸟。" * 3, "春眠不觉晓，处处闻啼鸟。春眠不觉晓，")
+
+
+@pytest.mark.parametrize("weights", ["plain", "int8"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_replies_are_the_same(made: Maker, family: str, weights: str) -> None:
+    """And what is kept of them serves the next round."""
+
+    def replies(ahead: bool) -> list[Any]:
+        engine = loaded(made(family), weights=weights, system="")
+        engine._loaded().network.reads_ahead = ahead  # type: ignore[attr-defined]
+        found: list[Any] = []
+        history: tuple[tuple[str, str], ...] = ()
+        for query in QUERIES:
+            prefill, _, done = parts(ask(engine, query, history, max_new_tokens=40))
+            history = (*history, (query, done.text))
+            found.append((done.output_ids, prefill.reused_tokens, prefill.prompt_tokens))
+        return found
+
+    assert replies(ahead=True) == replies(ahead=False)
+
+
+class Counting:
+    """A network that always goes on counting, and counts its reads."""
+
+    def __init__(self) -> None:
+        self.reads = self.length = 0
+
+    def read_reply(self, ids: tuple[int, ...], cache: Counting) -> torch.Tensor:
+        self.reads += 1
+        self.length += len(ids)
+        return torch.nn.functional.one_hot((torch.tensor(ids) + 1) % 20, 20).float()
+
+    def step(self, token: int, cache: Counting) -> torch.Tensor:
+        return self.read_reply((token,), cache)[0]
+
+    def crop(self, tokens_to_remove: int) -> None:
+        self.length += tokens_to_remove
+
+
+@pytest.mark.parametrize(("prompt", "most"), [([*range(20)] * 2, 13), ([*range(0, 20, 2)] * 2, 24)])
+def test_what_was_said_before_is_read_in_fewer_steps(prompt: list[int], most: int) -> None:
+    """A quotation; and a text of the same words in another order costs little more."""
+    network = Counting()
+    network.length = len(prompt)
+    lookup = PromptLookup(network, network, prompt)
+    token, reply = 0, []
+    for _ in range(20):
+        logits = lookup.step(token)
+        reply.append(token)
+        assert int(logits.argmax()) == (token + 1) % 20
+        token = int(logits.argmax())
+    assert reply == [*range(20)] and network.reads <= most
+    lookup.settle()
+    assert network.length == len(prompt) + 20
