@@ -122,8 +122,7 @@ def load_settings(file: Path | None = None) -> Settings:
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
     except OSError as error:
-        reason = error.strerror or error
-        raise ChatuiError(say("settings.unreadable", path=path, reason=reason)) from error
+        raise ChatuiError(say("settings.unreadable", path=path, reason=error)) from error
     except UnicodeDecodeError as error:
         raise ChatuiError(say("settings.not_utf8", path=path)) from error
     except (ValueError, RecursionError) as error:

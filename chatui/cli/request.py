@@ -145,8 +145,7 @@ def read_history(file: str | None, encoding: str | None = None) -> History:
     try:
         data = Path(file).read_bytes()
     except OSError as error:
-        reason = error.strerror or error
-        raise ChatuiError(say("cli.history.unreadable", file=file, reason=reason)) from error
+        raise ChatuiError(say("cli.history.unreadable", file=file, reason=error)) from error
     text = _decoded(data, say("cli.encoding.history", file=file), encoding)
     from chatui.conversation.transcript_version_1 import FORMAT
 

@@ -101,8 +101,7 @@ class ConversationFile:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> ChatuiError:
-        reason = getattr(error, "strerror", None) or error
-        return ChatuiError(say("conversation.file_unreadable", path=self._file, reason=reason))
+        return ChatuiError(say("conversation.file_unreadable", path=self._file, reason=error))
 
     def _is_text(self, head: bytes) -> bool:
         suffix = self._file.suffix.lower()
@@ -209,9 +208,8 @@ def files_of(names: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> t
         except NotADirectoryError:
             found.append(path)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
             raise ChatuiError(
-                say("conversation.file_unreadable", path=path, reason=reason)
+                say("conversation.file_unreadable", path=path, reason=error)
             ) from error
         else:
             if not inside:

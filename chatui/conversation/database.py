@@ -226,8 +226,7 @@ def plain_errors(file: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise ChatuiError(say("conversation.unwritable", path=path, reason=reason)) from error
+        raise ChatuiError(say("conversation.unwritable", path=path, reason=error)) from error
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:

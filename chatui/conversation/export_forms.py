@@ -123,10 +123,7 @@ def write_files(
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise ChatuiError(
-            say("conversation.file_unwritable", path=target, reason=reason)
-        ) from error
+        raise ChatuiError(say("conversation.file_unwritable", path=target, reason=error)) from error
     for id in ids:
         file = target / f"{id}-{file_name(store.conversation(id).title)}{form.suffix}"
         exports.write_whole(file, parts_of(store, (id,), form, probabilities=probabilities))

@@ -136,8 +136,7 @@ def write_whole(file: Path, text: str | Iterable[str]) -> None:
             temporary.unlink(missing_ok=True)
         _sync_folder(target.parent)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=reason)) from error
+        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=error)) from error
 
 
 def _sync_folder(folder: Path) -> None:

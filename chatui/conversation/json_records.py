@@ -81,9 +81,8 @@ class JsonRecords:
                 self._stream = stream.raw
                 yield from self._records(stream)
         except OSError as error:
-            reason = error.strerror or error
             raise ChatuiError(
-                say("conversation.file_unreadable", path=self._file, reason=reason)
+                say("conversation.file_unreadable", path=self._file, reason=error)
             ) from error
 
     def _records(self, stream: io.BufferedReader[io.FileIO]) -> Iterator[Record]:

@@ -259,5 +259,4 @@ def _plain_errors(file: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise ChatuiError(say("conversation.record_exists", path=file)) from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=reason)) from error
+        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=error)) from error

@@ -143,8 +143,7 @@ def read(file: Path, on_fault: OnFault | None = None, *, encoding: str | None = 
         with file.open("rb") as stream:
             return _read_stream(stream, str(file), on_fault, encoding)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
+        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=error)) from error
 
 
 def loads(

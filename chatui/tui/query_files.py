@@ -61,8 +61,7 @@ def read_query_file(name: str) -> QueryFile:
             # Some files of /proc say 0 and go on for ever.
             data = stream.read(MOST_BYTES + 1)[:MOST_BYTES]
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChatuiError(say("tui.file.unreadable", name=shown, reason=reason)) from error
+        raise ChatuiError(say("tui.file.unreadable", name=shown, reason=error)) from error
     return QueryFile(name, _text_of(data, shown))
 
 

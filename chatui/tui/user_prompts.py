@@ -54,9 +54,8 @@ def user_prompts() -> tuple[tuple[UserPrompt, ...], tuple[str, ...]]:
         try:
             found[file.stem] = UserPrompt(file.stem, _read(file))
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
             name = in_quotes(one_line(file.name, 60))
-            problems.append(say("tui.prompts.skipped", name=name, reason=reason))
+            problems.append(say("tui.prompts.skipped", name=name, reason=error))
     return tuple(found.values()), tuple(problems)
 
 

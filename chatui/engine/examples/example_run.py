@@ -124,10 +124,7 @@ def write_examples(
     except Timeout as error:
         raise ChatuiError(say("dataset.busy", path=target)) from error
     except OSError as error:
-        reason = error.strerror or error
-        raise ChatuiError(
-            say("conversation.file_unwritable", path=target, reason=reason)
-        ) from error
+        raise ChatuiError(say("conversation.file_unwritable", path=target, reason=error)) from error
 
 
 def _run(

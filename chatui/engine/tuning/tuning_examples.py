@@ -52,9 +52,8 @@ class TuningExamples:
                     self._starts.append(start)
                 start += len(line)
         except OSError as error:
-            reason = error.strerror or error
             raise ChatuiError(
-                say("conversation.file_unreadable", path=file, reason=reason)
+                say("conversation.file_unreadable", path=file, reason=error)
             ) from error
         if not self._starts:
             raise ChatuiError(say("tune.empty", path=file))

@@ -285,10 +285,9 @@ class _Run:
                 for file in [each for each in new.rglob("*") if each.is_file()]:
                     file.replace(self._target / file.relative_to(new))
         except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
             path = self._target
             raise ChatuiError(
-                say("conversation.file_unwritable", path=path, reason=reason)
+                say("conversation.file_unwritable", path=path, reason=error)
             ) from error
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -336,8 +335,7 @@ def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        reason = error.strerror or error
-        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=reason)) from error
+        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=error)) from error
     about = [digest.hexdigest(), spec.path, spec.weights, [asdict(each) for each in spec.adapters]]
     return hashlib.sha256(json.dumps([*about, asdict(options)]).encode()).hexdigest()
 

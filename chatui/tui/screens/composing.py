@@ -185,7 +185,6 @@ async def _edited(text: str) -> str:
                 raise ChatuiError(say("tui.editor.failed", name=in_quotes(command[0]), code=code))
             return file.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
             raise ChatuiError(
-                say("tui.editor.missing", name=in_quotes(command[0]), reason=reason)
+                say("tui.editor.missing", name=in_quotes(command[0]), reason=error)
             ) from error
