@@ -102,7 +102,7 @@ class TurnsApp(App[None]):
         """Show a note that was not shown before: it holds for every round, and must not nag."""
         if note not in self._told:
             self._told.add(note)
-            self.tell_user(note, "information")
+            self.tell_user(note, "warning")
 
     async def action_quit(self) -> None:
         await self.turns.close()
