@@ -115,7 +115,7 @@ def context_limit_of(spec: ModelSpec, config: Any) -> int:
     names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
     found = [value for name in names if isinstance(value := getattr(text, name, None), int)]
     limit = spec.context_limit if spec.context_limit is not None else (found or [2048])[0]
-    if found and config.model_type in ("gpt2", "codegen", "gptj", "gpt_neo", "opt"):
+    if found and config.model_type in ("gpt2", "openai-gpt", "codegen", "gptj", "gpt_neo", "opt"):
         limit = min(limit, found[0])
     return limit
 

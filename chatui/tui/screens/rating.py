@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
@@ -82,11 +83,14 @@ class RatingScreen(WritingScreen):
     async def _keep(
         self, round_: Round, rating: Rating | None = None, note: str | None = None
     ) -> None:
+        changed = round_ if rating is None else replace(round_, rating=rating)
+        changed = changed if note is None else replace(changed, note=note)
+        # Shown at once: a second press means what the first one left.
+        self._conversation.replace(changed)
         store = self.app.store
         try:
-            kept = await store.queued(store.rate, round_.id, rating, note)
+            await store.queued(store.rate, round_.id, rating, note)
         except ChatuiError as error:
+            self._conversation.replace(round_)
             self._tell_user(str(error))
             self._give_back((f"/note {note}",) if note else ())
-        else:
-            self._conversation.replace(kept)
