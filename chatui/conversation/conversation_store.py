@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chatui.conversation import tables
 from chatui.conversation.open_store import OpenStore, reads, writes
 from chatui.conversation.rounds import Conversation, Piece, Round, Whole, title_of
-from chatui.conversation.stored_values import from_stored, to_stored
+from chatui.conversation.stored_values import from_stored, stored_tags, to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
@@ -55,7 +55,7 @@ class ConversationStore(OpenStore):
             condition += f" AND c.archived = {archived:d}"
         if tag:
             condition += " AND instr(c.tags, ?)"
-            values.append(tables.stored_tags([tag]))
+            values.append(stored_tags([tag]))
         order = ("c.pinned DESC, " if pinned_first else "") + "c.updated_at DESC, c.id DESC"
         with self._database.reading(overtaken) as db:
             if not search.strip():
@@ -77,7 +77,7 @@ class ConversationStore(OpenStore):
             tag: only conversations with this tag.
         """
         with self._database.reading(overtaken) as db:
-            hits = _find(db, text, limit, once=True, tag=tables.stored_tags(tag and [tag]))
+            hits = _find(db, text, limit, once=True, tag=stored_tags(tag and [tag]))
             by_id = {hit.conversation_id: hit for hit in hits}
             ids = ",".join(map(str, by_id))
             listed = tables.conversations(db, f"c.id IN ({ids})")
@@ -158,7 +158,7 @@ class ConversationStore(OpenStore):
         Raises:
             ChatuiError: a tag is no word of at most ``LONGEST_TAG`` characters.
         """
-        stored = None if tags is None else tables.stored_tags(tags_of(" ".join(tags)))
+        stored = None if tags is None else stored_tags(tags_of(" ".join(tags)))
         db.execute(
             "UPDATE conversations SET pinned = coalesce(?, pinned),"
             " archived = coalesce(?, archived), tags = coalesce(?, tags) WHERE id = ?",

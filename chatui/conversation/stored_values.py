@@ -46,6 +46,11 @@ def from_stored(stored: Any) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
+def stored_tags(tags: Iterable[str]) -> str:
+    """Tags as a column has them: a line break before and behind each."""
+    return to_stored("".join(f"\n{tag}" for tag in tags) + "\n" if tags else "")
+
+
 _TEXT = (to_stored, from_stored)
 FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "query": _TEXT,

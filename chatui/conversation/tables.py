@@ -19,6 +19,7 @@ from chatui.conversation.stored_values import (
     as_round,
     stored_pieces,
     stored_prompt,
+    stored_tags,
     to_stored,
 )
 from chatui.errors import ChatuiError
@@ -284,11 +285,6 @@ def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
         key = "history.deleted" if is_there else "conversation.no_conversation"
         raise ChatuiError(say(key, id=id_))
     return found[0]
-
-
-def stored_tags(tags: Iterable[str]) -> str:
-    """Tags as a column has them: a line break before and behind each."""
-    return to_stored("".join(f"\n{tag}" for tag in tags) + "\n" if tags else "")
 
 
 def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
