@@ -82,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         display.clear()
     for sentence in end_words(state):
         display.line(sentence)
-    display.line(say("tune.try", command=f"chatui --model {spec.name} --lora {target}"))
+    weights = f" --weights {args.weights}" if args.weights else ""
+    command = f"chatui --model {spec.name}{weights} --lora {target}"
+    display.line(say("tune.try", command=command))
     return SUCCESS
 
 
