@@ -214,7 +214,7 @@ def test_pasted_escape_sequences_do_not_reach_the_terminal(start: Start) -> None
     terminal.paste("\x1b]0;owned\x07 \x1b[2J\x1b[31mred [bold]b[/bold]")
     terminal.until_shown("red [bold]b[/bold]")
     terminal.press("enter")
-    terminal.read(0.5)
+    terminal.until_shown("▌")
     assert "\x1b]0;owned" not in terminal.raw
     assert "[bold]b[/bold]" in terminal.text
     terminal.press("ctrl+q")
