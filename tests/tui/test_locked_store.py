@@ -90,6 +90,27 @@ async def test_typing_goes_on_while_another_process_writes(drive: Any, tmp_path:
     store.close()
 
 
+async def test_what_is_said_of_a_reply_waits_for_no_other_process(
+    drive: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "conversations.db"
+    store = Store(file)
+    async with drive(["春风又绿"], store=store) as on:
+        await on.ask("问")
+        async with lock_held(file):
+            for command in ("/note 佳句", "/title 新题"):
+                await on.send(command)
+            await on.pilot.press("alt+j", "alt+u", "alt+u", "alt+r", "end", "!", "enter")
+            await on.pilot.press(*"typed on")
+            assert on.box.query_text == "typed on"
+        await on.until(lambda: len(store.siblings(on.rounds[0].id)) == 2)
+        await on.until(lambda: [each.title for each in store.conversations()] == ["新题"])
+        first, corrected = store.siblings(on.rounds[0].id)
+        assert (first.rating, first.note) == (0, "佳句"), "twice the same takes it back"
+        assert corrected.reply == "春风又绿!"
+    store.close()
+
+
 async def test_every_screen_opens_while_another_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
