@@ -30,7 +30,7 @@ from chatui.messages import (
 )
 from chatui.prompting.format import Exchange, canned
 from chatui.prompting.parts import opened_by
-from chatui.prompting.prompt_text import Message, joined, notes_of
+from chatui.prompting.prompt_text import LiteralText, joined, notes_of
 from chatui.prompting.window import fit_prompt
 from chatui.text import StopStrings
 
@@ -101,7 +101,7 @@ def begin_reply(
         return text, request.begun.ids
     text = model.format.begun(request.query, text)
     return text, tuple(
-        model.codec.encode_reply(joined(Message(text)) if model.format.literal else text)
+        model.codec.encode_reply(joined(LiteralText(text)) if model.format.literal else text)
     )
 
 

@@ -41,16 +41,16 @@ class PromptText(str):
         return made
 
 
-class Message(str):
+class LiteralText(str):
     """Text of a user, a model or a system message, as a part for :func:`joined`."""
 
 
 def joined(*parts: str) -> PromptText:
-    """The parts as one prompt; those that are a :class:`Message` are literal."""
+    """The parts as one prompt; those that are a :class:`LiteralText` are literal."""
     literal: list[Span] = []
     at = 0
     for part in parts:
-        if isinstance(part, Message):
+        if isinstance(part, LiteralText):
             literal.append((at, at + len(part)))
         at += len(part)
     return PromptText("".join(parts), tuple(literal))

@@ -27,7 +27,7 @@ _FOLDING = _MARKS[:6]
 
 
 @dataclass
-class Block:
+class ReplyBlock:
     """Rows of one kind.
 
     Attributes:
@@ -61,7 +61,7 @@ class ReplyBlocks:
         """
         self.hidden = 0
         self.is_markdown = is_markdown
-        self.blocks = [Block("reply", WrappedText())]
+        self.blocks = [ReplyBlock("reply", WrappedText())]
         self._limit = limit
         self._open: set[int] = set()
         self._parts: tuple[ReplyPart, ...] = ()
@@ -103,7 +103,7 @@ class ReplyBlocks:
         else:
             shown = text[: len(text) - len(self._held)]
             self.hidden = max(0, len(shown) - self._limit)
-            self.blocks = [Block("reply", self._answer(plain_text(shown[: self._limit])))]
+            self.blocks = [ReplyBlock("reply", self._answer(plain_text(shown[: self._limit])))]
 
     def end(self, text: str, *, is_whole: bool) -> None:
         """The reply has ended as ``text``; a plain answer is not wrapped again if it is the same.
@@ -153,21 +153,21 @@ class ReplyBlocks:
     def _rebuild(self) -> None:
         """Make the blocks of the parts; rows that stay are kept."""
         before = {(block.part, block.name): block.text for block in self.blocks}
-        blocks: list[Block] = []
+        blocks: list[ReplyBlock] = []
         for number, part in enumerate(self._parts):
             text = plain_text(part.text)
             if part.kind == "answer":
                 rows = self._kept(before.get((number, "reply")), text) or self._answer(text)
-                blocks.append(Block("reply", rows, number))
+                blocks.append(ReplyBlock("reply", rows, number))
                 continue
             is_open = number in self._open
             goes_on = not self._is_whole and number == len(self._parts) - 1
             label = self._wrapped(_label(part.kind, len(part.text), is_open, goes_on))
-            blocks.append(Block("fold", label, number))
+            blocks.append(ReplyBlock("fold", label, number))
             if is_open:
                 rows = self._kept(before.get((number, "folded")), text) or self._wrapped(text)
-                blocks.append(Block("folded", rows, number))
-        self.blocks = blocks or [Block("reply", self._answer(""))]
+                blocks.append(ReplyBlock("folded", rows, number))
+        self.blocks = blocks or [ReplyBlock("reply", self._answer(""))]
 
     def _kept(
         self, rows: WrappedText | MarkdownText | None, text: str

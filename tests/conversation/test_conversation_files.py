@@ -14,7 +14,7 @@ from chatui.conversation import exports, transcript
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue, WrongRecord
 from chatui.conversation.importing import ImportCounts, import_files
-from chatui.conversation.imports.message_tree import Message, rounds_of_messages
+from chatui.conversation.imports.message_tree import ImportedMessage, rounds_of_messages
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
@@ -274,9 +274,9 @@ def test_marks_and_line_ends_of_windows(start: str, encoding: str, tmp_path: Pat
 
 
 def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
-    circle = [Message("x", "y", "user", "?"), Message("y", "x", "assistant", "!")]
-    talk = [Message("1", None, "user", "问"), Message("2", "1", "assistant", "答")]
-    tree = rounds_of_messages([*circle, *talk, Message("3", "3", "user", "self")])
+    circle = [ImportedMessage("x", "y", "user", "?"), ImportedMessage("y", "x", "assistant", "!")]
+    talk = [ImportedMessage("1", None, "user", "问"), ImportedMessage("2", "1", "assistant", "答")]
+    tree = rounds_of_messages([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
     assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
     with pytest.raises(WrongRecord):
         rounds_of_messages(circle)
@@ -287,9 +287,9 @@ def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
 
 def test_unanswered_and_unasked_messages_stay() -> None:
     spoken = [
-        Message("1", None, "assistant", "你好，我先说。"),
-        Message("2", "1", "user", "一"),
-        Message("3", "2", "user", "二"),
+        ImportedMessage("1", None, "assistant", "你好，我先说。"),
+        ImportedMessage("2", "1", "user", "一"),
+        ImportedMessage("3", "2", "user", "二"),
     ]
     tree = rounds_of_messages(spoken)
     assert told(tree.transcript) == [(None, "", "你好，我先说。"), (1, "一\n二", "")]
@@ -298,7 +298,7 @@ def test_unanswered_and_unasked_messages_stay() -> None:
 
 def test_a_chain_of_twenty_thousand_rounds() -> None:
     chain = [
-        Message(str(at), str(at - 1), "assistant" if at % 2 else "user", "x")
+        ImportedMessage(str(at), str(at - 1), "assistant" if at % 2 else "user", "x")
         for at in range(40_000)
     ]
     tree = rounds_of_messages(chain, current="39999")

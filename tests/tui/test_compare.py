@@ -13,9 +13,9 @@ from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.tui.changes import NO_CHANGES
 from chatui.tui.comparison import Column
-from chatui.tui.screens.candidate_picker import CandidatesScreen
-from chatui.tui.screens.candidates import typed
 from chatui.tui.screens.compare import ColumnView, CompareScreen
+from chatui.tui.screens.variant_picker import VariantsScreen
+from chatui.tui.screens.variants import typed
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.wrapping import Span, laid_over
 
@@ -24,7 +24,7 @@ BROKEN = ModelSpec("broken", "/models/broken")
 
 
 async def begin(on: Driven, query: str, *specs: ModelSpec) -> CompareScreen:
-    """A comparison of these models, begun as the list of candidates would."""
+    """A comparison of these models, begun as the list of variants would."""
     columns = tuple(Column(spec.name, spec) for spec in specs)
     screen = on.app.screen
     turns = on.app.turns
@@ -47,7 +47,7 @@ async def test_a_query_is_answered_twice_and_the_better_one_gone_on_with(drive: 
     async with drive(["春风又绿", "春风吹绿", "好"], size=(100, 24)) as on:
         on.box.insert_text("写诗")
         await on.pilot.press("alt+d")
-        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
         assert "写诗" in on.screen_text
         await on.pilot.press("enter")
         await on.until(lambda: replies(on) == ["春风又绿", "春风吹绿"])
@@ -140,7 +140,7 @@ async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(dr
     async with drive(backend=backend, size=(100, 24)) as on:
         on.box.insert_text("问")
         await on.pilot.press("alt+d")
-        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
         await on.pilot.press("enter")
         await on.until(lambda: "waits for its turn" in on.screen_text)
         await on.pilot.press("escape")
@@ -148,7 +148,7 @@ async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(dr
         await on.pilot.press("escape")
         await on.until(lambda: on.box.query_text == "问")
         await on.pilot.press("alt+d")
-        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
         await on.pilot.press("enter")
         await on.until(lambda: isinstance(on.app.screen, CompareScreen))
         backend.load_gate.set()
@@ -183,7 +183,7 @@ async def test_the_reply_that_is_there_beside_another_by_mouse(
         await on.settled()
         on.box.set_query("/compare")
         await on.pilot.press("escape", "enter")
-        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
         await on.pilot.press("enter")
         await on.until(lambda: replies(on) == ["春風", "秋風"])
         await on.until(lambda: _marked(on) == [["春"], ["秋"]])
@@ -200,7 +200,7 @@ async def test_compare_asks_for_a_query_where_there_is_none(drive: Any) -> None:
     async with drive(["一", "二"], size=(100, 24)) as on:
         await on.settled()
         await on.pilot.press("alt+d", *"问", "enter")
-        await on.until(lambda: isinstance(on.app.screen, CandidatesScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
         await on.pilot.press("escape")
         await on.until(lambda: on.box.query_text == "问")
 

@@ -19,7 +19,7 @@ LATER = {
     "chatui.conversation.transcript_version_1",
     *("chatui.prompting.chat_template", "chatui.prompting.formats", "chatui.prompting.window"),
     *("chatui.tui.context_use", "chatui.tui.first_start", "chatui.tui.markdown"),
-    *(f"chatui.tui.screens.{name}" for name in ("candidates", "compare", "command_palette")),
+    *(f"chatui.tui.screens.{name}" for name in ("command_palette", "compare", "variants")),
     *(f"chatui.tui.screens.{name}" for name in ("conversations", "help", "model_picker")),
     *(f"chatui.tui.screens.{name}" for name in ("adapter_picker", "questions", "tree_map")),
     *(f"chatui.tui.widgets.{name}" for name in ("completion_list", "conversation_list")),

@@ -12,7 +12,7 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    Message,
+    ImportedMessage,
     ReadTree,
     moment,
     rounds_of_messages,
@@ -49,7 +49,7 @@ def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
             messages.append(_message(id, parent, node.get("message")))
         except (AttributeError, KeyError, TypeError):
             unread += 1
-            messages.append(Message(id, parent, None))
+            messages.append(ImportedMessage(id, parent, None))
     return rounds_of_messages(
         messages,
         title=text_or_none(record.get("title")) or "",
@@ -60,18 +60,18 @@ def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
     )
 
 
-def _message(id: str, parent: str | None, message: Any) -> Message:
+def _message(id: str, parent: str | None, message: Any) -> ImportedMessage:
     if message is None:
-        return Message(id, parent, None)
+        return ImportedMessage(id, parent, None)
     metadata = message.get("metadata") or {}
     role = message["author"]["role"] if "author" in message else None
     content = message.get("content") or {}
     if metadata.get("is_visually_hidden_from_conversation") or role not in _SPEAKERS:
-        return Message(id, parent, None)
+        return ImportedMessage(id, parent, None)
     is_output = content.get("content_type") == "execution_output"
     if role == "tool" and not is_output:
-        return Message(id, parent, None)
-    return Message(
+        return ImportedMessage(id, parent, None)
+    return ImportedMessage(
         id,
         parent,
         "user" if role == "user" else "assistant",

@@ -11,7 +11,7 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    Message,
+    ImportedMessage,
     ReadTree,
     moment,
     rounds_of_messages,
@@ -48,7 +48,7 @@ def read_llama_page(record: Mapping[str, Any]) -> ReadTree:
         parent = text_or_none(message.get("parent"))
         role, content = speaker_of(message.get("role")), message.get("content")
         if message.get("type") == "root" or role is None:
-            messages.append(Message(id, parent, None))
+            messages.append(ImportedMessage(id, parent, None))
             continue
         if not isinstance(content, str):
             unread += 1
@@ -57,7 +57,7 @@ def read_llama_page(record: Mapping[str, Any]) -> ReadTree:
             content = with_thoughts(next(filter(None, map(message.get, _THOUGHTS)), None), content)
         at = moment(message.get("timestamp"))
         model = text_or_none(message.get("model")) or ""
-        messages.append(Message(id, parent, role, content, at, model))
+        messages.append(ImportedMessage(id, parent, role, content, at, model))
     return rounds_of_messages(
         messages,
         title=text_or_none(about.get("name")) or "",

@@ -12,7 +12,7 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    Message,
+    ImportedMessage,
     ReadTree,
     moment,
     rounds_of_messages,
@@ -38,7 +38,7 @@ def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
         WrongRecord: it has no messages.
     """
     unread = 0
-    messages: list[Message] = []
+    messages: list[ImportedMessage] = []
     parent: str | None = None
     for place, message in enumerate(record["messages"]):
         versions = message.get("versions") if isinstance(message, dict) else None
@@ -52,7 +52,7 @@ def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
                 messages.append(_message(f"{place}.{number}", parent, version))
             except (AttributeError, KeyError, TypeError, WrongRecord):
                 unread += 1
-                messages.append(Message(f"{place}.{number}", parent, None))
+                messages.append(ImportedMessage(f"{place}.{number}", parent, None))
         parent = f"{place}.{selected if is_place else 0}"
     return rounds_of_messages(
         messages,
@@ -63,10 +63,10 @@ def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
     )
 
 
-def _message(id: str, parent: str | None, version: Mapping[str, Any]) -> Message:
+def _message(id: str, parent: str | None, version: Mapping[str, Any]) -> ImportedMessage:
     role = speaker_of(version["role"])
     if role is None:
-        return Message(id, parent, None)
+        return ImportedMessage(id, parent, None)
     steps = version.get("steps", [version]) if version.get("type") == "multiStep" else [version]
     thoughts: list[str] = []
     said: list[str] = []
@@ -84,4 +84,4 @@ def _message(id: str, parent: str | None, version: Mapping[str, Any]) -> Message
     sender = version.get("senderInfo")
     model = sender.get("senderName") if isinstance(sender, dict) else None
     text = with_thoughts("\n\n".join(thoughts), "\n\n".join(said))
-    return Message(id, parent, role, text, model=text_or_none(model) or "")
+    return ImportedMessage(id, parent, role, text, model=text_or_none(model) or "")

@@ -20,7 +20,7 @@ _LAST_SECOND = 1e11
 Speaker: TypeAlias = Literal["user", "assistant"]
 
 
-class Message(msgspec.Struct, frozen=True):
+class ImportedMessage(msgspec.Struct, frozen=True):
     """What one speaker said.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Saying(msgspec.Struct, frozen=True):
 
 
 def rounds_of_messages(
-    messages: Iterable[Message],
+    messages: Iterable[ImportedMessage],
     *,
     title: str = "",
     created_at: float = 0.0,
@@ -124,7 +124,7 @@ def rounds_of_messages(
     return ReadTree(Transcript(about, tuple(rounds)), unread + len(by_id) - reached)
 
 
-def _with(saying: _Saying, message: Message) -> _Saying:
+def _with(saying: _Saying, message: ImportedMessage) -> _Saying:
     text = message.text
     if message.role is None or not text.strip():
         return saying

@@ -8,7 +8,7 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    Message,
+    ImportedMessage,
     ReadTree,
     moment,
     rounds_of_messages,
@@ -46,11 +46,11 @@ def read_open_webui(record: Mapping[str, Any]) -> ReadTree:
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
             unread += 1
             parent = message.get("parentId") if isinstance(message, dict) else None
-            messages.append(Message(id, text_or_none(parent), None))
+            messages.append(ImportedMessage(id, text_or_none(parent), None))
             continue
         role = speaker_of(message.get("role"))
         messages.append(
-            Message(
+            ImportedMessage(
                 id,
                 text_or_none(message.get("parentId")),
                 role,

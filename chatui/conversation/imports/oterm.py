@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    Message,
+    ImportedMessage,
     ReadTree,
     Speaker,
     rounds_of_messages,
@@ -52,6 +52,6 @@ def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ReadTree:
         if speaker is None or not isinstance(text, str):
             unread += author != "system"
             continue
-        messages.append(Message(str(number), parent, speaker, text, model=model))
+        messages.append(ImportedMessage(str(number), parent, speaker, text, model=model))
         parent = str(number)
     return rounds_of_messages(messages, title=name, unread=unread)

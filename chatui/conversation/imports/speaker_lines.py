@@ -9,7 +9,7 @@ import re
 
 from chatui.conversation.dialogues import ROLES, WrongRecord
 from chatui.conversation.imports.message_tree import (
-    Message,
+    ImportedMessage,
     ReadTree,
     Speaker,
     rounds_of_messages,
@@ -69,7 +69,7 @@ def read_speaker_lines(text: str) -> ReadTree:
     if not any(role for role, _, _ in said):
         raise WrongRecord(say("import.no_speakers"))
     messages = [
-        Message(str(number), str(number - 1), role, _text(lines, role), model=model)
+        ImportedMessage(str(number), str(number - 1), role, _text(lines, role), model=model)
         for number, (role, model, lines) in enumerate(said)
     ]
     return rounds_of_messages(messages, title=title)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from chatui.prompting.format import Exchange, PromptFormat, cut_at
 from chatui.prompting.formats.dialogues import DIALOGUES
-from chatui.prompting.prompt_text import Message, joined
+from chatui.prompting.prompt_text import LiteralText, joined
 
 TRAINING_TIME = "[[训练时间]]"
 TRAINING_YEAR = "2023年"
@@ -39,7 +39,7 @@ def _render_glm3(history: Sequence[Exchange], query: str, system: str | None = N
     for asked, answered in history:
         said += [("<|user|>", asked), ("<|assistant|>", answered)]
     said.append(("<|user|>", query))
-    parts = (part for role, text in said for part in (f"{role}\n ", Message(text)))
+    parts = (part for role, text in said for part in (f"{role}\n ", LiteralText(text)))
     return joined(*parts, "<|assistant|>")
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from rich.cells import cell_len
 
 from chatui.tui.markdown.inline import read_inline
-from chatui.tui.markdown.lines import Line, Shown, State, TableRow, as_text, read_line
+from chatui.tui.markdown.lines import Line, LineState, Shown, TableRow, as_text, read_line
 from chatui.tui.markdown.markdown_tables import Table
 from chatui.tui.wrapping import Prefix, Row, Span, cut_spans, row_starts
 
@@ -59,7 +59,7 @@ class GrowingRows:
         self.sources: list[int] = []
         self.codes: dict[int, list[str]] = {}
         self._width = width
-        self._state = State()
+        self._state = LineState()
         self._line = ""
         self._number = 0
         self._settled_rows = self._settled_paragraphs = 0
@@ -115,7 +115,7 @@ class GrowingRows:
         self._state = state
         self._settled_rows, self._settled_paragraphs = len(self.rows), len(self.sources)
 
-    def _read_part(self, part: str, *, is_whole: bool) -> tuple[Shown, State]:
+    def _read_part(self, part: str, *, is_whole: bool) -> tuple[Shown, LineState]:
         if self._joint is None:
             return read_line(part, self._state, is_whole=is_whole)
         text, spans = (part, ()) if self._joint.style == "code" else read_inline(part)
@@ -131,7 +131,7 @@ class GrowingRows:
             self._table.numbers.pop()
             self._table.has_unfinished = False
 
-    def _show(self, part: str, shown: Shown, state: State, *, is_over: bool) -> None:
+    def _show(self, part: str, shown: Shown, state: LineState, *, is_over: bool) -> None:
         """Show a line, or the beginning of one that is not over."""
         in_table = isinstance(shown, TableRow) and state.in_table
         if isinstance(shown, TableRow) and shown.alignments and self._head is not None:

@@ -92,7 +92,7 @@ class Fence:
 
 
 @dataclass(frozen=True)
-class State:
+class LineState:
     """What the lines so far mean for the next one.
 
     Attributes:
@@ -115,7 +115,7 @@ Shown: TypeAlias = Line | TableRow | None
 """None: the line shows nothing."""
 
 
-def read_line(source: str, state: State, *, is_whole: bool = True) -> tuple[Shown, State]:
+def read_line(source: str, state: LineState, *, is_whole: bool = True) -> tuple[Shown, LineState]:
     """What a line shows, and the state for the next one.
 
     Args:
@@ -136,19 +136,19 @@ def read_line(source: str, state: State, *, is_whole: bool = True) -> tuple[Show
             return _formula(rest, prefix), replace(state, formula="" if ends else state.formula)
         state = replace(state, formula="")
     if not rest.strip():
-        return Line("", first=prefix), State(items=state.items)
+        return Line("", first=prefix), LineState(items=state.items)
     if (
         state.head
         and len(rest) < LONGEST_ROW
         and (shown := _table_row(rest, state, prefix, is_whole)) is not None
     ):
         return shown
-    after = State(items=state.items, after_blank=False)
+    after = LineState(items=state.items, after_blank=False)
     if match := _RULE.match(rest):
-        return Line("─", style="rule", first=prefix, kind="rule"), State()
+        return Line("─", style="rule", first=prefix, kind="rule"), LineState()
     if match := _HEADING.match(rest):
         style = f"heading{min(3, len(match[1]))}"
-        return _text(match[2], prefix, style, is_whole), State()
+        return _text(match[2], prefix, style, is_whole), LineState()
     if match := _ITEM.match(rest):
         return _item(match, after, prefix, quotes, is_whole)
     column = _column(rest)
@@ -163,14 +163,14 @@ def read_line(source: str, state: State, *, is_whole: bool = True) -> tuple[Show
 
 def _in_item(
     rest: str,
-    state: State,
+    state: LineState,
     prefix: Prefix,
     indent: int,
     quotes: int,
     after_blank: bool,
     is_whole: bool,
     marker: Prefix | None = None,
-) -> tuple[Shown, State]:
+) -> tuple[Shown, LineState]:
     """A line that is no list item by itself, ``indent`` cells in.
 
     Args:
@@ -218,8 +218,8 @@ def _formula(text: str, prefix: Prefix) -> Line:
 
 
 def _item(
-    match: re.Match[str], state: State, prefix: Prefix, quotes: int, is_whole: bool
-) -> tuple[Shown, State]:
+    match: re.Match[str], state: LineState, prefix: Prefix, quotes: int, is_whole: bool
+) -> tuple[Shown, LineState]:
     column = _column(match[1])
     items = state.items
     while items and column < items[-1].column + 2:
@@ -242,11 +242,11 @@ def _item(
     return _in_item(text, after, prefix, content, quotes, False, is_whole, first)
 
 
-def _in_fence(rest: str, state: State, fence: Fence, is_whole: bool) -> tuple[Shown, State]:
+def _in_fence(rest: str, state: LineState, fence: Fence, is_whole: bool) -> tuple[Shown, LineState]:
     stripped = rest.strip()
     is_mark = stripped and stripped == fence.mark[0] * len(stripped)
     if is_mark and len(stripped) >= len(fence.mark):
-        return None, State(items=state.items, after_blank=False)
+        return None, LineState(items=state.items, after_blank=False)
     if is_mark and not is_whole:
         return None, state
     blanks = len(rest) - len(rest.lstrip(" "))
@@ -257,10 +257,10 @@ def _in_fence(rest: str, state: State, fence: Fence, is_whole: bool) -> tuple[Sh
 
 
 def _table_row(
-    rest: str, state: State, prefix: Prefix, is_whole: bool
-) -> tuple[Shown, State] | None:
+    rest: str, state: LineState, prefix: Prefix, is_whole: bool
+) -> tuple[Shown, LineState] | None:
     """The line as a table's next row; None if it is something else."""
-    after = State(state.fence, state.items, head=state.head, in_table=True, after_blank=False)
+    after = LineState(state.fence, state.items, head=state.head, in_table=True, after_blank=False)
     if state.in_table:
         if "|" not in rest:
             return None

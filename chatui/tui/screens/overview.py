@@ -15,7 +15,7 @@ from chatui.tui.comparison import Column
 from chatui.tui.screens.commanding import CommandingScreen
 
 if TYPE_CHECKING:
-    from chatui.tui.screens.candidates import Candidate
+    from chatui.tui.screens.variants import Variant
 
 
 class OverviewScreen(CommandingScreen):
@@ -37,7 +37,7 @@ class OverviewScreen(CommandingScreen):
 
     async def _compare(self, query: str, *, from_box: bool = False) -> None:
         from chatui.tui.screens import choosing
-        from chatui.tui.screens.candidate_picker import CandidatesScreen
+        from chatui.tui.screens.variant_picker import VariantsScreen
 
         turns, view = self.app.turns, self._conversation.chosen
         if turns.replying or turns.unsent:
@@ -57,7 +57,7 @@ class OverviewScreen(CommandingScreen):
             self._tell_user(str(error))
             return
 
-        async def take(chosen: tuple[Candidate, ...] | None) -> None:
+        async def take(chosen: tuple[Variant, ...] | None) -> None:
             if chosen is None:
                 self._give_back((query,) if query and not from_box else ())
                 return
@@ -66,15 +66,15 @@ class OverviewScreen(CommandingScreen):
             self._begin_comparison(query, beside, chosen)
 
         title = query if beside is None else beside.query
-        screen = CandidatesScreen(title, turns.current.changes, versions, beside)
+        screen = VariantsScreen(title, turns.current.changes, versions, beside)
         await choosing.show(self.app, screen, take)
 
     @work
     async def _begin_comparison(
-        self, query: str, beside: Round | None, chosen: tuple[Candidate, ...]
+        self, query: str, beside: Round | None, chosen: tuple[Variant, ...]
     ) -> None:
-        from chatui.tui.screens.candidates import column_of
         from chatui.tui.screens.compare import CompareScreen
+        from chatui.tui.screens.variants import column_of
 
         turns = self.app.turns
         text = await self.filled(query) if beside is None else beside.query

@@ -10,7 +10,7 @@ from chatui.conversation.rounds import Round
 from chatui.text_difference import Spans
 from chatui.tui.widgets.round_layout import Window
 from chatui.tui.widgets.round_list import RoundList
-from chatui.tui.widgets.round_view import PartName, Place, RoundView
+from chatui.tui.widgets.round_view import PartName, PartPosition, RoundView
 from chatui.tui.wrapping import Row, Span, WrappedText, cut_spans, laid_over, shown_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ComparedReply(RoundList):
         # What scrolls here may itself be scrolled.
         return Window(0, _ALL_ROWS)
 
-    def _row(self, index: int, place: Place, number: int) -> Row:
+    def _row(self, index: int, place: PartPosition, number: int) -> Row:
         row = super()._row(index, place, number)
         differing = self._differing.get(place.paragraph + row.paragraph, ())
         over = cut_spans(differing, row.start, row.start + len(row.text))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from chatui.tui.widgets.round_view import Place, RoundView
+from chatui.tui.widgets.round_view import PartPosition, RoundView
 from chatui.tui.wrapping import Span
 
 
-def found_in(pattern: re.Pattern[str], place: Place, number: int) -> tuple[Span, ...]:
+def found_in(pattern: re.Pattern[str], place: PartPosition, number: int) -> tuple[Span, ...]:
     """What is found in a row; ``style`` is "" for the rest of what began in the row before."""
     if place.name not in ("query", "reply", "fold", "folded"):
         return ()

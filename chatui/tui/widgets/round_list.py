@@ -22,7 +22,7 @@ from chatui.conversation.rounds import Rating, Round
 from chatui.locales import say
 from chatui.tui.widgets.found_places import found_in, found_row
 from chatui.tui.widgets.round_layout import RoundLayout, Window
-from chatui.tui.widgets.round_view import Place, RoundView, Shape
+from chatui.tui.widgets.round_view import PartPosition, RoundView, Shape
 from chatui.tui.wrapping import Row, Span, WrappedText, laid_over, row_segments
 
 MARKUP = (
@@ -253,7 +253,7 @@ class RoundList(Widget):
         self._strips.clear()
         self._looks.clear()
 
-    def _at(self, y: int) -> tuple[int, Place | None, int]:
+    def _at(self, y: int) -> tuple[int, PartPosition | None, int]:
         """The round at a row of the widget, its part there, and the row counted from that part."""
         row = y + self.rounds.shift
         index = self.rounds.index_at(row)
@@ -272,7 +272,7 @@ class RoundList(Widget):
             return Strip.blank(self.size.width, style)
         return self._strip(index, place, row)
 
-    def _strip(self, index: int, place: Place, number: int) -> Strip:
+    def _strip(self, index: int, place: PartPosition, number: int) -> Strip:
         """A row as it is drawn, kept as long as it looks the same."""
         row = self._row(index, place, number)
         round_ = self._round(index)
@@ -292,7 +292,7 @@ class RoundList(Widget):
     def _draw(
         self,
         index: int,
-        place: Place,
+        place: PartPosition,
         row: Row,
         paragraph: int,
         selected: tuple[int, int] | None,
@@ -322,7 +322,7 @@ class RoundList(Widget):
             strip = Strip.join([strip.crop(0, width - marked.cell_length), Strip([marked])])
         return strip
 
-    def _mark(self, index: int, place: Place, number: int) -> str:
+    def _mark(self, index: int, place: PartPosition, number: int) -> str:
         """What can be clicked at the right end of a row, if there is room; else ""."""
         row = place.text.rows[number]
         if row.style == "code-head":
@@ -337,7 +337,7 @@ class RoundList(Widget):
     def _round(self, index: int) -> Round:
         return self.views[index].round
 
-    def _row(self, index: int, place: Place, number: int) -> Row:
+    def _row(self, index: int, place: PartPosition, number: int) -> Row:
         row = place.text.rows[number]
         spans = () if self._found is None else found_in(self._found, place, number)
         if not spans:
@@ -417,7 +417,7 @@ class RoundList(Widget):
                 event.stop()
                 self.post_message(self.CodeClicked(place.text.code_at(line.paragraph)))
 
-    def _version_step(self, index: int, place: Place, number: int, x: int) -> int:
+    def _version_step(self, index: int, place: PartPosition, number: int, x: int) -> int:
         """Which version a click on ``‹ 2/3 ›`` means: the one before (-1) or after (1), else 0."""
         text = place.text.rows[number].text
         start, end = text.rfind("‹"), text.rfind("›")

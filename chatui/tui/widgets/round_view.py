@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     gap: int
 
 
-class Place(NamedTuple):
+class PartPosition(NamedTuple):
     """Where a part stands: its rows from ``top`` on, and its first paragraph.
 
     Attributes:
@@ -236,22 +236,22 @@ class RoundView:
             yield block.name, block.text, block.part if block.name == "fold" else None
         yield "note", self._note, None
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[PartPosition]:
         """The parts that are shown, from top to bottom."""
         gap = 1 if self.shape is None else self.shape.gap
-        places: list[Place] = []
+        places: list[PartPosition] = []
         top = paragraph = 0
         for name, text, fold in self._parts():
             if not text.text_began:
                 continue
             top += gap if name == "author" else 0
             height = len(text.rows) + text.unread_rows
-            places.append(Place(name, text, top, height, paragraph, fold))
+            places.append(PartPosition(name, text, top, height, paragraph, fold))
             top += height
             paragraph += text.rows[-1].paragraph + 1
         return places
 
-    def place_at(self, y: int) -> Place | None:
+    def place_at(self, y: int) -> PartPosition | None:
         """The part that a row belongs to; None between parts and where nothing is read yet."""
         for place in reversed(self.places()):
             if place.top <= y < place.top + len(place.text.rows):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from chatui.engine.architectures.chatglm.attention import rotary_table
 from chatui.engine.architectures.chatglm.modeling import RESIDUAL_SCALE, ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
-from chatui.engine.architectures.decoder.decoder import Block, Decoder, DecoderShape
+from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
 from chatui.engine.architectures.decoder.transformers_decoder import apart, on_one_device
@@ -108,7 +108,7 @@ class ChatGLMNetwork:
             normed_part=RESIDUAL_SCALE,
         )
         blocks = [
-            Block(
+            DecoderBlock(
                 attention_norm=forward_of(layer.input_layernorm),
                 joint=apart(projection(layer.attention.query_key_value, move=False), heads),
                 head_norm=None,

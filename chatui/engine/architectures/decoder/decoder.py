@@ -56,7 +56,7 @@ class DecoderShape:
 
 
 @dataclass(frozen=True)
-class Block:
+class DecoderBlock:
     """The parts of one block, adapters included.
 
     Attributes:
@@ -106,7 +106,7 @@ class Decoder:
         shape: DecoderShape,
         embed: Callable[[Tensor, Tensor], Tensor],
         angles: Callable[[Tensor], tuple[Tensor, Tensor]] | None,
-        blocks: Sequence[Block],
+        blocks: Sequence[DecoderBlock],
         last_norm: Norm,
         head: Projection,
         like: Tensor,
@@ -223,7 +223,7 @@ class Decoder:
 
     def _attend(
         self,
-        block: Block,
+        block: DecoderBlock,
         normed: Tensor,
         turn: tuple[Tensor, Tensor] | None,
         positions: Tensor,

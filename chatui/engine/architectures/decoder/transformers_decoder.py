@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from chatui.engine.architectures.decoder.decoder import Block, Decoder, DecoderShape, Norm
+from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock, DecoderShape, Norm
 from chatui.engine.architectures.decoder.joined_linear import Projection, forward_of, projection
 from chatui.engine.cache import can_crop, new_cache
 
@@ -92,7 +92,7 @@ def _llama_line(model: Any) -> Decoder:
     )
 
 
-def _llama_block(layer: Any, shape: DecoderShape) -> Block:
+def _llama_block(layer: Any, shape: DecoderShape) -> DecoderBlock:
     attention, inner = layer.self_attn, layer.mlp
     # Weights on the CPU often are pages of their file, which a move would turn into memory.
     move = layer.input_layernorm.weight.device.type != "cpu"
@@ -107,7 +107,7 @@ def _llama_block(layer: Any, shape: DecoderShape) -> Block:
         widened = projection(inner.gate_proj, inner.up_proj, move=move)
     # GLM-4 has norms on what is added too.
     sandwich = hasattr(layer, "post_self_attn_layernorm")
-    return Block(
+    return DecoderBlock(
         attention_norm=_rms_norm(layer.input_layernorm),
         joint=joint,
         head_norm=head_norm,
@@ -140,7 +140,7 @@ def _gpt2(model: Any) -> Decoder | None:
         return None
     shape = _plain_shape(config.n_head, config.n_embd, body.h[0].attn.scaling)
     blocks = [
-        Block(
+        DecoderBlock(
             attention_norm=forward_of(block.ln_1),
             joint=forward_of(block.attn.c_attn),
             head_norm=None,
@@ -185,7 +185,7 @@ def _bloom(model: Any) -> Decoder | None:
         return None
     heads = config.n_head
     blocks = [
-        Block(
+        DecoderBlock(
             attention_norm=forward_of(block.input_layernorm),
             joint=apart(projection(block.self_attention.query_key_value, move=False), heads),
             head_norm=None,
@@ -217,7 +217,7 @@ def _codegen(model: Any) -> Decoder | None:
         return None
     first = body.h[0].attn
     blocks = [
-        Block(
+        DecoderBlock(
             attention_norm=forward_of(block.ln_1),
             joint=apart(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
             head_norm=None,

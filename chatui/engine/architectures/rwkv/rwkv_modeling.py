@@ -19,7 +19,7 @@ _NOTHING_YET = -1e30
 
 
 @dataclass(frozen=True)
-class State:
+class RwkvState:
     """What the network knows of the tokens it has read; never changed, only replaced.
 
     Attributes:
@@ -79,15 +79,15 @@ class Rwkv4:
     head: Tensor
     halve_every: int = 0
 
-    def first_state(self) -> State:
+    def first_state(self) -> RwkvState:
         """The state before the first token."""
         size, device = self.size, self.head.device
         shift = torch.zeros((size.layers, 2, size.width), dtype=self.head.dtype, device=device)
         sums = torch.zeros((size.layers, 3, size.attention), device=device)
         sums[:, 2] = _NOTHING_YET
-        return State(shift, sums)
+        return RwkvState(shift, sums)
 
-    def read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    def read(self, ids: Tensor, state: RwkvState) -> tuple[Tensor, RwkvState]:
         """Read tokens ``ids`` ``[n]`` (int64, n ≥ 1) after those that ``state`` stands for.
 
         Returns the logits after the last, ``[vocabulary]`` float32, and the state then.
@@ -105,7 +105,7 @@ class Rwkv4:
             sums.append(totals)
         last = functional.layer_norm(x[-1], (self.size.width,), *self.norm, EPSILON)
         logits = functional.linear(last, self.head).float()
-        return logits, State(torch.stack(shift), torch.stack(sums))
+        return logits, RwkvState(torch.stack(shift), torch.stack(sums))
 
 
 def time_mixing(
@@ -116,7 +116,7 @@ def time_mixing(
     Args:
         x: ``[n, width]``.
         before: the last token's normed x, ``[width]``.
-        sums: ``[3, attention]``, see :class:`State`.
+        sums: ``[3, attention]``, see :class:`RwkvState`.
 
     Returns:
         what is added to x, ``[n, width]``; the normed x of the last token; the new sums.
@@ -155,7 +155,7 @@ def fading_average(
         decay, first: ``[attention]``: the exponent's change with each token, and its bonus for
             the newest.
         key, value: ``[n, attention]``.
-        sums: ``[3, attention]``, see :class:`State`.
+        sums: ``[3, attention]``, see :class:`RwkvState`.
 
     Returns:
         averages ``[n, attention]`` and the new sums; all float32.

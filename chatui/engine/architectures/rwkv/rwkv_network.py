@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, State
+from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, RwkvState
 from chatui.engine.architectures.rwkv.rwkv_weights import tensors_of
 from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 
@@ -24,8 +24,8 @@ class Reading:
     """
 
     ids: list[int]
-    state: State
-    snapshots: dict[int, State] = field(default_factory=dict)
+    state: RwkvState
+    snapshots: dict[int, RwkvState] = field(default_factory=dict)
 
     def get_seq_length(self) -> int:
         """Tokens read; the name is that of transformers' caches."""

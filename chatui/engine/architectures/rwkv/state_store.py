@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from chatui.engine.architectures.rwkv.rwkv_modeling import State
+from chatui.engine.architectures.rwkv.rwkv_modeling import RwkvState
 from chatui.engine.architectures.rwkv.rwkv_network import Reading
 from chatui.engine.model import Network
 
@@ -28,7 +28,7 @@ class StateStore:
     def __init__(self, opening: Sequence[int] = (), most: int = MOST_STATES) -> None:
         self._opening = tuple(opening)
         self._most = most
-        self._states: OrderedDict[tuple[int, ...], State] = OrderedDict()
+        self._states: OrderedDict[tuple[int, ...], RwkvState] = OrderedDict()
 
     @property
     def held(self) -> int:

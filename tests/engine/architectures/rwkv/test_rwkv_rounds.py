@@ -10,7 +10,7 @@ import tiny_rwkv
 import torch
 from conftest import Ask
 
-from chatui.engine.architectures.rwkv.rwkv_modeling import State
+from chatui.engine.architectures.rwkv.rwkv_modeling import RwkvState
 from chatui.engine.architectures.rwkv.rwkv_network import Reading, RwkvNetwork
 from chatui.engine.architectures.rwkv.state_store import StateStore
 from chatui.engine.cache import PromptCache
@@ -209,7 +209,7 @@ def test_inspecting_leaves_the_state_of_use(raven: Path, load: Load, ask: Ask) -
 
 def test_the_store_forgets_the_least_recently_used() -> None:
 
-    store, state = StateStore(most=3), State(torch.zeros(1), torch.zeros(1))
+    store, state = StateStore(most=3), RwkvState(torch.zeros(1), torch.zeros(1))
 
     class Network:
         def new_cache(self) -> Reading:

@@ -19,21 +19,21 @@ from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.changes import Changes
 from chatui.tui.screens.adapter_picker import WordInput, found_adapters
-from chatui.tui.screens.candidates import (
+from chatui.tui.screens.picker import Picker
+from chatui.tui.screens.variants import (
     GROUPS,
-    Candidate,
+    Variant,
     at_once,
     other_models,
     typed,
     with_other_adapters,
 )
-from chatui.tui.screens.picker import Picker
 from chatui.tui.turns_app import TurnsApp
 
 MOST = 3
 
 
-class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
+class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
     """Lists who can answer; gives the two or three that were chosen, in their order."""
 
     app: TurnsApp
@@ -66,8 +66,8 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
         self._versions = versions
         self._beside = beside
         self._changes = changes
-        self._all: list[Candidate] = []
-        self._chosen: list[Candidate] = []
+        self._all: list[Variant] = []
+        self._chosen: list[Variant] = []
 
     def on_mount(self) -> None:
         self._all = at_once(self.app.turns.spec, self._changes, self._versions)
@@ -92,16 +92,16 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
 
     def _add_models(self, entries: Sequence[Entry]) -> None:
         turns = self.app.turns
-        known = [candidate.title for candidate in self._all if candidate.group == "models"]
+        known = [variant.title for variant in self._all if variant.group == "models"]
         found = other_models(turns.spec, turns.first, self._changes, entries)
-        self._all += [candidate for candidate in found if candidate.title not in known]
+        self._all += [variant for variant in found if variant.title not in known]
         if self.is_current:
             self._list(self.words)
 
     async def find(self, words: str) -> None:
         self._list(words)
 
-    def _list(self, words: str, on: Candidate | None = None) -> None:
+    def _list(self, words: str, on: Variant | None = None) -> None:
         """List what matches, in groups; a sampling that was typed first."""
         pointed_at = on or self.highlighted
         own, problem = None, ""
@@ -131,14 +131,14 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
         if problem:
             self.say(problem)
 
-    def _row(self, candidate: Candidate) -> Content:
-        if candidate not in self._chosen:
-            return Content.assemble(("  ○ ", "dim"), candidate.title)
-        place = self._chosen.index(candidate) + 1
-        return Content.assemble((f"{place} ● ", "$primary"), (candidate.title, "bold"))
+    def _row(self, variant: Variant) -> Content:
+        if variant not in self._chosen:
+            return Content.assemble(("  ○ ", "dim"), variant.title)
+        place = self._chosen.index(variant) + 1
+        return Content.assemble((f"{place} ● ", "$primary"), (variant.title, "bold"))
 
-    def choose(self, item: Candidate) -> None:
-        """A click chooses a candidate or leaves it out, as the space bar does."""
+    def choose(self, item: Variant) -> None:
+        """A click chooses a variant or leaves it out, as the space bar does."""
         if item in self._chosen:
             self._chosen.remove(item)
         elif len(self._chosen) < MOST:
@@ -165,6 +165,6 @@ class CandidatesScreen(Picker[tuple[Candidate, ...] | None, Candidate]):
             self.say(say("overview.compare.too_few"))
 
 
-def _matches(candidate: Candidate, wanted: list[str]) -> bool:
-    name = f"{candidate.title} {candidate.reference}".casefold()
+def _matches(variant: Variant, wanted: list[str]) -> bool:
+    name = f"{variant.title} {variant.reference}".casefold()
     return all(word in name for word in wanted)

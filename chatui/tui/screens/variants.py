@@ -32,7 +32,7 @@ _BETWEEN = re.compile(r"[,，;；\s]+")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Variant:
     """One that can be chosen.
 
     Attributes:
@@ -52,7 +52,7 @@ class Candidate:
     there: Round | None = field(default=None, compare=False)
 
 
-def at_once(spec: ModelSpec, changes: Changes, versions: Sequence[Round]) -> list[Candidate]:
+def at_once(spec: ModelSpec, changes: Changes, versions: Sequence[Round]) -> list[Variant]:
     """Those that need no look at the disk: the versions that are there, and the model that answers.
 
     Args:
@@ -62,9 +62,9 @@ def at_once(spec: ModelSpec, changes: Changes, versions: Sequence[Round]) -> lis
     for each in versions:
         place = say("tui.round.version", version=each.version, versions=each.versions)
         words = f"{shown_name(each.model)}  {place if each.versions > 1 else ''}"
-        found.append(Candidate("there", one_line(words), there=each))
+        found.append(Variant("there", one_line(words), there=each))
     name = one_line(shown_name(author_of(spec)))
-    found.append(Candidate("here", name, spec, changes=changes))
+    found.append(Variant("here", name, spec, changes=changes))
     for values in _samplings(changes):
         found.append(sampled(spec, changes, values))
     return found
@@ -76,7 +76,7 @@ def _samplings(changes: Changes) -> Iterator[dict[str, float | int | bool]]:
     yield from ({"temperature": value} for value in TEMPERATURES)
 
 
-def sampled(spec: ModelSpec, changes: Changes, values: dict[str, float | int | bool]) -> Candidate:
+def sampled(spec: ModelSpec, changes: Changes, values: dict[str, float | int | bool]) -> Variant:
     """The model that answers, sampled otherwise.
 
     Raises:
@@ -89,10 +89,10 @@ def sampled(spec: ModelSpec, changes: Changes, values: dict[str, float | int | b
         for name, value in values.items()
     )
     title = f"{one_line(shown_name(author_of(spec)))} · {how}"
-    return Candidate("here", title, spec, changes=changes)
+    return Variant("here", title, spec, changes=changes)
 
 
-def typed(spec: ModelSpec, changes: Changes, words: str) -> Candidate | None:
+def typed(spec: ModelSpec, changes: Changes, words: str) -> Variant | None:
     """The sampling that was typed, as ``temp=0.3,top_p=0.9``; None if it is none.
 
     Raises:
@@ -110,40 +110,40 @@ def typed(spec: ModelSpec, changes: Changes, words: str) -> Candidate | None:
 
 def with_other_adapters(
     spec: ModelSpec, changes: Changes, found: Iterable[tuple[Adapter, AdapterSummary]]
-) -> list[Candidate]:
+) -> list[Variant]:
     """The base with each adapter alone, and without any if it has some."""
     if spec.backend != "local":
         return []
     sets = [(adapter,) for adapter, _ in found if (adapter,) != spec.adapters]
     others = [with_adapters(spec, each) for each in ([()] if spec.adapters else []) + sets]
     return [
-        Candidate("adapters", one_line(shown_name(author_of(each))), each, changes=changes)
+        Variant("adapters", one_line(shown_name(author_of(each))), each, changes=changes)
         for each in others
     ]
 
 
 def other_models(
     current: ModelSpec, first: ModelSpec, changes: Changes, entries: Iterable[Entry]
-) -> Iterator[Candidate]:
+) -> Iterator[Variant]:
     """The other models that run here or on servers, with the conversation's settings."""
     if first != current:
-        yield Candidate("models", one_line(shown_name(author_of(first))), first, changes=changes)
+        yield Variant("models", one_line(shown_name(author_of(first))), first, changes=changes)
     for entry in entries:
         if entry.usable and entry.reference not in (current.name, current.path, first.name):
             title, reference = one_line(entry.title), entry.reference
-            yield Candidate("models", title, reference=reference, changes=changes)
+            yield Variant("models", title, reference=reference, changes=changes)
 
 
-async def column_of(candidate: Candidate, settings: Settings) -> Column:
-    """What a candidate is as a column; one that cannot be had says why in it."""
-    if candidate.there is not None:
-        return Column(candidate.title, there=candidate.there)
-    spec = candidate.spec
+async def column_of(variant: Variant, settings: Settings) -> Column:
+    """What a variant is as a column; one that cannot be had says why in it."""
+    if variant.there is not None:
+        return Column(variant.title, there=variant.there)
+    spec = variant.spec
     try:
         if spec is None:
-            spec = servers.resolve(candidate.reference, settings) or await asyncio.to_thread(
-                catalog.resolve, candidate.reference, settings
+            spec = servers.resolve(variant.reference, settings) or await asyncio.to_thread(
+                catalog.resolve, variant.reference, settings
             )
     except ChatuiError as error:
-        return Column(candidate.title, problem=str(error))
-    return Column(candidate.title, spec, candidate.changes)
+        return Column(variant.title, problem=str(error))
+    return Column(variant.title, spec, variant.changes)
