@@ -22,8 +22,8 @@ from chatui.locales import say
 from chatui.text import in_quotes
 
 _OWNERS = (
-    *("adapter_picker", "candidate_picker", "chat", "command_palette", "compare"),
-    *("conversations", "help", "model_picker", "questions"),
+    *("adapter_picker", "chat", "command_palette", "compare", "conversations"),
+    *("help", "model_picker", "questions", "variant_picker"),
 )
 """Modules of screens; with them comes all else that has keys."""
 _PANELS = ("find_bar", "token_panel", "settings_panel", "side_bar")

@@ -74,12 +74,12 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
         cells: in a row.
     """
     from chatui.tui.screens.adapter_picker import AdaptersScreen
-    from chatui.tui.screens.candidate_picker import CandidatesScreen
     from chatui.tui.screens.compare import CompareScreen
     from chatui.tui.screens.conversations import ConversationsScreen
     from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+    from chatui.tui.screens.variant_picker import VariantsScreen
     from chatui.tui.widgets.conversation_list import ConversationList
     from chatui.tui.widgets.find_bar import FindBar
     from chatui.tui.widgets.pick_list import PickList
@@ -105,7 +105,7 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
         ("tui.help.adapters", key_rows(AdaptersScreen.BINDINGS)),
         (
             "overview.help.compare",
-            key_rows([*CandidatesScreen.BINDINGS, *CompareScreen.BINDINGS]),
+            key_rows([*VariantsScreen.BINDINGS, *CompareScreen.BINDINGS]),
         ),
         (
             "tui.help.questions",
