@@ -14,13 +14,13 @@ run: $(VENV)/.run  ## open the app; options in ARGS="--lang zh"
 test: $(VENV)/.test  ## what a change must pass; lint runs beside the tests
 	@$(MAKE) --no-print-directory -j 2 lint pytest
 
-pytest:
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+pytest:  ## three processes for two cores: many tests wait
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-all: $(VENV)/.test-all test  ## with the optional backends' tests too
 
 coverage: $(VENV)/.test  ## the share of chatui/'s statements that the tests run
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -126,7 +126,7 @@ def test_packed_chatglm_as_unpacked(bits: int, preset: Preset, tmp_path: Path) -
     assert [one.logit for one in found[0]] == pytest.approx(
         [one.logit for one in found[1]], abs=1e-3
     )
-    assert loaded.weight_bytes > 1.2 * load(packed)[1].weight_bytes
+    assert loaded.weight_bytes > 1.15 * load(packed)[1].weight_bytes
 
 
 @pytest.mark.parametrize("name", ["chatrwkv-3b", "chatrwkv-world-0.1b"])
