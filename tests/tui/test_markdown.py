@@ -213,11 +213,14 @@ BAD = {
 def test_bad_input_costs_a_moment_at_most(name: str) -> None:
     inline.prepare()
     text = MarkdownText("", 76, is_whole=False)
+    costs = []
     for start in range(0, len(BAD[name]), 100):
         began = time.thread_time()
         text.append(BAD[name][start : start + 100])
         _ = text.rows
-        assert time.thread_time() - began < 0.1
+        costs.append(time.thread_time() - began)
+    # One may meet a collection of garbage.
+    assert sorted(costs)[-2] < 0.1
     text.strip_end()
     assert all(cell_len(row.text.rstrip()) <= 76 for row in text.rows)
 
