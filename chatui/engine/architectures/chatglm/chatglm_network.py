@@ -7,15 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from chatui.engine.architectures.chatglm.attention import rotary_table
 from chatui.engine.architectures.chatglm.modeling import RESIDUAL_SCALE, ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
-from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock, DecoderShape
+from chatui.engine.architectures.decoder.decoder import Decoder, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
-from chatui.engine.architectures.decoder.transformers_decoder import apart, on_one_device
+from chatui.engine.architectures.decoder.transformers_decoder import joint_block, on_one_device
 from chatui.engine.cache import new_cache
 
 
@@ -107,19 +106,7 @@ class ChatGLMNetwork:
             gated=False,
             normed_part=RESIDUAL_SCALE,
         )
-        blocks = [
-            DecoderBlock(
-                attention_norm=forward_of(layer.input_layernorm),
-                joint=apart(projection(layer.attention.query_key_value, move=False), heads),
-                head_norm=None,
-                output=projection(layer.attention.dense, move=False),
-                inner_norm=forward_of(layer.post_attention_layernorm),
-                inner=projection(layer.mlp.dense_h_to_4h, move=False),
-                activation=lambda states: functional.gelu(states, approximate="tanh"),
-                outer=projection(layer.mlp.dense_4h_to_h, move=False),
-            )
-            for layer in body.layers
-        ]
+        blocks = [joint_block(layer, layer.attention, heads) for layer in body.layers]
         like, tokens = body.final_layernorm.weight.detach(), forward_of(body.word_embeddings)
 
         def angles(slots: Tensor) -> tuple[Tensor, Tensor]:

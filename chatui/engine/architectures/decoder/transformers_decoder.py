@@ -178,25 +178,27 @@ def _plain_shape(heads: int, size: int, scale: float, turning: int = 0) -> Decod
     )
 
 
+def joint_block(layer: Any, attention: Any, heads: int) -> DecoderBlock:
+    """A block of BLOOM or ChatGLM-6B: query, key and value of a head side by side in one weight."""
+    return DecoderBlock(
+        attention_norm=forward_of(layer.input_layernorm),
+        joint=apart(projection(attention.query_key_value, move=False), heads),
+        head_norm=None,
+        output=projection(attention.dense, move=False),
+        inner_norm=forward_of(layer.post_attention_layernorm),
+        inner=projection(layer.mlp.dense_h_to_4h, move=False),
+        activation=lambda states: functional.gelu(states, approximate="tanh"),
+        outer=projection(layer.mlp.dense_4h_to_h, move=False),
+    )
+
+
 def _bloom(model: Any) -> Decoder | None:
     body, config = model.transformer, model.config
     in_slices = config.slow_but_exact and config.pretraining_tp > 1
     if config.apply_residual_connection_post_layernorm or in_slices:
         return None
     heads = config.n_head
-    blocks = [
-        DecoderBlock(
-            attention_norm=forward_of(block.input_layernorm),
-            joint=apart(projection(block.self_attention.query_key_value, move=False), heads),
-            head_norm=None,
-            output=projection(block.self_attention.dense, move=False),
-            inner_norm=forward_of(block.post_attention_layernorm),
-            inner=projection(block.mlp.dense_h_to_4h, move=False),
-            activation=lambda states: functional.gelu(states, approximate="tanh"),
-            outer=projection(block.mlp.dense_4h_to_h, move=False),
-        )
-        for block in body.h
-    ]
+    blocks = [joint_block(block, block.self_attention, heads) for block in body.h]
     tokens, norm = forward_of(body.word_embeddings), forward_of(body.word_embeddings_layernorm)
     return Decoder(
         _plain_shape(heads, config.hidden_size, body.h[0].self_attention.inv_norm_factor),
