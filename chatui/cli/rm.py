@@ -43,9 +43,9 @@ def _agreed() -> bool:
     """Whether the user says yes; raises UsageError where nobody can be asked."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(say("fetching.rm.not_asked"))
-    write(say("fetching.rm.question"))
     answer = ""
     try:
+        write(say("fetching.rm.question"))
         answer = sys.stdin.readline()
     finally:
         if not answer:
