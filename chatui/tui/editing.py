@@ -162,6 +162,11 @@ class LineInput(Input):
         # The line may have scrolled only now.
         self.app.cursor_position = self.cursor_screen_offset
 
+    def _on_resize(self) -> None:
+        """Scroll to the caret: a narrower box may have left it outside."""
+        if self.has_focus:
+            self._watch_selection(self.selection)
+
     def _cell_offset_to_index(self, offset: int) -> int:
         """Where the mouse puts the caret: before the cluster at a cell of the box."""
         offset += self.scroll_offset.x

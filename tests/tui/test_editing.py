@@ -212,6 +212,10 @@ async def test_the_terminal_cursor_is_at_the_caret(drive: Any, opening: str) -> 
             assert on.app.cursor_position == Offset(x, y)
             box.value = ""
             await on.pilot.pause()
+        await press_text(on, "长" * 20)
+        await on.pilot.resize_terminal(30, 20)
+        await on.pilot.pause()
+        assert on.app.cursor_position == Offset(box.content_region.right - 1, y)
 
 
 SIZES = ((0, 24), (1, 1), (2, 3), (3, 24), (6, 24), (9, 3))
