@@ -18,6 +18,7 @@ from chatui.cli.ending import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell
 from chatui.cli.progress import ProgressDisplay
 from chatui.locales import say
+from chatui.sampling import Setting
 from chatui.settings import load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rank", key="rank", type=options.whole(1, 1024), default=8, metavar="R")
     add("--alpha", key="alpha", type=options.whole(1, 10_000), metavar="A")
     add("--targets", key="targets", metavar="NAMES")
-    add("--learning-rate", key="rate", type=float, default=2e-4, metavar="RATE")
+    rate = options.in_range(Setting(float, 0, 1, above_least=True))
+    add("--learning-rate", key="rate", type=rate, default=2e-4, metavar="RATE")
     add("--batch", key="batch", type=options.whole(1, 100_000), default=8, metavar="N")
     add("--epochs", key="epochs", type=options.whole(1, 10_000), default=3, metavar="N")
     add("--seed", key="seed", type=options.whole(0), default=0, metavar="N")

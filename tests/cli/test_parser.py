@@ -69,6 +69,9 @@ WRONG = (
     ["ask", " \n\t "],
     ["inspect", " "],
     ["search", " "],
+    ["tune", "a", "-o", "b", "--learning-rate", "much"],
+    ["tune", "a", "-o", "b", "--learning-rate", "nan"],
+    ["tune", "a", "-o", "b", "--learning-rate", "0"],
     ["--lang", "fr"],
 )
 
@@ -82,6 +85,8 @@ def test_wrong_usage_is_one_line_and_exit_2(
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith("chatui") and said.err.count("\n") == 1, said.err
+        if language == "zh" and arguments[0] != "--lang":
+            assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", said.err.partition("（见")[0])
 
 
 def test_wrong_usage_in_chinese_is_chinese(capsys: pytest.CaptureFixture[str]) -> None:
