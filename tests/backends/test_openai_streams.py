@@ -299,6 +299,13 @@ async def test_text_in_every_shape(
     assert (done.text, done.finish_reason) == (text, reason)
 
 
+def test_a_reason_called_null_is_none() -> None:
+    """DashScope's own API ends no reply with it."""
+    reader = ReplyReader()
+    (token,) = reader.read({"choices": [{"delta": {"content": "春"}, "finish_reason": "null"}]})
+    assert (token.text, reader.finish) == ("春", "")
+
+
 async def test_the_whole_reply_is_not_read_twice(faulty: FaultyServer) -> None:
     """MiniMax repeats it as a message in the last chunk."""
     last = {"choices": [{"message": {"content": "春风"}, "finish_reason": "stop"}]}

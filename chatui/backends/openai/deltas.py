@@ -64,7 +64,8 @@ class ReplyReader:
         finish = choice.get("finish_reason")
         # SGLang's own API has an object here.
         finish = finish.get("type") if isinstance(finish, dict) else finish
-        finish = finish if isinstance(finish, str) else ""
+        # DashScope's own API says "null" while the reply goes on.
+        finish = finish if isinstance(finish, str) and finish.casefold() != "null" else ""
         text = _text(choice.get("text")) + self._message(choice.get("delta"))
         self._has_deltas = self._has_deltas or bool(text)
         if not self._has_deltas:
