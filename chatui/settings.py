@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.sampling import DEFAULTS, Setting, overridden
 from chatui.text import one_line
+from chatui.wrong_values import in_words
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,8 +25,6 @@ else:
 _TOKENS = Setting(int, 0, 2**31 - 1)
 CONTEXT = Setting(int, 1, 2**31 - 1)
 """What a window may be asked to have, in tokens."""
-_TYPES = {"int": "whole", "float": "number", "array": "list", "object": "table"}
-"""msgspec's names of types -> ours."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +130,9 @@ def load_settings(file: Path | None = None) -> Settings:
         raise ChatuiError(say("settings.unknown_key", path=path, key=one_line(unknown[0], 60)))
     try:
         return msgspec.convert(raw, Settings)
-    except msgspec.ValidationError as error:
-        reason = _in_words(str(error))
+    except (msgspec.ValidationError, ChatuiError) as error:
+        reason = in_words(error)
         raise ChatuiError(say("settings.wrong_value", path=path, reason=reason)) from error
-    except ChatuiError as error:
-        raise ChatuiError(say("settings.wrong_value", path=path, reason=error)) from error
 
 
 def _unknown_keys(raw: dict[str, Any]) -> list[str]:
@@ -148,20 +144,3 @@ def _unknown_keys(raw: dict[str, Any]) -> list[str]:
     return sorted(set(raw) - set(Settings.__dataclass_fields__)) + sorted(
         f"servers.{key}" for table in tables for key in set(table) - {*Server.__dataclass_fields__}
     )
-
-
-def _in_words(problem: str) -> str:
-    """What msgspec says of a value ("Expected `str`, got `int` - at `$.theme`"), in words."""
-    found = re.fullmatch(r"(.*?)(?: - at `\$\.?(.*)`)?", problem, re.DOTALL)
-    said, key = (found[1], found[2]) if found else (problem, None)
-    expected = re.match(r"Expected `(.+?)`, got `(.+?)`", said)
-    if expected and key:
-        wanted = [_TYPES.get(name, name) for name in expected[1].split(" | ")]
-        words = [say(f"settings.range.{name}") for name in wanted]
-        return say("settings.wrong_type", key=key, wanted=" / ".join(words))
-    missing = re.fullmatch(r"Object missing required field `(.+)`", said)
-    if missing and key:
-        return say("settings.missing", key=f"{key}.{missing[1]}")
-    if said.startswith("Invalid enum value") and key:
-        return say("settings.not_a_choice", key=key, value=said.removeprefix("Invalid enum value "))
-    return problem

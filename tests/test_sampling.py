@@ -136,6 +136,7 @@ def test_the_pages_of_both_languages_list_the_options() -> None:
         ('[[servers]]\nname = "a"', r"servers\[0\].url is missing"),
         ('[[servers]]\nurl = "http://a"\nkey = "b"', "unknown key: servers.key"),
         ("servers = 3", "servers must be a list"),
+        ("think = 3", "think must be true or false / text"),
         ("max_new_tokens = 99999999999999999999", "must be a whole number from 0"),
         ("a = " + "9" * 5000, "not valid TOML"),
         ("a = " + "[" * 9000, "not valid TOML"),

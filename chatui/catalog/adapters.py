@@ -20,6 +20,7 @@ from chatui.locations import expanded
 from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.text import in_quotes
+from chatui.wrong_values import in_words
 
 _BARE = (".pt", ".bin")
 
@@ -162,7 +163,7 @@ def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
     try:
         config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
     except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=error)) from error
+        raise ChatuiError(say("catalog.unreadable", file=file, reason=in_words(error))) from error
     targets = config.target_modules or ()
     return replace(
         summary,

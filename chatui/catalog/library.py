@@ -17,6 +17,7 @@ from chatui import locations
 from chatui.catalog.schema import NAME, Facts, Preset, SystemFile, WrongValue, presets_of
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
+from chatui.wrong_values import key_and_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,11 +135,9 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
         keys = ()
         return msgspec.convert(raw, SystemFile)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$")
-        keys += tuple(re.findall(r"\w+", path))
-        if unknown := re.search("unknown field `(.+)`", reason):
-            keys += (unknown[1],)
-        elif isinstance(error.__cause__, WrongValue):
+        key, reason = key_and_reason(error)
+        keys += tuple(re.findall(r"[^.\[\]]+", key))
+        if isinstance(error.__cause__, WrongValue):
             keys += error.__cause__.keys
         line, key = line_of(text, keys), ".".join(keys) or "name"
         said = say("catalog.preset.wrong", file=file, line=line, key=key, reason=reason)

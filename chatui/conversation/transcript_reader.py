@@ -23,6 +23,7 @@ from chatui.conversation.rounds import (
 )
 from chatui.conversation.transcript_events import DIGITS, PromptMark
 from chatui.locales import say
+from chatui.wrong_values import in_words
 
 
 @dataclass(frozen=True)
@@ -309,4 +310,4 @@ def _converted(raw: Any, kind: Any) -> Any:
         # msgspec encodes keys as UTF-8, which has no lone surrogates.
         raise ValueError(say("dataset.no_utf8")) from error
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(in_words(error)) from error

@@ -21,6 +21,7 @@ import msgspec
 from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.wrong_values import in_words
 
 FORMAT = "chatui-transcript"
 
@@ -47,7 +48,7 @@ def loads_version_1(data: bytes, name: str) -> Parts:
         return _checked(msgspec.convert(raw, _File))
     except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
         # msgspec encodes keys as UTF-8, so that a lone surrogate in one is a UnicodeError.
-        sentence = say("conversation.damaged_transcript", path=name, reason=error)
+        sentence = say("conversation.damaged_transcript", path=name, reason=in_words(error))
         raise ChatuiError(sentence) from error
 
 

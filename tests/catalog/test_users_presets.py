@@ -53,16 +53,24 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ('format = "luotuo"\nbase = { hf = "a/b" }\n\nformt = 3\n', 4, "formt"),
-        ('format = "luotuo"\nbase = { hf = "a/b" }\ncontext_limit = "much"\n', 3, "context_limit"),
-        ('format = "x"\n\n[base]\nhf = "a/b"\nhuggingface = "a/b"\n', 5, "base.huggingface"),
+        ('format = "luotuo"\nbase = { hf = "a/b" }\n\nformt = 3\n', 4, "formt: unknown key."),
+        (
+            'format = "luotuo"\nbase = { hf = "a/b" }\ncontext_limit = "much"\n',
+            3,
+            "context_limit: must be a whole number.",
+        ),
+        (
+            'format = "x"\n\n[base]\nhf = "a/b"\nhuggingface = "a/b"\n',
+            5,
+            "base.huggingface: unknown key.",
+        ),
         ('format = "x"\nbase = {}\n', 2, "a part needs"),
         ('format = "luotuo"\n', 1, "has no base"),
         ('base = { hf = "a/b" }\n', 1, "has no format"),
         (
             'format = "x"\nbase = { hf = "a/b" }\n[variants.big]\n\ndtype = 16\n',
             5,
-            "variants.big.dtype",
+            "variants.big.dtype: must be text.",
         ),
         ('format = "x"\nbase = { hf = "a/b" }\n[sampling]\ntopk = 3\n', 4, "topk"),
         (
@@ -73,7 +81,11 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
         ),
         ('format = "x"\ncontext_limit = 0\nbase = { hf = "a/b" }\n', 2, "context_limit: it must"),
         ('format = "x"\ncontext = 0\nbase = { hf = "a/b" }\n', 2, "context: it must"),
-        ('format = "x"\ncontext = "much"\nbase = { hf = "a/b" }\n', 2, "context: Invalid"),
+        (
+            'format = "x"\ncontext = "much"\nbase = { hf = "a/b" }\n',
+            2,
+            "context: cannot be 'much'.",
+        ),
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
         ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
         ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is no name"),

@@ -68,7 +68,7 @@ class OpenAIBackend:
         started = time.perf_counter()
         url = base_url(spec.server or "")
         format = format_of(spec)
-        yield Loading("connect")
+        yield Loading(host_of(url))
         try:
             client = await with_key(url, spec.key_env, partial(_connected, spec, url, format))
         except KeyWantedError as error:

@@ -1,0 +1,34 @@
+"""What msgspec says of a wrong value in a file, in the user's words."""
+
+from __future__ import annotations
+
+import re
+
+from chatui.locales import say
+
+_TYPES = {"int": "whole", "float": "number", "array": "list", "object": "table"}
+"""msgspec's names of types -> ours."""
+
+
+def key_and_reason(error: Exception) -> tuple[str, str]:
+    """The key of the wrong value ("servers[0].url"; "" without one), and what is wrong with it.
+
+    msgspec says "Expected `str`, got `int` - at `$.theme`"; other errors keep their words.
+    """
+    reason, _, path = str(error).partition(" - at `$")
+    key = path.removesuffix("`").removeprefix(".")
+    if field := re.fullmatch("Object (missing required|contains unknown) field `(.+)`", reason):
+        key = ".".join(filter(None, (key, field[2])))
+        reason = say("settings.missing" if field[1][0] == "m" else "settings.unknown")
+    elif expected := re.match("Expected `(.+?)`( [<>]=? [^ ,]+)?", reason):
+        wanted = [_TYPES.get(name, name) for name in expected[1].split(" | ") if name != "null"]
+        words = " / ".join(say(f"settings.range.{name}") for name in wanted)
+        reason = say("settings.wrong_type", wanted=words + (expected[2] or ""))
+    elif reason.startswith("Invalid enum value "):
+        reason = say("settings.not_a_choice", value=reason.removeprefix("Invalid enum value "))
+    return key, reason
+
+
+def in_words(error: Exception) -> str:
+    """The key of the wrong value and what is wrong with it, as one clause."""
+    return " ".join(filter(None, key_and_reason(error)))
