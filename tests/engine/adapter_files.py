@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,23 @@ ALL = {
 """The modules that an adapter of a family reaches here."""
 
 
+# peft's card about an adapter is compiled anew each time, which takes longer than all the rest.
+PeftModel.create_or_update_model_card = lambda *_: None
+
+_adapters: dict[tuple[object, ...], dict[str, bytes]] = {}
+
+
 def base_of(folder: Path) -> Any:
     """The network of a folder by transformers' own loader, in float32."""
+    return copy.deepcopy(_base_in(folder, _version(folder)))
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    return tuple(file.stat().st_mtime_ns for file in sorted(folder.glob("*.*")))
+
+
+@cache
+def _base_in(folder: Path, version: tuple[int, ...]) -> Any:
     if (folder / "config.json").read_text().find('"chatglm"') >= 0:
         from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 
@@ -36,17 +53,23 @@ def lora(
     tokenizer: Any = None, **config: Any,
 ) -> Path:  # fmt: skip
     """A PEFT LoRA for the model in ``base``, with nothing left at its initial value."""
-    model = base_of(base)
-    if rows:
-        model.resize_token_embeddings(rows, mean_resizing=False)
-    wanted = {"r": 4, "lora_alpha": 16, "task_type": "CAUSAL_LM"} | config
-    peft = get_peft_model(model, LoraConfig(target_modules=targets, **wanted))
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in peft.parameters():
-            if parameter.requires_grad:
-                parameter.normal_(0, 0.1)
-    peft.save_pretrained(folder)
+    key = base, _version(base), repr((targets, seed, rows, config))
+    if key not in _adapters:
+        model = base_of(base)
+        if rows:
+            model.resize_token_embeddings(rows, mean_resizing=False)
+        wanted = {"r": 4, "lora_alpha": 16, "task_type": "CAUSAL_LM"} | config
+        peft = get_peft_model(model, LoraConfig(target_modules=targets, **wanted))
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in peft.parameters():
+                if parameter.requires_grad:
+                    parameter.normal_(0, 0.1)
+        peft.save_pretrained(folder)
+        _adapters[key] = {file.name: file.read_bytes() for file in folder.iterdir()}
+    folder.mkdir(exist_ok=True)
+    for name, content in _adapters[key].items():
+        (folder / name).write_bytes(content)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
