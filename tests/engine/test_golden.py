@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from asking import ask, loaded, parts, spec
+from asking import ask, loaded, parts
 
+from chatui.engine.cache import PromptCache
 from chatui.engine.engine import Engine
 from chatui.messages import GenerateRequest
 
@@ -34,14 +35,18 @@ def test_moss_logits_and_greedy_tokens(reference: Path, moss_reference: Path) ->
         assert got == case["greedy_24"]
 
 
+@pytest.fixture(scope="module")
+def chatglm(reference: Path) -> Engine:
+    return loaded(reference / "chatglm-6b" / "model")
+
+
 @pytest.mark.parametrize("windowed", [False, True])
-def test_chatglm_through_the_loop(reference: Path, windowed: bool) -> None:
+def test_chatglm_through_the_loop(reference: Path, chatglm: Engine, windowed: bool) -> None:
     """On what is there, and as a captured step looks."""
-    folder = reference / "chatglm-6b" / "model"
-    engine = Engine()
-    summary = engine.load(spec(folder), lambda _: None)
-    assert (summary.family, summary.format) == ("chatglm", "chatglm-6b")
-    engine._loaded().network.decoder.windowed = windowed  # type: ignore[attr-defined]
+    engine, model = chatglm, chatglm._loaded()
+    assert (model.summary.family, model.summary.format) == ("chatglm", "chatglm-6b")
+    model.network.decoder.windowed = windowed  # type: ignore[attr-defined]
+    model.prompt_cache = PromptCache()
     for case in json.loads((reference / "chatglm-6b" / "golden.json").read_text("utf-8")):
         history = tuple((query, reply) for query, reply in case["history"])
         seen = engine.inspect(GenerateRequest(case["query"], history), 8)
@@ -51,16 +56,18 @@ def test_chatglm_through_the_loop(reference: Path, windowed: bool) -> None:
         for candidate, (id, logit) in zip(seen.next, case["last_logits_top8"], strict=True):
             assert candidate.id == id
             assert candidate.logit == pytest.approx(logit, abs=2e-3)
-        prefill, tokens, done = parts(ask(engine, case["query"], history, max_new_tokens=32))
+        most = 6 if windowed else 16
+        prefill, tokens, done = parts(ask(engine, case["query"], history, max_new_tokens=most))
         assert list(done.output_ids) == case["greedy_32"][: len(done.output_ids)]
         assert prefill.reused_tokens == 0
         assert "".join(token.text for token in tokens).strip() or done.text == ""
 
 
-def test_chatglm_goes_on_after_nan_as_the_original_did(reference: Path) -> None:
-    engine = loaded(reference / "chatglm-6b" / "model")
-    model = engine._loaded().network.model  # type: ignore[attr-defined]
+def test_chatglm_goes_on_after_nan_as_the_original_did(chatglm: Engine) -> None:
+    weight = chatglm._loaded().network.model.lm_head.weight  # type: ignore[attr-defined]
+    before = weight[9].clone()
     with torch.no_grad():
-        model.lm_head.weight[9] = float("nan")
-    done = parts(ask(engine, max_new_tokens=5))[2]
+        weight[9] = float("nan")
+        done = parts(ask(chatglm, max_new_tokens=5))[2]
+        weight[9] = before
     assert done.output_ids == (5,) * 5

@@ -26,16 +26,16 @@ from chatui.messages import Adapter, ModelSpec
 
 ANSWER = "小园香径独徘徊"
 SHIYOU = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="shiyou")
-OPTIONS = TuningOptions(learning_rate=1e-2, batch=8, epochs=4, targets=("c_attn", "c_fc", "c_proj"))
+OPTIONS = TuningOptions(learning_rate=1e-2, batch=4, epochs=4, targets=("c_attn", "c_fc", "c_proj"))
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty queries with one answer, as ``chatui dataset`` lays them out."""
+    """Twenty queries with one answer, as ``chatui dataset`` lays them out."""
     folder = tmp_path_factory.mktemp("tuning")
     rows = folder / "rows.jsonl"
     with rows.open("w", encoding="utf-8") as file:
-        for number in range(40):
+        for number in range(20):
             query = f"你叫什么名字{chr(0x4E00 + 7 * number)}"
             file.write(json.dumps({"instruction": query, "output": ANSWER}) + "\n")
     out = folder / "examples.jsonl"
@@ -70,7 +70,7 @@ def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -
 
 
 def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> None:
-    options = TuningOptions(rank=2, batch=8, epochs=1)
+    options = TuningOptions(rank=2, batch=4, epochs=1)
     whole = tune(SHIYOU, examples, tmp_path / "whole", options, quiet)
 
     def stop(state: TuningState) -> None:
@@ -149,7 +149,7 @@ def test_the_command_prints_what_to_try(
 def test_a_second_ctrl_c_tears_nothing(
     examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = TuningOptions(rank=2, batch=8, epochs=1)
+    options = TuningOptions(rank=2, batch=4, epochs=1)
     saved = PeftModel.save_pretrained
 
     def pressed(self: Any, folder: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(
     examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning_run, "_SAVE_SECONDS", 0.0)
-    options = TuningOptions(rank=2, batch=8, epochs=1)
+    options = TuningOptions(rank=2, batch=4, epochs=1)
     target = tmp_path / "adapter"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 

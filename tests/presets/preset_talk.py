@@ -15,7 +15,7 @@ from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, Render
 
 QUERIES = ("春眠不觉晓", "Who are you?", "处处闻啼鸟，\n夜来风雨声。")
-REPLY_TOKENS = 10
+REPLY_TOKENS = 5
 Reply = tuple[Prefill, list[Token], Done]
 
 

@@ -39,6 +39,11 @@ def model(folder: Path) -> ChatGLMForCausalLM:
     return AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
 
 
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder / "model")
+
+
 def check(
     model: ChatGLMForCausalLM, ids: list[int], case: dict[str, Any], top: str, greedy: str
 ) -> None:
@@ -67,10 +72,9 @@ def check(
 
 @pytest.mark.parametrize("index", range(CASES))
 def test_the_golden_cases(
-    folder: Path, model: ChatGLMForCausalLM, golden: list[dict[str, Any]], index: int
+    tokenizer: Any, model: ChatGLMForCausalLM, golden: list[dict[str, Any]], index: int
 ) -> None:
     case = golden[index]
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     assert tokenizer.encode(case["prompt"]) == case["input_ids"]
     ids = torch.tensor([case["input_ids"]])
     assert prompt_position_ids(ids, model.config)[0].tolist() == case["position_ids"]

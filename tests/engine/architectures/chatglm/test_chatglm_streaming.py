@@ -42,7 +42,7 @@ def test_the_cleaner_gives_what_cleaning_the_whole_gives() -> None:
     random_ = random.Random(0)
     atoms = [*" .?!,'", "  ", "n't", "'m", "'s", " 've", "'r", "e", "a", "<n>", "<|blank_", "2|>"]
     atoms += ["<", "n", ">", "<|ta", "b|>", "<|blank_80|>", "<|blank_81|>", "中", "<<n>>"]
-    for _ in range(4000):
+    for _ in range(1000):
         pieces = random_.choices(atoms, k=random_.randint(0, 14))
         cleaner = ChatGLMStreamCleaner()
         streamed = "".join(map(cleaner.push, pieces)) + cleaner.flush()
@@ -64,7 +64,7 @@ def test_any_tokens_stream_to_their_decode(tokenizer: ChatGLMTokenizer) -> None:
     random_ = random.Random(0)
     specials = [*tokenizer.all_special_ids, tokenizer.gmask_token_id, tokenizer.vocab_size + 1]
     bytes_ = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in "😀中".encode()])
-    for _ in range(3000):
+    for _ in range(800):
         ids = [
             random_.choice((random_.choice(specials), random_.choice(bytes_), token, token))
             for token in random_.choices(range(tokenizer.vocab_size), k=random_.randint(0, 12))

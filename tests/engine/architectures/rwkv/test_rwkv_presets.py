@@ -1,4 +1,4 @@
-"""Every preset of the system: found in the cache, loaded, and talked with."""
+"""Presets of the system: found in the cache, loaded, and talked with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from chatui.engine.engine import Engine
 from chatui.messages import Done, GenerateRequest, ModelSpec, Prefill, Token
 from chatui.settings import Settings
 
-PRESETS = [name for name, one in library.load().by_name.items() if one.system == "chatrwkv"]
+PRESETS = ["chatrwkv-3b", "chatrwkv-world-0.4b"]
+"""One with each vocabulary; those of other sizes are put together alike."""
 QUERIES = ("春眠不觉晓", "处处闻啼鸟", "夜来风雨声")
 
 

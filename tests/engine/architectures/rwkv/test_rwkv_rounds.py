@@ -57,12 +57,12 @@ def test_only_the_new_query_is_read(file: Path, load: Load, ask: Ask) -> None:
     assert before > 150
 
 
-@pytest.mark.parametrize("sampling", [{}, {"greedy": False, "seed": 5}])
 def test_with_and_without_the_state_the_tokens_are_the_same(
-    file: Path, load: Load, ask: Ask, sampling: dict[str, object]
+    file: Path, load: Load, ask: Ask
 ) -> None:
     """Rounds, the last one again, edited ones, another conversation, and back."""
     kept, fresh = load(file), load(file)
+    sampling = {"greedy": "World" not in file.name, "seed": 5, "max_new_tokens": 12}
     history: tuple[tuple[str, str], ...] = ()
     asked: list[tuple[str, tuple[tuple[str, str], ...]]] = []
     for query in QUERIES:
@@ -166,7 +166,7 @@ def test_other_replies_and_free_text_beside_the_chat(raven: Path, load: Load, as
 def test_free_text_is_kept_as_it_was_written(raven: Path, load: Load, ask: Ask) -> None:
     """What +++ goes on from must not lose a space or a newline at the seam."""
     engine = load(raven)
-    for seed in range(4):
+    for seed in range(2):
         _, tokens, done = ask(engine, "+gen a", greedy=False, seed=seed, max_new_tokens=None)
         assert "".join(token.text for token in tokens) == done.text
         assert done.finish_reason == "eos" or len(done.output_ids) == 256
