@@ -35,7 +35,7 @@ def ask(
     window: int | None = None,
     **sampling: Any,
 ) -> list[ReplyEvent]:
-    settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 24} | sampling)
+    settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 12} | sampling)
     request = GenerateRequest(
         query, history, None, settings, stop_strings, alternatives, begun=begun, window=window
     )

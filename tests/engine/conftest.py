@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import tiny_models
 import torch
+from asking import loaded
+
+from chatui.engine.engine import Engine
 
 # Tiny tensors gain nothing from threads, and lose much where the machine is busy.
 torch.set_num_threads(1)
@@ -46,3 +49,9 @@ def moss_reference(reference: Path, tmp_path_factory: pytest.TempPathFactory) ->
         (folder / name).write_bytes((reference / "moss" / name).read_bytes())
     (folder / "generation_config.json").write_text(json.dumps({}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_chatglm(reference: Path) -> Engine:
+    """The golden ChatGLM-6B, whose vocabulary takes a while to read."""
+    return loaded(reference / "chatglm-6b" / "model")

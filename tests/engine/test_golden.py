@@ -35,15 +35,10 @@ def test_moss_logits_and_greedy_tokens(reference: Path, moss_reference: Path) ->
         assert got == case["greedy_24"]
 
 
-@pytest.fixture(scope="module")
-def chatglm(reference: Path) -> Engine:
-    return loaded(reference / "chatglm-6b" / "model")
-
-
 @pytest.mark.parametrize("windowed", [False, True])
-def test_chatglm_through_the_loop(reference: Path, chatglm: Engine, windowed: bool) -> None:
+def test_chatglm_through_the_loop(reference: Path, golden_chatglm: Engine, windowed: bool) -> None:
     """On what is there, and as a captured step looks."""
-    engine, model = chatglm, chatglm._loaded()
+    engine, model = golden_chatglm, golden_chatglm._loaded()
     assert (model.summary.family, model.summary.format) == ("chatglm", "chatglm-6b")
     model.network.decoder.windowed = windowed  # type: ignore[attr-defined]
     model.prompt_cache = PromptCache()
@@ -63,11 +58,11 @@ def test_chatglm_through_the_loop(reference: Path, chatglm: Engine, windowed: bo
         assert "".join(token.text for token in tokens).strip() or done.text == ""
 
 
-def test_chatglm_goes_on_after_nan_as_the_original_did(chatglm: Engine) -> None:
-    weight = chatglm._loaded().network.model.lm_head.weight  # type: ignore[attr-defined]
+def test_chatglm_goes_on_after_nan_as_the_original_did(golden_chatglm: Engine) -> None:
+    weight = golden_chatglm._loaded().network.model.lm_head.weight  # type: ignore[attr-defined]
     before = weight[9].clone()
     with torch.no_grad():
         weight[9] = float("nan")
-        done = parts(ask(chatglm, max_new_tokens=5))[2]
+        done = parts(ask(golden_chatglm, max_new_tokens=5))[2]
         weight[9] = before
     assert done.output_ids == (5,) * 5

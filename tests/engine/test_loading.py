@@ -109,7 +109,7 @@ def test_a_config_without_model_type(copied: Maker) -> None:
 def busy(made: Maker) -> tuple[Engine, str]:
     """An engine with a model, and what that model answers."""
     engine = loaded(made("gpt2_chinese"))
-    return engine, parts(ask(engine))[2].text
+    return engine, parts(ask(engine, max_new_tokens=3))[2].text
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def refusal(busy: tuple[Engine, str]) -> Callable[..., str]:
     def refuse(folder: Path, **values: object) -> str:
         with pytest.raises(ChatuiError) as caught:
             engine.load(spec(folder, **values), lambda _: None)
-        assert parts(ask(engine))[2].text == answer
+        assert parts(ask(engine, max_new_tokens=3))[2].text == answer
         sentence = str(caught.value)
         assert "\n" not in sentence
         assert sentence.endswith(".")

@@ -92,7 +92,7 @@ def test_a_sliding_window_is_not_reused_and_still_right(tmp_path: Path) -> None:
     model = engine._loaded()
     ids = model.codec.encode(first[0].prompt)
     expected = model.network.model.generate(  # type: ignore[attr-defined]
-        torch.tensor([ids]), do_sample=False, max_new_tokens=24, eos_token_id=list(model.eos_ids)
+        torch.tensor([ids]), do_sample=False, max_new_tokens=12, eos_token_id=list(model.eos_ids)
     )[0, len(ids) :]
     assert list(first[2].output_ids) == expected.tolist()
 

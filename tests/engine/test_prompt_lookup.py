@@ -16,8 +16,9 @@ Maker = Callable[[str], Path]
 QUERIES = ("春眠不觉晓，处处闻啼鸟。" * 3, "春眠不觉晓，处处闻啼鸟。春眠不觉晓，")
 
 
-@pytest.mark.parametrize("weights", ["plain", "int8"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "weights"), [*((family, "plain") for family in FAMILIES), ("llama", "int8")]
+)
 def test_greedy_replies_are_the_same(made: Maker, family: str, weights: str) -> None:
     """And what is kept of them serves the next round."""
 
@@ -29,7 +30,7 @@ def test_greedy_replies_are_the_same(made: Maker, family: str, weights: str) -> 
         found: list[Any] = []
         history: tuple[tuple[str, str], ...] = ()
         for query in QUERIES:
-            prefill, _, done = parts(ask(engine, query, history, max_new_tokens=40))
+            prefill, _, done = parts(ask(engine, query, history, max_new_tokens=24))
             history = (*history, (query, done.text))
             found.append((done.output_ids, prefill.reused_tokens, prefill.prompt_tokens))
         return found

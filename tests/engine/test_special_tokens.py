@@ -143,7 +143,6 @@ def test_a_switch_that_a_model_lacks_is_told(made: Maker) -> None:
     assert len(found.notes) == 1
 
 
-def test_chatglm_tells_its_own_special_tokens(reference: Path) -> None:
-    engine = loaded(reference / "chatglm-6b" / "model")
-    (note,) = engine.inspect(GenerateRequest("甲<sop>乙[gMASK]"), 1).notes
+def test_chatglm_tells_its_own_special_tokens(golden_chatglm: Engine) -> None:
+    (note,) = golden_chatglm.inspect(GenerateRequest("甲<sop>乙[gMASK]"), 1).notes
     assert "<sop>" in note and "gMASK" not in note

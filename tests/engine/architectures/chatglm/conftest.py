@@ -34,6 +34,13 @@ def registered() -> None:
 
 
 @pytest.fixture(scope="session")
+def original(reference: Path) -> ChatGLMTokenizer:
+    """The original's vocabulary, which is the reference's."""
+    made: ChatGLMTokenizer = ChatGLMTokenizer.from_pretrained(reference / "chatglm-6b/model")
+    return made
+
+
+@pytest.fixture(scope="session")
 def make_model() -> Callable[..., ChatGLMForCausalLM]:
     """A model with random weights, in evaluation mode, fp32; its options are the config's."""
 

@@ -19,12 +19,6 @@ def tokenizer(tokenizer_folder: Path) -> ChatGLMTokenizer:
     return loaded
 
 
-@pytest.fixture(scope="module")
-def original(reference: Path) -> ChatGLMTokenizer:
-    """The original's vocabulary, which is the reference's."""
-    return AutoTokenizer.from_pretrained(reference / "chatglm-6b/model")
-
-
 def test_a_prompt_ends_with_gmask_and_sop(tokenizer: ChatGLMTokenizer) -> None:
     ids = tokenizer.encode("你好")
     assert tokenizer.convert_ids_to_tokens(ids[-2:]) == ["[gMASK]", "<sop>"]

@@ -49,7 +49,7 @@ def ask() -> Ask:
         stop_wanted: Callable[[], bool] = lambda: False,
         **sampling: Any,
     ) -> tuple[Prefill, list[Token], Done]:
-        settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 24} | sampling)
+        settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 12} | sampling)
         request = GenerateRequest(query, tuple(history), system, settings)
         first, *tokens, last = list[ReplyEvent](engine.generate(request, stop_wanted))
         assert isinstance(first, Prefill)

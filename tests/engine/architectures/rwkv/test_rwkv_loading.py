@@ -31,7 +31,7 @@ def test_a_file_with_its_tokenizer_beside_it(
     assert summary.weight_bytes == 4 * summary.parameters
     prefill, tokens, done = ask(engine, "春眠不觉晓")
     assert prefill.prompt == "Bob: 春眠不觉晓\n\nAlice:"
-    assert done.output_tokens == len(tokens) == 24
+    assert done.output_tokens == len(tokens) == 12
     assert "".join(token.text for token in tokens).strip() == done.text
 
 
