@@ -59,14 +59,17 @@ class Driven:
     def notices(self) -> list[str]:
         return [notification.message for notification in self.app._notifications]
 
-    async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
         """Wait for something that must come soon."""
 
         async def poll() -> None:
-            while not condition():
-                await self.pilot.pause(0.005)
+            while not condition():  # noqa: ASYNC110  # a test may look at anything
+                await asyncio.sleep(0.01)
 
-        await asyncio.wait_for(poll(), seconds)
+        if not condition():
+            # The pilot's pause sends each widget a message: far dearer than a look.
+            await asyncio.wait_for(poll(), seconds)
+            await self.pilot.pause(0)
 
     async def until_shown(self, *texts: str) -> None:
         """Wait until one of ``texts`` stands on the screen."""
@@ -74,7 +77,7 @@ class Driven:
             if any(text in self.screen_text for text in texts):
                 return
             # Reading the whole screen is dear: not as often as `until` looks.
-            await self.pilot.pause(0.03)
+            await asyncio.sleep(0.03)
         raise TimeoutError(f"{texts} did not come; on the screen:\n{self.screen_text}")
 
     async def settled(self) -> None:

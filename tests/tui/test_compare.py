@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from driven import Driven
 from saved_conversations import add_conversation
+from scripted_backend import ScriptedBackend
 from textual.widgets import Static
 
 from chatui.conversation.store import Store
@@ -133,8 +134,7 @@ async def test_a_load_can_be_stopped(drive: Any) -> None:
 
 
 async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(drive: Any) -> None:
-    async with drive() as on:
-        backend = on.backend
+    backend = ScriptedBackend()
     backend.load_gate.clear()
     backend.refuse_load = "No such weights."
     async with drive(backend=backend, size=(100, 24)) as on:
@@ -227,22 +227,22 @@ def test_marks_lie_over_the_styles_of_markdown() -> None:
 async def test_the_end_of_a_growing_reply_is_followed_until_one_scrolls(
     drive: Any, size: tuple[int, int]
 ) -> None:
-    lines = [f"第{number}行\n" for number in range(80)]
+    lines = [f"第{number}行\n" for number in range(50)]
     async with drive([lines, lines], size=size) as on:
         await on.settled()
-        on.backend.hold_after = 40
+        on.backend.hold_after = 30
         await begin(on, "问", on.app.turns.spec, OTHER)
-        await on.until_shown("第39行")
+        await on.until_shown("第29行")
         await on.pilot.press(*["up"] * 8)
         await on.pilot.pause()
-        assert "第39行" not in on.screen_text
+        assert "第29行" not in on.screen_text
         on.backend.hold_after = None
         on.backend.reply_gate.set()
-        await on.until(lambda: "第79行" in replies(on)[1])
+        await on.until(lambda: "第49行" in replies(on)[1])
         await on.pilot.pause()
-        assert "第30行" in on.screen_text
-        await on.pilot.press(*["pagedown"] * 20)
-        assert "第79行" in on.screen_text
+        assert "第20行" in on.screen_text
+        await on.pilot.press(*["pagedown"] * 10)
+        assert "第49行" in on.screen_text
 
 
 async def test_replies_that_have_nothing_in_common_are_not_marked_all_over(drive: Any) -> None:

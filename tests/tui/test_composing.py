@@ -38,8 +38,7 @@ async def test_a_waiting_query_and_what_is_edited_are_in_the_draft(drive: Any) -
         on.box.insert_text("草稿")
         await on.pilot.press("alt+e", "!")
     async with drive() as on:
-        await on.pilot.pause(0.5)
-        assert on.box.query_text == "丙\n草稿\n乙!"
+        await on.until(lambda: on.box.query_text == "丙\n草稿\n乙!")
 
 
 def test_several_apps_have_drafts_of_their_own(home: object) -> None:

@@ -195,6 +195,6 @@ async def test_the_token_that_is_pointed_at_stays_in_view(
         await on.pilot.press("f8", "left")
         await on.until(lambda: "荒19" not in on.screen_text and "昃59" in on.screen_text)
         await on.until_shown("id 59")
-        await on.pilot.press(*["left"] * 40)
+        on.app.screen.query_one(TokenPanel).action_point(-40)
         await on.until(lambda: "荒19" in on.screen_text and "昃59" not in on.screen_text)
         await on.until_shown("id 19")
