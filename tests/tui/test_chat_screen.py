@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from saved_conversations import add_conversation
+from scripted_backend import ScriptedBackend
 
 from chatui import locations
 from chatui.conversation.store import Store
@@ -15,22 +16,19 @@ from chatui.tui.widgets.prose import Prose
 from chatui.tui.widgets.welcome import Welcome
 
 
-async def test_enter_sends_and_the_reply_appears(drive: Any) -> None:
+async def test_enter_sends_what_is_no_blank_and_the_reply_appears(drive: Any) -> None:
     async with drive(["春风又绿江南岸"]) as on:
+        await on.pilot.press("enter", "space", "ctrl+j", "enter")
+        await on.settled()
+        assert not on.backend.requests
+        assert on.app.turns.conversation is None
+        on.box.set_query("")
         await on.pilot.press("h", "i", "enter")
         await on.settled()
         assert "春风又绿江南岸" in on.screen_text
         assert on.box.query_text == ""
         (round_,) = on.rounds
         assert (round_.query, round_.reply, round_.state) == ("hi", "春风又绿江南岸", "done")
-
-
-async def test_a_blank_query_does_nothing(drive: Any) -> None:
-    async with drive() as on:
-        await on.pilot.press("enter", "space", "ctrl+j", "enter")
-        await on.settled()
-        assert not on.backend.requests
-        assert on.app.turns.conversation is None
 
 
 async def test_each_reply_shows_its_model(drive: Any) -> None:
@@ -43,18 +41,12 @@ async def test_each_reply_shows_its_model(drive: Any) -> None:
         assert "my-own-model" not in text.split("乙")[0]
 
 
-async def test_the_reply_streams_in(drive: Any) -> None:
-    async with drive(["春" * 400], delay_seconds=0.005) as on:
-        await on.pilot.press("a", "enter")
-        await on.until(lambda: on.views and 3 < len(on.views[0].reply_text) < 400)
-        assert on.rounds[0].state == "streaming"
-
-
 async def test_escape_stops_at_once_and_keeps_what_was_said(drive: Any) -> None:
     async with drive(["春" * 400]) as on:
         on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and len(on.views[0].reply_text) == 5)
+        assert on.rounds[0].state == "streaming"
         await on.pilot.press("escape")
         on.backend.reply_gate.set()
         await on.settled()
@@ -64,11 +56,16 @@ async def test_escape_stops_at_once_and_keeps_what_was_said(drive: Any) -> None:
         assert "Stopped" in on.screen_text
 
 
-async def test_ctrl_c_stops_and_then_says_how_to_quit(drive: Any) -> None:
-    async with drive(["春" * 4000], delay_seconds=0.005) as on:
+async def test_keys_in_mid_reply_say_what_to_do_and_ctrl_c_stops(drive: Any) -> None:
+    async with drive(["春" * 40]) as on:
+        on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
+        await on.pilot.press("ctrl+r")
+        assert any("Esc" in notice for notice in on.notices)
+        assert on.app.turns.replying
         await on.pilot.press("ctrl+c")
+        on.backend.reply_gate.set()
         await on.settled()
         assert on.rounds[0].state == "stopped"
         await on.pilot.press("ctrl+c")
@@ -79,16 +76,12 @@ async def test_ctrl_c_stops_and_then_says_how_to_quit(drive: Any) -> None:
 
 async def test_ctrl_c_copies_a_selection(drive: Any) -> None:
     async with drive(["春风又绿江南岸"]) as on:
+        await on.pilot.press(*"abc", "shift+left", "shift+left", "ctrl+c")
+        assert on.app.clipboard == "bc", "in the box"
         await on.ask("hi")
         on.app.screen.text_select_all()
         await on.pilot.press("ctrl+c")
         assert "春风又绿江南岸" in on.app.clipboard
-
-
-async def test_ctrl_c_copies_a_selection_in_the_box(drive: Any) -> None:
-    async with drive() as on:
-        await on.pilot.press(*"abc", "shift+left", "shift+left", "ctrl+c")
-        assert on.app.clipboard == "bc"
 
 
 async def test_ctrl_n_begins_a_new_conversation(drive: Any) -> None:
@@ -114,6 +107,9 @@ async def test_an_empty_conversation_greets_for_the_model_that_answers(drive: An
         await on.settled()
         assert on.conversation.query_one(".title", Prose).text == "A friend who writes poems"
         assert len(on.conversation.query(".example")) == 3
+        await on.pilot.click(".example")
+        await on.pilot.pause()
+        assert on.box.query_text == "写一首七言绝句，题目是《春夜》"
 
 
 async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any) -> None:
@@ -133,18 +129,10 @@ async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any)
         assert [view.reply_text for view in on.views] == ["一", "三"]
 
 
-async def test_ctrl_r_in_mid_reply_says_what_to_do(drive: Any) -> None:
-    async with drive(["春" * 4000], delay_seconds=0.005) as on:
-        await on.pilot.press("a", "enter")
-        await on.until(lambda: on.views and on.views[0].reply_text)
-        await on.pilot.press("ctrl+r")
-        assert any("Esc" in notice for notice in on.notices)
-        assert on.app.turns.replying
-
-
 async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
     store = Store.in_memory()
-    async with drive(["春" * 4000], delay_seconds=0.005, store=store) as on:
+    async with drive(["春" * 40], store=store) as on:
+        on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("ctrl+q")
@@ -172,15 +160,12 @@ async def test_queries_sent_in_mid_reply_wait_and_escape_gives_them_back(drive: 
 
 
 async def test_a_query_sent_while_loading_waits_for_the_model(drive: Any) -> None:
-    async with drive(["春风"]) as on:
-        pass
-    backend = on.backend
+    backend = ScriptedBackend(["春风"])
     backend.load_gate.clear()
     async with drive(backend=backend) as on:
         await on.pilot.press("h", "enter")
-        await on.pilot.pause(0.05)
+        await on.until_shown("Waiting: h")
         assert "5/20 MB" in on.screen_text
-        assert "Waiting: h" in on.screen_text
         backend.load_gate.set()
         await on.settled()
         assert "春风" in on.screen_text
@@ -200,9 +185,7 @@ async def test_a_dead_engine_says_so_and_the_next_query_revives_it(drive: Any) -
 
 
 async def test_a_failed_load_is_one_sentence_and_the_query_is_kept(drive: Any) -> None:
-    async with drive() as on:
-        pass
-    backend = on.backend
+    backend = ScriptedBackend()
     backend.refuse_load = "The weights in [bold]/models[/bold] are truncated."
     async with drive(backend=backend) as on:
         await on.ask("甲")
@@ -211,17 +194,12 @@ async def test_a_failed_load_is_one_sentence_and_the_query_is_kept(drive: Any) -
         assert "no model loaded" in on.screen_text
 
 
-async def test_the_status_shows_speed_and_context(drive: Any) -> None:
+async def test_speed_context_and_dropped_rounds_are_said(drive: Any) -> None:
     async with drive(["春风又绿"], delay_seconds=0.01) as on:
+        on.backend.dropped_rounds = 3
         await on.ask("甲")
         assert "tokens/s" in on.status.facts()
         assert "context 14/512" in on.screen_text
-
-
-async def test_dropped_rounds_are_said(drive: Any) -> None:
-    async with drive() as on:
-        on.backend.dropped_rounds = 3
-        await on.ask("甲")
         assert "oldest 3 rounds" in on.screen_text
 
 
@@ -229,30 +207,18 @@ async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> No
     store = Store.in_memory()
     add_conversation(store, ("甲", "春"), ("乙", "夏"))
     async with drive(store=store) as on:
-        await on.until(lambda: "Go on with the last conversation: 甲 (2 rounds)" in on.screen_text)
+        await on.until_shown("Go on with the last conversation: 甲 (2 rounds)")
         assert not on.views
         await on.pilot.press("ctrl+o")
         await on.pilot.pause()
         assert [view.reply_text for view in on.views] == ["春", "夏"]
         await on.ask("丙")
         assert on.backend.requests[-1].history == (("甲", "春"), ("乙", "夏"))
-
-
-async def test_the_offer_can_be_clicked(drive: Any) -> None:
-    store = Store.in_memory()
-    add_conversation(store, ("甲", "春"))
-    async with drive(store=store) as on:
-        await on.until(lambda: "Go on with" in on.screen_text)
+        await on.pilot.press("ctrl+n")
+        await on.until_shown("Go on with the last conversation: 甲 (3 rounds)")
         await on.pilot.click(".continue")
         await on.pilot.pause()
-        assert [view.reply_text for view in on.views] == ["春"]
-
-
-async def test_an_example_can_be_clicked(drive: Any) -> None:
-    async with drive() as on:
-        await on.pilot.click(".example")
-        await on.pilot.pause()
-        assert on.box.query_text == "写一首七言绝句，题目是《春夜》"
+        assert [view.reply_text for view in on.views] == ["春", "夏", "好"]
 
 
 async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
@@ -266,22 +232,25 @@ async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
 
 async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive: Any) -> None:
     store = Store.in_memory()
-    add_conversation(store, *((f"q{n}", "line\n" * 5) for n in range(5)))
-    async with drive(["春\n" * 3000], delay_seconds=0.02, store=store) as on:
-        await on.until(lambda: "Go on with" in on.screen_text)
-        await on.pilot.press("ctrl+o")
+    id_ = add_conversation(store, *((f"q{n}", "line\n" * 5) for n in range(5)))
+    async with drive(["春\n" * 60], store=store) as on:
+        await on.app.screen.open_conversation(id_)
         await on.pilot.pause()
         assert on.conversation.scroll_y == on.conversation.max_scroll_y > 0
+        on.backend.hold_after = 30
         await on.pilot.press("a", "enter")
-        await on.until(lambda: on.views and len(on.views[-1].reply_text) > 20)
+        await on.until(lambda: len(on.views[-1].reply_text) == 30)
         await on.until(lambda: on.conversation.scroll_y == on.conversation.max_scroll_y)
         await on.pilot.press("pageup", "pageup")
         await on.pilot.pause()
         here = on.conversation.scroll_y
-        before = len(on.views[-1].reply_text)
-        await on.until(lambda: len(on.views[-1].reply_text) > before + 20)
+        on.backend.hold_after = 60
+        on.backend.reply_gate.set()
+        await on.until(lambda: len(on.views[-1].reply_text) == 60)
+        await on.pilot.pause()
         assert on.conversation.scroll_y == here
         await on.pilot.press("escape")
+        on.backend.reply_gate.set()
         await on.settled()
         while on.conversation.scroll_y < on.conversation.max_scroll_y:
             await on.pilot.press("pagedown")
@@ -320,32 +289,32 @@ async def test_escape_stops_loading_and_gives_the_query_back(drive: Any) -> None
         assert [round_.model for round_ in on.rounds] == ["shiyou"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "sent"),
-    [
-        ("off", ""),
-        ("bell", "\x07"),
-        ("osc9", "\x1b]9;The reply has ended: 甲；[31m乙\x07"),
-        ("osc777", "\x1b]777;notify;chatui;The reply has ended: 甲；[31m乙\x07"),
-    ],
-)
 async def test_the_terminal_tells_that_a_reply_has_ended(
-    drive: Any, monkeypatch: pytest.MonkeyPatch, kind: Any, sent: str
+    drive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with drive(["一二"] * 2, settings=Settings(notify=kind)) as on:
+    sent = {
+        "off": "",
+        "bell": "\x07",
+        "osc9": "\x1b]9;The reply has ended: 甲；[31m乙\x07",
+        "osc777": "\x1b]777;notify;chatui;The reply has ended: 甲；[31m乙\x07",
+    }
+    async with drive(["一二"]) as on:
         written: list[str] = []
         monkeypatch.setattr(type(on.app._driver), "write", lambda self, data: written.append(data))
         monkeypatch.setattr(on.app, "bell", lambda: written.append("\x07"))
-        await on.ask("甲;[31m乙")
-        assert written == [], "they see it"
-        on.backend.hold_after = 1
-        on.box.set_query("甲;[31m乙")
-        await on.pilot.press("enter")
-        await on.until(lambda: on.views[-1].reply_text == "一")
-        on.app.app_focus = False
-        on.backend.reply_gate.set()
-        await on.settled()
-        assert "".join(written) == sent
+        for kind, words in sent.items():
+            on.app.settings = Settings(notify=kind)
+            await on.ask("甲;[31m乙")
+            assert written == [], "they see it"
+            on.backend.hold_after = 1
+            await on.send("甲;[31m乙")
+            await on.until(lambda: on.views[-1].reply_text == "一")
+            on.app.app_focus = False
+            on.backend.hold_after = None
+            on.backend.reply_gate.set()
+            await on.settled()
+            assert "".join(written) == words
+            written.clear()
 
 
 async def test_a_notice_takes_the_place_of_the_one_before_and_few_rows(drive: Any) -> None:
