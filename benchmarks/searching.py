@@ -28,7 +28,7 @@ TEXTS = (
     *("的", "龘", "模", "a", "q", "%"),
     *("模型", "龘靐", "春风", "th", "qz", "北京"),
     *("模型的", "春风吹", "lora", "QZXK", "的模型在", "床前明月"),
-    *("bj", "oe", "beijing", "nve", "zgrm", "beijingdaxue", "xian", "龍鳳"),
+    *("bj", "oe", "beijing", "nve", "zgrm", "beijingdaxue", "xian", "lili", "shishi", "龍鳳"),
 )
 """Common and rare ones of one to four characters, and sounds."""
 

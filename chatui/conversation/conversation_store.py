@@ -6,9 +6,10 @@ import sqlite3
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
-from chatui.conversation import tables
+from chatui.conversation import search_index, tables
 from chatui.conversation.open_store import OpenStore, reads, writes
 from chatui.conversation.rounds import Conversation, Piece, Round, Whole, title_of
 from chatui.conversation.stored_values import from_stored, stored_tags, to_stored
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from chatui.conversation.text_search import Hit
 
 LONGEST_TAG = 40
+_INDEXED_AT_ONCE = 2_000
+"""Rounds of an import."""
 
 
 class ConversationStore(OpenStore):
@@ -119,13 +122,26 @@ class ConversationStore(OpenStore):
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
         return tuple(from_stored(name) for (name,) in found.fetchall())
 
-    @writes
-    def add_whole(self, db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
+    def add_whole(self, wholes: Iterable[Whole]) -> tuple[int, ...]:
         """Add conversations as :meth:`whole` gives them, all or none; their new ids.
 
         Rounds have ended, and a parent stands before its children.
         """
-        return tables.insert_wholes(db, wholes)
+        last, ids = self._insert_wholes(wholes)
+        # An import reads its next conversations meanwhile.
+        self._database.queue(self._index_after, last)
+        return ids
+
+    @writes
+    def _insert_wholes(
+        self, db: sqlite3.Connection, wholes: Iterable[Whole]
+    ) -> tuple[int, tuple[int, ...]]:
+        return tables.last_id(db, "rounds"), tables.insert_wholes(db, wholes)
+
+    def _index_after(self, round_id: int) -> None:
+        some = partial(search_index.index_some, most=_INDEXED_AT_ONCE, after=round_id)
+        while self._database.write(some):
+            pass
 
     def begin_to_add_whole(self, wholes: Iterable[Whole]) -> Future[tuple[int, ...]]:
         """Have the thread that writes call :meth:`add_whole`, and return at once."""

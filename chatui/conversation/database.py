@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from chatui import pinyin
 from chatui.conversation.upgrades import keep_old, upgrade
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -154,7 +153,6 @@ def connect_for_writing(file: Path | None, beat: Beat | None = None) -> sqlite3.
     connection = _connect(file)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.create_function("initials", 1, pinyin.initials, deterministic=True)
         with beating(connection, beat):
             if file is not None:
                 _use_wal(connection)

@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from chatui.conversation import tables
+from chatui.conversation import search_index, tables
 from chatui.conversation.database import Beat, Database, plain_errors
 from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 
 _KEPT_SECONDS = 24 * 3600
+_INDEXED_AT_ONCE = 100
+"""Rounds: other writes wait some hundredths of a second for them."""
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -119,16 +121,25 @@ class OpenStore:
         """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
 
         Rounds that a living chatui is writing stay as they are. Empty conversations and deleted
-        ones go for good after a day.
+        ones go for good after a day. What an upgrade left out of the search's indexes is put into
+        them from now on, between other writes.
         """
         if self._presence is None:
             return ()
+        self._database.queue(self._index_on)
         gone, recovered = self._interrupt_the_dead()
         with plain_errors(self.file):
             for name in gone:
                 self._presence.forget(name)
             self._presence.sweep()
         return tuple(recovered)
+
+    def _index_on(self) -> None:
+        index_some = partial(search_index.index_some, most=_INDEXED_AT_ONCE)
+        if self._database.write(index_some):
+            # The store may be closed: then the next start goes on.
+            with suppress(RuntimeError):
+                self._database.queue(self._index_on)
 
     @writes
     def _interrupt_the_dead(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:

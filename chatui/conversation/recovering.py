@@ -11,7 +11,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from chatui.conversation import search_index
 from chatui.conversation.database import (
     BUSY_SECONDS,
     Beat,
@@ -211,4 +210,3 @@ def _mend(to: sqlite3.Connection) -> None:
         depths[id] = depths[parent_id] + 1
     del depths[None]
     to.executemany("UPDATE rounds SET depth = ?2 WHERE id = ?1", depths.items())
-    search_index.index(to, "state != 'streaming'")

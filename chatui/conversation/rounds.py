@@ -21,7 +21,7 @@ Rating: TypeAlias = Literal[-1, 0, 1]
 """What the user thinks of a reply: bad, nothing said, good."""
 
 # Limits hold for what is read from files.
-Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 

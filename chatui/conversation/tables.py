@@ -120,14 +120,12 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
 
 
 def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
-    """Insert conversations with their ended rounds and pieces, and index the texts.
+    """Insert conversations with their ended rounds and pieces; the texts are not indexed.
 
     Returns:
         The new ids of the conversations.
     """
-    is_indexed = search_index.has_index(db)  # So that none is written twice.
-    last_round_id = _last_id(db, "rounds")
-    new_ids, new_round_ids = count(_last_id(db, "conversations") + 1), count(last_round_id + 1)
+    new_ids, new_round_ids = (count(last_id(db, name) + 1) for name in ("conversations", "rounds"))
     abouts: list[tuple[Any, ...]] = []
     heads: list[tuple[int | None, int]] = []
     rows: list[tuple[Any, ...]] = []
@@ -140,7 +138,7 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
             ids[each.id] = round_id = next(new_round_ids)
             depths[each.id] = depth = depths[each.parent_id] + 1
             places = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
-            rows.append((*places, *_stored(each), depth, "", is_indexed))
+            rows.append((*places, *_stored(each), depth, "", False))
         said.append((ids, pieces))
         title = to_stored(one_line(about.title, None, drop_unsafe=True))
         shelf = (about.pinned, about.archived, stored_tags(about.tags))
@@ -153,11 +151,11 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
     for ids, pieces in said:
         for old_id, batch in pieces.items():
             append_pieces(db, ids[old_id], batch)
-    search_index.index(db, "id > ?", last_round_id)
     return tuple(about[0] for about in abouts)
 
 
-def _last_id(db: sqlite3.Connection, table: str) -> int:
+def last_id(db: sqlite3.Connection, table: str) -> int:
+    """The highest id that a table has had; 0 before the first."""
     found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     return found[0] if found else 0
 

@@ -234,19 +234,22 @@ def _beginning_with(db: sqlite3.Connection, index: str, way: Spelling) -> list[s
         f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.{index}_trigrams"
         f" USING fts5vocab (main, {index}_index, row)"
     )
+    beginnings, second = [first + seconds for first in firsts], ""
+    if len(seconds) > 1:
+        beginnings = list(firsts)
+        second = " AND substr(term, 2, 1) IN (SELECT value FROM json_each(?2))"
+    rows = db.execute(
+        f"SELECT term, doc FROM json_each(?1) CROSS JOIN {index}_trigrams"
+        f" WHERE term >= value AND term < value || char(0x10ffff) AND ?2 IS NOT NULL{second}",
+        (json.dumps(beginnings), json.dumps(list(seconds))),
+    )
     trigrams: list[str] = []
     rounds = 0
-    for first in firsts:
-        beginning = first + seconds if len(seconds) == 1 else first
-        for trigram, count in db.execute(
-            f"SELECT term, doc FROM {index}_trigrams WHERE term >= ? AND term < ?"
-            + (" AND instr(?, substr(term, 2, 1))" if len(seconds) > 1 else " AND ? IS NOT NULL"),
-            (beginning, beginning + "\U0010ffff", seconds),
-        ):
-            trigrams.append(trigram)
-            rounds += count
-            if rounds >= _RARE:
-                return None
+    for trigram, count in rows:
+        trigrams.append(trigram)
+        rounds += count
+        if rounds >= _RARE:
+            return None
     return trigrams
 
 

@@ -173,6 +173,7 @@ def test_first_rounds_of_other_conversations_are_no_versions(store: Store) -> No
 
 def test_the_list_is_newest_first_without_empty_ones(file: Path) -> None:
     clock = Clock()
+    clock.now = -25.0  # From before 1970 on.
     store = Store(file, clock=clock)
     assert store.last_conversation() is None
     ids = []
@@ -186,6 +187,7 @@ def test_the_list_is_newest_first_without_empty_ones(file: Path) -> None:
     say_round(store, ids[0], store.conversation(ids[0]).head_id, "丁")
     last = store.last_conversation()
     assert last is not None and last.id == ids[0] and last.round_count == 2
+    assert store.rounds(ids[0])[0].started_at == store.conversation(ids[0]).created_at == -15
     assert [c.id for c in store.conversations(limit=2)] == [ids[0], ids[2]]
     store.close()
 

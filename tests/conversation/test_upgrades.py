@@ -45,7 +45,11 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
     with sqlite3.connect(file) as db:
         assert upgrades.version_of(db) == upgrades.CURRENT_VERSION
     assert [r.reply for r in store.rounds(1)] == ["床前明月光\x00\ud800", "春眠不觉晓"]
+    assert [h.round_id for h in store.search("前明月光")] == [1], "before it is indexed"
     assert [r.state for r in store.recover()] == ["interrupted"]
+    store.rename(1, "静夜思")  # Its turn comes after the indexing.
+    with sqlite3.connect(file) as db:
+        assert db.execute("SELECT count(*) FROM rounds WHERE indexed = 0").fetchone() == (0,)
     assert [h.round_id for h in store.search("前明月光")] == [1]
     assert [h.round_id for h in store.search("眠不觉晓")] == [2]
     assert [h.round_id for h in store.search("cqmyg")] == [1]
@@ -145,7 +149,7 @@ def dump(file: Path) -> list[str]:
 def test_an_upgrade_says_that_it_goes_on_and_can_be_broken_off(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatui.conversation.database._STEPS_BETWEEN_BEATS", 100)
+    monkeypatch.setattr("chatui.conversation.database._STEPS_BETWEEN_BEATS", 20)
     make_version_1(file)
     beats: list[int] = []
 

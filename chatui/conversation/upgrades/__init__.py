@@ -18,19 +18,20 @@ from chatui.conversation.upgrades import (
     step_002_search,
     step_003_prompts,
     step_004_ratings,
-    step_005_sounds,
     step_006_shelves,
+    step_007_search,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-STEPS = (
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     step_001_rounds.upgrade,
     step_002_search.upgrade,
     step_003_prompts.upgrade,
     step_004_ratings.upgrade,
-    step_005_sounds.upgrade,
+    lambda _: None,  # What it indexed, version 7 indexes anew.
     step_006_shelves.upgrade,
+    step_007_search.upgrade,
 )
 CURRENT_VERSION = len(STEPS)
 _PAGES_AT_ONCE = 5_000
