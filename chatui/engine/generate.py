@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
+from chatui.engine.choosing import candidates, choices_for, guarded, log_total
 from chatui.engine.memory import held_bytes, is_out_of_memory
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import ReplySoFar
-from chatui.engine.prompt_lookup import PromptLookup
-from chatui.engine.sampler import Sampler
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -152,9 +147,8 @@ def generate(
         settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids]
     )
     output = chosen.output_ids
-    sampler = Sampler(chosen, seed)
+    choices = choices_for(model, chosen, seed, cache, request.alternatives)
     shown = _ShownText(model, request, prompt)
-    forced = -1 if request.begun is None else request.begun.next_id
     reason: FinishReason | None = None
     first_token_seconds = 0.0
     full = False
@@ -162,9 +156,8 @@ def generate(
     for token in read[len(at_once) :]:
         if logits is not None and not stop_wanted():
             logits = model.network.step(token, cache)
-    lookup = None
-    if settings.is_greedy and getattr(model.network, "reads_ahead", False):
-        lookup = PromptLookup(model.network, cache, read)
+    if logits is not None:
+        choices.begin(logits, -1 if request.begun is None else request.begun.next_id)
     while reason is None:
         if logits is None or stop_wanted():
             reason = "cancelled"
@@ -172,14 +165,7 @@ def generate(
             if rest:
                 yield Token(rest)
             break
-        if model.guard is not None:
-            logits = model.guard(logits)
-        total = log_total(logits)
-        if 0 <= forced < logits.shape[0]:
-            token, forced = forced, -1
-            output.append(token)
-        else:
-            token = sampler(logits)
+        token, logprob, best = choices.choose()
         text = "" if token in model.eos_ids else shown.add(token)
         if token in model.eos_ids:
             reason = "eos"
@@ -189,12 +175,11 @@ def generate(
             reason = "length"
         if reason in ("eos", "length"):
             text += shown.finish()
-        best = candidates(model, logits, total, request.alternatives)
         first_token_seconds = first_token_seconds or time.monotonic() - began
-        yield Token(text, token, float(logits[token]) - total, best)
+        yield Token(text, token, logprob, best)
         if reason is None and not stop_wanted():
             try:
-                logits = lookup.step(token) if lookup else model.network.step(token, cache)
+                choices.read(token)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -206,8 +191,7 @@ def generate(
                 yield Token(rest)
             tokens = len(prompt.ids) + len(output)
             raise ChatuiError(say("engine.memory_full", tokens=tokens))
-    if lookup is not None:
-        lookup.settle()
+    choices.settle()
     held = [*prompt.ids, *output][: cache.get_seq_length()]
     model.prompt_cache.put(model.network, cache, held)
     reply = model.format.clean(request.query, shown.text)
@@ -238,8 +222,7 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
         logits = model.network.prefill(prompt.ids, cache, lambda: False)
         model.prompt_cache.put(model.network, cache, list(prompt.ids))
         assert logits is not None
-        if model.guard is not None:
-            logits = model.guard(logits)
+        logits = guarded(model, logits)
         following = candidates(model, logits, log_total(logits), top)
     return Inspection(
         prompt=prompt.text,
@@ -292,29 +275,3 @@ class _ShownText:
         text = self._stops.add(self._detokenizer.flush()) + self._stops.flush()
         self._texts.append(text)
         return text
-
-
-def log_total(logits: Tensor) -> float:
-    """log Σ exp of all logits.
-
-    Raises:
-        ChatuiError: a logit is NaN or infinite.
-    """
-    # Quicker than logsumexp.
-    total = float(logits.max() - torch.log_softmax(logits, 0).max())
-    if not math.isfinite(total):
-        raise ChatuiError(say("engine.not_finite"))
-    return total
-
-
-def candidates(
-    model: LoadedModel, logits: Tensor, total: float, count: int
-) -> tuple[Candidate, ...]:
-    """The ``count`` best tokens, best first, with their share of all probability."""
-    if count <= 0:
-        return ()
-    best, ids = torch.topk(logits, min(count, logits.shape[0]))
-    return tuple(
-        Candidate(id, model.codec.piece(id), logit, math.exp(logit - total))
-        for id, logit in zip(ids.tolist(), best.tolist(), strict=True)
-    )

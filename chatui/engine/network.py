@@ -88,8 +88,13 @@ class CausalNetwork:
             logits = self._forward(ids[start : start + self.chunk], cache)[-1]
         return logits
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether ``step`` takes a token that only the device knows, int64 ``[]``, too."""
+        return self.decoder is not None and self.decoder.windowed
+
     @torch.inference_mode()
-    def step(self, token: int, cache: Any) -> Tensor:
+    def step(self, token: int | Tensor, cache: Any) -> Tensor:
         return self._forward((token,), cache)[-1]
 
     @torch.inference_mode()
@@ -97,7 +102,7 @@ class CausalNetwork:
         """Read more tokens at once; returns the logits after each, ``[len(ids), vocabulary]``."""
         return self._forward(ids, cache, last=len(ids))
 
-    def _forward(self, ids: Sequence[int], cache: Any, last: int = 1) -> Tensor:
+    def _forward(self, ids: Sequence[int | Tensor], cache: Any, last: int = 1) -> Tensor:
         """The logits after each of the ``last`` tokens of ``ids``."""
         if self.decoder is not None:
             if last == 1:

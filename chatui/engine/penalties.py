@@ -18,7 +18,7 @@ Candidates: TypeAlias = "tuple[Tensor, Tensor | None]"
 Step: TypeAlias = Callable[[Candidates], Candidates]
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReplySoFar:
     """What a step may depend on.
 
@@ -29,6 +29,7 @@ class ReplySoFar:
         end_ids: tokens that end a reply.
         output_ids: tokens of the reply, at first those of a beginning that it goes on from; one
             more at each call of a step.
+        on_device: the last of them, int64 ``[1]``, where the host may not know it yet.
     """
 
     settings: SamplingSettings
@@ -36,6 +37,13 @@ class ReplySoFar:
     encode: Callable[[str], Sequence[int]] = lambda _: ()
     end_ids: Collection[int] = ()
     output_ids: list[int] = field(default_factory=list)
+    on_device: Tensor | None = None
+
+    def last(self) -> Tensor:
+        """The reply's last token, int64 ``[1]``; ``[0]`` before the first."""
+        if self.on_device is not None:
+            return self.on_device
+        return torch.tensor(self.output_ids[-1:], dtype=torch.int64)
 
     def single_token(self, text: str) -> int | None:
         """The token that is ``text``; None if it is several tokens."""
@@ -63,7 +71,7 @@ def newline_bias(reply: ReplySoFar) -> Step | None:
             bias = (read - short) / 10
         else:
             bias = min(most, max(0, read - long) * 0.25)
-        logits = candidates[0].index_fill(0, end_ids.to(candidates[0].device), -torch.inf)
+        logits = candidates[0].index_fill(0, end_ids, -torch.inf)
         logits[newline] += bias
         return logits, candidates[1]
 
@@ -86,20 +94,18 @@ def repetition_penalty(reply: ReplySoFar) -> Step | None:
     penalty = reply.settings.repetition_penalty
     if penalty == 1.0:
         return None
-    seen = {*reply.prompt_ids, *reply.output_ids}
-    ids = torch.tensor(sorted(seen), dtype=torch.int64)
+    factors: Tensor | None = None
+    # Of a logit times the penalty and one divided by it, the penalty's own is always the lower.
+    lower = torch.minimum if penalty > 1.0 else torch.maximum
 
     def step(candidates: Candidates) -> Candidates:
-        nonlocal ids
-        logits, _ = candidates
-        ids = ids.to(logits.device)
-        new = [token for token in reply.output_ids[-1:] if token not in seen]
-        if new:
-            seen.update(new)
-            ids = torch.cat([ids, torch.tensor(new, device=logits.device)])
-        scores = logits[ids]
-        scores = torch.where(scores < 0, scores * penalty, scores / penalty)
-        return logits.index_put((ids,), scores), None
+        nonlocal factors
+        logits, last = candidates[0], reply.last()
+        if factors is None:
+            factors = torch.ones_like(logits)
+            factors[[*reply.prompt_ids, *reply.output_ids]] = penalty
+        factors.index_fill_(0, last, penalty)
+        return lower(logits * factors, logits / factors), None
 
     return step
 
@@ -112,25 +118,20 @@ def presence_and_frequency_penalty(reply: ReplySoFar) -> Step | None:
     """
     presence, frequency = reply.settings.presence_penalty, reply.settings.frequency_penalty
     decay = reply.settings.penalty_decay
-    counts: dict[int, float] = {}
-
-    def read(token: int) -> None:
-        if decay != 1.0:
-            counts.update((id, count * decay) for id, count in counts.items())
-        counts[token] = counts.get(token, 0.0) + 1.0
-
-    for token in reply.output_ids[:-1]:
-        read(token)
+    seen: Tensor | None = None
+    occurrence: Tensor | None = None
 
     def step(candidates: Candidates) -> Candidates:
-        for token in reply.output_ids[-1:]:
-            read(token)
-        if not counts:
-            return candidates
-        logits, _ = candidates
-        ids = torch.tensor(list(counts), device=logits.device)
-        occurrence = torch.tensor(list(counts.values()), device=logits.device)
-        return logits.index_put((ids,), logits[ids] - presence - frequency * occurrence), None
+        nonlocal seen, occurrence
+        logits, last = candidates[0], reply.last()
+        if seen is None or occurrence is None:
+            before = torch.tensor(reply.output_ids[:-1], dtype=torch.int64, device=logits.device)
+            ages = torch.arange(len(before), device=logits.device).flip(0)
+            seen = torch.zeros_like(logits).index_fill_(0, before, 1)
+            occurrence = torch.zeros_like(logits).index_add_(0, before, float(decay) ** ages)
+        seen.index_fill_(0, last, 1)
+        occurrence.mul_(decay).index_add_(0, last, torch.ones_like(last, dtype=logits.dtype))
+        return logits - presence * seen - frequency * occurrence, None
 
     return step if presence or frequency else None
 
@@ -160,6 +161,9 @@ def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
     return step
 
 
+ASKING_THE_HOST = (newline_bias, avoid_repeat, no_repeat_ngram_size)
+"""Those whose steps need the tokens' numbers; the others do on a GPU what it alone knows of."""
+
 PENALTIES = (
     newline_bias,
     avoid_repeat,
@@ -174,4 +178,4 @@ def _without(candidates: Candidates, banned: Sequence[int]) -> Candidates:
     logits, ids = candidates
     if not banned:
         return candidates
-    return logits.index_fill(0, torch.tensor(banned, device=logits.device), -torch.inf), ids
+    return logits.index_fill(0, torch.tensor(banned), -torch.inf), ids

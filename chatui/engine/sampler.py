@@ -1,8 +1,9 @@
 """How the next token is chosen: one function for each setting, put together for a reply.
 
 A step turns candidates into candidates. Candidates are logits ``[n]`` (float32) and token ids
-``[n]`` (int64); the ids are None while all tokens of the vocabulary are candidates. The order and
-the meaning of the steps are those of transformers: penalties, temperature, top-k, top-p, min-p.
+``[n]`` (int64), which ascend; they are None while all tokens of the vocabulary are candidates. The
+order and the meaning of the steps are those of transformers: penalties, temperature, top-k, top-p,
+min-p.
 
 A new setting is a field of :class:`~chatui.sampling.SamplingSettings` and a function here or in
 ``penalties.py``, which returns the setting's step for a reply, or None if the setting is off; it
@@ -22,9 +23,7 @@ from torch import Tensor
 from chatui.engine.penalties import PENALTIES, Candidates, ReplySoFar, Step
 
 _SORTED = 4096
-"""The most candidates that are put in order; more stay in the order of their ids."""
-_DRAWN_AT_ONCE = 16384
-"""The most candidates that torch draws from: it makes a random number for each."""
+"""The most candidates that are put in order."""
 _BINS = 1024
 _PART = 256
 _DEPTH = 30.0
@@ -40,8 +39,9 @@ def temperature(reply: ReplySoFar) -> Step | None:
 
 def top_k(reply: ReplySoFar) -> Step | None:
     """Keep the k best."""
-    k = reply.settings.top_k
-    return (lambda candidates: _best(candidates, k)) if k > 0 else None
+    k = reply.settings.top_k or int(reply.settings.uniform_top_k)
+    best = _best if reply.on_device is None else _best_on_device
+    return (lambda candidates: best(candidates, k)) if k > 0 else None
 
 
 def top_p(reply: ReplySoFar) -> Step | None:
@@ -49,10 +49,18 @@ def top_p(reply: ReplySoFar) -> Step | None:
     p = reply.settings.top_p - _ROUNDING
 
     def step(candidates: Candidates) -> Candidates:
-        values = candidates[0].cpu().numpy()
-        return _best(candidates, *_count_reaching(values, p))
+        return _best(candidates, *_count_reaching(candidates[0].numpy(), p))
 
-    return step if reply.settings.top_p < 1.0 else None
+    def on_device(candidates: Candidates) -> Candidates:
+        ordered, places = candidates[0].sort(descending=True, stable=True)
+        shares = ordered.softmax(0).double()
+        # A token stays if those before it do not reach the sum.
+        kept = ordered.masked_fill(shares.cumsum(0) - shares >= max(p, _ROUNDING), -torch.inf)
+        return torch.empty_like(kept).scatter_(0, places, kept), candidates[1]
+
+    if reply.settings.top_p >= 1.0:
+        return None
+    return step if reply.on_device is None else on_device
 
 
 def min_p(reply: ReplySoFar) -> Step | None:
@@ -60,10 +68,16 @@ def min_p(reply: ReplySoFar) -> Step | None:
     share = min(reply.settings.min_p, 1.0)
 
     def step(candidates: Candidates) -> Candidates:
-        least = candidates[0].max() + math.log(share)
-        return _at(candidates, _places_at_least(candidates[0], least))
+        values = candidates[0].numpy()
+        return _at(candidates, np.flatnonzero(values >= values.max() + math.log(share)))
 
-    return step if share > 0.0 else None
+    def on_device(candidates: Candidates) -> Candidates:
+        logits, ids = candidates
+        return logits.masked_fill(logits < logits.max() + math.log(share), -torch.inf), ids
+
+    if share <= 0.0:
+        return None
+    return step if reply.on_device is None else on_device
 
 
 def temperature_last(reply: ReplySoFar) -> Step | None:
@@ -71,35 +85,40 @@ def temperature_last(reply: ReplySoFar) -> Step | None:
     return _divide(reply.settings.temperature) if reply.settings.temperature_last else None
 
 
+def evenly(reply: ReplySoFar) -> Step:
+    """Give all tokens that are left and not forbidden the same probability."""
+    return lambda candidates: (
+        candidates[0].masked_fill(candidates[0] > -torch.inf, 0),
+        candidates[1],
+    )
+
+
 FILTERS = (temperature, top_k, top_p, min_p, temperature_last)
-"""Applied before a draw."""
+"""Applied before a draw, unless it is even among the best."""
 
 
 def _best(candidates: Candidates, count: int, least: float | None = None) -> Candidates:
-    """The ``count`` best, best first if they are not too many to sort; none that is forbidden.
+    """The ``count`` best; of those that are equally good the first.
 
     Args:
         least: the last of them, if it is known.
     """
-    logits = candidates[0]
-    size = logits.shape[0]
-    if count >= size and size > _SORTED:
+    values = candidates[0].numpy()
+    surplus = len(values) - count
+    if surplus <= 0:
         return candidates
-    if logits.device.type != "cpu" or size <= _SORTED:
-        return _at(candidates, torch.topk(logits, min(count, size)).indices)
-    values = logits.numpy()
-    if np.count_nonzero(values > -np.inf) <= count:
-        places = np.flatnonzero(values > -np.inf)
-    else:
-        if least is None:
-            least = np.partition(values, size - count)[size - count]
-        better = np.flatnonzero(values > least)
-        # Of those that are equally good, the first.
-        equal = np.flatnonzero(values == least)[: count - len(better)]
-        places = np.concatenate((better, equal))
-    if len(places) <= _SORTED:
-        places = places[np.argsort(-values[places], kind="stable")]
-    return _at(candidates, torch.from_numpy(places))
+    if least is None:
+        least = np.partition(values, surplus)[surplus]
+    places = np.flatnonzero(values >= least)
+    if surplus := len(places) - count:
+        places = np.delete(places, np.flatnonzero(values[places] == least)[-surplus:])
+    return _at(candidates, places)
+
+
+def _best_on_device(candidates: Candidates, count: int) -> Candidates:
+    logits, ids = candidates
+    places = logits.topk(min(count, logits.shape[0])).indices.sort().values
+    return logits[places], places if ids is None else ids[places]
 
 
 def _count_reaching(values: NDArray[np.float32], share: float) -> tuple[int, float]:
@@ -132,30 +151,11 @@ def _count_reaching(values: NDArray[np.float32], share: float) -> tuple[int, flo
     return count + last + 1, float(values[order[last]])
 
 
-def _at(candidates: Candidates, places: Tensor) -> Candidates:
-    logits, ids = candidates
-    kept = places if ids is None else _taken(ids, places)
-    return _taken(logits, places), kept
-
-
-def _taken(values: Tensor, places: Tensor) -> Tensor:
-    if values.device.type == "cpu":
-        # numpy takes several times faster than torch.
-        return torch.from_numpy(values.numpy().take(places.numpy()))
-    return values[places.to(values.device)]
-
-
-def _places_at_least(logits: Tensor, least: Tensor) -> Tensor:
-    if logits.device.type == "cpu":
-        # numpy compares and searches several times faster than torch.
-        return torch.from_numpy(np.flatnonzero(logits.numpy() >= least.item()))
-    return torch.nonzero(logits >= least).squeeze(1)
-
-
-def _argmax(logits: Tensor) -> Tensor:
-    if logits.device.type == "cpu":
-        return torch.tensor(logits.numpy().argmax())
-    return logits.argmax()
+def _at(candidates: Candidates, places: NDArray[np.int64]) -> Candidates:
+    # numpy takes several times faster than torch.
+    logits = torch.from_numpy(candidates[0].numpy().take(places))
+    ids = candidates[1]
+    return logits, torch.from_numpy(places if ids is None else ids.numpy().take(places))
 
 
 def _divide(value: float) -> Step | None:
@@ -167,13 +167,9 @@ def _divide(value: float) -> Step | None:
 
 def enabled_steps(reply: ReplySoFar) -> list[Step]:
     """The steps of the settings in use, in order."""
-    settings = reply.settings
     makers: list[Callable[[ReplySoFar], Step | None]] = [*PENALTIES]
-    if settings.uniform_top_k and not settings.is_greedy:
-        k = settings.top_k or 1
-        makers.append(lambda _: lambda candidates: _best(candidates, k))
-    elif not settings.is_greedy:
-        makers += FILTERS
+    if not reply.settings.is_greedy:
+        makers += (top_k, evenly) if reply.settings.uniform_top_k else FILTERS
     return [step for make in makers if (step := make(reply)) is not None]
 
 
@@ -195,32 +191,33 @@ class Sampler:
 
     def __call__(self, logits: Tensor) -> int:
         """The next token's id, from logits ``[vocabulary]`` (float32), which stay as they are."""
-        candidates: Candidates = (logits, None)
-        for step in self._steps:
-            candidates = step(candidates)
-        logits, ids = candidates
-        if self._reply.settings.is_greedy:
-            place = _argmax(logits)
-        elif self._reply.settings.uniform_top_k:
-            place = torch.randint(logits.shape[0], (), generator=self._generator)
-        else:
-            place = self._draw(torch.softmax(logits.cpu(), 0))
-        token = int(place if ids is None else ids[place])
+        token = int(self.chosen(logits, self.number()))
         self._reply.output_ids.append(token)
         return token
 
-    def _draw(self, probabilities: Tensor) -> Tensor:
-        """A place, by its probability; of very many by a single random number."""
-        size = probabilities.shape[0]
-        if size <= _DRAWN_AT_ONCE:
-            return torch.multinomial(probabilities, 1, generator=self._generator)[0]
-        values = probabilities.numpy()
-        starts = np.arange(0, size, _PART)
-        sums = np.cumsum(np.add.reduceat(values, starts, dtype=np.float64))
-        drawn = float(torch.rand((), dtype=torch.float64, generator=self._generator)) * sums[-1]
-        part = int(np.searchsorted(sums, drawn, side="right"))
-        before = sums[part - 1] if part else 0.0
-        inner = np.cumsum(values[starts[part] : starts[part] + _PART], dtype=np.float64)
-        place = int(np.searchsorted(inner, drawn - before, side="right"))
-        # By rounding, the number may lie beyond the last token that has a probability.
-        return torch.tensor(starts[part] + min(place, int(np.searchsorted(inner, inner[-1]))))
+    def number(self) -> Tensor:
+        """What the next draw takes, float64 ``[]``, even in [0, 1)."""
+        return torch.rand((), dtype=torch.float64, generator=self._generator)
+
+    def chosen(self, logits: Tensor, number: Tensor) -> Tensor:
+        """The next token's id, int64 ``[]``; a reply on the device waits for nothing here."""
+        candidates: Candidates = (logits, None)
+        for step in self._steps:
+            candidates = step(candidates)
+        kept, ids = candidates
+        if not self._reply.settings.is_greedy:
+            place = drawn(kept, number)
+        elif self._reply.on_device is None:
+            # numpy finds it several times faster than torch.
+            place = torch.tensor(kept.numpy().argmax())
+        else:
+            place = kept.argmax()
+        return place if ids is None else ids.take(place)
+
+
+def drawn(logits: Tensor, number: Tensor) -> Tensor:
+    """The place whose share of all probability has ``number``, which is even in [0, 1)."""
+    reached = torch.softmax(logits, 0).cumsum(0, dtype=torch.float64)
+    place = torch.searchsorted(reached, number * reached[-1], right=True)
+    # By rounding, the number may lie beyond the last token that has a probability.
+    return torch.minimum(place, torch.searchsorted(reached, reached[-1]))

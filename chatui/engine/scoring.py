@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chatui.engine.generate import build_prompt, log_total
+from chatui.engine.choosing import guarded, log_total
+from chatui.engine.generate import build_prompt
 from chatui.engine.model import LoadedModel
 from chatui.engine.network import CausalNetwork
 from chatui.errors import ChatuiError
@@ -38,7 +39,7 @@ def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[]
             raise ChatuiError(say("engine.score_stopped"))
         ids = prompt.begun_ids[start : start + _AT_ONCE]
         for id, after in zip(ids, _logits_after(model.network, ids, cache), strict=True):
-            logits = logits if model.guard is None else model.guard(logits)
+            logits = guarded(model, logits)
             found.append(float(logits[id]) - log_total(logits))
             logits = after
         read += ids

@@ -69,8 +69,13 @@ class ChatGLMNetwork:
         self._gmask.fill_(prefix + int(self._positions[0, 0, sop]))
         return self.decoder.read_all(ids, cache, 1, seen_by_all=prefix + sop)[0].float()
 
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether ``step`` takes a token that only the device knows, int64 ``[]``, too."""
+        return self.decoder is not None and self.decoder.windowed
+
     @torch.inference_mode()
-    def step(self, token: int, cache: Any) -> Tensor:
+    def step(self, token: int | Tensor, cache: Any) -> Tensor:
         if self._positions is None:
             raise ValueError("a prompt has to be read first")
         if self.decoder is not None:

@@ -301,8 +301,6 @@ def guard_logits(logits: Tensor, space_token_id: int) -> Tensor:
     Returns:
         The logits as they are, or all 0 with 5e4 at the space.
     """
-    if bool(torch.isfinite(logits).all()):
-        return logits
     guarded = torch.zeros_like(logits)
     guarded[..., space_token_id] = GUARD_SCORE
-    return guarded
+    return torch.where(torch.isfinite(logits).all(), logits, guarded)

@@ -137,14 +137,17 @@ class Decoder:
             LEAST_WINDOW if self.windowed else STEP,
         )
 
-    def read(self, ids: Sequence[int], cache: FixedCache) -> Tensor:
-        """Read more tokens; returns the logits of the next, ``[vocabulary]``."""
+    def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
+        """Read more tokens; returns the logits of the next, ``[vocabulary]``.
+
+        A single one may be int64 ``[]`` on the device; where ``windowed``, it is not waited for.
+        """
         if len(ids) == 1:
             return self._step(ids[0], cache)
         return self.read_all(ids, cache, last=1)[0]
 
     def read_all(
-        self, ids: Sequence[int], cache: FixedCache, last: int, seen_by_all: int = 0
+        self, ids: Sequence[int | Tensor], cache: FixedCache, last: int, seen_by_all: int = 0
     ) -> Tensor:
         """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``.
 
@@ -163,7 +166,7 @@ class Decoder:
         cache.move_to(end)
         return logits
 
-    def _step(self, token: int, cache: FixedCache) -> Tensor:
+    def _step(self, token: int | Tensor, cache: FixedCache) -> Tensor:
         if self.windowed:
             return read_captured(self.one, token, cache)
         needed = cache.length + 1

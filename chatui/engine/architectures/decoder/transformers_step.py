@@ -64,6 +64,8 @@ class TransformersStep:
         model: one that :func:`can_be_captured`.
     """
 
+    windowed = True
+
     def __init__(self, model: Any) -> None:
         self._model = model
         self._device = model.get_input_embeddings().weight.device
@@ -76,13 +78,13 @@ class TransformersStep:
         layers = [WindowedLayer(position) for _ in range(count)]
         return FixedCache(layers, position, window, LEAST_WINDOW)
 
-    def read(self, ids: Sequence[int], cache: FixedCache) -> Tensor:
+    def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
         """Read more tokens; returns the logits of the next, ``[vocabulary]``."""
         if len(ids) == 1:
             return read_captured(self.one, ids[0], cache)
         return self.read_all(ids, cache, last=1)[0]
 
-    def read_all(self, ids: Sequence[int], cache: FixedCache, last: int) -> Tensor:
+    def read_all(self, ids: Sequence[int | Tensor], cache: FixedCache, last: int) -> Tensor:
         """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``."""
         end = cache.length + len(ids)
         cache.reserve(end)
