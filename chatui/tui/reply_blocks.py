@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from chatui.locales import say
 from chatui.prompting.parts import Kind, ReplyPart, split_reply
 from chatui.text import plain_text
-from chatui.tui.wrapping import WrappedText
-
-if TYPE_CHECKING:
-    from chatui.tui.markdown.markdown_text import MarkdownText
+from chatui.tui.wrapped_text import WrappedText
 
 BlockName: TypeAlias = Literal["reply", "fold", "folded"]
 """The answer; the line that stands for a folded part; that part's text."""
@@ -37,7 +34,7 @@ class ReplyBlock:
     """
 
     name: BlockName
-    text: WrappedText | MarkdownText
+    text: WrappedText
     part: int = 0
 
 
@@ -81,11 +78,6 @@ class ReplyBlocks:
     def has_folds(self) -> bool:
         """Whether there is anything to fold."""
         return any(block.name == "fold" for block in self.blocks)
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return sum(len(block.text.rows) for block in self.blocks)
 
     @property
     def began(self) -> bool:
@@ -169,9 +161,7 @@ class ReplyBlocks:
                 blocks.append(ReplyBlock("folded", rows, number))
         self.blocks = blocks or [ReplyBlock("reply", self._answer(""))]
 
-    def _kept(
-        self, rows: WrappedText | MarkdownText | None, text: str
-    ) -> WrappedText | MarkdownText | None:
+    def _kept(self, rows: WrappedText | None, text: str) -> WrappedText | None:
         """``rows`` with what is new in ``text`` at their end; None if they are of another text."""
         shown = "" if rows is None else rows.source
         if rows is None or not text.startswith(shown):
@@ -180,7 +170,7 @@ class ReplyBlocks:
             rows.append(text[len(shown) :])
         return rows
 
-    def _answer(self, text: str) -> WrappedText | MarkdownText:
+    def _answer(self, text: str) -> WrappedText:
         if not self.is_markdown:
             return self._wrapped(text)
         # The first paint does not pay for it.

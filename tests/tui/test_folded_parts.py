@@ -93,7 +93,8 @@ def test_ending_a_long_reply_costs_next_to_nothing(end: str) -> None:
 
 def test_a_plain_reply_is_one_block() -> None:
     blocks = ReplyBlocks("", 1000, is_whole=False)
-    assert blocks.append("春风\n") == 0
+    blocks.append("春风\n")
+    assert len(blocks.blocks[0].text.rows) == 2
     assert blocks.append("又绿") == 1
     assert shown(blocks) == [("reply", "春风\n又绿")]
     assert not blocks.has_folds

@@ -7,7 +7,8 @@ import random
 import pytest
 from rich.cells import cell_len
 
-from chatui.tui.wrapping import WrappedText, row_starts
+from chatui.tui.wrapped_text import WrappedText
+from chatui.tui.wrapping import row_starts
 
 GRAPHEMES = [*"春风又绿江南岸，。「」（）《》“”——…… abc de-f, xyz. \t🙂𠮷\n", "👨‍👩‍👧", "e\u0301"]
 
@@ -76,6 +77,7 @@ def test_rewrap_is_wrapping_anew() -> None:
 
 def test_append_tells_the_first_row_that_changed() -> None:
     wrapped = WrappedText("春眠不觉晓处处", 10)
+    assert len(wrapped.rows) == 2
     assert wrapped.append("闻啼鸟夜来") == 1
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from chatui.conversation.rounds import Round
 from chatui.text_difference import Spans
 from chatui.tui.widgets.round_layout import Window
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import PartName, PartPosition, RoundView
-from chatui.tui.wrapping import Row, Span, WrappedText, cut_spans, laid_over, shown_text
-
-if TYPE_CHECKING:
-    from chatui.tui.markdown.markdown_text import MarkdownText
+from chatui.tui.wrapped_text import WrappedText, shown_text
+from chatui.tui.wrapping import Row, Span, cut_spans, laid_over
 
 _DIFFERS = "differs"
 _ALL_ROWS = 1_000_000_000
@@ -23,7 +21,7 @@ _ALL_ROWS = 1_000_000_000
 class ReplyView(RoundView):
     """A round without its query and who replied."""
 
-    def _parts(self) -> Iterator[tuple[PartName, WrappedText | MarkdownText, int | None]]:
+    def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
         return (part for part in super()._parts() if part[0] not in ("query", "author"))
 
 

@@ -9,7 +9,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from chatui.text import plain_text
-from chatui.tui.wrapping import Row, WrappedText, row_segments, selected_text
+from chatui.tui.row_segments import row_segments
+from chatui.tui.wrapped_text import WrappedText, selected_text
+from chatui.tui.wrapping import Row
 
 
 class Prose(Widget):

@@ -20,10 +20,11 @@ from textual.widget import Widget
 
 from chatui.conversation.rounds import Rating, Round
 from chatui.locales import say
+from chatui.tui.row_segments import row_segments
 from chatui.tui.widgets.found_places import found_in, found_row
 from chatui.tui.widgets.round_layout import RoundLayout, Window
 from chatui.tui.widgets.round_view import PartPosition, RoundView, Shape
-from chatui.tui.wrapping import Row, Span, WrappedText, laid_over, row_segments
+from chatui.tui.wrapping import Row, Span, laid_over
 
 MARKUP = (
     *(f"heading{level}" for level in (1, 2, 3)),
@@ -411,11 +412,9 @@ class RoundList(Widget):
         elif place.fold is not None:
             event.stop()
             self.views[index].toggle_fold(place.fold)
-        elif not isinstance(place.text, WrappedText):
-            line = place.text.rows[row]
-            if line.style == "code-head":
-                event.stop()
-                self.post_message(self.CodeClicked(place.text.code_at(line.paragraph)))
+        elif (line := place.text.rows[row]).style == "code-head":
+            event.stop()
+            self.post_message(self.CodeClicked(place.text.code_at(line.paragraph)))
 
     def _version_step(self, index: int, place: PartPosition, number: int, x: int) -> int:
         """Which version a click on ``‹ 2/3 ›`` means: the one before (-1) or after (1), else 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from textual.geometry import Offset
 from textual.selection import Selection
@@ -15,10 +15,8 @@ from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import shown_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
-from chatui.tui.wrapping import WrappedText, estimated_rows
-
-if TYPE_CHECKING:
-    from chatui.tui.markdown.markdown_text import MarkdownText
+from chatui.tui.wrapped_text import WrappedText
+from chatui.tui.wrapping import estimated_rows
 
 SHOWN_QUERY_CHARACTERS = 4_000
 SHOWN_REPLY_CHARACTERS = 50_000
@@ -48,7 +46,7 @@ class PartPosition(NamedTuple):
     """
 
     name: PartName
-    text: WrappedText | MarkdownText
+    text: WrappedText
     top: int
     height: int
     paragraph: int
@@ -228,7 +226,7 @@ class RoundView:
                 block.text.read_on()
                 return
 
-    def _parts(self) -> Iterator[tuple[PartName, WrappedText | MarkdownText, int | None]]:
+    def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
         """All parts with their rows, and which part of the reply a click folds."""
         yield "query", self._query, None
         yield "author", self._author, None

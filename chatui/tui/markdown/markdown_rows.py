@@ -45,7 +45,7 @@ class _OpenTable:
     has_unfinished: bool = False
 
 
-class GrowingRows:
+class MarkdownRows:
     """The rows of a Markdown text of a given width.
 
     Attributes:
