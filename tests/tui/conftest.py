@@ -11,6 +11,7 @@ import pytest
 from driven import Driven
 from saved_conversations import SPEC
 from scripted_backend import ScriptedBackend
+from textual._compositor import Compositor
 
 from chatui.backends import servers
 from chatui.catalog import listing
@@ -42,6 +43,20 @@ def same_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         first_start, "look_around", lambda settings: replace(look_around(settings), **same)
     )
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For a test of drawing itself: each frame is drawn, as it is for a terminal."""
+
+
+@pytest.fixture(autouse=True)
+def only_looks_are_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing frames that no terminal shows takes half the time; what a test looks at is drawn."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(
+            Compositor, "render_update", lambda self, **_: self._dirty_regions.clear()
+        )
 
 
 @pytest.fixture

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from scripted_backend import ScriptedBackend
+from textual._context import visible_screen_stack
+from textual.app import App
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
@@ -16,6 +20,12 @@ from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_view import RoundView
 from chatui.tui.widgets.status_line import StatusLine
+
+
+def rows_of(app: App[Any]) -> list[Strip]:
+    """The rows of the screen as a terminal would get them now."""
+    visible_screen_stack.set(app._background_screens)
+    return app.screen._compositor.render_strips()
 
 
 @dataclass
@@ -52,8 +62,7 @@ class Driven:
     @property
     def screen_text(self) -> str:
         """All that stands on the screen, row by row."""
-        strips = self.app.screen._compositor.render_strips()
-        return "\n".join(strip.text.rstrip() for strip in strips)
+        return "\n".join(strip.text.rstrip() for strip in rows_of(self.app))
 
     @property
     def notices(self) -> list[str]:

@@ -221,6 +221,7 @@ async def test_the_terminal_cursor_is_at_the_caret(drive: Any, opening: str) -> 
 SIZES = ((0, 24), (1, 1), (2, 3), (6, 24), (9, 3))
 
 
+@pytest.mark.usefixtures("drawn")
 async def test_no_width_is_too_small(drive: Any) -> None:
     async with drive(["春风\n\n" + "又绿江南岸 " * 9], size=(60, 20)) as on:
         await on.ask("甲" * 30)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driven import rows_of
 from rich.cells import cell_len
 from saved_conversations import add_conversation
 
@@ -27,9 +28,10 @@ WIDE = "春眠不觉晓，👨‍👩‍👧处处闻啼鸟。𠮷野家 ｶﾞ 
 
 def rows(on: Any) -> list[str]:
     """What the compositor gives to the terminal, with every control sequence."""
-    return [strip.text for strip in on.app.screen._compositor.render_strips()]
+    return [strip.text for strip in rows_of(on.app)]
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_replies(drive: Any, streamed: bool) -> None:
     store = Store.in_memory()
@@ -81,6 +83,7 @@ async def test_wide_characters_never_tear_the_layout(drive: Any) -> None:
                     await on.pilot.press("escape")
 
 
+@pytest.mark.usefixtures("drawn")
 async def test_a_terminal_of_one_cell(drive: Any) -> None:
     async with drive(["春风又绿"], size=(1, 1)) as on:
         await on.ask("甲")
@@ -103,6 +106,7 @@ async def test_twenty_by_five_is_usable(drive: Any) -> None:
         assert "hello" in text
 
 
+@pytest.mark.usefixtures("drawn")
 async def test_resizing_in_mid_reply(drive: Any) -> None:
     async with drive(["春风又绿江南岸，" * 60], delay_seconds=0.002) as on:
         await on.pilot.press("a", "enter")

@@ -187,6 +187,7 @@ def test_wherever_the_window_goes_what_is_seen_stays_and_is_right(seed: int) -> 
         layout.shift = 0
 
 
+@pytest.mark.usefixtures("drawn")
 async def test_nothing_is_drawn_while_nothing_changes(drive: Any) -> None:
     frames = 0
 

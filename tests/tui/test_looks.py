@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 import walk
-from driven import Driven
+from driven import Driven, rows_of
 from rich.cells import cell_len
 from rich.style import Style
 from syrupy.assertion import SnapshotAssertion
@@ -62,7 +62,7 @@ async def test_every_screen(language: Literal["zh", "en"], snapshot: SnapshotAss
 def rows(app: App[object]) -> list[Row]:
     """The runs of equally styled text of every row: text and style."""
     found = []
-    for strip in app.screen._compositor.render_strips():
+    for strip in rows_of(app):
         runs = groupby(strip, key=lambda segment: named(segment.style))
         found.append([("".join(part.text for part in parts), style) for style, parts in runs])
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from driven import rows_of
 from textual.color import Color
 
 from chatui.settings import Settings
@@ -48,7 +49,7 @@ async def test_without_colour_one_sees_what_is_chosen_and_what_differs(
     async with drive(["春风又绿", "春风吹绿"], size=(100, 24)) as on:
 
         def styles_of(text: str) -> set[tuple[bool, ...]]:
-            segments = (part for row in on.app.screen._compositor.render_strips() for part in row)
+            segments = (part for row in rows_of(on.app) for part in row)
             found = (part.style for part in segments if text in part.text and part.style)
             return {(bool(each.bold), bool(each.underline), bool(each.reverse)) for each in found}
 
@@ -77,7 +78,7 @@ async def test_no_color_leaves_only_text_styles(
         await on.pilot.pause(0.2)
         styles = [
             segment.style
-            for strip in on.app.screen._compositor.render_strips()
+            for strip in rows_of(on.app)
             for segment in strip.apply_filter(on.app._filters[-1], Color(0, 0, 0))
             if segment.style is not None
         ]
