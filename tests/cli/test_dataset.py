@@ -23,7 +23,7 @@ from chatui.conversation import transcript
 from chatui.conversation.store import Store
 from chatui.engine.examples import example_files, example_run
 
-ROWS = [{"prompt": f"春{n}", "response": f"眠{n}，" * (n % 7)} for n in range(3000)]
+ROWS = [{"prompt": f"春{n}", "response": f"眠{n}，" * (n % 7)} for n in range(1000)]
 
 
 def write_lines(file: Path, records: list[Any]) -> Path:
@@ -82,7 +82,7 @@ def test_the_tokenizer_alone_is_enough_and_every_file_form_holds_the_same(
         expected = [row[name] for row in made]
         assert tensors[name].dtype == "int64" and tensors[name].tolist() == expected
         assert table[name].to_pylist() == expected
-    assert "3000 examples of 24 tokens" in capsys.readouterr().out
+    assert "1000 examples of 24 tokens" in capsys.readouterr().out
     assert sorted(file.name for file in tmp_path.glob("out*")) == [
         "out.arrow",
         "out.jsonl",
@@ -100,10 +100,13 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     form: str,
 ) -> None:
     """Also within a conversation of many rounds."""
+    monkeypatch.setattr(example_run, "_PAIRS_AT_ONCE", 64)
     count = len(ROWS)
     if form == "one conversation":
-        form, count = "jsonl", 1300
-        rounds = [{"role": role, "content": role[0]} for role in ("user", "assistant")] * count
+        form, count = "jsonl", 400
+        rounds = [
+            {"role": role, "content": "春眠不觉晓" * 9} for role in ("user", "assistant")
+        ] * count
         rows = write_lines(tmp_path / "one.jsonl", [{"messages": rounds}])
     whole, out = tmp_path / f"whole.{form}", tmp_path / f"out.{form}"
     command = ["dataset", str(rows), "--model", tiny, "--as", form, "-o"]
@@ -114,7 +117,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     def stopped(*args: Any) -> Any:
         nonlocal pairs
         pairs += len(args[3].pairs)
-        if pairs > 1200:
+        if pairs > 300:
             # What came behind the state that was kept is cut off again.
             args[1].append([args[0].example_of(pair) for pair in args[4][:7]])
             raise KeyboardInterrupt
@@ -123,7 +126,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(example_run, "_written", stopped)
         assert run([*command, str(out)]) == 130
-    assert "Stopped after 1024 examples" in capsys.readouterr().err
+    assert "Stopped after 256 examples" in capsys.readouterr().err
     assert not out.exists()
     taken: list[int] = []
 
@@ -133,7 +136,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
 
     monkeypatch.setattr(example_run, "_written", counted)
     assert run([*command, str(out)]) == 0
-    assert sum(taken) == count - 1024
+    assert sum(taken) == count - 256
     assert out.read_bytes() == whole.read_bytes()
     assert sorted(file.name for file in tmp_path.glob("out*")) == [out.name]
 

@@ -284,12 +284,13 @@ def test_a_long_history_is_read_as_far_as_it_matters(
     form = formats.get("alpaca:article" if family == "alpaca" else "bloomz")
     dialogue = of_record([[f"{n}{text * 3}", f"{text}{n}"] for n in range(400)])
     encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
-    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 399)]
+    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 398, 399)]
     kept = [pair for pair in pairs if pair]
     assert max(len(pair.prompt) for pair in kept) < 2000
     made = [encoder.example_of(pair) for pair in encoder.ids_of(kept)]
+    encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
     monkeypatch.setattr(encoder, "_enough", None)
-    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 399)]
+    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 398, 399)]
     assert made == [encoder.example_of(ids) for ids in encoder.ids_of([p for p in pairs if p])]
 
 

@@ -132,27 +132,30 @@ class ExampleEncoder:
         # So much of a prompt is enough to see its first tokens, in formats that only grow.
         only_grows = not format.literal and format.unstopped is None
         self._enough = _ENOUGH * (self.layout.most_source + _MARGIN) if only_grows else None
+        # What all prompts of a very long dialogue begin with, from a round on.
+        self._shared: tuple[Dialogue | None, int, str] = (None, 0, "")
 
     def pair_of(self, dialogue: Dialogue, place: int) -> TextPair | None:
         """Prompt and reply of the round at ``place``; None if the family leaves it out."""
         query, reply = dialogue.rounds[place]
         if not self.layout.keeps_empty and not (query and reply):
             return None
-        prompt = self._prompt_of(dialogue, place, self._enough)
-        if self._enough is None or len(prompt) <= self._enough:
-            return TextPair(prompt, reply)
-        whole = partial(self._prompt_of, dialogue, place, None)
-        return TextPair(prompt[: self._enough], reply, whole)
+        shared, first, beginning = self._shared
+        if shared is not dialogue or place < first:
+            history = _history(dialogue, place, self._enough)
+            prompt = self._prompt_of(dialogue, place, history)
+            if self._enough is None or len(prompt) <= self._enough:
+                return TextPair(prompt, reply)
+            beginning = prompt[: self._enough]
+            if len(history) < place:
+                self._shared = dialogue, len(history) + 1, beginning
+        return TextPair(beginning, reply, partial(self._prompt_of, dialogue, place))
 
-    def _prompt_of(self, dialogue: Dialogue, place: int, enough: int | None) -> str:
-        """The prompt of a round, of so many of the oldest rounds as have ``enough`` characters."""
-        history: list[Exchange] = []
-        characters = 0
-        for asked, said in islice(dialogue.rounds, place):
-            history.append((asked, read_again(said) if "think>" in said else said))
-            characters += len(asked) + len(said)
-            if enough is not None and characters > enough:
-                break
+    def _prompt_of(
+        self, dialogue: Dialogue, place: int, history: list[Exchange] | None = None
+    ) -> str:
+        """The prompt of a round; None for its whole history."""
+        history = _history(dialogue, place) if history is None else history
         system = self._system if dialogue.system is None else dialogue.system
         begins_numbered = dialogue.has_history and not history
         render = (self._numbered if begins_numbered else self.format).render
@@ -163,7 +166,11 @@ class ExampleEncoder:
 
         Of a very long prompt there are some more than an example has room for.
         """
-        sources = self.layout.encode_prompts([pair.prompt for pair in pairs])
+        # Rounds of a very long dialogue share one beginning.
+        prompts = {id(pair.prompt): pair.prompt for pair in pairs}
+        found = self.layout.encode_prompts([*prompts.values()])
+        by_id = dict(zip(prompts, found, strict=True))
+        sources = [by_id[id(pair.prompt)] for pair in pairs]
         for place, pair in enumerate(pairs):
             if pair.whole and len(sources[place]) < self.layout.most_source + _MARGIN:
                 (sources[place],) = self.layout.encode_prompts([pair.whole()])
@@ -173,6 +180,19 @@ class ExampleEncoder:
     def example_of(self, pair: IdPair) -> TrainingExample:
         """The example of one pair."""
         return self.layout.arrange(*pair)
+
+
+def _history(dialogue: Dialogue, place: int, enough: int | None = None) -> list[Exchange]:
+    """What a prompt repeats before a round: of the oldest ones, until they have ``enough`` text."""
+    history: list[Exchange] = []
+    characters = 0
+    for asked, said in islice(dialogue.rounds, place):
+        history.append((asked, read_again(said) if "think>" in said else said))
+        # Formats strip blanks.
+        characters += len(asked.strip()) + len(history[-1][1].strip())
+        if enough is not None and characters > enough:
+            break
+    return history
 
 
 def _chatglm(
