@@ -19,8 +19,8 @@ from chatui.locales import say
 from chatui.text import one_line
 from chatui.text_difference import marked
 from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
+from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
 from chatui.tui.screens import TALL_ROWS, WIDE_CELLS
-from chatui.tui.screens.turn_display import UPDATES_PER_SECOND
 from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.widgets.conversation_view import FollowingScroll
@@ -48,8 +48,7 @@ class ColumnView(Vertical):
         self.reply: ComparedReply | None = None
         self._number = number
         self._comparison = comparison
-        self._drawn_pieces = 0
-        self._is_growing = False
+        self._growing: ReplyGrowth | None = None
 
     def compose(self) -> ComposeResult:
         title = f"{self._number}  {one_line(self.column.title, 80)}"
@@ -62,20 +61,17 @@ class ColumnView(Vertical):
         round_, reply = self.column.round, self.column.reply
         if round_ is not None and self.reply is None:
             self.reply = ComparedReply(round_)
-            self._drawn_pieces = 0 if reply is None else len(reply.pieces)
-            self._is_growing = reply is not None
+            if reply is not None:
+                self._growing = ReplyGrowth(reply, self.reply.view, len(reply.pieces))
             place = self.query_one(FollowingScroll)
             place.mount(self.reply)
             # A reply that is there already is read from its beginning.
             place.anchor(reply is not None)
-        elif reply is not None and self.reply is not None and self._is_growing:
-            new = reply.pieces[self._drawn_pieces :]
-            self._drawn_pieces += len(new)
-            if new:
-                self.reply.view.grow("".join(piece.text for piece in new))
-            if reply.ended:
-                self._is_growing = False
-                self.reply.view.end(reply.round)
+        elif self._growing is not None:
+            self._growing.draw()
+            if self._growing.reply.ended:
+                self._growing.view.end(self._growing.reply.round)
+                self._growing = None
         problem = problem_of(self.column, self._comparison)
         state = self.query_one(".state", Static)
         state.set_class(bool(problem), "-problem")

@@ -1,30 +1,23 @@
-"""The conversation on the screen, and what the turns tell of it."""
+"""What the turns tell, shown as it happens: a reply that grows, counts, which conversation."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import work
-from textual.app import ComposeResult
-from textual.content import Content
-from textual.events import Resize
-from textual.screen import Screen
-from textual.widgets import Static
 
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest
 from chatui.text import one_line
 from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.screens import BESIDE_CELLS, TALL_ROWS, WIDE_CELLS
+from chatui.tui.screens.conversation_screen import ConversationScreen
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
@@ -36,26 +29,12 @@ from chatui.tui.turn_messages import (
     TurnMessage,
     WaitingChanged,
 )
-from chatui.tui.widgets.conversation_view import ConversationView
-from chatui.tui.widgets.fetch_bar import FetchBar
-from chatui.tui.widgets.more_below import MoreBelow
-from chatui.tui.widgets.purpose_line import PurposeLine
-from chatui.tui.widgets.query_box import QueryBox
-from chatui.tui.widgets.round_view import RoundView
-from chatui.tui.widgets.status_line import StatusLine, progress_words
+from chatui.tui.widgets.status_line import progress_words
 from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_of
 
 if TYPE_CHECKING:
-    from chatui.tui.first_start import Found
     from chatui.tui.screens.conversations import ConversationsScreen
-    from chatui.tui.turns_app import TurnsApp
-
-UPDATES_PER_SECOND = 30
-"""So often, at most, a growing reply is drawn."""
-
-FRAMES_PER_SECOND = 60
-"""So often, at most, the screen is drawn because of a key."""
 
 LONGEST_WAIT_SECONDS = 0.1
 """Keys are drawn before a growing reply, but not for longer than this."""
@@ -63,128 +42,35 @@ LONGEST_WAIT_SECONDS = 0.1
 COUNTS_SECONDS = 0.2
 """So often, at most, the numbers that grow with a reply are drawn; faster ones cannot be read."""
 
-_YOUNG_OBJECTS = 2_000
-"""Garbage is looked for each time that so many objects were made: a millisecond."""
 
+class TurnDisplay(ConversationScreen):
+    """Shows what happens in the turns.
 
-class TurnDisplay(Screen[None]):
-    """The conversation, the query box, and one line of facts; without the keys."""
-
-    app: TurnsApp
+    Attributes:
+        open_list: the list of conversations, while it is over this screen.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.open_list: ConversationsScreen | None = None
-        self._growing: RoundView | None = None
-        self._drawn_pieces = 0
-        self._grew_at = self._counted_at = self._drew_key_at = 0.0
+        self._growing: ReplyGrowth | None = None
+        self._grew_at = self._counted_at = 0.0
         self._is_opening = False
         self._load_began = 0.0
-        self._last: Conversation | None = None
-        self.found: Found | None = None
-
-    def compose(self) -> ComposeResult:
-        yield Static(say("tui.title.new"), id="title", markup=False)
-        conversation = ConversationView(self._greeting(), id="conversation")
-        yield conversation
-        yield MoreBelow(conversation)
-        yield WaitingList()
-        yield FetchBar()
-        yield PurposeLine()
-        yield QueryBox(id="query")
-        yield StatusLine()
 
     def on_mount(self) -> None:
-        self._conversation = self.query_one(ConversationView)
-        self._box = self.query_one(QueryBox)
-        self._status = self.query_one(StatusLine)
         self._drawing = self.set_interval(
             1 / UPDATES_PER_SECOND, self._draw_growth_in_time, pause=True
         )
-        self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
-        self._box.focus()
-        self.watch(self, "focused", self._show_keys, init=False)
-        self.call_after_refresh(self._after_first_paint)
-
-    def on_idle(self) -> None:
-        """Draw a key that was pressed; Textual's timer would wait for up to two frames."""
-        now = time.monotonic()
-        if (
-            self.app.is_key_first
-            and (self._dirty_widgets or self._layout_required)
-            and now - self._drew_key_at > 1 / FRAMES_PER_SECOND
-        ):
-            self._drew_key_at = now
-            self._on_timer_update()
-
-    def on_resize(self, event: Resize) -> None:
-        before = self.classes
-        self.set_class(event.size.height < TALL_ROWS, "-short", update=False)
-        self.set_class(event.size.width < WIDE_CELLS, "-compact", update=False)
-        if self.classes != before:
-            self.update_node_styles()
-        self.query("SidePanel").set_class(event.size.width < BESIDE_CELLS, "-narrow")
 
     def _after_first_paint(self) -> None:
-        if gc.get_threshold()[0] > _YOUNG_OBJECTS:
-            # The command put collecting off for the start; what it made stays, and is not looked
-            # through again. One collection of many objects would be a hitch of 0.1 s.
-            gc.freeze()
-            gc.set_threshold(_YOUNG_OBJECTS, 5, 200)
-        self.app.start_turns()
+        super()._after_first_paint()
         if self.app.opened is not None:
             self._open_at_start(self.app.opened)
-        self._prepare_markdown()
-        self._find_last_conversation()
-        self._look_around()
 
     @work
     async def _open_at_start(self, conversation_id: int) -> None:
         await self.open_conversation(conversation_id)
-
-    @work
-    async def _look_around(self) -> None:
-        """Say what is here to someone who has only the model that ships."""
-        if not any(welcome.is_poet for welcome in self.query(Welcome)):
-            return
-        from chatui.tui import first_start
-
-        settings = self.app.settings
-        self.found = await asyncio.to_thread(first_start.look_around, settings)
-        self._suggest()
-        asking = first_start.first_server_model(settings)
-        # A client takes long to import, and that in the loop would be a hitch.
-        server_model = await asyncio.to_thread(asyncio.run, asking)
-        if server_model is not None:
-            self.found = replace(self.found, server_model=server_model)
-            self._suggest()
-
-    def _suggest(self) -> None:
-        for welcome in self.query(Welcome):
-            welcome.suggest(self.found)
-
-    @work
-    async def _prepare_markdown(self) -> None:
-        """Import what reads Markdown before a reply has some."""
-        from chatui.tui.markdown import code_colours, inline
-
-        await asyncio.to_thread(inline.prepare)
-        await asyncio.to_thread(code_colours.colour_line, "", "python", code_colours.START)
-
-    @work
-    async def _find_last_conversation(self) -> None:
-        """Offer the conversation used last, and mark what a dead chatui left behind."""
-        store = self.app.store
-        try:
-            self._last = await asyncio.to_thread(store.last_conversation)
-            if self.app.turns.conversation is None:
-                for welcome in self.query(Welcome):
-                    welcome.offer(self._last)
-            await store.queued(store.recover)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-
-    # What the turns tell
 
     def take(self, message: TurnMessage) -> None:
         """Show what happened; called for everything the turns tell, in order."""
@@ -197,31 +83,10 @@ class TurnDisplay(Screen[None]):
                 self._on_round_ended(round_)
             case WaitingChanged():
                 self.query_one(WaitingList).show(message.queries)
-            case LoadProgress(spec, loading):
-                self._status.model = one_line(shown_name(author_of(spec)))
-                if not loading.done_bytes:
-                    self._load_began = time.monotonic()
-                self._status.activity = progress_words(
-                    loading.stage,
-                    loading.done_bytes,
-                    loading.total_bytes,
-                    time.monotonic() - self._load_began,
-                )
-            case ModelReady(spec, loaded):
-                for welcome in self.query(Welcome):
-                    welcome.greet(greeting_of(spec))
-                self._status.model = one_line(shown_name(author_of(spec, loaded)))
-                self._status.activity = ""
-                self._status.device = say("tui.status.small") if loaded.passed_over else ""
-                self._show_thinking()
-                # What was measured of the model before says nothing of this one.
-                self._status.tokens_per_second = 0
-                if self._status.context_limit not in (0, loaded.context_limit):
-                    self._status.context_used = 0
-                self._status.context_limit = loaded.context_limit
-                self._measure_context()
-                for note in loaded.notes:
-                    self.app.tell_once(note)
+            case LoadProgress():
+                self._on_load_progress(message)
+            case ModelReady():
+                self._on_model_ready(message)
             case LoadFailed():
                 self._on_load_failed(message)
             case Trouble():
@@ -232,8 +97,9 @@ class TurnDisplay(Screen[None]):
         self._show_reply_elsewhere()
         if self._is_opening or not self._is_here(round_):
             return
-        self._growing = self._conversation.add(round_)
-        self._drawn_pieces = 0
+        reply = self.app.turns.reply_here
+        assert reply is not None
+        self._growing = ReplyGrowth(reply, self._conversation.add(round_))
         self._status.activity = ""
         self._drawing.resume()
         self._show_title()
@@ -279,21 +145,36 @@ class TurnDisplay(Screen[None]):
         words = say("tui.hint.ended_elsewhere", title=one_line(conversation.title, 40))
         self._tell_user(words, "information")
 
-    @work
-    async def _refresh_list(self) -> None:
-        """The list of conversations marks those in which a reply is being written."""
-        if self.app.turns.reply is not None:
-            await self.app.turns.reply.saved()
-        self.refresh_lists()
+    # The model
 
-    def refresh_lists(self) -> None:
-        """List the conversations anew where they are listed."""
-        if self.open_list is not None and self.open_list.is_current:
-            self.open_list.search(self.open_list.words)
-        self.list_beside(self.app.turns.current.id)
+    def _on_load_progress(self, message: LoadProgress) -> None:
+        loading = message.loading
+        self._status.model = one_line(shown_name(author_of(message.spec)))
+        if not loading.done_bytes:
+            self._load_began = time.monotonic()
+        self._status.activity = progress_words(
+            loading.stage,
+            loading.done_bytes,
+            loading.total_bytes,
+            time.monotonic() - self._load_began,
+        )
 
-    def list_beside(self, open_id: int | None) -> None:
-        """List them anew in the side bar, if it is open."""
+    def _on_model_ready(self, message: ModelReady) -> None:
+        spec, loaded = message.spec, message.loaded
+        for welcome in self.query(Welcome):
+            welcome.greet(greeting_of(spec))
+        self._status.model = one_line(shown_name(author_of(spec, loaded)))
+        self._status.activity = ""
+        self._status.device = say("tui.status.small") if loaded.passed_over else ""
+        self._show_thinking()
+        # What was measured of the model before says nothing of this one.
+        self._status.tokens_per_second = 0
+        if self._status.context_limit not in (0, loaded.context_limit):
+            self._status.context_used = 0
+        self._status.context_limit = loaded.context_limit
+        self._measure_context()
+        for note in loaded.notes:
+            self.app.tell_once(note)
 
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)
@@ -302,14 +183,18 @@ class TurnDisplay(Screen[None]):
         self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
         self._tell_user(message.sentence)
 
+    def _show_thinking(self) -> None:
+        turns = self.app.turns
+        known = turns.loaded is not None and turns.loaded.can_switch_thinking
+        words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
+        self._status.thinking = words[turns.think] if known else ""
+
+    # A reply that grows
+
     def _draw_growth(self) -> None:
         """Draw what came since the last time."""
-        reply = self.app.turns.reply_here
-        if self._growing is None or reply is None or len(reply.pieces) == self._drawn_pieces:
-            return
-        new = reply.pieces[self._drawn_pieces :]
-        self._drawn_pieces += len(new)
-        self._growing.grow("".join(piece.text for piece in new))
+        if self._growing is not None:
+            self._growing.draw()
 
     def _draw_growth_in_time(self) -> None:
         """Draw what came, unless a key is about to be drawn."""
@@ -323,9 +208,9 @@ class TurnDisplay(Screen[None]):
             self._show_counts()
 
     def _show_dropped_rounds(self) -> None:
-        reply = self.app.turns.reply_here
-        if self._growing is not None and reply is not None and reply.dropped_rounds:
-            self._growing.set_dropped_rounds(reply.dropped_rounds)
+        growing = self._growing
+        if growing is not None and growing.reply.dropped_rounds:
+            growing.view.set_dropped_rounds(growing.reply.dropped_rounds)
 
     def _show_counts(self) -> None:
         reply = self.app.turns.reply_here
@@ -364,37 +249,15 @@ class TurnDisplay(Screen[None]):
             reserve = reply_reserve(turns.spec, request, limit)
         self._status.context = context_use(rounds, tokens, dropped, reserve)
 
-    def _show_keys(self) -> None:
-        """The keys worth knowing now: of what is focused, which says so, or of what goes on."""
-        nodes = [] if self.focused is None else self.focused.ancestors_with_self
-        found = filter(None, (getattr(node, "footer_keys", "") for node in nodes))
-        chosen = "overview.footer.chosen" if self._conversation.has_chosen else ""
-        going_on = "overview.footer.replying" if self.app.turns.replying_here else chosen
-        words = next(found, going_on)
-        self._status.keys = say(words) if words else ""
-
-    def on_conversation_view_round_chosen(self) -> None:
-        self._show_keys()
-
-    def _give_back(self, queries: Sequence[str]) -> None:
-        """Put queries that were not sent into the box, before what is being typed."""
-        if queries:
-            typed = self._box.query_text
-            self._box.set_query("\n".join([*queries, typed] if typed else queries))
-
-    def _tell_user(self, sentence: str, severity: str = "error") -> None:
-        if sentence:
-            self.app.tell_user(sentence, severity)
-
     # What is looked at
 
     async def _show_rounds(self, rounds: Sequence[Round]) -> None:
         turns = self.app.turns
         shown = turns.reply_here
         is_over = shown is not None and shown.ended
+        drawn_pieces = 0 if shown is None else len(shown.pieces)
         self._growing = None
         self._drawing.pause()
-        self._drawn_pieces = 0 if shown is None else len(shown.pieces)
         self._is_opening = True
         await self._conversation.show(rounds, self._greeting())
         self._is_opening = False
@@ -405,7 +268,7 @@ class TurnDisplay(Screen[None]):
         self._measure_context()
         reply = turns.reply_here
         if reply is not None and not (is_over and reply is shown):
-            self._go_on_growing(reply)
+            self._go_on_growing(reply, drawn_pieces)
         self._show_reply_elsewhere()
         self._show_title()
         self.refresh_lists()
@@ -418,26 +281,19 @@ class TurnDisplay(Screen[None]):
         elif self._status.activity == words:
             self._status.activity = ""
 
-    def _go_on_growing(self, reply: RunningReply) -> None:
+    def _go_on_growing(self, reply: RunningReply, drawn_pieces: int) -> None:
         """Draw the rest of a reply that goes on in the conversation that was opened."""
-        self._growing = self._conversation.view_of(reply.begun.id)
-        if self._growing is None:
+        view = self._conversation.view_of(reply.begun.id)
+        if view is None:
             # It was begun while the conversation was being opened.
             self._on_round_begun(reply.begun)
+        else:
+            self._growing = ReplyGrowth(reply, view, drawn_pieces)
         self._show_dropped_rounds()
         if reply.ended:
             self._on_round_ended(reply.round)
         else:
             self._drawing.resume()
-
-    def _greeting(self) -> Welcome:
-        return Welcome(greeting_of(self.app.turns.spec), self._last, self.found)
-
-    def _show_title(self) -> None:
-        conversation = self.app.turns.conversation
-        title = conversation.title if conversation is not None else ""
-        words = one_line(title) if title else say("tui.title.new")
-        self.query_one("#title", Static).update(Content(words))
 
     async def open_conversation(self, conversation_id: int, round_id: int | None = None) -> None:
         """Go on with a conversation; a reply in the one before goes on as well.
@@ -445,12 +301,8 @@ class TurnDisplay(Screen[None]):
         Args:
             round_id: a round that is to be on the path that is looked at.
         """
-        try:
-            rounds = await self.app.turns.open(conversation_id, round_id)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
-        await self._show_rounds(rounds)
+        with self.telling():
+            await self._show_rounds(await self.app.turns.open(conversation_id, round_id))
 
     async def show_new(self) -> None:
         """Begin a new conversation; a reply in the one before goes on."""
@@ -458,17 +310,18 @@ class TurnDisplay(Screen[None]):
         await self._show_rounds(())
         self._find_last_conversation()
 
-    def _show_thinking(self) -> None:
-        turns = self.app.turns
-        known = turns.loaded is not None and turns.loaded.can_switch_thinking
-        words = {True: say("tui.status.think_on"), False: say("tui.status.think_off"), None: ""}
-        self._status.thinking = words[turns.think] if known else ""
+    @work
+    async def _refresh_list(self) -> None:
+        """The list of conversations marks those in which a reply is being written."""
+        if self.app.turns.reply is not None:
+            await self.app.turns.reply.saved()
+        self.refresh_lists()
 
-    async def show_title_again(self) -> None:
-        """The conversation may have another title."""
-        current = self.app.turns.current
-        if current.id is None:
-            return
-        with suppress(ChatuiError):
-            current.saved = await asyncio.to_thread(self.app.store.conversation, current.id)
-        self._show_title()
+    def refresh_lists(self) -> None:
+        """List the conversations anew where they are listed."""
+        if self.open_list is not None and self.open_list.is_current:
+            self.open_list.search(self.open_list.words)
+        self.list_beside(self.app.turns.current.id)
+
+    def list_beside(self, open_id: int | None) -> None:
+        """List them anew in the side bar, if it is open."""

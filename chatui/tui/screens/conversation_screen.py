@@ -1,0 +1,208 @@
+"""The conversation, the query box and one line of facts: where they stand and how they begin."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from textual import work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Static
+
+from chatui.conversation.rounds import Conversation
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.text import one_line
+from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.screens import BESIDE_CELLS, TALL_ROWS, WIDE_CELLS
+from chatui.tui.widgets.conversation_view import ConversationView
+from chatui.tui.widgets.fetch_bar import FetchBar
+from chatui.tui.widgets.more_below import MoreBelow
+from chatui.tui.widgets.purpose_line import PurposeLine
+from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.status_line import StatusLine
+from chatui.tui.widgets.waiting_list import WaitingList
+from chatui.tui.widgets.welcome import Welcome, greeting_of
+
+if TYPE_CHECKING:
+    from chatui.tui.first_start import Found
+    from chatui.tui.turns_app import TurnsApp
+
+FRAMES_PER_SECOND = 60
+"""So often, at most, the screen is drawn because of a key."""
+
+_YOUNG_OBJECTS = 2_000
+"""Garbage is looked for each time that so many objects were made: a millisecond."""
+
+
+class ConversationScreen(Screen[None]):
+    """What stands on the main screen; without what the turns tell, and without the keys.
+
+    Attributes:
+        found: what is here besides the model that ships; None until it was looked for.
+    """
+
+    app: TurnsApp
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Found | None = None
+        self._last: Conversation | None = None
+        self._drew_key_at = 0.0
+
+    def compose(self) -> ComposeResult:
+        yield Static(say("tui.title.new"), id="title", markup=False)
+        conversation = ConversationView(self._greeting(), id="conversation")
+        yield conversation
+        yield MoreBelow(conversation)
+        yield WaitingList()
+        yield FetchBar()
+        yield PurposeLine()
+        yield QueryBox(id="query")
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        self._conversation = self.query_one(ConversationView)
+        self._box = self.query_one(QueryBox)
+        self._status = self.query_one(StatusLine)
+        self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
+        self._box.focus()
+        self.watch(self, "focused", self._show_keys, init=False)
+        self.call_after_refresh(self._after_first_paint)
+
+    def on_idle(self) -> None:
+        """Draw a key that was pressed; Textual's timer would wait for up to two frames."""
+        now = time.monotonic()
+        if (
+            self.app.is_key_first
+            and (self._dirty_widgets or self._layout_required)
+            and now - self._drew_key_at > 1 / FRAMES_PER_SECOND
+        ):
+            self._drew_key_at = now
+            self._on_timer_update()
+
+    def on_resize(self, event: Resize) -> None:
+        before = self.classes
+        self.set_class(event.size.height < TALL_ROWS, "-short", update=False)
+        self.set_class(event.size.width < WIDE_CELLS, "-compact", update=False)
+        if self.classes != before:
+            self.update_node_styles()
+        self.query("SidePanel").set_class(event.size.width < BESIDE_CELLS, "-narrow")
+
+    def _after_first_paint(self) -> None:
+        if gc.get_threshold()[0] > _YOUNG_OBJECTS:
+            # The command put collecting off for the start; what it made stays, and is not looked
+            # through again. One collection of many objects would be a hitch of 0.1 s.
+            gc.freeze()
+            gc.set_threshold(_YOUNG_OBJECTS, 5, 200)
+        self.app.start_turns()
+        self._prepare_markdown()
+        self._find_last_conversation()
+        self._look_around()
+
+    @work
+    async def _prepare_markdown(self) -> None:
+        """Import what reads Markdown before a reply has some."""
+        from chatui.tui.markdown import code_colours, inline
+
+        await asyncio.to_thread(inline.prepare)
+        await asyncio.to_thread(code_colours.colour_line, "", "python", code_colours.START)
+
+    # The welcome
+
+    @work
+    async def _look_around(self) -> None:
+        """Say what is here to someone who has only the model that ships."""
+        if not any(welcome.is_poet for welcome in self.query(Welcome)):
+            return
+        from chatui.tui import first_start
+
+        settings = self.app.settings
+        self.found = await asyncio.to_thread(first_start.look_around, settings)
+        self._suggest()
+        asking = first_start.first_server_model(settings)
+        # A client takes long to import, and that in the loop would be a hitch.
+        server_model = await asyncio.to_thread(asyncio.run, asking)
+        if server_model is not None:
+            self.found = replace(self.found, server_model=server_model)
+            self._suggest()
+
+    def _suggest(self) -> None:
+        for welcome in self.query(Welcome):
+            welcome.suggest(self.found)
+
+    @work
+    async def _find_last_conversation(self) -> None:
+        """Offer the conversation used last, and mark what a dead chatui left behind."""
+        store = self.app.store
+        with self.telling():
+            self._last = await asyncio.to_thread(store.last_conversation)
+            if self.app.turns.conversation is None:
+                for welcome in self.query(Welcome):
+                    welcome.offer(self._last)
+            await store.queued(store.recover)
+
+    def _greeting(self) -> Welcome:
+        return Welcome(greeting_of(self.app.turns.spec), self._last, self.found)
+
+    # Words about what is shown
+
+    def _show_title(self) -> None:
+        conversation = self.app.turns.conversation
+        title = conversation.title if conversation is not None else ""
+        words = one_line(title) if title else say("tui.title.new")
+        self.query_one("#title", Static).update(Content(words))
+
+    async def show_title_again(self) -> None:
+        """The conversation may have another title."""
+        current = self.app.turns.current
+        if current.id is None:
+            return
+        with suppress(ChatuiError):
+            current.saved = await asyncio.to_thread(self.app.store.conversation, current.id)
+        self._show_title()
+
+    def _show_keys(self) -> None:
+        """The keys worth knowing now: of what is focused, which says so, or of what goes on."""
+        nodes = [] if self.focused is None else self.focused.ancestors_with_self
+        found = filter(None, (getattr(node, "footer_keys", "") for node in nodes))
+        chosen = "overview.footer.chosen" if self._conversation.has_chosen else ""
+        going_on = "overview.footer.replying" if self.app.turns.replying_here else chosen
+        words = next(found, going_on)
+        self._status.keys = say(words) if words else ""
+
+    def on_conversation_view_round_chosen(self) -> None:
+        self._show_keys()
+
+    # Words for the user
+
+    def _tell_user(self, sentence: str, severity: str = "error") -> None:
+        if sentence:
+            self.app.tell_user(sentence, severity)
+
+    @contextmanager
+    def telling(self, *unsent: str) -> Iterator[None]:
+        """Tell the user what goes wrong inside.
+
+        Args:
+            unsent: what then goes back into the query box.
+        """
+        try:
+            yield
+        except ChatuiError as error:
+            self._tell_user(str(error))
+            self._give_back(unsent)
+
+    def _give_back(self, queries: Sequence[str]) -> None:
+        """Put queries that were not sent into the box, before what is being typed."""
+        if queries:
+            typed = self._box.query_text
+            self._box.set_query("\n".join([*queries, typed] if typed else queries))
