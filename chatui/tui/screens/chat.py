@@ -8,7 +8,6 @@ from textual import on, work
 from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Round
-from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.organising import OrganisingScreen
 from chatui.tui.screens.writing import WritingScreen
@@ -97,16 +96,13 @@ class ChatScreen(OrganisingScreen):
     async def _look_at_version(self, round_: Round, step: int) -> None:
         if self.app.turns.replying_here:
             return
-        try:
+        with self.telling():
             rounds = await self.app.turns.look_at_version(round_, step)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
-        if rounds:
-            await self._show_rounds(rounds)
-            place = [each.parent_id for each in rounds].index(round_.parent_id)
-            if place < len(rounds) - 1:
-                self._conversation.choose_round(rounds[place].id)
+            if rounds:
+                await self._show_rounds(rounds)
+                place = [each.parent_id for each in rounds].index(round_.parent_id)
+                if place < len(rounds) - 1:
+                    self._conversation.choose_round(rounds[place].id)
 
     def action_copy_or_stop(self) -> None:
         selected = self.get_selected_text()

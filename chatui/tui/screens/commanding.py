@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import OptionList
 
-from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui import commands
@@ -133,13 +132,10 @@ class CommandingScreen(ExportingScreen):
     def change_setting(self, name: str, words: str) -> None:
         """Set a sampling setting of this conversation, as it was typed."""
         current, preset = self.app.turns.current, self.app.turns.spec.sampling
-        try:
+        with self.telling():
             value = getattr(preset, name) if words in _UNCHANGED else number_of(name, words)
             current.changes = current.changes.with_setting(name, value, preset)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
-        self.action_tell_setting(name)
+            self.action_tell_setting(name)
 
     def action_tell_setting(self, name: str) -> None:
         """Say what a setting is now."""
@@ -214,12 +210,8 @@ class CommandingScreen(ExportingScreen):
             context=changes.window or spec.context,
             think=turns.think,
         )
-        try:
+        with self.telling(f"/save {name}"):
             file = await asyncio.to_thread(save_preset, name, changed)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            self._give_back((f"/save {name}",))
-        else:
             self._tell_user(say("tui.command.saved", name=name, path=file), "information")
 
     # What was said
@@ -249,10 +241,7 @@ class CommandingScreen(ExportingScreen):
         if id_ is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
-        try:
+        with self.telling():
             whole = await asyncio.to_thread(transcript.of_store, self.app.store, id_)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
-        text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
-        self.app.copy(text)
+            text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
+            self.app.copy(text)

@@ -82,23 +82,20 @@ class ComposingScreen(RatingScreen):
 
     async def ask(self, text: str) -> None:
         """Send a query with what stands in the files that it names."""
-        filled = await self.filled(text)
-        if filled is None:
-            self._give_back((text,))
-        else:
-            self.app.turns.ask(filled)
+        with self.telling(text):
+            self.app.turns.ask(await self.filled(text))
 
-    async def filled(self, text: str) -> str | None:
-        """A query with what stands in the files that it names; None if one cannot be read."""
+    async def filled(self, text: str) -> str:
+        """A query with what stands in the files that it names.
+
+        Raises:
+            ChatuiError: one cannot be read.
+        """
         if "@" not in text:
             return text
         from chatui.tui.query_files import with_files
 
-        try:
-            text, names = await asyncio.to_thread(with_files, text)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return None
+        text, names = await asyncio.to_thread(with_files, text)
         for words in names:
             self._tell_user(words, "information")
         return text
@@ -111,11 +108,8 @@ class ComposingScreen(RatingScreen):
         self._box.replace_mention(event.name, f"@{name}")
         if name.endswith("/") or not await asyncio.to_thread(expanded(name).exists):
             return
-        try:
+        with self.telling():
             file = await asyncio.to_thread(read_query_file, name)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-        else:
             self._box.hold_mention(name, file.in_query)
 
     # The user's editor
@@ -123,14 +117,12 @@ class ComposingScreen(RatingScreen):
     async def action_editor(self) -> None:
         """Edit the text of the query box in $EDITOR."""
         try:
-            with self.app.batch_update(), self.app.suspend():
-                text = await _edited(without_surrogates(self._box.query_text))
+            with self.telling():
+                with self.app.batch_update(), self.app.suspend():
+                    text = await _edited(without_surrogates(self._box.query_text))
+                self._box.set_query(text, held=False)
         except SuspendNotSupported:
             self._tell_user(say("tui.editor.not_here"))
-        except ChatuiError as error:
-            self._tell_user(str(error))
-        else:
-            self._box.set_query(text, held=False)
         self.refresh(layout=True)
 
     # Queries that wait

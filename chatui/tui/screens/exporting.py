@@ -96,12 +96,8 @@ class ExportingScreen(ComposingScreen):
                 store, ids, target, form, probabilities=probabilities, is_folder=all_of_them
             )
 
-        try:
+        with self.telling(f"/export {path}"):
             await asyncio.to_thread(write)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            self._give_back((f"/export {path}",))
-        else:
             self._tell_user(say("export.exported", path=target), "information")
 
     @work

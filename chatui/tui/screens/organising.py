@@ -126,10 +126,8 @@ class OrganisingScreen(OverviewScreen):
         if id_ is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
-        try:
+        with self.telling():
             await self.app.store.queued(self.app.store.rename, id_, title)
-        except ChatuiError as error:
-            self._tell_user(str(error))
         await self.show_title_again()
         self.refresh_lists()
 

@@ -9,7 +9,6 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Round
-from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.comparison import Column
 from chatui.tui.screens.commanding import CommandingScreen
@@ -49,13 +48,6 @@ class OverviewScreen(CommandingScreen):
         if not query and beside is None:
             self.rewrite("", say("overview.compare.query"), self._compare)
             return
-        versions: tuple[Round, ...] = ()
-        try:
-            if beside is not None:
-                versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
 
         async def take(chosen: tuple[Variant, ...] | None) -> None:
             if chosen is None:
@@ -65,9 +57,14 @@ class OverviewScreen(CommandingScreen):
                 self._box.set_query("")
             self._begin_comparison(query, beside, chosen)
 
-        title = query if beside is None else beside.query
-        screen = VariantsScreen(title, turns.current.changes, versions, beside)
-        await choosing.show(self.app, screen, take)
+        title = query
+        versions: tuple[Round, ...] = ()
+        with self.telling():
+            if beside is not None:
+                title = beside.query
+                versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
+            screen = VariantsScreen(title, turns.current.changes, versions, beside)
+            await choosing.show(self.app, screen, take)
 
     @work
     async def _begin_comparison(
@@ -77,23 +74,18 @@ class OverviewScreen(CommandingScreen):
         from chatui.tui.screens.variants import column_of
 
         turns = self.app.turns
-        text = await self.filled(query) if beside is None else beside.query
-        if text is None:
-            self._give_back((query,))
-            return
-        columns = [await column_of(each, self.app.settings) for each in chosen]
-        comparison = turns.compare(text, tuple(columns), beside)
-        column: Column | None = await self.app.push_screen_wait(CompareScreen(turns, comparison))
-        try:
+        with self.telling(*([query] if query else [])):
+            text = await self.filled(query) if beside is None else beside.query
+            columns = [await column_of(each, self.app.settings) for each in chosen]
+            comparison = turns.compare(text, tuple(columns), beside)
+            screen = CompareScreen(turns, comparison)
+            column: Column | None = await self.app.push_screen_wait(screen)
             rounds = await turns.leave(comparison, column)
-        except ChatuiError as error:
-            self._tell_user(str(error))
-            return
-        if rounds:
-            await self._show_rounds(rounds)
-        elif query:
-            self._give_back((query,))
-            self._tell_user(say("overview.compare.nothing"), "information")
+            if rounds:
+                await self._show_rounds(rounds)
+            elif query:
+                self._give_back((query,))
+                self._tell_user(say("overview.compare.nothing"), "information")
 
     async def action_tree(self) -> None:
         """Show the conversation as a tree, and go to the round that is chosen there."""
@@ -118,13 +110,10 @@ class OverviewScreen(CommandingScreen):
             if self.app.turns.replying_here:
                 self._tell_user(say("overview.tree.running"), "information")
                 return
-            try:
+            with self.telling():
                 await self._show_rounds(await self.app.turns.look_at(round_))
-            except ChatuiError as error:
-                self._tell_user(str(error))
-                return
-        is_last = round_.id == self._conversation.round_ids[-1]
-        self._conversation.choose_round(None if is_last else round_.id)
+        if (ids := self._conversation.round_ids) and round_.id in ids:
+            self._conversation.choose_round(None if round_.id == ids[-1] else round_.id)
 
     @work
     async def action_replay(self) -> None:
@@ -139,7 +128,7 @@ class OverviewScreen(CommandingScreen):
             words = "tui.rewrite.nothing" if id_ is None else "tui.hint.stop_first"
             self._tell_user(say(words), "information")
             return
-        try:
+        with self.telling():
             whole = await asyncio.to_thread(transcript.of_store, store, id_)
             steps = await asyncio.to_thread(lambda: tuple(steps_of(whole)))
             screen = ReplayScreen(Player(steps), whole.conversation.title)
@@ -147,8 +136,6 @@ class OverviewScreen(CommandingScreen):
             if point is not None:
                 await store.queued(resume, store, whole, point)
                 await self.open_conversation(id_)
-        except ChatuiError as error:
-            self._tell_user(str(error))
 
     def action_tell_context(self) -> None:
         """Say how full the context is, what is in it, and what falls out next."""

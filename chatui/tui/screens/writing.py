@@ -75,6 +75,19 @@ class WritingScreen(TurnDisplay):
     def action_choose_round(self, step: int) -> None:
         self._conversation.choose(step)
 
+    def chosen_round(self, while_replying: str = "") -> Round | None:
+        """The round that a command is about; if it cannot be had, the user is told and it is None.
+
+        Args:
+            while_replying: why it cannot be had while a reply is being written here; "" if it can.
+        """
+        view = self._conversation.chosen
+        if view is not None and not (while_replying and self.app.turns.replying_here):
+            return view.round
+        words = say("tui.rewrite.nothing") if view is None else while_replying
+        self._tell_user(words, "information")
+        return None
+
     def rewrite(
         self,
         text: str,
@@ -118,11 +131,9 @@ class WritingScreen(TurnDisplay):
 
     def action_edit_query(self) -> None:
         """Change the query of the chosen round; the answer to it is another branch."""
-        view = self._conversation.chosen
-        if view is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
+        round_ = self.chosen_round()
+        if round_ is None:
             return
-        round_ = view.round
 
         async def take(query: str) -> None:
             self.app.turns.regenerate(round_, query)
@@ -131,13 +142,9 @@ class WritingScreen(TurnDisplay):
 
     def action_edit_reply(self) -> None:
         """Change the reply of the chosen round; the changed one is another branch."""
-        view = self._conversation.chosen
-        if view is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
-        elif self.app.turns.replying_here:
-            self._tell_user(say("tui.rewrite.stop_first"), "information")
-        else:
-            self._rewrite_reply(view.round, view.round.reply)
+        round_ = self.chosen_round(say("tui.rewrite.stop_first"))
+        if round_ is not None:
+            self._rewrite_reply(round_, round_.reply)
 
     def _rewrite_reply(self, round_: Round, text: str) -> None:
         async def take(reply: str) -> None:
@@ -147,15 +154,13 @@ class WritingScreen(TurnDisplay):
 
     def action_go_on(self) -> None:
         """Have the reply of the chosen round go on from where it ended, as another branch."""
-        turns, view = self.app.turns, self._conversation.chosen
-        if view is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
-        elif turns.replying_here:
-            self._tell_user(say("tui.rewrite.running"), "information")
-        elif turns.loaded is not None and not turns.loaded.can_go_on:
+        turns, round_ = self.app.turns, self.chosen_round(say("tui.rewrite.running"))
+        if round_ is None:
+            return
+        if turns.loaded is not None and not turns.loaded.can_go_on:
             self._tell_user(say("backends.cannot_go_on"), "information")
         else:
-            turns.go_on(view.round)
+            turns.go_on(round_)
 
     @work
     async def _write_reply(self, round_: Round, reply: str) -> None:
