@@ -105,6 +105,15 @@ def named(commands: Sequence[Command], name: str) -> Command | None:
     return next((each for each in commands if each.name == name), None)
 
 
+def meant(commands: Sequence[Command], name: str, rest: str) -> tuple[Command, ...]:
+    """The commands that a name with ``rest`` behind it may mean: the one that is called so, else
+    those whose name it begins and that take what follows.
+    """
+    exact = named(commands, name)
+    begun = (each for each in completions(commands, "/" + name) if each.takes == "something")
+    return (exact,) if exact is not None else tuple(begun) if rest else ()
+
+
 def completions(commands: Sequence[Command], text: str) -> tuple[Command, ...]:
     """The commands whose name a text in the query box begins; none once the name is complete."""
     typed = text[1:]

@@ -155,14 +155,20 @@ _NAMES = {
     "left": "←",
     "right": "→",
 }
+_SIGNS = {"plus": "+", "minus": "-", "equals_sign": "=", "comma": ",", "full_stop": "."}
+"""Keys that stand alone; behind Alt a sign has its name."""
 
 
 def key_names(keys: str) -> str:
     """A binding's keys as people write them: "ctrl+n" is "Ctrl+N", and "N" is "Shift+N"."""
-    return " / ".join(
-        ("Shift+" if key[0].isupper() and len(key[0]) == 1 else "")
-        + "+".join(
-            _NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in key
-        )
-        for key in (alternative.strip().split("+") for alternative in keys.split(","))
+    return " / ".join(map(_key_name, keys.split(",")))
+
+
+def _key_name(key: str) -> str:
+    parts = key.strip().split("+")
+    if parts[0] in _SIGNS:
+        return _SIGNS[parts[0]]
+    shift = "Shift+" if len(parts[0]) == 1 and parts[0].isupper() else ""
+    return shift + "+".join(
+        _NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in parts
     )

@@ -80,6 +80,9 @@ async def test_an_unknown_command_is_sent_as_it_is_after_one_note(drive: Any) ->
         assert len(on.notices) == 1
         await on.ask("/help me please")
         assert on.backend.requests[-1].query == "/help me please"
+        await on.send("/s 春")
+        await on.until(lambda: on.box.query_text == "/s 春")
+        assert "/seed, /save, /search" in on.notices[-1] and len(on.backend.requests) == 2
 
 
 async def test_temperature_and_seed_hold_for_the_conversation_and_are_recorded(drive: Any) -> None:
@@ -214,6 +217,8 @@ async def test_ones_own_prompts_are_commands(drive: Any) -> None:
         await on.pilot.press("enter", *"ok", "enter")
         await on.settled()
         assert on.backend.requests[-1].query == "把下面的文字译成英文：\n春风\nok"
+        await on.ask("/fy 快些")
+        assert on.backend.requests[-1].query.endswith("译成英文：\n好\n快些")
         for wrong in ("坏.md", "/help is a command already"):
             assert any(wrong in notice for notice in on.notices)
 

@@ -29,6 +29,7 @@ from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+from chatui.tui.screens.replay import ReplayScreen
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.query_box import QueryBox
 
@@ -310,14 +311,14 @@ async def test_a_reply_goes_on_in_the_background_and_is_marked(drive: Any, store
 
 
 async def test_f1_shows_every_key(drive: Any) -> None:
-    async with drive(size=(90, 190)) as on:
+    async with drive(size=(90, 210)) as on:
         await on.pilot.press("f1")
         await on.until(lambda: isinstance(on.app.screen, HelpScreen))
         await on.pilot.pause()
         # A long description goes on in the next row of the frame.
         text = re.sub(r"[│▁-█\s]+", " ", on.screen_text)
         screens = (QueryBox, ChatScreen, ChatApp, Picker, ModelScreen, ConversationsScreen)
-        for owner in (*screens, YesNoQuestion, LineQuestion):
+        for owner in (*screens, ReplayScreen, YesNoQuestion, LineQuestion):
             for binding in owner.__dict__["BINDINGS"]:
                 assert isinstance(binding, Binding)
                 assert key_names(binding.key) in text
@@ -327,15 +328,16 @@ async def test_f1_shows_every_key(drive: Any) -> None:
         assert isinstance(on.app.screen, ChatScreen)
 
 
-@pytest.mark.parametrize(("width", "language"), [(84, "zh"), (40, "zh")])
-async def test_what_wraps_in_f1_is_indented(drive: Any, width: int, language: str) -> None:
-    async with drive(size=(width, 300), language=language) as on:
+async def test_what_wraps_in_f1_is_indented(drive: Any) -> None:
+    async with drive(size=(84, 340), language="zh") as on:
         await on.pilot.press("f1")
-        await on.until_shown(say("tui.help.files"))
-        rows = [row for row in on.screen_text.splitlines()[:-2] if row.strip()]
-        titles = [row.strip() for row in rows if not row.startswith("    ")]
-        assert say("tui.help.writing") in titles and len(titles) == 14
-        assert any(row.startswith("      ") for row in rows)
+        for width in (84, 40):
+            await on.pilot.resize_terminal(width, 340)
+            await on.until_shown(say("tui.help.files"))
+            rows = [row for row in on.screen_text.splitlines()[:-2] if row.strip()]
+            titles = [row.strip() for row in rows if not row.startswith("    ")]
+            assert say("tui.help.writing") in titles and len(titles) == 15
+            assert any(row.startswith("      ") for row in rows)
 
 
 @pytest.mark.parametrize("lacking", [(), ("a/weights",)])
@@ -351,6 +353,7 @@ def test_f2_names_each_family_that_is_not_here_once(lacking: tuple[str, ...]) ->
 def test_key_names() -> None:
     assert key_names("ctrl+n") == "Ctrl+N"
     assert key_names("shift+enter,ctrl+j") == "Shift+Enter / Ctrl+J"
+    assert key_names("plus,equals_sign,alt+plus") == "+ / = / Alt+Plus"
     assert key_names("escape,f1") == "Esc / F1"
     assert key_names("alt+left") == "Alt+←"
 

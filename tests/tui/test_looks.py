@@ -1,4 +1,4 @@
-"""How every screen looks: 80x24 and 140x45, in both languages, dark and (its colours) light.
+"""How every screen looks: 80x24 and 140x45, in both languages, dark; in light its colours.
 
 After a wanted change: ``pytest --snapshot-update`` with this file, and read the difference.
 """
@@ -42,7 +42,9 @@ async def test_every_screen(language: Literal["zh", "en"], snapshot: SnapshotAss
     async with app.run_test(size=SIZES[0]) as pilot:
         on = Driven(app, pilot, app._backend, app.store)
         async for name in walk.walk(on):
-            shown = [(size, theme) for size in SIZES for theme in THEMES]
+            # Colours are the same in every language.
+            themes = THEMES if language == "zh" else THEMES[:1]
+            shown = [(size, theme) for size in SIZES for theme in themes]
             # From a size to the next within a theme: each change draws all anew.
             shown[2:] = reversed(shown[2:])
             if name == "conversation":

@@ -58,7 +58,13 @@ ENTRIES = (
     Entry("shiyou", "preset", "诗友", "随程序附带的小模型，在对话里写古诗。"),
     Entry("xuxie", "preset", "续写", "接着您输入的文字往下写。"),
     Entry(
-        "belle", "preset", "belle", "BELLE：BLOOMZ 的中文指令精调。", usable=False, lacking=("x",)
+        "belle",
+        "preset",
+        "belle",
+        "BELLE：BLOOMZ 的中文指令精调。",
+        usable=False,
+        lacking=("x",),
+        disk_bytes=14_000_000_000,
     ),
 )
 ADAPTERS = tuple(Adapter(f"/models/{name}") for name in ("poems", "couplets"))

@@ -65,7 +65,14 @@ class CommandingScreen(ExportingScreen):
         command = commands.named(self._box.commands, name)
         if command is None:
             await self._find_prompts()
-            command = commands.named(self._box.commands, name)
+            meant = commands.meant(self._box.commands, name, rest)
+            if len(meant) > 1:
+                names = ", ".join(f"/{each.name}" for each in meant)
+                words = say("tui.command.several", name=in_quotes("/" + name), names=names)
+                self._tell_user(words, "information")
+                self._give_back((text,))
+                return
+            command = next(iter(meant), None)
         if command is None or (rest and command.takes == "nothing"):
             key = "unknown" if command is None else "takes_nothing"
             self._tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")

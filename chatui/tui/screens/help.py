@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -43,12 +43,16 @@ _AROUND_CELLS = 5
 
 
 def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
-    """(keys, what they do) for bindings whose description is the name of words."""
-    return [
-        (keys_of(binding), say(binding.description))
-        for binding in bindings
-        if isinstance(binding, Binding) and binding.description
-    ]
+    """(keys, what they do) for bindings whose description is the name of words.
+
+    Several in a row that do the same, as 0 to 9, are one.
+    """
+    shown = [each for each in bindings if isinstance(each, Binding) and each.description]
+    rows = []
+    for words, group in groupby(shown, key=lambda each: each.description):
+        keys = list(map(keys_of, group))
+        rows.append((" … ".join(dict.fromkeys((keys[0], keys[-1]))), say(words)))
+    return rows
 
 
 def _indented(words: str, indent: int, cells: int) -> str:
@@ -79,6 +83,7 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
+    from chatui.tui.screens.replay import ReplayScreen
     from chatui.tui.screens.variant_picker import VariantsScreen
     from chatui.tui.widgets.conversation_list import ConversationList
     from chatui.tui.widgets.find_bar import FindBar
@@ -88,33 +93,25 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     from chatui.tui.widgets.side_bar import SideBar
     from chatui.tui.widgets.token_panel import TokenPanel
 
-    conversations = [*ConversationList.BINDINGS, *ConversationsScreen.BINDINGS]
-    groups = [
-        ("tui.help.writing", key_rows(QueryBox.BINDINGS)),
-        ("tui.help.talking", key_rows(talking)),
-        ("tui.help.token_panel", key_rows(TokenPanel.BINDINGS)),
-        ("tui.help.panel", key_rows(SettingsPanel.BINDINGS)),
-        ("tui.help.lists", key_rows([*PickList.BINDINGS, *Picker.BINDINGS])),
-        (
-            "tui.help.conversations",
-            key_rows(conversations),
-        ),
-        ("organise.help.side_bar", key_rows(SideBar.BINDINGS)),
-        ("organise.help.find", key_rows(FindBar.BINDINGS)),
-        ("tui.help.models", key_rows(ModelScreen.BINDINGS)),
-        ("tui.help.adapters", key_rows(AdaptersScreen.BINDINGS)),
-        (
-            "overview.help.compare",
-            key_rows([*VariantsScreen.BINDINGS, *CompareScreen.BINDINGS]),
-        ),
-        (
-            "tui.help.questions",
-            key_rows([*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),
-        ),
-        ("tui.help.editing", [(keys, say(words)) for keys, words in EDITING_KEYS]),
+    groups: list[tuple[str, Iterable[BindingType]]] = [
+        ("tui.help.writing", QueryBox.BINDINGS),
+        ("tui.help.talking", talking),
+        ("tui.help.token_panel", TokenPanel.BINDINGS),
+        ("tui.help.panel", SettingsPanel.BINDINGS),
+        ("tui.help.lists", [*PickList.BINDINGS, *Picker.BINDINGS]),
+        ("tui.help.conversations", [*ConversationList.BINDINGS, *ConversationsScreen.BINDINGS]),
+        ("organise.help.side_bar", SideBar.BINDINGS),
+        ("organise.help.find", FindBar.BINDINGS),
+        ("tui.help.models", ModelScreen.BINDINGS),
+        ("tui.help.adapters", AdaptersScreen.BINDINGS),
+        ("overview.help.compare", [*VariantsScreen.BINDINGS, *CompareScreen.BINDINGS]),
+        ("tui.help.replay", ReplayScreen.BINDINGS),
+        ("tui.help.questions", [*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),
     ]
     parts: list[Content] = []
-    for title, rows in groups:
+    rows_of = [(title, key_rows(bindings)) for title, bindings in groups]
+    editing = [(keys, say(words)) for keys, words in EDITING_KEYS]
+    for title, rows in (*rows_of, ("tui.help.editing", editing)):
         parts.append(Content.styled(say(title), "bold $primary"))
         parts += [_row(keys, words, cells) for keys, words in rows]
         parts.append(Content(""))

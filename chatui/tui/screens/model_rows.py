@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
-from rich.cells import cell_len
 from textual.content import Content
 
 from chatui.catalog import Entry
@@ -17,7 +16,6 @@ from chatui.readable import size
 from chatui.text import one_line
 
 _MUTED = "$foreground-muted"
-_NAME_CELLS = 34
 
 
 def matches(entry: Entry, words: str) -> bool:
@@ -154,17 +152,18 @@ def _about(system: str, entry: Entry) -> Content:
 
 
 def variant_row(entry: Entry) -> Content:
-    """One line: the name, its size on the disk, and what stands in its way."""
-    name = f"    {one_line(entry.reference)}"
-    name += " " * max(2, _NAME_CELLS - cell_len(name))
+    """One line: the size on the disk, the name, and what stands in its way.
+
+    The size comes first: on a narrow screen the end of a line is cut.
+    """
     why = ""
     if entry.kind == "adapter":
         why = "adapter"
     elif entry.lacking and entry.memory_bytes > psutil.virtual_memory().total:
         why = "too_large"
-    parts = [(name, _MUTED if why or not entry.lacking else "")]
-    if entry.disk_bytes:
-        parts.append((f"{size(entry.disk_bytes):>8}", _MUTED))
-    if why:
-        parts.append((f"  {say(f'tui.models.{why}')}", "$warning 80%"))
-    return Content.assemble(*parts)
+    disk = size(entry.disk_bytes) if entry.disk_bytes else ""
+    return Content.assemble(
+        (f"{disk:>10}  " if disk else "    ", _MUTED),
+        (one_line(entry.reference), _MUTED if why or not entry.lacking else ""),
+        (f"  {say(f'tui.models.{why}')}" if why else "", "$warning 80%"),
+    )
