@@ -12,7 +12,6 @@ from chatui.engine.codec import Codec
 from chatui.engine.memory import available_bytes
 from chatui.engine.model import Guard, Network
 from chatui.prompting.prompt_text import TokenFinder, continued
-from chatui.text import without_surrogates
 
 
 def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard, Network]:
@@ -24,22 +23,17 @@ def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard
     for module in packed:
         module.lay_out(widen=widen)
 
-    def encode(text: str) -> list[int]:
-        clean = without_surrogates(text)
-        ids: list[int] = tokenizer.encode(clean)
-        return ids
-
-    def encode_later(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(without_surrogates(text), add_special_tokens=False)
+    def later(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     codec = Codec(
-        encode=encode,
+        encode=tokenizer.encode,
         piece=lambda id: str(tokenizer.convert_ids_to_tokens(id) or ""),
-        detokenizer=lambda: ChatGLMDetokenizer(tokenizer, skip_special_tokens=True),
+        detokenizer=lambda: ChatGLMDetokenizer(tokenizer, tokenizer.all_special_ids),
         # [gMASK] and </s> in a text stay text.
         special=TokenFinder(tokenizer.all_special_tokens),
-        encode_later=lambda text: continued(text, encode_later),
+        encode_later=lambda text: continued(text, later),
     )
     space = model.config.space_token_id
     return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model, window)

@@ -11,6 +11,8 @@ Pieces: TypeAlias = Callable[[int], "str | None"]
 """Token id -> the token as the vocabulary spells it; None for an id outside of it."""
 
 REPLACEMENT = "\ufffd"
+SPACE = "▁"
+"""In the pieces of SentencePiece."""
 
 
 class Detokenizer(Protocol):
@@ -112,7 +114,7 @@ class SentencePieceDetokenizer:
             self._bytes += bytes([int(byte[1], 16)])
             text, self._bytes = _whole_characters(self._bytes)
         else:
-            text = self._leftover() + piece.replace("▁", " ")
+            text = self._leftover() + piece.replace(SPACE, " ")
         return self._without_first_space(text)
 
     def flush(self) -> str:

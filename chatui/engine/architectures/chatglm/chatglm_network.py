@@ -90,9 +90,7 @@ class ChatGLMNetwork:
         return (first, (*(0,) * context, 1))
 
     def _forward(self, input_ids: Tensor, positions: Tensor, cache: Any) -> Tensor:
-        output = self.model(
-            input_ids, position_ids=positions, cache=cache, use_cache=True, logits_to_keep=1
-        )
+        output = self.model(input_ids, positions, cache, logits_to_keep=1)
         logits: Tensor = output.logits[0, -1].float()
         return logits
 

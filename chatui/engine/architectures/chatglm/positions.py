@@ -14,15 +14,12 @@ from torch import Tensor
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 
 
-def prompt_position_ids(
-    input_ids: Tensor, config: ChatGLMConfig, padding: Tensor | None = None
-) -> Tensor:
+def prompt_position_ids(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
     """The positions of a prompt, with or without a reply behind it.
 
     Args:
         input_ids: int64 [batch, tokens], each row with a <sop> and, before it, [gMASK] or [MASK].
         config: whose ids of the special tokens are used.
-        padding: bool [batch, tokens], True where a token is left padding; None for none.
 
     Returns:
         int64 [batch, 2, tokens].
@@ -32,41 +29,35 @@ def prompt_position_ids(
     """
     length = input_ids.shape[1]
     index = torch.arange(length, device=input_ids.device)
-    pads = _count_pads(input_ids, padding)
     sop = context_lengths(input_ids, config)
     mask = _first_index(input_ids, config.gmask_token_id)
     mask = torch.where(mask < length, mask, _first_index(input_ids, config.mask_token_id))
     if bool((mask == length).any()):
         raise ValueError("a ChatGLM prompt ends with [gMASK] and <sop>, and this has no [gMASK]")
-    generated = index >= sop[:, None]
-    first = torch.where(generated, (mask - pads)[:, None], (index - pads[:, None]).clamp(min=0))
+    first = torch.where(index >= sop[:, None], mask[:, None], index)
     second = (index - sop[:, None] + 1).clamp(min=0)
     return torch.stack((first, second), dim=1)
 
 
-def next_position_ids(position_ids: Tensor, steps: int = 1) -> Tensor:
-    """The positions of the tokens that follow, each one decode step.
+def next_position_ids(position_ids: Tensor) -> Tensor:
+    """The positions of the token that follows, in one decode step.
 
     Args:
         position_ids: int64 [batch, 2, tokens], as `prompt_position_ids` or this gave it.
-        steps: how many tokens follow.
 
     Returns:
-        int64 [batch, 2, steps]: row 0 as it was, row 1 counted on.
+        int64 [batch, 2, 1]: row 0 as it was, row 1 counted on.
     """
-    last = position_ids[..., -1:]
-    first = last[:, :1].expand(-1, -1, steps)
-    count = torch.arange(1, steps + 1, device=last.device)
-    return torch.cat((first, last[:, 1:] + count), dim=1)
+    first, second = position_ids[..., -1:].chunk(2, dim=1)
+    return torch.cat((first, second + 1), dim=1)
 
 
-def prompt_mask(input_ids: Tensor, config: ChatGLMConfig, padding: Tensor | None = None) -> Tensor:
+def prompt_mask(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
     """Who may not see whom in a prompt, with or without a reply behind it.
 
     Args:
         input_ids: int64 [batch, tokens].
         config: whose id of <sop> is used.
-        padding: bool [batch, tokens], True where a token is left padding; None for none.
 
     Returns:
         bool [batch, 1, tokens (who looks), tokens (who is seen)], True means hidden. A token in
@@ -78,10 +69,7 @@ def prompt_mask(input_ids: Tensor, config: ChatGLMConfig, padding: Tensor | None
     index = torch.arange(input_ids.shape[1], device=input_ids.device)
     later = index[None, :] > index[:, None]
     beyond_context = index >= context_lengths(input_ids, config)[:, None]
-    hidden = later & beyond_context[:, None, :]
-    if padding is not None:
-        hidden = hidden | (padding[:, None, :] & (index[None, :] != index[:, None]))
-    return hidden[:, None]
+    return (later & beyond_context[:, None, :])[:, None]
 
 
 def context_lengths(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
@@ -101,9 +89,3 @@ def _first_index(input_ids: Tensor, token_id: int | None) -> Tensor:
     found = input_ids == torch.tensor(token_id, device=input_ids.device)
     length = input_ids.shape[1]
     return torch.where(found.any(dim=1), found.int().argmax(dim=1), length)
-
-
-def _count_pads(input_ids: Tensor, padding: Tensor | None) -> Tensor:
-    if padding is None:
-        return torch.zeros(input_ids.shape[0], dtype=torch.int64, device=input_ids.device)
-    return padding.sum(dim=1)

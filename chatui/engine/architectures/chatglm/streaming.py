@@ -11,8 +11,10 @@ dozen characters at most, so that a token costs the same whatever stands before 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection
+from typing import Any
+
+from chatui.engine.detokenizer import SPACE, SentencePieceDetokenizer
 
 MAX_BLANKS = 80
 WHITESPACE = {"<n>": "\n", "<|tab|>": "\t"} | {
@@ -31,8 +33,6 @@ CLEAN_UP = (
     (" 've", "'ve"),
     (" 're", "'re"),
 )
-REPLACEMENT = "\ufffd"
-SPACE_MARK = "▁"
 
 _MARKUP = re.compile("|".join(re.escape(token) for token in WHITESPACE))
 _MARKUP_STARTS = frozenset(token[:n] for token in WHITESPACE for n in range(1, len(token)))
@@ -105,80 +105,29 @@ class ChatGLMStreamCleaner:
         return text
 
 
-class PieceSource(Protocol):
-    """What a detokeniser needs of `ChatGLMTokenizer`."""
-
-    clean_up_tokenization_spaces: bool
-
-    @property
-    def all_special_ids(self) -> Sequence[int]: ...
-
-    @property
-    def pad_token_id(self) -> int: ...
-
-    def piece_text(self, token_id: int) -> str | bytes | None: ...
-
-
-class ChatGLMDetokenizer:
+class ChatGLMDetokenizer(SentencePieceDetokenizer):
     """Token ids to text, one at a time; all that it gave, joined, is `tokenizer.decode(ids)`.
 
     Args:
         tokenizer: a `ChatGLMTokenizer`.
-        skip_special_tokens: as in `decode`.
+        skipped: ids that are no text.
     """
 
-    def __init__(self, tokenizer: PieceSource, skip_special_tokens: bool = False) -> None:
+    def __init__(self, tokenizer: Any, skipped: Collection[int]) -> None:
+        super().__init__(self._piece, skipped, strip_first_space=False)
         self._piece_text = tokenizer.piece_text
-        self._skipped = {tokenizer.pad_token_id}
-        if skip_special_tokens:
-            self._skipped.update(tokenizer.all_special_ids)
         self._cleaner = ChatGLMStreamCleaner(tokenizer.clean_up_tokenization_spaces)
-        self._bytes = bytearray()
         self._at_start = True
 
-    def add(self, token_id: int) -> str:
-        """Take the next token and give the text that can no longer change."""
-        if token_id in self._skipped:
-            return ""
-        piece = self._piece_text(token_id)
-        if piece is None:
-            return ""
-        if isinstance(piece, bytes):
-            self._bytes += piece
-            text = take_characters(self._bytes, final=False)
-        else:
-            text = take_characters(self._bytes, final=True)
-            if self._at_start and not text:
-                piece = piece.removeprefix(SPACE_MARK)
-            text += piece.replace(SPACE_MARK, " ")
+    def _piece(self, token: int) -> str | None:
+        piece: str | None = self._piece_text(token)
+        # SentencePiece drops the spaces that a text begins with.
+        return piece.removeprefix(SPACE) if self._at_start and piece and not self._bytes else piece
+
+    def add(self, token: int) -> str:
+        text = super().add(token)
         self._at_start = self._at_start and not text
         return self._cleaner.push(text)
 
     def flush(self) -> str:
-        """Give what was held back: no more tokens come."""
-        rest = take_characters(self._bytes, final=True)
-        return self._cleaner.push(rest) + self._cleaner.flush()
-
-
-def take_characters(buffer: bytearray, final: bool) -> str:
-    """Take the whole characters off the front of a run of byte pieces.
-
-    As SentencePiece does, each byte that begins no valid UTF-8 character becomes one U+FFFD.
-
-    Args:
-        buffer: UTF-8, whose taken bytes are removed.
-        final: whether the run has ended, so that a character that is not whole never will be.
-    """
-    text = []
-    while buffer:
-        lead = buffer[0]
-        size = 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-        if len(buffer) < size and not final and 0xC2 <= lead <= 0xF4:
-            break
-        try:
-            text.append(buffer[:size].decode())
-        except UnicodeDecodeError:
-            text.append(REPLACEMENT)
-            size = 1
-        del buffer[:size]
-    return "".join(text)
+        return self._cleaner.push(super().flush()) + self._cleaner.flush()

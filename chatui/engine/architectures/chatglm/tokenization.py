@@ -6,10 +6,8 @@ version that it was made for, and equal to it in the ids and in the decoded text
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import sentencepiece
@@ -43,8 +41,6 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         vocab_file: the SentencePiece model, `ice_text.model`.
         num_image_tokens: how many ids stand before the first piece: 20000 in the oldest
             checkpoints, 0 later (where tokenizer_config.json says so).
-        do_lower_case: lower-case the text first; no released checkpoint does.
-        remove_space: squeeze white space first; no released checkpoint does.
         gmask_token: the token before <sop> in a prompt.
         eop_token: the name that the oldest checkpoints have for `eos_token`.
 
@@ -53,17 +49,12 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     """
 
     vocab_files_names = {"vocab_file": "ice_text.model"}  # noqa: RUF012
-    model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
-    padding_side = "left"
 
     def __init__(
         self,
         vocab_file: str,
         num_image_tokens: int = DEFAULT_IMAGE_TOKENS,
-        do_lower_case: bool = False,
-        remove_space: bool = False,
         gmask_token: str = "[gMASK]",
-        end_token: str = "</s>",
         eop_token: str | None = None,
         model_specific_special_tokens: dict[str, Any] | None = None,
         **kwargs: Any,
@@ -71,8 +62,6 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         named = {key: str(token) for key, token in (model_specific_special_tokens or {}).items()}
         self.vocab_file = vocab_file
         self.num_image_tokens = num_image_tokens
-        self.do_lower_case = do_lower_case
-        self.remove_space = remove_space
         self.gmask_token = named.get("gmask_token", gmask_token)
         self.pieces = _load_pieces(vocab_file)
         eop_token = named.get("eop_token", eop_token)
@@ -85,16 +74,8 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
                 kwargs[key], lstrip=True, rstrip=True, special=True
             )
         kwargs["added_tokens_decoder"] = added
-        kwargs["padding_side"] = "left"
         kwargs.setdefault("clean_up_tokenization_spaces", True)
         super().__init__(**kwargs)
-        self.init_kwargs |= {
-            "num_image_tokens": num_image_tokens,
-            "do_lower_case": do_lower_case,
-            "remove_space": remove_space,
-            "gmask_token": self.gmask_token,
-            "end_token": named.get("end_token", end_token),
-        }
 
     @property
     def vocab_size(self) -> int:
@@ -115,10 +96,6 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return {**self._vocabulary, **self._added_tokens_encoder}
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
-        if self.remove_space:
-            text = " ".join(text.split())
-        if self.do_lower_case:
-            text = text.lower()
         pieces: list[str] = self.pieces.encode(spell_whitespace(text), out_type=str)
         return pieces
 
@@ -134,8 +111,6 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         plain = [
             spell_whitespace(text) for text, alone in zip(texts, is_plain, strict=True) if alone
         ]
-        if self.remove_space or self.do_lower_case:
-            return [self.encode(text, add_special_tokens=False) for text in texts]
         found = iter(self.pieces.encode(plain, out_type=int))
         first = self.num_image_tokens
         return [
@@ -166,12 +141,12 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         kept = [index for index in ids if index != self.pad_token_id]
         return str(super()._decode(kept, *args, **kwargs))
 
-    def piece_text(self, token_id: int) -> str | bytes | None:
+    def piece_text(self, token_id: int) -> str | None:
         """What one token adds to the raw text, before white space is restored.
 
         Returns:
-            text, with "▁" for a space and empty for control tokens; or a byte of a character
-            that several tokens make up; or None for an id beyond the vocabulary.
+            text, with "▁" for a space, "<0xE4>" for a byte, and empty for control tokens; None for
+            an id beyond the vocabulary.
         """
         piece = token_id - self.num_image_tokens
         if piece < 0:
@@ -181,11 +156,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         if self.pieces.is_control(piece):
             return ""
         token = str(self.pieces.id_to_piece(piece))
-        if self.pieces.is_byte(piece):
-            return bytes([int(token[3:-1], 16)])
-        if self.pieces.is_unknown(piece):
-            return str(self.pieces.decode_pieces([token]))
-        return token
+        return str(self.pieces.decode_pieces([token])) if self.pieces.is_unknown(piece) else token
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -193,16 +164,6 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         """A prompt: ids, [gMASK], <sop>; with a reply: its ids and <eop> behind them."""
         prompt = [*token_ids_0, self.gmask_token_id, self.bos_token_id]
         return prompt if token_ids_1 is None else [*prompt, *token_ids_1, self.eos_token_id]
-
-    def save_vocabulary(
-        self, save_directory: str, filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Copy the SentencePiece model into a folder; return its path there."""
-        name = self.vocab_files_names["vocab_file"]
-        target = Path(save_directory) / (f"{filename_prefix}-{name}" if filename_prefix else name)
-        if target.resolve() != Path(self.vocab_file).resolve():
-            shutil.copyfile(self.vocab_file, target)
-        return (str(target),)
 
 
 def spell_whitespace(text: str) -> str:

@@ -14,7 +14,6 @@ import sentencepiece
 import torch
 from chatglm_packing import packed_linear
 
-from chatui.engine.architectures.chatglm import register
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.tokenization import ChatGLMTokenizer
@@ -26,11 +25,6 @@ SENTENCES = (
     "def f(x): return x + 1",
     "We've seen that they're here, and I'm glad. Don't you think so?",
 )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def registered() -> None:
-    register()
 
 
 @pytest.fixture(scope="session")
@@ -100,13 +94,10 @@ def tokenizer_folder(tmp_path: Path, pieces_file: Path) -> Path:
     config = {
         "bos_token": "<sop>",
         "eos_token": "<eop>",
-        "end_token": "</s>",
         "gmask_token": "[gMASK]",
         "mask_token": "[MASK]",
         "pad_token": "<pad>",
         "unk_token": "<unk>",
-        "remove_space": False,
-        "do_lower_case": False,
         "tokenizer_class": "ChatGLMTokenizer",
         "num_image_tokens": 0,
         "auto_map": {"AutoTokenizer": ["tokenization_chatglm.ChatGLMTokenizer", None]},

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
 
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.errors import ChatuiError
@@ -27,7 +26,7 @@ V1 = {
 
 def load(folder: Path, config: dict[str, Any]) -> Any:
     (folder / "config.json").write_text(json.dumps(config))
-    return AutoConfig.from_pretrained(folder)
+    return ChatGLMConfig.from_pretrained(folder)
 
 
 def test_v1_is_read_without_its_remote_code(tmp_path: Path) -> None:
@@ -46,7 +45,7 @@ def test_the_oldest_checkpoints_have_their_ids_shifted(tmp_path: Path) -> None:
 
 def test_a_saved_configuration_is_read_back(tmp_path: Path) -> None:
     ChatGLMConfig(num_layers=2, pre_seq_len=4, prefix_projection=True).save_pretrained(tmp_path)
-    config = AutoConfig.from_pretrained(tmp_path)
+    config = ChatGLMConfig.from_pretrained(tmp_path)
     assert (config.num_layers, config.pre_seq_len, config.prefix_projection) == (2, 4, True)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from asking import loaded
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 
@@ -49,8 +49,7 @@ def test_safetensors(
     model.save_pretrained(tmp_path, max_shard_size=shard_size)
     files = list(tmp_path.glob("*.safetensors"))
     assert (len(files) > 1) == (shard_size == "20KB")
-    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
-    assert isinstance(again, ChatGLMForCausalLM)
+    again = ChatGLMForCausalLM.from_pretrained(tmp_path, dtype=dtype)
     assert again.dtype == dtype
     assert_same(again, model, prompt)
 
@@ -66,7 +65,7 @@ def test_bin_shards_equal_safetensors(
         for layer in range(model.config.num_layers)
     }
     write_bins(tmp_path, {**model.state_dict(), **inv_freq}, shards)
-    again, report = AutoModelForCausalLM.from_pretrained(
+    again, report = ChatGLMForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float16, output_loading_info=True
     )
     assert not report["missing_keys"]
@@ -74,28 +73,24 @@ def test_bin_shards_equal_safetensors(
     assert_same(again, model, prompt)
 
 
-def test_the_remote_code_that_a_folder_names_is_never_run(
-    make_model: MakeModel, tmp_path: Path
-) -> None:
-    make_model().save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
+def test_the_remote_code_that_a_folder_names_is_never_run(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {
         "AutoConfig": "configuration_chatglm.ChatGLMConfig",
         "AutoModel": "modeling_chatglm.ChatGLMForConditionalGeneration",
-        "AutoModelForCausalLM": "modeling_chatglm.ChatGLMForConditionalGeneration",
     }
     config["architectures"] = ["ChatGLMModel"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    for name in ("configuration_chatglm.py", "modeling_chatglm.py"):
-        (tmp_path / name).write_text("raise RuntimeError('remote code ran')\n")
-    assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path), ChatGLMForCausalLM)
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("configuration_chatglm.py", "modeling_chatglm.py", "tokenization_chatglm.py"):
+        (folder / name).write_text("raise RuntimeError('remote code ran')\n")
+    assert loaded(folder)._loaded().summary.family == "chatglm"
 
 
 def test_weights_are_not_doubled(make_model: MakeModel, tmp_path: Path) -> None:
     """The head has weights of its own, and every other weight is there once."""
     model = make_model().half()
     model.save_pretrained(tmp_path / "saved")
-    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float16)
+    again = ChatGLMForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float16)
     places = [parameter.data_ptr() for parameter in again.parameters()]
     assert len(set(places)) == len(places) == len(list(model.parameters()))
     held = sum(parameter.nbytes for parameter in again.parameters())

@@ -38,13 +38,10 @@ def test_merged_equals_unmerged(make_model: MakeModel, tmp_path: Path, prompt: T
         model = with_lora(base, tmp_path)
         tuned = model(prompt).logits
         assert (tuned - bare).abs().max() > 0.1
-        options = {"do_sample": False, "max_new_tokens": 6, "eos_token_id": None}
-        beside = model.generate(input_ids=prompt, **options)
         with model.disable_adapter():
             assert torch.equal(model(prompt).logits, bare)
         merged = model.merge_and_unload()
         torch.testing.assert_close(merged(prompt).logits, tuned, rtol=1e-4, atol=1e-4)
-        assert torch.equal(merged.generate(prompt, **options), beside)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -10,7 +10,6 @@ import torch
 from chatglm_packing import dequantise, packed_linear, quantise
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
 
 from chatui.engine import int8_weight
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
@@ -82,7 +81,7 @@ def test_a_checkpoint_stays_packed_in_memory(
     plain.config.save_pretrained(tmp_path)
     state = quantised(plain, bits)
     torch.save(state, tmp_path / "pytorch_model.bin")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    model = ChatGLMForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         if isinstance(model.get_submodule(name.rpartition(".")[0]), ChatGLMQuantisedLinear):
             assert parameter.dtype == (torch.float32 if "bias" in name else state[name].dtype)
