@@ -27,13 +27,6 @@ _HF_NAMES = (
     (re.compile(r"\.time_mix_receptance$"), ".time_mix_r"),
 )
 
-NORMS = ("ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
-MIXES = (
-    *("att.time_mix_k", "att.time_mix_v", "att.time_mix_r"),
-    *("ffn.time_mix_k", "ffn.time_mix_r"),
-)
-DECAYS = ("att.time_decay", "att.time_first")
-
 
 def blinkdl_name(name: str) -> str:
     """A tensor's name in a `.pth`, from its name in transformers' RwkvForCausalLM."""
@@ -65,10 +58,13 @@ class Size:
         """Numbers in a state."""
         return self.layers * (2 * self.width + 3 * self.attention)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor, vectors without the ones around them."""
-        wide, attention = (self.width,), (self.attention,)
-        linears = {
+    def of_block(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of a block, vectors without the ones around them."""
+        norms = ("ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
+        mixes = ("att.time_mix_k", "att.time_mix_v", "att.time_mix_r")
+        return {
+            **dict.fromkeys((*norms, *mixes, "ffn.time_mix_k", "ffn.time_mix_r"), (self.width,)),
+            **dict.fromkeys(("att.time_decay", "att.time_first"), (self.attention,)),
             "att.key.weight": (self.attention, self.width),
             "att.value.weight": (self.attention, self.width),
             "att.receptance.weight": (self.attention, self.width),
@@ -77,24 +73,17 @@ class Size:
             "ffn.receptance.weight": (self.width, self.width),
             "ffn.value.weight": (self.width, self.hidden),
         }
-        block = {
-            **dict.fromkeys((*NORMS, *MIXES), wide),
-            **dict.fromkeys(DECAYS, attention),
-            **linears,
-        }
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor."""
         blocks = {
             f"blocks.{layer}.{name}": shape
             for layer in range(self.layers)
-            for name, shape in block.items()
+            for name, shape in self.of_block().items()
         }
-        names = ("blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight", "ln_out.bias")
-        table = (self.vocabulary, self.width)
-        return {
-            **blocks,
-            **dict.fromkeys(names, wide),
-            "emb.weight": table,
-            "head.weight": table,
-        }
+        norms = ("blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight", "ln_out.bias")
+        tables = dict.fromkeys(("emb.weight", "head.weight"), (self.vocabulary, self.width))
+        return {**blocks, **dict.fromkeys(norms, (self.width,)), **tables}
 
 
 def size_of(shapes: Mapping[str, tuple[int, ...]], source: object) -> Size:

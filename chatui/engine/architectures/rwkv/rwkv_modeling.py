@@ -5,7 +5,9 @@ All matrix products take a whole chunk of tokens at once; only the sums over tim
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,29 +35,12 @@ class RwkvState:
     sums: Tensor
 
 
-@dataclass(frozen=True)
-class RwkvBlock:
-    """Weights of one block; linears are ``[out, in]``, all others vectors.
+RwkvBlock: TypeAlias = Mapping[str, Tensor]
+"""Weights of one block by their names in a checkpoint.
 
-    ``decay`` (−exp of the file's ``time_decay``) and ``first`` are float32.
-    """
-
-    norm1: tuple[Tensor, Tensor]
-    mix_key: Tensor
-    mix_value: Tensor
-    mix_receptance: Tensor
-    decay: Tensor
-    first: Tensor
-    key: Tensor
-    value: Tensor
-    receptance: Tensor
-    output: Tensor
-    norm2: tuple[Tensor, Tensor]
-    channel_mix_key: Tensor
-    channel_mix_receptance: Tensor
-    channel_key: Tensor
-    channel_receptance: Tensor
-    channel_value: Tensor
+Linears are ``[out, in]``, all others vectors. "att.time_decay" holds −exp of the checkpoint's; it
+and "att.time_first" are float32.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,7 +88,7 @@ class Rwkv4:
                 x = x / 2
             shift.append(torch.stack((seen, also_seen)))
             sums.append(totals)
-        last = functional.layer_norm(x[-1], (self.size.width,), *self.norm, EPSILON)
+        last = layer_norm(x[-1], *self.norm)
         logits = functional.linear(last, self.head).float()
         return logits, RwkvState(torch.stack(shift), torch.stack(sums))
 
@@ -121,26 +106,32 @@ def time_mixing(
     Returns:
         what is added to x, ``[n, width]``; the normed x of the last token; the new sums.
     """
-    normed = functional.layer_norm(x, x.shape[-1:], *block.norm1, EPSILON)
+    normed = layer_norm(x, block["ln1.weight"], block["ln1.bias"])
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))
-    receptance = linear(torch.lerp(shifted, normed, block.mix_receptance), block.receptance)
-    key = linear(torch.lerp(shifted, normed, block.mix_key), block.key).float()
-    value = linear(torch.lerp(shifted, normed, block.mix_value), block.value).float()
-    averages, sums = fading_average(block.decay, block.first, key, value, sums)
+    receptance = mixed(block, "att.receptance", shifted, normed)
+    key = mixed(block, "att.key", shifted, normed).float()
+    value = mixed(block, "att.value", shifted, normed).float()
+    decay, first = block["att.time_decay"], block["att.time_first"]
+    averages, sums = fading_average(decay, first, key, value, sums)
     gated = torch.sigmoid(receptance) * averages.to(x.dtype)
-    return linear(gated, block.output), normed[-1], sums
+    return linear(gated, block["att.output.weight"]), normed[-1], sums
 
 
 def channel_mixing(block: RwkvBlock, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """Equations 19 to 21; arguments and results as those of :func:`time_mixing`."""
-    normed = functional.layer_norm(x, x.shape[-1:], *block.norm2, EPSILON)
+    normed = layer_norm(x, block["ln2.weight"], block["ln2.bias"])
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))
-    key = linear(torch.lerp(shifted, normed, block.channel_mix_key), block.channel_key)
-    value = linear(torch.relu(key).square(), block.channel_value)
-    receptance = linear(
-        torch.lerp(shifted, normed, block.channel_mix_receptance), block.channel_receptance
-    )
+    key = mixed(block, "ffn.key", shifted, normed)
+    value = linear(torch.relu(key).square(), block["ffn.value.weight"])
+    receptance = mixed(block, "ffn.receptance", shifted, normed)
     return torch.sigmoid(receptance) * value, normed[-1]
+
+
+def mixed(block: RwkvBlock, name: str, shifted: Tensor, normed: Tensor) -> Tensor:
+    """The linear ``name`` of each token mixed with the one before it, ``[n, out]``."""
+    part, kind = name.split(".")
+    mix = block[f"{part}.time_mix_{kind[0]}"]
+    return linear(torch.lerp(shifted, normed, mix), block[f"{name}.weight"])
 
 
 def fading_average(
@@ -179,6 +170,11 @@ def fading_average(
     past, newest = torch.exp(peaks[:-1] - top), torch.exp(with_bonus - top)
     averages = (past * totals[:-1, 0] + newest * value) / (past * totals[:-1, 1] + newest)
     return averages, torch.cat((totals[-1], peaks[-1:]))
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Over the last dimension."""
+    return functional.layer_norm(x, x.shape[-1:], weight, bias, EPSILON)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:

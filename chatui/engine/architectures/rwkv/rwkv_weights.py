@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from chatui.engine.architectures.rwkv.checkpoint import Size
-from chatui.engine.architectures.rwkv.rwkv_modeling import EPSILON, Rwkv4, RwkvBlock
+from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, RwkvBlock, layer_norm
 
 HALVE_EVERY = 6
 """Blocks after which float16 activations are halved, as in the `rwkv` package."""
@@ -32,62 +31,39 @@ def build(
     """
     halve_every = HALVE_EVERY if dtype == torch.float16 else 0
 
-    def vector(name: str, kind: torch.dtype = dtype) -> Tensor:
-        return read(name).reshape(-1).to(device=device, dtype=kind)
+    def block(layer: int) -> RwkvBlock:
+        share = 2 ** (layer // halve_every) if halve_every else 1
+        weights = {}
+        for name, shape in size.of_block().items():
+            exact = name in ("att.time_decay", "att.time_first")
+            weight = read(f"blocks.{layer}.{name}").reshape(shape)
+            weight = weight.to(device=device, dtype=torch.float32 if exact else dtype)
+            if name == "att.time_decay":
+                weight = -torch.exp(weight)
+            if share > 1 and name in ("att.output.weight", "ffn.value.weight"):
+                weight = weight / share
+            weights[name] = weight
+        return weights
 
-    def matrix(name: str) -> Tensor:
+    def other(name: str) -> Tensor:
         return read(name).to(device=device, dtype=dtype)
 
-    def norm(name: str) -> tuple[Tensor, Tensor]:
-        return vector(f"{name}.weight"), vector(f"{name}.bias")
-
-    def block(layer: int) -> RwkvBlock:
-        at = f"blocks.{layer}"
-        share = 2 ** (layer // halve_every) if halve_every else 1
-
-        def scaled(name: str) -> Tensor:
-            return matrix(name) if share == 1 else matrix(name) / share
-
-        return RwkvBlock(
-            norm1=norm(f"{at}.ln1"),
-            mix_key=vector(f"{at}.att.time_mix_k"),
-            mix_value=vector(f"{at}.att.time_mix_v"),
-            mix_receptance=vector(f"{at}.att.time_mix_r"),
-            decay=-torch.exp(vector(f"{at}.att.time_decay", torch.float32)),
-            first=vector(f"{at}.att.time_first", torch.float32),
-            key=matrix(f"{at}.att.key.weight"),
-            value=matrix(f"{at}.att.value.weight"),
-            receptance=matrix(f"{at}.att.receptance.weight"),
-            output=scaled(f"{at}.att.output.weight"),
-            norm2=norm(f"{at}.ln2"),
-            channel_mix_key=vector(f"{at}.ffn.time_mix_k"),
-            channel_mix_receptance=vector(f"{at}.ffn.time_mix_r"),
-            channel_key=matrix(f"{at}.ffn.key.weight"),
-            channel_receptance=matrix(f"{at}.ffn.receptance.weight"),
-            channel_value=scaled(f"{at}.ffn.value.weight"),
-        )
-
-    table = functional.layer_norm(
+    table = layer_norm(
         read("emb.weight"),
-        (size.width,),
         read("blocks.0.ln0.weight").reshape(-1),
         read("blocks.0.ln0.bias").reshape(-1),
-        EPSILON,
     )
     return Rwkv4(
         size=size,
         embedding=table.to(device=device, dtype=dtype),
         blocks=tuple(block(layer) for layer in range(size.layers)),
-        norm=norm("ln_out"),
-        head=matrix("head.weight"),
+        norm=(other("ln_out.weight"), other("ln_out.bias")),
+        head=other("head.weight"),
         halve_every=halve_every,
     )
 
 
 def tensors_of(network: Rwkv4) -> list[Tensor]:
     """All weights."""
-    found = [network.embedding, network.head, *network.norm]
-    for block in network.blocks:
-        for value in vars(block).values():
-            found.extend(value if isinstance(value, tuple) else (value,))
-    return found
+    blocks = (weight for block in network.blocks for weight in block.values())
+    return [network.embedding, network.head, *network.norm, *blocks]
