@@ -14,7 +14,7 @@ import torch
 from chatui.catalog.memory_need import Need, window_notes
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
-from chatui.engine.adapters.fitting import AdaptersPlan, plan_adapters
+from chatui.engine.adapters.fitting import AdaptersPlan, Base, plan_adapters
 from chatui.engine.adapters.switching import (
     AdaptableBase,
     FileVersions,
@@ -44,15 +44,13 @@ from chatui.engine.pages import trim_heap
 from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
 from chatui.engine.threads import use_threads as use_threads
-from chatui.engine.tokenizer_template import template_of
+from chatui.engine.tokenizer_template import format_named, own_format
 from chatui.engine.tokenizers import load_tokenizer
-from chatui.engine.weights import LazyTensor, Reader, TensorEntry, find_weights, told_bytes
+from chatui.engine.weights import Reader, TensorEntry, find_weights, told_bytes
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
-from chatui.prompting import formats
-from chatui.prompting.chat_template import chat_template_format
-from chatui.prompting.families import CHAT_TEMPLATE, format_of
+from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import PromptFormat
 
 
@@ -95,22 +93,11 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
     delta = find_delta(Path(spec.delta), entries, title_of(folder)) if spec.delta else None
     if delta is not None and delta.vocabulary is not None:
         config.vocab_size = delta.vocabulary
-    adapters = plan_adapters(
-        spec.adapters, title_of(folder), family, lambda: outline(config, family, folder)
-    )
-    network = None
+    network = outline(config, family, folder)
+    adapters = plan_adapters(spec.adapters, Base(title_of(folder), family, network))
     if not hasattr(config, "quantization_config"):
-        network = outline(config, family, folder)
         check_matching(network, entries, folder)
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
-    name = spec.format or format_of(
-        family, has_chat_template=bool(getattr(tokenizer, "chat_template", None))
-    )
-    prompt_format = (
-        chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
-        if name == CHAT_TEMPLATE
-        else formats.get(name)
-    )
     own_window = context_limit_of(spec, config)
     need = need_of((*entries, *adapters.entries), config)
     quantised = _quantised_needs(spec, config, network, need)
@@ -122,7 +109,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
         config=config,
         entries=entries,
         tokenizer=tokenizer,
-        format=prompt_format,
+        format=format_named(spec.format or own_format(family, tokenizer), tokenizer),
         own_window=own_window,
         placement=place(spec, entries, need, own_window, freed, quantised),
         versions=file_versions(
@@ -143,7 +130,7 @@ def _quantised_needs(
         ChatuiError: they cannot, and the user asked for it.
     """
     reason = ""
-    if network is None or bool(getattr(config, "quantization_bit", False)):
+    if hasattr(config, "quantization_config") or getattr(config, "quantization_bit", False):
         reason = say("engine.weights_packed", weights=spec.weights)
     elif spec.device_map is not None:
         reason = say("engine.weights_spread", weights=spec.weights)
@@ -277,7 +264,9 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None], *, plain: bool 
             model, info = maker.from_pretrained(
                 None,
                 config=config,
-                state_dict=_tensors(plan, reader),
+                state_dict=(
+                    plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
+                ),
                 dtype=placement.dtype,
                 device_map=plan.spec.device_map or alone,
                 ignore_mismatched_sizes=True,
@@ -292,11 +281,6 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None], *, plain: bool 
     if placement.device.type == "cpu" and not plain:
         speed_up(model)
     return model.eval()
-
-
-def _tensors(plan: Plan, reader: Reader) -> dict[str, LazyTensor]:
-    """What the loader is to read."""
-    return plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
 
 
 def _check(plan: Plan, info: dict[str, Any]) -> None:

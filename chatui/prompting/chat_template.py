@@ -60,8 +60,9 @@ class ChatTemplate:
 
         try:
             environment = _environment()
-            variables = meta.find_undeclared_variables(environment.parse(source))
-            template = environment.from_string(source, globals=dict(names))
+            parsed = environment.parse(source)
+            variables = meta.find_undeclared_variables(parsed)
+            template = environment.from_string(parsed, globals=dict(names))
         except Exception as error:
             raise _broken(error) from error
         control = [

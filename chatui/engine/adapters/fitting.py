@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from chatui.engine.adapters.files import AdapterFiles, LoraConfig, open_adapter
-from chatui.engine.adapters.keys import Contents, in_base, sort_entries
+from chatui.engine.adapters.keys import Contents, sort_entries
 from chatui.engine.adapters.lora import (
     Pair,
     default_alpha,
@@ -22,6 +23,7 @@ from chatui.engine.adapters.lora import (
     scaling_of,
 )
 from chatui.engine.adapters.vocabulary import resized, table_names
+from chatui.engine.quantised import shape_of
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -110,9 +112,7 @@ class AdaptersPlan:
         return rows if rows != self.base_rows else None
 
 
-def plan_adapters(
-    adapters: Sequence[Adapter], name: str, family: str, outline: Callable[[], Any]
-) -> AdaptersPlan:
+def plan_adapters(adapters: Sequence[Adapter], base: Base) -> AdaptersPlan:
     """Check adapters against a base that is not loaded yet.
 
     The tokenizer is that of the last adapter that brings embeddings for it; where none brings
@@ -120,9 +120,6 @@ def plan_adapters(
 
     Args:
         adapters: in the order in which they are put on.
-        name: the base's, for sentences.
-        family: the base's.
-        outline: makes the base's network on the meta device; called if there is an adapter.
 
     Raises:
         ChatuiError: an adapter cannot be read, is of a kind that cannot be used, or is for another
@@ -130,11 +127,9 @@ def plan_adapters(
     """
     if not adapters:
         return AdaptersPlan()
-    opened = [open_adapter(adapter) for adapter in adapters]
-    base = Base(name, family, outline())
-    plans: tuple[AdapterPlan, ...] = ()
-    for files in opened:
-        plans = (*plans, _fit(files, base, _brought_rows(plans)))
+    plans: list[AdapterPlan] = []
+    for files in [open_adapter(adapter) for adapter in adapters]:
+        plans.append(_Fitting(files, base).plan(_brought_rows(plans)))
     if sum(bool(plan.prefix) for plan in plans) > 1:
         raise ChatuiError(say("adapters.two_prefixes"))
     _check_order(plans)
@@ -143,12 +138,12 @@ def plan_adapters(
         (plan.files.tokenizer, plan.vocabulary is not None)
         for plan in plans
         # ChatGLM-6B has one vocabulary; trainers copy its files without their tokenizer's name.
-        if plan.files.tokenizer is not None and family != "chatglm"
+        if plan.files.tokenizer is not None and base.family != "chatglm"
     ]
     with_embeddings = [folder for folder, embeds in folders if embeds]
     tokenizers = with_embeddings or [folder for folder, _ in folders]
     rows = base.outline.get_input_embeddings().num_embeddings
-    return AdaptersPlan(plans, tokenizers[-1] if tokenizers else None, rows)
+    return AdaptersPlan(tuple(plans), tokenizers[-1] if tokenizers else None, rows)
 
 
 def _brought_rows(plans: Sequence[AdapterPlan]) -> int | None:
@@ -171,170 +166,161 @@ def _check_tables(plans: Sequence[AdapterPlan], base: Base) -> None:
     sizes = {} if rows is None else resized(base.outline, rows)
     for plan in plans:
         for pair in plan.pairs:
-            found = pair.in_features, pair.out_features
-            if found != sizes.get(pair.module, found):
-                shapes = {"found": _arrow(found), "expected": _arrow(sizes[pair.module])}
-                reason = say("adapters.wrong_shape", module=pair.module, **shapes)
-                raise _wrong_base(plan.files, base, reason)
+            _Fitting(plan.files, base).check_features(pair, sizes)
 
 
-def _fit(files: AdapterFiles, base: Base, rows: int | None) -> AdapterPlan:
-    """What an adapter does to the base, whose embeddings earlier ones have given ``rows`` rows."""
-    contents = sort_entries(files.entries)
-    if contents.prefix:
-        _check_prefix(files, contents, base)
-    elif not contents.pairs and not contents.replaced:
-        raise ChatuiError(say("adapters.empty", adapter=files.title))
-    elif not contents.pairs and files.config is None:
-        raise ChatuiError(say("adapters.no_lora", adapter=files.title))
-    replaced, vocabulary = _replaced(files, contents, base)
-    sizes = {
-        name: size
-        for name, module in base.outline.named_modules()
-        if (size := _features(module)) is not None
-    }
-    rows = rows if vocabulary is None else vocabulary
-    if rows is not None:
-        sizes |= resized(base.outline, rows)
-    pairs = tuple(_pair(files, name, parts, sizes, base) for name, parts in contents.pairs.items())
-    _check_complete(files, pairs, sizes, base)
-    notes = []
-    if pairs and known_alpha(files) is None:
-        alpha = f"{default_alpha(base.family):g}"
-        notes.append(say("adapters.alpha_guessed", adapter=files.title, alpha=alpha))
-    if vocabulary is not None and files.adapter.scale != 1:
-        notes.append(say("adapters.whole_embeddings", adapter=files.title))
-    return AdapterPlan(files, pairs, replaced, contents.prefix, vocabulary, tuple(notes))
+@dataclass(frozen=True)
+class _Fitting:
+    """Compares an adapter's files with a base."""
 
+    files: AdapterFiles
+    base: Base
 
-def _pair(
-    files: AdapterFiles,
-    name: str,
-    parts: dict[str, TensorEntry],
-    sizes: dict[str, tuple[int, int]],
-    base: Base,
-) -> Pair:
-    """One module's pair, which fits it."""
-    module = in_base(name, sizes, base.outline.base_model_prefix)
-    if module is None:
-        raise _wrong_base(files, base, say("adapters.no_module", module=name, family=base.family))
-    if "magnitude_vector" in parts:
-        raise ChatuiError(say("adapters.unsupported", folder=files.title, feature="DoRA"))
-    of_embedding = "embedding_A" in parts or "embedding_B" in parts
-    kind = "embedding_" if of_embedding else ""
-    down, up = parts.get(f"{kind}A"), parts.get(f"{kind}B")
-    if down is None or up is None or len(down.shape) != 2 or len(up.shape) not in (2, 3):
-        raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
-    grouped = () if of_embedding else parts_of(down, up, files.config)
-    rank = down.shape[0] // (sum(grouped) or 1)
-    wanted = files.adapter.rank
-    if wanted is not None and wanted != rank and files.config is None:
-        raise ChatuiError(say("adapters.wrong_rank", adapter=files.title, rank=rank, wanted=wanted))
-    scaling = scaling_of(files, module, rank, base.family) * files.adapter.scale
-    pair = Pair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)
-    found = pair.in_features, pair.out_features
-    if found != sizes[module] or not (grouped or up.shape[1:] == down.shape[:1]):
-        shapes = {"found": _arrow(found), "expected": _arrow(sizes[module])}
-        raise _wrong_base(files, base, say("adapters.wrong_shape", module=module, **shapes))
-    return pair
+    def plan(self, rows: int | None) -> AdapterPlan:
+        """What it does to the base, whose embeddings earlier adapters have given ``rows`` rows."""
+        files, contents = self.files, sort_entries(self.files.entries)
+        if contents.prefix:
+            self._check_prefix(contents.prefix)
+        elif not contents.pairs and not contents.replaced:
+            raise ChatuiError(say("adapters.empty", adapter=files.title))
+        elif not contents.pairs and files.config is None:
+            raise ChatuiError(say("adapters.no_lora", adapter=files.title))
+        replaced, vocabulary = self._replaced(contents)
+        sizes = {
+            name: size
+            for name, module in self.base.outline.named_modules()
+            if (size := _features(module)) is not None
+        }
+        rows = rows if vocabulary is None else vocabulary
+        if rows is not None:
+            sizes |= resized(self.base.outline, rows)
+        pairs = tuple(self._pair(name, parts, sizes) for name, parts in contents.pairs.items())
+        self._check_complete({pair.module for pair in pairs}, sizes)
+        notes = []
+        if pairs and known_alpha(files) is None:
+            alpha = f"{default_alpha(self.base.family):g}"
+            notes.append(say("adapters.alpha_guessed", adapter=files.title, alpha=alpha))
+        if vocabulary is not None and files.adapter.scale != 1:
+            notes.append(say("adapters.whole_embeddings", adapter=files.title))
+        return AdapterPlan(files, pairs, replaced, contents.prefix, vocabulary, tuple(notes))
+
+    def check_features(self, pair: Pair, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Refuse a pair of other sizes than its module's."""
+        found = pair.in_features, pair.out_features
+        expected = sizes.get(pair.module, found)
+        if found != expected:
+            raise self._wrong_shape(pair.module, found, expected, " → ")
+
+    def _pair(
+        self, name: str, parts: dict[str, TensorEntry], sizes: dict[str, tuple[int, int]]
+    ) -> Pair:
+        """One module's pair, which fits it."""
+        files = self.files
+        module = self._in_base(name, sizes)
+        if "magnitude_vector" in parts:
+            raise ChatuiError(say("adapters.unsupported", folder=files.title, feature="DoRA"))
+        of_embedding = "embedding_A" in parts or "embedding_B" in parts
+        kind = "embedding_" if of_embedding else ""
+        down, up = parts.get(f"{kind}A"), parts.get(f"{kind}B")
+        if down is None or up is None or len(down.shape) != 2 or len(up.shape) not in (2, 3):
+            raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
+        grouped = () if of_embedding else parts_of(down, up, files.config)
+        rank = down.shape[0] // (sum(grouped) or 1)
+        wanted = files.adapter.rank
+        if wanted is not None and wanted != rank and files.config is None:
+            ranks = {"rank": rank, "wanted": wanted}
+            raise ChatuiError(say("adapters.wrong_rank", adapter=files.title, **ranks))
+        scaling = scaling_of(files, module, rank, self.base.family) * files.adapter.scale
+        pair = Pair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)
+        self.check_features(pair, sizes)
+        if not grouped and up.shape[1:] != down.shape[:1]:
+            raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
+        return pair
+
+    def _check_complete(self, adapted: Collection[str], modules: Iterable[str]) -> None:
+        """Refuse an adapter that reaches some layers only, unless its config says so."""
+        config = self.files.config or LoraConfig()
+        targets = config.target_modules or ()
+        chosen = isinstance(targets, str) or any("." in target for target in targets)
+        if chosen or config.layers_to_transform is not None or config.exclude_modules:
+            return
+        shapes = {_without_numbers(name) for name in adapted}
+        for name in modules:
+            if name not in adapted and _without_numbers(name) in shapes:
+                raise self._wrong_base(say("adapters.layers_missing", module=name))
+
+    def _replaced(self, contents: Contents) -> tuple[dict[str, TensorEntry], int | None]:
+        """The tensors brought whole by the base's names, and the rows of the embeddings in them."""
+        tables = table_names(self.base.outline)
+        known = self.base.outline.state_dict()
+        replaced: dict[str, TensorEntry] = {}
+        rows: int | None = None
+        for given, entry in contents.replaced.items():
+            name = self._in_base(given, known)
+            expected = tuple(known[name].shape)
+            of_tokens = name in tables
+            if entry.shape[of_tokens:] != expected[of_tokens:] or not entry.shape:
+                raise self._wrong_shape(name, entry.shape, expected)
+            if of_tokens and rows not in (None, entry.shape[0]):
+                counts = {"rows": rows, "other": entry.shape[0]}
+                title = self.files.title
+                raise ChatuiError(say("adapters.uneven_tables", adapter=title, **counts))
+            if of_tokens:
+                rows = entry.shape[0]
+            replaced[name] = entry
+        return replaced, rows
+
+    def _check_prefix(self, prefix: dict[str, TensorEntry]) -> None:
+        """Refuse a P-Tuning v2 prefix for another network."""
+        from chatui.engine.architectures.chatglm.prefix import encoder_for
+
+        if self.base.family != "chatglm":
+            raise self._wrong_base(say("adapters.prefix_family", family=self.base.family))
+        embedding = prefix.get("embedding.weight")
+        if embedding is None or len(embedding.shape) != 2:
+            raise ChatuiError(say("adapters.empty", adapter=self.files.title))
+        expected = encoder_for(copy(self.base.outline.config), prefix).state_dict()
+        for name in sorted(expected.keys() | prefix.keys()):
+            found = prefix[name].shape if name in prefix else ()
+            wanted = tuple(expected[name].shape) if name in expected else ()
+            if found != wanted:
+                raise self._wrong_shape(f"prefix_encoder.{name}", found, wanted)
+
+    def _in_base(self, name: str, known: Container[str]) -> str:
+        """The base's own name for a module or tensor.
+
+        An adapter trained on the network without its head lacks what stands before its names.
+        """
+        prefix = f"{self.base.outline.base_model_prefix}."
+        for candidate in (name, prefix + name, name.removeprefix(prefix)):
+            if candidate in known:
+                return candidate
+        raise self._wrong_base(say("adapters.no_module", module=name, family=self.base.family))
+
+    def _wrong_shape(
+        self, module: str, found: Sequence[int], expected: Sequence[int], between: str = " × "
+    ) -> ChatuiError:
+        shapes = (between.join(map(str, shape)) for shape in (found, expected))
+        sizes = dict(zip(("found", "expected"), shapes, strict=True))
+        return self._wrong_base(say("adapters.wrong_shape", module=module, **sizes))
+
+    def _wrong_base(self, reason: str) -> ChatuiError:
+        """The sentence that names both sides."""
+        made_for = self.files.made_for
+        hint = say("adapters.made_for", name=made_for) if made_for else ""
+        names = {"adapter": self.files.title, "base": self.base.name}
+        return ChatuiError(say("adapters.wrong_base", **names, reason=reason, hint=hint))
 
 
 def _features(module: Any) -> tuple[int, int] | None:
     """Sizes of a module's input and output; None if it cannot be adapted."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    if isinstance(module, Conv1D):
-        return int(module.nx), int(module.nf)
     if isinstance(module, nn.Embedding):
-        return module.num_embeddings, module.embedding_dim
+        return shape_of(module)
+    if isinstance(module, nn.Linear | Conv1D):
+        outputs, inputs = shape_of(module)
+        return inputs, outputs
     return None
-
-
-def _check_complete(
-    files: AdapterFiles, pairs: Sequence[Pair], modules: Iterable[str], base: Base
-) -> None:
-    """Refuse an adapter that reaches some layers of the base only, unless its config says so."""
-    config = files.config or LoraConfig()
-    targets = config.target_modules or ()
-    chosen = isinstance(targets, str) or any("." in target for target in targets)
-    if chosen or config.layers_to_transform is not None or config.exclude_modules:
-        return
-    adapted = {pair.module for pair in pairs}
-    shapes = {_without_numbers(name) for name in adapted}
-    for name in modules:
-        if name not in adapted and _without_numbers(name) in shapes:
-            raise _wrong_base(files, base, say("adapters.layers_missing", module=name))
 
 
 def _without_numbers(name: str) -> str:
     return re.sub(r"(?<=\.)\d+(?=\.)", "#", name)
-
-
-def _replaced(
-    files: AdapterFiles, contents: Contents, base: Base
-) -> tuple[dict[str, TensorEntry], int | None]:
-    """The tensors brought whole under the base's names, and the rows of the embeddings in them."""
-    tables = table_names(base.outline)
-    known = base.outline.state_dict()
-    replaced: dict[str, TensorEntry] = {}
-    rows: int | None = None
-    for given, entry in contents.replaced.items():
-        name = in_base(given, known, base.outline.base_model_prefix)
-        if name is None:
-            reason = say("adapters.no_module", module=given, family=base.family)
-            raise _wrong_base(files, base, reason)
-        expected = tuple(known[name].shape)
-        of_tokens = name in tables
-        if entry.shape[of_tokens:] != expected[of_tokens:] or not entry.shape:
-            reason = say(
-                "adapters.wrong_shape",
-                module=name,
-                found=_shape(entry.shape),
-                expected=_shape(expected),
-            )
-            raise _wrong_base(files, base, reason)
-        if of_tokens and rows not in (None, entry.shape[0]):
-            counts = {"rows": rows, "other": entry.shape[0]}
-            raise ChatuiError(say("adapters.uneven_tables", adapter=files.title, **counts))
-        if of_tokens:
-            rows = entry.shape[0]
-        replaced[name] = entry
-    return replaced, rows
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
-
-
-def _arrow(features: tuple[int, int]) -> str:
-    return f"{features[0]} → {features[1]}"
-
-
-def _check_prefix(files: AdapterFiles, contents: Contents, base: Base) -> None:
-    """Refuse a P-Tuning v2 prefix for another network."""
-    if base.family != "chatglm":
-        raise _wrong_base(files, base, say("adapters.prefix_family", family=base.family))
-    config = base.outline.config
-    wide = 2 * config.num_layers * config.hidden_size
-    embedding = contents.prefix.get("embedding.weight")
-    projected = contents.prefix.get("trans.0.weight")
-    expected = config.hidden_size if projected is not None else wide
-    last = contents.prefix.get("trans.2.weight")
-    if embedding is None or len(embedding.shape) != 2:
-        raise ChatuiError(say("adapters.empty", adapter=files.title))
-    if embedding.shape[1] != expected or (last is not None and last.shape[0] != wide):
-        reason = say(
-            "adapters.wrong_shape",
-            module="prefix_encoder",
-            found=_shape(embedding.shape),
-            expected=_shape((embedding.shape[0], expected)),
-        )
-        raise _wrong_base(files, base, reason)
-
-
-def _wrong_base(files: AdapterFiles, base: Base, reason: str) -> ChatuiError:
-    """The sentence that names both sides."""
-    hint = say("adapters.made_for", name=files.made_for) if files.made_for else ""
-    return ChatuiError(
-        say("adapters.wrong_base", adapter=files.title, base=base.name, reason=reason, hint=hint)
-    )

@@ -8,7 +8,7 @@ a tensor of the base that was trained whole (``modules_to_save``, biases, resize
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chatui.engine.weights import TensorEntry
@@ -59,19 +59,6 @@ def sort_entries(entries: Iterable[TensorEntry]) -> Contents:
 def has_prefix(entries: Iterable[TensorEntry]) -> bool:
     """Whether a file holds a P-Tuning v2 prefix."""
     return any(PREFIX_ENCODER in entry.key for entry in entries)
-
-
-def in_base(name: str, known: Mapping[str, object], base_prefix: str) -> str | None:
-    """The base's own name for a module or tensor; None if it has none such.
-
-    Args:
-        name: as the adapter has it.
-        known: the base's names.
-        base_prefix: what stands before the names of the network without its head, e.g. "model":
-            an adapter trained on that network alone lacks it.
-    """
-    candidates = (name, f"{base_prefix}.{name}", name.removeprefix(f"{base_prefix}."))
-    return next((candidate for candidate in candidates if candidate in known), None)
 
 
 def _unwrapped(key: str) -> str:

@@ -7,11 +7,8 @@ from typing import Any
 from chatui.catalog.tokenizer_places import TokenizerPlace
 from chatui.engine.endings import END_TOKENS
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
-from chatui.engine.tokenizer_template import template_of
+from chatui.engine.tokenizer_template import format_named, own_format
 from chatui.engine.tokenizers import load_tokenizer
-from chatui.prompting import formats
-from chatui.prompting.chat_template import chat_template_format
-from chatui.prompting.families import CHAT_TEMPLATE, format_of
 
 _ARTICLE: dict[Family, str] = {
     "chatglm": "chatglm-6b",
@@ -37,17 +34,12 @@ def load_encoder(
     """
     network = place.family or _guess(place, family)
     tokenizer = load_tokenizer(place.folder, network)
-    has_template = bool(getattr(tokenizer, "chat_template", None))
-    own = format_of(network, has_chat_template=has_template)
+    own = own_format(network, tokenizer)
     natural = _family_of(network, own)
     family = family or natural
     name = format or (place.format or own if family == natural else _ARTICLE[family])
-    made = (
-        chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
-        if name == CHAT_TEMPLATE
-        else formats.get(name)
-    )
     end = _end_of(tokenizer, network, name) if family == natural else None
+    made = format_named(name, tokenizer)
     return ExampleEncoder(tokenizer, family, made, limits, place.system, end)
 
 

@@ -1,4 +1,4 @@
-"""The configuration of ChatGLM-6B, and how its successors' configurations are told apart."""
+"""The configuration of ChatGLM-6B."""
 
 from __future__ import annotations
 
@@ -15,17 +15,6 @@ SOP_ID = 130004
 PAD_ID = 3
 SPACE_ID = 5
 
-# Keys that only the configurations of ChatGLM2, ChatGLM3 and GLM-4 have.
-SUCCESSOR_KEYS = (
-    "ffn_hidden_size",
-    "multi_query_attention",
-    "multi_query_group_num",
-    "padded_vocab_size",
-    "kv_channels",
-    "rmsnorm",
-)
-GLM4_VOCABULARY = 151552
-
 
 @strict
 class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -38,10 +27,6 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
         quantization_bit: 8 or 4 where the linears of the blocks are packed, else 0.
         pre_seq_len: length of a P-Tuning v2 prefix in tokens, None or 0 without one.
         prefix_projection: whether the prefix goes through a two-layer network.
-
-    Raises:
-        ChatuiError: the configuration is that of a successor (ChatGLM2, ChatGLM3, GLM-4), which
-            has the same `model_type` and another network, or of an unknown variant.
     """
 
     model_type = "chatglm"
@@ -50,7 +35,6 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
         "intermediate_size": "inner_hidden_size",
         "max_position_embeddings": "max_sequence_length",
     }
-    keys_to_ignore_at_inference = ["cache"]  # noqa: RUF012
 
     vocab_size: int = 130528
     hidden_size: int = 4096
@@ -61,7 +45,6 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
     max_sequence_length: int = 2048
     position_encoding_2d: bool = True
     initializer_range: float = 0.02
-    use_cache: bool = True
     bos_token_id: int | None = SOP_ID
     eos_token_id: int | list[int] | None = SOP_ID + 1
     mask_token_id: int | None = None
@@ -73,13 +56,6 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
     prefix_projection: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        refuse_other_networks(
-            {
-                **kwargs,
-                "position_encoding_2d": self.position_encoding_2d,
-                "quantization_bit": self.quantization_bit,
-            }
-        )
         if self.bos_token_id is None:
             self.bos_token_id = SOP_ID
         if self.mask_token_id is None:
@@ -92,9 +68,17 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As `PreTrainedConfig.from_dict`, but a file has to say itself that it is of v1."""
-        if not {"position_encoding_2d", "inner_hidden_size"} & config_dict.keys():
-            refuse_other_networks({"position_encoding_2d": False, **config_dict})
+        """As `PreTrainedConfig.from_dict`, of what a file says.
+
+        Raises:
+            ChatuiError: it is not of ChatGLM-6B v1, or packed in a way that does not run.
+        """
+        if not config_dict.get("position_encoding_2d", "inner_hidden_size" in config_dict):
+            raise ChatuiError(say("chatglm.other_positions"))
+        if config_dict.get("quantization_embeddings"):
+            raise ChatuiError(say("chatglm.packed_embedding"))
+        if config_dict.get("quantization_bit", 0) not in (0, 4, 8):
+            raise ChatuiError(say("chatglm.other_bits", bits=config_dict["quantization_bit"]))
         return super().from_dict(config_dict, **kwargs)
 
     @property
@@ -106,24 +90,3 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
     def space_token_id(self) -> int:
         """The id that the original's logits guard falls back to (a single space)."""
         return SPACE_ID + self.id_offset
-
-
-def refuse_other_networks(config: dict[str, Any]) -> None:
-    """Raise for a "chatglm" configuration that is not ChatGLM-6B's.
-
-    Args:
-        config: the keys and values of a config.json.
-
-    Raises:
-        ChatuiError: with what would run the model instead.
-    """
-    if any(key in config for key in SUCCESSOR_KEYS):
-        if config.get("padded_vocab_size") == GLM4_VOCABULARY:
-            raise ChatuiError(say("chatglm.glm4"))
-        raise ChatuiError(say("chatglm.successor"))
-    if not config.get("position_encoding_2d", True):
-        raise ChatuiError(say("chatglm.other_positions"))
-    if config.get("quantization_embeddings"):
-        raise ChatuiError(say("chatglm.packed_embedding"))
-    if config.get("quantization_bit", 0) not in (0, 4, 8):
-        raise ChatuiError(say("chatglm.other_bits", bits=config["quantization_bit"]))

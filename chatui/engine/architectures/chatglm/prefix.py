@@ -7,19 +7,15 @@ The layout is that of ChatGLM-6B's own `ptuning` folder (arXiv:2110.07602): an e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
-from chatui.errors import ChatuiError
-from chatui.locales import say
 
 if TYPE_CHECKING:
     from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
-
-STATE_PREFIX = "transformer.prefix_encoder."
 
 
 class PrefixEncoder(nn.Module):
@@ -59,42 +55,22 @@ class PrefixEncoder(nn.Module):
         return states[:, :, None].expand(-1, -1, batch_size, -1, -1, -1)
 
 
-def install_prefix(model: ChatGLMForCausalLM, state: Mapping[str, Tensor]) -> None:
-    """Put a trained prefix on a loaded model, in place of any that it has.
+def encoder_for(config: ChatGLMConfig, weights: Mapping[str, Any]) -> PrefixEncoder:
+    """An encoder without weights, of the form that a prefix has; ``config`` tells it afterwards.
 
     Args:
-        model: the base, of the size that the prefix was trained on.
-        state: the weights, named as the `ptuning` folder saves them, with or without
-            "transformer.prefix_encoder." in front; other weights in it are left aside.
-
-    Raises:
-        ChatuiError: the weights hold no prefix, or one for a model of another size.
+        config: of the base that the prefix was trained on.
+        weights: what has a ``shape`` by its name: "embedding.weight", and perhaps "trans. …".
     """
-    weights = {
-        name.removeprefix(STATE_PREFIX): tensor
-        for name, tensor in state.items()
-        if name.removeprefix(STATE_PREFIX).startswith(("embedding.", "trans."))
-    }
-    embedding = weights.get("embedding.weight")
-    if embedding is None:
-        raise ChatuiError(say("chatglm.no_prefix"))
-    old = model.config.pre_seq_len, model.config.prefix_projection
-    model.config.pre_seq_len = embedding.shape[0]
-    model.config.prefix_projection = "trans.0.weight" in weights
+    config.pre_seq_len = weights["embedding.weight"].shape[0]
+    config.prefix_projection = "trans.0.weight" in weights
     with torch.device("meta"):
-        encoder = PrefixEncoder(model.config)
-    if {name: tensor.shape for name, tensor in encoder.state_dict().items()} != {
-        name: tensor.shape for name, tensor in weights.items()
-    }:
-        model.config.pre_seq_len, model.config.prefix_projection = old
-        raise ChatuiError(
-            say(
-                "chatglm.other_prefix",
-                shape=tuple(embedding.shape),
-                layers=model.config.num_layers,
-                width=model.config.hidden_size,
-            )
-        )
-    weights = {name: tensor.to(model.device) for name, tensor in weights.items()}
-    encoder.load_state_dict(weights, assign=True)
+        return PrefixEncoder(config)
+
+
+def install_prefix(model: ChatGLMForCausalLM, weights: Mapping[str, Tensor]) -> None:
+    """Put a trained prefix that fits on a loaded model, in place of any that it has."""
+    encoder = encoder_for(model.config, weights)
+    placed = {name: tensor.to(model.device) for name, tensor in weights.items()}
+    encoder.load_state_dict(placed, assign=True)
     model.transformer.prefix_encoder = encoder.requires_grad_(False).train(model.training)

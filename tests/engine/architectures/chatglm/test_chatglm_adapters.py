@@ -182,7 +182,7 @@ def test_a_prefix_comes_and_goes(
     engine.load(spec(folder, adapters=(Adapter(str(checkpoint)),)), lambda _: None)
     found = logits_of(engine, ids)
     model = base_of(folder)
-    install_prefix(model, state)
+    install_prefix(model, {name.rpartition("encoder.")[2]: t for name, t in state.items()})
     with torch.inference_mode():
         wanted = model(torch.tensor([ids])).logits[0, -1]
     torch.testing.assert_close(found, wanted, **CLOSE)

@@ -52,9 +52,6 @@ def test_a_saved_configuration_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"ffn_hidden_size": 13696, "multi_query_attention": True}, "ChatGLM2"),
-        ({"multi_query_group_num": 2}, "ChatGLM3"),
-        ({"padded_vocab_size": 151552, "multi_query_attention": True}, "glm-4-9b-chat-hf"),
         ({"position_encoding_2d": False}, "position_encoding_2d"),
         ({"quantization_embeddings": True, "quantization_bit": 4}, "chatglm-6b-int4"),
         ({"quantization_bit": 2}, "2 bits"),

@@ -14,7 +14,6 @@ from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
 from chatui.engine.architectures.chatglm.prefix import install_prefix
-from chatui.errors import ChatuiError
 
 MakeModel = Callable[..., ChatGLMForCausalLM]
 LENGTH = 5
@@ -87,18 +86,5 @@ def test_a_prefix_is_put_on_a_loaded_base(
     own = {name: tensor for name, tensor in state.items() if "prefix_encoder" not in name}
     base.load_state_dict(own)
     with torch.inference_mode():
-        install_prefix(base, state)
+        install_prefix(base, tuned.transformer.prefix_encoder.state_dict())
         torch.testing.assert_close(base(prompt).logits, tuned(prompt).logits)
-
-
-def test_a_prefix_for_another_model_is_refused(
-    tuned: ChatGLMForCausalLM, make_model: MakeModel, prompt: Tensor
-) -> None:
-    base = make_model(num_layers=2, hidden_size=64)
-    with torch.inference_mode():
-        before = base(prompt).logits
-        with pytest.raises(ChatuiError, match="2 layers of width 64"):
-            install_prefix(base, tuned.state_dict())
-        with pytest.raises(ChatuiError, match="no P-Tuning"):
-            install_prefix(base, base.state_dict())
-        assert torch.equal(base(prompt).logits, before)
