@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.tui.replay_app import ReplayApp
@@ -42,20 +42,20 @@ def recording(rounds: int, seconds: float, rate: float) -> Transcript:
 
 async def played(speed: float) -> tuple[float, float, float, list[float]]:
     """Seconds of the clock, of the processor, as it should be, and how late each step was drawn."""
-    player = Player(list(steps_of(recording(6, 10.0, 40.0))), speed)
+    player = Player(recording(6, 10.0, 40.0), speed)
     app = ReplayApp(player, "诗")
     late: list[float] = []
     async with app.run_test(size=(100, 30)):
         player.seek(0.0)
         began, worked = time.monotonic(), time.process_time()
         shown = player.reached
-        while app.replay.shown < len(player.steps):
+        while app.replay.shown < player.count:
             frame = app.replay.frames
             while app.replay.frames == frame:  # noqa: ASYNC110  # the app has no event to tell it
                 await asyncio.sleep(0.002)
             now = (time.monotonic() - began) * speed
             late += [
-                (now - step.at_seconds) / speed for step in player.steps[shown : app.replay.shown]
+                (now - step.at_seconds) / speed for step in player.steps(shown, app.replay.shown)
             ]
             shown = app.replay.shown
         took, worked = time.monotonic() - began, time.process_time() - worked

@@ -22,6 +22,8 @@ from chatui.messages import Adapter
 from chatui.sampling import Setting
 
 _SHOWN_FAULTS = 5
+_MOST_AT_ONCE = 1_000
+"""Steps that are due, in one write."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -90,12 +92,11 @@ def models_of(
 
 
 def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) -> int:
-    steps = steps_of(whole, args.idle_limit)
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         from chatui.settings import load_settings
         from chatui.tui.replay_app import ReplayApp
 
-        player = Player(tuple(steps), args.speed)
+        player = Player(whole, args.speed, args.idle_limit)
         point = ReplayApp(
             player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])
         ).run()
@@ -103,14 +104,19 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
     for fault in faults:
         tell(fault)
     began = time.monotonic()
-    for step in steps:
-        time.sleep(max(0.0, began + step.at_seconds / args.speed - time.monotonic()))
+    due: list[str] = []
+    for step in steps_of(whole, args.idle_limit):
+        wait = began + step.at_seconds / args.speed - time.monotonic()
+        if due and (wait > 0 or len(due) >= _MOST_AT_ONCE):
+            write("".join(due))
+            due.clear()
+        if wait > 0:
+            time.sleep(wait)
         if step.kind == "query":
-            write(say("cli.replay.query", query=step.text) + "\n\n")
-        elif step.kind == "piece":
-            write(step.text)
+            due.append(say("cli.replay.query", query=step.text) + "\n\n")
         else:
-            write("\n\n")
+            due.append(step.text if step.kind == "piece" else "\n\n")
+    write("".join(due))
     return SUCCESS
 
 

@@ -10,7 +10,7 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -38,10 +38,12 @@ class Fault:
     Attributes:
         line: where it begins, from 1.
         reason: why, as a part of a sentence.
+        is_torn: whether it is a last line without a line break.
     """
 
     line: int
     reason: str
+    is_torn: bool = False
 
 
 Record: TypeAlias = "tuple[int, Any] | Fault"
@@ -99,10 +101,12 @@ class JsonRecords:
         elif encoding == "utf-8-sig":
             if head.startswith(codecs.BOM_UTF8):
                 stream.read(len(codecs.BOM_UTF8))
-            yield from _lines(stream)
+            yield from records_of(stream)
         else:
             lines = _reader(stream, encoding)
-            yield from _decodable(_lines(line.encode("utf-8", "surrogateescape") for line in lines))
+            yield from _decodable(
+                records_of(line.encode("utf-8", "surrogateescape") for line in lines)
+            )
 
 
 def _reader(stream: io.BufferedReader[io.FileIO], encoding: str) -> io.TextIOWrapper:
@@ -137,20 +141,28 @@ def _is_one_value(start: str) -> bool:
     return False
 
 
-def _lines(lines: Any) -> Iterator[Record]:
-    """The records of JSON Lines, each line as UTF-8."""
+def records_of(
+    lines: Iterable[bytes], first: int = 1, parse_constant: Callable[[str], Any] | None = None
+) -> Iterator[Record]:
+    """The records of JSON Lines.
+
+    Args:
+        lines: each as UTF-8.
+        first: the number of the first one.
+        parse_constant: makes a value of NaN and infinities, or raises ValueError.
+    """
     decode = msgspec.json.Decoder().decode
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         try:
             yield number, decode(line)
         except (ValueError, RecursionError):
-            if line.isspace():
+            if not line or line.isspace():
                 continue
             # Python's own reader takes what msgspec does not, lone surrogates among it.
             try:
-                yield number, json.loads(line.decode())
+                yield number, json.loads(line.decode(), parse_constant=parse_constant)
             except (ValueError, RecursionError) as error:
-                yield Fault(number, _reason(error))
+                yield Fault(number, _reason(error), not line.endswith(b"\n"))
 
 
 class _Text:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from chatui.conversation.rounds import Round
+import msgspec
+
+from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 
 LONGEST_GAP_SECONDS = 2.0
 """Between rounds, if no other limit is set: what the user needed to read and type is cut short."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayStep:
+class ReplayStep(msgspec.Struct, frozen=True):
     """One step of a replay.
 
     Attributes:
@@ -82,31 +84,87 @@ def steps_of(transcript: Transcript, idle_limit: float | None = None) -> Iterato
 class Player:
     """Goes along the steps of a replay; its clock stands while it is paused.
 
+    Of the steps the times alone are in memory.
+
     Attributes:
-        steps: in their order.
+        rounds: from the first one to the head.
+        count: how many steps there are.
         reached: how many of them have happened.
         is_paused: whether time stands still.
     """
 
     def __init__(
         self,
-        steps: Sequence[ReplayStep],
+        whole: Transcript,
         speed: float = 1.0,
+        idle_limit: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin to play.
 
         Args:
             speed: 2 is twice as fast; above 0.
+            idle_limit: as :func:`steps_of` takes it.
         """
-        self.steps = tuple(steps)
+        self.rounds = whole.path()
         self.reached = 0
         self.is_paused = False
-        self._times = [step.at_seconds for step in self.steps]
+        self._pieces = whole.pieces
+        self._unpacked: tuple[int | None, tuple[Piece, ...]] = (None, ())
+        self._times = array("d")
+        # The places of the queries.
+        self._starts: list[int] = []
+        for step in steps_of(whole, idle_limit):
+            if step.kind == "query":
+                self._starts.append(len(self._times))
+            self._times.append(step.at_seconds)
+        self.count = len(self._times)
+        self._ends = [*self._starts[1:], self.count]
         self._speed = speed
         self._clock = clock
         self._at = 0.0
         self._since = clock()
+
+    def steps(self, first: int, last: int) -> Iterator[ReplayStep]:
+        """The steps from place ``first`` on, up to ``last``."""
+        for place in range(first, last):
+            at, done, is_end = self._where(place + 1)
+            each, seconds = self.rounds[at], self._times[place]
+            if done == 1:
+                yield ReplayStep(seconds, "query", each.query, each)
+            elif is_end:
+                yield ReplayStep(seconds, "end", each.reply, each)
+            else:
+                yield ReplayStep(seconds, "piece", self._said(each, done - 2, done - 1), each)
+
+    def begun(self, reached: int | None = None) -> int:
+        """How many rounds have begun when so many steps have happened; None: by now."""
+        return bisect_left(self._starts, self.reached if reached is None else reached)
+
+    def said(self) -> str | None:
+        """What the reply has come to that is being played; None if none is."""
+        if (point := self.point) is None or point.pieces is None:
+            return None
+        return self._said(point.round, 0, point.pieces)
+
+    def _where(self, reached: int) -> tuple[int, int, bool]:
+        """Behind so many steps: a round's place, how many are its own, whether it is over."""
+        at = self.begun(reached) - 1
+        return at, reached - self._starts[at], reached == self._ends[at]
+
+    def _said(self, each: Round, first: int, last: int) -> str:
+        """What pieces of a round spell; a reply without pieces is one."""
+        if self._unpacked[0] != each.id:
+            self._unpacked = each.id, tuple(self._pieces.get(each.id, ()))
+        pieces = self._unpacked[1]
+        if not pieces:
+            return each.reply if last else ""
+        return "".join(piece.text for piece in pieces[first:last])
+
+    @property
+    def start_seconds(self) -> list[float]:
+        """When each round begins."""
+        return [self._times[start] for start in self._starts]
 
     @property
     def total_seconds(self) -> float:
@@ -134,17 +192,15 @@ class Player:
     @property
     def is_over(self) -> bool:
         """Whether all steps have happened."""
-        return self.reached == len(self.steps)
+        return self.reached == self.count
 
     @property
     def point(self) -> ReplayPoint | None:
         """Where the replay is; None before the first round."""
-        done = self.steps[: self.reached]
-        if not done:
+        if not self.reached:
             return None
-        last = done[-1].round
-        pieces = sum(step.kind == "piece" and step.round is last for step in done)
-        return ReplayPoint(last, None if done[-1].kind == "end" else pieces)
+        at, done, is_end = self._where(self.reached)
+        return ReplayPoint(self.rounds[at], None if is_end else done - 1)
 
     def advance(self) -> int:
         """Let what is due by now happen; how many steps have happened in all."""
@@ -164,18 +220,17 @@ class Player:
     def step(self, count: int) -> None:
         """Let so many steps happen or unhappen, and stand still."""
         self.is_paused = True
-        self._stand_behind(min(max(self.reached + count, 0), len(self.steps)))
+        self._stand_behind(min(max(self.reached + count, 0), self.count))
 
     def step_round(self, count: int) -> None:
         """Go to the start of a later round, or of this or an earlier one; playing goes on."""
-        starts = [place for place, step in enumerate(self.steps) if step.kind == "query"]
         if count > 0:
-            later = [place for place in starts if place >= self.reached]
-            place = later[min(count, len(later)) - 1] if later else len(self.steps) - 1
+            later = self._starts[self.begun() :]
+            place = later[min(count, len(later)) - 1] if later else self.count - 1
         else:
-            earlier = [place for place in starts if place < self.reached - 1]
+            earlier = self._starts[: self.begun(self.reached - 1)]
             place = earlier[max(len(earlier) + count, 0)] if earlier else 0
-        self._stand_behind(min(place + 1, len(self.steps)))
+        self._stand_behind(min(place + 1, self.count))
 
     def _stand_behind(self, reached: int) -> None:
         self._at = self._times[reached - 1] if reached else 0.0

@@ -30,8 +30,7 @@ _MOST_BYTES = 1 << 24
 """Of the pieces of one transcript, in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """One streamed token.
 
     Attributes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.json_records import Fault
+from chatui.conversation.json_records import Fault, records_of
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_events import VERSION, PromptMark, to_line
@@ -227,36 +227,15 @@ def _read_lines(
         reason = say("conversation.in_line", line=1, reason=error)
         sentence = say("conversation.damaged_transcript", path=name, reason=reason)
         raise ChatuiError(sentence) from error
-    # One line is held back, so that the last one is known.
-    held: tuple[int, bytes] | None = None
-    for numbered in chain(enumerate(lines, 2), [None]):
-        if held is not None:
-            number, line = held
-            is_torn = numbered is None and not line.endswith(b"\n")
-            _take(reader, number, line, tell, is_torn=is_torn)
-        held = numbered
-    conversation, rounds, pieces, prompts, others = reader.end()
-    return Transcript(conversation, rounds, pieces, prompts, others)
-
-
-def _take(
-    reader: TranscriptReader, number: int, line: bytes, tell: OnFault, *, is_torn: bool
-) -> None:
-    if not line.strip():
-        return
-    try:
-        event = json.loads(line.decode(), parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        if is_torn:
-            return
-        is_utf_8 = not isinstance(error, UnicodeError)
-        tell(
-            Fault(
-                number, say("dataset.no_json", reason=error) if is_utf_8 else say("dataset.no_utf8")
-            )
-        )
-        return
-    try:
-        reader.take(event)
-    except ValueError as error:
-        tell(Fault(number, str(error)))
+    for record in records_of(lines, 2, no_constant):
+        if isinstance(record, Fault):
+            # The last line may not have been written to its end.
+            if not record.is_torn:
+                tell(record)
+            continue
+        number, event = record
+        try:
+            reader.take(event)
+        except ValueError as error:
+            tell(Fault(number, str(error)))
+    return Transcript(*reader.end())

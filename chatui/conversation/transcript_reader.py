@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -38,42 +38,36 @@ class _Header:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Query:
+class _Event(msgspec.Struct, frozen=True):
     t: float
     round: int
+
+
+class _Query(_Event, frozen=True):
     parent: int | None
     text: str
     started_at: Epoch | None = None
     model: str = ""
     format: str = ""
-    sampling: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = {}
     seed: int | None = None
 
 
-@dataclass(frozen=True)
-class _Prompt:
-    round: int
+class _Prompt(_Event, frozen=True):
     tokens: Count = 0
     reused: Count = 0
     dropped_rounds: Count = 0
     hash: str | None = None
 
 
-@dataclass(frozen=True)
-class _Token:
-    t: float
-    round: int
+class _Token(_Event, frozen=True):
     text: str
     id: int = -1
     logprob: float | None = None
     alternatives: tuple[tuple[int, str, float], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Stop:
-    t: float
-    round: int
+class _Stop(_Event, frozen=True):
     state: Literal["done", "stopped", "failed", "interrupted"]
     seconds: Seconds | None = None
     output_tokens: Count = 0
@@ -83,31 +77,23 @@ class _Stop:
     reply: str | None = None
 
 
-@dataclass(frozen=True)
-class _Edit:
-    round: int
+class _Edit(_Event, frozen=True):
     of: int
 
 
-@dataclass(frozen=True)
-class _Rating:
-    round: int
+class _Rating(_Event, frozen=True):
     rating: Rating
 
 
-@dataclass(frozen=True)
-class _Note:
-    round: int
+class _Note(_Event, frozen=True):
     text: str
 
 
-@dataclass(frozen=True)
-class _Branch:
-    round: int
+class _Branch(_Event, frozen=True):
+    pass
 
 
-@dataclass(frozen=True)
-class _Other:
+class _Other(msgspec.Struct, frozen=True):
     t: float
     type: str
 
@@ -123,8 +109,8 @@ _TYPES: dict[str, Any] = {
     "branch": _Branch,
 }
 
-_More: TypeAlias = _Prompt | _Token | _Stop | _Edit | _Rating | _Note | _Branch
-"""What happens after a round began."""
+_More: TypeAlias = _Prompt | _Stop | _Edit | _Rating | _Note | _Branch
+"""What happens in a round that has begun, beside its tokens."""
 
 Read: TypeAlias = tuple[
     Conversation,
@@ -170,22 +156,23 @@ class TranscriptReader:
         """
         if not isinstance(raw, dict):
             raise ValueError(say("conversation.no_event"))
-        other = _converted(raw, _Other)
-        if not math.isfinite(other.t):
-            raise ValueError(say("conversation.no_time"))
-        kind = _TYPES.get(other.type)
-        if kind is None:
-            self._others.append(raw)
-            return
-        number = raw.get("round")
+        name, number = raw.get("type"), raw.get("round")
+        kind = _TYPES.get(name, _Other) if isinstance(name, str) else _Other
         if isinstance(number, int) and number in self._left_out:
             return
         try:
             event = _converted(raw, kind)
-            if isinstance(event, _Query):
+            if not math.isfinite(event.t):
+                raise ValueError(say("conversation.no_time"))
+            if kind is _Other:
+                self._others.append(raw)
+                return
+            if kind is _Query:
                 self._take_query(event)
-            elif event.round not in self._rounds:
-                raise ValueError(say("conversation.unknown_round", id=event.round))
+            elif number not in self._rounds:
+                raise ValueError(say("conversation.unknown_round", id=number))
+            elif kind is _Token:
+                self._take_token(event)
             else:
                 self._take_more(event)
         except ValueError:
@@ -193,7 +180,7 @@ class TranscriptReader:
             if kind is _Query and isinstance(number, int) and number not in self._rounds:
                 self._left_out.add(number)
             raise
-        self._last = max(self._last, other.t)
+        self._last = max(self._last, event.t)
 
     def _take_query(self, event: _Query) -> None:
         if event.round in self._rounds:
@@ -219,16 +206,17 @@ class TranscriptReader:
         self._pieces[event.round] = []
         self._head = event.round
 
+    def _take_token(self, event: _Token) -> None:
+        number = event.round
+        at = max(0.0, round(event.t - self._began[number], DIGITS))
+        pieces = self._pieces.get(number)
+        if pieces is None:
+            pieces = self._pieces[number] = list(self._packed[number])
+        pieces.append(Piece(at, event.text, event.id, event.logprob, event.alternatives))
+
     def _take_more(self, event: _More) -> None:
         number = event.round
-        if isinstance(event, _Token):
-            at = max(0.0, round(event.t - self._began[number], DIGITS))
-            if number not in self._pieces:
-                self._pieces[number] = list(self._packed[number])
-            self._pieces[number].append(
-                Piece(at, event.text, event.id, event.logprob, event.alternatives)
-            )
-        elif isinstance(event, _Branch):
+        if isinstance(event, _Branch):
             self._head = number
         elif isinstance(event, _Rating):
             self._rounds[number] = replace(self._rounds[number], rating=event.rating)

@@ -66,12 +66,14 @@ def test_clocks_that_ran_backwards_do_not_wait_backwards() -> None:
 
 
 def test_an_empty_transcript_plays_nothing() -> None:
-    assert played(Transcript(Conversation(0, "", 0, 0), ())) == []
-    player = Player([])
+    empty = Transcript(Conversation(0, "", 0, 0), ())
+    assert played(empty) == []
+    player = Player(empty)
     player.step(1)
     player.step_round(-1)
     player.pause(False)
     assert (player.advance(), player.is_over, player.total_seconds) == (0, True, 0.0)
+    assert player.point is None
 
 
 class Clock:
@@ -85,7 +87,7 @@ class Clock:
 
 def test_a_player_keeps_time_at_every_speed_and_across_pauses() -> None:
     clock = Clock()
-    player = Player(list(steps_of(of(2))), clock=clock)
+    player = Player(of(2), clock=clock)
     assert player.advance() == 1
     clock.now += 0.5
     assert player.advance() == 2
@@ -107,7 +109,7 @@ def test_a_player_keeps_time_at_every_speed_and_across_pauses() -> None:
 
 def test_a_player_steps_by_token_and_by_round_and_jumps() -> None:
     clock = Clock()
-    player = Player(list(steps_of(of(2))), clock=clock)
+    player = Player(of(2), clock=clock)
     player.advance()
     player.step(1)
     assert (player.reached, player.is_paused, player.at_seconds) == (2, True, 0.5)
@@ -118,7 +120,8 @@ def test_a_player_steps_by_token_and_by_round_and_jumps() -> None:
     player.step(99)
     assert player.is_over
     player.step_round(-1)
-    assert player.reached == 5 and player.steps[4].kind == "query"
+    assert player.reached == 5 and player.begun() == 2
+    assert list(player.steps(0, 7)) == list(steps_of(of(2)))
     player.step_round(-1)
     assert player.reached == 1
     player.step_round(1)

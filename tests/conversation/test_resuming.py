@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.playback import Player
 from chatui.conversation.resuming import resume
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
@@ -42,7 +42,7 @@ def store() -> Iterator[Store]:
 
 
 def after(steps: int, whole: Transcript = WHOLE) -> Player:
-    player = Player(list(steps_of(whole)))
+    player = Player(whole)
     player.step(steps - player.reached)
     return player
 
@@ -83,4 +83,3 @@ def test_a_conversation_of_the_store_gets_the_branch_itself(store: Store) -> Non
     # A reply without pieces comes whole.
     resume(store, again, whole_reply)
     assert path(store, id)[1:] == [("再来", "好", "stopped")]
-    assert Player([]).point is None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from chatui.conversation import transcript
@@ -381,7 +382,7 @@ def version_1(whole: Transcript) -> dict[str, Any]:
 @pytest.mark.parametrize("indent", [None, 1])
 def test_version_1_is_still_read(indent: int | None) -> None:
     whole = replace(example(), prompts={}, others=(), rounds=example().rounds[:4])
-    plain = tuple(replace(piece, alternatives=()) for piece in whole.pieces[1])
+    plain = tuple(msgspec.structs.replace(piece, alternatives=()) for piece in whole.pieces[1])
     pieces = {number: whole.pieces[number] for number in (2, 3, 4)} | {1: plain}
     whole = replace(whole, pieces=pieces)
     data = json.dumps(version_1(whole), indent=indent).encode()

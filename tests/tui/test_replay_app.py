@@ -7,7 +7,7 @@ from typing import Any
 from textual.geometry import Offset
 from textual.pilot import Pilot
 
-from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.tui.replay_app import ReplayApp
@@ -35,7 +35,7 @@ class Clock:
 def replay_app() -> tuple[ReplayApp, Clock]:
     whole = Transcript(Conversation(0, "诗", 0, 0, 2, 2), ROUNDS, PIECES)
     clock = Clock()
-    return ReplayApp(Player(list(steps_of(whole)), clock=clock), "诗", notices=("x",)), clock
+    return ReplayApp(Player(whole, clock=clock), "诗", notices=("x",)), clock
 
 
 async def settled(app: ReplayApp, pilot: Pilot[None]) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ async def test_a_click_on_the_timeline_jumps() -> None:
 
 
 async def test_an_empty_transcript_can_be_looked_at() -> None:
-    app = ReplayApp(Player([]), "")
+    app = ReplayApp(Player(Transcript(Conversation(0, "", 0, 0), ())), "")
     async with app.run_test(size=(40, 5)) as pilot:
         await pilot.press("space", "right", "down", "up", "5", "plus")
         assert await settled(app, pilot) == []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from saved_conversations import add_conversation
 
@@ -99,7 +99,7 @@ def test_each_cell_of_a_reply_belongs_to_its_token(first: int) -> None:
 
 def test_a_speed_line_shows_a_pause() -> None:
     steady = [Piece(0.1 * i, "字") for i in range(48)]
-    late = [replace(piece, at_seconds=piece.at_seconds + 10) for piece in steady]
+    late = [msgspec.structs.replace(piece, at_seconds=piece.at_seconds + 10) for piece in steady]
     assert speed_line(steady[:10]) == ""
     assert set(speed_line(steady)) <= {"▇", "█", "▅", "▄"}
     assert "▁▁▁" in speed_line([*steady, *late])

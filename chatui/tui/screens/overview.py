@@ -119,7 +119,7 @@ class OverviewScreen(CommandingScreen):
     async def action_replay(self) -> None:
         """Play the conversation as it happened, and go on from the moment that is chosen there."""
         from chatui.conversation import transcript
-        from chatui.conversation.playback import Player, steps_of
+        from chatui.conversation.playback import Player
         from chatui.conversation.resuming import resume
         from chatui.tui.screens.replay import ReplayScreen
 
@@ -130,8 +130,8 @@ class OverviewScreen(CommandingScreen):
             return
         with self.telling():
             whole = await asyncio.to_thread(transcript.of_store, store, id_)
-            steps = await asyncio.to_thread(lambda: tuple(steps_of(whole)))
-            screen = ReplayScreen(Player(steps), whole.conversation.title)
+            player = await asyncio.to_thread(Player, whole)
+            screen = ReplayScreen(player, whole.conversation.title)
             point = await self.app.push_screen_wait(screen)
             if point is not None:
                 await store.queued(resume, store, whole, point)

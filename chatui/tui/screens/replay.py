@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from typing import ClassVar
@@ -89,14 +90,14 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
             return
         reached = self.player.advance()
         if self.shown <= reached <= self.shown + _STEPS_SHOWN_ONE_BY_ONE:
-            self._go_on(self.player.steps[self.shown : reached])
+            self._go_on(self.player.steps(self.shown, reached))
         else:
-            await self._conversation.show(_rounds(self.player.steps[:reached]), Static(""))
+            await self._conversation.show(_rounds(self.player), Static(""))
         self.shown = reached
         self.frames += 1
         self.query_one(Timeline).refresh()
 
-    def _go_on(self, steps: tuple[ReplayStep, ...]) -> None:
+    def _go_on(self, steps: Iterator[ReplayStep]) -> None:
         """Show steps that follow what is on the screen; tokens of one moment at once."""
         for kind, group in groupby(steps, key=lambda step: step.kind):
             if kind == "piece":
@@ -160,18 +161,9 @@ def _begun(whole: Round, reply: str = "") -> Round:
     return replace(whole, state="streaming", reply=reply, finish_reason=None, error=None)
 
 
-def _rounds(steps: tuple[ReplayStep, ...]) -> list[Round]:
-    """The rounds as they stand behind ``steps``."""
-    rounds: list[Round] = []
-    said: list[str] = []
-    for step in steps:
-        if step.kind == "query":
-            rounds.append(_begun(step.round))
-            said = []
-        elif step.kind == "piece":
-            said.append(step.text)
-        else:
-            rounds[-1] = step.round
-    if rounds and rounds[-1].state == "streaming":
-        rounds[-1] = replace(rounds[-1], reply="".join(said))
+def _rounds(player: Player) -> list[Round]:
+    """The rounds as they stand where the player is."""
+    rounds = list(player.rounds[: player.begun()])
+    if (said := player.said()) is not None:
+        rounds[-1] = _begun(rounds[-1], said)
     return rounds

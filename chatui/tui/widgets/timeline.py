@@ -36,7 +36,7 @@ class Timeline(Widget):
     def __init__(self, player: Player) -> None:
         super().__init__()
         self._player = player
-        self._starts = [step.at_seconds for step in player.steps if step.kind == "query"]
+        self._starts = player.start_seconds
         self._bar = (0, 0)
 
     def render(self) -> Content:
@@ -44,8 +44,7 @@ class Timeline(Widget):
         mark = "‖" if player.is_paused else "■" if player.is_over else "▶"
         at, total = player.at_seconds, player.total_seconds
         before = f"{mark} {clock(at)} / {clock(total)} "
-        done = sum(step.kind == "query" for step in player.steps[: player.reached])
-        rounds = say("tui.replay.rounds", done=done, rounds=len(self._starts))
+        rounds = say("tui.replay.rounds", done=player.begun(), rounds=len(self._starts))
         behind = f" {player.speed:g}× · {rounds}"
         room = self.size.width - cell_len(before) - cell_len(behind)
         keys = key_words(say("tui.replay.keys"), room - 3 * _LEAST_BAR_CELLS)
