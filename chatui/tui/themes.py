@@ -8,70 +8,73 @@ from textual.app import App
 from textual.filter import Monochrome, NoColor
 from textual.theme import Theme
 
-DARK = Theme(
-    name="chatui",
-    primary="#e0795f",
+
+def _theme(name: str, selection: str, hover: str, *, dark: bool = True, **colours: Any) -> Theme:
+    """A theme with one accent, which is also Textual's primary colour.
+
+    Args:
+        selection: behind selected text.
+        hover: of a scroll bar below the mouse.
+        colours: Textual's own; ``quiet`` for borders and scroll bars that are not in use; and as
+            ``variables`` what else is otherwise than in other themes.
+    """
+    background, quiet = colours["background"], colours.pop("quiet")
+    accent = colours.setdefault("primary", colours["accent"])
+    variables = {
+        "block-cursor-foreground": background,
+        "block-cursor-background": accent,
+        "block-cursor-text-style": "none",
+        "input-selection-background": selection,
+        "screen-selection-background": selection,
+        "border": accent,
+        "border-blurred": quiet,
+        "scrollbar": quiet,
+        "scrollbar-hover": hover,
+        "scrollbar-active": accent,
+        "scrollbar-background": background,
+        "scrollbar-background-hover": background,
+        "scrollbar-background-active": background,
+        "scrollbar-corner-color": background,
+        **colours.pop("variables", {}),
+    }
+    return Theme(name=name, dark=dark, variables=variables, **colours)
+
+
+DARK = _theme(
+    "chatui",
+    "#e0795f 30%",
+    "#4a505c",
     secondary="#c8a46a",
     accent="#e0795f",
     foreground="#dedad0",
     background="#15171b",
     surface="#1d2026",
     panel="#272b33",
+    quiet="#3a3f49",
     success="#86b8a6",
     warning="#d9a441",
     error="#e0645c",
-    dark=True,
-    variables={
-        "block-cursor-foreground": "#15171b",
-        "block-cursor-background": "#e0795f",
-        "block-cursor-text-style": "none",
-        "input-selection-background": "#e0795f 30%",
-        "screen-selection-background": "#e0795f 30%",
-        "border": "#e0795f",
-        "border-blurred": "#3a3f49",
-        "scrollbar": "#3a3f49",
-        "scrollbar-hover": "#4a505c",
-        "scrollbar-active": "#e0795f",
-        "scrollbar-background": "#15171b",
-        "scrollbar-background-hover": "#15171b",
-        "scrollbar-background-active": "#15171b",
-        "scrollbar-corner-color": "#15171b",
-    },
 )
-
-LIGHT = Theme(
-    name="chatui-light",
-    primary="#b0402a",
+LIGHT = _theme(
+    "chatui-light",
+    "#b0402a 22%",
+    "#b9ad96",
+    dark=False,
     secondary="#8a6a2f",
     accent="#b0402a",
     foreground="#2c2a26",
     background="#faf6ee",
     surface="#f1ebdf",
     panel="#e6decf",
+    quiet="#cfc5b2",
     success="#2f6f60",
     warning="#9a6b00",
     error="#b3261e",
-    dark=False,
-    variables={
-        "block-cursor-foreground": "#faf6ee",
-        "block-cursor-background": "#b0402a",
-        "block-cursor-text-style": "none",
-        "input-selection-background": "#b0402a 22%",
-        "screen-selection-background": "#b0402a 22%",
-        "border": "#b0402a",
-        "border-blurred": "#cfc5b2",
-        "scrollbar": "#cfc5b2",
-        "scrollbar-hover": "#b9ad96",
-        "scrollbar-active": "#b0402a",
-        "scrollbar-background": "#faf6ee",
-        "scrollbar-background-hover": "#faf6ee",
-        "scrollbar-background-active": "#faf6ee",
-        "scrollbar-corner-color": "#faf6ee",
-    },
 )
-
-HIGH_CONTRAST = Theme(
-    name="chatui-contrast",
+HIGH_CONTRAST = _theme(
+    "chatui-contrast",
+    "#0000c0",
+    "#ffff00",
     primary="#ffff00",
     secondary="#00ffff",
     accent="#00ff00",
@@ -79,31 +82,18 @@ HIGH_CONTRAST = Theme(
     background="#000000",
     surface="#1c1c1c",
     panel="#0000c0",
+    quiet="#ffffff",
     success="#00ff00",
     warning="#ffff00",
     error="#ff8080",
-    dark=True,
     variables={
         "foreground-muted": "#ffffff",
         "text-muted": "#ffffff",
         "text-disabled": "#d0d0d0",
         "foreground-disabled": "#d0d0d0",
-        "block-cursor-foreground": "#000000",
-        "block-cursor-background": "#ffff00",
         "block-cursor-text-style": "bold",
         "input-cursor-background": "#ffff00",
         "input-cursor-foreground": "#000000",
-        "input-selection-background": "#0000c0",
-        "screen-selection-background": "#0000c0",
-        "border": "#ffff00",
-        "border-blurred": "#ffffff",
-        "scrollbar": "#ffffff",
-        "scrollbar-hover": "#ffff00",
-        "scrollbar-active": "#ffff00",
-        "scrollbar-background": "#000000",
-        "scrollbar-background-hover": "#000000",
-        "scrollbar-background-active": "#000000",
-        "scrollbar-corner-color": "#000000",
     },
 )
 
