@@ -18,6 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
 from textual.expand_tabs import expand_tabs_inline
 from textual.geometry import Offset
+from textual.reactive import var
 from textual.widgets import Input
 from textual.widgets._input import Selection
 
@@ -135,6 +136,8 @@ class LineInput(Input):
         Binding("ctrl+w,ctrl+backspace,alt+backspace", "delete_left_word", show=False),
         Binding("ctrl+delete,alt+delete", "delete_right_word", show=False),
     ]
+
+    cursor_blink = var(False)
 
     async def _on_key(self, event: Key) -> None:
         if event.character is not None and is_typed_text(event):

@@ -25,9 +25,9 @@ from chatui.messages import Adapter
 from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line
-from chatui.tui.editing import LineInput
 from chatui.tui.model_names import adapter_title
-from chatui.tui.screens.picker import Picker
+from chatui.tui.screens.picker import OrderedPicker, mark
+from chatui.tui.widgets.pick_list import matches
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
 
@@ -89,16 +89,13 @@ def _named(words: str) -> FoundAdapter:
 
 def row(found: FoundAdapter, place: int) -> Content:
     """An adapter's two lines: its place among those that are on, its name, and its base."""
-    is_on = place > 0
     scale = found.adapter.scale
-    parts = [
-        Content.styled(f"{place} ● " if is_on else "  ○ ", "$primary" if is_on else "dim"),
-        Content.styled(one_line(found.summary.title), "bold" if is_on else ""),
-    ]
-    if scale != 1:
-        parts.append(Content.styled(f"  ×{scale:g}", "$foreground-muted"))
-    parts.append(Content.styled(f"\n    {about(found.summary)}", "$foreground-muted"))
-    return Content.assemble(*parts)
+    return Content.assemble(
+        mark(place),
+        (one_line(found.summary.title), "bold" if place else ""),
+        (f"  ×{scale:g}" if scale != 1 else "", "$foreground-muted"),
+        (f"\n    {about(found.summary)}", "$foreground-muted"),
+    )
 
 
 def about(summary: AdapterSummary) -> str:
@@ -113,17 +110,9 @@ def about(summary: AdapterSummary) -> str:
     return " · ".join(filter(None, facts))
 
 
-class WordInput(LineInput):
-    """A search box that leaves the space bar to the list."""
-
-    def check_consume_key(self, key: str, character: str | None) -> bool:
-        return key != "space" and super().check_consume_key(key, character)
-
-
-class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
+class AdaptersScreen(OrderedPicker[Adapter, FoundAdapter]):
     """Lists adapters, those that are on first; gives what shall be on, in its order."""
 
-    SEARCH_BOX = WordInput
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "switch", "tui.keys.adapter_toggle", priority=True),
         Binding("alt+up", "order(-1)", "tui.keys.adapter_earlier", priority=True),
@@ -167,13 +156,10 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
             self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
             presets = await asyncio.to_thread(presets_with_adapter, self._reference)
             self._how_to_get = how_to_get(self._model, self._reference, presets)
-        wanted = words.casefold().split()
         matching = [
             found
             for found in self._found
-            if all(
-                word in f"{found.summary.title} {found.summary.base}".casefold() for word in wanted
-            )
+            if matches(words, found.summary.title, found.summary.base)
         ]
         matching.sort(key=lambda found: self._place(found) or len(self._on) + 1)
         self._show(matching, self.highlighted)
@@ -185,11 +171,6 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
         else:
             self._on.append(item.adapter)
         self._show(self.shown, item)
-
-    async def action_switch(self) -> None:
-        await self.finish_search()
-        if self.highlighted is not None:
-            self.choose(self.highlighted)
 
     def action_order(self, step: int) -> None:
         """Put the highlighted adapter on earlier or later than its neighbour."""
@@ -227,7 +208,7 @@ class AdaptersScreen(Picker[tuple[Adapter, ...] | None, FoundAdapter]):
         try:
             named = await asyncio.to_thread(_named, words.strip())
         except ChatuiError as error:
-            self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
+            self.app.tell_user(str(error))
             return
         self._found = (named, *self._found)
         self._on.append(named.adapter)

@@ -7,6 +7,7 @@ from textual.content import Content
 from chatui.conversation.export_forms import FORMS, ExportForm
 from chatui.locales import say
 from chatui.tui.screens.picker import Picker
+from chatui.tui.widgets.pick_list import matches
 
 Choice = tuple[ExportForm, bool]
 """A form, and whether each token is coloured by its probability."""
@@ -23,19 +24,13 @@ class FormPicker(Picker["Choice | None", "Choice"]):
             (form, probabilities)
             for form in FORMS
             for probabilities in ((False, True) if form.shows_probabilities else (False,))
-        ]
-        names = [_words(*choice) for choice in found]
-        wanted = words.strip().lower()
-        hits = [
-            (choice, name)
-            for choice, name in zip(found, names, strict=True)
-            if wanted in f"{choice[0].name} {choice[0].suffix} {name}".lower()
+            if matches(words, form.name, form.suffix, _words(form, probabilities))
         ]
         rows = [
-            Content.assemble(name, (f"  {form.suffix}", "$foreground-muted"))
-            for (form, _), name in hits
+            Content.assemble(_words(*each), (f"  {each[0].suffix}", "$foreground-muted"))
+            for each in found
         ]
-        self.show([choice for choice, _ in hits], rows, 0, say("export.none"))
+        self.show(found, rows, 0, say("export.none"))
 
     def choose(self, item: Choice) -> None:
         self.dismiss(item)

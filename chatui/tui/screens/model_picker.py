@@ -15,11 +15,10 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
-from chatui.text import one_line
-from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, matches, memory_words, row
+from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, memory_words, row
 from chatui.tui.screens.picker import Picker
-from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.fetch_bar import Download, FetchBar
+from chatui.tui.widgets.pick_list import matches
 
 
 class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
@@ -29,7 +28,6 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
     model that is not here.
     """
 
-    app: TurnsApp
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g", "stop_fetching", "tui.keys.stop_download"),
         Binding("f2", "cancel", "tui.keys.close"),
@@ -99,10 +97,15 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             everything.insert(0, Entry(name, "folder", name, say("tui.models.opened")))
         if is_hub_id(words.strip()) and words.strip() not in references:
             everything.append(_on_hub(words.strip()))
-        found = [entry for entry in everything if matches(entry, words)]
+        found = [
+            each
+            for each in everything
+            if matches(
+                words, each.reference, each.title, each.description, each.family, each.format
+            )
+        ]
         if words.strip():
             found.sort(key=lambda entry: (closeness(entry, words), not entry.usable))
-        if words.strip():
             rows = [row(one, one.reference in self._current, self._memory(one)) for one in found]
             listed = ModelRows(found, rows)
         else:
@@ -132,7 +135,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
         elif item.lacking:
             self._offer_to_fetch(item)
         else:
-            self.app.notify(one_line(item.missing, 1000), severity="warning", markup=False)
+            self.app.tell_user(item.missing, "warning")
 
     @work(exclusive=True, group="offer")
     async def _offer_to_fetch(self, item: Entry) -> None:

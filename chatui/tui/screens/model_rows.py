@@ -18,12 +18,6 @@ from chatui.text import one_line
 _MUTED = "$foreground-muted"
 
 
-def matches(entry: Entry, words: str) -> bool:
-    """Whether every word typed occurs somewhere in what is known of a model."""
-    known = f"{entry.reference} {entry.title} {entry.description} {entry.family} {entry.format}"
-    return all(word in known.casefold() for word in words.casefold().split())
-
-
 def closeness(entry: Entry, words: str) -> int:
     """0 if a name is what was typed, 1 if it begins so, 2 if it has it, 3 elsewhere."""
     typed = words.strip().casefold()

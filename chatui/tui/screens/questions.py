@@ -62,9 +62,6 @@ class LineQuestion(ModalScreen[str | None]):
             yield LineInput(self._value)
             yield KeyLine(say("tui.questions.line"))
 
-    def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
-
     def action_answer(self) -> None:
         self.dismiss(self.query_one(Input).value)
 

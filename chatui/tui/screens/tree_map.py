@@ -18,6 +18,7 @@ from chatui.prompting.parts import read_again
 from chatui.text import fit_cells, one_line
 from chatui.tui.model_names import shown_name
 from chatui.tui.screens.picker import Picker
+from chatui.tui.widgets.pick_list import matches
 
 DEEPEST = 8
 """Branches within so many branches stand no further in."""
@@ -119,8 +120,11 @@ class TreeScreen(Picker[Round | None, Node]):
                 self.say(str(error))
                 return
             self._tree = nodes_of(rounds)
-        wanted = words.casefold().split()
-        found = [each for each in self._tree if _matches(each.round, wanted)]
+        found = [
+            each
+            for each in self._tree
+            if matches(words, each.round.query, each.round.reply, shown_name(each.round.model))
+        ]
         ids = [each.round.id for each in found]
         on_path = [each for each in reversed(self._path) if each in ids]
         index = ids.index(on_path[0]) if on_path else 0
@@ -129,8 +133,3 @@ class TreeScreen(Picker[Round | None, Node]):
 
     def choose(self, item: Node) -> None:
         self.dismiss(item.round)
-
-
-def _matches(round_: Round, wanted: list[str]) -> bool:
-    text = f"{round_.query}\n{round_.reply}\n{shown_name(round_.model)}".casefold()
-    return all(word in text for word in wanted)

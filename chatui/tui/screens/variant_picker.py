@@ -18,8 +18,8 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.changes import Changes
-from chatui.tui.screens.adapter_picker import WordInput, found_adapters
-from chatui.tui.screens.picker import Picker
+from chatui.tui.screens.adapter_picker import found_adapters
+from chatui.tui.screens.picker import OrderedPicker, mark
 from chatui.tui.screens.variants import (
     GROUPS,
     Variant,
@@ -28,16 +28,14 @@ from chatui.tui.screens.variants import (
     typed,
     with_other_adapters,
 )
-from chatui.tui.turns_app import TurnsApp
+from chatui.tui.widgets.pick_list import matches
 
 MOST = 3
 
 
-class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
+class VariantsScreen(OrderedPicker[Variant, Variant]):
     """Lists who can answer; gives the two or three that were chosen, in their order."""
 
-    app: TurnsApp
-    SEARCH_BOX = WordInput
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "switch", "overview.keys.candidate", priority=True),
         Binding("enter", "choose", "overview.keys.compare_now", priority=True),
@@ -88,7 +86,7 @@ class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
             # A server far away may take seconds.
             self._add_models(await server_entries(settings))
         except ChatuiError as error:
-            self.app.notify(str(error), severity="error", markup=False)
+            self.app.tell_user(str(error))
 
     def _add_models(self, entries: Sequence[Entry]) -> None:
         turns = self.app.turns
@@ -109,8 +107,11 @@ class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
             own = typed(self.app.turns.spec, self._changes, words)
         except ChatuiError as error:
             problem = str(error)
-        wanted = words.casefold().split()
-        found = [each for each in self._all if _matches(each, wanted) or each in self._chosen]
+        found = [
+            each
+            for each in self._all
+            if each in self._chosen or matches(words, each.title, each.reference)
+        ]
         found.sort(key=lambda each: GROUPS.index(each.group))
         if own is not None and own not in found:
             found.insert(0, own)
@@ -132,10 +133,9 @@ class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
             self.say(problem)
 
     def _row(self, variant: Variant) -> Content:
-        if variant not in self._chosen:
-            return Content.assemble(("  ○ ", "dim"), variant.title)
-        place = self._chosen.index(variant) + 1
-        return Content.assemble((f"{place} ● ", "$primary"), (variant.title, "bold"))
+        is_chosen = variant in self._chosen
+        place = self._chosen.index(variant) + 1 if is_chosen else 0
+        return Content.assemble(mark(place), (variant.title, "bold" if is_chosen else ""))
 
     def choose(self, item: Variant) -> None:
         """A click chooses a variant or leaves it out, as the space bar does."""
@@ -149,11 +149,6 @@ class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
         if len(self._chosen) == MOST:
             self.say(say("overview.compare.enough"))
 
-    async def action_switch(self) -> None:
-        await self.finish_search()
-        if self.highlighted is not None:
-            self.choose(self.highlighted)
-
     def action_choose(self) -> None:
         """Compare those that are chosen; with one alone, the highlighted one beside it."""
         pointed_at = self.highlighted
@@ -163,8 +158,3 @@ class VariantsScreen(Picker[tuple[Variant, ...] | None, Variant]):
             self.dismiss(tuple(self._chosen))
         else:
             self.say(say("overview.compare.too_few"))
-
-
-def _matches(variant: Variant, wanted: list[str]) -> bool:
-    name = f"{variant.title} {variant.reference}".casefold()
-    return all(word in name for word in wanted)

@@ -214,7 +214,7 @@ class ConversationList(PickList[Conversation]):
         try:
             await self._store.queued(call)
         except ChatuiError as error:
-            self.app.notify(one_line(str(error), 1000), severity="error", markup=False)
+            self.app.tell_user(str(error))
             return False
         finally:
             self.search(self.words)
@@ -242,13 +242,13 @@ class ConversationList(PickList[Conversation]):
             self._deleted.append(chosen.id)
             self.post_message(self.Deleted(chosen.id))
             title = one_line(chosen.title, 40) or say("tui.title.new")
-            self.app.notify(say("organise.list.deleted", title=title), markup=False)
+            self.app.tell_user(say("organise.list.deleted", title=title), "information")
 
     @work
     async def action_undelete(self) -> None:
         """Bring back what was deleted last in this list."""
         if not self._deleted:
-            self.app.notify(say("organise.list.nothing_deleted"), markup=False)
+            self.app.tell_user(say("organise.list.nothing_deleted"), "information")
         elif await self._changed(self._store.bring_back, self._deleted[-1]):
             self._deleted.pop()
 
@@ -285,6 +285,6 @@ class ConversationList(PickList[Conversation]):
         try:
             tags = tags_of(words)
         except ChatuiError as error:
-            self.app.notify(str(error), severity="error", markup=False)
+            self.app.tell_user(str(error))
             return
         await self._changed(self._store.shelve, chosen.id, tags=tags)

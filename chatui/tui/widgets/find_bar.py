@@ -72,9 +72,7 @@ class FindBar(Horizontal, can_focus=True):
         yield Static(classes="count", markup=False)
 
     def on_mount(self) -> None:
-        field = self.query_one(LineInput)
-        field.cursor_blink = False
-        (self if self._words else field).focus()
+        (self if self._words else self.query_one(LineInput)).focus()
         self._find(self._words)
 
     def look_for(self, words: str, round_id: int | None = None) -> None:

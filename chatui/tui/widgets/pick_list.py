@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -18,7 +18,16 @@ from chatui.text import one_line
 from chatui.tui.editing import LineInput
 from chatui.tui.widgets.key_line import KeyLine
 
+if TYPE_CHECKING:
+    from chatui.tui.turns_app import TurnsApp
+
 Item = TypeVar("Item")
+
+
+def matches(words: str, *texts: str) -> bool:
+    """Whether every word typed stands somewhere in the texts."""
+    known = "\n".join(texts).casefold()
+    return all(word in known for word in words.casefold().split())
 
 
 class PickList(Generic[Item], Widget):
@@ -28,6 +37,7 @@ class PickList(Generic[Item], Widget):
         shown: the items in the list, in its order.
     """
 
+    app: TurnsApp
     SEARCH_BOX: ClassVar[type[Input]] = LineInput
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move('cursor_up')", "tui.keys.list_up", priority=True),
@@ -62,7 +72,6 @@ class PickList(Generic[Item], Widget):
         yield KeyLine(keys)
 
     def on_mount(self) -> None:
-        self.query_one(Input).cursor_blink = False
         self._searching = self.search("")
 
     @work(exclusive=True)

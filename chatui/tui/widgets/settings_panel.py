@@ -85,8 +85,6 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         yield KeyLine(say(self.footer_keys))
 
     def on_mount(self) -> None:
-        for field in self.query(LineInput):
-            field.cursor_blink = False
         self.set_interval(_LOOK_SECONDS, self.look)
         self.look()
         self.query(LineInput).first().focus()
