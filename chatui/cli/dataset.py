@@ -18,8 +18,8 @@ from chatui import readable
 from chatui.catalog.tokenizer_places import TokenizerPlace, find_tokenizer
 from chatui.cli import options
 from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
-from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
-from chatui.cli.output import tell
+from chatui.cli.ending import SUCCESS, UsageError, told_if_interrupted
+from chatui.cli.output import tell, write_line
 from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import SkippedRecord, files_of
@@ -162,7 +162,7 @@ def _write_pairs(
     if target is not None:
         size = readable.size(target.stat().st_size)
         words = say("dataset.dataset.pairs_done", path=f"{target} ({size})", count=count)
-        ProgressDisplay().line(words)
+        write_line(words)
     return SUCCESS
 
 
@@ -191,11 +191,10 @@ def _write(
         nonlocal told
         told += 1
         if told <= _TOLD_RECORDS + 1:
-            display.clear()
             more = told > _TOLD_RECORDS
             tell(say("dataset.dataset.more_skipped") if more else sentence)
 
-    try:
+    with told_if_interrupted(lambda: say("dataset.dataset.stopped", done=done)):
         state = write_examples(
             encoder,
             sources,
@@ -206,16 +205,10 @@ def _write(
             report=report,
             tell=tell_some,
         )
-    except KeyboardInterrupt:
-        display.clear()
-        tell(say("dataset.dataset.stopped", done=done))
-        return INTERRUPTED
-    finally:
-        display.clear()
     _tell_losses(state)
     size = readable.size(target.stat().st_size)
     words = {"examples": state.examples, "length": encoder.layout.length}
-    display.line(say("dataset.dataset.done", path=f"{target} ({size})", **words))
+    write_line(say("dataset.dataset.done", path=f"{target} ({size})", **words))
     return SUCCESS
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from chatui import locations
-from chatui.cli.output import abandon_output, tell
+from chatui.cli.output import abandon_output, clear_line, tell
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -22,10 +23,21 @@ class UsageError(ChatuiError):
     """The command was typed wrongly."""
 
 
+@contextmanager
+def told_if_interrupted(sentence: Callable[[], str]) -> Iterator[None]:
+    """Tell ``sentence`` if Ctrl+C ends the block, and the command with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(sentence())
+        raise
+
+
 def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
     """Run a verb; its exit code. An error is one sentence, and a traceback if ``debug``."""
     try:
         code = action()
+        clear_line()
         sys.stdout.flush()
     except UsageError as error:
         tell(say("cli.error", sentence=error))
@@ -35,6 +47,7 @@ def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
         _tell_error(str(error), debug)
         return ERROR
     except KeyboardInterrupt:
+        clear_line()
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever closed the pipe (``| head -1``) has what they wanted.

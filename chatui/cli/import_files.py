@@ -7,8 +7,8 @@ from contextlib import closing
 
 from chatui.cli import options
 from chatui.cli.chosen_conversations import open_store
-from chatui.cli.ending import INTERRUPTED, SUCCESS
-from chatui.cli.output import tell
+from chatui.cli.ending import SUCCESS, told_if_interrupted
+from chatui.cli.output import tell, write_line
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
 from chatui.conversation.importing import ImportCounts, import_files
@@ -42,27 +42,19 @@ def run(args: argparse.Namespace) -> int:
         nonlocal told
         told += 1
         if told <= _TOLD_RECORDS + 1:
-            display.clear()
             tell(say("import.import.more") if told > _TOLD_RECORDS else sentence)
 
-    with closing(open_store()) as store:
-        try:
-            counts = import_files(
-                store, files, encoding=args.encoding, report=report, tell=tell_some
-            )
-        except KeyboardInterrupt:
-            display.clear()
-            tell(say("import.import.stopped", count=counts.conversations))
-            return INTERRUPTED
-        finally:
-            display.clear()
+    def stopped() -> str:
+        return say("import.import.stopped", count=counts.conversations)
+
+    with told_if_interrupted(stopped), closing(open_store()) as store:
+        counts = import_files(store, files, encoding=args.encoding, report=report, tell=tell_some)
     if counts.skipped > _TOLD_RECORDS:
         tell(say("import.import.skipped", count=counts.skipped))
     if not counts.conversations and not counts.known:
         raise ChatuiError(say("import.import.nothing"))
-    display.line(
-        say("import.import.done", conversations=counts.conversations, rounds=counts.rounds)
-    )
+    words = {"conversations": counts.conversations, "rounds": counts.rounds}
+    write_line(say("import.import.done", **words))
     if counts.known:
-        display.line(say("import.import.known", count=counts.known))
+        write_line(say("import.import.known", count=counts.known))
     return SUCCESS

@@ -15,7 +15,7 @@ from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.ending import SUCCESS
 from chatui.cli.held_models import HeldModels, held_models
-from chatui.cli.output import PassingLine, tell, write, write_table
+from chatui.cli.output import PassingLine, tell, write, write_line, write_table
 from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
 from chatui.cli.rerun import DIFFERENT, compare_tokens
 from chatui.conversation import comparison_report
@@ -96,7 +96,7 @@ def compare(
                 _show(whole, one)
         write_table(list(comparison_report.summary_rows(whole)), ("", *names))
     else:
-        write(say("compare.written", path=report) + "\n")
+        write_line(say("compare.written", path=report))
     different = any(
         each.can_be_repeated and compare_tokens(each.recorded, reply).differs_at is not None
         for each, one in zip(asked, rounds, strict=True)
@@ -151,20 +151,16 @@ class _Runner:
             backend, model = await held.use(spec)
             if answers:
                 self._whole.models[at] = model_description(spec, model)
-            try:
-                for number, place in enumerate(places, 1):
-                    name = one_line(self._whole.names[at])
-                    words = {"name": name, "done": number, "rounds": len(places)}
-                    self._line.show(say("compare.progress", **words))
-                    one = self._whole.rounds[place]
-                    if answers:
-                        one.replies[at] = await self._asked[place].ask(backend, spec, model)
-                    await self._score(backend, at, place)
-                    if self._show_rounds:
-                        self._line.clear()
-                        _show(self._whole, one)
-            finally:
-                self._line.clear()
+            for number, place in enumerate(places, 1):
+                name = one_line(self._whole.names[at])
+                words = {"name": name, "done": number, "rounds": len(places)}
+                self._line.show(say("compare.progress", **words))
+                one = self._whole.rounds[place]
+                if answers:
+                    one.replies[at] = await self._asked[place].ask(backend, spec, model)
+                await self._score(backend, at, place)
+                if self._show_rounds:
+                    _show(self._whole, one)
 
     async def _score(self, backend: Backend, at: int, place: int) -> None:
         """The model of a column reads the replies that it has not read yet."""

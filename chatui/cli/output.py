@@ -34,13 +34,20 @@ def for_stream(text: str, stream: TextIO) -> str:
 
 
 def write(text: str) -> None:
-    """Write to standard output at once."""
+    """Write to standard output at once, in place of a passing line."""
+    clear_line()
     sys.stdout.write(for_stream(text, sys.stdout))
     sys.stdout.flush()
 
 
+def write_line(sentence: str) -> None:
+    """Write a sentence to standard output, on one line."""
+    write(" ".join(sentence.split()) + "\n")
+
+
 def tell(sentence: str) -> None:
-    """Write a sentence to standard error, which may be closed."""
+    """Write a sentence to standard error, which may be closed, in place of a passing line."""
+    clear_line()
     with suppress(OSError, ValueError):
         print(one_line(sentence, None), file=sys.stderr, flush=True)
 
@@ -77,7 +84,7 @@ def write_table(
 
 
 class PassingLine:
-    """A line of progress that the next one replaces; shown only on a terminal.
+    """A line of progress that whatever is written next replaces; shown only on a terminal.
 
     Attributes:
         is_live: whether anything is shown at all.
@@ -86,7 +93,6 @@ class PassingLine:
     def __init__(self, stream: TextIO) -> None:
         self.is_live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = stream
-        self._is_shown = False
 
     @property
     def cells(self) -> int:
@@ -95,20 +101,27 @@ class PassingLine:
 
     def show(self, text: str) -> None:
         """Show ``text`` in place of the line before."""
+        global _shown
         if self.is_live:
+            # First, so that Ctrl+C in the middle does not leave the line.
+            _shown = self
             self._write(fit_cells(plain_text(text), self.cells))
-            self._is_shown = True
-
-    def clear(self) -> None:
-        """Wipe the line off."""
-        if self._is_shown:
-            self._write("")
-            self._is_shown = False
 
     def _write(self, text: str) -> None:
         with suppress(OSError):
             self._stream.write("\r\x1b[K" + text)
             self._stream.flush()
+
+
+_shown: PassingLine | None = None
+
+
+def clear_line() -> None:
+    """Wipe the passing line off."""
+    global _shown
+    if _shown is not None:
+        _shown._write("")
+        _shown = None
 
 
 def abandon_output() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from chatui import readable
-from chatui.cli.output import PassingLine, tell, write
+from chatui.cli.output import PassingLine, clear_line, tell, write
 from chatui.locales import say
 
 _BAR_CELLS = 20
@@ -23,15 +23,8 @@ class ProgressDisplay:
     def __init__(self, stream: TextIO | None = None) -> None:
         """Show it on ``stream``; None for standard output."""
         self._passing = PassingLine(stream or sys.stdout)
-        self.passing = self._passing.show
-        self.clear = self._passing.clear
         self._last_tenth = -1
         self._last_line = time.monotonic()
-
-    def line(self, text: str) -> None:
-        """A line on standard output that stays."""
-        self.clear()
-        write(" ".join(text.split()) + "\n")
 
     def progress(self, share: float, words: str) -> None:
         """How far it is, of 1, and the numbers to it."""
@@ -39,7 +32,7 @@ class ProgressDisplay:
             from rich.cells import cell_len
 
             bar = _bar(share, self._passing.cells - cell_len(words) - 1)
-            self.passing(bar + words)
+            self._passing.show(bar + words)
             return
         tenth = int(10 * share)
         due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
@@ -71,4 +64,4 @@ def opening_line() -> Iterator[Callable[[], None]]:
     try:
         yield beat
     finally:
-        line.clear()
+        clear_line()

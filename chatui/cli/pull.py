@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+from contextlib import closing
 
 from chatui import catalog, readable
 from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan, plan
-from chatui.cli.ending import INTERRUPTED, SUCCESS
-from chatui.cli.output import tell
+from chatui.cli.ending import SUCCESS, told_if_interrupted
+from chatui.cli.output import PassingLine, tell, write_line
 from chatui.cli.progress import ProgressDisplay
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -26,53 +28,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = load_settings()
-    display = ProgressDisplay()
-    try:
-        display.passing(say("fetching.pull.asking", name=args.name))
+    made: FetchPlan | None = None
+
+    def stopped() -> str:
+        if made is None:
+            return say("fetching.pull.stopped_early")
+        done, total = readable.size(made.kept_bytes), readable.size(made.total_bytes)
+        return say("fetching.pull.stopped", done=done, total=total, command=_again(args))
+
+    with told_if_interrupted(stopped):
+        PassingLine(sys.stdout).show(say("fetching.pull.asking", name=args.name))
         made = plan(args.name, settings, source=args.source, mirror=args.mirror)
-    except KeyboardInterrupt:
-        display.clear()
-        tell(say("fetching.pull.stopped_early"))
-        return INTERRUPTED
-    finally:
-        display.clear()
-    for note in made.notes:
-        tell(note)
-    if made.files:
-        display.line(_announced(made))
-        done = _fetched(made, display, _again(args))
-        if done is None:
-            return INTERRUPTED
-        display.line(_told(made, done))
-    else:
-        display.line(say("fetching.pull.nothing", name=made.name))
-    _tell_next(made, settings, display)
+        for note in made.notes:
+            tell(note)
+        if made.files:
+            write_line(_announced(made))
+            _fetch(made)
+        else:
+            write_line(say("fetching.pull.nothing", name=made.name))
+    _tell_next(made, settings)
     return SUCCESS
 
 
-def _fetched(made: FetchPlan, display: ProgressDisplay, again: str) -> Fetched | None:
-    """Carry the plan out; None if Ctrl+C ended it."""
-    running = Fetch(made)
+def _fetch(made: FetchPlan) -> None:
+    """Carry the plan out, and tell how far it is and how it ended."""
+    display = ProgressDisplay()
     is_here = made.kept_bytes == made.total_bytes
-    try:
-        for event in running.events():
-            if isinstance(event, FetchProgress):
-                if not is_here:
-                    display.progress(event.share, _progress_words(event))
-            elif isinstance(event, FetchNote):
-                display.clear()
+    with closing(Fetch(made).events()) as events:
+        for event in events:
+            if isinstance(event, FetchNote):
                 tell(event.sentence)
-            else:
-                return event
-    except KeyboardInterrupt:
-        running.cancel()
-        display.clear()
-        done, total = readable.size(made.kept_bytes), readable.size(made.total_bytes)
-        tell(say("fetching.pull.stopped", done=done, total=total, command=again))
-        return None
-    finally:
-        display.clear()
-    raise AssertionError("the fetch ended without Fetched")
+            elif isinstance(event, Fetched):
+                write_line(_told(made, event))
+            elif not is_here:
+                display.progress(event.share, _progress_words(event))
 
 
 def _progress_words(event: FetchProgress) -> str:
@@ -113,7 +102,7 @@ def _told(made: FetchPlan, done: Fetched) -> str:
     )
 
 
-def _tell_next(made: FetchPlan, settings: Settings, display: ProgressDisplay) -> None:
+def _tell_next(made: FetchPlan, settings: Settings) -> None:
     """The command that starts the model, or what still keeps it from running."""
     hub_id, file = "/".join(made.name.split("/")[:2]), "/".join(made.name.split("/")[2:])
     reference = str(made.repositories[0].folder / file) if file else hub_id
@@ -123,7 +112,7 @@ def _tell_next(made: FetchPlan, settings: Settings, display: ProgressDisplay) ->
         tell(str(error))
     else:
         command = shlex.join(["chatui", "--model", reference])
-        display.line(say("fetching.pull.next", command=command))
+        write_line(say("fetching.pull.next", command=command))
 
 
 def _again(args: argparse.Namespace) -> str:

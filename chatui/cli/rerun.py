@@ -11,7 +11,7 @@ from typing import Any
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.ending import SUCCESS
-from chatui.cli.output import write
+from chatui.cli.output import write, write_line
 from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
 from chatui.conversation.compared_replies import OneReply
 from chatui.conversation.transcript import Transcript
@@ -81,13 +81,13 @@ def rerun(
         for name, group in groupby(by_model, key=lambda each: reference or each.round.model):
             spec = spec_for(args, settings, name, adapters)
             if len(models) > 1:
-                write(say("cli.replay.model", name=one_line(name)) + "\n")
+                write_line(say("cli.replay.model", name=one_line(name)))
             differing += _run(spec, list(group), wholes, reasons)
     count = len(wanted) * len(models)
     if not differing:
-        write(say("cli.replay.all_same", rounds=count) + "\n")
+        write_line(say("cli.replay.all_same", rounds=count))
         return SUCCESS
-    write(say("cli.replay.different", count=differing, rounds=count) + "\n")
+    write_line(say("cli.replay.different", count=differing, rounds=count))
     for reason in dict.fromkeys(reasons):
         write(f"  {reason}\n")
     return DIFFERENT

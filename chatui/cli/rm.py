@@ -7,8 +7,8 @@ import sys
 
 from chatui import readable
 from chatui.catalog.fetching.removing import plan_removal, remove
-from chatui.cli.ending import ERROR, INTERRUPTED, SUCCESS, UsageError
-from chatui.cli.output import tell, write, write_table
+from chatui.cli.ending import ERROR, SUCCESS, UsageError, told_if_interrupted
+from chatui.cli.output import tell, write, write_line, write_table
 from chatui.locales import say
 from chatui.settings import load_settings
 
@@ -19,23 +19,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    removal = plan_removal(args.name, load_settings())
-    write_table(
-        (item.title, readable.size(item.size_bytes), str(item.root)) for item in removal.items
-    )
-    if len(removal.items) > 1:
-        write(say("fetching.rm.total", size=readable.size(removal.size_bytes)) + "\n")
-    for note in removal.notes:
-        tell(note)
-    try:
+    with told_if_interrupted(lambda: say("fetching.rm.kept")):
+        removal = plan_removal(args.name, load_settings())
+        write_table(
+            (item.title, readable.size(item.size_bytes), str(item.root)) for item in removal.items
+        )
+        if len(removal.items) > 1:
+            write_line(say("fetching.rm.total", size=readable.size(removal.size_bytes)))
+        for note in removal.notes:
+            tell(note)
         agreed = args.yes or _agreed()
-    except KeyboardInterrupt:
-        tell(say("fetching.rm.kept"))
-        return INTERRUPTED
     if not agreed:
         tell(say("fetching.rm.kept"))
         return ERROR
-    write(say("fetching.rm.done", size=readable.size(remove(removal))) + "\n")
+    write_line(say("fetching.rm.done", size=readable.size(remove(removal))))
     return SUCCESS
 
 

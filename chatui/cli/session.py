@@ -11,7 +11,7 @@ from typing import Any
 
 from chatui.backends import registry
 from chatui.backends.protocol import Backend
-from chatui.cli.output import PassingLine, tell
+from chatui.cli.output import PassingLine, clear_line, tell
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -105,15 +105,13 @@ async def load(backend: Backend, spec: ModelSpec) -> Loaded:
         ChatuiError: it cannot be loaded.
     """
     line = PassingLine(sys.stderr)
-    try:
-        answer: Loaded | None = None
-        async for event in backend.load(spec):
-            if isinstance(event, Loaded):
-                answer = event
-            else:
-                line.show(_words(event))
-    finally:
-        line.clear()
+    answer: Loaded | None = None
+    async for event in backend.load(spec):
+        if isinstance(event, Loaded):
+            answer = event
+        else:
+            line.show(_words(event))
+    clear_line()
     if answer is None:
         raise AssertionError("the load ended without Loaded")
     return answer

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from chatui import catalog, readable
 from chatui.cli import options
-from chatui.cli.ending import INTERRUPTED, SUCCESS
-from chatui.cli.output import tell
+from chatui.cli.ending import SUCCESS, told_if_interrupted
+from chatui.cli.output import tell, write_line
 from chatui.cli.progress import ProgressDisplay
 from chatui.locales import say
 from chatui.sampling import Setting
@@ -68,25 +68,21 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         seed=args.seed,
     )
-    display = ProgressDisplay(sys.stderr)
+    display, target = ProgressDisplay(sys.stderr), Path(args.output)
 
     def report(state: TuningState) -> None:
         display.progress(state.step / state.steps, progress_words(state))
 
-    target = Path(args.output)
-    try:
+    def stopped() -> str:
+        return say("tune.stopped" if target.is_dir() else "tune.stopped_early", path=target)
+
+    with told_if_interrupted(stopped):
         state = tune(spec, Path(args.file), target, wanted, report, tell)
-    except KeyboardInterrupt:
-        display.clear()
-        tell(say("tune.stopped", path=target))
-        return INTERRUPTED
-    finally:
-        display.clear()
     for sentence in end_words(state):
-        display.line(sentence)
+        write_line(sentence)
     weights = f" --weights {args.weights}" if args.weights else ""
     command = f"chatui --model {spec.name}{weights} --lora {target}"
-    display.line(say("tune.try", command=command))
+    write_line(say("tune.try", command=command))
     return SUCCESS
 
 

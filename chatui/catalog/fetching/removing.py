@@ -75,12 +75,12 @@ def plan_removal(name: str, settings: Settings) -> Removal:
     """
     preset = library.load().find(name)
     parts = preset.parts if preset else (part_of_hub(name, "hf"),)
-    known = library.load().by_name.values()
-    users = [each for each in known if not missing_parts(each, settings)]
+    known = [each for each in library.load().by_name.values() if {*each.parts} != {*parts}]
     items: list[Removable] = []
     notes: list[str] = []
     for part in parts:
-        others = sorted(p.name for p in users if _needs(p, part) and set(p.parts) != set(parts))
+        sharing = (each for each in known if _needs(each, part))
+        others = sorted(each.name for each in sharing if not missing_parts(each, settings))
         found = [item for root in _roots(part) if (item := _removable(part, root))]
         if found and others and preset:
             notes.append(say("fetching.rm.stays", part=part.title, names=", ".join(others)))

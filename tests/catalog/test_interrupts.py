@@ -1,0 +1,96 @@
+"""Ctrl+C between any two statements of ``pull`` and ``rm``: one sentence at most, exit code 130."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from hub_server import HubServer
+from served_models import serve_file
+
+from chatui import cli
+from chatui.catalog.places import in_hugging_face
+from chatui.cli import parser, pull, rm
+from chatui.cli.ending import run_to_the_end
+
+TRACED = {
+    str(Path(cli.__file__).with_name(name))
+    for name in ("output.py", "progress.py", "pull.py", "rm.py")
+}
+
+
+def interrupted(run: Callable[[], int]) -> Iterator[int]:
+    """Run a verb with Ctrl+C before each of its lines in turn, and at last without; exit codes."""
+    at = lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        nonlocal lines
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        lines += event == "line"
+        if event == "line" and lines == at:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    while lines >= at:
+        at, lines = at + 1, 0
+        sys.settrace(trace)
+        try:
+            code = run_to_the_end(run)
+        finally:
+            sys.settrace(before)
+        yield code
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_everywhere(
+    server: HubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    serve_file(server, tmp_path, 2000)
+    args = argparse.Namespace(name="you/one", source=None, mirror="", yes=False)
+    codes = []
+    for code in interrupted(lambda: pull.run(args)):
+        told = capsys.readouterr().err
+        assert not told or (told.startswith("Stopped ") and told.count("\n") == 1)
+        codes.append(code)
+    assert len(codes) > 40 and set(codes[:-1]) == {130} and codes[-1] == 0
+
+    def ask() -> int:
+        monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+        return rm.run(args)
+
+    codes = []
+    for code in interrupted(ask):
+        said = capsys.readouterr()
+        assert said.err in ("", "Nothing was deleted.\n")
+        assert not said.out or said.out.endswith(("\n", "[y/N] "))
+        assert in_hugging_face("you/one")
+        codes.append(code)
+    assert len(codes) > 20 and set(codes[:-1]) == {130} and codes[-1] == 1
+
+
+def test_before_a_verb_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def press() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parser, "run", press)
+    try:
+        assert cli.main() == 130
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL, "Python's end tells nothing"
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
