@@ -113,7 +113,8 @@ def context_limit_of(spec: ModelSpec, config: Any) -> int:
     """The preset's window, or the config's; never more positions than a table of them holds."""
     text = config.get_text_config(decoder=True)
     names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-    found = [value for name in names if isinstance(value := getattr(text, name, None), int)]
+    told = (getattr(text, name, None) for name in names)
+    found = [value for value in told if isinstance(value, int) and value > 0]
     limit = spec.context_limit if spec.context_limit is not None else (found or [2048])[0]
     if found and config.model_type in ("gpt2", "openai-gpt", "codegen", "gptj", "gpt_neo", "opt"):
         limit = min(limit, found[0])

@@ -129,7 +129,7 @@ class TokensAlone:
     def forward(self, model: Any, ids: torch.Tensor, **told: Any) -> Any:
         """See :meth:`StatesCache.forward`."""
         self._ids = ids if self._ids is None else torch.cat((self._ids, ids), 1)
-        return model(self._ids, return_dict=True, **told)
+        return model(self._ids, use_cache=False, return_dict=True, **told)
 
     def get_seq_length(self) -> int:
         return 0 if self._ids is None else self._ids.shape[1]

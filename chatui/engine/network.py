@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
@@ -21,6 +21,8 @@ _LEAST_AT_ONCE = 32
 _WORK_AT_ONCE = 60e9
 _NOISE = 0.1
 """Share of the logits' spread that 16-bit numbers may differ by."""
+_WITHOUT_CACHE = ("cpmant", "minimax", "xlstm")
+"""Model types with caches of their own kind, or a prompt of their own in front of each read."""
 
 
 def prefill_chunk(parameters: int, device: torch.device) -> int:
@@ -35,6 +37,10 @@ def prefill_chunk(parameters: int, device: torch.device) -> int:
     return min(PREFILL_CHUNK, max(_LEAST_AT_ONCE, tokens))
 
 
+class _Stopped(Exception):
+    """Nobody waits any more for what is being read."""
+
+
 class CausalNetwork:
     """Any decoder of transformers whose tokens see only what stands before them.
 
@@ -47,7 +53,7 @@ class CausalNetwork:
         window: tokens that it is to read at most; its cache takes no room for more.
 
     Attributes:
-        chunk: tokens of a prompt that are read at once.
+        chunk: tokens of a prompt that are read at once, if it can be read in pieces.
         decoder: what reads over a cache of fixed size; None if transformers does it on its own.
         reads_ahead: whether a few tokens at once cost so much less than one by one that drafts pay:
             measured on CPUs with weights in float32 and in FBGEMM's 8 bits.
@@ -59,7 +65,7 @@ class CausalNetwork:
         self._device = model.get_input_embeddings().weight.device
         accepted = inspect.signature(model.forward).parameters
         self._keeps_logits = "logits_to_keep" in accepted
-        self._takes_cache = "cache" in accepted
+        self._keeps = "cache" in accepted and model.config.model_type not in _WITHOUT_CACHE
         self.chunk = prefill_chunk(parameter_count(model), self._device)
         self.decoder: Decoder | TransformersStep | None = decoder_of(model, window)
         if self.decoder is None and self._device.type == "cuda" and can_be_captured(model, window):
@@ -67,13 +73,13 @@ class CausalNetwork:
         quick = self._device.type == "cpu" and model.dtype == torch.float32 and not sums_rows(model)
         self.reads_ahead = quick and isinstance(self.decoder, Decoder)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
-        if has_recurrent_states(self.new_cache()) and not self._reads_in_pieces():
-            self.chunk = window
+        self._at_once = False
+        self._at_once = self.decoder is None and not (self._keeps and self._reads_in_pieces())
 
     def new_cache(self) -> Any:
         if self.decoder is not None:
             return self.decoder.new_cache(self._window)
-        if not self._takes_cache:
+        if not self._keeps:
             return TokensAlone()
         return new_cache(self.model.config, self._window)
 
@@ -81,12 +87,33 @@ class CausalNetwork:
     def prefill(
         self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
+        if self._at_once:
+            return self._read_at_once(ids[cache.get_seq_length() :], cache, stop_wanted)
         logits = None
         for start in range(cache.get_seq_length(), len(ids), self.chunk):
             if stop_wanted():
                 return None
             logits = self._forward(ids[start : start + self.chunk], cache)[-1]
         return logits
+
+    def _read_at_once(
+        self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
+    ) -> Tensor | None:
+        """See :meth:`prefill`; a stop takes effect between two layers."""
+
+        def look(*_: object) -> None:
+            if stop_wanted():
+                raise _Stopped
+
+        lists = (part for part in self.model.modules() if isinstance(part, nn.ModuleList))
+        hooks = [layer.register_forward_pre_hook(look) for layer in max(lists, key=len, default=())]
+        try:
+            return self._forward(ids, cache)[-1]
+        except _Stopped:
+            return None
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @property
     def runs_ahead(self) -> bool:
@@ -118,6 +145,8 @@ class CausalNetwork:
 
         Some layers of transformers (Mamba's) begin their state anew with each piece.
         """
+        if not has_recurrent_states(self.new_cache()):
+            return True
         ids, cache = range(8), self.new_cache()
         self.prefill(ids[:4], cache, lambda: False)
         pieces = self.prefill(ids, cache, lambda: False)

@@ -32,6 +32,8 @@ _DELTA = {
         ("mamba", {"state_size": 8}),
         # A state that goes on from piece to piece, and attention.
         ("qwen3_next", _ATTENTION | _DELTA),
+        # A cache of its own kind.
+        ("minimax", _ATTENTION | {"num_local_experts": 4, "head_dim": 8, "block_size": 16}),
         # No cache at all.
         ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
     ],
@@ -41,13 +43,24 @@ def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
 ) -> None:
     monkeypatch.setattr("chatui.engine.network._WORK_AT_ONCE", 1.0)
     model = saved(tmp_path, kind, config)
-    first, _, done = parts(ask(loaded(tmp_path, device="cpu"), "春眠不觉晓，处处闻啼鸟。" * 6))
+    engine = loaded(tmp_path, device="cpu")
+    first, _, done = parts(ask(engine, "春眠不觉晓，处处闻啼鸟。" * 6, max_new_tokens=6))
     ids = torch.tensor([first.input_ids])
     assert ids.shape[1] > 64
     with torch.inference_mode():
         for token in done.output_ids:
             assert token == int(model(ids, use_cache=False).logits[0, -1].argmax())
             ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+
+
+def test_a_stop_counts_while_a_mamba_reads_its_prompt_at_once(tmp_path: Path) -> None:
+    saved(tmp_path, "mamba", {"state_size": 8})
+    engine = loaded(tmp_path, device="cpu")
+    asked = iter((False, False))
+    done = parts(ask(engine, stop_wanted=lambda: next(asked, True)))[2]
+    assert (done.finish_reason, done.output_ids) == ("cancelled", ())
+    assert next(asked, None) is None
+    assert parts(ask(engine))[2].output_ids
 
 
 @pytest.mark.parametrize("weights", ["int8", "int4"])
