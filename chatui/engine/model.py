@@ -22,14 +22,6 @@ AfterReply: TypeAlias = Callable[["LoadedModel", GenerateRequest, str, Callable[
 """(model, request, its reply as kept, whether to stop): work for the time until the next query."""
 
 
-class ReadTokens(Protocol):
-    """What a network keeps of the tokens it has read: a KV cache, or a recurrent state."""
-
-    def get_seq_length(self) -> int:
-        """How many tokens; the name is that of transformers' caches."""
-        ...
-
-
 class Network(Protocol):
     """What the decode loop needs of a network: logits for tokens."""
 
@@ -37,7 +29,10 @@ class Network(Protocol):
     """Whether what was read of a prompt's beginning serves every longer prompt."""
 
     def new_cache(self) -> Any:
-        """A :class:`ReadTokens` with nothing read."""
+        """What keeps the tokens that are read: a KV cache, or a recurrent state; none so far.
+
+        Its ``get_seq_length()`` tells how many they are; the name is that of transformers' caches.
+        """
         ...
 
     def prefill(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -31,22 +32,34 @@ class LostPlace(Exception):
     """A file does not have the place from which it is to grow."""
 
 
-class GrowingFile(Protocol):
-    """A file of examples that is not whole yet."""
+class GrowingFile(ABC):
+    """A file of examples that is not whole yet, in one part or several.
 
+    Args:
+        parts: the files that grow.
+        bytes: how much of each is kept.
+    """
+
+    def __init__(self, parts: Sequence[Path], bytes: int) -> None:
+        self._parts = parts
+        self._streams = [_resumed(file, bytes) for file in parts]
+
+    @abstractmethod
     def append(self, examples: Sequence[TrainingExample]) -> int:
         """Add examples; the place behind them."""
-        ...
+
+    @abstractmethod
+    def finish(self, target: Path) -> None:
+        """Give the whole file its name."""
 
     def flush(self) -> None:
         """Hand all that was added to the system."""
-        ...
+        for stream in self._streams:
+            stream.flush()
 
-    def finish(self, target: Path) -> None:
-        """Give the whole file its name."""
-        ...
-
-    def close(self) -> None: ...
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
 
 
 def open_growing(
@@ -93,32 +106,26 @@ def _named(partial: Path, target: Path) -> None:
     partial.replace(target)
 
 
-class _JsonLines:
+class _JsonLines(GrowingFile):
     """An object a line with the columns as lists; places are bytes."""
 
     def __init__(self, partial: Path, columns: tuple[str, ...], place: int) -> None:
-        self._partial = partial
+        super().__init__([partial], place)
         self._columns = columns
-        self._stream = _resumed(partial, place)
         self._encode = msgspec.json.Encoder().encode_lines
 
     def append(self, examples: Sequence[TrainingExample]) -> int:
         rows = [{name: getattr(example, name) for name in self._columns} for example in examples]
-        self._stream.write(self._encode(rows))
-        return self._stream.tell()
-
-    def flush(self) -> None:
-        self._stream.flush()
+        (stream,) = self._streams
+        stream.write(self._encode(rows))
+        return stream.tell()
 
     def finish(self, target: Path) -> None:
         self.close()
-        _named(self._partial, target)
-
-    def close(self) -> None:
-        self._stream.close()
+        _named(self._parts[0], target)
 
 
-class _Columns:
+class _Columns(GrowingFile):
     """A file for each column with rows of ``length`` int64, put together at the end."""
 
     def __init__(
@@ -129,37 +136,28 @@ class _Columns:
         place: int,
         assemble: Callable[[Path, dict[str, Path], int, int], None],
     ) -> None:
+        files = [partial.with_name(f"{partial.name}.{name}") for name in columns]
+        super().__init__(files, place * length * _ITEM.itemsize)
         self._partial = partial
-        self._files = {name: partial.with_name(f"{partial.name}.{name}") for name in columns}
+        self._columns = columns
         self._length = length
         self._rows = place
         self._assemble = assemble
-        row_bytes = length * _ITEM.itemsize
-        self._streams = {
-            name: _resumed(file, place * row_bytes) for name, file in self._files.items()
-        }
 
     def append(self, examples: Sequence[TrainingExample]) -> int:
-        for name, stream in self._streams.items():
+        for name, stream in zip(self._columns, self._streams, strict=True):
             rows = [getattr(example, name) for example in examples]
             stream.write(np.asarray(rows, dtype=_ITEM).tobytes())
         self._rows += len(examples)
         return self._rows
 
-    def flush(self) -> None:
-        for stream in self._streams.values():
-            stream.flush()
-
     def finish(self, target: Path) -> None:
         self.close()
-        self._assemble(self._partial, self._files, self._rows, self._length)
+        files = dict(zip(self._columns, self._parts, strict=True))
+        self._assemble(self._partial, files, self._rows, self._length)
         _named(self._partial, target)
-        for file in self._files.values():
+        for file in self._parts:
             file.unlink()
-
-    def close(self) -> None:
-        for stream in self._streams.values():
-            stream.close()
 
 
 def _safetensors(whole: Path, columns: dict[str, Path], rows: int, length: int) -> None:
@@ -184,21 +182,14 @@ def _arrow(whole: Path, columns: dict[str, Path], rows: int, length: int) -> Non
 
     schema = pa.schema([(name, pa.list_(pa.int64())) for name in columns])
     with whole.open("wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
-        for taken in _chunks(list(columns.values()), rows, length):
-            offsets = pa.array(np.arange(len(taken[0]) + 1, dtype=np.int32) * length)
+        for start in range(0, rows, _ROWS_AT_ONCE):
+            count = min(_ROWS_AT_ONCE, rows - start)
+            offsets = pa.array(np.arange(count + 1, dtype=np.int32) * length)
+            place = start * length * _ITEM.itemsize
             arrays = [
-                pa.ListArray.from_arrays(offsets, pa.array(column.reshape(-1))) for column in taken
+                pa.ListArray.from_arrays(
+                    offsets, pa.array(np.fromfile(file, _ITEM, count * length, offset=place))
+                )
+                for file in columns.values()
             ]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-def _chunks(files: list[Path], rows: int, length: int) -> Iterator[list[np.ndarray[Any, Any]]]:
-    """The columns' rows, some thousand at a time: int64 [up to 4096, length] each."""
-    for start in range(0, rows, _ROWS_AT_ONCE):
-        count = min(_ROWS_AT_ONCE, rows - start)
-        yield [
-            np.fromfile(
-                file, _ITEM, count * length, offset=start * length * _ITEM.itemsize
-            ).reshape(count, length)
-            for file in files
-        ]

@@ -131,33 +131,27 @@ def tune(
     return _Run(model, family, examples, target, options, key, report).go()
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        model: Any,
-        family: str,
-        examples: TuningExamples,
-        target: Path,
-        options: TuningOptions,
-        key: str,
-        report: Callable[[TuningState], None],
-    ) -> None:
-        self._model = model
-        self._family = family
-        self._examples = examples
-        self._target = target
-        self._options = options
-        self._key = key
-        self._report = report
+    model: Any
+    family: str
+    examples: TuningExamples
+    target: Path
+    options: TuningOptions
+    key: str
+    report: Callable[[TuningState], None]
+
+    def __post_init__(self) -> None:
+        examples, options = self.examples, self.options
         few = len(examples) < _FEWEST_FOR_HELD_OUT
         self._held_out = 0 if few else min(_MOST_HELD_OUT, len(examples) // 20)
         self._trained = len(examples) - self._held_out
         steps = math.ceil(self._trained * options.epochs / options.batch)
         self._state = TuningState(steps)
-        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.AdamW(self._weights, lr=options.learning_rate, weight_decay=0)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
-        self._device = model.get_input_embeddings().weight.device
+        self._device = self.model.get_input_embeddings().weight.device
 
     def go(self) -> TuningState:
         state = self._state
@@ -176,7 +170,7 @@ class _Run:
                     self._measure_held_out()
                     self._save()
                     saved = time.monotonic()
-                self._report(state)
+                self.report(state)
         except KeyboardInterrupt:
             self._save()
             raise
@@ -193,11 +187,11 @@ class _Run:
         """Learn from the next batch; returns the tokens read."""
         state = self._state
         # Dropout too is the same when a run is taken up again.
-        torch.manual_seed(self._options.seed + state.step)
+        torch.manual_seed(self.options.seed + state.step)
         pairs = [pair for pair in self._batch(state.step) if pair.learned]
         learned = sum(pair.learned for pair in pairs)
         total = 0.0
-        self._model.train()
+        self.model.train()
         for group in self._groups(pairs):
             loss = self._loss(group) / learned
             torch.autograd.backward(loss)
@@ -213,12 +207,12 @@ class _Run:
         return sum(len(pair.input_ids) for pair in pairs)
 
     def _batch(self, step: int) -> Iterator[TokenPair]:
-        for place in range(step * self._options.batch, (step + 1) * self._options.batch):
+        for place in range(step * self.options.batch, (step + 1) * self.options.batch):
             epoch, index = divmod(place, self._trained)
-            if epoch < self._options.epochs:
-                generator = torch.Generator().manual_seed(self._options.seed + epoch)
+            if epoch < self.options.epochs:
+                generator = torch.Generator().manual_seed(self.options.seed + epoch)
                 order = torch.randperm(self._trained, generator=generator)
-                yield self._examples[int(order[index])]
+                yield self.examples[int(order[index])]
 
     def _groups(self, pairs: Sequence[TokenPair]) -> Iterator[list[TokenPair]]:
         """The examples that are read at once: as many as a small card holds."""
@@ -226,7 +220,7 @@ class _Run:
         for pair in sorted(pairs, key=lambda pair: len(pair.input_ids)):
             # ChatGLM-6B finds its positions and its mask in a single sequence.
             is_full = (len(group) + 1) * len(pair.input_ids) > _TOKENS_AT_ONCE
-            if group and (is_full or self._family == "chatglm"):
+            if group and (is_full or self.family == "chatglm"):
                 yield group
                 group = []
             group.append(pair)
@@ -241,17 +235,17 @@ class _Run:
             "input_ids": ids,
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         }
-        if self._family != "chatglm":
+        if self.family != "chatglm":
             lengths = torch.tensor([len(pair.input_ids) for pair in group])
             inputs["attention_mask"] = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
         inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
-        mean: Tensor = self._model(**inputs, use_cache=False).loss
+        mean: Tensor = self.model(**inputs, use_cache=False).loss
         return mean * sum(pair.learned for pair in group)
 
     @torch.no_grad()
     def _measure_held_out(self) -> None:
-        self._model.eval()
-        held_out = (self._examples[index] for index in range(self._trained, len(self._examples)))
+        self.model.eval()
+        held_out = (self.examples[index] for index in range(self._trained, len(self.examples)))
         pairs = [pair for pair in held_out if pair.learned]
         tokens = sum(pair.learned for pair in pairs)
         total = sum(float(self._loss(group)) for group in self._groups(pairs))
@@ -262,12 +256,12 @@ class _Run:
 
     def _save(self) -> None:
         """Put the adapter and the state of the run into the target, or leave it as it is."""
-        new = self._target.with_name(self._target.name + ".new")
+        new = self.target.with_name(self.target.name + ".new")
         state = io.BytesIO()
         # The run is taken up from this one file, so that it cannot be half of one moment.
         torch.save(
             {
-                "key": self._key,
+                "key": self.key,
                 "state": asdict(self._state),
                 "weights": [weight.detach().cpu() for weight in self._weights],
                 "optimizer": self._optimizer.state_dict(),
@@ -278,14 +272,14 @@ class _Run:
         try:
             with _uninterrupted():
                 shutil.rmtree(new, ignore_errors=True)
-                self._model.save_pretrained(new)
+                self.model.save_pretrained(new)
                 (new / STATE_FILE).parent.mkdir()
                 (new / STATE_FILE).write_bytes(state.getbuffer())
-                (self._target / STATE_FILE).parent.mkdir(parents=True, exist_ok=True)
+                (self.target / STATE_FILE).parent.mkdir(parents=True, exist_ok=True)
                 for file in [each for each in new.rglob("*") if each.is_file()]:
-                    file.replace(self._target / file.relative_to(new))
+                    file.replace(self.target / file.relative_to(new))
         except (OSError, SafetensorError) as error:
-            path = self._target
+            path = self.target
             raise ChatuiError(
                 say("conversation.file_unwritable", path=path, reason=error)
             ) from error
@@ -295,13 +289,13 @@ class _Run:
     def _take_up(self) -> None:
         """Go on from what an equal run saved, if there is any."""
         try:
-            saved = torch.load(self._target / STATE_FILE, weights_only=True)
+            saved = torch.load(self.target / STATE_FILE, weights_only=True)
         except FileNotFoundError:
             return
         except Exception as error:
-            raise ChatuiError(say("tune.bad_state", path=self._target / STATE_FILE)) from error
-        if saved.get("key") != self._key:
-            raise ChatuiError(say("tune.other_run", path=self._target))
+            raise ChatuiError(say("tune.bad_state", path=self.target / STATE_FILE)) from error
+        if saved.get("key") != self.key:
+            raise ChatuiError(say("tune.other_run", path=self.target))
         with torch.no_grad():
             for weight, kept in zip(self._weights, saved["weights"], strict=True):
                 weight.copy_(kept)

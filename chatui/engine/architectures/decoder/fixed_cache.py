@@ -68,7 +68,7 @@ class FixedCache:
         self.steps: dict[int, Any] = {}
 
     def get_seq_length(self) -> int:
-        """See :class:`chatui.engine.model.ReadTokens`."""
+        """See :meth:`chatui.engine.model.Network.new_cache`."""
         return self.length
 
     def reserve(self, tokens: int) -> None:
