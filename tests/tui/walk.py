@@ -18,6 +18,7 @@ from chatui.conversation.store import Store
 from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
+from chatui.tui.screens.chat import ChatScreen
 
 NOON = 1_700_049_600.0
 """A Wednesday in November 2023."""
@@ -97,6 +98,9 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     press = on.pilot.press
     shown = on.until_shown
     await shown("/512")
+    chat = on.app.screen
+    assert isinstance(chat, ChatScreen)
+    await on.until(lambda: chat.found is not None and chat._last is not None)
     yield "welcome"
 
     await press(*"/s")
