@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from chatui.conversation import transcript_events as events
 from chatui.conversation.database import Beat
 from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
@@ -59,67 +61,65 @@ class TranscriptRecorder:
         self._start = min((each.started_at for each in rounds), default=started_at)
         self._numbers = {each.id: number for number, each in enumerate(rounds, 1)}
         if rounds:
-            self._append(lines_of(before))
+            self._write(lines_of(before))
         else:
             header = events.header(before.conversation, self._start)
-            del header["updated_at"]
-            self._append([events.to_line(header)])
+            self._append([msgspec.structs.replace(header, updated_at=None)])
 
     def query(self, begun: Round, model: Description | None = None) -> None:
         """A round begins, with this model."""
         began = begun.started_at - self._start
         if model is not None and model is not self._model:
             self._model = model
-            event = {"t": round(began, 6), "type": "model", **model()}
-            self._append([events.to_line(event)])
+            self._append([{"t": round(began, events.DIGITS), "type": "model", **model()}])
         number = self._numbers[begun.id] = len(self._numbers) + 1
         self._began[begun.id], self._said[begun.id] = began, ""
         parent = self._numbers.get(begun.parent_id or 0)
-        lines = [events.query(begun, number, parent, began)]
+        lines: list[events.Event] = [events.query(begun, number, parent, began)]
         if (corrected := self._numbers.get(begun.corrects_id or 0)) is not None:
-            lines.append(events.edit(number, began, corrected))
-        self._append(map(events.to_line, lines))
+            lines.append(events.event(events.EditEvent, began, number, corrected))
+        self._append(lines)
 
     def prompt(self, round_id: int, tokens: int, reused: int, read: ReadPrompt) -> None:
         """The model has read the prompt of a round."""
         mark = events.mark_of(read.text, read.dropped_rounds)
         self._counts[round_id] = tokens, reused
         number, began = self._numbers[round_id], self._began[round_id]
-        self._append([events.to_line(events.prompt(number, began, tokens, reused, mark))])
+        self._append([events.prompt(number, began, tokens, reused, mark)])
 
     def pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
         """The reply of a round grows."""
         number, began = self._numbers[round_id], self._began[round_id]
         pieces = tuple(pieces)
         self._said[round_id] += "".join(piece.text for piece in pieces)
-        self._append(events.to_line(events.token(piece, number, began)) for piece in pieces)
+        self._append(events.token(piece, number, began) for piece in pieces)
 
     def stop(self, ended: Round) -> None:
         """The reply of a round is over."""
         began = self._began.pop(ended.id)
         said = self._said.pop(ended.id)
         number = self._numbers[ended.id]
-        lines = []
+        lines: list[events.Event] = []
         counts = ended.prompt_tokens, ended.reused_tokens
         if self._counts.pop(ended.id, (0, 0)) != counts:
             # They are known for certain now.
             lines.append(events.prompt(number, began + ended.seconds, *counts, None))
         lines.append(events.stop(ended, number, began + ended.seconds, said))
-        self._append(map(events.to_line, lines))
+        self._append(lines)
 
     def rate(self, before: Round, now: Round, at: float) -> None:
         """The user has rated a round or noted something; ``at`` in seconds since the epoch."""
         number, t = self._numbers[now.id], at - self._start
-        lines = []
+        lines: list[events.Event] = []
         if now.rating != before.rating:
-            lines.append(events.rating(number, t, now.rating))
+            lines.append(events.event(events.RatingEvent, t, number, now.rating))
         if now.note != before.note:
-            lines.append(events.note(number, t, now.note))
-        self._append(map(events.to_line, lines))
+            lines.append(events.event(events.NoteEvent, t, number, now.note))
+        self._append(lines)
 
     def branch(self, round_id: int, at: float) -> None:
         """Another path is looked at; ``at`` in seconds since the epoch."""
-        self._append([events.to_line(events.branch(self._numbers[round_id], at - self._start))])
+        self._append([events.event(events.BranchEvent, at - self._start, self._numbers[round_id])])
 
     def knows(self, round_id: int) -> bool:
         """Whether a round is in the file."""
@@ -135,7 +135,10 @@ class TranscriptRecorder:
                 self.file.unlink()
         self._descriptor = -1
 
-    def _append(self, lines: Iterable[str]) -> None:
+    def _append(self, lines: Iterable[object]) -> None:
+        self._write(map(events.to_line, lines))
+
+    def _write(self, lines: Iterable[str]) -> None:
         self._is_empty = False
         data = memoryview("".join(lines).encode())
         with _plain_errors(self.file):

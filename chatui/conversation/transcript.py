@@ -84,25 +84,25 @@ def lines_of(transcript: Transcript) -> Iterator[str]:
     yield to_line(events.header(conversation, start))
     others = sorted(transcript.others, key=lambda other: float(other["t"]))
     place = 0
-    for event in _events(transcript, numbers, start):
-        while place < len(others) and others[place]["t"] <= event["t"]:
+    for each in _events(transcript, numbers, start):
+        while place < len(others) and others[place]["t"] <= each.t:
             yield to_line(_renumbered(others[place], numbers))
             place += 1
-        yield to_line(event)
+        yield to_line(each)
     for other in others[place:]:
         yield to_line(_renumbered(other, numbers))
 
 
 def _events(
     transcript: Transcript, numbers: Mapping[int, int], start: float
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[events.Event]:
     at = 0.0
     for each in transcript.rounds:
         began = each.started_at - start
         number = numbers[each.id]
         yield events.query(each, number, numbers.get(each.parent_id or 0), began)
         if (corrected := numbers.get(each.corrects_id or 0)) is not None:
-            yield events.edit(number, began, corrected)
+            yield events.event(events.EditEvent, began, number, corrected)
         mark = transcript.prompts.get(each.id)
         if each.prompt_tokens or each.reused_tokens or mark:
             yield events.prompt(number, began, each.prompt_tokens, each.reused_tokens, mark)
@@ -113,12 +113,12 @@ def _events(
         if each.state != "streaming":
             yield events.stop(each, number, at, "".join(piece.text for piece in pieces))
         if each.rating:
-            yield events.rating(number, at, each.rating)
+            yield events.event(events.RatingEvent, at, number, each.rating)
         if each.note:
-            yield events.note(number, at, each.note)
+            yield events.event(events.NoteEvent, at, number, each.note)
     head = transcript.conversation.head_id
     if transcript.rounds and head is not None and head != transcript.rounds[-1].id:
-        yield events.branch(numbers[head], at)
+        yield events.event(events.BranchEvent, at, numbers[head])
 
 
 def _renumbered(other: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -21,17 +20,34 @@ from chatui import __version__
 from chatui.conversation.rounds import (
     Conversation,
     Count,
+    Epoch,
     Piece,
     Rating,
     Round,
+    Seconds,
 )
 from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.text import escape_json
 
-VERSION = 2
+VERSION: Literal[2] = 2
 
 DIGITS = 6
 """Of times: microseconds, as in the store."""
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first line; ``start`` in seconds since the epoch."""
+
+    format: str
+    version: Literal[2]
+    start: Epoch
+    chatui: str = ""
+    title: str = ""
+    created_at: Epoch | None = None
+    updated_at: Epoch | None = None
+    pinned: bool = False
+    archived: bool = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,109 +69,143 @@ def mark_of(text: str, dropped_rounds: int) -> PromptMark:
     return PromptMark(f"sha256:{digest}", dropped_rounds)
 
 
-def to_line(event: Mapping[str, Any]) -> str:
-    """An event as a line of the file."""
+def to_line(event: object) -> str:
+    """The header or an event as a line of the file."""
     try:
         text = msgspec.json.encode(event).decode()
     except UnicodeError:
         # A lone surrogate, which only Python's own encoder writes.
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(msgspec.to_builtins(event), ensure_ascii=False, separators=(",", ":"))
     return escape_json(text) + "\n"
 
 
-def header(conversation: Conversation, start: float) -> dict[str, Any]:
-    """The first line; ``start`` in seconds since the epoch."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "chatui": __version__,
-        "start": start,
-        "title": conversation.title,
-        "created_at": conversation.created_at,
-        "updated_at": conversation.updated_at,
-    } | {
-        name: value
-        for name in ("pinned", "archived", "tags")
-        if (value := getattr(conversation, name))
-    }
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag=lambda name: name.removesuffix("Event").lower(),
+):
+    """What happened in a round."""
+
+    t: float
+    round: int
 
 
-def query(begun: Round, number: int, parent: int | None, t: float) -> dict[str, Any]:
+class QueryEvent(Event, frozen=True):
     """A round begins."""
-    event = _event("query", t, number, parent=parent, text=begun.query)
-    event["started_at"] = begun.started_at
-    if begun.model:
-        event["model"] = begun.model
-    if begun.format:
-        event["format"] = begun.format
-    if begun.sampling:
-        event["sampling"] = {key: _finite(value) for key, value in begun.sampling.items()}
-    if begun.seed is not None and begun.state == "streaming":
-        event["seed"] = begun.seed
-    return event
+
+    parent: int | None
+    text: str
+    started_at: Epoch | None = None
+    model: str = ""
+    format: str = ""
+    sampling: dict[str, Any] = {}
+    seed: int | None = None
 
 
-def prompt(
-    number: int, t: float, tokens: int, reused: int, mark: PromptMark | None
-) -> dict[str, Any]:
+class PromptEvent(Event, frozen=True):
     """The model has read the prompt of a round."""
-    event = _event("prompt", t, number, tokens=tokens)
-    if reused:
-        event["reused"] = reused
-    if mark is not None:
-        event |= {"dropped_rounds": mark.dropped_rounds, "hash": mark.hash}
-    return event
+
+    tokens: Count = 0
+    reused: Count = 0
+    dropped_rounds: Count = 0
+    hash: str | None = None
 
 
-def token(piece: Piece, number: int, began: float) -> dict[str, Any]:
-    """A token of a reply; ``began`` is the time of its round."""
-    event = _event("token", began + piece.at_seconds, number, text=piece.text)
-    if piece.token_id != -1:
-        event["id"] = piece.token_id
-    if piece.logprob is not None and math.isfinite(piece.logprob):
-        event["logprob"] = piece.logprob
-    if piece.alternatives:
-        event["alternatives"] = piece.alternatives
-    return event
+class TokenEvent(Event, frozen=True):
+    """A reply grows."""
+
+    text: str
+    id: int = -1
+    logprob: float | None = None
+    alternatives: tuple[tuple[int, str, float], ...] = ()
 
 
-def stop(ended: Round, number: int, t: float, said: str) -> dict[str, Any]:
-    """A reply is over; ``said`` is what its tokens spell."""
-    event = _event("stop", t, number, state=ended.state, seconds=ended.seconds)
-    event["output_tokens"] = ended.output_tokens
-    if ended.finish_reason is not None:
-        event["reason"] = ended.finish_reason
-    if ended.seed is not None:
-        event["seed"] = ended.seed
-    if ended.error is not None:
-        event["error"] = ended.error
-    if ended.reply != said:
-        event["reply"] = ended.reply
-    return event
+class StopEvent(Event, frozen=True):
+    """A reply is over."""
+
+    state: Literal["done", "stopped", "failed", "interrupted"]
+    seconds: Seconds | None = None
+    output_tokens: Count = 0
+    reason: str | None = None
+    seed: int | None = None
+    error: str | None = None
+    reply: str | None = None
 
 
-def edit(number: int, t: float, of: int) -> dict[str, Any]:
+class EditEvent(Event, frozen=True):
     """The user writes the reply, in place of that of round ``of``."""
-    return _event("edit", t, number, of=of)
+
+    of: int
 
 
-def rating(number: int, t: float, rating: Rating) -> dict[str, Any]:
+class RatingEvent(Event, frozen=True):
     """The user rates a reply."""
-    return _event("rating", t, number, rating=rating)
+
+    rating: Rating
 
 
-def note(number: int, t: float, text: str) -> dict[str, Any]:
+class NoteEvent(Event, frozen=True):
     """The user notes something on a reply; "" takes the note away."""
-    return _event("note", t, number, text=text)
+
+    text: str
 
 
-def branch(number: int, t: float) -> dict[str, Any]:
+class BranchEvent(Event, frozen=True):
     """The path that is looked at ends with another round."""
-    return _event("branch", t, number)
 
 
-def _event(type: str, t: float, number: int, **more: Any) -> dict[str, Any]:
-    return {"t": round(t, DIGITS), "type": type, "round": number} | more
+class OtherEvent(msgspec.Struct, frozen=True):
+    """An event that is no part of the rounds."""
+
+    t: float
+    type: str
+
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+
+
+def event(kind: type[AnyEvent], t: float, number: int, *values: Any) -> AnyEvent:
+    """An event at an exact time."""
+    return kind(round(t, DIGITS), number, *values)
+
+
+def header(conversation: Conversation, start: float) -> Header:
+    """The first line; ``start`` in seconds since the epoch."""
+    one = conversation
+    times = one.created_at, one.updated_at
+    return Header(
+        FORMAT, VERSION, start, __version__, one.title, *times, one.pinned, one.archived, one.tags
+    )
+
+
+def query(begun: Round, number: int, parent: int | None, t: float) -> QueryEvent:
+    """A round begins."""
+    sampling = {key: _finite(value) for key, value in begun.sampling.items()}
+    seed = begun.seed if begun.state == "streaming" else None
+    about = begun.started_at, begun.model, begun.format
+    return event(QueryEvent, t, number, parent, begun.query, *about, sampling, seed)
+
+
+def prompt(number: int, t: float, tokens: int, reused: int, mark: PromptMark | None) -> PromptEvent:
+    """The model has read the prompt of a round."""
+    known = () if mark is None else (mark.dropped_rounds, mark.hash)
+    return event(PromptEvent, t, number, tokens, reused, *known)
+
+
+def token(piece: Piece, number: int, began: float) -> TokenEvent:
+    """A token of a reply; ``began`` is the time of its round."""
+    at, about = began + piece.at_seconds, (piece.text, piece.token_id, _finite(piece.logprob))
+    return event(TokenEvent, at, number, *about, piece.alternatives)
+
+
+def stop(ended: Round, number: int, t: float, said: str) -> StopEvent:
+    """A reply is over; ``said`` is what its tokens spell."""
+    end = ended.finish_reason, ended.seed, ended.error
+    reply = None if ended.reply == said else ended.reply
+    about = ended.state, ended.seconds, ended.output_tokens
+    return event(StopEvent, t, number, *about, *end, reply)
 
 
 def _finite(value: Any) -> Any:

@@ -4,113 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import msgspec
 
+from chatui.conversation import transcript_events as events
 from chatui.conversation.json_records import Fault
-from chatui.conversation.rounds import (
-    Conversation,
-    Count,
-    Epoch,
-    PackedPieces,
-    Piece,
-    Rating,
-    Round,
-    Seconds,
-    title_of,
-)
+from chatui.conversation.rounds import Conversation, PackedPieces, Piece, Round, title_of
 from chatui.conversation.transcript_events import DIGITS, PromptMark
 from chatui.locales import say
 from chatui.wrong_values import in_words
 
-
-@dataclass(frozen=True)
-class _Header:
-    version: Literal[2]
-    start: Epoch
-    title: str = ""
-    created_at: Epoch | None = None
-    updated_at: Epoch | None = None
-    pinned: bool = False
-    archived: bool = False
-    tags: tuple[str, ...] = ()
-
-
-class _Event(msgspec.Struct, frozen=True):
-    t: float
-    round: int
-
-
-class _Query(_Event, frozen=True):
-    parent: int | None
-    text: str
-    started_at: Epoch | None = None
-    model: str = ""
-    format: str = ""
-    sampling: dict[str, Any] = {}
-    seed: int | None = None
-
-
-class _Prompt(_Event, frozen=True):
-    tokens: Count = 0
-    reused: Count = 0
-    dropped_rounds: Count = 0
-    hash: str | None = None
-
-
-class _Token(_Event, frozen=True):
-    text: str
-    id: int = -1
-    logprob: float | None = None
-    alternatives: tuple[tuple[int, str, float], ...] = ()
-
-
-class _Stop(_Event, frozen=True):
-    state: Literal["done", "stopped", "failed", "interrupted"]
-    seconds: Seconds | None = None
-    output_tokens: Count = 0
-    reason: str | None = None
-    seed: int | None = None
-    error: str | None = None
-    reply: str | None = None
-
-
-class _Edit(_Event, frozen=True):
-    of: int
-
-
-class _Rating(_Event, frozen=True):
-    rating: Rating
-
-
-class _Note(_Event, frozen=True):
-    text: str
-
-
-class _Branch(_Event, frozen=True):
-    pass
-
-
-class _Other(msgspec.Struct, frozen=True):
-    t: float
-    type: str
-
-
-_TYPES: dict[str, Any] = {
-    "query": _Query,
-    "prompt": _Prompt,
-    "token": _Token,
-    "stop": _Stop,
-    "edit": _Edit,
-    "rating": _Rating,
-    "note": _Note,
-    "branch": _Branch,
+_TYPES: dict[str, type[events.Event]] = {
+    str(kind.__struct_config__.tag): kind for kind in events.Event.__subclasses__()
 }
-
-_More: TypeAlias = _Prompt | _Stop | _Edit | _Rating | _Note | _Branch
-"""What happens in a round that has begun, beside its tokens."""
 
 Read: TypeAlias = tuple[
     Conversation,
@@ -130,7 +38,7 @@ class TranscriptReader:
             tell: is told what a round lacks that can only be seen at the end.
         """
         self._tell = tell
-        self._header = _Header(2, 0.0)
+        self._header = events.Header("", 2, 0.0)
         self._rounds: dict[int, Round] = {}
         self._began: dict[int, float] = {}
         self._depths: dict[int | None, int] = {None: 0}
@@ -146,7 +54,7 @@ class TranscriptReader:
 
     def begin(self, header: dict[str, Any]) -> None:
         """Take the header; raises ValueError if it is none."""
-        self._header = _converted(header, _Header)
+        self._header = _converted(header, events.Header)
 
     def take(self, raw: Any) -> None:
         """Take the next event.
@@ -157,32 +65,32 @@ class TranscriptReader:
         if not isinstance(raw, dict):
             raise ValueError(say("conversation.no_event"))
         name, number = raw.get("type"), raw.get("round")
-        kind = _TYPES.get(name, _Other) if isinstance(name, str) else _Other
+        kind = _TYPES.get(name, events.OtherEvent) if isinstance(name, str) else events.OtherEvent
         if isinstance(number, int) and number in self._left_out:
             return
         try:
             event = _converted(raw, kind)
             if not math.isfinite(event.t):
                 raise ValueError(say("conversation.no_time"))
-            if kind is _Other:
+            if kind is events.OtherEvent:
                 self._others.append(raw)
                 return
-            if kind is _Query:
+            if kind is events.QueryEvent:
                 self._take_query(event)
             elif number not in self._rounds:
                 raise ValueError(say("conversation.unknown_round", id=number))
-            elif kind is _Token:
+            elif kind is events.TokenEvent:
                 self._take_token(event)
             else:
                 self._take_more(event)
         except ValueError:
             # What belongs to a round that could not be read is no further fault.
-            if kind is _Query and isinstance(number, int) and number not in self._rounds:
+            if kind is events.QueryEvent and isinstance(number, int) and number not in self._rounds:
                 self._left_out.add(number)
             raise
         self._last = max(self._last, event.t)
 
-    def _take_query(self, event: _Query) -> None:
+    def _take_query(self, event: events.QueryEvent) -> None:
         if event.round in self._rounds:
             raise ValueError(say("conversation.round_twice", id=event.round))
         if event.parent not in self._depths:
@@ -206,7 +114,7 @@ class TranscriptReader:
         self._pieces[event.round] = []
         self._head = event.round
 
-    def _take_token(self, event: _Token) -> None:
+    def _take_token(self, event: events.TokenEvent) -> None:
         number = event.round
         at = max(0.0, round(event.t - self._began[number], DIGITS))
         pieces = self._pieces.get(number)
@@ -214,28 +122,28 @@ class TranscriptReader:
             pieces = self._pieces[number] = list(self._packed[number])
         pieces.append(Piece(at, event.text, event.id, event.logprob, event.alternatives))
 
-    def _take_more(self, event: _More) -> None:
+    def _take_more(self, event: events.Event) -> None:
         number = event.round
-        if isinstance(event, _Branch):
+        if isinstance(event, events.BranchEvent):
             self._head = number
-        elif isinstance(event, _Rating):
+        elif isinstance(event, events.RatingEvent):
             self._rounds[number] = replace(self._rounds[number], rating=event.rating)
-        elif isinstance(event, _Note):
+        elif isinstance(event, events.NoteEvent):
             self._rounds[number] = replace(self._rounds[number], note=event.text)
-        elif isinstance(event, _Edit):
+        elif isinstance(event, events.EditEvent):
             if event.of not in self._rounds:
                 raise ValueError(say("conversation.unknown_round", id=event.of))
             self._rounds[number] = replace(self._rounds[number], corrects_id=event.of)
-        elif isinstance(event, _Prompt):
+        elif isinstance(event, events.PromptEvent):
             self._rounds[number] = replace(
                 self._rounds[number], prompt_tokens=event.tokens, reused_tokens=event.reused
             )
             if event.hash is not None:
                 self._prompts[number] = PromptMark(event.hash, event.dropped_rounds)
-        else:
+        elif isinstance(event, events.StopEvent):
             self._take_stop(event)
 
-    def _take_stop(self, event: _Stop) -> None:
+    def _take_stop(self, event: events.StopEvent) -> None:
         begun = self._rounds[event.round]
         took = max(0.0, round(event.t - self._began[event.round], DIGITS))
         said = self._said(event.round)
