@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,11 +72,11 @@ def test_an_upgrade_that_fails_leaves_the_old_version(
     make_version_1(file)
     before = dump(file)
 
-    def broken(db: sqlite3.Connection) -> None:
+    def broken(db: sqlite3.Connection, statements: Sequence[str]) -> None:
         db.execute("CREATE TABLE half (x)")
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(upgrades, "STEPS", (upgrades.STEPS[0], broken))
+    monkeypatch.setattr(upgrades, "_take_step", broken)
     with pytest.raises(ChatuiError, match="disk is full"):
         Store(file)
     assert dump(file) == before
