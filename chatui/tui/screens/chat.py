@@ -12,9 +12,7 @@ from chatui.locales import say
 from chatui.tui.screens.organising import OrganisingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
-from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_list import RoundList
-from chatui.tui.widgets.welcome import Welcome
 
 
 class ChatScreen(OrganisingScreen):
@@ -45,18 +43,15 @@ class ChatScreen(OrganisingScreen):
         Binding("f1", "help", "tui.keys.help"),
     ]
 
-    @on(QueryBox.ScrollConversation)
-    def _scroll(self, event: QueryBox.ScrollConversation) -> None:
-        if event.pages:
-            self._conversation.scroll_pages(event.pages)
-        else:
-            self._conversation.follow()
+    def action_scroll_pages(self, pages: int) -> None:
+        self._conversation.scroll_pages(pages)
 
-    @on(Welcome.Example)
-    def _take_example(self, event: Welcome.Example) -> None:
-        self._box.set_query(event.query)
+    def action_follow(self) -> None:
+        self._conversation.follow()
 
-    @on(Welcome.Continue)
+    def action_take_example(self, query: str) -> None:
+        self._box.set_query(query)
+
     async def action_continue(self) -> None:
         if self.app.turns.conversation is None and self._last is not None:
             await self.open_conversation(self._last.id)
@@ -161,7 +156,6 @@ class ChatScreen(OrganisingScreen):
             words = say("tui.hint.markdown") if is_markdown else say("tui.hint.plain")
         self._tell_user(words, "information")
 
-    @on(Welcome.ChatModel)
     @work
     async def action_chat_model(self) -> None:
         """Switch to the model that the welcome suggests, or offer to fetch it."""
@@ -180,7 +174,6 @@ class ChatScreen(OrganisingScreen):
             if download is not None:
                 bar.begin(download)
 
-    @on(Welcome.ServerModel)
     @work
     async def action_server_model(self) -> None:
         """Switch to the model of the server that was found."""
@@ -202,10 +195,6 @@ class ChatScreen(OrganisingScreen):
     def action_download(self) -> None:
         if not self.query_one(FetchBar).press():
             self._tell_user(say("tui.fetch.none"), "information")
-
-    @on(FetchBar.Told)
-    def _on_told(self, event: FetchBar.Told) -> None:
-        self._tell_user(event.sentence, event.severity)
 
     @on(FetchBar.Chosen)
     @work

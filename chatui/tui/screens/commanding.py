@@ -193,12 +193,6 @@ class CommandingScreen(ExportingScreen):
             await self.query(f"{type(panel).__name__}, {other}".strip(", ")).remove()
             await self.mount(panel)
 
-    def on_side_panel_left(self) -> None:
-        self._box.focus()
-
-    def on_system_row_wanted(self) -> None:
-        self.action_edit_system()
-
     def action_save_preset(self) -> None:
         self._box.set_query("/save ")
         self._tell_user(say("tui.command.save"), "information")

@@ -98,10 +98,6 @@ class OrganisingScreen(OverviewScreen):
         else:
             opened.first().query_one("Input").focus()
 
-    async def on_find_bar_left(self) -> None:
-        self._box.focus()
-        await self.query("FindBar").remove()
-
     async def command_theme(self, name: str) -> None:
         """Take another theme until the app ends; the settings keep one."""
         known = self.app.available_themes

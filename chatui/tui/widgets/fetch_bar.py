@@ -26,6 +26,7 @@ from chatui.tui.model_names import shown_name
 if TYPE_CHECKING:
     from chatui.catalog.fetching.fetch import FetchEvent, FetchProgress
     from chatui.catalog.fetching.planning import FetchPlan
+    from chatui.tui.turns_app import TurnsApp
 
 _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 5
@@ -87,18 +88,13 @@ async def prepare(name: str, settings: Settings) -> Download:
 class FetchBar(Static):
     """Shows how far a download is, and offers the model when it is there."""
 
+    app: TurnsApp
+
     @dataclass
     class Chosen(Message):
         """The user wants to talk with the model that was fetched."""
 
         name: str
-
-    @dataclass
-    class Told(Message):
-        """One sentence for the user."""
-
-        sentence: str
-        severity: str = "information"
 
     def __init__(self) -> None:
         super().__init__(markup=False)
@@ -154,7 +150,7 @@ class FetchBar(Static):
                         self._progress = event
                         self._say(self._progress_words(event))
                     elif isinstance(event, FetchNote):
-                        self.post_message(self.Told(event.sentence))
+                        self.app.tell_user(event.sentence, "information")
                     elif isinstance(event, Fetched):
                         self._finish(await download.why_unusable())
         except ChatuiError as error:
@@ -167,12 +163,12 @@ class FetchBar(Static):
             return
         self._worker = None
         self._say(say("tui.fetch.ready", name=self._title))
-        self.post_message(self.Told(say("tui.fetch.done", name=self._title)))
+        self.app.tell_user(say("tui.fetch.done", name=self._title), "information")
 
     def _end(self, sentence: str, severity: str = "information") -> None:
         self._worker = None
         self.dismiss()
-        self.post_message(self.Told(sentence, severity))
+        self.app.tell_user(sentence, severity)
 
     @property
     def _title(self) -> str:

@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Input, Static
 
 from chatui.conversation.rounds import Round
@@ -47,9 +46,6 @@ class FindBar(Horizontal, can_focus=True):
     ]
 
     footer_keys = "organise.footer.find"
-
-    class Left(Message):
-        """The user has found it, or gives up."""
 
     def __init__(
         self, conversation: ConversationView, words: str = "", round_id: int | None = None
@@ -120,6 +116,8 @@ class FindBar(Horizontal, can_focus=True):
             self._at = (self._at + step) % len(self._places)
             await self._show()
 
-    def action_leave(self) -> None:
+    async def action_leave(self) -> None:
+        """The user has found it, or gives up."""
         self._conversation.mark(None)
-        self.post_message(self.Left())
+        await self.app.action_focus("query")
+        self.remove()

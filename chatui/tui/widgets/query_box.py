@@ -102,8 +102,8 @@ class QueryBox(TextArea):
         Binding("tab", "complete", "tui.keys.complete"),
         Binding("up", "earlier_or_up", "tui.keys.earlier"),
         Binding("down", "later_or_down", "tui.keys.later"),
-        Binding("pageup", "scroll_conversation(-1)", "tui.keys.page_up"),
-        Binding("pagedown", "scroll_conversation(1)", "tui.keys.page_down"),
+        Binding("pageup", "screen.scroll_pages(-1)", "tui.keys.page_up"),
+        Binding("pagedown", "screen.scroll_pages(1)", "tui.keys.page_down"),
         Binding("end", "line_end_or_follow", "tui.keys.follow"),
     ]
 
@@ -112,12 +112,6 @@ class QueryBox(TextArea):
         """The user sends this text."""
 
         text: str
-
-    @dataclass
-    class ScrollConversation(Message):
-        """The user wants to see the pages before (-1) or after (1), or the end (0)."""
-
-        pages: int
 
     @dataclass
     class FileWanted(Message):
@@ -275,15 +269,12 @@ class QueryBox(TextArea):
         is_draft = self._at == len(self._earlier)
         self.set_query(self._draft if is_draft else self._earlier[self._at])
 
-    def action_line_end_or_follow(self) -> None:
+    async def action_line_end_or_follow(self) -> None:
         """End goes to the end of the line, and from there to the end of the conversation."""
         if self.cursor_at_end_of_line and self.selection.is_empty:
-            self.action_scroll_conversation(0)
+            await self.run_action("screen.follow")
         else:
             self.action_cursor_line_end()
-
-    def action_scroll_conversation(self, pages: int) -> None:
-        self.post_message(self.ScrollConversation(pages))
 
     def action_cut(self) -> None:
         selected = self.selected_text

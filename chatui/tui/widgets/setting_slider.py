@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from textual.content import Content
 from textual.events import MouseDown, MouseMove, MouseUp
 from textual.message import Message
@@ -50,13 +52,12 @@ class NumberField(LineInput):
 class SettingSlider(Widget):
     """Where a value lies between the usual ones, and where the preset's does."""
 
+    @dataclass
     class Moved(Message):
         """The mouse chose a value."""
 
-        def __init__(self, name: str, text: str) -> None:
-            super().__init__()
-            self.name = name
-            self.text = text
+        name: str
+        text: str
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name)

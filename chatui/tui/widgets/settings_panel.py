@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Input, Static
 
 from chatui.errors import ChatuiError
@@ -35,16 +34,12 @@ _YES, _NO = "on", "off"
 class SystemRow(Static, can_focus=True):
     """The system prompt in one line; Enter or a click has it changed in the query box."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "edit", "tui.keys.edit_system")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "screen.edit_system", "tui.keys.edit_system")
+    ]
 
-    class Wanted(Message):
-        """The user wants to change the system prompt."""
-
-    def action_edit(self) -> None:
-        self.post_message(self.Wanted())
-
-    def on_click(self) -> None:
-        self.action_edit()
+    async def on_click(self) -> None:
+        await self.run_action("screen.edit_system")
 
 
 class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,12 +32,11 @@ class SideBar(SidePanel, ConversationList, Vertical):
 
     footer_keys = "organise.list.keys"
 
+    @dataclass
     class Chosen(Message):
         """The user wants to see this place."""
 
-        def __init__(self, place: FoundPlace) -> None:
-            self.place = place
-            super().__init__()
+        place: FoundPlace
 
     def on_mount(self) -> None:
         self._stamp: object = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textual.message import Message
 from textual.widget import Widget
 
 from chatui.tui.screens import BESIDE_CELLS
@@ -16,12 +15,10 @@ class SidePanel(Widget):
     # Read when the first panel opens, and not at the start.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
-    class Left(Message):
-        """The user is done with the panel's keys; the panel stays open."""
-
     def on_mount(self) -> None:
         # From then on the screen does it: what is not shown is told of no new size.
         self.set_class(self.screen.size.width < BESIDE_CELLS, "-narrow")
 
-    def action_leave(self) -> None:
-        self.post_message(self.Left())
+    async def action_leave(self) -> None:
+        """Give the keys back; the panel stays open."""
+        await self.app.action_focus("query")

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.events import Click
-from textual.message import Message
 
 from chatui import locations
 from chatui.conversation.rounds import Conversation
@@ -23,6 +21,14 @@ from chatui.tui.widgets.prose import Prose
 
 if TYPE_CHECKING:
     from chatui.tui.first_start import Found
+
+
+_OFFERS = (
+    ("machine", ""),
+    ("chat-model", "chat_model"),
+    ("server-model", "server_model"),
+)
+"""Class of a line about what was found -> what a click on it does."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,27 @@ def greeting_of(spec: ModelSpec) -> Greeting:
     return Greeting(one_line(shown_name(spec.name)), "\n".join(filter(None, about)))
 
 
+class Offer(Prose):
+    """A line that does something if it is clicked; takes no room without words."""
+
+    def __init__(self, words: str, action: str, classes: str) -> None:
+        super().__init__(words, classes=classes)
+        self._action = action
+        self.display = bool(words)
+
+    def set_text(self, text: str) -> None:
+        super().set_text(text)
+        self.display = bool(text)
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        if self._action:
+            # What it does may remove this line, which a call from here would wait for.
+            self.screen.call_later(self.screen.run_action, self._action)
+
+
 class Welcome(Vertical):
     """The greeting of an empty conversation."""
-
-    class Continue(Message):
-        """The user wants to go on with the last conversation."""
-
-    @dataclass
-    class Example(Message):
-        """The user picked an example query."""
-
-        query: str
-
-    class ChatModel(Message):
-        """The user wants the model that was suggested."""
-
-    class ServerModel(Message):
-        """The user wants the server's model."""
 
     def __init__(
         self,
@@ -92,17 +102,13 @@ class Welcome(Vertical):
     def compose(self) -> ComposeResult:
         greeting = self._greeting
         yield Prose(greeting.title, classes="title")
-        line = Prose(self._offer_words(), classes="continue")
-        line.display = self._last is not None
-        yield line
+        yield Offer(self._last_words(), "continue", "continue")
         yield Prose(greeting.purpose, classes="purpose")
         for example in greeting.examples:
-            yield Prose(example, classes="example")
+            yield Offer(example, f"take_example({example!r})", "example")
         if greeting.more:
-            for class_, words in self._found_words().items():
-                line = Prose(words, classes=f"found {class_}")
-                line.display = bool(words)
-                yield line
+            for (class_, action), words in zip(_OFFERS, self._found_words(), strict=True):
+                yield Offer(words, action, f"found {class_}")
             yield Prose(greeting.more, classes="bigger")
 
     @property
@@ -119,57 +125,30 @@ class Welcome(Vertical):
     def offer(self, last: Conversation | None) -> None:
         """Offer to go on with ``last``; None takes the offer back."""
         self._last = last
-        line = self.query_one(".continue", Prose)
-        line.display = last is not None
-        line.set_text(self._offer_words())
+        self.query_one(".continue", Offer).set_text(self._last_words())
 
     def suggest(self, found: Found | None) -> None:
         """Say what is here to chat with, if the model here does one thing alone."""
         self._found = found
-        for class_, words in self._found_words().items():
-            for line in self.query(f".{class_}").results(Prose):
-                line.set_text(words)
-                line.display = bool(words)
+        # A greeting of another model has no such lines.
+        lines = self.query(".found").results(Offer)
+        for line, words in zip(lines, self._found_words(), strict=False):
+            line.set_text(words)
 
-    def _found_words(self) -> dict[str, str]:
-        """Words by the class of their line; "" for one that is not shown."""
+    def _found_words(self) -> tuple[str, str, str]:
+        """Of the machine, a chat model and a server's model; "" for what is not shown."""
         found = self._found
         if found is None:
-            return {"machine": "", "chat-model": "", "server-model": ""}
+            return "", "", ""
         model, server = found.chat_model, found.server_model
         key = "chat_here" if model.usable else "chat_fetch"
         title = one_line(model.title, 40)
         chat = say(f"tui.welcome.{key}", title=title, size=size(model.disk_bytes), hub=found.hub)
         on_server = "" if server is None else one_line(server.title, 40)
-        return {
-            "machine": found.words,
-            "chat-model": chat,
-            "server-model": on_server and say("tui.welcome.server", title=on_server),
-        }
+        return found.words, chat, on_server and say("tui.welcome.server", title=on_server)
 
-    def _offer_words(self) -> str:
+    def _last_words(self) -> str:
         if self._last is None:
             return ""
         title = one_line(self._last.title, 40)
         return say("tui.welcome.continue", title=title, rounds=self._last.round_count)
-
-    @on(Click, ".continue")
-    def _continue(self, event: Click) -> None:
-        event.stop()
-        self.post_message(self.Continue())
-
-    @on(Click, ".chat-model")
-    def _take_chat_model(self, event: Click) -> None:
-        event.stop()
-        self.post_message(self.ChatModel())
-
-    @on(Click, ".server-model")
-    def _take_server_model(self, event: Click) -> None:
-        event.stop()
-        self.post_message(self.ServerModel())
-
-    @on(Click, ".example")
-    def _example(self, event: Click) -> None:
-        event.stop()
-        if isinstance(event.widget, Prose):
-            self.post_message(self.Example(event.widget.text))
