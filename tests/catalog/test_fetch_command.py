@@ -1,4 +1,4 @@
-"""``chatui pull`` and ``chatui rm`` as a user runs them: processes of their own."""
+"""``chatui pull`` and ``chatui rm`` as a user runs them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import forked_engine
 import pytest
 import tiny_models
 from hub_server import HubServer
-from served_models import NEEDED, serve_file, serve_model
+from huggingface_hub import close_session, constants
+from served_models import NEEDED, pull, serve_file, serve_model
 
 from chatui.catalog.fetching.planning import plan
 from chatui.catalog.places import in_hugging_face
@@ -26,14 +28,6 @@ from chatui.settings import Settings
 
 WEIGHTS = "model.safetensors"
 COMMAND = [sys.executable, "-m", "chatui"]
-
-
-def chatui(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        [*COMMAND, *words],
-        **{"stdin": subprocess.DEVNULL, "capture_output": True, "text": True} | options,
-        timeout=120,
-    )
 
 
 def started(*words: str) -> subprocess.Popen[str]:
@@ -53,17 +47,18 @@ def kept_bytes(tmp_path: Path) -> int:
     return sum(file.stat().st_size for file in (tmp_path / "hub").rglob("*.incomplete"))
 
 
-def test_a_model_is_pulled_and_answers(server: HubServer, tmp_path: Path, engines: None) -> None:
+def test_a_model_is_pulled_and_answers(
+    server: HubServer, tmp_path: Path, engines: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.add("you/poet", tiny_models.gpt2_chinese(tmp_path / "served"))
-    pulled = chatui("pull", "you/poet")
-    assert (pulled.returncode, pulled.stderr) == (0, "")
-    assert pulled.stdout.endswith("Start it with: chatui --model you/poet\n")
-    answer = subprocess.run(
-        [*forked_engine.CHATUI, "ask", "春眠", "--model", "you/poet", "--max-new-tokens", "4"],
-        capture_output=True,
-        text=True,
-    )
-    assert (answer.returncode, answer.stderr) == (0, "")
+    capsys.readouterr()
+    assert run(["pull", "you/poet"]) == 0
+    pulled = capsys.readouterr()
+    assert pulled.err == ""
+    assert pulled.out.endswith("Start it with: chatui --model you/poet\n")
+    ask = ("ask", "春眠", "--model", "you/poet", "--max-new-tokens", "4")
+    answer = forked_engine.run_chatui(*ask)
+    assert (answer.returncode, answer.stderr) == (0, b"")
     assert answer.stdout.strip()
 
 
@@ -71,10 +66,11 @@ def test_into_a_pipe_go_plain_lines(
     server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve_model(server, tmp_path)
-    server.faults.bytes_per_second = 600_000
-    done = chatui("pull", "you/model", env={**os.environ, "COLORTERM": "truecolor"})
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    server.faults.bytes_per_second = 900_000
+    assert run(["pull", "you/model"]) == 0
+    done = capsys.readouterr()
+    assert done.err == ""
+    lines = done.out.splitlines()
     assert re.fullmatch(r"you/model: 8 files, 902\.\d kB from 127\.0\.0\.1:\d+", lines[0])
     progress = re.compile(r"\d+% [\d.]+ k?B of 902\.\d kB(, [\d.]+ [kM]?B/s, \d:\d\d left)?")
     assert 3 < len(lines) < 15
@@ -89,22 +85,30 @@ def test_into_a_pipe_go_plain_lines(
 
 
 def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Path) -> None:
+    """In a narrow terminal the numbers come before the bar."""
     import pexpect
 
     serve_model(server, tmp_path)
-    server.faults.bytes_per_second = 450_000
+    server.faults.bytes_per_second = 100_000
     child = pexpect.spawn(
         COMMAND[0], [*COMMAND[1:], "--lang", "zh", "pull", "you/model"],
         dimensions=(24, 60), encoding="utf-8", timeout=60,
-        env={**os.environ, "TERM": "xterm-256color"},
+        env={key: value for key, value in os.environ.items() if key != "COLUMNS"}
+        | {"TERM": "xterm-256color"},
     )  # fmt: skip
+    numbers = r"\d\d% [^\r\n━╌]+还需 0:0\d\r"
+    shown = ""
+    for columns, line in ((60, f"\x1b\\[K━+╌+ {numbers}"), (50, f"\x1b\\[K{numbers}")):
+        child.setwinsize(24, columns)
+        child.expect(line)
+        shown += child.before + child.after
+    server.faults.bytes_per_second = 0
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
-    shown = child.before
+    shown += child.before
     assert "\x1b[3" not in shown, "no colours"
-    assert "━" in shown
-    drawn = [line for line in shown.split("\r\x1b[K") if "╌" in line]
+    drawn = [line for line in shown.split("\r\x1b[K") if "%" in line]
     assert len(drawn) > 3
     assert all("\n" not in line for line in drawn)
     # What stays on the screen after all that was written over.
@@ -112,27 +116,6 @@ def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Pat
     assert left[0].startswith("you/model：8 个文件")
     assert left[1].startswith("you/model 已就绪：下载 902")
     assert left[2:] == ["启动：chatui --model you/model", ""]
-
-
-def test_a_narrow_terminal_shows_the_numbers_before_the_bar(
-    server: HubServer, tmp_path: Path
-) -> None:
-    import pexpect
-
-    serve_model(server, tmp_path)
-    server.faults.bytes_per_second = 100_000
-    child = pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "pull", "you/model"], dimensions=(24, 60), encoding="utf-8",
-        env={key: value for key, value in os.environ.items() if key != "COLUMNS"},
-    )  # fmt: skip
-    numbers = r"\d\d% [\d.]+ kB of [\d.]+ kB, [\d.]+ kB/s, 0:0\d left\r"
-    child.expect(f"\x1b\\[K━+╌+ {numbers}")
-    child.setwinsize(24, 50)
-    child.expect(f"\x1b\\[K{numbers}")
-    server.faults.bytes_per_second = 0
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
 
 
 def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(server: HubServer, tmp_path: Path) -> None:
@@ -179,25 +162,32 @@ def test_a_killed_pull_is_gone_on_with(server: HubServer, tmp_path: Path) -> Non
 def test_two_processes_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
     server.faults.bytes_per_second = 450_000
-    both = [started("pull", "you/model") for _ in "12"]
-    for running in both:
-        output, errors = running.communicate(timeout=60)
-        assert (running.returncode, errors) == (0, "")
-        assert "100%" in output
+    script = (
+        "import sys; from chatui.cli.parser import run; code = run(['pull', 'you/model']);"
+        "print([m for m in ('torch', 'transformers', 'textual') if m in sys.modules], code)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
+        wait_until(lambda: kept_bytes(tmp_path) > 0)
+        assert run(["pull", "you/model"]) == 0
+        output, _ = other.communicate(timeout=60)
+    assert b"100%" in output and output.endswith(b"[] 0\n"), "nothing heavy is imported"
     assert server.sent == {path: repository.files[path].size for path in NEEDED}
 
 
-def test_a_disk_that_fills_up_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_one_sentence(
+    server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = serve_file(server, tmp_path, 2_000_000)
     most = 700_000
-
-    def small_files_only() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-    full = chatui("pull", "you/one", preexec_fn=small_files_only)
-    assert full.returncode == 1
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        assert run(["pull", "you/one"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert re.fullmatch(
-        r"chatui: The disk of \S+ is full; what came in is kept: free .* again\.\n", full.stderr
+        r"chatui: The disk of \S+ is full; what came in is kept: free .* again\.\n",
+        capsys.readouterr().err,
     )
     assert kept_bytes(tmp_path) == most
     assert plan("you/one", Settings()).kept_bytes >= most
@@ -207,46 +197,43 @@ def test_a_disk_that_fills_up_is_one_sentence(server: HubServer, tmp_path: Path)
 
 
 def test_errors_are_one_sentence_and_exit_1(
-    server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve_model(server, tmp_path, "you/gated").gated = True
     for name, words in {
         "you/gated": "accept them on",
         "you/nothing": "has no repository",
         "诗/友 x": "There is no model called",
+        "you/model": "HF_HUB_OFFLINE",
     }.items():
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", name == "you/model")
         assert run(["pull", name]) == 1
         told = capsys.readouterr().err
         assert words in told
         assert told.startswith("chatui: ")
         assert told.count("\n") == 1
-    offline = chatui("pull", "you/gated", env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    assert (offline.returncode, offline.stderr.count("\n")) == (1, 1)
-    assert "HF_HUB_OFFLINE" in offline.stderr
 
 
-def test_a_proxy_is_respected(server: HubServer, tmp_path: Path) -> None:
+def test_a_proxy_is_respected(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     serve_model(server, tmp_path)
-    behind = {
-        **os.environ,
+    for name, value in {
         "HF_ENDPOINT": "http://hub.invalid",
         "http_proxy": server.url,
         "no_proxy": "",
         "NO_PROXY": "",
-    }
-    assert chatui("pull", "you/model", env=behind).returncode == 0
+    }.items():
+        monkeypatch.setenv(name, value)
+    close_session()
+    try:
+        assert run(["pull", "you/model"]) == 0
+    finally:
+        close_session()
     assert server.sent
-
-
-def test_no_torch_is_imported(server: HubServer, tmp_path: Path) -> None:
-    serve_model(server, tmp_path)
-    script = (
-        "import sys; from chatui.cli.parser import run;"
-        "code = run(['pull', 'you/model']);"
-        "print([m for m in ('torch', 'transformers', 'textual') if m in sys.modules], code)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.endswith("[] 0\n"), done
 
 
 def test_rm_asks_and_says_what_it_freed(
@@ -259,26 +246,20 @@ def test_rm_asks_and_says_what_it_freed(
 
     serve_file(server, tmp_path, 2_000_000)
     assert run(["pull", "you/one"]) == 0
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(sys, "stdin", typed := io.StringIO("y\n"))
     assert run(["rm", "you/one"]) == 2
     assert "--yes" in capsys.readouterr().err
-    for answer, code in (("n", 1), ("y", 0)):
-        child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "rm", "you/one"], encoding="utf-8")
-        child.expect(r"you/one +2\.0 MB")
-        child.expect(r"\[y/N\]")
-        assert in_hugging_face("you/one")
-        child.sendline(answer)
-        child.expect(pexpect.EOF)
-        child.close()
-        assert child.exitstatus == code
-    assert in_hugging_face("you/one") is None
-
-    assert run(["pull", "you/one"]) == 0
-    monkeypatch.setattr(sys, "stdin", typed := io.StringIO("\n"))
     monkeypatch.setattr(typed, "isatty", lambda: True)
-    for _ in ("an empty line", "the end"):
+    for answer in ("n\n", "\n", ""):
+        typed.write(answer)
+        typed.seek(0)
         assert run(["rm", "you/one"]) == 1
-        assert capsys.readouterr().err.endswith("Nothing was deleted.\n")
+        said = capsys.readouterr()
+        assert re.match(r"you/one +2\.0 MB", said.out) and "[y/N] " in said.out
+        assert said.err == "Nothing was deleted.\n"
+        assert in_hugging_face("you/one")
+        typed.seek(0)
+        typed.truncate()
     child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "rm", "you/one"], encoding="utf-8")
     child.expect(r"\[y/N\] ")
     child.sendcontrol("c")
@@ -287,6 +268,10 @@ def test_rm_asks_and_says_what_it_freed(
     assert child.before.endswith("\r\nNothing was deleted.\r\n")
     assert child.exitstatus == 130
 
+    typed.write("y\n")
+    typed.seek(0)
+    assert run(["rm", "you/one"]) == 0
+    assert in_hugging_face("you/one") is None
     assert run(["pull", "you/one"]) == 0
     capsys.readouterr()
     assert run(["rm", "you/one", "--yes"]) == 0
@@ -300,12 +285,12 @@ def test_rm_leaves_what_is_being_fetched(
 ) -> None:
     serve_file(server, tmp_path, 3_000_000)
     server.faults.bytes_per_second = 500_000
-    running = started("pull", "you/one")
-    wait_until(lambda: kept_bytes(tmp_path) > 100_000)
-    assert run(["rm", "you/one", "--yes"]) == 1
-    refused = capsys.readouterr()
-    assert refused.out == "" and "is being fetched right now" in refused.err
-    server.faults.bytes_per_second = 0
-    assert running.wait(timeout=60) == 0
-    running.communicate()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(pull, "you/one")
+        wait_until(lambda: kept_bytes(tmp_path) > 100_000)
+        assert run(["rm", "you/one", "--yes"]) == 1
+        refused = capsys.readouterr()
+        assert refused.out == "" and "is being fetched right now" in refused.err
+        server.faults.bytes_per_second = 0
+        assert running.result()
     assert run(["rm", "you/one", "--yes"]) == 0
