@@ -88,11 +88,11 @@ def test_damaged_gguf_headers(tmp_path: Path) -> None:
     sound = gguf(tensors=((64, 4), (32,)), **keys, llama__context_length=2048)
     file = tmp_path / "m.gguf"
     read = 0
-    for _ in range(500):
+    for _ in range(200):
         file.write_bytes(damaged(sound, dice, dice.randint(1, 5)))
         read += outcomes(lambda: check_gguf(file))
         outcomes(lambda: resolve(str(file), Settings()))
-    assert 20 < read < 480
+    assert 8 < read < 190
 
 
 def test_a_damaged_gguf_says_what_the_reader_of_llama_cpps_authors_says(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_damaged_gguf_says_what_the_reader_of_llama_cpps_authors_says(tmp_path
     sound = gguf(tensors=((64, 4), (32,)), general__architecture="llama", general__name="Mine")
     file = tmp_path / "m.gguf"
     both = 0
-    for _ in range(300):
+    for _ in range(120):
         file.write_bytes(damaged(sound, dice, dice.randint(1, 2)))
         try:
             header = check_gguf(file)
@@ -113,7 +113,7 @@ def test_a_damaged_gguf_says_what_the_reader_of_llama_cpps_authors_says(tmp_path
             both += 1
             assert header.architecture == architecture.contents()
             assert header.tensor_count == len(reader.tensors)
-    assert both > 20
+    assert both > 8
 
 
 def test_damaged_configs_and_indexes(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_damaged_configs_and_indexes(tmp_path: Path) -> None:
     llama = {**documents["config.json"], "model_type": "llama", "architectures": ["LlamaForX"]}
     folder = write_model(tmp_path / "models" / "m", llama, pytorch_model__bin=bytes(9))
     settings = Settings(model_folders=(str(tmp_path / "models"),))
-    for _ in range(200):
+    for _ in range(80):
         for name, document in documents.items():
             if name == "config.json" and dice.random() < 0.7:
                 document = llama
@@ -161,13 +161,13 @@ def test_damaged_adapter_configs(tmp_path: Path) -> None:
     folder.mkdir()
     settings = Settings(model_folders=(str(tmp_path),))
     read = 0
-    for _ in range(300):
+    for _ in range(120):
         (folder / "adapter_config.json").write_bytes(damaged_json(document, dice))
         read += outcomes(lambda: describe_adapter(folder))
         outcomes(lambda: resolve(str(folder), settings))
         outcomes(lambda: adapters(settings))
     entries(settings)
-    assert 20 < read < 290
+    assert 8 < read < 116
 
 
 def test_damaged_rwkv_files(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_damaged_rwkv_files(tmp_path: Path) -> None:
         archive.writestr("x/version", "3")
     file = tmp_path / "m.pth"
     found = 0
-    for _ in range(500):
+    for _ in range(200):
         data = bytearray(packed.getvalue())
         for _ in range(dice.randint(1, 3)):
             data[dice.randrange(len(data))] = dice.randrange(256)
         file.write_bytes(data)
         found += is_rwkv_file(file)
         outcomes(lambda: resolve(str(file), Settings()))
-    assert 20 < found < 490
+    assert 8 < found < 196
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "tokenizer.model"])

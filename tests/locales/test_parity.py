@@ -6,6 +6,7 @@ import ast
 import re
 import string
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,24 +41,33 @@ def test_no_words_are_empty(file: str) -> None:
         assert [key for key, text in locales._words(language, file).items() if not text] == []
 
 
+@cache
+def nodes() -> tuple[tuple[Path, ast.AST], ...]:
+    """What stands in the package's modules: (file, node)."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    trees = [(file, ast.parse(file.read_text(encoding="utf-8"))) for file in files]
+    return tuple(
+        (file.relative_to(PACKAGE), node) for file, tree in trees for node in ast.walk(tree)
+    )
+
+
 def said_keys() -> Iterator[tuple[str, str, set[str] | None]]:
     """(where, key, names of the values) of each ``say("…")`` in the package.
 
     The names are None where a call passes ``**values``.
     """
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == "say"
-                and node.args
-                and isinstance(node.args[0], ast.Constant)
-            ):
-                names = {keyword.arg for keyword in node.keywords}
-                where = f"{file.relative_to(PACKAGE)}:{node.lineno}"
-                known = {name for name in names if name is not None}
-                yield where, node.args[0].value, None if None in names else known
+    for file, node in nodes():
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "say"
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            names = {keyword.arg for keyword in node.keywords}
+            known = {name for name in names if name is not None}
+            key = str(node.args[0].value)
+            yield f"{file}:{node.lineno}", key, None if None in names else known
 
 
 def test_every_key_that_is_said_has_words_for_its_values() -> None:
@@ -82,22 +92,19 @@ def test_every_key_is_said() -> None:
     whole: set[str] = set()
     names: set[str] = set()
     patterns: list[re.Pattern[str]] = []
-    for file in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str | int):
-                whole.add(str(node.value))
-                names |= {str(node.value).lower(), str(node.value).replace("-", "_")}
-            elif isinstance(node, ast.Name):
-                names.add(node.id)
-            elif isinstance(node, ast.JoinedStr):
-                parts = [
-                    re.escape(part.value) if isinstance(part, ast.Constant) else "([^.]+)"
-                    for part in node.values
-                ]
-                if any(
-                    "." in part and re.search("[a-z]", part) for part in parts if part[0] != "("
-                ):
-                    patterns.append(re.compile("".join(parts)))
+    for _, node in nodes():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int):
+            whole.add(str(node.value))
+            names |= {str(node.value).lower(), str(node.value).replace("-", "_")}
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.JoinedStr):
+            parts = [
+                re.escape(part.value) if isinstance(part, ast.Constant) else "([^.]+)"
+                for part in node.values
+            ]
+            if any("." in part and re.search("[a-z]", part) for part in parts if part[0] != "("):
+                patterns.append(re.compile("".join(parts)))
 
     def is_said(key: str) -> bool:
         found = (pattern.fullmatch(key) for pattern in patterns)
@@ -109,12 +116,12 @@ def test_every_key_is_said() -> None:
 
 def test_errors_of_users_are_said_in_their_language() -> None:
     """A ChatuiError takes its sentence from ``say``, never from words in the code."""
-    wrong = []
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            is_error = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                ("ChatuiError", "UsageError", "ArgumentTypeError", "BackendLost")
-            )
-            if is_error and isinstance(node.args[0], (ast.Constant, ast.JoinedStr)):  # type: ignore[attr-defined]
-                wrong.append(f"{file.relative_to(PACKAGE)}:{node.lineno}")  # type: ignore[attr-defined]
+    kinds = ("ChatuiError", "UsageError", "ArgumentTypeError", "BackendLost")
+    wrong = [
+        f"{file}:{node.lineno}"
+        for file, node in nodes()
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(kinds)
+        and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
+    ]
     assert wrong == []
