@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, get_type_hints
 
 import msgspec
@@ -86,17 +86,21 @@ def as_round(values: dict[str, Any]) -> Round:
 
 
 def _mended(values: Mapping[str, Any]) -> Round:
-    kinds = get_type_hints(Round, include_extras=True)
     sound, damaged = {}, []
     for name, value in values.items():
         try:
-            sound[name] = msgspec.convert(value, kinds[name])
+            sound[name] = msgspec.convert(value, _kinds()[name])
         except _ERRORS:
             damaged.append(name)
             if name in _INSTEAD:
                 sound[name] = _INSTEAD[name]
     _log_once(values["id"], ", ".join(damaged))
     return Round(**sound, damaged=tuple(damaged))
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Round, include_extras=True)
 
 
 @lru_cache(1000)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command import Chatui, is_one_sentence
+from command import is_one_sentence
 
 from chatui import locations
 from chatui.cli.parser import run
@@ -167,9 +167,12 @@ def test_a_file_that_is_no_transcript_is_one_sentence(
     assert said.out == "" and is_one_sentence(said.err)
 
 
-def test_a_data_folder_that_is_a_file_is_one_sentence(chatui: Chatui, tmp_path: Path) -> None:
+def test_a_data_folder_that_is_a_file_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
-    for verb in (("search", "x"), ("export",)):
-        done = chatui(*verb, env={"CHATUI_HOME": str(tmp_path / "file")})
-        assert (done.returncode, done.stdout) == (1, "")
-        assert is_one_sentence(done.stderr), done.stderr
+    monkeypatch.setenv("CHATUI_HOME", str(tmp_path / "file"))
+    for verb in ("search", "x"), ("export",):
+        assert run([*verb]) == 1
+        said = capsys.readouterr()
+        assert said.out == "" and is_one_sentence(said.err)

@@ -18,15 +18,18 @@ from chatui.conversation.rounds import Piece, ReadPrompt
 from chatui.conversation.store import Store
 
 TABLES = ("conversations", "rounds", "pieces", "prompts")
-DAMAGE: list[Any] = [
-    -5, 1e308, "abc\x00", '{"a": [1', '"\\ud800"', b"\xff\xfe", "9" * 5000,
+DAMAGE: list[Any] = [-5, 1e308, "abc\x00", b"\xff\xfe", "9" * 5000]
+DAMAGED_JSON = [
+    '{"a": [1', '"\\ud800"',
     '[[1, "\\ud800"], 5, [0, 2, 3, 4], [1, "x", 2, 3, 4], [1, "y", 2, 3, [[1]]]]',
     '{"temperature": "hot", "system": 5, "think": [], "stop_strings": 3, "begun_pieces": "x"}',
 ]  # fmt: skip
 
 
-def filled(file: Path) -> None:
-    """A conversation with a branch, and one whose reply is still written."""
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database of a conversation with a branch, and one whose reply is still written."""
+    file = tmp_path_factory.mktemp("sound") / "x.db"
     store = Store(file)
     sampling = {"temperature": 0.5}
     first = store.add_round(None, None, "春眠", "shiyou", "shiyou", sampling, 7)
@@ -41,6 +44,7 @@ def filled(file: Path) -> None:
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE rounds SET writer = 'gone'")
     store._database.close()
+    return file.read_bytes()
 
 
 def look(store: Store) -> None:
@@ -72,22 +76,23 @@ def look(store: Store) -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_column_may_be_damaged(table: str, tmp_path: Path) -> None:
+def test_every_column_may_be_damaged(table: str, sound: bytes, tmp_path: Path) -> None:
     file = tmp_path / "x.db"
-    filled(file)
+    file.write_bytes(sound)
     store = Store(file)
     key = "round_id" if table in ("pieces", "prompts") else "id"
     with closing(sqlite3.connect(file, isolation_level=None)) as db:
         columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
-        for column, value in product(columns, DAMAGE):
-            (sound,) = db.execute(f"SELECT {column} FROM {table} WHERE {key} = 1").fetchone()
+        json_columns = [column for column in columns if column in ("sampling", "data")]
+        for column, value in (*product(columns, DAMAGE), *product(json_columns, DAMAGED_JSON)):
+            (before,) = db.execute(f"SELECT {column} FROM {table} WHERE {key} = 1").fetchone()
             with suppress(sqlite3.IntegrityError):
                 db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = 1", (value,))
             try:
                 look(store)
             except Exception as error:
                 raise AssertionError(f"{table}.{column} = {str(value)[:40]!r}") from error
-            place = (sound, value if column == key else 1)
+            place = (before, value if column == key else 1)
             db.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", place)
     store.close()
 
@@ -95,10 +100,12 @@ def test_every_column_may_be_damaged(table: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "where", ["pieces SET data", "rounds SET writer", "rounds SET state", "rounds SET sampling"]
 )
-def test_a_start_ends_what_was_left_behind_in_spite_of_damage(where: str, tmp_path: Path) -> None:
-    for number, value in enumerate(DAMAGE):
+def test_a_start_ends_what_was_left_behind_in_spite_of_damage(
+    where: str, sound: bytes, tmp_path: Path
+) -> None:
+    for number, value in enumerate((*DAMAGE, *DAMAGED_JSON)):
         file = tmp_path / f"{number}.db"
-        filled(file)
+        file.write_bytes(sound)
         with closing(sqlite3.connect(file)) as db, db:
             db.execute(f"UPDATE {where} = ?", (value,))
         store = Store(file)
@@ -107,9 +114,9 @@ def test_a_start_ends_what_was_left_behind_in_spite_of_damage(where: str, tmp_pa
         store.close()
 
 
-def test_a_damaged_round_names_what_was_left_out(tmp_path: Path) -> None:
+def test_a_damaged_round_names_what_was_left_out(sound: bytes, tmp_path: Path) -> None:
     file = tmp_path / "x.db"
-    filled(file)
+    file.write_bytes(sound)
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE rounds SET seed = 'x', sampling = '{', query = x'ff41' WHERE id = 1")
     store = Store(file)

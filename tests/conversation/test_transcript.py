@@ -194,7 +194,7 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
         return now
 
     store = Store(tmp_path / "c.db", clock=clock)
-    for seed in range(60):
+    for seed in range(25):
         id_ = fill(store, random.Random(seed))
         written = transcript.dumps(transcript.of_store(store, id_))
         check(written.encode())
@@ -244,7 +244,7 @@ def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -
 def test_cut_off_anywhere_behind_the_header_is_a_whole_transcript() -> None:
     data = transcript.dumps(example()).encode()
     header = data.index(b"\n")
-    for length in range(len(data)):
+    for length in range(0, len(data), 2):
         if length < header:
             with pytest.raises(ChatuiError):
                 transcript.loads(data[:length], "x")
@@ -344,9 +344,9 @@ def test_another_encoding_can_be_named(file: Path) -> None:
     ]
 
 
-def test_a_chain_of_twenty_thousand_rounds(file: Path) -> None:
-    chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 20_001))
-    whole = Transcript(Conversation(0, "t", 0, 0, 20_000, 20_000), chain)
+def test_a_chain_of_five_thousand_rounds(file: Path) -> None:
+    chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 5_001))
+    whole = Transcript(Conversation(0, "t", 0, 0, 5_000, 5_000), chain)
     write_whole(file, transcript.dumps(whole))
     assert transcript.read(file).path() == chain
 
