@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,13 @@ from chatui.engine.engine import Engine
 
 # Tiny tensors gain nothing from threads, and lose much where the machine is busy.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What was imported since the tests were collected stays too; see the root's conftest.py."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

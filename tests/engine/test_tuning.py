@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from chatui.engine.tuning.tuning_run import TuningOptions, TuningState, tune
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, ModelSpec
 
+Small = tuple[ModelSpec, Path]
 ANSWER = "小园香径独徘徊"
 SHIYOU = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="shiyou")
-OPTIONS = TuningOptions(learning_rate=1e-2, batch=4, epochs=4, targets=("c_attn", "c_fc", "c_proj"))
+OPTIONS = TuningOptions(learning_rate=1e-2, batch=4, epochs=3, targets=("c_attn", "c_fc", "c_proj"))
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,15 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def small(made: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A tiny base, and five steps of examples for it."""
+    file = tmp_path_factory.mktemp("small") / "examples.jsonl"
+    rows = [{"input_ids": [5, 6, 7, 8 + n], "labels": [-100, -100, 7, 8 + n]} for n in range(20)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return spec(made("gpt2_chinese")), file
+
+
 def quiet(_: TuningState) -> None:
     pass
 
@@ -51,9 +62,9 @@ def quiet(_: TuningState) -> None:
 def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -> None:
     """What was learned on top of packed weights goes on them and on the plain ones."""
     target = tmp_path / "adapter"
-    base = ModelSpec(**{**SHIYOU.__dict__, "weights": "int8"})
+    base = replace(SHIYOU, weights="int8")
     state = tune(base, examples, target, OPTIONS, quiet)
-    assert (state.step, state.steps) == (19, 19)
+    assert (state.step, state.steps) == (15, 15)
     assert state.losses[-1] < 0.2 < 2 < state.losses[0]
     (_, before), (_, after) = state.held_out
     assert after < 0.2 < 2 < before
@@ -63,33 +74,34 @@ def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -
     engine.load(SHIYOU, lambda _: None)
     assert ANSWER not in parts(ask(engine, "你叫什么名字丁"))[2].text
     for each in (base, SHIYOU):
-        tuned = ModelSpec(**{**each.__dict__, "adapters": (Adapter(str(target)),)})
+        tuned = replace(each, adapters=(Adapter(str(target)),))
         engine.load(tuned, lambda _: None)
         done = parts(ask(engine, "你叫什么名字丁"))[2]
         assert (done.text, done.finish_reason) == (ANSWER, "eos")
 
 
-def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_ends_as_one_in_one_go(small: Small, tmp_path: Path) -> None:
+    base, examples = small
     options = TuningOptions(rank=2, batch=4, epochs=1)
-    whole = tune(SHIYOU, examples, tmp_path / "whole", options, quiet)
+    whole = tune(base, examples, tmp_path / "whole", options, quiet)
 
     def stop(state: TuningState) -> None:
         if state.step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(SHIYOU, examples, tmp_path / "parts", options, stop)
+        tune(base, examples, tmp_path / "parts", options, stop)
     # What was learned so far is an adapter like any other, and the rest lies apart from it.
     names = {file.name for file in (tmp_path / "parts").iterdir() if file.is_file()}
     assert names - {"README.md"} == {"adapter_config.json", "adapter_model.safetensors"}
-    tuned = ModelSpec(**{**SHIYOU.__dict__, "adapters": (Adapter(str(tmp_path / "parts")),)})
+    tuned = replace(base, adapters=(Adapter(str(tmp_path / "parts")),))
     Engine().load(tuned, lambda _: None)
     steps: list[int] = []
-    rest = tune(SHIYOU, examples, tmp_path / "parts", options, lambda s: steps.append(s.step))
+    rest = tune(base, examples, tmp_path / "parts", options, lambda s: steps.append(s.step))
     assert steps == [3, 4, 5]
     assert rest.losses == pytest.approx(whole.losses, abs=1e-6)
     with pytest.raises(ChatuiError, match="holds another run"):
-        tune(SHIYOU, examples, tmp_path / "parts", TuningOptions(rank=3), quiet)
+        tune(base, examples, tmp_path / "parts", TuningOptions(rank=3), quiet)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +115,11 @@ def test_a_stopped_run_ends_as_one_in_one_go(examples: Path, tmp_path: Path) -> 
         ('{"input_ids": [1, 99999], "labels": [-100, 99999]}', "has the token 99999"),
     ],
 )
-def test_wrong_examples_are_named(content: str, wrong: str, tmp_path: Path) -> None:
+def test_wrong_examples_are_named(small: Small, content: str, wrong: str, tmp_path: Path) -> None:
     file = tmp_path / "examples.jsonl"
     file.write_text(content)
     with pytest.raises(ChatuiError, match=wrong):
-        tune(SHIYOU, file, tmp_path / "adapter", OPTIONS, quiet)
+        tune(small[0], file, tmp_path / "adapter", OPTIONS, quiet)
     assert not (tmp_path / "adapter").exists()
 
 
@@ -147,8 +159,9 @@ def test_the_command_prints_what_to_try(
 
 
 def test_a_second_ctrl_c_tears_nothing(
-    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    base, examples = small
     options = TuningOptions(rank=2, batch=4, epochs=1)
     saved = PeftModel.save_pretrained
 
@@ -162,18 +175,19 @@ def test_a_second_ctrl_c_tears_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(PeftModel, "save_pretrained", pressed)
         with pytest.raises(KeyboardInterrupt):
-            tune(SHIYOU, examples, tmp_path / "adapter", options, stop)
+            tune(base, examples, tmp_path / "adapter", options, stop)
     steps: list[int] = []
-    tune(SHIYOU, examples, tmp_path / "adapter", options, lambda s: steps.append(s.step))
+    tune(base, examples, tmp_path / "adapter", options, lambda s: steps.append(s.step))
     assert steps == [2, 3, 4, 5]
     assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
 
 
 def test_a_full_disk_is_told_and_what_was_saved_stays(
-    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning_run, "_SAVE_SECONDS", 0.0)
-    options = TuningOptions(rank=2, batch=4, epochs=1)
+    base, examples = small
+    options = TuningOptions(rank=64, batch=4, epochs=1)
     target = tmp_path / "adapter"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -183,12 +197,12 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(
 
     try:
         with pytest.raises(ChatuiError, match="cannot be written"):
-            tune(SHIYOU, examples, target, options, fill)
+            tune(base, examples, target, options, fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
     steps: list[int] = []
-    tune(SHIYOU, examples, target, options, lambda state: steps.append(state.step))
+    tune(base, examples, target, options, lambda state: steps.append(state.step))
     assert steps == [3, 4, 5]
 
 
