@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,17 +74,6 @@ def test_no_format_is_one_sentence(
     assert run(["inspect", "你好", "--no-model", *arguments]) == code
     said = capsys.readouterr()
     assert said.out == "" and is_one_sentence(said.err)
-
-
-def test_no_model_imports_no_torch() -> None:
-    code = (
-        "import sys\n"
-        "from chatui.cli.parser import run\n"
-        "run(['inspect', '你好', '--no-model', '--format', 'shiyou'])\n"
-        "print(sorted({'torch', 'transformers', 'textual'} & set(sys.modules)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[Round 0]\n问：你好\n答：\n[]\n"
 
 
 def test_it_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,17 +40,6 @@ def test_wrong_settings_are_one_sentence(home: Path, capsys: pytest.CaptureFixtu
     assert run(["models"]) == 1
     said = capsys.readouterr()
     assert said.out == "" and "modle" in said.err and said.err.count("\n") == 1
-
-
-def test_models_imports_no_torch() -> None:
-    code = (
-        "import sys\n"
-        "from chatui.cli.parser import run\n"
-        "run(['models', '--json'])\n"
-        "print(sorted({'torch', 'transformers', 'textual'} & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n"
 
 
 def test_a_terminal_gets_what_fits(in_terminal: InTerminal) -> None:
