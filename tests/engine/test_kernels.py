@@ -13,6 +13,8 @@ from asking import ask, loaded, parts
 from torch.nn import functional
 
 from chatui.engine import kernels, packed
+from chatui.engine.architectures.decoder.attention import Attention, DecoderShape
+from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
 Maker = Callable[[str], Path]
 HALVES = [torch.float32, torch.float16, torch.bfloat16]
@@ -68,13 +70,63 @@ def test_a_weight_of_chatglm_is_rounded_once(own: ModuleType, bits: int) -> None
     torch.testing.assert_close(found.double(), weight @ vector.double(), atol=1e-5, rtol=1e-5)
 
 
+SHAPES = [
+    (DecoderShape(4, 4, 16, 0.25, "halves", 16, 1e-6, gated=True), True),
+    (DecoderShape(6, 2, 24, 0.2, "pairs", 12, 0.0, gated=True), False),
+    (DecoderShape(2, 2, 32, 0.2, "rows", 32, 0.0, gated=False), False),
+    (DecoderShape(3, 1, 8, 0.3, None, 0, 1e-6, gated=False), True),
+]
+
+
+@pytest.mark.parametrize("dtype", HALVES[:2])
+@pytest.mark.parametrize(("shape", "normed"), SHAPES, ids=str)
+def test_attention(
+    own: ModuleType,
+    shape: DecoderShape,
+    normed: bool,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the cache's start, at an edge of what a program reads, and where many are joined."""
+    monkeypatch.setattr(triton_attention(), "_SLOTS", {"cpu": 64})
+    monkeypatch.setattr(triton_attention(), "_PARTS_AT_ONCE", 2)
+    joined = shape.heads + 2 * shape.key_heads
+    sizes = [(shape.key_heads, 300, shape.width)] * 2 + [(1, joined * shape.width)]
+    keys, values, joint = (torch.randn(size).to(dtype) for size in sizes)
+    norm = torch.randn(joined - shape.key_heads, shape.width).to(dtype) if normed else None
+    turn = None
+    if shape.rotary is not None:
+        turn = (torch.randn(1, 1, shape.rotary_width), torch.randn(1, 1, shape.rotary_width))
+    plain = Attention(shape, torch.device("cpu"), lambda *_: None)
+    fused = Attention(shape, torch.device("cpu"))
+    for place, window in ((0, 150), (64, 150), (290, 300)):
+        mask = (torch.arange(window) <= place)[None]
+        found = []
+        for attend in (plain, fused):
+            layer = FixedLayer(keys.clone(), values.clone(), clean=True)
+            position = torch.tensor([place])
+            seen = attend(joint, turn, norm, position, layer, window, mask)
+            assert seen.dtype == dtype
+            found.append((seen.float(), layer.keys.float(), layer.values.float()))
+        near = 1e-5 if dtype == torch.float32 else 0.05
+        torch.testing.assert_close(found[1], found[0], atol=near, rtol=near)
+
+
+def triton_attention() -> Any:
+    from chatui.engine import triton_attention
+
+    return triton_attention
+
+
 @pytest.mark.parametrize("weights", ["plain", "int4"])
+@pytest.mark.parametrize("windowed", [False, True])
 def test_replies_stay_the_same(
-    own: ModuleType, made: Maker, weights: str, monkeypatch: pytest.MonkeyPatch
+    own: ModuleType, made: Maker, weights: str, windowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = loaded(made("llama"), weights=weights)
+    engine._loaded().network.decoder.windowed = windowed  # type: ignore[attr-defined]
     found = parts(ask(engine, max_new_tokens=3))[2].output_ids
-    monkeypatch.setattr(kernels, "on", lambda _: None)
+    monkeypatch.setattr(kernels, "DEVICES", set())
     assert found == parts(ask(engine, max_new_tokens=3))[2].output_ids
 
 
@@ -84,10 +136,18 @@ def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPa
     def broken(*_: Any) -> torch.Tensor:
         raise RuntimeError("Failed to find C compiler")
 
-    for wrong in (broken, lambda *_: torch.zeros(100)):
+    cpu = torch.device("cpu")
+    llama = (cpu, torch.float32, SHAPES[0][0], False)
+    assert kernels._attention(*llama) is triton_attention()
+    for gemv, attend in (
+        (broken, broken),
+        (lambda *_: torch.zeros(100), lambda *_: torch.zeros(64)),
+    ):
         with monkeypatch.context() as changed:
-            changed.setattr(own, "packed_matvec", wrong)
-            assert kernels._kernels.__wrapped__(torch.device("cpu")) is None
+            changed.setattr(own, "packed_matvec", gemv)
+            changed.setattr(triton_attention(), "attend", attend)
+            assert kernels._kernels.__wrapped__(cpu) is None
+            assert kernels._attention.__wrapped__(*llama) is None
 
 
 def test_a_cpu_has_none() -> None:
