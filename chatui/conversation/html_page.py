@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui.conversation.exports import ending_of, marks_of, note_of
@@ -20,40 +21,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_STYLE = """
-:root { color-scheme: light dark; --text: #1d2129; --muted: #6b7280; --paper: #fcfbf8;
-  --query: #efece4; --line: #ddd8cc; --accent: #8a3b2e; }
-@media (prefers-color-scheme: dark) { :root { --text: #e4e2dc; --muted: #9a978f; --paper: #17181b;
-  --query: #24262b; --line: #34373d; --accent: #e0917f; } }
-body { margin: 0 auto; max-width: 46rem; padding: 2rem 1.25rem 4rem; background: var(--paper);
-  color: var(--text); line-height: 1.7; overflow-wrap: anywhere;
-  font-family: "Noto Serif CJK SC", "Source Han Serif SC", "Songti SC", Georgia, serif; }
-h1 { font-size: 1.6rem; line-height: 1.3; margin: 0 0 .25rem; }
-header p, .by, .note, summary { color: var(--muted); font-size: .85rem; margin: 0; }
-section { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1.25rem; }
-.query { background: var(--query); border-left: 3px solid var(--accent); border-radius: 4px;
-  padding: .6rem .9rem; white-space: pre-wrap; }
-.by { margin: 1rem 0 .25rem; }
-.plain { white-space: pre-wrap; }
-.mark { color: var(--accent); }
-.note { font-style: italic; margin-top: .75rem; white-space: pre-wrap; }
-details { border-left: 1px solid var(--line); padding-left: .9rem; margin: .5rem 0;
-  color: var(--muted); white-space: pre-wrap; }
-pre { background: var(--query); border-radius: 4px; padding: .75rem .9rem; overflow-x: auto;
-  white-space: pre-wrap; line-height: 1.45; }
-code { font-family: "JetBrains Mono", Menlo, Consolas, monospace; font-size: .88em; }
-table { border-collapse: collapse; } td, th { border: 1px solid var(--line); padding: .2rem .6rem; }
-a { color: var(--accent); }
-@media print { :root { --text: #000; --muted: #444; --paper: #fff; --query: #f4f4f4; --line: #bbb;
-  --accent: #000; } body { max-width: none; padding: 0; font-size: 10.5pt; }
-  .query { break-after: avoid; } pre, .query { break-inside: avoid-page; } }
-"""
-
-
-_TOKEN_STYLE = """
-.tokens { white-space: pre-wrap; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-.p1 { background: #3fa66b40; } .p2 { background: #d9a52059; } .p3 { background: #d1453b73; }
-"""
+_STYLE = Path(__file__).with_suffix(".css")
 
 
 def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
@@ -72,7 +40,7 @@ def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
     parts = [f"<header><h1>{title}</h1>", f"<p>{when}</p></header>"]
     pieces = whole.pieces if probabilities else {}
     parts += [_section(each, pieces.get(each.id, ())) for each in whole.path()]
-    return page(title, "\n".join(parts), _TOKEN_STYLE if probabilities else "")
+    return page(title, "\n".join(parts))
 
 
 def page(title: str, body: str, style: str = "") -> str:
@@ -88,7 +56,7 @@ def page(title: str, body: str, style: str = "") -> str:
         '<head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{title}</title><style>{_STYLE}{style}</style></head>",
+        f"<title>{title}</title><style>\n{_STYLE.read_text('utf-8')}{style}</style></head>",
         f"<body>{body}",
         "</body></html>",
     )

@@ -22,29 +22,12 @@ _STEPS = ("", "on #244a34", "on #5a4a1c", "on #5e2a2a")
 
 _NO_XML = re.compile("[\ufffe\uffff]")
 
-_FORMAT = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
-<style>
-.{unique_id}-matrix {{ font-family: "Sarasa Mono SC", "Noto Sans Mono CJK SC", monospace;
-  font-size: {char_height}px; line-height: {line_height}px; white-space: pre; }}
-.{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
-{styles}
-</style>
-<defs>
-<clipPath id="{unique_id}-clip-terminal">
-<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
-</clipPath>
-{lines}
-</defs>
-{chrome}
-<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
-{backgrounds}
-<g class="{unique_id}-matrix">
-{matrix}
-</g>
-</g>
-</svg>
-"""
-"""rich's ``CONSOLE_SVG_FORMAT`` without its fonts, which come from a server."""
+_FROM_ELSEWHERE = re.compile(r"<!--.*?-->|@font-face \{\{.*?\}\}", re.DOTALL)
+"""In rich's picture: fonts of a server."""
+_STYLES = {
+    "Fira Code": '"Sarasa Mono SC", "Noto Sans Mono CJK SC"',
+    "font-variant-east-asian: full-width": "white-space: pre",
+}
 
 
 def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
@@ -53,6 +36,7 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
     Args:
         probabilities: colour the tokens of a reply whose probabilities are known.
     """
+    from rich._export_format import CONSOLE_SVG_FORMAT
     from rich.console import Console
     from rich.terminal_theme import TerminalTheme
     from rich.text import Text
@@ -82,7 +66,10 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
     plain = [(0, 0, 0)] * 8
     theme = TerminalTheme((23, 24, 27), (228, 226, 220), plain, plain)
     title = _safe(whole.conversation.title)
-    return console.export_svg(title=title, theme=theme, code_format=_FORMAT)
+    code_format = _FROM_ELSEWHERE.sub("", CONSOLE_SVG_FORMAT)
+    for its, ours in _STYLES.items():
+        code_format = code_format.replace(its, ours)
+    return console.export_svg(title=title, theme=theme, code_format=code_format)
 
 
 def _reply(each: Round, pieces: tuple[Piece, ...]) -> Text:
