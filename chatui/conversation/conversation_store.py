@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from chatui.conversation import search_index, tables
-from chatui.conversation.open_store import OpenStore, reads, writes
+from chatui.conversation.open_store import OpenStore, read_by, reads, writes, written_by
 from chatui.conversation.rounds import Conversation, Piece, Round, Whole, title_of
 from chatui.conversation.stored_values import from_stored, stored_tags, to_stored
 from chatui.errors import ChatuiError
@@ -33,11 +33,11 @@ class ConversationStore(OpenStore):
         """Create an empty conversation; it is listed from its first round on."""
         return tables.one_conversation(db, self._insert_conversation(db, title))
 
+    @reads
     def conversations(
         self,
-        search: str = "",
+        db: sqlite3.Connection,
         limit: int = 1000,
-        overtaken: threading.Event | None = None,
         *,
         archived: bool | None = None,
         tag: str = "",
@@ -46,9 +46,7 @@ class ConversationStore(OpenStore):
         """Conversations with at least one round, the last used first; none that was deleted.
 
         Args:
-            search: only those with this text in their title, a query or a reply.
-            limit: at most so many.
-            overtaken: when set, the search ends with an error soon.
+            limit: at most so many; below 0: all.
             archived: only those that are, or only those that are not; None: both.
             tag: only those with this tag.
             pinned_first: pinned ones stand before the others.
@@ -60,14 +58,7 @@ class ConversationStore(OpenStore):
             condition += " AND instr(c.tags, ?)"
             values.append(stored_tags([tag]))
         order = ("c.pinned DESC, " if pinned_first else "") + "c.updated_at DESC, c.id DESC"
-        with self._database.reading(overtaken) as db:
-            if not search.strip():
-                found = tables.conversations(db, condition, *values, limit=limit, order=order)
-                return tuple(found)
-            hits = _find(db, search, -1, once=True)
-            wanted = {hit.conversation_id for hit in hits}
-            found = tables.conversations(db, condition, *values, order=order)
-        return tuple(each for each in found if each.id in wanted)[:limit]
+        return tuple(tables.conversations(db, condition, *values, limit=limit, order=order))
 
     def found(
         self, text: str, limit: int, overtaken: threading.Event | None = None, *, tag: str = ""
@@ -79,8 +70,12 @@ class ConversationStore(OpenStore):
             overtaken: when set, the search ends with an error soon.
             tag: only conversations with this tag.
         """
+        # The first paint does not pay for it.
+        from chatui.conversation import text_search
+
+        stored = stored_tags(tag and [tag])
         with self._database.reading(overtaken) as db:
-            hits = _find(db, text, limit, once=True, tag=stored_tags(tag and [tag]))
+            hits = text_search.find(db, text, limit, once=True, tag=stored)
             by_id = {hit.conversation_id: hit for hit in hits}
             ids = ",".join(map(str, by_id))
             listed = tables.conversations(db, f"c.id IN ({ids})")
@@ -94,10 +89,7 @@ class ConversationStore(OpenStore):
             " sum(length(tags)), sum(length(title)) FROM conversations"
         ).fetchone()
 
-    @reads
-    def conversation(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
-        """The conversation with this id."""
-        return tables.one_conversation(db, conversation_id)
+    conversation = read_by(tables.one_conversation)
 
     def last_conversation(self) -> Conversation | None:
         """The conversation that was used last; None if there is none."""
@@ -112,8 +104,8 @@ class ConversationStore(OpenStore):
         Returns:
             The conversation; all its rounds, a parent before its children; their pieces by id.
         """
-        rounds = tuple(tables.tree(db, conversation_id))
-        pieces = {each.id: tuple(tables.pieces(db, each.id)) for each in rounds}
+        rounds = tables.tree(db, conversation_id)
+        pieces = {each.id: tables.pieces(db, each.id) for each in rounds}
         return tables.one_conversation(db, conversation_id), rounds, pieces
 
     @reads
@@ -208,27 +200,14 @@ class ConversationStore(OpenStore):
         condition = "c.head_id IS NOT NULL AND c.deleted_at IS NOT NULL"
         return tuple(tables.conversations(db, condition, order="c.deleted_at DESC, c.id DESC"))
 
-    @writes
-    def delete(self, db: sqlite3.Connection, conversation_id: int) -> None:
-        """Delete a conversation with all its rounds; one that does not exist is no error."""
-        tables.delete_conversation(db, conversation_id)
+    delete = written_by(tables.delete_conversation)
 
-    def search(
-        self,
-        text: str,
-        limit: int = 100,
-        overtaken: threading.Event | None = None,
-        *,
-        once: bool = False,
-    ) -> tuple[Hit, ...]:
-        """Where ``text`` occurs in titles, queries and replies; see ``text_search.find``.
+    @reads
+    def search(self, db: sqlite3.Connection, text: str, limit: int = 100) -> tuple[Hit, ...]:
+        """Where ``text`` occurs in titles, queries and replies; see ``text_search.find``."""
+        from chatui.conversation import text_search
 
-        Args:
-            overtaken: when set, the search ends with an error soon.
-            once: give the first hit of each conversation.
-        """
-        with self._database.reading(overtaken) as db:
-            return _find(db, text, limit, once=once)
+        return text_search.find(db, text, limit)
 
     def _insert_conversation(self, db: sqlite3.Connection, title: str) -> int:
         now = self._clock()
@@ -238,15 +217,6 @@ class ConversationStore(OpenStore):
         ).lastrowid
         assert id_ is not None
         return id_
-
-
-def _find(
-    db: sqlite3.Connection, text: str, limit: int, *, once: bool, tag: str = ""
-) -> tuple[Hit, ...]:
-    # The first paint does not pay for it.
-    from chatui.conversation import text_search
-
-    return text_search.find(db, text, limit, once=once, tag=tag)
 
 
 def tags_of(words: str) -> tuple[str, ...]:

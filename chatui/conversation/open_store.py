@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from chatui.conversation import search_index, tables
 from chatui.conversation.database import Beat, Database, plain_errors
@@ -24,6 +24,7 @@ _INDEXED_AT_ONCE = 100
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
+Connected: TypeAlias = Callable[Concatenate[sqlite3.Connection, P], Result]
 S = TypeVar("S", bound="OpenStore")
 
 
@@ -50,6 +51,16 @@ def writes(
         return self._database.write(lambda db: method(self, db, *args, **kwargs))
 
     return call
+
+
+def read_by(function: Connected[P, Result]) -> Callable[Concatenate[OpenStore, P], Result]:
+    """A method of the store that reads as a function on a connection does."""
+    return reads(lambda self, db, *args, **kwargs: function(db, *args, **kwargs))
+
+
+def written_by(function: Connected[P, Result]) -> Callable[Concatenate[OpenStore, P], Result]:
+    """A method of the store that writes as a function on a connection does."""
+    return writes(lambda self, db, *args, **kwargs: function(db, *args, **kwargs))
 
 
 class OpenStore:

@@ -14,8 +14,8 @@ from typing import Any
 
 from chatui.conversation import tables
 from chatui.conversation.conversation_store import ConversationStore, default_title
-from chatui.conversation.open_store import reads, writes
-from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
+from chatui.conversation.open_store import read_by, reads, writes, written_by
+from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.stored_values import to_stored
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -42,15 +42,8 @@ class Store(ConversationStore):
             raise ChatuiError(say("conversation.no_round", id=head_id))
         return tuple(found)
 
-    @reads
-    def all_rounds(self, db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
-        """All versions of all rounds of a conversation, a parent before its children."""
-        return tuple(tables.tree(db, conversation_id))
-
-    @reads
-    def round(self, db: sqlite3.Connection, round_id: int) -> Round:
-        """The round with this id."""
-        return tables.one_round(db, round_id)
+    all_rounds = read_by(tables.tree)
+    round = read_by(tables.one_round)
 
     @reads
     def siblings(self, db: sqlite3.Connection, round_id: int) -> tuple[Round, ...]:
@@ -117,20 +110,11 @@ class Store(ConversationStore):
         )
         return tables.one_round(db, round_id)
 
-    @writes
-    def save_prompt(self, db: sqlite3.Connection, round_id: int, prompt: ReadPrompt) -> None:
-        """Keep what the model reads for a round."""
-        tables.save_prompt(db, round_id, prompt)
-
-    @reads
-    def prompt(self, db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:
-        """What the model read for a round; None if that was not kept."""
-        return tables.prompt(db, round_id)
-
-    @writes
-    def append_pieces(self, db: sqlite3.Connection, round_id: int, pieces: Iterable[Piece]) -> None:
-        """Save what came since the last call, as one batch; earlier batches are not touched."""
-        tables.append_pieces(db, round_id, pieces)
+    save_prompt = written_by(tables.save_prompt)
+    prompt = read_by(tables.prompt)
+    append_pieces = written_by(tables.append_pieces)
+    pieces = read_by(tables.pieces)
+    rate = written_by(tables.rate)
 
     @writes
     def finish_round(
@@ -149,20 +133,3 @@ class Store(ConversationStore):
         values = (self._clock(), ended.conversation_id)
         db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
         return tables.one_round(db, ended.id)
-
-    @writes
-    def rate(
-        self,
-        db: sqlite3.Connection,
-        round_id: int,
-        rating: Rating | None = None,
-        note: str | None = None,
-    ) -> Round:
-        """Keep what the user thinks of a reply; None leaves rating or note as it is."""
-        tables.rate(db, round_id, rating, note)
-        return tables.one_round(db, round_id)
-
-    @reads
-    def pieces(self, db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:
-        """All pieces of a round, in the order they came."""
-        return tuple(tables.pieces(db, round_id))

@@ -55,14 +55,14 @@ def rounds_where(db: sqlite3.Connection, condition: str, *values: object) -> lis
     return [_as_round(db, row) for row in rows.fetchall()]
 
 
-def tree(db: sqlite3.Connection, conversation_id: int) -> list[Round]:
-    """All rounds of a conversation, a parent before its children."""
+def tree(db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
+    """All versions of all rounds of a conversation, a parent before its children."""
     found = rounds_where(db, "r.conversation_id = ?", conversation_id)
     known = {None, *(each.id for each in found)}
-    return [
+    return tuple(
         each if each.parent_id in known else replace(each, parent_id=None, damaged=("parent_id",))
         for each in found
-    ]
+    )
 
 
 def one_round(db: sqlite3.Connection, id_: int) -> Round:
@@ -174,8 +174,10 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
     search_index.index(db, "id = ?", ended.id)
 
 
-def rate(db: sqlite3.Connection, round_id: int, rating: Rating | None, note: str | None) -> None:
-    """Set what the user thinks of a round; None leaves it as it is.
+def rate(
+    db: sqlite3.Connection, round_id: int, rating: Rating | None = None, note: str | None = None
+) -> Round:
+    """Set what the user thinks of a round, and return it; None leaves rating or note as it is.
 
     Raises:
         ChatuiError: there is no such round.
@@ -183,6 +185,7 @@ def rate(db: sqlite3.Connection, round_id: int, rating: Rating | None, note: str
     stored = None if note is None else to_stored(note)
     update = "UPDATE rounds SET rating = coalesce(?, rating), note = coalesce(?, note) WHERE id = ?"
     _change(db, round_id, update, rating, stored, round_id)
+    return one_round(db, round_id)
 
 
 def _change(db: sqlite3.Connection, round_id: int, statement: str, *values: object) -> None:
@@ -208,7 +211,7 @@ def _stored(round_: Round) -> list[Any]:
 
 
 def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece]) -> None:
-    """Add a batch of pieces to a round.
+    """Save what came of a reply since the last call, as a batch of its own.
 
     Raises:
         ChatuiError: there is no such round.
@@ -221,10 +224,10 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
         _change(db, round_id, insert, round_id, data)
 
 
-def pieces(db: sqlite3.Connection, round_id: int) -> list[Piece]:
+def pieces(db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:
     """The pieces of one round, in the order they came."""
     batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
-    return [piece for (data,) in batches.fetchall() for piece in as_pieces(data)]
+    return tuple(piece for (data,) in batches.fetchall() for piece in as_pieces(data))
 
 
 # Prompts
@@ -286,7 +289,7 @@ def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
 
 
 def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
-    """Delete a conversation with all its rounds, their pieces and prompts."""
+    """Delete a conversation, if there is one, with all its rounds, their pieces and prompts."""
     search_index.unindex(db, "conversation_id = ?", conversation_id)
     for statement in (
         "UPDATE conversations SET head_id = NULL WHERE id = ?",

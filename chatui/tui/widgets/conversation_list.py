@@ -164,7 +164,6 @@ class ConversationList(PickList[Conversation]):
             else:
                 found = await asyncio.to_thread(
                     store.conversations,
-                    overtaken=overtaken,
                     archived=self._is_archive,
                     tag=tag,
                     pinned_first=True,
