@@ -1,6 +1,6 @@
 """Messages between the packages and processes: requests to a backend, and its events.
 
-Requests go down, events come up. Each is a frozen dataclass that survives JSON
+Requests go down, events come up. Each is a frozen value that survives JSON
 (:mod:`chatui.wire` writes them onto the engine's pipe).
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from chatui.sampling import SamplingSettings
 
@@ -94,8 +96,7 @@ class ModelSpec:
     think: bool | None = None
 
 
-@dataclass(frozen=True)
-class BegunReply:
+class BegunReply(Struct, frozen=True):
     """The start of a reply that is to go on.
 
     Attributes:
@@ -147,8 +148,7 @@ class GenerateRequest:
         return min(filter(None, (self.window, context_limit)), default=0)
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A token that could come next: its raw logit, and its softmax probability over all logits."""
 
     id: int
@@ -157,8 +157,7 @@ class Candidate:
     probability: float
 
 
-@dataclass(frozen=True)
-class Loading:
+class Loading(Struct, frozen=True):
     """Progress of a load; ``total_bytes`` is 0 if it is not known."""
 
     stage: str
@@ -166,8 +165,7 @@ class Loading:
     total_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The model is ready.
 
     Attributes:
@@ -204,8 +202,7 @@ class Loaded:
     passed_over: str = ""
 
 
-@dataclass(frozen=True)
-class Prefill:
+class Prefill(Struct, frozen=True):
     """The prompt as the model reads it, sent before the first token.
 
     Attributes:
@@ -235,8 +232,7 @@ class Prefill:
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(Struct, frozen=True):
     """One generated token.
 
     Attributes:
@@ -253,8 +249,7 @@ class Token:
     alternatives: tuple[Candidate, ...] = ()
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(Struct, frozen=True):
     """The reply is finished.
 
     Attributes:
@@ -277,16 +272,14 @@ class Done:
     total_seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """The load or the reply ended with an error: one sentence; ``detail`` is for the log."""
 
     sentence: str
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(Struct, frozen=True):
     """What the model would read and say next: the answer of ``inspect``.
 
     Attributes:
@@ -310,8 +303,7 @@ class Inspection:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(Struct, frozen=True):
     """How probable the model finds a reply that it is given: the answer of ``score``.
 
     Attributes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+
+import msgspec.structs
 
 from chatui import catalog
 from chatui.catalog import library
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     async def work(interrupt: session.Interrupt) -> int:
         async with session.loaded(spec, interrupt) as (backend, model):
             found = await backend.inspect(asked, args.top)
-        found = replace(found, notes=(*found.notes, *_penalties(asked.sampling)))
+        found = msgspec.structs.replace(found, notes=(*found.notes, *_penalties(asked.sampling)))
         if args.json:
             about = {"model": model.name, "format": model.format}
             write_json({**as_json(found), "sampling": asked.sampling.in_force(), **about})
@@ -86,7 +87,7 @@ def as_json(found: Inspection) -> dict[str, object]:
             "limit": found.context_limit,
             "dropped_rounds": found.dropped_rounds,
         },
-        "next": [asdict(candidate) for candidate in found.next],
+        "next": [msgspec.to_builtins(candidate) for candidate in found.next],
         "notes": found.notes,
     }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from chatui import pinyin
 from chatui.locales import say
@@ -12,8 +13,7 @@ from chatui.text import in_quotes
 from chatui.tui.user_prompts import UserPrompt
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(Struct, frozen=True):
     """Something that can be done.
 
     Attributes:

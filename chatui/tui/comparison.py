@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.rounds import Round
@@ -23,8 +24,7 @@ from chatui.tui.turn_messages import LoadFailed, LoadProgress, TurnMessage
 from chatui.tui.waiting_queries import WaitingQuery
 
 
-@dataclass(eq=False)
-class Column:
+class Column(Struct, eq=False):
     """One of the replies.
 
     Attributes:
@@ -51,8 +51,7 @@ class Column:
         return self.there if self.reply is None else self.reply.round
 
 
-@dataclass(eq=False)
-class Comparison:
+class Comparison(Struct, eq=False):
     """The replies to one query.
 
     Attributes:
@@ -71,8 +70,7 @@ class Comparison:
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-@dataclass(eq=False)
-class ComparedQuery(WaitingQuery):
+class ComparedQuery(WaitingQuery, eq=False):
     """A query that waits for its replies side by side."""
 
     comparison: Comparison | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+
+from msgspec import Struct
 
 from chatui.conversation.beginnings import beginning_of, beginning_until
 from chatui.conversation.rounds import Piece, Round
@@ -16,8 +18,7 @@ from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.waiting_queries import WaitingQuery
 
 
-@dataclass(frozen=True)
-class RoundStart:
+class RoundStart(Struct, frozen=True):
     """A round that has begun.
 
     Attributes:

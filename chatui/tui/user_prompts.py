@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from chatui import locations
 from chatui.locales import say
@@ -17,8 +18,7 @@ MOST_BYTES = 1 << 20
 _SUFFIXES = (".md", ".txt")
 
 
-@dataclass(frozen=True)
-class UserPrompt:
+class UserPrompt(Struct, frozen=True):
     """A prompt with places to fill.
 
     Attributes:

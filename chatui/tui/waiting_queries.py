@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chatui.conversation.rounds import Conversation, Round
 from chatui.tui.changes import NO_CHANGES, Changes
 
 
-@dataclass(eq=False)
-class OpenConversation:
+class OpenConversation(Struct, eq=False):
     """A conversation that the user looks at, or that a query or a reply belongs to.
 
     Attributes:
@@ -28,8 +28,7 @@ class OpenConversation:
         return None if self.saved is None else self.saved.id
 
 
-@dataclass(eq=False)
-class WaitingQuery:
+class WaitingQuery(Struct, eq=False):
     """A query that waits for its turn.
 
     Attributes:

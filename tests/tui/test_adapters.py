@@ -96,7 +96,7 @@ def test_a_reply_names_its_model_and_what_was_put_on() -> None:
     assert author_of(two) == "shiyou + poems + x ×0.5"
     quantised = Loaded("shiyou", "gpt2", "shiyou", 1024, dtype="int8")
     assert author_of(two, quantised) == "shiyou + poems + x ×0.5 + int8"
-    assert author_of(SPEC, replace(quantised, dtype="float32")) == "shiyou"
+    assert author_of(SPEC, Loaded("shiyou", "gpt2", "shiyou", 1024)) == "shiyou"
 
 
 def test_a_presets_own_adapters_are_part_of_its_name() -> None:

@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import anyio
+import msgspec.structs
 
 from chatui.backends.openai.deltas import ReplyReader
 from chatui.errors import ChatuiError
@@ -138,4 +139,4 @@ def _shown(tokens: list[Token], ending: StopStrings) -> Iterator[Token]:
         if ending.stopped:
             return
         text = ending.add(token.text)
-        yield token if text == token.text else replace(token, text=text)
+        yield token if text == token.text else msgspec.structs.replace(token, text=text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 from textual import on, work
 from textual.binding import Binding, BindingType
 
@@ -18,8 +18,7 @@ from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.round_list import RoundList
 
 
-@dataclass(frozen=True)
-class Rewriting:
+class Rewriting(Struct, frozen=True):
     """A text that is in the query box to be changed.
 
     Attributes:

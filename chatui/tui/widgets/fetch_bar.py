@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from msgspec import Struct
 from rich.cells import cell_len
 from textual.content import Content
 from textual.events import Click
@@ -32,8 +33,7 @@ _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 5
 
 
-@dataclass(frozen=True)
-class Download:
+class Download(Struct, frozen=True):
     """A download that goes on when its events are asked for.
 
     Attributes:

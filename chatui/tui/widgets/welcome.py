@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.events import Click
@@ -31,8 +31,7 @@ _OFFERS = (
 """Class of a line about what was found -> what a click on it does."""
 
 
-@dataclass(frozen=True)
-class Greeting:
+class Greeting(Struct, frozen=True):
     """What an empty conversation says of the model.
 
     Attributes:
