@@ -14,8 +14,8 @@ run: $(VENV)/.run  ## open the app; options in ARGS="--lang zh"
 test: $(VENV)/.test  ## what a change must pass; lint runs beside the tests
 	@$(MAKE) --no-print-directory -j 2 lint pytest
 
-pytest:  ## three processes for two cores: many tests wait
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+pytest:  ## four processes for two cores: many tests wait
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 test-all: $(VENV)/.test-all test  ## with the optional backends' tests too
 

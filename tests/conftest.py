@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import forked_engine
 import pytest
@@ -23,8 +27,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays; every unload of a model would look through all of it."""
+    """Collect garbage seldom, and not in what was imported, which stays."""
     gc.freeze()
+    gc.set_threshold(2_000, 10, 100)
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +44,24 @@ def reference() -> Path:
     return folder
 
 
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the processes that share the tests; each would import and collect for ten seconds."""
+    if config.pluginmanager.has_plugin("_cov"):
+        # What a fork did not import itself would count as not run.
+        return
+    template = ExitStack()
+    config.add_cleanup(template.close)
+    folder = template.enter_context(TemporaryDirectory())
+    os.environ |= template.enter_context(forked_engine.template(Path(folder), config.args))
+    for spec in specs:
+        spec.python = shlex.join(forked_engine.WORKER)
+
+
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Engines start at once where `forked_engine` is used."""
-    address = tmp_path_factory.mktemp("engines") / "socket"
-    with forked_engine.template(address) as environment, pytest.MonkeyPatch.context() as patch:
+    folder = tmp_path_factory.mktemp("engines")
+    with forked_engine.template(folder) as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         yield

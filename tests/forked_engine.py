@@ -4,6 +4,9 @@ The fixture ``engines`` starts that process, the template. Backends given to `fo
 that begin with `CHATUI`, then have engines that are forked from it; all but their imports is real.
 What a client starts is a small process that hands its standard streams to the fork; each of the two
 ends with the other.
+
+The processes that share the tests are themselves forked, from a second template that has imported
+the tests too.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 from pkgutil import resolve_name
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import pytest
 
 if TYPE_CHECKING:
     from chatui.backends.local import LocalBackend
@@ -34,25 +40,45 @@ CHATUI = (sys.executable, __file__)
 TRANSFORMERS = (sys.executable, __file__, "transformers")
 """In place of ``transformers``."""
 
-_ADDRESS = "CHATUI_TEST_ENGINES"
+WORKER = (sys.executable, __file__, "worker")
+"""In place of ``python``, for a process that runs tests."""
+
+_FOLDER = "CHATUI_TEST_TEMPLATES"
+_ENGINES = "engines"
+_WORKERS = "workers"
 
 
 @contextmanager
-def template(address: Path) -> Iterator[dict[str, str]]:
-    """Run a template behind a Unix socket; gives the environment of what is to fork from it."""
+def template(folder: Path, tests: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """Run a template behind a Unix socket; gives the environment of what is to fork from it.
+
+    Args:
+        folder: for the sockets.
+        tests: what pytest is to collect; there is a template for its workers then.
+    """
+    if _FOLDER in os.environ:
+        # A worker's environment has it already.
+        yield {}
+        return
     found = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(Path(__file__).parent), *([found] if found else [])])
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(address))
+    listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    for listener, name in zip(listeners, (_ENGINES, _WORKERS), strict=True):
+        listener.bind(str(folder / name))
         # Whoever comes while the template still imports has to wait.
         listener.listen(64)
-        process = subprocess.Popen(
-            [sys.executable, __file__, "template", str(listener.fileno())],
-            stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno()],
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
-    yield {_ADDRESS: str(address), "PYTHONPATH": path}
+    files = [listener.fileno() for listener in listeners]
+    process = subprocess.Popen(
+        [sys.executable, __file__, "template", *map(str, files), *tests],
+        stdin=subprocess.PIPE,
+        pass_fds=files,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        # Ctrl+C is for whoever runs the tests, and with them the template ends.
+        start_new_session=True,
+    )
+    for listener in listeners:
+        listener.close()
+    yield {_FOLDER: str(folder), "PYTHONPATH": path}
     process.communicate()
 
 
@@ -74,13 +100,13 @@ def serve_llama_cpp() -> None:
     fork("chatui.engine.process:serve_llama_cpp")
 
 
-def fork(function: str, *arguments: str) -> None:
-    """Let a fork of the template run ``function`` with this process's streams, until it ends."""
+def fork(function: str, *arguments: str, template: str = _ENGINES) -> None:
+    """Let a fork of a template run ``function`` with this process's streams, until it ends."""
     # The fork has a process group of its own; so that Ctrl+C passes this process by too:
     os.setpgrp()
     wanted = json.dumps([function, arguments, dict(os.environ), str(Path.cwd())])
     with socket.socket(socket.AF_UNIX) as fork:
-        fork.connect(os.environ[_ADDRESS])
+        fork.connect(str(Path(os.environ[_FOLDER], template)))
         socket.send_fds(fork, [wanted.encode() + b"\n"], [0, 1, 2])
         for stream in (0, 1, 2):
             os.close(stream)
@@ -105,7 +131,7 @@ def run_chatui(
         files[0].seek(0)
         client = stack.enter_context(socket.socket(socket.AF_UNIX))
         client.settimeout(120)
-        client.connect(os.environ[_ADDRESS])
+        client.connect(str(Path(os.environ[_FOLDER], _ENGINES)))
         socket.send_fds(client, [wanted.encode() + b"\n"], [file.fileno() for file in files])
         answer = b""
         while block := client.recv(100):
@@ -122,17 +148,23 @@ def pid_of_fork(pid: int) -> int:
 
 
 def _note_of(pid: int) -> Path:
-    return Path(os.environ[_ADDRESS]).with_name(f"{pid}.fork")
+    return Path(os.environ[_FOLDER], f"{pid}.fork")
 
 
-def _be_template(listener: socket.socket) -> None:
+def _be_template(engines: socket.socket, workers: socket.socket, tests: Sequence[str]) -> None:
     """Fork for everyone who comes, until standard input ends."""
     from chatui.backends import local  # noqa: F401
     from chatui.cli import ask, inspect, parser  # noqa: F401
     from chatui.engine import engine, loading  # noqa: F401
 
+    listener = engines
+    of_workers = os.fork() if tests else None
+    if of_workers == 0:
+        listener = workers
+        with redirect_stdout(StringIO()):
+            pytest.main(["--collect-only", "-p", "no:cacheprovider", *tests])
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _take_times)
     while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
         client, _ = listener.accept()
         wanted, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
@@ -142,6 +174,16 @@ def _be_template(listener: socket.socket) -> None:
         client.close()
         for stream in streams:
             os.close(stream)
+    if of_workers:
+        with suppress(ChildProcessError):
+            os.waitpid(of_workers, 0)
+
+
+def _take_times(*signal: object) -> None:
+    """Add the processor time of forks that ended to this process's."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _be_fork(client: socket.socket, wanted: bytes, streams: list[int]) -> NoReturn:
@@ -173,9 +215,18 @@ def _be_fork(client: socket.socket, wanted: bytes, streams: list[int]) -> NoRetu
     os._exit(code)
 
 
+def run_statement() -> None:
+    """As ``python -c``."""
+    exec(sys.argv[-1], {"__name__": "__main__"})
+
+
 def main() -> int:
     if sys.argv[1:2] == ["template"]:
-        _be_template(socket.socket(fileno=int(sys.argv[2])))
+        engines, workers = (socket.socket(fileno=int(number)) for number in sys.argv[2:4])
+        _be_template(engines, workers, sys.argv[4:])
+        return 0
+    if sys.argv[1:2] == ["worker"]:
+        fork("forked_engine:run_statement", sys.argv[-1], template=_WORKERS)
         return 0
     if sys.argv[1:2] == ["transformers"]:
         fork("transformers.cli.transformers:main", *sys.argv[2:])

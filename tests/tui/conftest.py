@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,8 @@ from driven import Driven
 from saved_conversations import SPEC
 from scripted_backend import ScriptedBackend
 from textual._compositor import Compositor
+from textual.css.model import RuleSet
+from textual.css.stylesheet import Stylesheet
 
 from chatui.backends import servers
 from chatui.catalog import listing
@@ -20,6 +22,23 @@ from chatui.messages import ModelSpec
 from chatui.settings import Settings
 from chatui.tui import clipboard, first_start
 from chatui.tui.app import ChatApp
+
+
+@pytest.fixture(autouse=True, scope="session")
+def stylesheets_read_once() -> Iterator[None]:
+    """What Textual parses once for each app, and again for each kind of screen."""
+    parse = Stylesheet._parse_rules
+    parsed: dict[object, list[RuleSet]] = {}
+
+    def parse_once(sheet: Stylesheet, *source: Any, **kind: Any) -> list[RuleSet]:
+        key = (*source, *kind.items(), *sheet._variables.items())
+        if key not in parsed:
+            parsed[key] = parse(sheet, *source, **kind)
+        return parsed[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stylesheet, "_parse_rules", parse_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
