@@ -12,6 +12,7 @@ from transformers.cache_utils import (
     CacheLayerMixin,
     DynamicCache,
     DynamicLayer,
+    DynamicSlidingWindowLayer,
     LinearAttentionCacheLayerMixin,
 )
 
@@ -139,13 +140,18 @@ def new_cache(config: PreTrainedConfig, window: int) -> Cache:
     """An empty cache for one sequence of up to ``window`` tokens of a model with ``config``."""
     cache = StatesCache(config=config)
     cache.layers = [
-        GrowingLayer(window) if type(layer) is DynamicLayer else layer for layer in cache.layers
+        GrowingLayer(window) if _keeps_all(layer, window) else layer for layer in cache.layers
     ]
     return cache
 
 
+def _keeps_all(layer: Any, window: int) -> bool:
+    slides = type(layer) is DynamicSlidingWindowLayer
+    return type(layer) is DynamicLayer or (slides and layer.sliding_window >= window)
+
+
 def can_crop(cache: Cache) -> bool:
-    """Whether any number of last tokens can be forgotten: no sliding window, no recurrent state."""
+    """Whether any number of last tokens can be forgotten: no window slides, no state recurs."""
     return bool(cache.layers) and all(type(layer) is GrowingLayer for layer in cache.layers)
 
 

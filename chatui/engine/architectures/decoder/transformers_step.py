@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, StaticLayer
+from transformers.cache_utils import Cache, DynamicSlidingWindowLayer, StaticLayer
 
+from chatui.catalog.memory_need import cache_size
 from chatui.engine.architectures.decoder.captured_step import LEAST_WINDOW, read_captured
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache, moved
 from chatui.engine.architectures.decoder.transformers_decoder import on_one_device
-from chatui.engine.cache import can_crop, new_cache
+from chatui.engine.cache import GrowingLayer, new_cache
+from chatui.engine.memory import available_bytes
 
 
 class WindowedLayer(StaticLayer):  # type: ignore[misc]
@@ -120,5 +122,16 @@ def can_be_captured(model: Any, window: int) -> bool:
         and type(model).__module__.startswith("transformers.models.")
         and bool(getattr(model, "_can_compile_fullgraph", False))
         and {"cache", "position_ids"} <= inspect.signature(model.forward).parameters.keys()
-        and can_crop(new_cache(model.config, window))
+        and _fits_whole(model, window)
     )
+
+
+def _fits_whole(model: Any, window: int) -> bool:
+    """Whether every layer can keep all tokens; there is more to keep where a window slides."""
+    kinds = {type(layer) for layer in new_cache(model.config, window).layers}
+    if kinds == {GrowingLayer}:
+        return True
+    size = cache_size(model.config.get_text_config(decoder=True).to_dict())
+    kept = (size.per_token + size.sliding_per_token) * window * model.dtype.itemsize
+    device = model.get_input_embeddings().weight.device
+    return kinds <= {GrowingLayer, DynamicSlidingWindowLayer} and kept <= available_bytes(device)

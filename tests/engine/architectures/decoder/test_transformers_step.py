@@ -11,6 +11,7 @@ import torch
 from asking import ask, loaded, parts
 from test_decoder import CASES, IDS, WINDOW, Oracle, made
 
+from chatui.engine.architectures.decoder import transformers_step
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
 from chatui.engine.architectures.decoder.transformers_step import TransformersStep, can_be_captured
 
@@ -22,6 +23,15 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "opt": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
     "hunyuan": ("HunYuanDenseV1", {"head_dim": 8}),
     "mixtral": ("Mixtral", EXPERTS),
+    # Windows that slide, in some layers or in all.
+    "gemma 2": ("Gemma2", {"head_dim": 16, "sliding_window": 16}),
+    "gemma 3": ("Gemma3Text", {"head_dim": 16, "sliding_window": 16, "num_hidden_layers": 7}),
+    "mistral, sliding": ("Mistral", {"sliding_window": 16}),
+    "phi 3, sliding": ("Phi3", {"sliding_window": 16}),
+    "qwen 2, sliding": (
+        "Qwen2",
+        {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+    ),
 }
 
 
@@ -46,18 +56,29 @@ def test_logits_are_those_of_a_growing_cache(case: str, monkeypatch: pytest.Monk
     for start, end in ((0, 20), (20, 47), (47, 48), (48, 49)):
         same(IDS[start:end])
     cache.crop(-10)
-    oracle.cache.crop(-10)
+    oracle.crop(-10)
     same(IDS[50:55])
     same([7])
     same(IDS * 16)
     same([11])
     assert list(cache.steps) == [2048]
+    oracle.crop(-cache.length)
     cache.crop(-cache.length)
-    oracle.cache.crop(-oracle.cache.get_seq_length())
     same(IDS[:9])
     same([4])
     rows = step.read_all(IDS[:3], cache, last=2)
     assert rows.shape == (2, 97) and cache.length == 13
+
+
+def test_a_window_that_slides_is_kept_whole_where_that_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = other("gemma 2", monkeypatch)
+    numbers = 2 * 2 * 2 * 16 * WINDOW
+    for free, captured in ((4 * numbers, True), (4 * numbers - 1, False)):
+        monkeypatch.setattr(transformers_step, "available_bytes", lambda _, free=free: free)
+        assert can_be_captured(model, WINDOW) is captured
+    assert can_be_captured(model, 16)
 
 
 @pytest.mark.parametrize("case", [*CASES, *(case for case in OTHERS if case != "mixtral")])
