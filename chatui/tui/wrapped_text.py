@@ -63,8 +63,8 @@ class WrappedText:
     Appending costs what is appended, not what there is.
     """
 
-    READ_AT_ONCE: ClassVar[int] = 10_000
-    """Characters: about ten milliseconds, for which the screen may stand still."""
+    READ_AT_ONCE: ClassVar[int] = 5_000
+    """Characters: about five milliseconds, for which the screen may stand still."""
 
     def __init__(self, text: str = "", width: int = 80, *, is_whole: bool = False) -> None:
         """

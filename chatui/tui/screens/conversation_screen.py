@@ -89,13 +89,15 @@ class ConversationScreen(Screen[None]):
             self._drew_key_at = now
             self._on_timer_update()
 
-    def on_resize(self, event: Resize) -> None:
+    async def on_resize(self, event: Resize) -> None:
         before = self.classes
         self.set_class(event.size.height < TALL_ROWS, "-short", update=False)
         self.set_class(event.size.width < WIDE_CELLS, "-compact", update=False)
         if self.classes != before:
             self.update_node_styles()
         self.query("SidePanel").set_class(event.size.width < BESIDE_CELLS, "-narrow")
+        # The layout follows, and perhaps another size: what waits has its turn before.
+        await asyncio.sleep(0)
 
     def _after_first_paint(self) -> None:
         if gc.get_threshold()[0] > _YOUNG_OBJECTS:
