@@ -71,9 +71,13 @@ class TurnsApp(App[None]):
     ) -> None:
         """As Textual's; what a key did is told in place of what the one before it did."""
         if severity == "information":
-            for told in [each for each in self._notifications if each.severity == severity]:
-                self._unnotify(told)
+            self.clear_hints()
         super().notify(message, severity=severity, **options)
+
+    def clear_hints(self) -> None:
+        """Take away what was told that was no warning and no error."""
+        for told in [each for each in self._notifications if each.severity == "information"]:
+            self._unnotify(told)
 
     def copy(self, text: str, nothing: str = "") -> None:
         """Copy, and say so.

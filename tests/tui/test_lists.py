@@ -403,8 +403,10 @@ async def test_keys_that_do_not_fit_are_shown_by_a_click(drive: Any) -> None:
     store = Store.in_memory()
     add_conversation(store, ("甲", "春风"))
     async with drive(store=store, size=(40, 12)) as on:
+        on.app.tell_user("what would cover a list as low as this", "information")
         await on.pilot.press("ctrl+b")
         await on.until_shown("甲")
+        assert not on.notices
         seen = []
         for _ in range(6):
             line = on.app.screen.query_one(KeyLine)

@@ -1,4 +1,4 @@
-"""Own prompts and key bindings, damaged at random: taken, or left out with one sentence."""
+"""Own prompts, themes and key bindings, damaged at random: taken, or left out with one sentence."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import random
 from typing import Any
 
 from damage import wrong_bytes
+from saved_conversations import SPEC
+from scripted_backend import ScriptedBackend
 
+from chatui.conversation.store import Store
 from chatui.locales import say
+from chatui.settings import Settings
+from chatui.text import plain_text
 from chatui.tui import keymap, user_prompts
+from chatui.tui.app import ChatApp
 
 NAMES = ("翻译", "a b", "x", "\udcff", "", "..", "a\u200b", "-", "长" * 60, "a\nb")
 PIECES = (
@@ -50,6 +56,18 @@ def test_damaged_prompts(home: object) -> None:
         assert all(sentence.encode() and "\n" not in sentence for sentence in problems)
         taken, left_out = taken + len(prompts), left_out + len(problems)
     assert taken > 20 and left_out > 20
+
+
+def test_damaged_themes(home: object) -> None:
+    dice = random.Random(3)
+    for _ in range(12):
+        wanted = "".join(dice.choices((*NAMES, *PIECES, "chatui", "-light", "nord"), k=2))
+        settings = Settings(theme=wanted)
+        app = ChatApp(settings, SPEC, Store.in_memory(), ScriptedBackend())
+        if app.theme != wanted:
+            assert app.theme == "chatui"
+            (sentence,) = app._notices
+            assert "\n" not in sentence and len(sentence) < 400 and plain_text(sentence) == sentence
 
 
 async def test_damaged_key_bindings(drive: Any) -> None:

@@ -32,6 +32,9 @@ class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResult
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < LOW_ROWS, "-low")
+        if event.size.height < LOW_ROWS:
+            # It would cover what is typed to search.
+            self.app.clear_hints()
         self.set_class(event.size.height < TALL_ROWS, "-short")
 
     def on_click(self, event: Click) -> None:
