@@ -34,6 +34,7 @@ def peak() -> int:
 def measure(folder: Path, weights: str, tokens: int) -> dict[str, float]:
     from chatui.engine.quantised import weight_bytes
     from chatui.engine.tuning import tuning_run
+    from chatui.engine.tuning.lora_base import TuningOptions
     from chatui.messages import ModelSpec
 
     sizes: list[int] = []
@@ -55,7 +56,7 @@ def measure(folder: Path, weights: str, tokens: int) -> dict[str, float]:
             ModelSpec("m", str(folder), dtype="float32", weights=weights),
             examples,
             Path(target, "adapter"),
-            tuning_run.TuningOptions(batch=1, epochs=STEPS),
+            TuningOptions(batch=1, epochs=STEPS),
             lambda _: times.append(time.process_time()),
         )
     step = (times[-1] - times[0]) / (STEPS - 1)

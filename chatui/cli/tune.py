@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         weights=args.weights,
     )
-    from chatui.engine.tuning.tuning_run import TuningOptions, tune
+    from chatui.engine.tuning.lora_base import TuningOptions
+    from chatui.engine.tuning.tuning_run import tune
 
     # peft and transformers warn of what is as it should be, in the middle of the progress.
     warnings.simplefilter("ignore")

@@ -20,7 +20,7 @@ from chatui.engine import architecture, int8_weight, loading, placement
 from chatui.engine.engine import Engine
 from chatui.engine.memory import need_of
 from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of, weight_bytes
-from chatui.engine.tuning.lora_base import load_base, with_lora
+from chatui.engine.tuning.lora_base import TuningOptions, load_base, with_lora
 from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded
@@ -165,9 +165,8 @@ def test_a_lora_on_top_learns_as_on_the_unpacked_weights(
         unpacked(loaded(folder, weights=weights), base_of(folder)),
     ):
         torch.manual_seed(0)
-        network = with_lora(
-            base, family.partition("_")[0], rank=4, alpha=8, dropout=0, targets=ALL[family]
-        )
+        options = TuningOptions(rank=4, alpha=8, dropout=0, targets=tuple(ALL[family]))
+        network = with_lora(base, family.partition("_")[0], options)
         learned = {name: each for name, each in network.named_parameters() if each.requires_grad}
         with torch.no_grad():
             for weight in learned.values():

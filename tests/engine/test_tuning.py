@@ -20,8 +20,9 @@ from chatui import locations
 from chatui.cli import parser
 from chatui.engine.engine import Engine
 from chatui.engine.tuning import tuning_run
+from chatui.engine.tuning.lora_base import TuningOptions
 from chatui.engine.tuning.tuning_examples import TuningExamples
-from chatui.engine.tuning.tuning_run import TuningOptions, TuningState, tune
+from chatui.engine.tuning.tuning_run import TuningState, tune
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, ModelSpec
 

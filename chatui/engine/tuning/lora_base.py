@@ -1,8 +1,8 @@
-"""A base with a trainable LoRA on it, by peft."""
+"""What a training run is given: its options, and a base with a trainable LoRA on it, by peft."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -23,6 +23,30 @@ _TARGETS = {
     "moss": ("qkv_proj",),
 }
 """Modules of the attention by family, as the tuners of 2023 adapted them; else the LLaMA line's."""
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """What a run depends on, beside the base and the examples.
+
+    Attributes:
+        rank, alpha, dropout: of the LoRA (arXiv:2106.09685); its scaling is alpha / rank.
+        targets: modules that are adapted; empty takes the family's attention.
+        learning_rate: the highest; it rises over the first twentieth of the steps and then falls
+            to 0 in a straight line.
+        batch: examples a step.
+        epochs: how often each example is read.
+        seed: of the order and the dropout.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ()
+    learning_rate: float = 2e-4
+    batch: int = 8
+    epochs: int = 3
+    seed: int = 0
 
 
 def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
@@ -48,20 +72,10 @@ def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
     return model, plan.family, (*spec.notes, *plan.placement.notes, *plan.adapters.notes)
 
 
-def with_lora(
-    model: Any,
-    family: str,
-    *,
-    rank: int,
-    alpha: float,
-    dropout: float,
-    targets: Sequence[str] = (),
-    base: str = "",
-) -> Any:
+def with_lora(model: Any, family: str, options: TuningOptions, base: str = "") -> Any:
     """``model`` as a ``PeftModel`` whose LoRA alone is trained.
 
     Args:
-        targets: ends of the names of the modules to adapt; empty takes the family's.
         base: what the adapter says that it was made for.
 
     Raises:
@@ -71,7 +85,7 @@ def with_lora(
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise ChatuiError(say("tune.no_peft")) from error
-    wanted = tuple(targets) or _TARGETS.get(family, _ATTENTION)
+    wanted = options.targets or _TARGETS.get(family, _ATTENTION)
     linear = (name for name, module in model.named_modules() if _is_linear(module))
     names = {name.rpartition(".")[2] for name in linear}
     missing = [target for target in wanted if target not in names]
@@ -85,9 +99,9 @@ def with_lora(
     # peft takes the adapter's base from here.
     model.name_or_path = base
     config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
         target_modules=list(wanted),
         fan_in_fan_out=family == "gpt2",
         task_type="CAUSAL_LM",

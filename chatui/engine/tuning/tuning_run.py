@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
@@ -25,14 +19,12 @@ from transformers.utils import logging
 from chatui.engine.examples.training_example import IGNORED
 from chatui.engine.quantised import parameter_count, shape_of
 from chatui.engine.threads import use_threads
-from chatui.engine.tuning.lora_base import load_base, with_lora
+from chatui.engine.tuning.lora_base import TuningOptions, load_base, with_lora
+from chatui.engine.tuning.run_folder import RunFolder
 from chatui.engine.tuning.tuning_examples import TokenPair, TuningExamples
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-
-STATE_FILE = Path("checkpoint", "training_state.pt")
-"""In the adapter's folder, apart from what is read as an adapter."""
 
 _TOKENS_AT_ONCE = 2048
 _SAVE_SECONDS = 120.0
@@ -40,30 +32,6 @@ _WARM_UP = 0.05
 _MOST_HELD_OUT = 100
 _FEWEST_FOR_HELD_OUT = 20
 _LARGEST_GRADIENT = 1.0
-
-
-@dataclass(frozen=True)
-class TuningOptions:
-    """What a run depends on, beside the base and the examples.
-
-    Attributes:
-        rank, alpha, dropout: of the LoRA (arXiv:2106.09685); its scaling is alpha / rank.
-        targets: modules that are adapted; empty takes the family's attention.
-        learning_rate: the highest; it rises over the first twentieth of the steps and then falls
-            to 0 in a straight line.
-        batch: examples a step.
-        epochs: how often each example is read.
-        seed: of the order and the dropout.
-    """
-
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.05
-    targets: tuple[str, ...] = ()
-    learning_rate: float = 2e-4
-    batch: int = 8
-    epochs: int = 3
-    seed: int = 0
 
 
 @dataclass
@@ -108,27 +76,19 @@ def tune(
             written.
     """
     examples = TuningExamples(file)
-    key = _key(spec, file, options)
-    _check_target(target)
+    folder = RunFolder(target, _key(spec, file, options))
+    folder.check()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     base, family, notes = load_base(spec)
     examples.check_labels()
     examples.check_vocabulary(shape_of(base.get_input_embeddings())[0])
     torch.manual_seed(options.seed)
-    model = with_lora(
-        base,
-        family,
-        rank=options.rank,
-        alpha=options.alpha,
-        dropout=options.dropout,
-        targets=options.targets,
-        base=spec.name,
-    )
+    model = with_lora(base, family, options, spec.name)
     use_threads(parameter_count(base))
     for note in notes:
         tell(note)
-    return _Run(model, family, examples, target, options, key, report).go()
+    return _Run(model, family, examples, folder, options, report).go()
 
 
 @dataclass
@@ -136,9 +96,8 @@ class _Run:
     model: Any
     family: str
     examples: TuningExamples
-    target: Path
+    folder: RunFolder
     options: TuningOptions
-    key: str
     report: Callable[[TuningState], None]
 
     def __post_init__(self) -> None:
@@ -252,50 +211,20 @@ class _Run:
         if tokens:
             self._state.held_out.append((self._state.step, total / tokens))
 
-    # Checkpoints
-
     def _save(self) -> None:
-        """Put the adapter and the state of the run into the target, or leave it as it is."""
-        new = self.target.with_name(self.target.name + ".new")
-        state = io.BytesIO()
-        # The run is taken up from this one file, so that it cannot be half of one moment.
-        torch.save(
-            {
-                "key": self.key,
-                "state": asdict(self._state),
-                "weights": [weight.detach().cpu() for weight in self._weights],
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": self._schedule.state_dict(),
-            },
-            state,
-        )
-        try:
-            with _uninterrupted():
-                shutil.rmtree(new, ignore_errors=True)
-                self.model.save_pretrained(new)
-                (new / STATE_FILE).parent.mkdir()
-                (new / STATE_FILE).write_bytes(state.getbuffer())
-                (self.target / STATE_FILE).parent.mkdir(parents=True, exist_ok=True)
-                for file in [each for each in new.rglob("*") if each.is_file()]:
-                    file.replace(self.target / file.relative_to(new))
-        except (OSError, SafetensorError) as error:
-            path = self.target
-            raise ChatuiError(
-                say("conversation.file_unwritable", path=path, reason=error)
-            ) from error
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        saved = {
+            "state": asdict(self._state),
+            "weights": [weight.detach().cpu() for weight in self._weights],
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+        self.folder.save(self.model, saved)
 
     def _take_up(self) -> None:
         """Go on from what an equal run saved, if there is any."""
-        try:
-            saved = torch.load(self.target / STATE_FILE, weights_only=True)
-        except FileNotFoundError:
+        saved = self.folder.read()
+        if saved is None:
             return
-        except Exception as error:
-            raise ChatuiError(say("tune.bad_state", path=self.target / STATE_FILE)) from error
-        if saved.get("key") != self.key:
-            raise ChatuiError(say("tune.other_run", path=self.target))
         with torch.no_grad():
             for weight, kept in zip(self._weights, saved["weights"], strict=True):
                 weight.copy_(kept)
@@ -304,22 +233,6 @@ class _Run:
         values = saved["state"]
         values["held_out"] = [(step, loss) for step, loss in values["held_out"]]
         self._state.__dict__.update(values)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl+C back until the end: a second one must not tear what the first one saves."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
@@ -332,11 +245,3 @@ def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
         raise ChatuiError(say("conversation.file_unreadable", path=file, reason=error)) from error
     about = [digest.hexdigest(), spec.path, spec.weights, [asdict(each) for each in spec.adapters]]
     return hashlib.sha256(json.dumps([*about, asdict(options)]).encode()).hexdigest()
-
-
-def _check_target(target: Path) -> None:
-    """Refuse to write among files that are no adapter."""
-    if target.is_dir() and any(target.iterdir()) and not (target / STATE_FILE).is_file():
-        raise ChatuiError(say("tune.other_folder", path=target))
-    if target.is_file():
-        raise ChatuiError(say("tune.other_folder", path=target))

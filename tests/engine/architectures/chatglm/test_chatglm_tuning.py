@@ -10,7 +10,8 @@ import pytest
 from asking import loaded, spec
 
 from chatui.engine.engine import Engine
-from chatui.engine.tuning.tuning_run import TuningOptions, tune
+from chatui.engine.tuning.lora_base import TuningOptions
+from chatui.engine.tuning.tuning_run import tune
 from chatui.messages import Adapter, GenerateRequest
 
 REQUEST = GenerateRequest("晚上")
