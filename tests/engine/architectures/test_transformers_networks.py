@@ -56,10 +56,13 @@ def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
 def test_a_stop_counts_while_a_mamba_reads_its_prompt_at_once(tmp_path: Path) -> None:
     saved(tmp_path, "mamba", {"state_size": 8})
     engine = loaded(tmp_path, device="cpu")
-    asked = iter((False, False))
+    read: list[object] = []
+    model: Any = engine._loaded().network.model  # type: ignore[attr-defined]
+    for layer in model.backbone.layers:
+        layer.register_forward_hook(lambda *_: read.append(None))
+    asked = iter((False,))
     done = parts(ask(engine, stop_wanted=lambda: next(asked, True)))[2]
-    assert (done.finish_reason, done.output_ids) == ("cancelled", ())
-    assert next(asked, None) is None
+    assert (done.finish_reason, done.output_ids, len(read)) == ("cancelled", (), 1)
     assert parts(ask(engine))[2].output_ids
 
 
