@@ -93,7 +93,7 @@ class Engine:
             from chatui.engine import loading
 
             base = before.adaptable_base
-            if isinstance(plan, loading.Plan) and base.serves(spec, plan.versions):
+            if isinstance(plan, loading.Plan) and base.serves(plan):
                 self._model = loading.switch_adapters(base, plan, report)
                 return self._model
             del base

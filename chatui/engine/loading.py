@@ -176,7 +176,7 @@ def switch_adapters(
         ChatuiError: an adapter cannot be put on; the model before has its adapters on again.
     """
     began = time.monotonic()
-    plan = replace(plan, placement=replace(before.placement, window=plan.placement.window))
+    plan = replace(plan, placement=replace(before.plan.placement, window=plan.placement.window))
     adapted = _read_adapters(plan, before.model, report)
     before.adapted.take_off()
     try:
@@ -227,7 +227,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         ),
         prompt_cache=PromptCache(),
         guard=guard,
-        adaptable_base=AdaptableBase(plan.spec, plan.versions, model, adapted, plan.placement),
+        adaptable_base=AdaptableBase(plan, model, adapted),
         mapped_bytes=sum(entry.bytes for entry in plan.entries if plan.placement.maps(entry)),
     )
 

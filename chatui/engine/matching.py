@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,7 @@ def _sizes_in_network(
         name, pattern = rename_source_key(entry.key, renamings, converters, prefix, known)
         if name not in known:
             name, pattern = rename_source_key(entry.key, [], [], prefix, known)
-        sizes[name] = sizes.get(name, 0) + _elements(entry)
+        sizes[name] = sizes.get(name, 0) + math.prod(entry.shape)
         targets: list[str] = [] if pattern is None else by_pattern[pattern].target_patterns
         leaders |= {name.replace(targets[0], target): name for target in targets[1:]}
     return sizes, leaders
-
-
-def _elements(entry: TensorEntry) -> int:
-    count = 1
-    for size in entry.shape:
-        count *= size
-    return count

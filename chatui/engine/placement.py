@@ -175,17 +175,12 @@ def place(
         notes += (say("engine.driver", reason=fault),)
     if spec.device_map is not None:
         # The layers' caches come to lie where accelerate puts the layers.
-        everywhere = room + sum(map(available_bytes, _others(device)))
-        found = fit(taken, (dtype.itemsize,), window, everywhere)
+        cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        all_devices = [torch.device("cpu"), *(torch.device("cuda", n) for n in range(cards))]
+        others = sum(available_bytes(other) for other in all_devices if other != device)
+        found = fit(taken, (dtype.itemsize,), window, room + others)
     tokens = found.window if found else window.least
     return Placement(device, dtype, notes, tokens, room, passed_over, bits)
-
-
-def _others(device: torch.device) -> list[torch.device]:
-    """The devices that a device map can spread a model over besides ``device``."""
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = [torch.device("cuda", index) for index in range(cards)] + [torch.device("cpu")]
-    return [other for other in found if other != device]
 
 
 def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:
@@ -200,14 +195,11 @@ def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[tor
         return (torch.float32, torch.bfloat16) if half else (torch.float32,)
     if device.type == "mps" and stored == torch.float32:
         return (torch.float16,)
-    if device.type == "cuda" and stored == torch.bfloat16 and not _has_bfloat16():
-        return (torch.float16,)
+    if device.type == "cuda" and stored == torch.bfloat16:
+        # GPUs compute in it themselves from compute capability 8.0 on.
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+        return (stored if own else torch.float16,)
     return (stored if stored in DTYPES.values() else torch.float16,)
-
-
-def _has_bfloat16() -> bool:
-    """Whether the GPU computes in bfloat16 itself (from compute capability 8.0 on)."""
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _told(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from chatui.engine.adapters.applied import AppliedAdapters
-from chatui.engine.placement import Placement
 from chatui.engine.weights import TensorEntry
 from chatui.messages import ModelSpec
+
+if TYPE_CHECKING:
+    from chatui.engine.loading import Plan
 
 FileVersions: TypeAlias = frozenset[tuple[Path, int, int]]
 """Files with their times of change in nanoseconds and their sizes in bytes."""
@@ -21,23 +23,20 @@ class AdaptableBase:
     """What a loaded model stands on.
 
     Attributes:
-        spec: what was asked for.
-        versions: of the files of its weights.
+        plan: that was carried out.
         model: the network.
         adapted: what is on it.
-        placement: where it is and how.
     """
 
-    spec: ModelSpec
-    versions: FileVersions
+    plan: Plan
     model: Any
     adapted: AppliedAdapters
-    placement: Placement
 
-    def serves(self, spec: ModelSpec, versions: FileVersions) -> bool:
-        """Whether ``spec`` asks for the same base, which is as it was."""
-        unchanged = not self.adapted.merged and not spec.merge_adapters
-        return unchanged and base_alone(spec) == base_alone(self.spec) and versions == self.versions
+    def serves(self, plan: Plan) -> bool:
+        """Whether ``plan`` is for the same base, which is as it was."""
+        unchanged = not self.adapted.merged and not plan.spec.merge_adapters
+        same = base_alone(plan.spec) == base_alone(self.plan.spec)
+        return unchanged and same and plan.versions == self.plan.versions
 
 
 def base_alone(spec: ModelSpec) -> ModelSpec:

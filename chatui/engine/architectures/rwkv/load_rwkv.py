@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     codec = load_codec(find_tokenizer(wanted, folder, size.vocabulary), size.vocabulary)
     world = size.vocabulary == WORLD_ROWS
     need = Need(
-        floats=sum(_numbers(entry) for entry in found),
+        floats=sum(math.prod(entry.shape) for entry in found),
         packed=MOST_STATES * size.state * 4,
     )
     own_window = _context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT)
@@ -151,10 +152,6 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise ChatuiError(say("engine.no_such_path", path=path))
     return path
-
-
-def _numbers(entry: TensorEntry) -> int:
-    return entry.bytes // entry.dtype.itemsize if entry.dtype else entry.bytes
 
 
 def _context_limit(spec: ModelSpec, path: Path, otherwise: int) -> int:
