@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ import torch
 from asking import ask, loaded, parts
 
 from chatui.engine import choosing
+from chatui.engine.architectures.decoder import captured_step
 from chatui.engine.engine import Engine
+from chatui.engine.memory import is_gpu_lost
 from chatui.engine.penalties import ReplySoFar
+from chatui.engine.process import failure
 from chatui.engine.sampler import Sampler, enabled_steps
 from chatui.errors import ChatuiError
-from chatui.messages import BegunReply, Done, Prefill, Token
+from chatui.locales import say
+from chatui.messages import BegunReply, Done, GenerateRequest, Prefill, Token
 from chatui.sampling import SamplingSettings
 
 Maker = Callable[[str], Path]
@@ -162,3 +168,95 @@ def test_filters_on_the_device_keep_what_those_on_the_host_keep(values: dict[str
             kept.append(dict(zip(ids.tolist(), left.tolist(), strict=True)))
         host, device = ({k: v for k, v in each.items() if v > -torch.inf} for each in kept)
         assert host == device
+
+
+LOST = "CUDA error: an illegal memory access was encountered"
+
+
+@pytest.mark.parametrize("where", ["launch", "arrival"])
+def test_a_gpu_that_falls_away_leaves_what_was_told(
+    ahead: Engine, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch says it: at a launch, or when the host waits for what was launched before."""
+    free = parts(ask(ahead))[2].output_ids
+    count = iter(range(100))
+
+    def failing(*args: Any, call: Callable[..., Any]) -> Any:
+        if next(count) == 4:
+            raise torch.AcceleratorError(LOST)
+        return call(*args)
+
+    if where == "launch":
+        network: Any = ahead._loaded().network
+        monkeypatch.setattr(network, "step", partial(failing, call=network.step))
+    else:
+        sent = choosing.sent_to_host
+        monkeypatch.setattr(
+            choosing, "sent_to_host", lambda tensor: partial(failing, call=sent(tensor))
+        )
+    told: list[int] = []
+    request = GenerateRequest("春眠不觉晓", sampling=SamplingSettings(greedy=True))
+    with pytest.raises(torch.AcceleratorError) as caught:
+        for event in ahead.generate(request, lambda: False):
+            if isinstance(event, Token):
+                told.append(event.id)
+    assert told == list(free[:4]) and is_gpu_lost(caught.value)
+    assert failure(caught.value).sentence == say("engine.gpu_lost")
+
+
+def test_a_stop_while_a_step_is_captured(ahead: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl+C reaches the app, which stops the reply; the capture ends in peace."""
+    free = parts(ask(ahead))[2].output_ids
+    cache: Any = ahead._loaded().prompt_cache
+    cache.cache = None
+    stopped: list[bool] = []
+
+    class Interrupted(captured_step.Captured):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            stopped.append(True)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(captured_step, "Captured", Interrupted)
+        done = parts(ask(ahead, stop_wanted=lambda: bool(stopped)))[2]
+    assert (done.finish_reason, done.output_ids) == ("cancelled", free[:1])
+    assert parts(ask(ahead))[2].output_ids == free
+
+
+class Graph:
+    """In place of a CUDA graph: what was done while it was captured is done again."""
+
+    captured: Callable[[], Any]
+
+    def replay(self) -> None:
+        self.captured()
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("operation not permitted when capturing")])
+def test_what_cannot_be_captured_is_run_as_it_is(
+    error: RuntimeError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = torch.zeros(1)
+    capturing = False
+
+    def work() -> torch.Tensor:
+        if capturing and error is not None:
+            raise error
+        return numbers.add_(1)
+
+    @contextmanager
+    def graph(made: Graph) -> Iterator[None]:
+        nonlocal capturing
+        capturing = True
+        made.captured = work
+        try:
+            yield
+        finally:
+            capturing = False
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    captured = captured_step.Captured(work, torch.device("cuda"))
+    numbers.zero_()
+    assert [float(captured()) for _ in range(3)] == [1, 2, 3]
+    assert (captured._graph is None) == (error is not None)
