@@ -14,8 +14,9 @@ from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
     ImportedMessage,
     ReadTree,
+    id_in,
     moment,
-    rounds_of_messages,
+    rounds_of_nodes,
     text_or_none,
 )
 from chatui.locales import say
@@ -38,29 +39,18 @@ def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
     mapping = record["mapping"]
     if not isinstance(mapping, dict):
         raise WrongRecord(say("import.no_tree", name="mapping"))
-    unread = 0
-    messages = []
-    for id, node in mapping.items():
-        if not isinstance(node, dict):
-            unread += 1
-            continue
-        parent = text_or_none(node.get("parent"))
-        try:
-            messages.append(_message(id, parent, node.get("message")))
-        except (AttributeError, KeyError, TypeError):
-            unread += 1
-            messages.append(ImportedMessage(id, parent, None))
-    return rounds_of_messages(
-        messages,
+    return rounds_of_nodes(
+        ((id, id_in(node, "parent"), node) for id, node in mapping.items()),
+        _message,
         title=text_or_none(record.get("title")) or "",
         created_at=moment(record.get("create_time")),
         updated_at=moment(record.get("update_time")),
         current=text_or_none(record.get("current_node")),
-        unread=unread,
     )
 
 
-def _message(id: str, parent: str | None, message: Any) -> ImportedMessage:
+def _message(id: str, parent: str | None, node: Any) -> ImportedMessage:
+    message = node.get("message")
     if message is None:
         return ImportedMessage(id, parent, None)
     metadata = message.get("metadata") or {}

@@ -7,15 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedMessage,
     ReadTree,
+    id_in,
+    message_of,
     moment,
-    rounds_of_messages,
-    speaker_of,
+    rounds_of_nodes,
     text_or_none,
     with_thoughts,
 )
@@ -38,30 +39,17 @@ def read_llama_page(record: Mapping[str, Any]) -> ReadTree:
     about, found = record["conv"], record["messages"]
     if not isinstance(found, list):
         raise WrongRecord(say("import.no_tree", name="messages"))
-    unread = 0
-    messages = []
-    for message in found:
-        id = text_or_none(message.get("id")) if isinstance(message, dict) else None
-        if id is None:
-            unread += 1
-            continue
-        parent = text_or_none(message.get("parent"))
-        role, content = speaker_of(message.get("role")), message.get("content")
-        if message.get("type") == "root" or role is None:
-            messages.append(ImportedMessage(id, parent, None))
-            continue
-        if not isinstance(content, str):
-            unread += 1
-            content = ""
-        if role == "assistant":
-            content = with_thoughts(next(filter(None, map(message.get, _THOUGHTS)), None), content)
-        at = moment(message.get("timestamp"))
-        model = text_or_none(message.get("model")) or ""
-        messages.append(ImportedMessage(id, parent, role, content, at, model))
-    return rounds_of_messages(
-        messages,
+    nodes = [(id_in(message, "id"), id_in(message, "parent"), message) for message in found]
+    known = [(id, parent, message) for id, parent, message in nodes if id is not None]
+    return rounds_of_nodes(
+        known,
+        partial(message_of, reply_of=_reply),
         title=text_or_none(about.get("name")) or "",
         updated_at=moment(about.get("lastModified")),
         current=text_or_none(about.get("currNode")),
-        unread=unread,
+        unread=len(nodes) - len(known),
     )
+
+
+def _reply(message: Mapping[str, Any], text: str) -> str:
+    return with_thoughts(next(filter(None, map(message.get, _THOUGHTS)), None), text)

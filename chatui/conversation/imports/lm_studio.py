@@ -13,9 +13,10 @@ from typing import Any
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
     ImportedMessage,
+    Node,
     ReadTree,
     moment,
-    rounds_of_messages,
+    rounds_of_nodes,
     speaker_of,
     text_or_none,
     with_thoughts,
@@ -38,7 +39,7 @@ def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
         WrongRecord: it has no messages.
     """
     unread = 0
-    messages: list[ImportedMessage] = []
+    nodes: list[Node] = []
     parent: str | None = None
     for place, message in enumerate(record["messages"]):
         versions = message.get("versions") if isinstance(message, dict) else None
@@ -47,15 +48,11 @@ def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
             continue
         selected = message.get("currentlySelected")
         is_place = isinstance(selected, int) and 0 <= selected < len(versions)
-        for number, version in enumerate(versions):
-            try:
-                messages.append(_message(f"{place}.{number}", parent, version))
-            except (AttributeError, KeyError, TypeError, WrongRecord):
-                unread += 1
-                messages.append(ImportedMessage(f"{place}.{number}", parent, None))
+        nodes += [(f"{place}.{number}", parent, version) for number, version in enumerate(versions)]
         parent = f"{place}.{selected if is_place else 0}"
-    return rounds_of_messages(
-        messages,
+    return rounds_of_nodes(
+        nodes,
+        _message,
         title=text_or_none(record.get("name")) or "",
         created_at=moment(record.get("createdAt")),
         current=parent,

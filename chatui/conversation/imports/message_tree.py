@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -64,6 +64,67 @@ class _Saying(msgspec.Struct, frozen=True):
     replied_at: float = 0.0
     model: str = ""
     last: str = ""
+
+
+Node: TypeAlias = tuple[str, "str | None", Any]
+"""Id and parent of a message, and the message as its program keeps it."""
+
+
+def rounds_of_nodes(
+    nodes: Iterable[Node],
+    message_of: Callable[[str, str | None, Any], ImportedMessage],
+    *,
+    unread: int = 0,
+    **about: Any,
+) -> ReadTree:
+    """Rounds of messages as another program keeps them.
+
+    One that cannot be read is counted, and those that follow it stay.
+
+    Args:
+        nodes: in the order of their versions.
+        message_of: reads one; may raise AttributeError, KeyError, TypeError and WrongRecord.
+        unread, about: as :func:`rounds_of_messages` takes them.
+
+    Raises:
+        WrongRecord: there is no message to keep.
+    """
+    messages: list[ImportedMessage] = []
+    for node in nodes:
+        try:
+            messages.append(message_of(*node))
+        except (AttributeError, KeyError, TypeError, WrongRecord):
+            unread += 1
+            messages.append(ImportedMessage(*node[:2], None))
+    return rounds_of_messages(messages, unread=unread, **about)
+
+
+def message_of(
+    id: str,
+    parent: str | None,
+    message: Any,
+    reply_of: Callable[[Mapping[str, Any], str], str],
+) -> ImportedMessage:
+    """A message with "role", "content", "timestamp" and "model".
+
+    Args:
+        reply_of: a reply with its thoughts, of the message and its content.
+    """
+    role = speaker_of(message.get("role"))
+    if message.get("type") == "root" or role is None:
+        return ImportedMessage(id, parent, None)
+    text = message["content"]
+    if not isinstance(text, str):
+        raise TypeError
+    if role == "assistant":
+        text = reply_of(message, text)
+    model = text_or_none(message.get("model")) or ""
+    return ImportedMessage(id, parent, role, text, moment(message.get("timestamp")), model)
+
+
+def id_in(message: Any, name: str) -> str | None:
+    """The id that a message has under this name; None if it has none, or is no message."""
+    return text_or_none(message.get(name)) if isinstance(message, dict) else None
 
 
 def rounds_of_messages(

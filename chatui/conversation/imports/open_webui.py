@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedMessage,
     ReadTree,
+    id_in,
+    message_of,
     moment,
-    rounds_of_messages,
-    speaker_of,
+    rounds_of_nodes,
     text_or_none,
     with_thoughts,
 )
@@ -40,32 +41,13 @@ def read_open_webui(record: Mapping[str, Any]) -> ReadTree:
     found = history.get("messages")
     if not isinstance(found, dict):
         raise WrongRecord(say("import.no_tree", name="history.messages"))
-    unread = 0
-    messages = []
-    for id, message in found.items():
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-            unread += 1
-            parent = message.get("parentId") if isinstance(message, dict) else None
-            messages.append(ImportedMessage(id, text_or_none(parent), None))
-            continue
-        role = speaker_of(message.get("role"))
-        messages.append(
-            ImportedMessage(
-                id,
-                text_or_none(message.get("parentId")),
-                role,
-                _reply(message["content"]) if role == "assistant" else message["content"],
-                moment(message.get("timestamp")),
-                text_or_none(message.get("model")) or "",
-            )
-        )
-    return rounds_of_messages(
-        messages,
+    return rounds_of_nodes(
+        ((id, id_in(message, "parentId"), message) for id, message in found.items()),
+        partial(message_of, reply_of=_reply),
         title=text_or_none(record.get("title")) or text_or_none(chat.get("title")) or "",
         created_at=moment(record.get("created_at")) or moment(chat.get("timestamp")),
         updated_at=moment(record.get("updated_at")),
         current=text_or_none(history.get("currentId")),
-        unread=unread,
     )
 
 
@@ -74,7 +56,7 @@ def _chat(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return chat if isinstance(chat, dict) else record
 
 
-def _reply(text: str) -> str:
+def _reply(message: Mapping[str, Any], text: str) -> str:
     """A reply whose thoughts stand in an HTML element, with chatui's own marks."""
     found = _THOUGHTS.match(text)
     if found is None:
