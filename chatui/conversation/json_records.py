@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -57,11 +57,23 @@ class JsonRecords:
         is_array: whether the file holds one array; known from the first record on.
     """
 
-    def __init__(self, file: Path, encoding: str | None = None) -> None:
-        """Read ``file`` in ``encoding`` (None: UTF-8, or UTF-16 with a byte order mark)."""
+    def __init__(
+        self,
+        file: Path | bytes,
+        encoding: str | None = None,
+        parse_constant: Callable[[str], Any] | None = None,
+    ) -> None:
+        """Read ``file``, or what stands in one.
+
+        Args:
+            encoding: None for UTF-8, or UTF-16 with a byte order mark.
+            parse_constant: makes a value of NaN and infinities, or raises ValueError; None takes
+                them as Python does.
+        """
         self._file = file
         self._encoding = encoding
-        self._stream: io.FileIO | None = None
+        self._parse_constant = parse_constant
+        self._stream: io.RawIOBase | None = None
         self._done_bytes = 0
         self.is_array = False
 
@@ -79,15 +91,24 @@ class JsonRecords:
             ChatuiError: the file cannot be read at all.
         """
         try:
-            with io.BufferedReader(io.FileIO(self._file), _PEEKED_BYTES) as stream:
+            with io.BufferedReader(self._opened(), _PEEKED_BYTES) as stream:
                 self._stream = stream.raw
                 yield from self._records(stream)
         except OSError as error:
-            raise ChatuiError(
-                say("conversation.file_unreadable", path=self._file, reason=error)
-            ) from error
+            raise self._unreadable(error) from error
 
-    def _records(self, stream: io.BufferedReader[io.FileIO]) -> Iterator[Record]:
+    def _opened(self) -> io.RawIOBase:
+        if isinstance(self._file, bytes):
+            return cast("io.RawIOBase", io.BytesIO(self._file))
+        try:
+            return io.FileIO(self._file)
+        except ValueError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ChatuiError:
+        return ChatuiError(say("conversation.file_unreadable", path=self._file, reason=error))
+
+    def _records(self, stream: Any) -> Iterator[Record]:
         head = stream.peek(_PEEKED_BYTES)
         encoding = self._encoding or ("utf-16" if head.startswith(_UTF_16) else "utf-8")
         if codecs.lookup(encoding).name == "utf-8":
@@ -97,19 +118,18 @@ class JsonRecords:
         )
         if _is_one_value(text):
             self.is_array = text.startswith("[")
-            yield from _decodable(_values(_reader(stream, encoding)))
+            yield from _decodable(_values(_reader(stream, encoding), self._parse_constant))
         elif encoding == "utf-8-sig":
             if head.startswith(codecs.BOM_UTF8):
                 stream.read(len(codecs.BOM_UTF8))
-            yield from records_of(stream)
+            yield from _lines(stream, self._parse_constant)
         else:
             lines = _reader(stream, encoding)
-            yield from _decodable(
-                records_of(line.encode("utf-8", "surrogateescape") for line in lines)
-            )
+            utf_8 = (line.encode("utf-8", "surrogateescape") for line in lines)
+            yield from _decodable(_lines(utf_8, self._parse_constant))
 
 
-def _reader(stream: io.BufferedReader[io.FileIO], encoding: str) -> io.TextIOWrapper:
+def _reader(stream: Any, encoding: str) -> io.TextIOWrapper:
     """The text of ``stream``, with what is not of the encoding as lone surrogates."""
     return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
 
@@ -122,7 +142,8 @@ def _decodable(records: Iterator[Record]) -> Iterator[Record]:
             line = record.line if isinstance(record, Fault) else record[0]
             yield record
     except UnicodeDecodeError as error:
-        yield Fault(line + 1, _reason(error))
+        is_cut_off = error.reason in ("truncated data", "unexpected end of data")
+        yield Fault(line + 1, _reason(error), is_cut_off)
 
 
 def _is_one_value(start: str) -> bool:
@@ -141,22 +162,14 @@ def _is_one_value(start: str) -> bool:
     return False
 
 
-def records_of(
-    lines: Iterable[bytes], first: int = 1, parse_constant: Callable[[str], Any] | None = None
-) -> Iterator[Record]:
-    """The records of JSON Lines.
-
-    Args:
-        lines: each as UTF-8.
-        first: the number of the first one.
-        parse_constant: makes a value of NaN and infinities, or raises ValueError.
-    """
+def _lines(lines: Iterable[bytes], parse_constant: Callable[[str], Any] | None) -> Iterator[Record]:
+    """The records of JSON Lines, each line as UTF-8."""
     decode = msgspec.json.Decoder().decode
-    for number, line in enumerate(lines, first):
+    for number, line in enumerate(lines, 1):
         try:
             yield number, decode(line)
         except (ValueError, RecursionError):
-            if not line or line.isspace():
+            if line.isspace():
                 continue
             # Python's own reader takes what msgspec does not, lone surrogates among it.
             try:
@@ -208,10 +221,10 @@ class _Text:
                 return ""
 
 
-def _values(stream: io.TextIOBase) -> Iterator[Record]:
+def _values(stream: io.TextIOBase, parse_constant: Callable[[str], Any] | None) -> Iterator[Record]:
     """The elements of an array, or the values that follow each other."""
     text = _Text(stream)
-    decode = json.JSONDecoder().raw_decode
+    decode = json.JSONDecoder(parse_constant=parse_constant).raw_decode
     if text.next_character() == "[":
         text.at += 1
     margin = mark = tried = None

@@ -7,28 +7,22 @@ module is the whole of a file, :mod:`.transcript_events` writes its lines and
 
 from __future__ import annotations
 
-import codecs
-import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.json_records import Fault, records_of
+from chatui.conversation.json_records import Fault, JsonRecords, Record
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_events import VERSION, PromptMark, to_line
 from chatui.conversation.transcript_reader import TranscriptReader
-from chatui.conversation.transcript_version_1 import FORMAT, loads_version_1, no_constant
+from chatui.conversation.transcript_version_1 import FORMAT, no_constant, of_version_1
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 OnFault = Callable[[Fault], None]
-
-_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -139,16 +133,10 @@ def read(file: Path, on_fault: OnFault | None = None, *, encoding: str | None = 
     Raises:
         ChatuiError: the file cannot be read, or is no transcript of a version known here.
     """
-    try:
-        with file.open("rb") as stream:
-            return _read_stream(stream, str(file), on_fault, encoding)
-    except (OSError, ValueError) as error:
-        raise ChatuiError(say("conversation.file_unreadable", path=file, reason=error)) from error
+    return _read(JsonRecords(file, encoding, no_constant), str(file), on_fault)
 
 
-def loads(
-    data: bytes, name: str, on_fault: OnFault | None = None, *, encoding: str | None = None
-) -> Transcript:
+def loads(data: bytes, name: str, on_fault: OnFault | None = None) -> Transcript:
     """A transcript from the bytes of a file; conversation ids are 0.
 
     A round without an end comes back as "interrupted", and a last line that was not written to its
@@ -162,53 +150,20 @@ def loads(
     Raises:
         ChatuiError: it is no transcript of a version known here.
     """
-    return _read_stream(io.BytesIO(data), name, on_fault, encoding)
+    return _read(JsonRecords(data, None, no_constant), name, on_fault)
 
 
-def _read_stream(
-    stream: BinaryIO, name: str, on_fault: OnFault | None, encoding: str | None
-) -> Transcript:
-    lines = _utf_8_lines(stream, encoding)
-    try:
-        first = next(lines, b"")
-        header = _header(first)
-        if header is None:
-            return Transcript(*loads_version_1(b"".join((first, *lines)), name))
-        return _read_lines(header, lines, name, on_fault)
-    except UnicodeError as error:
-        raise ChatuiError(say("conversation.no_transcript", path=name)) from error
-
-
-def _utf_8_lines(stream: BinaryIO, encoding: str | None) -> Iterator[bytes]:
-    """The lines of a file in UTF-8; raises UnicodeError where it is not in its encoding."""
-    first = stream.readline()
-    if not encoding and not first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        yield first
-        yield from stream
-        return
-    decoder = codecs.getincrementaldecoder(encoding or "utf-16")()
-    rest = ""
-    for block in chain([first], iter(lambda: stream.read(_BLOCK_BYTES), b"")):
-        *whole, rest = (rest + decoder.decode(block)).split("\n")
-        yield from (f"{line}\n".encode("utf-8", "surrogatepass") for line in whole)
-    # Half a character that a crash left at the end is no fault.
-    yield rest.encode("utf-8", "surrogatepass")
-
-
-def _header(line: bytes) -> dict[str, Any] | None:
-    """The header in a first line; None for what may be a file of version 1."""
-    try:
-        value = json.loads(line.decode("utf-8-sig"), parse_constant=no_constant)
-    except (ValueError, RecursionError):
-        return None
-    is_header = isinstance(value, dict) and value.get("format") == FORMAT
-    return value if is_header and value.get("version") != 1 else None
-
-
-def _read_lines(
-    header: dict[str, Any], lines: Iterable[bytes], name: str, on_fault: OnFault | None
-) -> Transcript:
+def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Transcript:
+    records = iter(found)
+    first = next(records, (1, None))
+    if isinstance(first, Fault):
+        raise ChatuiError(say("conversation.no_whole_transcript", path=name, reason=first.reason))
+    header = first[1]
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ChatuiError(say("conversation.no_transcript", path=name))
     version = header.get("version")
+    if version == 1:
+        return Transcript(*of_version_1(header, name))
     if isinstance(version, int) and version > VERSION:
         raise ChatuiError(
             say("conversation.newer_transcript", path=name, found=version, known=VERSION)
@@ -227,7 +182,7 @@ def _read_lines(
         reason = say("conversation.in_line", line=1, reason=error)
         sentence = say("conversation.damaged_transcript", path=name, reason=reason)
         raise ChatuiError(sentence) from error
-    for record in records_of(lines, 2, no_constant):
+    for record in records:
         if isinstance(record, Fault):
             # The last line may not have been written to its end.
             if not record.is_torn:

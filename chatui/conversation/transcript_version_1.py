@@ -12,7 +12,7 @@ A parent stands before its children.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
@@ -29,21 +29,17 @@ Parts = tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]
 """A conversation, its rounds, and their pieces by round id."""
 
 
-def loads_version_1(data: bytes, name: str) -> Parts:
-    """The parts of a transcript from the bytes of a file; conversation ids are 0.
+def of_version_1(raw: Mapping[str, Any], name: str) -> Parts:
+    """The parts of a transcript from the object of a file; conversation ids are 0.
 
     A round that was streaming when the file was written comes back as "interrupted".
 
     Args:
-        data: UTF-8.
         name: the file's, for the sentence of an error.
 
     Raises:
-        ChatuiError: it is no whole transcript of this version.
+        ChatuiError: it is no transcript of this version.
     """
-    raw = _parse(data, name)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise ChatuiError(say("conversation.no_transcript", path=name))
     try:
         return _checked(msgspec.convert(raw, _File))
     except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
@@ -104,26 +100,6 @@ def _checked(file: _File) -> Parts:
         0, about.title, about.created_at, about.updated_at, depths[about.head], about.head
     )
     return conversation, tuple(rounds.values()), pieces
-
-
-def _parse(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        key = "truncated_transcript" if _is_cut_off(error) else "not_json"
-        raise ChatuiError(say(f"conversation.{key}", path=name, reason=error)) from error
-
-
-def _is_cut_off(error: Exception) -> bool:
-    """Whether a file that is no JSON would be, if its end were there."""
-    if isinstance(error, UnicodeDecodeError):
-        return error.reason == "unexpected end of data"
-    if not isinstance(error, json.JSONDecodeError):
-        return False
-    text = error.doc
-    # The longest token that an end may cut, beside strings, is an escape: \\u and four digits.
-    near_end = text.startswith("{") and error.pos >= len(text.rstrip()) - 6
-    return near_end or not text.strip() or error.msg.startswith("Unterminated")
 
 
 def no_constant(constant: str) -> NoReturn:

@@ -266,12 +266,12 @@ def changed(place: int, **values: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"hello", "not valid JSON"),
-        (b"\xff\xfe", "not valid JSON|cut off"),
-        (b"[" * 100_000, "JSON|cut off"),
-        (b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
-        (b"1" * 10_000, "not valid JSON"),
-        (b'{"format": NaN}', "not valid JSON"),
+        (b"hello", "no valid JSON"),
+        (b"\xff\xfe", "not a transcript"),
+        (b"[" * 100_000, "no valid JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "no valid JSON"),
+        (b"1" * 10_000, "no valid JSON"),
+        (b'{"format": NaN}', "no valid JSON"),
         (b"[]", "not a transcript"),
         (b"null", "not a transcript"),
         (b'[["query", "reply"]]', "not a transcript"),
@@ -390,7 +390,7 @@ def test_version_1_is_still_read(indent: int | None) -> None:
     for wrong in (b'"state": "asleep"', b'"state": 5'):
         with pytest.raises(ChatuiError, match="damaged"):
             transcript.loads(data.replace(b'"state": "done"', wrong), "x")
-    with pytest.raises(ChatuiError, match="cut off"):
+    with pytest.raises(ChatuiError, match="not a whole"):
         transcript.loads(data[: len(data) // 2], "x")
 
 
