@@ -104,8 +104,7 @@ class ComparingTurns(Turns):
         self._asked = ComparedQuery(
             self.current, query, beside, brings_model=True, comparison=comparison
         )
-        self._waiting.put(self._asked, first=True)
-        self._wake.set()
+        self._put(self._asked)
         return comparison
 
     def stop_comparison(self, comparison: Comparison) -> None:
