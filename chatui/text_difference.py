@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 Spans: TypeAlias = tuple[tuple[int, int], ...]
@@ -31,7 +32,7 @@ def differences(one: str, other: str) -> tuple[Spans, Spans]:
     units = _units(one), _units(other)
     if max(map(len, units)) > MOST_UNITS:
         units = _units(one, _LINE), _units(other, _LINE)
-    ends = tuple([0, *_running_ends(each)] for each in units)
+    ends = tuple([0, *accumulate(map(len, each))] for each in units)
     found: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
     for parts in _differing(*units):
         for spans, end, (start, stop) in zip(found, ends, parts, strict=True):
@@ -95,14 +96,6 @@ def _joined(spans: Sequence[Spans]) -> Spans:
 
 def _units(text: str, pattern: str = _UNIT) -> list[str]:
     return _pattern(pattern).findall(text)  # type: ignore[no-any-return]
-
-
-def _running_ends(units: list[str]) -> list[int]:
-    ends, end = [], 0
-    for unit in units:
-        end += len(unit)
-        ends.append(end)
-    return ends
 
 
 @cache

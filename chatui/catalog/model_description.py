@@ -24,7 +24,8 @@ def model_description(spec: ModelSpec, loaded: Loaded) -> dict[str, Any]:
     }
     if spec.server is None:
         described["weights"] = weights_fingerprint(Path(spec.path))
-    libraries = _versions(_LIBRARIES.get(spec.backend, ()))
+    found = {name: installed_version(name) for name in _LIBRARIES.get(spec.backend, ())}
+    libraries = {name: version for name, version in found.items() if version}
     return described | ({"libraries": libraries} if libraries else {})
 
 
@@ -52,8 +53,9 @@ def weights_fingerprint(path: Path) -> str:
     return f"sha256:{digest.hexdigest()}" if found else ""
 
 
-def _versions(names: tuple[str, ...]) -> dict[str, str]:
+def installed_version(package: str) -> str | None:
+    """The version of a package; None if it is not installed."""
     # Only a recording pays for this import.
     from importlib.metadata import distributions
 
-    return {name: found.version for name in names for found in distributions(name=name)}
+    return next((found.version for found in distributions(name=package)), None)

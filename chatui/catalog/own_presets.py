@@ -10,26 +10,13 @@ from typing import Any
 
 from chatui import locations
 from chatui.catalog import library
-from chatui.catalog.schema import NAME
+from chatui.catalog.schema import AS_IN_SPEC, NAME
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.sampling import DEFAULTS, SETTINGS
 from chatui.text import in_quotes, one_line
 
-_PLAIN = (
-    *(
-        "backend",
-        "family",
-        "format",
-        "context_limit",
-        "context",
-        "reply_reserve",
-        "system",
-        "think",
-    ),
-    *("stop_strings", "eos_ids"),
-)
 _PARTS = {"base": "path", "tokenizer": "tokenizer", "delta": "delta"}
 """Parts of a preset, and the fields of a spec that hold their paths."""
 
@@ -64,7 +51,7 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
 
 
 def _toml(spec: ModelSpec) -> str:
-    values = {name: getattr(spec, name) for name in _PLAIN}
+    values = {name: getattr(spec, name) for name in AS_IN_SPEC}
     values |= {name: {"path": getattr(spec, field) or None} for name, field in _PARTS.items()}
     values["adapters"] = list(map(asdict, spec.adapters))
     values["dtype"] = spec.dtype if spec.dtype != "auto" else None

@@ -12,7 +12,7 @@ from chatui import locations
 from chatui.catalog import library
 from chatui.catalog.model_files import is_whole
 from chatui.catalog.places import existing, find_part, find_repository, locate
-from chatui.catalog.schema import Facts, Part, Preset, is_hub_id
+from chatui.catalog.schema import AS_IN_SPEC, Facts, Part, Preset, is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -100,12 +100,13 @@ def spec_of(name: str, path: str, facts: Facts, settings: Settings) -> ModelSpec
         found = find_part(part, settings) if part else None
         return str(found) if found else None
 
+    said = {fact: getattr(facts, fact) for fact in AS_IN_SPEC}
+    if facts.context == "auto":
+        said["context"] = None
     return ModelSpec(
         name=name,
         path=path,
-        backend=facts.backend or "local",
-        family=facts.family,
-        format=facts.format,
+        **{fact: value for fact, value in said.items() if value is not None},
         tokenizer=path_of(facts.tokenizer),
         adapters=tuple(
             Adapter(path_of(part) or "", part.scale, part.rank, part.alpha)
@@ -113,13 +114,6 @@ def spec_of(name: str, path: str, facts: Facts, settings: Settings) -> ModelSpec
         ),
         delta=path_of(facts.delta),
         sampling=overridden(DEFAULTS, facts.sampling or {}),
-        stop_strings=facts.stop_strings or (),
-        eos_ids=facts.eos_ids or (),
-        context_limit=facts.context_limit,
-        context=facts.context if isinstance(facts.context, int) else None,
-        reply_reserve=facts.reply_reserve,
-        system=facts.system,
-        think=facts.think,
         dtype=facts.dtype or "auto",
         weights=facts.quantise or "auto",
         notes=(say("catalog.beams", beams=facts.beams),) if (facts.beams or 1) > 1 else (),

@@ -24,6 +24,13 @@ NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
+AS_IN_SPEC = (
+    *("backend", "family", "format", "context_limit", "context", "reply_reserve"),
+    *("system", "think", "stop_strings", "eos_ids"),
+)
+"""Facts that :class:`chatui.messages.ModelSpec` has under the same names."""
+
+
 class WrongValue(ValueError):
     """What is wrong, and the keys below the checked object that lead to it."""
 

@@ -10,12 +10,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import chatui
 from chatui import catalog, locations, readable
+from chatui.catalog.model_description import installed_version
 from chatui.catalog.places import hugging_face_cache
 from chatui.cli import options
 from chatui.cli.ending import ERROR, SUCCESS
@@ -59,7 +59,7 @@ def examine() -> dict[str, Any]:
     """
     problems: list[str] = []
     versions = {"chatui": chatui.__version__, "python": platform.python_version()}
-    installed = {name: _version(name) for name in (*_PACKAGES, *_OPTIONAL)}
+    installed = {name: installed_version(name) for name in (*_PACKAGES, *_OPTIONAL)}
     problems += [
         say("cli.doctor.not_installed", name=name) for name in _PACKAGES if not installed[name]
     ]
@@ -111,13 +111,6 @@ def examine() -> dict[str, Any]:
         },
         "problems": problems,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _folder(name: str, path: Path) -> dict[str, Any]:
