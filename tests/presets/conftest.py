@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,8 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    # Every unload collects garbage, and would look through all that was imported each time.
-    gc.freeze()
-    yield Shelf(tmp_path_factory.mktemp("checkpoints"))
-    gc.unfreeze()
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture
