@@ -30,8 +30,10 @@ class Prose(Widget):
 
     def set_text(self, text: str) -> None:
         """Say something else."""
-        self._rows = WrappedText(plain_text(text), self._rows.width)
-        self.refresh(layout=True)
+        text = plain_text(text)
+        if text != self.text:
+            self._rows = WrappedText(text, self._rows.width)
+            self.refresh(layout=True)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         if width > 0 and width != self._rows.width:
