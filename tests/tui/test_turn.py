@@ -39,20 +39,27 @@ class Stage:
     def of(self, kind: type) -> list[told.TurnMessage]:
         return [message for message in self.told if isinstance(message, kind)]
 
-    def said(self) -> int:
-        """How many pieces of the running reply have come."""
-        return 0 if self.turns.reply is None else len(self.turns.reply.pieces)
+    def is_held(self) -> bool:
+        """Whether the first three pieces of a reply have come, and no more will."""
+        return self.turns.reply is not None and len(self.turns.reply.pieces) == 3
 
     async def until(self, condition: Callable[[], object]) -> None:
         async def poll() -> None:
             while not condition():  # noqa: ASYNC110  # a test may look at anything
                 await asyncio.sleep(0.002)
 
-        await asyncio.wait_for(poll(), 5)
+        await asyncio.wait_for(poll(), 30)
 
     async def settled(self) -> None:
         await asyncio.sleep(0)
         await self.until(lambda: not self.turns.busy)
+
+
+def held(*replies: str) -> ScriptedBackend:
+    """A backend whose replies wait after three pieces for the gate to be opened."""
+    backend = ScriptedBackend(replies)
+    backend.hold_after = 3
+    return backend
 
 
 @asynccontextmanager
@@ -227,31 +234,30 @@ async def test_a_refused_query_does_not_load_the_model_again() -> None:
 
 
 async def test_stop_keeps_what_was_said() -> None:
-    async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9)) as on:
         on.turns.ask("写诗")
-        await on.until(lambda: on.said() >= 3)
+        await on.until(on.is_held)
         on.turns.stop()
+        on.backend.reply_gate.set()
         await on.settled()
         (ended,) = on.of(told.RoundEnded)
-        assert ended.round.state == "stopped"
+        assert (ended.round.state, ended.round.reply) == ("stopped", "春" * 3)
         assert ended.round.finish_reason == "cancelled"
-        assert 3 <= len(ended.round.reply) < 10
 
 
 async def test_stop_does_not_wait_for_a_deaf_backend() -> None:
-    async with stage(ScriptedBackend(["春" * 120, "夏"], delay_seconds=0.01)) as on:
+    async with stage(held("春" * 9, "夏")) as on:
         on.backend.deaf = True
         on.turns.ask("写诗")
-        await on.until(on.said)
+        await on.until(on.is_held)
         on.turns.stop()
         await on.until(lambda: on.of(told.RoundEnded))
-        said = on.said()
-        assert said < 60
         on.turns.ask("再来")
+        on.backend.reply_gate.set()
         await on.settled()
         first, second = (message.round for message in on.of(told.RoundEnded))
         assert (first.state, second.state, second.reply) == ("stopped", "done", "夏")
-        assert len(first.reply) == said, "what the deaf backend went on to say is not shown"
+        assert first.reply == "春" * 3, "what the deaf backend went on to say is not shown"
 
 
 async def test_queries_wait_for_the_model_and_for_each_other() -> None:
@@ -269,12 +275,13 @@ async def test_queries_wait_for_the_model_and_for_each_other() -> None:
 
 
 async def test_stop_gives_the_waiting_queries_back() -> None:
-    async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9)) as on:
         on.turns.ask("甲")
-        await on.until(on.said)
+        await on.until(on.is_held)
         on.turns.ask("乙")
         on.turns.ask("丙")
         assert on.turns.stop() == ("乙", "丙")
+        on.backend.reply_gate.set()
         await on.settled()
         assert len(on.of(told.RoundEnded)) == 1
 
@@ -309,11 +316,12 @@ async def test_look_at_goes_back_to_a_version() -> None:
 
 
 async def test_switch_gives_the_next_round_to_the_new_model() -> None:
-    async with stage(ScriptedBackend(["春" * 30, "二"], delay_seconds=0.002)) as on:
+    async with stage(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
-        await on.until(on.said)
+        await on.until(on.is_held)
         on.turns.switch(ModelSpec("xuxie", "/models/shiyou"))
         on.turns.ask("乙")
+        on.backend.reply_gate.set()
         await on.settled()
         models = [message.round.model for message in on.of(told.RoundEnded)]
         assert models == ["shiyou", "xuxie"]
@@ -380,7 +388,7 @@ async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, for
         await asyncio.wait_for(until(lambda: turns.loaded), 60)
         turns.switch(replace(spec, name="wrong"))
         await until(lambda: turns.spec.name != "wrong" or turns.cancel_load())
-        await asyncio.wait_for(until(lambda: turns.spec.name == spec.name), 5)
+        await asyncio.wait_for(until(lambda: turns.spec.name == spec.name), 30)
         turns.ask("写一首七言绝句")
         await asyncio.wait_for(until(lambda: not turns.busy), 60)
         (ended,) = [each.round for each in told_ if isinstance(each, told.RoundEnded)]
@@ -422,24 +430,25 @@ async def test_a_store_that_cannot_be_written_gives_the_query_back(
 async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with stage(ScriptedBackend(["春" * 200], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9)) as on:
 
         def full(*args: object, **kwargs: object) -> None:
             raise ChatuiError("The disk is full.")
 
         on.turns.ask("甲")
-        await on.until(on.said)
+        await on.until(on.is_held)
         monkeypatch.setattr(on.store, "append_pieces", full)
         monkeypatch.setattr(on.store, "finish_round", full)
+        on.backend.reply_gate.set()
         await on.settled()
         assert {message.sentence for message in on.of(told.Trouble)} == {"The disk is full."}
-        assert on.of(told.RoundEnded)[-1].round.reply == "春" * 200
+        assert on.of(told.RoundEnded)[-1].round.reply == "春" * 9
 
 
 async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None:
-    async with stage(ScriptedBackend(["春" * 60, "二"], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.said() >= 3)
+        await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
         on.turns.new()
@@ -450,11 +459,12 @@ async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None
         on.turns.ask("乙")
         assert on.turns.waiting == ("乙",)
         (streaming,) = await on.turns.open(first.id)
-        assert streaming.state == "streaming" and 3 <= len(streaming.reply) < 60
+        assert (streaming.state, streaming.reply) == ("streaming", "春" * 3)
         assert on.turns.waiting == () and on.turns.replying_here
+        on.backend.reply_gate.set()
         await on.settled()
         one, two = (ended.round for ended in on.of(told.RoundEnded))
-        assert (one.query, one.state, one.reply) == ("甲", "done", "春" * 60)
+        assert (one.query, one.state, one.reply) == ("甲", "done", "春" * 9)
         assert (two.query, two.state, two.reply) == ("乙", "done", "二")
         assert one.conversation_id != two.conversation_id
         assert on.backend.requests[-1].history == ()
@@ -463,30 +473,32 @@ async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None
 
 
 async def test_queries_left_behind_stay_in_their_conversation() -> None:
-    async with stage(ScriptedBackend(["春" * 40, "二", "三"], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9, "二", "三")) as on:
         on.turns.ask("甲")
         on.turns.ask("乙")
-        await on.until(lambda: on.said() >= 3)
+        await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
         on.turns.new()
         on.turns.ask("丙")
+        on.backend.reply_gate.set()
         await on.settled()
         assert [each.query for each in on.store.rounds(first.id)] == ["甲", "乙"]
         assert on.turns.conversation is not None
         assert [each.query for each in on.store.rounds(on.turns.conversation.id)] == ["丙"]
-        assert on.backend.requests[1].history == (("甲", "春" * 40),)
+        assert on.backend.requests[1].history == (("甲", "春" * 9),)
 
 
 async def test_stop_ends_the_reply_on_the_screen_alone() -> None:
-    async with stage(ScriptedBackend(["春" * 40, "二"], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.said() >= 3)
+        await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
         on.turns.new()
         on.turns.ask("乙")
         assert on.turns.stop() == ("乙",)
+        on.backend.reply_gate.set()
         await on.settled()
         (ended,) = on.of(told.RoundEnded)
         assert ended.round.state == "done"
@@ -494,24 +506,25 @@ async def test_stop_ends_the_reply_on_the_screen_alone() -> None:
 
 
 async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
-    async with stage(ScriptedBackend(["春" * 500, "二"], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
-        await on.until(lambda: on.said() >= 3)
+        await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
         on.turns.new()
         on.turns.forget(first.id)
         on.store.delete(first.id)
         on.turns.ask("乙")
+        on.backend.reply_gate.set()
         await on.settled()
         assert on.of(told.Trouble) == []
         assert [each.title for each in on.store.conversations()] == ["乙"]
 
 
 async def test_close_saves_the_running_reply_and_closes_the_backend() -> None:
-    async with stage(ScriptedBackend(["春" * 500], delay_seconds=0.005)) as on:
+    async with stage(held("春" * 9)) as on:
         on.turns.ask("甲")
-        await on.until(on.said)
+        await on.until(on.is_held)
         await on.turns.close()
         assert on.of(told.RoundEnded)[-1].round.state == "stopped"
         assert on.backend.closed
