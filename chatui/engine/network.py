@@ -73,7 +73,6 @@ class CausalNetwork:
         quick = self._device.type == "cpu" and model.dtype == torch.float32 and not sums_rows(model)
         self.reads_ahead = quick and isinstance(self.decoder, Decoder)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
-        self._at_once = False
         self._at_once = self.decoder is None and not (self._keeps and self._reads_in_pieces())
 
     def new_cache(self) -> Any:
@@ -140,6 +139,7 @@ class CausalNetwork:
         logits: Tensor = output.logits[0, -last:].float()
         return logits
 
+    @torch.inference_mode()
     def _reads_in_pieces(self) -> bool:
         """Whether tokens read in two pieces give the logits of all at once.
 
@@ -148,10 +148,8 @@ class CausalNetwork:
         if not has_recurrent_states(self.new_cache()):
             return True
         ids, cache = range(8), self.new_cache()
-        self.prefill(ids[:4], cache, lambda: False)
-        pieces = self.prefill(ids, cache, lambda: False)
-        at_once = self.prefill(ids, self.new_cache(), lambda: False)
-        assert pieces is not None and at_once is not None
+        self._forward(ids[:4], cache)
+        pieces, at_once = self._forward(ids[4:], cache), self._forward(ids, self.new_cache())
         return bool((pieces - at_once).abs().max() < _NOISE * at_once.std())
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
