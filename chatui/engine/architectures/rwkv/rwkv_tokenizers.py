@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from chatui.engine.architectures.rwkv.world_vocabulary import (
     read_world_vocabulary,
 )
-from chatui.engine.codec import Codec
-from chatui.engine.detokenizer import BytesDetokenizer, byte_level
+from chatui.engine.codec import Codec, codec_of
+from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.prompt_text import TokenFinder
-from chatui.text import without_surrogates
 
 END_OF_TEXT = 0
 """In both vocabularies."""
@@ -83,7 +82,7 @@ def load_codec(file: Path, rows: int) -> Codec:
     if "vocab" in file.name:
         return _world_codec(file, rows)
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
     except Exception as error:  # the library raises nothing narrower
         reason = str(error).split("\n")[0]
         raise ChatuiError(say("rwkv.broken_vocabulary", file=file, reason=reason)) from error
@@ -96,25 +95,19 @@ def _check(file: Path, largest: int, rows: int) -> None:
         raise ChatuiError(say("rwkv.tokenizer_differs", file=file, tokens=largest + 1, rows=rows))
 
 
-def _pile_codec(tokenizer: Tokenizer) -> Codec:
-    added = tokenizer.get_added_tokens_decoder()
-    special = frozenset(id for id, token in added.items() if token.special)
-    newline, blank_line = tokenizer.token_to_id("Ċ"), tokenizer.token_to_id("ĊĊ")
+def _pile_codec(tokenizer: PreTrainedTokenizerFast) -> Codec:
+    codec = codec_of(tokenizer, special_tokens=False)
+    vocabulary = tokenizer.get_vocab()
+    newline, blank_line = vocabulary.get("Ċ"), vocabulary.get("ĊĊ")
 
     def encode(text: str) -> list[int]:
-        clean = without_surrogates(text)
-        ids: list[int] = tokenizer.encode(clean, add_special_tokens=False).ids
+        ids = codec.encode(text)
         # The models have only seen two newlines there (ChatRWKV, v2/chat.py, fix_tokens).
         if newline is not None and ids[-1:] == [blank_line]:
             ids[-1:] = [newline, newline]
         return ids
 
-    def piece(token: int) -> str:
-        return tokenizer.id_to_token(token) or ""
-
-    bytes_of = byte_level(tokenizer.id_to_token, special, added)
-    finder = TokenFinder([token.content for token in added.values() if token.special])
-    return Codec(encode, piece, lambda: BytesDetokenizer(bytes_of), finder)
+    return replace(codec, encode=encode, encode_later=None)
 
 
 def _world_codec(file: Path, rows: int) -> Codec:
