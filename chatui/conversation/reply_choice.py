@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatui.conversation.dialogues import Dialogue, is_unfinished, of_rounds
-from chatui.conversation.rounds import Conversation, Rating, Round
+from chatui.conversation.rounds import Conversation, Rating, Round, path_to
 from chatui.prompting.parts import read_again
 
 
@@ -86,7 +86,7 @@ def dialogues_of(
         return
     by_id = {each.id: each for each in rounds}
     opinions = opinions_of(rounds)
-    path = _path(by_id, conversation.head_id)
+    path = path_to(by_id, conversation.head_id)
     if choice == EVERY_REPLY:
         yield of_rounds(path)
         return
@@ -97,7 +97,7 @@ def dialogues_of(
     for each in rounds:
         if choice.rating is None or each.id in on_path or not choice.allows(each, opinions):
             continue
-        above = _path(by_id, each.parent_id)
+        above = path_to(by_id, each.parent_id)
         yield of_rounds([*above, each], {one.id for one in above})
 
 
@@ -129,14 +129,5 @@ def pairs_of(
             for bad in together:
                 is_rated = opinions[good.id] > 0 > opinions[bad.id]
                 if (is_rated or good.corrects_id == bad.id) and good.reply != bad.reply:
-                    path = [*_path(by_id, good.parent_id), good]
+                    path = [*path_to(by_id, good.parent_id), good]
                     yield PreferencePair(of_rounds(path), bad.reply)
-
-
-def _path(by_id: Mapping[int, Round], end: int | None) -> list[Round]:
-    """The rounds from the first to ``end``."""
-    path: list[Round] = []
-    while end is not None:
-        path.append(by_id[end])
-        end = by_id[end].parent_id
-    return path[::-1]

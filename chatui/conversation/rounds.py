@@ -189,6 +189,15 @@ Whole: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Pi
 """A conversation, all its rounds, a parent before its children, and their pieces by round id."""
 
 
+def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:
+    """The rounds from the first to ``end``."""
+    path: list[Round] = []
+    while end is not None:
+        path.append(by_id[end])
+        end = by_id[end].parent_id
+    return tuple(reversed(path))
+
+
 def title_of(query: str, cells: int = TITLE_CELLS) -> str:
     """The start of a query as a title: one line of printable text, at most ``cells`` wide.
 

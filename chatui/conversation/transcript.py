@@ -14,7 +14,7 @@ from typing import Any
 
 from chatui.conversation import transcript_events as events
 from chatui.conversation.json_records import Fault, JsonRecords, Record
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.rounds import Conversation, Piece, Round, path_to
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_events import VERSION, PromptMark, to_line
 from chatui.conversation.transcript_reader import TranscriptReader
@@ -45,13 +45,7 @@ class Transcript:
 
     def path(self) -> tuple[Round, ...]:
         """The rounds from the first to the head."""
-        by_id = {each.id: each for each in self.rounds}
-        path: list[Round] = []
-        step = self.conversation.head_id
-        while step is not None:
-            path.append(by_id[step])
-            step = by_id[step].parent_id
-        return tuple(reversed(path))
+        return path_to({each.id: each for each in self.rounds}, self.conversation.head_id)
 
 
 def of_store(store: Store, conversation_id: int) -> Transcript:

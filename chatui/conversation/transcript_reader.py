@@ -11,7 +11,7 @@ import msgspec
 
 from chatui.conversation import transcript_events as events
 from chatui.conversation.json_records import Fault
-from chatui.conversation.rounds import Conversation, PackedPieces, Piece, Round, title_of
+from chatui.conversation.rounds import Conversation, PackedPieces, Piece, Round, path_to, title_of
 from chatui.conversation.transcript_events import DIGITS, PromptMark
 from chatui.locales import say
 from chatui.wrong_values import in_words
@@ -41,7 +41,6 @@ class TranscriptReader:
         self._header = events.Header("", 2, 0.0)
         self._rounds: dict[int, Round] = {}
         self._began: dict[int, float] = {}
-        self._depths: dict[int | None, int] = {None: 0}
         # Of rounds that are being written; those of the others are packed.
         self._pieces: dict[int, list[Piece]] = {}
         self._packed = PackedPieces()
@@ -93,7 +92,7 @@ class TranscriptReader:
     def _take_query(self, event: events.QueryEvent) -> None:
         if event.round in self._rounds:
             raise ValueError(say("conversation.round_twice", id=event.round))
-        if event.parent not in self._depths:
+        if event.parent is not None and event.parent not in self._rounds:
             raise ValueError(say("conversation.no_parent", id=event.round, parent=event.parent))
         started_at = event.started_at
         if started_at is None:
@@ -110,7 +109,6 @@ class TranscriptReader:
             started_at=started_at,
         )
         self._began[event.round] = event.t
-        self._depths[event.round] = self._depths[event.parent] + 1
         self._pieces[event.round] = []
         self._head = event.round
 
@@ -183,7 +181,7 @@ class TranscriptReader:
         updated_at = about.start + self._last if about.updated_at is None else about.updated_at
         first = next(iter(self._rounds.values()), None)
         title = about.title or (title_of(first.query) if first else "")
-        depth = self._depths[self._head]
+        depth = len(path_to(self._rounds, self._head))
         return (
             Conversation(
                 *(0, title, created_at, updated_at, depth, self._head),

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
-from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds
+from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds, path_to
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.wrong_values import in_words
@@ -80,24 +80,23 @@ class _Inconsistent(Exception):
 
 def _checked(file: _File) -> Parts:
     rounds: dict[int, Round] = {}
-    depths: dict[int | None, int] = {None: 0}
     pieces = {}
     for raw in file.rounds:
         beside = msgspec.convert(raw, _FileRound)
         one = msgspec.convert({**raw, **_LINKS, "parent_id": beside.parent}, Round)
         if one.id in rounds:
             raise _Inconsistent(say("conversation.round_twice", id=one.id))
-        if one.parent_id not in depths:
+        if one.parent_id is not None and one.parent_id not in rounds:
             raise _Inconsistent(say("conversation.no_parent", id=one.id, parent=one.parent_id))
         is_cut_off = one.state == "streaming"
         rounds[one.id] = replace(one, state="interrupted") if is_cut_off else one
-        depths[one.id] = depths[one.parent_id] + 1
         pieces[one.id] = tuple(Piece(*values) for values in beside.pieces)
     about = file.conversation
-    if about.head not in depths:
+    if about.head is not None and about.head not in rounds:
         raise _Inconsistent(say("conversation.no_head", id=about.head))
+    depth = len(path_to(rounds, about.head))
     conversation = Conversation(
-        0, about.title, about.created_at, about.updated_at, depths[about.head], about.head
+        0, about.title, about.created_at, about.updated_at, depth, about.head
     )
     return conversation, tuple(rounds.values()), pieces
 

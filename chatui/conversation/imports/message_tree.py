@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from chatui.conversation.dialogues import ROLES, WrongRecord
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Conversation, Round, path_to
 from chatui.conversation.transcript import Transcript
 from chatui.locales import say
 
@@ -181,7 +181,9 @@ def rounds_of_messages(
     head = numbers.get(current or "", len(rounds))
     created = created_at or rounds[0].started_at
     updated = max(updated_at, created, max(each.started_at for each in rounds))
-    about = Conversation(0, title, created, updated, _depth(rounds, head), head)
+    about = Conversation(
+        0, title, created, updated, len(path_to(dict(enumerate(rounds, 1)), head)), head
+    )
     return ReadTree(Transcript(about, tuple(rounds)), unread + len(by_id) - reached)
 
 
@@ -226,13 +228,6 @@ def _number(saying: _Saying, rounds: list[Round], numbers: dict[str, int]) -> in
     if saying.last:
         numbers[saying.last] = len(rounds)
     return len(rounds)
-
-
-def _depth(rounds: list[Round], head: int) -> int:
-    depth, step = 0, rounds[head - 1].id if rounds else None
-    while step is not None:
-        depth, step = depth + 1, rounds[step - 1].parent_id
-    return depth
 
 
 def speaker_of(name: Any) -> Speaker | None:
