@@ -23,6 +23,8 @@ _MOST = 63
 _ZERO = 64
 _FINER = 2 * _MOST
 """Rounding leaves half a step, so the second part counts in so much smaller ones."""
+_IN_STEPS = torch.tensor([_MOST, _MOST * _FINER], dtype=torch.float32)[:, None, None]
+"""Of both parts, for numbers between -1 and 1."""
 _LEAST = 1e-30
 
 
@@ -92,16 +94,14 @@ def products(states: Tensor, weights: Sequence[Int8Weight]) -> Tensor:
     if states.requires_grad and torch.is_grad_enabled():
         parts = [_Learned.apply(vectors, weight) for weight in weights]  # type: ignore[no-untyped-call]
         return torch.cat(parts, dim=-1).to(states.dtype).view(*states.shape[:-1], -1)
-    vectors = vectors.detach()
-    step = torch.linalg.vector_norm(vectors, torch.inf, dim=1, keepdim=True)
-    step.clamp_(min=_LEAST).div_(_MOST)
+    # Few operations: after a product, which empties the processor's cache, each is slow.
+    largest = torch.linalg.vector_norm(vectors, torch.inf, dim=1, keepdim=True).clamp_(min=_LEAST)
+    pair = vectors * (_IN_STEPS / largest)
     # FBGEMM rounds; what that leaves is the second part.
-    pair = vectors.new_empty((2, *vectors.shape))
-    torch.div(vectors, step, out=pair[0])
-    torch.sub(pair[0], pair[0].round(), out=pair[1]).mul_(_FINER)
+    pair[1].sub_(pair[0].round(), alpha=_FINER)
     made = [weight.product(pair) for weight in weights]
     sums = made[0] if len(made) == 1 else torch.cat(made, dim=-1)
-    total = torch.add(sums[0], sums[1], alpha=1 / _FINER).mul_(step)
+    total = torch.add(sums[0], sums[1], alpha=1 / _FINER).mul_(largest * (1 / _MOST))
     return total.to(states.dtype).view(*states.shape[:-1], -1)
 
 
