@@ -33,7 +33,7 @@ USUAL_PORTS: tuple[tuple[int, str], ...] = (
 )
 """Ports, and the name of the server that listens on each by default."""
 
-_LOCAL_SECONDS = 0.3
+_LOCAL_SECONDS = 1.0
 _REMOTE_SECONDS = 3.0
 _log = logging.getLogger(__name__)
 

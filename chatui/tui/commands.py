@@ -18,8 +18,8 @@ class Command(Struct, frozen=True):
 
     Attributes:
         name: what is typed behind the slash.
-        action: of the main screen or, with "app.", of the app; done where nothing follows the name.
-        takes: whether something may follow the name: the method ``command_NAME`` takes it.
+        action: of the main screen or, with "app.", of the app.
+        takes: whether something may follow the name, for the action's last parameter.
         prompt: a prompt of the user's, which is sent.
     """
 
@@ -38,15 +38,15 @@ COMMANDS = (
     Command("model", "models", "something"),
     Command("lora", "adapters", "something"),
     Command("system", "edit_system", "something"),
-    Command("temp", "tell_setting('temperature')", "something"),
-    Command("seed", "tell_setting('seed')", "something"),
+    Command("temp", "setting('temperature')", "something"),
+    Command("seed", "setting('seed')", "something"),
     Command("settings", "panel"),
     Command("save", "save_preset", "something"),
     Command("retry", "regenerate"),
     Command("continue", "go_on"),
     Command("edit", "edit_query"),
     Command("reply", "edit_reply"),
-    Command("rate", "tell_rate", "something"),
+    Command("rate", "rate_as", "something"),
     Command("note", "note", "something"),
     Command("copy", "copy_reply"),
     Command("copy-code", "copy_code"),

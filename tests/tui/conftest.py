@@ -43,8 +43,12 @@ def stylesheets_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happens to listen on this machine's usual ports is in no test's list."""
+    """What happens to listen on this machine's usual ports is in no test's list.
+
+    A test's own server is waited for, however busy the machine is.
+    """
     monkeypatch.setattr(servers, "USUAL_PORTS", ())
+    monkeypatch.setattr(servers, "_LOCAL_SECONDS", 10.0)
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 from saved_conversations import add_conversation
+from textual.actions import parse
 from textual.widgets import Input
 
 from chatui import locations
@@ -35,15 +37,13 @@ def prompt_file(name: str, data: bytes) -> None:
 def test_every_command_does_something_and_is_explained(drive: Any) -> None:
     from chatui.tui.app import ChatApp
     from chatui.tui.screens.chat import ChatScreen
-    from chatui.tui.screens.commanding import _SETTINGS
 
     for command in commands.COMMANDS:
         assert command.words
         owner: type = ChatApp if command.action.startswith("app.") else ChatScreen
-        name = command.action.removeprefix("app.").partition("(")[0]
-        assert hasattr(owner, f"action_{name}")
-        if command.takes == "something":
-            assert command.name in _SETTINGS or hasattr(ChatScreen, f"command_{command.name}")
+        _, name, parameters = parse(command.action)
+        text = ("text",) if command.takes == "something" else ()
+        signature(getattr(owner, f"action_{name}")).bind(None, *parameters, *text)
 
 
 async def test_a_command_is_completed_and_done(drive: Any) -> None:

@@ -49,7 +49,7 @@ async def test_switching_between_a_server_and_this_machine(served: Any, forking:
             on.box.set_query(query)
             await pilot.press("enter")
             await on.until(lambda: len(on.views) == rounds, 60)
-            await on.until(lambda: on.views[-1].round.state != "streaming", 60)
+            await on.until(lambda: on.rounds[-1].state != "streaming", 60)
 
         async def choose(name: str) -> None:
             await pilot.press("f2")

@@ -9,6 +9,8 @@ from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
+from chatui.text import in_quotes
+from chatui.tui.screens import choosing
 from chatui.tui.screens.organising import OrganisingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
@@ -117,9 +119,18 @@ class ChatScreen(OrganisingScreen):
         turns.think = {None: False, False: True, True: None}[turns.think]
         self._show_thinking()
 
-    def action_toggle_theme(self) -> None:
-        is_dark = self.app.current_theme.dark
-        self.app.theme = "chatui-light" if is_dark else "chatui"
+    def action_toggle_theme(self, name: str = "") -> None:
+        """Take this theme, or a light or dark one, until the app ends; the settings keep one."""
+        app = self.app
+        if not name:
+            app.theme = "chatui-light" if app.current_theme.dark else "chatui"
+        elif name in app.available_themes:
+            app.theme = name
+            self._tell_user(say("organise.theme.taken", name=name), "information")
+        else:
+            names = ", ".join(sorted(app.available_themes))
+            words = say("organise.theme.unknown", name=in_quotes(name), names=names)
+            self._tell_user(words, "information")
 
     def action_help(self) -> None:
         from chatui.tui.screens.help import HelpScreen
@@ -129,15 +140,13 @@ class ChatScreen(OrganisingScreen):
         bindings = [key for each in owners for key in each.__dict__.get("BINDINGS", ())]
         self.app.push_screen(HelpScreen(bindings))
 
-    async def action_models(self) -> None:
-        from chatui.tui.screens import choosing
+    async def action_models(self, name: str = "") -> None:
+        """Give the next round to the model of this name, or to one from the list."""
+        await (choosing.switch_to(self.app, name) if name else choosing.choose_model(self.app))
 
-        await choosing.choose_model(self.app)
-
-    async def action_adapters(self) -> None:
-        from chatui.tui.screens import choosing
-
-        await choosing.choose_adapters(self.app)
+    async def action_adapters(self, path: str = "") -> None:
+        """Put this adapter alone on the model, or choose from the list."""
+        await (choosing.put_on(self.app, path) if path else choosing.choose_adapters(self.app))
 
     def action_fold(self) -> None:
         """Open or fold the thoughts and commands of the last reply that has some."""
@@ -159,7 +168,7 @@ class ChatScreen(OrganisingScreen):
     @work
     async def action_chat_model(self) -> None:
         """Switch to the model that the welcome suggests, or offer to fetch it."""
-        from chatui.tui.screens import choosing, questions
+        from chatui.tui.screens import questions
 
         chat_model = None if self.found is None else self.found.chat_model
         if chat_model is None:
@@ -177,8 +186,6 @@ class ChatScreen(OrganisingScreen):
     @work
     async def action_server_model(self) -> None:
         """Switch to the model of the server that was found."""
-        from chatui.tui.screens import choosing
-
         model = None if self.found is None else self.found.server_model
         if model is None:
             self._tell_user(say("tui.hint.no_server"), "information")
@@ -199,11 +206,8 @@ class ChatScreen(OrganisingScreen):
     @on(FetchBar.Chosen)
     @work
     async def _take_fetched(self, event: FetchBar.Chosen) -> None:
-        from chatui.tui.screens import choosing
-
         await choosing.switch_to(self.app, event.name)
 
-    async def action_conversations(self) -> None:
-        from chatui.tui.screens import choosing
-
-        await choosing.choose_conversation(self)
+    async def action_conversations(self, words: str = "") -> None:
+        """List the conversations, or those in which these words occur."""
+        await choosing.choose_conversation(self, words)

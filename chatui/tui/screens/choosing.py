@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from textual.widgets import Input
 
 from chatui import catalog
-from chatui.backends import servers
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -58,6 +57,8 @@ async def choose_model(app: TurnsApp) -> None:
 
 async def switch_to(app: TurnsApp, reference: str) -> None:
     """Give the next round to the model that ``reference`` names, or say why that cannot be."""
+    from chatui.backends import servers
+
     try:
         spec = servers.resolve(reference, app.settings)
         if spec is None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
+from textual._callback import invoke
+from textual.actions import parse
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import OptionList
@@ -16,14 +18,13 @@ from chatui.text import in_quotes
 from chatui.tui import commands
 from chatui.tui.changes import number_of
 from chatui.tui.commands import Command
+from chatui.tui.screens import choosing
 from chatui.tui.screens.exporting import ExportingScreen
 from chatui.tui.user_prompts import user_prompts
 from chatui.tui.widgets.round_list import RoundList
 
 _UNCHANGED = ("preset", "-", "预设")
 """What gives a setting back to the preset."""
-
-_SETTINGS = {"temp": "temperature", "seed": "seed"}
 
 
 class CommandingScreen(ExportingScreen):
@@ -91,10 +92,9 @@ class CommandingScreen(ExportingScreen):
             self.app.turns.ask(command.prompt.filled(rest, selection))
         elif not rest:
             await self.run_action(command.action)
-        elif command.name in _SETTINGS:
-            self.change_setting(_SETTINGS[command.name], rest)
         else:
-            await getattr(self, f"command_{command.name}")(rest)
+            _, name, parameters = parse(command.action)
+            await invoke(getattr(self, f"action_{name}"), *parameters, rest)
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """A click on a command that the text may become."""
@@ -104,7 +104,6 @@ class CommandingScreen(ExportingScreen):
             self._box.focus()
 
     async def action_palette(self) -> None:
-        from chatui.tui.screens import choosing
         from chatui.tui.screens.command_palette import CommandPaletteScreen
 
         async def take(chosen: Command | None) -> None:
@@ -122,39 +121,20 @@ class CommandingScreen(ExportingScreen):
         view = self._conversation.chosen
         return "" if view is None else view.round.reply
 
-    async def command_model(self, name: str) -> None:
-        """Give the next round to the model of this name."""
-        from chatui.tui.screens import choosing
-
-        await choosing.switch_to(self.app, name)
-
-    async def command_lora(self, path: str) -> None:
-        """Put this adapter alone on the model; ``none`` takes all off."""
-        from chatui.tui.screens import choosing
-
-        await choosing.put_on(self.app, path)
-
     # Settings of the conversation
 
-    def change_setting(self, name: str, words: str) -> None:
-        """Set a sampling setting of this conversation, as it was typed."""
-        current, preset = self.app.turns.current, self.app.turns.spec.sampling
-        with self.telling():
-            value = getattr(preset, name) if words in _UNCHANGED else number_of(name, words)
-            current.changes = current.changes.with_setting(name, value, preset)
-            self.action_tell_setting(name)
-
-    def action_tell_setting(self, name: str) -> None:
-        """Say what a setting is now."""
+    def action_setting(self, name: str, typed: str = "") -> None:
+        """Set a sampling setting of this conversation, if one was typed, and say what it is now."""
         turns = self.app.turns
-        value = getattr(turns.current.changes.of(turns.spec), name)
-        words = say("tui.command.unset") if value is None else f"{value:g}"
-        key = "changed" if name in turns.current.changes.sampling else "of_preset"
-        self._tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
-
-    async def command_system(self, text: str) -> None:
-        """Set the system prompt of this conversation."""
-        self.change_system(None if text in _UNCHANGED else text)
+        current, preset = turns.current, turns.spec.sampling
+        with self.telling():
+            if typed:
+                value = getattr(preset, name) if typed in _UNCHANGED else number_of(name, typed)
+                current.changes = current.changes.with_setting(name, value, preset)
+            value = getattr(current.changes.of(turns.spec), name)
+            words = say("tui.command.unset") if value is None else f"{value:g}"
+            key = "changed" if name in current.changes.sampling else "of_preset"
+            self._tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
 
     def change_system(self, text: str | None) -> None:
         current = self.app.turns.current
@@ -162,8 +142,11 @@ class CommandingScreen(ExportingScreen):
         words = say("tui.command.system_preset" if text is None else "tui.command.system_changed")
         self._tell_user(words, "information")
 
-    def action_edit_system(self) -> None:
-        """Have the system prompt changed in the query box."""
+    def action_edit_system(self, text: str = "") -> None:
+        """Set the system prompt of this conversation, or have it changed in the query box."""
+        if text:
+            self.change_system(None if text in _UNCHANGED else text)
+            return
         turns = self.app.turns
 
         async def take(text: str) -> None:
@@ -193,14 +176,14 @@ class CommandingScreen(ExportingScreen):
             await self.query(f"{type(panel).__name__}, {other}".strip(", ")).remove()
             await self.mount(panel)
 
-    def action_save_preset(self) -> None:
-        self._box.set_query("/save ")
-        self._tell_user(say("tui.command.save"), "information")
-
-    async def command_save(self, name: str) -> None:
-        """Save the model with what was changed as a preset of this name."""
+    async def action_save_preset(self, name: str = "") -> None:
+        """Save the model with what was changed as a preset of this name, or ask for one."""
         from chatui.catalog.own_presets import save_preset
 
+        if not name:
+            self._box.set_query("/save ")
+            self._tell_user(say("tui.command.save"), "information")
+            return
         turns = self.app.turns
         changes, spec = turns.current.changes, turns.spec
         changed = replace(

@@ -13,6 +13,7 @@ from textual.worker import get_current_worker
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
+from chatui.tui.screens import choosing
 from chatui.tui.screens.composing import ComposingScreen
 
 if TYPE_CHECKING:
@@ -27,23 +28,19 @@ _TOLD_EVERY_SECONDS = 4.0
 class ExportingScreen(ComposingScreen):
     """``/export`` and ``/import``."""
 
-    async def action_export(self) -> None:
-        """Ask for form and file, and write the conversation."""
-        await self._choose_form(all_of_them=False)
+    async def action_export(self, path: str = "") -> None:
+        """Write the conversation into a file, whose ending says the form.
 
-    async def command_export(self, path: str) -> None:
-        """Write the conversation into a file, whose ending says the form; ``all`` writes all."""
+        Args:
+            path: "" asks for form and file, ``all`` too, and writes all conversations.
+        """
         from chatui.conversation.export_forms import form_of
-
-        if path == _ALL:
-            await self._choose_form(all_of_them=True)
-        else:
-            self._export(path, form_of(Path(path)))
-
-    async def _choose_form(self, *, all_of_them: bool) -> None:
-        from chatui.tui.screens import choosing
         from chatui.tui.screens.form_picker import FormPicker
 
+        all_of_them = path == _ALL
+        if path and not all_of_them:
+            self._export(path, form_of(Path(path)))
+            return
         if not all_of_them and self.app.turns.current.id is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
@@ -101,23 +98,16 @@ class ExportingScreen(ComposingScreen):
             self._tell_user(say("export.exported", path=target), "information")
 
     @work
-    async def action_import(self) -> None:
-        """Ask for the file to import."""
-        from chatui.tui.screens.questions import LineQuestion
-
-        path = await self.app.push_screen_wait(LineQuestion(say("export.import_which"), ""))
-        if path and path.strip():
-            self._import(path.strip())
-
-    async def command_import(self, path: str) -> None:
-        """Import a file or a folder of files."""
-        self._import(path)
-
-    @work
-    async def _import(self, path: str) -> None:
+    async def action_import(self, path: str = "") -> None:
+        """Import a file or a folder of files; "" asks for it."""
         from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
         from chatui.conversation.importing import ImportCounts, import_files
+        from chatui.tui.screens.questions import LineQuestion
 
+        asked = None if path else LineQuestion(say("export.import_which"), "")
+        path = path if asked is None else (await self.app.push_screen_wait(asked) or "").strip()
+        if not path:
+            return
         worker = get_current_worker()
         told: list[str] = []
         last = time.monotonic()

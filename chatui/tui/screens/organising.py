@@ -9,7 +9,6 @@ from textual.binding import Binding, BindingType
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.text import in_quotes
 from chatui.tui.screens.overview import OverviewScreen
 
 if TYPE_CHECKING:
@@ -64,24 +63,9 @@ class OrganisingScreen(OverviewScreen):
         """Open a conversation where something was found in it."""
         await self.open_conversation(place.conversation_id, place.round_id)
         if place.words:
-            await self.find(place.words, place.round_id)
+            await self.action_find(place.words, place.round_id)
 
-    async def command_search(self, words: str) -> None:
-        """List the conversations in which these words occur."""
-        from chatui.tui.screens import choosing
-
-        await choosing.choose_conversation(self, words)
-
-    # Find
-
-    async def action_find(self) -> None:
-        await self.find("")
-
-    async def command_find(self, words: str) -> None:
-        """Find words in this conversation."""
-        await self.find(words)
-
-    async def find(self, words: str, round_id: int | None = None) -> None:
+    async def action_find(self, words: str = "", round_id: int | None = None) -> None:
         """Open the bar that finds, or give it the keys.
 
         Args:
@@ -98,41 +82,19 @@ class OrganisingScreen(OverviewScreen):
         else:
             opened.first().query_one("Input").focus()
 
-    async def command_theme(self, name: str) -> None:
-        """Take another theme until the app ends; the settings keep one."""
-        known = self.app.available_themes
-        if name in known:
-            self.app.theme = name
-            words = say("organise.theme.taken", name=name)
-        else:
-            words = say(
-                "organise.theme.unknown", name=in_quotes(name), names=", ".join(sorted(known))
-            )
-        self._tell_user(words, "information")
-
-    # Titles
-
-    async def command_title(self, title: str) -> None:
-        """Give the conversation another title."""
-        self._rename(title)
-
     @work
-    async def _rename(self, title: str) -> None:
+    async def action_write_title(self, title: str = "") -> None:
+        """Give the conversation this title, or have the model write one."""
         id_ = self.app.turns.current.id
-        if id_ is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
+        try:
+            if not title:
+                title = await self.app.turns.write_title()
+            if id_ is None:
+                raise ChatuiError(say("tui.rewrite.nothing"))
+        except ChatuiError as error:
+            self._tell_user(str(error), "information")
             return
         with self.telling():
             await self.app.store.queued(self.app.store.rename, id_, title)
         await self.show_title_again()
         self.refresh_lists()
-
-    @work
-    async def action_write_title(self) -> None:
-        """Have the model write a title."""
-        try:
-            title = await self.app.turns.write_title()
-        except ChatuiError as error:
-            self._tell_user(str(error), "information")
-        else:
-            self._rename(title)

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.tui.comparison import Column
+from chatui.tui.screens import choosing
 from chatui.tui.screens.commanding import CommandingScreen
 
 if TYPE_CHECKING:
@@ -26,18 +27,12 @@ class OverviewScreen(CommandingScreen):
         Binding("alt+w", "tell_context", "overview.keys.context"),
     ]
 
-    async def action_compare(self) -> None:
-        """Answer what is in the query box side by side, else the query of the chosen round."""
-        await self._compare(self._box.query_text.strip(), from_box=True)
-
-    async def command_compare(self, query: str) -> None:
-        """Answer ``query`` side by side."""
-        await self._compare(query)
-
-    async def _compare(self, query: str, *, from_box: bool = False) -> None:
-        from chatui.tui.screens import choosing
+    async def action_compare(self, query: str = "") -> None:
+        """Answer this side by side, else what is in the query box or asks the chosen round."""
         from chatui.tui.screens.variant_picker import VariantsScreen
 
+        from_box = not query
+        query = query or self._box.query_text.strip()
         turns, view = self.app.turns, self._conversation.chosen
         if turns.replying or turns.unsent:
             self._tell_user(say("overview.compare.first"), "information")
@@ -46,7 +41,7 @@ class OverviewScreen(CommandingScreen):
             return
         beside: Round | None = None if query or view is None else view.round
         if not query and beside is None:
-            self.rewrite("", say("overview.compare.query"), self._compare)
+            self.rewrite("", say("overview.compare.query"), self.action_compare)
             return
 
         async def take(chosen: tuple[Variant, ...] | None) -> None:
@@ -89,7 +84,6 @@ class OverviewScreen(CommandingScreen):
 
     async def action_tree(self) -> None:
         """Show the conversation as a tree, and go to the round that is chosen there."""
-        from chatui.tui.screens import choosing
         from chatui.tui.screens.tree_map import TreeScreen
 
         conversation_id = self.app.turns.current.id

@@ -42,33 +42,27 @@ class RatingScreen(WritingScreen):
     async def _on_rated(self, event: RoundList.Rated) -> None:
         self._keep(event.round, 0 if event.round.rating == event.rating else event.rating)
 
-    async def command_rate(self, words: str) -> None:
+    def action_rate_as(self, typed: str = "") -> None:
         """Rate the chosen reply as it was typed."""
-        if words not in _RATINGS:
-            self._give_back((f"/rate {words}",))
-            self.action_tell_rate()
+        if typed not in _RATINGS:
+            self._give_back((f"/rate {typed}",) if typed else ())
+            self._tell_user(say("tui.command.rate"), "information")
         elif (round_ := self._chosen_reply()) is not None:
-            self._keep(round_, _RATINGS[words])
+            self._keep(round_, _RATINGS[typed])
 
-    def action_tell_rate(self) -> None:
-        self._tell_user(say("tui.command.rate"), "information")
-
-    def action_note(self) -> None:
-        """Have the note on the chosen reply written in the query box."""
+    def action_note(self, text: str = "") -> None:
+        """Note this on the chosen reply, or have the note written in the query box."""
         round_ = self._chosen_reply()
         if round_ is None:
+            return
+        if text:
+            self._keep(round_, note=text)
             return
 
         async def take(text: str) -> None:
             self._keep(round_, note=text)
 
         self.rewrite(round_.note, say("tui.rewrite.note"), take, may_be_empty=True)
-
-    async def command_note(self, text: str) -> None:
-        """Note this on the chosen reply."""
-        round_ = self._chosen_reply()
-        if round_ is not None:
-            self._keep(round_, note=text)
 
     def _chosen_reply(self) -> Round | None:
         """The round that is meant; None, with a sentence, if there is no whole reply."""
