@@ -351,11 +351,12 @@ async def test_thinking_is_switched_in_the_servers_template(server: TinyServer) 
 
 async def test_a_server_that_cannot_switch_thinking_is_told(server: TinyServer) -> None:
     server.refused = {"chat_template_kwargs"}
-    backend = await backend_for(server)
-    first, *_ = await reply(backend, GenerateRequest("abc", sampling=FEW, think=False))
-    await backend.close()
-    assert isinstance(first, Prefill)
-    assert any("chat_template_kwargs" in note for note in first.notes)
+    for format, said in ((None, "chat_template_kwargs"), ("bloomz", "no switch for thinking")):
+        backend = await backend_for(server, format)
+        first, *_ = await reply(backend, GenerateRequest("abc", sampling=FEW, think=False))
+        await backend.close()
+        assert isinstance(first, Prefill)
+        assert any(said in note for note in first.notes)
 
 
 async def test_lone_surrogates_and_nul_are_survived(server: TinyServer) -> None:

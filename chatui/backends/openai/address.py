@@ -49,7 +49,11 @@ def host_of(base: str) -> str:
 
 def is_loopback(base: str) -> bool:
     """Whether the server runs on this machine."""
-    host = urlsplit(base).hostname or ""
+    return is_loopback_host(urlsplit(base).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -253,6 +253,8 @@ def _new_notes(
         notes.append(say("backends.lengths_estimated"))
     elif prompt.tokens > _LONG_PROMPT_TOKENS and not client.context_limit:
         notes.append(say("backends.limit_unknown"))
+    if request.think is not None and not client.chat:
+        notes.append(say("prompting.no_thinking_switch"))
     if refused := sorted(client.refused & _wanted(request)):
         notes.append(say("backends.fields_refused", names=", ".join(refused)))
     for note in notes:
