@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import secrets
 import socket
 
+from chatui.backends.openai.address import is_loopback_host
 from chatui.cli import open as app_verb
 from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         from chatui.web.app_server import AppServer
     except ModuleNotFoundError as error:
         raise ChatuiError(say("web.no_extra")) from error
-    local = _is_loopback(args.host)
+    local = is_loopback_host(args.host)
     if not local and not args.allow_remote:
         raise ChatuiError(say("web.not_loopback", host=args.host))
     # What is wrong with the model is told here, and not on every page.
@@ -56,12 +56,3 @@ def run(args: argparse.Namespace) -> int:
 
     asyncio.run(server.serve_until_interrupted(args.host, args.port, ready))
     return SUCCESS
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
