@@ -343,7 +343,8 @@ class Handler(BaseHTTPRequestHandler):
             while at < end:
                 if faults.stalled and at >= file.size // 2:
                     faults.stalled.wait()
-                step = min(end - at, faults.bytes_per_second // 20 or 1 << 20)
+                rate = faults.bytes_per_second
+                step = min(end - at, rate // 20 or 1 << 20)
                 if faults.stalled and at < file.size // 2:
                     step = min(step, file.size // 2 - at)
                 # Counted before, since the other side may look as soon as it has the last byte.
@@ -362,8 +363,8 @@ class Handler(BaseHTTPRequestHandler):
                 finally:
                     self._count(file, count - step)
                 at += count
-                if faults.bytes_per_second:
-                    time.sleep(count / faults.bytes_per_second)
+                if rate:
+                    time.sleep(count / rate)
         if end < asked_end:
             self.close_connection = True
 
