@@ -233,19 +233,19 @@ def test_draws_follow_the_probabilities() -> None:
     settings = SamplingSettings(temperature=0.7, top_k=5)
     logits = random_logits(0) / 3
     sampler = Sampler(ReplySoFar(settings, []), seed=1)
-    drawn = Counter(sampler(logits) for _ in range(20_000))
+    drawn = Counter(sampler(logits) for _ in range(4000))
     best, ids = torch.topk(logits / 0.7, 5)
     for id, share in zip(ids.tolist(), torch.softmax(best, 0).tolist(), strict=True):
-        assert drawn[id] / 20_000 == pytest.approx(share, abs=0.015)
+        assert drawn[id] / 4000 == pytest.approx(share, abs=0.025)
     assert set(drawn) == set(ids.tolist())
 
 
 def test_uniform_top_k_takes_no_notice_of_the_probabilities() -> None:
     sampler = Sampler(ReplySoFar(SamplingSettings(uniform_top_k=True, top_k=10), []), seed=1)
     logits = random_logits(0)
-    drawn = Counter(sampler(logits) for _ in range(20_000))
+    drawn = Counter(sampler(logits) for _ in range(4000))
     assert set(drawn) == set(torch.topk(logits, 10)[1].tolist())
-    assert min(drawn.values()) > 1700
+    assert min(drawn.values()) > 320
 
 
 @pytest.mark.parametrize(
@@ -352,10 +352,10 @@ def test_a_token_costs_no_full_sort(settings: SamplingSettings) -> None:
 
     def fastest(action: object) -> float:
         times = []
-        for _ in range(15):
-            began = time.perf_counter()
+        for _ in range(7):
+            began = time.thread_time()
             action()  # type: ignore[operator]
-            times.append(time.perf_counter() - began)
+            times.append(time.thread_time() - began)
         return min(times)
 
     assert fastest(lambda: sampler(logits)) < fastest(lambda: torch.sort(logits))
