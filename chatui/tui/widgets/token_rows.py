@@ -63,6 +63,8 @@ class TokenRows(Prose):
         if chosen is not None and chosen >= first:
             self._styles[chosen - first] = "chosen"
         self.set_text("".join(texts))
+        # Another token may be the one that is pointed at.
+        self.refresh()
         self._paragraphs = [0, *accumulate(len(line) + 1 for line in self.text.split("\n"))]
         self.display = bool(self.text)
 
