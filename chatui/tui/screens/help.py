@@ -37,7 +37,8 @@ EDITING_KEYS = (
 
 KEYS_CELLS = 22
 PANEL_CELLS = 84
-"""As the stylesheet has it."""
+LEAST_CELLS = 12
+"""As the stylesheet has them: the panel's width, and what a row of text has at least."""
 _AROUND_CELLS = 5
 """Padding and scroll bar."""
 
@@ -126,6 +127,11 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     return Content("\n").join(parts)
 
 
+def cells_of(width: int) -> int:
+    """How many cells a row of the text has in a terminal of this width."""
+    return max(LEAST_CELLS, min(PANEL_CELLS, width) - _AROUND_CELLS)
+
+
 class HelpScreen(ModalScreen[None]):
     """All keys."""
 
@@ -143,17 +149,17 @@ class HelpScreen(ModalScreen[None]):
         self._talking = tuple(talking)
 
     def compose(self) -> ComposeResult:
+        self._cells = cells_of(self.app.size.width)
         with VerticalScroll():
-            yield Static(self._text(self.app.size.width), classes="keys")
+            yield Static(help_text(self._talking, self._cells), classes="keys")
         yield KeyLine(say("tui.help.close"))
 
     def on_resize(self, event: Resize) -> None:
-        update = self.query_one(".keys", Static).update
-        # A layout is under way, which would take no notice.
-        self.call_after_refresh(update, self._text(event.size.width))
-
-    def _text(self, width: int) -> Content:
-        return help_text(self._talking, min(PANEL_CELLS, width) - _AROUND_CELLS)
+        before, self._cells = self._cells, cells_of(event.size.width)
+        if self._cells != before:
+            update = self.query_one(".keys", Static).update
+            # A layout is under way, which would take no notice.
+            self.call_after_refresh(update, help_text(self._talking, self._cells))
 
     def on_click(self, event: Click) -> None:
         if event.widget is self:
