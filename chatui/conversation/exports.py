@@ -94,17 +94,24 @@ def _with_line_breaks(text: str) -> str:
     lines = _lines(text.strip("\r\n"))
     fence = ""
     for index, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark[1]
-        elif fence:
-            if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
-                fence = ""
-        elif line.strip() and index + 1 < len(lines) and lines[index + 1].strip():
+        before, fence = fence, fence_after(line, fence)
+        is_text = not (before or fence) and line.strip()
+        if is_text and index + 1 < len(lines) and lines[index + 1].strip():
             lines[index] = line.rstrip() + "  "
     if fence:
         lines.append(fence)
     return "\n".join(lines)
+
+
+def fence_after(line: str, fence: str) -> str:
+    """The fence of code that is open behind a line of Markdown; "" for none."""
+    mark = _FENCE.match(line)
+    if mark is None:
+        return fence
+    if not fence:
+        return mark[1]
+    closes = mark[1].startswith(fence) and not line[mark.end() :].strip()
+    return "" if closes else fence
 
 
 def write_whole(file: Path, text: str | Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from chatui.conversation.dialogues import ROLES, WrongRecord
+from chatui.conversation.exports import fence_after
 from chatui.conversation.imports.message_tree import (
     ImportedMessage,
     ReadTree,
@@ -35,7 +36,6 @@ _SPEAKER = re.compile(
 """Heading, bold, name, model and colon in the bold and behind it, chatui's marks, text."""
 
 _ROUND = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
 def read_speaker_lines(text: str) -> ReadTree:
@@ -51,7 +51,7 @@ def read_speaker_lines(text: str) -> ReadTree:
     names: dict[Speaker | None, str] = {}
     fence = ""
     for line in text.replace("\r\n", "\n").split("\n"):
-        fence = _fence_after(line, fence)
+        fence = fence_after(line, fence)
         found = None if fence else _SPEAKER.fullmatch(line.strip())
         if found is not None:
             heading, bold, name, inner_model, inner_colon, model, colon, rest = found.groups()
@@ -73,17 +73,6 @@ def read_speaker_lines(text: str) -> ReadTree:
         for number, (role, model, lines) in enumerate(said)
     ]
     return rounds_of_messages(messages, title=title)
-
-
-def _fence_after(line: str, fence: str) -> str:
-    """The fence of code that is open behind a line; "" for none."""
-    mark = _FENCE.match(line)
-    if mark is None:
-        return fence
-    if not fence:
-        return mark[1]
-    closes = mark[1].startswith(fence) and not line[mark.end() :].strip()
-    return "" if closes else fence
 
 
 def _text(lines: list[str], role: Speaker | None) -> str:
