@@ -81,7 +81,7 @@ class OpenStore:
 
         Args:
             clock: seconds since the epoch.
-            beat: called again and again while it is opened: an upgrade may take a minute.
+            beat: called again and again while it is opened: an upgrade may take some seconds.
         """
         self.file = file
         self._clock = clock
