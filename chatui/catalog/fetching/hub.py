@@ -8,15 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import in_quotes, one_line
-
-if TYPE_CHECKING:
-    import httpx2
 
 Source = Literal["hf", "modelscope"]
 
@@ -145,10 +142,6 @@ class Hub(ABC):
     @abstractmethod
     def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
         """The files with their places in the hub's own cache on this disk."""
-
-    @abstractmethod
-    def client(self) -> httpx2.Client:
-        """What files are fetched with."""
 
     @abstractmethod
     def headers(self) -> Mapping[str, str]:

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -24,7 +23,6 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 if TYPE_CHECKING:
-    import httpx2
     from huggingface_hub.hf_api import RepoSibling
 
 LIST_SECONDS = 20.0
@@ -95,11 +93,6 @@ class HuggingFace(Hub):
             self, listing.hub_id, folder, tuple(wanted), reference, listing.commit
         )
 
-    def client(self) -> httpx2.Client:
-        from huggingface_hub import get_session
-
-        return get_session()
-
     def headers(self) -> Mapping[str, str]:
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -169,15 +162,6 @@ class ModelScope(Hub):
             for file in files
         )
         return RepositoryPlan(self, listing.hub_id, folder, tuple(wanted))
-
-    @cached_property
-    def _client(self) -> httpx2.Client:
-        import httpx2
-
-        return httpx2.Client(timeout=10)
-
-    def client(self) -> httpx2.Client:
-        return self._client
 
     def headers(self) -> Mapping[str, str]:
         token = self._api.legacy.token

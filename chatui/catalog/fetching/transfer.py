@@ -149,13 +149,14 @@ class Transfer:
             ChatuiError: there is no use in asking again.
         """
         import httpx2
+        from huggingface_hub import get_session
 
         hub = self.repository.hub
         headers = {**hub.headers(), "Accept-Encoding": "identity"}
         if partial.size:
             headers["Range"] = f"bytes={partial.size}-"
         timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        with hub.client().stream(
+        with get_session().stream(
             "GET", self.file.url, headers=headers, follow_redirects=True, timeout=timeout
         ) as answer:
             if wrong := self._wrong_answer(answer, partial):
