@@ -16,7 +16,7 @@ from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
-from chatui.tui.looking_around import LookingAround
+from chatui.tui.conversation_opening import ConversationOpening
 from chatui.tui.round_start import RoundStart, begin_round
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.title_writing import written_title
@@ -29,7 +29,7 @@ from chatui.tui.turn_messages import (
 from chatui.tui.waiting_queries import OpenConversation, WaitingQueries, WaitingQuery
 
 
-class Turns(LookingAround):
+class Turns(ConversationOpening):
     """All conversations of one app, with one model at a time.
 
     Attributes:

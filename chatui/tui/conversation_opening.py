@@ -19,7 +19,7 @@ from chatui.tui.turn_messages import Trouble, TurnMessage
 from chatui.tui.waiting_queries import OpenConversation
 
 
-class LookingAround(ModelLoading):
+class ConversationOpening(ModelLoading):
     """Opens conversations and goes between their branches; what is going on goes on.
 
     Attributes:
