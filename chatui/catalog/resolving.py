@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from chatui import locations
 from chatui.catalog import library
 from chatui.catalog.model_files import is_whole
 from chatui.catalog.places import existing, find_part, find_repository, locate
-from chatui.catalog.schema import AS_IN_SPEC, Facts, Part, Preset, is_hub_id
+from chatui.catalog.schema import AS_IN_SPEC, Facts, Part, Preset, is_hub_id, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -145,9 +144,8 @@ def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
     fetched = [part for part in missing if part.on_hub]
     sentences = []
     if fetched:
-        command = f"chatui pull {preset.name}"
-        parts = _titles(fetched)
-        sentences += [say("catalog.missing_parts", name=preset.name, parts=parts, command=command)]
+        words = {"name": preset.name, "command": pull_command(preset.name)}
+        sentences += [say("catalog.missing_parts", parts=_titles(fetched), **words)]
     if len(fetched) < len(missing):
         parts = _titles([part for part in missing if not part.on_hub])
         how = preset.facts.assembly or say("catalog.own_part")
@@ -174,8 +172,7 @@ def nothing_called(reference: str) -> str:
     if not reference.strip():
         return say("catalog.no_reference")
     if is_hub_id(reference):
-        command = shlex.join(["chatui", "pull", reference])
-        return say("catalog.not_in_cache", name=reference, command=command)
+        return say("catalog.not_in_cache", name=reference, command=pull_command(reference))
     if skipped := library.why_skipped(reference):
         return skipped
     if "/" in reference or "\\" in reference:
@@ -192,8 +189,7 @@ def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
     path = existing(wanted.path) or find_repository(wanted.path, settings)
     if path is None:
         if is_hub_id(wanted.path):
-            command = shlex.join(["chatui", "pull", wanted.path])
-            raise ChatuiError(say("catalog.not_in_cache", name=wanted.path, command=command))
+            raise ChatuiError(nothing_called(wanted.path))
         raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(wanted.path)))
     return replace(wanted, path=str(path))
 

@@ -6,6 +6,7 @@ The structs are the schema: msgspec checks against them what users write and wha
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,6 +45,11 @@ def is_hub_id(text: str) -> bool:
     owner, _, name = text.partition("/")
     start_well = not owner.startswith(("-", ".")) and not name.startswith(("-", "."))
     return bool(_HUB_ID.fullmatch(text)) and ".." not in text and start_well
+
+
+def pull_command(name: str) -> str:
+    """The command that fetches ``name``, as it is typed."""
+    return shlex.join(["chatui", "pull", name])
 
 
 class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from chatui.catalog.model_files import (
 from chatui.catalog.places import existing, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.resolving import spec_of
-from chatui.catalog.schema import Facts, Preset, is_hub_id
+from chatui.catalog.schema import Facts, Preset, is_hub_id, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -91,7 +90,7 @@ def _lacking(name: str, folder: Path, missing: Sequence[str]) -> str:
     names = ", ".join(missing)
     if not is_hub_id(name):
         return say("catalog.missing_files", path=folder, names=names)
-    command = shlex.join(["chatui", "pull", name])
+    command = pull_command(name)
     return say("catalog.missing_shards", path=folder, names=names, command=command)
 
 
@@ -170,7 +169,7 @@ def _of_adapter(name: str, folder: Path, settings: Settings) -> ModelSpec:
     if path is None or not path.is_dir():
         path = find_repository(base, settings)
     if path is None:
-        command = shlex.join(["chatui", "pull", base])
+        command = pull_command(base)
         raise ChatuiError(say("catalog.adapter_needs_base", name=name, base=base, command=command))
     spec = of_path(base, path, settings)
     tokenizer = str(folder) if has_tokenizer(folder) else None

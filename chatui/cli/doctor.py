@@ -181,36 +181,28 @@ def _in_a_line(fitting: dict[str, Any]) -> str:
 
 
 def _print(found: dict[str, Any]) -> None:
-    def free(item: dict[str, Any]) -> str:
-        return readable.size(item["free_bytes"])
-
-    def memory(device: dict[str, Any]) -> str:
-        return readable.size(device["memory_bytes"])
-
     def in_words(value: object) -> str:
-        return say(f"cli.doctor.{str(value).lower()}") if isinstance(value, bool) else str(value)
+        has_word = value is None or isinstance(value, bool)
+        return say(f"cli.doctor.{str(value).lower()}") if has_word else str(value)
+
+    def with_sizes(key: str, item: dict[str, Any]) -> str:
+        sizes = {name: readable.size(item.get(f"{name}_bytes", 0)) for name in ("free", "memory")}
+        return say(key, **{**item, **sizes})
 
     groups = {
         "versions": found["versions"],
-        "devices": {
-            d["name"]: say("cli.doctor.device", title=d["title"], memory=memory(d), free=free(d))
-            for d in found["devices"]
-        },
+        "devices": {d["name"]: with_sizes("cli.doctor.device", d) for d in found["devices"]},
         "terminal": found["terminal"],
         "locale": found["locale"],
-        "folders": {
-            folder["name"]: say("cli.doctor.folder", path=folder["path"], free=free(folder))
-            for folder in found["folders"]
-        },
+        "folders": {f["name"]: with_sizes("cli.doctor.folder", f) for f in found["folders"]},
         "models": {name: _in_a_line(fitting) for name, fitting in found["models"].items()},
     }
     for group, rows in groups.items():
         write(say(f"cli.doctor.{group}") + "\n")
         named = group in ("terminal", "locale", "folders")
-        none = say("cli.doctor.none")
         cells = [
-            (say(f"cli.doctor.name.{key}") if named else key, none if v is None else in_words(v))
-            for key, v in rows.items()
+            (say(f"cli.doctor.name.{key}") if named else key, in_words(value))
+            for key, value in rows.items()
         ]
         if cells:
             write_table(cells, indent="  ")

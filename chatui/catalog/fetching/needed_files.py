@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 
 from chatui.catalog.fetching.hub import ListedFile
-from chatui.catalog.schema import Part, Role
+from chatui.catalog.schema import Part, Role, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -95,7 +94,7 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
         raise ChatuiError(say("fetching.no_weights", hub_id=hub_id))
     models = sorted({_OF_SPLIT.sub(r"\g<stem>\g<suffix>", name) for name in one_of_many})
     if len(models) > 1:
-        command = shlex.join(["chatui", "pull", f"{hub_id}/{sorted(one_of_many)[0]}"])
+        command = pull_command(f"{hub_id}/{sorted(one_of_many)[0]}")
         listed = ", ".join(models[:12]) + (", …" if len(models) > 12 else "")
         words = {"hub_id": hub_id, "names": listed, "command": command}
         raise ChatuiError(say("fetching.several_models", **words))
