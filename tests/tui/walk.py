@@ -11,6 +11,7 @@ from typing import Literal
 from driven import Driven
 from saved_conversations import SPEC, add_conversation
 from scripted_backend import ScriptedBackend
+from textual.widgets import Static
 
 from chatui.catalog import Entry
 from chatui.conversation.rounds import Piece, ReadPrompt
@@ -19,6 +20,7 @@ from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
 from chatui.tui.screens.chat import ChatScreen
+from chatui.tui.screens.compare import CompareScreen
 
 NOON = 1_700_049_600.0
 """A Wednesday in November 2023."""
@@ -130,7 +132,7 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     yield "side-bar"
     await press("alt+l", "ctrl+f", *"rhyme")
     await on.until(lambda: (found := on.conversation._found) and found.fullmatch("rhyme"))
-    await on.pilot.pause(0.1)
+    await on.until(lambda: str(chat.query_one("FindBar .count", Static).content))
     yield "find"
     await press("escape")
 
@@ -148,23 +150,26 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     yield "glass-box"
     await press("f8")
 
-    for key, name, text in (
+    for key, name, *texts in (
         ("f2", "models", "belle"),
         ("f3", "adapters", "couplets"),
         ("ctrl+p", "palette", "/model"),
         ("f1", "help", "Alt+Enter"),
         ("alt+t", "tree", "讲讲绝句"),
-        ("alt+d", "candidates", "top_p"),
+        # The last group comes when the catalog has been read.
+        ("alt+d", "candidates", "Continuation", "续写"),
     ):
         await press(key)
-        await shown(text)
+        await shown(*texts)
         yield name
         if name != "candidates":
             await press("escape")
             await on.pilot.pause()
     await press("enter")
+    await on.until(lambda: isinstance(on.app.screen, CompareScreen))
+    compared = on.app.screen._comparison  # type: ignore[attr-defined]
+    await on.until(compared.over.is_set, 60)
     await shown("潮生")
-    await on.pilot.pause()
     yield "compare"
     await press("escape")
     await on.pilot.pause()
