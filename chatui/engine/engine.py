@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from chatui.engine import generate, scoring
@@ -20,6 +23,9 @@ from chatui.messages import (
     ReplyEvent,
     Scored,
 )
+
+_WARM_UP = "春眠不觉晓，" * 100
+"""Some hundred tokens, as a prompt has them."""
 
 
 class Loader(Protocol):
@@ -111,6 +117,16 @@ class Engine:
                 self._model = self._loader.load_model(self._loader.plan_load(previous), report)
             raise
         return self._model
+
+    def warm_up(self, stop_wanted: Callable[[], bool]) -> None:
+        """Let a GPU make ready what the first reply needs: libraries, kernels and graphs."""
+        if self._model is None or not getattr(self._model.network, "runs_ahead", False):
+            return
+        sampling = replace(self._model.spec.sampling, max_new_tokens=2)
+        request = GenerateRequest(_WARM_UP, sampling=sampling)
+        # The window may be too short for it.
+        with suppress(ChatuiError):
+            deque(self.generate(request, stop_wanted), maxlen=0)
 
     def generate(
         self, request: GenerateRequest, stop_wanted: Callable[[], bool]

@@ -20,7 +20,7 @@ from chatui import wire
 from chatui.engine.threads import share_the_cores
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Done, Event, Failed
+from chatui.messages import Done, Event, Failed, Loaded
 
 if TYPE_CHECKING:
     from chatui.engine.engine import Engine
@@ -103,6 +103,10 @@ class Pipe:
         """Whether a ``Stop`` came for the command taken last."""
         return self._stopped >= self._taken
 
+    def has_next(self) -> bool:
+        """Whether a command waits for the one taken last."""
+        return not self._commands.empty()
+
     def send(self, event: Event) -> None:
         """Write one event, from any thread; ends the process if nobody reads any more."""
         line = memoryview(wire.encode(event))
@@ -144,10 +148,12 @@ def serve(pipe: Pipe, engine: Engine) -> None:
         try:
             for event in _answer(engine, command, pipe):
                 pipe.send(event)
-                answered = isinstance(event, Done)
+                answered = isinstance(event, Done | Loaded)
+            if isinstance(command, wire.Load):
+                engine.warm_up(pipe.has_next)
         except Exception as error:
             failed = failure(error)
-            # After ``Done`` the client listens for the next command's events.
+            # After these the client listens for the next command's events.
             if not answered:
                 pipe.send(failed)
             if is_gpu_lost(error):

@@ -128,6 +128,20 @@ def test_a_logit_that_is_no_number_is_told(made: Maker) -> None:
         ask(engine)
 
 
+def test_the_first_query_finds_the_graphs_ready(made: Maker) -> None:
+    engine = windowed(made)
+    expected = parts(ask(windowed(made)))[2].output_ids
+    engine.warm_up(lambda: False)
+    cache: Any = engine._loaded().prompt_cache
+    steps = dict(cache.cache.steps)
+    assert steps and len(cache.ids) > 300
+    assert parts(ask(engine))[2].output_ids == expected
+    assert cache.cache.steps == steps
+    # A query that comes meanwhile does not wait.
+    engine.warm_up(lambda: True)
+    assert len(cache.ids) < 300
+
+
 def test_settings_that_ask_the_host_wait_for_it(ahead: Engine) -> None:
     model = ahead._loaded()
     for values, kind in (
