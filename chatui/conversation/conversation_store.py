@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chatui.conversation.text_search import Hit
 
 LONGEST_TAG = 40
-_INDEXED_AT_ONCE = 2_000
+_INDEXED_AT_ONCE = 500
 """Rounds of an import."""
 
 
