@@ -10,6 +10,7 @@ from typing import Any
 from scripted_backend import ScriptedBackend
 from textual._context import visible_screen_stack
 from textual.app import App
+from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.strip import Strip
 
@@ -93,6 +94,13 @@ class Driven:
         await self.pilot.pause()
         await self.until(lambda: not self.app.turns.busy)
         await self.pilot.pause(0.05)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the terminal another size, and wait until the screen has it."""
+        await self.pilot.resize_terminal(width, height)
+        # On a busy machine the pilot takes a size that waits in a queue for one that is taken.
+        if size := Size(width, height):
+            await self.until(lambda: self.app.screen._compositor.size == size)
 
     async def send(self, query: str) -> None:
         """Put a query into the box and send it."""

@@ -213,7 +213,7 @@ async def test_the_terminal_cursor_is_at_the_caret(drive: Any, opening: str) -> 
             box.value = ""
             await on.pilot.pause()
         await press_text(on, "长" * 20)
-        await on.pilot.resize_terminal(30, 20)
+        await on.resize(30, 20)
         await on.pilot.pause()
         assert on.app.cursor_position == Offset(box.content_region.right - 1, y)
 
@@ -229,10 +229,10 @@ async def test_no_width_is_too_small(drive: Any) -> None:
             if key:
                 await on.pilot.press(key)
             for size in SIZES:
-                await on.pilot.resize_terminal(*size)
+                await on.resize(*size)
             await on.pilot.press("escape")
         assert isinstance(on.app.screen, ChatScreen)
-        await on.pilot.resize_terminal(80, 24)
+        await on.resize(80, 24)
         assert "又绿江南岸" in on.screen_text
 
 

@@ -73,7 +73,7 @@ async def test_wide_characters_never_tear_the_layout(drive: Any) -> None:
         await on.ask(WIDE)
         on.box.set_query(WIDE * 3)
         for width in (20, 57, 81):
-            await on.pilot.resize_terminal(width, 24)
+            await on.resize(width, 24)
             for key in ("", "ctrl+b", "f2", "f1"):
                 if key:
                     await on.pilot.press(key)
@@ -91,9 +91,9 @@ async def test_a_terminal_of_one_cell(drive: Any) -> None:
             await on.pilot.press(key)
         assert isinstance(on.app.screen, ChatScreen)
         assert on.rounds[0].reply == "春风又绿"
-        await on.pilot.resize_terminal(80, 24)
+        await on.resize(80, 24)
         assert "春风又绿" in on.screen_text
-        await on.pilot.resize_terminal(4, 2)
+        await on.resize(4, 2)
 
 
 async def test_twenty_by_five_is_usable(drive: Any) -> None:
@@ -111,7 +111,7 @@ async def test_resizing_in_mid_reply(drive: Any) -> None:
     async with drive(["春风又绿江南岸，" * 60], delay_seconds=0.002) as on:
         await on.pilot.press("a", "enter")
         for width, height in [(40, 10), (20, 5), (120, 40), (33, 7), (80, 24)]:
-            await on.pilot.resize_terminal(width, height)
+            await on.resize(width, height)
             await on.pilot.pause(0.1)
             assert {cell_len(row) for row in rows(on)} == {width}
         await on.settled()

@@ -332,7 +332,7 @@ async def test_what_wraps_in_f1_is_indented(drive: Any) -> None:
     async with drive(size=(84, 340), language="zh") as on:
         await on.pilot.press("f1")
         for width in (84, 40):
-            await on.pilot.resize_terminal(width, 340)
+            await on.resize(width, 340)
             await on.until_shown(say("tui.help.files"))
             rows = [row for row in on.screen_text.splitlines()[:-2] if row.strip()]
             titles = [row.strip() for row in rows if not row.startswith("    ")]

@@ -109,7 +109,7 @@ async def test_another_width_leaves_the_round_at_the_top_there(drive: Any) -> No
         on.conversation.choose_round(on.views[15].round.id)
         await on.until(lambda: is_seen(on, 15))
         for width in (60, 100, 41, 80):
-            await on.pilot.resize_terminal(width, 24)
+            await on.resize(width, 24)
             await on.pilot.pause(0.05)
             assert "▌ query 15" in on.screen_text
 

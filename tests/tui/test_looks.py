@@ -51,7 +51,7 @@ async def test_every_screen(language: Literal["zh", "en"], snapshot: SnapshotAss
                 shown += [(size, DARK) for size in SMALL]
             for size, theme in (*shown, (SIZES[0], DARK)):
                 if app.size != size:
-                    await pilot.resize_terminal(*size)
+                    await on.resize(*size)
                 app.theme = theme
                 await pilot.pause()
                 is_light = theme != DARK

@@ -354,7 +354,7 @@ async def test_the_end_is_followed_only_while_one_is_there(drive: Any) -> None:
         await on.until(lambda: "完" in on.screen_text and "below" not in on.screen_text)
         await on.pilot.press("pageup")
         await on.until(lambda: "more rows below" in on.screen_text)
-        await on.pilot.resize_terminal(80, 100)
+        await on.resize(80, 100)
         await on.until(lambda: "完" in on.screen_text and "below" not in on.screen_text)
 
 

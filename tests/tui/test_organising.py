@@ -195,7 +195,7 @@ async def test_the_side_bar_makes_room_when_the_terminal_becomes_narrow(
         await on.until(lambda: on.app.screen.query(SideBar))
         bar = on.app.screen.query_one(SideBar)
         await on.pilot.press("escape")
-        await on.pilot.resize_terminal(40, 12)
+        await on.resize(40, 12)
         await on.until(lambda: not bar.display)
         await on.pilot.press("alt+l")
         await on.until(lambda: on.app.screen.query(SideBar) and "Find in" in on.screen_text)

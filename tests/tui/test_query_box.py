@@ -78,7 +78,7 @@ async def test_the_terminal_cursor_stands_where_the_text_goes(drive: Any) -> Non
         await assert_cursor()
         await on.pilot.press("left", "up")
         await assert_cursor()
-        await on.pilot.resize_terminal(33, 14)
+        await on.resize(33, 14)
         await assert_cursor()
         await on.pilot.press("ctrl+j", *("ctrl+j",) * 12)
         await assert_cursor()

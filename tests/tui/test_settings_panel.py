@@ -185,5 +185,5 @@ async def test_a_panel_that_covers_the_screen_is_left_by_its_own_line(drive: Any
             await on.pilot.click(line, offset=(place, 0))
             await on.until_shown("Type here")
             assert "春风" in on.screen_text
-        await on.pilot.resize_terminal(140, 30)
+        await on.resize(140, 30)
         await on.until(lambda: on.app.screen.query_one("SidePanel").display and not line.display)

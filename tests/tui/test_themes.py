@@ -96,5 +96,5 @@ async def test_narrow_screens_are_compact(
         assert on.app.screen.classes & {"-compact", "-short"} == classes
         assert "床前明月光" in on.screen_text and "静夜思" in on.screen_text
         assert on.app.screen.max_scroll_x == 0
-        await on.pilot.resize_terminal(120, 30)
+        await on.resize(120, 30)
         await on.until(lambda: not on.app.screen.has_class("-compact"))
