@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,31 +206,25 @@ async def test_in_the_engine_itself(home: Path, tmp_path: Path, forking: None) -
     async with app.run_test(size=(100, 30)) as pilot:
         on = Driven(app, pilot, None, app.store)  # type: ignore[arg-type]
 
-        async def loaded() -> None:
-            await pilot.pause(0.2)
+        async def switched(*keys: str, until: Callable[[], object]) -> None:
+            await open_adapters(on)
+            await pilot.press(*keys, "enter")
+            await on.until(lambda: until() and not app.turns.busy, 60)
+
+        async def again() -> None:
+            app.turns.regenerate(on.rounds[-1])
             await on.until(lambda: not app.turns.busy, 60)
 
-        await loaded()
         on.box.set_query("写一首五言绝句，题目是《春夜》")
         await pilot.press("enter")
-        await on.until(lambda: app.turns.conversation is not None)
-        await loaded()
+        await on.until(lambda: app.turns.conversation and not app.turns.busy, 60)
         assert not on.notices
-        await open_adapters(on)
-        await pilot.press("space", "enter")
-        await loaded()
-        app.turns.regenerate(on.rounds[-1])
-        await loaded()
-        await open_adapters(on)
-        await pilot.press("down", "space", "enter")
-        await loaded()
-        assert any("b-wrong" in notice for notice in on.notices), on.notices
+        await switched("space", until=lambda: app.turns.spec.adapters)
+        await again()
+        await switched("down", "space", until=lambda: any("b-wrong" in one for one in on.notices))
         assert app.turns.spec.adapters == (Adapter(str(models / "a-noisy")),)
-        await open_adapters(on)
-        await pilot.press("space", "enter")
-        await loaded()
-        app.turns.regenerate(on.rounds[-1])
-        await loaded()
+        await switched("space", until=lambda: not app.turns.spec.adapters)
+        await again()
         versions = app.store.siblings(on.rounds[-1].id)
     assert [one.model for one in versions] == ["shiyou", "shiyou + a-noisy", "shiyou"]
     assert versions[0].reply == versions[2].reply != versions[1].reply

@@ -22,9 +22,9 @@ async def test_a_draft_is_there_again_after_a_restart(drive: Any) -> None:
     async with drive() as on:
         await on.until(lambda: on.box.query_text == "春风\n又绿\ud800")
         await on.ask("甲")
-        await on.pilot.pause(0.6)
     async with drive() as on:
-        await on.pilot.pause(0.2)
+        await on.until(lambda: on.app.screen._draft._file)
+        await on.pilot.pause()
         assert on.box.query_text == ""
 
 

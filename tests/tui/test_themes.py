@@ -10,6 +10,7 @@ from textual.color import Color
 
 from chatui.settings import Settings
 from chatui.tui.themes import HIGH_CONTRAST
+from chatui.tui.widgets.pick_list import PickList
 
 
 async def test_themes_are_taken_by_name(drive: Any) -> None:
@@ -74,8 +75,7 @@ async def test_no_color_leaves_only_text_styles(
     async with drive(["**好**"]) as on:
         await on.ask("写诗")
         await on.pilot.press("ctrl+b")
-        await on.until(lambda: on.app.screen is not on.app.screen_stack[0])
-        await on.pilot.pause(0.2)
+        await on.until(lambda: isinstance(on.app.screen, PickList) and on.app.screen.highlighted)
         styles = [
             segment.style
             for strip in rows_of(on.app)
