@@ -49,28 +49,20 @@ async def test_a_field_changes_the_next_reply_and_goes_back(drive: Any) -> None:
         assert on.box.has_focus
 
 
-async def test_stop_strings_and_truths_have_fields(drive: Any) -> None:
+async def test_stop_strings_truths_and_the_window_have_fields(drive: Any) -> None:
     async with drive(size=(120, 60)) as on:
         await on.pilot.press("alt+s")
         await on.until(lambda: field(on, "temperature").has_focus)
         field(on, "stop_strings").value = r"问：| \n答"
         field(on, "greedy").value = "on"
-        await on.pilot.press("alt+s")
-        await on.ask("甲")
-        assert on.backend.requests[-1].stop_strings == ("问：", "\n答")
-        assert on.backend.requests[-1].sampling.greedy
-
-
-async def test_the_window_of_a_conversation_has_a_field(drive: Any) -> None:
-    async with drive(size=(120, 60)) as on:
-        await on.pilot.press("alt+s")
-        await on.until(lambda: field(on, "temperature").has_focus)
         field(on, "window").value = "0"
         await on.until_shown("window is 0")
         field(on, "window").value = "300"
         await on.pilot.press("alt+s")
         await on.ask("甲")
         assert on.backend.requests[-1].window == 300
+        assert on.backend.requests[-1].stop_strings == ("问：", "\n答")
+        assert on.backend.requests[-1].sampling.greedy
         await on.pilot.press("ctrl+n")
         await on.ask("乙")
         assert on.backend.requests[-1].window is None
