@@ -46,7 +46,7 @@ def chatglm(weights: str) -> Any:
     values["quantization_bit"] = {"plain": 0, "int8": 8, "int4": 4}[weights]
     model = gpu_models.make("chatglm", values, torch.float32, "cpu", 0.02)
     speed_up(model)
-    return chatglm_parts(SimpleNamespace(all_special_tokens=[]), model, 2048)[2]
+    return chatglm_parts(SimpleNamespace(all_special_tokens=[], encode=None), model, 2048)[2]
 
 
 def milliseconds(steps: dict[str, Callable[[], Any]], count: int) -> dict[str, float]:
