@@ -11,7 +11,7 @@ from chatui.backends.openai.address import is_loopback_host
 from chatui.cli import open as app_verb
 from chatui.cli import options, request
 from chatui.cli.ending import SUCCESS
-from chatui.cli.output import tell, write_line
+from chatui.cli.output import tell, write
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         if args.host in ("0.0.0.0", "::"):
             host = socket.gethostname()
         url = f"http://{host}:{port}/?token={server.token}"
-        write_line(say("web.ready", url=url))
+        write(say("web.ready", url=url) + "\n")
         if not local:
             tell(say("web.remote"))
         if args.open:
