@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from driven import Driven
+from driven import Driven, rows_of
 from saved_conversations import SPEC
 from scripted_backend import ScriptedBackend
 from textual._compositor import Compositor
@@ -106,5 +106,8 @@ def drive(home: object) -> Any:
             driven = Driven(app, pilot, backend, store)
             await pilot.pause()
             yield driven
+            if app.is_running:
+                # What a test leaves is drawn once: no screen may fail to be.
+                rows_of(app)
 
     return run
