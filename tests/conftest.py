@@ -32,6 +32,13 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(2_000, 10, 100)
 
 
+@pytest.fixture(scope="module")
+def frozen() -> None:
+    """Whoever unloads models does not look through what earlier tests have left."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The folder of golden data, where it is at hand."""
@@ -44,6 +51,7 @@ def reference() -> Path:
     return folder
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Fork the processes that share the tests; each would import and collect for ten seconds."""
     if config.pluginmanager.has_plugin("_cov"):

@@ -153,9 +153,16 @@ def _note_of(pid: int) -> Path:
 
 def _be_template(engines: socket.socket, workers: socket.socket, tests: Sequence[str]) -> None:
     """Fork for everyone who comes, until standard input ends."""
+    # With what the first load of a model imports and compiles.
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    from transformers.models.gpt2 import modeling_gpt2  # noqa: F401
+    from transformers.models.llama import modeling_llama  # noqa: F401
+
     from chatui.backends import local  # noqa: F401
     from chatui.cli import ask, inspect, parser  # noqa: F401
     from chatui.engine import engine, loading  # noqa: F401
+
+    get_checkpoint_conversion_mapping("gpt2")
 
     listener = engines
     of_workers = os.fork() if tests else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 from collections.abc import Callable
@@ -20,10 +19,8 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def frozen() -> None:
-    """What was imported since the tests were collected stays too; see the root's conftest.py."""
-    gc.collect()
-    gc.freeze()
+def unloads_models(frozen: None) -> None:
+    """Each test does."""
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,11 @@ from chatui.settings import Settings
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unloads_models(frozen: None) -> None:
+    """Each test does."""
+
+
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return Shelf(tmp_path_factory.mktemp("checkpoints"))

@@ -161,7 +161,9 @@ class ConversationScreen(Screen[None]):
         conversation = self.app.turns.conversation
         title = conversation.title if conversation is not None else ""
         words = one_line(title) if title else say("tui.title.new")
-        self.query_one("#title", Static).update(Content(words))
+        # What is saved late may find the app ending.
+        for line in self.query("#title").results(Static):
+            line.update(Content(words))
 
     async def show_title_again(self) -> None:
         """The conversation may have another title."""
