@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class Draft:
     def __init__(self) -> None:
         self._lock: FileLock | None = None
         self._file: Path | None = None
+        self._writing = threading.Lock()
 
     def take(self) -> str:
         """Take a file, and what was left in it; "" if there is none or no file can be had."""
@@ -57,6 +59,10 @@ class Draft:
 
     def save(self, text: str) -> None:
         """Keep ``text`` in place of what was kept; a full disk is no trouble for the user."""
+        with self._writing:
+            self._save(text)
+
+    def _save(self, text: str) -> None:
         if self._file is None:
             return
         from chatui.conversation.exports import write_whole
@@ -69,8 +75,14 @@ class Draft:
         except (ChatuiError, OSError) as error:
             logger.warning("the draft was not kept: %s", error)
 
-    def close(self) -> None:
-        """Give the file to the next start."""
-        if self._lock is not None:
-            self._lock.release()
-        self._lock = self._file = None
+    def close(self, text: str | None = None) -> None:
+        """Keep ``text`` as the last, if there is any, and give the file to the next start.
+
+        What another thread is about to save is older.
+        """
+        with self._writing:
+            if text is not None:
+                self._save(text)
+            if self._lock is not None:
+                self._lock.release()
+            self._lock = self._file = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,33 @@ async def test_a_waiting_query_and_what_is_edited_are_in_the_draft(drive: Any) -
         await on.pilot.press("alt+e", "!")
     async with drive() as on:
         await on.until(lambda: on.box.query_text == "丙\n草稿\n乙!")
+
+
+def test_what_a_thread_saves_late_is_not_the_last_word(
+    home: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = Draft()
+    draft.take()
+    started, go_on = threading.Event(), threading.Event()
+
+    def write_slowly(file: Path, text: str) -> None:
+        started.set()
+        go_on.wait(10)
+        file.write_text(text)
+
+    monkeypatch.setattr("chatui.conversation.exports.write_whole", write_slowly)
+    saving = threading.Thread(target=draft.save, args=("旧",))
+    saving.start()
+    started.wait(10)
+    closing = threading.Thread(target=draft.close, args=("",))
+    closing.start()
+    go_on.set()
+    saving.join()
+    closing.join()
+    draft.save("旧")
+    again = Draft()
+    assert again.take() == ""
+    again.close()
 
 
 def test_several_apps_have_drafts_of_their_own(home: object) -> None:

@@ -37,6 +37,7 @@ class ComposingScreen(RatingScreen):
         self._draft = Draft()
         self._draft_writing = asyncio.Lock()
         self._draft_planned = False
+        self._draft_taken = False
 
     # The draft
 
@@ -49,6 +50,7 @@ class ComposingScreen(RatingScreen):
         async with self._draft_writing:
             text = await asyncio.to_thread(self._draft.take)
         self._give_back((text,) if text else ())
+        self._draft_taken = True
 
     @property
     def _unsent(self) -> str:
@@ -74,9 +76,7 @@ class ComposingScreen(RatingScreen):
             await asyncio.to_thread(self._draft.save, self._unsent)
 
     def on_unmount(self) -> None:
-        if self._draft_planned:
-            self._draft.save(self._unsent)
-        self._draft.close()
+        self._draft.close(self._unsent if self._draft_taken else None)
 
     # Files
 
