@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from chatui.tui.turn_messages import Trouble, TurnMessage
 from chatui.tui.waiting_queries import OpenConversation
 
 
-class ConversationOpening(ModelLoading):
+class ConversationOpening(ModelLoading, ABC):
     """Opens conversations and goes between their branches; what is going on goes on.
 
     Attributes:
@@ -39,17 +40,17 @@ class ConversationOpening(ModelLoading):
         self._tasks: set[asyncio.Future[None]] = set()
 
     @property
+    @abstractmethod
     def reply_here(self) -> RunningReply | None:
         """The running or last reply, if it belongs to the conversation on the screen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _active(self, conversation_id: int) -> OpenConversation | None:
         """The conversation if it has a running or unsaved reply or queries that wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell_waiting(self) -> None:
         """Tell which queries of the conversation on the screen wait."""
-        raise NotImplementedError
 
     @property
     def conversation(self) -> Conversation | None:
