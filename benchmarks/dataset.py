@@ -30,7 +30,7 @@ SENTENCES = (
 WORKER = """
 import gc, json, resource, sys, time
 from pathlib import Path
-from chatui.catalog.tokenizer_places import TokenizerPlace
+from chatui.catalog.tokenizer_lookup import TokenizerPlace
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.engine.examples.example_encoder import ExampleLimits
 from chatui.engine.examples.example_run import write_examples

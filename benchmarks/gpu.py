@@ -22,7 +22,7 @@ import gpu_models
 import torch
 
 from chatui import __version__, locations
-from chatui.engine import generate, kernels
+from chatui.engine import generate, kernel_support
 from chatui.engine.engine import Engine
 from chatui.engine.model import LoadedModel
 from chatui.messages import Done, GenerateRequest, ModelSpec, Token
@@ -154,7 +154,7 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
     reply(ours, PROMPT, 8, **SAMPLED)
     greedy = reply(ours, PROMPT, tokens, **GREEDY)[0]
     told("chatui greedy", greedy)
-    used = kernels.on(torch.zeros(1, device=device.name)) is not None
+    used = kernel_support.on(torch.zeros(1, device=device.name)) is not None
     if used:
         told("chatui greedy, without its kernels", without_kernels(model, family, network, tokens))
     else:
@@ -178,13 +178,13 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
 
 def without_kernels(model: Any, family: str, network: Any, tokens: int) -> float:
     """Tokens a second with PyTorch's own products, in a graph of their own."""
-    devices, kernels.DEVICES = kernels.DEVICES, set()
+    devices, kernel_support.DEVICES = kernel_support.DEVICES, set()
     try:
         ours = gpu_models.loaded_model(model, family, network)
         reply(ours, PROMPT, 8, **GREEDY)
         return reply(ours, PROMPT, tokens, **GREEDY)[0]
     finally:
-        kernels.DEVICES = devices
+        kernel_support.DEVICES = devices
 
 
 def attempt(
@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for family in gpu_models.FAMILIES:
         compare(family, device)
     if options.dry and os.environ.get("TRITON_INTERPRET") == "1":
-        kernels.DEVICES.add("cpu")
+        kernel_support.DEVICES.add("cpu")
     for shape in gpu_models.SHAPES:
         measure_shape(shape, device, options.dry, options.tokens)
     measure_embedded(device, options.tokens)

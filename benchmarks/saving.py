@@ -21,9 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chatui.conversation.recording import RecordingStore, TranscriptRecorder
 from chatui.conversation.round_writer import RoundWriter
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 
 TEXT = "春眠不觉晓处处闻啼鸟夜来风雨声花落知多少"
 CANDIDATES = tuple((id, TEXT[id], 0.1) for id in range(8))

@@ -14,7 +14,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.sampling import DEFAULTS, Setting, overridden
 from chatui.text import one_line
-from chatui.wrong_values import in_words
+from chatui.validation_errors import in_words
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from chatui.catalog import library
+from chatui.catalog.local_models import cached_repositories, in_users_folders
 from chatui.catalog.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from chatui.catalog.places import cached_repositories, in_users_folders
 from chatui.catalog.recognise import read_config
 from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
@@ -20,7 +20,7 @@ from chatui.locations import expanded
 from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.text import in_quotes
-from chatui.wrong_values import in_words
+from chatui.validation_errors import in_words
 
 _BARE = (".pt", ".bin")
 

@@ -17,7 +17,7 @@ from chatui import locations
 from chatui.catalog.schema import NAME, Facts, Preset, SystemFile, WrongValue, presets_of
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
-from chatui.wrong_values import key_and_reason
+from chatui.validation_errors import key_and_reason
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from chatui.catalog import library, unlisted
+from chatui.catalog import library, unlisted_models
+from chatui.catalog.local_models import cached_repositories, existing, find_part, in_users_folders
 from chatui.catalog.memory_need import (
     LEAST_WINDOW,
     NO_CACHE,
@@ -21,7 +22,6 @@ from chatui.catalog.memory_need import (
     fit,
 )
 from chatui.catalog.model_files import WeightFiles, weight_files
-from chatui.catalog.places import cached_repositories, existing, find_part, in_users_folders
 from chatui.catalog.recognise import Recognised, recognise
 from chatui.catalog.resolving import missing_parts, nothing_called, why_missing
 from chatui.catalog.schema import Preset, Role
@@ -195,14 +195,14 @@ def of_path(path: Path, reference: str = "", kind: Kind = "folder") -> Entry:
     size = weights.total_bytes if weights else 0
     row = Entry(reference, kind, reference.rpartition("/")[2], disk_bytes=size, memory_bytes=size)
     try:
-        if unlisted.adapts(path):
-            base = unlisted.base_of(path) or "?"
+        if unlisted_models.adapts(path):
+            base = unlisted_models.base_of(path) or "?"
             missing = say("catalog.is_adapter", base=base, name=shlex.quote(reference))
             return replace(row, kind="adapter", usable=False, missing=missing)
-        path = unlisted.model_in(path)
+        path = unlisted_models.model_in(path)
         found = recognise(path)
-        missing = found.lacks or unlisted.incomplete(reference, path)
-        format = unlisted.facts_of(reference, path, found).format or ""
+        missing = found.lacks or unlisted_models.incomplete(reference, path)
+        format = unlisted_models.facts_of(reference, path, found).format or ""
     except ChatuiError as error:
         return replace(row, usable=False, missing=str(error))
     if found.backend == "llama.cpp" and not find_spec("llama_cpp"):

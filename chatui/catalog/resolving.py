@@ -9,8 +9,8 @@ from typing import Literal
 
 from chatui import locations
 from chatui.catalog import library
+from chatui.catalog.local_models import existing, find_part, find_repository, locate
 from chatui.catalog.model_files import is_whole
-from chatui.catalog.places import existing, find_part, find_repository, locate
 from chatui.catalog.schema import AS_IN_SPEC, Facts, Part, Preset, is_hub_id, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -49,9 +49,9 @@ def resolve(
     preset = library.find(reference)
     if preset is None:
         # A start with a preset does not wait for this import.
-        from chatui.catalog import unlisted
+        from chatui.catalog import unlisted_models
 
-        preset = unlisted.adapter_of_preset(reference)
+        preset = unlisted_models.adapter_of_preset(reference)
     spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     set_dtype = settings.dtype if settings.dtype != "auto" else spec.dtype
@@ -158,13 +158,13 @@ def _titles(parts: Sequence[Part]) -> str:
 
 
 def _of_path(reference: str, settings: Settings) -> ModelSpec:
-    from chatui.catalog import unlisted
+    from chatui.catalog import unlisted_models
 
     path = locate(reference, settings)
     if path is None:
         raise ChatuiError(nothing_called(reference))
     name = path.absolute().resolve().name if existing(reference) else reference
-    return unlisted.of_path(name, path, settings)
+    return unlisted_models.of_path(name, path, settings)
 
 
 def nothing_called(reference: str) -> str:

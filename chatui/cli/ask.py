@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chatui.cli import options, request, session
 from chatui.cli.ask_record import AskRecord
-from chatui.cli.ending import INTERRUPTED, SUCCESS
+from chatui.cli.exit_codes import INTERRUPTED, SUCCESS
 from chatui.cli.output import tell, write, write_json
 from chatui.errors import ChatuiError
 from chatui.locales import say

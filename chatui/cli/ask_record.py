@@ -10,9 +10,9 @@ from pathlib import Path
 
 from chatui.catalog.model_description import model_description
 from chatui.cli.output import tell
-from chatui.conversation.recording import TranscriptRecorder
 from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round, title_of
 from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_recorder import TranscriptRecorder
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, Token
 from chatui.prompting.parts import opened_by

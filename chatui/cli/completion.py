@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from chatui.cli.ending import SUCCESS
+from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write
 from chatui.locales import say
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui import readable
-from chatui.catalog.tokenizer_places import TokenizerPlace, find_tokenizer
+from chatui.catalog.tokenizer_lookup import TokenizerPlace, find_tokenizer
 from chatui.cli import options
-from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
-from chatui.cli.ending import SUCCESS, UsageError, told_if_interrupted
+from chatui.cli.conversation_arguments import conversation_number, ids_of, open_store
+from chatui.cli.exit_codes import SUCCESS, UsageError, told_if_interrupted
 from chatui.cli.output import tell, write_line
 from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay

@@ -15,10 +15,10 @@ from typing import Any
 
 import chatui
 from chatui import catalog, locations, readable
+from chatui.catalog.local_models import hugging_face_cache
 from chatui.catalog.model_description import installed_version
-from chatui.catalog.places import hugging_face_cache
 from chatui.cli import options
-from chatui.cli.ending import ERROR, SUCCESS
+from chatui.cli.exit_codes import ERROR, SUCCESS
 from chatui.cli.output import tell, write, write_json, write_table
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
@@ -49,7 +49,7 @@ def examine() -> dict[str, Any]:
 
     Returns:
         versions: package -> version, None if it is not installed.
-        devices: as ``chatui.engine.probe`` has them.
+        devices: as ``chatui.engine.device_probe`` has them.
         terminal, locale: name -> value.
         folders: what chatui writes to: name, path, writable, free_bytes of its disk.
         models: reference -> the device that it would run on, None for none; the window in tokens,
@@ -131,7 +131,7 @@ def _probe() -> list[dict[str, Any]]:
     """
     try:
         answer = subprocess.run(
-            [sys.executable, "-m", "chatui.engine.probe"],
+            [sys.executable, "-m", "chatui.engine.device_probe"],
             cwd=Path(chatui.__file__).parents[1],
             capture_output=True,
             text=True,

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from chatui.cli import options
-from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
-from chatui.cli.ending import SUCCESS, UsageError
+from chatui.cli.conversation_arguments import conversation_number, ids_of, open_store
+from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.history import write_conversations
 from chatui.cli.output import write
 from chatui.conversation import export_forms

@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import asdict
 
 from chatui.cli import options
-from chatui.cli.chosen_conversations import conversation_number, ids_of, open_store
-from chatui.cli.ending import SUCCESS, UsageError
+from chatui.cli.conversation_arguments import conversation_number, ids_of, open_store
+from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import tell, write_json, write_table
 from chatui.conversation.rounds import Conversation
 from chatui.conversation.store import Store

@@ -6,8 +6,8 @@ import argparse
 from contextlib import closing
 
 from chatui.cli import options
-from chatui.cli.chosen_conversations import open_store
-from chatui.cli.ending import SUCCESS, told_if_interrupted
+from chatui.cli.conversation_arguments import open_store
+from chatui.cli.exit_codes import SUCCESS, told_if_interrupted
 from chatui.cli.output import tell, write_line
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of

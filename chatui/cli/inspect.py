@@ -11,7 +11,7 @@ import msgspec.structs
 from chatui import catalog
 from chatui.catalog import library
 from chatui.cli import options, request, session
-from chatui.cli.ending import INTERRUPTED, SUCCESS, UsageError
+from chatui.cli.exit_codes import INTERRUPTED, SUCCESS, UsageError
 from chatui.cli.output import write, write_json, write_table
 from chatui.errors import ChatuiError
 from chatui.locales import say

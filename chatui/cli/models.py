@@ -18,7 +18,7 @@ from chatui.backends import servers
 from chatui.catalog import Details, Entry
 from chatui.catalog.schema import Facts
 from chatui.cli import options, request
-from chatui.cli.ending import SUCCESS
+from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import tell, write, write_json, write_table
 from chatui.locales import say
 from chatui.prompting import formats

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from chatui import __version__
 from chatui.cli import options
-from chatui.cli.ending import SUCCESS, WRONG_USAGE, run_to_the_end
+from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_to_the_end
 from chatui.cli.output import prepare_streams, tell
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
@@ -85,7 +85,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         args = build(argv).parse_args(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else SUCCESS
-    verb = _module(args.verb or "open")
+    verb = _module(args.verb or "start_app")
 
     def action() -> int:
         from chatui.cli.log import keep_log

@@ -10,7 +10,7 @@ from contextlib import closing
 from chatui import catalog, readable
 from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan, plan
-from chatui.cli.ending import SUCCESS, told_if_interrupted
+from chatui.cli.exit_codes import SUCCESS, told_if_interrupted
 from chatui.cli.output import PassingLine, tell, write_line
 from chatui.cli.progress import ProgressDisplay
 from chatui.errors import ChatuiError

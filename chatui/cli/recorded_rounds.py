@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from chatui.backends.protocol import Backend
 from chatui.cli import request
-from chatui.conversation.beginnings import beginning_with
 from chatui.conversation.compared_replies import OneReply
+from chatui.conversation.continued_reply import beginning_with
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.errors import BackendLost, ChatuiError

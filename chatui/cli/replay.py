@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from chatui.cli import options
-from chatui.cli.ending import SUCCESS, UsageError
+from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import tell, write
 from chatui.conversation import transcript
 from chatui.conversation.json_records import Fault
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         from chatui.cli.rerun import rerun
 
         return rerun(wholes, args, chosen)
-    from chatui.cli.other_models import compare
+    from chatui.cli.replay_comparison import compare
 
     return compare(wholes, args, chosen)
 
@@ -122,16 +122,15 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
 
 def _go_on(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> int:
     """Open the app with a branch that ends at a moment of the replay, on the recorded model."""
-    from chatui.cli import open as app
-    from chatui.cli import request
-    from chatui.conversation.resuming import resume
+    from chatui.cli import request, start_app
+    from chatui.conversation.replay_branch import resume
 
     # A model that is not here any more: the one that a start takes.
     with suppress(ChatuiError):
         wanted = argparse.Namespace(**{**vars(args), "model": point.round.model or None})
         request.spec_of(wanted, request.settings_of(wanted))
         args = wanted
-    return app.run(args, lambda store: resume(store, whole, point))
+    return start_app.run(args, lambda store: resume(store, whole, point))
 
 
 def _read(name: str, encoding: str | None, faults: list[str]) -> Transcript:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatui.cli import options
-from chatui.cli.ending import UsageError
+from chatui.cli.exit_codes import UsageError
 from chatui.cli.output import tell
 from chatui.errors import ChatuiError
 from chatui.locales import say

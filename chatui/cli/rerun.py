@@ -10,7 +10,7 @@ from typing import Any
 
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
-from chatui.cli.ending import SUCCESS
+from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write, write_line
 from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
 from chatui.conversation.compared_replies import OneReply

@@ -7,7 +7,7 @@ import sys
 
 from chatui import readable
 from chatui.catalog.fetching.removing import plan_removal, remove
-from chatui.cli.ending import ERROR, SUCCESS, UsageError, told_if_interrupted
+from chatui.cli.exit_codes import ERROR, SUCCESS, UsageError, told_if_interrupted
 from chatui.cli.output import tell, write, write_line, write_table
 from chatui.locales import say
 from chatui.settings import load_settings

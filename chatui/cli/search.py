@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict
 
 from chatui.cli import options
-from chatui.cli.chosen_conversations import open_store
-from chatui.cli.ending import SUCCESS, UsageError
+from chatui.cli.conversation_arguments import open_store
+from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import tell, write_json, write_table
 from chatui.locales import say
 

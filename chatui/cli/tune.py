@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from chatui import catalog, readable
 from chatui.cli import options
-from chatui.cli.ending import SUCCESS, told_if_interrupted
+from chatui.cli.exit_codes import SUCCESS, told_if_interrupted
 from chatui.cli.output import tell, write_line
 from chatui.cli.progress import ProgressDisplay
 from chatui.locales import say

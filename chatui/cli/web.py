@@ -8,9 +8,8 @@ import secrets
 import socket
 
 from chatui.backends.openai.address import is_loopback_host
-from chatui.cli import open as app_verb
-from chatui.cli import options, request
-from chatui.cli.ending import SUCCESS
+from chatui.cli import options, request, start_app
+from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import tell, write
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -28,8 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if app_verb.on_a_page():
-        return app_verb.run(args)
+    if start_app.on_a_page():
+        return start_app.run(args)
     try:
         from chatui.web.app_server import AppServer
     except ModuleNotFoundError as error:

@@ -14,7 +14,7 @@ from chatui.conversation.json_records import Fault
 from chatui.conversation.rounds import Conversation, PackedPieces, Piece, Round, path_to, title_of
 from chatui.conversation.transcript_events import DIGITS, PromptMark
 from chatui.locales import say
-from chatui.wrong_values import in_words
+from chatui.validation_errors import in_words
 
 _TYPES: dict[str, type[events.Event]] = {
     str(kind.__struct_config__.tag): kind for kind in events.Event.__subclasses__()

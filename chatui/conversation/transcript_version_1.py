@@ -21,7 +21,7 @@ import msgspec
 from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds, path_to
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.wrong_values import in_words
+from chatui.validation_errors import in_words
 
 FORMAT = "chatui-transcript"
 

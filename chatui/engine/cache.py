@@ -16,8 +16,8 @@ from transformers.cache_utils import (
     LinearAttentionCacheLayerMixin,
 )
 
+from chatui.engine.allocator import trim_heap
 from chatui.engine.model import Network
-from chatui.engine.pages import trim_heap
 
 STEP = 256
 """Tokens by which buffers grow, or more at once."""

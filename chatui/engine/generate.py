@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from chatui.engine.choosing import candidates, choices_for, guarded, log_total
 from chatui.engine.memory import held_bytes, is_out_of_memory
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import ReplySoFar
+from chatui.engine.token_choice import candidates, choices_for, guarded, log_total
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (

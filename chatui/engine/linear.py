@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from chatui.engine import kernels
+from chatui.engine import kernel_support
 
 # Multiplications below which starting oneDNN costs more than it saves.
 _LEAST_WORK = 1 << 18
@@ -70,7 +70,11 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     Returns:
         [..., out].
     """
-    if weight.dtype == states.dtype and (own := kernels.on(states)) and weight.is_contiguous():
+    if (
+        weight.dtype == states.dtype
+        and (own := kernel_support.on(states))
+        and weight.is_contiguous()
+    ):
         vector: Tensor = own.matvec(states.reshape(-1), weight, bias)
         return vector.view(*states.shape[:-1], -1)
     if (

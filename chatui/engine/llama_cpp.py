@@ -21,11 +21,11 @@ import torch
 
 from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
 from chatui.catalog.memory_need import Need, WindowRange, fit, window_notes
+from chatui.engine.allocator import trim_heap
 from chatui.engine.gguf_network import GgufNetwork
 from chatui.engine.gguf_vocabulary import GgufVocabulary
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes, gib
 from chatui.engine.model import LoadedModel
-from chatui.engine.pages import trim_heap
 from chatui.engine.placement import choose_device
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -21,6 +21,7 @@ from chatui.engine.adapters.switching import (
     file_versions,
     tokenizer_folder,
 )
+from chatui.engine.allocator import trim_heap
 from chatui.engine.architecture import (
     check_library,
     config_of,
@@ -33,19 +34,18 @@ from chatui.engine.architecture import (
 from chatui.engine.architectures.rwkv import load_rwkv as rwkv
 from chatui.engine.cache import PromptCache
 from chatui.engine.codec import Codec, codec_of
-from chatui.engine.delta import WeightDelta, find_delta
-from chatui.engine.endings import end_ids
 from chatui.engine.linear import speed_up
-from chatui.engine.matching import check_matching
 from chatui.engine.memory import NOTHING_FREED, FreedMemory, need_of
 from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
-from chatui.engine.pages import trim_heap
 from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
+from chatui.engine.stop_tokens import end_ids
+from chatui.engine.tensor_check import check_matching
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizer_template import format_named, own_format
 from chatui.engine.tokenizers import load_tokenizer
+from chatui.engine.weight_delta import WeightDelta, find_delta
 from chatui.engine.weights import Reader, TensorEntry, find_weights, told_bytes
 from chatui.errors import ChatuiError
 from chatui.locales import say

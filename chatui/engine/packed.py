@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chatui.engine import kernels
+from chatui.engine import kernel_support
 
 BITS = (8, 4)
 WIDTH = {8: 96, 4: 64}
@@ -191,7 +191,7 @@ def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None =
     """
     vectors = states.reshape(-1, states.shape[-1])
     learns = states.requires_grad and torch.is_grad_enabled()
-    if not learns and (own := kernels.on(states)):
+    if not learns and (own := kernel_support.on(states)):
         sums: Tensor = own.packed_matvec(vectors[0], packed, outputs, bits_of(packed), scale)
         return sums.view(*states.shape[:-1], outputs)
     on_cpu = states.device.type == "cpu"

@@ -31,8 +31,8 @@ def serve_llama_cpp() -> None:
     pipe = take_over_standard_streams()
     pipe.start()
     from chatui.engine import llama_cpp
+    from chatui.engine.allocator import keep_small_blocks
     from chatui.engine.engine import Engine
-    from chatui.engine.pages import keep_small_blocks
 
     keep_small_blocks()
     serve(pipe, Engine(llama_cpp))
@@ -47,8 +47,8 @@ def serve_torch() -> None:
     from transformers.utils import logging
 
     from chatui.engine import loading
+    from chatui.engine.allocator import keep_small_blocks
     from chatui.engine.engine import Engine
-    from chatui.engine.pages import keep_small_blocks
 
     logging.disable_progress_bar()
     keep_small_blocks()

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chatui.engine.choosing import guarded, log_total
 from chatui.engine.generate import build_prompt
 from chatui.engine.model import LoadedModel
 from chatui.engine.network import CausalNetwork
+from chatui.engine.token_choice import guarded, log_total
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Scored

@@ -3,8 +3,8 @@
 PyTorch needs a dozen launches for it and, with a mask, looks at the whole window; here what was
 not written yet is not read. Keys and values are read in parts, so that a few heads fill a GPU, and
 a second kernel joins what the parts saw (arXiv:2307.08691 with split keys). Imported only where
-Triton is there, through :mod:`chatui.engine.kernels`; the plain PyTorch form is
-:meth:`chatui.engine.architectures.decoder.attention.Attention.plainly`.
+Triton is there, through :mod:`chatui.engine.kernel_support`; the plain PyTorch form is
+:meth:`chatui.engine.architectures.decoder.causal_attention.Attention.plainly`.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"

@@ -1,7 +1,7 @@
 """A vector times a matrix in Triton: every weight is read once, and unpacked in registers.
 
 cuBLAS reaches 60 to 75 % of a GPU's memory bandwidth with a single vector. Imported only where
-Triton is there, through :mod:`chatui.engine.kernels`; the plain PyTorch forms are
+Triton is there, through :mod:`chatui.engine.kernel_support`; the plain PyTorch forms are
 ``functional.linear`` and :func:`chatui.engine.packed.product`.
 """
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from chatui.catalog.model_files import INDEXES, check_not_pointer, read_json_object
-from chatui.engine.pages import forget_pages, trim_heap
+from chatui.engine.allocator import forget_pages, trim_heap
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loading

@@ -29,7 +29,7 @@ from chatui.tui.turn_messages import ModelReady, TurnMessage
 from chatui.tui.turns_app import TurnsApp
 
 if TYPE_CHECKING:
-    from chatui.conversation.recording import RecordingStore
+    from chatui.conversation.transcript_recorder import RecordingStore
 
 
 class ChatApp(TurnsApp):
@@ -119,7 +119,7 @@ class ChatApp(TurnsApp):
         """The store, if it records; a start without ``--record`` does not import how."""
         if type(self.store) is Store:
             return None
-        from chatui.conversation.recording import RecordingStore
+        from chatui.conversation.transcript_recorder import RecordingStore
 
         return self.store if isinstance(self.store, RecordingStore) else None
 

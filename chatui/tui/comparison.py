@@ -17,8 +17,8 @@ from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loading, ModelSpec
-from chatui.tui.changes import NO_CHANGES, Changes
 from chatui.tui.running_reply import RunningReply
+from chatui.tui.setting_changes import NO_CHANGES, Changes
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import LoadFailed, LoadProgress, TurnMessage
 from chatui.tui.waiting_queries import WaitingQuery

@@ -13,9 +13,9 @@ from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.messages import ModelSpec
-from chatui.tui.changes import NO_CHANGES, changes_of
 from chatui.tui.model_loading import ModelLoading
 from chatui.tui.running_reply import RunningReply
+from chatui.tui.setting_changes import NO_CHANGES, changes_of
 from chatui.tui.turn_messages import Trouble, TurnMessage
 from chatui.tui.waiting_queries import OpenConversation
 

@@ -55,7 +55,7 @@ def look_around(settings: Settings) -> Found:
 
     from chatui import catalog
     from chatui.catalog.fetching.hubs import HuggingFace
-    from chatui.catalog.places import cached_repositories
+    from chatui.catalog.local_models import cached_repositories
 
     memory = psutil.virtual_memory().total
     models = len({repository.hub_id for repository in cached_repositories()})

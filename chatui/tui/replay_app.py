@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from chatui.conversation.playback import Player, ReplayPoint
 from chatui.text import plain_text, without_surrogates
 from chatui.tui import themes
-from chatui.tui.screens.replay import ReplayScreen
+from chatui.tui.screens.replay_screen import ReplayScreen
 
 
 class ReplayApp(App[ReplayPoint]):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from msgspec import Struct
 
-from chatui.conversation.beginnings import beginning_of, beginning_until
+from chatui.conversation.continued_reply import beginning_of, beginning_until
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from chatui.conversation.rounds import Conversation, Round
-from chatui.tui.changes import NO_CHANGES, Changes
+from chatui.tui.setting_changes import NO_CHANGES, Changes
 
 
 class OpenConversation(Struct, eq=False):

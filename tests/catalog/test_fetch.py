@@ -25,7 +25,7 @@ from chatui.catalog.fetching import hubs, transfer
 from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress, fetch
 from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.catalog.fetching.transfer import FetchStopped
-from chatui.catalog.places import in_hugging_face
+from chatui.catalog.local_models import in_hugging_face
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

@@ -23,7 +23,7 @@ from huggingface_hub import close_session, constants
 from served_models import NEEDED, pull, serve_file, serve_model
 
 from chatui.catalog.fetching.planning import plan
-from chatui.catalog.places import in_hugging_face
+from chatui.catalog.local_models import in_hugging_face
 from chatui.cli.parser import run
 from chatui.settings import Settings
 

@@ -16,7 +16,7 @@ from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgre
 from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.catalog.fetching.removing import plan_removal, remove
 from chatui.catalog.fetching.transfer import FetchStopped
-from chatui.catalog.places import cached_repositories, in_modelscope
+from chatui.catalog.local_models import cached_repositories, in_modelscope
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 

@@ -16,9 +16,9 @@ from hub_server import HubServer
 from served_models import serve_file
 
 from chatui import cli
-from chatui.catalog.places import in_hugging_face
+from chatui.catalog.local_models import in_hugging_face
 from chatui.cli import parser, pull, rm
-from chatui.cli.ending import run_to_the_end
+from chatui.cli.exit_codes import run_to_the_end
 
 TRACED = {
     str(Path(cli.__file__).with_name(name))

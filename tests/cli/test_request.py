@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chatui.cli import options
-from chatui.cli.ending import UsageError
+from chatui.cli.exit_codes import UsageError
 from chatui.cli.request import read_history, read_query
 from chatui.errors import ChatuiError
 from chatui.sampling import SamplingSettings

@@ -16,9 +16,9 @@ from chatui.conversation.exports import write_whole
 from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
 from chatui.messages import Loaded, ModelSpec
-from chatui.tui.changes import Changes
 from chatui.tui.round_start import begin_round
 from chatui.tui.running_reply import RunningReply
+from chatui.tui.setting_changes import Changes
 from chatui.tui.waiting_queries import OpenConversation, WaitingQuery
 
 

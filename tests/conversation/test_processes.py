@@ -83,7 +83,7 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 from chatui.conversation.rounds import Piece
 from chatui.errors import ChatuiError
 

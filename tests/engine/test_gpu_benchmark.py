@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatui.engine import kernels
+from chatui.engine import kernel_support
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -20,7 +20,7 @@ def test_the_whole_way_of_the_gpu_benchmark(
     import gpu
     import gpu_models
 
-    monkeypatch.setattr(kernels, "DEVICES", {"cuda"})
+    monkeypatch.setattr(kernel_support, "DEVICES", {"cuda"})
     gpu.main(["--dry", "--tokens", "4"])
     said = capsys.readouterr().out
     assert "CPU, dry: figures are void" in said and "none (" not in said

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tiny_models
 
-from chatui.catalog.tokenizer_places import TokenizerPlace
+from chatui.catalog.tokenizer_lookup import TokenizerPlace
 from chatui.conversation.dialogues import Dialogue, of_record
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits
 from chatui.engine.examples.load_encoder import load_encoder

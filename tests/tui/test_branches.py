@@ -9,7 +9,7 @@ from driven import Driven
 from saved_conversations import add_conversation
 from textual.events import Key
 
-from chatui.conversation.beginnings import beginning_of
+from chatui.conversation.continued_reply import beginning_of
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.locales import say

@@ -12,11 +12,11 @@ from textual.widgets import Static
 
 from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
-from chatui.tui.changes import NO_CHANGES
 from chatui.tui.comparison import Column
 from chatui.tui.screens.compare import ColumnView, CompareScreen
 from chatui.tui.screens.variant_picker import VariantsScreen
 from chatui.tui.screens.variants import typed
+from chatui.tui.setting_changes import NO_CHANGES
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.wrapping import Span, laid_over
 

@@ -85,7 +85,7 @@ async def test_a_model_is_fetched_while_the_chat_goes_on(drive: Any, hub: Any) -
 
 
 def hub_cache() -> Path:
-    from chatui.catalog.places import hugging_face_cache
+    from chatui.catalog.local_models import hugging_face_cache
 
     return hugging_face_cache()
 

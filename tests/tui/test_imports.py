@@ -13,8 +13,12 @@ HEAVY = {
 }
 LATER = {
     *("chatui.backends.local", "chatui.backends.registry", "chatui.backends.servers"),
-    *("chatui.catalog.fetching", "chatui.catalog.model_description", "chatui.catalog.unlisted"),
-    *("chatui.conversation.imports", "chatui.conversation.recording"),
+    *(
+        "chatui.catalog.fetching",
+        "chatui.catalog.model_description",
+        "chatui.catalog.unlisted_models",
+    ),
+    *("chatui.conversation.imports", "chatui.conversation.transcript_recorder"),
     *("chatui.conversation.text_search", "chatui.conversation.transcript"),
     "chatui.conversation.transcript_version_1",
     *("chatui.prompting.chat_template", "chatui.prompting.formats", "chatui.prompting.window"),
@@ -28,7 +32,7 @@ LATER = {
 }
 SCRIPT = """
 import os, sys
-from chatui.cli import open, parser, request
+from chatui.cli import start_app, parser, request
 from chatui.conversation.store import Store
 from chatui.tui.app import ChatApp
 from chatui.tui.screens.turn_display import TurnDisplay

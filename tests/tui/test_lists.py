@@ -29,7 +29,7 @@ from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.model_picker import ModelScreen
 from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
-from chatui.tui.screens.replay import ReplayScreen
+from chatui.tui.screens.replay_screen import ReplayScreen
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.query_box import QueryBox
 

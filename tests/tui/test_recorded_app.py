@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chatui.conversation import transcript
-from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 
 
 async def test_the_app_records_what_is_said(drive: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.tui.replay_app import ReplayApp
-from chatui.tui.screens.replay import ReplayScreen
+from chatui.tui.screens.replay_screen import ReplayScreen
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.timeline import Timeline, clock
 

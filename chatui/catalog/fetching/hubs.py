@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from chatui.catalog.fetching.hub import Hub, ListedFile, Listing, RepositoryPlan, Source, WantedFile
-from chatui.catalog.places import hugging_face_cache, in_modelscope, modelscope_root
+from chatui.catalog.local_models import hugging_face_cache, in_modelscope, modelscope_root
 from chatui.errors import ChatuiError
 from chatui.locales import say
 

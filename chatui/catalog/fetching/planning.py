@@ -21,13 +21,13 @@ from chatui.catalog.fetching.hub import (
 )
 from chatui.catalog.fetching.hubs import hub_of
 from chatui.catalog.fetching.needed_files import needed
-from chatui.catalog.model_files import is_whole
-from chatui.catalog.places import (
+from chatui.catalog.local_models import (
     find_part,
     hugging_face_cache,
     in_hugging_face,
     modelscope_root,
 )
+from chatui.catalog.model_files import is_whole
 from chatui.catalog.recognise import lacks_of
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Role, is_hub_id

@@ -11,7 +11,7 @@ from pathlib import Path
 from chatui.catalog import library
 from chatui.catalog.fetching.hub import disk_failure
 from chatui.catalog.fetching.planning import part_of_hub
-from chatui.catalog.places import (
+from chatui.catalog.local_models import (
     find_part,
     hugging_face_cache,
     modelscope_root,

@@ -19,7 +19,7 @@ from chatui.engine.weights import TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
-from chatui.wrong_values import in_words
+from chatui.validation_errors import in_words
 
 # What peft can do besides plain LoRA and what would be wrong to leave out in silence.
 _UNSUPPORTED = {

@@ -12,7 +12,7 @@ import msgspec
 
 from chatui.conversation.dialogues import Dialogue
 from chatui.engine.codec import added_tokens, appends_eos, begins_prompts, special_ids
-from chatui.engine.examples.shared_beginning import once_for_all
+from chatui.engine.examples.shared_prefix import once_for_all
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
     TrainingExample,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from chatui.catalog.tokenizer_places import TokenizerPlace
-from chatui.engine.endings import END_TOKENS
+from chatui.catalog.tokenizer_lookup import TokenizerPlace
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
+from chatui.engine.stop_tokens import END_TOKENS
 from chatui.engine.tokenizer_template import format_named, own_format
 from chatui.engine.tokenizers import load_tokenizer
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from chatui.prompting.format import Exchange, PromptFormat, cut_at
-from chatui.prompting.formats.dialogues import DIALOGUES
+from chatui.prompting.formats.toml_formats import DIALOGUES
 from chatui.prompting.prompt_text import LiteralText, joined
 
 TRAINING_TIME = "[[训练时间]]"

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.text import in_quotes
-from chatui.tui.screens import choosing
+from chatui.tui.screens import picking
 from chatui.tui.screens.organising import OrganisingScreen
 from chatui.tui.screens.writing import WritingScreen
 from chatui.tui.widgets.fetch_bar import FetchBar
@@ -142,11 +142,11 @@ class ChatScreen(OrganisingScreen):
 
     async def action_models(self, name: str = "") -> None:
         """Give the next round to the model of this name, or to one from the list."""
-        await (choosing.switch_to(self.app, name) if name else choosing.choose_model(self.app))
+        await (picking.switch_to(self.app, name) if name else picking.choose_model(self.app))
 
     async def action_adapters(self, path: str = "") -> None:
         """Put this adapter alone on the model, or choose from the list."""
-        await (choosing.put_on(self.app, path) if path else choosing.choose_adapters(self.app))
+        await (picking.put_on(self.app, path) if path else picking.choose_adapters(self.app))
 
     def action_fold(self) -> None:
         """Open or fold the thoughts and commands of the last reply that has some."""
@@ -172,9 +172,9 @@ class ChatScreen(OrganisingScreen):
 
         chat_model = None if self.found is None else self.found.chat_model
         if chat_model is None:
-            await choosing.choose_model(self.app)
+            await picking.choose_model(self.app)
         elif chat_model.usable:
-            await choosing.switch_to(self.app, chat_model.reference)
+            await picking.switch_to(self.app, chat_model.reference)
         else:
             bar = self.query_one(FetchBar)
             download = await questions.offer_to_fetch(
@@ -190,7 +190,7 @@ class ChatScreen(OrganisingScreen):
         if model is None:
             self._tell_user(say("tui.hint.no_server"), "information")
         else:
-            await choosing.switch_to(self.app, model.reference)
+            await picking.switch_to(self.app, model.reference)
 
     async def action_token_panel(self) -> None:
         """Open the panel of tokens and give it the keys, or close it."""
@@ -206,8 +206,8 @@ class ChatScreen(OrganisingScreen):
     @on(FetchBar.Chosen)
     @work
     async def _take_fetched(self, event: FetchBar.Chosen) -> None:
-        await choosing.switch_to(self.app, event.name)
+        await picking.switch_to(self.app, event.name)
 
     async def action_conversations(self, words: str = "") -> None:
         """List the conversations, or those in which these words occur."""
-        await choosing.choose_conversation(self, words)
+        await picking.choose_conversation(self, words)

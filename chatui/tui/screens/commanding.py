@@ -16,10 +16,10 @@ from textual.widgets import OptionList
 from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui import commands
-from chatui.tui.changes import number_of
 from chatui.tui.commands import Command
-from chatui.tui.screens import choosing
+from chatui.tui.screens import picking
 from chatui.tui.screens.exporting import ExportingScreen
+from chatui.tui.setting_changes import number_of
 from chatui.tui.user_prompts import user_prompts
 from chatui.tui.widgets.round_list import RoundList
 
@@ -115,7 +115,7 @@ class CommandingScreen(ExportingScreen):
                 await self.run_command(chosen)
 
         await self._find_prompts()
-        await choosing.show(self.app, CommandPaletteScreen(self._box.commands), take)
+        await picking.show(self.app, CommandPaletteScreen(self._box.commands), take)
 
     def _last_reply(self) -> str:
         view = self._conversation.chosen

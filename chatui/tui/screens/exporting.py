@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
-from chatui.tui.screens import choosing
+from chatui.tui.screens import picking
 from chatui.tui.screens.composing import ComposingScreen
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ExportingScreen(ComposingScreen):
                 self._ask_where(*chosen, all_of_them=all_of_them)
 
         title = say("export.title_all" if all_of_them else "export.title")
-        await choosing.show(self.app, FormPicker(title), take)
+        await picking.show(self.app, FormPicker(title), take)
 
     @work
     async def _ask_where(self, form: ExportForm, probabilities: bool, *, all_of_them: bool) -> None:

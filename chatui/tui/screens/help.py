@@ -84,7 +84,7 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     from chatui.tui.screens.model_picker import ModelScreen
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
-    from chatui.tui.screens.replay import ReplayScreen
+    from chatui.tui.screens.replay_screen import ReplayScreen
     from chatui.tui.screens.variant_picker import VariantsScreen
     from chatui.tui.widgets.conversation_list import ConversationList
     from chatui.tui.widgets.find_bar import FindBar

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.tui.comparison import Column
-from chatui.tui.screens import choosing
+from chatui.tui.screens import picking
 from chatui.tui.screens.commanding import CommandingScreen
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class OverviewScreen(CommandingScreen):
                 title = beside.query
                 versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
             screen = VariantsScreen(title, turns.current.changes, versions, beside)
-            await choosing.show(self.app, screen, take)
+            await picking.show(self.app, screen, take)
 
     @work
     async def _begin_comparison(
@@ -96,7 +96,7 @@ class OverviewScreen(CommandingScreen):
                 await self._go_to(chosen)
 
         path = self._conversation.round_ids
-        await choosing.show(self.app, TreeScreen(self.app.store, conversation_id, path), take)
+        await picking.show(self.app, TreeScreen(self.app.store, conversation_id, path), take)
 
     async def _go_to(self, round_: Round) -> None:
         """Look at a round of this conversation, on whatever branch it is."""
@@ -114,8 +114,8 @@ class OverviewScreen(CommandingScreen):
         """Play the conversation as it happened, and go on from the moment that is chosen there."""
         from chatui.conversation import transcript
         from chatui.conversation.playback import Player
-        from chatui.conversation.resuming import resume
-        from chatui.tui.screens.replay import ReplayScreen
+        from chatui.conversation.replay_branch import resume
+        from chatui.tui.screens.replay_screen import ReplayScreen
 
         id_, store = self.app.turns.current.id, self.app.store
         if id_ is None or self.app.turns.replying_here:

@@ -17,7 +17,6 @@ from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
-from chatui.tui.changes import Changes
 from chatui.tui.screens.adapter_picker import found_adapters
 from chatui.tui.screens.picker import OrderedPicker, mark
 from chatui.tui.screens.variants import (
@@ -28,6 +27,7 @@ from chatui.tui.screens.variants import (
     typed,
     with_other_adapters,
 )
+from chatui.tui.setting_changes import Changes
 from chatui.tui.widgets.pick_list import matches
 
 MOST = 3

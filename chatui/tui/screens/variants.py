@@ -19,9 +19,9 @@ from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SETTINGS
 from chatui.settings import Settings
 from chatui.text import one_line
-from chatui.tui.changes import NO_CHANGES, Changes, number_of
 from chatui.tui.comparison import Column
 from chatui.tui.model_names import author_of, shown_name, with_adapters
+from chatui.tui.setting_changes import NO_CHANGES, Changes, number_of
 
 GROUPS = ("there", "here", "adapters", "models")
 """In the order in which they are listed."""

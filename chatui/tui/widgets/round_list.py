@@ -18,8 +18,8 @@ from textual.strip import Strip
 from chatui.conversation.rounds import Rating, Round
 from chatui.locales import say
 from chatui.tui.row_segments import row_segments
-from chatui.tui.widgets.found_places import found_in, found_row
 from chatui.tui.widgets.laid_out_rounds import MARGIN, LaidOutRounds
+from chatui.tui.widgets.match_highlights import found_in, found_row
 from chatui.tui.widgets.round_view import PartPosition, RoundView
 from chatui.tui.wrapping import Row, Span, laid_over
 

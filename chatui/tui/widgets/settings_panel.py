@@ -18,8 +18,8 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.text import one_line
-from chatui.tui.changes import Changes, number_of
 from chatui.tui.editing import LineInput
+from chatui.tui.setting_changes import Changes, number_of
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.setting_slider import USUAL, NumberField, SettingSlider

@@ -11,7 +11,7 @@ from torch import Tensor
 from chatui.engine.architectures.chatglm.attention import rotary_table
 from chatui.engine.architectures.chatglm.modeling import RESIDUAL_SCALE, ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.positions import next_position_ids, prompt_position_ids
-from chatui.engine.architectures.decoder.attention import DecoderShape
+from chatui.engine.architectures.decoder.causal_attention import DecoderShape
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import forward_of, projection

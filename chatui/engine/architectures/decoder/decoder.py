@@ -14,12 +14,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from chatui.engine import kernels
-from chatui.engine.architectures.decoder.attention import Attention, DecoderShape
+from chatui.engine import kernel_support
 from chatui.engine.architectures.decoder.captured_step import (
     LEAST_WINDOW,
     read_captured,
 )
+from chatui.engine.architectures.decoder.causal_attention import Attention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache, FixedLayer
 from chatui.engine.architectures.decoder.joined_linear import Projection
 from chatui.engine.cache import STEP
@@ -93,7 +93,7 @@ class Decoder:
         self._like = like
         self._slopes = None if slopes is None else slopes.to(like.device, torch.float32)
         self.windowed = like.device.type == "cuda"
-        kernel = kernels.attention_on if slopes is None else lambda *_: None
+        kernel = kernel_support.attention_on if slopes is None else lambda *_: None
         self._attend = Attention(shape, like.device, kernel)
 
     def new_cache(self, window: int) -> FixedCache:

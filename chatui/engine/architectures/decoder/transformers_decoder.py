@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from chatui.engine.architectures.decoder.attention import DecoderShape
+from chatui.engine.architectures.decoder.causal_attention import DecoderShape
 from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock, Norm
 from chatui.engine.architectures.decoder.joined_linear import Projection, forward_of, projection
 from chatui.engine.cache import can_crop, new_cache

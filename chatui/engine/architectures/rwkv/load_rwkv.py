@@ -15,6 +15,7 @@ from torch import Tensor
 from chatui.catalog.memory_need import Need, window_notes
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.architectures.rwkv.checkpoint import Size, blinkdl_name, size_of
+from chatui.engine.architectures.rwkv.idle_prefill import opening_of, settle
 from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
 from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     END_OF_TEXT,
@@ -23,7 +24,6 @@ from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     load_codec,
 )
 from chatui.engine.architectures.rwkv.rwkv_weights import build, tensors_of
-from chatui.engine.architectures.rwkv.settling import opening_of, settle
 from chatui.engine.architectures.rwkv.state_store import MOST_STATES, StateStore
 from chatui.engine.codec import Codec
 from chatui.engine.memory import NOTHING_FREED, FreedMemory

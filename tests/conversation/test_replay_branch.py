@@ -8,7 +8,7 @@ import pytest
 
 from chatui.conversation import transcript
 from chatui.conversation.playback import Player
-from chatui.conversation.resuming import resume
+from chatui.conversation.replay_branch import resume
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript

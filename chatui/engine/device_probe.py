@@ -1,4 +1,4 @@
-"""``python -m chatui.engine.probe``: the devices that torch sees here, as one JSON object.
+"""``python -m chatui.engine.device_probe``: the devices that torch sees here, as one JSON object.
 
 A process of its own, so that whoever asks need not import torch.
 """

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from chatui.engine.architectures.decoder.attention import DecoderShape
+    from chatui.engine.architectures.decoder.causal_attention import DecoderShape
 
 DEVICES = {"cuda"}
 """Kinds of devices that they are for; the tests add "cpu", where Triton interprets them."""
@@ -70,7 +70,7 @@ def _attention(
     """As :func:`_kernels`, for a token in the first part of a cache and one in a later part."""
     if find_spec("triton") is None:
         return None
-    from chatui.engine.architectures.decoder.attention import Attention
+    from chatui.engine.architectures.decoder.causal_attention import Attention
     from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
     random = torch.Generator().manual_seed(0)

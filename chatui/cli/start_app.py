@@ -12,9 +12,9 @@ from pathlib import Path
 
 from chatui import catalog, locations
 from chatui.cli import request
-from chatui.cli.ending import SUCCESS
+from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.progress import opening_line
-from chatui.conversation.recovering import open_recovered
+from chatui.conversation.database_recovery import open_recovered
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     notices = list(catalog.problems())
     open_store: Callable[..., Store] = Store
     if args.record:
-        from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+        from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:

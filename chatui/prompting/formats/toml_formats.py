@@ -25,7 +25,7 @@ _ZOO_PREAMBLE = (
 
 
 def _read() -> dict[str, PromptFormat]:
-    text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("dialogues.toml").read_text(encoding="utf-8")
     table: dict[str, dict[str, Any]] = tomllib.loads(text)
     found = {}
     for name, own in table.items():

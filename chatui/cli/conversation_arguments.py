@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from chatui import locations
 from chatui.cli.output import tell
 from chatui.cli.progress import opening_line
-from chatui.conversation.recovering import open_recovered
+from chatui.conversation.database_recovery import open_recovered
 from chatui.conversation.store import Store
 from chatui.locales import say
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from asking import ask, loaded, parts
 
-from chatui.engine import choosing
+from chatui.engine import token_choice
 from chatui.engine.architectures.decoder import captured_step
 from chatui.engine.engine import Engine
 from chatui.engine.memory import is_gpu_lost
@@ -51,7 +51,7 @@ def windowed(made: Maker) -> Engine:
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "ChoicesAhead", choosing.ChoicesInTurn)
+    monkeypatch.setattr(token_choice, "ChoicesAhead", token_choice.ChoicesInTurn)
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
@@ -91,7 +91,7 @@ def test_the_next_step_begins_before_the_last_token_is_read(
 ) -> None:
     events: list[str] = []
     network: Any = ahead._loaded().network
-    step, sent = network.step, choosing.sent_to_host
+    step, sent = network.step, token_choice.sent_to_host
 
     def noted_step(*args: Any) -> Any:
         events.append("step")
@@ -102,7 +102,7 @@ def test_the_next_step_begins_before_the_last_token_is_read(
         return lambda: events.append("read") or arrived()  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(network, "step", noted_step)
-    monkeypatch.setattr(choosing, "sent_to_host", noted)
+    monkeypatch.setattr(token_choice, "sent_to_host", noted)
     ask(ahead, max_new_tokens=4)
     # The first token waits for nothing.
     assert events == ["read", "step", "step", "read", "step", "read", "step", "read"]
@@ -145,11 +145,11 @@ def test_the_first_query_finds_the_graphs_ready(made: Maker) -> None:
 def test_settings_that_ask_the_host_wait_for_it(ahead: Engine) -> None:
     model = ahead._loaded()
     for values, kind in (
-        ({"no_repeat_ngram_size": 3}, choosing.ChoicesInTurn),
-        ({"top_k": 3}, choosing.ChoicesAhead),
+        ({"no_repeat_ngram_size": 3}, token_choice.ChoicesInTurn),
+        ({"top_k": 3}, token_choice.ChoicesAhead),
     ):
         reply = ReplySoFar(SamplingSettings(**values), (1, 2))
-        assert type(choosing.choices_for(model, reply, 1, None, 0)) is kind
+        assert type(token_choice.choices_for(model, reply, 1, None, 0)) is kind
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
@@ -204,9 +204,9 @@ def test_a_gpu_that_falls_away_leaves_what_was_told(
         network: Any = ahead._loaded().network
         monkeypatch.setattr(network, "step", partial(failing, call=network.step))
     else:
-        sent = choosing.sent_to_host
+        sent = token_choice.sent_to_host
         monkeypatch.setattr(
-            choosing, "sent_to_host", lambda tensor: partial(failing, call=sent(tensor))
+            token_choice, "sent_to_host", lambda tensor: partial(failing, call=sent(tensor))
         )
     told: list[int] = []
     request = GenerateRequest("春眠不觉晓", sampling=SamplingSettings(greedy=True))

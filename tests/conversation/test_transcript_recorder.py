@@ -15,9 +15,9 @@ from test_transcript import check, lines
 
 from chatui.catalog.model_description import model_description, weights_fingerprint
 from chatui.conversation import transcript
-from chatui.conversation.recording import RecordingStore, TranscriptRecorder
 from chatui.conversation.rounds import Piece, ReadPrompt, Round
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded, ModelSpec
 
@@ -25,7 +25,7 @@ TALKING = """
 import sys, time
 from pathlib import Path
 from dataclasses import replace
-from chatui.conversation.recording import RecordingStore, TranscriptRecorder
+from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 from chatui.conversation.rounds import Piece
 store = RecordingStore(Path(sys.argv[1]), TranscriptRecorder(Path(sys.argv[2])))
 conversation = parent = None

@@ -12,8 +12,8 @@ import torch
 from asking import ask, loaded, parts
 from torch.nn import functional
 
-from chatui.engine import kernels, packed
-from chatui.engine.architectures.decoder.attention import Attention, DecoderShape
+from chatui.engine import kernel_support, packed
+from chatui.engine.architectures.decoder.causal_attention import Attention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
 Maker = Callable[[str], Path]
@@ -23,8 +23,8 @@ HALVES = [torch.float32, torch.float16, torch.bfloat16]
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     pytest.importorskip("triton", reason="Triton is not installed: pip install triton")
-    monkeypatch.setattr(kernels, "DEVICES", {"cpu"})
-    found = kernels._kernels(torch.device("cpu"))
+    monkeypatch.setattr(kernel_support, "DEVICES", {"cpu"})
+    found = kernel_support._kernels(torch.device("cpu"))
     assert found is not None
     return found
 
@@ -126,7 +126,7 @@ def test_replies_stay_the_same(
     engine = loaded(made("llama"), weights=weights)
     engine._loaded().network.decoder.windowed = windowed  # type: ignore[attr-defined]
     found = parts(ask(engine, max_new_tokens=3))[2].output_ids
-    monkeypatch.setattr(kernels, "DEVICES", set())
+    monkeypatch.setattr(kernel_support, "DEVICES", set())
     assert found == parts(ask(engine, max_new_tokens=3))[2].output_ids
 
 
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPa
 
     cpu = torch.device("cpu")
     llama = (cpu, torch.float32, SHAPES[0][0], False)
-    assert kernels._attention(*llama) is triton_attention()
+    assert kernel_support._attention(*llama) is triton_attention()
     for gemv, attend in (
         (broken, broken),
         (lambda *_: torch.zeros(100), lambda *_: torch.zeros(64)),
@@ -146,9 +146,9 @@ def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPa
         with monkeypatch.context() as changed:
             changed.setattr(own, "packed_matvec", gemv)
             changed.setattr(triton_attention(), "attend", attend)
-            assert kernels._kernels.__wrapped__(cpu) is None
-            assert kernels._attention.__wrapped__(*llama) is None
+            assert kernel_support._kernels.__wrapped__(cpu) is None
+            assert kernel_support._attention.__wrapped__(*llama) is None
 
 
 def test_a_cpu_has_none() -> None:
-    assert kernels.on(torch.ones(4)) is None
+    assert kernel_support.on(torch.ones(4)) is None

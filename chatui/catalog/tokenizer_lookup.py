@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatui.catalog import library, unlisted
+from chatui.catalog import library, unlisted_models
+from chatui.catalog.local_models import find_part, locate
 from chatui.catalog.model_files import has_tokenizer
-from chatui.catalog.places import find_part, locate
 from chatui.catalog.recognise import family_of, read_config
 from chatui.catalog.resolving import nothing_called, why_missing
 from chatui.catalog.schema import Preset
@@ -45,7 +45,7 @@ def find_tokenizer(reference: str, settings: Settings) -> TokenizerPlace:
     Raises:
         ChatuiError: nothing is called so, or it has no tokenizer on this disk.
     """
-    preset = library.find(reference) or unlisted.adapter_of_preset(reference)
+    preset = library.find(reference) or unlisted_models.adapter_of_preset(reference)
     if preset is not None:
         return _of_preset(preset, settings)
     path = locate(reference, settings)
@@ -68,8 +68,8 @@ def _of_preset(preset: Preset, settings: Settings) -> TokenizerPlace:
 
 
 def _of_folder(name: str, folder: Path, settings: Settings) -> TokenizerPlace:
-    if unlisted.adapts(folder):
-        base = unlisted.base_of(folder)
+    if unlisted_models.adapts(folder):
+        base = unlisted_models.base_of(folder)
         if not _has_tokenizer(folder):
             return find_tokenizer(base, settings)
         path = locate(base, settings)
@@ -77,7 +77,7 @@ def _of_folder(name: str, folder: Path, settings: Settings) -> TokenizerPlace:
     if not _has_tokenizer(folder):
         raise ChatuiError(say("engine.no_tokenizer", folder=folder))
     family = _family_of(folder)
-    listed = unlisted.listed_as(name) or unlisted.listed_as(folder.name)
+    listed = unlisted_models.listed_as(name) or unlisted_models.listed_as(folder.name)
     if listed is None:
         return TokenizerPlace(folder, family)
     return TokenizerPlace(folder, family, listed.facts.format, listed.facts.system)

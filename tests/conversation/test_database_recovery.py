@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chatui.conversation.database import damage_mark
-from chatui.conversation.recovering import open_recovered
+from chatui.conversation.database_recovery import open_recovered
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from chatui.catalog import library
+from chatui.catalog.local_models import existing, find_repository
 from chatui.catalog.model_files import (
     ADAPTER_CONFIG,
     check_no_pointers,
@@ -17,7 +18,6 @@ from chatui.catalog.model_files import (
     is_rwkv_file,
     weight_files,
 )
-from chatui.catalog.places import existing, find_repository
 from chatui.catalog.recognise import Recognised, read_config, recognise
 from chatui.catalog.resolving import spec_of
 from chatui.catalog.schema import Facts, Preset, is_hub_id, pull_command

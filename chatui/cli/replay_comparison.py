@@ -13,7 +13,7 @@ from pathlib import Path
 from chatui.backends.protocol import Backend, ScoringBackend
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
-from chatui.cli.ending import SUCCESS
+from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.held_models import HeldModels, held_models
 from chatui.cli.output import PassingLine, tell, write, write_line, write_table
 from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for

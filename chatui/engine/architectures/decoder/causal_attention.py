@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from chatui.engine import kernels
+from chatui.engine import kernel_support
 from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
 
@@ -48,7 +48,7 @@ class Attention:
     """Rotary positions, cache and softmax.
 
     Args:
-        kernel: in place of :func:`chatui.engine.kernels.attention_on`, whose kernel knows of
+        kernel: in place of :func:`chatui.engine.kernel_support.attention_on`, whose kernel knows of
             nothing that is added to the products.
     """
 
@@ -56,7 +56,7 @@ class Attention:
         self,
         shape: DecoderShape,
         device: torch.device,
-        kernel: Callable[..., ModuleType | None] = kernels.attention_on,
+        kernel: Callable[..., ModuleType | None] = kernel_support.attention_on,
     ) -> None:
         self._shape = shape
         self._kernel = kernel
