@@ -12,8 +12,8 @@ from chatui.locales import say
 from chatui.settings import Settings, load_settings
 from chatui.tui.keymap import id_of, key_names
 from chatui.tui.screens.chat import ChatScreen
+from chatui.tui.screens.edit_actions import EditActions
 from chatui.tui.screens.help import HelpScreen
-from chatui.tui.screens.writing import WritingScreen
 
 
 async def test_keys_do_what_the_settings_say(drive: Any) -> None:
@@ -56,7 +56,7 @@ def test_the_settings_file(home: Path) -> None:
 def test_the_usage_page_names_every_key_and_what_it_does() -> None:
     folder = Path(__file__).parents[2] / "docs"
     pages = [(folder / f"usage{end}.md").read_text(encoding="utf-8") for end in ("", ".zh-CN")]
-    owners = [each for each in ChatScreen.__mro__ if issubclass(each, WritingScreen)]
+    owners = [each for each in ChatScreen.__mro__ if issubclass(each, EditActions)]
     for binding in (binding for each in owners for binding in each.__dict__.get("BINDINGS", ())):
         assert isinstance(binding, Binding)
         for name in (*key_names(binding.key).split(" / "), f"`{id_of(binding)}`"):

@@ -11,13 +11,13 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui.screens import picking
-from chatui.tui.screens.organising import OrganisingScreen
-from chatui.tui.screens.writing import WritingScreen
+from chatui.tui.screens.edit_actions import EditActions
+from chatui.tui.screens.navigation_actions import NavigationActions
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.round_list import RoundList
 
 
-class ChatScreen(OrganisingScreen):
+class ChatScreen(NavigationActions):
     """What the keys of the main screen do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -136,7 +136,7 @@ class ChatScreen(OrganisingScreen):
         from chatui.tui.screens.help import HelpScreen
 
         mro = reversed(type(self).__mro__)
-        owners = (*(each for each in mro if issubclass(each, WritingScreen)), type(self.app))
+        owners = (*(each for each in mro if issubclass(each, EditActions)), type(self.app))
         bindings = [key for each in owners for key in each.__dict__.get("BINDINGS", ())]
         self.app.push_screen(HelpScreen(bindings))
 

@@ -16,7 +16,7 @@ from chatui.tui.model_names import author_of, shown_name, with_adapters
 from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:
-    from chatui.tui.screens.organising import OrganisingScreen
+    from chatui.tui.screens.navigation_actions import NavigationActions
     from chatui.tui.screens.picker import Picker
     from chatui.tui.turns_app import TurnsApp
     from chatui.tui.widgets.conversation_list import FoundPlace
@@ -109,7 +109,7 @@ async def put_on(app: TurnsApp, words: str) -> None:
     _switch(app, with_adapters(app.turns.spec, (adapter,)))
 
 
-async def choose_conversation(chat: OrganisingScreen, words: str = "") -> None:
+async def choose_conversation(chat: NavigationActions, words: str = "") -> None:
     """Ctrl+B: open the conversation that the user picks; the open one may be gone by then.
 
     Args:

@@ -17,7 +17,7 @@ from chatui.text import one_line
 from chatui.tui.model_names import author_of, shown_name
 from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.screens.conversation_screen import ConversationScreen
+from chatui.tui.screens.chat_layout import ChatLayout
 from chatui.tui.turn_messages import (
     LoadFailed,
     LoadProgress,
@@ -43,7 +43,7 @@ COUNTS_SECONDS = 0.2
 """So often, at most, the numbers that grow with a reply are drawn; faster ones cannot be read."""
 
 
-class TurnDisplay(ConversationScreen):
+class TurnDisplay(ChatLayout):
     """Shows what happens in the turns.
 
     Attributes:

@@ -12,13 +12,13 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.tui.comparison import Column
 from chatui.tui.screens import picking
-from chatui.tui.screens.commanding import CommandingScreen
+from chatui.tui.screens.command_actions import CommandActions
 
 if TYPE_CHECKING:
     from chatui.tui.screens.variants import Variant
 
 
-class OverviewScreen(CommandingScreen):
+class ViewActions(CommandActions):
     """Opens the views that stand beside or over the conversation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

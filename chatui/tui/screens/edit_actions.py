@@ -32,7 +32,7 @@ class Rewriting(Struct, frozen=True):
     leave: Callable[[], None] | None = None
 
 
-class WritingScreen(TurnDisplay):
+class EditActions(TurnDisplay):
     """Sends queries, and lends the query box to other texts."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -43,7 +43,7 @@ _YOUNG_OBJECTS = 2_000
 """Garbage is looked for each time that so many objects were made: a millisecond."""
 
 
-class ConversationScreen(Screen[None]):
+class ChatLayout(Screen[None]):
     """What stands on the main screen; without what the turns tell, and without the keys.
 
     Attributes:

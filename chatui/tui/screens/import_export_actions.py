@@ -14,7 +14,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
 from chatui.tui.screens import picking
-from chatui.tui.screens.composing import ComposingScreen
+from chatui.tui.screens.query_actions import QueryActions
 
 if TYPE_CHECKING:
     from chatui.conversation.export_forms import ExportForm
@@ -25,7 +25,7 @@ _TOLD_RECORDS = 3
 _TOLD_EVERY_SECONDS = 4.0
 
 
-class ExportingScreen(ComposingScreen):
+class ImportExportActions(QueryActions):
     """``/export`` and ``/import``."""
 
     async def action_export(self, path: str = "") -> None:

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from chatui.conversation.rounds import Rating, Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.screens.writing import WritingScreen
+from chatui.tui.screens.edit_actions import EditActions
 from chatui.tui.widgets.round_list import RoundList
 
 _RATINGS: dict[str, Rating] = {
@@ -22,7 +22,7 @@ _RATINGS: dict[str, Rating] = {
 """What may be typed behind /rate."""
 
 
-class RatingScreen(WritingScreen):
+class RatingActions(EditActions):
     """Rates the chosen reply, and notes something on it."""
 
     # Terminals send Alt with a sign in the protocol of kitty alone; U lies above J.

@@ -18,7 +18,7 @@ from chatui.text import in_quotes
 from chatui.tui import commands
 from chatui.tui.commands import Command
 from chatui.tui.screens import picking
-from chatui.tui.screens.exporting import ExportingScreen
+from chatui.tui.screens.import_export_actions import ImportExportActions
 from chatui.tui.setting_changes import number_of
 from chatui.tui.user_prompts import user_prompts
 from chatui.tui.widgets.round_list import RoundList
@@ -27,7 +27,7 @@ _UNCHANGED = ("preset", "-", "预设")
 """What gives a setting back to the preset."""
 
 
-class CommandingScreen(ExportingScreen):
+class CommandActions(ImportExportActions):
     """Does what is called by name, in the query box or in the list of commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

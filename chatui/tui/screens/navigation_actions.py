@@ -9,14 +9,14 @@ from textual.binding import Binding, BindingType
 
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.tui.screens.overview import OverviewScreen
+from chatui.tui.screens.view_actions import ViewActions
 
 if TYPE_CHECKING:
     from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
     from chatui.tui.widgets.side_bar import SideBar
 
 
-class OrganisingScreen(OverviewScreen):
+class NavigationActions(ViewActions):
     """Opens the side bar and the bar that finds."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -16,7 +16,7 @@ from chatui.locales import say
 from chatui.locations import expanded
 from chatui.text import in_quotes, one_line, without_surrogates
 from chatui.tui.drafts import Draft
-from chatui.tui.screens.rating import RatingScreen
+from chatui.tui.screens.rating_actions import RatingActions
 from chatui.tui.turn_messages import TurnMessage, WaitingChanged
 from chatui.tui.widgets.query_box import QueryBox
 
@@ -24,7 +24,7 @@ SAVE_SECONDS = 0.4
 """What is typed is saved so soon."""
 
 
-class ComposingScreen(RatingScreen):
+class QueryActions(RatingActions):
     """Keeps what is typed, and brings text into the query box from elsewhere."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
