@@ -21,6 +21,7 @@ else:
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
 USAGES = ("docs/usage.md", "docs/usage.zh-CN.md")
+BENCHMARKS = ("docs/benchmarks.md", "docs/benchmarks.zh-CN.md")
 
 
 def text_of(name: str) -> str:
@@ -38,7 +39,7 @@ def outline(text: str) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("names", [READMES, USAGES])
+@pytest.mark.parametrize("names", [READMES, USAGES, BENCHMARKS])
 def test_both_languages_have_the_same_outline(names: tuple[str, str]) -> None:
     english, chinese = map(text_of, names)
     assert outline(english) == outline(chinese)
@@ -83,7 +84,7 @@ def test_every_option_of_ask_is_named(name: str) -> None:
     assert [option for option in named if option not in text] == []
 
 
-@pytest.mark.parametrize("name", [*READMES, *USAGES, "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", [*READMES, *USAGES, *BENCHMARKS, "CONTRIBUTING.md"])
 def test_links_lead_somewhere(name: str) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)[)#]", text_of(name))
     folder = (ROOT / name).parent
