@@ -19,7 +19,7 @@ from typing import Any
 
 import models
 
-from chatui.engine.threads import share_the_cores
+from chatui.engine.threads import limit_spinning
 from chatui.messages import Adapter, ModelSpec
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    share_the_cores()
+    limit_spinning()
     with tempfile.TemporaryDirectory() as temporary:
         rows = measure(Path(temporary), options)
     if options.json:

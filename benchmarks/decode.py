@@ -27,7 +27,7 @@ import models
 
 from chatui import locations
 from chatui.backends.local import LocalBackend
-from chatui.engine.threads import share_the_cores
+from chatui.engine.threads import limit_spinning
 from chatui.messages import GenerateRequest, Loaded, ModelSpec, Token
 from chatui.sampling import SamplingSettings
 
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--default-threads", action="store_true")
     options = parser.parse_args()
     if not options.default_threads:
-        share_the_cores()
+        limit_spinning()
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
         if options.model in ("embedded", "both"):

@@ -13,7 +13,7 @@ from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear
-from chatui.engine.cache import PromptCache
+from chatui.engine.cache import LastPromptCache
 from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.engine.model import LoadedModel
@@ -122,7 +122,7 @@ def loaded_model(model: Any, family: str, network: Any) -> LoadedModel:
     spec = ModelSpec("benchmark", "", reply_reserve=1)
     summary = Loaded("benchmark", family, "bloomz", WINDOW)
     return LoadedModel(
-        spec, summary, network, codec, formats.get("bloomz"), frozenset(), PromptCache()
+        spec, summary, network, codec, formats.get("bloomz"), frozenset(), LastPromptCache()
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chatui import locations
-from chatui.engine.threads import share_the_cores
+from chatui.engine.threads import limit_spinning
 
 WINDOW = 512
 
@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     if (options.model is None) != (options.text is None):
         parser.error("--model and --text go together")
-    share_the_cores()
+    limit_spinning()
     from chatui.engine.quantised import weight_bytes
 
     folder = options.model or locations.assets_folder() / "shiyou"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import models
 
-from chatui.engine.threads import share_the_cores
+from chatui.engine.threads import limit_spinning
 from chatui.messages import Done, GenerateRequest, ModelSpec, Prefill
 from chatui.sampling import SamplingSettings
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    share_the_cores()
+    limit_spinning()
     with tempfile.TemporaryDirectory() as temporary:
         row = measure(models.llama_110m(Path(temporary)), options)
     if options.json:
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    from chatui.engine.cache import PromptCache
+    from chatui.engine.cache import LastPromptCache
     from chatui.engine.engine import Engine
 
     engine = Engine()
@@ -65,7 +65,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
         return first, last
 
     def forget() -> None:
-        engine._loaded().prompt_cache = PromptCache()
+        engine._loaded().prompt_cache = LastPromptCache()
 
     pairs = []
     for _ in range(options.repeat):

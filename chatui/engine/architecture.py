@@ -63,7 +63,7 @@ def family_of(config: dict[str, Any]) -> str:
     return family
 
 
-def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
+def load_config(folder: Path, raw: dict[str, Any], family: str) -> Any:
     """The transformers config of a folder.
 
     Raises:
@@ -93,7 +93,7 @@ def config_of(folder: Path, raw: dict[str, Any], family: str) -> Any:
         raise _wrong_config(folder, error) from error
 
 
-def check_library(config: Any, folder: Path) -> None:
+def check_packages(config: Any, folder: Path) -> None:
     """Look whether the library that packed weights need is installed.
 
     Raises:
@@ -130,7 +130,7 @@ def network_class(config: Any, family: str) -> Any:
     return found[0] if isinstance(found, tuple) else found
 
 
-def outline(config: Any, family: str, folder: Path) -> Any:
+def build_on_meta(config: Any, family: str, folder: Path) -> Any:
     """The network without weights, in no memory.
 
     Raises:

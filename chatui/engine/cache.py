@@ -19,9 +19,9 @@ from transformers.cache_utils import (
 from chatui.engine.allocator import trim_heap
 from chatui.engine.model import Network
 
-STEP = 256
+GROWTH_STEP = 256
 """Tokens by which buffers grow, or more at once."""
-SPARE = 4
+SHRINK_FACTOR = 4
 """A buffer this many times larger than what is left in it is exchanged for a smaller one."""
 _WORTH_GIVING_BACK = 8 << 20
 
@@ -65,7 +65,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         length = self._length = self._length + tokens_to_remove
         if self._key_buffer is None or self._value_buffer is None:
             return
-        if self._key_buffer.shape[-2] >= SPARE * capacity_for(length, self._window):
+        if self._key_buffer.shape[-2] >= SHRINK_FACTOR * capacity_for(length, self._window):
             self._key_buffer = self._with_room(None, self._key_buffer[:, :, :length], 0, length)
             self._value_buffer = self._with_room(None, self._value_buffer[:, :, :length], 0, length)
         self.keys = self._key_buffer[:, :, :length]
@@ -90,7 +90,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         return buffer
 
 
-def capacity_for(tokens: int, window: int, step: int = STEP) -> int:
+def capacity_for(tokens: int, window: int, step: int = GROWTH_STEP) -> int:
     """Tokens that a buffer for ``tokens`` has room for: a quarter more, but no more than fit.
 
     Args:
@@ -102,7 +102,7 @@ def capacity_for(tokens: int, window: int, step: int = STEP) -> int:
     return max(tokens, min(max(1, steps) * step, window))
 
 
-class StatesCache(DynamicCache):  # type: ignore[misc]
+class CountingCache(DynamicCache):  # type: ignore[misc]
     """transformers' cache, which knows its length even where it has recurrent states alone."""
 
     _read = 0
@@ -119,7 +119,7 @@ class StatesCache(DynamicCache):  # type: ignore[misc]
         return self._read
 
 
-class TokensAlone:
+class RecomputingCache:
     """In place of a cache, for a network that keeps nothing: it reads all tokens each time."""
 
     layers: Sequence[Any] = ()
@@ -128,7 +128,7 @@ class TokensAlone:
         self._ids: torch.Tensor | None = None
 
     def forward(self, model: Any, ids: torch.Tensor, **told: Any) -> Any:
-        """See :meth:`StatesCache.forward`."""
+        """See :meth:`CountingCache.forward`."""
         self._ids = ids if self._ids is None else torch.cat((self._ids, ids), 1)
         return model(self._ids, use_cache=False, return_dict=True, **told)
 
@@ -138,7 +138,7 @@ class TokensAlone:
 
 def new_cache(config: PreTrainedConfig, window: int) -> Cache:
     """An empty cache for one sequence of up to ``window`` tokens of a model with ``config``."""
-    cache = StatesCache(config=config)
+    cache = CountingCache(config=config)
     cache.layers = [
         GrowingLayer(window) if _keeps_all(layer, window) else layer for layer in cache.layers
     ]
@@ -160,14 +160,14 @@ def has_recurrent_states(cache: Cache) -> bool:
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
-def held_bytes(cache: Cache) -> int:
+def cache_bytes(cache: Cache) -> int:
     """Bytes of the buffers that ``cache`` holds."""
     tensors = (tensor for layer in cache.layers for tensor in vars(layer).values())
     storages = [tensor.untyped_storage() for tensor in tensors if isinstance(tensor, torch.Tensor)]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-class PromptCache:
+class LastPromptCache:
     """Keeps the token ids of the last prompt and reply, and their keys and values.
 
     What a new conversation does not share is given back to the system.
@@ -182,28 +182,28 @@ class PromptCache:
         self.cache: Cache | None = None
 
     @property
-    def held(self) -> int:
-        """See :class:`chatui.engine.model.KeptPrompts`."""
-        return 0 if self.cache is None else held_bytes(self.cache)
+    def held_bytes(self) -> int:
+        """See :class:`chatui.engine.model.PromptCache`."""
+        return 0 if self.cache is None else cache_bytes(self.cache)
 
     def take(self, network: Network, ids: Sequence[int]) -> tuple[Cache, int]:
-        """See :class:`chatui.engine.model.KeptPrompts`."""
+        """See :class:`chatui.engine.model.PromptCache`."""
         cache, known = self.cache, self.ids
         self.cache, self.ids = None, []
         if cache is None:
             return network.new_cache(), 0
-        held = held_bytes(cache)
+        held = cache_bytes(cache)
         kept = common_prefix(known, ids[:-1]) if network.reuses_prefix else 0
         if kept < cache.get_seq_length():
             cache.crop(kept - cache.get_seq_length())
-        if held - held_bytes(cache) >= _WORTH_GIVING_BACK:
+        if held - cache_bytes(cache) >= _WORTH_GIVING_BACK:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             trim_heap()
         return cache, kept
 
     def put(self, network: Network, cache: Cache, ids: list[int]) -> None:
-        """See :class:`chatui.engine.model.KeptPrompts`."""
+        """See :class:`chatui.engine.model.PromptCache`."""
         # Steps that were captured on a cache's buffers serve the next prompt too.
         if network.reuses_prefix or getattr(cache, "steps", None):
             self.cache, self.ids = cache, ids

@@ -27,7 +27,7 @@ class Codec:
         piece: id -> token as the vocabulary spells it.
         detokenizer: a new detokeniser for a reply.
         special: finds the spellings of special tokens.
-        encode_later: text in the middle of a prompt or a reply -> ids; None if that makes no
+        encode_continuation: text in the middle of a prompt or a reply -> ids; None if that makes no
             difference.
     """
 
@@ -35,14 +35,14 @@ class Codec:
     piece: Callable[[int], str]
     detokenizer: Callable[[], Detokenizer]
     special: TokenFinder = field(default_factory=lambda: TokenFinder(()))
-    encode_later: Callable[[str], list[int]] | None = None
+    encode_continuation: Callable[[str], list[int]] | None = None
 
     def encode_reply(self, text: str) -> list[int]:
         """Token ids of the text of a reply, which stands behind a prompt."""
-        return (self.encode_later or self.encode)(text)
+        return (self.encode_continuation or self.encode)(text)
 
 
-def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
+def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     """The codec of a transformers tokenizer.
 
     Args:
@@ -55,7 +55,7 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     size = len(tokenizer)
     added = added_tokens(tokenizer)
     finder = TokenFinder([token for token in added if not token.isspace()], any_width=True)
-    has_first = begins_prompts(tokenizer, special_tokens=special_tokens)
+    has_first = adds_special_tokens(tokenizer, special_tokens=special_tokens)
 
     def first(text: str) -> list[int]:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=has_first)
@@ -97,8 +97,8 @@ def codec_of(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
     )
 
 
-def begins_prompts(tokenizer: Any, *, special_tokens: bool = True) -> bool:
-    """Whether a prompt is encoded with the tokenizer's own special tokens; see :func:`codec_of`.
+def adds_special_tokens(tokenizer: Any, *, special_tokens: bool = True) -> bool:
+    """Whether a prompt is encoded with the tokenizer's own special tokens; see :func:`make_codec`.
 
     BertTokenizer's [CLS] and [SEP] are dropped, as gpt2-chinese's encode(text)[1:-1] does.
     """

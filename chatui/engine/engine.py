@@ -82,24 +82,24 @@ class Engine:
         report(Loading(say("engine.stage_files")))
         self._loader.use_threads(None)
         try:
-            return self._exchange(spec, report).summary
+            return self._replace_model(spec, report).summary
         finally:
             if self._model is not None and self._model.summary.device == "cpu":
                 self._loader.use_threads(self._model.summary.parameters)
 
-    def _exchange(self, spec: ModelSpec, report: Callable[[Loading], None]) -> LoadedModel:
+    def _replace_model(self, spec: ModelSpec, report: Callable[[Loading], None]) -> LoadedModel:
         before = self._model
         freed = NOTHING_FREED
         if before is not None:
             own_bytes = max(0, before.summary.weight_bytes - before.mapped_bytes)
-            own_bytes += before.prompt_cache.held
+            own_bytes += before.prompt_cache.held_bytes
             freed = FreedMemory(before.summary.device, own_bytes)
         plan = self._loader.plan_load(spec, freed)
         if before is not None and before.adaptable_base is not None:
             from chatui.engine import loading
 
             base = before.adaptable_base
-            if isinstance(plan, loading.Plan) and base.serves(plan):
+            if isinstance(plan, loading.LoadPlan) and base.serves(plan):
                 self._model = loading.switch_adapters(base, plan, report)
                 return self._model
             del base
@@ -120,7 +120,7 @@ class Engine:
 
     def warm_up(self, stop_wanted: Callable[[], bool]) -> None:
         """Let a GPU make ready what the first reply needs: libraries, kernels and graphs."""
-        if self._model is None or not getattr(self._model.network, "runs_ahead", False):
+        if self._model is None or not getattr(self._model.network, "accepts_device_token", False):
             return
         sampling = replace(self._model.spec.sampling, max_new_tokens=2)
         request = GenerateRequest(_WARM_UP, sampling=sampling)

@@ -7,10 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from chatui.engine.memory import held_bytes, is_out_of_memory
+from chatui.engine.memory import is_out_of_memory, process_bytes
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import ReplySoFar
-from chatui.engine.token_choice import candidates, choices_for, guarded, log_total
+from chatui.engine.token_choice import (
+    apply_guard,
+    best_candidates,
+    chooser_for,
+    finite_log_sum_exp,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import (
@@ -67,7 +72,8 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
     begun = ""
     begun_ids: tuple[int, ...] = ()
     if request.begun is not None:
-        begun, begun_ids = begin_reply(model, request, str(render((), request.query, system)))
+        query = str(render((), request.query, system))
+        begun, begun_ids = encode_begun_reply(model, request, query)
     fitted = fit_prompt(
         model.spec,
         request,
@@ -82,7 +88,7 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
     return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes, begun, begun_ids)
 
 
-def begin_reply(
+def encode_begun_reply(
     model: LoadedModel, request: GenerateRequest, prompt: str
 ) -> tuple[str, tuple[int, ...]]:
     """The text and the tokens of the beginning that a reply goes on from.
@@ -135,7 +141,7 @@ def generate(
         input_ids=read,
         tokens=tuple(map(model.codec.piece, read)),
         position_ids=rows if len(rows) > 1 else (),
-        memory_bytes=held_bytes(),
+        memory_bytes=process_bytes(),
     )
 
     most = settings.max_new_tokens
@@ -147,7 +153,7 @@ def generate(
         settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids]
     )
     output = chosen.output_ids
-    choices = choices_for(model, chosen, seed, cache, request.alternatives)
+    choices = chooser_for(model, chosen, seed, cache, request.alternatives)
     shown = _ShownText(model, request, prompt)
     reason: FinishReason | None = None
     first_token_seconds = 0.0
@@ -191,7 +197,7 @@ def generate(
                 yield Token(rest)
             tokens = len(prompt.ids) + len(output)
             raise ChatuiError(say("engine.memory_full", tokens=tokens))
-    choices.settle()
+    choices.finish()
     held = [*prompt.ids, *output][: cache.get_seq_length()]
     model.prompt_cache.put(model.network, cache, held)
     reply = model.format.clean(request.query, shown.text)
@@ -222,8 +228,8 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
         logits = model.network.prefill(prompt.ids, cache, lambda: False)
         model.prompt_cache.put(model.network, cache, list(prompt.ids))
         assert logits is not None
-        logits = guarded(model, logits)
-        following = candidates(model, logits, log_total(logits), top)
+        logits = apply_guard(model, logits)
+        following = best_candidates(model, logits, finite_log_sum_exp(logits), top)
     return Inspection(
         prompt=prompt.text,
         input_ids=prompt.ids,

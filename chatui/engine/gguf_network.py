@@ -17,18 +17,18 @@ from chatui.engine.model import Network
 class GgufNetwork:
     """llama.cpp's context: a network that is its own and only KV cache.
 
-    For the methods, see :class:`chatui.engine.model.Network` and ``KeptPrompts``. Logits are
+    For the methods, see :class:`chatui.engine.model.Network` and ``PromptCache``. Logits are
     llama.cpp's own memory; the next read changes them.
     """
 
     reuses_prefix = True
 
-    def __init__(self, llama: Any, held: int) -> None:
+    def __init__(self, llama: Any, held_bytes: int) -> None:
         """
         Args:
-            held: bytes of the KV cache, which llama.cpp takes as a whole.
+            held_bytes: size of the KV cache, which llama.cpp takes as a whole.
         """
-        self.held = held
+        self.held_bytes = held_bytes
         self._llama = llama
         self._context = llama._ctx
         self._chunked: list[int] = []

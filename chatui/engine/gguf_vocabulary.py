@@ -21,7 +21,7 @@ class GgufVocabulary:
 
     Attributes:
         control: spellings of the tokens that are no text.
-        end_ids: tokens that end a reply.
+        eos_ids: tokens that end a reply.
     """
 
     def __init__(self, llama: Any) -> None:
@@ -33,7 +33,7 @@ class GgufVocabulary:
         control = [i for i in range(size) if llama_cpp.llama_vocab_is_control(self._vocabulary, i)]
         self.control = tuple(self._spelling(token) for token in control)
         ends = {*control, self._model.token_eos(), self._model.token_eot()} - {-1}
-        self.end_ids = frozenset(
+        self.eos_ids = frozenset(
             token for token in ends if llama_cpp.llama_vocab_is_eog(self._vocabulary, token)
         )
 

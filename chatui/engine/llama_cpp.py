@@ -179,7 +179,7 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
         network=network,
         codec=vocabulary.codec(),
         format=format,
-        eos_ids=vocabulary.end_ids | frozenset(spec.eos_ids),
+        eos_ids=vocabulary.eos_ids | frozenset(spec.eos_ids),
         prompt_cache=network,
         mapped_bytes=0 if on_gpu else llama._model.size(),
     )

@@ -23,30 +23,28 @@ from chatui.engine.adapters.switching import (
 )
 from chatui.engine.allocator import trim_heap
 from chatui.engine.architecture import (
-    check_library,
-    config_of,
+    build_on_meta,
+    check_packages,
     context_limit_of,
     family_of,
+    load_config,
     network_class,
-    outline,
     read_config,
 )
 from chatui.engine.architectures.rwkv import load_rwkv as rwkv
-from chatui.engine.cache import PromptCache
-from chatui.engine.codec import Codec, codec_of
+from chatui.engine.cache import LastPromptCache
+from chatui.engine.codec import Codec, make_codec
 from chatui.engine.linear import speed_up
-from chatui.engine.memory import NOTHING_FREED, FreedMemory, need_of
+from chatui.engine.memory import NOTHING_FREED, FreedMemory, memory_need
 from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
-from chatui.engine.stop_tokens import end_ids
 from chatui.engine.tensor_check import check_matching
 from chatui.engine.threads import use_threads as use_threads
-from chatui.engine.tokenizer_template import format_named, own_format
-from chatui.engine.tokenizers import load_tokenizer
+from chatui.engine.tokenizers import eos_ids_of, format_named, load_tokenizer, own_format
 from chatui.engine.weight_delta import WeightDelta, find_delta
-from chatui.engine.weights import Reader, TensorEntry, find_weights, told_bytes
+from chatui.engine.weights import TensorEntry, TensorReader, find_weights, progress_reporter
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -55,7 +53,7 @@ from chatui.prompting.format import PromptFormat
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """A validated load plan: everything that can be checked before the weights are read."""
 
     spec: ModelSpec
@@ -73,7 +71,7 @@ class Plan:
     delta: WeightDelta | None
 
 
-def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwkv.RwkvPlan:
+def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan | rwkv.RwkvPlan:
     """Recognise and check everything that can be checked without reading the weights.
 
     Args:
@@ -88,21 +86,21 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Plan | rwk
     folder = Path(spec.path)
     raw = read_config(folder)
     family = spec.family or family_of(raw)
-    config = config_of(folder, raw, family)
+    config = load_config(folder, raw, family)
     entries = find_weights(folder)
     delta = find_delta(Path(spec.delta), entries, title_of(folder)) if spec.delta else None
     if delta is not None and delta.vocabulary is not None:
         config.vocab_size = delta.vocabulary
-    network = outline(config, family, folder)
+    network = build_on_meta(config, family, folder)
     adapters = plan_adapters(spec.adapters, Base(title_of(folder), family, network))
     if not hasattr(config, "quantization_config"):
         check_matching(network, entries, folder)
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
     own_window = context_limit_of(spec, config)
-    need = need_of((*entries, *adapters.entries), config)
+    need = memory_need((*entries, *adapters.entries), config)
     quantised = _quantised_needs(spec, config, network, need)
-    check_library(config, folder)
-    return Plan(
+    check_packages(config, folder)
+    return LoadPlan(
         spec=spec,
         folder=folder,
         family=family,
@@ -141,7 +139,7 @@ def _quantised_needs(
     return None
 
 
-def load_model(plan: Plan | rwkv.RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
+def load_model(plan: LoadPlan | rwkv.RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
     """Carry out a plan.
 
     Raises:
@@ -156,7 +154,7 @@ def load_model(plan: Plan | rwkv.RwkvPlan, report: Callable[[Loading], None]) ->
     return _loaded(plan, model, adapted, time.monotonic() - began)
 
 
-def load_plain(plan: Plan, report: Callable[[Loading], None]) -> Any:
+def load_for_tuning(plan: LoadPlan, report: Callable[[Loading], None]) -> Any:
     """The network alone, of transformers' own layers, its adapters added to its weights.
 
     Raises:
@@ -168,7 +166,7 @@ def load_plain(plan: Plan, report: Callable[[Loading], None]) -> Any:
 
 
 def switch_adapters(
-    before: AdaptableBase, plan: Plan, report: Callable[[Loading], None]
+    before: AdaptableBase, plan: LoadPlan, report: Callable[[Loading], None]
 ) -> LoadedModel:
     """Carry out a plan on the base that a loaded model stands on; that model is no more.
 
@@ -187,13 +185,15 @@ def switch_adapters(
     return _loaded(plan, before.model, adapted, time.monotonic() - began)
 
 
-def _read_adapters(plan: Plan, model: Any, report: Callable[[Loading], None]) -> AppliedAdapters:
+def _read_adapters(
+    plan: LoadPlan, model: Any, report: Callable[[Loading], None]
+) -> AppliedAdapters:
     total = sum(entry.bytes for entry in plan.adapters.entries)
-    progress = told_bytes(report, say("adapters.stage"), total)
+    progress = progress_reporter(report, say("adapters.stage"), total)
     return read_adapters(plan.adapters, model, plan.vocabulary, plan.placement.dtype, progress)
 
 
-def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
+def _loaded(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
     """The parts of a model whose network is ready."""
     codec, guard, network = _parts(plan, model)
     window = plan.placement.window
@@ -207,7 +207,7 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         format=plan.format.name,
         context_limit=window,
         device=str(model.get_input_embeddings().weight.device),
-        dtype=plan.placement.told_dtype,
+        dtype=plan.placement.dtype_name,
         parameters=parameter_count(model) + adapted.parameters,
         weight_bytes=weight_bytes(model) + adapted.bytes,
         load_seconds=seconds,
@@ -222,21 +222,21 @@ def _loaded(plan: Plan, model: Any, adapted: AppliedAdapters, seconds: float) ->
         network=network,
         codec=codec,
         format=plan.format,
-        eos_ids=end_ids(
+        eos_ids=eos_ids_of(
             plan.spec, plan.family, plan.format, plan.config, plan.folder, plan.tokenizer
         ),
-        prompt_cache=PromptCache(),
+        prompt_cache=LastPromptCache(),
         guard=guard,
         adaptable_base=AdaptableBase(plan, model, adapted),
-        mapped_bytes=sum(entry.bytes for entry in plan.entries if plan.placement.maps(entry)),
+        mapped_bytes=sum(entry.bytes for entry in plan.entries if plan.placement.is_mapped(entry)),
     )
 
 
-def _load_weights(plan: Plan, report: Callable[[Loading], None], *, plain: bool = False) -> Any:
+def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: bool = False) -> Any:
     """The network with its weights, in evaluation mode."""
     entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
     total = sum(entry.bytes for entry in entries)
-    progress = told_bytes(report, say("engine.stage_weights"), total)
+    progress = progress_reporter(report, say("engine.stage_weights"), total)
     placement, config = plan.placement, plan.config
     maker = network_class(config, plan.family)
     spread = plan.spec.device_map is not None or hasattr(config, "quantization_config")
@@ -259,7 +259,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None], *, plain: bool 
 
                 told["quantization_config"] = WeightBits(bits, placement.dtype)
             kept = None if bits else placement.dtype
-            reader = Reader(entries, kept, placement.device, progress)
+            reader = TensorReader(entries, kept, placement.device, progress)
             alone = None if placement.device.type == "cpu" else {"": placement.device}
             model, info = maker.from_pretrained(
                 None,
@@ -283,7 +283,7 @@ def _load_weights(plan: Plan, report: Callable[[Loading], None], *, plain: bool 
     return model.eval()
 
 
-def _check(plan: Plan, info: dict[str, Any]) -> None:
+def _check(plan: LoadPlan, info: dict[str, Any]) -> None:
     """Refuse weights that are not those of the architecture."""
     for key, found, expected in sorted(info["mismatched_keys"]):
         raise ChatuiError(
@@ -293,13 +293,13 @@ def _check(plan: Plan, info: dict[str, Any]) -> None:
         raise ChatuiError(say("engine.tensor_missing", key=key, folder=plan.folder))
 
 
-def _parts(plan: Plan, model: Any) -> tuple[Codec, Guard | None, Network]:
+def _parts(plan: LoadPlan, model: Any) -> tuple[Codec, Guard | None, Network]:
     """Codec, guard and network, which ChatGLM-6B has its own of."""
     if plan.family == "chatglm":
-        from chatui.engine.chatglm import chatglm_parts
+        from chatui.engine.architectures.chatglm.load_chatglm import chatglm_parts
 
         return chatglm_parts(plan.tokenizer, model, plan.placement.window)
-    codec = codec_of(plan.tokenizer, special_tokens=plan.format.name != CHAT_TEMPLATE)
+    codec = make_codec(plan.tokenizer, special_tokens=plan.format.name != CHAT_TEMPLATE)
     return codec, None, CausalNetwork(model, plan.placement.window)
 
 

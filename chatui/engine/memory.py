@@ -38,7 +38,7 @@ class FreedMemory:
 NOTHING_FREED = FreedMemory()
 
 
-def need_of(entries: Iterable[TensorEntry], config: Any) -> Need:
+def memory_need(entries: Iterable[TensorEntry], config: Any) -> Need:
     """Count what the files and the config say."""
     floats = packed = 0
     for entry in entries:
@@ -62,7 +62,7 @@ def available_bytes(device: torch.device) -> int:
     return free if limit is None else min(free, limit)
 
 
-def held_bytes() -> int:
+def process_bytes() -> int:
     """Memory that this process holds: of the machine, and what torch reserved on all GPUs."""
     held = int(psutil.Process().memory_info().rss)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

@@ -54,7 +54,7 @@ class Network(Protocol):
         ...
 
 
-class KeptPrompts(Protocol):
+class PromptCache(Protocol):
     """What is kept between replies, so that a prompt's known beginning is not read again.
 
     It is taken at a reply's start and put back at its end, so a reply that breaks off in between
@@ -62,7 +62,7 @@ class KeptPrompts(Protocol):
     """
 
     @property
-    def held(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes that it takes."""
         ...
 
@@ -100,7 +100,7 @@ class LoadedModel:
     codec: Codec
     format: PromptFormat
     eos_ids: frozenset[int]
-    prompt_cache: KeptPrompts
+    prompt_cache: PromptCache
     guard: Guard | None = None
     adaptable_base: AdaptableBase | None = None
     after_reply: AfterReply | None = None

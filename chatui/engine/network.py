@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
 from chatui.engine.architectures.decoder.transformers_step import TransformersStep, can_be_captured
-from chatui.engine.cache import TokensAlone, can_crop, has_recurrent_states, new_cache
+from chatui.engine.cache import RecomputingCache, can_crop, has_recurrent_states, new_cache
 from chatui.engine.quantised import parameter_count, sums_rows
 
 PREFILL_CHUNK = 512
@@ -55,8 +55,8 @@ class CausalNetwork:
     Attributes:
         chunk: tokens of a prompt that are read at once, if it can be read in pieces.
         decoder: what reads over a cache of fixed size; None if transformers does it on its own.
-        reads_ahead: whether a few tokens at once cost so much less than one by one that drafts pay:
-            measured on CPUs with weights in float32 and in FBGEMM's 8 bits.
+        benefits_from_drafts: whether reading a few tokens at once is so much cheaper than one by
+            one that drafts pay off: measured on CPUs with float32 weights and FBGEMM's 8 bits.
     """
 
     def __init__(self, model: Any, window: int) -> None:
@@ -71,7 +71,7 @@ class CausalNetwork:
         if self.decoder is None and self._device.type == "cuda" and can_be_captured(model, window):
             self.decoder = TransformersStep(model)
         quick = self._device.type == "cpu" and model.dtype == torch.float32 and not sums_rows(model)
-        self.reads_ahead = quick and isinstance(self.decoder, Decoder)
+        self.benefits_from_drafts = quick and isinstance(self.decoder, Decoder)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
         self._at_once = self.decoder is None and not (self._keeps and self._reads_in_pieces())
 
@@ -79,7 +79,7 @@ class CausalNetwork:
         if self.decoder is not None:
             return self.decoder.new_cache(self._window)
         if not self._keeps:
-            return TokensAlone()
+            return RecomputingCache()
         return new_cache(self.model.config, self._window)
 
     @torch.inference_mode()
@@ -115,7 +115,7 @@ class CausalNetwork:
                 hook.remove()
 
     @property
-    def runs_ahead(self) -> bool:
+    def accepts_device_token(self) -> bool:
         """Whether ``step`` takes a token that only the device knows, int64 ``[]``, too."""
         return self.decoder is not None and self.decoder.windowed
 

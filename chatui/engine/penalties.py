@@ -26,23 +26,23 @@ class ReplySoFar:
         settings: how to choose.
         prompt_ids: tokens of the prompt.
         encode: the model's tokenizer, for settings that name characters.
-        end_ids: tokens that end a reply.
+        eos_ids: tokens that end a reply.
         output_ids: tokens of the reply, at first those of a beginning that it goes on from; one
             more at each call of a step.
-        on_device: the last of them, int64 ``[1]``, where the host may not know it yet.
+        last_on_device: the last of them, int64 ``[1]``, where the host may not know it yet.
     """
 
     settings: SamplingSettings
     prompt_ids: Sequence[int]
     encode: Callable[[str], Sequence[int]] = lambda _: ()
-    end_ids: Collection[int] = ()
+    eos_ids: Collection[int] = ()
     output_ids: list[int] = field(default_factory=list)
-    on_device: Tensor | None = None
+    last_on_device: Tensor | None = None
 
     def last(self) -> Tensor:
         """The reply's last token, int64 ``[1]``; ``[0]`` before the first."""
-        if self.on_device is not None:
-            return self.on_device
+        if self.last_on_device is not None:
+            return self.last_on_device
         return torch.tensor(self.output_ids[-1:], dtype=torch.int64)
 
     def single_token(self, text: str) -> int | None:
@@ -61,7 +61,7 @@ def newline_bias(reply: ReplySoFar) -> Step | None:
     if newline is None:
         return None
     short, long, most = 40, 150, 3.0
-    end_ids = torch.tensor(sorted(reply.end_ids), dtype=torch.int64)
+    eos_ids = torch.tensor(sorted(reply.eos_ids), dtype=torch.int64)
 
     def step(candidates: Candidates) -> Candidates:
         read = len(reply.output_ids) - 1
@@ -71,7 +71,7 @@ def newline_bias(reply: ReplySoFar) -> Step | None:
             bias = (read - short) / 10
         else:
             bias = min(most, max(0, read - long) * 0.25)
-        logits = candidates[0].index_fill(0, end_ids, -torch.inf)
+        logits = candidates[0].index_fill(0, eos_ids, -torch.inf)
         logits[newline] += bias
         return logits, candidates[1]
 
@@ -161,7 +161,7 @@ def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
     return step
 
 
-ASKING_THE_HOST = (newline_bias, avoid_repeat, no_repeat_ngram_size)
+HOST_PENALTIES = (newline_bias, avoid_repeat, no_repeat_ngram_size)
 """Those whose steps need the tokens' numbers; the others do on a GPU what it alone knows of."""
 
 PENALTIES = (

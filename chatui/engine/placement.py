@@ -59,11 +59,11 @@ class Placement:
     bits: int | None = None
 
     @property
-    def told_dtype(self) -> str:
+    def dtype_name(self) -> str:
         """What the weights are in, e.g. "float32", "int8"."""
         return f"int{self.bits}" if self.bits else str(self.dtype).removeprefix("torch.")
 
-    def maps(self, entry: TensorEntry) -> bool:
+    def is_mapped(self, entry: TensorEntry) -> bool:
         """Whether a tensor stays in its file's pages and is never copied."""
         return (
             self.device.type == "cpu"
@@ -170,7 +170,7 @@ def place(
         raise ChatuiError(_too_large(device, dtypes[0], bits, taken, quantised, window, room))
     dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
     tells = spec.dtype == "auto" and device.type != "mps" and bits is None
-    notes = _told(stored, dtype, need) if tells else ()
+    notes = _dtype_notes(stored, dtype, need) if tells else ()
     if spec.device == "auto" and device.type == "cpu" and (fault := driver_fault()):
         notes += (say("engine.driver", reason=fault),)
     if spec.device_map is not None:
@@ -202,7 +202,7 @@ def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[tor
     return (stored if stored in DTYPES.values() else torch.float16,)
 
 
-def _told(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...]:
+def _dtype_notes(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...]:
     """What is worth saying of a dtype that is not the file's."""
     names = {"stored": str(stored).removeprefix("torch.")}
     if stored == torch.float32 or dtype == stored:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from chatui import wire
-from chatui.engine.threads import share_the_cores
+from chatui.engine.threads import limit_spinning
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Event, Failed, Loaded
@@ -42,7 +42,7 @@ def serve_torch() -> None:
     """Serve models that PyTorch runs, until standard input ends."""
     pipe = take_over_standard_streams()
     pipe.start()
-    share_the_cores()
+    limit_spinning()
     # Imported after the reader has started: the parent may die while torch loads.
     from transformers.utils import logging
 

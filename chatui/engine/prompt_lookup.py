@@ -43,7 +43,7 @@ class PromptLookup:
         """The logits after ``token``, ``[vocabulary]`` float32."""
         hit = self._draft[:1] == [token]
         if not hit:
-            self.settle()
+            self.drop_draft()
         before = self._following.get((*self._ids[1 - _WORDS :], token))
         self._add(token)
         if hit:
@@ -61,7 +61,7 @@ class PromptLookup:
         self._logits = list(rows[1:])
         return rows[0]
 
-    def settle(self) -> None:
+    def drop_draft(self) -> None:
         """Forget what was drafted and not chosen."""
         if self._draft:
             self._cache.crop(-len(self._draft))

@@ -40,7 +40,7 @@ def temperature(reply: ReplySoFar) -> Step | None:
 def top_k(reply: ReplySoFar) -> Step | None:
     """Keep the k best."""
     k = reply.settings.top_k or int(reply.settings.uniform_top_k)
-    best = _best if reply.on_device is None else _best_on_device
+    best = _best if reply.last_on_device is None else _best_on_device
     return (lambda candidates: best(candidates, k)) if k > 0 else None
 
 
@@ -60,7 +60,7 @@ def top_p(reply: ReplySoFar) -> Step | None:
 
     if reply.settings.top_p >= 1.0:
         return None
-    return step if reply.on_device is None else on_device
+    return step if reply.last_on_device is None else on_device
 
 
 def min_p(reply: ReplySoFar) -> Step | None:
@@ -77,7 +77,7 @@ def min_p(reply: ReplySoFar) -> Step | None:
 
     if share <= 0.0:
         return None
-    return step if reply.on_device is None else on_device
+    return step if reply.last_on_device is None else on_device
 
 
 def temperature_last(reply: ReplySoFar) -> Step | None:
@@ -85,7 +85,7 @@ def temperature_last(reply: ReplySoFar) -> Step | None:
     return _divide(reply.settings.temperature) if reply.settings.temperature_last else None
 
 
-def evenly(reply: ReplySoFar) -> Step:
+def uniform(reply: ReplySoFar) -> Step:
     """Give all tokens that are left and not forbidden the same probability."""
     return lambda candidates: (
         candidates[0].masked_fill(candidates[0] > -torch.inf, 0),
@@ -169,7 +169,7 @@ def enabled_steps(reply: ReplySoFar) -> list[Step]:
     """The steps of the settings in use, in order."""
     makers: list[Callable[[ReplySoFar], Step | None]] = [*PENALTIES]
     if not reply.settings.is_greedy:
-        makers += (top_k, evenly) if reply.settings.uniform_top_k else FILTERS
+        makers += (top_k, uniform) if reply.settings.uniform_top_k else FILTERS
     return [step for make in makers if (step := make(reply)) is not None]
 
 
@@ -191,23 +191,23 @@ class Sampler:
 
     def __call__(self, logits: Tensor) -> int:
         """The next token's id, from logits ``[vocabulary]`` (float32), which stay as they are."""
-        token = int(self.chosen(logits, self.number()))
+        token = int(self.choose(logits, self.random_number()))
         self._reply.output_ids.append(token)
         return token
 
-    def number(self) -> Tensor:
+    def random_number(self) -> Tensor:
         """What the next draw takes, float64 ``[]``, even in [0, 1)."""
         return torch.rand((), dtype=torch.float64, generator=self._generator)
 
-    def chosen(self, logits: Tensor, number: Tensor) -> Tensor:
+    def choose(self, logits: Tensor, number: Tensor) -> Tensor:
         """The next token's id, int64 ``[]``; a reply on the device waits for nothing here."""
         candidates: Candidates = (logits, None)
         for step in self._steps:
             candidates = step(candidates)
         kept, ids = candidates
         if not self._reply.settings.is_greedy:
-            place = drawn(kept, number)
-        elif self._reply.on_device is None:
+            place = draw(kept, number)
+        elif self._reply.last_on_device is None:
             # numpy finds it several times faster than torch.
             place = torch.tensor(kept.numpy().argmax())
         else:
@@ -215,7 +215,7 @@ class Sampler:
         return place if ids is None else ids.take(place)
 
 
-def drawn(logits: Tensor, number: Tensor) -> Tensor:
+def draw(logits: Tensor, number: Tensor) -> Tensor:
     """The place whose share of all probability has ``number``, which is even in [0, 1)."""
     reached = torch.softmax(logits, 0).cumsum(0, dtype=torch.float64)
     place = torch.searchsorted(reached, number * reached[-1], right=True)

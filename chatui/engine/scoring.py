@@ -11,7 +11,7 @@ from torch import Tensor
 from chatui.engine.generate import build_prompt
 from chatui.engine.model import LoadedModel
 from chatui.engine.network import CausalNetwork
-from chatui.engine.token_choice import guarded, log_total
+from chatui.engine.token_choice import apply_guard, finite_log_sum_exp
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Scored
@@ -31,7 +31,7 @@ def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[]
     """
     prompt = build_prompt(model, request)
     cache, _ = model.prompt_cache.take(model.network, prompt.ids)
-    logits = _kept(model.network.prefill(prompt.ids, cache, stop_wanted))
+    logits = _copied(model.network.prefill(prompt.ids, cache, stop_wanted))
     found = []
     read = list(prompt.ids)
     for start in range(0, len(prompt.begun_ids), _AT_ONCE):
@@ -39,8 +39,8 @@ def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[]
             raise ChatuiError(say("engine.score_stopped"))
         ids = prompt.begun_ids[start : start + _AT_ONCE]
         for id, after in zip(ids, _logits_after(model.network, ids, cache), strict=True):
-            logits = guarded(model, logits)
-            found.append(float(logits[id]) - log_total(logits))
+            logits = apply_guard(model, logits)
+            found.append(float(logits[id]) - finite_log_sum_exp(logits))
             logits = after
         read += ids
     model.prompt_cache.put(model.network, cache, read)
@@ -53,9 +53,9 @@ def _logits_after(network: Any, ids: Sequence[int], cache: Any) -> Iterator[Tens
         yield from network.read_reply(ids, cache)
         return
     for id in ids:
-        yield _kept(network.step(id, cache))
+        yield _copied(network.step(id, cache))
 
 
-def _kept(logits: Tensor | None) -> Any:
+def _copied(logits: Tensor | None) -> Any:
     """A copy: they are valid only until the network reads on."""
     return None if logits is None else torch.clone(logits)

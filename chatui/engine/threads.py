@@ -8,7 +8,7 @@ from functools import cache
 from chatui.catalog.memory_need import SMALL_MODEL
 
 
-def share_the_cores() -> None:
+def limit_spinning() -> None:
     """Let torch's threads sleep soon when they wait for each other; before torch is imported.
 
     GNU OpenMP lets them spin for about a millisecond. Where anything else runs besides, the

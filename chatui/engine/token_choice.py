@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chatui.engine.architectures.decoder.captured_step import Captured
 from chatui.engine.model import LoadedModel
-from chatui.engine.penalties import ASKING_THE_HOST, ReplySoFar
+from chatui.engine.penalties import HOST_PENALTIES, ReplySoFar
 from chatui.engine.prompt_lookup import PromptLookup
 from chatui.engine.sampler import Sampler
 from chatui.errors import ChatuiError
@@ -20,7 +20,7 @@ from chatui.locales import say
 from chatui.messages import Candidate
 
 
-class Choice(NamedTuple):
+class ChosenToken(NamedTuple):
     """A token, the logarithm of its probability, and the tokens that were the best."""
 
     token: int
@@ -28,14 +28,14 @@ class Choice(NamedTuple):
     best: tuple[Candidate, ...]
 
 
-class Choices(Protocol):
+class TokenChooser(Protocol):
     """What a reply's loop asks in turn; the tokens also go to the reply's ``output_ids``."""
 
     def begin(self, logits: Tensor, forced: int) -> None:
         """Take the logits behind the prompt; ``forced`` is the first token if there is such."""
         ...
 
-    def choose(self) -> Choice:
+    def choose(self) -> ChosenToken:
         """The next token.
 
         Raises:
@@ -47,26 +47,26 @@ class Choices(Protocol):
         """Let the network read the token that was chosen."""
         ...
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Leave in the cache nothing but tokens that were chosen."""
         ...
 
 
-def choices_for(
+def chooser_for(
     model: LoadedModel, reply: ReplySoFar, seed: int, cache: Any, alternatives: int
-) -> Choices:
+) -> TokenChooser:
     """One step ahead where a step takes a token that only the device knows, and so do the settings.
 
     Args:
         alternatives: how many of the best tokens are told with each.
     """
-    ahead = getattr(model.network, "runs_ahead", False)
-    if ahead and not any(make(reply) for make in ASKING_THE_HOST):
-        return ChoicesAhead(model, reply, seed, cache, alternatives)
-    return ChoicesInTurn(model, reply, seed, cache, alternatives)
+    ahead = getattr(model.network, "accepts_device_token", False)
+    if ahead and not any(make(reply) for make in HOST_PENALTIES):
+        return DeviceChooser(model, reply, seed, cache, alternatives)
+    return HostChooser(model, reply, seed, cache, alternatives)
 
 
-class ChoicesInTurn:
+class HostChooser:
     """Each token is chosen on the host and then read."""
 
     def __init__(
@@ -78,7 +78,7 @@ class ChoicesInTurn:
         self._alternatives = alternatives
         self._sampler = Sampler(reply, seed)
         self._lookup: PromptLookup | None = None
-        if reply.settings.is_greedy and getattr(model.network, "reads_ahead", False):
+        if reply.settings.is_greedy and getattr(model.network, "benefits_from_drafts", False):
             read = (*reply.prompt_ids, *reply.output_ids)
             self._lookup = PromptLookup(model.network, cache, read)
 
@@ -86,17 +86,17 @@ class ChoicesInTurn:
         self._logits = logits
         self._forced = forced
 
-    def choose(self) -> Choice:
-        logits = guarded(self._model, self._logits.cpu())
-        total = log_total(logits)
+    def choose(self) -> ChosenToken:
+        logits = apply_guard(self._model, self._logits.cpu())
+        total = finite_log_sum_exp(logits)
         if 0 <= self._forced < logits.shape[0]:
             token = self._forced
             self._reply.output_ids.append(token)
         else:
             token = self._sampler(logits)
         self._forced = -1
-        best = candidates(self._model, logits, total, self._alternatives)
-        return Choice(token, float(logits[token]) - total, best)
+        best = best_candidates(self._model, logits, total, self._alternatives)
+        return ChosenToken(token, float(logits[token]) - total, best)
 
     def read(self, token: int) -> None:
         step = self._lookup.step if self._lookup else self._step
@@ -105,12 +105,12 @@ class ChoicesInTurn:
     def _step(self, token: int) -> Tensor:
         return self._model.network.step(token, self._cache)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         if self._lookup is not None:
-            self._lookup.settle()
+            self._lookup.drop_draft()
 
 
-class ChoicesAhead:
+class DeviceChooser:
     """Each token is chosen where the logits are, and the next step begins before the host reads it.
 
     What chooses is captured as a graph of its own, beside that of the network's step. A report of
@@ -135,20 +135,19 @@ class ChoicesAhead:
         self._number = torch.zeros((), dtype=torch.float64, device=device)
         self._token = torch.zeros(1, dtype=torch.int64, device=device)
         before = self._reply.output_ids[-1:]
-        self._reply.on_device = torch.tensor(before, dtype=torch.int64, device=device)
+        self._reply.last_on_device = torch.tensor(before, dtype=torch.int64, device=device)
         self._sampler = Sampler(self._reply, self._seed)
         # The first is chosen at once; that also makes the buffers that a graph needs to find.
         self._launch(logits, lambda: self._report(forced))
-        self._reply.on_device = self._token
+        self._reply.last_on_device = self._token
 
-    def choose(self) -> Choice:
-        token, logit, total, *best = self._reports.popleft()().tolist()
+    def choose(self) -> ChosenToken:
+        token, logit, total, *rest = self._reports.popleft()().tolist()
         _check(total)
         self._reply.output_ids.append(int(token))
-        ids, logits = best[: len(best) // 2], best[len(best) // 2 :]
-        return Choice(
-            int(token), logit - total, told(self._model, [int(id) for id in ids], logits, total)
-        )
+        ids, logits = map(int, rest[: len(rest) // 2]), rest[len(rest) // 2 :]
+        best = as_candidates(self._model, list(ids), logits, total)
+        return ChosenToken(int(token), logit - total, best)
 
     def read(self, token: int) -> None:
         if self._captured is None:
@@ -157,30 +156,30 @@ class ChoicesAhead:
             # By now the device may have chosen a token that the host does not know.
             self._launch(self._network.step(self._token[0], self._cache), self._captured)
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         if len(self._reports) > 1:
             self._cache.crop(1 - len(self._reports))
 
     def _launch(self, logits: Tensor, choose: Callable[[], Tensor]) -> None:
         self._logits.copy_(logits)
-        self._number.fill_(self._sampler.number())
-        self._reports.append(sent_to_host(choose()))
+        self._number.fill_(self._sampler.random_number())
+        self._reports.append(copy_to_host(choose()))
 
     def _report(self, forced: int = -1) -> Tensor:
         """Token, its logit, the logarithm of the sum of all, then ids and logits of the best.
 
         Nothing here waits for the device; the token is what the next step reads.
         """
-        logits = guarded(self._model, self._logits)
-        self._token.copy_(self._sampler.chosen(logits, self._number))
+        logits = apply_guard(self._model, self._logits)
+        self._token.copy_(self._sampler.choose(logits, self._number))
         if 0 <= forced < logits.shape[0]:
             self._token.fill_(forced)
         best, ids = logits.topk(min(self._alternatives, logits.shape[0]))
-        parts = (self._token, logits[self._token], total_of(logits)[None], ids, best)
+        parts = (self._token, logits[self._token], log_sum_exp(logits)[None], ids, best)
         return torch.cat([part.double() for part in parts])
 
 
-def sent_to_host(tensor: Tensor) -> Callable[[], Tensor]:
+def copy_to_host(tensor: Tensor) -> Callable[[], Tensor]:
     """Begin to copy it; the call waits until it is there."""
     if tensor.device.type != "cuda":
         copy = tensor.clone()
@@ -197,24 +196,24 @@ def sent_to_host(tensor: Tensor) -> Callable[[], Tensor]:
     return wait
 
 
-def guarded(model: LoadedModel, logits: Tensor) -> Tensor:
+def apply_guard(model: LoadedModel, logits: Tensor) -> Tensor:
     """The logits, repaired if the architecture has an answer to NaN."""
     return logits if model.guard is None else model.guard(logits)
 
 
-def total_of(logits: Tensor) -> Tensor:
+def log_sum_exp(logits: Tensor) -> Tensor:
     """log Σ exp of all logits, ``[]``."""
     # Quicker than logsumexp.
     return logits.max() - torch.log_softmax(logits, 0).max()
 
 
-def log_total(logits: Tensor) -> float:
+def finite_log_sum_exp(logits: Tensor) -> float:
     """log Σ exp of all logits.
 
     Raises:
         ChatuiError: a logit is NaN or infinite.
     """
-    total = float(total_of(logits))
+    total = float(log_sum_exp(logits))
     _check(total)
     return total
 
@@ -224,17 +223,17 @@ def _check(total: float) -> None:
         raise ChatuiError(say("engine.not_finite"))
 
 
-def candidates(
+def best_candidates(
     model: LoadedModel, logits: Tensor, total: float, count: int
 ) -> tuple[Candidate, ...]:
     """The ``count`` best tokens, best first, with their share of all probability."""
     if count <= 0:
         return ()
     best, ids = torch.topk(logits, min(count, logits.shape[0]))
-    return told(model, ids.tolist(), best.tolist(), total)
+    return as_candidates(model, ids.tolist(), best.tolist(), total)
 
 
-def told(
+def as_candidates(
     model: LoadedModel, ids: list[int], logits: list[float], total: float
 ) -> tuple[Candidate, ...]:
     return tuple(

@@ -1,12 +1,12 @@
-"""The tokenizer of a model folder, with the ids that its authors' code gave.
+"""The tokenizer of a model folder, its chat template, and the tokens that end a reply.
 
-transformers 5 rebuilds a tokenizer from the vocabulary in tokenizer.json and the class that
-tokenizer_config.json names, which gives other ids than the file's own pipeline where both differ.
-A tokenizer.json is therefore taken as it is.
+A tokenizer.json is used unchanged. transformers 5 would rebuild the tokenizer from the file's
+vocabulary and the class named in tokenizer_config.json, and give other ids if the two differ.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,20 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
 from chatui.catalog.model_files import check_not_pointer, read_json_object
-from chatui.engine.codec import decoder_kinds
+from chatui.engine.codec import added_tokens, decoder_kinds, special_ids
 from chatui.errors import ChatuiError
 from chatui.locales import say
+from chatui.messages import ModelSpec
+from chatui.prompting import formats
+from chatui.prompting.chat_template import ChatTemplate, chat_template_format, end_of_turn
+from chatui.prompting.families import CHAT_TEMPLATE, format_of
+from chatui.prompting.format import PromptFormat
 
+EOS_TOKENS = {"moss": ("<eom>",), "llama": ("</s>",), "chatglm": ("<eop>",), "bloom": ("<pad>",)}
+"""Tokens that end a reply in a family, in addition to those named in the model's files.
+
+BLOOM ends with <pad> if it was fine-tuned as in peft's examples or with ``chatui dataset``.
+"""
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "*.vocab")
 
 # For folders of 2023 whose tokenizer_config.json names remote code or a class under an old name.
@@ -121,3 +131,68 @@ def _begin_as_llama(tokenizer: Any, with_bos: bool) -> None:
         pair=f"{bos} $A {bos} $B" if with_bos else "$A $B",
         special_tokens=[(bos, id)],
     )
+
+
+def own_format(family: str, tokenizer: Any) -> str:
+    """The name of the prompt format of a family, or of the tokenizer's template if it has one."""
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    return format_of(family, has_chat_template=has_template)
+
+
+def format_named(name: str, tokenizer: Any) -> PromptFormat:
+    """A prompt format, which may be the tokenizer's template.
+
+    Raises:
+        ChatuiError: there is no such format, or the template is as :func:`template_of` says.
+    """
+    if name != CHAT_TEMPLATE:
+        return formats.get(name)
+    return chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
+
+
+@lru_cache(maxsize=1)
+def template_of(tokenizer: Any) -> ChatTemplate:
+    """The tokenizer's template.
+
+    Raises:
+        ChatuiError: the tokenizer has none, several without a default, or an invalid one.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ChatuiError(say("engine.no_chat_template"))
+    try:
+        source: str = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise ChatuiError(say("engine.no_chat_template")) from error
+    return ChatTemplate.compiled(source, tokenizer.special_tokens_map, added_tokens(tokenizer))
+
+
+def template_eos_ids(tokenizer: Any, special: frozenset[int]) -> frozenset[int]:
+    """The special token with which the template ends a reply, if it is one.
+
+    Many folders name only the end of a text as EOS, not the end of a turn.
+    """
+    after = end_of_turn(template_of(tokenizer))
+    ids: list[int] = tokenizer.encode(after, add_special_tokens=False) if after else []
+    return frozenset(ids[:1]) & special
+
+
+def eos_ids_of(
+    spec: ModelSpec, family: str, format: PromptFormat, config: Any, folder: Path, tokenizer: Any
+) -> frozenset[int]:
+    """The spec's; else what config, generation config, tokenizer, family and template name."""
+    if spec.eos_ids:
+        return frozenset(spec.eos_ids)
+    found: set[Any] = {tokenizer.eos_token_id}
+    named = [getattr(config, "eos_token_id", None)]
+    file = folder / "generation_config.json"
+    if file.is_file():
+        named.append(read_json_object(file).get("eos_token_id"))
+    for value in named:
+        found |= set(value) if isinstance(value, list | tuple) else {value}
+    if "WordPiece" in decoder_kinds(tokenizer):
+        found |= {tokenizer.pad_token_id, tokenizer.sep_token_id}
+    vocabulary = tokenizer.get_vocab()
+    found |= {vocabulary.get(token) for token in EOS_TOKENS.get(family, ())}
+    if format.name == CHAT_TEMPLATE:
+        found |= template_eos_ids(tokenizer, special_ids(tokenizer))
+    return frozenset(id for id in found if isinstance(id, int))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from chatui.engine.weights import LazyTensor, Reader, TensorEntry, find_weights
+from chatui.engine.weights import LazyTensor, TensorEntry, TensorReader, find_weights
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -32,7 +32,7 @@ class WeightDelta:
     entries: tuple[TensorEntry, ...]
     vocabulary: int | None
 
-    def tensors(self, reader: Reader, base: Iterable[TensorEntry]) -> dict[str, LazyTensor]:
+    def tensors(self, reader: TensorReader, base: Iterable[TensorEntry]) -> dict[str, LazyTensor]:
         """What the loader is given: the sum of each tensor of the base and its delta.
 
         Args:
@@ -41,17 +41,17 @@ class WeightDelta:
         """
         addends = {entry.key: entry for entry in self.entries}
         return {
-            entry.key: Sum(reader, entry, addends[entry.key])
+            entry.key: SummedTensor(reader, entry, addends[entry.key])
             if entry.key in addends
             else LazyTensor(reader, entry)
             for entry in base
         }
 
 
-class Sum(LazyTensor):
+class SummedTensor(LazyTensor):
     """Stands for the sum of a base's tensor and its delta."""
 
-    def __init__(self, reader: Reader, base: TensorEntry, delta: TensorEntry) -> None:
+    def __init__(self, reader: TensorReader, base: TensorEntry, delta: TensorEntry) -> None:
         super().__init__(reader, delta)
         self._base = base
 

@@ -183,11 +183,13 @@ def _load_pickle(file: Path, map_location: str) -> Any:
     return torch.load(file, map_location=map_location, weights_only=True, mmap=mapped or None)
 
 
-def told_bytes(report: Callable[[Loading], None], stage: str, total: int) -> Callable[[int], None]:
-    """A function that reports bytes read as ``Loading``: 0 at once, all at the end;
-    of nothing it tells nothing.
+def progress_reporter(
+    report: Callable[[Loading], None], stage: str, total: int
+) -> Callable[[int], None]:
+    """Return a function that reports bytes read as ``Loading``.
 
-    Between them at most every 0.05 s; the pipe to the app is not filled with more.
+    It reports 0 at once, the total at the end, and at most one value every 0.05 s between them, so
+    that the pipe to the app does not fill up. It reports nothing if the total is 0.
     """
     last = 0.0
 
@@ -203,7 +205,7 @@ def told_bytes(report: Callable[[Loading], None], stage: str, total: int) -> Cal
     return progress
 
 
-class Reader:
+class TensorReader:
     """Reads tensors for transformers' loader, keeps count, and gives pages back.
 
     A tensor that stays as it is on the CPU is mapped and never copied. One that is converted or
@@ -285,7 +287,7 @@ class Reader:
 class LazyTensor:
     """Stands for a tensor of a file; ``[...]`` reads it, as transformers' loader expects."""
 
-    def __init__(self, reader: Reader, entry: TensorEntry) -> None:
+    def __init__(self, reader: TensorReader, entry: TensorEntry) -> None:
         self._reader = reader
         self._entry = entry
 

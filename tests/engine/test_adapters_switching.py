@@ -43,7 +43,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[ModelSpec]:
     found: list[ModelSpec] = []
     real = loading._load_weights
 
-    def read(plan: loading.Plan, report: Callable[[Loading], None]) -> object:
+    def read(plan: loading.LoadPlan, report: Callable[[Loading], None]) -> object:
         found.append(plan.spec)
         return real(plan, report)
 

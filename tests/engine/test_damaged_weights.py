@@ -16,7 +16,7 @@ from damage import damaged, wrong_bytes
 from safetensors.torch import save_file
 
 from chatui.engine.architectures.rwkv.world_vocabulary import read_world_vocabulary
-from chatui.engine.codec import codec_of
+from chatui.engine.codec import make_codec
 from chatui.engine.tokenizers import load_tokenizer
 from chatui.engine.tuning.tuning_examples import TuningExamples
 from chatui.engine.weights import find_weights, read_entries
@@ -115,11 +115,11 @@ def test_mutated_tokenizers(tmp_path: Path, family: str) -> None:
             file.write_bytes(
                 damaged(json.loads(whole), dice) if is_json else wrong_bytes(whole, dice)
             )
-            refused(lambda: codec_of(load_tokenizer(folder, family)).encode("春眠 hello"))
+            refused(lambda: make_codec(load_tokenizer(folder, family)).encode("春眠 hello"))
         file.write_bytes(whole)
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": "much"}))
-    assert codec_of(load_tokenizer(folder, family)).encode("春眠 hello")
+    assert make_codec(load_tokenizer(folder, family)).encode("春眠 hello")
 
 
 def test_mutated_vocabularies_of_rwkv(tmp_path: Path) -> None:

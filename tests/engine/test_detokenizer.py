@@ -20,7 +20,7 @@ from tokenizers import (
 )
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-from chatui.engine.codec import Codec, codec_of, decoder_kinds
+from chatui.engine.codec import Codec, decoder_kinds, make_codec
 from chatui.engine.detokenizer import SentencePieceDetokenizer, WindowDetokenizer
 
 TEXTS = (
@@ -92,14 +92,14 @@ def byte_fallback() -> Any:
 
 
 def test_byte_level_joins_to_the_decode(byte_level: Any) -> None:
-    codec = codec_of(byte_level)
+    codec = make_codec(byte_level)
     for text in TEXTS:
         ids = byte_level.encode(text + "<think>思考</think>")
         assert streamed(codec, ids) == byte_level.decode(ids, skip_special_tokens=True)
 
 
 def test_byte_level_on_any_tokens_at_all(byte_level: Any) -> None:
-    codec = codec_of(byte_level)
+    codec = make_codec(byte_level)
     for seed in range(50):
         dice = random.Random(seed)
         ids = [dice.randrange(len(byte_level)) for _ in range(60)]
@@ -107,7 +107,7 @@ def test_byte_level_on_any_tokens_at_all(byte_level: Any) -> None:
 
 
 def test_byte_fallback_joins_to_the_decode(byte_fallback: Any) -> None:
-    codec = codec_of(byte_fallback)
+    codec = make_codec(byte_fallback)
     for text in TEXTS:
         ids = byte_fallback.encode(text)
         assert streamed(codec, ids) == byte_fallback.decode(ids, skip_special_tokens=True)
@@ -121,7 +121,7 @@ def test_never_half_a_character_and_none_late(
     made = request.getfixturevalue(tokenizer)
     for text in TEXTS:
         ids = made.encode(text)
-        detokenizer = codec_of(made).detokenizer()
+        detokenizer = make_codec(made).detokenizer()
         shown = ""
         for count, id in enumerate(ids, 1):
             shown += detokenizer.add(id)
@@ -138,7 +138,7 @@ def test_bytes_that_make_no_character_are_replaced_at_the_end(
 ) -> None:
     made = request.getfixturevalue(tokenizer)
     ids = made.encode("月😀")[:-1]
-    text = streamed(codec_of(made), ids)
+    text = streamed(make_codec(made), ids)
     assert text.startswith("月\ufffd")
     assert set(text[1:]) == {"\ufffd"}
 
@@ -186,7 +186,7 @@ def test_an_added_token_is_its_own_spelling(special: bool) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
     added = [AddedToken(text, special=special, normalized=False) for text in texts]
     fast.add_tokens(added, special_tokens=special)
-    codec = codec_of(fast)
+    codec = make_codec(fast)
     half = codec.encode("月")[:-1]
     for text in texts:
         ids = codec.encode(f"月{text}光")
@@ -209,7 +209,7 @@ def test_chinese_llama_pieces(reference: Path) -> None:
 
 def test_wordpiece_keeps_the_spaces_of_latin_text(reference: Path) -> None:
     tokenizer = BertTokenizer(str(reference / "tokenizers" / "gpt2-chinese.vocab.txt"))
-    codec = codec_of(tokenizer)
+    codec = make_codec(tokenizer)
     for text in (
         "hello, world!",
         "he said: 3.14 and 1,000 (about 10:30) are fine.",
@@ -227,7 +227,7 @@ def test_wordpiece_keeps_the_spaces_of_latin_text(reference: Path) -> None:
 def test_wordpiece_drops_the_spaces_between_hanzi(reference: Path) -> None:
     tokenizer = BertTokenizer(str(reference / "tokenizers" / "gpt2-chinese.vocab.txt"))
     assert "WordPiece" in decoder_kinds(tokenizer)
-    codec = codec_of(tokenizer)
+    codec = make_codec(tokenizer)
     ids = codec.encode("早餐太差，无论去多少人！hello world 2023年")
     assert ids == tokenizer.encode("早餐太差，无论去多少人！hello world 2023年")[1:-1]
     assert streamed(codec, ids) == "早餐太差，无论去多少人！hello world 2023年"
@@ -242,7 +242,7 @@ def test_rwkv_tokenizer(reference: Path) -> None:
     )
     for text in TEXTS:
         ids = fast.encode(text)
-        assert streamed(codec_of(fast), ids) == fast.decode(ids)
+        assert streamed(make_codec(fast), ids) == fast.decode(ids)
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_level", "byte_fallback"])
@@ -255,4 +255,4 @@ def test_the_window_joins_to_the_decode(tokenizer: str, request: pytest.FixtureR
 
 
 def test_an_id_outside_of_the_vocabulary_is_no_text(byte_level: Any) -> None:
-    assert streamed(codec_of(byte_level), [10**6, -1, len(byte_level)]) == ""
+    assert streamed(make_codec(byte_level), [10**6, -1, len(byte_level)]) == ""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from asking import ask, loaded, parts
 
-from chatui.engine.cache import PromptCache
+from chatui.engine.cache import LastPromptCache
 from chatui.engine.engine import Engine
 from chatui.messages import GenerateRequest
 
@@ -41,7 +41,7 @@ def test_chatglm_through_the_loop(reference: Path, golden_chatglm: Engine, windo
     engine, model = golden_chatglm, golden_chatglm._loaded()
     assert (model.summary.family, model.summary.format) == ("chatglm", "chatglm-6b")
     model.network.decoder.windowed = windowed  # type: ignore[attr-defined]
-    model.prompt_cache = PromptCache()
+    model.prompt_cache = LastPromptCache()
     for case in json.loads((reference / "chatglm-6b" / "golden.json").read_text("utf-8")):
         history = tuple((query, reply) for query, reply in case["history"])
         seen = engine.inspect(GenerateRequest(case["query"], history), 8)

@@ -12,7 +12,7 @@ import sentencepiece
 import tiny_models
 from sentencepiece import sentencepiece_model_pb2
 
-from chatui.engine.codec import codec_of
+from chatui.engine.codec import make_codec
 from chatui.engine.tokenizers import load_tokenizer
 
 WORDS = (
@@ -65,7 +65,7 @@ def test_words_that_overlap(folder: Path) -> None:
 
 
 def test_special_tokens_in_a_prompt(folder: Path) -> None:
-    codec = codec_of(load_tokenizer(folder, "llama"))
+    codec = make_codec(load_tokenizer(folder, "llama"))
     ids = codec.encode("a</s>b")
     assert ids[0] == 1
     assert ids[ids.index(2) - 1] == codec.encode("a")[-1]
@@ -73,7 +73,7 @@ def test_special_tokens_in_a_prompt(folder: Path) -> None:
 
 
 def test_the_stream_gives_the_text_back(folder: Path) -> None:
-    codec = codec_of(load_tokenizer(folder, "llama"))
+    codec = make_codec(load_tokenizer(folder, "llama"))
     for text in ("是不会飞 hello  world", "😀𠮷可以用\n\n输出了", "a"):
         detokenizer = codec.detokenizer()
         shown = "".join(detokenizer.add(id) for id in codec.encode(text)[1:])

@@ -282,7 +282,7 @@ def _size(folder: Path, dtype: torch.dtype) -> int:
     from chatui.engine.weights import find_weights
 
     config = plan_load(spec(folder)).config
-    return memory.need_of(find_weights(folder), config).total(dtype.itemsize, 512)
+    return memory.memory_need(find_weights(folder), config).total(dtype.itemsize, 512)
 
 
 def test_a_switch_counts_what_it_frees(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

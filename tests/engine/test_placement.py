@@ -160,7 +160,7 @@ def test_freed_memory_is_told_by_its_device(freed: str, device: str, count: int)
 )
 def test_mapped_weights_are_counted_once(name: str, dtype: torch.dtype, maps: bool) -> None:
     placement = Placement(torch.device("cpu"), torch.float32)
-    assert placement.maps(TensorEntry(Path(name), "w", dtype, (4,), 16)) is maps
+    assert placement.is_mapped(TensorEntry(Path(name), "w", dtype, (4,), 16)) is maps
 
 
 @pytest.mark.parametrize("wanted", ["bogus", "cuda:7"])

@@ -10,7 +10,7 @@ import tiny_models
 import torch
 from asking import FAMILIES, ask, loaded, parts
 
-from chatui.engine.cache import PromptCache, common_prefix, held_bytes
+from chatui.engine.cache import LastPromptCache, cache_bytes, common_prefix
 from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 from chatui.messages import GenerateRequest, Prefill
 
@@ -26,7 +26,7 @@ def test_a_conversation_is_the_same_with_and_without(made: Maker, family: str) -
     fresh = loaded(made(family), **values)
 
     def reply(query: str, rounds: tuple[tuple[str, str], ...]) -> tuple[Prefill, str]:
-        fresh._loaded().prompt_cache = PromptCache()
+        fresh._loaded().prompt_cache = LastPromptCache()
         _, _, expected = parts(ask(fresh, query, rounds, max_new_tokens=12))
         prefill, _, got = parts(ask(kept, query, rounds, max_new_tokens=12))
         assert got.output_ids == expected.output_ids
@@ -104,8 +104,8 @@ def test_a_new_conversation_gives_the_memory_back(made: Maker, system: str) -> N
 
     def held() -> int:
         cache = engine._loaded().prompt_cache
-        assert isinstance(cache, PromptCache) and cache.cache is not None
-        return held_bytes(cache.cache)
+        assert isinstance(cache, LastPromptCache) and cache.cache is not None
+        return cache_bytes(cache.cache)
 
     first = parts(ask(engine, "春眠"))
     small = held()

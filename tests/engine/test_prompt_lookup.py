@@ -25,8 +25,8 @@ def test_greedy_replies_are_the_same(made: Maker, family: str, weights: str) -> 
     def replies(ahead: bool) -> list[Any]:
         engine = loaded(made(family), weights=weights, system="")
         network: Any = engine._loaded().network
-        assert network.reads_ahead or weights == "int8", "rows are summed for each vector"
-        network.reads_ahead = ahead
+        assert network.benefits_from_drafts or weights == "int8", "rows are summed for each vector"
+        network.benefits_from_drafts = ahead
         found: list[Any] = []
         history: tuple[tuple[str, str], ...] = ()
         for query in QUERIES:
@@ -69,5 +69,5 @@ def test_what_was_said_before_is_read_in_fewer_steps(prompt: list[int], most: in
         assert int(logits.argmax()) == (token + 1) % 20
         token = int(logits.argmax())
     assert reply == [*range(20)] and network.reads <= most
-    lookup.settle()
+    lookup.drop_draft()
     assert network.length == len(prompt) + 20

@@ -18,7 +18,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from chatui.engine import architecture, int8_weight, loading, placement
 from chatui.engine.engine import Engine
-from chatui.engine.memory import need_of
+from chatui.engine.memory import memory_need
 from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of, weight_bytes
 from chatui.engine.tuning.lora_base import TuningOptions, load_base, with_lora
 from chatui.engine.weights import find_weights
@@ -292,7 +292,7 @@ def test_weights_in_8_bit_floats_are_widened(tmp_path: Path) -> None:
         torch.allclose(found[name], weight, rtol=0.01) for name, weight in expected.items()
     )
     size = sum(parameter.numel() for parameter in network.parameters())
-    assert need_of(find_weights(folder), network.config).floats >= size
+    assert memory_need(find_weights(folder), network.config).floats >= size
 
 
 def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def windowed(made: Maker) -> Engine:
 
 
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_choice, "ChoicesAhead", token_choice.ChoicesInTurn)
+    monkeypatch.setattr(token_choice, "DeviceChooser", token_choice.HostChooser)
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
@@ -91,7 +91,7 @@ def test_the_next_step_begins_before_the_last_token_is_read(
 ) -> None:
     events: list[str] = []
     network: Any = ahead._loaded().network
-    step, sent = network.step, token_choice.sent_to_host
+    step, sent = network.step, token_choice.copy_to_host
 
     def noted_step(*args: Any) -> Any:
         events.append("step")
@@ -102,7 +102,7 @@ def test_the_next_step_begins_before_the_last_token_is_read(
         return lambda: events.append("read") or arrived()  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(network, "step", noted_step)
-    monkeypatch.setattr(token_choice, "sent_to_host", noted)
+    monkeypatch.setattr(token_choice, "copy_to_host", noted)
     ask(ahead, max_new_tokens=4)
     # The first token waits for nothing.
     assert events == ["read", "step", "step", "read", "step", "read", "step", "read"]
@@ -145,11 +145,11 @@ def test_the_first_query_finds_the_graphs_ready(made: Maker) -> None:
 def test_settings_that_ask_the_host_wait_for_it(ahead: Engine) -> None:
     model = ahead._loaded()
     for values, kind in (
-        ({"no_repeat_ngram_size": 3}, token_choice.ChoicesInTurn),
-        ({"top_k": 3}, token_choice.ChoicesAhead),
+        ({"no_repeat_ngram_size": 3}, token_choice.HostChooser),
+        ({"top_k": 3}, token_choice.DeviceChooser),
     ):
         reply = ReplySoFar(SamplingSettings(**values), (1, 2))
-        assert type(token_choice.choices_for(model, reply, 1, None, 0)) is kind
+        assert type(token_choice.chooser_for(model, reply, 1, None, 0)) is kind
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
@@ -157,11 +157,11 @@ def test_a_choice_on_the_device_never_asks_the_host(values: dict[str, Any]) -> N
     """On the meta device a number that is read, or a tensor of the CPU, is an error."""
     device = torch.device("meta")
     reply = ReplySoFar(SamplingSettings(**values), (1, 2, 3))
-    reply.on_device = torch.zeros(1, dtype=torch.int64, device=device)
+    reply.last_on_device = torch.zeros(1, dtype=torch.int64, device=device)
     sampler = Sampler(reply, 1)
     for _ in range(2):
         number = torch.zeros((), dtype=torch.float64, device=device)
-        token = sampler.chosen(torch.zeros(50, device=device), number)
+        token = sampler.choose(torch.zeros(50, device=device), number)
         assert token.shape == () and token.device == device
 
 
@@ -173,7 +173,7 @@ def test_filters_on_the_device_keep_what_those_on_the_host_keep(values: dict[str
         kept = []
         for on_device in (None, torch.tensor([4])):
             reply = ReplySoFar(SamplingSettings(**values), (1, 2), output_ids=[4])
-            reply.on_device = on_device
+            reply.last_on_device = on_device
             candidates: Any = (logits, None)
             for step in enabled_steps(reply):
                 candidates = step(candidates)
@@ -204,9 +204,9 @@ def test_a_gpu_that_falls_away_leaves_what_was_told(
         network: Any = ahead._loaded().network
         monkeypatch.setattr(network, "step", partial(failing, call=network.step))
     else:
-        sent = token_choice.sent_to_host
+        sent = token_choice.copy_to_host
         monkeypatch.setattr(
-            token_choice, "sent_to_host", lambda tensor: partial(failing, call=sent(tensor))
+            token_choice, "copy_to_host", lambda tensor: partial(failing, call=sent(tensor))
         )
     told: list[int] = []
     request = GenerateRequest("春眠不觉晓", sampling=SamplingSettings(greedy=True))

@@ -215,7 +215,7 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
 
 
 def test_a_chat_template_ends_a_reply_as_it_says() -> None:
-    from chatui.engine.tokenizer_template import template_of
+    from chatui.engine.tokenizers import template_of
     from chatui.prompting.chat_template import chat_template_format
 
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

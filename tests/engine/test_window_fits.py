@@ -13,9 +13,9 @@ import torch
 from asking import FAMILIES, ask, loaded, parts, spec
 
 from chatui.catalog.memory_need import WORKSPACE, CacheSize, Need, WindowRange, cache_size, fit
-from chatui.engine.cache import GrowingLayer, held_bytes
+from chatui.engine.cache import GrowingLayer, cache_bytes
 from chatui.engine.engine import Engine
-from chatui.engine.memory import need_of
+from chatui.engine.memory import memory_need
 from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
 from chatui.messages import Loaded
@@ -46,7 +46,7 @@ def need(folder: Path) -> Need:
     from chatui.engine.loading import plan_load
 
     plan = plan_load(spec(folder))
-    return need_of(find_weights(folder), plan.config)  # type: ignore[union-attr]
+    return memory_need(find_weights(folder), plan.config)  # type: ignore[union-attr]
 
 
 def load(folder: Path, **values: object) -> Loaded:
@@ -186,7 +186,7 @@ def test_a_kept_conversation_counts_as_memory_that_a_load_frees(
     engine = loaded(long_windowed)
     first = engine._loaded().context_limit
     ask(engine, "春眠不觉晓" * 1200)
-    kept = engine._loaded().prompt_cache.held
+    kept = engine._loaded().prompt_cache.held_bytes
     assert kept > 500_000
     room(need(long_windowed).total(4, 131_072) * 2 - kept)
     assert engine.load(spec(long_windowed), lambda _: None).context_limit == first
@@ -211,7 +211,7 @@ def test_a_small_window_holds_a_small_cache(made: Maker) -> None:
     engine = loaded(made("llama"), context=100, format="bloomz")
     ask(engine, "春眠")
     cache = engine._loaded().prompt_cache.cache  # type: ignore[attr-defined]
-    assert held_bytes(cache) == 100 * 4 * need(made("llama")).cache.per_token
+    assert cache_bytes(cache) == 100 * 4 * need(made("llama")).cache.per_token
 
 
 def test_the_arithmetic_of_windows() -> None:

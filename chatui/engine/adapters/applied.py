@@ -16,7 +16,7 @@ from chatui.engine.adapters.fitting import AdaptersPlan
 from chatui.engine.adapters.lora import Pair, whole
 from chatui.engine.adapters.vocabulary import table_names, with_rows
 from chatui.engine.quantised import is_packed, plain_weight, shape_of
-from chatui.engine.weights import Reader, TensorEntry
+from chatui.engine.weights import TensorEntry, TensorReader
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -174,7 +174,7 @@ def read_adapters(
         dtype: of the base's floating point weights.
         progress: is told the bytes read so far.
     """
-    reader = Reader(plan.entries, dtype, torch.device("cpu"), progress)
+    reader = TensorReader(plan.entries, dtype, torch.device("cpu"), progress)
     applied = AppliedAdapters(vocabulary=vocabulary, dtype=dtype)
     parts: dict[str, list[tuple[Tensor, Tensor, Tensor | None, bool]]] = {}
     for adapter in plan.adapters:
@@ -199,7 +199,7 @@ def read_adapters(
     return applied
 
 
-def _read_pair(reader: Reader, pair: Pair) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+def _read_pair(reader: TensorReader, pair: Pair) -> tuple[Tensor, Tensor, Tensor | None, bool]:
     down, up = _read(reader, pair.down).float(), _read(reader, pair.up).float()
     if pair.parts:
         up = whole(up, pair.parts)
@@ -207,7 +207,7 @@ def _read_pair(reader: Reader, pair: Pair) -> tuple[Tensor, Tensor, Tensor | Non
     return down, up * pair.scaling, bias, pair.of_embedding
 
 
-def _read(reader: Reader, entry: TensorEntry) -> Tensor:
+def _read(reader: TensorReader, entry: TensorEntry) -> Tensor:
     tensor = reader.read(entry)
     return tensor.detach() if tensor.requires_grad else tensor
 

@@ -12,7 +12,7 @@ from chatui.engine.weights import TensorEntry
 from chatui.messages import ModelSpec
 
 if TYPE_CHECKING:
-    from chatui.engine.loading import Plan
+    from chatui.engine.loading import LoadPlan
 
 FileVersions: TypeAlias = frozenset[tuple[Path, int, int]]
 """Files with their times of change in nanoseconds and their sizes in bytes."""
@@ -28,11 +28,11 @@ class AdaptableBase:
         adapted: what is on it.
     """
 
-    plan: Plan
+    plan: LoadPlan
     model: Any
     adapted: AppliedAdapters
 
-    def serves(self, plan: Plan) -> bool:
+    def serves(self, plan: LoadPlan) -> bool:
         """Whether ``plan`` is for the same base, which is as it was."""
         unchanged = not self.adapted.merged and not plan.spec.merge_adapters
         same = base_alone(plan.spec) == base_alone(self.plan.spec)

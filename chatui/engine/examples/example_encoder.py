@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from chatui.conversation.dialogues import Dialogue
-from chatui.engine.codec import added_tokens, appends_eos, begins_prompts, special_ids
+from chatui.engine.codec import added_tokens, adds_special_tokens, appends_eos, special_ids
 from chatui.engine.examples.shared_prefix import once_for_all
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
@@ -20,7 +20,7 @@ from chatui.engine.examples.training_example import (
     causal_example,
     chatglm_example,
 )
-from chatui.engine.tokenizer_template import template_end_ids
+from chatui.engine.tokenizers import template_eos_ids
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting import formats
@@ -245,7 +245,7 @@ def _causal(
     pad = _first_of(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
     if end is None and format.name == CHAT_TEMPLATE:
         # A template says itself how a reply ends.
-        end = next(iter(template_end_ids(tokenizer, special_ids(tokenizer))), None)
+        end = next(iter(template_eos_ids(tokenizer, special_ids(tokenizer))), None)
     last = pad if end is None else end
     encode_prompts, encode_replies = _encoders(tokenizer, format)
     return ExampleLayout(
@@ -271,7 +271,7 @@ def _first_of(*ids: int | None) -> int:
 
 def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, EncodeTexts]:
     """What encodes prompts, as the model reads them, and replies, which follow them."""
-    has_first = begins_prompts(tokenizer, special_tokens=format.name != CHAT_TEMPLATE)
+    has_first = adds_special_tokens(tokenizer, special_tokens=format.name != CHAT_TEMPLATE)
     drops_eos = has_first and appends_eos(tokenizer)
     tokens = [token for token in added_tokens(tokenizer) if not token.isspace()]
     finder = TokenFinder(tokens, any_width=True)

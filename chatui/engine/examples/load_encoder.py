@@ -6,9 +6,7 @@ from typing import Any
 
 from chatui.catalog.tokenizer_lookup import TokenizerPlace
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
-from chatui.engine.stop_tokens import END_TOKENS
-from chatui.engine.tokenizer_template import format_named, own_format
-from chatui.engine.tokenizers import load_tokenizer
+from chatui.engine.tokenizers import EOS_TOKENS, format_named, load_tokenizer, own_format
 
 _ARTICLE: dict[Family, str] = {
     "chatglm": "chatglm-6b",
@@ -50,7 +48,7 @@ def _end_of(tokenizer: Any, network: str, format: str) -> int | None:
     if network != "moss":
         return None
     vocabulary = tokenizer.get_vocab()
-    return next((vocabulary[token] for token in END_TOKENS[network] if token in vocabulary), None)
+    return next((vocabulary[token] for token in EOS_TOKENS[network] if token in vocabulary), None)
 
 
 def _family_of(network: str, format: str) -> Family:

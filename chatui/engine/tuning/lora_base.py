@@ -65,7 +65,7 @@ def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
     plan = loading.plan_load(spec)
     if isinstance(plan, RwkvPlan):
         raise ChatuiError(say("tune.not_torch", name=spec.name))
-    model = loading.load_plain(plan, lambda _: None)
+    model = loading.load_for_tuning(plan, lambda _: None)
     quantiser = getattr(model, "hf_quantizer", None)
     if quantiser and not getattr(quantiser.quantization_config, "dequantize", False):
         raise ChatuiError(say("tune.packed", name=spec.name))

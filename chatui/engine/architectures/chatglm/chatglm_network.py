@@ -71,7 +71,7 @@ class ChatGLMNetwork:
         return self.decoder.read_all(ids, cache, 1, seen_by_all=prefix + sop)[0].float()
 
     @property
-    def runs_ahead(self) -> bool:
+    def accepts_device_token(self) -> bool:
         """Whether ``step`` takes a token that only the device knows, int64 ``[]``, too."""
         return self.decoder is not None and self.decoder.windowed
 

@@ -22,7 +22,7 @@ from chatui.engine.architectures.decoder.captured_step import (
 from chatui.engine.architectures.decoder.causal_attention import Attention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache, FixedLayer
 from chatui.engine.architectures.decoder.joined_linear import Projection
-from chatui.engine.cache import STEP
+from chatui.engine.cache import GROWTH_STEP
 
 Norm: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -103,7 +103,7 @@ class Decoder:
             [FixedLayer(empty, empty, clean=self.windowed) for _ in self._blocks],
             torch.zeros(1, dtype=torch.int64, device=self._like.device),
             window,
-            LEAST_WINDOW if self.windowed else STEP,
+            LEAST_WINDOW if self.windowed else GROWTH_STEP,
         )
 
     def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from chatui.engine.cache import SPARE, capacity_for
+from chatui.engine.cache import SHRINK_FACTOR, capacity_for
 
 
 class Layer(Protocol):
@@ -86,7 +86,7 @@ class FixedCache:
         """Forget the last ``-tokens_to_remove`` tokens, and free buffers that are far too large."""
         self.move_to(self.length + tokens_to_remove)
         fitting = self._capacity_for(self.length)
-        if self.capacity >= SPARE * fitting:
+        if self.capacity >= SHRINK_FACTOR * fitting:
             self._resize(fitting)
 
     def _capacity_for(self, tokens: int) -> int:

@@ -29,7 +29,13 @@ from chatui.engine.codec import Codec
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import BITS, Placement, place
-from chatui.engine.weights import Reader, TensorEntry, find_weights, read_entries, told_bytes
+from chatui.engine.weights import (
+    TensorEntry,
+    TensorReader,
+    find_weights,
+    progress_reporter,
+    read_entries,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
@@ -112,8 +118,8 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
     began = time.monotonic()
     placement = plan.placement
     total = sum(entry.bytes for entry in plan.entries.values())
-    progress = told_bytes(report, say("engine.stage_weights"), total)
-    reader = Reader(tuple(plan.entries.values()), placement.dtype, placement.device, progress)
+    progress = progress_reporter(report, say("engine.stage_weights"), total)
+    reader = TensorReader(tuple(plan.entries.values()), placement.dtype, placement.device, progress)
 
     def read(name: str) -> Tensor:
         tensor: Tensor = reader.tensors[plan.entries[name].key][...]

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from chatui.engine.architectures.rwkv.world_vocabulary import (
     read_world_vocabulary,
 )
-from chatui.engine.codec import Codec, codec_of
+from chatui.engine.codec import Codec, make_codec
 from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -96,7 +96,7 @@ def _check(file: Path, largest: int, rows: int) -> None:
 
 
 def _pile_codec(tokenizer: PreTrainedTokenizerFast) -> Codec:
-    codec = codec_of(tokenizer, special_tokens=False)
+    codec = make_codec(tokenizer, special_tokens=False)
     vocabulary = tokenizer.get_vocab()
     newline, blank_line = vocabulary.get("Ċ"), vocabulary.get("ĊĊ")
 
@@ -107,7 +107,7 @@ def _pile_codec(tokenizer: PreTrainedTokenizerFast) -> Codec:
             ids[-1:] = [newline, newline]
         return ids
 
-    return replace(codec, encode=encode, encode_later=None)
+    return replace(codec, encode=encode, encode_continuation=None)
 
 
 def _world_codec(file: Path, rows: int) -> Codec:

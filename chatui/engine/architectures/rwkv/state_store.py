@@ -31,7 +31,7 @@ class StateStore:
         self._states: OrderedDict[tuple[int, ...], RwkvState] = OrderedDict()
 
     @property
-    def held(self) -> int:
+    def held_bytes(self) -> int:
         """Bytes of all states."""
         return sum(s.shift.nbytes + s.sums.nbytes for s in self._states.values())
 

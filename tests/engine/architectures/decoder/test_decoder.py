@@ -14,7 +14,7 @@ from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import projection
 from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
-from chatui.engine.cache import held_bytes
+from chatui.engine.cache import cache_bytes
 from chatui.engine.linear import speed_up
 from chatui.engine.network import CausalNetwork
 
@@ -156,10 +156,10 @@ def test_a_crop_far_back_gives_memory_back(length: int) -> None:
     network = CausalNetwork(made("llama"), WINDOW)
     cache = network.new_cache()
     network.prefill(IDS * 20, cache, lambda: False)
-    full = held_bytes(cache)
+    full = cache_bytes(cache)
     assert isinstance(cache, FixedCache)
     cache.crop(length - cache.get_seq_length())
-    assert held_bytes(cache) == full * 256 // 1280
+    assert cache_bytes(cache) == full * 256 // 1280
     network.prefill(IDS, cache, lambda: False)
     expected = network.prefill(IDS, network.new_cache(), lambda: False)
     got = network.step(4, cache)

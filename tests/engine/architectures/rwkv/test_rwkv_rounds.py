@@ -13,7 +13,7 @@ from conftest import Ask
 from chatui.engine.architectures.rwkv.rwkv_modeling import RwkvState
 from chatui.engine.architectures.rwkv.rwkv_network import Reading, RwkvNetwork
 from chatui.engine.architectures.rwkv.state_store import StateStore
-from chatui.engine.cache import PromptCache
+from chatui.engine.cache import LastPromptCache
 from chatui.engine.engine import Engine
 from chatui.engine.network import prefill_chunk
 from chatui.messages import BegunReply, Done, GenerateRequest, Prefill
@@ -67,13 +67,13 @@ def test_with_and_without_the_state_the_tokens_are_the_same(
     asked: list[tuple[str, tuple[tuple[str, str], ...]]] = []
     for query in QUERIES:
         asked.append((query, history))
-        fresh._loaded().prompt_cache = PromptCache()
+        fresh._loaded().prompt_cache = LastPromptCache()
         history = (*history, (query, ask(fresh, query, history, **sampling)[2].text))
     asked += [(QUERIES[-1], history[:-1]), ("白日依山尽", history[:-1]), ("白日", ())]
     asked += [("黄河", (("白日", "依山"), *history[1:])), (QUERIES[-1], history[:-1])]
     reused = []
     for query, rounds in asked:
-        fresh._loaded().prompt_cache = PromptCache()
+        fresh._loaded().prompt_cache = LastPromptCache()
         none, _, expected = ask(fresh, query, rounds, **sampling)
         prefill, _, got = ask(kept, query, rounds, **sampling)
         assert none.reused_tokens == 0

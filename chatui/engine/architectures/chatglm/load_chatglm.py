@@ -33,7 +33,7 @@ def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard
         detokenizer=lambda: ChatGLMDetokenizer(tokenizer, tokenizer.all_special_ids),
         # [gMASK] and </s> in a text stay text.
         special=TokenFinder(tokenizer.all_special_tokens),
-        encode_later=lambda text: continued(text, later),
+        encode_continuation=lambda text: continued(text, later),
     )
     space = model.config.space_token_id
     return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model, window)
