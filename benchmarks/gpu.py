@@ -154,7 +154,7 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
     reply(ours, PROMPT, 8, **SAMPLED)
     greedy = reply(ours, PROMPT, tokens, **GREEDY)[0]
     told("chatui greedy", greedy)
-    used = kernel_support.on(torch.zeros(1, device=device.name)) is not None
+    used = kernel_support.vector_kernels(torch.zeros(1, device=device.name)) is not None
     if used:
         told("chatui greedy, without its kernels", without_kernels(model, family, network, tokens))
     else:
@@ -172,7 +172,7 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
     adapted = gpu_models.loaded_model(model, family, gpu_models.network_of(model, family))
     reply(adapted, PROMPT, 8, **GREEDY)
     rate = reply(adapted, PROMPT, tokens, **GREEDY)[0]
-    applied.take_off()
+    applied.remove()
     say(f"{name}: LoRA beside the weights", f"{rate:9.1f} tok/s, {rate / greedy:.2f} × without")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 
-from chatui.engine.adapters.applied import AppliedAdapters, LowRank
+from chatui.engine.adapters.applied import AppliedAdapters, LoraHook
 from chatui.engine.architecture import network_class
 from chatui.engine.architectures.chatglm.chatglm_network import ChatGLMNetwork
 from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
@@ -134,8 +134,8 @@ def put_lora_on(model: Any) -> AppliedAdapters:
             where = model.get_output_embeddings().weight
             down = torch.empty(8, module.in_features).normal_(0, 0.01)
             up = torch.empty(module.out_features, 8).normal_(0, 0.01)
-            applied.low_rank[name] = LowRank(down.to(where), up.to(where))
-    applied.put_on(model)
+            applied.lora_hooks[name] = LoraHook(down.to(where), up.to(where))
+    applied.apply(model)
     return applied
 
 

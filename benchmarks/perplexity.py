@@ -29,9 +29,9 @@ def load(folder: Path, bits: int | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from chatui.engine.quantising import WeightBits
+    from chatui.engine.quantising import QuantisationConfig
 
-    told = {"quantization_config": WeightBits(bits, torch.float32)} if bits else {}
+    told = {"quantization_config": QuantisationConfig(bits, torch.float32)} if bits else {}
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **told).eval()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear, integers
+from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear, unpack_codes
 
 
 def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
         fp16 [out, in].
     """
     # The product of the two is exact in fp32.
-    return (integers(packed, bits).float() * scale.float()[:, None]).half()
+    return (unpack_codes(packed, bits).float() * scale.float()[:, None]).half()
 
 
 def packed_linear(linear: nn.Linear, bits: int) -> ChatGLMQuantisedLinear:

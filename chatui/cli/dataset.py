@@ -140,16 +140,16 @@ def _encoder(args: argparse.Namespace, place: TokenizerPlace) -> ExampleEncoder:
 
 def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.Namespace) -> int:
     from chatui.cli.labelled_tokens import print_preview
-    from chatui.engine.examples.example_preview import preview_of
+    from chatui.engine.examples.example_preview import make_preview
 
     for found in sources:
         if isinstance(found, SkippedRecord):
             tell(found.sentence)
             continue
-        pairs = (encoder.pair_of(found, at) for at in found.learned(args.train))
+        pairs = (encoder.text_pair(found, at) for at in found.learned(args.train))
         pair: TextPair | None = next(filter(None, pairs), None)
         if pair is not None:
-            print_preview(preview_of(encoder, pair))
+            print_preview(make_preview(encoder, pair))
             return SUCCESS
     raise ChatuiError(say("dataset.nothing"))
 

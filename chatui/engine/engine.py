@@ -99,7 +99,7 @@ class Engine:
             from chatui.engine import loading
 
             base = before.adaptable_base
-            if isinstance(plan, loading.LoadPlan) and base.serves(plan):
+            if isinstance(plan, loading.LoadPlan) and base.can_switch_to(plan):
                 self._model = loading.switch_adapters(base, plan, report)
                 return self._model
             del base

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LEAST_NUMBERS = 1 << 22
+MIN_ELEMENTS = 1 << 22
 """Of a weight, for which this layout is taken."""
 _MOST = 63
 """The largest number of 7 bits. FBGEMM adds two products in 16 bits, where larger ones overflow."""
@@ -51,7 +51,7 @@ class Int8Weight:
             torch.backends.quantized.engine = before
 
     @classmethod
-    def of(cls, weight: Tensor) -> Int8Weight:
+    def quantise(cls, weight: Tensor) -> Int8Weight:
         """Quantise floating point ``[out, in]``, each output by its largest number."""
         weight = weight.float()
         largest = weight.abs().amax(dim=1)
@@ -67,7 +67,7 @@ class Int8Weight:
         outputs, inputs = self.shape
         return outputs * (inputs + 12)
 
-    def plain(self) -> Tensor:
+    def dequantise(self) -> Tensor:
         """The numbers, float32 ``[out, in]``."""
         made: Tensor = torch.ops.quantized.linear_unpack(self._packed)[0].dequantize()
         return made
@@ -111,31 +111,31 @@ class _Learned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, weight: Int8Weight) -> Tensor:
         ctx.weight = weight
-        return functional.linear(vectors, weight.plain())
+        return functional.linear(vectors, weight.dequantise())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] @ ctx.weight.plain(), None
+        return gradients[0] @ ctx.weight.dequantise(), None
 
 
-def suits(weight: Tensor) -> bool:
+def is_faster(weight: Tensor) -> bool:
     """Whether a weight ``[out, in]`` is multiplied faster so than as the rows of ``packed``.
 
     Of a small one, taking the states apart costs more than the product (measured with AVX2).
     """
-    return weight.device.type == "cpu" and weight.numel() >= LEAST_NUMBERS and is_at_hand()
+    return weight.device.type == "cpu" and weight.numel() >= MIN_ELEMENTS and fbgemm_works()
 
 
 @cache
-def is_at_hand() -> bool:
+def fbgemm_works() -> bool:
     """Whether PyTorch carries FBGEMM for this processor, and it does what is said here."""
     if "fbgemm" not in torch.backends.quantized.supported_engines:
         return False
     random = torch.Generator().manual_seed(0)
     weight, states = torch.randn(40, 64, generator=random), torch.randn(3, 64, generator=random)
     try:
-        made = Int8Weight.of(weight)
-        plain, found = made.plain(), products(states, [made])
+        made = Int8Weight.quantise(weight)
+        plain, found = made.dequantise(), products(states, [made])
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return torch.allclose(plain, weight, atol=0.02) and torch.allclose(

@@ -18,14 +18,14 @@ DEVICES = {"cuda"}
 """Kinds of devices that they are for; the tests add "cpu", where Triton interprets them."""
 
 
-def on(states: Tensor) -> ModuleType | None:
+def vector_kernels(states: Tensor) -> ModuleType | None:
     """:mod:`chatui.engine.triton_kernels` if ``states`` are one vector that they are there for."""
     if states.device.type not in DEVICES:
         return None
-    return _kernels(states.device) if states.numel() == states.shape[-1] else None
+    return _checked_kernels(states.device) if states.numel() == states.shape[-1] else None
 
 
-def attention_on(joint: Tensor, shape: DecoderShape, normed: bool) -> ModuleType | None:
+def attention_kernel(joint: Tensor, shape: DecoderShape, normed: bool) -> ModuleType | None:
     """:mod:`chatui.engine.triton_attention` if it is there for a decoder of this shape.
 
     Args:
@@ -34,11 +34,11 @@ def attention_on(joint: Tensor, shape: DecoderShape, normed: bool) -> ModuleType
     """
     if joint.device.type not in DEVICES or joint.shape[0] != 1:
         return None
-    return _attention(joint.device, joint.dtype, shape, normed)
+    return _checked_attention(joint.device, joint.dtype, shape, normed)
 
 
 @cache
-def _kernels(device: torch.device) -> ModuleType | None:
+def _checked_kernels(device: torch.device) -> ModuleType | None:
     """None without Triton or a C compiler for it, and where a kernel gives something else."""
     if find_spec("triton") is None:
         return None
@@ -64,13 +64,13 @@ def _kernels(device: torch.device) -> ModuleType | None:
 
 
 @cache
-def _attention(
+def _checked_attention(
     device: torch.device, dtype: torch.dtype, shape: DecoderShape, normed: bool
 ) -> ModuleType | None:
-    """As :func:`_kernels`, for a token in the first part of a cache and one in a later part."""
+    """As :func:`_checked_kernels`, at a position in the cache's first part and in a later one."""
     if find_spec("triton") is None:
         return None
-    from chatui.engine.architectures.decoder.causal_attention import Attention
+    from chatui.engine.architectures.decoder.causal_attention import CachedAttention
     from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
     random = torch.Generator().manual_seed(0)
@@ -79,18 +79,18 @@ def _attention(
         return torch.randn(size, generator=random).to(device, dtype)
 
     turning = shape.heads + shape.key_heads
-    joint = numbers(1, (turning + shape.key_heads) * shape.width)
-    norm = numbers(turning, shape.width) if normed else None
-    cached = numbers(2, shape.key_heads, 700, shape.width)
+    joint = numbers(1, (turning + shape.key_heads) * shape.head_dim)
+    norm = numbers(turning, shape.head_dim) if normed else None
+    cached = numbers(2, shape.key_heads, 700, shape.head_dim)
     turn = None
     if shape.rotary is not None:
-        turn = (numbers(1, 1, shape.rotary_width), numbers(1, 1, shape.rotary_width))
+        turn = (numbers(1, 1, shape.rotary_dim), numbers(1, 1, shape.rotary_dim))
 
     def results(kernel: ModuleType | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
         position = torch.tensor([place], device=device)
         mask = (torch.arange(700, device=device) <= position)[None]
         layer = FixedLayer(cached[0].clone(), cached[1].clone(), clean=True)
-        attend = Attention(shape, device, lambda *_: kernel)
+        attend = CachedAttention(shape, device, lambda *_: kernel)
         seen = attend(joint, turn, norm, position, layer, 700, mask)
         return seen, layer.keys, layer.values
 

@@ -72,7 +72,7 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """
     if (
         weight.dtype == states.dtype
-        and (own := kernel_support.on(states))
+        and (own := kernel_support.vector_kernels(states))
         and weight.is_contiguous()
     ):
         vector: Tensor = own.matvec(states.reshape(-1), weight, bias)

@@ -14,7 +14,7 @@ import torch
 from chatui.catalog.memory_need import Need, window_notes
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
-from chatui.engine.adapters.fitting import AdaptersPlan, Base, plan_adapters
+from chatui.engine.adapters.fitting import AdaptersPlan, BaseNetwork, plan_adapters
 from chatui.engine.adapters.switching import (
     AdaptableBase,
     FileVersions,
@@ -92,7 +92,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
     if delta is not None and delta.vocabulary is not None:
         config.vocab_size = delta.vocabulary
     network = build_on_meta(config, family, folder)
-    adapters = plan_adapters(spec.adapters, Base(title_of(folder), family, network))
+    adapters = plan_adapters(spec.adapters, BaseNetwork(title_of(folder), family, network))
     if not hasattr(config, "quantization_config"):
         check_matching(network, entries, folder)
     tokenizer = load_tokenizer(tokenizer_folder(spec, adapters.tokenizer, folder), family)
@@ -150,7 +150,7 @@ def load_model(plan: LoadPlan | rwkv.RwkvPlan, report: Callable[[Loading], None]
     began = time.monotonic()
     model = _load_weights(plan, report)
     adapted = _read_adapters(plan, model, report)
-    adapted.put_on(model, merge=plan.spec.merge_adapters)
+    adapted.apply(model, merge=plan.spec.merge_adapters)
     return _loaded(plan, model, adapted, time.monotonic() - began)
 
 
@@ -161,7 +161,7 @@ def load_for_tuning(plan: LoadPlan, report: Callable[[Loading], None]) -> Any:
         ChatuiError: as :func:`load_model`.
     """
     model = _load_weights(plan, report, plain=True)
-    _read_adapters(plan, model, report).put_on(model, merge=True)
+    _read_adapters(plan, model, report).apply(model, merge=True)
     return model
 
 
@@ -176,11 +176,11 @@ def switch_adapters(
     began = time.monotonic()
     plan = replace(plan, placement=replace(before.plan.placement, window=plan.placement.window))
     adapted = _read_adapters(plan, before.model, report)
-    before.adapted.take_off()
+    before.adapted.remove()
     try:
-        adapted.put_on(before.model)
+        adapted.apply(before.model)
     except BaseException:
-        before.adapted.put_on(before.model)
+        before.adapted.apply(before.model)
         raise
     return _loaded(plan, before.model, adapted, time.monotonic() - began)
 
@@ -199,7 +199,7 @@ def _loaded(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float
     window = plan.placement.window
     notes = (*plan.spec.notes, *plan.placement.notes, *plan.adapters.notes)
     notes += window_notes(plan.spec.context, plan.own_window, window)
-    if plan.spec.merge_adapters and adapted.low_rank:
+    if plan.spec.merge_adapters and adapted.lora_hooks:
         notes += (say("adapters.not_merged"),)
     summary = Loaded(
         name=plan.spec.name,
@@ -255,9 +255,9 @@ def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: b
         else:
             bits, told = placement.bits, {}
             if bits:
-                from chatui.engine.quantising import WeightBits
+                from chatui.engine.quantising import QuantisationConfig
 
-                told["quantization_config"] = WeightBits(bits, placement.dtype)
+                told["quantization_config"] = QuantisationConfig(bits, placement.dtype)
             kept = None if bits else placement.dtype
             reader = TensorReader(entries, kept, placement.device, progress)
             alone = None if placement.device.type == "cpu" else {"": placement.device}

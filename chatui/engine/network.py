@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from chatui.engine.architectures.decoder.decoder import Decoder
-from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
+from chatui.engine.architectures.decoder.transformers_decoder import build_decoder
 from chatui.engine.architectures.decoder.transformers_step import TransformersStep, can_be_captured
 from chatui.engine.cache import RecomputingCache, can_crop, has_recurrent_states, new_cache
-from chatui.engine.quantised import parameter_count, sums_rows
+from chatui.engine.quantised import parameter_count, uses_row_sums
 
 PREFILL_CHUNK = 512
 """The most tokens of a prompt that are read at once."""
@@ -67,10 +67,12 @@ class CausalNetwork:
         self._keeps_logits = "logits_to_keep" in accepted
         self._keeps = "cache" in accepted and model.config.model_type not in _WITHOUT_CACHE
         self.chunk = prefill_chunk(parameter_count(model), self._device)
-        self.decoder: Decoder | TransformersStep | None = decoder_of(model, window)
+        self.decoder: Decoder | TransformersStep | None = build_decoder(model, window)
         if self.decoder is None and self._device.type == "cuda" and can_be_captured(model, window):
             self.decoder = TransformersStep(model)
-        quick = self._device.type == "cpu" and model.dtype == torch.float32 and not sums_rows(model)
+        quick = (
+            self._device.type == "cpu" and model.dtype == torch.float32 and not uses_row_sums(model)
+        )
         self.benefits_from_drafts = quick and isinstance(self.decoder, Decoder)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
         self._at_once = self.decoder is None and not (self._keeps and self._reads_in_pieces())

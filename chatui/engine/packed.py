@@ -26,7 +26,7 @@ from torch import Tensor
 from chatui.engine import kernel_support
 
 BITS = (8, 4)
-WIDTH = {8: 96, 4: 64}
+BLOCK_OUTPUTS = {8: 96, 4: 64}
 """Outputs of a block: what the kernels sum in registers (measured with AVX2)."""
 _TAIL = {8: torch.float32, 4: torch.float16}
 """The dtype of a row's scale and bias."""
@@ -38,18 +38,18 @@ _UNPACKED_CPU, _UNPACKED_ELSEWHERE = 1 << 19, 1 << 25
 """Unpacked numbers at once: on a CPU what stays in its cache, elsewhere what fills the device."""
 
 
-def blocks_of(outputs: int, bits: int) -> int:
+def block_count(outputs: int, bits: int) -> int:
     """How many blocks a weight with so many outputs has."""
-    return -(-outputs // WIDTH[bits])
+    return -(-outputs // BLOCK_OUTPUTS[bits])
 
 
 def packed_bytes(outputs: int, inputs: int, bits: int) -> int:
     """Bytes of a packed weight."""
-    return blocks_of(outputs, bits) * inputs * _row_bytes(bits)
+    return block_count(outputs, bits) * inputs * _row_bytes(bits)
 
 
 def _row_bytes(bits: int) -> int:
-    return WIDTH[bits] * bits // 8 + 2 * _TAIL[bits].itemsize
+    return BLOCK_OUTPUTS[bits] * bits // 8 + 2 * _TAIL[bits].itemsize
 
 
 def bits_of(packed: Tensor) -> int:
@@ -69,8 +69,8 @@ def pack(weight: Tensor, bits: int) -> Tensor:
     """
     packed = _empty(weight, bits)
     fast = weight.device.type == "cpu" and kernels_work()
-    for block, target in zip(torch.split(weight, WIDTH[bits]), packed, strict=True):
-        if fast and len(block) == WIDTH[bits]:
+    for block, target in zip(torch.split(weight, BLOCK_OUTPUTS[bits]), packed, strict=True):
+        if fast and len(block) == BLOCK_OUTPUTS[bits]:
             target.copy_(_operator(bits, "prepack")(block.float().T.contiguous()))
         else:
             _pack_plainly(block.float(), target)
@@ -102,7 +102,7 @@ def pack_codes(codes: Tensor, bits: int) -> Tensor:
     offset = 2 ** (bits - 1)
     packed = _empty(codes, bits)
     tail = torch.tensor([1.0, -offset], dtype=_TAIL[bits], device=codes.device)
-    for block, target in zip(torch.split(codes, WIDTH[bits]), packed, strict=True):
+    for block, target in zip(torch.split(codes, BLOCK_OUTPUTS[bits]), packed, strict=True):
         shifted = (block.T.to(torch.int16) + offset).to(torch.uint8)
         _fill(target, shifted, tail.expand(len(shifted), 2))
     return packed
@@ -110,7 +110,7 @@ def pack_codes(codes: Tensor, bits: int) -> Tensor:
 
 def _empty(weight: Tensor, bits: int) -> Tensor:
     outputs, inputs = weight.shape
-    shape = (blocks_of(outputs, bits), inputs, _row_bytes(bits))
+    shape = (block_count(outputs, bits), inputs, _row_bytes(bits))
     return torch.zeros(shape, dtype=torch.uint8, device=weight.device)
 
 
@@ -155,7 +155,7 @@ def _unpack_plainly(packed: Tensor) -> Tensor:
     return codes.float() * scale + bias
 
 
-def rows_of(packed: Tensor, ids: Tensor) -> Tensor:
+def embedding_rows(packed: Tensor, ids: Tensor) -> Tensor:
     """Rows of a packed embedding: the weights of the outputs ``ids``.
 
     Args:
@@ -167,7 +167,7 @@ def rows_of(packed: Tensor, ids: Tensor) -> Tensor:
     """
     bits = bits_of(packed)
     tail = 2 * _TAIL[bits].itemsize
-    block, place = ids // WIDTH[bits], ids % WIDTH[bits]
+    block, place = ids // BLOCK_OUTPUTS[bits], ids % BLOCK_OUTPUTS[bits]
     if bits == 4:
         codes = packed[block, :, place // 2] >> (4 * (place % 2))[:, None].to(torch.uint8) & 15
     else:
@@ -191,7 +191,7 @@ def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None =
     """
     vectors = states.reshape(-1, states.shape[-1])
     learns = states.requires_grad and torch.is_grad_enabled()
-    if not learns and (own := kernel_support.on(states)):
+    if not learns and (own := kernel_support.vector_kernels(states)):
         sums: Tensor = own.packed_matvec(vectors[0], packed, outputs, bits_of(packed), scale)
         return sums.view(*states.shape[:-1], outputs)
     on_cpu = states.device.type == "cpu"
@@ -248,7 +248,7 @@ def _by_blocks(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Tensor:
 
 def _parts(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Iterator[Tensor]:
     """A weight [in, some of the outputs] after another, in the vectors' dtype."""
-    width, inputs = WIDTH[bits_of(packed)], packed.shape[1]
+    width, inputs = BLOCK_OUTPUTS[bits_of(packed)], packed.shape[1]
     limit = _UNPACKED_CPU if vectors.device.type == "cpu" else _UNPACKED_ELSEWHERE
     step = max(1, limit // (width * inputs))
     for start in range(0, len(packed), step):
@@ -293,7 +293,7 @@ def _operator(bits: int, what: str) -> torch._ops.OpOverloadPacket:
 def kernels_work() -> bool:
     """Whether PyTorch's CPU kernels for these rows are there and do what the layout says."""
     for bits in BITS:
-        weight = torch.rand(WIDTH[bits], 3) - 0.5
+        weight = torch.rand(BLOCK_OUTPUTS[bits], 3) - 0.5
         packed = _empty(weight, bits)
         _pack_plainly(weight, packed[0])
         plain = _unpack_plainly(packed)[0]

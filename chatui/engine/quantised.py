@@ -35,7 +35,7 @@ PLAIN_HEADS = ("mamba", "mamba2", "falcon_mamba", "xlstm")
 class QuantisedLinear(nn.Linear):
     """``nn.Linear`` with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
 
-    codes: Int8Weight | None = None
+    int8_weight: Int8Weight | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         if self.weight.is_floating_point():
@@ -47,7 +47,7 @@ class QuantisedLinear(nn.Linear):
 class QuantisedConv1D(Conv1D):  # type: ignore[misc]
     """GPT-2's linear layer with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
 
-    codes: Int8Weight | None = None
+    int8_weight: Int8Weight | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.is_floating_point():
@@ -69,15 +69,15 @@ class QuantisedEmbedding(nn.Embedding):
         if self.weight.is_floating_point():
             rows = nn.Embedding.forward(self, input)
         else:
-            rows = packed.rows_of(self.weight, input.reshape(-1)).to(self.dtype)
+            rows = packed.embedding_rows(self.weight, input.reshape(-1)).to(self.dtype)
             rows = rows.view(*input.shape, self.embedding_dim)
         scale = getattr(self, "embed_scale", None)
         return rows if scale is None else rows * torch.as_tensor(scale).to(rows)
 
 
 def _product(module: Any, states: Tensor, outputs: int) -> Tensor:
-    if module.codes is not None:
-        return int8_weight.products(states, [module.codes])
+    if module.int8_weight is not None:
+        return int8_weight.products(states, [module.int8_weight])
     return packed.product(states, module.weight, outputs)
 
 
@@ -97,7 +97,7 @@ def is_packed(module: Any) -> bool:
     return isinstance(module, _OURS) and not module.weight.is_floating_point()
 
 
-def packed_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
+def quantisable_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
     """The modules that are packed in ``bits``: name, module and their own number of bits.
 
     All linears but those with fewer outputs than a block, such as routers of experts, and those
@@ -113,7 +113,7 @@ def packed_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
             yield name, module, MORE_BITS
         elif type(module) in (nn.Linear, Conv1D) and (
             module is head
-            or (shape_of(module)[0] >= packed.WIDTH[bits] and leaf not in READ_BY_OTHERS)
+            or (shape_of(module)[0] >= packed.BLOCK_OUTPUTS[bits] and leaf not in READ_BY_OTHERS)
         ):
             more = module is head or leaf in OUTPUTS
             yield name, module, MORE_BITS if more else bits
@@ -130,7 +130,8 @@ def quantised_needs(network: Any, need: Need) -> dict[int, Need]:
     for bits in packed.BITS:
         numbers = size = 0
         modules = {
-            id(module.weight): (module, own) for _, module, own in packed_modules(network, bits)
+            id(module.weight): (module, own)
+            for _, module, own in quantisable_modules(network, bits)
         }
         for module, own in modules.values():
             outputs, inputs = shape_of(module)
@@ -140,7 +141,7 @@ def quantised_needs(network: Any, need: Need) -> dict[int, Need]:
     return found
 
 
-def make_packed(module: Any, dtype: torch.dtype) -> None:
+def make_quantised(module: Any, dtype: torch.dtype) -> None:
     """Turn a linear or an embedding into one that takes a packed weight; its weight stays so far.
 
     Args:
@@ -163,26 +164,28 @@ def make_packed(module: Any, dtype: torch.dtype) -> None:
 def pack_weight(module: Any, weight: Tensor, bits: int) -> Tensor:
     """``weight``, as a checkpoint has it, packed for ``module``; empty if ``codes`` hold it now."""
     weight = weight.T if isinstance(module, Conv1D) else weight
-    if bits == 8 and not isinstance(module, nn.Embedding) and int8_weight.suits(weight):
-        module.codes = Int8Weight.of(weight)
+    if bits == 8 and not isinstance(module, nn.Embedding) and int8_weight.is_faster(weight):
+        module.int8_weight = Int8Weight.quantise(weight)
         return torch.empty(0, dtype=torch.uint8)
     return packed.pack(weight, bits)
 
 
-def plain_weight(module: Any, dtype: torch.dtype) -> Tensor:
+def dequantised_weight(module: Any, dtype: torch.dtype) -> Tensor:
     """A module's weight in floating point, in its own layout; unpacked if it is packed."""
     weight: Tensor = module.weight.detach()
     if not is_packed(module):
         return weight
-    codes = getattr(module, "codes", None)
-    made = packed.unpack(weight)[:, : shape_of(module)[0]] if codes is None else codes.plain().T
+    codes = getattr(module, "int8_weight", None)
+    made = (
+        packed.unpack(weight)[:, : shape_of(module)[0]] if codes is None else codes.dequantise().T
+    )
     return (made if isinstance(module, Conv1D) else made.T).to(dtype).contiguous()
 
 
-def sums_rows(network: Any) -> bool:
+def uses_row_sums(network: Any) -> bool:
     """Whether a linear's weight is packed in rows, which are summed for each vector anew."""
     return any(
-        is_packed(module) and getattr(module, "codes", None) is None
+        is_packed(module) and getattr(module, "int8_weight", None) is None
         for module in network.modules()
         if not isinstance(module, nn.Embedding)
     )
@@ -190,7 +193,7 @@ def sums_rows(network: Any) -> bool:
 
 def weight_bytes(network: Any) -> int:
     """Bytes of the weights; tied ones once."""
-    codes = [getattr(module, "codes", None) for module in network.modules()]
+    codes = [getattr(module, "int8_weight", None) for module in network.modules()]
     plain = sum(parameter.nbytes for parameter in network.parameters())
     return int(plain + sum(one.nbytes for one in codes if one is not None))
 

@@ -11,13 +11,13 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from chatui.engine.quantised import make_packed, pack_weight, packed_modules
+from chatui.engine.quantised import make_quantised, pack_weight, quantisable_modules
 
 _METHOD = "chatui"
 
 
 @register_quantization_config(_METHOD)
-class WeightBits(QuantizationConfigMixin):  # type: ignore[misc]
+class QuantisationConfig(QuantizationConfigMixin):  # type: ignore[misc]
     """What ``from_pretrained`` is told.
 
     Args:
@@ -38,8 +38,8 @@ class Quantiser(HfQuantizer):  # type: ignore[misc]
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
         wanted = self.quantization_config
         self.modules: dict[str, tuple[Any, int]] = {}
-        for name, module, bits in list(packed_modules(model, wanted.bits)):
-            make_packed(module, wanted.dtype)
+        for name, module, bits in list(quantisable_modules(model, wanted.bits)):
+            make_quantised(module, wanted.dtype)
             self.modules[f"{name}.weight"] = module, bits
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.decoder.captured_step import Captured
+from chatui.engine.architectures.decoder.captured_step import CapturedGraph
 from chatui.engine.model import LoadedModel
 from chatui.engine.penalties import HOST_PENALTIES, ReplySoFar
 from chatui.engine.prompt_lookup import PromptLookup
@@ -126,7 +126,7 @@ class DeviceChooser:
         self._seed = seed
         self._cache = cache
         self._alternatives = alternatives
-        self._captured: Captured | None = None
+        self._captured: CapturedGraph | None = None
         self._reports: deque[Callable[[], Tensor]] = deque()
 
     def begin(self, logits: Tensor, forced: int) -> None:
@@ -151,7 +151,7 @@ class DeviceChooser:
 
     def read(self, token: int) -> None:
         if self._captured is None:
-            self._captured = Captured(self._report, self._token.device)
+            self._captured = CapturedGraph(self._report, self._token.device)
         while len(self._reports) < 2:
             # By now the device may have chosen a token that the host does not know.
             self._launch(self._network.step(self._token[0], self._cache), self._captured)

@@ -119,7 +119,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
         pairs += len(args[3].pairs)
         if pairs > 300:
             # What came behind the state that was kept is cut off again.
-            args[1].append([args[0].example_of(pair) for pair in args[4][:7]])
+            args[1].append([args[0].make_example(pair) for pair in args[4][:7]])
             raise KeyboardInterrupt
         return written(*args)
 

@@ -15,8 +15,8 @@ def test_states_are_taken_in_14_bits(rows: tuple[int, ...], dtype: torch.dtype) 
     torch.manual_seed(0)
     weight = torch.randn(70, 200)
     weight[3] = 0
-    made = Int8Weight.of(weight)
-    plain = made.plain()
+    made = Int8Weight.quantise(weight)
+    plain = made.dequantise()
     step = weight.abs().amax(dim=1, keepdim=True) / 127
     assert ((plain - weight).abs() <= step * 0.501).all()
     states = torch.randn(*rows, 200)
@@ -34,7 +34,7 @@ def test_codes_of_a_checkpoint_come_back() -> None:
     codes = torch.randint(-128, 128, (33, 65), dtype=torch.int8)
     scale = (torch.rand(33) / 50).half()
     made = Int8Weight(codes, scale)
-    assert torch.equal(made.plain(), codes.float() * scale.float()[:, None])
+    assert torch.equal(made.dequantise(), codes.float() * scale.float()[:, None])
 
 
 def test_the_sums_never_overflow() -> None:
@@ -45,8 +45,8 @@ def test_the_sums_never_overflow() -> None:
 
 
 def test_a_gradient_passes_on() -> None:
-    made = Int8Weight.of(torch.randn(40, 64))
+    made = Int8Weight.quantise(torch.randn(40, 64))
     states = torch.randn(3, 64, requires_grad=True)
     products(states, [made, made]).square().sum().backward()
-    expected = 4 * states.detach() @ made.plain().T @ made.plain()
+    expected = 4 * states.detach() @ made.dequantise().T @ made.dequantise()
     torch.testing.assert_close(states.grad, expected, rtol=1e-3, atol=1e-2)

@@ -28,7 +28,7 @@ def test_a_product_is_that_with_the_unpacked_weight(
     plain = packed.unpack(made)[:, :outputs].T
     step = (weight.max() - weight.min()) / (2**bits - 1)
     assert (plain - weight).abs().max() <= step * 0.51
-    torch.testing.assert_close(packed.rows_of(made, torch.arange(outputs)), plain)
+    torch.testing.assert_close(packed.embedding_rows(made, torch.arange(outputs)), plain)
     for count in (1, 3, 40):
         states = torch.randn(2, count, inputs)
         product = packed.product(states, made, outputs)

@@ -19,8 +19,14 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 from chatui.engine import architecture, int8_weight, loading, placement
 from chatui.engine.engine import Engine
 from chatui.engine.memory import memory_need
-from chatui.engine.quantised import is_packed, plain_weight, quantised_needs, shape_of, weight_bytes
-from chatui.engine.tuning.lora_base import TuningOptions, load_base, with_lora
+from chatui.engine.quantised import (
+    dequantised_weight,
+    is_packed,
+    quantised_needs,
+    shape_of,
+    weight_bytes,
+)
+from chatui.engine.tuning.lora_base import TuningOptions, add_lora, load_base
 from chatui.engine.weights import find_weights
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded
@@ -59,7 +65,7 @@ def unpacked(engine: Engine, plain: Any) -> Any:
     others = dict(plain.named_modules())
     for name, module in network_of(engine).named_modules():
         if is_packed(module):
-            weight = plain_weight(module, torch.float32)
+            weight = dequantised_weight(module, torch.float32)
             assert weight.shape == others[name].weight.shape
             others[name].weight.data = weight
     return plain
@@ -81,8 +87,8 @@ def test_logits_are_those_of_the_unpacked_weights(
     wide: Maker, family: str, weights: str, codes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a prompt is read, and token by token; with FBGEMM's products, and without them."""
-    assert int8_weight.is_at_hand(), "on this processor"
-    monkeypatch.setattr(int8_weight, "LEAST_NUMBERS", 0 if codes else 1 << 40)
+    assert int8_weight.fbgemm_works(), "on this processor"
+    monkeypatch.setattr(int8_weight, "MIN_ELEMENTS", 0 if codes else 1 << 40)
     close = NEAR if codes else CLOSE
     folder = wide(family)
     engine = loaded(folder, weights=weights)
@@ -166,7 +172,7 @@ def test_a_lora_on_top_learns_as_on_the_unpacked_weights(
     ):
         torch.manual_seed(0)
         options = TuningOptions(rank=4, alpha=8, dropout=0, targets=tuple(ALL[family]))
-        network = with_lora(base, family.partition("_")[0], options)
+        network = add_lora(base, family.partition("_")[0], options)
         learned = {name: each for name, each in network.named_parameters() if each.requires_grad}
         with torch.no_grad():
             for weight in learned.values():

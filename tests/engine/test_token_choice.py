@@ -225,13 +225,13 @@ def test_a_stop_while_a_step_is_captured(ahead: Engine, monkeypatch: pytest.Monk
     cache.cache = None
     stopped: list[bool] = []
 
-    class Interrupted(captured_step.Captured):
+    class Interrupted(captured_step.CapturedGraph):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             stopped.append(True)
 
     with monkeypatch.context() as changed:
-        changed.setattr(captured_step, "Captured", Interrupted)
+        changed.setattr(captured_step, "CapturedGraph", Interrupted)
         done = parts(ask(ahead, stop_wanted=lambda: bool(stopped)))[2]
     assert (done.finish_reason, done.output_ids) == ("cancelled", free[:1])
     assert parts(ask(ahead))[2].output_ids == free
@@ -270,7 +270,7 @@ def test_what_cannot_be_captured_is_run_as_it_is(
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    captured = captured_step.Captured(work, torch.device("cuda"))
+    captured = captured_step.CapturedGraph(work, torch.device("cuda"))
     numbers.zero_()
     assert [float(captured()) for _ in range(3)] == [1, 2, 3]
     assert (captured._graph is None) == (error is not None)

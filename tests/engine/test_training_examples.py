@@ -80,9 +80,9 @@ def made_by(
     tokenizer: Any, family: Any, dialogue: Dialogue, limits: ExampleLimits, form: str
 ) -> list[tuple[list[int], list[int]]]:
     encoder = ExampleEncoder(tokenizer, family, formats.get(form), limits)
-    pairs = [encoder.pair_of(dialogue, place) for place in dialogue.learned(None)]
-    ids = encoder.ids_of([pair for pair in pairs if pair])
-    found = map(encoder.example_of, ids)
+    pairs = [encoder.text_pair(dialogue, place) for place in dialogue.learned(None)]
+    ids = encoder.encode_pairs([pair for pair in pairs if pair])
+    found = map(encoder.make_example, ids)
     return [(each.input_ids, each.labels) for each in found]
 
 
@@ -156,11 +156,11 @@ def test_a_lone_surrogate_is_read_as_the_replacement_character(llama: Any) -> No
 
 def test_alpaca_repeats_its_blocks_for_each_round(llama: Any) -> None:
     encoder = ExampleEncoder(llama, "alpaca", formats.get("alpaca:article"), ExampleLimits())
-    pair = encoder.pair_of(of_record([["一", "1"], ["二", "2"]]), 1)
+    pair = encoder.text_pair(of_record([["一", "1"], ["二", "2"]]), 1)
     assert pair is not None and pair.prompt.endswith(
         "### Instruction:\n一\n\n### Response: 1\n\n### Instruction:\n二\n\n### Response: "
     )
-    ((source, target),) = encoder.ids_of([pair])
+    ((source, target),) = encoder.encode_pairs([pair])
     assert source[0] == llama.bos_token_id and target[-1] == llama.eos_token_id
 
 
@@ -186,8 +186,8 @@ def test_what_all_prompts_begin_with_changes_no_id() -> None:
         encoder = ExampleEncoder(
             tokenizer, "alpaca", formats.get("alpaca:article"), ExampleLimits()
         )
-        pairs = [pair for each in dialogues if (pair := encoder.pair_of(each, 0))]
-        assert encoder.ids_of(pairs) == [encoder.ids_of([pair])[0] for pair in pairs]
+        pairs = [pair for each in dialogues if (pair := encoder.text_pair(each, 0))]
+        assert encoder.encode_pairs(pairs) == [encoder.encode_pairs([pair])[0] for pair in pairs]
 
 
 @pytest.mark.parametrize("max_length", [1, 5, 30, 64, 400])
@@ -206,9 +206,9 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
         encoder = ExampleEncoder(
             bloom, "causal", formats.get("bloomz"), ExampleLimits(max_length=max_length)
         )
-        pair = encoder.pair_of(of_record({"input": query, "label": reply}), 0)
+        pair = encoder.text_pair(of_record({"input": query, "label": reply}), 0)
         assert pair is not None
-        example = encoder.example_of(*encoder.ids_of([pair]))
+        example = encoder.make_example(*encoder.encode_pairs([pair]))
         assert example.input_ids == inputs["input_ids"][0].tolist()
         assert example.attention_mask == inputs["attention_mask"][0].tolist()
         assert example.labels == labels["input_ids"][0].tolist()
@@ -224,9 +224,9 @@ def test_a_chat_template_ends_a_reply_as_it_says() -> None:
     form = chat_template_format(template_of(tokenizer), "test")
     encoder = ExampleEncoder(tokenizer, "causal", form, ExampleLimits())
     dialogue = of_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
-    pair = encoder.pair_of(dialogue, 1)
+    pair = encoder.text_pair(dialogue, 1)
     assert pair is not None
-    ((source, target),) = encoder.ids_of([pair])
+    ((source, target),) = encoder.encode_pairs([pair])
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     # Twice in the rounds before; what a message spells is text.
     assert source.count(end) == 3 and target.index(end) == len(target) - 1
@@ -238,9 +238,9 @@ def test_moss_ends_a_reply_with_its_own_mark(tmp_path: Path) -> None:
     tokenizer.eos_token = "<|endoftext|>"
     tokenizer.save_pretrained(tmp_path)
     encoder = load_encoder(TokenizerPlace(tmp_path, "moss", "moss"), ExampleLimits())
-    pair = encoder.pair_of(of_record([["春", "眠"]]), 0)
+    pair = encoder.text_pair(of_record([["春", "眠"]]), 0)
     assert pair is not None and pair.prompt.endswith("<|Human|>: 春<eoh>\n<|MOSS|>:")
-    ((_, target),) = encoder.ids_of([pair])
+    ((_, target),) = encoder.encode_pairs([pair])
     assert target[-1] == encoder.tokenizer.convert_tokens_to_ids("<eom>")
 
 
@@ -284,14 +284,16 @@ def test_a_long_history_is_read_as_far_as_it_matters(
     form = formats.get("alpaca:article" if family == "alpaca" else "bloomz")
     dialogue = of_record([[f"{n}{text * 3}", f"{text}{n}"] for n in range(400)])
     encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
-    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 398, 399)]
+    pairs = [encoder.text_pair(dialogue, place) for place in (0, 30, 398, 399)]
     kept = [pair for pair in pairs if pair]
     assert max(len(pair.prompt) for pair in kept) < 2000
-    made = [encoder.example_of(pair) for pair in encoder.ids_of(kept)]
+    made = [encoder.make_example(pair) for pair in encoder.encode_pairs(kept)]
     encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
     monkeypatch.setattr(encoder, "_enough", None)
-    pairs = [encoder.pair_of(dialogue, place) for place in (0, 30, 398, 399)]
-    assert made == [encoder.example_of(ids) for ids in encoder.ids_of([p for p in pairs if p])]
+    pairs = [encoder.text_pair(dialogue, place) for place in (0, 30, 398, 399)]
+    assert made == [
+        encoder.make_example(ids) for ids in encoder.encode_pairs([p for p in pairs if p])
+    ]
 
 
 def test_a_hundred_thousand_rounds_in_one_conversation(bloom: Any) -> None:
@@ -300,7 +302,7 @@ def test_a_hundred_thousand_rounds_in_one_conversation(bloom: Any) -> None:
     places = dialogue.learned("all")
     assert len(places) == 100_000
     for place in places[::33_333]:
-        pair = encoder.pair_of(dialogue, place)
+        pair = encoder.text_pair(dialogue, place)
         assert pair is not None and len(pair.prompt) <= 16 * (192 + 64)
 
 

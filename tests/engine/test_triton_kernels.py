@@ -13,7 +13,7 @@ from asking import ask, loaded, parts
 from torch.nn import functional
 
 from chatui.engine import kernel_support, packed
-from chatui.engine.architectures.decoder.causal_attention import Attention, DecoderShape
+from chatui.engine.architectures.decoder.causal_attention import CachedAttention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
 Maker = Callable[[str], Path]
@@ -24,7 +24,7 @@ HALVES = [torch.float32, torch.float16, torch.bfloat16]
 def own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     pytest.importorskip("triton", reason="Triton is not installed: pip install triton")
     monkeypatch.setattr(kernel_support, "DEVICES", {"cpu"})
-    found = kernel_support._kernels(torch.device("cpu"))
+    found = kernel_support._checked_kernels(torch.device("cpu"))
     assert found is not None
     return found
 
@@ -91,14 +91,14 @@ def test_attention(
     monkeypatch.setattr(triton_attention(), "_SLOTS", {"cpu": 64})
     monkeypatch.setattr(triton_attention(), "_PARTS_AT_ONCE", 2)
     joined = shape.heads + 2 * shape.key_heads
-    sizes = [(shape.key_heads, 300, shape.width)] * 2 + [(1, joined * shape.width)]
+    sizes = [(shape.key_heads, 300, shape.head_dim)] * 2 + [(1, joined * shape.head_dim)]
     keys, values, joint = (torch.randn(size).to(dtype) for size in sizes)
-    norm = torch.randn(joined - shape.key_heads, shape.width).to(dtype) if normed else None
+    norm = torch.randn(joined - shape.key_heads, shape.head_dim).to(dtype) if normed else None
     turn = None
     if shape.rotary is not None:
-        turn = (torch.randn(1, 1, shape.rotary_width), torch.randn(1, 1, shape.rotary_width))
-    plain = Attention(shape, torch.device("cpu"), lambda *_: None)
-    fused = Attention(shape, torch.device("cpu"))
+        turn = (torch.randn(1, 1, shape.rotary_dim), torch.randn(1, 1, shape.rotary_dim))
+    plain = CachedAttention(shape, torch.device("cpu"), lambda *_: None)
+    fused = CachedAttention(shape, torch.device("cpu"))
     for place, window in ((0, 150), (64, 150), (290, 300)):
         mask = (torch.arange(window) <= place)[None]
         found = []
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPa
 
     cpu = torch.device("cpu")
     llama = (cpu, torch.float32, SHAPES[0][0], False)
-    assert kernel_support._attention(*llama) is triton_attention()
+    assert kernel_support._checked_attention(*llama) is triton_attention()
     for gemv, attend in (
         (broken, broken),
         (lambda *_: torch.zeros(100), lambda *_: torch.zeros(64)),
@@ -146,9 +146,9 @@ def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPa
         with monkeypatch.context() as changed:
             changed.setattr(own, "packed_matvec", gemv)
             changed.setattr(triton_attention(), "attend", attend)
-            assert kernel_support._kernels.__wrapped__(cpu) is None
-            assert kernel_support._attention.__wrapped__(*llama) is None
+            assert kernel_support._checked_kernels.__wrapped__(cpu) is None
+            assert kernel_support._checked_attention.__wrapped__(*llama) is None
 
 
 def test_a_cpu_has_none() -> None:
-    assert kernel_support.on(torch.ones(4)) is None
+    assert kernel_support.vector_kernels(torch.ones(4)) is None

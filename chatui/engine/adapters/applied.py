@@ -13,16 +13,16 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from chatui.engine.adapters.fitting import AdaptersPlan
-from chatui.engine.adapters.lora import Pair, whole
-from chatui.engine.adapters.vocabulary import table_names, with_rows
-from chatui.engine.quantised import is_packed, plain_weight, shape_of
+from chatui.engine.adapters.lora import LoraPair, expand_grouped
+from chatui.engine.adapters.vocabulary import resize_rows, table_names
+from chatui.engine.quantised import dequantised_weight, is_packed, shape_of
 from chatui.engine.weights import TensorEntry, TensorReader
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 
 @dataclass
-class LowRank:
+class LoraHook:
     """All that the adapters add to one module, as a single pair: ``up (down x)``.
 
     The pairs of several adapters stand side by side, so one product serves them all. It is a
@@ -61,7 +61,7 @@ class AppliedAdapters:
     """Adapters whose tensors are in memory, and how to put them on and take them off.
 
     Attributes:
-        low_rank: by module.
+        lora_hooks: by module.
         replaced: by name: tensors that stand in for the base's.
         vocabulary: rows of the embeddings; None leaves them.
         prefix: the weights of a P-Tuning v2 prefix.
@@ -69,7 +69,7 @@ class AppliedAdapters:
         dtype: of the base's floating point weights.
     """
 
-    low_rank: dict[str, LowRank] = field(default_factory=dict)
+    lora_hooks: dict[str, LoraHook] = field(default_factory=dict)
     replaced: dict[str, Tensor] = field(default_factory=dict)
     vocabulary: int | None = None
     prefix: dict[str, Tensor] = field(default_factory=dict)
@@ -81,15 +81,15 @@ class AppliedAdapters:
     @property
     def parameters(self) -> int:
         """Numbers in the low-rank pairs, which are no parameters of the network."""
-        return sum(pair.down.numel() + pair.up.numel() for pair in self.low_rank.values())
+        return sum(pair.down.numel() + pair.up.numel() for pair in self.lora_hooks.values())
 
     @property
     def bytes(self) -> int:
         """Memory of the low-rank pairs and of the base's tensors that are kept aside."""
-        pairs = sum(pair.down.nbytes + pair.up.nbytes for pair in self.low_rank.values())
+        pairs = sum(pair.down.nbytes + pair.up.nbytes for pair in self.lora_hooks.values())
         return pairs + self._kept
 
-    def put_on(self, model: Any, *, merge: bool = False) -> None:
+    def apply(self, model: Any, *, merge: bool = False) -> None:
         """Adapt ``model``; if that fails it is as before, unless it was merging.
 
         Args:
@@ -103,18 +103,18 @@ class AppliedAdapters:
             self._replace(model)
             if self.prefix:
                 self._install_prefix(model)
-            for name, pair in list(self.low_rank.items()):
+            for name, pair in list(self.lora_hooks.items()):
                 module = model.get_submodule(name)
                 if merge and _merge(module, pair):
                     self.merged = True
-                    del self.low_rank[name]
+                    del self.lora_hooks[name]
                 else:
                     self._undo.append(module.register_forward_hook(pair).remove)
         except BaseException:
-            self.take_off()
+            self.remove()
             raise
 
-    def take_off(self) -> None:
+    def remove(self) -> None:
         """Give the model back as it was, to the bit; merged pairs stay."""
         while self._undo:
             self._undo.pop()()
@@ -127,13 +127,13 @@ class AppliedAdapters:
             longer: dict[int, nn.Parameter] = {}
             for name, table in table_names(model).items():
                 if name in changes:
-                    changes[name] = _parameter(with_rows(changes[name], self.vocabulary))
+                    changes[name] = _parameter(resize_rows(changes[name], self.vocabulary))
                 elif _rows(model, name) != self.vocabulary:
                     _refuse_offloaded(name, table)
                     # Tied tables stay tied.
                     if id(table) not in longer:
                         plain = _plain(model, name, self.dtype)
-                        longer[id(table)] = _parameter(with_rows(plain, self.vocabulary))
+                        longer[id(table)] = _parameter(resize_rows(plain, self.vocabulary))
                     changes[name] = longer[id(table)]
             self._undo.append(_set_sizes(model, self.vocabulary))
         before = {name: _get(model, name) for name in changes}
@@ -190,7 +190,7 @@ def read_adapters(
         where = _device_of(model, module)
         downs, ups, biases, embeds = zip(*pairs, strict=True)
         present = [bias for bias in biases if bias is not None]
-        applied.low_rank[module] = LowRank(
+        applied.lora_hooks[module] = LoraHook(
             torch.cat(downs).to(where, dtype),
             torch.cat(ups, dim=1).to(where, dtype),
             torch.stack(present).sum(dim=0).to(where, dtype) if present else None,
@@ -199,10 +199,10 @@ def read_adapters(
     return applied
 
 
-def _read_pair(reader: TensorReader, pair: Pair) -> tuple[Tensor, Tensor, Tensor | None, bool]:
+def _read_pair(reader: TensorReader, pair: LoraPair) -> tuple[Tensor, Tensor, Tensor | None, bool]:
     down, up = _read(reader, pair.down).float(), _read(reader, pair.up).float()
     if pair.parts:
-        up = whole(up, pair.parts)
+        up = expand_grouped(up, pair.parts)
     bias = None if pair.bias is None else _read(reader, pair.bias).float() * pair.scaling
     return down, up * pair.scaling, bias, pair.of_embedding
 
@@ -252,7 +252,7 @@ def _rows(model: Any, name: str) -> int:
 def _plain(model: Any, name: str, dtype: torch.dtype) -> Tensor:
     """A table, in floating point also if it is packed; or the head's bias."""
     if name.endswith(".weight"):
-        return plain_weight(model.get_submodule(name.rpartition(".")[0]), dtype)
+        return dequantised_weight(model.get_submodule(name.rpartition(".")[0]), dtype)
     bias: Tensor = _get(model, name).detach()
     return bias
 
@@ -261,7 +261,7 @@ def _parameter(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor, requires_grad=False)
 
 
-def _merge(module: Any, pair: LowRank) -> bool:
+def _merge(module: Any, pair: LoraHook) -> bool:
     """Add a pair to a weight, in float32 and rounded once; packed weights cannot take it."""
     weight = getattr(module, "weight", None)
     if weight is None or not weight.is_floating_point() or weight.is_meta or pair.bias is not None:

@@ -14,15 +14,15 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from chatui.engine.adapters.files import AdapterFiles, LoraConfig, open_adapter
-from chatui.engine.adapters.keys import Contents, sort_entries
+from chatui.engine.adapters.keys import AdapterContents, sort_entries
 from chatui.engine.adapters.lora import (
-    Pair,
+    LoraPair,
     default_alpha,
-    known_alpha,
-    parts_of,
+    grouped_parts,
     scaling_of,
+    stated_alpha,
 )
-from chatui.engine.adapters.vocabulary import resized, table_names
+from chatui.engine.adapters.vocabulary import resized_features, table_names
 from chatui.engine.quantised import shape_of
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
@@ -31,7 +31,7 @@ from chatui.messages import Adapter
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseNetwork:
     """What adapters are compared with.
 
     Attributes:
@@ -59,7 +59,7 @@ class AdapterPlan:
     """
 
     files: AdapterFiles
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LoraPair, ...]
     replaced: dict[str, TensorEntry]
     prefix: dict[str, TensorEntry]
     vocabulary: int | None
@@ -112,7 +112,7 @@ class AdaptersPlan:
         return rows if rows != self.base_rows else None
 
 
-def plan_adapters(adapters: Sequence[Adapter], base: Base) -> AdaptersPlan:
+def plan_adapters(adapters: Sequence[Adapter], base: BaseNetwork) -> AdaptersPlan:
     """Check adapters against a base that is not loaded yet.
 
     The tokenizer is that of the last adapter that brings embeddings for it; where none brings
@@ -160,10 +160,10 @@ def _check_order(plans: Sequence[AdapterPlan]) -> None:
             raise ChatuiError(say("adapters.wrong_order", **names))
 
 
-def _check_tables(plans: Sequence[AdapterPlan], base: Base) -> None:
+def _check_tables(plans: Sequence[AdapterPlan], base: BaseNetwork) -> None:
     """Refuse a pair on the embedding or the head where another adapter changes their size."""
     rows = _brought_rows(plans)
-    sizes = {} if rows is None else resized(base.outline, rows)
+    sizes = {} if rows is None else resized_features(base.outline, rows)
     for plan in plans:
         for pair in plan.pairs:
             _Fitting(plan.files, base).check_features(pair, sizes)
@@ -174,7 +174,7 @@ class _Fitting:
     """Compares an adapter's files with a base."""
 
     files: AdapterFiles
-    base: Base
+    base: BaseNetwork
 
     def plan(self, rows: int | None) -> AdapterPlan:
         """What it does to the base, whose embeddings earlier adapters have given ``rows`` rows."""
@@ -193,18 +193,18 @@ class _Fitting:
         }
         rows = rows if vocabulary is None else vocabulary
         if rows is not None:
-            sizes |= resized(self.base.outline, rows)
+            sizes |= resized_features(self.base.outline, rows)
         pairs = tuple(self._pair(name, parts, sizes) for name, parts in contents.pairs.items())
         self._check_complete({pair.module for pair in pairs}, sizes)
         notes = []
-        if pairs and known_alpha(files) is None:
+        if pairs and stated_alpha(files) is None:
             alpha = f"{default_alpha(self.base.family):g}"
             notes.append(say("adapters.alpha_guessed", adapter=files.title, alpha=alpha))
         if vocabulary is not None and files.adapter.scale != 1:
             notes.append(say("adapters.whole_embeddings", adapter=files.title))
         return AdapterPlan(files, pairs, replaced, contents.prefix, vocabulary, tuple(notes))
 
-    def check_features(self, pair: Pair, sizes: Mapping[str, tuple[int, int]]) -> None:
+    def check_features(self, pair: LoraPair, sizes: Mapping[str, tuple[int, int]]) -> None:
         """Refuse a pair of other sizes than its module's."""
         found = pair.in_features, pair.out_features
         expected = sizes.get(pair.module, found)
@@ -213,7 +213,7 @@ class _Fitting:
 
     def _pair(
         self, name: str, parts: dict[str, TensorEntry], sizes: dict[str, tuple[int, int]]
-    ) -> Pair:
+    ) -> LoraPair:
         """One module's pair, which fits it."""
         files = self.files
         module = self._in_base(name, sizes)
@@ -224,14 +224,14 @@ class _Fitting:
         down, up = parts.get(f"{kind}A"), parts.get(f"{kind}B")
         if down is None or up is None or len(down.shape) != 2 or len(up.shape) not in (2, 3):
             raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
-        grouped = () if of_embedding else parts_of(down, up, files.config)
+        grouped = () if of_embedding else grouped_parts(down, up, files.config)
         rank = down.shape[0] // (sum(grouped) or 1)
         wanted = files.adapter.rank
         if wanted is not None and wanted != rank and files.config is None:
             ranks = {"rank": rank, "wanted": wanted}
             raise ChatuiError(say("adapters.wrong_rank", adapter=files.title, **ranks))
         scaling = scaling_of(files, module, rank, self.base.family) * files.adapter.scale
-        pair = Pair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)
+        pair = LoraPair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)
         self.check_features(pair, sizes)
         if not grouped and up.shape[1:] != down.shape[:1]:
             raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
@@ -249,7 +249,7 @@ class _Fitting:
             if name not in adapted and _without_numbers(name) in shapes:
                 raise self._wrong_base(say("adapters.layers_missing", module=name))
 
-    def _replaced(self, contents: Contents) -> tuple[dict[str, TensorEntry], int | None]:
+    def _replaced(self, contents: AdapterContents) -> tuple[dict[str, TensorEntry], int | None]:
         """The tensors brought whole by the base's names, and the rows of the embeddings in them."""
         tables = table_names(self.base.outline)
         known = self.base.outline.state_dict()
@@ -272,14 +272,14 @@ class _Fitting:
 
     def _check_prefix(self, prefix: dict[str, TensorEntry]) -> None:
         """Refuse a P-Tuning v2 prefix for another network."""
-        from chatui.engine.architectures.chatglm.prefix import encoder_for
+        from chatui.engine.architectures.chatglm.prefix import empty_prefix_encoder
 
         if self.base.family != "chatglm":
             raise self._wrong_base(say("adapters.prefix_family", family=self.base.family))
         embedding = prefix.get("embedding.weight")
         if embedding is None or len(embedding.shape) != 2:
             raise ChatuiError(say("adapters.empty", adapter=self.files.title))
-        expected = encoder_for(copy(self.base.outline.config), prefix).state_dict()
+        expected = empty_prefix_encoder(copy(self.base.outline.config), prefix).state_dict()
         for name in sorted(expected.keys() | prefix.keys()):
             found = prefix[name].shape if name in prefix else ()
             wanted = tuple(expected[name].shape) if name in expected else ()

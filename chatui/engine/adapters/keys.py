@@ -25,7 +25,7 @@ _BUFFERS = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".causal_mask")
 
 
 @dataclass
-class Contents:
+class AdapterContents:
     """An adapter's tensors by what they are.
 
     Attributes:
@@ -40,9 +40,9 @@ class Contents:
     prefix: dict[str, TensorEntry] = field(default_factory=dict)
 
 
-def sort_entries(entries: Iterable[TensorEntry]) -> Contents:
+def sort_entries(entries: Iterable[TensorEntry]) -> AdapterContents:
     """Sort an adapter's tensors by their names."""
-    contents = Contents()
+    contents = AdapterContents()
     for entry in entries:
         name = _unwrapped(entry.key)
         found = _LORA.fullmatch(name)

@@ -29,7 +29,7 @@ _QUERY_AND_VALUE = (True, False, True)
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoraPair:
     """What one adapter adds to one module.
 
     Attributes:
@@ -60,7 +60,7 @@ class Pair:
         return rows * len(self.parts) // sum(self.parts) if self.parts else rows
 
 
-def whole(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
+def expand_grouped(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
     """B of all the output, ``[out, rank · n]``, from the grouped ``[out · n / 3, rank(, 1)]``."""
     count = sum(parts)
     blocks = up.reshape(count, up.shape[0] // count, -1)
@@ -70,7 +70,9 @@ def whole(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
     return full.reshape(len(parts) * rows, count * rank)
 
 
-def parts_of(down: TensorEntry, up: TensorEntry, config: LoraConfig | None) -> tuple[bool, ...]:
+def grouped_parts(
+    down: TensorEntry, up: TensorEntry, config: LoraConfig | None
+) -> tuple[bool, ...]:
     """The parts of a pair in the grouped form; empty for the usual form."""
     columns = up.shape[1] if len(up.shape) > 1 else 0
     if len(up.shape) == 2 and columns == down.shape[0]:
@@ -82,7 +84,7 @@ def parts_of(down: TensorEntry, up: TensorEntry, config: LoraConfig | None) -> t
 
 def scaling_of(files: AdapterFiles, module: str, rank: int, family: str) -> float:
     """The factor on a pair, without the adapter's own scale."""
-    alpha = known_alpha(files)
+    alpha = stated_alpha(files)
     config = files.config or LoraConfig()
     for pattern, value in (config.alpha_pattern or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
@@ -93,7 +95,7 @@ def scaling_of(files: AdapterFiles, module: str, rank: int, family: str) -> floa
     return alpha / (math.sqrt(rank) if config.use_rslora else rank)
 
 
-def known_alpha(files: AdapterFiles) -> float | None:
+def stated_alpha(files: AdapterFiles) -> float | None:
     """What the files tell, else the user."""
     told = files.config.lora_alpha if files.config else None
     return files.adapter.alpha if told is None else told

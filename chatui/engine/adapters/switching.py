@@ -32,14 +32,14 @@ class AdaptableBase:
     model: Any
     adapted: AppliedAdapters
 
-    def serves(self, plan: LoadPlan) -> bool:
+    def can_switch_to(self, plan: LoadPlan) -> bool:
         """Whether ``plan`` is for the same base, which is as it was."""
         unchanged = not self.adapted.merged and not plan.spec.merge_adapters
-        same = base_alone(plan.spec) == base_alone(self.plan.spec)
+        same = base_spec(plan.spec) == base_spec(self.plan.spec)
         return unchanged and same and plan.versions == self.plan.versions
 
 
-def base_alone(spec: ModelSpec) -> ModelSpec:
+def base_spec(spec: ModelSpec) -> ModelSpec:
     """The part of a spec that says which base is loaded, where and in which dtype."""
     blank = ModelSpec(name="", path="")
     kept = ("path", "backend", "family", "delta", "dtype", "weights", "device", "device_map")

@@ -18,7 +18,7 @@ def table_names(model: Any) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in named if id(parameter) in wanted}
 
 
-def resized(model: Any, rows: int) -> dict[str, tuple[int, int]]:
+def resized_features(model: Any, rows: int) -> dict[str, tuple[int, int]]:
     """Sizes of input and output of the modules that hold those tables, with ``rows`` tokens."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     return {
@@ -28,7 +28,7 @@ def resized(model: Any, rows: int) -> dict[str, tuple[int, int]]:
     }
 
 
-def with_rows(table: Tensor, rows: int) -> Tensor:
+def resize_rows(table: Tensor, rows: int) -> Tensor:
     """``table`` with ``rows`` rows: cut, or lengthened by the mean of its own.
 
     The mean moves the other tokens' probabilities least (Hewitt 2021, "Initializing New Word

@@ -12,7 +12,7 @@ import msgspec
 
 from chatui.conversation.dialogues import Dialogue
 from chatui.engine.codec import added_tokens, adds_special_tokens, appends_eos, special_ids
-from chatui.engine.examples.shared_prefix import once_for_all
+from chatui.engine.examples.shared_prefix import encode_prefix_once
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
     TrainingExample,
@@ -135,7 +135,7 @@ class ExampleEncoder:
         # What all prompts of a very long dialogue begin with, from a round on.
         self._shared: tuple[Dialogue | None, int, str] = (None, 0, "")
 
-    def pair_of(self, dialogue: Dialogue, place: int) -> TextPair | None:
+    def text_pair(self, dialogue: Dialogue, place: int) -> TextPair | None:
         """Prompt and reply of the round at ``place``; None if the family leaves it out."""
         query, reply = dialogue.rounds[place]
         if not self.layout.keeps_empty and not (query and reply):
@@ -161,7 +161,7 @@ class ExampleEncoder:
         render = (self._numbered if begins_numbered else self.format).render
         return render(history, dialogue.rounds[place][0], system)
 
-    def ids_of(self, pairs: Sequence[TextPair]) -> list[IdPair]:
+    def encode_pairs(self, pairs: Sequence[TextPair]) -> list[IdPair]:
         """The token ids of prompts and replies, as yet uncut.
 
         Of a very long prompt there are some more than an example has room for.
@@ -177,7 +177,7 @@ class ExampleEncoder:
         targets = self.layout.encode_replies([pair.reply for pair in pairs])
         return list(zip(sources, targets, strict=True))
 
-    def example_of(self, pair: IdPair) -> TrainingExample:
+    def make_example(self, pair: IdPair) -> TrainingExample:
         """The example of one pair."""
         return self.layout.arrange(*pair)
 
@@ -285,7 +285,7 @@ def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, Encode
         found = _encode_all(tokenizer, texts, special)
         return [ids[:-1] for ids in found] if special and drops_eos else found
 
-    many = once_for_all(texts_of, tokenizer, tokens)
+    many = encode_prefix_once(texts_of, tokenizer, tokens)
 
     def alone(text: str, special: bool) -> list[int]:
         return encode(

@@ -28,7 +28,7 @@ _ITEM = np.dtype("<i8")
 _ROWS_AT_ONCE = 4096
 
 
-class LostPlace(Exception):
+class CannotResume(Exception):
     """A file does not have the place from which it is to grow."""
 
 
@@ -68,11 +68,11 @@ def open_growing(
     """The file that becomes ``target``, cut off at ``place``; 0 begins it anew.
 
     Raises:
-        LostPlace: there is less of it than that.
+        CannotResume: there is less of it than that.
         ChatuiError: a package is not installed that the form needs.
         OSError: it cannot be written.
     """
-    partial = partial_of(target)
+    partial = partial_path(target)
     if form == "jsonl":
         return _JsonLines(partial, columns, place)
     assemble = _safetensors
@@ -85,7 +85,7 @@ def open_growing(
     return _Columns(partial, columns, length, place, assemble)
 
 
-def partial_of(target: Path) -> Path:
+def partial_path(target: Path) -> Path:
     """The name under which ``target`` grows."""
     return target.with_name(target.name + ".partial")
 
@@ -93,7 +93,7 @@ def partial_of(target: Path) -> Path:
 def _resumed(file: Path, bytes: int) -> BinaryIO:
     """``file`` for writing behind its first ``bytes``."""
     if bytes and not (file.is_file() and file.stat().st_size >= bytes):
-        raise LostPlace
+        raise CannotResume
     stream = file.open("r+b" if bytes else "wb")
     stream.truncate(bytes)
     stream.seek(bytes)

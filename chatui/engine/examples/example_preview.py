@@ -37,11 +37,11 @@ class ExamplePreview:
     tokens: tuple[LabelledToken, ...]
 
 
-def preview_of(encoder: ExampleEncoder, pair: TextPair) -> ExamplePreview:
+def make_preview(encoder: ExampleEncoder, pair: TextPair) -> ExamplePreview:
     """The preview of one pair's example."""
     tokenizer = encoder.tokenizer
-    ((source, target),) = encoder.ids_of([pair])
-    example = encoder.example_of((source, target))
+    ((source, target),) = encoder.encode_pairs([pair])
+    example = encoder.make_example((source, target))
     begin, end = example.content
     ids, labels = example.input_ids[begin:end], example.labels[begin:end]
     tokens = _tokens(tokenizer, ids)

@@ -24,11 +24,11 @@ from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.dialogues import Train
 from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextPair
 from chatui.engine.examples.example_files import (
+    CannotResume,
     Form,
     GrowingFile,
-    LostPlace,
     open_growing,
-    partial_of,
+    partial_path,
 )
 from chatui.engine.examples.training_example import IGNORED
 from chatui.errors import ChatuiError
@@ -102,7 +102,7 @@ def write_examples(
     kept = _state_file(target)
     try:
         with ExitStack() as stack:
-            lock = partial_of(target).with_name(partial_of(target).name + ".lock")
+            lock = partial_path(target).with_name(partial_path(target).name + ".lock")
             stack.enter_context(FileLock(str(lock), timeout=0))
             stack.callback(lock.unlink, missing_ok=True)
             open_at = partial(
@@ -111,7 +111,7 @@ def write_examples(
             try:
                 state = _kept_state(kept, key)
                 file = open_at(state.place)
-            except LostPlace:
+            except CannotResume:
                 state = RunState(key)
                 file = open_at(state.place)
             stack.callback(file.close)
@@ -189,7 +189,7 @@ def _batches(
         else:
             done = state.rounds if read == state.records + 1 else 0
             for rounds, place in enumerate(found.learned(train)[done:], done + 1):
-                pair = encoder.pair_of(found, place)
+                pair = encoder.text_pair(found, place)
                 if pair is None:
                     batch.empty += 1
                 else:
@@ -210,7 +210,7 @@ def _encoded_ahead(
     with ThreadPoolExecutor(1) as pool:
         before: tuple[_Batch, Future[list[IdPair]]] | None = None
         for batch in batches:
-            encoding = pool.submit(encoder.ids_of, batch.pairs)
+            encoding = pool.submit(encoder.encode_pairs, batch.pairs)
             if before is not None:
                 yield before[0], before[1].result()
             before = batch, encoding
@@ -222,7 +222,7 @@ def _written(
     encoder: ExampleEncoder, file: GrowingFile, state: RunState, batch: _Batch, ids: list[IdPair]
 ) -> RunState:
     """The state when the examples of ``batch``, with these ids, are in ``file``."""
-    examples = [encoder.example_of(pair) for pair in ids]
+    examples = [encoder.make_example(pair) for pair in ids]
     place = file.append(examples) if examples else state.place
     blank = sum(each.labels.count(IGNORED) == len(each.labels) for each in examples if each.is_cut)
     return replace(
@@ -239,7 +239,7 @@ def _written(
 
 
 def _state_file(target: Path) -> Path:
-    return partial_of(target).with_name(partial_of(target).name + ".json")
+    return partial_path(target).with_name(partial_path(target).name + ".json")
 
 
 def _kept_state(file: Path, key: str) -> RunState:

@@ -19,13 +19,13 @@ def pair_ids(encoder: ExampleEncoder, pair: PreferencePair) -> dict[str, list[in
         "prompt_input_ids", "chosen_input_ids", "rejected_input_ids"; None if the family leaves
         the pair out or the limits leave nothing to learn of a reply.
     """
-    chosen = encoder.pair_of(pair.dialogue, len(pair.dialogue.rounds) - 1)
+    chosen = encoder.text_pair(pair.dialogue, len(pair.dialogue.rounds) - 1)
     if chosen is None:
         return None
     columns: dict[str, list[int]] = {}
     both = [chosen, replace(chosen, reply=pair.rejected)]
-    for name, ids in zip(("chosen", "rejected"), encoder.ids_of(both), strict=True):
-        example = encoder.example_of(ids)
+    for name, ids in zip(("chosen", "rejected"), encoder.encode_pairs(both), strict=True):
+        example = encoder.make_example(ids)
         begin, end = example.content
         labels = example.labels[begin:end]
         learned = next((at for at, label in enumerate(labels) if label != IGNORED), None)

@@ -23,7 +23,7 @@ _PROBES = (*"a1.，春\t\n\u0301😀", "", "'s", "  x", "\r\n\n x")
 """What may follow the shared beginning; with each of them the ids are compared."""
 
 
-def once_for_all(encode: EncodeAll, tokenizer: Any, added: Collection[str]) -> EncodeAll:
+def encode_prefix_once(encode: EncodeAll, tokenizer: Any, added: Collection[str]) -> EncodeAll:
     """``encode``, with the same ids, and faster where many texts begin alike.
 
     Args:

@@ -72,7 +72,7 @@ def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
     return model, plan.family, (*spec.notes, *plan.placement.notes, *plan.adapters.notes)
 
 
-def with_lora(model: Any, family: str, options: TuningOptions, base: str = "") -> Any:
+def add_lora(model: Any, family: str, options: TuningOptions, base: str = "") -> Any:
     """``model`` as a ``PeftModel`` whose LoRA alone is trained.
 
     Args:

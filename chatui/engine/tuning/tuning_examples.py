@@ -16,7 +16,7 @@ from chatui.locales import say
 
 
 @dataclass(frozen=True)
-class TokenPair:
+class TokenizedExample:
     """What one example reads, without its padding.
 
     Attributes:
@@ -61,7 +61,7 @@ class TuningExamples:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index: int) -> TokenPair:
+    def __getitem__(self, index: int) -> TokenizedExample:
         self._stream.seek(self._starts[index])
         line = self._stream.readline()
         try:
@@ -69,7 +69,7 @@ class TuningExamples:
             ids, labels = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
             mask = row.get("attention_mask")
             kept = _content(labels) if mask is None else torch.tensor(mask).bool()
-            pair = TokenPair(ids[kept], labels[kept])
+            pair = TokenizedExample(ids[kept], labels[kept])
             if ids.dtype != torch.int64 or ids.ndim != 1 or ids.shape != labels.shape:
                 raise ValueError
             if ((labels < 0) & (labels != IGNORED)).any() or (pair.input_ids < 0).any():

@@ -19,9 +19,9 @@ from transformers.utils import logging
 from chatui.engine.examples.training_example import IGNORED
 from chatui.engine.quantised import parameter_count, shape_of
 from chatui.engine.threads import use_threads
-from chatui.engine.tuning.lora_base import TuningOptions, load_base, with_lora
+from chatui.engine.tuning.lora_base import TuningOptions, add_lora, load_base
 from chatui.engine.tuning.run_folder import RunFolder
-from chatui.engine.tuning.tuning_examples import TokenPair, TuningExamples
+from chatui.engine.tuning.tuning_examples import TokenizedExample, TuningExamples
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -84,7 +84,7 @@ def tune(
     examples.check_labels()
     examples.check_vocabulary(shape_of(base.get_input_embeddings())[0])
     torch.manual_seed(options.seed)
-    model = with_lora(base, family, options, spec.name)
+    model = add_lora(base, family, options, spec.name)
     use_threads(parameter_count(base))
     for note in notes:
         tell(note)
@@ -165,7 +165,7 @@ class _Run:
         state.losses.append(total)
         return sum(len(pair.input_ids) for pair in pairs)
 
-    def _batch(self, step: int) -> Iterator[TokenPair]:
+    def _batch(self, step: int) -> Iterator[TokenizedExample]:
         for place in range(step * self.options.batch, (step + 1) * self.options.batch):
             epoch, index = divmod(place, self._trained)
             if epoch < self.options.epochs:
@@ -173,9 +173,9 @@ class _Run:
                 order = torch.randperm(self._trained, generator=generator)
                 yield self.examples[int(order[index])]
 
-    def _groups(self, pairs: Sequence[TokenPair]) -> Iterator[list[TokenPair]]:
+    def _groups(self, pairs: Sequence[TokenizedExample]) -> Iterator[list[TokenizedExample]]:
         """The examples that are read at once: as many as a small card holds."""
-        group: list[TokenPair] = []
+        group: list[TokenizedExample] = []
         for pair in sorted(pairs, key=lambda pair: len(pair.input_ids)):
             # ChatGLM-6B finds its positions and its mask in a single sequence.
             is_full = (len(group) + 1) * len(pair.input_ids) > _TOKENS_AT_ONCE
@@ -186,7 +186,7 @@ class _Run:
         if group:
             yield group
 
-    def _loss(self, group: Sequence[TokenPair]) -> Tensor:
+    def _loss(self, group: Sequence[TokenizedExample]) -> Tensor:
         """The sum of the losses of all learned tokens, in nats."""
         ids = pad_sequence([pair.input_ids for pair in group], batch_first=True)
         labels = [pair.labels for pair in group]

@@ -17,7 +17,7 @@ from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 from chatui.engine.architectures.chatglm.quantisation import make_linear
 
 ROTARY_BASE = 10000.0
-HIDDEN_SCORE = -10000.0
+MASKED_SCORE = -10000.0
 
 
 class ChatGLMAttention(nn.Module):
@@ -126,6 +126,6 @@ def attend_in_half(
     layer = float(layer_index + 1)
     scores = (query / (query.shape[-1] ** 0.5 * layer)) @ key.transpose(-1, -2)
     if hidden is not None:
-        scores = scores.masked_fill(hidden, HIDDEN_SCORE)
+        scores = scores.masked_fill(hidden, MASKED_SCORE)
     weights = torch.softmax(scores.float() * layer, dim=-1).to(value.dtype)
     return weights @ value

@@ -15,7 +15,7 @@ from chatui.engine.architectures.decoder.causal_attention import DecoderShape
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import forward_of, projection
-from chatui.engine.architectures.decoder.transformers_decoder import joint_block, on_one_device
+from chatui.engine.architectures.decoder.transformers_decoder import fused_qkv_block, on_one_device
 from chatui.engine.cache import new_cache
 
 
@@ -102,15 +102,15 @@ class ChatGLMNetwork:
         shape = DecoderShape(
             heads=heads,
             key_heads=heads,
-            width=width,
+            head_dim=width,
             scale=width**-0.5,
             rotary="rows",
-            rotary_width=width,
+            rotary_dim=width,
             norm_eps=0.0,
             gated=False,
-            normed_part=RESIDUAL_SCALE,
+            normed_residual_scale=RESIDUAL_SCALE,
         )
-        blocks = [joint_block(layer, layer.attention, heads) for layer in body.layers]
+        blocks = [fused_qkv_block(layer, layer.attention, heads) for layer in body.layers]
         like, tokens = body.final_layernorm.weight.detach(), forward_of(body.word_embeddings)
 
         def angles(slots: Tensor) -> tuple[Tensor, Tensor]:

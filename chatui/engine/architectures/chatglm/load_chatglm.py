@@ -21,7 +21,7 @@ def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard
     more = sum(module.weight.nbytes for module in packed)
     widen = bool(packed) and 2 * more <= available_bytes(packed[0].weight.device)
     for module in packed:
-        module.lay_out(widen=widen)
+        module.prepare_weight(widen=widen)
 
     def later(text: str) -> list[int]:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False)

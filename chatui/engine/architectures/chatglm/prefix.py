@@ -55,7 +55,7 @@ class PrefixEncoder(nn.Module):
         return states[:, :, None].expand(-1, -1, batch_size, -1, -1, -1)
 
 
-def encoder_for(config: ChatGLMConfig, weights: Mapping[str, Any]) -> PrefixEncoder:
+def empty_prefix_encoder(config: ChatGLMConfig, weights: Mapping[str, Any]) -> PrefixEncoder:
     """An encoder without weights, of the form that a prefix has; ``config`` tells it afterwards.
 
     Args:
@@ -70,7 +70,7 @@ def encoder_for(config: ChatGLMConfig, weights: Mapping[str, Any]) -> PrefixEnco
 
 def install_prefix(model: ChatGLMForCausalLM, weights: Mapping[str, Tensor]) -> None:
     """Put a trained prefix that fits on a loaded model, in place of any that it has."""
-    encoder = encoder_for(model.config, weights)
+    encoder = empty_prefix_encoder(model.config, weights)
     placed = {name: tensor.to(model.device) for name, tensor in weights.items()}
     encoder.load_state_dict(placed, assign=True)
     model.transformer.prefix_encoder = encoder.requires_grad_(False).train(model.training)

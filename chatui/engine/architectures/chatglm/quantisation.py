@@ -20,7 +20,7 @@ from chatui.engine.int8_weight import Int8Weight
 from chatui.engine.packed import pack_codes, product
 
 
-def integers(packed: Tensor, bits: int) -> Tensor:
+def unpack_codes(packed: Tensor, bits: int) -> Tensor:
     """The q of a weight as its checkpoint has it: int8 [out, in]."""
     if bits == 8:
         return packed
@@ -46,7 +46,7 @@ class ChatGLMQuantisedLinear(nn.Linear):
         bias: whether a bias is added.
     """
 
-    codes: Int8Weight | None = None
+    int8_weight: Int8Weight | None = None
 
     def __init__(self, in_features: int, out_features: int, bits: int, bias: bool = True) -> None:
         nn.Module.__init__(self)
@@ -68,14 +68,14 @@ class ChatGLMQuantisedLinear(nn.Linear):
         Returns:
             [..., out] in the input's dtype.
         """
-        self.lay_out()
-        if self.codes is not None:
-            output = int8_weight.products(input, [self.codes])
+        self.prepare_weight()
+        if self.int8_weight is not None:
+            output = int8_weight.products(input, [self.int8_weight])
         else:
             output = product(input, self.weight, self.out_features, self.weight_scale)
         return output if self.bias is None else output + self.bias.to(input.dtype)
 
-    def lay_out(self, *, widen: bool = False) -> None:
+    def prepare_weight(self, *, widen: bool = False) -> None:
         """Bring the weight into the layout of the products, once.
 
         Args:
@@ -83,9 +83,9 @@ class ChatGLMQuantisedLinear(nn.Linear):
         """
         if self.weight.dtype != torch.int8:
             return
-        found = integers(self.weight.detach(), self.bits)
-        if (self.bits == 8 or widen) and int8_weight.suits(found):
-            self.codes = Int8Weight(found, self.weight_scale)
+        found = unpack_codes(self.weight.detach(), self.bits)
+        if (self.bits == 8 or widen) and int8_weight.is_faster(found):
+            self.int8_weight = Int8Weight(found, self.weight_scale)
             packed = torch.empty(0, dtype=torch.uint8)
         else:
             packed = pack_codes(found, self.bits)

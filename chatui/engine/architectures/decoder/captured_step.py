@@ -11,14 +11,14 @@ from torch import Tensor
 
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 
-LEAST_WINDOW = 1024
+MIN_WINDOW = 1024
 """Tokens that the shortest captured step looks back on; longer ones double."""
 
 _WARM_UPS = 2
 """Runs before a capture, in which libraries allocate and choose what a graph may not."""
 
 
-class Captured:
+class CapturedGraph:
     """Work that is the same at every call, on buffers that stay where they are.
 
     On a CPU there is nothing to capture, and each call does the work itself.
@@ -47,17 +47,17 @@ class Captured:
         return self._result
 
 
-class OneToken(Protocol):
+class DecodeStep(Protocol):
     """Reads the token ``ids`` ``[1]`` at the cache's position, which moves on by one."""
 
     def __call__(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor: ...
 
 
-def read_captured(step: OneToken, token: int | Tensor, cache: FixedCache) -> Tensor:
+def read_captured(step: DecodeStep, token: int | Tensor, cache: FixedCache) -> Tensor:
     """Read one token with ``step``, captured once for each window; the logits, ``[vocabulary]``."""
     needed = cache.length + 1
     cache.reserve(needed)
-    window = min(cache.capacity, max(LEAST_WINDOW, 1 << (needed - 1).bit_length()))
+    window = min(cache.capacity, max(MIN_WINDOW, 1 << (needed - 1).bit_length()))
     if window not in cache.steps:
         cache.steps[window] = CapturedStep(step, cache, window)
     logits: Tensor = cache.steps[window](token)
@@ -74,7 +74,7 @@ class CapturedStep:
         window: tokens that it looks back on.
     """
 
-    def __init__(self, step: OneToken, cache: FixedCache, window: int) -> None:
+    def __init__(self, step: DecodeStep, cache: FixedCache, window: int) -> None:
         device = cache.position.device
         self._ids = torch.zeros(1, dtype=torch.int64, device=device)
 
@@ -90,7 +90,7 @@ class CapturedStep:
                     work()
                     cache.move_to(cache.length)
             torch.cuda.current_stream().wait_stream(side)
-        self._read = Captured(work, device)
+        self._read = CapturedGraph(work, device)
         cache.move_to(cache.length)
 
     def __call__(self, token: int | Tensor) -> Tensor:

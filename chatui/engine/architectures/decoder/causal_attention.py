@@ -26,46 +26,46 @@ class DecoderShape:
         rotary: whether number ``i`` turns together with ``i + half`` or with its neighbour; "rows"
             is "halves" in each half of a head, which has a position of its own; None where the
             position is added to the embedding instead.
-        rotary_width: numbers of a head that turn; the first ones.
+        rotary_dim: numbers of a head that turn; the first ones.
         norm_eps: of the norm of queries and keys, where a block has its weights.
         gated: whether the inner layer gives a gate and what it lets through.
-        normed_part: factor on a norm's output, to which then is added what was made of it; None if
-            that is added to the states before the norm.
+        normed_residual_scale: factor on the norm's output that the residual is taken from
+            (ChatGLM-6B); None takes the residual from the states before the norm.
     """
 
     heads: int
     key_heads: int
-    width: int
+    head_dim: int
     scale: float
     rotary: Literal["halves", "pairs", "rows"] | None
-    rotary_width: int
+    rotary_dim: int
     norm_eps: float
     gated: bool
-    normed_part: float | None = None
+    normed_residual_scale: float | None = None
 
 
-class Attention:
+class CachedAttention:
     """Rotary positions, cache and softmax.
 
     Args:
-        kernel: in place of :func:`chatui.engine.kernel_support.attention_on`, whose kernel knows of
-            nothing that is added to the products.
+        kernel: selects the Triton kernel. A decoder with ALiBi passes a function that returns None,
+            because the kernel supports no bias.
     """
 
     def __init__(
         self,
         shape: DecoderShape,
         device: torch.device,
-        kernel: Callable[..., ModuleType | None] = kernel_support.attention_on,
+        kernel: Callable[..., ModuleType | None] = kernel_support.attention_kernel,
     ) -> None:
         self._shape = shape
         self._kernel = kernel
-        half = shape.rotary_width // 2
+        half = shape.rotary_dim // 2
         grids = {"halves": (2, half), "pairs": (half, 2), "rows": (2, 2, half // 2)}
         self._grid = grids[shape.rotary or "halves"]
         self._axis = -1 if shape.rotary == "pairs" else -2
         self._turning = half // 2 if shape.rotary == "rows" else half
-        places = torch.arange(shape.rotary_width, dtype=torch.int32, device=device)
+        places = torch.arange(shape.rotary_dim, dtype=torch.int32, device=device)
         self._partner = self._swapped(places[None, None]).flatten()
 
     def __call__(
@@ -86,7 +86,7 @@ class Attention:
             head_norm: weights of the norm of queries and keys, ``[heads + key heads, width]``.
             positions: of the rows, int64 ``[rows]``.
             window: slots of the cache that are looked at.
-            mask: see :func:`attention`; for a single row it hides what stands behind its position.
+            mask: see :func:`causal_attention`; the mask of a single row hides all later slots.
         """
         if own := self._kernel(joint, self._shape, head_norm is not None):
             flat = None if turn is None else (turn[0].flatten(), turn[1].flatten())
@@ -98,23 +98,23 @@ class Attention:
             return seen[None]
         shape = self._shape
         rows = joint.shape[0]
-        joint = joint.view(rows, -1, shape.width)
+        joint = joint.view(rows, -1, shape.head_dim)
         turning, values = joint[:, : -shape.key_heads], joint[:, -shape.key_heads :]
         if head_norm is not None:
-            normed = functional.rms_norm(turning, (shape.width,), eps=shape.norm_eps)
+            normed = functional.rms_norm(turning, (shape.head_dim,), eps=shape.norm_eps)
             turning = normed * head_norm
         if turn is not None:
             turning = self._turned(turning, *turn)
         queries, keys = turning[:, : shape.heads], turning[:, shape.heads :]
         layer.keys.index_copy_(1, positions, keys.transpose(0, 1))
         layer.values.index_copy_(1, positions, values.transpose(0, 1))
-        seen = attention(
+        seen = causal_attention(
             queries, layer.keys[:, :window], layer.values[:, :window], mask, shape.scale
         )
         return seen.view(rows, -1)
 
     def signed(self, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines for each number of a head, ``[rows, 1, rotary_width]``.
+        """Cosines and sines for each number of a head, ``[rows, 1, rotary_dim]``.
 
         transformers gives those of all angles twice, one row behind the other. Of two numbers that
         turn together the first takes its sine negative.
@@ -129,19 +129,19 @@ class Attention:
 
     def _turned(self, numbers: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         """Rotary positions (arXiv:2104.09864) on ``[rows, heads, width]``."""
-        part = numbers[..., : self._shape.rotary_width]
+        part = numbers[..., : self._shape.rotary_dim]
         turned = (part * cosines + self._swapped(part) * sines).to(numbers.dtype)
-        if self._shape.rotary_width == self._shape.width:
+        if self._shape.rotary_dim == self._shape.head_dim:
             return turned
-        return torch.cat((turned, numbers[..., self._shape.rotary_width :]), dim=-1)
+        return torch.cat((turned, numbers[..., self._shape.rotary_dim :]), dim=-1)
 
     def _swapped(self, numbers: Tensor) -> Tensor:
-        """In the place of each of ``[rows, heads, rotary_width]`` the one that it turns with."""
+        """In the place of each of ``[rows, heads, rotary_dim]`` the one that it turns with."""
         grid = numbers.reshape(*numbers.shape[:2], *self._grid)
         return grid.flip(self._axis).flatten(2)
 
 
-def attention(
+def causal_attention(
     queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float
 ) -> Tensor:
     """Causal attention of the last tokens of a sequence.

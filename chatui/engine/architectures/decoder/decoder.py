@@ -16,10 +16,10 @@ from torch import Tensor
 
 from chatui.engine import kernel_support
 from chatui.engine.architectures.decoder.captured_step import (
-    LEAST_WINDOW,
+    MIN_WINDOW,
     read_captured,
 )
-from chatui.engine.architectures.decoder.causal_attention import Attention, DecoderShape
+from chatui.engine.architectures.decoder.causal_attention import CachedAttention, DecoderShape
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache, FixedLayer
 from chatui.engine.architectures.decoder.joined_linear import Projection
 from chatui.engine.cache import GROWTH_STEP
@@ -59,7 +59,7 @@ class Decoder:
     Args:
         shape: its form.
         embed: ids and positions, each ``[rows]`` -> states ``[rows, hidden]``.
-        angles: positions ``[rows]`` -> cosines and sines, each ``[rows, …, rotary_width]``, of the
+        angles: positions ``[rows]`` -> cosines and sines, each ``[rows, …, rotary_dim]``, of the
             angles by which queries and keys turn; None if they do not. Angles that stand twice in
             a row are read once.
         blocks: in order.
@@ -93,17 +93,17 @@ class Decoder:
         self._like = like
         self._slopes = None if slopes is None else slopes.to(like.device, torch.float32)
         self.windowed = like.device.type == "cuda"
-        kernel = kernel_support.attention_on if slopes is None else lambda *_: None
-        self._attend = Attention(shape, like.device, kernel)
+        kernel = kernel_support.attention_kernel if slopes is None else lambda *_: None
+        self._attend = CachedAttention(shape, like.device, kernel)
 
     def new_cache(self, window: int) -> FixedCache:
         """An empty cache for up to ``window`` tokens."""
-        empty = self._like.new_empty((self.shape.key_heads, 0, self.shape.width))
+        empty = self._like.new_empty((self.shape.key_heads, 0, self.shape.head_dim))
         return FixedCache(
             [FixedLayer(empty, empty, clean=self.windowed) for _ in self._blocks],
             torch.zeros(1, dtype=torch.int64, device=self._like.device),
             window,
-            LEAST_WINDOW if self.windowed else GROWTH_STEP,
+            MIN_WINDOW if self.windowed else GROWTH_STEP,
         )
 
     def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
@@ -137,15 +137,17 @@ class Decoder:
 
     def _step(self, token: int | Tensor, cache: FixedCache) -> Tensor:
         if self.windowed:
-            return read_captured(self.one, token, cache)
+            return read_captured(self.read_one, token, cache)
         needed = cache.length + 1
         cache.reserve(needed)
         ids = torch.tensor([token], device=self._like.device)
-        logits = self.one(ids, cache, needed, masked=False)
+        logits = self.read_one(ids, cache, needed, masked=False)
         cache.length = needed
         return logits
 
-    def one(self, ids: Tensor, cache: FixedCache, window: int, *, masked: bool = True) -> Tensor:
+    def read_one(
+        self, ids: Tensor, cache: FixedCache, window: int, *, masked: bool = True
+    ) -> Tensor:
         """Read the token ``ids`` ``[1]`` at the cache's position, which moves on.
 
         Nothing here depends on values that only the host knows, apart from ``window``.
@@ -192,9 +194,9 @@ class Decoder:
 
     def _sum(self, states: Tensor, normed: Tensor, added: Tensor) -> Tensor:
         """The states with what was made of ``normed``, their norm."""
-        if self.shape.normed_part is None:
+        if self.shape.normed_residual_scale is None:
             return states + added
-        return torch.add(added, normed, alpha=self.shape.normed_part)
+        return torch.add(added, normed, alpha=self.shape.normed_residual_scale)
 
     def _biased(self, mask: Tensor | None, window: int) -> Tensor:
         """What is added to the products, ``[heads, rows, window]``: the places of the keys, times a

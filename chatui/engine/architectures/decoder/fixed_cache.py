@@ -34,8 +34,8 @@ class FixedLayer:
 
     def resize(self, capacity: int, used: int) -> None:
         """See :class:`Layer`."""
-        self.keys = moved(self.keys, capacity, used, clean=self.clean)
-        self.values = moved(self.values, capacity, used, clean=self.clean)
+        self.keys = resized_buffer(self.keys, capacity, used, clean=self.clean)
+        self.values = resized_buffer(self.values, capacity, used, clean=self.clean)
 
 
 class FixedCache:
@@ -99,7 +99,7 @@ class FixedCache:
         self.capacity = capacity
 
 
-def moved(buffer: Tensor, capacity: int, used: int, *, clean: bool) -> Tensor:
+def resized_buffer(buffer: Tensor, capacity: int, used: int, *, clean: bool) -> Tensor:
     """The first ``used`` tokens of ``[…, tokens, width]`` in a buffer for ``capacity`` tokens.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chatui.engine.adapters.applied import LowRank
+from chatui.engine.adapters.applied import LoraHook
 from chatui.engine.int8_weight import products
 from chatui.engine.linear import FastLinear, linear
 
@@ -71,13 +71,15 @@ def _is_plain(module: Any) -> bool:
 def _has_codes(module: Any) -> bool:
     """Whether it multiplies by codes of 8 bits, and nothing hangs on it."""
     alone = not module._forward_pre_hooks and not module._forward_hooks
-    return alone and getattr(module, "codes", None) is not None and module.weight.numel() == 0
+    return alone and getattr(module, "int8_weight", None) is not None and module.weight.numel() == 0
 
 
 def _of_codes(modules: Sequence[Any]) -> Projection:
-    weights = [module.codes for module in modules]
+    weights = [module.int8_weight for module in modules]
     parts = [
-        torch.zeros(len(module.codes)) if module.bias is None else module.bias.detach().float()
+        torch.zeros(len(module.int8_weight))
+        if module.bias is None
+        else module.bias.detach().float()
         for module in modules
     ]
     if all(module.bias is None for module in modules):
@@ -86,8 +88,8 @@ def _of_codes(modules: Sequence[Any]) -> Projection:
     return lambda states: products(states, weights) + bias.to(states.dtype)
 
 
-def _pairs_on(module: Any) -> list[LowRank]:
-    return [hook for hook in module._forward_hooks.values() if isinstance(hook, LowRank)]
+def _pairs_on(module: Any) -> list[LoraHook]:
+    return [hook for hook in module._forward_hooks.values() if isinstance(hook, LoraHook)]
 
 
 def _joined_pairs(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:

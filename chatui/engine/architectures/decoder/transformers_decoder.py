@@ -25,7 +25,7 @@ _FIXED_ANGLES = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary positions whose angles do not change with the length of the text."""
 
 
-def decoder_of(model: Any, window: int) -> Decoder | None:
+def build_decoder(model: Any, window: int) -> Decoder | None:
     """The decoder on a model's layers as they are now; None if transformers is to run it.
 
     Args:
@@ -69,10 +69,10 @@ def _llama_line(model: Any) -> Decoder:
     shape = DecoderShape(
         heads=config.num_attention_heads,
         key_heads=key_heads,
-        width=width,
+        head_dim=width,
         scale=attention.scaling,
         rotary="pairs" if type(model).__name__ in _NEIGHBOURS_TURN else "halves",
-        rotary_width=2 * rotary.inv_freq.shape[0],
+        rotary_dim=2 * rotary.inv_freq.shape[0],
         norm_eps=config.rms_norm_eps,
         gated=True,
     )
@@ -170,20 +170,20 @@ def _plain_shape(heads: int, size: int, scale: float, turning: int = 0) -> Decod
     return DecoderShape(
         heads=heads,
         key_heads=heads,
-        width=size // heads,
+        head_dim=size // heads,
         scale=scale,
         rotary="pairs" if turning else None,
-        rotary_width=turning,
+        rotary_dim=turning,
         norm_eps=0.0,
         gated=False,
     )
 
 
-def joint_block(layer: Any, attention: Any, heads: int) -> DecoderBlock:
+def fused_qkv_block(layer: Any, attention: Any, heads: int) -> DecoderBlock:
     """A block of BLOOM or ChatGLM-6B: query, key and value of a head side by side in one weight."""
     return DecoderBlock(
         attention_norm=forward_of(layer.input_layernorm),
-        joint=apart(projection(attention.query_key_value, move=False), heads),
+        joint=split_heads(projection(attention.query_key_value, move=False), heads),
         head_norm=None,
         output=projection(attention.dense, move=False),
         inner_norm=forward_of(layer.post_attention_layernorm),
@@ -199,7 +199,7 @@ def _bloom(model: Any) -> Decoder | None:
     if config.apply_residual_connection_post_layernorm or in_slices:
         return None
     heads = config.n_head
-    blocks = [joint_block(block, block.self_attention, heads) for block in body.h]
+    blocks = [fused_qkv_block(block, block.self_attention, heads) for block in body.h]
     tokens, norm = forward_of(body.word_embeddings), forward_of(body.word_embeddings_layernorm)
     return Decoder(
         _plain_shape(heads, config.hidden_size, body.h[0].self_attention.inv_norm_factor),
@@ -222,7 +222,7 @@ def _codegen(model: Any) -> Decoder | None:
     blocks = [
         DecoderBlock(
             attention_norm=forward_of(block.ln_1),
-            joint=apart(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
+            joint=split_heads(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
             head_norm=None,
             output=projection(block.attn.out_proj, move=False),
             inner_norm=None,
@@ -249,7 +249,9 @@ def _codegen(model: Any) -> Decoder | None:
     )
 
 
-def apart(joint: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)) -> Projection:
+def split_heads(
+    joint: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)
+) -> Projection:
     """Queries, keys and values of all heads side by side, of a product that mixes them.
 
     Args:

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicSlidingWindowLayer, StaticLayer
 
 from chatui.catalog.memory_need import cache_size
-from chatui.engine.architectures.decoder.captured_step import LEAST_WINDOW, read_captured
-from chatui.engine.architectures.decoder.fixed_cache import FixedCache, moved
+from chatui.engine.architectures.decoder.captured_step import MIN_WINDOW, read_captured
+from chatui.engine.architectures.decoder.fixed_cache import FixedCache, resized_buffer
 from chatui.engine.architectures.decoder.transformers_decoder import on_one_device
 from chatui.engine.cache import GrowingLayer, new_cache
 from chatui.engine.memory import available_bytes
@@ -40,8 +40,8 @@ class WindowedLayer(StaticLayer):  # type: ignore[misc]
         """See :class:`~chatui.engine.architectures.decoder.fixed_cache.Layer`."""
         self.max_cache_len = capacity
         if self.is_initialized:
-            self.keys = moved(self.keys, capacity, used, clean=True)
-            self.values = moved(self.values, capacity, used, clean=True)
+            self.keys = resized_buffer(self.keys, capacity, used, clean=True)
+            self.values = resized_buffer(self.values, capacity, used, clean=True)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -78,12 +78,12 @@ class TransformersStep:
         position = torch.zeros(1, dtype=torch.int64, device=self._device)
         count = len(new_cache(self._model.config, window).layers)
         layers = [WindowedLayer(position) for _ in range(count)]
-        return FixedCache(layers, position, window, LEAST_WINDOW)
+        return FixedCache(layers, position, window, MIN_WINDOW)
 
     def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
         """Read more tokens; returns the logits of the next, ``[vocabulary]``."""
         if len(ids) == 1:
-            return read_captured(self.one, ids[0], cache)
+            return read_captured(self.read_one, ids[0], cache)
         return self.read_all(ids, cache, last=1)[0]
 
     def read_all(self, ids: Sequence[int | Tensor], cache: FixedCache, last: int) -> Tensor:
@@ -94,7 +94,7 @@ class TransformersStep:
         cache.move_to(end)
         return logits
 
-    def one(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor:
+    def read_one(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor:
         """Read the token ``ids`` ``[1]`` at the cache's position, which moves on."""
         logits = self._logits(ids, cache, window, 1)[0]
         cache.position.add_(1)

@@ -36,7 +36,7 @@ def blinkdl_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Size:
+class RwkvSize:
     """Numbers of a network.
 
     Attributes:
@@ -86,7 +86,7 @@ class Size:
         return {**blocks, **dict.fromkeys(norms, (self.width,)), **tables}
 
 
-def size_of(shapes: Mapping[str, tuple[int, ...]], source: object) -> Size:
+def checked_size(shapes: Mapping[str, tuple[int, ...]], source: object) -> RwkvSize:
     """The size of an RWKV-4 with tensors of these ``shapes``, by BlinkDL's names.
 
     Args:
@@ -107,7 +107,7 @@ def size_of(shapes: Mapping[str, tuple[int, ...]], source: object) -> Size:
         hidden = shapes["blocks.0.ffn.key.weight"][0]
     except (KeyError, ValueError, IndexError) as error:
         raise ChatuiError(say("rwkv.not_rwkv", file=source)) from error
-    size = Size(layers, width, attention, hidden, vocabulary)
+    size = RwkvSize(layers, width, attention, hidden, vocabulary)
     expected = size.shapes()
     for name, shape in expected.items():
         if name not in shapes:

@@ -18,20 +18,20 @@ _ANY_QUERIES = ("甲", "a", "1")
 _ON_WITH_FREE_TEXT = "+++"
 
 
-def shared_beginning(prompts: Iterable[Sequence[int]]) -> Sequence[int]:
+def common_beginning(prompts: Iterable[Sequence[int]]) -> Sequence[int]:
     """The tokens with which all of ``prompts`` begin."""
     return reduce(lambda one, other: one[: common_prefix(one, other)], prompts)
 
 
-def opening_of(
+def opening_tokens(
     format: PromptFormat, encode: Callable[[str], list[int]], spec: ModelSpec
 ) -> list[int]:
     """The tokens with which every chat begins."""
     renderings = (format.render((), query, spec.system) for query in _ANY_QUERIES)
-    return list(shared_beginning([encode(text) for text in renderings]))
+    return list(common_beginning([encode(text) for text in renderings]))
 
 
-def settle(
+def prefill_next_prompt(
     model: LoadedModel, request: GenerateRequest, reply: str, stop_wanted: Callable[[], bool]
 ) -> None:
     """Read what every next prompt begins with, so that only the next query is left to read.
@@ -50,7 +50,7 @@ def settle(
         prompts = [build_prompt(model, replace(after, query=query)).ids for query in queries]
     except ChatuiError:
         return
-    ids = tuple(shared_beginning(prompts))
+    ids = tuple(common_beginning(prompts))
     # A prompt is longer than what is taken for it; these ids are only the beginning of one.
     reading, _ = model.prompt_cache.take(network, ids if free else (*ids, *ids[-1:]))
     network.read_up_to(ids[: len(ids) - free], reading, stop_wanted)

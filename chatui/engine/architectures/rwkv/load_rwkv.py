@@ -14,8 +14,8 @@ from torch import Tensor
 
 from chatui.catalog.memory_need import Need, window_notes
 from chatui.catalog.model_files import read_json_object
-from chatui.engine.architectures.rwkv.checkpoint import Size, blinkdl_name, size_of
-from chatui.engine.architectures.rwkv.idle_prefill import opening_of, settle
+from chatui.engine.architectures.rwkv.checkpoint import RwkvSize, blinkdl_name, checked_size
+from chatui.engine.architectures.rwkv.idle_prefill import opening_tokens, prefill_next_prompt
 from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
 from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     END_OF_TEXT,
@@ -23,8 +23,8 @@ from chatui.engine.architectures.rwkv.rwkv_tokenizers import (
     find_tokenizer,
     load_codec,
 )
-from chatui.engine.architectures.rwkv.rwkv_weights import build, tensors_of
-from chatui.engine.architectures.rwkv.state_store import MOST_STATES, StateStore
+from chatui.engine.architectures.rwkv.rwkv_weights import all_weights, build_network
+from chatui.engine.architectures.rwkv.state_store import MAX_STATES, StateStore
 from chatui.engine.codec import Codec
 from chatui.engine.memory import NOTHING_FREED, FreedMemory
 from chatui.engine.model import LoadedModel
@@ -54,7 +54,7 @@ class RwkvPlan:
     """
 
     spec: ModelSpec
-    size: Size
+    size: RwkvSize
     entries: dict[str, TensorEntry]
     codec: Codec
     format: PromptFormat
@@ -90,14 +90,14 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
         raise ChatuiError(say("rwkv.no_quantising", weights=spec.weights))
     if spec.delta:
         raise ChatuiError(say("rwkv.no_delta"))
-    size = size_of({name: entry.shape for name, entry in entries.items()}, path)
+    size = checked_size({name: entry.shape for name, entry in entries.items()}, path)
     folder = path if path.is_dir() else path.parent
     wanted = Path(spec.tokenizer) if spec.tokenizer else None
     codec = load_codec(find_tokenizer(wanted, folder, size.vocabulary), size.vocabulary)
     world = size.vocabulary == WORLD_ROWS
     need = Need(
         floats=sum(math.prod(entry.shape) for entry in found),
-        packed=MOST_STATES * size.state * 4,
+        packed=MAX_STATES * size.state * 4,
     )
     own_window = _context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT)
     placement = place(spec, found, need, own_window, freed)
@@ -125,9 +125,9 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         tensor: Tensor = reader.tensors[plan.entries[name].key][...]
         return tensor
 
-    network = build(plan.size, read, placement.dtype, placement.device)
-    weights = tensors_of(network)
-    opening = opening_of(plan.format, plan.codec.encode, plan.spec)
+    network = build_network(plan.size, read, placement.dtype, placement.device)
+    weights = all_weights(network)
+    opening = opening_tokens(plan.format, plan.codec.encode, plan.spec)
     summary = Loaded(
         name=plan.spec.name,
         family=FAMILY,
@@ -150,7 +150,7 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         format=plan.format,
         eos_ids=frozenset(plan.spec.eos_ids or (END_OF_TEXT,)),
         prompt_cache=StateStore(opening),
-        after_reply=settle,
+        after_reply=prefill_next_prompt,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from chatui.engine.architectures.rwkv.checkpoint import Size
+from chatui.engine.architectures.rwkv.checkpoint import RwkvSize
 
 EPSILON = 1e-5
 _NOTHING_YET = -1e30
@@ -57,7 +57,7 @@ class Rwkv4:
             overflow, and the weights that add to them are scaled likewise; 0 for never.
     """
 
-    size: Size
+    size: RwkvSize
     embedding: Tensor
     blocks: tuple[RwkvBlock, ...]
     norm: tuple[Tensor, Tensor]
@@ -112,7 +112,7 @@ def time_mixing(
     key = mixed(block, "att.key", shifted, normed).float()
     value = mixed(block, "att.value", shifted, normed).float()
     decay, first = block["att.time_decay"], block["att.time_first"]
-    averages, sums = fading_average(decay, first, key, value, sums)
+    averages, sums = wkv(decay, first, key, value, sums)
     gated = torch.sigmoid(receptance) * averages.to(x.dtype)
     return linear(gated, block["att.output.weight"]), normed[-1], sums
 
@@ -134,7 +134,7 @@ def mixed(block: RwkvBlock, name: str, shifted: Tensor, normed: Tensor) -> Tenso
     return linear(torch.lerp(shifted, normed, mix), block[f"{name}.weight"])
 
 
-def fading_average(
+def wkv(
     decay: Tensor, first: Tensor, key: Tensor, value: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The WKV operator: the average of all values so far, weighted by exp(key) and fading.

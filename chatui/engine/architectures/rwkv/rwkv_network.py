@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, RwkvState
-from chatui.engine.architectures.rwkv.rwkv_weights import tensors_of
+from chatui.engine.architectures.rwkv.rwkv_weights import all_weights
 from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 
 
 @dataclass
-class Reading:
+class RwkvCache:
     """What one reply has read so far; takes a KV cache's place.
 
     Attributes:
@@ -31,7 +31,7 @@ class Reading:
         """Tokens read; the name is that of transformers' caches."""
         return len(self.ids)
 
-    def remember(self) -> None:
+    def take_snapshot(self) -> None:
         """Take a snapshot here."""
         self.snapshots[len(self.ids)] = self.state
 
@@ -53,15 +53,15 @@ class RwkvNetwork:
     def __init__(self, model: Rwkv4, opening: Sequence[int] = ()) -> None:
         self.model = model
         self._opening = list(opening)
-        parameters = sum(tensor.numel() for tensor in tensors_of(model))
+        parameters = sum(tensor.numel() for tensor in all_weights(model))
         self.chunk = prefill_chunk(parameters, model.head.device)
 
-    def new_cache(self) -> Reading:
+    def new_cache(self) -> RwkvCache:
         """Nothing read."""
-        return Reading([], self.model.first_state())
+        return RwkvCache([], self.model.first_state())
 
     def prefill(
-        self, ids: Sequence[int], cache: Reading, stop_wanted: Callable[[], bool]
+        self, ids: Sequence[int], cache: RwkvCache, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
         """Read the part of ``ids`` that was not read yet.
 
@@ -74,11 +74,11 @@ class RwkvNetwork:
         """
         if not self.read_up_to(ids[:-1], cache, stop_wanted):
             return None
-        cache.remember()
+        cache.take_snapshot()
         return None if stop_wanted() else self.read(ids[-1:], cache)
 
     def read_up_to(
-        self, ids: Sequence[int], cache: Reading, stop_wanted: Callable[[], bool]
+        self, ids: Sequence[int], cache: RwkvCache, stop_wanted: Callable[[], bool]
     ) -> bool:
         """Read the part of ``ids`` that was not read yet; whether all of it is read now."""
         opening = len(self._opening)
@@ -92,10 +92,10 @@ class RwkvNetwork:
             end = min(start + self.chunk, snapshot, len(ids))
             self.read(ids[start:end], cache)
             if end == snapshot:
-                cache.remember()
+                cache.take_snapshot()
         return True
 
-    def step(self, token: int, cache: Reading) -> Tensor:
+    def step(self, token: int, cache: RwkvCache) -> Tensor:
         """Read one more token; see :meth:`prefill` for what it returns."""
         return self.read((token,), cache)
 
@@ -104,7 +104,7 @@ class RwkvNetwork:
         return ()
 
     @torch.inference_mode()
-    def read(self, ids: Sequence[int], cache: Reading) -> Tensor:
+    def read(self, ids: Sequence[int], cache: RwkvCache) -> Tensor:
         """Read ``ids``, at least one; returns the logits after the last."""
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.model.head.device)
         logits, cache.state = self.model.read(tokens, cache.state)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from chatui.engine.architectures.rwkv.checkpoint import Size
+from chatui.engine.architectures.rwkv.checkpoint import RwkvSize
 from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, RwkvBlock, layer_norm
 
 HALVE_EVERY = 6
 """Blocks after which float16 activations are halved, as in the `rwkv` package."""
 
 
-def build(
-    size: Size, read: Callable[[str], Tensor], dtype: torch.dtype, device: torch.device
+def build_network(
+    size: RwkvSize, read: Callable[[str], Tensor], dtype: torch.dtype, device: torch.device
 ) -> Rwkv4:
     """The network with its weights.
 
@@ -63,7 +63,7 @@ def build(
     )
 
 
-def tensors_of(network: Rwkv4) -> list[Tensor]:
+def all_weights(network: Rwkv4) -> list[Tensor]:
     """All weights."""
     blocks = (weight for block in network.blocks for weight in block.values())
     return [network.embedding, network.head, *network.norm, *blocks]

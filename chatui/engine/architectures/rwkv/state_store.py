@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatui.engine.architectures.rwkv.rwkv_modeling import RwkvState
-from chatui.engine.architectures.rwkv.rwkv_network import Reading
+from chatui.engine.architectures.rwkv.rwkv_network import RwkvCache
 from chatui.engine.model import Network
 
-MOST_STATES = 64
+MAX_STATES = 64
 """States that are kept. One is small: 2.6 MB for a 7B model, whose weights take 15 GB."""
 
 
@@ -25,7 +25,7 @@ class StateStore:
         most: how many states are kept.
     """
 
-    def __init__(self, opening: Sequence[int] = (), most: int = MOST_STATES) -> None:
+    def __init__(self, opening: Sequence[int] = (), most: int = MAX_STATES) -> None:
         self._opening = tuple(opening)
         self._most = most
         self._states: OrderedDict[tuple[int, ...], RwkvState] = OrderedDict()
@@ -48,13 +48,13 @@ class StateStore:
                 best = known
         if best:
             self._states.move_to_end(best)
-            reading = Reading(list(best), self._states[best])
+            reading = RwkvCache(list(best), self._states[best])
         return reading, len(best)
 
     def put(self, network: Network, cache: Any, ids: list[int]) -> None:
         """Keep the states of a reading, which has read exactly ``ids``."""
-        reading: Reading = cache
-        reading.remember()
+        reading: RwkvCache = cache
+        reading.take_snapshot()
         for length, state in reading.snapshots.items():
             if length:
                 self._states[tuple(ids[:length])] = state

@@ -17,7 +17,7 @@ from chatui.engine.architectures.chatglm.modeling import ChatGLMForCausalLM
 MakeModel = Callable[..., ChatGLMForCausalLM]
 
 
-def with_lora(base: ChatGLMForCausalLM, folder: Path) -> Any:
+def add_lora(base: ChatGLMForCausalLM, folder: Path) -> Any:
     """A base with a saved adapter of random weights, loaded as a user's would be."""
     config = LoraConfig(
         r=4, lora_alpha=32, target_modules=["query_key_value"], task_type="CAUSAL_LM"
@@ -35,7 +35,7 @@ def test_merged_equals_unmerged(make_model: MakeModel, tmp_path: Path, prompt: T
     base = make_model()
     with torch.inference_mode():
         bare = base(prompt).logits
-        model = with_lora(base, tmp_path)
+        model = add_lora(base, tmp_path)
         tuned = model(prompt).logits
         assert (tuned - bare).abs().max() > 0.1
         with model.disable_adapter():
@@ -56,7 +56,7 @@ def test_beside_packed_weights(
     attention = base.transformer.layers[0].attention
     with torch.inference_mode():
         bare = base(prompt).logits
-        model = with_lora(base, tmp_path)
+        model = add_lora(base, tmp_path)
         assert (model(prompt).logits - bare).abs().max() > 0.1
         states = torch.randn(1, 2, base.config.hidden_size)
         layer = attention.query_key_value

@@ -114,7 +114,7 @@ def test_a_step_never_asks_the_host(make_model: MakeModel, dtype: torch.dtype) -
     cache.reserve(1)
     ids = torch.zeros(1, dtype=torch.int64, device="meta")
     with torch.inference_mode():
-        assert network.decoder.one(ids, cache, 64).shape == (300,)
+        assert network.decoder.read_one(ids, cache, 64).shape == (300,)
 
 
 def test_a_spread_model_reads_with_its_own_forward(make_model: MakeModel, prompt: Tensor) -> None:

@@ -55,9 +55,9 @@ def test_the_product_is_that_with_the_whole_weight(
     layer = packed_linear(nn.Linear(64, 150), bits)
     states = torch.randn(1, vectors, 64).to(dtype)
     weight = dequantise(layer.weight, layer.weight_scale, bits)
-    monkeypatch.setattr(int8_weight, "LEAST_NUMBERS", 0 if codes else 1 << 40)
-    layer.lay_out(widen=True)
-    assert (layer.codes is not None) is codes
+    monkeypatch.setattr(int8_weight, "MIN_ELEMENTS", 0 if codes else 1 << 40)
+    layer.prepare_weight(widen=True)
+    assert (layer.int8_weight is not None) is codes
     expected = nn.functional.linear(states.float(), weight.float(), layer.bias)
     output = layer(states)
     (gradient,) = torch.autograd.grad(

@@ -9,11 +9,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from chatui.engine.adapters.applied import LowRank
+from chatui.engine.adapters.applied import LoraHook
 from chatui.engine.architectures.decoder.decoder import Decoder
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 from chatui.engine.architectures.decoder.joined_linear import projection
-from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
+from chatui.engine.architectures.decoder.transformers_decoder import build_decoder
 from chatui.engine.cache import cache_bytes
 from chatui.engine.linear import speed_up
 from chatui.engine.network import CausalNetwork
@@ -88,7 +88,7 @@ class Oracle:
 
 
 def decoder_on(model: Any) -> Decoder:
-    decoder = decoder_of(model, WINDOW)
+    decoder = build_decoder(model, WINDOW)
     assert decoder is not None
     return decoder
 
@@ -229,7 +229,7 @@ def test_adapters_beside_the_base_are_joined_too(move: bool) -> None:
         for rank, module in enumerate(adapted, 2):
             outputs, inputs = module.weight.shape
             bias = torch.randn(outputs) if module is inner.up_proj else None
-            pair = LowRank(torch.randn(rank, inputs) / 5, torch.randn(outputs, rank) / 5, bias)
+            pair = LoraHook(torch.randn(rank, inputs) / 5, torch.randn(outputs, rank) / 5, bias)
             module.register_forward_hook(pair)
     assert_same(model)
     decoder = decoder_on(model)
@@ -320,7 +320,7 @@ def test_all_others_are_left_to_transformers(case: str, changes: dict[str, Any])
 def test_a_spread_model_is_left_to_transformers() -> None:
     model = made("llama")
     model.hf_device_map = {"model": "cpu", "lm_head": "disk"}
-    assert decoder_of(model, WINDOW) is None
+    assert build_decoder(model, WINDOW) is None
     del model.hf_device_map
     model.lm_head.to("meta")
-    assert decoder_of(model, WINDOW) is None
+    assert build_decoder(model, WINDOW) is None

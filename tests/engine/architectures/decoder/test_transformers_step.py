@@ -12,7 +12,7 @@ from asking import ask, loaded, parts
 from test_decoder import CASES, IDS, WINDOW, Oracle, made
 
 from chatui.engine.architectures.decoder import transformers_step
-from chatui.engine.architectures.decoder.transformers_decoder import decoder_of
+from chatui.engine.architectures.decoder.transformers_decoder import build_decoder
 from chatui.engine.architectures.decoder.transformers_step import TransformersStep, can_be_captured
 
 EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4}
@@ -38,7 +38,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 def other(case: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(CASES, case, OTHERS[case])
     model = made(case)
-    assert decoder_of(model, WINDOW) is None and can_be_captured(model, WINDOW)
+    assert build_decoder(model, WINDOW) is None and can_be_captured(model, WINDOW)
     return model
 
 
@@ -87,12 +87,12 @@ def test_a_step_never_asks_the_host(case: str, monkeypatch: pytest.MonkeyPatch) 
     """On the meta device a number that is read, or a tensor of the CPU, is an error."""
     model = made(case) if case in CASES else other(case, monkeypatch)
     model = model.to("meta")
-    reader: Any = decoder_of(model, WINDOW) or TransformersStep(model)
+    reader: Any = build_decoder(model, WINDOW) or TransformersStep(model)
     reader.windowed = True
     cache = reader.new_cache(WINDOW)
     cache.reserve(1)
     ids = torch.zeros(1, dtype=torch.int64, device="meta")
-    assert reader.one(ids, cache, 1024).shape == (97,)
+    assert reader.read_one(ids, cache, 1024).shape == (97,)
 
 
 def test_replies_are_the_same_over_either_cache(tmp_path: Path) -> None:

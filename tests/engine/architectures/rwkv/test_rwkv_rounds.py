@@ -11,7 +11,7 @@ import torch
 from conftest import Ask
 
 from chatui.engine.architectures.rwkv.rwkv_modeling import RwkvState
-from chatui.engine.architectures.rwkv.rwkv_network import Reading, RwkvNetwork
+from chatui.engine.architectures.rwkv.rwkv_network import RwkvCache, RwkvNetwork
 from chatui.engine.architectures.rwkv.state_store import StateStore
 from chatui.engine.cache import LastPromptCache
 from chatui.engine.engine import Engine
@@ -212,15 +212,15 @@ def test_the_store_forgets_the_least_recently_used() -> None:
     store, state = StateStore(most=3), RwkvState(torch.zeros(1), torch.zeros(1))
 
     class Network:
-        def new_cache(self) -> Reading:
-            return Reading([], state)
+        def new_cache(self) -> RwkvCache:
+            return RwkvCache([], state)
 
     network = Network()
     for ids in ([1], [1, 2], [7, 8]):
-        store.put(network, Reading(ids, state), ids)  # type: ignore[arg-type]
+        store.put(network, RwkvCache(ids, state), ids)  # type: ignore[arg-type]
     assert store.take(network, [1, 2, 3])[1] == 2  # type: ignore[arg-type]
     assert store.take(network, [1, 9])[1] == 1  # type: ignore[arg-type]
-    store.put(network, Reading([5], state), [5])  # type: ignore[arg-type]
+    store.put(network, RwkvCache([5], state), [5])  # type: ignore[arg-type]
     assert store.take(network, [7, 8, 9])[1] == 0  # type: ignore[arg-type]
     assert store.take(network, [1, 2])[1] == 1  # type: ignore[arg-type]
     assert store.take(network, [5])[1] == 0  # type: ignore[arg-type]
