@@ -30,14 +30,14 @@ from chatui.messages import (
 
 # The engine must not import a stray random.py from the folder the user happens to stand in,
 # but must find chatui where this process found it.
-_BOOT = (
+_BOOT_CODE = (
     "import sys\n"
     "sys.path[:] = [p for p in sys.path if p] + [sys.argv.pop()]\n"
     "from pkgutil import resolve_name\n"
     "resolve_name(sys.argv.pop())()"
 )
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
-_LONGEST_LINE = 1 << 28
+_MAX_LINE_BYTES = 1 << 28
 _QUIT_SECONDS = 1.0
 
 
@@ -60,7 +60,7 @@ class LocalBackend:
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
-        self._leftovers: set[asyncio.Task[None]] = set()
+        self._drains: set[asyncio.Task[None]] = set()
         self._loaded = False
 
     @property
@@ -77,7 +77,15 @@ class LocalBackend:
         if await self._alive():
             return
         self._loaded = False
-        command = (sys.executable, "-X", "faulthandler", "-c", _BOOT, self.server, _PACKAGE_PARENT)
+        command = (
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-c",
+            _BOOT_CODE,
+            self.server,
+            _PACKAGE_PARENT,
+        )
         try:
             with _open_log() as log:
                 self._process = await asyncio.create_subprocess_exec(
@@ -85,7 +93,7 @@ class LocalBackend:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
-                    limit=_LONGEST_LINE,
+                    limit=_MAX_LINE_BYTES,
                     env=os.environ | {"PYTHONUNBUFFERED": "1"},
                 )
         except OSError as error:
@@ -143,7 +151,7 @@ class LocalBackend:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-        await asyncio.gather(*self._leftovers, return_exceptions=True)
+        await asyncio.gather(*self._drains, return_exceptions=True)
 
     async def _alive(self) -> bool:
         """Whether there is a process that has not closed its pipe."""
@@ -169,7 +177,7 @@ class LocalBackend:
             line = await process.stdout.readline()
             if not line.endswith(b"\n"):
                 self._loaded = False
-                raise _EngineDiedError(_why_it_ended(await process.wait()))
+                raise _EngineDiedError(_exit_reason(await process.wait()))
             try:
                 message = wire.decode(line)
             except ValueError:
@@ -209,9 +217,9 @@ class LocalBackend:
                 raise
             finally:
                 if not finished:
-                    await self._abandon()
+                    await self._stop_and_drain()
 
-    async def _abandon(self) -> None:
+    async def _stop_and_drain(self) -> None:
         """The caller left in the middle: stop the command and read what still comes of it."""
 
         async def drain() -> None:
@@ -221,8 +229,8 @@ class LocalBackend:
                     pass
 
         task = asyncio.ensure_future(drain())
-        self._leftovers.add(task)
-        task.add_done_callback(self._leftovers.discard)
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
         await asyncio.shield(task)
 
 
@@ -256,7 +264,7 @@ def _open_log() -> IO[bytes]:
         return Path(os.devnull).open("ab")
 
 
-def _why_it_ended(returncode: int) -> str:
+def _exit_reason(returncode: int) -> str:
     """One sentence on why the process ended."""
     if returncode == -9:
         return say("engine.killed")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chatui.backends.openai.address import Key
     from chatui.backends.openai.model_list import ListedModel
 
-BARE_TEXT = "bloomz"
+PLAIN_TEXT_FORMAT = "bloomz"
 """The prompt format that adds nothing to the query."""
 
 USUAL_PORTS: tuple[tuple[int, str], ...] = (
@@ -46,18 +46,18 @@ async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[Listed
             no OpenAI-compatible server.
     """
     # httpx2 takes 60 ms to import; a start without servers does not pay for it.
-    from chatui.backends.openai.model_list import http_client, list_models, with_key
-    from chatui.backends.openai.server_errors import Target
+    from chatui.backends.openai.model_list import ask_with_key, http_client, list_models
+    from chatui.backends.openai.server_errors import RequestTarget
 
     server = Server(url=server) if isinstance(server, str) else server
     url, key_env = base_url(server.url), server.key_env
 
     async def listed(key: Key | None) -> tuple[ListedModel, ...]:
-        target = Target(url, key=key, key_env=key_env)
+        target = RequestTarget(url, key=key, key_env=key_env)
         async with http_client(target, connect_seconds=min(seconds, 5.0)) as http:
             return await list_models(http, target, seconds)
 
-    return await with_key(url, key_env, listed)
+    return await ask_with_key(url, key_env, listed)
 
 
 async def entries(
@@ -81,7 +81,9 @@ async def entries(
     asked = (*settings.servers, *(one for one in usual if _address(one) not in taken))
     rows: list[Entry] = []
     silent: list[Entry] = []
-    for server, answer in zip(asked, await asyncio.gather(*map(_quietly, asked)), strict=True):
+    for server, answer in zip(
+        asked, await asyncio.gather(*map(_models_or_error, asked)), strict=True
+    ):
         if not isinstance(answer, ChatuiError):
             rows += [_row(server, model.id) for model in answer]
         elif server in settings.servers:
@@ -90,13 +92,13 @@ async def entries(
 
 
 def _row(server: Server, model: str) -> Entry:
-    reference = f"{name_of(server)}:{model}"
+    reference = f"{server_name(server)}:{model}"
     about = say("backends.on_server", url=base_url(server.url))
     return Entry(reference, "server", reference, about, format=_format_on(server))
 
 
 def _silent_row(server: Server, error: ChatuiError) -> Entry:
-    name = server.name or (name_of(server) if _address(server) else "?")
+    name = server.name or (server_name(server) if _address(server) else "?")
     return Entry(name, "server", name, str(error), usable=False, missing=str(error))
 
 
@@ -115,7 +117,7 @@ def resolve(
         spec = spec_for(_known_or_new(server, settings), reference, format=format)
     else:
         for entry in _known(settings):
-            name = f"{name_of(entry)}:"
+            name = f"{server_name(entry)}:"
             if reference.casefold().startswith(name.casefold()):
                 spec = spec_for(entry, reference[len(name) :], format=format)
                 break
@@ -141,7 +143,7 @@ def with_server(settings: Settings, url: str) -> Settings:
     return replace(settings, servers=(server, *settings.servers))
 
 
-def name_of(server: Server) -> str:
+def server_name(server: Server) -> str:
     """The server's name, or its host and port."""
     return server.name or host_of(base_url(server.url))
 
@@ -170,10 +172,10 @@ def _address(server: Server) -> str:
 
 
 def _format_on(server: Server) -> str:
-    return CHAT_TEMPLATE if server.api == "chat" else BARE_TEXT
+    return CHAT_TEMPLATE if server.api == "chat" else PLAIN_TEXT_FORMAT
 
 
-async def _quietly(server: Server) -> tuple[ListedModel, ...] | ChatuiError:
+async def _models_or_error(server: Server) -> tuple[ListedModel, ...] | ChatuiError:
     """The server's models, or why there are none."""
     try:
         seconds = _LOCAL_SECONDS if is_loopback(base_url(server.url)) else _REMOTE_SECONDS
@@ -198,7 +200,7 @@ def spec_for(server: Server | str, model: str = "", *, format: str | None = None
         ChatuiError: the server's address is none.
     """
     server = Server(url=server) if isinstance(server, str) else server
-    name = name_of(server)
+    name = server_name(server)
     return ModelSpec(
         name=f"{name}:{model}" if model else name,
         path=model,

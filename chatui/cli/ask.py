@@ -9,7 +9,7 @@ from pathlib import Path
 from chatui.cli import options, request, session
 from chatui.cli.ask_record import AskRecord
 from chatui.cli.exit_codes import INTERRUPTED, SUCCESS
-from chatui.cli.output import tell, write, write_json
+from chatui.cli.output import write, write_json, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, Loaded, Prefill, Token
@@ -32,10 +32,10 @@ def run(args: argparse.Namespace) -> int:
 
     record = AskRecord(Path(args.record), asked) if args.record else None
 
-    async def work(interrupt: session.Interrupt) -> int:
+    async def work(interrupt: session.InterruptHandler) -> int:
         reply = Reply(streamed=not args.json)
         began = time.perf_counter()
-        async with session.loaded(spec, interrupt) as (backend, model):
+        async with session.loaded_model(spec, interrupt) as (backend, model):
             load_seconds = time.perf_counter() - began
             interrupt.replying = True
             if record is not None:
@@ -84,9 +84,11 @@ class Reply:
         if isinstance(event, Prefill):
             self.prefill = event
             for note in event.notes:
-                tell(note)
+                write_stderr(note)
             if event.dropped_rounds:
-                tell(say("cli.dropped", rounds=event.dropped_rounds, limit=event.context_limit))
+                write_stderr(
+                    say("cli.dropped", rounds=event.dropped_rounds, limit=event.context_limit)
+                )
         elif isinstance(event, Token):
             self._text += event.text
             self._ids.append(event.id)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from chatui.catalog.model_description import model_description
-from chatui.cli.output import tell
+from chatui.cli.output import write_stderr
 from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round, title_of
 from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_recorder import TranscriptRecorder
@@ -118,4 +118,4 @@ class AskRecord:
             write()
         except ChatuiError as problem:
             self._failed = True
-            tell(str(problem))
+            write_stderr(str(problem))

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from chatui import locations
-from chatui.cli.output import tell
-from chatui.cli.progress import opening_line
+from chatui.cli.output import write_stderr
+from chatui.cli.progress import opening_progress
 from chatui.conversation.database_recovery import open_recovered
 from chatui.conversation.store import Store
 from chatui.locales import say
@@ -15,8 +15,8 @@ from chatui.locales import say
 
 def open_store() -> Store:
     """The store of this user; tells what there is to know of its opening."""
-    with opening_line() as beat:
-        return open_recovered(locations.database_file(), tell, Store, beat)
+    with opening_progress() as beat:
+        return open_recovered(locations.database_file(), write_stderr, Store, beat)
 
 
 def conversation_number(text: str) -> int | None:
@@ -28,7 +28,7 @@ def conversation_number(text: str) -> int | None:
     return int(text)
 
 
-def ids_of(store: Store, wanted: Sequence[int | None]) -> tuple[int, ...]:
+def conversation_ids(store: Store, wanted: Sequence[int | None]) -> tuple[int, ...]:
     """The conversations' ids, each once; all of them stand in the order of their numbers."""
     ids: list[int] = []
     for id in wanted:

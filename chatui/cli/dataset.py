@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from chatui import readable
 from chatui.catalog.tokenizer_lookup import TokenizerPlace, find_tokenizer
 from chatui.cli import options
-from chatui.cli.conversation_arguments import conversation_number, ids_of, open_store
-from chatui.cli.exit_codes import SUCCESS, UsageError, told_if_interrupted
-from chatui.cli.output import tell, write_line
+from chatui.cli.conversation_arguments import conversation_ids, conversation_number, open_store
+from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
+from chatui.cli.output import write_line, write_stderr
 from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import SkippedRecord, files_of
@@ -53,9 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=conversation_number)  # fmt: skip
     add("--family", key="family", choices=_FAMILIES)
     options.add_model(parser, only=("model", "format"))
-    add("--max-source", key="max_source", type=options.whole(1), default=64, **tokens)
-    add("--max-target", key="max_target", type=options.whole(2), default=64, **tokens)
-    add("--max-length", key="max_length", type=options.whole(1), default=192, **tokens)
+    add("--max-source", key="max_source", type=options.whole_number(1), default=64, **tokens)
+    add("--max-target", key="max_target", type=options.whole_number(2), default=64, **tokens)
+    add("--max-length", key="max_length", type=options.whole_number(1), default=192, **tokens)
     add("--train", key="train", choices=("all", "last"))
     add("--rated", "--rating", key="rated", choices=tuple(_RATINGS))
     add("--tag", key="tag", action="append", default=[], metavar="TAG")
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         ids: tuple[int, ...] = ()
         if args.conversation:
             store = stack.enter_context(closing(open_store()))
-            ids = ids_of(store, args.conversation)
+            ids = conversation_ids(store, args.conversation)
         sources = DialogueSources(files, store, ids, args.encoding, choice)
         if args.pairs and args.model is None:
             return _write_pairs(sources, None, args)
@@ -144,7 +144,7 @@ def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.N
 
     for found in sources:
         if isinstance(found, SkippedRecord):
-            tell(found.sentence)
+            write_stderr(found.sentence)
             continue
         pairs = (encoder.text_pair(found, at) for at in found.learned(args.train))
         pair: TextPair | None = next(filter(None, pairs), None)
@@ -192,9 +192,9 @@ def _write(
         told += 1
         if told <= _TOLD_RECORDS + 1:
             more = told > _TOLD_RECORDS
-            tell(say("dataset.dataset.more_skipped") if more else sentence)
+            write_stderr(say("dataset.dataset.more_skipped") if more else sentence)
 
-    with told_if_interrupted(lambda: say("dataset.dataset.stopped", done=done)):
+    with message_on_interrupt(lambda: say("dataset.dataset.stopped", done=done)):
         state = write_examples(
             encoder,
             sources,
@@ -226,4 +226,4 @@ def _options(
 def _tell_losses(state: RunState) -> None:
     for name in ("skipped", "empty", "cut", "blank"):
         if count := asdict(state)[name]:
-            tell(say(f"dataset.dataset.{name}", count=count))
+            write_stderr(say(f"dataset.dataset.{name}", count=count))

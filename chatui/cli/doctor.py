@@ -19,7 +19,7 @@ from chatui.catalog.local_models import hugging_face_cache
 from chatui.catalog.model_description import installed_version
 from chatui.cli import options
 from chatui.cli.exit_codes import ERROR, SUCCESS
-from chatui.cli.output import tell, write, write_json, write_table
+from chatui.cli.output import write, write_json, write_stderr, write_table
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(found)
     for problem in found["problems"]:
-        tell(say("cli.error", sentence=problem))
+        write_stderr(say("cli.error", sentence=problem))
     return ERROR if found["problems"] else SUCCESS
 
 

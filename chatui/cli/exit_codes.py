@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from chatui import locations
-from chatui.cli.output import abandon_output, clear_line, tell
+from chatui.cli.output import clear_status_line, discard_output, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -24,37 +24,37 @@ class UsageError(ChatuiError):
 
 
 @contextmanager
-def told_if_interrupted(sentence: Callable[[], str]) -> Iterator[None]:
+def message_on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
     """Tell ``sentence`` if Ctrl+C ends the block, and the command with it."""
     try:
         yield
     except KeyboardInterrupt:
-        tell(sentence())
+        write_stderr(sentence())
         raise
 
 
-def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
+def run_verb(action: Callable[[], int], *, debug: bool = False) -> int:
     """Run a verb; its exit code. An error is one sentence, and a traceback if ``debug``."""
     try:
         code = action()
-        clear_line()
+        clear_status_line()
         sys.stdout.flush()
     except UsageError as error:
-        tell(say("cli.error", sentence=error))
+        write_stderr(say("cli.error", sentence=error))
         return WRONG_USAGE
     except ChatuiError as error:
         logging.getLogger(__name__).info("%s", error, exc_info=error.__cause__)
         _tell_error(str(error), debug)
         return ERROR
     except KeyboardInterrupt:
-        clear_line()
+        clear_status_line()
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever closed the pipe (``| head -1``) has what they wanted.
-        abandon_output()
+        discard_output()
         return SUCCESS
     except OSError as error:
-        abandon_output()
+        discard_output()
         logging.getLogger(__name__).error("the system refused", exc_info=True)
         _tell_error(say("cli.system_refused", reason=error.strerror or error), debug)
         return ERROR
@@ -69,4 +69,4 @@ def run_to_the_end(action: Callable[[], int], *, debug: bool = False) -> int:
 def _tell_error(sentence: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    tell(say("cli.error", sentence=sentence))
+    write_stderr(say("cli.error", sentence=sentence))

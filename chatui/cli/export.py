@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from chatui.cli import options
-from chatui.cli.conversation_arguments import conversation_number, ids_of, open_store
+from chatui.cli.conversation_arguments import conversation_ids, conversation_number, open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.history import write_conversations
 from chatui.cli.output import write
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         form = export_forms.form_named(args.form) if args.form else export_forms.form_of(target)
         if args.probabilities and not form.shows_probabilities:
             raise UsageError(say("export.no_probabilities", form=form.name))
-        ids = ids_of(store, args.ids)
+        ids = conversation_ids(store, args.ids)
         if not args.ids and (last := store.last_conversation()):
             ids = (last.id,)
         if not ids:

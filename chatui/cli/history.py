@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import asdict
 
 from chatui.cli import options
-from chatui.cli.conversation_arguments import conversation_number, ids_of, open_store
+from chatui.cli.conversation_arguments import conversation_ids, conversation_number, open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError
-from chatui.cli.output import tell, write_json, write_table
+from chatui.cli.output import write_json, write_stderr, write_table
 from chatui.conversation.rounds import Conversation
 from chatui.conversation.store import Store
 from chatui.locales import say
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deleted", action="store_true", help=say("history.history.deleted"))
     parser.add_argument(
         "--limit",
-        type=options.whole(1),
+        type=options.whole_number(1),
         default=1000,
         metavar="N",
         help=say("history.history.limit"),
@@ -55,10 +55,12 @@ def run(args: argparse.Namespace) -> int:
                 raise UsageError(say("history.history.no_ids"))
             if args.title is not None and (len(args.ids) > 1 or None in args.ids):
                 raise UsageError(say("history.history.one_title"))
-            ids = tuple(filter(None, args.ids)) if args.restore else ids_of(store, args.ids)
+            ids = (
+                tuple(filter(None, args.ids)) if args.restore else conversation_ids(store, args.ids)
+            )
             found = [_change(store, id, changes, args) for id in ids]
         elif args.ids:
-            found = [store.conversation(id) for id in ids_of(store, args.ids)]
+            found = [store.conversation(id) for id in conversation_ids(store, args.ids)]
         elif args.deleted:
             found = list(store.deleted())
         else:
@@ -103,7 +105,7 @@ def write_conversations(found: Sequence[Conversation], *, as_json: bool) -> None
     if as_json:
         write_json([asdict(conversation) for conversation in found])
     elif not found:
-        tell(say("history.history.none"))
+        write_stderr(say("history.history.none"))
     else:
         columns = ("id", "used", "model", "marks", "rounds", "title_column")
         write_table(

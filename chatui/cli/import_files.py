@@ -7,8 +7,8 @@ from contextlib import closing
 
 from chatui.cli import options
 from chatui.cli.conversation_arguments import open_store
-from chatui.cli.exit_codes import SUCCESS, told_if_interrupted
-from chatui.cli.output import tell, write_line
+from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
+from chatui.cli.output import write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
 from chatui.conversation.importing import ImportCounts, import_files
@@ -42,15 +42,15 @@ def run(args: argparse.Namespace) -> int:
         nonlocal told
         told += 1
         if told <= _TOLD_RECORDS + 1:
-            tell(say("import.import.more") if told > _TOLD_RECORDS else sentence)
+            write_stderr(say("import.import.more") if told > _TOLD_RECORDS else sentence)
 
     def stopped() -> str:
         return say("import.import.stopped", count=counts.conversations)
 
-    with told_if_interrupted(stopped), closing(open_store()) as store:
+    with message_on_interrupt(stopped), closing(open_store()) as store:
         counts = import_files(store, files, encoding=args.encoding, report=report, tell=tell_some)
     if counts.skipped > _TOLD_RECORDS:
-        tell(say("import.import.skipped", count=counts.skipped))
+        write_stderr(say("import.import.skipped", count=counts.skipped))
     if not counts.conversations and not counts.known:
         raise ChatuiError(say("import.import.nothing"))
     words = {"conversations": counts.conversations, "rounds": counts.rounds}

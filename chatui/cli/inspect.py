@@ -36,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", metavar="QUERY", help=say("cli.option.query"))
     options.add_json(parser)
     parser.add_argument(
-        "--top", type=options.whole(1, 1000), default=8, metavar="N", help=say("cli.option.top")
+        "--top",
+        type=options.whole_number(1, 1000),
+        default=8,
+        metavar="N",
+        help=say("cli.option.top"),
     )
     parser.add_argument("--no-model", action="store_true", help=say("cli.option.no_model"))
     options.add_model(parser)
@@ -52,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     spec = request.spec_of(args, settings)
     asked = request.request_of(args, query, spec)
 
-    async def work(interrupt: session.Interrupt) -> int:
-        async with session.loaded(spec, interrupt) as (backend, model):
+    async def work(interrupt: session.InterruptHandler) -> int:
+        async with session.loaded_model(spec, interrupt) as (backend, model):
             found = await backend.inspect(asked, args.top)
         found = msgspec.structs.replace(found, notes=(*found.notes, *_penalties(asked.sampling)))
         if args.json:

@@ -19,7 +19,7 @@ from chatui.catalog import Details, Entry
 from chatui.catalog.schema import Facts
 from chatui.cli import options, request
 from chatui.cli.exit_codes import SUCCESS
-from chatui.cli.output import tell, write, write_json, write_table
+from chatui.cli.output import write, write_json, write_stderr, write_table
 from chatui.locales import say
 from chatui.prompting import formats
 from chatui.readable import size
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return SUCCESS
     entries = (*catalog.entries(settings), *served)
     for problem in catalog.problems():
-        tell(problem)
+        write_stderr(problem)
     if args.json:
         write_json([asdict(entry) for entry in entries])
     else:

@@ -84,7 +84,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     for name, setting in SETTINGS.items():
         if setting.metavar is None:
             continue
-        more: dict[str, Any] = {"type": in_range(setting), "metavar": setting.metavar}
+        more: dict[str, Any] = {"type": number_in(setting), "metavar": setting.metavar}
         if setting.kind is bool:
             more = {"action": "store_true", "default": None}
         group.add_argument(f"--{name.replace('_', '-')}", help=say(f"cli.option.{name}"), **more)
@@ -126,10 +126,10 @@ def encoding(text: str) -> str:
 
 def context(text: str) -> int | str:
     """Tokens of a window, or "auto", as an argparse type."""
-    return text if text == "auto" else in_range(CONTEXT)(text)
+    return text if text == "auto" else number_in(CONTEXT)(text)
 
 
-def in_range(setting: Setting) -> Callable[[str], Any]:
+def number_in(setting: Setting) -> Callable[[str], Any]:
     """A number within the setting's range, as an argparse type."""
 
     def convert(text: str) -> Any:
@@ -148,6 +148,6 @@ def in_range(setting: Setting) -> Callable[[str], Any]:
     return convert
 
 
-def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], Any]:
+def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], Any]:
     """A whole number of a range, as an argparse type."""
-    return in_range(Setting(int, least, most))
+    return number_in(Setting(int, least, most))

@@ -35,7 +35,7 @@ def for_stream(text: str, stream: TextIO) -> str:
 
 def write(text: str) -> None:
     """Write to standard output at once, in place of a passing line."""
-    clear_line()
+    clear_status_line()
     sys.stdout.write(for_stream(text, sys.stdout))
     sys.stdout.flush()
 
@@ -45,9 +45,9 @@ def write_line(sentence: str) -> None:
     write(" ".join(sentence.split()) + "\n")
 
 
-def tell(sentence: str) -> None:
+def write_stderr(sentence: str) -> None:
     """Write a sentence to standard error, which may be closed, in place of a passing line."""
-    clear_line()
+    clear_status_line()
     with suppress(OSError, ValueError):
         print(one_line(sentence, None), file=sys.stderr, flush=True)
 
@@ -83,7 +83,7 @@ def write_table(
         write(text + "\n")
 
 
-class PassingLine:
+class StatusLine:
     """A line of progress that whatever is written next replaces; shown only on a terminal.
 
     Attributes:
@@ -113,10 +113,10 @@ class PassingLine:
             self._stream.flush()
 
 
-_shown: PassingLine | None = None
+_shown: StatusLine | None = None
 
 
-def clear_line() -> None:
+def clear_status_line() -> None:
     """Wipe the passing line off."""
     global _shown
     if _shown is not None:
@@ -124,7 +124,7 @@ def clear_line() -> None:
         _shown = None
 
 
-def abandon_output() -> None:
+def discard_output() -> None:
     """Send the rest of standard output to the null device: its reader is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):

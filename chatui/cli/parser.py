@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from chatui import __version__
 from chatui.cli import options
-from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_to_the_end
-from chatui.cli.output import prepare_streams, tell
+from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_verb
+from chatui.cli.output import prepare_streams, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
     """Reports wrong usage in one sentence that names ``--help``."""
 
     def error(self, message: str) -> NoReturn:
-        tell(say("cli.wrong_usage", prog=self.prog, message=message.rstrip(" .。")))
+        write_stderr(say("cli.wrong_usage", prog=self.prog, message=message.rstrip(" .。")))
         self.exit(WRONG_USAGE)
 
 
@@ -94,7 +94,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         code: int = verb.run(args)
         return code
 
-    return run_to_the_end(action, debug=args.debug)
+    return run_verb(action, debug=args.debug)
 
 
 def build(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatui.cli.output import tell, write
+from chatui.cli.output import write, write_stderr
 from chatui.conversation import dialogue_records
 from chatui.conversation.conversation_files import SkippedRecord
 from chatui.conversation.dialogue_sources import DialogueSources
@@ -66,7 +66,7 @@ def _lines(
 ) -> Iterator[str]:
     for found in sources.pairs():
         if isinstance(found, SkippedRecord):
-            tell(found.sentence)
+            write_stderr(found.sentence)
             continue
         record = record_of(found)
         if encoder is not None:

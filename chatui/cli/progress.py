@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from chatui import readable
-from chatui.cli.output import PassingLine, clear_line, tell, write
+from chatui.cli.output import StatusLine, clear_status_line, write, write_stderr
 from chatui.locales import say
 
 _BAR_CELLS = 20
@@ -22,7 +22,7 @@ class ProgressDisplay:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         """Show it on ``stream``; None for standard output."""
-        self._passing = PassingLine(stream or sys.stdout)
+        self._passing = StatusLine(stream or sys.stdout)
         self._last_tenth = -1
         self._last_line = time.monotonic()
 
@@ -48,20 +48,20 @@ def _bar(share: float, room: int) -> str:
 
 
 @contextmanager
-def opening_line() -> Iterator[Callable[[], None]]:
+def opening_progress() -> Iterator[Callable[[], None]]:
     """What is to be called while the history is opened: after a second standard error says so."""
-    line, began, shown = PassingLine(sys.stderr), time.monotonic(), 0
+    line, began, shown = StatusLine(sys.stderr), time.monotonic(), 0
 
     def beat() -> None:
         nonlocal shown
         seconds = int(time.monotonic() - began)
         if seconds > shown:
             if not shown and not line.is_live:
-                tell(say("cli.opening_history"))
+                write_stderr(say("cli.opening_history"))
             shown = seconds
             line.show(say("cli.opening_history") + f" {seconds} s")
 
     try:
         yield beat
     finally:
-        clear_line()
+        clear_status_line()

@@ -10,8 +10,8 @@ from contextlib import closing
 from chatui import catalog, readable
 from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan, plan
-from chatui.cli.exit_codes import SUCCESS, told_if_interrupted
-from chatui.cli.output import PassingLine, tell, write_line
+from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
+from chatui.cli.output import StatusLine, write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -36,11 +36,11 @@ def run(args: argparse.Namespace) -> int:
         done, total = readable.size(made.kept_bytes), readable.size(made.total_bytes)
         return say("fetching.pull.stopped", done=done, total=total, command=_again(args))
 
-    with told_if_interrupted(stopped):
-        PassingLine(sys.stdout).show(say("fetching.pull.asking", name=args.name))
+    with message_on_interrupt(stopped):
+        StatusLine(sys.stdout).show(say("fetching.pull.asking", name=args.name))
         made = plan(args.name, settings, source=args.source, mirror=args.mirror)
         for note in made.notes:
-            tell(note)
+            write_stderr(note)
         if made.files:
             write_line(_announced(made))
             _fetch(made)
@@ -57,7 +57,7 @@ def _fetch(made: FetchPlan) -> None:
     with closing(Fetch(made).events()) as events:
         for event in events:
             if isinstance(event, FetchNote):
-                tell(event.sentence)
+                write_stderr(event.sentence)
             elif isinstance(event, Fetched):
                 write_line(_told(made, event))
             elif not is_here:
@@ -109,7 +109,7 @@ def _tell_next(made: FetchPlan, settings: Settings) -> None:
     try:
         catalog.resolve(reference, settings)
     except ChatuiError as error:
-        tell(str(error))
+        write_stderr(str(error))
     else:
         command = shlex.join(["chatui", "--model", reference])
         write_line(say("fetching.pull.next", command=command))

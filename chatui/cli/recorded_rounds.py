@@ -78,7 +78,7 @@ class RecordedRound:
         return overridden(SamplingSettings(), known | {"seed": one.seed})
 
     @property
-    def can_be_repeated(self) -> bool:
+    def is_repeatable(self) -> bool:
         """Whether the same model would have to say the same."""
         return bool(self.tokens) and (self.round.seed is not None or self.sampling.is_greedy)
 
@@ -172,7 +172,7 @@ def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:
     return [RecordedRound(file, path, number, whole.pieces) for number in range(1, len(path) + 1)]
 
 
-def spec_for(
+def replay_spec(
     args: argparse.Namespace, settings: Settings, name: str, adapters: Sequence[Adapter]
 ) -> ModelSpec:
     """The model of this name or reference, with the other options of the command.

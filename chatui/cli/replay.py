@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chatui.cli import options
 from chatui.cli.exit_codes import SUCCESS, UsageError
-from chatui.cli.output import tell, write
+from chatui.cli.output import write, write_stderr
 from chatui.conversation import transcript
 from chatui.conversation.json_records import Fault
 from chatui.conversation.playback import Player, ReplayPoint, steps_of
@@ -30,14 +30,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help=say("cli.option.transcript"))
     parser.add_argument(
         "--speed",
-        type=options.in_range(Setting(float, 0, 10**12, above_least=True)),
+        type=options.number_in(Setting(float, 0, 10**12, above_least=True)),
         default=1.0,
         metavar="X",
         help=say("cli.option.speed"),
     )
     parser.add_argument(
         "--idle-limit",
-        type=options.in_range(Setting(float, 0, 10**6)),
+        type=options.number_in(Setting(float, 0, 10**6)),
         metavar="SECONDS",
         help=say("cli.option.idle_limit"),
     )
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
     wholes = {name: _read(name, args.encoding, faults) for name in args.files}
-    chosen = models_of(getattr(args, "models", []))
+    chosen = requested_models(getattr(args, "models", []))
     if not chosen and (args.model or args.lora):
         chosen = [(args.model, args.lora or ())]
     if not (args.rerun or args.report or chosen or args.server):
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         ((_, whole),) = wholes.items()
         return _play(whole, args, faults)
     for fault in faults:
-        tell(fault)
+        write_stderr(fault)
     chosen = chosen or [(None, ())]
     if args.rerun and not args.report:
         from chatui.cli.rerun import rerun
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     return compare(wholes, args, chosen)
 
 
-def models_of(
+def requested_models(
     given: Sequence[str | Adapter],
 ) -> list[tuple[str | None, Sequence[Adapter]]]:
     """The models that ``--model`` and ``--lora`` name, in the order in which they were typed.
@@ -102,7 +102,7 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
         ).run()
         return SUCCESS if point is None else _go_on(whole, args, point)
     for fault in faults:
-        tell(fault)
+        write_stderr(fault)
     began = time.monotonic()
     due: list[str] = []
     for step in steps_of(whole, args.idle_limit):

@@ -14,9 +14,9 @@ from chatui.backends.protocol import Backend, ScoringBackend
 from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.exit_codes import SUCCESS
-from chatui.cli.held_models import HeldModels, held_models
-from chatui.cli.output import PassingLine, tell, write, write_line, write_table
-from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
+from chatui.cli.model_pool import ModelPool, model_pool
+from chatui.cli.output import StatusLine, write, write_line, write_stderr, write_table
+from chatui.cli.recorded_rounds import RecordedRound, replay_spec, rounds_of
 from chatui.cli.rerun import DIFFERENT, compare_tokens
 from chatui.conversation import comparison_report
 from chatui.conversation.compared_replies import RECORDED, ComparedReplies, ComparedRound
@@ -75,8 +75,8 @@ def compare(
     shows_at_once = report is None and len(columns) == 1
     runner = _Runner(whole, asked, show_rounds=shows_at_once)
 
-    async def work(interrupt: session.Interrupt) -> int:
-        async with held_models(interrupt) as held:
+    async def work(interrupt: session.InterruptHandler) -> int:
+        async with model_pool(interrupt) as held:
             for at, column in enumerate(columns, 1):
                 await runner.run(held, at, column, answers=True)
             for at, column in enumerate(columns[:-1], 1):
@@ -98,7 +98,7 @@ def compare(
     else:
         write_line(say("compare.written", path=report))
     different = any(
-        each.can_be_repeated and compare_tokens(each.recorded, reply).differs_at is not None
+        each.is_repeatable and compare_tokens(each.recorded, reply).differs_at is not None
         for each, one in zip(asked, rounds, strict=True)
         for at, reply in one.replies.items()
         if at != RECORDED
@@ -117,7 +117,7 @@ def _columns(
         column = _Column()
         places = sorted(range(len(asked)), key=lambda place: reference or asked[place].round.model)
         for name, group in groupby(places, key=lambda at: reference or asked[at].round.model):
-            column.runs.append((spec_for(args, settings, name, adapters), list(group)))
+            column.runs.append((replay_spec(args, settings, name, adapters), list(group)))
         columns.append(column)
     return columns
 
@@ -143,9 +143,9 @@ class _Runner:
         self._whole = whole
         self._asked = asked
         self._show_rounds = show_rounds
-        self._line = PassingLine(sys.stderr)
+        self._line = StatusLine(sys.stderr)
 
-    async def run(self, held: HeldModels, at: int, column: _Column, *, answers: bool) -> None:
+    async def run(self, held: ModelPool, at: int, column: _Column, *, answers: bool) -> None:
         """Let the model of a column answer, and score all replies that there are by then."""
         for spec, places in column.runs:
             backend, model = await held.use(spec)
@@ -175,7 +175,7 @@ class _Runner:
             except BackendLost:
                 raise
             except ChatuiError as problem:
-                tell(str(problem))
+                write_stderr(str(problem))
             else:
                 one.logprobs[column, at] = scored.logprobs
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chatui.cli import options
 from chatui.cli.exit_codes import UsageError
-from chatui.cli.output import tell
+from chatui.cli.output import write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
@@ -109,7 +109,7 @@ def _read_standard_input(encoding: str | None) -> str:
     if sys.stdin is None:
         raise ChatuiError(say("cli.no_input"))
     if sys.stdin.isatty():
-        tell(say("cli.type_query"))
+        write_stderr(say("cli.type_query"))
     data = sys.stdin.buffer.read()
     return _decoded(data, say("cli.encoding.input"), encoding).rstrip("\r\n")
 

@@ -12,7 +12,7 @@ from chatui.catalog.model_description import model_description
 from chatui.cli import request, session
 from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write, write_line
-from chatui.cli.recorded_rounds import RecordedRound, rounds_of, spec_for
+from chatui.cli.recorded_rounds import RecordedRound, replay_spec, rounds_of
 from chatui.conversation.compared_replies import OneReply
 from chatui.conversation.transcript import Transcript
 from chatui.errors import ChatuiError
@@ -25,7 +25,7 @@ DIFFERENT = 3
 
 
 @dataclass(frozen=True)
-class Again:
+class TokenComparison:
     """A reply beside the one that was recorded.
 
     Attributes:
@@ -40,7 +40,7 @@ class Again:
     became: str = ""
 
 
-def compare_tokens(recorded: OneReply, came: OneReply) -> Again:
+def compare_tokens(recorded: OneReply, came: OneReply) -> TokenComparison:
     """Find the first token that is another one."""
     for place in range(max(len(recorded.ids), len(came.ids))):
         each = [
@@ -48,8 +48,8 @@ def compare_tokens(recorded: OneReply, came: OneReply) -> Again:
             for one in (recorded, came)
         ]
         if each[0][0] != each[1][0]:
-            return Again(place + 1, place + 1, each[0][1], each[1][1])
-    return Again(len(came.ids))
+            return TokenComparison(place + 1, place + 1, each[0][1], each[1][1])
+    return TokenComparison(len(came.ids))
 
 
 def rerun(
@@ -68,9 +68,9 @@ def rerun(
     """
     found = [each for name, whole in wholes.items() for each in rounds_of(name, whole)]
     for each in found:
-        if not each.can_be_repeated:
+        if not each.is_repeatable:
             _write(wholes, each, say("cli.replay.not_again", number=each.number))
-    wanted = [each for each in found if each.can_be_repeated]
+    wanted = [each for each in found if each.is_repeatable]
     if not wanted:
         raise ChatuiError(say("cli.replay.nothing_again"))
     settings = request.settings_of(args)
@@ -79,7 +79,7 @@ def rerun(
     for reference, adapters in models:
         by_model = sorted(wanted, key=lambda each: each.round.model)
         for name, group in groupby(by_model, key=lambda each: reference or each.round.model):
-            spec = spec_for(args, settings, name, adapters)
+            spec = replay_spec(args, settings, name, adapters)
             if len(models) > 1:
                 write_line(say("cli.replay.model", name=one_line(name)))
             differing += _run(spec, list(group), wholes, reasons)
@@ -102,9 +102,9 @@ def _run(
     """Run rounds on one model; how many differ. What is not as it was goes into ``reasons``."""
     differing = 0
 
-    async def work(interrupt: session.Interrupt) -> int:
+    async def work(interrupt: session.InterruptHandler) -> int:
         nonlocal differing
-        async with session.loaded(spec, interrupt) as (backend, model):
+        async with session.loaded_model(spec, interrupt) as (backend, model):
             for each in rounds:
                 came = await each.ask(backend, spec, model)
                 if came.error:
@@ -126,7 +126,7 @@ def _write(wholes: Mapping[str, Transcript], one: RecordedRound, words: str) -> 
     write(f"{file}{words}\n")
 
 
-def _words(number: int, again: Again, speed: float) -> str:
+def _words(number: int, again: TokenComparison, speed: float) -> str:
     if again.differs_at is None:
         words = {"number": number, "tokens": again.tokens, "speed": f"{speed:.1f}"}
         return say("cli.replay.same", **words)

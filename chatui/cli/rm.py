@@ -7,8 +7,8 @@ import sys
 
 from chatui import readable
 from chatui.catalog.fetching.removing import plan_removal, remove
-from chatui.cli.exit_codes import ERROR, SUCCESS, UsageError, told_if_interrupted
-from chatui.cli.output import tell, write, write_line, write_table
+from chatui.cli.exit_codes import ERROR, SUCCESS, UsageError, message_on_interrupt
+from chatui.cli.output import write, write_line, write_stderr, write_table
 from chatui.locales import say
 from chatui.settings import load_settings
 
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with told_if_interrupted(lambda: say("fetching.rm.kept")):
+    with message_on_interrupt(lambda: say("fetching.rm.kept")):
         removal = plan_removal(args.name, load_settings())
         write_table(
             (item.title, readable.size(item.size_bytes), str(item.root)) for item in removal.items
@@ -27,10 +27,10 @@ def run(args: argparse.Namespace) -> int:
         if len(removal.items) > 1:
             write_line(say("fetching.rm.total", size=readable.size(removal.size_bytes)))
         for note in removal.notes:
-            tell(note)
+            write_stderr(note)
         agreed = args.yes or _agreed()
     if not agreed:
-        tell(say("fetching.rm.kept"))
+        write_stderr(say("fetching.rm.kept"))
         return ERROR
     write_line(say("fetching.rm.done", size=readable.size(remove(removal))))
     return SUCCESS

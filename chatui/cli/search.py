@@ -8,7 +8,7 @@ from dataclasses import asdict
 from chatui.cli import options
 from chatui.cli.conversation_arguments import open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError
-from chatui.cli.output import tell, write_json, write_table
+from chatui.cli.output import write_json, write_stderr, write_table
 from chatui.locales import say
 
 
@@ -16,7 +16,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="+", metavar="WORDS", help=say("cli.option.words"))
     options.add_json(parser)
     parser.add_argument(
-        "--limit", type=options.whole(1), default=100, metavar="N", help=say("cli.option.limit")
+        "--limit",
+        type=options.whole_number(1),
+        default=100,
+        metavar="N",
+        help=say("cli.option.limit"),
     )
 
 
@@ -34,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     elif hits:
         write_table([(str(hit.conversation_id), hit.title, hit.snippet) for hit in hits])
     else:
-        tell(say("cli.search.nothing", text=text))
+        write_stderr(say("cli.search.nothing", text=text))
     return SUCCESS

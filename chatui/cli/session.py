@@ -11,13 +11,13 @@ from typing import Any
 
 from chatui.backends import registry
 from chatui.backends.protocol import Backend
-from chatui.cli.output import PassingLine, clear_line, tell
+from chatui.cli.output import StatusLine, clear_status_line, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loaded, Loading, ModelSpec
 
 
-class Interrupt:
+class InterruptHandler:
     """Handles Ctrl+C: the first press ends a running reply; any other press ends the command.
 
     Attributes:
@@ -71,18 +71,20 @@ class Interrupt:
                 loop.remove_signal_handler(signal.SIGINT)
 
 
-def run(work: Callable[[Interrupt], Coroutine[Any, Any, int]]) -> int:
+def run(work: Callable[[InterruptHandler], Coroutine[Any, Any, int]]) -> int:
     """Run ``work`` in a loop of its own with Ctrl+C under control; its exit code."""
 
     async def main() -> int:
-        interrupt = Interrupt()
+        interrupt = InterruptHandler()
         return await interrupt.guard(work(interrupt))
 
     return asyncio.run(main())
 
 
 @asynccontextmanager
-async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[Backend, Loaded]]:
+async def loaded_model(
+    spec: ModelSpec, interrupt: InterruptHandler
+) -> AsyncIterator[tuple[Backend, Loaded]]:
     """The backend of ``spec`` with the model in it; closed at the end.
 
     Raises:
@@ -92,7 +94,7 @@ async def loaded(spec: ModelSpec, interrupt: Interrupt) -> AsyncIterator[tuple[B
     interrupt.backend = backend
     try:
         answer = await load(backend, spec)
-        tell_notes(answer)
+        write_notes(answer)
         yield backend, answer
     finally:
         await backend.close()
@@ -104,23 +106,23 @@ async def load(backend: Backend, spec: ModelSpec) -> Loaded:
     Raises:
         ChatuiError: it cannot be loaded.
     """
-    line = PassingLine(sys.stderr)
+    line = StatusLine(sys.stderr)
     answer: Loaded | None = None
     async for event in backend.load(spec):
         if isinstance(event, Loaded):
             answer = event
         else:
             line.show(_words(event))
-    clear_line()
+    clear_status_line()
     if answer is None:
         raise AssertionError("the load ended without Loaded")
     return answer
 
 
-def tell_notes(loaded: Loaded) -> None:
+def write_notes(loaded: Loaded) -> None:
     """Tell what the user should know of a model."""
     for note in loaded.notes:
-        tell(note)
+        write_stderr(note)
 
 
 def _words(progress: Loading) -> str:

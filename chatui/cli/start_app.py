@@ -13,17 +13,17 @@ from pathlib import Path
 from chatui import catalog, locations
 from chatui.cli import request
 from chatui.cli.exit_codes import SUCCESS
-from chatui.cli.progress import opening_line
+from chatui.cli.progress import opening_progress
 from chatui.conversation.database_recovery import open_recovered
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.web import DRIVER
+from chatui.web import PAGE_DRIVER
 
 
-def on_a_page() -> bool:
+def runs_in_page() -> bool:
     """Whether ``chatui web`` started this process to show the app on a page."""
-    return os.environ.get("TEXTUAL_DRIVER") == DRIVER
+    return os.environ.get("TEXTUAL_DRIVER") == PAGE_DRIVER
 
 
 def _check_terminal() -> None:
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     Args:
         opened: gives the conversation of the store to begin with; None begins a new one.
     """
-    if not on_a_page() and not all(
+    if not runs_in_page() and not all(
         stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)
     ):
         raise ChatuiError(say("cli.no_terminal"))
-    if not on_a_page():
+    if not runs_in_page():
         _check_terminal()
     settings = request.settings_of(args)
     spec = request.spec_of(args, settings)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
 
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
-        with opening_line() as beat:
+        with opening_progress() as beat:
             store = open_recovered(locations.database_file(), notices.append, open_store, beat)
         store.announce()
     except ChatuiError as error:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from chatui import catalog, readable
 from chatui.cli import options
-from chatui.cli.exit_codes import SUCCESS, told_if_interrupted
-from chatui.cli.output import tell, write_line
+from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
+from chatui.cli.output import write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay
 from chatui.locales import say
 from chatui.sampling import Setting
@@ -34,14 +34,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("file", key="file", metavar="FILE")
     add("-o", "--output", key="output", metavar="FOLDER", required=True)
     options.add_model(parser, only=("model", "lora", "device", "dtype", "weights"))
-    add("--rank", key="rank", type=options.whole(1, 1024), default=8, metavar="R")
-    add("--alpha", key="alpha", type=options.whole(1, 10_000), metavar="A")
+    add("--rank", key="rank", type=options.whole_number(1, 1024), default=8, metavar="R")
+    add("--alpha", key="alpha", type=options.whole_number(1, 10_000), metavar="A")
     add("--targets", key="targets", metavar="NAMES")
-    rate = options.in_range(Setting(float, 0, 1, above_least=True))
+    rate = options.number_in(Setting(float, 0, 1, above_least=True))
     add("--learning-rate", key="rate", type=rate, default=2e-4, metavar="RATE")
-    add("--batch", key="batch", type=options.whole(1, 100_000), default=8, metavar="N")
-    add("--epochs", key="epochs", type=options.whole(1, 10_000), default=3, metavar="N")
-    add("--seed", key="seed", type=options.whole(0), default=0, metavar="N")
+    add("--batch", key="batch", type=options.whole_number(1, 100_000), default=8, metavar="N")
+    add("--epochs", key="epochs", type=options.whole_number(1, 10_000), default=3, metavar="N")
+    add("--seed", key="seed", type=options.whole_number(0), default=0, metavar="N")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
     def stopped() -> str:
         return say("tune.stopped" if target.is_dir() else "tune.stopped_early", path=target)
 
-    with told_if_interrupted(stopped):
-        state = tune(spec, Path(args.file), target, wanted, report, tell)
+    with message_on_interrupt(stopped):
+        state = tune(spec, Path(args.file), target, wanted, report, write_stderr)
     for sentence in end_words(state):
         write_line(sentence)
     weights = f" --weights {args.weights}" if args.weights else ""

@@ -10,7 +10,7 @@ import socket
 from chatui.backends.openai.address import is_loopback_host
 from chatui.cli import options, request, start_app
 from chatui.cli.exit_codes import SUCCESS
-from chatui.cli.output import tell, write
+from chatui.cli.output import write, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -19,7 +19,7 @@ PORT = 8765
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
-    port = options.whole(0, 65535)
+    port = options.whole_number(0, 65535)
     parser.add_argument("--port", metavar="N", type=port, default=PORT, help=say("web.option.port"))
     parser.add_argument("--host", default="127.0.0.1", help=say("web.option.host"))
     parser.add_argument("--allow-remote", action="store_true", help=say("web.option.allow_remote"))
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if start_app.on_a_page():
+    if start_app.runs_in_page():
         return start_app.run(args)
     try:
         from chatui.web.app_server import AppServer
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         url = f"http://{host}:{port}/?token={server.token}"
         write(say("web.ready", url=url) + "\n")
         if not local:
-            tell(say("web.remote"))
+            write_stderr(say("web.remote"))
         if args.open:
             import webbrowser
 

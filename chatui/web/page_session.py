@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from textual_serve.app_service import AppService
 
-from chatui.web import DRIVER
+from chatui.web import PAGE_DRIVER
 
-PATIENCE_SECONDS = 8.0
+QUIT_SECONDS = 8.0
 """An app that was asked to end, and is to write down what its reply has said, gets so long."""
 
 
@@ -29,7 +29,7 @@ class PageSession(AppService):
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            env={**environment, "TEXTUAL_DRIVER": DRIVER},
+            env={**environment, "TEXTUAL_DRIVER": PAGE_DRIVER},
             start_new_session=True,
         )
         self._stdin = process.stdin
@@ -51,7 +51,7 @@ class PageSession(AppService):
             await self._task
         with suppress(asyncio.TimeoutError, ConnectionError):
             # What it still draws is read and dropped, or it would wait for a reader.
-            await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+            await asyncio.wait_for(process.communicate(), QUIT_SECONDS)
         with suppress(ProcessLookupError):
             if sys.platform == "win32":
                 process.kill()

@@ -13,7 +13,7 @@ from tiny_server import CONTEXT, TinyServer, make_model, serving
 
 from chatui.backends import servers
 from chatui.backends.openai.backend import OpenAIBackend
-from chatui.backends.openai.model_list import ListedModel, choose
+from chatui.backends.openai.model_list import ListedModel, choose_model
 from chatui.backends.openai.server_prompt import format_of, render
 from chatui.errors import ChatuiError
 from chatui.messages import (
@@ -425,11 +425,13 @@ async def test_a_failed_load_keeps_the_model_that_was_there(server: TinyServer) 
 
 def test_an_adapter_of_a_listed_base_is_taken_at_its_word() -> None:
     listed = (ListedModel("org/base", 4096), ListedModel("qwen3:0.6b"))
-    assert choose(listed, "org/base:luotuo", "http://h/v1") == ListedModel("org/base:luotuo", 4096)
+    assert choose_model(listed, "org/base:luotuo", "http://h/v1") == ListedModel(
+        "org/base:luotuo", 4096
+    )
     tagged = (ListedModel("qwen3", 4096), ListedModel("qwen3:0.6b", 8192))
-    assert choose(tagged, "qwen3:0.6b", "http://h/v1") == tagged[1]
+    assert choose_model(tagged, "qwen3:0.6b", "http://h/v1") == tagged[1]
     with pytest.raises(ChatuiError):
-        choose(listed, "org/baseline", "http://h/v1")
+        choose_model(listed, "org/baseline", "http://h/v1")
 
 
 def test_a_model_is_found_without_its_owner() -> None:
@@ -438,8 +440,8 @@ def test_a_model_is_found_without_its_owner() -> None:
         ListedModel("Qwen/Qwen3-8B"),
         ListedModel("Qwen3-8B-AWQ"),
     )
-    assert choose(listed, "Qwen3-8B", "http://h/v1").id == "Qwen/Qwen3-8B"
-    assert choose(listed, "Qwen3-8B-AWQ", "http://h/v1").id == "Qwen3-8B-AWQ"
+    assert choose_model(listed, "Qwen3-8B", "http://h/v1").id == "Qwen/Qwen3-8B"
+    assert choose_model(listed, "Qwen3-8B-AWQ", "http://h/v1").id == "Qwen3-8B-AWQ"
 
 
 async def test_no_model_named_takes_the_first(server: TinyServer) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from chatui.backends import servers
 from chatui.backends.openai import address
-from chatui.backends.openai.model_list import with_key
+from chatui.backends.openai.model_list import ask_with_key
 from chatui.backends.openai.server_errors import KeyWantedError
 from chatui.errors import ChatuiError
 from chatui.settings import Server, Settings
@@ -188,11 +188,11 @@ async def test_a_server_on_this_machine_that_wants_a_key_gets_the_keyrings(ring:
 
     url = "http://127.0.0.1:8000/v1"
     keyring.set_keyring(Keyring(url))
-    assert await with_key(url, "", ask) == "sk-ring"
+    assert await ask_with_key(url, "", ask) == "sk-ring"
     assert seen[0] is None and len(seen) == 2
     keyring.set_keyring(Keyring("another"))
     with pytest.raises(KeyWantedError):
-        await with_key(url, "", ask)
+        await ask_with_key(url, "", ask)
     assert len(seen) == 3
 
 
@@ -216,7 +216,7 @@ def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_left_out_when_a_server_refuses() -> None:
-    from chatui.backends.openai.request_fields import without_refused
+    from chatui.backends.openai.request_fields import drop_refused_fields
 
     fields = {
         "model": "m",
@@ -226,17 +226,17 @@ def test_what_is_left_out_when_a_server_refuses() -> None:
         "temperature": 0.5,
         "stop": ["a"],
     }
-    left = without_refused(fields, "Unrecognized request argument supplied: top_k")
+    left = drop_refused_fields(fields, "Unrecognized request argument supplied: top_k")
     assert left is not None and set(fields) - set(left) == {"top_k"}
-    left = without_refused(fields, "bad request")
+    left = drop_refused_fields(fields, "bad request")
     assert left is not None and set(fields) - set(left) == {"top_k", "seed"}
-    left = without_refused(left, "bad request")
+    left = drop_refused_fields(left, "bad request")
     assert left is not None and set(left) == {"model", "messages", "stop"}
-    left = without_refused(left, "bad request")
+    left = drop_refused_fields(left, "bad request")
     assert left is not None and set(left) == {"model", "messages"}
-    assert without_refused(left, "bad request") is None
+    assert drop_refused_fields(left, "bad request") is None
     many = {"stop": list("abcdef")}
-    assert without_refused(many, "'stop' takes at most 4") == {"stop": list("abcd")}
-    assert without_refused({"max_tokens": 5}, "use max_completion_tokens instead") == {
+    assert drop_refused_fields(many, "'stop' takes at most 4") == {"stop": list("abcd")}
+    assert drop_refused_fields({"max_tokens": 5}, "use max_completion_tokens instead") == {
         "max_completion_tokens": 5
     }

@@ -28,7 +28,7 @@ from chatui.backends.openai import streamed_reply
 from chatui.backends.openai.backend import OpenAIBackend
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
 from chatui.backends.openai.deltas import ReplyReader
-from chatui.backends.openai.server_errors import is_too_long
+from chatui.backends.openai.server_errors import exceeds_context
 from chatui.messages import Done, GenerateRequest, Prefill, Token
 
 __all__ = ["faulty"]
@@ -108,7 +108,7 @@ async def test_a_reason_ends_the_reply_though_the_connection_stays_open(
 async def test_keep_alives_do_not_prolong_a_finished_reply(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed_reply, "LAST_WORDS_SECONDS", 0.3)
+    monkeypatch.setattr(streamed_reply, "USAGE_SECONDS", 0.3)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM + word("好", "stop"))
@@ -125,7 +125,7 @@ async def test_keep_alives_do_not_prolong_a_finished_reply(
 async def test_counts_in_every_chunk_do_not_end_the_reply(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    monkeypatch.setattr(streamed_reply, "LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr(streamed_reply, "USAGE_SECONDS", 0.1)
     usage = {"prompt_tokens": 7, "completion_tokens": 1}
     part = chunk(json.dumps({"choices": [{"delta": {"content": "春"}}], "usage": usage}))
 
@@ -250,7 +250,7 @@ def test_only_a_length_is_taken_for_one() -> None:
         "参数 max_tokens 超过最大值 4096",
         "请求频率超过限制",
     ):
-        assert not is_too_long(400, other), other
+        assert not exceeds_context(400, other), other
     for length in (
         "提示词过长，请缩短后重试",
         "Requested tokens (5000) exceed context window of 4096",
@@ -261,8 +261,8 @@ def test_only_a_length_is_taken_for_one() -> None:
         "最大上下文为4096，当前5000",
         "总token数超过4096",
     ):
-        assert is_too_long(500, length), length
-    assert not is_too_long(429, "too many tokens") and is_too_long(413, "请求体太大")
+        assert exceeds_context(500, length), length
+    assert not exceeds_context(429, "too many tokens") and exceeds_context(413, "请求体太大")
 
 
 @pytest.mark.parametrize(

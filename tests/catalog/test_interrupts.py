@@ -18,7 +18,7 @@ from served_models import serve_file
 from chatui import cli
 from chatui.catalog.local_models import in_hugging_face
 from chatui.cli import parser, pull, rm
-from chatui.cli.exit_codes import run_to_the_end
+from chatui.cli.exit_codes import run_verb
 
 TRACED = {
     str(Path(cli.__file__).with_name(name))
@@ -44,7 +44,7 @@ def interrupted(run: Callable[[], int]) -> Iterator[int]:
         at, lines = at + 1, 0
         sys.settrace(trace)
         try:
-            code = run_to_the_end(run)
+            code = run_verb(run)
         finally:
             sys.settrace(before)
         yield code

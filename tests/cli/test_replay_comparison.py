@@ -15,9 +15,9 @@ from command import Chatui, is_one_sentence
 
 from chatui.backends import registry
 from chatui.cli import session
-from chatui.cli.held_models import held_models
+from chatui.cli.model_pool import model_pool
 from chatui.cli.parser import run
-from chatui.cli.replay import models_of
+from chatui.cli.replay import requested_models
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded, ModelSpec
 
@@ -90,10 +90,10 @@ def test_what_cannot_be_compared_is_one_sentence(
 
 def test_an_adapter_belongs_to_the_model_before_it() -> None:
     one, two = Adapter("one"), Adapter("two")
-    assert models_of(["a", "b", one]) == [("a", []), ("b", [one])]
-    assert models_of([one, "a", "b", two]) == [("a", [one]), ("b", [one, two])]
-    assert models_of([one]) == [(None, [one])]
-    assert models_of([]) == []
+    assert requested_models(["a", "b", one]) == [("a", []), ("b", [one])]
+    assert requested_models([one, "a", "b", two]) == [("a", [one]), ("b", [one, two])]
+    assert requested_models([one]) == [(None, [one])]
+    assert requested_models([]) == []
 
 
 def test_each_model_is_loaded_once_while_it_is_the_same_beside_the_others(
@@ -122,7 +122,7 @@ def test_each_model_is_loaded_once_while_it_is_the_same_beside_the_others(
     tuned = replace(small, adapters=(Adapter("+lora"),))
 
     async def work() -> None:
-        async with held_models(session.Interrupt()) as held:
+        async with model_pool(session.InterruptHandler()) as held:
             for spec in (small, tuned, other, small, other, large, small, long):
                 assert (await held.use(spec))[1].name == spec.name
         assert not open_ones

@@ -14,21 +14,21 @@ from typing import Any
 from chatui.backends.openai.address import Key, base_url, host_of
 from chatui.backends.openai.client import ServerClient
 from chatui.backends.openai.deltas import ReplyReader
-from chatui.backends.openai.model_list import choose, http_client, list_models, with_key
-from chatui.backends.openai.request_fields import not_available, sampling_fields
+from chatui.backends.openai.model_list import ask_with_key, choose_model, http_client, list_models
+from chatui.backends.openai.request_fields import sampling_fields, unsupported_settings
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     KeyWantedError,
     NoModelListError,
-    Target,
-    with_reason,
+    RequestTarget,
+    with_server_message,
 )
 from chatui.backends.openai.server_prompt import (
-    NOT_TOLD,
+    NO_TOKENS,
     Prompt,
-    as_text,
-    find_tokenizer,
+    find_server_tokenizer,
     format_of,
+    prompt_as_text,
     template_arguments,
 )
 from chatui.backends.openai.streamed_reply import StreamedReply
@@ -70,13 +70,13 @@ class OpenAIBackend:
         format = format_of(spec)
         yield Loading(host_of(url))
         try:
-            client = await with_key(url, spec.key_env, partial(_connected, spec, url, format))
+            client = await ask_with_key(url, spec.key_env, partial(_connected, spec, url, format))
         except KeyWantedError as error:
             if not (error.may_be_list_alone and spec.path):
                 raise
             client = await _connected(spec, url, format, None, has_list=False)
         notes = list(spec.notes)
-        if missing := not_available(spec.sampling):
+        if missing := unsupported_settings(spec.sampling):
             notes.append(say("backends.settings_not_sent", names=", ".join(missing)))
         former, self._client = self._client, client
         if former is not None:
@@ -126,12 +126,12 @@ class OpenAIBackend:
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
         client = self._require()
         prompt = await client.fit(request)
-        text = as_text(prompt.prompt)
+        text = prompt_as_text(prompt.prompt)
         if client.tokenizer is not None and not isinstance(prompt.prompt, str):
             text = await client.tokenizer.render(prompt.prompt, request.think) or text
         think = request.think if client.chat else None
         counter = client.counter
-        ids, pieces = await counter.tokenize(prompt.prompt, think) if counter else NOT_TOLD
+        ids, pieces = await counter.tokenize(prompt.prompt, think) if counter else NO_TOKENS
         body = _body(client, request, prompt) | {"max_tokens": 1} | _logprobs(client, top)
         try:
             answer = await client.ask(body)
@@ -175,7 +175,7 @@ async def _connected(
     spec: ModelSpec, url: str, format: PromptFormat, key: Key | None, has_list: bool = True
 ) -> ServerClient:
     """A client for the model, and what the server tells of it."""
-    target = Target(url, spec.path, key, spec.key_env)
+    target = RequestTarget(url, spec.path, key, spec.key_env)
     client = ServerClient(spec, target, format, http_client(target))
     try:
         try:
@@ -185,11 +185,11 @@ async def _connected(
             if not spec.path:
                 raise
             listed = ()
-        model = choose(listed, spec.path, url)
+        model = choose_model(listed, spec.path, url)
         client.target = replace(target, model=model.id)
         limits = (spec.context, spec.context_limit, model.context_limit)
         client.context_limit = min(filter(None, limits), default=0)
-        client.tokenizer = await find_tokenizer(client.http, url, model.id)
+        client.tokenizer = await find_server_tokenizer(client.http, url, model.id)
     except BaseException:
         await client.close()
         raise
@@ -235,7 +235,7 @@ def _prefill(
     client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt], seed: int
 ) -> Prefill:
     return Prefill(
-        prompt=as_text(prompt.prompt),
+        prompt=prompt_as_text(prompt.prompt),
         prompt_tokens=prompt.tokens if client.counter else 0,
         context_limit=request.limit(client.context_limit),
         dropped_rounds=prompt.dropped_rounds,
@@ -255,11 +255,11 @@ def _new_notes(
         notes.append(say("backends.limit_unknown"))
     if request.think is not None and not client.chat:
         notes.append(say("prompting.no_thinking_switch"))
-    if refused := sorted(client.refused & _wanted(request)):
+    if refused := sorted(client.refused_fields & _wanted(request)):
         notes.append(say("backends.fields_refused", names=", ".join(refused)))
     for note in notes:
-        if note not in client.told:
-            client.told.add(note)
+        if note not in client.shown_notes:
+            client.shown_notes.add(note)
             yield note
 
 
@@ -307,4 +307,4 @@ def _logprobs(client: ServerClient, top: int) -> dict[str, Any]:
 
 
 def _too_long(client: ServerClient, error: ContextExceededError) -> str:
-    return with_reason(say("backends.too_long", url=client.target.url), str(error))
+    return with_server_message(say("backends.too_long", url=client.target.url), str(error))

@@ -10,7 +10,7 @@ from typing import Any
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _OF_A_REPLY = frozenset(("choices", "usage", "error"))
-_MOST_STRAY = 1000
+_MAX_UNPARSED_CHARACTERS = 1000
 
 
 class TextDecoder:
@@ -47,7 +47,7 @@ class ChunkDecoder:
     Attributes:
         ended: the server sent ``[DONE]``: nothing follows.
         is_document: the answer is JSON without events, so its end is the reply's.
-        stray: the first text that is neither an event's field nor JSON.
+        unparsed: the first text that is neither an event's field nor JSON.
     """
 
     def __init__(self, charset: str | None = None) -> None:
@@ -58,7 +58,7 @@ class ChunkDecoder:
         self._document = ""
         self.ended = False
         self.is_document = False
-        self.stray = ""
+        self.unparsed = ""
 
     def feed(self, data: bytes, final: bool = False) -> Iterator[dict[str, Any]]:
         """The objects that ``data`` completes; ``final`` ends the body.
@@ -77,7 +77,7 @@ class ChunkDecoder:
             yield from self._line(line)
         if final and self._document:
             yield from self._whole_document()
-            self._put_aside(self._document)
+            self._keep_unparsed(self._document)
 
     def _line(self, line: str) -> Iterator[dict[str, Any]]:
         if self._document or line.lstrip()[:1] in ("{", "["):
@@ -91,22 +91,22 @@ class ChunkDecoder:
             return
         name, _, value = line.partition(":")
         if name == "data":
-            if self._data and parsed("\n".join(self._data)) is not None:
+            if self._data and parse_json("\n".join(self._data)) is not None:
                 # The blank line between two events was left out.
                 yield from self._dispatch()
             self._data.append(value)
         elif name == "event":
             self._event = value.strip().casefold()
         elif name == "error":
-            yield {"error": parsed(value) or value.strip()}
+            yield {"error": parse_json(value) or value.strip()}
         elif name not in ("", "id", "retry"):
-            self._put_aside(line)
+            self._keep_unparsed(line)
 
     def _whole_document(self) -> Iterator[dict[str, Any]]:
         if self._document.strip() == _DONE:
             self._document, self.ended = "", True
             return
-        value = parsed(self._document)
+        value = parse_json(self._document)
         if value is not None:
             self._document, self.is_document = "", True
             yield from objects_in(value)
@@ -114,7 +114,7 @@ class ChunkDecoder:
     def _dispatch(self) -> Iterator[dict[str, Any]]:
         payload, event = "\n".join(self._data).strip(), self._event
         self._data, self._event = [], ""
-        value = parsed(payload)
+        value = parse_json(payload)
         if payload.strip('"') == _DONE:
             self.ended = True
         elif event == "error":
@@ -126,19 +126,19 @@ class ChunkDecoder:
                 if event in ("", "message") or not _OF_A_REPLY.isdisjoint(chunk):
                     yield chunk
         else:
-            self._put_aside(payload)
+            self._keep_unparsed(payload)
             if payload[:1] in ("{", "[") and event in ("", "message"):
                 raise ValueError("the data of an event is broken JSON")
 
-    def _put_aside(self, text: str) -> None:
-        if text and len(self.stray) < _MOST_STRAY:
-            self.stray += text[:_MOST_STRAY] + "\n"
+    def _keep_unparsed(self, text: str) -> None:
+        if text and len(self.unparsed) < _MAX_UNPARSED_CHARACTERS:
+            self.unparsed += text[:_MAX_UNPARSED_CHARACTERS] + "\n"
 
 
 _DONE = "[DONE]"
 
 
-def parsed(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """The JSON value, or None."""
     try:
         return json.loads(text)

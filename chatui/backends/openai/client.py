@@ -12,21 +12,27 @@ import httpx2
 
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
 from chatui.backends.openai.deltas import ReplyReader
-from chatui.backends.openai.request_fields import OTHER_LIMIT, without_refused
+from chatui.backends.openai.request_fields import NEW_LIMIT_FIELD, drop_refused_fields
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
-    Target,
-    broken_stream,
-    complaint_in,
+    RequestTarget,
+    connection_error,
     error_in,
-    is_too_long,
-    moved,
-    no_reply,
-    reason_of,
-    refused_request,
-    unreachable,
+    exceeds_context,
+    invalid_reply_error,
+    notice_in,
+    redirect_error,
+    server_message,
+    status_error,
+    stream_error,
 )
-from chatui.backends.openai.server_prompt import CHAT, Prompt, Tokenizer, estimate, render
+from chatui.backends.openai.server_prompt import (
+    CHAT,
+    Prompt,
+    ServerTokenizer,
+    estimate_tokens,
+    render,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec, Token
@@ -48,20 +54,20 @@ class ServerClient:
         http: the connections.
         context_limit: tokens; 0 if it is not known.
         tokenizer: the server's, if it can be asked.
-        refused: names of request fields that the server refused so far.
-        spelling: what the server calls fields that it knows by another name.
-        told: notes that the user has seen.
+        refused_fields: names of request fields that the server refused so far.
+        renamed_fields: what the server calls fields that it knows by another name.
+        shown_notes: notes that the user has seen.
     """
 
     spec: ModelSpec
-    target: Target
+    target: RequestTarget
     format: PromptFormat
     http: httpx2.AsyncClient
     context_limit: int = 0
-    tokenizer: Tokenizer | None = None
-    refused: set[str] = field(default_factory=set)
-    spelling: dict[str, str] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    tokenizer: ServerTokenizer | None = None
+    refused_fields: set[str] = field(default_factory=set)
+    renamed_fields: dict[str, str] = field(default_factory=dict)
+    shown_notes: set[str] = field(default_factory=set)
 
     @property
     def chat(self) -> bool:
@@ -69,7 +75,7 @@ class ServerClient:
         return self.format is CHAT
 
     @property
-    def counter(self) -> Tokenizer | None:
+    def counter(self) -> ServerTokenizer | None:
         """The server's tokenizer, if it counts this kind of prompt exactly."""
         counts = self.tokenizer is not None and (self.tokenizer.chat or not self.chat)
         return self.tokenizer if counts else None
@@ -89,7 +95,7 @@ class ServerClient:
 
         def count(prompt: Prompt) -> int:
             if counter is None:
-                return estimate(prompt)
+                return estimate_tokens(prompt)
             asked = counter.count(prompt, request.think)
             return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
@@ -125,7 +131,7 @@ class ServerClient:
                         if tokens:
                             yield tokens
                         self._raise_error(error, before)
-                    complaint = complaint or complaint_in(chunk)
+                    complaint = complaint or notice_in(chunk)
                     seen = seen or bool(chunk.get("choices"))
                     # Some servers send counts with every chunk; alone they come at the end.
                     counted = bool(chunk.get("usage")) and not chunk.get("choices")
@@ -134,7 +140,7 @@ class ServerClient:
             if not reader.finish:
                 raise ChatuiError(say("backends.stalled", url=self.target.url)) from error
         except (httpx2.DecodingError, ValueError, RecursionError) as error:
-            raise no_reply(decoder.stray, self.target) from error
+            raise invalid_reply_error(decoder.unparsed, self.target) from error
         except httpx2.HTTPError as error:
             if not reader.finish and not complaint and not (reader.begun and counted):
                 raise self._dropped(reader.begun) from error
@@ -147,8 +153,8 @@ class ServerClient:
         self._raise_error(complaint, reader.begun)
         if decoder.ended:
             return
-        if not seen and (decoder.stray or not _may_stream(response)):
-            raise no_reply(decoder.stray, self.target)
+        if not seen and (decoder.unparsed or not _may_stream(response)):
+            raise invalid_reply_error(decoder.unparsed, self.target)
         raise self._dropped(reader.begun)
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -161,13 +167,13 @@ class ServerClient:
                 self._raise_error(error_in(chunk), begun=False)
                 if chunk.get("choices"):
                     return chunk
-                complaint = complaint or complaint_in(chunk)
+                complaint = complaint or notice_in(chunk)
         except (ValueError, httpx2.HTTPError) as error:
-            raise no_reply(decoder.stray, self.target) from error
+            raise invalid_reply_error(decoder.unparsed, self.target) from error
         finally:
             await response.aclose()
         self._raise_error(complaint, begun=False)
-        raise no_reply(decoder.stray, self.target)
+        raise invalid_reply_error(decoder.unparsed, self.target)
 
     async def close(self) -> None:
         await self.http.aclose()
@@ -179,17 +185,17 @@ class ServerClient:
     def _raise_error(self, error: dict[str, Any] | None, begun: bool) -> None:
         if not error:
             return
-        reason = reason_of(error, self.target)
-        if not begun and is_too_long(200, reason):
+        reason = server_message(error, self.target)
+        if not begun and exceeds_context(200, reason):
             raise ContextExceededError(reason)
-        raise broken_stream(error, self.target)
+        raise stream_error(error, self.target)
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
         """Post, without the fields that this server does not take; the answer is yet to be read."""
         fields = {
-            self.spelling.get(name, name): value
+            self.renamed_fields.get(name, name): value
             for name, value in body.items()
-            if name not in self.refused
+            if name not in self.refused_fields
         }
         for tries_left in reversed(range(_MOST_TRIES)):
             response = await self._post_once(fields)
@@ -198,14 +204,14 @@ class ServerClient:
                 return response
             status = response.status_code
             answer = await _body_of(response)
-            complaint = reason_of(answer, self.target)
-            if is_too_long(status, complaint):
+            complaint = server_message(answer, self.target)
+            if exceeds_context(status, complaint):
                 raise ContextExceededError(complaint)
             rejected = status in (400, 413, 422)
-            fewer = without_refused(fields, complaint) if rejected and tries_left else None
+            fewer = drop_refused_fields(fields, complaint) if rejected and tries_left else None
             if fewer is None:
                 wait = response.headers.get("retry-after", "")
-                raise refused_request(status, answer, self.target, wait)
+                raise status_error(status, answer, self.target, wait)
             fields = fewer
         raise AssertionError("the last try returns or raises")
 
@@ -214,10 +220,12 @@ class ServerClient:
 
         A request that is refused to the end proves nothing about its fields.
         """
-        if "max_tokens" in body and OTHER_LIMIT in taken:
-            self.spelling["max_tokens"] = OTHER_LIMIT
-        self.refused |= {
-            name for name in body if name not in taken and self.spelling.get(name) not in taken
+        if "max_tokens" in body and NEW_LIMIT_FIELD in taken:
+            self.renamed_fields["max_tokens"] = NEW_LIMIT_FIELD
+        self.refused_fields |= {
+            name
+            for name in body
+            if name not in taken and self.renamed_fields.get(name) not in taken
         }
 
     async def _post_once(self, fields: dict[str, Any]) -> httpx2.Response:
@@ -231,13 +239,13 @@ class ServerClient:
                 if response.request.method != "POST":
                     # Most redirections turn it into a GET.
                     await response.aclose()
-                    raise moved(response.url, endpoint, self.target)
+                    raise redirect_error(response.url, endpoint, self.target)
                 return response
             except (httpx2.RemoteProtocolError, httpx2.ReadError) as error:
                 if not again:
-                    raise unreachable(error, self.target) from error
+                    raise connection_error(error, self.target) from error
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-                raise unreachable(error, self.target) from error
+                raise connection_error(error, self.target) from error
         raise AssertionError("the second try returns or raises")
 
 
@@ -256,4 +264,4 @@ async def _body_of(response: httpx2.Response) -> object:
         chunks = []
     finally:
         await response.aclose()
-    return chunks or decoder.stray
+    return chunks or decoder.unparsed

@@ -56,8 +56,8 @@ class ReplyReader:
         """The tokens of one chunk, as decoded from JSON; fields of unknown types are skipped."""
         usage = chunk.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        self.prompt_tokens = count_of(usage.get("prompt_tokens")) or self.prompt_tokens
-        self.output_tokens = count_of(usage.get("completion_tokens")) or self.output_tokens
+        self.prompt_tokens = token_count(usage.get("prompt_tokens")) or self.prompt_tokens
+        self.output_tokens = token_count(usage.get("completion_tokens")) or self.output_tokens
         choice = next(objects_in(chunk.get("choices")), None)
         if choice is None:
             return []
@@ -72,17 +72,17 @@ class ReplyReader:
             # MiniMax repeats the whole reply as a message at the end.
             text = self._message(choice.get("message"))
         if finish:
-            text += self._close_marks()
-        text = self._joined(text, final=bool(finish))
+            text += self._close_tags()
+        text = self._join_surrogates(text, final=bool(finish))
         self.finish = finish or self.finish
         self._stopped_by_string |= isinstance(choice.get("stop_reason"), str)
-        tokens = list(tokens_of(text, choice.get("logprobs")))
+        tokens = list(token_events(text, choice.get("logprobs")))
         self.begun = self.begun or bool(tokens)
         return tokens
 
     def flush(self) -> str:
         """What was held back when the answer ended without a reason."""
-        return self._joined(self._close_marks(), final=True)
+        return self._join_surrogates(self._close_tags(), final=True)
 
     def _message(self, message: Any) -> str:
         """The text of a delta or a whole message, with marks around reasoning and calls."""
@@ -96,10 +96,10 @@ class ReplyReader:
         calls = message.get("tool_calls") or message.get("function_call")
         text = ""
         if reasoning:
-            text = reasoning if self._thinking else self._close_marks() + "<think>" + reasoning
+            text = reasoning if self._thinking else self._close_tags() + "<think>" + reasoning
             self._thinking = True
         if content:
-            text += self._close_marks() + content
+            text += self._close_tags() + content
         for call in calls if isinstance(calls, list) else [calls] if calls else []:
             text += self._call(call)
         return text
@@ -112,18 +112,18 @@ class ReplyReader:
         text = ""
         name, arguments = function.get("name"), function.get("arguments")
         if isinstance(name, str) and name:
-            text = self._close_marks() + f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": '
+            text = self._close_tags() + f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": '
             self._calling = True
         if isinstance(arguments, dict):
             return text + json.dumps(arguments, ensure_ascii=False)
         return text + (arguments if isinstance(arguments, str) else "")
 
-    def _close_marks(self) -> str:
+    def _close_tags(self) -> str:
         text = "</think>" if self._thinking else "}\n</tool_call>\n" if self._calling else ""
         self._thinking = self._calling = False
         return text
 
-    def _joined(self, text: str, final: bool) -> str:
+    def _join_surrogates(self, text: str, final: bool) -> str:
         """The text with surrogate pairs joined; half a pair at its end waits for the other."""
         text, self._half = self._half + text, ""
         if not final and "\ud800" <= text[-1:] <= "\udbff":
@@ -131,7 +131,7 @@ class ReplyReader:
         return _SURROGATE_PAIR.sub(_character, text)
 
 
-def tokens_of(text: str, logprobs: Any) -> Iterator[Token]:
+def token_events(text: str, logprobs: Any) -> Iterator[Token]:
     """One token event for each that the server tells of; the last carries the chunk's text."""
     details = list(_details(logprobs)) if isinstance(logprobs, dict) else []
     if not details:
@@ -189,7 +189,7 @@ def _number(value: Any) -> float | None:
     return min(float(value), 0.0)
 
 
-def count_of(value: Any) -> int:
+def token_count(value: Any) -> int:
     """A number of tokens, also as a string; 0 if this is none."""
     if isinstance(value, bool):
         return 0

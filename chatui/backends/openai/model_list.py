@@ -16,16 +16,16 @@ from chatui.backends.openai.address import (
     is_loopback,
     proxy_of,
 )
-from chatui.backends.openai.chunk_decoder import TextDecoder, parsed
-from chatui.backends.openai.deltas import count_of
+from chatui.backends.openai.chunk_decoder import TextDecoder, parse_json
+from chatui.backends.openai.deltas import token_count
 from chatui.backends.openai.server_errors import (
     KeyWantedError,
     NoModelListError,
-    Target,
-    reason_of,
-    refused_request,
-    unreachable,
-    with_reason,
+    RequestTarget,
+    connection_error,
+    server_message,
+    status_error,
+    with_server_message,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -56,7 +56,9 @@ class ListedModel:
     context_limit: int | None = None
 
 
-def http_client(target: Target, *, connect_seconds: float = CONNECT_SECONDS) -> httpx2.AsyncClient:
+def http_client(
+    target: RequestTarget, *, connect_seconds: float = CONNECT_SECONDS
+) -> httpx2.AsyncClient:
     """A client for one server.
 
     It uses the proxies and certificates of the environment, but no proxy for a server on this
@@ -86,7 +88,7 @@ def http_client(target: Target, *, connect_seconds: float = CONNECT_SECONDS) -> 
         raise ChatuiError(say("backends.bad_proxy", proxy=proxy_of(target.url))) from error
 
 
-async def with_key(
+async def ask_with_key(
     url: str, variable: str, ask: Callable[[Key | None], Awaitable[_Answer]]
 ) -> _Answer:
     """What ``ask`` gives with the key for the server at ``url``, if there is one.
@@ -110,7 +112,7 @@ async def with_key(
 
 
 async def list_models(
-    http: httpx2.AsyncClient, target: Target, seconds: float = LIST_SECONDS
+    http: httpx2.AsyncClient, target: RequestTarget, seconds: float = LIST_SECONDS
 ) -> tuple[ListedModel, ...]:
     """The models that the server offers.
 
@@ -121,15 +123,15 @@ async def list_models(
     try:
         answer = await http.get(f"{target.url}/models", timeout=seconds)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        raise unreachable(error, target) from error
-    body = parsed(TextDecoder(answer.charset_encoding).decode(answer.content, final=True))
+        raise connection_error(error, target) from error
+    body = parse_json(TextDecoder(answer.charset_encoding).decode(answer.content, final=True))
     status = answer.status_code
     # Without a list there may be replies all the same: the key may be good for them alone.
     is_refusal = status in _NOT_THE_LIST_ALONE or (status >= 500 and status != 501)
     if is_refusal or (status == 403 and target.key is None):
-        raise refused_request(status, body, target, answer.headers.get("retry-after", ""))
+        raise status_error(status, body, target, answer.headers.get("retry-after", ""))
     if status == 403:
-        raise NoModelListError(str(refused_request(status, body, target)))
+        raise NoModelListError(str(status_error(status, body, target)))
     models: Any = body
     if isinstance(body, dict):
         models = body.get("data", body.get("models"))
@@ -139,12 +141,12 @@ async def list_models(
         sentence = say("backends.no_such_server", url=target.url)
         is_web_page = status == 200 and not isinstance(body, dict | list)
         kind = ChatuiError if is_web_page else NoModelListError
-        raise kind(with_reason(sentence, reason_of(body, target)))
+        raise kind(with_server_message(sentence, server_message(body, target)))
     listed = (_listed(model) for model in models)
     return tuple(model for model in listed if model is not None)
 
 
-def choose(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
+def choose_model(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
     """The listed model that ``wanted`` names; the first one if it is empty.
 
     The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
@@ -190,4 +192,4 @@ def _context_limit(model: dict[str, Any]) -> int | None:
     values = [model.get("max_model_len"), model.get("context_length")]
     if isinstance(meta, dict):
         values += [meta.get("n_ctx"), meta.get("n_ctx_train")]
-    return next((limit for value in values if (limit := count_of(value))), None)
+    return next((limit for value in values if (limit := token_count(value))), None)

@@ -14,14 +14,14 @@ _LIMITS = frozenset(("max_new_tokens", "seed"))
 _MOST_STOP_STRINGS = 4
 """OpenAI's own limit; most other servers take any number."""
 
-OTHER_LIMIT = "max_completion_tokens"
+NEW_LIMIT_FIELD = "max_completion_tokens"
 """What OpenAI's newer models call ``max_tokens``."""
 
-_INDISPENSABLE = frozenset(("model", "messages", "prompt", "stream"))
+_REQUIRED = frozenset(("model", "messages", "prompt", "stream"))
 
-_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", OTHER_LIMIT))
+_ENDS_THE_REPLY = frozenset(("stop", "max_tokens", NEW_LIMIT_FIELD))
 
-_SERVERS_OWN = frozenset(
+_EXTENSIONS = frozenset(
     {
         *("top_k", "min_p", "repetition_penalty", "repeat_penalty", "seed"),
         *("chat_template_kwargs", "stream_options", "logprobs", "top_logprobs"),
@@ -49,7 +49,7 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
     return fields | {"temperature": 0.0} if sampling.is_greedy else fields
 
 
-def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
+def unsupported_settings(sampling: SamplingSettings) -> tuple[str, ...]:
     """Names of the settings in use that no server has a field for."""
     return tuple(
         name
@@ -58,24 +58,24 @@ def not_available(sampling: SamplingSettings) -> tuple[str, ...]:
     )
 
 
-def without_refused(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
+def drop_refused_fields(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
     """What is left of ``fields`` after a server answered 400 or 422 with ``complaint``.
 
     Fields that the complaint names are left out; if it names none, first those that not every
     server has, then the others, and last what ends the reply. A server that wants
     ``max_completion_tokens`` gets it. None if nothing is left to leave out.
     """
-    if OTHER_LIMIT in complaint and "max_tokens" in fields:
+    if NEW_LIMIT_FIELD in complaint and "max_tokens" in fields:
         changed = {name: value for name, value in fields.items() if name != "max_tokens"}
-        return {**changed, OTHER_LIMIT: fields["max_tokens"]}
-    optional = [name for name in fields if name not in _INDISPENSABLE]
+        return {**changed, NEW_LIMIT_FIELD: fields["max_tokens"]}
+    optional = [name for name in fields if name not in _REQUIRED]
     words = frozenset(re.findall(r"\w+", complaint))
     named = {name for name in optional if name in words}
     if named == {"stop"} and len(fields["stop"]) > _MOST_STOP_STRINGS:
         return {**fields, "stop": fields["stop"][:_MOST_STOP_STRINGS]}
     dropped = (
         named
-        or _SERVERS_OWN.intersection(optional)
+        or _EXTENSIONS.intersection(optional)
         or frozenset(optional) - _ENDS_THE_REPLY
         or frozenset(optional)
     )

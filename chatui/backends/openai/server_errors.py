@@ -59,7 +59,7 @@ _NEVER_TOO_LONG = frozenset((401, 402, 403, 404, 405, 408, 429))
 
 
 @dataclass(frozen=True)
-class Target:
+class RequestTarget:
     """The server and the model that a request goes to.
 
     Attributes:
@@ -97,7 +97,7 @@ class KeyWantedError(ChatuiError):
     may_be_list_alone = False
 
 
-def unreachable(error: BaseException, target: Target) -> ChatuiError:
+def connection_error(error: BaseException, target: RequestTarget) -> ChatuiError:
     """The sentence for a connection that could not be made or broke before an answer came."""
     causes = tuple(_causes(error))
     key = next((key for kind, key in _LOST if any(isinstance(one, kind) for one in causes)), "lost")
@@ -106,22 +106,22 @@ def unreachable(error: BaseException, target: Target) -> ChatuiError:
     return ChatuiError(_with_proxy(say(f"backends.{key}", url=target.url), target))
 
 
-def moved(place: object, endpoint: str, target: Target) -> ChatuiError:
+def redirect_error(place: object, endpoint: str, target: RequestTarget) -> ChatuiError:
     """The sentence for a redirection that a request for a reply does not survive."""
     base = str(place).partition("?")[0].rstrip("/").removesuffix(endpoint)
     return ChatuiError(say("backends.moved", url=target.url, place=one_line(base)))
 
 
-def refused_request(status: int, body: object, target: Target, wait: str = "") -> ChatuiError:
+def status_error(status: int, body: object, target: RequestTarget, wait: str = "") -> ChatuiError:
     """The sentence for an answer whose status is not 200; ``wait`` is its Retry-After."""
-    reason = reason_of(body, target)
+    reason = server_message(body, target)
     if status in (401, 403):
         if target.key is not None:
             text = say("backends.key_refused", url=target.url, source=target.key.source)
         else:
             name = "key_wanted_in" if target.key_env else "key_wanted"
             text = say(f"backends.{name}", url=target.url, variable=target.key_env)
-            wanted = KeyWantedError(with_reason(text, reason))
+            wanted = KeyWantedError(with_server_message(text, reason))
             wanted.may_be_list_alone = status == 403
             return wanted
     elif status == 404 and target.model:
@@ -138,10 +138,10 @@ def refused_request(status: int, body: object, target: Target, wait: str = "") -
         text = say("backends.no_template", url=target.url)
     else:
         text = say("backends.rejected", url=target.url, status=status)
-    return ChatuiError(with_reason(text, reason))
+    return ChatuiError(with_server_message(text, reason))
 
 
-def is_too_long(status: int, reason: str) -> bool:
+def exceeds_context(status: int, reason: str) -> bool:
     """Whether a server's reason says that the prompt exceeds the context, in English or Chinese."""
     if status in _NEVER_TOO_LONG or _ANOTHER_LIMIT.search(reason):
         return False
@@ -156,7 +156,7 @@ def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
     """
     choice = next(objects_in(chunk.get("choices")), None)
     error = chunk.get("error") or chunk.get("errors")
-    if error and (choice is None or _words_of(error)):
+    if error and (choice is None or _first_message(error)):
         return chunk
     if "error" in (chunk.get("object"), chunk.get("type")):
         return chunk
@@ -165,45 +165,45 @@ def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def complaint_in(chunk: dict[str, Any]) -> dict[str, Any]:
+def notice_in(chunk: dict[str, Any]) -> dict[str, Any]:
     """A chunk that says something and has nothing of a reply, else {}.
 
     It is the cause if no reply follows (``{"detail": …}`` of FastAPI, ``{"code": …, "message": …}``
     of DashScope), and else one of the server's notices.
     """
     has_reply = chunk.get("choices") or chunk.get("usage")
-    return chunk if not has_reply and _words_of(chunk) else {}
+    return chunk if not has_reply and _first_message(chunk) else {}
 
 
-def no_reply(said: str, target: Target) -> ChatuiError:
+def invalid_reply_error(said: str, target: RequestTarget) -> ChatuiError:
     """The sentence for an answer that is no reply; ``said`` is its text, if it has any."""
     return ChatuiError(
-        with_reason(say("backends.garbage", url=target.url), reason_of(said, target))
+        with_server_message(say("backends.garbage", url=target.url), server_message(said, target))
     )
 
 
-def broken_stream(error: Mapping[str, Any], target: Target) -> ChatuiError:
+def stream_error(error: Mapping[str, Any], target: RequestTarget) -> ChatuiError:
     """The sentence for an error that the server reports in the middle of a reply."""
-    reason = reason_of(error, target) or str(error.get("finish_reason") or "")
-    return ChatuiError(with_reason(say("backends.broke_off", url=target.url), reason))
+    reason = server_message(error, target) or str(error.get("finish_reason") or "")
+    return ChatuiError(with_server_message(say("backends.broke_off", url=target.url), reason))
 
 
-def reason_of(body: object, target: Target = Target("")) -> str:
+def server_message(body: object, target: RequestTarget = RequestTarget("")) -> str:
     """The server's own words out of an answer's body, on one line; "" if there are none."""
-    text = _words_of(body)
+    text = _first_message(body)
     if text.lstrip().startswith("<"):
         return ""
     return one_line(target.hide_key(text), _LONGEST_REASON, drop_unsafe=True)
 
 
-def with_reason(sentence: str, reason: str) -> str:
+def with_server_message(sentence: str, reason: str) -> str:
     """The sentence with the server's own words, if there are any."""
     if not reason:
         return sentence
     return say("backends.server_says", sentence=sentence.rstrip(".。"), reason=reason.rstrip("."))
 
 
-def _with_proxy(sentence: str, target: Target) -> str:
+def _with_proxy(sentence: str, target: RequestTarget) -> str:
     """The sentence with the proxy that was asked instead, if there is one."""
     proxy = proxy_of(target.url)
     if not proxy:
@@ -211,7 +211,7 @@ def _with_proxy(sentence: str, target: Target) -> str:
     return say("backends.through_proxy", sentence=sentence.rstrip(".。"), proxy=proxy)
 
 
-def _words_of(body: Any, depth: int = 8) -> str:
+def _first_message(body: Any, depth: int = 8) -> str:
     """The first words in a string, a list or the fields that servers put them into."""
     if isinstance(body, str) or depth == 0:
         return body if isinstance(body, str) else ""
@@ -219,7 +219,7 @@ def _words_of(body: Any, depth: int = 8) -> str:
         body = [body.get(name) for name in _WORDS]
     if not isinstance(body, list):
         return ""
-    return next((words for one in body if (words := _words_of(one, depth - 1))), "")
+    return next((words for one in body if (words := _first_message(one, depth - 1))), "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

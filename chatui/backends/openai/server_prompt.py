@@ -33,18 +33,18 @@ _TOKENS_A_MESSAGE = 8
 """What a chat template adds around a message; ChatML adds 5, GLM-4 3, Llama 3 4."""
 
 _COUNT_SECONDS = 10.0
-NOT_TOLD: Tokens = ((), ())
+NO_TOKENS: Tokens = ((), ())
 _log = logging.getLogger(__name__)
 
 
-def as_text(prompt: Prompt) -> str:
+def prompt_as_text(prompt: Prompt) -> str:
     """The prompt for display: messages as JSON, if the server does not tell how it renders them."""
     if isinstance(prompt, str):
         return prompt
     return json.dumps(list(prompt), ensure_ascii=False, indent=2)
 
 
-CHAT = PromptFormat(CHAT_TEMPLATE, lambda *rounds: as_text(_messages(*rounds)))
+CHAT = PromptFormat(CHAT_TEMPLATE, lambda *rounds: prompt_as_text(_messages(*rounds)))
 """The chat API: the server renders the messages with the model's own template."""
 
 
@@ -95,7 +95,7 @@ def template_arguments(think: bool | None) -> dict[str, Any]:
     return {"chat_template_kwargs": dict.fromkeys(THINKING_SWITCHES, think)}
 
 
-def estimate(prompt: Prompt) -> int:
+def estimate_tokens(prompt: Prompt) -> int:
     """Estimate the number of tokens, rather too many than too few.
 
     One for each character beyond ASCII (today's vocabularies need 0.6 to 0.8 for a hanzi, LLaMA's
@@ -104,11 +104,11 @@ def estimate(prompt: Prompt) -> int:
     if isinstance(prompt, str):
         ascii_count = sum(character < "\x80" for character in prompt)
         return len(prompt) - ascii_count + -(-ascii_count // 3) + 1
-    return sum(estimate(message["content"]) + _TOKENS_A_MESSAGE for message in prompt)
+    return sum(estimate_tokens(message["content"]) + _TOKENS_A_MESSAGE for message in prompt)
 
 
 @dataclass(frozen=True)
-class Tokenizer:
+class ServerTokenizer:
     """A server's endpoint for tokens.
 
     Attributes:
@@ -148,7 +148,7 @@ class Tokenizer:
     async def count(self, prompt: Prompt, think: bool | None = None) -> int:
         """The prompt's length in tokens; estimated if the server does not tell."""
         ids, _ = await self.tokenize(prompt, think)
-        return len(ids) or estimate(prompt)
+        return len(ids) or estimate_tokens(prompt)
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The JSON object of an answer; {} if there is none."""
@@ -171,10 +171,12 @@ _ENDPOINTS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
 )
 
 
-async def find_tokenizer(http: httpx2.AsyncClient, base: str, model: str) -> Tokenizer | None:
+async def find_server_tokenizer(
+    http: httpx2.AsyncClient, base: str, model: str
+) -> ServerTokenizer | None:
     """The server's tokenizer, if it has an endpoint that we know."""
     for endpoint in _ENDPOINTS:
-        tokenizer = Tokenizer(http, base.removesuffix("/v1"), model, *endpoint)
+        tokenizer = ServerTokenizer(http, base.removesuffix("/v1"), model, *endpoint)
         if (await tokenizer.tokenize("你好"))[0]:
             return tokenizer
     return None
@@ -183,7 +185,7 @@ async def find_tokenizer(http: httpx2.AsyncClient, base: str, model: str) -> Tok
 def _tokens_in(answer: dict[str, Any]) -> Tokens:
     tokens = answer.get("tokens")
     if not isinstance(tokens, list):
-        return NOT_TOLD
+        return NO_TOKENS
     if all(isinstance(token, int) for token in tokens):
         return tuple(tokens), tuple(map(str, answer.get("token_strs") or ()))
     if all(isinstance(token, dict) and isinstance(token.get("id"), int) for token in tokens):
@@ -191,7 +193,7 @@ def _tokens_in(answer: dict[str, Any]) -> Tokens:
             tuple(token["id"] for token in tokens),
             tuple(_piece(token.get("piece")) for token in tokens),
         )
-    return NOT_TOLD
+    return NO_TOKENS
 
 
 def _piece(piece: Any) -> str:

@@ -20,7 +20,7 @@ from chatui.text import StopStrings
 STALL_SECONDS = 120.0
 """A server that has begun to answer and then is silent for so long is given up."""
 
-LAST_WORDS_SECONDS = 2.0
+USAGE_SECONDS = 2.0
 """After the reply's end the token counts may follow for so long."""
 
 
@@ -117,16 +117,16 @@ class StreamedReply:
         begun = finished = False
         try:
             # asyncio's wait_for loses a cancellation that comes with an item (Python < 3.12).
-            with anyio.CancelScope() as patience:
+            with anyio.CancelScope() as timeout:
                 async with aclosing(answer):
                     async for item in answer:
                         self.items.put_nowait(item)
                         begun = begun or isinstance(item, Prefill)
                         if begun and not finished:
                             finished = bool(self.reader.finish)
-                            seconds = LAST_WORDS_SECONDS if finished else STALL_SECONDS
-                            patience.deadline = anyio.current_time() + seconds
-            if patience.cancelled_caught and not finished:
+                            seconds = USAGE_SECONDS if finished else STALL_SECONDS
+                            timeout.deadline = anyio.current_time() + seconds
+            if timeout.cancelled_caught and not finished:
                 end = ChatuiError(say("backends.stalled", url=self.url))
         except Exception as error:
             end = error

@@ -23,7 +23,7 @@ class _Open:
 
 
 @dataclass
-class HeldModels:
+class ModelPool:
     """The models that are loaded.
 
     Adapters of one base are switched on it. A model that would be another one beside the others
@@ -31,7 +31,7 @@ class HeldModels:
     they are wanted.
     """
 
-    interrupt: session.Interrupt
+    interrupt: session.InterruptHandler
     _open: dict[ModelSpec, _Open] = field(default_factory=dict)
 
     async def use(self, spec: ModelSpec) -> tuple[Backend, Loaded]:
@@ -46,12 +46,12 @@ class HeldModels:
             self.interrupt.backend = there.backend
             if there.spec != spec:
                 there.loaded, there.spec = await session.load(there.backend, spec), spec
-                session.tell_notes(there.loaded)
+                session.write_notes(there.loaded)
             return there.backend, there.loaded
         if self._open and not await self._fits(base, spec):
             await self.close()
         if base not in self._open:
-            session.tell_notes(await self._load(base, spec, spec))
+            session.write_notes(await self._load(base, spec, spec))
         return self._open[base].backend, self._open[base].loaded
 
     async def close(self) -> None:
@@ -83,9 +83,9 @@ class HeldModels:
 
 
 @asynccontextmanager
-async def held_models(interrupt: session.Interrupt) -> AsyncIterator[HeldModels]:
+async def model_pool(interrupt: session.InterruptHandler) -> AsyncIterator[ModelPool]:
     """Models for one command; unloaded at the end."""
-    held = HeldModels(interrupt)
+    held = ModelPool(interrupt)
     try:
         yield held
     finally:
