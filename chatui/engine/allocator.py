@@ -1,4 +1,4 @@
-"""Memory kept for the next token or given back to the system; with glibc, on Linux, alone."""
+"""Control of glibc's allocator: keep small blocks, return large ones. Linux only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from torch import Tensor
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's malloc.h."""
+"""Parameters of mallopt, from glibc's malloc.h."""
 _KEPT_BYTES = 8 << 20
 
 
 def forget_pages(tensor: Tensor) -> None:
-    """madvise(MADV_DONTNEED) on the whole pages inside the storage of a tensor mapped from a file.
+    """Release the pages of a tensor that is mapped from a file: madvise(MADV_DONTNEED).
 
-    What is wanted after all is read from the file again; memory of no file would be lost.
+    A later access reads the file again. Only for mapped tensors: others would lose their data.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -30,7 +30,7 @@ def forget_pages(tensor: Tensor) -> None:
 
 
 def trim_heap() -> None:
-    """malloc_trim: glibc keeps much of what is freed."""
+    """Return freed memory that glibc still holds to the system: malloc_trim."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
@@ -38,10 +38,10 @@ def trim_heap() -> None:
 
 
 def keep_small_blocks() -> None:
-    """mallopt: let blocks of some megabytes stay with the process when they are freed.
+    """Keep freed blocks of up to 8 MiB in the process: mallopt.
 
-    What is made anew for each token, such as a copy of the logits, is otherwise given back and
-    cleared by the system each time, which takes longer than to compute it.
+    Otherwise glibc returns buffers that every token needs, such as a copy of the logits, to the
+    system, and the system clears them again, which takes longer than computing them.
     """
     if sys.platform.startswith("linux"):
         change = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""What a folder's config says: the architecture's classes in transformers, and its window."""
+"""The config of a model folder: its family, its classes in transformers, its context window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.prompting.families import model_type_of
 
-_LIBRARIES = {
+_QUANTISATION_PACKAGES = {
     "auto-round": ("auto_round",),
     "awq": ("gptqmodel",),
     "bitsandbytes": ("bitsandbytes",),
@@ -28,17 +28,17 @@ _LIBRARIES = {
     "hqq": ("hqq",),
     "torchao": ("torchao",),
 }
-"""What transformers runs packed weights with, by their ``quant_method``."""
+"""Packages that transformers needs for quantised weights, by ``quant_method``."""
 
-# What architectures raise over the values of their configs.
-_NO_NETWORK = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
+# Raised by architectures for invalid values in their configs.
+_CONFIG_ERRORS = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of a model folder.
+    """Read the config.json of a model folder.
 
     Raises:
-        ChatuiError: there is no such folder, it is no model folder, or its config is broken.
+        ChatuiError: the folder does not exist, is not a model folder, or its config is invalid.
     """
     if not folder.exists():
         raise ChatuiError(say("engine.no_such_path", path=folder))
@@ -52,7 +52,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def family_of(config: dict[str, Any]) -> str:
-    """The family's name: the config's ``model_type``, or what its architecture tells.
+    """Return the family: the config's ``model_type``, or the one of its architecture.
 
     Raises:
         ChatuiError: the config names neither.
@@ -64,10 +64,10 @@ def family_of(config: dict[str, Any]) -> str:
 
 
 def load_config(folder: Path, raw: dict[str, Any], family: str) -> Any:
-    """The transformers config of a folder.
+    """Load the transformers config of a folder.
 
     Raises:
-        ChatuiError: nothing here can run this architecture.
+        ChatuiError: the architecture is not supported, or the config is invalid.
     """
     lacks = lacks_of(raw, folder.name)
     if lacks:
@@ -94,14 +94,15 @@ def load_config(folder: Path, raw: dict[str, Any], family: str) -> Any:
 
 
 def check_packages(config: Any, folder: Path) -> None:
-    """Look whether the library that packed weights need is installed.
+    """Check that the packages for the folder's quantised weights are installed.
 
     Raises:
-        ChatuiError: it is not.
+        ChatuiError: one is missing.
     """
-    packing = getattr(config, "quantization_config", None)
-    method = packing.get("quant_method") if isinstance(packing, dict) else None
-    missing = [name for name in _LIBRARIES.get(str(method), ()) if find_spec(name) is None]
+    quantisation = getattr(config, "quantization_config", None)
+    method = quantisation.get("quant_method") if isinstance(quantisation, dict) else None
+    needed = _QUANTISATION_PACKAGES.get(str(method), ())
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         packages = " ".join(missing).replace("_", "-")
         raise ChatuiError(
@@ -110,11 +111,14 @@ def check_packages(config: Any, folder: Path) -> None:
 
 
 def context_limit_of(spec: ModelSpec, config: Any) -> int:
-    """The preset's window, or the config's; never more positions than a table of them holds."""
+    """Return the preset's window in tokens, else the config's, else 2048.
+
+    Families with a table of learned positions are limited to its length.
+    """
     text = config.get_text_config(decoder=True)
     names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-    told = (getattr(text, name, None) for name in names)
-    found = [value for value in told if isinstance(value, int) and value > 0]
+    values = (getattr(text, name, None) for name in names)
+    found = [value for value in values if isinstance(value, int) and value > 0]
     limit = spec.context_limit if spec.context_limit is not None else (found or [2048])[0]
     if found and config.model_type in ("gpt2", "openai-gpt", "codegen", "gptj", "gpt_neo", "opt"):
         limit = min(limit, found[0])
@@ -131,20 +135,20 @@ def network_class(config: Any, family: str) -> Any:
 
 
 def build_on_meta(config: Any, family: str, folder: Path) -> Any:
-    """The network without weights, in no memory.
+    """Build the network on the meta device, which allocates no weights.
 
     Raises:
-        ChatuiError: the config's values make no network.
+        ChatuiError: the config has invalid values.
     """
     try:
         with torch.device("meta"):
             return network_class(config, family)(copy.deepcopy(config))
-    except _NO_NETWORK as error:
+    except _CONFIG_ERRORS as error:
         raise _wrong_config(folder, error) from error
 
 
 def _wrong_config(folder: Path, error: Exception) -> ChatuiError:
-    # The errors of configs go on about their own classes; the last line says what is wrong.
+    # transformers' errors begin with class names; the last line gives the reason.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[-1].rstrip(".") if lines else type(error).__name__
     return ChatuiError(say("engine.wrong_config", folder=folder, reason=reason))

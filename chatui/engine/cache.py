@@ -1,4 +1,4 @@
-"""The KV cache: transformers' own with layers that grow in place, and the last prompt's, kept."""
+"""KV caches: transformers' cache with growing buffers, and the cache kept between replies."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from transformers.cache_utils import (
 )
 
 from chatui.engine.allocator import trim_heap
-from chatui.engine.model import Network
+from chatui.engine.model import Network, common_prefix
 
 GROWTH_STEP = 256
-"""Tokens by which buffers grow, or more at once."""
+"""Buffers are allocated in multiples of this many tokens."""
 SHRINK_FACTOR = 4
-"""A buffer this many times larger than what is left in it is exchanged for a smaller one."""
-_WORTH_GIVING_BACK = 8 << 20
+"""A buffer this many times larger than needed is replaced by a smaller one."""
+_TRIM_BYTES = 8 << 20
+"""Freed bytes from which memory is returned to the system."""
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values in a buffer with room to spare, ``[1, heads, capacity, head_dim]``.
+    """Keys and values in preallocated buffers, ``[1, heads, capacity, head_dim]``.
 
-    ``DynamicLayer`` copies all that it holds for each new token; here the buffer grows by a quarter
-    of itself, so a token costs what it adds. ``keys`` and ``values`` are views of the part in use.
+    ``DynamicLayer`` copies the whole cache for each new token. These buffers grow by a quarter, so
+    appending takes amortised constant time. ``keys`` and ``values`` are views of the used part.
 
     Args:
-        window: tokens that there is never room for more than, unless more are put in.
+        window: maximum capacity in tokens; exceeded only if more tokens are appended.
     """
 
     def __init__(self, window: int, **kwargs: Any) -> None:
@@ -46,7 +47,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append ``[1, heads, new, head_dim]`` and return all keys and values so far."""
+        """Append ``[1, heads, new, head_dim]`` and return all keys and values."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start, end = self._length, self._length + key_states.shape[-2]
@@ -61,7 +62,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         return self._length
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last ``-tokens_to_remove`` tokens, and free a buffer that is far too large."""
+        """Remove the last ``-tokens_to_remove`` tokens, and shrink buffers that are too large."""
         length = self._length = self._length + tokens_to_remove
         if self._key_buffer is None or self._value_buffer is None:
             return
@@ -79,7 +80,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def _with_room(
         self, buffer: torch.Tensor | None, states: torch.Tensor, used: int, needed: int
     ) -> torch.Tensor:
-        """A buffer for ``needed`` tokens or more: the ``used`` first of ``buffer``, ``states``."""
+        """Write ``states`` behind the ``used`` first tokens; grow ``buffer`` to ``needed``."""
         if buffer is None or buffer.shape[-2] < needed:
             batch, heads, _, width = states.shape
             grown = states.new_empty((batch, heads, capacity_for(needed, self._window), width))
@@ -91,53 +92,53 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def capacity_for(tokens: int, window: int, step: int = GROWTH_STEP) -> int:
-    """Tokens that a buffer for ``tokens`` has room for: a quarter more, but no more than fit.
+    """Return the capacity to allocate for ``tokens``: a quarter more, at most the window.
 
     Args:
-        tokens: what it must hold.
-        window: what a sequence may hold.
-        step: the buffer's length is a multiple of it, unless the window ends it.
+        tokens: minimum capacity.
+        window: maximum length of a sequence.
+        step: the capacity is a multiple of it, unless the window limits it.
     """
     steps = -(-(tokens + tokens // 4) // step)
     return max(tokens, min(max(1, steps) * step, window))
 
 
 class CountingCache(DynamicCache):  # type: ignore[misc]
-    """transformers' cache, which knows its length even where it has recurrent states alone."""
+    """transformers' cache that also knows its length if all layers are recurrent."""
 
-    _read = 0
+    _tokens_read = 0
 
-    def forward(self, model: Any, ids: torch.Tensor, **told: Any) -> Any:
-        """The model's output for the tokens ``[1, new]`` behind those that were read."""
-        output = model(ids, cache=self, use_cache=True, return_dict=True, **told)
-        self._read += ids.shape[1]
+    def forward(self, model: Any, ids: torch.Tensor, **options: Any) -> Any:
+        """Run the model on the next tokens, ``[1, new]``, and return its output."""
+        output = model(ids, cache=self, use_cache=True, return_dict=True, **options)
+        self._tokens_read += ids.shape[1]
         return output
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         if any(isinstance(layer, CacheLayerMixin) for layer in self.layers):
             return int(super().get_seq_length(layer_idx))
-        return self._read
+        return self._tokens_read
 
 
 class RecomputingCache:
-    """In place of a cache, for a network that keeps nothing: it reads all tokens each time."""
+    """Substitute for a cache: keeps the token ids and reads all of them again each time."""
 
     layers: Sequence[Any] = ()
 
     def __init__(self) -> None:
         self._ids: torch.Tensor | None = None
 
-    def forward(self, model: Any, ids: torch.Tensor, **told: Any) -> Any:
+    def forward(self, model: Any, ids: torch.Tensor, **options: Any) -> Any:
         """See :meth:`CountingCache.forward`."""
         self._ids = ids if self._ids is None else torch.cat((self._ids, ids), 1)
-        return model(self._ids, use_cache=False, return_dict=True, **told)
+        return model(self._ids, use_cache=False, return_dict=True, **options)
 
     def get_seq_length(self) -> int:
         return 0 if self._ids is None else self._ids.shape[1]
 
 
 def new_cache(config: PreTrainedConfig, window: int) -> Cache:
-    """An empty cache for one sequence of up to ``window`` tokens of a model with ``config``."""
+    """Return an empty cache for one sequence of up to ``window`` tokens."""
     cache = CountingCache(config=config)
     cache.layers = [
         GrowingLayer(window) if _keeps_all(layer, window) else layer for layer in cache.layers
@@ -151,29 +152,29 @@ def _keeps_all(layer: Any, window: int) -> bool:
 
 
 def can_crop(cache: Cache) -> bool:
-    """Whether any number of last tokens can be forgotten: no window slides, no state recurs."""
+    """True if any number of last tokens can be removed: no sliding window, no recurrent state."""
     return bool(cache.layers) and all(type(layer) is GrowingLayer for layer in cache.layers)
 
 
 def has_recurrent_states(cache: Cache) -> bool:
-    """Whether a layer keeps a state of one size in place of keys and values."""
+    """True if a layer keeps a state of fixed size instead of keys and values."""
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
 def cache_bytes(cache: Cache) -> int:
-    """Bytes of the buffers that ``cache`` holds."""
+    """Return the size of the cache's buffers in bytes."""
     tensors = (tensor for layer in cache.layers for tensor in vars(layer).values())
     storages = [tensor.untyped_storage() for tensor in tensors if isinstance(tensor, torch.Tensor)]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 class LastPromptCache:
-    """Keeps the token ids of the last prompt and reply, and their keys and values.
+    """The KV cache of the last prompt and reply.
 
-    What a new conversation does not share is given back to the system.
+    The part that a new conversation does not share is freed.
 
     Attributes:
-        ids: tokens that ``cache`` holds.
+        ids: the tokens in ``cache``.
         cache: None before the first reply and during one.
     """
 
@@ -192,11 +193,11 @@ class LastPromptCache:
         self.cache, self.ids = None, []
         if cache is None:
             return network.new_cache(), 0
-        held = cache_bytes(cache)
+        before = cache_bytes(cache)
         kept = common_prefix(known, ids[:-1]) if network.reuses_prefix else 0
         if kept < cache.get_seq_length():
             cache.crop(kept - cache.get_seq_length())
-        if held - cache_bytes(cache) >= _WORTH_GIVING_BACK:
+        if before - cache_bytes(cache) >= _TRIM_BYTES:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             trim_heap()
@@ -204,16 +205,6 @@ class LastPromptCache:
 
     def put(self, network: Network, cache: Cache, ids: list[int]) -> None:
         """See :class:`chatui.engine.model.PromptCache`."""
-        # Steps that were captured on a cache's buffers serve the next prompt too.
+        # Graphs captured on a cache's buffers can be replayed for the next prompt.
         if network.reuses_prefix or getattr(cache, "steps", None):
             self.cache, self.ids = cache, ids
-
-
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """The number of equal tokens at the start of both."""
-    count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

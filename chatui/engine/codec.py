@@ -1,4 +1,4 @@
-"""Between text and token ids: one codec for each loaded model."""
+"""Encoding of text and decoding of tokens: one codec for each loaded model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from chatui.prompting.prompt_text import TokenFinder, continued, encode
 
 @dataclass(frozen=True)
 class Codec:
-    """How one model's tokenizer is used.
+    """The functions of one model's tokenizer.
 
     Attributes:
-        encode: prompt -> ids, the special tokens that begin a prompt included.
-        piece: id -> token as the vocabulary spells it.
-        detokenizer: a new detokeniser for a reply.
-        special: finds the spellings of special tokens.
-        encode_continuation: text in the middle of a prompt or a reply -> ids; None if that makes no
-            difference.
+        encode: prompt -> ids, including the special tokens that begin a prompt.
+        piece: id -> token as spelled in the vocabulary.
+        detokenizer: returns a new detokeniser for one reply.
+        special: finds the spellings of special tokens in a text.
+        encode_continuation: text that follows other text -> ids; None to use ``encode``.
     """
 
     encode: Callable[[str], list[int]]
@@ -38,32 +37,32 @@ class Codec:
     encode_continuation: Callable[[str], list[int]] | None = None
 
     def encode_reply(self, text: str) -> list[int]:
-        """Token ids of the text of a reply, which stands behind a prompt."""
+        """Return the token ids of a reply's text, which follows a prompt."""
         return (self.encode_continuation or self.encode)(text)
 
 
 def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
-    """The codec of a transformers tokenizer.
+    """Return the codec of a transformers tokenizer.
 
     Args:
         tokenizer: any ``PreTrainedTokenizerBase``.
-        special_tokens: put the tokenizer's own first tokens (BOS) before a prompt; False if
-            the prompt spells them itself, as chat templates do.
+        special_tokens: whether to put the tokenizer's first tokens (BOS) before a prompt; False if
+            the prompt contains them, as chat templates do.
     """
-    kind = decoder_kinds(tokenizer)
+    kinds = decoder_kinds(tokenizer)
     skipped = special_ids(tokenizer)
     size = len(tokenizer)
     added = added_tokens(tokenizer)
     finder = TokenFinder([token for token in added if not token.isspace()], any_width=True)
-    has_first = adds_special_tokens(tokenizer, special_tokens=special_tokens)
+    with_special = adds_special_tokens(tokenizer, special_tokens=special_tokens)
 
-    def first(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=has_first)
-        if has_first and ids and ids[-1] == tokenizer.eos_token_id and appends_eos(tokenizer):
+    def encode_start(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=with_special)
+        if with_special and ids and ids[-1] == tokenizer.eos_token_id and appends_eos(tokenizer):
             ids.pop()
         return ids
 
-    def later(text: str) -> list[int]:
+    def encode_rest(text: str) -> list[int]:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
         return ids
 
@@ -74,13 +73,13 @@ def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
         return tokenizer.convert_ids_to_tokens(token) if 0 <= token < size else None
 
     def detokenizer() -> Detokenizer:
-        if "ByteLevel" in kind:
+        if "ByteLevel" in kinds:
             return BytesDetokenizer(byte_level(pieces, skipped, tokenizer.added_tokens_decoder))
-        if "ByteFallback" in kind or "Metaspace" in kind:
+        if "ByteFallback" in kinds or "Metaspace" in kinds:
             return SentencePieceDetokenizer(
-                pieces, skipped, strip_first_space="Strip" in kind or "Metaspace" in kind
+                pieces, skipped, strip_first_space="Strip" in kinds or "Metaspace" in kinds
             )
-        if "WordPiece" in kind:
+        if "WordPiece" in kinds:
             return WordPieceDetokenizer(pieces, skipped)
         return WindowDetokenizer(decode)
 
@@ -89,24 +88,24 @@ def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
         return text
 
     return Codec(
-        lambda text: encode(text, finder, first, later),
+        lambda text: encode(text, finder, encode_start, encode_rest),
         piece,
         detokenizer,
         TokenFinder([token for token, special in added.items() if special]),
-        lambda text: encode(text, finder, lambda part: continued(part, later), later),
+        lambda text: encode(text, finder, lambda part: continued(part, encode_rest), encode_rest),
     )
 
 
 def adds_special_tokens(tokenizer: Any, *, special_tokens: bool = True) -> bool:
-    """Whether a prompt is encoded with the tokenizer's own special tokens; see :func:`make_codec`.
+    """True if prompts are encoded with the tokenizer's special tokens; see :func:`make_codec`.
 
-    BertTokenizer's [CLS] and [SEP] are dropped, as gpt2-chinese's encode(text)[1:-1] does.
+    BertTokenizer's [CLS] and [SEP] are left out, as in gpt2-chinese's encode(text)[1:-1].
     """
     return special_tokens and "WordPiece" not in decoder_kinds(tokenizer)
 
 
 def added_tokens(tokenizer: Any) -> dict[str, bool]:
-    """The spellings that become one token each wherever they stand, and whether it is special."""
+    """Return the added tokens' spellings, each encoded as one token, and if they are special."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     return {token.content: bool(token.special) for token in added} | dict.fromkeys(
         map(str, tokenizer.all_special_tokens), True
@@ -114,7 +113,7 @@ def added_tokens(tokenizer: Any) -> dict[str, bool]:
 
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
-    """Ids that are no text."""
+    """Return the ids of special tokens, which are left out of the text."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return frozenset(id for id, token in added.items() if token.special) | frozenset(
         tokenizer.all_special_ids
@@ -122,7 +121,7 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
 
 
 def decoder_kinds(tokenizer: Any) -> frozenset[str]:
-    """Names of the steps of a tokenizer's decoder, as the ``tokenizers`` library calls them."""
+    """Return the types of the steps of a tokenizer's decoder, as named by ``tokenizers``."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.decoder is None:
         return (
@@ -133,6 +132,6 @@ def decoder_kinds(tokenizer: Any) -> frozenset[str]:
 
 
 def appends_eos(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts EOS behind a text."""
+    """True if the tokenizer appends EOS to a text."""
     ids: list[int] = tokenizer.encode("", add_special_tokens=True)
     return bool(ids) and ids[-1] == tokenizer.eos_token_id

@@ -1,4 +1,4 @@
-"""Streaming detokenisers: constant work for each token, and never half a character."""
+"""Streaming detokenisers: constant work per token, and whole characters only."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeAlias
 
 Pieces: TypeAlias = Callable[[int], "str | None"]
-"""Token id -> the token as the vocabulary spells it; None for an id outside of it."""
+"""Token id -> token as spelled in the vocabulary; None for an id outside of it."""
 
 REPLACEMENT = "\ufffd"
 SPACE = "▁"
-"""In the pieces of SentencePiece."""
+"""SentencePiece's mark for a space."""
 
 
 class Detokenizer(Protocol):
     """Turns the tokens of one reply into text as they come."""
 
     def add(self, token: int) -> str:
-        """The text that is complete with this token; "" while a character is not whole."""
+        """Return the text completed by this token; "" while a character is incomplete."""
         ...
 
     def flush(self) -> str:
-        """What is left at the end; bytes that make no character become U+FFFD."""
+        """Return the rest of the text; incomplete characters become U+FFFD."""
         ...
 
 
 class BytesDetokenizer:
-    """Tokens that are bytes of UTF-8; bytes that make no character become U+FFFD.
+    """Detokeniser for tokens that are UTF-8 bytes; invalid bytes become U+FFFD.
 
     Args:
-        bytes_of: token id -> its bytes; none for a token that is no text.
-        strip_first_space: the reply's first character is dropped if it is a space.
+        bytes_of: token id -> its bytes; empty for a special token.
+        strip_first_space: whether to remove a space at the beginning of the reply.
     """
 
     def __init__(self, bytes_of: Callable[[int], bytes], strip_first_space: bool = False) -> None:
@@ -54,14 +54,14 @@ class BytesDetokenizer:
 def byte_level(
     pieces: Pieces, skipped: Collection[int], added: Collection[int]
 ) -> Callable[[int], bytes]:
-    """Token id -> bytes in byte-level BPE (GPT-2, Qwen, BLOOM, MOSS).
+    """Return a function from token id to bytes for byte-level BPE (GPT-2, Qwen, BLOOM, MOSS).
 
-    Each character of a piece stands for a byte. The alphabet is that of openai/gpt-2,
-    src/encoder.py, ``bytes_to_unicode``.
+    Each character of a piece stands for a byte, by ``bytes_to_unicode`` of openai/gpt-2,
+    src/encoder.py.
 
     Args:
         pieces: the vocabulary.
-        skipped: special tokens, which are no text.
+        skipped: special tokens, which are left out of the text.
         added: tokens outside the BPE vocabulary, whose pieces are plain text.
     """
 
@@ -80,21 +80,21 @@ def _byte_alphabet() -> dict[str, int]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     alphabet = {chr(byte): byte for byte in printable}
     others = [byte for byte in range(256) if byte not in set(printable)]
-    return alphabet | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return alphabet | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
 _BYTE_OF = _byte_alphabet()
 
 
 class SentencePieceDetokenizer:
-    """SentencePiece (LLaMA, Yi, InternLM…): "▁" is a space, "<0xE4>" a byte.
+    """Detokeniser for SentencePiece (LLaMA, Yi, InternLM…): "▁" is a space, "<0xE4>" a byte.
 
-    A byte that belongs to no character becomes U+FFFD of its own, as in SentencePiece itself.
+    Each invalid byte becomes one U+FFFD, as in SentencePiece itself.
 
     Args:
         pieces: the vocabulary.
-        skipped: special tokens, which are no text.
-        strip_first_space: the reply's first character is dropped if it is a space.
+        skipped: special tokens, which are left out of the text.
+        strip_first_space: whether to remove a space at the beginning of the reply.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ _BYTE_PIECE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def _whole_characters(raw: bytes) -> tuple[str, bytes]:
-    """The characters at the start of ``raw``, and the bytes that may still become one."""
+    """Split ``raw`` into its complete characters and the bytes of an incomplete last one."""
     text = ""
     while raw:
         try:
@@ -150,10 +150,10 @@ def _whole_characters(raw: bytes) -> tuple[str, bytes]:
 
 
 class WordPieceDetokenizer:
-    """BertTokenizer's vocabulary, whose tokens do not tell where spaces were.
+    """Detokeniser for BertTokenizer's WordPiece, whose tokens do not record spaces.
 
-    Hanzi and their marks stand side by side, as gpt2-chinese writes them. Between words of other
-    scripts there is a space, and around marks there are the spaces of English typesetting:
+    It puts no spaces between hanzi and Chinese punctuation, as in gpt2-chinese. It puts spaces
+    between words of other scripts, and around their punctuation as in English typesetting:
     ``hello, world! (3.14, 1,000, don't, "so")``. "##" joins a token to the one before.
     """
 
@@ -163,7 +163,7 @@ class WordPieceDetokenizer:
         self._before = ""
         self._last = ""
         self._held = ""
-        self._elided = False
+        self._in_contraction = False
         self._open: set[str] = set()
 
     def add(self, token: int) -> str:
@@ -175,7 +175,7 @@ class WordPieceDetokenizer:
             self._last += piece[2:]
             return text
         text = self._release(piece)
-        if self._is_open_question(piece):
+        if self._depends_on_next(piece):
             self._held = piece
             return text
         return text + self._spaced(piece)
@@ -183,8 +183,8 @@ class WordPieceDetokenizer:
     def flush(self) -> str:
         return self._release("")
 
-    def _is_open_question(self, piece: str) -> bool:
-        """Whether only the next token tells if a space stands before ``piece``.
+    def _depends_on_next(self, piece: str) -> bool:
+        """True if the next token decides whether a space precedes ``piece``.
 
         An apostrophe may open a quotation; two digits after "1," may be the start of three.
         """
@@ -193,25 +193,25 @@ class WordPieceDetokenizer:
         return self._last == "," and self._before.isdigit() and len(piece) == 2 and piece.isdigit()
 
     def _release(self, following: str) -> str:
-        """What was held back, now that the token after it is known."""
+        """Return the text held back, spaced by the token that follows."""
         held, self._held = self._held, ""
         if not held:
             return ""
         is_open = held in self._open
         if held.isdigit():
-            whole = following.startswith("##") and following[2:].isdigit()
+            joined = following.startswith("##") and following[2:].isdigit()
         elif following in _CONTRACTIONS or (len(self._last) == 1 and not is_open):
-            whole = self._elided = True
+            joined = self._in_contraction = True
         else:
-            whole = not (is_open or _is_word(following[:1]))
-        if not whole:
+            joined = not (is_open or _is_word(following[:1]))
+        if not joined:
             return self._spaced(held)
         self._before, self._last = self._last, held
         return held
 
     def _spaced(self, text: str) -> str:
-        if self._elided:
-            self._elided = False
+        if self._in_contraction:
+            self._in_contraction = False
             self._last = self._before + self._last + text
             return text
         space = " " if self._has_space(text) else ""
@@ -219,7 +219,7 @@ class WordPieceDetokenizer:
         return space + text
 
     def _has_space(self, text: str) -> bool:
-        """Whether a space stands between the last token and ``text``."""
+        """True if a space belongs between the last token and ``text``."""
         last = self._last[-1:]
         after_text = _is_word(last) or last in _CLOSING
         if text in _QUOTES:
@@ -251,18 +251,18 @@ _FIRST_CJK = "\u2e80"
 
 
 def _is_word(character: str) -> bool:
-    """Whether ``character`` belongs to a word of a script that puts spaces between words."""
+    """True for letters and digits of scripts that separate words by spaces."""
     return character.isalnum() and character < _FIRST_CJK
 
 
 class WindowDetokenizer:
-    """Any other tokenizer: decodes the last few tokens with and without the newest.
+    """Detokeniser for any other tokenizer: decodes the last tokens with and without the new one.
 
-    The way of text-generation-inference (``decode_token``): text is held back while it ends in
-    U+FFFD, at most for as many tokens as a character may have bytes.
+    As ``decode_token`` of text-generation-inference: text that ends in U+FFFD is held back, for at
+    most 8 tokens.
     """
 
-    _PATIENCE = 8
+    _MOST_HELD = 8
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
@@ -273,7 +273,7 @@ class WindowDetokenizer:
         self._ids.append(token)
         before, now = self._decode(self._ids[: self._shown]), self._decode(self._ids)
         waiting = len(self._ids) - self._shown
-        if now.endswith(REPLACEMENT) and waiting < self._PATIENCE:
+        if now.endswith(REPLACEMENT) and waiting < self._MOST_HELD:
             return ""
         self._ids = self._ids[self._shown :]
         self._shown = len(self._ids)

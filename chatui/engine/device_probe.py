@@ -1,6 +1,6 @@
-"""``python -m chatui.engine.device_probe``: the devices that torch sees here, as one JSON object.
+"""``python -m chatui.engine.device_probe``: print the devices that torch finds, as a JSON object.
 
-A process of its own, so that whoever asks need not import torch.
+It is a separate process, so that its caller does not import torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from chatui.locales import say
 
 
 def devices() -> list[dict[str, Any]]:
-    """All devices, the fastest first, with bytes of memory in all and free."""
+    """Return all devices, fastest first, with their total and free memory in bytes."""
     memory = psutil.virtual_memory()
     found = [
         {

@@ -1,4 +1,4 @@
-"""The engine without its process: it holds one model and exchanges it."""
+"""The engine: holds one loaded model and replaces it."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from chatui.messages import (
 )
 
 _WARM_UP = "春眠不觉晓，" * 100
-"""Some hundred tokens, as a prompt has them."""
+"""Some hundred tokens, as in a typical prompt."""
 
 
 class Loader(Protocol):
     """A module that loads models: ``chatui.engine.loading`` or ``chatui.engine.llama_cpp``."""
 
     def plan_load(self, spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> Any:
-        """Check everything that can be checked without reading the weights.
+        """Validate a spec without reading the weights.
 
         Args:
-            spec: what to load.
-            freed: what unloading the present model gives back.
+            spec: the model to load.
+            freed: memory that unloading the current model frees.
         """
         ...
 
     def load_model(self, plan: Any, report: Callable[[Loading], None]) -> LoadedModel:
-        """Carry out a plan."""
+        """Load the model of a plan."""
         ...
 
     def unload(self) -> None:
-        """Give back what a model took that nobody refers to any more."""
+        """Free the memory of a model without references."""
         ...
 
     def use_threads(self, parameters: int | None) -> None:
-        """Set torch's threads for a model of so many parameters; None restores the default."""
+        """Set torch's threads for a model of this size; None restores the default."""
         ...
 
 
 class Engine:
-    """Holds the loaded model.
+    """The loaded model and the requests to it.
 
     Args:
-        loader: what loads it; None for ``chatui.engine.loading``.
+        loader: the module that loads models; None for ``chatui.engine.loading``.
     """
 
     def __init__(self, loader: Loader | None = None) -> None:
@@ -69,12 +69,12 @@ class Engine:
         self._model: LoadedModel | None = None
 
     def load(self, spec: ModelSpec, report: Callable[[Loading], None]) -> Loaded:
-        """Load ``spec`` in place of the model before; if that fails, the model before stays.
+        """Load ``spec`` in place of the previous model; if that fails, the previous model stays.
 
-        Everything is checked while the model before is still there. It is unloaded before the new
-        weights are read, because both may not fit, and loaded again if those weights fail. If only
-        the adapters differ (and what goes with them: format, tokenizer, sampling), its base stays
-        and the adapters are exchanged.
+        The spec is validated first. The previous model is unloaded before the new weights are read,
+        because both may not fit into memory, and is loaded again if reading them fails. If the
+        specs differ only in adapters, format, tokenizer or sampling, the base model stays and the
+        adapters are exchanged.
 
         Raises:
             ChatuiError: the model cannot be loaded.
@@ -88,58 +88,59 @@ class Engine:
                 self._loader.use_threads(self._model.summary.parameters)
 
     def _replace_model(self, spec: ModelSpec, report: Callable[[Loading], None]) -> LoadedModel:
-        before = self._model
+        previous = self._model
         freed = NOTHING_FREED
-        if before is not None:
-            own_bytes = max(0, before.summary.weight_bytes - before.mapped_bytes)
-            own_bytes += before.prompt_cache.held_bytes
-            freed = FreedMemory(before.summary.device, own_bytes)
+        if previous is not None:
+            own_bytes = max(0, previous.summary.weight_bytes - previous.mapped_bytes)
+            own_bytes += previous.prompt_cache.held_bytes
+            freed = FreedMemory(previous.summary.device, own_bytes)
         plan = self._loader.plan_load(spec, freed)
-        if before is not None and before.adaptable_base is not None:
+        if previous is not None and previous.adaptable_base is not None:
             from chatui.engine import loading
 
-            base = before.adaptable_base
+            base = previous.adaptable_base
             if isinstance(plan, loading.LoadPlan) and base.can_switch_to(plan):
                 self._model = loading.switch_adapters(base, plan, report)
                 return self._model
             del base
         self._model = None
-        previous = before.spec if before else None
-        del before
+        previous_spec = previous.spec if previous else None
+        # The last reference, so that unloading frees its memory.
+        del previous
         self._loader.unload()
         try:
             self._model = self._loader.load_model(plan, report)
         except Exception as error:
-            # Its frames hold the new weights, and both models may not fit.
+            # The traceback's frames hold the new weights, and both models may not fit.
             traceback.clear_frames(error.__traceback__)
             self._loader.unload()
-            if previous is not None:
-                self._model = self._loader.load_model(self._loader.plan_load(previous), report)
+            if previous_spec is not None:
+                self._model = self._loader.load_model(self._loader.plan_load(previous_spec), report)
             raise
         return self._model
 
     def warm_up(self, stop_wanted: Callable[[], bool]) -> None:
-        """Let a GPU make ready what the first reply needs: libraries, kernels and graphs."""
+        """Generate two tokens on a GPU to load its libraries and kernels and capture its graphs."""
         if self._model is None or not getattr(self._model.network, "accepts_device_token", False):
             return
         sampling = replace(self._model.spec.sampling, max_new_tokens=2)
         request = GenerateRequest(_WARM_UP, sampling=sampling)
-        # The window may be too short for it.
+        # The prompt may be longer than the context window.
         with suppress(ChatuiError):
             deque(self.generate(request, stop_wanted), maxlen=0)
 
     def generate(
         self, request: GenerateRequest, stop_wanted: Callable[[], bool]
     ) -> Iterator[ReplyEvent]:
-        """Answer with the loaded model; see :func:`chatui.engine.generate.generate`."""
+        """Generate a reply; see :func:`chatui.engine.generate.generate`."""
         return generate.generate(self._loaded(), request, stop_wanted)
 
     def inspect(self, request: GenerateRequest, top: int) -> Inspection:
-        """See :func:`chatui.engine.generate.inspect`."""
+        """Inspect a prompt; see :func:`chatui.engine.generate.inspect`."""
         return generate.inspect(self._loaded(), request, top)
 
     def score(self, request: GenerateRequest, stop_wanted: Callable[[], bool]) -> Scored:
-        """See :func:`chatui.engine.scoring.score`."""
+        """Score a reply; see :func:`chatui.engine.scoring.score`."""
         return scoring.score(self._loaded(), request, stop_wanted)
 
     def _loaded(self) -> LoadedModel:

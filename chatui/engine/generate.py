@@ -1,4 +1,4 @@
-"""A reply from a loaded model: the prompt, its prefill and the decode loop, for every network."""
+"""Generation of a reply: prompt, prefill and the decode loop, for every network."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from chatui.text import StopStrings
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model reads.
+    """The tokens that the model reads before it generates.
 
     Attributes:
         text: the rendered rounds.
         ids: its tokens.
-        begun: the text of a reply that goes on, as it stands behind ``text``.
+        dropped_rounds: number of the oldest rounds left out to fit the context window.
+        notes: sentences for the user about the prompt.
+        begun: the beginning of a reply that is continued, as it follows ``text``.
         begun_ids: its tokens.
-        dropped_rounds: how many of the oldest rounds did not fit.
-        notes: sentences the user should know about it.
     """
 
     text: str
@@ -57,15 +57,15 @@ class Prompt:
 
 
 def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
-    """Render and tokenise as many rounds as fit.
+    """Render and encode the query with as many rounds as fit.
 
     Raises:
-        ChatuiError: the query does not fit even alone, or the prompt is empty.
+        ChatuiError: the query alone does not fit, or the prompt is empty.
     """
     system = request.system if request.system is not None else model.spec.system
     render = model.format.renderer(request.think)
 
-    def read(rounds: Sequence[Exchange]) -> tuple[str, list[int]]:
+    def encode(rounds: Sequence[Exchange]) -> tuple[str, list[int]]:
         text = render(rounds, request.query, system)
         return text, model.codec.encode(text)
 
@@ -78,8 +78,8 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
         model.spec,
         request,
         request.limit(model.context_limit),
-        read,
-        lambda read: len(read[1]) + len(begun_ids),
+        encode,
+        lambda encoded: len(encoded[1]) + len(begun_ids),
     )
     text, ids = fitted.prompt
     if not ids:
@@ -91,10 +91,10 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
 def encode_begun_reply(
     model: LoadedModel, request: GenerateRequest, prompt: str
 ) -> tuple[str, tuple[int, ...]]:
-    """The text and the tokens of the beginning that a reply goes on from.
+    """Return the text and tokens of the beginning of a reply that is continued.
 
     Args:
-        prompt: of the query; what its end has written of the reply is not written again.
+        prompt: the prompt of the query; a beginning that it already contains is left out.
     """
     assert request.begun is not None
     text = request.begun.text.removeprefix(opened_by(prompt))
@@ -109,24 +109,25 @@ def encode_begun_reply(
 def generate(
     model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[], bool]
 ) -> Iterator[ReplyEvent]:
-    """Answer ``request``: one ``Prefill``, the ``Token``s as they come, one ``Done``.
+    """Generate a reply: one ``Prefill``, ``Token`` events, one ``Done``.
 
     Raises:
-        ChatuiError: the query does not fit, a logit is NaN or infinite, or the memory is full.
+        ChatuiError: the query does not fit, a logit is NaN or infinite, or memory runs out.
     """
     began = time.monotonic()
+    limit = request.limit(model.context_limit)
     answer = model.format.answer_to(request.query)
     if answer is not None and request.begun is not None:
         raise ChatuiError(say("engine.nothing_to_go_on"))
     if answer is not None:
-        yield from canned(answer, request.limit(model.context_limit))
+        yield from canned(answer, limit)
         return
     free = model.format.is_free(request.query)
     settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)
     seed = secrets.randbits(32) if settings.seed is None else settings.seed
     prompt = build_prompt(model, request)
     read = (*prompt.ids, *prompt.begun_ids)
-    # What reads a prompt in both directions must not read a reply so.
+    # Networks that read a prompt in both directions read a begun reply token by token.
     at_once = read if model.network.reuses_prefix else prompt.ids
     cache, reused = model.prompt_cache.take(model.network, at_once)
     rows = model.network.position_rows(len(prompt.ids)) if read == prompt.ids else ()
@@ -134,7 +135,7 @@ def generate(
         prompt=prompt.text,
         prompt_tokens=len(read),
         reused_tokens=reused,
-        context_limit=request.limit(model.context_limit),
+        context_limit=limit,
         dropped_rounds=prompt.dropped_rounds,
         seed=seed,
         notes=prompt.notes,
@@ -144,34 +145,30 @@ def generate(
         memory_bytes=process_bytes(),
     )
 
-    most = settings.max_new_tokens
-    if most is None and free:
-        most = model.format.free_tokens
-    room = request.limit(model.context_limit) - len(read)
-    room = room if most is None else min(room, most)
-    chosen = ReplySoFar(
-        settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids]
-    )
-    output = chosen.output_ids
-    choices = chooser_for(model, chosen, seed, cache, request.alternatives)
+    max_new_tokens = settings.max_new_tokens
+    if max_new_tokens is None and free:
+        max_new_tokens = model.format.free_tokens
+    room = limit - len(read)
+    room = room if max_new_tokens is None else min(room, max_new_tokens)
+    reply = ReplySoFar(settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids])
+    output = reply.output_ids
+    chooser = chooser_for(model, reply, seed, cache, request.alternatives)
     shown = _ShownText(model, request, prompt)
     reason: FinishReason | None = None
     first_token_seconds = 0.0
-    full = False
     logits = model.network.prefill(at_once, cache, stop_wanted)
     for token in read[len(at_once) :]:
         if logits is not None and not stop_wanted():
             logits = model.network.step(token, cache)
     if logits is not None:
-        choices.begin(logits, -1 if request.begun is None else request.begun.next_id)
+        chooser.begin(logits, -1 if request.begun is None else request.begun.next_id)
     while reason is None:
         if logits is None or stop_wanted():
             reason = "cancelled"
-            rest = shown.finish()
-            if rest:
+            if rest := shown.finish():
                 yield Token(rest)
             break
-        token, logprob, best = choices.choose()
+        token, logprob, best = chooser.choose()
         text = "" if token in model.eos_ids else shown.add(token)
         if token in model.eos_ids:
             reason = "eos"
@@ -185,24 +182,21 @@ def generate(
         yield Token(text, token, logprob, best)
         if reason is None and not stop_wanted():
             try:
-                choices.read(token)
+                chooser.read(token)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                full = True
-        if full:
-            # The cache is dropped: nobody knows how much of the token it holds.
-            rest = shown.finish()
-            if rest:
-                yield Token(rest)
-            tokens = len(prompt.ids) + len(output)
-            raise ChatuiError(say("engine.memory_full", tokens=tokens))
-    choices.finish()
-    held = [*prompt.ids, *output][: cache.get_seq_length()]
-    model.prompt_cache.put(model.network, cache, held)
-    reply = model.format.clean(request.query, shown.text)
+                # The cache is discarded: it may hold a part of the token.
+                if rest := shown.finish():
+                    yield Token(rest)
+                tokens = len(prompt.ids) + len(output)
+                raise ChatuiError(say("engine.memory_full", tokens=tokens)) from error
+    chooser.finish()
+    kept_ids = [*prompt.ids, *output][: cache.get_seq_length()]
+    model.prompt_cache.put(model.network, cache, kept_ids)
+    reply_text = model.format.clean(request.query, shown.text)
     yield Done(
-        text=reply,
+        text=reply_text,
         finish_reason=reason,
         output_ids=tuple(output),
         seed=seed,
@@ -212,24 +206,24 @@ def generate(
         total_seconds=time.monotonic() - began,
     )
     if model.after_reply is not None:
-        model.after_reply(model, request, reply, stop_wanted)
+        model.after_reply(model, request, reply_text, stop_wanted)
 
 
 def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspection:
-    """The prompt of ``request`` in all its forms, and the ``top`` best next tokens.
+    """Return the prompt of ``request`` in all its forms, and the ``top`` most probable next tokens.
 
     Raises:
         ChatuiError: the query does not fit, or a logit is NaN or infinite.
     """
     prompt = build_prompt(model, request)
-    following: tuple[Candidate, ...] = ()
+    best: tuple[Candidate, ...] = ()
     if top > 0:
         cache, _ = model.prompt_cache.take(model.network, prompt.ids)
         logits = model.network.prefill(prompt.ids, cache, lambda: False)
         model.prompt_cache.put(model.network, cache, list(prompt.ids))
         assert logits is not None
         logits = apply_guard(model, logits)
-        following = best_candidates(model, logits, finite_log_sum_exp(logits), top)
+        best = best_candidates(model, logits, finite_log_sum_exp(logits), top)
     return Inspection(
         prompt=prompt.text,
         input_ids=prompt.ids,
@@ -238,13 +232,13 @@ def inspect(model: LoadedModel, request: GenerateRequest, top: int) -> Inspectio
         context_used=len(prompt.ids),
         context_limit=model.context_limit,
         dropped_rounds=prompt.dropped_rounds,
-        next=following,
+        next=best,
         notes=prompt.notes,
     )
 
 
 class _ShownText:
-    """The text of a reply that may be shown: whole characters, and nothing of a stop string."""
+    """The text of a reply that can be shown: whole characters, without stop strings."""
 
     def __init__(self, model: LoadedModel, request: GenerateRequest, prompt: Prompt) -> None:
         self._detokenizer = model.codec.detokenizer()
@@ -257,27 +251,27 @@ class _ShownText:
         )
         self._texts = [prompt.begun]
         for token in prompt.begun_ids:
-            # A character may be half there.
+            # The beginning may end within a character.
             self._detokenizer.add(token)
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string is complete."""
+        """True once a stop string is complete."""
         return self._stops.stopped
 
     @property
     def text(self) -> str:
-        """All text so far."""
+        """The whole text."""
         return "".join(self._texts)
 
     def add(self, token: int) -> str:
-        """The text that can be shown with this token."""
+        """Return the text that can be shown after this token."""
         text = self._stops.add(self._detokenizer.add(token))
         self._texts.append(text)
         return text
 
     def finish(self) -> str:
-        """The text held back, once it is known that no token follows."""
+        """Return the text held back; no token follows."""
         text = self._stops.add(self._detokenizer.flush()) + self._stops.flush()
         self._texts.append(text)
         return text

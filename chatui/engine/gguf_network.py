@@ -1,4 +1,4 @@
-"""llama.cpp's context as the decode loop sees it. Imported in llama.cpp's own process alone."""
+"""llama.cpp's context as a network for the decode loop. Only imported in llama.cpp's process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from chatui.catalog.gguf import CHUNK_TOKENS
-from chatui.engine.model import Network
+from chatui.engine.model import Network, common_prefix
 
 
 class GgufNetwork:
-    """llama.cpp's context: a network that is its own and only KV cache.
+    """llama.cpp's context: a network and its only KV cache in one object.
 
-    For the methods, see :class:`chatui.engine.model.Network` and ``PromptCache``. Logits are
-    llama.cpp's own memory; the next read changes them.
+    For the methods, see :class:`chatui.engine.model.Network` and ``PromptCache``. Logits are views
+    of llama.cpp's memory, valid until the next read.
     """
 
     reuses_prefix = True
@@ -26,7 +26,7 @@ class GgufNetwork:
     def __init__(self, llama: Any, held_bytes: int) -> None:
         """
         Args:
-            held_bytes: size of the KV cache, which llama.cpp takes as a whole.
+            held_bytes: size of the KV cache, which llama.cpp allocates at once.
         """
         self.held_bytes = held_bytes
         self._llama = llama
@@ -83,21 +83,16 @@ class GgufNetwork:
         return torch.from_numpy(np.ctypeslib.as_array(pointer, (self._llama.n_vocab(),)))
 
     def _keep(self, ids: Sequence[int]) -> int:
-        """Forget all but the leading whole chunks that ``ids`` share with the KV cache.
+        """Keep the leading whole chunks that ``ids`` share with the KV cache, and clear the rest.
 
-        llama.cpp computes a lone token by other kernels than a batch (its logits differ by up to
-        1.0), so only the same chunks give the same reply as reading everything.
+        llama.cpp computes single tokens with other kernels than batches (logits differ by up to
+        1.0), so the reply is the same as without a cache only if the chunks are.
         """
-        shared = 0
-        for kept, wanted in zip(self._chunked, ids, strict=False):
-            if kept != wanted:
-                break
-            shared += 1
         # The last token must be read again for its logits.
-        shared = max(0, min(shared, len(ids) - 1)) // CHUNK_TOKENS * CHUNK_TOKENS
+        shared = common_prefix(self._chunked, ids[:-1]) // CHUNK_TOKENS * CHUNK_TOKENS
         memory = self._context.memory
         if shared and (
-            # A sliding window may have forgotten what lies before, and a recurrent state all.
+            # A sliding window may have dropped the first tokens; a recurrent state cannot go back.
             llama_cpp.llama_memory_seq_pos_min(memory, 0) > 0
             or not self._context.kv_cache_seq_rm(-1, shared, -1)
         ):

@@ -1,4 +1,4 @@
-"""The tokenizer of a GGUF file, as llama.cpp has it. Imported in llama.cpp's own process alone."""
+"""The tokenizer of a GGUF file, through llama.cpp. Only imported in llama.cpp's process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.prompting.chat_template import ChatTemplate
 from chatui.prompting.prompt_text import TokenFinder, continued, encode
 
-_PIECE_BYTES = 256
+_PIECE_BYTES = 4096
 _SPACE_TOKENIZER = "llama"
 
 
@@ -20,7 +20,7 @@ class GgufVocabulary:
     """The tokenizer of a GGUF file.
 
     Attributes:
-        control: spellings of the tokens that are no text.
+        control: spellings of the control tokens.
         eos_ids: tokens that end a reply.
     """
 
@@ -38,10 +38,10 @@ class GgufVocabulary:
         )
 
     def template(self) -> ChatTemplate:
-        """The file's own chat template.
+        """Compile the file's chat template.
 
         Raises:
-            ChatuiError: it is no valid template.
+            ChatuiError: the template is invalid.
         """
         names = {
             "eos_token": self._spelling(self._model.token_eos()),
@@ -51,21 +51,21 @@ class GgufVocabulary:
         return ChatTemplate.compiled(source, names, dict.fromkeys(self.control, True))
 
     def codec(self) -> Codec:
-        """Between text and the file's token ids."""
+        """Return the codec of this tokenizer."""
         metadata, finder = self._llama.metadata, TokenFinder(self.control)
-        # The first token of a text is spelt with a space that the text does not have.
+        # Decoding begins with a space that the text does not have.
         spaced = (
             metadata.get("tokenizer.ggml.model") == _SPACE_TOKENIZER
             and metadata.get("tokenizer.ggml.add_space_prefix", "true") == "true"
         )
-        begins = self._spelling(self._model.token_bos())
+        bos = self._spelling(self._model.token_bos())
 
         def tokenize(part: str, add_bos: bool = False) -> list[int]:
             ids: list[int] = self._llama.tokenize(part.encode(), add_bos=add_bos, special=True)
             return ids
 
         def encode_prompt(text: str) -> list[int]:
-            add_bos = self._model.add_bos_token() and not (begins and text.startswith(begins))
+            add_bos = self._model.add_bos_token() and not (bos and text.startswith(bos))
             return encode(text, finder, lambda part: tokenize(part, add_bos), tokenize)
 
         return Codec(
@@ -77,7 +77,7 @@ class GgufVocabulary:
         )
 
     def _bytes(self, token: int) -> bytes:
-        """What a token adds to the text; nothing for a control token."""
+        """Return the bytes of a token's text, none for a control token."""
         size = llama_cpp.llama_token_to_piece(
             self._vocabulary, token, self._buffer, _PIECE_BYTES, 0, False
         )

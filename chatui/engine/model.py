@@ -1,4 +1,4 @@
-"""A loaded model: network, codec and prompt format, and what its replies need to know."""
+"""A loaded model: its network, codec and prompt format, and the protocols of its parts."""
 
 from __future__ import annotations
 
@@ -16,82 +16,91 @@ if TYPE_CHECKING:
     from chatui.engine.adapters.switching import AdaptableBase
 
 Guard: TypeAlias = "Callable[[Tensor], Tensor]"
-"""Logits ``[vocabulary]`` -> logits: an architecture's own answer to NaN."""
+"""Logits ``[vocabulary]`` -> logits: an architecture's repair of NaN."""
 
 AfterReply: TypeAlias = Callable[["LoadedModel", GenerateRequest, str, Callable[[], bool]], None]
-"""(model, request, its reply as kept, whether to stop): work for the time until the next query."""
+"""(model, request, reply text, stop_wanted): work to do before the next query."""
 
 
 class Network(Protocol):
-    """What the decode loop needs of a network: logits for tokens."""
+    """A network for the decode loop: token ids in, logits out."""
 
     reuses_prefix: bool
-    """Whether what was read of a prompt's beginning serves every longer prompt."""
+    """Whether the cache of a prompt's beginning can be reused for a longer prompt."""
 
     def new_cache(self) -> Any:
-        """What keeps the tokens that are read: a KV cache, or a recurrent state; none so far.
+        """Return an empty KV cache or recurrent state.
 
-        Its ``get_seq_length()`` tells how many they are; the name is that of transformers' caches.
+        Its ``get_seq_length()``, named as in transformers, returns the number of tokens read.
         """
         ...
 
     def prefill(
         self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        """Read the part of ``ids`` that ``cache`` does not hold yet.
+        """Read the tokens of ``ids`` that are not in ``cache`` yet.
 
-        Returns the logits of the next token, ``[vocabulary]`` float32; None if it was stopped. They
-        are valid until the next call.
+        Returns the logits of the next token, ``[vocabulary]`` float32, valid until the next call;
+        None if it was stopped.
         """
         ...
 
     def step(self, token: int, cache: Any) -> Tensor:
-        """Read one more token; returns what :meth:`prefill` returns."""
+        """Read one more token, and return the logits as :meth:`prefill` does."""
         ...
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
-        """The rows of position ids of a prompt of ``length`` tokens."""
+        """Return the rows of position ids of a prompt of ``length`` tokens."""
         ...
 
 
 class PromptCache(Protocol):
-    """What is kept between replies, so that a prompt's known beginning is not read again.
+    """The cache kept between replies, so that a prompt's known beginning is not read again.
 
-    It is taken at a reply's start and put back at its end, so a reply that breaks off in between
-    leaves nothing half-written behind.
+    It is taken at the start of a reply and put back at its end: a reply that fails discards it.
     """
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that it takes."""
+        """Memory in use, in bytes."""
         ...
 
     def take(self, network: Network, ids: Sequence[int]) -> tuple[Any, int]:
-        """What was read of the prompt ``ids``, and how many of its first tokens that is.
+        """Return a cache for the prompt ``ids``, and the number of its first tokens in the cache.
 
-        The last token of a prompt is always read anew: its logits are wanted.
+        The last token is never included, because its logits are needed.
         """
         ...
 
     def put(self, network: Network, cache: Any, ids: list[int]) -> None:
-        """Keep ``cache``, which has read exactly the tokens ``ids``."""
+        """Keep ``cache``, which holds exactly the tokens ``ids``."""
         ...
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the number of equal tokens at the start of both."""
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 @dataclass
 class LoadedModel:
-    """Everything that generation needs.
+    """A model ready to generate.
 
     Attributes:
-        spec: what was asked for.
-        summary: what was loaded, as told to the app.
-        network, codec, format: the three parts.
+        spec: the spec it was loaded from.
+        summary: the event sent to the app.
+        network, codec, format: its parts.
         eos_ids: tokens that end a reply.
-        prompt_cache: what the network read last.
-        guard: repairs logits before they are looked at; None leaves them.
-        adaptable_base: what other adapters can be put on; None if none can.
-        after_reply: done when a reply is out; None for nothing.
-        mapped_bytes: of the weights that are pages of their files and take no memory of their own.
+        prompt_cache: the cache of the last prompt and reply.
+        guard: repairs logits before sampling; None if none is needed.
+        adaptable_base: the base on which adapters can be exchanged; None if they cannot.
+        after_reply: called after a reply; None for nothing.
+        mapped_bytes: bytes of weights that are mapped from files and take no memory of their own.
     """
 
     spec: ModelSpec
@@ -108,5 +117,5 @@ class LoadedModel:
 
     @property
     def context_limit(self) -> int:
-        """Tokens, prompt and reply together."""
+        """The context window in tokens, prompt and reply together."""
         return self.summary.context_limit

@@ -10,7 +10,8 @@ import tiny_models
 import torch
 from asking import FAMILIES, ask, loaded, parts
 
-from chatui.engine.cache import LastPromptCache, cache_bytes, common_prefix
+from chatui.engine.cache import LastPromptCache, cache_bytes
+from chatui.engine.model import common_prefix
 from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 from chatui.messages import GenerateRequest, Prefill
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 from functools import reduce
 
 from chatui.engine.architectures.rwkv.rwkv_network import RwkvNetwork
-from chatui.engine.cache import common_prefix
 from chatui.engine.generate import build_prompt
-from chatui.engine.model import LoadedModel
+from chatui.engine.model import LoadedModel, common_prefix
 from chatui.errors import ChatuiError
 from chatui.messages import GenerateRequest, ModelSpec
 from chatui.prompting.format import PromptFormat
