@@ -25,4 +25,4 @@ class ReplyGrowth:
         """Show what came since the last time."""
         if new := self.reply.pieces[self._drawn_pieces :]:
             self._drawn_pieces += len(new)
-            self.view.grow("".join(piece.text for piece in new))
+            self.view.append("".join(piece.text for piece in new))

@@ -19,7 +19,7 @@ from chatui.messages import Adapter, Loaded, ModelSpec
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
 from chatui.tui.model_names import adapter_title, author_of, with_adapters
-from chatui.tui.screens.adapter_picker import AdaptersScreen, found_adapters
+from chatui.tui.screens.adapter_picker import AdapterPicker, found_adapters
 from chatui.tui.screens.chat import ChatScreen
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")
@@ -60,7 +60,7 @@ def settings(tmp_path: Path) -> Settings:
 
 async def open_adapters(on: Any) -> OptionList:
     await on.pilot.press("f3")
-    await on.until(lambda: isinstance(on.app.screen, AdaptersScreen))
+    await on.until(lambda: isinstance(on.app.screen, AdapterPicker))
     options: OptionList = on.app.screen.query_one(OptionList)
     await on.until(lambda: options.option_count)
     await on.pilot.pause()

@@ -32,7 +32,7 @@ async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
         on.box.insert_text("草稿")
         await on.pilot.press("alt+up", "alt+up")
         list_ = on.conversation.query_one(RoundList)
-        strips = [list_.render_line(list_.region_of(view).y + 2) for view in on.views]
+        strips = [list_.render_line(list_.round_region(view).y + 2) for view in on.views]
         colours = [strip._segments[-1].style.bgcolor for strip in strips]
         assert colours[0] == colours[2] != colours[1], "the chosen round is seen"
         on.app.post_message(Key("alt+e", "e"))  # as a terminal sends it

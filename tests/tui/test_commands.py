@@ -18,7 +18,7 @@ from chatui.locales import say
 from chatui.tui import clipboard, commands
 from chatui.tui.app import ChatApp
 from chatui.tui.screens.command_palette import CommandPaletteScreen
-from chatui.tui.screens.conversations import ConversationsScreen
+from chatui.tui.screens.conversations import ConversationPicker
 from chatui.tui.screens.form_picker import FormPicker
 from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.questions import LineQuestion
@@ -194,7 +194,7 @@ async def test_import_tells_what_it_left_out(drive: Any, tmp_path: Path) -> None
         await on.send(f"/import {file}x")
         await on.until(lambda: on.box.query_text == f"/import {file}x")
         await on.send("/search 甲")
-        await on.until(lambda: isinstance(on.app.screen, ConversationsScreen))
+        await on.until(lambda: isinstance(on.app.screen, ConversationPicker))
         await on.until(lambda: on.app.screen.shown)
         assert on.app.screen.words == "甲"
 

@@ -14,8 +14,8 @@ from chatui.conversation.store import Store
 from chatui.messages import ModelSpec
 from chatui.tui.comparison import Column
 from chatui.tui.screens.compare import ColumnView, CompareScreen
-from chatui.tui.screens.variant_picker import VariantsScreen
-from chatui.tui.screens.variants import typed
+from chatui.tui.screens.variant_picker import VariantPicker
+from chatui.tui.screens.variants import typed_variant
 from chatui.tui.setting_changes import NO_CHANGES
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.wrapping import Span, laid_over
@@ -48,7 +48,7 @@ async def test_a_query_is_answered_twice_and_the_better_one_gone_on_with(drive: 
     async with drive(["春风又绿", "春风吹绿", "好"], size=(100, 24)) as on:
         on.box.insert_text("写诗")
         await on.pilot.press("alt+d")
-        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantPicker))
         assert "写诗" in on.screen_text
         await on.pilot.press("enter")
         await on.until(lambda: replies(on) == ["春风又绿", "春风吹绿"])
@@ -140,7 +140,7 @@ async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(dr
     async with drive(backend=backend, size=(100, 24)) as on:
         on.box.insert_text("问")
         await on.pilot.press("alt+d")
-        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantPicker))
         await on.pilot.press("enter")
         await on.until(lambda: "waits for its turn" in on.screen_text)
         await on.pilot.press("escape")
@@ -148,7 +148,7 @@ async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(dr
         await on.pilot.press("escape")
         await on.until(lambda: on.box.query_text == "问")
         await on.pilot.press("alt+d")
-        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantPicker))
         await on.pilot.press("enter")
         await on.until(lambda: isinstance(on.app.screen, CompareScreen))
         backend.load_gate.set()
@@ -183,7 +183,7 @@ async def test_the_reply_that_is_there_beside_another_by_mouse(
         await on.settled()
         on.box.set_query("/compare")
         await on.pilot.press("escape", "enter")
-        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantPicker))
         await on.pilot.press("enter")
         await on.until(lambda: replies(on) == ["春風", "秋風"])
         await on.until(lambda: _marked(on) == [["春"], ["秋"]])
@@ -200,17 +200,20 @@ async def test_compare_asks_for_a_query_where_there_is_none(drive: Any) -> None:
     async with drive(["一", "二"], size=(100, 24)) as on:
         await on.settled()
         await on.pilot.press("alt+d", *"问", "enter")
-        await on.until(lambda: isinstance(on.app.screen, VariantsScreen))
+        await on.until(lambda: isinstance(on.app.screen, VariantPicker))
         await on.pilot.press("escape")
         await on.until(lambda: on.box.query_text == "问")
 
 
-def test_a_sampling_that_is_typed() -> None:
+def test_a_sampling_that_is_typed_variant() -> None:
     spec = ModelSpec("a", "a")
-    found = typed(spec, NO_CHANGES, "temp=0.3,top_p=0.9")
+    found = typed_variant(spec, NO_CHANGES, "temp=0.3,top_p=0.9")
     assert found is not None and found.title == "a · temperature 0.3, top_p 0.9"
     assert found.changes.of(spec).top_p == 0.9
-    assert typed(spec, NO_CHANGES, "qwen") is None and typed(spec, NO_CHANGES, "") is None
+    assert (
+        typed_variant(spec, NO_CHANGES, "qwen") is None
+        and typed_variant(spec, NO_CHANGES, "") is None
+    )
 
 
 def test_marks_lie_over_the_styles_of_markdown() -> None:

@@ -12,7 +12,7 @@ from chatui import catalog, locations
 from chatui.catalog import Entry
 from chatui.messages import ModelSpec
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.model_picker import ModelScreen
+from chatui.tui.screens.model_picker import ModelPicker
 from chatui.tui.screens.questions import YesNoQuestion
 from chatui.tui.widgets.fetch_bar import FetchBar
 
@@ -47,7 +47,7 @@ def bar_of(on: Any) -> FetchBar:
 
 async def choose_mine(on: Any) -> None:
     await on.pilot.press("f2")
-    await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.shown)
+    await on.until(lambda: isinstance(on.app.screen, ModelPicker) and on.app.screen.shown)
     await on.pilot.press(*"mine")
     await on.until(lambda: [entry.reference for entry in on.app.screen.shown] == ["mine"])
     await on.pilot.press("enter")
@@ -109,7 +109,7 @@ async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
         await on.until(lambda: "wait for it" in on.screen_text)
         await on.pilot.press("ctrl+g")
         await on.until(lambda: any("was stopped" in notice for notice in on.notices))
-        assert isinstance(on.app.screen, ModelScreen)
+        assert isinstance(on.app.screen, ModelPicker)
         assert "wait for it" not in on.screen_text
         await on.pilot.press("escape")
         assert not bar_of(on).display
@@ -158,7 +158,7 @@ async def test_no_leaves_the_list_open_and_fetches_nothing(drive: Any, hub: Any)
         await choose_mine(on)
         await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
         await on.pilot.press("enter")
-        await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+        await on.until(lambda: isinstance(on.app.screen, ModelPicker))
         await on.pilot.press("escape")
         assert not hub.sent
         await on.pilot.press("ctrl+g")
@@ -171,7 +171,7 @@ async def test_what_the_hub_refuses_is_said_in_the_list(drive: Any, hub: Any) ->
     async with drive() as on:
         await choose_mine(on)
         await on.until(lambda: "you/model" in on.screen_text, 20)
-        assert isinstance(on.app.screen, ModelScreen)
+        assert isinstance(on.app.screen, ModelPicker)
 
 
 async def test_a_download_that_breaks_off_says_why(drive: Any, hub: Any) -> None:

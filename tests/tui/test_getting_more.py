@@ -9,7 +9,7 @@ from textual.widgets import Input
 
 from chatui.catalog.adapters import presets_with_adapter
 from chatui.messages import Loading
-from chatui.tui.screens.adapter_picker import AdaptersScreen, how_to_get
+from chatui.tui.screens.adapter_picker import AdapterPicker, how_to_get_adapters
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.turn_messages import LoadProgress
 from chatui.tui.widgets.status_line import progress_words
@@ -23,9 +23,9 @@ def test_presets_that_are_an_adapter_on_a_base() -> None:
 
 
 def test_how_to_get_an_adapter_is_one_sentence() -> None:
-    fetched = how_to_get("ChatGLM-6B", "chatglm-6b", ("camelbell",))
+    fetched = how_to_get_adapters("ChatGLM-6B", "chatglm-6b", ("camelbell",))
     assert "chatui pull camelbell" in fetched and "--model chatglm-6b" in fetched
-    made = how_to_get("诗友", "shiyou", ())
+    made = how_to_get_adapters("诗友", "shiyou", ())
     assert "chatui tune" in made and made.count(". ") == 0
 
 
@@ -36,14 +36,14 @@ async def test_f3_says_how_to_get_one_and_takes_a_folder(drive: Any, tmp_path: P
     (mine / "adapter_model.safetensors").write_bytes(b"x" * 100)
     async with drive(size=(40, 12)) as on:
         await on.pilot.press("f3")
-        await on.until(lambda: isinstance(on.app.screen, AdaptersScreen))
+        await on.until(lambda: isinstance(on.app.screen, AdapterPicker))
         await on.until(lambda: "chatui tune" in on.screen_text)
         for path in (tmp_path / "nothing", mine):
             await on.pilot.press("ctrl+l")
             await on.until(lambda: isinstance(on.app.screen, LineQuestion))
             on.app.screen.query_one(Input).value = str(path)
             await on.pilot.press("enter")
-            await on.until(lambda: isinstance(on.app.screen, AdaptersScreen))
+            await on.until(lambda: isinstance(on.app.screen, AdapterPicker))
         await on.until(lambda: "1 ● mine" in on.screen_text)
         assert any("nothing" in notice for notice in on.notices)
 

@@ -14,7 +14,7 @@ from chatui.conversation.rounds import Piece
 from chatui.messages import ModelSpec
 from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.model_picker import ModelScreen
+from chatui.tui.screens.model_picker import ModelPicker
 from chatui.tui.screens.turn_display import LONGEST_WAIT_SECONDS
 
 MODELS = tuple(Entry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
@@ -48,7 +48,7 @@ async def test_a_search_box_is_emptied_before_the_next_words(
 ) -> None:
     async with drive() as on:
         burst(on, "f2", *"aaaa", "ctrl+a", "ctrl+k", "backspace", *"xuxie")
-        await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+        await on.until(lambda: isinstance(on.app.screen, ModelPicker))
         await on.until(lambda: [entry.reference for entry in on.app.screen.shown] == ["xuxie"])
         assert on.app.screen.words == "xuxie"
 

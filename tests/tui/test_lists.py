@@ -24,9 +24,9 @@ from chatui.tui.app import ChatApp
 from chatui.tui.keymap import key_names
 from chatui.tui.screens import model_picker, model_rows
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.conversations import ConversationsScreen
+from chatui.tui.screens.conversations import ConversationPicker
 from chatui.tui.screens.help import HelpScreen
-from chatui.tui.screens.model_picker import ModelScreen
+from chatui.tui.screens.model_picker import ModelPicker
 from chatui.tui.screens.picker import Picker
 from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
 from chatui.tui.screens.replay_screen import ReplayScreen
@@ -49,7 +49,7 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def open_models(on: Any) -> OptionList:
     await on.pilot.press("f2")
-    await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+    await on.until(lambda: isinstance(on.app.screen, ModelPicker))
     options: OptionList = on.app.screen.query_one(OptionList)
     await on.until(lambda: options.option_count)
     return options
@@ -92,10 +92,10 @@ async def test_f2_takes_what_was_typed_however_fast_enter_comes(
 
     monkeypatch.setattr(model_picker, "entries", slowly)
     async with drive() as on:
-        on.app.push_screen(ModelScreen(on.app.settings, on.app.turns.spec, on.app.turns.first))
+        on.app.push_screen(ModelPicker(on.app.settings, on.app.turns.spec, on.app.turns.first))
         chosen: list[str] = []
-        monkeypatch.setattr(ModelScreen, "choose", lambda self, item: chosen.append(item.reference))
-        await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.is_mounted)
+        monkeypatch.setattr(ModelPicker, "choose", lambda self, item: chosen.append(item.reference))
+        await on.until(lambda: isinstance(on.app.screen, ModelPicker) and on.app.screen.is_mounted)
         for key in ("x", "u", "x", "enter"):
             on.app.post_message(Key(key, key if len(key) == 1 else None))
         await on.until(lambda: chosen)
@@ -136,7 +136,7 @@ async def test_f2_lists_the_nearest_names_first(drive: Any, catalogue: None) -> 
         await on.pilot.pause()
         assert [entry.reference for entry in on.app.screen.shown] == ["xuxie"]
         nearness = [
-            model_picker.closeness(ENTRIES[1], words)
+            model_picker.match_rank(ENTRIES[1], words)
             for words in ("shiyou", "shi", "iyou", "poems")
         ]
         assert nearness == [0, 1, 2, 3]
@@ -154,7 +154,7 @@ async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue
 
 def test_why_a_model_is_not_to_be_chosen() -> None:
     def marks(**known: Any) -> list[str]:
-        shown = model_picker.row(Entry("x", usable=False, title="x", **known), False).plain
+        shown = model_picker.model_row(Entry("x", usable=False, title="x", **known), False).plain
         words = {name: say(f"tui.models.{name}") for name in ("missing", "adapter", "unusable")}
         return [name for name, word in words.items() if word in shown]
 
@@ -169,7 +169,7 @@ async def test_f2_says_what_a_model_lacks(drive: Any, catalogue: None) -> None:
         await on.pilot.press(*"belle", "enter")
         await on.pilot.pause()
         assert "To fetch: x." in on.notices
-        assert isinstance(on.app.screen, ModelScreen)
+        assert isinstance(on.app.screen, ModelPicker)
         await on.pilot.press("backspace", *"zzz")
         await on.pilot.pause()
         assert "Nothing found." in on.screen_text
@@ -206,7 +206,7 @@ def store() -> Store:
 
 async def open_conversations(on: Any) -> OptionList:
     await on.pilot.press("ctrl+b")
-    await on.until(lambda: isinstance(on.app.screen, ConversationsScreen))
+    await on.until(lambda: isinstance(on.app.screen, ConversationPicker))
     options: OptionList = on.app.screen.query_one(OptionList)
     await on.until(lambda: options.option_count)
     return options
@@ -317,7 +317,7 @@ async def test_f1_shows_every_key(drive: Any) -> None:
         await on.pilot.pause()
         # A long description goes on in the next row of the frame.
         text = re.sub(r"[│▁-█\s]+", " ", on.screen_text)
-        screens = (QueryBox, ChatScreen, ChatApp, Picker, ModelScreen, ConversationsScreen)
+        screens = (QueryBox, ChatScreen, ChatApp, Picker, ModelPicker, ConversationPicker)
         for owner in (*screens, ReplayScreen, YesNoQuestion, LineQuestion):
             for binding in owner.__dict__["BINDINGS"]:
                 assert isinstance(binding, Binding)
@@ -344,7 +344,7 @@ async def test_what_wraps_in_f1_is_indented(drive: Any) -> None:
 def test_f2_names_each_family_that_is_not_here_once(lacking: tuple[str, ...]) -> None:
     about = {"usable": False, "lacking": lacking, "system": "bell", "memory_bytes": 1 << 60}
     variants = [Entry(name, "preset", name, "A family.", **about) for name in ("bell-7b", "bell")]
-    listed = model_rows.grouped(variants, (), ())
+    listed = model_rows.grouped_rows(variants, (), ())
     assert [each.plain.count("A family.") for each in listed.headings.values()] == [1]
     assert all("A family." not in each.plain for each in listed.rows)
     assert ("too large" in listed.rows[0].plain) is bool(lacking)
@@ -371,7 +371,7 @@ def test_f2_groups_what_can_be_fetched_by_system() -> None:
             usable=False, memory_bytes=int(gigabytes * 1e9), disk_bytes=1000, system=system,
         )  # fmt: skip
 
-    listed = model_rows.grouped(
+    listed = model_rows.grouped_rows(
         (
             preset("moss", "moss", 33, "moss"),
             preset("qwen3-8b", "qwen3", 16, "chat-template"),

@@ -13,7 +13,7 @@ from textual.events import Click
 from textual.geometry import Offset
 
 from chatui.conversation.store import Store
-from chatui.tui.widgets.round_layout import RoundLayout, Window
+from chatui.tui.widgets.round_layout import RoundLayout, Viewport
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import RoundView, Shape
 
@@ -73,7 +73,7 @@ async def test_scrolling_up_shows_every_round_and_the_text_stays(drive: Any, rep
         seen: set[int] = set()
         list_ = on.conversation.query_one(RoundList)
         for _ in range(400):
-            await on.until(lambda: list_.rounds.next(list_._window, 0) is None)
+            await on.until(lambda: list_.rounds.next_incomplete(list_._viewport, 0) is None)
             rows = rows_of(on)
             seen.update(map(int, re.findall(r"▌ query (\d+)", "\n".join(rows))))
             if on.conversation.scroll_y == 0:
@@ -156,7 +156,7 @@ def seen_at(layout: RoundLayout, row: int) -> tuple[int, str] | None:
     """The round at a row, and the text there; None where nothing is laid out."""
     index = layout.index_at(row)
     view, inside = layout.views[index], row - layout.tops[index]
-    place = view.place_at(inside) if view.shape == layout.shape else None
+    place = view.part_at(inside) if view.shape == layout.shape else None
     return None if place is None else (index, place.text.rows[inside - place.top].text)
 
 
@@ -172,14 +172,14 @@ def test_wherever_the_window_goes_what_is_seen_stays_and_is_right(seed: int) -> 
     for each in (layout, whole):
         for round_ in store.rounds(1):
             each.add(RoundView(round_, lambda view, row: None, is_markdown=True))
-        each.take_shape(shape, Window(None, 20))
-    assert whole.lay_out(Window(0, 10**6), 0, 60)
+        each.set_shape(shape, Viewport(None, 20))
+    assert whole.lay_out(Viewport(0, 10**6), 0, 60)
     for _ in range(15):
         top = dice.randint(0, layout.tops[-1] - 20)
-        layout.lay_out(Window(top, 20), 0, 60)
+        layout.lay_out(Viewport(top, 20), 0, 60)
         top, layout.shift = top + layout.shift, 0
         seen = [seen_at(layout, top + row) for row in range(20)]
-        while layout.lay_out(Window(top, 20), 20, 0):
+        while layout.lay_out(Viewport(top, 20), 20, 0):
             assert [seen_at(layout, top + layout.shift + row) for row in range(20)] == seen
         index = layout.index_at(top + layout.shift)
         inside = top + layout.shift - layout.tops[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatui.catalog import Entry
 from chatui.catalog.memory_need import CacheSize
 from chatui.messages import Loaded
-from chatui.tui.screens.model_rows import memory_words, row
+from chatui.tui.screens.model_rows import memory_words, model_row
 from chatui.tui.widgets.status_line import StatusLine
 
 LLAMA = Entry(
@@ -33,7 +33,7 @@ def test_memory_is_told_for_the_window_that_would_be_used() -> None:
     assert memory_words(LLAMA, loaded("cuda:0", 8), None).startswith("int4, ")
     assert "too large" in memory_words(LLAMA, loaded("cuda:0", 8), None, "plain")
     assert memory_words(LLAMA, loaded("cuda:0", 80), None, "int8").startswith("int8, ")
-    assert "24." in row(LLAMA, False, words).plain
+    assert "24." in model_row(LLAMA, False, words).plain
     # float32, as a CPU computes.
     assert memory_words(SMALL, loaded("cpu", 8), None).endswith("512 tokens")
 

@@ -12,7 +12,7 @@ from textual.widgets import Input, OptionList
 from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.settings import Settings
-from chatui.tui.screens.conversations import ConversationsScreen
+from chatui.tui.screens.conversations import ConversationPicker
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.widgets.find_bar import FindBar
 from chatui.tui.widgets.round_list import RoundList
@@ -30,7 +30,7 @@ def store() -> Store:
 
 async def open_list(on: Any) -> Any:
     await on.pilot.press("ctrl+b")
-    await on.until(lambda: isinstance(on.app.screen, ConversationsScreen))
+    await on.until(lambda: isinstance(on.app.screen, ConversationPicker))
     await on.until(lambda: on.app.screen.shown)
     return on.app.screen
 
@@ -167,7 +167,7 @@ async def test_deleting_the_open_conversation_in_the_side_bar(drive: Any, store:
 async def test_another_chatui_changes_the_list(
     drive: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatui.tui.widgets.side_bar._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("chatui.tui.widgets.side_bar._POLL_SECONDS", 0.05)
     here, there = Store(tmp_path / "c.db"), Store(tmp_path / "c.db")
     id_ = add_conversation(here, ("静夜思", "床前明月光"))
     async with drive(["好"], store=here, size=(120, 30)) as on:
@@ -246,7 +246,7 @@ async def test_find_in_the_conversation(drive: Any, store: Store) -> None:
         await on.send("/find 长空")
         await on.until(lambda: "1/1" in on.screen_text)
         list_, view = on.conversation.query_one(RoundList), on.views[1]
-        assert [list_._row(1, place, 0).spans for place in view.places()][2]
+        assert [list_._row(1, place, 0).spans for place in view.part_positions()][2]
         await on.pilot.press("ctrl+f")
         await on.until(lambda: isinstance(on.app.focused, Input))
         on.app.screen.query_one(FindBar).query_one(Input).value = "没有"

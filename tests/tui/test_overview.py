@@ -12,7 +12,7 @@ from saved_conversations import add_conversation, add_round
 from chatui.conversation.rounds import ReadPrompt, Round
 from chatui.conversation.store import Store
 from chatui.tui.context_use import context_use, in_words, meter
-from chatui.tui.screens.tree_map import DEEPEST, TreeScreen, nodes_of
+from chatui.tui.screens.tree_map import MAX_DEPTH, TreePicker, tree_nodes
 
 
 def a_round(id_: int, parent: int | None, query: str = "问", reply: str = "答") -> Round:
@@ -32,8 +32,8 @@ def tree_store() -> tuple[Store, int]:
 
 def test_only_versions_stand_further_in() -> None:
     rounds = [a_round(1, None), a_round(2, 1), a_round(3, 2), a_round(4, 2), a_round(5, 3)]
-    nodes = nodes_of(rounds)
-    assert [(node.branch, node.round.id) for node in nodes] == [
+    nodes = tree_nodes(rounds)
+    assert [(node.prefix, node.round.id) for node in nodes] == [
         ("", 1), ("", 2), ("├ ", 3), ("│ ", 5), ("└ ", 4)
     ]  # fmt: skip
     assert [node.depth for node in nodes] == [1, 2, 3, 4, 3]
@@ -44,8 +44,8 @@ def test_a_deep_tree_neither_recurses_nor_leaves_the_screen() -> None:
     for id_ in range(2, 4000, 2):
         rounds += [a_round(id_, rounds[-2 if id_ > 2 else 0].id), a_round(id_ + 1, 1)]
         rounds[-1] = a_round(id_ + 1, rounds[-2].parent_id)
-    assert max(len(node.branch) for node in nodes_of(rounds)) <= 2 * DEEPEST + 2
-    assert len(nodes_of(rounds)) == len(rounds)
+    assert max(len(node.prefix) for node in tree_nodes(rounds)) <= 2 * MAX_DEPTH + 2
+    assert len(tree_nodes(rounds)) == len(rounds)
 
 
 @pytest.mark.parametrize("size", [(140, 45), (40, 12)])
@@ -80,7 +80,7 @@ async def test_a_round_on_the_path_is_chosen_and_a_running_reply_is_not_left(dri
         await on.send("丙")
         await on.until(lambda: on.app.turns.replying_here)
         await on.pilot.press("alt+t", "up", "up", "enter")
-        await on.until(lambda: not isinstance(on.app.screen, TreeScreen))
+        await on.until(lambda: not isinstance(on.app.screen, TreePicker))
         await on.pilot.press("alt+t", *"甲改", "enter")
         await on.until(lambda: on.notices)
         assert "Esc" in on.notices[-1]

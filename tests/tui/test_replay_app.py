@@ -13,7 +13,7 @@ from chatui.conversation.transcript import Transcript
 from chatui.tui.replay_app import ReplayApp
 from chatui.tui.screens.replay_screen import ReplayScreen
 from chatui.tui.widgets.conversation_view import ConversationView
-from chatui.tui.widgets.timeline import Timeline, clock
+from chatui.tui.widgets.timeline import Timeline, format_clock
 
 ROUNDS = (
     Round(1, 0, None, "写诗", "床前明月光", "done", "诗友", started_at=1000, seconds=4),
@@ -134,7 +134,7 @@ async def test_an_empty_transcript_can_be_looked_at() -> None:
 
 
 def test_times_as_people_write_them() -> None:
-    assert (clock(0), clock(65.9), clock(3605)) == ("0:00", "1:05", "1:00:05")
+    assert (format_clock(0), format_clock(65.9), format_clock(3605)) == ("0:00", "1:05", "1:00:05")
 
 
 async def test_a_conversation_of_the_app_is_replayed_and_gone_on_with(drive: Any) -> None:

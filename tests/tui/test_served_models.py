@@ -11,7 +11,7 @@ from chatui.catalog import Entry
 from chatui.messages import ModelSpec
 from chatui.settings import Server, Settings
 from chatui.tui.screens import model_picker
-from chatui.tui.screens.model_picker import ModelScreen
+from chatui.tui.screens.model_picker import ModelPicker
 
 
 async def test_a_servers_models_come_when_it_answers(
@@ -27,7 +27,7 @@ async def test_a_servers_models_come_when_it_answers(
     settings = Settings(servers=(Server("http://gpu", "gpu"),))
     async with drive(settings=settings) as on:
         await on.pilot.press("f2")
-        await on.until(lambda: isinstance(on.app.screen, ModelScreen))
+        await on.until(lambda: isinstance(on.app.screen, ModelPicker))
         await on.until(lambda: "gpu:qwen3" in [entry.reference for entry in on.app.screen.shown])
         assert len(on.app.screen.shown) > 2  # the catalog is there too
         chosen: list[ModelSpec] = []
@@ -51,7 +51,7 @@ async def test_what_the_user_moved_to_stays_when_a_server_answers(
     monkeypatch.setattr(model_picker, "server_entries", answer)
     async with drive() as on:
         await on.pilot.press("f2")
-        await on.until(lambda: isinstance(on.app.screen, ModelScreen) and on.app.screen.shown)
+        await on.until(lambda: isinstance(on.app.screen, ModelPicker) and on.app.screen.shown)
         await on.pilot.press("down")
         before, pointed_at = len(on.app.screen.shown), on.app.screen.highlighted
         gate.set()
@@ -62,4 +62,4 @@ async def test_what_the_user_moved_to_stays_when_a_server_answers(
 def test_a_server_that_does_not_answer_is_not_said_to_be_missing_here() -> None:
     reason = "Nobody answers at http://gpu/v1."
     entry = Entry("gpu", "server", "gpu", reason, usable=False, missing=reason)
-    assert model_picker.row(entry, False).plain == f"  gpu\n  {reason}"
+    assert model_picker.model_row(entry, False).plain == f"  gpu\n  {reason}"

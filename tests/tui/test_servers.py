@@ -15,7 +15,7 @@ from chatui import locations
 from chatui.cli import parser, request
 from chatui.conversation.store import Store
 from chatui.tui.app import ChatApp
-from chatui.tui.screens.model_picker import ModelScreen
+from chatui.tui.screens.model_picker import ModelPicker
 
 SHORT = "[sampling]\nmax_new_tokens = 8\n"
 
@@ -53,7 +53,7 @@ async def test_switching_between_a_server_and_this_machine(served: Any, forking:
 
         async def choose(name: str) -> None:
             await pilot.press("f2")
-            await on.until(lambda: isinstance(app.screen, ModelScreen))
+            await on.until(lambda: isinstance(app.screen, ModelPicker))
             await pilot.press(*name)
             await on.until(lambda: [e.reference for e in app.screen.shown][:1] == [name])
             options = app.screen.query_one(OptionList)

@@ -14,7 +14,7 @@ from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 from chatui.tui.editing import LineInput
-from chatui.tui.widgets.setting_slider import USUAL, SettingSlider, stepped
+from chatui.tui.widgets.setting_slider import SLIDER_RANGES, SettingSlider, step_value
 from chatui.tui.widgets.settings_panel import SettingsPanel
 
 
@@ -156,11 +156,11 @@ async def test_arrows_digits_and_the_mouse_change_a_number(drive: Any) -> None:
     ],
 )
 def test_a_step_stays_on_the_bar(name: str, value: float, steps: int, text: str) -> None:
-    assert stepped(name, value, steps) == text
+    assert step_value(name, value, steps) == text
 
 
 def test_every_slider_stays_within_what_its_setting_allows() -> None:
-    for name, (least, most, _) in USUAL.items():
+    for name, (least, most, _) in SLIDER_RANGES.items():
         assert SETTINGS[name].allows(least) and SETTINGS[name].allows(most)
 
 

@@ -22,7 +22,7 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.tui import turn_messages as told
 from chatui.tui.turn import Turns
-from chatui.tui.widgets.round_view import why_not_read
+from chatui.tui.widgets.round_view import exclusion_reason
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")
 
@@ -135,7 +135,7 @@ async def test_a_round_without_text_is_left_out_and_marked_so() -> None:
         on.turns.ask("丙")
         await on.settled()
         assert on.backend.requests[-1].history == ()
-        marks = [why_not_read(ended.round) for ended in on.of(told.RoundEnded)]
+        marks = [exclusion_reason(ended.round) for ended in on.of(told.RoundEnded)]
         assert marks == [say("tui.round.empty")] * 2 + [""]
 
 
@@ -147,7 +147,7 @@ async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path:
     dead.close()
     async with stage(ScriptedBackend(["好"]), Store(tmp_path / "conversations.db")) as on:
         (shown,) = await on.turns.open(conversation)
-        assert (shown.state, shown.reply, why_not_read(shown)) == ("interrupted", "春风", "")
+        assert (shown.state, shown.reply, exclusion_reason(shown)) == ("interrupted", "春风", "")
         on.turns.ask("乙")
         await on.settled()
         assert on.backend.requests[-1].history == (("甲", "春风"),)

@@ -26,7 +26,7 @@ from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.model_names import adapter_title
-from chatui.tui.screens.picker import OrderedPicker, mark
+from chatui.tui.screens.picker import OrderedPicker, position_mark
 from chatui.tui.widgets.pick_list import matches
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
@@ -36,7 +36,7 @@ _FEW = 4
 """So many adapters leave room to say how to get more."""
 
 
-def how_to_get(model: str, reference: str, presets: Sequence[str]) -> str:
+def how_to_get_adapters(model: str, reference: str, presets: Sequence[str]) -> str:
     """One sentence on how to get an adapter that fits this base.
 
     Args:
@@ -87,18 +87,18 @@ def _named(words: str) -> FoundAdapter:
     return FoundAdapter(adapter, describe(Path(adapter.path), adapter_title(adapter.path)))
 
 
-def row(found: FoundAdapter, place: int) -> Content:
+def adapter_row(found: FoundAdapter, place: int) -> Content:
     """An adapter's two lines: its place among those that are on, its name, and its base."""
     scale = found.adapter.scale
     return Content.assemble(
-        mark(place),
+        position_mark(place),
         (one_line(found.summary.title), "bold" if place else ""),
         (f"  ×{scale:g}" if scale != 1 else "", "$foreground-muted"),
-        (f"\n    {about(found.summary)}", "$foreground-muted"),
+        (f"\n    {adapter_details(found.summary)}", "$foreground-muted"),
     )
 
 
-def about(summary: AdapterSummary) -> str:
+def adapter_details(summary: AdapterSummary) -> str:
     """What kind of adapter it is, for which base, and how large."""
     base = one_line(summary.base) or say("tui.adapters.no_base")
     facts = [
@@ -110,7 +110,7 @@ def about(summary: AdapterSummary) -> str:
     return " · ".join(filter(None, facts))
 
 
-class AdaptersScreen(OrderedPicker[Adapter, FoundAdapter]):
+class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
     """Lists adapters, those that are on first; gives what shall be on, in its order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -155,7 +155,7 @@ class AdaptersScreen(OrderedPicker[Adapter, FoundAdapter]):
         if self._found is None:
             self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
             presets = await asyncio.to_thread(presets_with_adapter, self._reference)
-            self._how_to_get = how_to_get(self._model, self._reference, presets)
+            self._how_to_get = how_to_get_adapters(self._model, self._reference, presets)
         matching = [
             found
             for found in self._found
@@ -192,10 +192,10 @@ class AdaptersScreen(OrderedPicker[Adapter, FoundAdapter]):
         return self._on.index(found.adapter) + 1 if found.adapter in self._on else 0
 
     def _show(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:
-        rows = [row(found, self._place(found)) for found in items]
+        rows = [adapter_row(found, self._place(found)) for found in items]
         index = items.index(highlighted) if highlighted in items else 0
         self.show(items, rows, index, "")
-        self.say(self._how_to_get if len(items) < _FEW else "")
+        self.show_message(self._how_to_get if len(items) < _FEW else "")
 
     @work
     async def action_name(self) -> None:

@@ -82,12 +82,12 @@ class ChatScreen(NavigationActions):
 
     async def action_version(self, step: int) -> None:
         """Look at another version of the chosen round, else of the last that has several."""
-        round_ = self._conversation.branching
+        round_ = self._conversation.branching_round
         if round_ is not None:
             await self._look_at_version(round_, step)
 
-    @on(RoundList.VersionWanted)
-    async def _on_version_wanted(self, event: RoundList.VersionWanted) -> None:
+    @on(RoundList.VersionRequested)
+    async def _on_version_requested(self, event: RoundList.VersionRequested) -> None:
         await self._look_at_version(event.round, event.step)
 
     async def _look_at_version(self, round_: Round, step: int) -> None:
@@ -200,7 +200,7 @@ class ChatScreen(NavigationActions):
         await self.toggle_panel(panel, "SettingsPanel")
 
     def action_download(self) -> None:
-        if not self.query_one(FetchBar).press():
+        if not self.query_one(FetchBar).stop_or_choose():
             self._tell_user(say("tui.fetch.none"), "information")
 
     @on(FetchBar.Chosen)

@@ -22,7 +22,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.model_names import author_of, shown_name
-from chatui.tui.screens import BESIDE_CELLS, TALL_ROWS, WIDE_CELLS
+from chatui.tui.screens import COMPACT_BELOW_CELLS, NARROW_BELOW_CELLS, SHORT_BELOW_ROWS
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.more_below import MoreBelow
@@ -30,7 +30,7 @@ from chatui.tui.widgets.purpose_line import PurposeLine
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.status_line import StatusLine
 from chatui.tui.widgets.waiting_list import WaitingList
-from chatui.tui.widgets.welcome import Welcome, greeting_of
+from chatui.tui.widgets.welcome import Welcome, greeting_for
 
 if TYPE_CHECKING:
     from chatui.tui.first_start import Found
@@ -91,11 +91,11 @@ class ChatLayout(Screen[None]):
 
     async def on_resize(self, event: Resize) -> None:
         before = self.classes
-        self.set_class(event.size.height < TALL_ROWS, "-short", update=False)
-        self.set_class(event.size.width < WIDE_CELLS, "-compact", update=False)
+        self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short", update=False)
+        self.set_class(event.size.width < COMPACT_BELOW_CELLS, "-compact", update=False)
         if self.classes != before:
             self.update_node_styles()
-        self.query("SidePanel").set_class(event.size.width < BESIDE_CELLS, "-narrow")
+        self.query("SidePanel").set_class(event.size.width < NARROW_BELOW_CELLS, "-narrow")
         # The layout follows, and perhaps another size: what waits has its turn before.
         await asyncio.sleep(0)
 
@@ -139,7 +139,7 @@ class ChatLayout(Screen[None]):
 
     def _suggest(self) -> None:
         for welcome in self.query(Welcome):
-            welcome.suggest(self.found)
+            welcome.set_found(self.found)
 
     @work
     async def _find_last_conversation(self) -> None:
@@ -149,11 +149,11 @@ class ChatLayout(Screen[None]):
             self._last = await asyncio.to_thread(store.last_conversation)
             if self.app.turns.conversation is None:
                 for welcome in self.query(Welcome):
-                    welcome.offer(self._last)
+                    welcome.set_last(self._last)
             await store.queued(store.recover)
 
     def _greeting(self) -> Welcome:
-        return Welcome(greeting_of(self.app.turns.spec), self._last, self.found)
+        return Welcome(greeting_for(self.app.turns.spec), self._last, self.found)
 
     # Words about what is shown
 

@@ -100,7 +100,7 @@ class CommandActions(ImportExportActions):
         """A click on a command that the text may become."""
         shown = self._box.completions
         if shown is not None and event.option_list is shown:
-            self._box.take_completion(shown.commands[event.option_index])
+            self._box.accept_completion(shown.commands[event.option_index])
             self._box.focus()
 
     async def action_palette(self) -> None:
@@ -110,7 +110,7 @@ class CommandActions(ImportExportActions):
             if chosen is None:
                 return
             if chosen.prompt is not None:
-                self._box.take_completion(chosen)
+                self._box.accept_completion(chosen)
             else:
                 await self.run_command(chosen)
 

@@ -12,7 +12,7 @@ from chatui import pinyin
 from chatui.locales import say
 from chatui.tui.commands import Command, search
 from chatui.tui.screens.picker import Picker
-from chatui.tui.widgets.completion_list import row_of
+from chatui.tui.widgets.completion_list import command_row
 
 
 class CommandPaletteScreen(Picker[Command, Command]):
@@ -31,7 +31,7 @@ class CommandPaletteScreen(Picker[Command, Command]):
         if words:
             await asyncio.to_thread(pinyin.prepare)
         found = search(self._commands, words)
-        self.show(found, [row_of(each) for each in found], 0, say("tui.palette.none"))
+        self.show(found, [command_row(each) for each in found], 0, say("tui.palette.none"))
 
     def choose(self, item: Command) -> None:
         self.dismiss(item)

@@ -20,7 +20,7 @@ from chatui.text import one_line
 from chatui.text_difference import marked
 from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
 from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
-from chatui.tui.screens import TALL_ROWS, WIDE_CELLS
+from chatui.tui.screens import COMPACT_BELOW_CELLS, SHORT_BELOW_ROWS
 from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.widgets.conversation_view import FollowingScroll
@@ -70,7 +70,7 @@ class ColumnView(Vertical):
         elif self._growing is not None:
             self._growing.draw()
             if self._growing.reply.ended:
-                self._growing.view.end(self._growing.reply.round)
+                self._growing.view.update(self._growing.reply.round)
                 self._growing = None
         problem = problem_of(self.column, self._comparison)
         state = self.query_one(".state", Static)
@@ -139,8 +139,8 @@ class CompareScreen(Screen[Column | None]):
 
     def on_resize(self, event: Resize) -> None:
         # Then the columns stand below each other.
-        self.set_class(event.size.width < WIDE_CELLS, "-narrow")
-        self.set_class(event.size.height < TALL_ROWS, "-short")
+        self.set_class(event.size.width < COMPACT_BELOW_CELLS, "-narrow")
+        self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short")
 
     def _draw(self) -> None:
         for view in self.query(ColumnView):

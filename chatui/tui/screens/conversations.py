@@ -8,10 +8,10 @@ from textual.binding import Binding, BindingType
 
 from chatui.conversation.rounds import Conversation
 from chatui.tui.screens.picker import Picker
-from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
+from chatui.tui.widgets.conversation_list import ChosenConversation, ConversationList
 
 
-class ConversationsScreen(ConversationList, Picker[FoundPlace | None, Conversation]):
+class ConversationPicker(ConversationList, Picker[ChosenConversation | None, Conversation]):
     """Gives the place that was chosen.
 
     Attributes:
@@ -32,4 +32,4 @@ class ConversationsScreen(ConversationList, Picker[FoundPlace | None, Conversati
         self.renamed = True
 
     def choose(self, item: Conversation) -> None:
-        self.dismiss(self.place(item))
+        self.dismiss(self.choice(item))

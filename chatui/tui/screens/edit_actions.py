@@ -106,7 +106,7 @@ class EditActions(TurnDisplay):
         """
         self.leave_rewriting()
         self._rewriting = Rewriting(self._box.query_text, take, leave)
-        self.query_one(PurposeLine).say(purpose)
+        self.query_one(PurposeLine).set_text(purpose)
         self._box.set_query(text, held=False)
         self._box.may_be_empty = may_be_empty
         self._box.focus()
@@ -124,7 +124,7 @@ class EditActions(TurnDisplay):
     def _end_rewriting(self) -> None:
         assert self._rewriting is not None
         self._box.set_query(self._rewriting.typed)
-        self.query_one(PurposeLine).say("")
+        self.query_one(PurposeLine).set_text("")
         self._box.may_be_empty = False
         self._rewriting = None
 

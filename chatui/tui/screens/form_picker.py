@@ -9,11 +9,11 @@ from chatui.locales import say
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.pick_list import matches
 
-Choice = tuple[ExportForm, bool]
+FormChoice = tuple[ExportForm, bool]
 """A form, and whether each token is coloured by its probability."""
 
 
-class FormPicker(Picker["Choice | None", "Choice"]):
+class FormPicker(Picker["FormChoice | None", "FormChoice"]):
     """Gives the form that the user picks, and whether with probabilities."""
 
     def __init__(self, title: str) -> None:
@@ -32,7 +32,7 @@ class FormPicker(Picker["Choice | None", "Choice"]):
         ]
         self.show(found, rows, 0, say("export.none"))
 
-    def choose(self, item: Choice) -> None:
+    def choose(self, item: FormChoice) -> None:
         self.dismiss(item)
 
 

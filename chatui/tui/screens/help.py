@@ -78,14 +78,14 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
         talking: keys of the main screen and of the app.
         cells: in a row.
     """
-    from chatui.tui.screens.adapter_picker import AdaptersScreen
+    from chatui.tui.screens.adapter_picker import AdapterPicker
     from chatui.tui.screens.compare import CompareScreen
-    from chatui.tui.screens.conversations import ConversationsScreen
-    from chatui.tui.screens.model_picker import ModelScreen
+    from chatui.tui.screens.conversations import ConversationPicker
+    from chatui.tui.screens.model_picker import ModelPicker
     from chatui.tui.screens.picker import Picker
     from chatui.tui.screens.questions import LineQuestion, YesNoQuestion
     from chatui.tui.screens.replay_screen import ReplayScreen
-    from chatui.tui.screens.variant_picker import VariantsScreen
+    from chatui.tui.screens.variant_picker import VariantPicker
     from chatui.tui.widgets.conversation_list import ConversationList
     from chatui.tui.widgets.find_bar import FindBar
     from chatui.tui.widgets.pick_list import PickList
@@ -100,12 +100,12 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
         ("tui.help.token_panel", TokenPanel.BINDINGS),
         ("tui.help.panel", SettingsPanel.BINDINGS),
         ("tui.help.lists", [*PickList.BINDINGS, *Picker.BINDINGS]),
-        ("tui.help.conversations", [*ConversationList.BINDINGS, *ConversationsScreen.BINDINGS]),
+        ("tui.help.conversations", [*ConversationList.BINDINGS, *ConversationPicker.BINDINGS]),
         ("organise.help.side_bar", SideBar.BINDINGS),
         ("organise.help.find", FindBar.BINDINGS),
-        ("tui.help.models", ModelScreen.BINDINGS),
-        ("tui.help.adapters", AdaptersScreen.BINDINGS),
-        ("overview.help.compare", [*VariantsScreen.BINDINGS, *CompareScreen.BINDINGS]),
+        ("tui.help.models", ModelPicker.BINDINGS),
+        ("tui.help.adapters", AdapterPicker.BINDINGS),
+        ("overview.help.compare", [*VariantPicker.BINDINGS, *CompareScreen.BINDINGS]),
         ("tui.help.replay", ReplayScreen.BINDINGS),
         ("tui.help.questions", [*YesNoQuestion.BINDINGS, *LineQuestion.BINDINGS]),
     ]

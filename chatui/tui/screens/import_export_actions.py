@@ -18,7 +18,7 @@ from chatui.tui.screens.query_actions import QueryActions
 
 if TYPE_CHECKING:
     from chatui.conversation.export_forms import ExportForm
-    from chatui.tui.screens.form_picker import Choice
+    from chatui.tui.screens.form_picker import FormChoice
 
 _ALL = "all"
 _TOLD_RECORDS = 3
@@ -45,7 +45,7 @@ class ImportExportActions(QueryActions):
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
 
-        async def take(chosen: Choice | None) -> None:
+        async def take(chosen: FormChoice | None) -> None:
             if chosen is not None:
                 self._ask_where(*chosen, all_of_them=all_of_them)
 

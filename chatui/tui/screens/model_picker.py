@@ -15,13 +15,19 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
-from chatui.tui.screens.model_rows import ModelRows, closeness, grouped, memory_words, row
+from chatui.tui.screens.model_rows import (
+    ModelRows,
+    grouped_rows,
+    match_rank,
+    memory_words,
+    model_row,
+)
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.fetch_bar import Download, FetchBar
 from chatui.tui.widgets.pick_list import matches
 
 
-class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
+class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
     """Lists what the catalog knows, usable models first; what is typed is found in all of it.
 
     Gives the chosen reference, the model of the start, or a download that the user wants of a
@@ -71,7 +77,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
                 found = await asyncio.to_thread(entries, self._settings)
                 self._recent = await asyncio.to_thread(self.app.store.recent_models)
             except ChatuiError as error:
-                self.say(str(error))
+                self.show_message(str(error))
                 return
             self._entries = found
         self._list(words)
@@ -105,11 +111,13 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
             )
         ]
         if words.strip():
-            found.sort(key=lambda entry: (closeness(entry, words), not entry.usable))
-            rows = [row(one, one.reference in self._current, self._memory(one)) for one in found]
+            found.sort(key=lambda entry: (match_rank(entry, words), not entry.usable))
+            rows = [
+                model_row(one, one.reference in self._current, self._memory(one)) for one in found
+            ]
             listed = ModelRows(found, rows)
         else:
-            listed = grouped(found, self._current, self._recent, self._memory)
+            listed = grouped_rows(found, self._current, self._recent, self._memory)
         here = [entry.reference in self._current for entry in listed.entries]
         index = here.index(True) if True in here and not words.strip() else 0
         self._proposed = listed.entries[index] if found else None
@@ -124,8 +132,8 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
     def action_stop_fetching(self) -> None:
         """Make room for another download."""
         if self._fetch_bar and self._fetch_bar.running:
-            self._fetch_bar.press()
-            self.say("")
+            self._fetch_bar.stop_or_choose()
+            self.show_message("")
 
     def choose(self, item: Entry) -> None:
         if item.usable:
@@ -141,7 +149,7 @@ class ModelScreen(Picker[str | ModelSpec | Download | None, Entry]):
     async def _offer_to_fetch(self, item: Entry) -> None:
         from chatui.tui.screens.questions import offer_to_fetch
 
-        download = await offer_to_fetch(self.app, self._fetch_bar, item, self.say)
+        download = await offer_to_fetch(self.app, self._fetch_bar, item, self.show_message)
         if download is not None:
             self.dismiss(download)
 

@@ -18,7 +18,7 @@ from chatui.text import one_line
 _MUTED = "$foreground-muted"
 
 
-def closeness(entry: Entry, words: str) -> int:
+def match_rank(entry: Entry, words: str) -> int:
     """0 if a name is what was typed, 1 if it begins so, 2 if it has it, 3 elsewhere."""
     typed = words.strip().casefold()
     names = [name.casefold() for name in (entry.reference, entry.title)]
@@ -52,7 +52,7 @@ def memory_words(
     return f"int{found.bits}, {words}" if found.bits else words
 
 
-def row(entry: Entry, is_current: bool, memory: str = "") -> Content:
+def model_row(entry: Entry, is_current: bool, memory: str = "") -> Content:
     """A model's two lines: what it is called, and what it is."""
     name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
@@ -92,7 +92,7 @@ class ModelRows:
             self.rows += rows
 
 
-def grouped(
+def grouped_rows(
     entries: Sequence[Entry],
     current: Sequence[str],
     recent: Sequence[str],
@@ -113,7 +113,7 @@ def grouped(
     rest = [entry for entry in absent if not entry.lacking]
     found = ModelRows()
     for name, group in (("here", here), ("servers", servers)):
-        rows = [row(one, one.reference in current, memory(one)) for one in group]
+        rows = [model_row(one, one.reference in current, memory(one)) for one in group]
         found.add(_title(name), group, rows)
     for name, group in (("to_fetch", [one for one in absent if one.lacking]), ("rest", rest)):
         systems: dict[str, list[Entry]] = {}

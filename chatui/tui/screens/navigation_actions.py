@@ -12,7 +12,7 @@ from chatui.locales import say
 from chatui.tui.screens.view_actions import ViewActions
 
 if TYPE_CHECKING:
-    from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
+    from chatui.tui.widgets.conversation_list import ChosenConversation, ConversationList
     from chatui.tui.widgets.side_bar import SideBar
 
 
@@ -59,7 +59,7 @@ class NavigationActions(ViewActions):
     async def on_conversation_list_renamed(self) -> None:
         await self.show_title_again()
 
-    async def open_place(self, place: FoundPlace) -> None:
+    async def open_place(self, place: ChosenConversation) -> None:
         """Open a conversation where something was found in it."""
         await self.open_conversation(place.conversation_id, place.round_id)
         if place.words:
@@ -78,7 +78,7 @@ class NavigationActions(ViewActions):
         if not opened:
             await self.mount(FindBar(self._conversation, words, round_id), before=self._box)
         elif words:
-            opened.first().look_for(words, round_id)
+            opened.first().find(words, round_id)
         else:
             opened.first().query_one("Input").focus()
 

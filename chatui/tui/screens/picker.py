@@ -12,7 +12,7 @@ from textual.events import Click, Resize
 from textual.screen import ModalScreen, ScreenResultType
 
 from chatui.tui.editing import LineInput
-from chatui.tui.screens import LOW_ROWS, TALL_ROWS
+from chatui.tui.screens import LOW_BELOW_ROWS, SHORT_BELOW_ROWS
 from chatui.tui.widgets.pick_list import Item, PickList
 
 Result = TypeVar("Result")
@@ -31,11 +31,11 @@ class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResult
             yield from super().compose()
 
     def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.height < LOW_ROWS, "-low")
-        if event.size.height < LOW_ROWS:
+        self.set_class(event.size.height < LOW_BELOW_ROWS, "-low")
+        if event.size.height < LOW_BELOW_ROWS:
             # It would cover what is typed to search.
             self.app.clear_hints()
-        self.set_class(event.size.height < TALL_ROWS, "-short")
+        self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short")
 
     def on_click(self, event: Click) -> None:
         if event.widget is self:
@@ -64,7 +64,7 @@ class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Ite
             self.choose(self.highlighted)
 
 
-def mark(place: int) -> Content:
+def position_mark(place: int) -> Content:
     """What stands before a row.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chatui.tui.screens.navigation_actions import NavigationActions
     from chatui.tui.screens.picker import Picker
     from chatui.tui.turns_app import TurnsApp
-    from chatui.tui.widgets.conversation_list import FoundPlace
+    from chatui.tui.widgets.conversation_list import ChosenConversation
     from chatui.tui.widgets.fetch_bar import Download
 
 
@@ -39,7 +39,7 @@ async def show(app: TurnsApp, picker: Picker[Result, Any], take: Take[Result]) -
 
 async def choose_model(app: TurnsApp) -> None:
     """F2: give the next round to the model that the user picks, or fetch it."""
-    from chatui.tui.screens.model_picker import ModelScreen
+    from chatui.tui.screens.model_picker import ModelPicker
 
     bar = app.screen_stack[0].query_one(FetchBar)
 
@@ -51,7 +51,7 @@ async def choose_model(app: TurnsApp) -> None:
         elif chosen is not None:
             bar.begin(chosen)
 
-    screen = ModelScreen(app.settings, app.turns.spec, app.turns.first, bar)
+    screen = ModelPicker(app.settings, app.turns.spec, app.turns.first, bar)
     await show(app, screen, take)
 
 
@@ -79,7 +79,7 @@ def _switch(app: TurnsApp, spec: ModelSpec) -> None:
 
 async def choose_adapters(app: TurnsApp) -> None:
     """F3: put other adapters on the loaded base."""
-    from chatui.tui.screens.adapter_picker import AdaptersScreen
+    from chatui.tui.screens.adapter_picker import AdapterPicker
 
     spec = app.turns.spec
     if spec.backend != "local":
@@ -87,7 +87,7 @@ async def choose_adapters(app: TurnsApp) -> None:
         return
     app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, *spec.adapters)))
     name = shown_name(spec.name)
-    screen = AdaptersScreen(app.settings, name, spec.adapters, app.given_adapters, spec.name)
+    screen = AdapterPicker(app.settings, name, spec.adapters, app.given_adapters, spec.name)
 
     async def take(chosen: tuple[Adapter, ...] | None) -> None:
         if chosen is not None and chosen != spec.adapters:
@@ -115,11 +115,11 @@ async def choose_conversation(chat: NavigationActions, words: str = "") -> None:
     Args:
         words: what to search for at first.
     """
-    from chatui.tui.screens.conversations import ConversationsScreen
+    from chatui.tui.screens.conversations import ConversationPicker
 
-    screen = chat.open_list = ConversationsScreen(chat.app.store, chat.app.turns.forget)
+    screen = chat.open_list = ConversationPicker(chat.app.store, chat.app.turns.forget)
 
-    async def take(chosen: FoundPlace | None) -> None:
+    async def take(chosen: ChosenConversation | None) -> None:
         chat.open_list = None
         current = chat.app.turns.conversation
         if current is not None and current.id in screen.deleted:

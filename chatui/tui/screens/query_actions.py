@@ -100,8 +100,8 @@ class QueryActions(RatingActions):
             self._tell_user(words, "information")
         return text
 
-    @on(QueryBox.FileWanted)
-    async def _complete_file(self, event: QueryBox.FileWanted) -> None:
+    @on(QueryBox.FileRequested)
+    async def _complete_file(self, event: QueryBox.FileRequested) -> None:
         from chatui.tui.query_files import completed, read_query_file
 
         name = await asyncio.to_thread(completed, event.name)

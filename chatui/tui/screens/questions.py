@@ -15,7 +15,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line, plain_text
 from chatui.tui.editing import LineInput
-from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare
+from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare_download
 from chatui.tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def offer_to_fetch(
         return None
     tell(say("tui.fetch.asking", name=one_line(item.title)))
     try:
-        download = await prepare(item.reference, app.settings)
+        download = await prepare_download(item.reference, app.settings)
     except ChatuiError as error:
         tell(str(error))
         return None

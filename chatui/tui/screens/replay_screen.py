@@ -16,7 +16,7 @@ from textual.widgets import Static
 from chatui.conversation.playback import Player, ReplayPoint, ReplayStep
 from chatui.conversation.rounds import Round
 from chatui.text import one_line
-from chatui.tui.screens import TALL_ROWS
+from chatui.tui.screens import SHORT_BELOW_ROWS
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.timeline import Timeline
 
@@ -77,7 +77,7 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
         self.set_interval(1 / _FRAMES_PER_SECOND, self.show_what_is_due)
 
     def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.height < TALL_ROWS, "-short")
+        self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short")
 
     @property
     def _conversation(self) -> ConversationView:
@@ -103,13 +103,13 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
             if kind == "piece":
                 view = self._conversation.last
                 if view is not None:
-                    view.grow("".join(step.text for step in group))
+                    view.append("".join(step.text for step in group))
                 continue
             for step in group:
                 if kind == "query":
                     self._conversation.add(_begun(step.round))
                 elif (view := self._conversation.last) is not None:
-                    view.end(step.round)
+                    view.update(step.round)
 
     # What the user does
 

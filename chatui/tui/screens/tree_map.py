@@ -20,7 +20,7 @@ from chatui.tui.model_names import shown_name
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.pick_list import matches
 
-DEEPEST = 8
+MAX_DEPTH = 8
 """Branches within so many branches stand no further in."""
 
 _QUERY_CELLS = 30
@@ -31,16 +31,16 @@ class Node:
     """A round in the tree.
 
     Attributes:
-        branch: what stands before it, e.g. "│ ├ ".
+        prefix: what stands before it, e.g. "│ ├ ".
         depth: from 1 for a first round.
     """
 
     round: Round
-    branch: str
+    prefix: str
     depth: int
 
 
-def nodes_of(rounds: Sequence[Round]) -> list[Node]:
+def tree_nodes(rounds: Sequence[Round]) -> list[Node]:
     """The rounds of a conversation as a tree, from top to bottom.
 
     A round goes on straight below the one before; only versions of a round stand further in.
@@ -62,7 +62,7 @@ def nodes_of(rounds: Sequence[Round]) -> list[Node]:
 
 def _branches(versions: list[Round], above: str, depth: int) -> list[tuple[Node, str]]:
     """The versions of a round, the last one first, each with what stands before its children."""
-    if len(versions) < 2 or len(above) >= 2 * DEEPEST:
+    if len(versions) < 2 or len(above) >= 2 * MAX_DEPTH:
         return [(Node(each, above, depth), above) for each in reversed(versions)]
     last = versions[-1]
     return [
@@ -74,7 +74,7 @@ def _branches(versions: list[Round], above: str, depth: int) -> list[tuple[Node,
     ]
 
 
-def row(node: Node, is_on_path: bool) -> Content:
+def node_row(node: Node, is_on_path: bool) -> Content:
     """A round in one line: where it stands, the query, and how the reply begins."""
     round_ = node.round
     query = fit_cells(one_line(round_.query, 80), _QUERY_CELLS)
@@ -82,14 +82,14 @@ def row(node: Node, is_on_path: bool) -> Content:
     if round_.state == "streaming":
         reply = say("tui.conversations.replying")
     return Content.assemble(
-        (node.branch, "$foreground-muted"),
+        (node.prefix, "$foreground-muted"),
         ("● " if is_on_path else "○ ", "$accent" if is_on_path else "$foreground-muted"),
         (query, "bold" if is_on_path else ""),
         (f"  {reply}", "$foreground-muted"),
     )
 
 
-class TreeScreen(Picker[Round | None, Node]):
+class TreePicker(Picker[Round | None, Node]):
     """Lists all rounds of a conversation; gives the one to go to."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -117,9 +117,9 @@ class TreeScreen(Picker[Round | None, Node]):
             try:
                 rounds = await asyncio.to_thread(self._store.all_rounds, self._conversation_id)
             except ChatuiError as error:
-                self.say(str(error))
+                self.show_message(str(error))
                 return
-            self._tree = nodes_of(rounds)
+            self._tree = tree_nodes(rounds)
         found = [
             each
             for each in self._tree
@@ -128,7 +128,7 @@ class TreeScreen(Picker[Round | None, Node]):
         ids = [each.round.id for each in found]
         on_path = [each for each in reversed(self._path) if each in ids]
         index = ids.index(on_path[0]) if on_path else 0
-        rows = [row(each, each.round.id in self._path) for each in found]
+        rows = [node_row(each, each.round.id in self._path) for each in found]
         self.show(found, rows, index, say("tui.palette.none"))
 
     def choose(self, item: Node) -> None:

@@ -31,10 +31,10 @@ from chatui.tui.turn_messages import (
 )
 from chatui.tui.widgets.status_line import progress_words
 from chatui.tui.widgets.waiting_list import WaitingList
-from chatui.tui.widgets.welcome import Welcome, greeting_of
+from chatui.tui.widgets.welcome import Welcome, greeting_for
 
 if TYPE_CHECKING:
-    from chatui.tui.screens.conversations import ConversationsScreen
+    from chatui.tui.screens.conversations import ConversationPicker
 
 LONGEST_WAIT_SECONDS = 0.1
 """Keys are drawn before a growing reply, but not for longer than this."""
@@ -52,7 +52,7 @@ class TurnDisplay(ChatLayout):
 
     def __init__(self) -> None:
         super().__init__()
-        self.open_list: ConversationsScreen | None = None
+        self.open_list: ConversationPicker | None = None
         self._growing: ReplyGrowth | None = None
         self._grew_at = self._counted_at = 0.0
         self._is_opening = False
@@ -162,7 +162,7 @@ class TurnDisplay(ChatLayout):
     def _on_model_ready(self, message: ModelReady) -> None:
         spec, loaded = message.spec, message.loaded
         for welcome in self.query(Welcome):
-            welcome.greet(greeting_of(spec))
+            welcome.set_greeting(greeting_for(spec))
         self._status.model = one_line(shown_name(author_of(spec, loaded)))
         self._status.activity = ""
         self._status.device = say("tui.status.small") if loaded.passed_over else ""
@@ -261,7 +261,7 @@ class TurnDisplay(ChatLayout):
         self._is_opening = True
         await self._conversation.show(rounds, self._greeting())
         self._is_opening = False
-        self._box.remember([round_.query for round_ in rounds])
+        self._box.set_history([round_.query for round_ in rounds])
         self._show_counts()
         if rounds:
             self._status.context_used = rounds[-1].prompt_tokens + rounds[-1].output_tokens

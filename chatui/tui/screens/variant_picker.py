@@ -18,14 +18,14 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.screens.adapter_picker import found_adapters
-from chatui.tui.screens.picker import OrderedPicker, mark
+from chatui.tui.screens.picker import OrderedPicker, position_mark
 from chatui.tui.screens.variants import (
     GROUPS,
     Variant,
-    at_once,
-    other_models,
-    typed,
-    with_other_adapters,
+    adapter_variants,
+    immediate_variants,
+    model_variants,
+    typed_variant,
 )
 from chatui.tui.setting_changes import Changes
 from chatui.tui.widgets.pick_list import matches
@@ -33,7 +33,7 @@ from chatui.tui.widgets.pick_list import matches
 MOST = 3
 
 
-class VariantsScreen(OrderedPicker[Variant, Variant]):
+class VariantPicker(OrderedPicker[Variant, Variant]):
     """Lists who can answer; gives the two or three that were chosen, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,7 +68,7 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
         self._chosen: list[Variant] = []
 
     def on_mount(self) -> None:
-        self._all = at_once(self.app.turns.spec, self._changes, self._versions)
+        self._all = immediate_variants(self.app.turns.spec, self._changes, self._versions)
         ids = [None if each.there is None else each.there.id for each in self._all]
         looked_at = None if self._beside is None else self._beside.id
         self._chosen = [self._all[ids.index(looked_at)]]
@@ -80,7 +80,7 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
         turns, settings = self.app.turns, self.app.settings
         adapters = await asyncio.to_thread(found_adapters, settings, self.app.given_adapters)
         pairs = [(found.adapter, found.summary) for found in adapters]
-        self._all += with_other_adapters(turns.spec, self._changes, pairs)
+        self._all += adapter_variants(turns.spec, self._changes, pairs)
         try:
             self._add_models(await asyncio.to_thread(catalog.entries, settings))
             # A server far away may take seconds.
@@ -91,7 +91,7 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
     def _add_models(self, entries: Sequence[Entry]) -> None:
         turns = self.app.turns
         known = [variant.title for variant in self._all if variant.group == "models"]
-        found = other_models(turns.spec, turns.first, self._changes, entries)
+        found = model_variants(turns.spec, turns.first, self._changes, entries)
         self._all += [variant for variant in found if variant.title not in known]
         if self.is_current:
             self._list(self.words)
@@ -104,7 +104,7 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
         pointed_at = on or self.highlighted
         own, problem = None, ""
         try:
-            own = typed(self.app.turns.spec, self._changes, words)
+            own = typed_variant(self.app.turns.spec, self._changes, words)
         except ChatuiError as error:
             problem = str(error)
         found = [
@@ -130,12 +130,12 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
             index = next(others if self._beside is None else here, 0)
         self.show(found, rows, index, say("overview.compare.none"), headings)
         if problem:
-            self.say(problem)
+            self.show_message(problem)
 
     def _row(self, variant: Variant) -> Content:
         is_chosen = variant in self._chosen
         place = self._chosen.index(variant) + 1 if is_chosen else 0
-        return Content.assemble(mark(place), (variant.title, "bold" if is_chosen else ""))
+        return Content.assemble(position_mark(place), (variant.title, "bold" if is_chosen else ""))
 
     def choose(self, item: Variant) -> None:
         """A click chooses a variant or leaves it out, as the space bar does."""
@@ -147,7 +147,7 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
                 self._all.insert(0, item)
         self._list(self.words, item)
         if len(self._chosen) == MOST:
-            self.say(say("overview.compare.enough"))
+            self.show_message(say("overview.compare.enough"))
 
     def action_choose(self) -> None:
         """Compare those that are chosen; with one alone, the highlighted one beside it."""
@@ -157,4 +157,4 @@ class VariantsScreen(OrderedPicker[Variant, Variant]):
         if len(self._chosen) > 1:
             self.dismiss(tuple(self._chosen))
         else:
-            self.say(say("overview.compare.too_few"))
+            self.show_message(say("overview.compare.too_few"))

@@ -52,7 +52,9 @@ class Variant:
     there: Round | None = field(default=None, compare=False)
 
 
-def at_once(spec: ModelSpec, changes: Changes, versions: Sequence[Round]) -> list[Variant]:
+def immediate_variants(
+    spec: ModelSpec, changes: Changes, versions: Sequence[Round]
+) -> list[Variant]:
     """Those that need no look at the disk: the versions that are there, and the model that answers.
 
     Args:
@@ -66,7 +68,7 @@ def at_once(spec: ModelSpec, changes: Changes, versions: Sequence[Round]) -> lis
     name = one_line(shown_name(author_of(spec)))
     found.append(Variant("here", name, spec, changes=changes))
     for values in _samplings(changes):
-        found.append(sampled(spec, changes, values))
+        found.append(sampled_variant(spec, changes, values))
     return found
 
 
@@ -76,7 +78,9 @@ def _samplings(changes: Changes) -> Iterator[dict[str, float | int | bool]]:
     yield from ({"temperature": value} for value in TEMPERATURES)
 
 
-def sampled(spec: ModelSpec, changes: Changes, values: dict[str, float | int | bool]) -> Variant:
+def sampled_variant(
+    spec: ModelSpec, changes: Changes, values: dict[str, float | int | bool]
+) -> Variant:
     """The model that answers, sampled otherwise.
 
     Raises:
@@ -92,7 +96,7 @@ def sampled(spec: ModelSpec, changes: Changes, values: dict[str, float | int | b
     return Variant("here", title, spec, changes=changes)
 
 
-def typed(spec: ModelSpec, changes: Changes, words: str) -> Variant | None:
+def typed_variant(spec: ModelSpec, changes: Changes, words: str) -> Variant | None:
     """The sampling that was typed, as ``temp=0.3,top_p=0.9``; None if it is none.
 
     Raises:
@@ -105,10 +109,10 @@ def typed(spec: ModelSpec, changes: Changes, words: str) -> Variant | None:
         if not value or name not in SETTINGS or SETTINGS[name].kind not in (int, float):
             return None
         values[name] = number_of(name, value)
-    return sampled(spec, changes, values) if values else None
+    return sampled_variant(spec, changes, values) if values else None
 
 
-def with_other_adapters(
+def adapter_variants(
     spec: ModelSpec, changes: Changes, found: Iterable[tuple[Adapter, AdapterSummary]]
 ) -> list[Variant]:
     """The base with each adapter alone, and without any if it has some."""
@@ -122,7 +126,7 @@ def with_other_adapters(
     ]
 
 
-def other_models(
+def model_variants(
     current: ModelSpec, first: ModelSpec, changes: Changes, entries: Iterable[Entry]
 ) -> Iterator[Variant]:
     """The other models that run here or on servers, with the conversation's settings."""
@@ -134,7 +138,7 @@ def other_models(
             yield Variant("models", title, reference=reference, changes=changes)
 
 
-async def column_of(variant: Variant, settings: Settings) -> Column:
+async def make_column(variant: Variant, settings: Settings) -> Column:
     """What a variant is as a column; one that cannot be had says why in it."""
     if variant.there is not None:
         return Column(variant.title, there=variant.there)

@@ -29,7 +29,7 @@ class ViewActions(CommandActions):
 
     async def action_compare(self, query: str = "") -> None:
         """Answer this side by side, else what is in the query box or asks the chosen round."""
-        from chatui.tui.screens.variant_picker import VariantsScreen
+        from chatui.tui.screens.variant_picker import VariantPicker
 
         from_box = not query
         query = query or self._box.query_text.strip()
@@ -58,7 +58,7 @@ class ViewActions(CommandActions):
             if beside is not None:
                 title = beside.query
                 versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
-            screen = VariantsScreen(title, turns.current.changes, versions, beside)
+            screen = VariantPicker(title, turns.current.changes, versions, beside)
             await picking.show(self.app, screen, take)
 
     @work
@@ -66,12 +66,12 @@ class ViewActions(CommandActions):
         self, query: str, beside: Round | None, chosen: tuple[Variant, ...]
     ) -> None:
         from chatui.tui.screens.compare import CompareScreen
-        from chatui.tui.screens.variants import column_of
+        from chatui.tui.screens.variants import make_column
 
         turns = self.app.turns
         with self.telling(*([query] if query else [])):
             text = await self.filled(query) if beside is None else beside.query
-            columns = [await column_of(each, self.app.settings) for each in chosen]
+            columns = [await make_column(each, self.app.settings) for each in chosen]
             comparison = turns.compare(text, tuple(columns), beside)
             screen = CompareScreen(turns, comparison)
             column: Column | None = await self.app.push_screen_wait(screen)
@@ -84,7 +84,7 @@ class ViewActions(CommandActions):
 
     async def action_tree(self) -> None:
         """Show the conversation as a tree, and go to the round that is chosen there."""
-        from chatui.tui.screens.tree_map import TreeScreen
+        from chatui.tui.screens.tree_map import TreePicker
 
         conversation_id = self.app.turns.current.id
         if conversation_id is None:
@@ -96,7 +96,7 @@ class ViewActions(CommandActions):
                 await self._go_to(chosen)
 
         path = self._conversation.round_ids
-        await picking.show(self.app, TreeScreen(self.app.store, conversation_id, path), take)
+        await picking.show(self.app, TreePicker(self.app.store, conversation_id, path), take)
 
     async def _go_to(self, round_: Round) -> None:
         """Look at a round of this conversation, on whatever branch it is."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chatui.conversation.rounds import Round
 from chatui.text_difference import Spans
-from chatui.tui.widgets.round_layout import Window
+from chatui.tui.widgets.round_layout import Viewport
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import PartName, PartPosition, RoundView
 from chatui.tui.wrapped_text import WrappedText, shown_text
@@ -58,15 +58,15 @@ class ComparedReply(RoundList):
         self.refresh()
 
     def _answer_lines(self) -> Iterator[tuple[int, str]]:
-        for place in self.view.places():
+        for place in self.view.part_positions():
             if place.name == "reply":
                 lines = shown_text(place.text.rows).split("\n")
                 yield from enumerate(lines, place.paragraph)
 
     @property
-    def _window(self) -> Window:
+    def _viewport(self) -> Viewport:
         # What scrolls here may itself be scrolled.
-        return Window(0, _ALL_ROWS)
+        return Viewport(0, _ALL_ROWS)
 
     def _row(self, index: int, place: PartPosition, number: int) -> Row:
         row = super()._row(index, place, number)

@@ -29,7 +29,7 @@ class CompletionList(OptionList, can_focus=False):
             return
         self.commands = tuple(commands)
         self.clear_options()
-        self.add_options(Option(row_of(command)) for command in commands)
+        self.add_options(Option(command_row(command)) for command in commands)
         self.highlighted = 0 if commands else None
         self.display = bool(commands)
 
@@ -40,7 +40,7 @@ class CompletionList(OptionList, can_focus=False):
         return self.commands[index] if self.display and index is not None else None
 
 
-def row_of(command: Command) -> Content:
+def command_row(command: Command) -> Content:
     """A command's name, and beside it what it does."""
     name = "/" + one_line(command.name, 30)
     space = " " * max(2, _NAME_CELLS - cell_len(name))

@@ -30,7 +30,7 @@ _HITS = 100
 
 
 @dataclass(frozen=True)
-class FoundPlace:
+class ChosenConversation:
     """What was chosen: a conversation, and where in it the words were found.
 
     Attributes:
@@ -64,7 +64,9 @@ def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int,
     return headings
 
 
-def row(conversation: Conversation, hit: Hit | None, *, is_open: bool = False) -> Content:
+def conversation_row(
+    conversation: Conversation, hit: Hit | None, *, is_open: bool = False
+) -> Content:
     """A conversation's two lines: its title, and about it or where the text was found."""
     title = one_line(conversation.title) or say("tui.title.new")
     when = local_time(conversation.updated_at).strftime("%H:%M")
@@ -92,7 +94,7 @@ def row(conversation: Conversation, hit: Hit | None, *, is_open: bool = False) -
     )
 
 
-def with_tag(words: str) -> tuple[str, str]:
+def split_tag(words: str) -> tuple[str, str]:
     """What is searched for, and the tag that a word with a # names; "" for none."""
     rest = words.split()
     tags = [word for word in rest if word[0] in "#＃" and len(word) > 1]
@@ -154,7 +156,7 @@ class ConversationList(PickList[Conversation]):
         """List what matches, and where it was found."""
         self._overtaken.set()
         overtaken = self._overtaken = threading.Event()
-        store, (text, tag) = self._store, with_tag(words)
+        store, (text, tag) = self._store, split_tag(words)
         self._hits = {}
         try:
             if text.strip():
@@ -170,10 +172,11 @@ class ConversationList(PickList[Conversation]):
                 )
         except ChatuiError as error:
             if not overtaken.is_set():
-                self.say(str(error))
+                self.show_message(str(error))
             return
         rows = [
-            row(each, self._hits.get(each.id), is_open=each.id == self.open_id) for each in found
+            conversation_row(each, self._hits.get(each.id), is_open=each.id == self.open_id)
+            for each in found
         ]
         index = self._index_among([each.id for each in found], words)
         self._shown_words = words
@@ -194,12 +197,12 @@ class ConversationList(PickList[Conversation]):
             return say("tui.conversations.none")
         return say("organise.list.no_archive" if self._is_archive else "organise.list.empty")
 
-    def place(self, item: Conversation) -> FoundPlace:
+    def choice(self, item: Conversation) -> ChosenConversation:
         """Where a conversation is to be opened."""
         hit = self._hits.get(item.id)
         if hit is None or hit.round_id is None:
-            return FoundPlace(item.id)
-        return FoundPlace(item.id, hit.round_id, with_tag(self.words)[0].strip())
+            return ChosenConversation(item.id)
+        return ChosenConversation(item.id, hit.round_id, split_tag(self.words)[0].strip())
 
     def on_unmount(self) -> None:
         self._overtaken.set()

@@ -71,7 +71,7 @@ class ConversationView(FollowingScroll):
         return None if chosen is None else self.view_of(chosen)
 
     @property
-    def branching(self) -> Round | None:
+    def branching_round(self) -> Round | None:
         """The round that the user chose, else the last one with several versions."""
         if self._chosen is not None:
             return self._chosen.round
@@ -133,7 +133,7 @@ class ConversationView(FollowingScroll):
                 self.mount(self._list)
         ids = [None, *self.round_ids]
         if round_.parent_id in ids:
-            self._list.keep(ids.index(round_.parent_id))
+            self._list.truncate(ids.index(round_.parent_id))
         self._list.add(round_, self._is_markdown)
         self.anchor()
         return self.views[-1]
@@ -142,7 +142,7 @@ class ConversationView(FollowingScroll):
         """Show a round as it is now."""
         view = self.view_of(round_.id)
         if view is not None:
-            view.end(round_)
+            view.update(round_)
 
     def choose(self, step: int) -> None:
         """Choose the round ``step`` places after the chosen one; behind the last, none is."""
@@ -162,20 +162,20 @@ class ConversationView(FollowingScroll):
 
     def _scroll_to_chosen(self) -> None:
         if self._chosen is not None:
-            self._list.bring_into_view(self._chosen)
+            self._list.scroll_to_round(self._chosen)
 
-    def mark(self, pattern: re.Pattern[str] | None) -> None:
+    def highlight(self, pattern: re.Pattern[str] | None) -> None:
         """Mark what is found, in all rounds; None marks nothing any more."""
         self._found = pattern
-        self._list.mark(pattern)
+        self._list.highlight(pattern)
 
-    def show_found(self, round_id: int, index: int) -> None:
+    def show_match(self, round_id: int, index: int) -> None:
         """Bring a place that is marked to the screen, the ``index``-th of its round."""
         view = self.view_of(round_id)
         if view is not None:
-            self._list.mark(self._found, (view, index))
+            self._list.highlight(self._found, (view, index))
             self.release_anchor()
-            self.call_after_refresh(self._list.bring_found)
+            self.call_after_refresh(self._list.scroll_to_match)
 
     def toggle_markdown(self) -> bool | None:
         """Show all replies the other way than the chosen one; whether that is Markdown.

@@ -73,7 +73,7 @@ class Download(Struct, frozen=True):
         return ""
 
 
-async def prepare(name: str, settings: Settings) -> Download:
+async def prepare_download(name: str, settings: Settings) -> Download:
     """Ask the hubs what there is to fetch.
 
     Raises:
@@ -113,10 +113,10 @@ class FetchBar(Static):
     def begin(self, download: Download) -> None:
         """Fetch; one at a time."""
         self._download, self._progress = download, None
-        self._say(say("tui.fetch.begun", name=self._title))
+        self._show_text(say("tui.fetch.begun", name=self._title))
         self._worker = self.run_worker(self._run(download), group="fetch", exclusive=True)
 
-    def press(self) -> bool:
+    def stop_or_choose(self) -> bool:
         """Stop the download, or choose what was fetched; whether there was either."""
         if self._download is None:
             return False
@@ -138,7 +138,7 @@ class FetchBar(Static):
     def on_click(self, event: Click) -> None:
         event.stop()
         if self._worker is None:
-            self.press()
+            self.stop_or_choose()
 
     async def _run(self, download: Download) -> None:
         from chatui.catalog.fetching.fetch import Fetched, FetchNote, FetchProgress
@@ -148,7 +148,7 @@ class FetchBar(Static):
                 async for event in events:
                     if isinstance(event, FetchProgress):
                         self._progress = event
-                        self._say(self._progress_words(event))
+                        self._show_text(self._progress_words(event))
                     elif isinstance(event, FetchNote):
                         self.app.tell_user(event.sentence, "information")
                     elif isinstance(event, Fetched):
@@ -162,7 +162,7 @@ class FetchBar(Static):
             self._end(why_unusable, "warning")
             return
         self._worker = None
-        self._say(say("tui.fetch.ready", name=self._title))
+        self._show_text(say("tui.fetch.ready", name=self._title))
         self.app.tell_user(say("tui.fetch.done", name=self._title), "information")
 
     def _end(self, sentence: str, severity: str = "information") -> None:
@@ -198,6 +198,6 @@ class FetchBar(Static):
         done = self._progress.done_bytes if self._progress else 0
         return say("tui.fetch.stopped", name=self._title, done=readable.size(done))
 
-    def _say(self, words: str) -> None:
+    def _show_text(self, words: str) -> None:
         self.update(Content(words))
         self.display = True

@@ -22,7 +22,7 @@ from chatui.tui.editing import LineInput
 from chatui.tui.widgets.conversation_view import ConversationView
 
 
-def places_of(rounds: Sequence[Round], pattern: re.Pattern[str]) -> list[tuple[int, int]]:
+def match_positions(rounds: Sequence[Round], pattern: re.Pattern[str]) -> list[tuple[int, int]]:
     """Where it stands in queries and replies: (round's id, how many there are before in it)."""
     return [
         (each.id, index)
@@ -71,7 +71,7 @@ class FindBar(Horizontal, can_focus=True):
         (self if self._words else self.query_one(LineInput)).focus()
         self._find(self._words)
 
-    def look_for(self, words: str, round_id: int | None = None) -> None:
+    def find(self, words: str, round_id: int | None = None) -> None:
         """Find other words."""
         self._first = round_id
         with self.prevent(Input.Changed):
@@ -95,8 +95,8 @@ class FindBar(Horizontal, can_focus=True):
         rounds = self._conversation.rounds
         self._places = []
         if pattern is not None:
-            self._places = await asyncio.to_thread(places_of, rounds, pattern)
-        self._conversation.mark(pattern)
+            self._places = await asyncio.to_thread(match_positions, rounds, pattern)
+        self._conversation.highlight(pattern)
         first = [at for at, (id_, _) in enumerate(self._places) if id_ == self._first]
         self._at = first[0] if first else len(self._places) - 1
         await self._show()
@@ -105,7 +105,7 @@ class FindBar(Horizontal, can_focus=True):
         count, words = len(self._places), self.query_one(LineInput).value
         if count:
             shown = say("organise.find.place", place=self._at + 1, count=f"{count:,}")
-            self._conversation.show_found(*self._places[self._at])
+            self._conversation.show_match(*self._places[self._at])
         else:
             shown = say("organise.find.nothing") if words.strip() else ""
         self.query_one(".count", Static).update(Content(shown))
@@ -118,6 +118,6 @@ class FindBar(Horizontal, can_focus=True):
 
     async def action_leave(self) -> None:
         """The user has found it, or gives up."""
-        self._conversation.mark(None)
+        self._conversation.highlight(None)
         await self.app.action_focus("query")
         self.remove()

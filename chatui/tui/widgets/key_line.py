@@ -11,8 +11,8 @@ from textual.events import Click, Key
 from textual.style import Style
 from textual.widgets import Static
 
-BETWEEN = " · "
-_OTHERS = BETWEEN + "…"
+SEPARATOR = " · "
+_OTHERS = SEPARATOR + "…"
 _KEY, _MORE = "key", "more"
 _NAMES = {"esc": "escape", "←": "left", "→": "right", "↑": "up", "↓": "down"}
 _SIGNS = {"+": "plus", "-": "minus"}
@@ -21,22 +21,22 @@ _PRESSABLE = re.compile(
 )
 
 
-class KeyPages:
+class PagedKeys:
     """Words such as "Enter choose · Esc back", of which a click on … shows the next that fit."""
 
     def __init__(self) -> None:
         self._words = ""
         self._first = self._next = 0
 
-    def shown(self, words: str, cells: int) -> Content:
+    def page(self, words: str, cells: int) -> Content:
         """As many of ``words`` as fit; other words than before begin with the first."""
         if words != self._words:
             self._words, self._first = words, 0
         if cell_len(words) <= cells:
-            return key_words(words, cells)
-        parts = words.split(BETWEEN)
-        shown = key_words(BETWEEN.join(parts[self._first :]), cells - cell_len(_OTHERS))
-        following = self._first + len(shown.plain.split(BETWEEN))
+            return fitting_keys(words, cells)
+        parts = words.split(SEPARATOR)
+        shown = fitting_keys(SEPARATOR.join(parts[self._first :]), cells - cell_len(_OTHERS))
+        following = self._first + len(shown.plain.split(SEPARATOR))
         self._next = following if following < len(parts) else 0
         others = Content.styled(_OTHERS, "$foreground-muted")
         return Content.assemble(shown, others.stylize(Style.from_meta({_MORE: True})))
@@ -48,7 +48,7 @@ class KeyPages:
             self._first = self._next
             event.widget.refresh()
         else:
-            press_clicked(event)
+            press_clicked_key(event)
 
 
 class KeyLine(Static):
@@ -59,38 +59,40 @@ class KeyLine(Static):
     def __init__(self, words: str = "", *, classes: str | None = None) -> None:
         super().__init__(classes=classes)
         self._words = words
-        self._pages = KeyPages()
+        self._pages = PagedKeys()
 
-    def say(self, words: str) -> None:
+    def set_keys(self, words: str) -> None:
         """Show other keys."""
         self._words = words
         self.refresh()
 
     def render(self) -> Content:
-        return self._pages.shown(self._words, self.content_size.width)
+        return self._pages.page(self._words, self.content_size.width)
 
     def on_click(self, event: Click) -> None:
         self._pages.click(event)
 
 
-def key_words(words: str, cells: int) -> Content:
+def fitting_keys(words: str, cells: int) -> Content:
     """As many of the keys and what they do as fit into ``cells``, the first ones at least."""
-    parts = words.split(BETWEEN)
-    while len(parts) > 1 and cell_len(BETWEEN.join(parts)) > cells:
+    parts = words.split(SEPARATOR)
+    while len(parts) > 1 and cell_len(SEPARATOR.join(parts)) > cells:
         parts.pop()
     shown = []
     for part in parts:
         name = part.split(" ", 1)[0]
-        shown.append(clickable(Content.styled(part, "$foreground-muted"), key_of(name)))
-    return Content.styled(BETWEEN, "$foreground-muted").join(shown)
+        shown.append(
+            make_clickable(Content.styled(part, "$foreground-muted"), key_from_label(name))
+        )
+    return Content.styled(SEPARATOR, "$foreground-muted").join(shown)
 
 
-def clickable(words: Content, key: str) -> Content:
+def make_clickable(words: Content, key: str) -> Content:
     """Words that press a key if they are clicked; "" presses none."""
     return words.stylize(Style.from_meta({_KEY: key})) if key else words
 
 
-def key_of(name: str) -> str:
+def key_from_label(name: str) -> str:
     """Textual's name of a key that is written as people do, e.g. "Ctrl+E"; "" if it is none."""
     if name in _SIGNS or (len(name) == 1 and name.isupper()):
         return _SIGNS.get(name, name)
@@ -99,7 +101,7 @@ def key_of(name: str) -> str:
     return key if _PRESSABLE.match(key) else ""
 
 
-def press_clicked(event: Click) -> bool:
+def press_clicked_key(event: Click) -> bool:
     """Press the key whose words were clicked; whether there is one."""
     key = event.style.meta.get(_KEY)
     if not isinstance(key, str) or event.widget is None:

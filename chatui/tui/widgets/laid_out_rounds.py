@@ -10,17 +10,17 @@ from textual.geometry import Region, Size
 from textual.widget import Widget
 
 from chatui.conversation.rounds import Round
-from chatui.tui.widgets.round_layout import RoundLayout, Window
+from chatui.tui.widgets.round_layout import RoundLayout, Viewport
 from chatui.tui.widgets.round_view import RoundView, Shape
 
-MARGIN = 2
+MARGIN_CELLS = 2
 """Cells left of the text; none where the terminal is short, and probably narrow."""
 
-SEEN_SECONDS = 0.02
+VISIBLE_LAYOUT_SECONDS = 0.02
 """So long the screen may wait for what is about to be seen; the rest comes a moment later."""
 
 STEP_SECONDS = 0.008
-"""What is near the window is laid out before it is seen, in steps of about this length."""
+"""What is near the viewport is laid out before it is seen, in steps of about this length."""
 
 BETWEEN_STEPS_SECONDS = 0.008
 """Keys are taken and frames drawn between two steps."""
@@ -38,9 +38,9 @@ class LaidOutRounds(Widget):
     def __init__(self) -> None:
         super().__init__()
         self.rounds = RoundLayout()
-        self._rows_seen = 0
+        self._visible_rows = 0
         self._laying_out_since = self._laid_out_for = 0.0
-        self._will_go_on = False
+        self._layout_scheduled = False
 
     @property
     def views(self) -> list[RoundView]:
@@ -61,12 +61,12 @@ class LaidOutRounds(Widget):
         self.rounds.add(self.VIEW(round_, self._on_change, is_markdown=is_markdown))
         self.refresh(layout=True)
 
-    def keep(self, count: int) -> None:
+    def truncate(self, count: int) -> None:
         """Take away all but the first ``count`` rounds."""
-        self.rounds.keep(count)
+        self.rounds.truncate(count)
         self.refresh(layout=True)
 
-    def region_of(self, view: RoundView) -> Region:
+    def round_region(self, view: RoundView) -> Region:
         """Where a round stands."""
         index = self.views.index(view)
         top, bottom = self.rounds.tops[index : index + 2]
@@ -76,71 +76,76 @@ class LaidOutRounds(Widget):
         if view.shape != self.rounds.shape or view not in self.views:
             return
         index = self.views.index(view)
-        has_grown = bool(self.rounds.measure(index))
-        region = self.region_of(view)
+        has_grown = bool(self.rounds.update_height(index))
+        region = self.round_region(view)
         changed = Region(0, region.y + first_row, region.width, region.height - first_row)
         self.refresh(changed, layout=has_grown)
 
     @property
-    def _window(self) -> Window:
+    def _viewport(self) -> Viewport:
         """What is seen, as the one that scrolls has it."""
         scroller = self.parent
         assert isinstance(scroller, Widget)
         follows = scroller._anchored and not scroller._anchor_released
-        return Window(None if follows else round(scroller.scroll_y), self._rows_seen)
+        return Viewport(None if follows else round(scroller.scroll_y), self._visible_rows)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        self._rows_seen = container.height
+        self._visible_rows = container.height
         is_short = self.screen.has_class("-short")
-        shape = Shape(max(1, width - (0 if is_short else MARGIN + 1)), 0 if is_short else 1)
+        shape = Shape(max(1, width - (0 if is_short else MARGIN_CELLS + 1)), 0 if is_short else 1)
         if shape != self.rounds.shape:
-            self.rounds.take_shape(shape, self._window)
-        self._lay_out_seen()
+            self.rounds.set_shape(shape, self._viewport)
+        self._lay_out_visible()
         return self.rounds.tops[-1]
 
     def on_scroll(self) -> None:
         """Another part is about to be seen."""
-        if self._rows_seen and self._lay_out_seen():
+        if self._visible_rows and self._lay_out_visible():
             self.refresh(layout=True)
 
-    def bring_into_view(self, view: RoundView) -> None:
+    def scroll_to_round(self, view: RoundView) -> None:
         """Scroll as little as is needed to see a round, or its beginning."""
-        region, rows = self.region_of(view), self._rows_seen
-        top = self.rounds.first_row(self._window)
+        region, rows = self.round_region(view), self._visible_rows
+        top = self.rounds.first_row(self._viewport)
         if view.shape != self.rounds.shape or not top <= region.y <= region.bottom <= top + rows:
             self.rounds.lay_out_whole(self.views.index(view))
-            height = self.region_of(view).height
+            height = self.round_region(view).height
             is_below = region.y > top and height < rows
-            self._bring(view, 0, rows - height if is_below else 0)
+            self._scroll_to_row(view, 0, rows - height if is_below else 0)
 
-    def _bring(self, view: RoundView, row: int, above: int) -> None:
-        top = self.rounds.bring(self.views.index(view), row, above, self._rows_seen)
+    def _scroll_to_row(self, view: RoundView, row: int, above: int) -> None:
+        top = self.rounds.lay_out_at(self.views.index(view), row, above, self._visible_rows)
         scroller = self.parent
         assert isinstance(scroller, Widget)
         self.rounds.shift = top - round(scroller.scroll_y)
         self.refresh(layout=True)
 
-    def _lay_out_seen(self) -> bool:
+    def _lay_out_visible(self) -> bool:
         # A new size is laid out several times in a row, which must not take this long each time.
         now, spent = time.monotonic(), time.thread_time()
-        if now - self._laying_out_since > 2 * SEEN_SECONDS:
+        if now - self._laying_out_since > 2 * VISIBLE_LAYOUT_SECONDS:
             self._laying_out_since, self._laid_out_for = now, 0.0
-        changed = self.rounds.lay_out(self._window, 0, SEEN_SECONDS - self._laid_out_for)
+        changed = self.rounds.lay_out(
+            self._viewport, 0, VISIBLE_LAYOUT_SECONDS - self._laid_out_for
+        )
         self._laid_out_for += time.thread_time() - spent
-        self._go_on_later()
+        self._schedule_layout()
         return changed
 
-    def _go_on_later(self) -> None:
+    def _schedule_layout(self) -> None:
         """Lay out what is near, and what is seen and took too long."""
-        window = self._window
-        if not self._will_go_on and self.rounds.next(window, window.rows) is not None:
-            self._will_go_on = True
+        viewport = self._viewport
+        if (
+            not self._layout_scheduled
+            and self.rounds.next_incomplete(viewport, viewport.rows) is not None
+        ):
+            self._layout_scheduled = True
             # Not call_later: what a widget calls later runs in one go, before anything is drawn.
-            self.set_timer(BETWEEN_STEPS_SECONDS, self._go_on)
+            self.set_timer(BETWEEN_STEPS_SECONDS, self._continue_layout)
 
-    def _go_on(self) -> None:
-        self._will_go_on = False
-        window = self._window
-        if self.rounds.lay_out(window, window.rows, STEP_SECONDS):
+    def _continue_layout(self) -> None:
+        self._layout_scheduled = False
+        viewport = self._viewport
+        if self.rounds.lay_out(viewport, viewport.rows, STEP_SECONDS):
             self.refresh(layout=True)
-        self._go_on_later()
+        self._schedule_layout()

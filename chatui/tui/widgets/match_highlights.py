@@ -8,7 +8,7 @@ from chatui.tui.widgets.round_view import PartPosition, RoundView
 from chatui.tui.wrapping import Span
 
 
-def found_in(pattern: re.Pattern[str], place: PartPosition, number: int) -> tuple[Span, ...]:
+def match_spans(pattern: re.Pattern[str], place: PartPosition, number: int) -> tuple[Span, ...]:
     """What is found in a row; ``style`` is "" for the rest of what began in the row before."""
     if place.name not in ("query", "reply", "fold", "folded"):
         return ()
@@ -27,13 +27,13 @@ def found_in(pattern: re.Pattern[str], place: PartPosition, number: int) -> tupl
     )
 
 
-def found_row(pattern: re.Pattern[str], view: RoundView, index: int) -> int:
+def match_row(pattern: re.Pattern[str], view: RoundView, index: int) -> int:
     """The row of a round where the ``index``-th place begins; 0 if none is shown."""
     rows = [
         place.top + number
-        for place in view.places()
+        for place in view.part_positions()
         for number in range(len(place.text.rows))
-        for span in found_in(pattern, place, number)
+        for span in match_spans(pattern, place, number)
         if span.style
     ]
     # In Markdown, and where thoughts are folded, not all that is found is shown.

@@ -20,11 +20,11 @@ class MoreBelow(Static):
         self.display = False
 
     def on_mount(self) -> None:
-        self.watch(self._conversation, "scroll_y", self._look, init=False)
+        self.watch(self._conversation, "scroll_y", self._count_rows, init=False)
         # The conversation, or the room that it has, may be another after a layout.
-        self.screen.screen_layout_refresh_signal.subscribe(self, lambda _: self._look())
+        self.screen.screen_layout_refresh_signal.subscribe(self, lambda _: self._count_rows())
 
-    def _look(self) -> None:
+    def _count_rows(self) -> None:
         rows = self._conversation.rows_below
         # Without this line there is room for one row more.
         self.display = rows > int(self.display)

@@ -117,14 +117,14 @@ class PickList(Generic[Item], Widget):
             options.highlighted = self._items.index(index)
             if index == 0:
                 options.scroll_home(animate=False)
-        self.say("" if items else none)
+        self.show_message("" if items else none)
 
     def _item_at(self, option: int | None) -> Item | None:
         """The item of a row; None for a heading."""
         item = None if option is None or option >= len(self._items) else self._items[option]
         return None if item is None else self.shown[item]
 
-    def say(self, sentence: str) -> None:
+    def show_message(self, sentence: str) -> None:
         """Show a sentence below the list."""
         message = self.query_one(".message", Static)
         message.update(Content(one_line(sentence, 1000)))

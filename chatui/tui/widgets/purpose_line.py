@@ -10,9 +10,9 @@ class PurposeLine(Static):
     """One line above the query box; takes no room if there is nothing to say."""
 
     def on_mount(self) -> None:
-        self.say("")
+        self.set_text("")
 
-    def say(self, words: str) -> None:
+    def set_text(self, words: str) -> None:
         """Show ``words``; "" hides the line."""
         self.update(Content(words))
         self.display = bool(words)

@@ -30,14 +30,14 @@ from chatui.tui.editing import (
 if TYPE_CHECKING:
     from chatui.tui.widgets.completion_list import CompletionList
 
-HELD_CHARACTERS = 4_000
-HELD_LINES = 200
+LONG_PASTE_CHARACTERS = 4_000
+LONG_PASTE_LINES = 200
 """A paste beyond one of these is held: editing it character by character would be slow."""
 
 _MENTION = re.compile(r"(?<![A-Za-z0-9_@/.])@(\S*)$")
 """The name of a file that is being typed."""
 
-EDITED_CHARACTERS = 40_000
+MAX_EDITABLE_CHARACTERS = 40_000
 """A longer text is held even if it is there to be edited."""
 
 
@@ -50,7 +50,7 @@ class HeldPastes:
     @staticmethod
     def is_long(text: str) -> bool:
         """Whether a paste is better held than edited."""
-        return len(text) > HELD_CHARACTERS or text.count("\n") > HELD_LINES
+        return len(text) > LONG_PASTE_CHARACTERS or text.count("\n") > LONG_PASTE_LINES
 
     def hold(self, text: str, file: str = "") -> str:
         """Keep ``text``; the label to show for it.
@@ -114,7 +114,7 @@ class QueryBox(TextArea):
         text: str
 
     @dataclass
-    class FileWanted(Message):
+    class FileRequested(Message):
         """The user wants the rest of a file's name, or the file itself."""
 
         name: str
@@ -127,8 +127,8 @@ class QueryBox(TextArea):
         )
         self.cursor_blink = False
         self.match_cursor_bracket = False
-        self._earlier: list[str] = []
-        self._at = 0
+        self._history: list[str] = []
+        self._history_index = 0
         self._draft = ""
         self.commands: tuple[Command, ...] = ()
         self.may_be_empty = False
@@ -159,9 +159,9 @@ class QueryBox(TextArea):
         row, column = self.cursor_location
         mention = _MENTION.search(self.document[row][:column])
         if chosen is not None:
-            self.take_completion(chosen)
+            self.accept_completion(chosen)
         elif mention is not None:
-            self.post_message(self.FileWanted(unshelter(mention[1])))
+            self.post_message(self.FileRequested(unshelter(mention[1])))
         else:
             self.screen.focus_next()
 
@@ -186,7 +186,7 @@ class QueryBox(TextArea):
             self._completions.show(())
         return was_shown
 
-    def take_completion(self, command: Command) -> None:
+    def accept_completion(self, command: Command) -> None:
         """Make the text the call of a command, ready for what may follow its name."""
         space = " " if command.takes == "something" else ""
         self.set_query(f"/{command.name}{space}")
@@ -204,7 +204,7 @@ class QueryBox(TextArea):
             held: whether a long text is held behind a label, as a paste is; a huge one always is.
         """
         self._empty()
-        self.insert_text(text, held=held or len(text) > EDITED_CHARACTERS)
+        self.insert_text(text, held=held or len(text) > MAX_EDITABLE_CHARACTERS)
 
     def insert_text(self, text: str, *, held: bool = True) -> None:
         """Insert ``text`` in place of the selection; a long one is held behind a label."""
@@ -218,25 +218,25 @@ class QueryBox(TextArea):
         self._pastes.clear()
         self.hide_completions()
 
-    def remember(self, queries: list[str]) -> None:
+    def set_history(self, queries: list[str]) -> None:
         """Make ``queries``, oldest first, what ↑ goes back to."""
-        self._earlier = list(queries)
-        self._at = len(self._earlier)
+        self._history = list(queries)
+        self._history_index = len(self._history)
 
     def action_submit(self) -> None:
         text = self.query_text
         chosen = self.completions.chosen if self.completions else None
         if chosen is not None and text != f"/{chosen.name}":
             if chosen.prompt is not None:
-                self.take_completion(chosen)
+                self.accept_completion(chosen)
                 return
             text = f"/{chosen.name}"
         if not text.strip() and not self.may_be_empty:
             return
         self._empty()
-        if not self._earlier or self._earlier[-1] != text:
-            self._earlier.append(text)
-        self._at = len(self._earlier)
+        if not self._history or self._history[-1] != text:
+            self._history.append(text)
+        self._history_index = len(self._history)
         self.post_message(self.Submitted(text))
 
     def action_newline(self) -> None:
@@ -248,13 +248,13 @@ class QueryBox(TextArea):
             self.completions.action_cursor_up()
             return
         row = self.wrapped_document.location_to_offset(self.cursor_location).y
-        if row > 0 or not self._at:
+        if row > 0 or not self._history_index:
             self.action_cursor_up()
             return
-        if self._at == len(self._earlier):
+        if self._history_index == len(self._history):
             self._draft = self.query_text
-        self._at -= 1
-        self.set_query(self._earlier[self._at])
+        self._history_index -= 1
+        self.set_query(self._history[self._history_index])
 
     def action_later_or_down(self) -> None:
         """↓ on the last row goes forward in the history, elsewhere a row down."""
@@ -262,12 +262,12 @@ class QueryBox(TextArea):
             self.completions.action_cursor_down()
             return
         row = self.wrapped_document.location_to_offset(self.cursor_location).y
-        if row < self.wrapped_document.height - 1 or self._at == len(self._earlier):
+        if row < self.wrapped_document.height - 1 or self._history_index == len(self._history):
             self.action_cursor_down()
             return
-        self._at += 1
-        is_draft = self._at == len(self._earlier)
-        self.set_query(self._draft if is_draft else self._earlier[self._at])
+        self._history_index += 1
+        is_draft = self._history_index == len(self._history)
+        self.set_query(self._draft if is_draft else self._history[self._history_index])
 
     async def action_line_end_or_follow(self) -> None:
         """End goes to the end of the line, and from there to the end of the conversation."""

@@ -1,4 +1,4 @@
-"""Where rounds stand below each other: what is far from the window is an estimate."""
+"""Where rounds stand below each other: what is far from the viewport is an estimate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from chatui.tui.widgets.round_view import RoundView, Shape
 
 
-class Window(NamedTuple):
+class Viewport(NamedTuple):
     """What is seen of the rows.
 
     Attributes:
@@ -23,12 +23,12 @@ class Window(NamedTuple):
 
 
 class RoundLayout:
-    """The height of each round. One is laid out when it comes near the window.
+    """The height of each round. One is laid out when it comes near the viewport.
 
     Attributes:
         views: the rounds, from top to bottom.
         shape: what they are laid out for.
-        shift: where estimates above the window were wrong, what is seen has moved down by so many
+        shift: where estimates above the viewport were wrong, what is seen has moved down by so many
             rows; whoever scrolls takes it up and sets it to 0.
     """
 
@@ -52,7 +52,7 @@ class RoundLayout:
         self._heights.append(self._estimate(view))
         self._known_tops = None
 
-    def keep(self, count: int) -> None:
+    def truncate(self, count: int) -> None:
         """Keep the first ``count`` rounds."""
         del self.views[count:], self._heights[count:]
         self._known_tops = None
@@ -61,7 +61,7 @@ class RoundLayout:
         """The round that a row belongs to; rows outside belong to the first and the last."""
         return max(0, min(bisect_right(self.tops, row), len(self.views)) - 1)
 
-    def measure(self, index: int) -> int:
+    def update_height(self, index: int) -> int:
         """Look at the height of a round that has changed; by how many rows it grew."""
         grown = self.views[index].height + self.shape.gap - self._heights[index]
         if grown:
@@ -69,9 +69,9 @@ class RoundLayout:
             self._known_tops = None
         return grown
 
-    def take_shape(self, shape: Shape, window: Window) -> None:
-        """Estimate all heights anew; the round at the top of the window stays there."""
-        top = self.first_row(window)
+    def set_shape(self, shape: Shape, viewport: Viewport) -> None:
+        """Estimate all heights anew; the round at the top of the viewport stays there."""
+        top = self.first_row(viewport)
         index = self.index_at(top)
         inside = top - self.tops[index]
         before = self._heights[index] if self.views else 1
@@ -81,7 +81,7 @@ class RoundLayout:
         if self.views:
             self.shift += self.tops[index] + inside * self._heights[index] // before - top
 
-    def lay_out(self, window: Window, near: int, seconds: float) -> bool:
+    def lay_out(self, viewport: Viewport, near: int, seconds: float) -> bool:
         """Lay out what is seen, then what stands up to ``near`` rows from it.
 
         Args:
@@ -91,14 +91,14 @@ class RoundLayout:
             Whether anything was laid out.
         """
         began, changed = time.thread_time(), False
-        while (index := self.next(window, near)) is not None:
-            self._lay_out_one(index, window)
+        while (index := self.next_incomplete(viewport, near)) is not None:
+            self._lay_out_one(index, viewport)
             changed = True
             if time.thread_time() - began > seconds:
                 break
         return changed
 
-    def bring(self, index: int, inside: int, above: int, rows: int) -> int:
+    def lay_out_at(self, index: int, inside: int, above: int, rows: int) -> int:
         """Lay out all that is seen where a row of a round has ``above`` rows over it.
 
         Args:
@@ -106,25 +106,25 @@ class RoundLayout:
             rows: how many are seen.
 
         Returns:
-            The first row that is seen then; where the window stood before does not matter.
+            The first row that is seen then; where the viewport stood before does not matter.
         """
         while True:
             self.shift = 0
             top = max(0, min(self.tops[index] + inside - above, self.tops[-1] - rows))
-            missing = self.next(Window(top, rows), 0)
+            missing = self.next_incomplete(Viewport(top, rows), 0)
             if missing is None:
                 return top
-            self._lay_out_one(missing, Window(None, rows))
+            self._lay_out_one(missing, Viewport(None, rows))
 
     def lay_out_whole(self, index: int) -> None:
         """Lay out all rows of a round."""
         while self.views[index].shape != self.shape or self.views[index].has_unread:
-            self._lay_out_one(index, Window(None, 0))
+            self._lay_out_one(index, Viewport(None, 0))
 
-    def next(self, window: Window, near: int) -> int | None:
+    def next_incomplete(self, viewport: Viewport, near: int) -> int | None:
         """The round that is to be laid out next, or read on; None if nothing is missing."""
-        top = self.first_row(window)
-        bottom = top + window.rows
+        top = self.first_row(viewport)
+        bottom = top + viewport.rows
         for first, stop in ((top, bottom), (top - near, bottom + near)):
             for index in range(self.index_at(first), len(self.views)):
                 view, missing = self.views[index], stop - self.tops[index]
@@ -134,25 +134,25 @@ class RoundLayout:
                     return index
         return None
 
-    def _lay_out_one(self, index: int, window: Window) -> None:
+    def _lay_out_one(self, index: int, viewport: Viewport) -> None:
         """Lay out a round, or read on in it; what is seen stays where it is."""
         view, before = self.views[index], self._heights[index]
-        inside = self.first_row(window) - self.tops[index]
+        inside = self.first_row(viewport) - self.tops[index]
         known = 0
         if view.shape == self.shape:
             known = view.read_height
             view.read_on()
         else:
             view.lay_out(self.shape)
-        grown = self.measure(index)
-        if window.top is not None and inside > known:
+        grown = self.update_height(index)
+        if viewport.top is not None and inside > known:
             self.shift += round(grown * min(1.0, (inside - known) / max(1, before - known)))
 
-    def first_row(self, window: Window) -> int:
+    def first_row(self, viewport: Viewport) -> int:
         """The first row that is seen."""
-        if window.top is None:
-            return max(0, self.tops[-1] - window.rows)
-        return window.top + self.shift
+        if viewport.top is None:
+            return max(0, self.tops[-1] - viewport.rows)
+        return viewport.top + self.shift
 
     def _estimate(self, view: RoundView) -> int:
         return view.estimated_height(self.shape) + self.shape.gap

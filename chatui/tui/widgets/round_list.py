@@ -18,12 +18,12 @@ from textual.strip import Strip
 from chatui.conversation.rounds import Rating, Round
 from chatui.locales import say
 from chatui.tui.row_segments import row_segments
-from chatui.tui.widgets.laid_out_rounds import MARGIN, LaidOutRounds
-from chatui.tui.widgets.match_highlights import found_in, found_row
+from chatui.tui.widgets.laid_out_rounds import MARGIN_CELLS, LaidOutRounds
+from chatui.tui.widgets.match_highlights import match_row, match_spans
 from chatui.tui.widgets.round_view import PartPosition, RoundView
 from chatui.tui.wrapping import Row, Span, laid_over
 
-MARKUP = (
+MARKUP_STYLES = (
     *(f"heading{level}" for level in (1, 2, 3)),
     *("strong", "emphasis", "struck", "link", "target", "code", "code-head", "formula", "marker"),
     *("rule", "quote", "quote-bar", "table-head"),
@@ -32,7 +32,7 @@ MARKUP = (
 )
 """What looks different in Markdown; the stylesheet says how."""
 
-KEPT_STRIPS = 500
+MAX_CACHED_STRIPS = 500
 """So many drawn rows are kept; a screen shows a tenth of them."""
 
 _PARAGRAPHS = 10_000_000
@@ -49,7 +49,7 @@ class RoundList(LaidOutRounds):
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"round--{part}" for part in ("bar", "query", "author", "reply", "fold", "folded")),
         *("round--note", "round--mark", "round--error", "round--chosen"),
-        *(f"markup--{name}" for name in MARKUP),
+        *(f"markup--{name}" for name in MARKUP_STYLES),
     }
     ALLOW_SELECT = True
 
@@ -60,7 +60,7 @@ class RoundList(LaidOutRounds):
         code: str
 
     @dataclass
-    class VersionWanted(Message):
+    class VersionRequested(Message):
         """The user clicked the arrow to the version before (-1) or after (1)."""
 
         round: Round
@@ -93,7 +93,7 @@ class RoundList(LaidOutRounds):
         self.chosen_id = round_id
         self.refresh()
 
-    def mark(
+    def highlight(
         self, found: re.Pattern[str] | None, here: tuple[RoundView, int] | None = None
     ) -> None:
         """Mark what is found; None marks nothing any more.
@@ -104,12 +104,12 @@ class RoundList(LaidOutRounds):
         self._found, self._found_here = found, here
         self.refresh()
 
-    def bring_found(self) -> None:
+    def scroll_to_match(self) -> None:
         """Scroll to the place that is marked most clearly."""
         if self._found_here is not None:
             self.rounds.lay_out_whole(self.views.index(self._found_here[0]))
         if (at := self._found_at) is not None:
-            self._bring(*at, self._rows_seen // 3)
+            self._scroll_to_row(*at, self._visible_rows // 3)
 
     # Drawing
 
@@ -134,7 +134,7 @@ class RoundList(LaidOutRounds):
         index = self.rounds.index_at(row)
         view = self.views[index]
         row -= self.rounds.tops[index]
-        place = view.place_at(row) if view.shape == self.rounds.shape else None
+        place = view.part_at(row) if view.shape == self.rounds.shape else None
         return index, place, row - (place.top if place else 0)
 
     def render_line(self, y: int) -> Strip:
@@ -159,7 +159,7 @@ class RoundList(LaidOutRounds):
         shape = self.size.width, self.rounds.shape.gap
         key = row, place.name, round_.state, paragraph, selected, mark, is_chosen, shape
         if (strip := self._strips.get(key)) is None:
-            if len(self._strips) >= KEPT_STRIPS:
+            if len(self._strips) >= MAX_CACHED_STRIPS:
                 self._strips.clear()
             strip = self._strips[key] = self._draw(index, place, row, paragraph, selected, mark)
         return strip
@@ -206,7 +206,7 @@ class RoundList(LaidOutRounds):
             mark = " +  - "
         else:
             return ""
-        has_room = MARGIN + cell_len(row.text) + cell_len(mark) < self.size.width
+        has_room = MARGIN_CELLS + cell_len(row.text) + cell_len(mark) < self.size.width
         return mark if has_room else ""
 
     def _round(self, index: int) -> Round:
@@ -214,7 +214,7 @@ class RoundList(LaidOutRounds):
 
     def _row(self, index: int, place: PartPosition, number: int) -> Row:
         row = place.text.rows[number]
-        spans = () if self._found is None else found_in(self._found, place, number)
+        spans = () if self._found is None else match_spans(self._found, place, number)
         if not spans:
             return row
         is_here = (self.views[index], place.top + number) == self._found_at
@@ -230,7 +230,7 @@ class RoundList(LaidOutRounds):
         view, index = self._found_here
         key = (self._found, view, index, view.shape, view.height)
         if self._known_found_row[0] != key:
-            self._known_found_row = key, found_row(self._found, view, index)
+            self._known_found_row = key, match_row(self._found, view, index)
         return view, self._known_found_row[1]
 
     def _style(self, name: str, index: int) -> Style:
@@ -279,7 +279,7 @@ class RoundList(LaidOutRounds):
             self.post_message(self.Rated(self._round(index), 1 if from_end >= 3 else -1))
         elif place.name == "author" and (step := self._version_step(index, place, row, event.x)):
             event.stop()
-            self.post_message(self.VersionWanted(self._round(index), step))
+            self.post_message(self.VersionRequested(self._round(index), step))
         elif place.name == "query" and not self.screen.selections:
             event.stop()
             self.post_message(self.QueryClicked(self._round(index)))
@@ -312,5 +312,5 @@ class RoundList(LaidOutRounds):
                 end - above if end is not None and index == last else None,
             )
             if own.end != Offset(0, 0):
-                chosen.append(self.views[index].selected(own))
+                chosen.append(self.views[index].selected_text(own))
         return ("\n".join(chosen), "\n") if chosen else None

@@ -103,8 +103,8 @@ class RoundView:
     @cached_property
     def _note(self) -> WrappedText:
         edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
-        words = [edited, state_in_words(self.round, self._reply.began), why_not_read(self.round)]
-        words += opinion_in_words(self.round)
+        words = [edited, state_text(self.round, self._reply.began), exclusion_reason(self.round)]
+        words += rating_text(self.round)
         if self.round.damaged:
             words.append(say("tui.round.damaged", names=", ".join(self.round.damaged)))
         hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
@@ -114,7 +114,7 @@ class RoundView:
             words.append(say("tui.round.dropped", count=self._dropped_rounds))
         return WrappedText("\n".join(filter(None, words)))
 
-    def _make_again(self, *names: str) -> None:
+    def _rebuild(self, *names: str) -> None:
         for name in names:
             self.__dict__.pop(name, None)
         if self.shape is not None:
@@ -139,7 +139,7 @@ class RoundView:
         if self.is_markdown != before and "_reply" in self.__dict__:
             self._reply.is_markdown = self.is_markdown
             self._reply.set_text(self._reply.raw, is_whole=self.round.state == "done")
-            self._make_again("_note")
+            self._rebuild("_note")
 
     @property
     def has_folds(self) -> bool:
@@ -156,35 +156,35 @@ class RoundView:
     def toggle_folds(self) -> None:
         """Open what is folded away, or fold it again."""
         self._reply.toggle_all()
-        self._make_again()
+        self._rebuild()
 
     def toggle_fold(self, part: int) -> None:
         """Open one folded part of the reply, or fold it again."""
         self._reply.toggle(part)
-        self._make_again()
+        self._rebuild()
 
-    def grow(self, text: str) -> None:
+    def append(self, text: str) -> None:
         """The reply goes on."""
         had_begun = self._reply.began
         first = self._reply.append(text)
         if not had_begun:
-            self._make_again("_note")
+            self._rebuild("_note")
         elif first is None:
-            self._make_again()
+            self._rebuild()
         else:
-            top = next((place.top for place in self.places() if place.name == "reply"), 0)
+            top = next((place.top for place in self.part_positions() if place.name == "reply"), 0)
             self._changed(self, top + first)
 
-    def end(self, round_: Round) -> None:
+    def update(self, round_: Round) -> None:
         """The reply has ended, or was rated since."""
         self._reply.end(round_.reply, is_whole=round_.state == "done")
         self.round = round_
-        self._make_again("_author", "_note")
+        self._rebuild("_author", "_note")
 
     def set_dropped_rounds(self, count: int) -> None:
         """Say that the oldest ``count`` rounds did not fit into what the model read."""
         self._dropped_rounds = count
-        self._make_again("_note")
+        self._rebuild("_note")
 
     # Rows
 
@@ -203,13 +203,13 @@ class RoundView:
     @property
     def height(self) -> int:
         """Rows; those of a very long reply that are not read yet are an estimate."""
-        last = self.places()[-1]
+        last = self.part_positions()[-1]
         return last.top + last.height
 
     @property
     def read_height(self) -> int:
         """So many of the rows, from the first, are no estimate."""
-        for place in self.places():
+        for place in self.part_positions():
             if place.height > len(place.text.rows):
                 return place.top + len(place.text.rows)
         return self.height
@@ -234,7 +234,7 @@ class RoundView:
             yield block.name, block.text, block.part if block.name == "fold" else None
         yield "note", self._note, None
 
-    def places(self) -> list[PartPosition]:
+    def part_positions(self) -> list[PartPosition]:
         """The parts that are shown, from top to bottom."""
         gap = 1 if self.shape is None else self.shape.gap
         places: list[PartPosition] = []
@@ -249,21 +249,21 @@ class RoundView:
             paragraph += text.rows[-1].paragraph + 1
         return places
 
-    def place_at(self, y: int) -> PartPosition | None:
+    def part_at(self, y: int) -> PartPosition | None:
         """The part that a row belongs to; None between parts and where nothing is read yet."""
-        for place in reversed(self.places()):
+        for place in reversed(self.part_positions()):
             if place.top <= y < place.top + len(place.text.rows):
                 return place
         return None
 
-    def selected(self, selection: Selection) -> str:
+    def selected_text(self, selection: Selection) -> str:
         """What a selection takes, by paragraphs of the round and indices in them."""
         if selection.start in (None, Offset(0, 0)) and selection.end is None:
             # All of it: the reply exactly as it was written, folded or not.
             texts = (self.round.query, self._author.text, self._reply.raw, self._note.text)
             return "\n".join(filter(None, texts))
         chosen: list[str] = []
-        for place in self.places():
+        for place in self.part_positions():
             first, rows = place.paragraph, place.text.rows
             start = Offset(0, 0) if selection.start is None else selection.start - (0, first)
             last = Offset(len(rows[-1].text) + rows[-1].start, rows[-1].paragraph)
@@ -276,7 +276,7 @@ class RoundView:
         return "\n".join(chosen)
 
 
-def state_in_words(round_: Round, has_reply: bool) -> str:
+def state_text(round_: Round, has_reply: bool) -> str:
     """How a round stands; "" if there is nothing to say."""
     if round_.state == "streaming":
         return "" if has_reply else say("tui.round.reading")
@@ -289,14 +289,14 @@ def state_in_words(round_: Round, has_reply: bool) -> str:
     return ""
 
 
-def opinion_in_words(round_: Round) -> list[str]:
+def rating_text(round_: Round) -> list[str]:
     """The user's rating and note of a reply."""
     rating = {1: say("tui.round.good"), -1: say("tui.round.bad"), 0: ""}[round_.rating]
     note = plain_text(round_.note[:SHOWN_QUERY_CHARACTERS])
     return [" ".join(filter(None, (rating, note and say("tui.round.note", text=note))))]
 
 
-def why_not_read(round_: Round) -> str:
+def exclusion_reason(round_: Round) -> str:
     """Why later prompts leave the round out; "" for a round that the model reads."""
     if round_.state == "streaming" or read_again(round_.reply).strip():
         return ""

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from chatui.tui.editing import LineInput
 
-USUAL = {
+SLIDER_RANGES = {
     "temperature": (0.0, 2.0, 0.05),
     "top_k": (0, 100, 1),
     "top_p": (0.05, 1.0, 0.01),
@@ -25,9 +25,9 @@ USUAL = {
 """Name of a setting -> least and most of its bar, and a step; what is typed may lie beyond."""
 
 
-def stepped(name: str, value: float, steps: float) -> str:
+def step_value(name: str, value: float, steps: float) -> str:
     """The value that is so many steps away, within the bar, as a field says it."""
-    least, most, step = USUAL[name]
+    least, most, step = SLIDER_RANGES[name]
     nearest = round((value - least) / step + steps) * step + least
     return f"{round(min(max(nearest, least), most), 6):g}"
 
@@ -44,8 +44,8 @@ class NumberField(LineInput):
     def step(self, steps: int) -> None:
         """Go so many steps up, from the least value where the text is no number."""
         name = self.id or ""
-        value = number(self.value)
-        self.value = stepped(name, USUAL[name][0] if value is None else value, steps)
+        value = parse_number(self.value)
+        self.value = step_value(name, SLIDER_RANGES[name][0] if value is None else value, steps)
         self.cursor_position = len(self.value)
 
 
@@ -67,7 +67,7 @@ class SettingSlider(Widget):
 
     def show(self, text: str, preset: str) -> None:
         """Show what the field and the preset say."""
-        self._value, self._preset = number(text), number(preset)
+        self._value, self._preset = parse_number(text), parse_number(preset)
         self.refresh()
 
     def render(self) -> Content:
@@ -88,7 +88,7 @@ class SettingSlider(Widget):
     def _cell(self, value: float | None) -> int | None:
         if value is None:
             return None
-        least, most, _ = USUAL[self._setting]
+        least, most, _ = SLIDER_RANGES[self._setting]
         share = min(max((value - least) / (most - least), 0), 1)
         return round(share * (max(self.size.width, 1) - 1))
 
@@ -104,13 +104,13 @@ class SettingSlider(Widget):
         self.release_mouse()
 
     def _move_to(self, cell: int) -> None:
-        least, most, step = USUAL[self._setting]
+        least, most, step = SLIDER_RANGES[self._setting]
         share = min(max(cell / max(self.size.width - 1, 1), 0), 1)
-        text = stepped(self._setting, least, share * (most - least) / step)
+        text = step_value(self._setting, least, share * (most - least) / step)
         self.post_message(self.Moved(self._setting, text))
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """What a field says, if it is a number."""
     try:
         return float(text)

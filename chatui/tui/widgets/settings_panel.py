@@ -22,12 +22,12 @@ from chatui.tui.editing import LineInput
 from chatui.tui.setting_changes import Changes, number_of
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.key_line import KeyLine
-from chatui.tui.widgets.setting_slider import USUAL, NumberField, SettingSlider
+from chatui.tui.widgets.setting_slider import SLIDER_RANGES, NumberField, SettingSlider
 from chatui.tui.widgets.side_panel import SidePanel
 
 STOPS, WINDOW = "stop_strings", "window"
 _BETWEEN_STOPS = " | "
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _YES, _NO = "on", "off"
 
 
@@ -69,7 +69,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         usual = [name for name, about in SETTINGS.items() if about.metavar is not None]
         for name in (*usual, WINDOW, STOPS, *(each for each in SETTINGS if each not in usual)):
             yield Static(classes="label", id=f"label-{name}", markup=False)
-            if name in USUAL:
+            if name in SLIDER_RANGES:
                 with Horizontal():
                     yield NumberField(id=name)
                     yield SettingSlider(name)
@@ -80,11 +80,11 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         yield KeyLine(say(self.footer_keys))
 
     def on_mount(self) -> None:
-        self.set_interval(_LOOK_SECONDS, self.look)
-        self.look()
+        self.set_interval(_POLL_SECONDS, self.refresh_fields)
+        self.refresh_fields()
         self.query(LineInput).first().focus()
 
-    def look(self) -> None:
+    def refresh_fields(self) -> None:
         """Show what holds now; the field that is being typed in keeps its text."""
         changes, spec = now = (self._turns.current.changes, self._turns.spec)
         if now == self._shown:
@@ -134,7 +134,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
             problem = str(error)
         event.input.set_class(bool(problem), "-wrong")
         self.query_one(".problem", Static).update(Content(problem))
-        self.look()
+        self.refresh_fields()
 
     @on(Input.Submitted)
     def _next(self, event: Input.Submitted) -> None:
@@ -148,7 +148,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
             current.changes = replace(current.changes, system=None)
         elif isinstance(field, LineInput):
             field.value = preset_text(field.id or "", self._turns.spec)
-        self.look()
+        self.refresh_fields()
 
     def action_field(self, step: int) -> None:
         fields = [self.query_one(SystemRow), *self.query(LineInput)]

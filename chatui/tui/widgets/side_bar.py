@@ -16,10 +16,10 @@ from textual.widgets import Input
 
 from chatui.conversation.rounds import Conversation
 from chatui.errors import ChatuiError
-from chatui.tui.widgets.conversation_list import ConversationList, FoundPlace
+from chatui.tui.widgets.conversation_list import ChosenConversation, ConversationList
 from chatui.tui.widgets.side_panel import SidePanel
 
-_LOOK_SECONDS = 3
+_POLL_SECONDS = 3
 
 
 class SideBar(SidePanel, ConversationList, Vertical):
@@ -36,15 +36,15 @@ class SideBar(SidePanel, ConversationList, Vertical):
     class Chosen(Message):
         """The user wants to see this place."""
 
-        place: FoundPlace
+        place: ChosenConversation
 
     def on_mount(self) -> None:
         self._stamp: object = None
         self.query_one(Input).focus()
-        self.set_interval(_LOOK_SECONDS, self._look)
+        self.set_interval(_POLL_SECONDS, self._poll_store)
 
     @work
-    async def _look(self) -> None:
+    async def _poll_store(self) -> None:
         """Another chatui may have changed the store."""
         with suppress(ChatuiError):
             stamp = await asyncio.to_thread(self._store.stamp)
@@ -53,7 +53,7 @@ class SideBar(SidePanel, ConversationList, Vertical):
             self._stamp = stamp
 
     def choose(self, item: Conversation) -> None:
-        self.post_message(self.Chosen(self.place(item)))
+        self.post_message(self.Chosen(self.choice(item)))
 
     def show_open(self, conversation_id: int | None) -> None:
         """List anew, with this conversation marked as the one that is on the screen."""

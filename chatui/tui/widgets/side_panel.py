@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textual.widget import Widget
 
-from chatui.tui.screens import BESIDE_CELLS
+from chatui.tui.screens import NARROW_BELOW_CELLS
 
 
 class SidePanel(Widget):
@@ -17,7 +17,7 @@ class SidePanel(Widget):
 
     def on_mount(self) -> None:
         # From then on the screen does it: what is not shown is told of no new size.
-        self.set_class(self.screen.size.width < BESIDE_CELLS, "-narrow")
+        self.set_class(self.screen.size.width < NARROW_BELOW_CELLS, "-narrow")
 
     async def action_leave(self) -> None:
         """Give the keys back; the panel stays open."""

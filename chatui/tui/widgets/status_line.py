@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from chatui.locales import say
 from chatui.readable import bar, duration
-from chatui.tui.widgets.key_line import BETWEEN, KeyPages
+from chatui.tui.widgets.key_line import SEPARATOR, PagedKeys
 
 if TYPE_CHECKING:
     from chatui.tui.context_use import ContextUse
@@ -48,7 +48,7 @@ class StatusLine(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pages = KeyPages()
+        self._pages = PagedKeys()
 
     def facts(self) -> str:
         """The left part, up to the context."""
@@ -58,15 +58,15 @@ class StatusLine(Widget):
             facts.append(self.activity)
         elif self.tokens_per_second:
             facts.append(say("tui.status.speed", speed=f"{self.tokens_per_second:.1f}"))
-        return BETWEEN.join(facts)
+        return SEPARATOR.join(facts)
 
     def render(self) -> Content:
         width, facts = self.size.width, self.facts()
-        left = Content.assemble(facts, BETWEEN if facts else "", self._context_meter())
+        left = Content.assemble(facts, SEPARATOR if facts else "", self._context_meter())
         if not self.context_limit:
             left = Content(facts)
         room = width - left.cell_length
-        keys = self._pages.shown(self.keys or say("tui.status.keys"), room - 2)
+        keys = self._pages.page(self.keys or say("tui.status.keys"), room - 2)
         if keys.cell_length > room - 2:
             return left
         return Content.assemble(left, " " * (room - keys.cell_length), keys)

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from chatui.conversation.playback import Player
 from chatui.locales import say
-from chatui.tui.widgets.key_line import key_words, press_clicked
+from chatui.tui.widgets.key_line import fitting_keys, press_clicked_key
 
 _LEAST_BAR_CELLS = 10
 
@@ -43,11 +43,11 @@ class Timeline(Widget):
         player = self._player
         mark = "‖" if player.is_paused else "■" if player.is_over else "▶"
         at, total = player.at_seconds, player.total_seconds
-        before = f"{mark} {clock(at)} / {clock(total)} "
+        before = f"{mark} {format_clock(at)} / {format_clock(total)} "
         rounds = say("tui.replay.rounds", done=player.begun(), rounds=len(self._starts))
         behind = f" {player.speed:g}× · {rounds}"
         room = self.size.width - cell_len(before) - cell_len(behind)
-        keys = key_words(say("tui.replay.keys"), room - 3 * _LEAST_BAR_CELLS)
+        keys = fitting_keys(say("tui.replay.keys"), room - 3 * _LEAST_BAR_CELLS)
         if keys.cell_length > room - _LEAST_BAR_CELLS:
             keys = Content()
         cells = max(0, room - keys.cell_length - 2)
@@ -76,10 +76,10 @@ class Timeline(Widget):
         if cells and 0 <= place < cells:
             self.post_message(self.Jumped(place / max(1, cells - 1)))
         else:
-            press_clicked(event)
+            press_clicked_key(event)
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Seconds as 1:05, or 1:00:05."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60

@@ -37,7 +37,7 @@ ALTERNATIVES = 5
 """How many candidates a reply keeps for each token while the box is open."""
 
 PARTS = ("facts", "read-title", "read", "wrote-title", "wrote")
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _CANDIDATE = "candidate"
 _STREAMED_TOKENS = 200
 """So many of the last tokens are drawn while a reply grows."""
@@ -79,7 +79,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._as_table = False
         self._is_growing = False
         self._drawn: object = None
-        self._said: dict[str, Content] = {}
+        self._parts_shown: dict[str, Content] = {}
 
     def compose(self) -> ComposeResult:
         for part in PARTS:
@@ -93,13 +93,13 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     def on_mount(self) -> None:
         self._turns.alternatives = ALTERNATIVES
         self.focus()
-        self.set_interval(_LOOK_SECONDS, self.look)
-        self.look()
+        self.set_interval(_POLL_SECONDS, self.refresh_round)
+        self.refresh_round()
 
     def on_unmount(self) -> None:
         self._turns.alternatives = 0
 
-    def look(self) -> None:
+    def refresh_round(self) -> None:
         """Show the round that was chosen, else the last one, if anything of it changed."""
         ids = self._conversation.round_ids
         if self._wanted not in ids:
@@ -152,7 +152,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         if self.round is not None and self.round.id in ids:
             place = max(0, ids.index(self.round.id) + step)
             self._wanted = ids[place] if place < len(ids) - 1 else None
-            self.look()
+            self.refresh_round()
 
     def action_point(self, step: int) -> None:
         """Point at the next token, or at the one before."""
@@ -214,11 +214,11 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     def _draw(self) -> None:
         if self.round is None:
             self.query_one(TokenRows).show((), 0, None)
-            self._say({"facts": Content(say("tui.token_panel.empty"))})
+            self._update_parts({"facts": Content(say("tui.token_panel.empty"))})
             return
         hidden = max(0, len(self._pieces) - _STREAMED_TOKENS) if self._is_growing else 0
         self.query_one(TokenRows).show(self._pieces, hidden, self._chosen)
-        self._say(
+        self._update_parts(
             {
                 "facts": self._facts(self.round),
                 "read-title": Content(say("tui.token_panel.read")),
@@ -228,13 +228,13 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             }
         )
 
-    def _say(self, parts: dict[str, Content]) -> None:
+    def _update_parts(self, parts: dict[str, Content]) -> None:
         for part in self.query(Static).exclude("KeyLine"):
             (name,) = part.classes
             content = parts.get(name, Content())
-            said = self._said.get(name)
+            said = self._parts_shown.get(name)
             if said is None or not said.is_same(content):
-                self._said[name] = content
+                self._parts_shown[name] = content
                 part.display = bool(content.plain)
                 part.update(content)
 

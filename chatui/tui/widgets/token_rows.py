@@ -19,7 +19,7 @@ from chatui.text import plain_text
 from chatui.tui.widgets.prose import Prose
 from chatui.tui.wrapping import Row, Span
 
-STEPS = ("", "less-likely", "unlikely", "rare")
+PROBABILITY_STYLES = ("", "less-likely", "unlikely", "rare")
 """How a token looks, by :func:`chatui.readable.probability_step`."""
 
 
@@ -27,7 +27,7 @@ class TokenRows(Prose):
     """Draws tokens; one that shows nothing (half a character, the end token) is a dot."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"tokens--{name}" for name in STEPS[1:]),
+        *(f"tokens--{name}" for name in PROBABILITY_STYLES[1:]),
         "tokens--chosen",
     }
 
@@ -59,7 +59,7 @@ class TokenRows(Prose):
         texts += [plain_text(piece.text).replace("\n", "⏎\n") or "·" for piece in shown]
         self._first = first
         *self._starts, _ = accumulate(map(len, texts))
-        self._styles = [STEPS[probability_step(piece.logprob)] for piece in shown]
+        self._styles = [PROBABILITY_STYLES[probability_step(piece.logprob)] for piece in shown]
         if chosen is not None and chosen >= first:
             self._styles[chosen - first] = "chosen"
         self.set_text("".join(texts))

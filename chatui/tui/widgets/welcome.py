@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chatui.tui.first_start import Found
 
 
-_OFFERS = (
+_FOUND_LINES = (
     ("machine", ""),
     ("chat-model", "chat_model"),
     ("server-model", "server_model"),
@@ -46,7 +46,7 @@ class Greeting(Struct, frozen=True):
     more: str = ""
 
 
-def greeting_of(spec: ModelSpec) -> Greeting:
+def greeting_for(spec: ModelSpec) -> Greeting:
     """The embedded poet has a word of its own; of others what the catalog knows."""
     is_poet = Path(spec.path).is_relative_to(locations.assets_folder()) and spec.format == "shiyou"
     if is_poet:
@@ -60,7 +60,7 @@ def greeting_of(spec: ModelSpec) -> Greeting:
     return Greeting(one_line(shown_name(spec.name)), "\n".join(filter(None, about)))
 
 
-class Offer(Prose):
+class ActionLine(Prose):
     """A line that does something if it is clicked; takes no room without words."""
 
     def __init__(self, words: str, action: str, classes: str) -> None:
@@ -101,13 +101,13 @@ class Welcome(Vertical):
     def compose(self) -> ComposeResult:
         greeting = self._greeting
         yield Prose(greeting.title, classes="title")
-        yield Offer(self._last_words(), "continue", "continue")
+        yield ActionLine(self._last_words(), "continue", "continue")
         yield Prose(greeting.purpose, classes="purpose")
         for example in greeting.examples:
-            yield Offer(example, f"take_example({example!r})", "example")
+            yield ActionLine(example, f"take_example({example!r})", "example")
         if greeting.more:
-            for (class_, action), words in zip(_OFFERS, self._found_words(), strict=True):
-                yield Offer(words, action, f"found {class_}")
+            for (class_, action), words in zip(_FOUND_LINES, self._found_words(), strict=True):
+                yield ActionLine(words, action, f"found {class_}")
             yield Prose(greeting.more, classes="bigger")
 
     @property
@@ -115,22 +115,22 @@ class Welcome(Vertical):
         """Whether the model here does one thing alone."""
         return bool(self._greeting.more)
 
-    def greet(self, greeting: Greeting) -> None:
+    def set_greeting(self, greeting: Greeting) -> None:
         """Another model answers."""
         if greeting != self._greeting:
             self._greeting = greeting
             self.refresh(recompose=True)
 
-    def offer(self, last: Conversation | None) -> None:
-        """Offer to go on with ``last``; None takes the offer back."""
+    def set_last(self, last: Conversation | None) -> None:
+        """ActionLine to go on with ``last``; None takes the offer back."""
         self._last = last
-        self.query_one(".continue", Offer).set_text(self._last_words())
+        self.query_one(".continue", ActionLine).set_text(self._last_words())
 
-    def suggest(self, found: Found | None) -> None:
+    def set_found(self, found: Found | None) -> None:
         """Say what is here to chat with, if the model here does one thing alone."""
         self._found = found
         # A greeting of another model has no such lines.
-        lines = self.query(".found").results(Offer)
+        lines = self.query(".found").results(ActionLine)
         for line, words in zip(lines, self._found_words(), strict=False):
             line.set_text(words)
 
