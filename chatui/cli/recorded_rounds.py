@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatui.backends.protocol import Backend
-from chatui.cli import request
 from chatui.conversation.compared_replies import OneReply
 from chatui.conversation.continued_reply import beginning_with
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.errors import BackendLost, ChatuiError
 from chatui.messages import (
-    Adapter,
     BegunReply,
     Done,
     GenerateRequest,
@@ -26,7 +23,6 @@ from chatui.messages import (
 )
 from chatui.prompting.parts import history_of, opened_by
 from chatui.sampling import SETTINGS, SamplingSettings, overridden
-from chatui.settings import Settings
 from chatui.tui.model_names import author_of
 
 
@@ -170,15 +166,3 @@ def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:
     """The rounds from the first to the head."""
     path = whole.path()
     return [RecordedRound(file, path, number, whole.pieces) for number in range(1, len(path) + 1)]
-
-
-def replay_spec(
-    args: argparse.Namespace, settings: Settings, name: str, adapters: Sequence[Adapter]
-) -> ModelSpec:
-    """The model of this name or reference, with the other options of the command.
-
-    Raises:
-        ChatuiError: there is none.
-    """
-    values = {**vars(args), "model": name, "lora": list(adapters)}
-    return request.spec_of(argparse.Namespace(**values), settings)

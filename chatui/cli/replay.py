@@ -51,14 +51,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
-    wholes = {name: _read(name, args.encoding, faults) for name in args.files}
+    transcripts = {name: _read(name, args.encoding, faults) for name in args.files}
     chosen = requested_models(getattr(args, "models", []))
     if not chosen and (args.model or args.lora):
         chosen = [(args.model, args.lora or ())]
     if not (args.rerun or args.report or chosen or args.server):
-        if len(wholes) > 1:
+        if len(transcripts) > 1:
             raise UsageError(say("compare.one_to_play"))
-        ((_, whole),) = wholes.items()
+        ((_, whole),) = transcripts.items()
         return _play(whole, args, faults)
     for fault in faults:
         write_stderr(fault)
@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     if args.rerun and not args.report:
         from chatui.cli.rerun import rerun
 
-        return rerun(wholes, args, chosen)
+        return rerun(transcripts, args, chosen)
     from chatui.cli.replay_comparison import compare
 
-    return compare(wholes, args, chosen)
+    return compare(transcripts, args, chosen)
 
 
 def requested_models(
