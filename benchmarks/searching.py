@@ -74,7 +74,7 @@ def fill(store: Store, rounds: int) -> float:
             about = Conversation(0, chain[0].query, at, at, ROUNDS_EACH, ROUNDS_EACH)
             wholes.append((about, chain, {}))
         began = time.process_time()
-        store.add_whole(wholes)
+        store.add_conversations(wholes)
         spent += time.process_time() - began
     return spent
 
@@ -99,7 +99,7 @@ def main() -> None:
         for text in TEXTS:
             medians = []
             for search in (
-                lambda text=text: store.found(text, 100),
+                lambda text=text: store.search_conversations(text, 100),
                 lambda text=text: store.search(text),
             ):
                 took = []

@@ -33,13 +33,13 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
-def bar(share: float, cells: int) -> str:
+def progress_bar(share: float, cells: int) -> str:
     """A progress bar of ``cells`` cells; full only when ``share`` is 1."""
     full = int(cells * min(share, 1.0))
     return "━" * full + "╌" * (cells - full)
 
 
-def curve(values: Sequence[float], low: float | None = None) -> str:
+def sparkline(values: Sequence[float], low: float | None = None) -> str:
     """A row of bars of eight heights, from ``low`` (the least value if None) to the highest."""
     bottom = min(values) if low is None else low
     span = max(values) - bottom or 1.0
@@ -61,6 +61,6 @@ def local_time(epoch: float) -> datetime:
         return datetime.min if epoch < 0 else datetime.max
 
 
-def moment(epoch: float) -> str:
+def date_and_time(epoch: float) -> str:
     """Seconds since the epoch as local day and minute: "2026-11-29 08:30"."""
     return local_time(epoch).isoformat(" ", "minutes")

@@ -95,23 +95,23 @@ def escape_json(text: str) -> str:
     return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def shelter(text: str) -> str:
+def escape_unsafe(text: str) -> str:
     """``text`` with unsafe characters moved to unassigned ones that have a width and no effect.
 
-    For an editor that must give back exactly what was put in: :func:`unshelter` is the way back,
-    :func:`sheltered_picture` what to show meanwhile. CR stays.
+    For an editor that must return its text unchanged: :func:`unescape_unsafe` reverses it, and
+    :func:`escaped_as_shown` returns the text to display. CR stays.
     """
     return _UNSAFE.sub(
         lambda match: match[0] if match[0] == "\r" else chr(_SHELTER + ord(match[0])), text
     )
 
 
-def unshelter(text: str) -> str:
-    """The text that :func:`shelter` was given."""
+def unescape_unsafe(text: str) -> str:
+    """The text that :func:`escape_unsafe` was given."""
     return _SHELTERED.sub(lambda match: chr(ord(match[0]) - _SHELTER), text)
 
 
-def sheltered_picture(text: str) -> str:
+def escaped_as_shown(text: str) -> str:
     """What to show for sheltered text, character for character."""
     return _SHELTERED.sub(lambda match: _picture(ord(match[0]) - _SHELTER), text)
 

@@ -41,7 +41,7 @@ def differences(one: str, other: str) -> tuple[Spans, Spans]:
     return tuple(found[0]), tuple(found[1])
 
 
-def marked(texts: Sequence[str]) -> list[Spans]:
+def differing_spans(texts: Sequence[str]) -> list[Spans]:
     """For each text what differs: of the first what not all have, of each other what it has not."""
     pairs = [differences(texts[0], other) for other in texts[1:]]
     return [_joined([mine for mine, _ in pairs]), *(theirs for _, theirs in pairs)] if texts else []

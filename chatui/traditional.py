@@ -20,6 +20,6 @@ def _groups() -> dict[str, str]:
     return {hanzi: group for group in groups.values() for hanzi in group}
 
 
-def forms(character: str) -> str:
+def script_variants(character: str) -> str:
     """The character and its other forms, itself first: 后 is 后後, 後 is 後后, a is a."""
     return character + _groups().get(character, "").replace(character, "")

@@ -7,7 +7,7 @@ import pytest
 from pypinyin import lazy_pinyin
 
 from chatui import pinyin
-from chatui.traditional import forms
+from chatui.traditional import script_variants
 
 TEXT = "今天天气很好我们去图书馆看书学习人工智能模型训练数据语言翻译诗歌历史文化朋友工作生活"
 
@@ -17,7 +17,7 @@ def test_the_tables_agree_with_the_libraries() -> None:
     assert pinyin.initials(TEXT).rstrip(".") == "".join(sound[0] for sound in sounds)
     assert pinyin.contains(TEXT, "".join(sounds)[:40])
     written = opencc.OpenCC("s2t").convert(TEXT)
-    assert all(one in forms(other) for one, other in zip(TEXT, written, strict=True))
+    assert all(one in script_variants(other) for one, other in zip(TEXT, written, strict=True))
 
 
 @pytest.mark.parametrize("typed", ["f", "fa", "fan", "fy", "fanyi", "fany", "FanYi", "翻"])
@@ -33,8 +33,9 @@ def test_what_is_not_spelled_so(typed: str) -> None:
 
 
 def test_forms_of_a_character() -> None:
-    assert forms("后") == "后後" and forms("後") == "後后" and forms("a") == "a"
-    assert set(forms("发")) == set("发發髮") == set(forms("髮"))
+    assert (script_variants("后"), script_variants("後")) == ("后後", "後后")
+    assert script_variants("a") == "a"
+    assert set(script_variants("发")) == set("发發髮") == set(script_variants("髮"))
 
 
 def test_long_and_odd_input_takes_no_time() -> None:

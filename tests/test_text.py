@@ -10,13 +10,13 @@ import pytest
 from chatui.text import (
     StopStrings,
     escape_json,
+    escape_unsafe,
+    escaped_as_shown,
     fit_cells,
     in_quotes,
     one_line,
     plain_text,
-    shelter,
-    sheltered_picture,
-    unshelter,
+    unescape_unsafe,
     without_surrogates,
 )
 
@@ -75,11 +75,11 @@ def test_json_is_escaped() -> None:
 
 @pytest.mark.parametrize("text", [HOSTILE, "plain 春\n\U00100041"])
 def test_sheltered_text_comes_back_exactly(text: str) -> None:
-    sheltered = shelter(text)
-    assert unshelter(sheltered) == text
+    sheltered = escape_unsafe(text)
+    assert unescape_unsafe(sheltered) == text
     # Only CR and newline may break a line of the editor.
     assert len(sheltered.splitlines()) == 1 + text.count("\r") + text.count("\n")
-    shown = sheltered_picture(sheltered)
+    shown = escaped_as_shown(sheltered)
     assert len(shown) == len(sheltered)
     assert plain_text(shown).replace("\r", "␍") == shown.replace("\r", "␍")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from chatui.text_difference import MOST_UNITS, differences, marked
+from chatui.text_difference import MOST_UNITS, differences, differing_spans
 
 
 def parts(text: str, spans: tuple[tuple[int, int], ...]) -> list[str]:
@@ -39,13 +39,13 @@ def test_what_two_sentences_share_by_chance_is_no_common_part() -> None:
 
 def test_three_texts_are_held_against_the_first() -> None:
     texts = ["甲乙丙丁戊", "甲乙丙丁己", "庚乙丙丁戊"]
-    spans = marked(texts)
+    spans = differing_spans(texts)
     assert [parts(text, each) for text, each in zip(texts, spans, strict=True)] == [
         ["甲", "戊"],
         ["己"],
         ["庚"],
     ]
-    assert marked([]) == [] and marked(["甲"]) == [()]
+    assert differing_spans([]) == [] and differing_spans(["甲"]) == [()]
 
 
 def test_a_long_text_is_compared_by_lines_and_soon() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chatui.catalog.model_description import model_description
 from chatui.cli.output import write_stderr
-from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round, title_of
+from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round, title_from_query
 from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_recorder import TranscriptRecorder
 from chatui.errors import ChatuiError
@@ -48,7 +48,9 @@ class AskRecord:
             for number, (query, reply) in enumerate(request.history, 1)
         )
         first = request.history[0][0] if request.history else request.query
-        about = Conversation(0, title_of(first), now, now, len(earlier), len(earlier) or None)
+        about = Conversation(
+            0, title_from_query(first), now, now, len(earlier), len(earlier) or None
+        )
         think = {} if request.think is None else {"think": request.think}
         self._round = replace(
             self._round,
@@ -79,7 +81,7 @@ class AskRecord:
                 prompt_tokens=event.prompt_tokens,
                 reused_tokens=event.reused_tokens,
             )
-            read = ReadPrompt(event.prompt, dropped_rounds=event.dropped_rounds)
+            read = RenderedPrompt(event.prompt, dropped_rounds=event.dropped_rounds)
             counts = (event.prompt_tokens, event.reused_tokens)
             self._try(partial(self._recorder.prompt, self._round.id, *counts, read))
 

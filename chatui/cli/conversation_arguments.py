@@ -15,8 +15,8 @@ from chatui.locales import say
 
 def open_store() -> Store:
     """The store of this user; tells what there is to know of its opening."""
-    with opening_progress() as beat:
-        return open_recovered(locations.database_file(), write_stderr, Store, beat)
+    with opening_progress() as on_progress:
+        return open_recovered(locations.database_file(), write_stderr, Store, on_progress)
 
 
 def conversation_number(text: str) -> int | None:

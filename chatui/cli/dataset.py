@@ -22,8 +22,8 @@ from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr
 from chatui.cli.preference_pairs import RECORDS, write_pairs
 from chatui.cli.progress import ProgressDisplay
-from chatui.conversation.conversation_files import SkippedRecord, files_of
-from chatui.conversation.conversation_store import tags_of
+from chatui.conversation.conversation_files import SkippedRecord, expand_paths
+from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.reply_choice import EVERY_REPLY, ReplyChoice
 from chatui.conversation.rounds import Rating
@@ -87,7 +87,11 @@ def _end_of(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     choice = ReplyChoice(
-        _RATINGS.get(args.rated), tags_of(" ".join(args.tag)), args.model_of, args.since, args.until
+        _RATINGS.get(args.rated),
+        parse_tags(" ".join(args.tag)),
+        args.model_of,
+        args.since,
+        args.until,
     )
     if not args.files and not args.conversation:
         if choice == EVERY_REPLY and not args.pairs:
@@ -99,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.output and not args.preview:
         raise UsageError(say("dataset.dataset.no_output"))
     settings = load_settings()
-    files = files_of(args.files)
+    files = expand_paths(args.files)
     if args.output:
         _check_target(Path(args.output), files)
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from chatui.cli.output import write_json, write_stderr, write_table
 from chatui.conversation.rounds import Conversation
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.readable import moment
+from chatui.readable import date_and_time
 
 _SWITCHES = ("pin", "unpin", "archive", "unarchive", "delete", "restore")
 
@@ -78,12 +78,12 @@ def _change(
     store: Store, id: int, changes: Sequence[str], args: argparse.Namespace
 ) -> Conversation:
     """Do what the options say to one conversation, and return it as it then is."""
-    one = store.bring_back(id) if "restore" in changes else store.conversation(id)
+    one = store.restore(id) if "restore" in changes else store.conversation(id)
     tags = None
     if args.add_tag or args.remove_tag:
         less = {tag.lstrip("#＃") for tag in args.remove_tag}
         tags = [tag for tag in (*one.tags, *args.add_tag) if tag.lstrip("#＃") not in less]
-    one = store.shelve(
+    one = store.organise(
         id,
         pinned=_yes_or_no("pin", "unpin", changes),
         archived=_yes_or_no("archive", "unarchive", changes),
@@ -92,7 +92,7 @@ def _change(
     if args.title is not None:
         one = store.rename(id, args.title)
     if "delete" in changes:
-        one = store.put_away(id)
+        one = store.delete(id)
     return one
 
 
@@ -112,7 +112,7 @@ def write_conversations(found: Sequence[Conversation], *, as_json: bool) -> None
             [
                 (
                     str(each.id),
-                    moment(each.updated_at),
+                    date_and_time(each.updated_at),
                     each.model,
                     marks(each),
                     str(each.round_count),

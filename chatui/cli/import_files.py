@@ -10,7 +10,7 @@ from chatui.cli.conversation_arguments import open_store
 from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay
-from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
+from chatui.conversation.conversation_files import IMPORT_SUFFIXES, expand_paths
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    files = files_of(args.files, IMPORT_SUFFIXES)
+    files = expand_paths(args.files, IMPORT_SUFFIXES)
     display = ProgressDisplay()
     counts = ImportCounts()
     told = 0

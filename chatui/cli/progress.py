@@ -44,7 +44,7 @@ class ProgressDisplay:
 def _bar(share: float, room: int) -> str:
     """A bar of at most ``room`` cells and the space behind it; the numbers come first."""
     cells = min(_BAR_CELLS, room)
-    return readable.bar(share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
+    return readable.progress_bar(share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def opening_progress() -> Iterator[Callable[[], None]]:
     """What is to be called while the history is opened: after a second standard error says so."""
     line, began, shown = StatusLine(sys.stderr), time.monotonic(), 0
 
-    def beat() -> None:
+    def on_progress() -> None:
         nonlocal shown
         seconds = int(time.monotonic() - began)
         if seconds > shown:
@@ -62,6 +62,6 @@ def opening_progress() -> Iterator[Callable[[], None]]:
             line.show(say("cli.opening_history") + f" {seconds} s")
 
     try:
-        yield beat
+        yield on_progress
     finally:
         clear_status_line()

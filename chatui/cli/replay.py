@@ -13,7 +13,7 @@ from chatui.cli import options
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import write, write_stderr
 from chatui.conversation import transcript
-from chatui.conversation.json_records import Fault
+from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.playback import Player, ReplayPoint, steps_of
 from chatui.conversation.transcript import Transcript
 from chatui.errors import ChatuiError
@@ -134,12 +134,12 @@ def _go_on(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> i
 
 
 def _read(name: str, encoding: str | None, faults: list[str]) -> Transcript:
-    def note(fault: Fault) -> None:
+    def note(fault: UnreadableRecord) -> None:
         faults.append(_words(name, fault))
 
     return transcript.read(Path(name), note, encoding=encoding)
 
 
-def _words(name: str, fault: Fault) -> str:
+def _words(name: str, fault: UnreadableRecord) -> str:
     place = f"{name}, " + say("import.line", line=fault.line)
     return say("import.skipped", place=place, reason=fault.reason)

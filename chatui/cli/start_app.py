@@ -56,8 +56,10 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
 
         open_store = partial(RecordingStore, recorder=TranscriptRecorder(Path(args.record)))
     try:
-        with opening_progress() as beat:
-            store = open_recovered(locations.database_file(), notices.append, open_store, beat)
+        with opening_progress() as on_progress:
+            store = open_recovered(
+                locations.database_file(), notices.append, open_store, on_progress
+            )
         store.announce()
     except ChatuiError as error:
         store = open_store(None)

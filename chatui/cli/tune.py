@@ -119,4 +119,4 @@ def curve(losses: list[float]) -> str:
     cells = min(_CURVE_CELLS, len(losses))
     bounds = [len(losses) * cell // cells for cell in range(cells + 1)]
     means = [sum(losses[start:stop]) / (stop - start) for start, stop in pairwise(bounds)]
-    return readable.curve(means)
+    return readable.sparkline(means)

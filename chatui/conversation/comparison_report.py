@@ -13,7 +13,7 @@ from chatui.conversation.html_page import page
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import escape_json, one_line, plain_text
-from chatui.text_difference import Spans, marked
+from chatui.text_difference import Spans, differing_spans
 
 
 def report_form(file: Path) -> Callable[[ComparedReplies], str]:
@@ -84,7 +84,7 @@ def shown_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
     replies = [one.replies.get(at) for at in range(columns)]
     texts = [plain_text(reply.text) if reply is not None else "" for reply in replies]
     with_text = [at for at, reply in enumerate(replies) if reply is not None and not reply.error]
-    spans = dict(zip(with_text, marked([texts[at] for at in with_text]), strict=True))
+    spans = dict(zip(with_text, differing_spans([texts[at] for at in with_text]), strict=True))
     for at, reply in enumerate(replies):
         if reply is not None and reply.error:
             texts[at] = (texts[at] + "\n\n" if texts[at] else "") + plain_text(reply.error)

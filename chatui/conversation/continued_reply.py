@@ -10,7 +10,7 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.messages import BegunReply
 
 
-def beginning_of(
+def continuation_of(
     round_: Round, pieces: Sequence[Piece], *, ids_hold: bool
 ) -> tuple[tuple[Piece, ...], BegunReply]:
     """What a reply that goes on from a round's begins with.
@@ -33,18 +33,18 @@ def beginning_of(
     kept += [Piece(kept[-1].at_seconds, rest)] if rest else []
     if not ids_hold:
         kept = [replace(piece, token_id=-1) for piece in kept]
-    return tuple(kept), beginning_with(kept)
+    return tuple(kept), begun_reply(kept)
 
 
-def beginning_until(
+def continuation_with_token(
     pieces: Sequence[Piece], index: int, token_id: int
 ) -> tuple[tuple[Piece, ...], BegunReply]:
     """What a reply begins with that takes another token than the piece at ``index``."""
     kept = tuple(pieces[:index])
-    return kept, beginning_with(kept, token_id)
+    return kept, begun_reply(kept, token_id)
 
 
-def beginning_with(pieces: Sequence[Piece], next_id: int = -1) -> BegunReply:
+def begun_reply(pieces: Sequence[Piece], next_id: int = -1) -> BegunReply:
     """The beginning that pieces spell; ``next_id`` as in :class:`BegunReply`."""
     ids = tuple(piece.token_id for piece in pieces if piece.token_id >= 0)
     return BegunReply("".join(piece.text for piece in pieces), ids, next_id)

@@ -19,11 +19,11 @@ from chatui.conversation.dialogues import Dialogue, WrongRecord, is_message, is_
 from chatui.conversation.imports.chatgpt import is_chatgpt, read_chatgpt
 from chatui.conversation.imports.llama_page import is_llama_page, read_llama_page
 from chatui.conversation.imports.lm_studio import is_lm_studio, read_lm_studio
-from chatui.conversation.imports.message_tree import ReadTree
+from chatui.conversation.imports.message_tree import ImportedConversation
 from chatui.conversation.imports.open_webui import is_open_webui, read_open_webui
 from chatui.conversation.imports.oterm import MAGIC, read_oterm
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
-from chatui.conversation.json_records import Fault, JsonRecords
+from chatui.conversation.json_records import JsonRecords, UnreadableRecord
 from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.errors import ChatuiError
@@ -37,7 +37,8 @@ IMPORT_SUFFIXES = (*JSON_SUFFIXES, *_TEXT_SUFFIXES, ".db")
 _PEEKED_BYTES = 4096
 
 _TREES: tuple[
-    tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], ReadTree]], ...
+    tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], ImportedConversation]],
+    ...,
 ] = (
     (is_chatgpt, read_chatgpt),
     (is_llama_page, read_llama_page),
@@ -109,7 +110,7 @@ class ConversationFile:
         return suffix in _TEXT_SUFFIXES or (suffix not in JSON_SUFFIXES and not starts_json)
 
     def _transcript(self) -> Iterator[Found]:
-        faults: list[Fault] = []
+        faults: list[UnreadableRecord] = []
         try:
             yield transcript.read(self._file, faults.append, encoding=self._encoding)
         except ChatuiError as error:
@@ -146,8 +147,8 @@ class ConversationFile:
         self._records = records = JsonRecords(self._file, self._encoding)
         parts: list[Any] = []
         for number, record in enumerate(records, 1):
-            line = record.line if isinstance(record, Fault) else record[0]
-            if isinstance(record, Fault):
+            line = record.line if isinstance(record, UnreadableRecord) else record[0]
+            if isinstance(record, UnreadableRecord):
                 yield self._skipped(say("import.line", line=line), record.reason)
                 continue
             value = record[1]
@@ -164,15 +165,17 @@ class ConversationFile:
         if parts:
             yield from self._told(say("import.line", line=1), _read(parts))
 
-    def _told(self, place: str, found: Dialogue | ReadTree | WrongRecord) -> Iterator[Found]:
+    def _told(
+        self, place: str, found: Dialogue | ImportedConversation | WrongRecord
+    ) -> Iterator[Found]:
         if isinstance(found, Dialogue):
             yield found
-        elif isinstance(found, ReadTree):
+        elif isinstance(found, ImportedConversation):
             yield from self._tree(place, found)
         else:
             yield self._skipped(place, str(found))
 
-    def _tree(self, place: str | None, tree: ReadTree) -> Iterator[Found]:
+    def _tree(self, place: str | None, tree: ImportedConversation) -> Iterator[Found]:
         yield tree.transcript
         if tree.unread:
             yield self._skipped(place, say("import.unread", count=tree.unread))
@@ -182,7 +185,7 @@ class ConversationFile:
         return SkippedRecord(say("import.skipped", place=where, reason=reason))
 
 
-def _read(value: Any) -> Dialogue | ReadTree | WrongRecord:
+def _read(value: Any) -> Dialogue | ImportedConversation | WrongRecord:
     """What a JSON value holds."""
     try:
         if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):
@@ -194,7 +197,7 @@ def _read(value: Any) -> Dialogue | ReadTree | WrongRecord:
         return error
 
 
-def files_of(names: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> tuple[Path, ...]:
+def expand_paths(names: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> tuple[Path, ...]:
     """The files that ``names`` mean; a folder means its files of these suffixes, sorted by name.
 
     Raises:

@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING
 
 from chatui.conversation import search_index, tables
 from chatui.conversation.open_store import OpenStore, read_by, reads, writes, written_by
-from chatui.conversation.rounds import Conversation, Piece, Round, Whole, title_of
-from chatui.conversation.stored_values import from_stored, stored_tags, to_stored
+from chatui.conversation.rounds import (
+    Conversation,
+    FullConversation,
+    Piece,
+    Round,
+    title_from_query,
+)
+from chatui.conversation.stored_values import decode_text, encode_tags, encode_text
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
 if TYPE_CHECKING:
-    from chatui.conversation.text_search import Hit
+    from chatui.conversation.text_search import SearchHit
 
 LONGEST_TAG = 40
 _INDEXED_AT_ONCE = 500
@@ -31,7 +37,7 @@ class ConversationStore(OpenStore):
     @writes
     def create_conversation(self, db: sqlite3.Connection, title: str = "") -> Conversation:
         """Create an empty conversation; it is listed from its first round on."""
-        return tables.one_conversation(db, self._insert_conversation(db, title))
+        return tables.get_conversation(db, self._insert_conversation(db, title))
 
     @reads
     def conversations(
@@ -56,13 +62,13 @@ class ConversationStore(OpenStore):
             condition += f" AND c.archived = {archived:d}"
         if tag:
             condition += " AND instr(c.tags, ?)"
-            values.append(stored_tags([tag]))
+            values.append(encode_tags([tag]))
         order = ("c.pinned DESC, " if pinned_first else "") + "c.updated_at DESC, c.id DESC"
-        return tuple(tables.conversations(db, condition, *values, limit=limit, order=order))
+        return tuple(tables.conversations_where(db, condition, *values, limit=limit, order=order))
 
-    def found(
+    def search_conversations(
         self, text: str, limit: int, overtaken: threading.Event | None = None, *, tag: str = ""
-    ) -> tuple[tuple[Conversation, Hit], ...]:
+    ) -> tuple[tuple[Conversation, SearchHit], ...]:
         """The conversations in which ``text`` occurs, the last used first, each with its first hit.
 
         Args:
@@ -73,30 +79,30 @@ class ConversationStore(OpenStore):
         # The first paint does not pay for it.
         from chatui.conversation import text_search
 
-        stored = stored_tags(tag and [tag])
+        stored = encode_tags(tag and [tag])
         with self._database.reading(overtaken) as db:
-            hits = text_search.find(db, text, limit, once=True, tag=stored)
+            hits = text_search.search(db, text, limit, once=True, tag=stored)
             by_id = {hit.conversation_id: hit for hit in hits}
             ids = ",".join(map(str, by_id))
-            listed = tables.conversations(db, f"c.id IN ({ids})")
+            listed = tables.conversations_where(db, f"c.id IN ({ids})")
         return tuple((each, by_id[each.id]) for each in listed)
 
     @reads
-    def stamp(self, db: sqlite3.Connection) -> object:
+    def list_fingerprint(self, db: sqlite3.Connection) -> object:
         """A value that is another one when the list of conversations has changed."""
         return db.execute(
             "SELECT count(*), max(updated_at), count(deleted_at), sum(pinned), sum(archived),"
             " sum(length(tags)), sum(length(title)) FROM conversations"
         ).fetchone()
 
-    conversation = read_by(tables.one_conversation)
+    conversation = read_by(tables.get_conversation)
 
     def last_conversation(self) -> Conversation | None:
         """The conversation that was used last; None if there is none."""
         return next(iter(self.conversations(limit=1, archived=False)), None)
 
     @reads
-    def whole(
+    def full_conversation(
         self, db: sqlite3.Connection, conversation_id: int
     ) -> tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]:
         """A conversation at one moment.
@@ -104,40 +110,40 @@ class ConversationStore(OpenStore):
         Returns:
             The conversation; all its rounds, a parent before its children; their pieces by id.
         """
-        rounds = tables.tree(db, conversation_id)
+        rounds = tables.all_rounds(db, conversation_id)
         pieces = {each.id: tables.pieces(db, each.id) for each in rounds}
-        return tables.one_conversation(db, conversation_id), rounds, pieces
+        return tables.get_conversation(db, conversation_id), rounds, pieces
 
     @reads
     def recent_models(self, db: sqlite3.Connection) -> tuple[str, ...]:
         """The models that replied, the last used first."""
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
-        return tuple(from_stored(name) for (name,) in found.fetchall())
+        return tuple(decode_text(name) for (name,) in found.fetchall())
 
-    def add_whole(self, wholes: Iterable[Whole]) -> tuple[int, ...]:
-        """Add conversations as :meth:`whole` gives them, all or none; their new ids.
+    def add_conversations(self, wholes: Iterable[FullConversation]) -> tuple[int, ...]:
+        """Add conversations as :meth:`full_conversation` gives them, all or none; their new ids.
 
         Rounds have ended, and a parent stands before its children.
         """
-        last, ids = self._insert_wholes(wholes)
+        last, ids = self._insert_conversations(wholes)
         # An import reads its next conversations meanwhile.
         self._database.queue(self._index_after, last)
         return ids
 
     @writes
-    def _insert_wholes(
-        self, db: sqlite3.Connection, wholes: Iterable[Whole]
+    def _insert_conversations(
+        self, db: sqlite3.Connection, wholes: Iterable[FullConversation]
     ) -> tuple[int, tuple[int, ...]]:
-        return tables.last_id(db, "rounds"), tables.insert_wholes(db, wholes)
+        return tables.last_id(db, "rounds"), tables.insert_conversations(db, wholes)
 
     def _index_after(self, round_id: int) -> None:
         some = partial(search_index.index_some, most=_INDEXED_AT_ONCE, after=round_id)
         while self._database.write(some):
             pass
 
-    def begin_to_add_whole(self, wholes: Iterable[Whole]) -> Future[tuple[int, ...]]:
-        """Have the thread that writes call :meth:`add_whole`, and return at once."""
-        return self._database.queue(self.add_whole, wholes)
+    def submit_conversations(self, wholes: Iterable[FullConversation]) -> Future[tuple[int, ...]]:
+        """Have the thread that writes call :meth:`add_conversations`, and return at once."""
+        return self._database.queue(self.add_conversations, wholes)
 
     @writes
     def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:
@@ -147,12 +153,12 @@ class ConversationStore(OpenStore):
             condition = "r.conversation_id = ? AND r.parent_id IS NULL"
             first = tables.rounds_where(db, condition, conversation_id)
             line = default_title(first[0].query) if first else ""
-        values = (to_stored(line), conversation_id)
+        values = (encode_text(line), conversation_id)
         db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
-        return tables.one_conversation(db, conversation_id)
+        return tables.get_conversation(db, conversation_id)
 
     @writes
-    def shelve(
+    def organise(
         self,
         db: sqlite3.Connection,
         conversation_id: int,
@@ -166,60 +172,62 @@ class ConversationStore(OpenStore):
         Raises:
             ChatuiError: a tag is no word of at most ``LONGEST_TAG`` characters.
         """
-        stored = None if tags is None else stored_tags(tags_of(" ".join(tags)))
+        stored = None if tags is None else encode_tags(parse_tags(" ".join(tags)))
         db.execute(
             "UPDATE conversations SET pinned = coalesce(?, pinned),"
             " archived = coalesce(?, archived), tags = coalesce(?, tags) WHERE id = ?",
             (pinned, archived, stored, conversation_id),
         )
-        return tables.one_conversation(db, conversation_id)
+        return tables.get_conversation(db, conversation_id)
 
     @reads
     def tags(self, db: sqlite3.Connection) -> tuple[str, ...]:
         """All tags in use, in their order."""
-        listed = tables.conversations(db, "c.tags != '' AND c.deleted_at IS NULL")
+        listed = tables.conversations_where(db, "c.tags != '' AND c.deleted_at IS NULL")
         return tuple(sorted({tag for each in listed for tag in each.tags}))
 
     @writes
-    def put_away(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
-        """Delete a conversation so that :meth:`bring_back` undoes it, for a day at least."""
-        one = tables.one_conversation(db, conversation_id)
+    def delete(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
+        """Delete a conversation so that :meth:`restore` undoes it, for a day at least."""
+        one = tables.get_conversation(db, conversation_id)
         values = (self._clock(), conversation_id)
         db.execute("UPDATE conversations SET deleted_at = ? WHERE id = ?", values)
         return one
 
     @writes
-    def bring_back(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
-        """Undo :meth:`put_away`; for one that was not put away nothing changes."""
+    def restore(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
+        """Undo :meth:`delete`; for one that was not put away nothing changes."""
         db.execute("UPDATE conversations SET deleted_at = NULL WHERE id = ?", (conversation_id,))
-        return tables.one_conversation(db, conversation_id)
+        return tables.get_conversation(db, conversation_id)
 
     @reads
     def deleted(self, db: sqlite3.Connection) -> tuple[Conversation, ...]:
-        """The conversations that :meth:`bring_back` can bring back, the last deleted first."""
+        """The conversations that :meth:`restore` can bring back, the last deleted first."""
         condition = "c.head_id IS NOT NULL AND c.deleted_at IS NOT NULL"
-        return tuple(tables.conversations(db, condition, order="c.deleted_at DESC, c.id DESC"))
+        return tuple(
+            tables.conversations_where(db, condition, order="c.deleted_at DESC, c.id DESC")
+        )
 
-    delete = written_by(tables.delete_conversation)
+    purge = written_by(tables.delete_conversation)
 
     @reads
-    def search(self, db: sqlite3.Connection, text: str, limit: int = 100) -> tuple[Hit, ...]:
-        """Where ``text`` occurs in titles, queries and replies; see ``text_search.find``."""
+    def search(self, db: sqlite3.Connection, text: str, limit: int = 100) -> tuple[SearchHit, ...]:
+        """Where ``text`` occurs in titles, queries and replies; see ``text_search.search``."""
         from chatui.conversation import text_search
 
-        return text_search.find(db, text, limit)
+        return text_search.search(db, text, limit)
 
     def _insert_conversation(self, db: sqlite3.Connection, title: str) -> int:
         now = self._clock()
         id_ = db.execute(
             "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)",
-            (to_stored(one_line(title, None, drop_unsafe=True)), now, now),
+            (encode_text(one_line(title, None, drop_unsafe=True)), now, now),
         ).lastrowid
         assert id_ is not None
         return id_
 
 
-def tags_of(words: str) -> tuple[str, ...]:
+def parse_tags(words: str) -> tuple[str, ...]:
     """The tags that words name, with a # before them or without.
 
     Raises:
@@ -234,4 +242,4 @@ def tags_of(words: str) -> tuple[str, ...]:
 
 def default_title(query: str) -> str:
     """The title of a conversation that begins with a query and has no other."""
-    return title_of(query) or say("conversation.untitled")
+    return title_from_query(query) or say("conversation.untitled")

@@ -26,9 +26,9 @@ BUSY_SECONDS = 10.0
 """So long a write waits for another process that writes."""
 
 _STEPS_BETWEEN_CHECKS = 10_000
-_STEPS_BETWEEN_BEATS = 200_000
+_STEPS_BETWEEN_CALLS = 200_000
 
-Beat: TypeAlias = Callable[[], None]
+ProgressHandler: TypeAlias = Callable[[], None]
 """Called again and again while the opening of a database goes on, by what shows that it does."""
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ def damage_mark(file: Path) -> Path:
 class Database:
     """Transactions on one file, from any thread."""
 
-    def __init__(self, file: Path | None, beat: Beat | None = None) -> None:
+    def __init__(self, file: Path | None, on_progress: ProgressHandler | None = None) -> None:
         """Open the database, creating or upgrading it; None keeps it in memory.
 
         Folder and file are readable by the user alone.
@@ -57,7 +57,7 @@ class Database:
         """
         self._file = file
         with plain_errors(file):
-            self._writing_connection = connect_for_writing(file, beat)
+            self._writing_connection = connect_for_writing(file, on_progress)
         self._thread = 0
         self._queue = ThreadPoolExecutor(1, "chatui-store", self._remember_thread)
         self._idle_readers: list[sqlite3.Connection] = []
@@ -145,7 +145,9 @@ def _connect(file: Path | None) -> sqlite3.Connection:
     )
 
 
-def connect_for_writing(file: Path | None, beat: Beat | None = None) -> sqlite3.Connection:
+def connect_for_writing(
+    file: Path | None, on_progress: ProgressHandler | None = None
+) -> sqlite3.Connection:
     """Open or create a database and bring it to the present schema; None keeps it in memory."""
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,12 +155,12 @@ def connect_for_writing(file: Path | None, beat: Beat | None = None) -> sqlite3.
     connection = _connect(file)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
-        with beating(connection, beat):
+        with interruptible(connection, on_progress):
             if file is not None:
                 _use_wal(connection)
                 # Safe against kill -9; a power cut may lose the last moments, never the file.
                 connection.execute("PRAGMA synchronous = NORMAL")
-                keep_old(connection, file, beat)
+                keep_old(connection, file, on_progress)
             upgrade(connection)
     except BaseException:
         connection.close()
@@ -167,25 +169,27 @@ def connect_for_writing(file: Path | None, beat: Beat | None = None) -> sqlite3.
 
 
 @contextmanager
-def beating(connection: sqlite3.Connection, beat: Beat | None) -> Iterator[None]:
-    """Have ``beat`` called while SQLite works on a connection, and let Ctrl+C end that.
+def interruptible(
+    connection: sqlite3.Connection, on_progress: ProgressHandler | None
+) -> Iterator[None]:
+    """Have ``on_progress`` called while SQLite works on a connection, and let Ctrl+C end that.
 
     Raises:
         KeyboardInterrupt: Ctrl+C was pressed; SQLite has taken back what it was doing.
     """
-    if beat is None:
+    if on_progress is None:
         yield
         return
     pressed: list[int] = []
 
     def on_steps() -> bool:
-        beat()
+        on_progress()
         return bool(pressed)
 
     # An exception in one of SQLite's callbacks would become an error of the database.
     is_main = threading.current_thread() is threading.main_thread()
     before = is_main and signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    connection.set_progress_handler(on_steps, _STEPS_BETWEEN_BEATS)
+    connection.set_progress_handler(on_steps, _STEPS_BETWEEN_CALLS)
     try:
         yield
     except sqlite3.OperationalError:

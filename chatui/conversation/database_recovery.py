@@ -13,11 +13,11 @@ from typing import TypeVar
 
 from chatui.conversation.database import (
     BUSY_SECONDS,
-    Beat,
     DamagedDatabaseError,
-    beating,
+    ProgressHandler,
     connect_for_writing,
     damage_mark,
+    interruptible,
     plain_errors,
 )
 from chatui.conversation.presence import Presence
@@ -37,26 +37,26 @@ def open_recovered(
     file: Path,
     tell: Callable[[str], None],
     open_store: Callable[..., AnyStore],
-    beat: Beat | None = None,
+    on_progress: ProgressHandler | None = None,
 ) -> AnyStore:
     """Open a store; a database that is damaged, or was found so before, is recovered first.
 
     Args:
         tell: is given the sentence for the user.
-        open_store: takes the file and ``beat``.
-        beat: called again and again meanwhile.
+        open_store: takes the file and ``on_progress``.
+        on_progress: called again and again meanwhile.
 
     Raises:
         ChatuiError: it cannot be opened, or not recovered.
     """
     if not damage_mark(file).exists():
         with suppress(DamagedDatabaseError):
-            return open_store(file, beat=beat)
-    tell(recover_database(file, beat))
-    return open_store(file, beat=beat)
+            return open_store(file, on_progress=on_progress)
+    tell(recover_database(file, on_progress))
+    return open_store(file, on_progress=on_progress)
 
 
-def recover_database(file: Path, beat: Beat | None = None) -> str:
+def recover_database(file: Path, on_progress: ProgressHandler | None = None) -> str:
     """Put a new database in the place of a damaged one, with all of it that can be read.
 
     The old one becomes ``NAME.damaged-DATE-TIME`` beside it.
@@ -79,7 +79,7 @@ def recover_database(file: Path, beat: Beat | None = None) -> str:
             if Presence(file).is_anyone_alive():
                 raise DamagedDatabaseError(say("conversation.damaged_in_use", path=file))
             _remove(new)
-            with closing(connect_for_writing(new)) as to, beating(to, beat):
+            with closing(connect_for_writing(new)) as to, interruptible(to, on_progress):
                 counts = _copy(file, to)
                 to.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             _exchange(file, new, kept)

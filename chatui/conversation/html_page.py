@@ -14,7 +14,7 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.locales import current_language, say
 from chatui.prompting.parts import split_reply
-from chatui.readable import moment, probability_step
+from chatui.readable import date_and_time, probability_step
 from chatui.text import plain_text, token_in_quotes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
     """
     conversation = whole.conversation
     title = escape(plain_text(conversation.title))
-    when = moment(conversation.updated_at)
+    when = date_and_time(conversation.updated_at)
     parts = [f"<header><h1>{title}</h1>", f"<p>{when}</p></header>"]
     pieces = whole.pieces if probabilities else {}
     parts += [_section(each, pieces.get(each.id, ())) for each in whole.path()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.conversation_store import default_title
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.rounds import Conversation, Round, Whole
+from chatui.conversation.rounds import Conversation, FullConversation, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
 from chatui.text import one_line
@@ -86,11 +86,11 @@ class _Batches:
         self._store = store
         self._counts = counts
         self._known = {_key(each) for each in store.conversations(limit=-1)}
-        self._batch: list[Whole] = []
+        self._batch: list[FullConversation] = []
         self._characters = 0
         # While one batch is saved, the next one is read.
-        self._saved: list[Whole] = []
-        self._saving = store.begin_to_add_whole(())
+        self._saved: list[FullConversation] = []
+        self._saving = store.submit_conversations(())
 
     def add(self, whole: Transcript) -> bool:
         """Take a conversation; whether a batch was saved."""
@@ -110,7 +110,7 @@ class _Batches:
     def save(self) -> None:
         """Begin to save what is left, when the batch before is saved."""
         self.wait()
-        self._saving = self._store.begin_to_add_whole(self._batch)
+        self._saving = self._store.submit_conversations(self._batch)
         self._saved = self._batch
         self._batch, self._characters = [], 0
 

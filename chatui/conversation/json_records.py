@@ -1,7 +1,7 @@
 """JSON values of a file one after the other: JSON Lines, one array, one object; never all at once.
 
-What cannot be read is a :class:`Fault` with its line, and reading goes on behind it: in JSON Lines
-with the next line, in an array with the next element that begins a line as the first one did.
+A value that cannot be read becomes an :class:`UnreadableRecord`. Reading then continues with the
+next line of JSON Lines, or with the next element of an array that begins a line as the first did.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
-class Fault:
+class UnreadableRecord:
     """What could not be read.
 
     Attributes:
@@ -46,7 +46,7 @@ class Fault:
     is_torn: bool = False
 
 
-Record: TypeAlias = "tuple[int, Any] | Fault"
+Record: TypeAlias = "tuple[int, Any] | UnreadableRecord"
 """The line where a value begins, and the value."""
 
 
@@ -139,11 +139,11 @@ def _decodable(records: Iterator[Record]) -> Iterator[Record]:
     line = 0
     try:
         for record in records:
-            line = record.line if isinstance(record, Fault) else record[0]
+            line = record.line if isinstance(record, UnreadableRecord) else record[0]
             yield record
     except UnicodeDecodeError as error:
         is_cut_off = error.reason in ("truncated data", "unexpected end of data")
-        yield Fault(line + 1, _reason(error), is_cut_off)
+        yield UnreadableRecord(line + 1, _reason(error), is_cut_off)
 
 
 def _is_one_value(start: str) -> bool:
@@ -175,7 +175,7 @@ def _lines(lines: Iterable[bytes], parse_constant: Callable[[str], Any] | None) 
             try:
                 yield number, json.loads(line.decode(), parse_constant=parse_constant)
             except (ValueError, RecursionError) as error:
-                yield Fault(number, _reason(error), not line.endswith(b"\n"))
+                yield UnreadableRecord(number, _reason(error), not line.endswith(b"\n"))
 
 
 class _Text:
@@ -248,14 +248,14 @@ def _values(stream: io.TextIOBase, parse_constant: Callable[[str], Any] | None) 
         except (ValueError, RecursionError) as error:
             if _is_cut_off(error, text) and text.more():
                 continue
-            yield Fault(line, _reason(error))
+            yield UnreadableRecord(line, _reason(error))
             if not margin or not _go_to(text, margin):
                 return
             continue
         try:
             text.held[text.at : end].encode()
         except UnicodeEncodeError:
-            yield Fault(line, say("dataset.no_utf8"))
+            yield UnreadableRecord(line, say("dataset.no_utf8"))
         else:
             yield line, value
         text.at = end

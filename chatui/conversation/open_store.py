@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from chatui.conversation import search_index, tables
-from chatui.conversation.database import Beat, Database, plain_errors
+from chatui.conversation.database import Database, ProgressHandler, plain_errors
 from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
@@ -75,17 +75,17 @@ class OpenStore:
         file: Path | None,
         *,
         clock: Callable[[], float] = time.time,
-        beat: Beat | None = None,
+        on_progress: ProgressHandler | None = None,
     ) -> None:
         """Open ``file``, creating or upgrading it; None keeps everything in memory.
 
         Args:
             clock: seconds since the epoch.
-            beat: called again and again while it is opened: an upgrade may take some seconds.
+            on_progress: called repeatedly while the file is opened; an upgrade may take seconds.
         """
         self.file = file
         self._clock = clock
-        self._database = Database(file, beat)
+        self._database = Database(file, on_progress)
         self._presence = None if file is None else Presence(file)
 
     @classmethod
@@ -128,7 +128,7 @@ class OpenStore:
             if self._presence is not None:
                 self._presence.leave()
 
-    def recover(self) -> tuple[Round, ...]:
+    def recover_rounds(self) -> tuple[Round, ...]:
         """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
 
         Rounds that a living chatui is writing stay as they are. Empty conversations and deleted
@@ -138,7 +138,7 @@ class OpenStore:
         if self._presence is None:
             return ()
         self._database.queue(self._index_on)
-        gone, recovered = self._interrupt_the_dead()
+        gone, recovered = self._end_interrupted()
         with plain_errors(self.file):
             for name in gone:
                 self._presence.forget(name)
@@ -153,7 +153,7 @@ class OpenStore:
                 self._database.queue(self._index_on)
 
     @writes
-    def _interrupt_the_dead(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:
+    def _end_interrupted(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:
         assert self._presence is not None
         names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
         gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]

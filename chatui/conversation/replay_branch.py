@@ -20,9 +20,11 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
     """
     conversation_id = _known(store, whole)
     if conversation_id is None:
-        (conversation_id,) = store.add_whole([(whole.conversation, whole.rounds, whole.pieces)])
+        (conversation_id,) = store.add_conversations(
+            [(whole.conversation, whole.rounds, whole.pieces)]
+        )
     place = [each.id for each in whole.rounds].index(point.round.id)
-    of_store = store.whole(conversation_id)[1][place]
+    of_store = store.full_conversation(conversation_id)[1][place]
     if point.pieces is None:
         store.set_head(conversation_id, of_store.id)
         return conversation_id
@@ -57,7 +59,7 @@ def _known(store: Store, whole: Transcript) -> int | None:
     said = [(each.query, each.reply) for each in whole.rounds]
     for each in store.conversations(limit=-1):
         if (each.title, each.created_at) == (about.title, about.created_at):
-            rounds = store.whole(each.id)[1][: len(said)]
+            rounds = store.full_conversation(each.id)[1][: len(said)]
             if [(one.query, one.reply) for one in rounds] == said:
                 return each.id
     return None

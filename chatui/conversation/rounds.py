@@ -13,7 +13,7 @@ import msgspec
 
 from chatui.text import fit_cells, one_line
 
-State: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
+RoundState: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
 """Of a round: being written; ended by the model; stopped by the user; ended by an error; left
 behind by a process that died."""
 
@@ -86,7 +86,7 @@ class Round:
             versions of each other (regenerated, or the query edited).
         query: what the user typed.
         reply: as shown and kept; while streaming, what has been saved so far.
-        state: see :data:`State`.
+        state: see :data:`RoundState`.
         model: name of the model that replied.
         format: prompt format in use.
         finish_reason: as in ``messages.Done``; None if the reply did not end by itself.
@@ -113,7 +113,7 @@ class Round:
     parent_id: int | None
     query: str
     reply: str = ""
-    state: State = "streaming"
+    state: RoundState = "streaming"
     model: str = ""
     format: str = ""
     finish_reason: str | None = None
@@ -134,7 +134,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class ReadPrompt:
+class RenderedPrompt:
     """What the model read for a round.
 
     Attributes:
@@ -185,7 +185,7 @@ class Conversation:
     tags: tuple[str, ...] = ()
 
 
-Whole: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
+FullConversation: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
 """A conversation, all its rounds, a parent before its children, and their pieces by round id."""
 
 
@@ -198,7 +198,7 @@ def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:
     return tuple(reversed(path))
 
 
-def title_of(query: str, cells: int = TITLE_CELLS) -> str:
+def title_from_query(query: str, cells: int = TITLE_CELLS) -> str:
     """The start of a query as a title: one line of printable text, at most ``cells`` wide.
 
     "" if the query has nothing printable.

@@ -16,7 +16,7 @@ from chatui.conversation import tables
 from chatui.conversation.conversation_store import ConversationStore, default_title
 from chatui.conversation.open_store import read_by, reads, writes, written_by
 from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.stored_values import to_stored
+from chatui.conversation.stored_values import encode_text
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -36,26 +36,26 @@ class Store(ConversationStore):
         self, db: sqlite3.Connection, conversation_id: int, head_id: int | None = None
     ) -> tuple[Round, ...]:
         """The rounds from the first to ``head_id`` (None: the conversation's head)."""
-        head = head_id or tables.one_conversation(db, conversation_id).head_id
-        found = tables.path(db, conversation_id, head)
+        head = head_id or tables.get_conversation(db, conversation_id).head_id
+        found = tables.rounds_to(db, conversation_id, head)
         if head_id is not None and not found:
             raise ChatuiError(say("conversation.no_round", id=head_id))
         return tuple(found)
 
-    all_rounds = read_by(tables.tree)
-    round = read_by(tables.one_round)
+    all_rounds = read_by(tables.all_rounds)
+    round = read_by(tables.get_round)
 
     @reads
     def siblings(self, db: sqlite3.Connection, round_id: int) -> tuple[Round, ...]:
         """The versions of a round: all with its parent, itself included, the oldest first."""
-        one = tables.one_round(db, round_id)
+        one = tables.get_round(db, round_id)
         condition = "r.conversation_id = ? AND r.parent_id IS ?"
         return tuple(tables.rounds_where(db, condition, one.conversation_id, one.parent_id))
 
     @reads
     def leaf(self, db: sqlite3.Connection, round_id: int) -> int:
         """The end of the path that goes on from a round, along the newest version each time."""
-        child: int | None = tables.one_round(db, round_id).id
+        child: int | None = tables.get_round(db, round_id).id
         while child is not None:
             round_id = child
             # A child's id is higher; in a damaged database parents may go in a circle.
@@ -68,11 +68,11 @@ class Store(ConversationStore):
     @writes
     def set_head(self, db: sqlite3.Connection, conversation_id: int, round_id: int) -> Conversation:
         """Look at the path that ends in this round."""
-        if tables.one_round(db, round_id).conversation_id != conversation_id:
+        if tables.get_round(db, round_id).conversation_id != conversation_id:
             raise ChatuiError(say("conversation.foreign_round", id=round_id))
         values = (round_id, conversation_id)
         db.execute("UPDATE conversations SET head_id = ? WHERE id = ?", values)
-        return tables.one_conversation(db, conversation_id)
+        return tables.get_conversation(db, conversation_id)
 
     # Writing a round
 
@@ -99,16 +99,16 @@ class Store(ConversationStore):
         """
         now = self._clock()
         id_ = conversation_id or self._insert_conversation(db, "")
-        title = tables.one_conversation(db, id_).title or default_title(query)
+        title = tables.get_conversation(db, id_).title or default_title(query)
         begun = Round(0, id_, parent_id, query, model=model, format=format, started_at=now)
         begun = replace(begun, seed=seed, sampling=sampling or {}, corrects_id=corrects_id)
         writer = "" if self._presence is None else self._presence.announce()
         round_id = tables.insert_round(db, begun, writer)
         db.execute(
             "UPDATE conversations SET head_id = ?, updated_at = ?, title = ? WHERE id = ?",
-            (round_id, now, to_stored(title), id_),
+            (round_id, now, encode_text(title), id_),
         )
-        return tables.one_round(db, round_id)
+        return tables.get_round(db, round_id)
 
     save_prompt = written_by(tables.save_prompt)
     prompt = read_by(tables.prompt)
@@ -132,4 +132,4 @@ class Store(ConversationStore):
         tables.update_round(db, ended)
         values = (self._clock(), ended.conversation_id)
         db.execute("UPDATE conversations SET updated_at = ? WHERE id = ?", values)
-        return tables.one_round(db, ended.id)
+        return tables.get_round(db, ended.id)

@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from chatui.conversation.rounds import Conversation, Count, Epoch, Piece, ReadPrompt, Round
+from chatui.conversation.rounds import Conversation, Count, Epoch, Piece, RenderedPrompt, Round
 
 _UNSTORABLE = re.compile("[\x00\x10\ud800-\udfff]")
 _ESCAPE = re.compile("\x10([0-9a-f]{4})")
@@ -31,27 +31,27 @@ _ERRORS = (ValueError, TypeError, RecursionError, zlib.error, msgspec.Validation
 logger = logging.getLogger(__name__)
 
 
-def to_stored(text: str) -> str:
-    """``text`` without NUL and lone surrogates; :func:`from_stored` gives it back exactly."""
+def encode_text(text: str) -> str:
+    """``text`` without NUL and lone surrogates; :func:`decode_text` gives it back exactly."""
     if not _UNSTORABLE.search(text):
         return text
     return _UNSTORABLE.sub(lambda match: f"\x10{ord(match[0]):04x}", text)
 
 
-def from_stored(stored: Any) -> str:
-    """The text that :func:`to_stored` was given; bytes and numbers in its place become text."""
+def decode_text(stored: Any) -> str:
+    """The text that :func:`encode_text` was given; bytes and numbers in its place become text."""
     text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
     if "\x10" not in text:
         return text
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
-def stored_tags(tags: Iterable[str]) -> str:
+def encode_tags(tags: Iterable[str]) -> str:
     """Tags as a column has them: a line break before and behind each."""
-    return to_stored("".join(f"\n{tag}" for tag in tags) + "\n" if tags else "")
+    return encode_text("".join(f"\n{tag}" for tag in tags) + "\n" if tags else "")
 
 
-_TEXT = (to_stored, from_stored)
+_TEXT = (encode_text, decode_text)
 FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "query": _TEXT,
     "reply": _TEXT,
@@ -68,7 +68,7 @@ _INSTEAD = {"query": "", "state": "interrupted", "conversation_id": 0, "parent_i
 """What stands in for a damaged column of a round that has no default, or another one."""
 
 
-def as_round(values: dict[str, Any]) -> Round:
+def decode_round(values: dict[str, Any]) -> Round:
     """A row as a round; :attr:`Round.damaged` names the columns that were left out."""
     for name, (_, back) in FORMS.items():
         if values[name] is not None:
@@ -108,11 +108,11 @@ def _log_once(round_id: int, names: str) -> None:
     logger.warning("round %s: damaged in the database: %s", round_id, names)
 
 
-def as_conversation(row: Iterable[Any]) -> Conversation:
+def decode_conversation(row: Iterable[Any]) -> Conversation:
     """A row with the fields of a conversation, in their order; what is damaged gets its default."""
     values = dict(zip(_CONVERSATION, row, strict=True))
-    values["title"], values["model"] = from_stored(values["title"]), from_stored(values["model"])
-    values["tags"] = tuple(from_stored(values["tags"]).split())
+    values["title"], values["model"] = decode_text(values["title"]), decode_text(values["model"])
+    values["tags"] = tuple(decode_text(values["tags"]).split())
     for name in ("is_replying", "pinned", "archived"):
         values[name] = values[name] not in (0, None)
     for name, kind in (("created_at", Epoch), ("updated_at", Epoch), ("round_count", Count)):
@@ -126,18 +126,18 @@ def as_conversation(row: Iterable[Any]) -> Conversation:
 _CONVERSATION = [each.name for each in fields(Conversation)]
 
 
-def stored_pieces(pieces: Iterable[Piece]) -> str:
+def encode_pieces(pieces: Iterable[Piece]) -> str:
     """A batch of pieces as a column has them; "" for none."""
     values = [
-        [round(p.at_seconds, 6), to_stored(p.text), p.token_id, p.logprob]
-        + [[[id_, to_stored(token), round(share, 6)] for id_, token, share in p.alternatives]]
+        [round(p.at_seconds, 6), encode_text(p.text), p.token_id, p.logprob]
+        + [[[id_, encode_text(token), round(share, 6)] for id_, token, share in p.alternatives]]
         * bool(p.alternatives)
         for p in pieces
     ]
     return msgspec.json.encode(values).decode() if values else ""
 
 
-def as_pieces(data: Any) -> list[Piece]:
+def decode_pieces(data: Any) -> list[Piece]:
     """The pieces of a batch; those that cannot be read are left out."""
     try:
         found = json.loads(data)
@@ -148,22 +148,22 @@ def as_pieces(data: Any) -> list[Piece]:
     for row in rows:
         try:
             at, text, token_id, logprob, *rest = row
-            best = tuple((id_, from_stored(token), share) for id_, token, share in (*rest, ())[0])
-            made.append(Piece(at, from_stored(text), token_id, logprob, best))
+            best = tuple((id_, decode_text(token), share) for id_, token, share in (*rest, ())[0])
+            made.append(Piece(at, decode_text(text), token_id, logprob, best))
         except _ERRORS:
             continue
     return made
 
 
-def stored_prompt(prompt: ReadPrompt) -> bytes:
+def encode_prompt(prompt: RenderedPrompt) -> bytes:
     """What a model read, as a column has it."""
     return zlib.compress(json.dumps(asdict(prompt), separators=(",", ":")).encode())
 
 
-def as_prompt(data: Any) -> ReadPrompt | None:
+def decode_prompt(data: Any) -> RenderedPrompt | None:
     """What a model read; None if it is damaged."""
     try:
         # msgspec's own decoder refuses lone surrogates.
-        return msgspec.convert(json.loads(zlib.decompress(data)), ReadPrompt)
+        return msgspec.convert(json.loads(zlib.decompress(data)), RenderedPrompt)
     except _ERRORS:
         return None

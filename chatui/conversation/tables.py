@@ -10,17 +10,24 @@ from operator import attrgetter
 from typing import Any
 
 from chatui.conversation import search_index
-from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round, Whole
+from chatui.conversation.rounds import (
+    Conversation,
+    FullConversation,
+    Piece,
+    Rating,
+    RenderedPrompt,
+    Round,
+)
 from chatui.conversation.stored_values import (
     FORMS,
-    as_conversation,
-    as_pieces,
-    as_prompt,
-    as_round,
-    stored_pieces,
-    stored_prompt,
-    stored_tags,
-    to_stored,
+    decode_conversation,
+    decode_pieces,
+    decode_prompt,
+    decode_round,
+    encode_pieces,
+    encode_prompt,
+    encode_tags,
+    encode_text,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -55,7 +62,7 @@ def rounds_where(db: sqlite3.Connection, condition: str, *values: object) -> lis
     return [_as_round(db, row) for row in rows.fetchall()]
 
 
-def tree(db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
+def all_rounds(db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
     """All versions of all rounds of a conversation, a parent before its children."""
     found = rounds_where(db, "r.conversation_id = ?", conversation_id)
     known = {None, *(each.id for each in found)}
@@ -65,7 +72,7 @@ def tree(db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
     )
 
 
-def one_round(db: sqlite3.Connection, id_: int) -> Round:
+def get_round(db: sqlite3.Connection, id_: int) -> Round:
     """One round.
 
     Raises:
@@ -77,7 +84,7 @@ def one_round(db: sqlite3.Connection, id_: int) -> Round:
     return found[0]
 
 
-def path(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> list[Round]:
+def rounds_to(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> list[Round]:
     """The rounds of a conversation from the first to ``head_id``."""
     rows = db.execute(
         "WITH RECURSIVE path (path_id, up) AS ("
@@ -93,7 +100,7 @@ def path(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> l
 
 def _as_round(db: sqlite3.Connection, row: tuple[Any, ...]) -> Round:
     """A row as a round; a streaming round's reply is what its saved pieces say."""
-    found = as_round(dict(zip((*_COLUMNS, "version", "versions"), row, strict=True)))
+    found = decode_round(dict(zip((*_COLUMNS, "version", "versions"), row, strict=True)))
     if found.state != "streaming":
         return found
     return replace(found, reply="".join(piece.text for piece in pieces(db, found.id)))
@@ -109,7 +116,7 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
         ChatuiError: there is no such parent in this conversation.
     """
     parent_id = begun.parent_id
-    if parent_id and one_round(db, parent_id).conversation_id != begun.conversation_id:
+    if parent_id and get_round(db, parent_id).conversation_id != begun.conversation_id:
         raise ChatuiError(say("conversation.foreign_round", id=parent_id))
     above = db.execute("SELECT cast(depth AS INTEGER) FROM rounds WHERE id = ?", (parent_id,))
     (depth,) = above.fetchone() or (0,)
@@ -119,7 +126,9 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     return id_
 
 
-def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int, ...]:
+def insert_conversations(
+    db: sqlite3.Connection, wholes: Iterable[FullConversation]
+) -> tuple[int, ...]:
     """Insert conversations with their ended rounds and pieces; the texts are not indexed.
 
     Returns:
@@ -140,8 +149,8 @@ def insert_wholes(db: sqlite3.Connection, wholes: Iterable[Whole]) -> tuple[int,
             places = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
             rows.append((*places, *_stored(each), depth, "", False))
         said.append((ids, pieces))
-        title = to_stored(one_line(about.title, None, drop_unsafe=True))
-        shelf = (about.pinned, about.archived, stored_tags(about.tags))
+        title = encode_text(one_line(about.title, None, drop_unsafe=True))
+        shelf = (about.pinned, about.archived, encode_tags(about.tags))
         abouts.append((id_, title, about.created_at, about.updated_at, *shelf))
         heads.append((ids.get(about.head_id), id_))
     names = "id, title, created_at, updated_at, pinned, archived, tags"
@@ -182,10 +191,10 @@ def rate(
     Raises:
         ChatuiError: there is no such round.
     """
-    stored = None if note is None else to_stored(note)
+    stored = None if note is None else encode_text(note)
     update = "UPDATE rounds SET rating = coalesce(?, rating), note = coalesce(?, note) WHERE id = ?"
     _change(db, round_id, update, rating, stored, round_id)
-    return one_round(db, round_id)
+    return get_round(db, round_id)
 
 
 def _change(db: sqlite3.Connection, round_id: int, statement: str, *values: object) -> None:
@@ -216,7 +225,7 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
     Raises:
         ChatuiError: there is no such round.
     """
-    if data := stored_pieces(batch):
+    if data := encode_pieces(batch):
         insert = (
             "INSERT INTO pieces (round_id, batch, data) SELECT ?1,"
             " (SELECT coalesce(max(batch), 0) + 1 FROM pieces WHERE round_id = ?1), ?2"
@@ -227,32 +236,32 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
 def pieces(db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:
     """The pieces of one round, in the order they came."""
     batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
-    return tuple(piece for (data,) in batches.fetchall() for piece in as_pieces(data))
+    return tuple(piece for (data,) in batches.fetchall() for piece in decode_pieces(data))
 
 
 # Prompts
 
 
-def save_prompt(db: sqlite3.Connection, round_id: int, prompt: ReadPrompt) -> None:
+def save_prompt(db: sqlite3.Connection, round_id: int, prompt: RenderedPrompt) -> None:
     """Keep what the model read for a round, in place of what was kept for it before.
 
     Raises:
         ChatuiError: there is no such round.
     """
     insert = "INSERT OR REPLACE INTO prompts VALUES (?, ?)"
-    _change(db, round_id, insert, round_id, stored_prompt(prompt))
+    _change(db, round_id, insert, round_id, encode_prompt(prompt))
 
 
-def prompt(db: sqlite3.Connection, round_id: int) -> ReadPrompt | None:
+def prompt(db: sqlite3.Connection, round_id: int) -> RenderedPrompt | None:
     """What the model read for a round; None if nothing was kept, or it is damaged."""
     row = db.execute("SELECT data FROM prompts WHERE round_id = ?", (round_id,)).fetchone()
-    return as_prompt(row[0]) if row else None
+    return decode_prompt(row[0]) if row else None
 
 
 # Conversations
 
 
-def conversations(
+def conversations_where(
     db: sqlite3.Connection,
     condition: str,
     *values: object,
@@ -271,16 +280,16 @@ def conversations(
         f" WHERE {condition} ORDER BY {order} LIMIT ?",
         (*values, limit),
     )
-    return [as_conversation(row) for row in rows.fetchall()]
+    return [decode_conversation(row) for row in rows.fetchall()]
 
 
-def one_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
+def get_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
     """One conversation.
 
     Raises:
         ChatuiError: there is none, or it was deleted.
     """
-    found = conversations(db, "c.id = ? AND c.deleted_at IS NULL", id_)
+    found = conversations_where(db, "c.id = ? AND c.deleted_at IS NULL", id_)
     if not found:
         is_there = db.execute("SELECT 1 FROM conversations WHERE id = ?", (id_,)).fetchone()
         key = "history.deleted" if is_there else "conversation.no_conversation"

@@ -25,9 +25,9 @@ from typing import Literal
 
 from chatui import pinyin
 from chatui.conversation import search_index
-from chatui.conversation.stored_values import from_stored, to_stored
+from chatui.conversation.stored_values import decode_text, encode_text
 from chatui.pinyin import Spelling
-from chatui.traditional import forms
+from chatui.traditional import script_variants
 
 LONGEST_TEXT = 200
 _BEFORE, _AFTER = 16, 48
@@ -38,7 +38,7 @@ _MOST_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
-class Hit:
+class SearchHit:
     """A place where the text was found.
 
     Attributes:
@@ -63,7 +63,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _SearchTerm:
     """What is looked for.
 
     Attributes:
@@ -78,15 +78,15 @@ class _Wanted:
     syllables: tuple[Spelling, ...] = ()
 
 
-def pattern_of(text: str) -> re.Pattern[str] | None:
+def search_pattern(text: str) -> re.Pattern[str] | None:
     """What finds ``text`` as the search does, by its characters or by its sound; None: blank."""
     found = [each.pattern.pattern for each in _wanted(text)]
     return re.compile("|".join(found), re.IGNORECASE) if found else None
 
 
-def find(
+def search(
     db: sqlite3.Connection, text: str, limit: int, *, once: bool = False, tag: str = ""
-) -> tuple[Hit, ...]:
+) -> tuple[SearchHit, ...]:
     """Titles first, then rounds, the newest first; what only sounds so stands behind all others.
 
     Args:
@@ -104,24 +104,24 @@ def find(
 
 
 @lru_cache(16)
-def _wanted(text: str) -> tuple[_Wanted, ...]:
+def _wanted(text: str) -> tuple[_SearchTerm, ...]:
     text = text.strip()[:LONGEST_TEXT]
     if not text:
         return ()
-    literal = pinyin.regex(tuple(forms(character) for character in text))
-    written = tuple(forms(character) for character in to_stored(text))
-    found = [_Wanted(re.compile(literal, re.IGNORECASE), written)]
+    literal = pinyin.regex(tuple(script_variants(character) for character in text))
+    written = tuple(script_variants(character) for character in encode_text(text))
+    found = [_SearchTerm(re.compile(literal, re.IGNORECASE), written)]
     typed = text.lower()
     if len(typed) > 1 and typed.isascii() and typed.isalpha():
         spelled, syllables = pinyin.spelled_initials(typed), pinyin.spelled_syllables(typed)
         ways = [*([spelled] if spelled else []), *syllables]
         if ways:
             sounds = re.compile("|".join(map(pinyin.regex, ways)))
-            found.append(_Wanted(sounds, (), typed if spelled else "", syllables))
+            found.append(_SearchTerm(sounds, (), typed if spelled else "", syllables))
     return tuple(found)
 
 
-def _hits(db: sqlite3.Connection, text: str, once: bool, gone: set[int]) -> Iterator[Hit]:
+def _hits(db: sqlite3.Connection, text: str, once: bool, gone: set[int]) -> Iterator[SearchHit]:
     given: set[tuple[int, int | None]] = set()
 
     def is_known(conversation_id: int, round_id: int | None) -> bool:
@@ -140,24 +140,28 @@ IsKnown = Callable[[int, int | None], bool]
 """Whether nothing more is to be found in a conversation's title (None) or round."""
 
 
-def _in_titles(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> Iterator[Hit]:
+def _in_titles(
+    db: sqlite3.Connection, wanted: _SearchTerm, is_known: IsKnown
+) -> Iterator[SearchHit]:
     titles = db.execute(
         "SELECT id, title FROM conversations WHERE head_id IS NOT NULL"
         " ORDER BY updated_at DESC, id DESC"
     )
     for conversation_id, stored in titles:
-        found = wanted.pattern.search(title := from_stored(stored))
+        found = wanted.pattern.search(title := decode_text(stored))
         if found is None or is_known(conversation_id, None):
             continue
         firsts = db.execute(
             "SELECT query FROM rounds WHERE conversation_id = ? AND parent_id IS NULL",
             (conversation_id,),
         )
-        if not any(wanted.pattern.search(from_stored(query)) for (query,) in firsts.fetchall()):
-            yield Hit(conversation_id, title, None, "title", *_around(title, found))
+        if not any(wanted.pattern.search(decode_text(query)) for (query,) in firsts.fetchall()):
+            yield SearchHit(conversation_id, title, None, "title", *_around(title, found))
 
 
-def _in_rounds(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> Iterator[Hit]:
+def _in_rounds(
+    db: sqlite3.Connection, wanted: _SearchTerm, is_known: IsKnown
+) -> Iterator[SearchHit]:
     candidates, values = _candidates(db, wanted) if search_index.has_index(db) else ("", ())
     condition = candidates and f"WHERE id IN ({candidates})"
     rounds = db.execute(
@@ -167,7 +171,7 @@ def _in_rounds(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> It
         if is_known(conversation_id, round_id):
             continue
         texts: tuple[tuple[Literal["query", "reply"], str], ...]
-        texts = (("query", from_stored(query)), ("reply", from_stored(reply)))
+        texts = (("query", decode_text(query)), ("reply", decode_text(reply)))
         for where, said in texts:
             if found := wanted.pattern.search(said):
                 titles = db.execute(
@@ -175,15 +179,15 @@ def _in_rounds(db: sqlite3.Connection, wanted: _Wanted, is_known: IsKnown) -> It
                 )
                 # In a damaged database a round may belong to none.
                 for (stored,) in titles.fetchall():
-                    title = from_stored(stored)
-                    yield Hit(conversation_id, title, round_id, where, *_around(said, found))
+                    title = decode_text(stored)
+                    yield SearchHit(conversation_id, title, round_id, where, *_around(said, found))
                 break
 
 
 # What the indexes know
 
 
-def _candidates(db: sqlite3.Connection, wanted: _Wanted) -> tuple[str, Sequence[object]]:
+def _candidates(db: sqlite3.Connection, wanted: _SearchTerm) -> tuple[str, Sequence[object]]:
     """SQL for the ids of the rounds that may hold what is wanted, and its values; "" for all."""
     queries = ["SELECT id FROM rounds WHERE indexed = 0"]
     values: list[object] = []

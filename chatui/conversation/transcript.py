@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.json_records import Fault, JsonRecords, Record
+from chatui.conversation.json_records import JsonRecords, Record, UnreadableRecord
 from chatui.conversation.rounds import Conversation, Piece, Round, path_to
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_events import VERSION, PromptMark, to_line
@@ -22,7 +22,7 @@ from chatui.conversation.transcript_version_1 import FORMAT, no_constant, of_ver
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-OnFault = Callable[[Fault], None]
+OnFault = Callable[[UnreadableRecord], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Transcript:
 
 def of_store(store: Store, conversation_id: int) -> Transcript:
     """The transcript of a saved conversation."""
-    conversation, rounds, pieces = store.whole(conversation_id)
+    conversation, rounds, pieces = store.full_conversation(conversation_id)
     prompts = {each.id: prompt for each in rounds if (prompt := store.prompt(each.id))}
     marks = {id: events.mark_of(each.text, each.dropped_rounds) for id, each in prompts.items()}
     return Transcript(conversation, rounds, pieces, marks)
@@ -150,7 +150,7 @@ def loads(data: bytes, name: str, on_fault: OnFault | None = None) -> Transcript
 def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Transcript:
     records = iter(found)
     first = next(records, (1, None))
-    if isinstance(first, Fault):
+    if isinstance(first, UnreadableRecord):
         raise ChatuiError(say("conversation.no_whole_transcript", path=name, reason=first.reason))
     header = first[1]
     if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -163,7 +163,7 @@ def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Trans
             say("conversation.newer_transcript", path=name, found=version, known=VERSION)
         )
 
-    def tell(fault: Fault) -> None:
+    def tell(fault: UnreadableRecord) -> None:
         if on_fault is None:
             reason = say("conversation.in_line", line=fault.line, reason=fault.reason)
             raise ChatuiError(say("conversation.damaged_transcript", path=name, reason=reason))
@@ -177,7 +177,7 @@ def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Trans
         sentence = say("conversation.damaged_transcript", path=name, reason=reason)
         raise ChatuiError(sentence) from error
     for record in records:
-        if isinstance(record, Fault):
+        if isinstance(record, UnreadableRecord):
             # The last line may not have been written to its end.
             if not record.is_torn:
                 tell(record)
@@ -186,5 +186,5 @@ def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Trans
         try:
             reader.take(event)
         except ValueError as error:
-            tell(Fault(number, str(error)))
+            tell(UnreadableRecord(number, str(error)))
     return Transcript(*reader.end())

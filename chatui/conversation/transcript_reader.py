@@ -10,8 +10,15 @@ from typing import Any, TypeAlias
 import msgspec
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.json_records import Fault
-from chatui.conversation.rounds import Conversation, PackedPieces, Piece, Round, path_to, title_of
+from chatui.conversation.json_records import UnreadableRecord
+from chatui.conversation.rounds import (
+    Conversation,
+    PackedPieces,
+    Piece,
+    Round,
+    path_to,
+    title_from_query,
+)
 from chatui.conversation.transcript_events import DIGITS, PromptMark
 from chatui.locales import say
 from chatui.validation_errors import in_words
@@ -32,7 +39,7 @@ Read: TypeAlias = tuple[
 class TranscriptReader:
     """Puts the events of one file together, in their order."""
 
-    def __init__(self, tell: Callable[[Fault], None]) -> None:
+    def __init__(self, tell: Callable[[UnreadableRecord], None]) -> None:
         """
         Args:
             tell: is told what a round lacks that can only be seen at the end.
@@ -180,7 +187,7 @@ class TranscriptReader:
         created_at = about.start if about.created_at is None else about.created_at
         updated_at = about.start + self._last if about.updated_at is None else about.updated_at
         first = next(iter(self._rounds.values()), None)
-        title = about.title or (title_of(first.query) if first else "")
+        title = about.title or (title_from_query(first.query) if first else "")
         depth = len(path_to(self._rounds, self._head))
         return (
             Conversation(

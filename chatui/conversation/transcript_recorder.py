@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.database import Beat
-from chatui.conversation.rounds import Conversation, Piece, Rating, ReadPrompt, Round
+from chatui.conversation.database import ProgressHandler
+from chatui.conversation.rounds import Conversation, Piece, Rating, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript, lines_of
 from chatui.errors import ChatuiError
@@ -80,7 +80,7 @@ class TranscriptRecorder:
             lines.append(events.event(events.EditEvent, began, number, corrected))
         self._append(lines)
 
-    def prompt(self, round_id: int, tokens: int, reused: int, read: ReadPrompt) -> None:
+    def prompt(self, round_id: int, tokens: int, reused: int, read: RenderedPrompt) -> None:
         """The model has read the prompt of a round."""
         mark = events.mark_of(read.text, read.dropped_rounds)
         self._counts[round_id] = tokens, reused
@@ -156,19 +156,23 @@ class RecordingStore(Store):
     """
 
     def __init__(
-        self, file: Path | None, recorder: TranscriptRecorder, *, beat: Beat | None = None
+        self,
+        file: Path | None,
+        recorder: TranscriptRecorder,
+        *,
+        on_progress: ProgressHandler | None = None,
     ) -> None:
         """Open the store.
 
         Args:
             file: of the store; None keeps it in memory.
-            beat: as for :class:`Store`.
+            on_progress: as for :class:`Store`.
             recorder: for the first conversation; the files of others get a number in their name.
 
         Raises:
             ChatuiError: the store cannot be opened.
         """
-        super().__init__(file, beat=beat)
+        super().__init__(file, on_progress=on_progress)
         self.on_problem: Callable[[ChatuiError], None] = lambda problem: None
         self._first = recorder
         self._has_problem = False
@@ -184,7 +188,7 @@ class RecordingStore(Store):
         self._try(lambda: self._recorder_for(begun).query(begun, self._model))
         return begun
 
-    def save_prompt(self, round_id: int, prompt: ReadPrompt) -> None:
+    def save_prompt(self, round_id: int, prompt: RenderedPrompt) -> None:
         super().save_prompt(round_id, prompt)
         self._note(round_id, lambda one: one.prompt(round_id, len(prompt.input_ids), 0, prompt))
 
@@ -232,7 +236,7 @@ class RecordingStore(Store):
             return known
         recorder = TranscriptRecorder(self._free_name()) if self._recorders else self._first
         self._recorders[begun.conversation_id] = recorder
-        conversation, rounds, pieces = self.whole(begun.conversation_id)
+        conversation, rounds, pieces = self.full_conversation(begun.conversation_id)
         before = tuple(each for each in rounds if each.id != begun.id)
         as_it_was = replace(conversation, head_id=begun.parent_id)
         recorder.begin(Transcript(as_it_was, before, pieces), begun.started_at)

@@ -33,12 +33,12 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def keep_old(
-    connection: sqlite3.Connection, file: Path, beat: Callable[[], None] | None = None
+    connection: sqlite3.Connection, file: Path, on_progress: Callable[[], None] | None = None
 ) -> None:
     """Copy a database of an older version beside itself, as ``NAME.version-N``, once.
 
     Args:
-        beat: called again and again meanwhile.
+        on_progress: called again and again meanwhile.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.
@@ -51,7 +51,9 @@ def keep_old(
     os.close(handle)
     try:
         with closing(sqlite3.connect(name)) as copy:
-            connection.backup(copy, pages=_PAGES_AT_ONCE, progress=lambda *_: beat and beat())
+            connection.backup(
+                copy, pages=_PAGES_AT_ONCE, progress=lambda *_: on_progress and on_progress()
+            )
         Path(name).replace(kept)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from msgspec import Struct
 
-from chatui.conversation.continued_reply import beginning_of, beginning_until
+from chatui.conversation.continued_reply import continuation_of, continuation_with_token
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -67,9 +67,9 @@ async def begin_round(
         pieces = await asyncio.to_thread(store.pieces, beside.id)
         is_same = beside.model == author and beside.format == form
         if query.takes is None:
-            written, begun = beginning_of(beside, pieces, ids_hold=is_same)
+            written, begun = continuation_of(beside, pieces, ids_hold=is_same)
         elif is_same:
-            written, begun = beginning_until(pieces, *query.takes)
+            written, begun = continuation_with_token(pieces, *query.takes)
         else:
             raise ChatuiError(say("tui.token_panel.other_model", model=shown_name(beside.model)))
         sampling |= {"edited": True} if beside.sampling.get("edited") else {}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.round_writer import RoundWriter
-from chatui.conversation.rounds import Piece, ReadPrompt, Round, State
+from chatui.conversation.rounds import Piece, RenderedPrompt, Round, RoundState
 from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
@@ -56,7 +56,7 @@ class RunningReply:
             written: the pieces of a reply that this one goes on from.
         """
         self.begun = begun
-        self.read: ReadPrompt | None = None
+        self.read: RenderedPrompt | None = None
         self.prompt_tokens = 0
         self.reused_tokens = 0
         self.output_tokens = 0
@@ -144,7 +144,9 @@ class RunningReply:
             await asyncio.wait_for(self._ended.wait(), STOP_SECONDS)
         self.finish("stopped")
 
-    def finish(self, state: State, *, done: Done | None = None, error: str | None = None) -> None:
+    def finish(
+        self, state: RoundState, *, done: Done | None = None, error: str | None = None
+    ) -> None:
         """End the round, tell it, and begin to save it; a second end is ignored."""
         if self.ended:
             return
@@ -203,7 +205,7 @@ class RunningReply:
 
     def _keep_prompt(self, event: Prefill) -> None:
         """Save what the model read, beside the reply."""
-        self.read = ReadPrompt(
+        self.read = RenderedPrompt(
             event.prompt,
             event.input_ids,
             event.tokens,
@@ -214,7 +216,7 @@ class RunningReply:
         )
         self._keeping = asyncio.ensure_future(self._save_prompt(self.read))
 
-    async def _save_prompt(self, read: ReadPrompt) -> None:
+    async def _save_prompt(self, read: RenderedPrompt) -> None:
         try:
             await self._store.queued(self._store.save_prompt, self.begun.id, read)
         except ChatuiError as problem:

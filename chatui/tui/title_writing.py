@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chatui.backends.protocol import Backend
-from chatui.conversation.rounds import Round, title_of
+from chatui.conversation.rounds import Round, title_from_query
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec, Token
@@ -35,7 +35,7 @@ async def written_title(backend: Backend, rounds: Sequence[Round], spec: ModelSp
     async for event in backend.generate(request):
         text += event.text if isinstance(event, Token) else ""
     lines = (line.strip(_MARKS) for line in answer_of(text).splitlines())
-    title = title_of(next(filter(None, lines), ""))
+    title = title_from_query(next(filter(None, lines), ""))
     if not title:
         raise ChatuiError(say("organise.title.none"))
     return title

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from textual.content import Content
 
-from chatui.conversation.rounds import Piece, ReadPrompt
-from chatui.readable import curve
+from chatui.conversation.rounds import Piece, RenderedPrompt
+from chatui.readable import sparkline
 from chatui.text import plain_text, token_in_quotes
 
 _SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Za-z/]+\]|<\|[^|]+\|>")
@@ -19,7 +19,7 @@ _START_SECONDS = 0.005
 """No token is written so soon after a round began."""
 
 
-def prompt_text(prompt: ReadPrompt) -> Content:
+def prompt_text(prompt: RenderedPrompt) -> Content:
     """The exact text, line ends shown, with the special tokens that the tokenizer made of it.
 
     Special tokens that stand in no text, such as ChatGLM's ``[gMASK] <sop>``, are added where the
@@ -58,7 +58,7 @@ def _part(part: str, special: set[str]) -> tuple[str, str]:
     return part, _SPECIAL_STYLE if part in special else ""
 
 
-def token_table(prompt: ReadPrompt) -> Content:
+def token_table(prompt: RenderedPrompt) -> Content:
     """One row a token: its position (both of ChatGLM-6B's), id and piece."""
     rows = prompt.position_ids or (tuple(range(len(prompt.input_ids))),)
     positions = ["/".join(map(str, column)) for column in zip(*rows, strict=True)]
@@ -93,4 +93,4 @@ def speed_line(pieces: Sequence[Piece]) -> str:
     counts = [0] * _BUCKETS
     for piece in pieces:
         counts[min(int((piece.at_seconds - first) / span * _BUCKETS), _BUCKETS - 1)] += 1
-    return curve(counts, low=0)
+    return sparkline(counts, low=0)

@@ -350,7 +350,7 @@ def rated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     good = store.finish_round(replace(good, state="done", reply="好"))
     wrong = add(good.id, "乙", "错", sampling={"system": "作诗"})
     add(good.id, "乙", "对", corrects_id=wrong.id, sampling={"system": "作诗", "edited": True})
-    store.shelve(1, tags=["诗", "作业"])
+    store.organise(1, tags=["诗", "作业"])
     store.rate(bad.id, -1)
     store.rate(good.id, 1)
     yield store

@@ -14,7 +14,7 @@ from chatui.conversation import exports, transcript
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue, WrongRecord
 from chatui.conversation.importing import ImportCounts, import_files
-from chatui.conversation.imports.message_tree import ImportedMessage, rounds_of_messages
+from chatui.conversation.imports.message_tree import ImportedMessage, conversation_of
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
@@ -276,12 +276,12 @@ def test_marks_and_line_ends_of_windows(start: str, encoding: str, tmp_path: Pat
 def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
     circle = [ImportedMessage("x", "y", "user", "?"), ImportedMessage("y", "x", "assistant", "!")]
     talk = [ImportedMessage("1", None, "user", "问"), ImportedMessage("2", "1", "assistant", "答")]
-    tree = rounds_of_messages([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
+    tree = conversation_of([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
     assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
     with pytest.raises(WrongRecord):
-        rounds_of_messages(circle)
+        conversation_of(circle)
     # Also if the user looked at one of them last.
-    again = rounds_of_messages([*circle, *talk], current="x")
+    again = conversation_of([*circle, *talk], current="x")
     assert again.transcript.conversation.head_id == 1 and again.unread == 2
 
 
@@ -291,7 +291,7 @@ def test_unanswered_and_unasked_messages_stay() -> None:
         ImportedMessage("2", "1", "user", "一"),
         ImportedMessage("3", "2", "user", "二"),
     ]
-    tree = rounds_of_messages(spoken)
+    tree = conversation_of(spoken)
     assert told(tree.transcript) == [(None, "", "你好，我先说。"), (1, "一\n二", "")]
     assert tree.transcript.rounds[1].state == "stopped"
 
@@ -301,7 +301,7 @@ def test_a_chain_of_twenty_thousand_rounds() -> None:
         ImportedMessage(str(at), str(at - 1), "assistant" if at % 2 else "user", "x")
         for at in range(40_000)
     ]
-    tree = rounds_of_messages(chain, current="39999")
+    tree = conversation_of(chain, current="39999")
     assert tree.transcript.conversation.round_count == 20_000
     assert len(tree.transcript.path()) == 20_000
 
@@ -339,8 +339,8 @@ def test_a_store_and_its_transcript_are_the_same(tmp_path: Path) -> None:
     store.finish_round(
         replace(begun, state="done", reply="答", seconds=0.5), [Piece(0.1, "答", 3, -0.5)]
     )
-    whole = store.whole(begun.conversation_id)
-    (copy,) = store.add_whole([whole])
+    whole = store.full_conversation(begun.conversation_id)
+    (copy,) = store.add_conversations([whole])
     back = transcript.dumps(transcript.of_store(store, copy))
     assert back == transcript.dumps(Transcript(*whole))
     store.close()

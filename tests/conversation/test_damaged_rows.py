@@ -14,7 +14,7 @@ import pytest
 from chatui.conversation import transcript
 from chatui.conversation.export_forms import form_named, parts_of
 from chatui.conversation.reply_choice import EVERY_REPLY, dialogues_of, pairs_of
-from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
 
 TABLES = ("conversations", "rounds", "pieces", "prompts")
@@ -34,7 +34,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     sampling = {"temperature": 0.5}
     first = store.add_round(None, None, "春眠", "shiyou", "shiyou", sampling, 7)
     store.append_pieces(first.id, [Piece(0.1, "不觉", 5, -0.5, ((5, "不觉", 0.6),))])
-    store.save_prompt(first.id, ReadPrompt("春眠", (1,), ("春",)))
+    store.save_prompt(first.id, RenderedPrompt("春眠", (1,), ("春",)))
     store.finish_round(replace(first, state="done", reply="不觉晓", note="好", rating=1))
     for query in ("处处", "闻啼鸟"):
         one = store.add_round(first.conversation_id, first.id, query)
@@ -51,11 +51,11 @@ def look(store: Store) -> None:
     """All that the app and the commands read."""
     store.search("不觉")
     store.search("cc")
-    store.found("春", 5)
+    store.search_conversations("春", 5)
     store.recent_models()
     store.tags()
     store.deleted()
-    store.stamp()
+    store.list_fingerprint()
     listed = store.conversations()
     for each in listed:
         path = store.rounds(each.id)
@@ -109,7 +109,7 @@ def test_a_start_ends_what_was_left_behind_in_spite_of_damage(
         with closing(sqlite3.connect(file)) as db, db:
             db.execute(f"UPDATE {where} = ?", (value,))
         store = Store(file)
-        store.recover()
+        store.recover_rounds()
         look(store)
         store.close()
 

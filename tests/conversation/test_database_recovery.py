@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
     """A store of many conversations of two rounds, closed."""
     file = tmp_path / "c.db"
     with closing(Store(file)) as store:
-        store.add_whole(
+        store.add_conversations(
             (
                 Conversation(0, f"题{number}", number, number, 2, 2),
                 (
@@ -111,7 +111,7 @@ def test_damage_that_is_met_later_is_recovered_at_the_next_start(file: Path) -> 
     store = Store(file)
     with pytest.raises(ChatuiError, match="damaged"):
         for each in store.conversations(limit=-1):
-            store.whole(each.id)
+            store.full_conversation(each.id)
     assert damage_mark(file).exists()
     store.close()
     again, notice = opened(file)

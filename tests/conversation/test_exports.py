@@ -183,7 +183,7 @@ def test_one_table_says_the_form_of_a_file(tmp_path: Path) -> None:
     assert form_of(None).name == "markdown"
     store = Store.in_memory()
     whole = with_tokens()
-    ids = store.add_whole([(whole.conversation, whole.rounds, whole.pieces)] * 2)
+    ids = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)] * 2)
     for form in FORMS:
         folder = tmp_path / form.name
         write_files(store, ids, folder, form, is_folder=True)

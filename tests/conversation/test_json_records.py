@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatui.conversation import json_records
-from chatui.conversation.json_records import Fault, JsonRecords
+from chatui.conversation.json_records import JsonRecords, UnreadableRecord
 
 RECORDS = [{"a": "春\n" * n, "n": n} for n in range(5)]
 
@@ -61,7 +61,7 @@ def test_bytes_that_are_no_text_end_a_file_of_utf_16(tmp_path: Path) -> None:
     data = lines([{"a": "中"}, {"a": "文"}, {"a": "字"}]).encode("utf-16")
     for broken in (data[:-3], data[:-14] + b"\x00\xd8" + data[-14:]):
         *kept, fault = read(tmp_path / "f", broken)
-        assert isinstance(fault, Fault) and fault.reason
+        assert isinstance(fault, UnreadableRecord) and fault.reason
         assert kept == [(1, {"a": "中"}), (2, {"a": "文"})][: len(kept)]
 
 
@@ -76,9 +76,12 @@ def test_a_broken_line_is_told_and_the_others_kept(tmp_path: Path) -> None:
     bad = [b'{"a": ', b"\xff\xfe\xff", b"[" * 100_000, b'{"a": 1} x']
     good = b'{"a": 1}'
     found = read(tmp_path / "f", b"\n".join([good, bad[0], b"", *bad[1:], good]))
-    assert [each.line for each in found if isinstance(each, Fault)] == [2, 4, 5, 6]
-    assert [each for each in found if not isinstance(each, Fault)] == [(1, {"a": 1}), (7, {"a": 1})]
-    assert all(each.reason for each in found if isinstance(each, Fault))
+    assert [each.line for each in found if isinstance(each, UnreadableRecord)] == [2, 4, 5, 6]
+    assert [each for each in found if not isinstance(each, UnreadableRecord)] == [
+        (1, {"a": 1}),
+        (7, {"a": 1}),
+    ]
+    assert all(each.reason for each in found if isinstance(each, UnreadableRecord))
 
 
 def test_a_lone_surrogate_is_read(tmp_path: Path) -> None:
@@ -92,17 +95,17 @@ def test_a_broken_element_of_an_array_is_told_and_the_others_kept(
     monkeypatch.setattr(json_records, "_CHUNK_CHARACTERS", chunk)
     text = json.dumps(RECORDS, ensure_ascii=False, indent=2).replace('"n": 2', '"n" 2')
     found = read(tmp_path / "f", text)
-    assert [each for each in found if not isinstance(each, Fault)] == [
+    assert [each for each in found if not isinstance(each, UnreadableRecord)] == [
         (2 + 4 * n, RECORDS[n]) for n in (0, 1, 3, 4)
     ]
-    assert [each.line for each in found if isinstance(each, Fault)] == [10]
+    assert [each.line for each in found if isinstance(each, UnreadableRecord)] == [10]
 
 
 def test_an_array_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
     whole = json.dumps(RECORDS, ensure_ascii=False)
     for end in range(1, len(whole) - 1):
         found = read(tmp_path / "f", whole[:end])
-        kept = [each for each in found if not isinstance(each, Fault)]
+        kept = [each for each in found if not isinstance(each, UnreadableRecord)]
         assert kept == [(1, record) for record in RECORDS[: len(kept)]]
         assert len(found) - len(kept) <= 1
 

@@ -17,7 +17,7 @@ from chatui.cli.request import read_history
 from chatui.conversation import transcript
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.importing import import_files
-from chatui.conversation.json_records import Fault
+from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
@@ -48,7 +48,7 @@ def test_a_damaged_transcript_is_read_as_far_as_it_can_be() -> None:
             damaged(event, dice) + b"\n" if number == place else json.dumps(event).encode() + b"\n"
             for number, event in enumerate(events)
         )
-        faults: list[Fault] = []
+        faults: list[UnreadableRecord] = []
         read = transcript.loads(data, "x", faults.append)
         again = transcript.loads(transcript.dumps(read).encode(), "x")
         assert [each.query for each in again.rounds] == [each.query for each in read.rounds], seed

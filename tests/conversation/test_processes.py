@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.json_records import Fault
+from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
@@ -31,7 +31,7 @@ def raise_(problem):
 
 async def main(name, store):
     dice = random.Random(name)
-    store.recover()
+    store.recover_rounds()
     own = store.create_conversation().id
     for number in range(12):
         c = dice.choice([own, 1])
@@ -43,7 +43,7 @@ async def main(name, store):
             writer.add(f"{query}.{index} ")
             await asyncio.sleep(0)
             if dice.random() < 0.1:
-                store.recover()
+                store.recover_rounds()
                 store.conversations()
         reply = "".join(piece.text for piece in writer.pieces)
         await writer.finish(replace(begun, state="done", reply=reply))
@@ -117,10 +117,10 @@ def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None
     first.add_round(shared, None, "shared")
     writers = [start(WRITE_MANY, str(number), str(file)) for number in range(3)]
     assert [writer.wait(60) for writer in writers] == [0] * 3
-    assert first.recover() == ()
+    assert first.recover_rounds() == ()
     seen = []
     for conversation in first.conversations():
-        for this in first.whole(conversation.id)[1]:
+        for this in first.full_conversation(conversation.id)[1]:
             if this.query == "shared":
                 assert this.state == "streaming"
                 continue
@@ -161,7 +161,7 @@ def lost_by_a_kill(file: Path) -> float:
     lines = [process.stdout.readline() for _ in range(60)]
     store = Store(file)
     # The writer lives: its round is not touched.
-    assert store.recover() == ()
+    assert store.recover_rounds() == ()
     assert store.round(round_id).state == "streaming"
     while not store.round(round_id).reply.startswith("0 1 2 "):
         lines.append(process.stdout.readline())
@@ -170,7 +170,7 @@ def lost_by_a_kill(file: Path) -> float:
     process.wait()
     spoken = "".join(f"{int(line)} " for line in lines)
 
-    (recovered,) = store.recover()
+    (recovered,) = store.recover_rounds()
     assert recovered == store.round(round_id)
     assert (recovered.id, recovered.state, recovered.model) == (round_id, "interrupted", "诗友")
     assert spoken.startswith(recovered.reply)
@@ -178,7 +178,7 @@ def lost_by_a_kill(file: Path) -> float:
     assert recovered.seconds == store.pieces(round_id)[-1].at_seconds
     assert [c.head_id for c in store.conversations()] == [round_id]
     assert [hit.round_id for hit in store.search("10 11 12")] == [round_id]
-    assert store.recover() == ()
+    assert store.recover_rounds() == ()
     assert list(file.with_name(f"{file.name}-writers").iterdir()) == []
     store.close()
     return 0.02 * len(spoken[len(recovered.reply) :].split())
@@ -189,7 +189,7 @@ def test_closing_ends_what_still_streams(file: Path) -> None:
     begun = store.add_round(store.create_conversation().id, None, "?")
     theirs = other.add_round(other.create_conversation().id, None, "?")
     store.close()
-    assert other.recover() == ()
+    assert other.recover_rounds() == ()
     assert other.round(begun.id).state == "interrupted"
     assert other.round(theirs.id).state == "streaming"
     other.close()
@@ -225,9 +225,9 @@ def test_a_disk_that_gets_full_keeps_what_was_saved(file: Path, tmp_path: Path) 
     with sqlite3.connect(file) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     store = Store(file)
-    (recovered,) = store.recover()
+    (recovered,) = store.recover_rounds()
     assert recovered.output_tokens == 100 * kept
-    faults: list[Fault] = []
+    faults: list[UnreadableRecord] = []
     whole = transcript.read(record, faults.append)
     assert not faults and len(whole.pieces[1]) >= 100
     store.close()
@@ -244,7 +244,7 @@ def test_leftovers_are_swept(file: Path) -> None:
     yesterday = time.time() - 2 * 24 * 3600
     for each in (alive, never_begun):
         os.utime(each, (yesterday, yesterday))
-    store.recover()
+    store.recover_rounds()
     assert sorted(folder.iterdir()) == sorted([alive, beginning])
     store.close()
     other.close()
@@ -256,7 +256,7 @@ def test_empty_conversations_of_yesterday_are_removed(file: Path) -> None:
     old = store.create_conversation().id
     now[0] += 2 * 24 * 3600
     new = store.create_conversation().id
-    store.recover()
+    store.recover_rounds()
     assert store.conversation(new).id == new
     with sqlite3.connect(file) as db:
         assert db.execute("SELECT id FROM conversations").fetchall() == [(new,)]

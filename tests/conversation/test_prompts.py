@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chatui.conversation.rounds import ReadPrompt
+from chatui.conversation.rounds import RenderedPrompt
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
-CHATGLM = ReadPrompt(
+CHATGLM = RenderedPrompt(
     text="[Round 0]\n问：你好\ud800\x00\n答：",
     input_ids=(5, 20003, 130001, 130004),
     tokens=("▁[", "你好", "[gMASK]", "<sop>"),
@@ -24,13 +24,13 @@ def test_a_prompt_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     store = Store(tmp_path / "conversations.db")
     first = store.add_round(None, None, "你好")
     second = store.add_round(first.conversation_id, first.id, "再来")
-    store.save_prompt(first.id, ReadPrompt("other"))
+    store.save_prompt(first.id, RenderedPrompt("other"))
     store.save_prompt(first.id, CHATGLM)
     store.close()
     store = Store(tmp_path / "conversations.db")
     assert store.prompt(first.id) == CHATGLM
     assert store.prompt(second.id) is None
-    store.delete(first.conversation_id)
+    store.purge(first.conversation_id)
     assert store.prompt(first.id) is None
     with pytest.raises(ChatuiError):
         store.save_prompt(first.id, CHATGLM)
@@ -42,7 +42,7 @@ def test_a_long_prompt_takes_little_room(tmp_path: Path) -> None:
     store = Store(tmp_path / "conversations.db")
     begun = store.add_round(None, None, "问")
     text = "".join(chr(0x4E00 + (7 * i * i) % 5000) for i in range(2000))
-    store.save_prompt(begun.id, ReadPrompt(text, tuple(map(ord, text)), tuple(text)))
+    store.save_prompt(begun.id, RenderedPrompt(text, tuple(map(ord, text)), tuple(text)))
     with store._database.reading() as db:
         (size,) = db.execute("SELECT length(data) FROM prompts").fetchone()
     assert size < 16_000

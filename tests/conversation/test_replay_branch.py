@@ -61,7 +61,7 @@ def test_in_mid_reply_a_version_is_stopped_there(store: Store) -> None:
     assert store.pieces(cut.id) == PIECES[1][:2]
     # What was recorded is there as it was, beside it.
     assert [each.reply for each in store.siblings(cut.id)] == ["床前明月光", "床前"]
-    assert len(store.whole(id)[1]) == 3
+    assert len(store.full_conversation(id)[1]) == 3
 
 
 def test_behind_a_reply_the_recorded_path_goes_on(store: Store) -> None:
@@ -74,7 +74,7 @@ def test_behind_a_reply_the_recorded_path_goes_on(store: Store) -> None:
 
 
 def test_a_conversation_of_the_store_gets_the_branch_itself(store: Store) -> None:
-    (id,) = store.add_whole([(WHOLE.conversation, WHOLE.rounds, WHOLE.pieces)])
+    (id,) = store.add_conversations([(WHOLE.conversation, WHOLE.rounds, WHOLE.pieces)])
     again = transcript.loads(transcript.dumps(transcript.of_store(store, id)).encode(), "x")
     query, whole_reply = after(8, again).point, after(9, again).point
     assert query is not None and whole_reply is not None

@@ -138,7 +138,7 @@ async def test_a_conversation_deleted_in_mid_reply_is_a_plain_error(store: Store
     begun, problems = begin(store), []
     writer = writer_of(store, begun, problems, 0.01)
     writer.add("一")
-    store.delete(begun.conversation_id)
+    store.purge(begun.conversation_id)
     await until(lambda: problems)
     assert "deleted" in problems[0]
     with pytest.raises(ChatuiError, match="deleted"):
@@ -198,5 +198,5 @@ def test_closing_with_a_full_disk_leaves_the_round_to_the_next_start(tmp_path: P
     store.close()
     store = Store(file)
     assert store.round(begun.id).state == "streaming"
-    assert [r.reply for r in store.recover()] == ["长" * 20_000]
+    assert [r.reply for r in store.recover_rounds()] == ["长" * 20_000]
     store.close()

@@ -30,7 +30,7 @@ def add(store: Store, query: str, reply: str, conversation_id: int | None = None
 
 def found(store: Store, text: str) -> list[tuple[int | None, str]]:
     hits = store.search(text)
-    listed = {c.id for c, _ in store.found(text, 1000)}
+    listed = {c.id for c, _ in store.search_conversations(text, 1000)}
     assert listed == {hit.conversation_id for hit in hits}
     return [(hit.round_id, hit.where) for hit in hits]
 
@@ -86,7 +86,7 @@ def test_one_hit_of_each_conversation(store: Store) -> None:
     c = store.round(first).conversation_id
     second = add(store, "x", "明月", c)
     other = add(store, "明月", "b")
-    assert [hit.round_id for _, hit in store.found("明月", 9)] == [other, second]
+    assert [hit.round_id for _, hit in store.search_conversations("明月", 9)] == [other, second]
 
 
 def test_titles_then_rounds_the_newest_first(store: Store) -> None:
@@ -97,9 +97,9 @@ def test_titles_then_rounds_the_newest_first(store: Store) -> None:
     assert found(store, "春江花月") == [(None, "title"), (new, "reply"), (old, "query")]
     assert len(store.search("春江花月", limit=2)) == 2
     ids = [store.round(id_).conversation_id for id_ in (old, new, renamed)]
-    assert [c.id for c, _ in store.found("春江花月", 9)] == ids[::-1]
+    assert [c.id for c, _ in store.search_conversations("春江花月", 9)] == ids[::-1]
     assert [c.id for c in store.conversations()] == ids[::-1]
-    assert store.found("不存在的", 9) == store.found(" ", 9) == ()
+    assert store.search_conversations("不存在的", 9) == store.search_conversations(" ", 9) == ()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,6 @@ def test_an_overtaken_search_ends_soon(tmp_path: Path) -> None:
     overtaken = threading.Event()
     overtaken.set()
     with pytest.raises(ChatuiError):
-        store.found("无有", 9, overtaken)
+        store.search_conversations("无有", 9, overtaken)
     assert store.search("问", limit=1)[0].round_id == begun.id
     store.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.conversation_store import tags_of
+from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
@@ -47,8 +47,8 @@ def test_pinned_ones_first_and_archived_ones_apart(store: Store, clock: Clock) -
     for query in ("一", "二", "三"):
         clock.now += 1
         ids.append(add(store, query))
-    assert store.shelve(ids[0], pinned=True).pinned
-    assert store.shelve(ids[1], archived=True).archived
+    assert store.organise(ids[0], pinned=True).pinned
+    assert store.organise(ids[1], archived=True).archived
 
     def listed(**which: bool) -> list[int]:
         return [each.id for each in store.conversations(**which)]
@@ -56,59 +56,59 @@ def test_pinned_ones_first_and_archived_ones_apart(store: Store, clock: Clock) -
     assert listed(pinned_first=True, archived=False) == [ids[0], ids[2]]
     assert listed(archived=True) == [ids[1]]
     assert listed() == ids[::-1]
-    store.shelve(ids[2], archived=True)
+    store.organise(ids[2], archived=True)
     last = store.last_conversation()
     assert last is not None and last.id == ids[0]
     assert {hit.conversation_id for hit in store.search("明月")} == set(ids)
-    assert not store.shelve(ids[0], pinned=False).pinned
+    assert not store.organise(ids[0], pinned=False).pinned
 
 
 def test_tags_are_words(store: Store) -> None:
     one, other = add(store, "一"), add(store, "二")
-    assert store.shelve(one, tags=["#诗", "工作", "诗"]).tags == ("诗", "工作")
-    store.shelve(other, tags=["工作坊"])
+    assert store.organise(one, tags=["#诗", "工作", "诗"]).tags == ("诗", "工作")
+    store.organise(other, tags=["工作坊"])
     assert [each.id for each in store.conversations(tag="工作")] == [one]
-    assert [each.id for each, _ in store.found("明月", 10, tag="工作")] == [one]
+    assert [each.id for each, _ in store.search_conversations("明月", 10, tag="工作")] == [one]
     assert store.tags() == tuple(sorted(("诗", "工作", "工作坊")))
-    assert store.shelve(one, pinned=True).tags == ("诗", "工作"), "the tags stay"
-    assert store.shelve(one, tags=[]).tags == ()
+    assert store.organise(one, pinned=True).tags == ("诗", "工作"), "the tags stay"
+    assert store.organise(one, tags=[]).tags == ()
     assert store.conversations(tag="工作") == store.conversations(tag="%") == ()
-    assert tags_of("") == ()
+    assert parse_tags("") == ()
     for wrong in ("#", "长" * 41):
         with pytest.raises(ChatuiError, match="#"):
-            store.shelve(one, tags=[wrong])
+            store.organise(one, tags=[wrong])
 
 
 def test_what_was_deleted_comes_back_for_a_day(store: Store, clock: Clock) -> None:
     kept, gone = add(store, "留下"), add(store, "不要")
-    store.put_away(gone)
+    store.delete(gone)
     assert [each.id for each in store.conversations()] == [kept]
     assert {hit.conversation_id for hit in store.search("明月")} == {kept}
-    assert [each.id for each, _ in store.found("明月", 10)] == [kept]
-    for ask in (store.conversation, store.rounds, store.whole, store.put_away):
+    assert [each.id for each, _ in store.search_conversations("明月", 10)] == [kept]
+    for ask in (store.conversation, store.rounds, store.full_conversation, store.delete):
         with pytest.raises(ChatuiError):
             ask(gone)
     with pytest.raises(ChatuiError):
         store.add_round(gone, None, "?")
-    store.recover()
+    store.recover_rounds()
     assert [each.id for each in store.deleted()] == [gone]
-    assert store.bring_back(gone).title == "不要"
+    assert store.restore(gone).title == "不要"
     assert len(store.search("明月")) == 2 and not store.deleted()
-    store.put_away(gone)
+    store.delete(gone)
     clock.now -= 30 * DAY
-    store.recover()
+    store.recover_rounds()
     assert store.deleted(), "a clock that was set back deletes nothing"
     clock.now += 31 * DAY + 1
-    store.recover()
+    store.recover_rounds()
     assert not store.deleted()
     with pytest.raises(ChatuiError):
-        store.bring_back(gone)
+        store.restore(gone)
 
 
 def test_a_transcript_keeps_them(store: Store) -> None:
     id_ = add(store, "一")
-    store.shelve(id_, pinned=True, archived=True, tags=["诗"])
+    store.organise(id_, pinned=True, archived=True, tags=["诗"])
     whole = transcript.loads(transcript.dumps(transcript.of_store(store, id_)).encode(), "t")
-    (new,) = store.add_whole([(whole.conversation, whole.rounds, whole.pieces)])
+    (new,) = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)])
     read = store.conversation(new)
     assert (read.pinned, read.archived, read.tags) == (True, True, ("诗",))

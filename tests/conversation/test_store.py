@@ -141,7 +141,7 @@ def test_versions_of_a_round_are_branches(store: Store) -> None:
     assert [r.id for r in store.rounds(c, again.id)] == [first.id, again.id]
     edited = say_round(store, c, None, "一!")
     assert store.siblings(first.id) == (first, edited)
-    assert [r.id for r in store.whole(c)[1]] == [
+    assert [r.id for r in store.full_conversation(c)[1]] == [
         first.id,
         second.id,
         third.id,
@@ -230,8 +230,8 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
     last = say_round(store, c, parent, "明月几时有")
     assert store.conversation(c).round_count == 1501
     store.append_pieces(last.id, [Piece(0, "x")])
-    store.delete(c)
-    store.delete(c)
+    store.purge(c)
+    store.purge(c)
     with pytest.raises(ChatuiError, match="no conversation"):
         store.conversation(c)
     assert {hit.conversation_id for hit in store.search("明月几时")} == {kept}
@@ -248,7 +248,7 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
         lambda s: s.conversation(99),
         lambda s: s.rounds(99),
         lambda s: s.rounds(1, 99),
-        lambda s: s.whole(99),
+        lambda s: s.full_conversation(99),
         lambda s: s.round(99),
         lambda s: s.siblings(99),
         lambda s: s.leaf(99),
@@ -286,7 +286,7 @@ def test_threads_may_share_a_store(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    for this in store.whole(c)[1]:
+    for this in store.full_conversation(c)[1]:
         texts = [piece.text for piece in store.pieces(this.id)]
         assert texts == [f"{this.query}.{index} " for index in range(30)]
 
@@ -295,7 +295,7 @@ def test_in_memory_is_a_whole_store() -> None:
     store = Store.in_memory()
     c = store.create_conversation().id
     say_round(store, c, None, "床前明月光")
-    assert store.recover() == ()
+    assert store.recover_rounds() == ()
     assert [hit.where for hit in store.search("明月光")] == ["query"]
     assert [r.reply for r in store.rounds(c)] == ["re: 床前明月光"]
     store.close()
@@ -326,7 +326,7 @@ def test_random_use_agrees_with_a_plain_tree(file: Path, seed: int) -> None:
             rounds[heads[c]] = (c, None, text, f"re: {text}")
         elif action == "delete" and len(heads) > 3:
             c = dice.choice(list(heads))
-            store.delete(c)
+            store.purge(c)
             del heads[c]
             rounds = {id_: row for id_, row in rounds.items() if row[0] != c}
         else:

@@ -17,8 +17,8 @@ import pytest
 
 from chatui.conversation import transcript
 from chatui.conversation.exports import write_whole
-from chatui.conversation.json_records import Fault
-from chatui.conversation.rounds import Conversation, Piece, ReadPrompt, Round
+from chatui.conversation.json_records import UnreadableRecord
+from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_events import mark_of
@@ -158,7 +158,7 @@ def fill(store: Store, dice: random.Random) -> int:
                 )
             )
         if dice.random() < 0.5:
-            store.save_prompt(begun.id, ReadPrompt(random_text(dice), (1, 2), dropped_rounds=1))
+            store.save_prompt(begun.id, RenderedPrompt(random_text(dice), (1, 2), dropped_rounds=1))
         spelled = "".join(piece.text for piece in pieces)
         ended = replace(
             begun,
@@ -200,9 +200,9 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
         check(written.encode())
         read = transcript.loads(written.encode(), "x")
         assert transcript.dumps(read) == written, seed
-        (copy,) = store.add_whole([(read.conversation, read.rounds, read.pieces)])
-        about, rounds, pieces = store.whole(id_)
-        about2, rounds2, pieces2 = store.whole(copy)
+        (copy,) = store.add_conversations([(read.conversation, read.rounds, read.pieces)])
+        about, rounds, pieces = store.full_conversation(id_)
+        about2, rounds2, pieces2 = store.full_conversation(copy)
         shift = rounds2[0].id - rounds[0].id
         moved = [
             replace(
@@ -309,7 +309,7 @@ def test_anything_else_is_a_plain_error_that_names_the_line(data: bytes, sentenc
 
 def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
     data = changed(8, parent=99).replace(b'"id": 5', b'"id": "5"').replace(b'"mood"', b"mood")
-    faults: list[Fault] = []
+    faults: list[UnreadableRecord] = []
     read = transcript.loads(data, "x", faults.append)
     assert [fault.line for fault in faults] == [4, 5, 8]
     # Round 2 could not be read; what belongs to it is no further fault.

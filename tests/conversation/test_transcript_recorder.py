@@ -15,7 +15,7 @@ from test_transcript import check, lines
 
 from chatui.catalog.model_description import model_description, weights_fingerprint
 from chatui.conversation import transcript
-from chatui.conversation.rounds import Piece, ReadPrompt, Round
+from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 from chatui.errors import ChatuiError
@@ -42,7 +42,7 @@ while True:
 def talk(store: Store) -> tuple[Round, Round]:
     """Two rounds, the second one a version of the first, with prompt and tokens."""
     one = store.add_round(None, None, "问\ud800", "诗友", "shiyou", {"top_k": 5})
-    store.save_prompt(one.id, ReadPrompt("提示", (1, 2, 3), dropped_rounds=1))
+    store.save_prompt(one.id, RenderedPrompt("提示", (1, 2, 3), dropped_rounds=1))
     store.append_pieces(one.id, [Piece(0.1, "甲", 5, -0.5), Piece(0.2, " 乙 ")])
     one = replace(one, state="done", reply="甲 乙", seed=7, prompt_tokens=3, reused_tokens=1)
     one = store.finish_round(replace(one, seconds=0.5, output_tokens=3), [Piece(0.3, "")])
@@ -156,7 +156,7 @@ def test_a_full_disk_is_told_once_and_costs_only_the_recording(
     monkeypatch.undo()
     store.add_round(one.conversation_id, one.id, "三问")
     assert len(problems) == 1 and "No space left" in problems[0]
-    assert len(store.whole(one.conversation_id)[1]) == 4
+    assert len(store.full_conversation(one.conversation_id)[1]) == 4
     assert len(transcript.loads(file.read_bytes(), "x").rounds) == 2
     assert file.stat().st_size <= size + 20
     store.close()

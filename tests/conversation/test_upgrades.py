@@ -12,7 +12,7 @@ import pytest
 
 from chatui.conversation import upgrades
 from chatui.conversation.store import Store
-from chatui.conversation.stored_values import to_stored
+from chatui.conversation.stored_values import encode_text
 from chatui.errors import ChatuiError
 
 
@@ -31,7 +31,7 @@ def make_version_1(file: Path) -> None:
         " sampling, started_at, query, reply) VALUES (?, 1, ?, ?, ?, 'gone', 'm', 'f', '{}', 5,"
         " ?, ?)"
     )
-    db.execute(insert, (1, None, 1, "done", "静夜思", to_stored("床前明月光\x00\ud800")))
+    db.execute(insert, (1, None, 1, "done", "静夜思", encode_text("床前明月光\x00\ud800")))
     db.execute(insert, (2, 1, 2, "streaming", "再来一首", ""))
     db.execute(
         """INSERT INTO pieces VALUES (2, 1, '[[0.5,"春眠",1,null],[0.6,"不觉晓",2,-1.5]]')"""
@@ -47,7 +47,7 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
         assert upgrades.version_of(db) == upgrades.CURRENT_VERSION
     assert [r.reply for r in store.rounds(1)] == ["床前明月光\x00\ud800", "春眠不觉晓"]
     assert [h.round_id for h in store.search("前明月光")] == [1], "before it is indexed"
-    assert [r.state for r in store.recover()] == ["interrupted"]
+    assert [r.state for r in store.recover_rounds()] == ["interrupted"]
     store.rename(1, "静夜思")  # Its turn comes after the indexing.
     with sqlite3.connect(file) as db:
         assert db.execute("SELECT count(*) FROM rounds WHERE indexed = 0").fetchone() == (0,)
@@ -60,7 +60,7 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
         assert upgrades.version_of(db) == 1
         assert db.execute("SELECT count(*) FROM rounds").fetchone() == (2,)
     assert kept.stat().st_mode & 0o77 == 0
-    store.delete(1)
+    store.purge(1)
     with sqlite3.connect(file) as db:
         db.execute("INSERT INTO round_index (round_index) VALUES ('integrity-check')")
     store.close()
@@ -150,20 +150,20 @@ def dump(file: Path) -> list[str]:
 def test_an_upgrade_says_that_it_goes_on_and_can_be_broken_off(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatui.conversation.database._STEPS_BETWEEN_BEATS", 20)
+    monkeypatch.setattr("chatui.conversation.database._STEPS_BETWEEN_CALLS", 20)
     make_version_1(file)
-    beats: list[int] = []
+    calls: list[int] = []
 
     def press_ctrl_c() -> None:
-        beats.append(1)
-        if len(beats) == 3:
+        calls.append(1)
+        if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        Store(file, beat=press_ctrl_c)
+        Store(file, on_progress=press_ctrl_c)
     with sqlite3.connect(file) as db:
         assert upgrades.version_of(db) == 1
-    store = Store(file, beat=lambda: beats.append(2))
-    assert beats.count(2) > 3
+    store = Store(file, on_progress=lambda: calls.append(2))
+    assert calls.count(2) > 3
     assert store.conversations()[0].round_count == 2
     store.close()

@@ -77,7 +77,7 @@ def kill_once(home: Path, number: int, seed: int) -> Outcome:
 
 def _look(home: Path, told_file: Path, record: Path) -> Outcome:
     from chatui.conversation import transcript
-    from chatui.conversation.json_records import Fault
+    from chatui.conversation.json_records import UnreadableRecord
     from chatui.conversation.store import Store
 
     told: dict[str, list[tuple[float, str]]] = {}
@@ -91,7 +91,7 @@ def _look(home: Path, told_file: Path, record: Path) -> Outcome:
         if state != "ok":
             faults.append(f"the store: {state}")
     store = Store(database)
-    store.recover()
+    store.recover_rounds()
     locks = [*(home / "conversations.db-writers").glob("*.lock")]
     faults += [f"a lock stays: {lock.name}" for lock in locks]
     in_store = [
@@ -102,7 +102,7 @@ def _look(home: Path, told_file: Path, record: Path) -> Outcome:
         if store.round(int(id)).state == "streaming":
             faults.append(f"round {id} is still being written")
     store.close()
-    found: list[Fault] = []
+    found: list[UnreadableRecord] = []
     said: dict[str, str] = {}
     if record.exists() and record.stat().st_size:
         whole = transcript.read(record, found.append)

@@ -9,7 +9,7 @@ from driven import Driven
 from saved_conversations import add_conversation
 from textual.events import Key
 
-from chatui.conversation.continued_reply import beginning_of
+from chatui.conversation.continued_reply import continuation_of
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.locales import say
@@ -121,7 +121,7 @@ async def test_a_reply_that_cannot_be_saved_is_in_the_box_again(
         await on.ask("甲")
         conversation = on.rounds[0].conversation_id
         await on.pilot.press("alt+r", "风")
-        on.store.delete(conversation)
+        on.store.purge(conversation)
         await on.pilot.press("enter")
         await on.settled()
         assert on.box.query_text == "春风"
@@ -180,8 +180,8 @@ async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any
 def test_half_a_character_and_other_tokens_are_not_gone_on_from() -> None:
     cut = Round(1, 1, None, "甲", "春\ufffd", "stopped", finish_reason="cancelled")
     pieces = (Piece(0, "春", 1), Piece(1, "", 2), Piece(1, "\ufffd"))
-    assert beginning_of(cut, pieces, ids_hold=True) == (pieces[:2], BegunReply("春", (1, 2)))
-    assert beginning_of(cut, pieces, ids_hold=False)[1] == BegunReply("春")
+    assert continuation_of(cut, pieces, ids_hold=True) == (pieces[:2], BegunReply("春", (1, 2)))
+    assert continuation_of(cut, pieces, ids_hold=False)[1] == BegunReply("春")
     ended = replace(cut, state="done", reply="春", finish_reason="eos")
-    assert beginning_of(ended, pieces, ids_hold=True)[1] == BegunReply("春")
-    assert beginning_of(replace(cut, reply=""), (), ids_hold=True)[1] == BegunReply("")
+    assert continuation_of(ended, pieces, ids_hold=True)[1] == BegunReply("春")
+    assert continuation_of(replace(cut, reply=""), (), ids_hold=True)[1] == BegunReply("")

@@ -179,7 +179,7 @@ async def test_another_chatui_changes_the_list(
         await on.until(lambda: on.views)
         add_conversation(there, ("春夜喜雨", "好雨知时节"))
         await on.until(lambda: len(bar.shown) == 2)
-        there.put_away(id_)
+        there.delete(id_)
         await on.until(lambda: len(bar.shown) == 1)
         await on.ask("再来一首")
         assert on.box.query_text == "再来一首", "what was asked is not lost"

@@ -9,7 +9,7 @@ from driven import Driven
 from rich.cells import cell_len
 from saved_conversations import add_conversation, add_round
 
-from chatui.conversation.rounds import ReadPrompt, Round
+from chatui.conversation.rounds import RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.tui.context_use import context_use, in_words, meter
 from chatui.tui.screens.tree_map import MAX_DEPTH, TreePicker, tree_nodes
@@ -196,7 +196,7 @@ async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> Non
     store = Store.in_memory()
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
-    store.save_prompt(first.id, ReadPrompt("你好", memory_bytes=1_500_000_000))
+    store.save_prompt(first.id, RenderedPrompt("你好", memory_bytes=1_500_000_000))
     async with drive(store=store, size=(120, 30)) as on:
         await on.app.screen.open_conversation(id_)
         await on.pilot.press("f8")

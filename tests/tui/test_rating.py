@@ -133,7 +133,7 @@ async def test_what_was_rated_and_scrolled_away_comes_back_so(drive: Any) -> Non
 async def test_a_rating_that_cannot_be_saved_is_told(drive: Any) -> None:
     async with drive(["一"]) as on:
         await on.ask("甲")
-        on.store.delete(on.rounds[0].conversation_id)
+        on.store.purge(on.rounds[0].conversation_id)
         await on.send("/note 好")
         await on.settled()
         assert on.notices

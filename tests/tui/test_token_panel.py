@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from saved_conversations import add_conversation
 
-from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
 from chatui.messages import BegunReply
 from chatui.readable import percent
@@ -18,14 +18,14 @@ from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.token_panel import ALTERNATIVES, TokenPanel
 from chatui.tui.widgets.token_rows import TokenRows
 
-CHATGLM = ReadPrompt(
+CHATGLM = RenderedPrompt(
     text="你好\n<div>",
     input_ids=(5, 74874, 4, 31, 130001, 130004),
     tokens=("▁", "你好", "<n>", "<div", "[gMASK]", "<sop>"),
     position_ids=((0, 1, 2, 3, 4, 4), (0, 0, 0, 0, 0, 1)),
     context_limit=2048,
 )
-CHATML = ReadPrompt(
+CHATML = RenderedPrompt(
     text="<|im_start|>user\n甲<|im_end|>乙",
     input_ids=(1, 2, 3, 4, 5, 6, 7),
     tokens=("<s>", "<|im_start|>", "user", "Ċ", "çĶ²", "<|im_end|>", "ä¹Ļ"),
@@ -37,7 +37,7 @@ PIECES = (
 )
 
 
-def marked(prompt: ReadPrompt) -> list[str]:
+def marked(prompt: RenderedPrompt) -> list[str]:
     text = prompt_text(prompt)
     return [text.plain[span.start : span.end] for span in text.spans if "accent" in str(span.style)]
 

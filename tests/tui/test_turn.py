@@ -513,7 +513,7 @@ async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
         assert first is not None
         on.turns.new()
         on.turns.forget(first.id)
-        on.store.delete(first.id)
+        on.store.purge(first.id)
         on.turns.ask("乙")
         on.backend.reply_gate.set()
         await on.settled()

@@ -14,7 +14,7 @@ from scripted_backend import ScriptedBackend
 from textual.widgets import Static
 
 from chatui.catalog import Entry
-from chatui.conversation.rounds import Piece, ReadPrompt
+from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
 from chatui.messages import Adapter
 from chatui.settings import Settings
@@ -45,7 +45,7 @@ def rhyme(line: str) -> str:
     return line[-1]  # 末字
 ```
 """
-PROMPT = ReadPrompt(
+PROMPT = RenderedPrompt(
     text="[Round 0]\n问：写一首七言绝句\n答：",
     input_ids=(53, 6945, 5, 8, 42, 4, 64286, 12, 130001, 130004),
     tokens=("▁[", "Round", "▁", "0", "]", "<n>", "问", "：写一首七言绝句", "[gMASK]", "<sop>"),

@@ -12,11 +12,11 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
+    ImportedConversation,
     ImportedMessage,
-    ReadTree,
+    conversation_of_raw,
+    epoch_seconds,
     id_in,
-    moment,
-    rounds_of_nodes,
     text_or_none,
 )
 from chatui.locales import say
@@ -30,7 +30,7 @@ def is_chatgpt(record: Mapping[str, Any]) -> bool:
     return "mapping" in record
 
 
-def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
+def read_chatgpt(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
@@ -39,12 +39,12 @@ def read_chatgpt(record: Mapping[str, Any]) -> ReadTree:
     mapping = record["mapping"]
     if not isinstance(mapping, dict):
         raise WrongRecord(say("import.no_tree", name="mapping"))
-    return rounds_of_nodes(
+    return conversation_of_raw(
         ((id, id_in(node, "parent"), node) for id, node in mapping.items()),
         _message,
         title=text_or_none(record.get("title")) or "",
-        created_at=moment(record.get("create_time")),
-        updated_at=moment(record.get("update_time")),
+        created_at=epoch_seconds(record.get("create_time")),
+        updated_at=epoch_seconds(record.get("update_time")),
         current=text_or_none(record.get("current_node")),
     )
 
@@ -66,7 +66,7 @@ def _message(id: str, parent: str | None, node: Any) -> ImportedMessage:
         parent,
         "user" if role == "user" else "assistant",
         _text(content),
-        moment(message.get("create_time")),
+        epoch_seconds(message.get("create_time")),
         text_or_none(metadata.get("model_slug")) or "",
     )
 

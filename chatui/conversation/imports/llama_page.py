@@ -12,11 +12,11 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    ReadTree,
+    ImportedConversation,
+    conversation_of_raw,
+    epoch_seconds,
     id_in,
-    message_of,
-    moment,
-    rounds_of_nodes,
+    parse_message,
     text_or_none,
     with_thoughts,
 )
@@ -30,7 +30,7 @@ def is_llama_page(record: Mapping[str, Any]) -> bool:
     return isinstance(record.get("conv"), dict) and "messages" in record
 
 
-def read_llama_page(record: Mapping[str, Any]) -> ReadTree:
+def read_llama_page(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
@@ -41,11 +41,11 @@ def read_llama_page(record: Mapping[str, Any]) -> ReadTree:
         raise WrongRecord(say("import.no_tree", name="messages"))
     nodes = [(id_in(message, "id"), id_in(message, "parent"), message) for message in found]
     known = [(id, parent, message) for id, parent, message in nodes if id is not None]
-    return rounds_of_nodes(
+    return conversation_of_raw(
         known,
-        partial(message_of, reply_of=_reply),
+        partial(parse_message, reply_of=_reply),
         title=text_or_none(about.get("name")) or "",
-        updated_at=moment(about.get("lastModified")),
+        updated_at=epoch_seconds(about.get("lastModified")),
         current=text_or_none(about.get("currNode")),
         unread=len(nodes) - len(known),
     )

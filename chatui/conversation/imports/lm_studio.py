@@ -12,11 +12,11 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
+    ImportedConversation,
     ImportedMessage,
-    Node,
-    ReadTree,
-    moment,
-    rounds_of_nodes,
+    RawMessage,
+    conversation_of_raw,
+    epoch_seconds,
     speaker_of,
     text_or_none,
     with_thoughts,
@@ -32,14 +32,14 @@ def is_lm_studio(record: Mapping[str, Any]) -> bool:
     )
 
 
-def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
+def read_lm_studio(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
         WrongRecord: it has no messages.
     """
     unread = 0
-    nodes: list[Node] = []
+    nodes: list[RawMessage] = []
     parent: str | None = None
     for place, message in enumerate(record["messages"]):
         versions = message.get("versions") if isinstance(message, dict) else None
@@ -50,11 +50,11 @@ def read_lm_studio(record: Mapping[str, Any]) -> ReadTree:
         is_place = isinstance(selected, int) and 0 <= selected < len(versions)
         nodes += [(f"{place}.{number}", parent, version) for number, version in enumerate(versions)]
         parent = f"{place}.{selected if is_place else 0}"
-    return rounds_of_nodes(
+    return conversation_of_raw(
         nodes,
         _message,
         title=text_or_none(record.get("name")) or "",
-        created_at=moment(record.get("createdAt")),
+        created_at=epoch_seconds(record.get("createdAt")),
         current=parent,
         unread=unread,
     )

@@ -15,7 +15,7 @@ from chatui.locales import say
 
 _LONGEST_REPLY_SECONDS = 3600.0
 _LAST_SECOND = 1e11
-"""A later moment is one in milliseconds."""
+"""Larger timestamps are milliseconds."""
 
 Speaker: TypeAlias = Literal["user", "assistant"]
 
@@ -41,14 +41,14 @@ class ImportedMessage(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class ReadTree:
+class ImportedConversation:
     """A conversation, and how many of its messages could not be read."""
 
     transcript: Transcript
     unread: int = 0
 
 
-class _Saying(msgspec.Struct, frozen=True):
+class _OpenRound(msgspec.Struct, frozen=True):
     """A round while its messages are walked through.
 
     Attributes:
@@ -66,25 +66,25 @@ class _Saying(msgspec.Struct, frozen=True):
     last: str = ""
 
 
-Node: TypeAlias = tuple[str, "str | None", Any]
+RawMessage: TypeAlias = tuple[str, "str | None", Any]
 """Id and parent of a message, and the message as its program keeps it."""
 
 
-def rounds_of_nodes(
-    nodes: Iterable[Node],
-    message_of: Callable[[str, str | None, Any], ImportedMessage],
+def conversation_of_raw(
+    nodes: Iterable[RawMessage],
+    parse_message: Callable[[str, str | None, Any], ImportedMessage],
     *,
     unread: int = 0,
     **about: Any,
-) -> ReadTree:
+) -> ImportedConversation:
     """Rounds of messages as another program keeps them.
 
     One that cannot be read is counted, and those that follow it stay.
 
     Args:
         nodes: in the order of their versions.
-        message_of: reads one; may raise AttributeError, KeyError, TypeError and WrongRecord.
-        unread, about: as :func:`rounds_of_messages` takes them.
+        parse_message: reads one; may raise AttributeError, KeyError, TypeError and WrongRecord.
+        unread, about: as :func:`conversation_of` takes them.
 
     Raises:
         WrongRecord: there is no message to keep.
@@ -92,14 +92,14 @@ def rounds_of_nodes(
     messages: list[ImportedMessage] = []
     for node in nodes:
         try:
-            messages.append(message_of(*node))
+            messages.append(parse_message(*node))
         except (AttributeError, KeyError, TypeError, WrongRecord):
             unread += 1
             messages.append(ImportedMessage(*node[:2], None))
-    return rounds_of_messages(messages, unread=unread, **about)
+    return conversation_of(messages, unread=unread, **about)
 
 
-def message_of(
+def parse_message(
     id: str,
     parent: str | None,
     message: Any,
@@ -119,7 +119,7 @@ def message_of(
     if role == "assistant":
         text = reply_of(message, text)
     model = text_or_none(message.get("model")) or ""
-    return ImportedMessage(id, parent, role, text, moment(message.get("timestamp")), model)
+    return ImportedMessage(id, parent, role, text, epoch_seconds(message.get("timestamp")), model)
 
 
 def id_in(message: Any, name: str) -> str | None:
@@ -127,7 +127,7 @@ def id_in(message: Any, name: str) -> str | None:
     return text_or_none(message.get(name)) if isinstance(message, dict) else None
 
 
-def rounds_of_messages(
+def conversation_of(
     messages: Iterable[ImportedMessage],
     *,
     title: str = "",
@@ -135,7 +135,7 @@ def rounds_of_messages(
     updated_at: float = 0.0,
     current: str | None = None,
     unread: int = 0,
-) -> ReadTree:
+) -> ImportedConversation:
     """Rounds of a tree of messages.
 
     What one speaker says in a row is one text. Messages that are their own ancestors cannot be
@@ -156,14 +156,14 @@ def rounds_of_messages(
         children.setdefault(parent, []).append(each.id)
     rounds: list[Round] = []
     numbers: dict[str, int] = {}
-    to_do = [(id, _Saying()) for id in reversed(children.get(None, []))]
+    to_do = [(id, _OpenRound()) for id in reversed(children.get(None, []))]
     reached = 0
     while to_do:
         id, saying = to_do.pop()
         reached += 1
         message = by_id[id]
         if message.role == "user" and saying.replies:
-            saying = _Saying(_number(saying, rounds, numbers))
+            saying = _OpenRound(_number(saying, rounds, numbers))
         saying = _with(saying, message)
         below = children.get(id, [])
         to_do += [(child, saying) for child in reversed(below)]
@@ -184,17 +184,17 @@ def rounds_of_messages(
     about = Conversation(
         0, title, created, updated, len(path_to(dict(enumerate(rounds, 1)), head)), head
     )
-    return ReadTree(Transcript(about, tuple(rounds)), unread + len(by_id) - reached)
+    return ImportedConversation(Transcript(about, tuple(rounds)), unread + len(by_id) - reached)
 
 
-def _with(saying: _Saying, message: ImportedMessage) -> _Saying:
+def _with(saying: _OpenRound, message: ImportedMessage) -> _OpenRound:
     text = message.text
     if message.role is None or not text.strip():
         return saying
     if message.role == "user":
         query = text if saying.query is None else f"{saying.query}\n{text}"
-        return _Saying(saying.parent, query, asked_at=message.at)
-    return _Saying(
+        return _OpenRound(saying.parent, query, asked_at=message.at)
+    return _OpenRound(
         saying.parent,
         saying.query,
         (*saying.replies, text),
@@ -205,7 +205,7 @@ def _with(saying: _Saying, message: ImportedMessage) -> _Saying:
     )
 
 
-def _number(saying: _Saying, rounds: list[Round], numbers: dict[str, int]) -> int:
+def _number(saying: _OpenRound, rounds: list[Round], numbers: dict[str, int]) -> int:
     """The number of a round, which is added the first time."""
     known = numbers.get(saying.last)
     if known is not None:
@@ -236,7 +236,7 @@ def speaker_of(name: Any) -> Speaker | None:
     return "user" if role == "user" else "assistant" if role == "assistant" else None
 
 
-def moment(value: Any) -> float:
+def epoch_seconds(value: Any) -> float:
     """Seconds since the epoch of a number of seconds or milliseconds; 0 for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e15:
         return 0.0

@@ -9,11 +9,11 @@ from typing import Any
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
-    ReadTree,
+    ImportedConversation,
+    conversation_of_raw,
+    epoch_seconds,
     id_in,
-    message_of,
-    moment,
-    rounds_of_nodes,
+    parse_message,
     text_or_none,
     with_thoughts,
 )
@@ -30,7 +30,7 @@ def is_open_webui(record: Mapping[str, Any]) -> bool:
     return isinstance(_chat(record).get("history"), dict)
 
 
-def read_open_webui(record: Mapping[str, Any]) -> ReadTree:
+def read_open_webui(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
@@ -41,12 +41,12 @@ def read_open_webui(record: Mapping[str, Any]) -> ReadTree:
     found = history.get("messages")
     if not isinstance(found, dict):
         raise WrongRecord(say("import.no_tree", name="history.messages"))
-    return rounds_of_nodes(
+    return conversation_of_raw(
         ((id, id_in(message, "parentId"), message) for id, message in found.items()),
-        partial(message_of, reply_of=_reply),
+        partial(parse_message, reply_of=_reply),
         title=text_or_none(record.get("title")) or text_or_none(chat.get("title")) or "",
-        created_at=moment(record.get("created_at")) or moment(chat.get("timestamp")),
-        updated_at=moment(record.get("updated_at")),
+        created_at=epoch_seconds(record.get("created_at")) or epoch_seconds(chat.get("timestamp")),
+        updated_at=epoch_seconds(record.get("updated_at")),
         current=text_or_none(history.get("currentId")),
     )
 

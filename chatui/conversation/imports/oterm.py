@@ -9,10 +9,10 @@ from pathlib import Path
 
 from chatui.conversation.dialogues import WrongRecord
 from chatui.conversation.imports.message_tree import (
+    ImportedConversation,
     ImportedMessage,
-    ReadTree,
     Speaker,
-    rounds_of_messages,
+    conversation_of,
 )
 
 MAGIC = b"SQLite format 3\0"
@@ -26,7 +26,7 @@ _AUTHORS: dict[str, Speaker] = {
 """Of older and newer versions."""
 
 
-def read_oterm(file: Path) -> Iterator[ReadTree | WrongRecord]:
+def read_oterm(file: Path) -> Iterator[ImportedConversation | WrongRecord]:
     """The conversations in a database, which is not written to.
 
     Raises:
@@ -42,7 +42,7 @@ def read_oterm(file: Path) -> Iterator[ReadTree | WrongRecord]:
                 yield error
 
 
-def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ReadTree:
+def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ImportedConversation:
     rows = db.execute("SELECT id, author, text FROM message WHERE chat_id = ? ORDER BY id", (id,))
     unread = 0
     parent: str | None = None
@@ -54,4 +54,4 @@ def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ReadTree:
             continue
         messages.append(ImportedMessage(str(number), parent, speaker, text, model=model))
         parent = str(number)
-    return rounds_of_messages(messages, title=name, unread=unread)
+    return conversation_of(messages, title=name, unread=unread)

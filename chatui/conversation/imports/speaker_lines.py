@@ -10,10 +10,10 @@ import re
 from chatui.conversation.dialogues import ROLES, WrongRecord
 from chatui.conversation.exports import fence_after
 from chatui.conversation.imports.message_tree import (
+    ImportedConversation,
     ImportedMessage,
-    ReadTree,
     Speaker,
-    rounds_of_messages,
+    conversation_of,
     speaker_of,
 )
 from chatui.locales import say
@@ -38,7 +38,7 @@ _SPEAKER = re.compile(
 _ROUND = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
 
 
-def read_speaker_lines(text: str) -> ReadTree:
+def read_speaker_lines(text: str) -> ImportedConversation:
     """The conversation in a text.
 
     The first name of each side that occurs is that side's; another one is text.
@@ -72,7 +72,7 @@ def read_speaker_lines(text: str) -> ReadTree:
         ImportedMessage(str(number), str(number - 1), role, _text(lines, role), model=model)
         for number, (role, model, lines) in enumerate(said)
     ]
-    return rounds_of_messages(messages, title=title)
+    return conversation_of(messages, title=title)
 
 
 def _text(lines: list[str], role: Speaker | None) -> str:

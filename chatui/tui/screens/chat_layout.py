@@ -150,7 +150,7 @@ class ChatLayout(Screen[None]):
             if self.app.turns.conversation is None:
                 for welcome in self.query(Welcome):
                     welcome.set_last(self._last)
-            await store.queued(store.recover)
+            await store.queued(store.recover_rounds)
 
     def _greeting(self) -> Welcome:
         return Welcome(greeting_for(self.app.turns.spec), self._last, self.found)

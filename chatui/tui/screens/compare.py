@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from chatui.locales import say
 from chatui.text import one_line
-from chatui.text_difference import marked
+from chatui.text_difference import differing_spans
 from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
 from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
 from chatui.tui.screens import COMPACT_BELOW_CELLS, SHORT_BELOW_ROWS
@@ -159,7 +159,7 @@ class CompareScreen(Screen[Column | None]):
 
     @work(exclusive=True)
     async def _mark(self, replies: list[ComparedReply]) -> None:
-        spans = await asyncio.to_thread(marked, [reply.answer for reply in replies])
+        spans = await asyncio.to_thread(differing_spans, [reply.answer for reply in replies])
         for reply, differing in zip(replies, spans, strict=True):
             # Of replies that have next to nothing in common the marks would say nothing.
             share = sum(end - start for start, end in differing) / max(1, len(reply.answer))

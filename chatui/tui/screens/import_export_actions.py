@@ -100,7 +100,7 @@ class ImportExportActions(QueryActions):
     @work
     async def action_import(self, path: str = "") -> None:
         """Import a file or a folder of files; "" asks for it."""
-        from chatui.conversation.conversation_files import IMPORT_SUFFIXES, files_of
+        from chatui.conversation.conversation_files import IMPORT_SUFFIXES, expand_paths
         from chatui.conversation.importing import ImportCounts, import_files
         from chatui.tui.screens.questions import LineQuestion
 
@@ -123,7 +123,7 @@ class ImportExportActions(QueryActions):
                 self.app.call_later(self._tell_user, words, "information")
 
         def work() -> ImportCounts:
-            files = files_of([str(expanded(path))], IMPORT_SUFFIXES)
+            files = expand_paths([str(expanded(path))], IMPORT_SUFFIXES)
             return import_files(self.app.store, files, report=report, tell=told.append)
 
         try:

@@ -15,10 +15,10 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 
-from chatui.conversation.conversation_store import tags_of
+from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.rounds import Conversation
 from chatui.conversation.store import Store
-from chatui.conversation.text_search import Hit
+from chatui.conversation.text_search import SearchHit
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.readable import local_time
@@ -65,7 +65,7 @@ def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int,
 
 
 def conversation_row(
-    conversation: Conversation, hit: Hit | None, *, is_open: bool = False
+    conversation: Conversation, hit: SearchHit | None, *, is_open: bool = False
 ) -> Content:
     """A conversation's two lines: its title, and about it or where the text was found."""
     title = one_line(conversation.title) or say("tui.title.new")
@@ -146,7 +146,7 @@ class ConversationList(PickList[Conversation]):
         self._store = store
         self._before_delete = before_delete
         self._overtaken = threading.Event()
-        self._hits: dict[int, Hit] = {}
+        self._hits: dict[int, SearchHit] = {}
         self._is_archive = False
         self._shown_words: str | None = None
         self._deleted: list[int] = []
@@ -160,7 +160,9 @@ class ConversationList(PickList[Conversation]):
         self._hits = {}
         try:
             if text.strip():
-                pairs = await asyncio.to_thread(store.found, text, _HITS, overtaken, tag=tag)
+                pairs = await asyncio.to_thread(
+                    store.search_conversations, text, _HITS, overtaken, tag=tag
+                )
                 self._hits = {each.id: hit for each, hit in pairs}
                 found: Sequence[Conversation] = [each for each, _ in pairs]
             else:
@@ -240,7 +242,7 @@ class ConversationList(PickList[Conversation]):
         if chosen is None:
             return
         self._before_delete(chosen.id)
-        if await self._changed(self._store.put_away, chosen.id):
+        if await self._changed(self._store.delete, chosen.id):
             self._deleted.append(chosen.id)
             self.post_message(self.Deleted(chosen.id))
             title = one_line(chosen.title, 40) or say("tui.title.new")
@@ -251,18 +253,18 @@ class ConversationList(PickList[Conversation]):
         """Bring back what was deleted last in this list."""
         if not self._deleted:
             self.app.tell_user(say("organise.list.nothing_deleted"), "information")
-        elif await self._changed(self._store.bring_back, self._deleted[-1]):
+        elif await self._changed(self._store.restore, self._deleted[-1]):
             self._deleted.pop()
 
     @work
     async def action_pin(self) -> None:
         if (chosen := self.highlighted) is not None:
-            await self._changed(self._store.shelve, chosen.id, pinned=not chosen.pinned)
+            await self._changed(self._store.organise, chosen.id, pinned=not chosen.pinned)
 
     @work
     async def action_archive(self) -> None:
         if (chosen := self.highlighted) is not None:
-            await self._changed(self._store.shelve, chosen.id, archived=not chosen.archived)
+            await self._changed(self._store.organise, chosen.id, archived=not chosen.archived)
 
     async def action_show_archive(self) -> None:
         """List what is archived, or what is not."""
@@ -285,8 +287,8 @@ class ConversationList(PickList[Conversation]):
         if words is None:
             return
         try:
-            tags = tags_of(words)
+            tags = parse_tags(words)
         except ChatuiError as error:
             self.app.tell_user(str(error))
             return
-        await self._changed(self._store.shelve, chosen.id, tags=tags)
+        await self._changed(self._store.organise, chosen.id, tags=tags)

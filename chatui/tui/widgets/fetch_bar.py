@@ -192,7 +192,7 @@ class FetchBar(Static):
                 break
             # The stop key must be seen before the numbers.
             facts.pop()
-        return name + readable.bar(event.share, max(0, min(_BAR_CELLS, room))) + rest
+        return name + readable.progress_bar(event.share, max(0, min(_BAR_CELLS, room))) + rest
 
     def _stopped_words(self) -> str:
         done = self._progress.done_bytes if self._progress else 0

@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from chatui.conversation.rounds import Round
-from chatui.conversation.text_search import pattern_of
+from chatui.conversation.text_search import search_pattern
 from chatui.locales import say
 from chatui.tui.editing import LineInput
 from chatui.tui.widgets.conversation_view import ConversationView
@@ -91,7 +91,7 @@ class FindBar(Horizontal, can_focus=True):
 
     @work(exclusive=True)
     async def _find(self, words: str) -> None:
-        pattern = pattern_of(words)
+        pattern = search_pattern(words)
         rounds = self._conversation.rounds
         self._places = []
         if pattern is not None:

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from chatui.locales import say
-from chatui.text import one_line, shelter, sheltered_picture, unshelter
+from chatui.text import escape_unsafe, escaped_as_shown, one_line, unescape_unsafe
 from chatui.tui.commands import Command, completions
 from chatui.tui.editing import (
     grapheme_end,
@@ -161,14 +161,14 @@ class QueryBox(TextArea):
         if chosen is not None:
             self.accept_completion(chosen)
         elif mention is not None:
-            self.post_message(self.FileRequested(unshelter(mention[1])))
+            self.post_message(self.FileRequested(unescape_unsafe(mention[1])))
         else:
             self.screen.focus_next()
 
     def replace_mention(self, name: str, text: str) -> bool:
         """Put ``text`` in place of ``@name`` before the cursor; whether that still stands there."""
         row, column = self.cursor_location
-        typed = shelter(f"@{name}")
+        typed = escape_unsafe(f"@{name}")
         stands = self.document[row][:column].endswith(typed)
         if stands:
             self.replace(text, (row, column - len(typed)), (row, column))
@@ -195,7 +195,7 @@ class QueryBox(TextArea):
     @property
     def query_text(self) -> str:
         """What would be sent: exactly what was typed and pasted."""
-        return self._pastes.expand(unshelter(self.text))
+        return self._pastes.expand(unescape_unsafe(self.text))
 
     def set_query(self, text: str, *, held: bool = True) -> None:
         """Replace the text; the cursor goes to its end.
@@ -209,7 +209,9 @@ class QueryBox(TextArea):
     def insert_text(self, text: str, *, held: bool = True) -> None:
         """Insert ``text`` in place of the selection; a long one is held behind a label."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        shown = self._pastes.hold(text) if held and self._pastes.is_long(text) else shelter(text)
+        shown = (
+            self._pastes.hold(text) if held and self._pastes.is_long(text) else escape_unsafe(text)
+        )
         self.replace(shown, *self.selection, maintain_selection_offset=False)
 
     def _empty(self) -> None:
@@ -287,10 +289,10 @@ class QueryBox(TextArea):
 
     @property
     def selected_text(self) -> str:
-        return self._pastes.expand(unshelter(super().selected_text))
+        return self._pastes.expand(unescape_unsafe(super().selected_text))
 
     def get_line(self, line_index: int) -> Text:
-        return Text(sheltered_picture(self.document.get_line(line_index)), end="", no_wrap=True)
+        return Text(escaped_as_shown(self.document.get_line(line_index)), end="", no_wrap=True)
 
     def render_line(self, y: int) -> Strip:
         # Textual's wrapping of the placeholder needs a cell.

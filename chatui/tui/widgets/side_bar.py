@@ -39,7 +39,7 @@ class SideBar(SidePanel, ConversationList, Vertical):
         place: ChosenConversation
 
     def on_mount(self) -> None:
-        self._stamp: object = None
+        self._fingerprint: object = None
         self.query_one(Input).focus()
         self.set_interval(_POLL_SECONDS, self._poll_store)
 
@@ -47,10 +47,10 @@ class SideBar(SidePanel, ConversationList, Vertical):
     async def _poll_store(self) -> None:
         """Another chatui may have changed the store."""
         with suppress(ChatuiError):
-            stamp = await asyncio.to_thread(self._store.stamp)
-            if self._stamp not in (None, stamp):
+            fingerprint = await asyncio.to_thread(self._store.list_fingerprint)
+            if self._fingerprint not in (None, fingerprint):
                 self.search(self.words)
-            self._stamp = stamp
+            self._fingerprint = fingerprint
 
     def choose(self, item: Conversation) -> None:
         self.post_message(self.Chosen(self.choice(item)))

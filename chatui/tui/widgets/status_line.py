@@ -11,7 +11,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from chatui.locales import say
-from chatui.readable import bar, duration
+from chatui.readable import duration, progress_bar
 from chatui.tui.widgets.key_line import SEPARATOR, PagedKeys
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def progress_words(stage: str, done_bytes: int, total_bytes: int, seconds: float
         return say("tui.status.loading")
     words = say(
         "tui.status.loading_bytes",
-        bar=bar(done_bytes / total_bytes, _BAR_CELLS),
+        bar=progress_bar(done_bytes / total_bytes, _BAR_CELLS),
         done=f"{done_bytes / 1e6:.0f}",
         total=f"{total_bytes / 1e6:.0f}",
     )

@@ -18,7 +18,7 @@ from textual.geometry import Region
 from textual.style import Style
 from textual.widgets import Static
 
-from chatui.conversation.rounds import Piece, ReadPrompt, Round
+from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -72,7 +72,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._store = store
         self._conversation = conversation
         self._wanted: int | None = None
-        self._prompt: ReadPrompt | None = None
+        self._prompt: RenderedPrompt | None = None
         self._pieces: Sequence[Piece] = ()
         self._chosen: int | None = None
         self._candidate = 0
@@ -129,7 +129,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     def _show(
         self,
         round_: Round | None,
-        prompt: ReadPrompt | None = None,
+        prompt: RenderedPrompt | None = None,
         pieces: Sequence[Piece] = (),
         is_growing: bool = False,
     ) -> None:
