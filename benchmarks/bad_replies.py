@@ -77,7 +77,7 @@ async def stream(text: str, *, resizing: bool = False) -> float:
                     await pilot.resize_terminal(*choose.choice(SIZES))
                     await pilot.pause(0.02)
                 app.turns.stop()
-            while app.turns.busy:  # noqa: ASYNC110  # nothing tells of it
+            while app.turns.is_busy:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.05)
             await pilot.pause(0.2)
     store.close()

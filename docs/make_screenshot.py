@@ -44,7 +44,7 @@ def app() -> ChatApp:
 
 async def until_idle(pilot: Pilot[None], shown: ChatApp) -> None:
     await pilot.pause(0.1)
-    while shown.turns.busy or shown.turns.loaded is None:
+    while shown.turns.is_busy or shown.turns.loaded is None:
         await pilot.pause(0.05)
     await pilot.pause(0.3)
 
@@ -84,7 +84,7 @@ async def recording() -> str:
             frames.append((0.35, picture(shown)))
         await pilot.press("enter")
         await pilot.pause(0.05)
-        while shown.turns.busy:
+        while shown.turns.is_busy:
             frames.append((0.15, picture(shown)))
             await pilot.pause(GROWN)
         await until_idle(pilot, shown)

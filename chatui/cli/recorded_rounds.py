@@ -23,7 +23,7 @@ from chatui.messages import (
 )
 from chatui.prompting.parts import history_of, opened_by
 from chatui.sampling import SETTINGS, SamplingSettings, overridden
-from chatui.tui.model_names import author_of
+from chatui.tui.model_names import reply_author
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,10 @@ class RecordedRound:
         opening, text, error = "", "", ""
         began = time.monotonic()
         request = self.request
-        is_same = (self.round.model, self.round.format) == (author_of(spec, loaded), loaded.format)
+        is_same = (self.round.model, self.round.format) == (
+            reply_author(spec, loaded),
+            loaded.format,
+        )
         if request.begun is not None and not is_same:
             request = replace(request, begun=BegunReply(request.begun.text))
         try:

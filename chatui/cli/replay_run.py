@@ -26,7 +26,7 @@ from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.text import one_line
-from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.model_names import display_name, reply_author
 
 DIFFERENT = 3
 """Exit code of ``--rerun`` if a reply differs from the recorded one."""
@@ -98,7 +98,7 @@ class ReplayRun:
             by_name = groupby(sorted(range(len(rounds)), key=names.__getitem__), names.__getitem__)
             self.columns.append([(spec_of(name, adapters), list(at)) for name, at in by_name])
         shown = [
-            " / ".join(dict.fromkeys(shown_name(author_of(spec)) for spec, _ in column))
+            " / ".join(dict.fromkeys(display_name(reply_author(spec)) for spec, _ in column))
             for column in self.columns
         ]
         compared = [

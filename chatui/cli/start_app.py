@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     # Textual would print the traceback of a bug over the terminal; it belongs in the log.
     setattr(app, "_fatal_error", app._close_messages_no_wait)  # noqa: B010
     try:
-        app.opened = None if opened is None else opened(store)
+        app.initial_conversation_id = None if opened is None else opened(store)
         app.run()
     finally:
         store.close()

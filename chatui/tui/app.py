@@ -85,7 +85,7 @@ class ChatApp(TurnsApp):
         if settings.keys:
             self._notices += keymap.rebind(self, settings.keys)
         else:
-            keymap.forget()
+            keymap.reset()
         themes.prepare(self)
         theme = settings.theme
         if theme not in self.available_themes:
@@ -130,22 +130,22 @@ class ChatApp(TurnsApp):
     async def on_event(self, event: events.Event) -> None:
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
         if is_new_key:
-            self.key_came = time.monotonic()
-        if not (is_new_key and await self._took_key(cast(events.Key, event))):
+            self.last_key_at = time.monotonic()
+        if not (is_new_key and await self._run_key_binding(cast(events.Key, event))):
             await super().on_event(event)
 
-    async def _took_key(self, event: events.Key) -> bool:
+    async def _run_key_binding(self, event: events.Key) -> bool:
         """Do what a key is bound to, after all that was typed before it and before the next."""
         before = self.screen
         focused = self.focused or before
         if terminal_input.is_text(event, self.focused):
             return False
-        await terminal_input.settle(focused)
+        await terminal_input.wait_for_messages(focused)
         took = await self._check_bindings(event.key, priority=True) or await self._check_bindings(
             event.key
         )
         if took and self.screen is before:
-            await terminal_input.settle(focused)
+            await terminal_input.wait_for_messages(focused)
         return took
 
     def copy_to_clipboard(self, text: str) -> None:
@@ -172,10 +172,10 @@ class ChatApp(TurnsApp):
     def cursor_position(self, offset: Offset) -> None:
         self._own_cursor_position = offset
 
-    def take(self, message: TurnMessage) -> None:
+    def handle_turn_message(self, message: TurnMessage) -> None:
         if isinstance(message, ModelReady) and (recording := self._recording) is not None:
             from chatui.catalog.model_description import model_description
 
             recording.set_model(partial(model_description, message.spec, message.loaded))
         if self._chat is not None and self._chat.is_running:
-            self._chat.take(message)
+            self._chat.handle_turn_message(message)

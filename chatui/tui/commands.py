@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from msgspec import Struct
 
@@ -25,37 +24,37 @@ class Command(Struct, frozen=True):
 
     name: str
     action: str = ""
-    takes: Literal["nothing", "something"] = "nothing"
+    takes_argument: bool = False
     prompt: UserPrompt | None = None
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What it does."""
         return say("tui.prompts.words") if self.prompt else say(f"tui.commands.{self.name}")
 
 
 COMMANDS = (
-    Command("model", "models", "something"),
-    Command("lora", "adapters", "something"),
-    Command("system", "edit_system", "something"),
-    Command("temp", "setting('temperature')", "something"),
-    Command("seed", "setting('seed')", "something"),
+    Command("model", "models", True),
+    Command("lora", "adapters", True),
+    Command("system", "edit_system", True),
+    Command("temp", "setting('temperature')", True),
+    Command("seed", "setting('seed')", True),
     Command("settings", "panel"),
-    Command("save", "save_preset", "something"),
+    Command("save", "save_preset", True),
     Command("retry", "regenerate"),
     Command("continue", "go_on"),
     Command("edit", "edit_query"),
     Command("reply", "edit_reply"),
-    Command("rate", "rate_as", "something"),
-    Command("note", "note", "something"),
+    Command("rate", "rate_as", True),
+    Command("note", "note", True),
     Command("copy", "copy_reply"),
     Command("copy-code", "copy_code"),
     Command("copy-all", "copy_all"),
-    Command("compare", "compare", "something"),
+    Command("compare", "compare", True),
     Command("write", "editor"),
     Command("waiting", "edit_waiting"),
-    Command("export", "export", "something"),
-    Command("import", "import", "something"),
+    Command("export", "export", True),
+    Command("import", "import", True),
     Command("replay", "replay"),
     Command("context", "tell_context"),
     Command("tree", "tree"),
@@ -66,11 +65,11 @@ COMMANDS = (
     Command("clear", "new"),
     Command("open", "conversations"),
     Command("history", "conversations"),
-    Command("search", "conversations", "something"),
+    Command("search", "conversations", True),
     Command("list", "side_bar"),
-    Command("find", "find", "something"),
-    Command("title", "write_title", "something"),
-    Command("theme", "toggle_theme", "something"),
+    Command("find", "find", True),
+    Command("title", "write_title", True),
+    Command("theme", "toggle_theme", True),
     Command("help", "help"),
     Command("quit", "app.quit"),
 )
@@ -80,11 +79,11 @@ COMMANDS = (
 def all_commands(prompts: Sequence[UserPrompt]) -> tuple[Command, ...]:
     """The commands, and the user's prompts as such; a prompt hides no command."""
     names = {command.name for command in COMMANDS}
-    own = (Command(each.name, "", "something", each) for each in prompts if each.name not in names)
+    own = (Command(each.name, "", True, each) for each in prompts if each.name not in names)
     return (*COMMANDS, *own)
 
 
-def why_skipped(prompt: UserPrompt) -> str:
+def name_taken(prompt: UserPrompt) -> str:
     """That a prompt has the name of a command."""
     name, reason = in_quotes(prompt.name), say("tui.prompts.taken", name=prompt.name)
     return say("tui.prompts.skipped", name=name, reason=reason)
@@ -100,17 +99,17 @@ def split(text: str) -> tuple[str, str] | None:
     return (first, rest.strip()) if first else None
 
 
-def named(commands: Sequence[Command], name: str) -> Command | None:
+def find(commands: Sequence[Command], name: str) -> Command | None:
     """The command that is called exactly so."""
     return next((each for each in commands if each.name == name), None)
 
 
-def meant(commands: Sequence[Command], name: str, rest: str) -> tuple[Command, ...]:
+def matching(commands: Sequence[Command], name: str, rest: str) -> tuple[Command, ...]:
     """The commands that a name with ``rest`` behind it may mean: the one that is called so, else
     those whose name it begins and that take what follows.
     """
-    exact = named(commands, name)
-    begun = (each for each in completions(commands, "/" + name) if each.takes == "something")
+    exact = find(commands, name)
+    begun = (each for each in completions(commands, "/" + name) if each.takes_argument)
     return (exact,) if exact is not None else tuple(begun) if rest else ()
 
 
@@ -126,5 +125,5 @@ def search(commands: Sequence[Command], words: str) -> tuple[Command, ...]:
     """The commands that words find: by name first, then by what they do."""
     typed = words.strip().removeprefix("/")
     by_name = [each for each in commands if pinyin.begins_with(each.name, typed)]
-    by_words = [each for each in commands if pinyin.contains(each.words, typed)]
+    by_words = [each for each in commands if pinyin.contains(each.description, typed)]
     return tuple(dict.fromkeys((*by_name, *by_words)))

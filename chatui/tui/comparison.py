@@ -18,7 +18,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Loading, ModelSpec
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.setting_changes import NO_CHANGES, Changes
+from chatui.tui.setting_changes import NO_CHANGES, SettingChanges
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import LoadFailed, LoadProgress, TurnMessage
 from chatui.tui.waiting_queries import WaitingQuery
@@ -31,7 +31,7 @@ class Column(Struct, eq=False):
         title: who writes it, and how.
         spec: the model that writes it; None if it is there already or cannot be had.
         changes: in place of the conversation's.
-        there: a round that has this reply already.
+        existing: a round that has this reply already.
         loading: how far its model has been read, while it is.
         reply: the reply, once it has begun.
         problem: why there is none, in a sentence.
@@ -39,8 +39,8 @@ class Column(Struct, eq=False):
 
     title: str
     spec: ModelSpec | None = None
-    changes: Changes = NO_CHANGES
-    there: Round | None = None
+    changes: SettingChanges = NO_CHANGES
+    existing: Round | None = None
     loading: Loading | None = None
     reply: RunningReply | None = None
     problem: str = ""
@@ -48,7 +48,7 @@ class Column(Struct, eq=False):
     @property
     def round(self) -> Round | None:
         """The reply as it stands now; None before it has begun."""
-        return self.there if self.reply is None else self.reply.round
+        return self.existing if self.reply is None else self.reply.round
 
 
 class Comparison(Struct, eq=False):
@@ -64,10 +64,10 @@ class Comparison(Struct, eq=False):
 
     query: str
     columns: tuple[Column, ...]
-    before: ModelSpec
+    previous_spec: ModelSpec
     stopped: bool = False
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class ComparedQuery(WaitingQuery, eq=False):
@@ -84,10 +84,10 @@ class ComparingTurns(Turns):
         spec: ModelSpec,
         store: Store,
         create_backend: Callable[[str], Backend],
-        tell: Callable[[TurnMessage], None],
+        report: Callable[[TurnMessage], None],
     ) -> None:
-        super().__init__(spec, store, create_backend, self._tell_beside_column)
-        self._tell_all = tell
+        super().__init__(spec, store, create_backend, self._report_beside_column)
+        self._report_all = report
         self._asked: ComparedQuery | None = None
         self._comparing: ComparedQuery | None = None
         self._column: Column | None = None
@@ -102,7 +102,7 @@ class ComparingTurns(Turns):
         """
         comparison = Comparison(query, columns, self.spec)
         self._asked = ComparedQuery(
-            self.current, query, beside, brings_model=True, comparison=comparison
+            self.current, query, beside, loads_own_model=True, comparison=comparison
         )
         self._put(self._asked)
         return comparison
@@ -112,12 +112,14 @@ class ComparingTurns(Turns):
         comparison.stopped = True
         if self._asked is not None and self._waiting.withdraw(self._asked):
             # The model from before is still being loaded.
-            comparison.over.set()
-        elif self._comparing is not None and not comparison.over.is_set():
+            comparison.finished.set()
+        elif self._comparing is not None and not comparison.finished.is_set():
             self.cancel_load()
-            self._stop_reply(self._comparing.of)
+            self._stop_reply(self._comparing.conversation)
 
-    async def leave(self, comparison: Comparison, column: Column | None) -> tuple[Round, ...]:
+    async def close_comparison(
+        self, comparison: Comparison, column: Column | None
+    ) -> tuple[Round, ...]:
         """Go on with the reply of a column, its model and its settings.
 
         Args:
@@ -130,11 +132,11 @@ class ComparingTurns(Turns):
             ChatuiError: they cannot be read.
         """
         self.stop_comparison(comparison)
-        await comparison.over.wait()
+        await comparison.finished.wait()
         try:
             with_round = [each for each in comparison.columns if each.round is not None]
             chosen = column if column in with_round else None
-            spec = comparison.before
+            spec = comparison.previous_spec
             if chosen is not None and chosen.spec is not None:
                 spec, self.current.changes = chosen.spec, chosen.changes
             if spec != self.spec:
@@ -142,17 +144,17 @@ class ComparingTurns(Turns):
             shown = chosen or next(iter(with_round), None)
             if shown is None or shown.round is None:
                 return ()
-            return await self.look_at(shown.round)
+            return await self.go_to_round(shown.round)
         finally:
-            comparison.left.set()
+            comparison.closed.set()
 
     @property
-    def unsent(self) -> tuple[str, ...]:
+    def unsent_texts(self) -> tuple[str, ...]:
         asked = self._comparing
-        is_new = asked is not None and asked.is_new
-        return (*((asked.text,) if asked is not None and is_new else ()), *super().unsent)
+        is_new = asked is not None and asked.has_unsaved_text
+        return (*((asked.text,) if asked is not None and is_new else ()), *super().unsent_texts)
 
-    def _tell_beside_column(self, message: TurnMessage) -> None:
+    def _report_beside_column(self, message: TurnMessage) -> None:
         """Tell what happens; how a column's load goes stands in the column."""
         column = self._column
         if column is not None and isinstance(message, LoadProgress):
@@ -160,10 +162,10 @@ class ComparingTurns(Turns):
         elif column is not None and isinstance(message, LoadFailed):
             column.problem = message.sentence
             message = LoadFailed(message.spec, "")
-        self._tell_all(message)
+        self._report_all(message)
 
-    def _take_waiting_back(self) -> tuple[str, ...]:
-        return () if self._column is not None else super()._take_waiting_back()
+    def _withdraw_waiting(self) -> tuple[str, ...]:
+        return () if self._column is not None else super()._withdraw_waiting()
 
     async def _answer_next(self) -> None:
         query = self._waiting.next
@@ -171,18 +173,18 @@ class ComparingTurns(Turns):
             await super()._answer_next()
             return
         comparison, self._comparing = query.comparison, query
-        self._waiting.take_next()
+        self._waiting.pop()
         try:
             for column in comparison.columns:
                 if column.spec is not None and not (comparison.stopped or self._closed):
-                    await self._fill(column, column.spec, query, comparison)
+                    await self._write_column(column, column.spec, query, comparison)
         finally:
             self._column = self._comparing = None
-            self._tell_waiting()
-            comparison.over.set()
-        await comparison.left.wait()
+            self._report_waiting()
+            comparison.finished.set()
+        await comparison.closed.wait()
 
-    async def _fill(
+    async def _write_column(
         self, column: Column, spec: ModelSpec, query: ComparedQuery, comparison: Comparison
     ) -> None:
         """Load a column's model, if it is another, and write its reply."""
@@ -194,20 +196,20 @@ class ComparingTurns(Turns):
         if column.problem or self.loaded is None or comparison.stopped:
             return
         column.spec = self.spec
-        part = WaitingQuery(query.of, query.text, query.beside, changes=column.changes)
+        part = WaitingQuery(query.conversation, query.text, query.sibling, changes=column.changes)
         try:
             reply, request = await self._begin_reply(part)
         except ChatuiError as error:
             column.problem = str(error)
             return
         column.reply = reply
-        query.beside = query.beside or reply.begun
+        query.sibling = query.sibling or reply.begun_round
         await self._write(part, reply, request)
 
 
-def problem_of(column: Column, comparison: Comparison) -> str:
+def column_problem(column: Column, comparison: Comparison) -> str:
     """Why a column has no reply and will have none; "" for all others."""
     if column.round is not None:
         return ""
-    is_left_out = comparison.over.is_set() or comparison.stopped
+    is_left_out = comparison.finished.is_set() or comparison.stopped
     return column.problem or (say("overview.compare.not_begun") if is_left_out else "")

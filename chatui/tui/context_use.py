@@ -32,13 +32,13 @@ class ContextUse:
     dropped: int
     reserve: int
 
-    def room(self, used: int, limit: int) -> int:
+    def free_tokens(self, used: int, limit: int) -> int:
         """Tokens that the next query can have before a round falls out; less than 0 for none."""
         return limit - self.reserve - used
 
-    def falls(self, used: int, limit: int) -> int:
+    def rounds_to_drop(self, used: int, limit: int) -> int:
         """How many of the oldest rounds fall out with the next query, whatever its length."""
-        missing, count = -self.room(used, limit), 0
+        missing, count = -self.free_tokens(used, limit), 0
         for tokens in self.tokens:
             if missing < 0:
                 break
@@ -46,7 +46,7 @@ class ContextUse:
         return count
 
 
-def context_use(
+def measure_context_use(
     rounds: Sequence[Round], prompt_tokens: int, dropped: int, reserve: int
 ) -> ContextUse | None:
     """How the rounds share a prompt; None if nothing is known of it.
@@ -83,7 +83,7 @@ def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tup
         sizes[-1] += rest
     else:
         sizes = [rest]
-    is_nearly_full = use is not None and use.room(used, limit) < limit * _NEARLY_FULL
+    is_nearly_full = use is not None and use.free_tokens(used, limit) < limit * _NEARLY_FULL
     parts: list[tuple[str, str]] = []
     end = at = 0
     for index, size in enumerate(sizes):
@@ -98,7 +98,7 @@ def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tup
     return [*parts, ("╌" * (cells - at), "$foreground-muted")]
 
 
-def in_words(use: ContextUse, used: int, limit: int) -> list[str]:
+def describe(use: ContextUse, used: int, limit: int) -> list[str]:
     """What is in the window, and what falls out next; a sentence each."""
     if not limit:
         return []
@@ -115,11 +115,11 @@ def in_words(use: ContextUse, used: int, limit: int) -> list[str]:
         "query": one_line(use.rounds[0].query, 24),
         "tokens": use.tokens[0],
     }
-    room = use.room(used, limit)
+    room = use.free_tokens(used, limit)
     if room > 0:
         lines.append(say("overview.context.next_after", room=room, **values))
     else:
-        falls = min(use.falls(used, limit), len(use.rounds) - 1)
+        falls = min(use.rounds_to_drop(used, limit), len(use.rounds) - 1)
         lines.append(say("overview.context.next", **values))
         if falls > 1:
             lines.append(say("overview.context.more", last=use.numbers[falls - 1]))

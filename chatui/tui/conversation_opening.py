@@ -15,8 +15,8 @@ from chatui.errors import ChatuiError
 from chatui.messages import ModelSpec
 from chatui.tui.model_loading import ModelLoading
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.setting_changes import NO_CHANGES, changes_of
-from chatui.tui.turn_messages import Trouble, TurnMessage
+from chatui.tui.setting_changes import NO_CHANGES, changes_from_record
+from chatui.tui.turn_messages import ErrorOccurred, TurnMessage
 from chatui.tui.waiting_queries import OpenConversation
 
 
@@ -32,9 +32,9 @@ class ConversationOpening(ModelLoading, ABC):
         spec: ModelSpec,
         store: Store,
         create_backend: Callable[[str], Backend],
-        tell: Callable[[TurnMessage], None],
+        report: Callable[[TurnMessage], None],
     ) -> None:
-        super().__init__(spec, create_backend, tell)
+        super().__init__(spec, create_backend, report)
         self.current = OpenConversation()
         self._store = store
         self._tasks: set[asyncio.Future[None]] = set()
@@ -45,11 +45,11 @@ class ConversationOpening(ModelLoading, ABC):
         """The running or last reply, if it belongs to the conversation on the screen."""
 
     @abstractmethod
-    def _active(self, conversation_id: int) -> OpenConversation | None:
+    def _active_conversation(self, conversation_id: int) -> OpenConversation | None:
         """The conversation if it has a running or unsaved reply or queries that wait."""
 
     @abstractmethod
-    def _tell_waiting(self) -> None:
+    def _report_waiting(self) -> None:
         """Tell which queries of the conversation on the screen wait."""
 
     @property
@@ -72,23 +72,25 @@ class ConversationOpening(ModelLoading, ABC):
         if round_id is not None and round_id not in (each.id for each in rounds):
             head = await asyncio.to_thread(self._store.leaf, round_id)
             rounds = await asyncio.to_thread(self._store.rounds, conversation_id, head)
-            self._keep(self._save_head(conversation_id, head))
-            if (active := self._active(conversation_id)) is not None:
+            self._run_in_background(self._save_head(conversation_id, head))
+            if (active := self._active_conversation(conversation_id)) is not None:
                 active.head_id = head
-        changes = changes_of(rounds[-1].sampling) if rounds else NO_CHANGES
-        opened = self._active(conversation_id) or OpenConversation(saved, head, changes)
+        changes = changes_from_record(rounds[-1].sampling) if rounds else NO_CHANGES
+        opened = self._active_conversation(conversation_id) or OpenConversation(
+            saved, head, changes
+        )
         opened.saved = saved
-        self._look_at(opened)
+        self._set_current(opened)
         reply = self.reply_here
         if reply is None:
             return rounds
-        return tuple(reply.round if each.id == reply.begun.id else each for each in rounds)
+        return tuple(reply.round if each.id == reply.begun_round.id else each for each in rounds)
 
-    def new(self) -> None:
+    def start_new(self) -> None:
         """Begin a new conversation with the next query."""
-        self._look_at(OpenConversation())
+        self._set_current(OpenConversation())
 
-    async def look_at_version(self, round_: Round, step: int) -> tuple[Round, ...]:
+    async def go_to_version(self, round_: Round, step: int) -> tuple[Round, ...]:
         """Look at the version ``step`` places after a round, and the path that goes on from it.
 
         Returns:
@@ -99,9 +101,9 @@ class ConversationOpening(ModelLoading, ABC):
         """
         versions = await asyncio.to_thread(self._store.siblings, round_.id)
         place = [each.id for each in versions].index(round_.id) + step
-        return await self.look_at(versions[place]) if 0 <= place < len(versions) else ()
+        return await self.go_to_round(versions[place]) if 0 <= place < len(versions) else ()
 
-    async def look_at(self, round_: Round) -> tuple[Round, ...]:
+    async def go_to_round(self, round_: Round) -> tuple[Round, ...]:
         """Look at a round of this conversation, and the newest path that goes on from it.
 
         Returns:
@@ -114,10 +116,10 @@ class ConversationOpening(ModelLoading, ABC):
         head = await asyncio.to_thread(self._store.leaf, round_.id)
         rounds = await asyncio.to_thread(self._store.rounds, round_.conversation_id, head)
         looked_at.head_id = head
-        self._keep(self._save_head(round_.conversation_id, head))
+        self._run_in_background(self._save_head(round_.conversation_id, head))
         return rounds
 
-    async def write_reply(self, round_: Round, reply: str) -> tuple[Round, ...]:
+    async def save_edited_reply(self, round_: Round, reply: str) -> tuple[Round, ...]:
         """Put ``reply`` beside that of a round, as another version that the user wrote.
 
         Returns:
@@ -141,23 +143,26 @@ class ConversationOpening(ModelLoading, ABC):
         )
         written = replace(begun, state="done", reply=reply)
         await store.queued(store.finish_round, written)
-        if self._active(round_.conversation_id) is not None and looked_at.head_id is not None:
+        if (
+            self._active_conversation(round_.conversation_id) is not None
+            and looked_at.head_id is not None
+        ):
             await store.queued(store.set_head, round_.conversation_id, looked_at.head_id)
             return ()
         looked_at.head_id = begun.id
         return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
 
-    def _look_at(self, opened: OpenConversation) -> None:
+    def _set_current(self, opened: OpenConversation) -> None:
         self.current = opened
-        self._tell_waiting()
+        self._report_waiting()
 
     async def _save_head(self, conversation_id: int, head: int) -> None:
         try:
             await self._store.queued(self._store.set_head, conversation_id, head)
         except ChatuiError as error:
-            self._tell(Trouble(str(error)))
+            self._report(ErrorOccurred(str(error)))
 
-    def _keep(self, job: Coroutine[Any, Any, None]) -> None:
+    def _run_in_background(self, job: Coroutine[Any, Any, None]) -> None:
         """Run a job beside the others; the loop itself keeps no reference to it."""
         task = asyncio.ensure_future(job)
         self._tasks.add(task)

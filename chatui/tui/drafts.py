@@ -31,7 +31,7 @@ class Draft:
         self._file: Path | None = None
         self._writing = threading.Lock()
 
-    def take(self) -> str:
+    def claim(self) -> str:
         """Take a file, and what was left in it; "" if there is none or no file can be had."""
         from filelock import FileLock, Timeout
 

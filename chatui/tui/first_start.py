@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from chatui.catalog import Entry
 
 _CONNECT_SECONDS = 0.1
-_CARDS_SECONDS = 5.0
+_NVIDIA_SMI_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Found:
+class Findings:
     """What is here.
 
     Attributes:
         memory_bytes: of the machine.
-        cards: its NVIDIA GPUs, each with its name and memory.
+        gpus: its NVIDIA GPUs, each with its name and memory.
         models: how many lie in the hubs' caches.
         chat_model: the preset that suits the machine, here or to be fetched.
         hub: where it would be fetched from, as host.
@@ -34,7 +34,7 @@ class Found:
     """
 
     memory_bytes: int
-    cards: tuple[str, ...]
+    gpus: tuple[str, ...]
     models: int
     chat_model: Entry
     hub: str
@@ -43,13 +43,13 @@ class Found:
     @property
     def words(self) -> str:
         """The machine in one line."""
-        parts = [say("tui.welcome.memory", size=size(self.memory_bytes)), *self.cards]
+        parts = [say("tui.welcome.memory", size=size(self.memory_bytes)), *self.gpus]
         if self.models:
             parts.append(say("tui.welcome.models", count=self.models))
         return say("tui.welcome.found", what=" · ".join(parts))
 
 
-def look_around(settings: Settings) -> Found:
+def inspect_machine(settings: Settings) -> Findings:
     """What is here, apart from servers; takes a moment."""
     import psutil
 
@@ -60,7 +60,7 @@ def look_around(settings: Settings) -> Found:
     memory = psutil.virtual_memory().total
     models = len({repository.hub_id for repository in cached_repositories()})
     chat_model = catalog.chat_model_for(memory, settings)
-    return Found(memory, _cards(), models, chat_model, HuggingFace().host)
+    return Findings(memory, _nvidia_gpus(), models, chat_model, HuggingFace().host)
 
 
 async def first_server_model(settings: Settings) -> Entry | None:
@@ -82,14 +82,14 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _cards() -> tuple[str, ...]:
+def _nvidia_gpus() -> tuple[str, ...]:
     """NVIDIA's GPUs as its driver names them: the app itself has no torch to ask."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
     command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_CARDS_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS)
     except (OSError, ValueError, subprocess.SubprocessError):
         return ()
     lines = done.stdout.splitlines() if done.returncode == 0 else []

@@ -35,7 +35,7 @@ _SAME_EVERYWHERE = "close"
 """Also on the key that opened a list, which goes with that."""
 
 
-def id_of(binding: Binding) -> str:
+def binding_name(binding: Binding) -> str:
     """What the settings call a binding; "" for one that has no words."""
     return binding.description.rpartition(".")[2] if ".keys." in binding.description else ""
 
@@ -57,10 +57,12 @@ def rebind(app: App[Any], wanted: Mapping[str, object]) -> list[str]:
     for merged in (app._bindings, *filter(None, (each._merged_bindings for each in owners))):
         together.append({})
         for key, bindings in merged.key_to_bindings.items():
-            merged.key_to_bindings[key] = [replace(each, id=id_of(each)) for each in bindings]
-            together[-1].setdefault(key, set()).update(map(id_of, bindings))
+            merged.key_to_bindings[key] = [
+                replace(each, id=binding_name(each)) for each in bindings
+            ]
+            together[-1].setdefault(key, set()).update(map(binding_name, bindings))
             for each in bindings:
-                known.setdefault(id_of(each), set()).add(key)
+                known.setdefault(binding_name(each), set()).add(key)
     problems: list[str] = []
     keymap: dict[str, str] = {}
     for name, keys in wanted.items():
@@ -72,7 +74,7 @@ def rebind(app: App[Any], wanted: Mapping[str, object]) -> list[str]:
         else:
             keymap[name] = ",".join(part.strip() for part in str(keys).split(","))
     for name, key in _without_key(together, keymap).items():
-        problems.append(say("organise.keymap.clash", key=key_names(key), name=name))
+        problems.append(say("organise.keymap.clash", key=key_label(key), name=name))
     app.set_keymap(keymap)
     _bound.update(keymap)
     locales.name_keys(_new_names(known, keymap))
@@ -95,15 +97,15 @@ def _without_key(
     return lost
 
 
-def forget() -> None:
+def reset() -> None:
     """Name the keys as they are without settings."""
     _bound.clear()
     locales.name_keys({})
 
 
-def keys_of(binding: Binding) -> str:
+def binding_label(binding: Binding) -> str:
     """The keys that a binding is on now, as people write them."""
-    return key_names(_bound.get(id_of(binding), binding.key))
+    return key_label(_bound.get(binding_name(binding), binding.key))
 
 
 def _classes(base: type[DOMNode]) -> Iterator[type[DOMNode]]:
@@ -142,7 +144,7 @@ def _new_names(known: Mapping[str, set[str]], keymap: Mapping[str, str]) -> dict
         for key in known[name]:
             others = {other for other, used in known.items() if key in used} - {name}
             if others <= {_SAME_EVERYWHERE, ""}:
-                names[key_names(key)] = key_names(keys)
+                names[key_label(key)] = key_label(keys)
     return names
 
 
@@ -159,12 +161,12 @@ _SIGNS = {"plus": "+", "minus": "-", "equals_sign": "=", "comma": ",", "full_sto
 """Keys that stand alone; behind Alt a sign has its name."""
 
 
-def key_names(keys: str) -> str:
+def key_label(keys: str) -> str:
     """A binding's keys as people write them: "ctrl+n" is "Ctrl+N", and "N" is "Shift+N"."""
-    return " / ".join(map(_key_name, keys.split(",")))
+    return " / ".join(map(_one_key_label, keys.split(",")))
 
 
-def _key_name(key: str) -> str:
+def _one_key_label(key: str) -> str:
     parts = key.strip().split("+")
     if parts[0] in _SIGNS:
         return _SIGNS[parts[0]]

@@ -30,22 +30,22 @@ class ModelLoading:
         self,
         spec: ModelSpec,
         create_backend: Callable[[str], Backend],
-        tell: Callable[[TurnMessage], None],
+        report: Callable[[TurnMessage], None],
     ) -> None:
         """
         Args:
             create_backend: a new backend by the name in a spec.
-            tell: called with everything that happens.
+            report: called with everything that happens.
         """
-        self.spec = self.first = spec
+        self.spec = self.start_spec = spec
         self.think = spec.think
         self.loaded: Loaded | None = None
         self._create_backend = create_backend
-        self._tell = tell
+        self._report = report
         self._backend: Backend | None = None
         self._backend_name = ""
         self._loaded_spec: ModelSpec | None = None
-        self._load_wanted = True
+        self._load_requested = True
         self._wake = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
         self._loading_backend: Backend | None = None
@@ -55,7 +55,7 @@ class ModelLoading:
         """Give the next round to another model."""
         self.spec = spec
         self.think = spec.think if self.think is None else self.think
-        self._load_wanted = True
+        self._load_requested = True
         self._wake.set()
 
     def cancel_load(self) -> bool:
@@ -68,14 +68,14 @@ class ModelLoading:
             self._loading.cancel()
         return True
 
-    def _take_waiting_back(self) -> tuple[str, ...]:
+    def _withdraw_waiting(self) -> tuple[str, ...]:
         """The queries that waited for a model that could not be loaded."""
         raise NotImplementedError
 
     async def _load(self) -> None:
         """Load ``self.spec``; if that fails or is cancelled, the model from before stays."""
         spec = self.spec
-        self._load_wanted = False
+        self._load_requested = False
         self._loading = asyncio.ensure_future(self._load_now(spec))
         try:
             await asyncio.wait([self._loading])
@@ -92,14 +92,14 @@ class ModelLoading:
     def _after_cancelled_load(self, spec: ModelSpec) -> None:
         if self._loading_backend is self._backend:
             self._backend, self._backend_name, self.loaded = None, "", None
-        if self._loaded_spec is not None and not self._load_wanted:
+        if self._loaded_spec is not None and not self._load_requested:
             self.spec = self._loaded_spec
-            self._load_wanted = self.loaded is None
-        self._tell(LoadFailed(spec, say("tui.turn.load_stopped"), self._take_waiting_back()))
+            self._load_requested = self.loaded is None
+        self._report(LoadFailed(spec, say("tui.turn.load_stopped"), self._withdraw_waiting()))
 
     async def _load_now(self, spec: ModelSpec) -> None:
         before = self._backend
-        self._tell(LoadProgress(spec, Loading("")))
+        self._report(LoadProgress(spec, Loading("")))
         new: Backend | None = None
         try:
             if before is None or self._backend_name != spec.backend:
@@ -110,7 +110,7 @@ class ModelLoading:
                 if isinstance(event, Loaded):
                     loaded = event
                 else:
-                    self._tell(LoadProgress(spec, event))
+                    self._report(LoadProgress(spec, event))
         except ChatuiError as error:
             await self._after_failed_load(spec, new, error)
             return
@@ -125,11 +125,11 @@ class ModelLoading:
         if loaded is not None and loaded.name != spec.name:
             # A server was asked for its first model, and only it knows which one that is.
             named = replace(spec, name=loaded.name)
-            self.first = named if self.first is spec else self.first
+            self.start_spec = named if self.start_spec is spec else self.start_spec
             self.spec, spec = named if self.spec is spec else self.spec, named
         self.loaded, self._loaded_spec = loaded, spec
         if loaded is not None:
-            self._tell(ModelReady(spec, loaded))
+            self._report(ModelReady(spec, loaded))
 
     async def _after_failed_load(
         self, failed: ModelSpec, new: Backend | None, error: ChatuiError
@@ -138,25 +138,25 @@ class ModelLoading:
             await new.close()
         elif isinstance(error, BackendLost):
             self.loaded = None
-        if self._loaded_spec is not None and not self._load_wanted:
+        if self._loaded_spec is not None and not self._load_requested:
             self.spec = self._loaded_spec
-        waiting = self._take_waiting_back()
+        waiting = self._withdraw_waiting()
         sentence = str(error)
-        if self._loaded_spec is None and failed.adapters and not self._load_wanted:
+        if self._loaded_spec is None and failed.adapters and not self._load_requested:
             self.spec = replace(failed, adapters=())
-            self._load_wanted = True
+            self._load_requested = True
             sentence = f"{sentence} {say('tui.turn.base_alone')}"
-        self._tell(LoadFailed(failed, sentence, waiting))
+        self._report(LoadFailed(failed, sentence, waiting))
 
-    async def _load_again(self) -> bool:
+    async def _reload(self) -> bool:
         """The model went away while nobody asked for it: load the same one, whatever F2 wants.
 
         Returns whether it is there again.
         """
         assert self._loaded_spec is not None
         wanted, self.spec = self.spec, self._loaded_spec
-        switches, self.loaded = self._load_wanted, None
+        switches, self.loaded = self._load_requested, None
         await self._load()
-        if switches and not self._load_wanted:
+        if switches and not self._load_requested:
             self.switch(wanted)
         return self.loaded is not None

@@ -25,7 +25,7 @@ def adapter_title(path: str) -> str:
     return Path(path).name or path
 
 
-def author_of(spec: ModelSpec, loaded: Loaded | None = None) -> str:
+def reply_author(spec: ModelSpec, loaded: Loaded | None = None) -> str:
     """Who writes a reply: the model, then the adapters beside those that belong to it.
 
     A preset without its own adapters is not what it is called; then its base is named. Last comes
@@ -66,7 +66,7 @@ def _is_called(path: str, name: str) -> bool:
     return adapter_title(path).rpartition("/")[2] == name.rpartition("/")[2]
 
 
-def shown_name(name: str) -> str:
+def display_name(name: str) -> str:
     """The title of a preset in the user's language; any other name as it is.
 
     What was put on the model stays beside its name.

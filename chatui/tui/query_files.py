@@ -13,7 +13,7 @@ from chatui.locations import expanded
 from chatui.readable import size
 from chatui.text import one_line
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 _MENTION = re.compile(r'(?<![A-Za-z0-9_@/.])@(?:"([^"\n]+)"|(\S+))')
 _MARKS = re.compile("[，。；：！？、）》,;:!?)]")
 _ENCODINGS = ("utf-8-sig", "gb18030")
@@ -53,13 +53,13 @@ def read_query_file(name: str) -> QueryFile:
         if path.exists() and not path.is_file():
             raise ChatuiError(say("tui.file.device", name=shown))
         length = path.stat().st_size
-        if length > MOST_BYTES:
+        if length > MAX_BYTES:
             raise ChatuiError(
-                say("tui.file.too_long", name=shown, size=size(length), most=size(MOST_BYTES))
+                say("tui.file.too_long", name=shown, size=size(length), most=size(MAX_BYTES))
             )
         with path.open("rb") as stream:
             # Some files of /proc say 0 and go on for ever.
-            data = stream.read(MOST_BYTES + 1)[:MOST_BYTES]
+            data = stream.read(MAX_BYTES + 1)[:MAX_BYTES]
     except (OSError, ValueError) as error:
         raise ChatuiError(say("tui.file.unreadable", name=shown, reason=error)) from error
     return QueryFile(name, _text_of(data, shown))
@@ -76,7 +76,7 @@ def _text_of(data: bytes, shown: str) -> str:
     raise ChatuiError(say("tui.file.binary", name=shown))
 
 
-def mentions(text: str) -> Iterator[tuple[int, int, str]]:
+def find_mentions(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, name) of each ``@name`` in a text that names something on the disk."""
     for match in _MENTION.finditer(text):
         if match[1]:
@@ -99,7 +99,7 @@ def _exists(name: str) -> bool:
         return False
 
 
-def completed(name: str) -> str:
+def complete_path(name: str) -> str:
     """``name`` as far as all files that begin so agree; a folder ends with a slash."""
     head, slash, start = name.rpartition("/")
     try:
@@ -120,7 +120,7 @@ def _common_start(names: list[str]) -> str:
     return first[: next((place for place, pair in pairs if len({*pair}) > 1), None)]
 
 
-def with_files(text: str) -> tuple[str, tuple[str, ...]]:
+def insert_files(text: str) -> tuple[str, tuple[str, ...]]:
     """A query with what stands in the files that it names.
 
     Returns:
@@ -132,7 +132,7 @@ def with_files(text: str) -> tuple[str, tuple[str, ...]]:
     parts: list[str] = []
     told: list[str] = []
     at = 0
-    for start, end, name in mentions(text):
+    for start, end, name in find_mentions(text):
         file = read_query_file(name)
         parts += [text[at:start], "\n" if text[at:start].strip(" ") else "", file.in_query]
         told.append(say("tui.file.taken", name=one_line(name, 100), count=f"{len(file.text):,}"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.widgets.round_view import RoundView
 
-UPDATES_PER_SECOND = 30
+REDRAWS_PER_SECOND = 30
 """So often, at most, a growing reply is drawn."""
 
 
-class ReplyGrowth:
+class GrowingReply:
     """A running reply and the view that shows it."""
 
     def __init__(self, reply: RunningReply, view: RoundView, drawn_pieces: int = 0) -> None:

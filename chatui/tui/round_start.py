@@ -14,7 +14,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import BegunReply, GenerateRequest, Loaded, ModelSpec
 from chatui.prompting.parts import history_of
-from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.model_names import display_name, reply_author
 from chatui.tui.waiting_queries import WaitingQuery
 
 
@@ -52,26 +52,26 @@ async def begin_round(
     Raises:
         ChatuiError: the store cannot be read or written, or another model's tokens are wanted.
     """
-    of, beside = query.of, query.beside
+    of, beside = query.conversation, query.sibling
     parent_id = of.head_id if beside is None else beside.parent_id
-    author, form = author_of(spec, loaded), loaded.format
+    author, form = reply_author(spec, loaded), loaded.format
     if beside is not None and isinstance(recorded := beside.sampling.get("think"), bool):
         think = recorded
     changes = of.changes if query.changes is None else query.changes
-    settings = changes.of(spec)
-    sampling = asdict(settings) | changes.recorded()
+    settings = changes.sampling_for(spec)
+    sampling = asdict(settings) | changes.to_record()
     sampling |= {} if think is None else {"think": think}
     written: tuple[Piece, ...] = ()
     begun: BegunReply | None = None
-    if beside is not None and query.goes_on:
+    if beside is not None and query.continues_reply:
         pieces = await asyncio.to_thread(store.pieces, beside.id)
         is_same = beside.model == author and beside.format == form
-        if query.takes is None:
+        if query.replaced_token is None:
             written, begun = continuation_of(beside, pieces, ids_hold=is_same)
         elif is_same:
-            written, begun = continuation_with_token(pieces, *query.takes)
+            written, begun = continuation_with_token(pieces, *query.replaced_token)
         else:
-            raise ChatuiError(say("tui.token_panel.other_model", model=shown_name(beside.model)))
+            raise ChatuiError(say("tui.token_panel.other_model", model=display_name(beside.model)))
         sampling |= {"edited": True} if beside.sampling.get("edited") else {}
         sampling |= {"begun_pieces": len(written)}
         sampling |= {} if begun.next_id < 0 else {"next_id": begun.next_id}

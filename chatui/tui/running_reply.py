@@ -17,7 +17,7 @@ from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, GenerateRequest, Prefill, Token
 from chatui.prompting.parts import opened_by
-from chatui.tui.turn_messages import PromptRead, RoundEnded, Trouble, TurnMessage
+from chatui.tui.turn_messages import ErrorOccurred, PromptRead, RoundEnded, TurnMessage
 
 MEASURABLE_SECONDS = 0.02
 HIGHEST_SPEED = 10_000
@@ -47,7 +47,7 @@ class RunningReply:
         self,
         begun: Round,
         store: Store,
-        tell: Callable[[TurnMessage], None],
+        report: Callable[[TurnMessage], None],
         written: Sequence[Piece] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,7 +55,7 @@ class RunningReply:
         Args:
             written: the pieces of a reply that this one goes on from.
         """
-        self.begun = begun
+        self.begun_round = begun
         self.read: RenderedPrompt | None = None
         self.prompt_tokens = 0
         self.reused_tokens = 0
@@ -64,16 +64,16 @@ class RunningReply:
         self.context_limit = 0
         self.stopping = False
         self.discarded = False
-        self.lost = False
+        self.model_lost = False
         self._store = store
-        self._writer = RoundWriter(store, begun.id, self._tell_problem)
+        self._writer = RoundWriter(store, begun.id, self._report_save_error)
         for piece in written:
             self._writer.add(piece.text, piece.token_id, piece.logprob)
-        self._tell = tell
+        self._report = report
         self._clock = clock
         self._first_token_at = 0.0
         self._last_token_at = 0.0
-        self._told_problem = False
+        self._reported_save_error = False
         self._prompt_was_read = False
         self._opening = ""
         self._end: Round | None = None
@@ -99,7 +99,7 @@ class RunningReply:
     @property
     def round(self) -> Round:
         """The round as it stands now."""
-        return self._end or replace(self.begun, reply=self.text)
+        return self._end or replace(self.begun_round, reply=self.text)
 
     @property
     def tokens_per_second(self) -> float:
@@ -109,29 +109,29 @@ class RunningReply:
         return speed if speed < HIGHEST_SPEED else 0.0
 
     async def run(
-        self, backend: Backend, request: GenerateRequest, *, may_be_gone: bool = False
+        self, backend: Backend, request: GenerateRequest, *, model_may_be_gone: bool = False
     ) -> None:
         """Take all events of ``request``; returns when the backend is free again.
 
         Args:
-            may_be_gone: a model that turns out to be gone before anything was read sets ``lost``
+            model_may_be_gone: a model found missing before the prompt was read sets ``model_lost``
                 and does not end the round.
         """
-        self.lost = False
+        self.model_lost = False
         try:
             async for event in backend.generate(request):
                 if not self.ended:
-                    self._take(event)
+                    self._handle_event(event)
         except BackendLost as error:
-            self.lost = True
-            if may_be_gone and not self._prompt_was_read:
+            self.model_lost = True
+            if model_may_be_gone and not self._prompt_was_read:
                 return
             self.finish("failed", error=str(error))
         except ChatuiError as error:
             self.finish("failed", error=str(error))
         except Exception:
             logger.exception("the reply broke off")
-            self.lost = True
+            self.model_lost = True
             self.finish("failed", error=say("tui.turn.broke_off"))
         self.finish("stopped" if self.stopping else "done")
 
@@ -153,11 +153,11 @@ class RunningReply:
         text = self.text if done is None else done.text and self._opening + done.text
         reason = None if done is None else done.finish_reason
         self._end = replace(
-            self.begun,
+            self.begun_round,
             state=state,
             reply=text,
             finish_reason="cancelled" if state == "stopped" else reason,
-            seed=self.begun.seed if done is None else done.seed,
+            seed=self.begun_round.seed if done is None else done.seed,
             prompt_tokens=self.prompt_tokens,
             reused_tokens=self.reused_tokens,
             output_tokens=self.output_tokens,
@@ -166,9 +166,9 @@ class RunningReply:
         )
         self._saving = asyncio.ensure_future(self._save(self._end))
         self._ended.set()
-        self._tell(RoundEnded(self._end))
+        self._report(RoundEnded(self._end))
 
-    async def saved(self) -> None:
+    async def wait_until_saved(self) -> None:
         """Wait until the end is saved, or told to be unsaved."""
         if self._saving is not None:
             await asyncio.shield(self._saving)
@@ -178,16 +178,16 @@ class RunningReply:
             await self._writer.finish(ended)
         except ChatuiError as problem:
             if not self.discarded:
-                self._tell(Trouble(str(problem)))
+                self._report(ErrorOccurred(str(problem)))
 
-    def _tell_problem(self, problem: ChatuiError) -> None:
-        if not self._told_problem and not self.discarded:
-            self._told_problem = True
-            self._tell(Trouble(str(problem)))
+    def _report_save_error(self, problem: ChatuiError) -> None:
+        if not self._reported_save_error and not self.discarded:
+            self._reported_save_error = True
+            self._report(ErrorOccurred(str(problem)))
 
-    def _take(self, event: Prefill | Token | Done) -> None:
+    def _handle_event(self, event: Prefill | Token | Done) -> None:
         if isinstance(event, Token):
-            self._take_token(event)
+            self._add_token(event)
         elif isinstance(event, Prefill):
             self._prompt_was_read = True
             self._opening = opened_by(event.prompt)
@@ -197,7 +197,7 @@ class RunningReply:
             self.context_limit = event.context_limit
             if event.prompt:
                 self._keep_prompt(event)
-            self._tell(PromptRead(self.begun, event.notes))
+            self._report(PromptRead(self.begun_round, event.notes))
         else:
             self.prompt_tokens = event.prompt_tokens or self.prompt_tokens
             self.output_tokens = event.output_tokens or self.output_tokens
@@ -218,11 +218,11 @@ class RunningReply:
 
     async def _save_prompt(self, read: RenderedPrompt) -> None:
         try:
-            await self._store.queued(self._store.save_prompt, self.begun.id, read)
+            await self._store.queued(self._store.save_prompt, self.begun_round.id, read)
         except ChatuiError as problem:
-            self._tell_problem(problem)
+            self._report_save_error(problem)
 
-    def _take_token(self, token: Token) -> None:
+    def _add_token(self, token: Token) -> None:
         self._last_token_at = self._clock()
         if not self.output_tokens:
             self._first_token_at = self._last_token_at

@@ -14,7 +14,7 @@ from chatui.text import one_line
 
 
 @dataclass(frozen=True)
-class Changes:
+class SettingChanges:
     """Settings of one conversation.
 
     Attributes:
@@ -29,7 +29,7 @@ class Changes:
     window: int | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
-    def of(self, spec: ModelSpec) -> SamplingSettings:
+    def sampling_for(self, spec: ModelSpec) -> SamplingSettings:
         """The sampling settings of a reply.
 
         Raises:
@@ -37,7 +37,7 @@ class Changes:
         """
         return chosen_by_user(spec.sampling, self.sampling)
 
-    def with_setting(self, name: str, value: Any, preset: SamplingSettings) -> Changes:
+    def with_setting(self, name: str, value: Any, preset: SamplingSettings) -> SettingChanges:
         """The same with a setting; the preset's own value is no change.
 
         Raises:
@@ -48,8 +48,8 @@ class Changes:
         changed = {} if value == getattr(preset, name) else {name: value}
         return replace(self, sampling=rest | changed)
 
-    def recorded(self) -> dict[str, Any]:
-        """What a round keeps beside its sampling settings, for :func:`changes_of`."""
+    def to_record(self) -> dict[str, Any]:
+        """What a round keeps beside its sampling settings, for :func:`changes_from_record`."""
         found: dict[str, Any] = {"changed": sorted(self.sampling)} if self.sampling else {}
         if self.system is not None:
             found["system"] = self.system
@@ -60,7 +60,7 @@ class Changes:
         return found
 
 
-def changes_of(recorded: Mapping[str, Any]) -> Changes:
+def changes_from_record(recorded: Mapping[str, Any]) -> SettingChanges:
     """What a round's record says was changed; what it says wrongly is left out."""
     names, stops, system = (recorded.get(key) for key in ("changed", "stop_strings", "system"))
     sampling = {
@@ -70,7 +70,7 @@ def changes_of(recorded: Mapping[str, Any]) -> Changes:
     }
     strings = stops if isinstance(stops, list) else []
     window = recorded.get("window")
-    return Changes(
+    return SettingChanges(
         system if isinstance(system, str) else None,
         tuple(stop for stop in strings if isinstance(stop, str) and stop),
         window if type(window) is int and window > 0 else None,
@@ -78,10 +78,10 @@ def changes_of(recorded: Mapping[str, Any]) -> Changes:
     )
 
 
-NO_CHANGES = Changes()
+NO_CHANGES = SettingChanges()
 
 
-def number_of(name: str, words: str) -> float | int:
+def parse_setting(name: str, words: str) -> float | int:
     """The value of a sampling setting, as it was typed.
 
     Raises:

@@ -89,13 +89,13 @@ def is_text(event: Key, focused: DOMNode | None) -> bool:
     return is_typed_text(event) and isinstance(focused, Input | TextArea)
 
 
-async def settle(node: DOMNode) -> None:
+async def wait_for_messages(node: DOMNode) -> None:
     """Wait until a widget, and then all around it up to its screen, took in what they were sent."""
     with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_settle(node), PATIENCE_SECONDS)
+        await asyncio.wait_for(_wait_for_ancestors(node), PATIENCE_SECONDS)
 
 
-async def _settle(node: DOMNode) -> None:
+async def _wait_for_ancestors(node: DOMNode) -> None:
     for pump in node.ancestors_with_self:
         if isinstance(pump, App):
             return

@@ -18,7 +18,7 @@ _TOKENS = 48
 _MARKS = " \t#*_《》「」“”\"'。.：:"
 
 
-async def written_title(backend: Backend, rounds: Sequence[Round], spec: ModelSpec) -> str:
+async def generate_title(backend: Backend, rounds: Sequence[Round], spec: ModelSpec) -> str:
     """What the model calls a conversation that begins with ``rounds``: one short line.
 
     Raises:

@@ -77,13 +77,13 @@ def token_table(prompt: RenderedPrompt) -> Content:
     return Content("\n").join(lines)
 
 
-def new_pieces(pieces: Sequence[Piece]) -> Sequence[Piece]:
+def generated_pieces(pieces: Sequence[Piece]) -> Sequence[Piece]:
     """The pieces without those that a reply goes on from, which it has from its start on."""
     first = next((i for i, each in enumerate(pieces) if each.at_seconds >= _START_SECONDS), 0)
     return pieces[first:]
 
 
-def speed_line(pieces: Sequence[Piece]) -> str:
+def speed_bars(pieces: Sequence[Piece]) -> str:
     """Tokens a second over the reply as a row of bars; "" for a reply too short to tell."""
     if len(pieces) < _BUCKETS:
         return ""

@@ -19,10 +19,10 @@ from chatui.messages import GenerateRequest, ModelSpec
 from chatui.tui.conversation_opening import ConversationOpening
 from chatui.tui.round_start import RoundStart, begin_round
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.title_writing import written_title
+from chatui.tui.title_writing import generate_title
 from chatui.tui.turn_messages import (
+    ErrorOccurred,
     RoundBegun,
-    Trouble,
     TurnMessage,
     WaitingChanged,
 )
@@ -42,13 +42,13 @@ class Turns(ConversationOpening):
         spec: ModelSpec,
         store: Store,
         create_backend: Callable[[str], Backend],
-        tell: Callable[[TurnMessage], None],
+        report: Callable[[TurnMessage], None],
     ) -> None:
-        super().__init__(spec, store, create_backend, tell)
+        super().__init__(spec, store, create_backend, report)
         self.reply: RunningReply | None = None
         self.alternatives = 0
         self._reply_of = self.current
-        self._waiting = WaitingQueries(self._tell_waiting)
+        self._waiting = WaitingQueries(self._report_waiting)
         self._beginning: WaitingQuery | None = None
         self._closed = False
         self._idle = asyncio.Event()
@@ -57,26 +57,26 @@ class Turns(ConversationOpening):
     @property
     def waiting(self) -> tuple[str, ...]:
         """The queries of the conversation on the screen that wait, oldest first."""
-        return tuple(query.text for query in self._waiting.of(self.current))
+        return tuple(query.text for query in self._waiting.queries_of(self.current))
 
     @property
     def reply_here(self) -> RunningReply | None:
         return self.reply if self._reply_of is self.current else None
 
     @property
-    def replying(self) -> bool:
+    def is_replying(self) -> bool:
         """Whether a reply is being written, in whatever conversation."""
         return self.reply is not None and not self.reply.ended
 
     @property
-    def replying_here(self) -> bool:
+    def is_replying_here(self) -> bool:
         """Whether a reply is being written in the conversation on the screen."""
-        return self.replying and self._reply_of is self.current
+        return self.is_replying and self._reply_of is self.current
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether anything is going on or about to."""
-        return bool(self._load_wanted or self._waiting or self._tasks or not self._idle.is_set())
+        return bool(self._load_requested or self._waiting or self._tasks or not self._idle.is_set())
 
     # What the user does
 
@@ -93,11 +93,11 @@ class Turns(ConversationOpening):
         text = round_.query if query is None else query
         self._put(WaitingQuery(self.current, text, round_))
 
-    def go_on(self, round_: Round) -> None:
+    def continue_reply(self, round_: Round) -> None:
         """Write a reply on from where it ended, as another version beside it."""
-        self._put(WaitingQuery(self.current, round_.query, round_, goes_on=True))
+        self._put(WaitingQuery(self.current, round_.query, round_, continues_reply=True))
 
-    def take_instead(self, round_: Round, piece: int, token_id: int) -> None:
+    def continue_from_token(self, round_: Round, piece: int, token_id: int) -> None:
         """Write a reply on from another token than its ``piece``, as another version beside it."""
         self._put(WaitingQuery(self.current, round_.query, round_, True, (piece, token_id)))
 
@@ -106,13 +106,13 @@ class Turns(ConversationOpening):
         self._wake.set()
 
     @property
-    def unsent(self) -> tuple[str, ...]:
+    def unsent_texts(self) -> tuple[str, ...]:
         """The texts of all queries that wait, in all conversations."""
-        return self._waiting.unsent()
+        return self._waiting.unsent_texts()
 
-    def take_waiting(self, index: int = -1) -> WaitingQuery | None:
+    def withdraw_query(self, index: int = -1) -> WaitingQuery | None:
         """Withdraw a query of this conversation, by default the last; None if none waits."""
-        return self._waiting.take(self.current, index)
+        return self._waiting.withdraw_at(self.current, index)
 
     def put_back(self, query: WaitingQuery, text: str | None = None) -> None:
         """Have a withdrawn query wait again, with another text if one is given."""
@@ -137,19 +137,19 @@ class Turns(ConversationOpening):
         id_, backend = self.current.id, self._backend
         if id_ is None:
             raise ChatuiError(say("tui.rewrite.nothing"))
-        if self.busy or self._in_use.locked() or self.loaded is None or backend is None:
+        if self.is_busy or self._in_use.locked() or self.loaded is None or backend is None:
             raise ChatuiError(say("organise.title.busy"))
         async with self._in_use:
             rounds = await asyncio.to_thread(self._store.rounds, id_)
             try:
-                return await written_title(backend, rounds, self.spec)
+                return await generate_title(backend, rounds, self.spec)
             except BackendLost:
                 self.loaded = None
                 raise
 
-    def forget(self, conversation_id: int) -> None:
+    def drop_conversation(self, conversation_id: int) -> None:
         """A conversation is being deleted: end its reply and drop its waiting queries."""
-        active = self._active(conversation_id)
+        active = self._active_conversation(conversation_id)
         if active is not None:
             if self.reply is not None and self._reply_of is active:
                 self.reply.discarded = True
@@ -161,41 +161,41 @@ class Turns(ConversationOpening):
         if self.reply is not None:
             self._stop_reply(self._reply_of)
             self.reply.finish("stopped")
-            await self.reply.saved()
+            await self.reply.wait_until_saved()
         if self._backend is not None:
             await self._backend.close()
 
-    def _active(self, conversation_id: int) -> OpenConversation | None:
+    def _active_conversation(self, conversation_id: int) -> OpenConversation | None:
         active = self._waiting.conversations()
         if not self._idle.is_set():
-            active += [self._reply_of] + ([self._beginning.of] if self._beginning else [])
+            active += [self._reply_of] + ([self._beginning.conversation] if self._beginning else [])
         return next((each for each in active if each.id == conversation_id), None)
 
     def _stop(self, of: OpenConversation) -> tuple[str, ...]:
-        queries = self._waiting.take_back(of)
+        queries = self._waiting.withdraw_all(of)
         self._stop_reply(of)
         return queries
 
     def _stop_reply(self, of: OpenConversation) -> None:
-        if self._beginning is not None and self._beginning.of is of:
+        if self._beginning is not None and self._beginning.conversation is of:
             self._beginning.stopped = True
         reply = self.reply
         if reply is not None and self._reply_of is of and not reply.ended and not reply.stopping:
             assert self._backend is not None
-            self._keep(reply.stop(self._backend))
+            self._run_in_background(reply.stop(self._backend))
 
-    def _take_waiting_back(self) -> tuple[str, ...]:
-        return self._waiting.take_back()
+    def _withdraw_waiting(self) -> tuple[str, ...]:
+        return self._waiting.withdraw_all()
 
-    def _tell_waiting(self) -> None:
-        self._tell(WaitingChanged(self.waiting))
+    def _report_waiting(self) -> None:
+        self._report(WaitingChanged(self.waiting))
 
     # What then happens
 
     async def run(self) -> None:
         """Load the model and answer queries until cancelled."""
         while True:
-            if self._load_wanted:
+            if self._load_requested:
                 async with self._in_use:
                     await self._load()
             elif not self._waiting or self._closed:
@@ -210,14 +210,14 @@ class Turns(ConversationOpening):
     async def _answer_next(self) -> None:
         """Answer the query whose turn it is, if there is a model."""
         if self.loaded is None:
-            self._load_wanted = True
+            self._load_requested = True
             return
-        query = self._waiting.take_next()
+        query = self._waiting.pop()
         try:
             reply, request = await self._begin_reply(query)
         except ChatuiError as error:
-            self._tell_waiting()
-            self._tell(Trouble(str(error), (query.text,)))
+            self._report_waiting()
+            self._report(ErrorOccurred(str(error), (query.text,)))
             return
         await self._write(query, reply, request)
 
@@ -232,10 +232,10 @@ class Turns(ConversationOpening):
             start = await self._begin(query)
         finally:
             self._beginning = None
-        reply = self.reply = RunningReply(start.round, self._store, self._tell, start.written)
-        self._reply_of = query.of
-        self._tell_waiting()
-        self._tell(RoundBegun(start.round))
+        reply = self.reply = RunningReply(start.round, self._store, self._report, start.written)
+        self._reply_of = query.conversation
+        self._report_waiting()
+        self._report(RoundBegun(start.round))
         return reply, start.request
 
     async def _write(
@@ -246,9 +246,9 @@ class Turns(ConversationOpening):
             reply.finish("stopped")
         else:
             await self._run(reply, request)
-        if reply.lost:
+        if reply.model_lost:
             self.loaded = None
-        await reply.saved()
+        await reply.wait_until_saved()
 
     async def _begin(self, query: WaitingQuery) -> RoundStart:
         """Begin the round of a query in the store.
@@ -257,7 +257,7 @@ class Turns(ConversationOpening):
             ChatuiError: the store cannot be read or written.
         """
         assert self.loaded is not None
-        of, is_new = query.of, query.of.saved is None
+        of, is_new = query.conversation, query.conversation.saved is None
         start = await begin_round(
             self._store,
             query,
@@ -274,10 +274,10 @@ class Turns(ConversationOpening):
     async def _run(self, reply: RunningReply, request: GenerateRequest) -> None:
         """Have the backend reply, once more if its model turns out to be gone."""
         assert self._backend is not None
-        await reply.run(self._backend, request, may_be_gone=True)
-        if reply.lost and not reply.ended:
-            reply.lost = not await self._load_again()
-            if reply.lost:
+        await reply.run(self._backend, request, model_may_be_gone=True)
+        if reply.model_lost and not reply.ended:
+            reply.model_lost = not await self._reload()
+            if reply.model_lost:
                 reply.finish("failed", error=say("tui.turn.gone"))
             elif not reply.ended:
                 await reply.run(self._backend, request)

@@ -57,7 +57,7 @@ class RoundEnded(Struct, frozen=True):
     round: Round
 
 
-class Trouble(Struct, frozen=True):
+class ErrorOccurred(Struct, frozen=True):
     """One sentence for the user; ``queries`` could not be sent and should not be lost."""
 
     sentence: str
@@ -72,5 +72,5 @@ TurnMessage: TypeAlias = (
     | RoundBegun
     | PromptRead
     | RoundEnded
-    | Trouble
+    | ErrorOccurred
 )

@@ -19,7 +19,7 @@ from chatui.tui.turn_messages import TurnMessage
 
 NOTICE_SECONDS = 8
 
-KEY_SECONDS = 0.025
+KEY_PRIORITY_SECONDS = 0.025
 """So long after a key was pressed its own frame is awaited, and nothing else is drawn."""
 
 _NOTIFICATIONS = {"osc9": "9", "osc777": "777;notify;chatui"}
@@ -30,9 +30,9 @@ class TurnsApp(App[None]):
     """Runs the turns; a subclass shows what they tell.
 
     Attributes:
-        given_adapters: those that were on a model since the start, which F3 offers again.
+        known_adapters: those that were on a model since the start, which F3 offers again.
         opened: the conversation to begin with; None for a new one.
-        key_came: when the last key was pressed, on the monotonic clock.
+        last_key_at: when the last key was pressed, on the monotonic clock.
     """
 
     def __init__(
@@ -41,19 +41,19 @@ class TurnsApp(App[None]):
         super().__init__()
         self.settings = settings
         self.store = store
-        self.opened: int | None = None
-        self.given_adapters: tuple[Adapter, ...] = ()
+        self.initial_conversation_id: int | None = None
+        self.known_adapters: tuple[Adapter, ...] = ()
         self._backend, self._backend_name = backend, spec.backend
         self._told: set[str] = set()
-        self.key_came = 0.0
-        self.turns = ComparingTurns(spec, store, self._create_backend, self.take)
+        self.last_key_at = 0.0
+        self.turns = ComparingTurns(spec, store, self._create_backend, self.handle_turn_message)
 
     @property
-    def is_key_first(self) -> bool:
+    def is_key_pending(self) -> bool:
         """Whether a key was just pressed, and what can wait should."""
-        return time.monotonic() - self.key_came < KEY_SECONDS
+        return time.monotonic() - self.last_key_at < KEY_PRIORITY_SECONDS
 
-    def take(self, message: TurnMessage) -> None:
+    def handle_turn_message(self, message: TurnMessage) -> None:
         """Show what happened in a turn."""
         raise NotImplementedError
 
@@ -89,7 +89,7 @@ class TurnsApp(App[None]):
             self.copy_to_clipboard(text)
         self.tell_user(say("tui.hint.copied") if text else nothing, "information")
 
-    def tell_away(self, sentence: str) -> None:
+    def send_desktop_notification(self, sentence: str) -> None:
         """Have the terminal tell ``sentence`` to someone who looks at another window."""
         kind, driver = self.settings.notify, self._driver
         if self.app_focus or kind == "off" or driver is None:
@@ -102,7 +102,7 @@ class TurnsApp(App[None]):
             driver.write(f"\x1b]{_NOTIFICATIONS[kind]};{words}\x07")
             driver.flush()
 
-    def tell_once(self, note: str) -> None:
+    def warn_once(self, note: str) -> None:
         """Show a note that was not shown before: it holds for every round, and must not nag."""
         if note not in self._told:
             self._told.add(note)

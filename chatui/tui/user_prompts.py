@@ -14,7 +14,7 @@ from chatui import locations
 from chatui.locales import say
 from chatui.text import in_quotes, one_line
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 _SUFFIXES = (".md", ".txt")
 
 
@@ -29,7 +29,7 @@ class UserPrompt(Struct, frozen=True):
     name: str
     text: str
 
-    def filled(self, query: str, selection: str) -> str:
+    def fill(self, query: str, selection: str) -> str:
         """The query to send; what is typed and has no place of its own stands at the end."""
         parts = self.text.split("{selection}")
         text = selection.join(part.replace("{query}", query) for part in parts)
@@ -37,7 +37,7 @@ class UserPrompt(Struct, frozen=True):
         return text if has_place else f"{text.rstrip()}\n\n{query}"
 
 
-def folder() -> Path:
+def prompts_folder() -> Path:
     """Where the files lie."""
     return locations.config_folder() / "prompts"
 
@@ -47,7 +47,7 @@ def user_prompts() -> tuple[tuple[UserPrompt, ...], tuple[str, ...]]:
     found: dict[str, UserPrompt] = {}
     problems: list[str] = []
     try:
-        files = sorted(file for file in folder().iterdir() if file.suffix in _SUFFIXES)
+        files = sorted(file for file in prompts_folder().iterdir() if file.suffix in _SUFFIXES)
     except OSError:
         return (), ()
     for file in files:
@@ -64,7 +64,7 @@ def _read(file: Path) -> str:
         raise ValueError(say("tui.prompts.name"))
     if not file.is_file():
         raise ValueError(say("tui.prompts.no_file"))
-    if file.stat().st_size > MOST_BYTES:
+    if file.stat().st_size > MAX_BYTES:
         raise ValueError(say("tui.prompts.too_long"))
     try:
         text = file.read_text(encoding="utf-8-sig").strip()

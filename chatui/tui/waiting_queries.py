@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from chatui.conversation.rounds import Conversation, Round
-from chatui.tui.setting_changes import NO_CHANGES, Changes
+from chatui.tui.setting_changes import NO_CHANGES, SettingChanges
 
 
 class OpenConversation(Struct, eq=False):
@@ -21,7 +21,7 @@ class OpenConversation(Struct, eq=False):
 
     saved: Conversation | None = None
     head_id: int | None = None
-    changes: Changes = NO_CHANGES
+    changes: SettingChanges = NO_CHANGES
 
     @property
     def id(self) -> int | None:
@@ -41,23 +41,23 @@ class WaitingQuery(Struct, eq=False):
         changes: in place of the conversation's; None leaves those.
         stopped: the user stopped it while its round was being begun.
         place: where it waited in the queue, after it was withdrawn.
-        brings_model: whether it can be answered where no model could be loaded.
+        loads_own_model: whether it can be answered where no model could be loaded.
     """
 
-    of: OpenConversation
+    conversation: OpenConversation
     text: str
-    beside: Round | None = None
-    goes_on: bool = False
-    takes: tuple[int, int] | None = None
-    changes: Changes | None = None
+    sibling: Round | None = None
+    continues_reply: bool = False
+    replaced_token: tuple[int, int] | None = None
+    changes: SettingChanges | None = None
     stopped: bool = False
-    place: int = -1
-    brings_model: bool = False
+    queue_index: int = -1
+    loads_own_model: bool = False
 
     @property
-    def is_new(self) -> bool:
+    def has_unsaved_text(self) -> bool:
         """Whether its text stands nowhere else, and would be lost with it."""
-        return self.beside is None or self.text != self.beside.query
+        return self.sibling is None or self.text != self.sibling.query
 
 
 class WaitingQueries:
@@ -74,30 +74,30 @@ class WaitingQueries:
     def __bool__(self) -> bool:
         return bool(self._queries)
 
-    def of(self, conversation: OpenConversation) -> tuple[WaitingQuery, ...]:
+    def queries_of(self, conversation: OpenConversation) -> tuple[WaitingQuery, ...]:
         """Those of one conversation, the next one first."""
-        return tuple(query for query in self._queries if query.of is conversation)
+        return tuple(query for query in self._queries if query.conversation is conversation)
 
     def conversations(self) -> list[OpenConversation]:
         """The conversation of each query."""
-        return [query.of for query in self._queries]
+        return [query.conversation for query in self._queries]
 
-    def unsent(self) -> tuple[str, ...]:
+    def unsent_texts(self) -> tuple[str, ...]:
         """The texts that would be lost."""
-        return tuple(query.text for query in self._queries if query.is_new)
+        return tuple(query.text for query in self._queries if query.has_unsaved_text)
 
     def put(self, query: WaitingQuery, *, first: bool = False) -> None:
         """Add a query at the end, or before all others."""
         self._queries.insert(0 if first else len(self._queries), query)
         self._changed()
 
-    def take(self, of: OpenConversation, index: int) -> WaitingQuery | None:
+    def withdraw_at(self, of: OpenConversation, index: int) -> WaitingQuery | None:
         """Withdraw a query of a conversation by its index, -1 the last; None if it is not there."""
-        mine = self.of(of)
+        mine = self.queries_of(of)
         if not -1 <= index < len(mine) or not mine:
             return None
         taken = mine[index]
-        taken.place = self._queries.index(taken)
+        taken.queue_index = self._queries.index(taken)
         self._queries.remove(taken)
         self._changed()
         return taken
@@ -112,7 +112,7 @@ class WaitingQueries:
 
     def put_back(self, query: WaitingQuery) -> None:
         """Have a withdrawn query wait where it did, as far as those before it still wait."""
-        self._queries.insert(query.place, query)
+        self._queries.insert(query.queue_index, query)
         self._changed()
 
     @property
@@ -120,11 +120,11 @@ class WaitingQueries:
         """The query whose turn it is."""
         return self._queries[0]
 
-    def take_next(self) -> WaitingQuery:
+    def pop(self) -> WaitingQuery:
         """The query whose turn it is; it does not wait any more."""
         return self._queries.pop(0)
 
-    def take_back(self, of: OpenConversation | None = None) -> tuple[str, ...]:
+    def withdraw_all(self, of: OpenConversation | None = None) -> tuple[str, ...]:
         """Withdraw the queries of a conversation, or all that need a model that cannot be had.
 
         Returns:
@@ -133,9 +133,9 @@ class WaitingQueries:
         gone = [
             query
             for query in self._queries
-            if (not query.brings_model if of is None else query.of is of)
+            if (not query.loads_own_model if of is None else query.conversation is of)
         ]
         self._queries = [query for query in self._queries if query not in gone]
         if gone:
             self._changed()
-        return tuple(query.text for query in gone if query.is_new)
+        return tuple(query.text for query in gone if query.has_unsaved_text)

@@ -425,7 +425,7 @@ async def test_a_round_keeps_what_came_and_ctrl_r_answers_it_again(faulty: Fault
 
     async def settled() -> None:
         await asyncio.sleep(0)
-        while turns.busy:  # noqa: ASYNC110  # the turns tell of much, but not of this
+        while turns.is_busy:  # noqa: ASYNC110  # the turns tell of much, but not of this
             await asyncio.sleep(0.01)
 
     turns.ask("写诗")

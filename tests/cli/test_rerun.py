@@ -18,7 +18,7 @@ from chatui.conversation.store import Store
 from chatui.messages import Loaded, ModelSpec
 from chatui.tui.round_start import begin_round
 from chatui.tui.running_reply import RunningReply
-from chatui.tui.setting_changes import Changes
+from chatui.tui.setting_changes import SettingChanges
 from chatui.tui.waiting_queries import OpenConversation, WaitingQuery
 
 
@@ -27,26 +27,26 @@ async def converse(store: Store, spec: ModelSpec) -> int:
     backend = forked_engine.forking(LocalBackend())
     loaded = [event async for event in backend.load(spec)][-1]
     assert isinstance(loaded, Loaded)
-    here = OpenConversation(changes=Changes(sampling={"max_new_tokens": 5, "seed": 3}))
+    here = OpenConversation(changes=SettingChanges(sampling={"max_new_tokens": 5, "seed": 3}))
 
     async def ask(query: WaitingQuery) -> Round:
         start = await begin_round(store, query, spec, loaded, think=None, alternatives=4)
         reply = RunningReply(start.round, store, lambda _: None, start.written)
         await reply.run(backend, start.request)
-        await reply.saved()
+        await reply.wait_until_saved()
         return reply.round
 
     cut = await ask(WaitingQuery(here, "春眠"))
     assert cut.finish_reason == "length"
-    on = await ask(WaitingQuery(here, "春眠", cut, goes_on=True))
+    on = await ask(WaitingQuery(here, "春眠", cut, continues_reply=True))
     assert on.reply.startswith(cut.reply) and len(on.reply) > len(cut.reply)
     third = store.pieces(on.id)[2]
     other = next(id for id, *_ in store.pieces(cut.id)[2].alternatives if id != third.token_id)
-    await ask(WaitingQuery(here, "春眠", on, goes_on=True, takes=(2, other)))
+    await ask(WaitingQuery(here, "春眠", on, continues_reply=True, replaced_token=(2, other)))
     last = await ask(WaitingQuery(here, "再来"))
     written = store.add_round(here.id, last.parent_id, "再来", last.model, last.format)
     written = store.finish_round(replace(written, state="done", reply="床前"))
-    last = await ask(WaitingQuery(here, "再来", written, goes_on=True))
+    last = await ask(WaitingQuery(here, "再来", written, continues_reply=True))
     assert last.reply.startswith("床前") and len(last.reply) > 2
     await backend.close()
     assert here.id is not None

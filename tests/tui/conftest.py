@@ -60,11 +60,11 @@ def own_clipboard(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def same_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     """The welcome finds the same machine everywhere."""
-    look_around = first_start.look_around
-    same = {"memory_bytes": 16_000_000_000, "cards": (), "models": 0}
+    inspect_machine = first_start.inspect_machine
+    same = {"memory_bytes": 16_000_000_000, "gpus": (), "models": 0}
     monkeypatch.setattr(listing, "CHAT_MODELS", (("qwen3", 0),))
     monkeypatch.setattr(
-        first_start, "look_around", lambda settings: replace(look_around(settings), **same)
+        first_start, "inspect_machine", lambda settings: replace(inspect_machine(settings), **same)
     )
 
 

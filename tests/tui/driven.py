@@ -92,7 +92,7 @@ class Driven:
 
     async def settled(self) -> None:
         await self.pilot.pause()
-        await self.until(lambda: not self.app.turns.busy)
+        await self.until(lambda: not self.app.turns.is_busy)
         await self.pilot.pause(0.05)
 
     async def resize(self, width: int, height: int) -> None:

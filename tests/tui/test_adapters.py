@@ -18,7 +18,7 @@ from chatui.conversation.store import Store
 from chatui.messages import Adapter, Loaded, ModelSpec
 from chatui.settings import Settings
 from chatui.tui.app import ChatApp
-from chatui.tui.model_names import adapter_title, author_of, with_adapters
+from chatui.tui.model_names import adapter_title, reply_author, with_adapters
 from chatui.tui.screens.adapter_picker import AdapterPicker, found_adapters
 from chatui.tui.screens.chat import ChatScreen
 
@@ -92,27 +92,27 @@ def test_titles(path: str, title: str) -> None:
 
 
 def test_a_reply_names_its_model_and_what_was_put_on() -> None:
-    assert author_of(SPEC) == "shiyou"
+    assert reply_author(SPEC) == "shiyou"
     two = with_adapters(SPEC, (Adapter("/m/poems"), Adapter("/m/x", 0.5)))
-    assert author_of(two) == "shiyou + poems + x ×0.5"
+    assert reply_author(two) == "shiyou + poems + x ×0.5"
     quantised = Loaded("shiyou", "gpt2", "shiyou", 1024, dtype="int8")
-    assert author_of(two, quantised) == "shiyou + poems + x ×0.5 + int8"
-    assert author_of(SPEC, Loaded("shiyou", "gpt2", "shiyou", 1024)) == "shiyou"
+    assert reply_author(two, quantised) == "shiyou + poems + x ×0.5 + int8"
+    assert reply_author(SPEC, Loaded("shiyou", "gpt2", "shiyou", 1024)) == "shiyou"
 
 
 def test_a_presets_own_adapters_are_part_of_its_name() -> None:
     own = Adapter("/hub/models--silk-road--luotuo-lora-7b-0.3/snapshots/1")
     luotuo = ModelSpec("luotuo", "/models/llama-7b-hf", adapters=(own,))
-    assert author_of(luotuo) == "luotuo"
-    assert author_of(with_adapters(luotuo, (own, Adapter("/m/x")))) == "luotuo + x"
-    assert author_of(with_adapters(luotuo, ())) == "llama-7b-hf"
-    assert author_of(with_adapters(luotuo, (Adapter("/m/x"), own))).startswith("llama-7b-hf + x")
+    assert reply_author(luotuo) == "luotuo"
+    assert reply_author(with_adapters(luotuo, (own, Adapter("/m/x")))) == "luotuo + x"
+    assert reply_author(with_adapters(luotuo, ())) == "llama-7b-hf"
+    assert reply_author(with_adapters(luotuo, (Adapter("/m/x"), own))).startswith("llama-7b-hf + x")
 
 
 def test_a_model_named_after_its_adapter_loses_the_name_with_it() -> None:
     spec = ModelSpec("me/poems", "/m/base", adapters=(Adapter("/m/poems"),))
-    assert author_of(spec) == "me/poems"
-    assert author_of(with_adapters(spec, ())) == "base"
+    assert reply_author(spec) == "me/poems"
+    assert reply_author(with_adapters(spec, ())) == "base"
 
 
 async def test_f3_puts_adapters_on_in_order_and_the_next_round_goes_to_them(
@@ -209,15 +209,15 @@ async def test_in_the_engine_itself(home: Path, tmp_path: Path, forking: None) -
         async def switched(*keys: str, until: Callable[[], object]) -> None:
             await open_adapters(on)
             await pilot.press(*keys, "enter")
-            await on.until(lambda: until() and not app.turns.busy, 60)
+            await on.until(lambda: until() and not app.turns.is_busy, 60)
 
         async def again() -> None:
             app.turns.regenerate(on.rounds[-1])
-            await on.until(lambda: not app.turns.busy, 60)
+            await on.until(lambda: not app.turns.is_busy, 60)
 
         on.box.set_query("写一首五言绝句，题目是《春夜》")
         await pilot.press("enter")
-        await on.until(lambda: app.turns.conversation and not app.turns.busy, 60)
+        await on.until(lambda: app.turns.conversation and not app.turns.is_busy, 60)
         assert not on.notices
         await switched("space", until=lambda: app.turns.spec.adapters)
         await again()

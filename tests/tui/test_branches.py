@@ -80,7 +80,7 @@ async def test_an_edit_during_a_reply_waits_and_is_not_lost(drive: Any) -> None:
         await on.ask("甲")
         on.backend.hold_after = 1
         await on.send("乙")
-        await on.until(lambda: on.app.turns.replying)
+        await on.until(lambda: on.app.turns.is_replying)
         await on.pilot.press("alt+up", "alt+up", "alt+e", "!", "enter")
         await on.until(lambda: on.app.turns.waiting == ("甲!",))
         await on.pilot.press("escape")

@@ -63,7 +63,7 @@ async def test_keys_in_mid_reply_say_what_to_do_and_ctrl_c_stops(drive: Any) -> 
         await on.until(lambda: on.views and on.views[0].reply_text)
         await on.pilot.press("ctrl+r")
         assert any("Esc" in notice for notice in on.notices)
-        assert on.app.turns.replying
+        assert on.app.turns.is_replying
         await on.pilot.press("ctrl+c")
         on.backend.reply_gate.set()
         await on.settled()

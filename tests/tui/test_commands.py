@@ -39,10 +39,10 @@ def test_every_command_does_something_and_is_explained(drive: Any) -> None:
     from chatui.tui.screens.chat import ChatScreen
 
     for command in commands.COMMANDS:
-        assert command.words
+        assert command.description
         owner: type = ChatApp if command.action.startswith("app.") else ChatScreen
         _, name, parameters = parse(command.action)
-        text = ("text",) if command.takes == "something" else ()
+        text = ("text",) if command.takes_argument else ()
         signature(getattr(owner, f"action_{name}")).bind(None, *parameters, *text)
 
 
@@ -226,8 +226,8 @@ async def test_ones_own_prompts_are_commands(drive: Any) -> None:
 
 def test_what_a_prompt_holds_is_filled_once() -> None:
     prompt = UserPrompt("p", "A {selection} B {query} C")
-    assert prompt.filled("{selection}", "{query}") == "A {query} B {selection} C"
-    assert UserPrompt("p", "总结。").filled("短些", "x") == "总结。\n\n短些"
+    assert prompt.fill("{selection}", "{query}") == "A {query} B {selection} C"
+    assert UserPrompt("p", "总结。").fill("短些", "x") == "总结。\n\n短些"
 
 
 def test_wrong_prompt_files_are_named_and_skipped(home: object) -> None:

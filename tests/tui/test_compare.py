@@ -32,7 +32,7 @@ async def begin(on: Driven, query: str, *specs: ModelSpec) -> CompareScreen:
     comparison = turns.compare(query, columns)
 
     async def take(column: Column | None) -> None:
-        await screen._show_rounds(await turns.leave(comparison, column))
+        await screen._show_rounds(await turns.close_comparison(comparison, column))
 
     compare = CompareScreen(turns, comparison)
     await on.app.push_screen(compare, take)
@@ -107,7 +107,7 @@ async def test_esc_stops_and_esc_again_goes_on_with_the_first(drive: Any) -> Non
         await on.until(lambda: replies(on) == ["春风", ""])
         await on.pilot.press("escape")
         on.backend.reply_gate.set()
-        await on.until(compare._comparison.over.is_set)
+        await on.until(compare._comparison.finished.is_set)
         await on.until(lambda: "Not written" in on.screen_text)
         assert isinstance(on.app.screen, CompareScreen)
         await on.pilot.press("escape")
@@ -163,10 +163,10 @@ async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> No
         on.backend.hold_after = 3
         compare = await begin(on, "问", on.app.turns.spec, OTHER)
         await on.until(lambda: on.app.turns.conversation and on.rounds[0].reply == "春风又")
-        assert on.app.turns.unsent == ()
+        assert on.app.turns.unsent_texts == ()
         await on.pilot.press("escape")
         on.backend.reply_gate.set()
-        await on.until(compare._comparison.over.is_set)
+        await on.until(compare._comparison.finished.is_set)
         await on.until(lambda: "Not written" in on.screen_text)
         await on.pilot.press("escape")
         await on.settled()
@@ -209,7 +209,7 @@ def test_a_sampling_that_is_typed_variant() -> None:
     spec = ModelSpec("a", "a")
     found = typed_variant(spec, NO_CHANGES, "temp=0.3,top_p=0.9")
     assert found is not None and found.title == "a · temperature 0.3, top_p 0.9"
-    assert found.changes.of(spec).top_p == 0.9
+    assert found.changes.sampling_for(spec).top_p == 0.9
     assert (
         typed_variant(spec, NO_CHANGES, "qwen") is None
         and typed_variant(spec, NO_CHANGES, "") is None

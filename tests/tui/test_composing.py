@@ -13,7 +13,7 @@ from real_terminal import RealTerminal
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.drafts import Draft
-from chatui.tui.query_files import MOST_BYTES, completed, read_query_file, with_files
+from chatui.tui.query_files import MAX_BYTES, complete_path, insert_files, read_query_file
 from chatui.tui.widgets.waiting_list import WaitingList
 
 
@@ -34,7 +34,7 @@ async def test_a_waiting_query_and_what_is_edited_are_in_the_draft(drive: Any) -
         await on.ask("甲")
         on.backend.hold_after = 1
         await on.send("乙")
-        await on.until(lambda: on.app.turns.replying)
+        await on.until(lambda: on.app.turns.is_replying)
         await on.send("丙")
         on.box.insert_text("草稿")
         await on.pilot.press("alt+e", "!")
@@ -46,7 +46,7 @@ def test_what_a_thread_saves_late_is_not_the_last_word(
     home: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draft = Draft()
-    draft.take()
+    draft.claim()
     started, go_on = threading.Event(), threading.Event()
 
     def write_slowly(file: Path, text: str) -> None:
@@ -65,37 +65,37 @@ def test_what_a_thread_saves_late_is_not_the_last_word(
     closing.join()
     draft.save("旧")
     again = Draft()
-    assert again.take() == ""
+    assert again.claim() == ""
     again.close()
 
 
 def test_several_apps_have_drafts_of_their_own(home: object) -> None:
     first, second = Draft(), Draft()
-    assert (first.take(), second.take()) == ("", "")
+    assert (first.claim(), second.claim()) == ("", "")
     first.save("一")
     second.save("二")
     second.close()
     third = Draft()
-    assert third.take() == "二"
+    assert third.claim() == "二"
     third.save("")
     first.close()
     third.close()
     again = Draft()
-    assert again.take() == "一"
+    assert again.claim() == "一"
     again.close()
 
 
 def test_a_file_stands_in_the_query(tmp_path: Path) -> None:
     file = tmp_path / "诗.txt"
     file.write_bytes("床前\r\n明月光\n".encode("gb18030"))
-    text, told = with_files(f"解释@{file}，谢谢 a@b.c @nobody")
+    text, told = insert_files(f"解释@{file}，谢谢 a@b.c @nobody")
     assert text == f"解释\n{file}\n```\n床前\n明月光\n```\n，谢谢 a@b.c @nobody"
     assert len(told) == 1
     file.write_text("```py\n```\n")
-    assert "````\n```py\n```\n````" in with_files(f"@{file}")[0]
+    assert "````\n```py\n```\n````" in insert_files(f"@{file}")[0]
     spaced = tmp_path / "a b.md"
     spaced.write_text("x")
-    assert with_files(f'@"{spaced}" 好')[0] == f"{spaced}\n```\nx\n```\n好"
+    assert insert_files(f'@"{spaced}" 好')[0] == f"{spaced}\n```\nx\n```\n好"
 
 
 def test_what_is_no_text_file_is_one_sentence(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_is_no_text_file_is_one_sentence(tmp_path: Path) -> None:
             read_query_file(str(name))
         words = say(f"tui.file.{key}", name=name, size="", most="", reason="")
         assert str(caught.value).startswith(words[:20])
-    assert len(read_query_file("/proc/self/status").text) < MOST_BYTES
+    assert len(read_query_file("/proc/self/status").text) < MAX_BYTES
 
 
 async def test_a_query_with_a_wrong_file_is_not_lost(drive: Any, tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ async def test_a_query_with_a_wrong_file_is_not_lost(drive: Any, tmp_path: Path)
 async def test_tab_completes_a_file_and_holds_its_text(drive: Any, tmp_path: Path) -> None:
     (tmp_path / "notes-a.md").write_text("甲乙丙")
     (tmp_path / "notes-b.md").write_text("丁")
-    assert completed(f"{tmp_path}/no") == f"{tmp_path}/notes-"
-    assert completed(f"{tmp_path}/xyz") == f"{tmp_path}/xyz"
+    assert complete_path(f"{tmp_path}/no") == f"{tmp_path}/notes-"
+    assert complete_path(f"{tmp_path}/xyz") == f"{tmp_path}/xyz"
     async with drive() as on:
         on.box.insert_text(f"看 @{tmp_path}/no")
         await on.pilot.press("tab")
@@ -145,7 +145,7 @@ async def test_a_waiting_query_is_edited_put_back_and_withdrawn(drive: Any) -> N
     async with drive(["一二", "三"]) as on:
         on.backend.hold_after = 1
         await on.send("甲")
-        await on.until(lambda: on.app.turns.replying)
+        await on.until(lambda: on.app.turns.is_replying)
         await on.send("乙")
         await on.send("丙")
         await on.pilot.press("alt+q")
@@ -180,7 +180,7 @@ def test_the_editor_changes_the_query_and_a_kill_loses_no_draft(home: Path, tmp_
     on.until(lambda: "edited" in next(home.glob("drafts/*.json")).read_text())
     on.kill()
     left = Draft()
-    assert left.take() == "poem edited"
+    assert left.claim() == "poem edited"
     left.close()
 
 
@@ -188,7 +188,7 @@ async def test_any_waiting_query_is_edited_in_its_place_or_withdrawn_by_a_click(
     async with drive(["一二", "三"]) as on:
         on.backend.hold_after = 1
         await on.send("甲")
-        await on.until(lambda: on.app.turns.replying)
+        await on.until(lambda: on.app.turns.is_replying)
         for query in ("乙", "丙", "丁"):
             await on.send(query)
         waiting = on.app.screen.query_one(WaitingList)

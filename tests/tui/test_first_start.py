@@ -70,10 +70,10 @@ def test_cards_are_named_as_their_driver_names_them(
     program.write_text("#!/bin/sh\necho 'NVIDIA A, 8192 MiB'\necho 'NVIDIA B, 24576 MiB'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    cards = first_start._cards()
-    found = replace(first_start.look_around(Settings()), cards=cards, models=2)
+    gpus = first_start._nvidia_gpus()
+    found = replace(first_start.inspect_machine(Settings()), gpus=gpus, models=2)
     assert found.words == (
         "Here: 16.0 GB of memory · NVIDIA A 8192 MiB · NVIDIA B 24576 MiB · models in the caches: 2"
     )
     program.write_text("#!/bin/sh\necho broken\nexit 9\n")
-    assert first_start._cards() == ()
+    assert first_start._nvidia_gpus() == ()

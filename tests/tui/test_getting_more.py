@@ -59,7 +59,7 @@ async def test_the_last_line_counts_down(drive: Any) -> None:
     async with drive(size=(120, 30)) as on:
         await on.settled()
         chat, spec = on.app.screen, on.app.turns.spec
-        chat.take(LoadProgress(spec, Loading("", 0, 10**9)))
+        chat.handle_turn_message(LoadProgress(spec, Loading("", 0, 10**9)))
         chat._load_began -= 10
-        chat.take(LoadProgress(spec, Loading("", 10**8, 10**9)))
+        chat.handle_turn_message(LoadProgress(spec, Loading("", 10**8, 10**9)))
         assert "1:30 left" in on.status.activity and "100/1000 MB" in on.status.activity

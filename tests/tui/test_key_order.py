@@ -15,7 +15,7 @@ from chatui.messages import ModelSpec
 from chatui.tui.screens import model_picker
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelPicker
-from chatui.tui.screens.turn_display import LONGEST_WAIT_SECONDS
+from chatui.tui.screens.turn_display import MAX_POSTPONED_SECONDS
 
 MODELS = tuple(Entry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
 
@@ -78,10 +78,10 @@ async def test_a_key_is_drawn_before_what_streams_but_not_for_ever(drive: Any) -
         await on.until(lambda: on.views and "春风" in on.views[-1].reply_text)
         screen, pieces = on.app.screen, on.app.turns.reply.pieces
         pieces.append(Piece(0.1, "吹"))
-        on.app.key_came = screen._grew_at = time.monotonic()
-        screen._draw_growth_in_time()
+        on.app.last_key_at = screen._drew_reply_at = time.monotonic()
+        screen._draw_reply_when_due()
         assert "春风吹" not in on.views[-1].reply_text
-        screen._grew_at -= LONGEST_WAIT_SECONDS
-        screen._draw_growth_in_time()
+        screen._drew_reply_at -= MAX_POSTPONED_SECONDS
+        screen._draw_reply_when_due()
         assert "春风吹" in on.views[-1].reply_text
         on.backend.reply_gate.set()

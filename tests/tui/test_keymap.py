@@ -10,7 +10,7 @@ from textual.binding import Binding
 
 from chatui.locales import say
 from chatui.settings import Settings, load_settings
-from chatui.tui.keymap import id_of, key_names
+from chatui.tui.keymap import binding_name, key_label
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.edit_actions import EditActions
 from chatui.tui.screens.help import HelpScreen
@@ -59,5 +59,5 @@ def test_the_usage_page_names_every_key_and_what_it_does() -> None:
     owners = [each for each in ChatScreen.__mro__ if issubclass(each, EditActions)]
     for binding in (binding for each in owners for binding in each.__dict__.get("BINDINGS", ())):
         assert isinstance(binding, Binding)
-        for name in (*key_names(binding.key).split(" / "), f"`{id_of(binding)}`"):
+        for name in (*key_label(binding.key).split(" / "), f"`{binding_name(binding)}`"):
             assert all(name in page for page in pages), name

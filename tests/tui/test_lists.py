@@ -21,7 +21,7 @@ from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
 from chatui.tui.app import ChatApp
-from chatui.tui.keymap import key_names
+from chatui.tui.keymap import key_label
 from chatui.tui.screens import model_picker, model_rows
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.conversations import ConversationPicker
@@ -92,7 +92,7 @@ async def test_f2_takes_what_was_typed_however_fast_enter_comes(
 
     monkeypatch.setattr(model_picker, "entries", slowly)
     async with drive() as on:
-        on.app.push_screen(ModelPicker(on.app.settings, on.app.turns.spec, on.app.turns.first))
+        on.app.push_screen(ModelPicker(on.app.settings, on.app.turns.spec, on.app.turns.start_spec))
         chosen: list[str] = []
         monkeypatch.setattr(ModelPicker, "choose", lambda self, item: chosen.append(item.reference))
         await on.until(lambda: isinstance(on.app.screen, ModelPicker) and on.app.screen.is_mounted)
@@ -104,7 +104,7 @@ async def test_f2_takes_what_was_typed_however_fast_enter_comes(
 
 async def test_f2_goes_back_to_the_model_of_the_start(drive: Any, catalogue: None) -> None:
     async with drive() as on:
-        on.app.turns.first = on.app.turns.spec = ModelSpec("mine", "/m/mine")
+        on.app.turns.start_spec = on.app.turns.spec = ModelSpec("mine", "/m/mine")
         await open_models(on)
         await on.pilot.pause()
         assert "the model of this start" in on.screen_text
@@ -114,7 +114,7 @@ async def test_f2_goes_back_to_the_model_of_the_start(drive: Any, catalogue: Non
         await open_models(on)
         await on.pilot.press(*"mine", "enter")
         await on.settled()
-        assert on.app.turns.spec is on.app.turns.first
+        assert on.app.turns.spec is on.app.turns.start_spec
 
 
 async def test_the_model_of_the_start_comes_back_with_its_options(
@@ -321,7 +321,7 @@ async def test_f1_shows_every_key(drive: Any) -> None:
         for owner in (*screens, ReplayScreen, YesNoQuestion, LineQuestion):
             for binding in owner.__dict__["BINDINGS"]:
                 assert isinstance(binding, Binding)
-                assert key_names(binding.key) in text
+                assert key_label(binding.key) in text
                 assert say(binding.description) in text
         await on.pilot.press("escape")
         await on.pilot.pause()
@@ -351,11 +351,11 @@ def test_f2_names_each_family_that_is_not_here_once(lacking: tuple[str, ...]) ->
 
 
 def test_key_names() -> None:
-    assert key_names("ctrl+n") == "Ctrl+N"
-    assert key_names("shift+enter,ctrl+j") == "Shift+Enter / Ctrl+J"
-    assert key_names("plus,equals_sign,alt+plus") == "+ / = / Alt+Plus"
-    assert key_names("escape,f1") == "Esc / F1"
-    assert key_names("alt+left") == "Alt+←"
+    assert key_label("ctrl+n") == "Ctrl+N"
+    assert key_label("shift+enter,ctrl+j") == "Shift+Enter / Ctrl+J"
+    assert key_label("plus,equals_sign,alt+plus") == "+ / = / Alt+Plus"
+    assert key_label("escape,f1") == "Esc / F1"
+    assert key_label("alt+left") == "Alt+←"
 
 
 def test_every_stylesheet_stands_beside_its_module() -> None:

@@ -52,7 +52,7 @@ def test_damaged_prompts(home: object) -> None:
         (folder / name).write_bytes(wrong_bytes(sound, dice))
         prompts, problems = user_prompts.user_prompts()
         for prompt in prompts:
-            prompt.filled("{selection}", "{query}").encode()
+            prompt.fill("{selection}", "{query}").encode()
         assert all(sentence.encode() and "\n" not in sentence for sentence in problems)
         taken, left_out = taken + len(prompts), left_out + len(problems)
     assert taken > 20 and left_out > 20

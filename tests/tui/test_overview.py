@@ -11,7 +11,7 @@ from saved_conversations import add_conversation, add_round
 
 from chatui.conversation.rounds import RenderedPrompt, Round
 from chatui.conversation.store import Store
-from chatui.tui.context_use import context_use, in_words, meter
+from chatui.tui.context_use import describe, measure_context_use, meter
 from chatui.tui.screens.tree_map import MAX_DEPTH, TreePicker, tree_nodes
 
 
@@ -78,7 +78,7 @@ async def test_a_round_on_the_path_is_chosen_and_a_running_reply_is_not_left(dri
         await on.app.screen.open_conversation(id_)
         on.backend.hold_after = 1
         await on.send("丙")
-        await on.until(lambda: on.app.turns.replying_here)
+        await on.until(lambda: on.app.turns.is_replying_here)
         await on.pilot.press("alt+t", "up", "up", "enter")
         await on.until(lambda: not isinstance(on.app.screen, TreePicker))
         await on.pilot.press("alt+t", *"甲改", "enter")
@@ -92,20 +92,22 @@ async def test_a_round_on_the_path_is_chosen_and_a_running_reply_is_not_left(dri
 def test_the_prompt_is_shared_out_among_the_rounds_that_are_in_it() -> None:
     rounds = [a_round(1, None, "甲" * 10, "乙" * 10), a_round(2, 1, "丙", "")]
     rounds += [a_round(3, 2, "丁" * 30, "戊" * 10), a_round(4, 3, "己" * 20, "庚")]
-    use = context_use(rounds, 120, 1, 100)
+    use = measure_context_use(rounds, 120, 1, 100)
     assert use is not None
     assert (use.numbers, use.tokens, use.dropped) == ((3, 4), (80, 40), 1)
-    assert use.room(130, 300) == 70 and use.falls(130, 300) == 0
-    assert use.room(210, 300) == -10 and use.falls(210, 300) == 1
-    text = " ".join(in_words(use, 130, 300))
+    assert use.free_tokens(130, 300) == 70 and use.rounds_to_drop(130, 300) == 0
+    assert use.free_tokens(210, 300) == -10 and use.rounds_to_drop(210, 300) == 1
+    text = " ".join(describe(use, 130, 300))
     assert "rounds 3 to 4" in text and "1 older round did" in text and "up to 70 tokens" in text
-    assert "With the next query round 3" in " ".join(in_words(use, 210, 300))
-    assert context_use(rounds, 0, 0, 100) is None and context_use([], 9, 0, 1) is None
+    assert "With the next query round 3" in " ".join(describe(use, 210, 300))
+    assert (
+        measure_context_use(rounds, 0, 0, 100) is None and measure_context_use([], 9, 0, 1) is None
+    )
 
 
 def test_the_meter_has_a_part_for_each_round() -> None:
     rounds = [a_round(1, None, "甲" * 10, "乙" * 10), a_round(2, 1, "丙" * 20, "丁")]
-    use = context_use(rounds, 80, 0, 10)
+    use = measure_context_use(rounds, 80, 0, 10)
     parts = meter(use, 120, 160, 16)
     assert [text for text, _ in parts] == ["━━━━", "━━━━━━━━", "╌╌╌╌"]
     assert len({style for _, style in parts}) == 3

@@ -98,7 +98,7 @@ async def test_a_running_reply_is_not_rated(drive: Any) -> None:
     async with drive(["一二三"]) as on:
         on.backend.hold_after = 1
         await on.send("甲")
-        await on.until(lambda: on.views and on.app.turns.replying)
+        await on.until(lambda: on.views and on.app.turns.is_replying)
         await on.pilot.press("alt+u")
         assert on.notices == [say("tui.rewrite.running")]
         on.backend.reply_gate.set()

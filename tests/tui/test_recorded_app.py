@@ -15,7 +15,7 @@ async def test_the_app_records_what_is_said(drive: Any, tmp_path: Path) -> None:
     async with drive(["好的", "再好"], store=store) as app:
         for query in ("一", "二"):
             await app.pilot.press(*query, "enter")
-            await app.until(lambda: not app.app.turns.busy)
+            await app.until(lambda: not app.app.turns.is_busy)
         read = transcript.read(file)
         assert [(each.query, each.reply, each.state) for each in read.rounds] == [
             ("一", "好的", "done"),
@@ -35,7 +35,7 @@ async def test_a_disk_that_is_full_is_told(drive: Any, tmp_path: Path) -> None:
     async with drive(["好的"], store=store) as app:
         await app.pilot.press("一", "enter")
         await app.until(lambda: app.notices)
-        await app.until(lambda: not app.app.turns.busy)
+        await app.until(lambda: not app.app.turns.is_busy)
         assert "cannot be written" in app.notices[0]
         assert app.rounds[0].reply == "好的"
     store.close()

@@ -13,7 +13,7 @@ from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
 from chatui.messages import BegunReply
 from chatui.readable import percent
-from chatui.tui.token_text import new_pieces, prompt_text, speed_line, token_table
+from chatui.tui.token_text import generated_pieces, prompt_text, speed_bars, token_table
 from chatui.tui.widgets.query_box import QueryBox
 from chatui.tui.widgets.token_panel import ALTERNATIVES, TokenPanel
 from chatui.tui.widgets.token_rows import TokenRows
@@ -100,16 +100,16 @@ def test_each_cell_of_a_reply_belongs_to_its_token(first: int) -> None:
 def test_a_speed_line_shows_a_pause() -> None:
     steady = [Piece(0.1 * i, "字") for i in range(48)]
     late = [msgspec.structs.replace(piece, at_seconds=piece.at_seconds + 10) for piece in steady]
-    assert speed_line(steady[:10]) == ""
-    assert set(speed_line(steady)) <= {"▇", "█", "▅", "▄"}
-    assert "▁▁▁" in speed_line([*steady, *late])
+    assert speed_bars(steady[:10]) == ""
+    assert set(speed_bars(steady)) <= {"▇", "█", "▅", "▄"}
+    assert "▁▁▁" in speed_bars([*steady, *late])
 
 
 def test_the_first_token_of_a_reply_that_goes_on_is_the_first_new_one() -> None:
     written = [Piece(0.0001 * index, "旧") for index in range(20)]
     fresh = [Piece(0.4 + 0.1 * index, "新") for index in range(3)]
-    assert new_pieces([*written, *fresh]) == fresh
-    assert new_pieces(fresh) == fresh and new_pieces(written) == written
+    assert generated_pieces([*written, *fresh]) == fresh
+    assert generated_pieces(fresh) == fresh and generated_pieces(written) == written
 
 
 async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: Any) -> None:

@@ -52,7 +52,7 @@ class Stage:
 
     async def settled(self) -> None:
         await asyncio.sleep(0)
-        await self.until(lambda: not self.turns.busy)
+        await self.until(lambda: not self.turns.is_busy)
 
 
 def held(*replies: str) -> ScriptedBackend:
@@ -308,7 +308,7 @@ async def test_look_at_goes_back_to_a_version() -> None:
         first = on.of(told.RoundEnded)[-1].round
         on.turns.regenerate(first)
         await on.settled()
-        (shown,) = await on.turns.look_at_version(on.of(told.RoundEnded)[-1].round, -1)
+        (shown,) = await on.turns.go_to_version(on.of(told.RoundEnded)[-1].round, -1)
         assert shown.reply == "一"
         on.turns.ask("乙")
         await on.settled()
@@ -390,7 +390,7 @@ async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, for
         await until(lambda: turns.spec.name != "wrong" or turns.cancel_load())
         await asyncio.wait_for(until(lambda: turns.spec.name == spec.name), 30)
         turns.ask("写一首七言绝句")
-        await asyncio.wait_for(until(lambda: not turns.busy), 60)
+        await asyncio.wait_for(until(lambda: not turns.is_busy), 60)
         (ended,) = [each.round for each in told_ if isinstance(each, told.RoundEnded)]
         assert (ended.state, ended.model) == ("done", spec.name)
     finally:
@@ -423,7 +423,7 @@ async def test_a_store_that_cannot_be_written_gives_the_query_back(
         monkeypatch.setattr(on.store, "add_round", full)
         on.turns.ask("甲")
         await on.settled()
-        (trouble,) = on.of(told.Trouble)
+        (trouble,) = on.of(told.ErrorOccurred)
         assert (trouble.sentence, trouble.queries) == ("The disk is full.", ("甲",))
 
 
@@ -441,7 +441,7 @@ async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
         monkeypatch.setattr(on.store, "finish_round", full)
         on.backend.reply_gate.set()
         await on.settled()
-        assert {message.sentence for message in on.of(told.Trouble)} == {"The disk is full."}
+        assert {message.sentence for message in on.of(told.ErrorOccurred)} == {"The disk is full."}
         assert on.of(told.RoundEnded)[-1].round.reply == "春" * 9
 
 
@@ -451,16 +451,16 @@ async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None
         await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
-        on.turns.new()
+        on.turns.start_new()
         assert on.turns.conversation is None and on.turns.reply_here is None
-        assert on.turns.replying and not on.turns.replying_here
+        assert on.turns.is_replying and not on.turns.is_replying_here
         (listed,) = on.store.conversations()
         assert listed.is_replying
         on.turns.ask("乙")
         assert on.turns.waiting == ("乙",)
         (streaming,) = await on.turns.open(first.id)
         assert (streaming.state, streaming.reply) == ("streaming", "春" * 3)
-        assert on.turns.waiting == () and on.turns.replying_here
+        assert on.turns.waiting == () and on.turns.is_replying_here
         on.backend.reply_gate.set()
         await on.settled()
         one, two = (ended.round for ended in on.of(told.RoundEnded))
@@ -479,7 +479,7 @@ async def test_queries_left_behind_stay_in_their_conversation() -> None:
         await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
-        on.turns.new()
+        on.turns.start_new()
         on.turns.ask("丙")
         on.backend.reply_gate.set()
         await on.settled()
@@ -495,7 +495,7 @@ async def test_stop_ends_the_reply_on_the_screen_alone() -> None:
         await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
-        on.turns.new()
+        on.turns.start_new()
         on.turns.ask("乙")
         assert on.turns.stop() == ("乙",)
         on.backend.reply_gate.set()
@@ -511,13 +511,13 @@ async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
         await on.until(on.is_held)
         first = on.turns.conversation
         assert first is not None
-        on.turns.new()
-        on.turns.forget(first.id)
+        on.turns.start_new()
+        on.turns.drop_conversation(first.id)
         on.store.purge(first.id)
         on.turns.ask("乙")
         on.backend.reply_gate.set()
         await on.settled()
-        assert on.of(told.Trouble) == []
+        assert on.of(told.ErrorOccurred) == []
         assert [each.title for each in on.store.conversations()] == ["乙"]
 
 

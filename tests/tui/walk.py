@@ -91,7 +91,7 @@ def app(
     backend = ScriptedBackend([list(SHORT_REPLY)])
     spec = replace(SPEC, sampling=replace(SPEC.sampling, temperature=0.9, top_k=40))
     shown = ChatApp(Settings(theme=theme), spec, store or stored(), backend, language)
-    shown.given_adapters = ADAPTERS
+    shown.known_adapters = ADAPTERS
     return shown
 
 

@@ -62,12 +62,12 @@ class ChatScreen(NavigationActions):
         turns = self.app.turns
         if self._box.hide_completions() or self.leave_rewriting():
             return
-        if not turns.replying and turns.cancel_load():
+        if not turns.is_replying and turns.cancel_load():
             return
         queries = turns.stop()
         self._give_back(queries)
-        self._draw_growth()
-        if turns.replying and not turns.replying_here and not queries:
+        self._draw_reply()
+        if turns.is_replying and not turns.is_replying_here and not queries:
             self._tell_user(say("tui.hint.stop_elsewhere"), "information")
 
     async def action_new(self) -> None:
@@ -75,7 +75,7 @@ class ChatScreen(NavigationActions):
 
     def action_regenerate(self) -> None:
         view = self._conversation.chosen
-        if self.app.turns.replying_here:
+        if self.app.turns.is_replying_here:
             self._tell_user(say("tui.hint.stop_first"), "information")
         elif view is not None:
             self.app.turns.regenerate(view.round)
@@ -91,10 +91,10 @@ class ChatScreen(NavigationActions):
         await self._look_at_version(event.round, event.step)
 
     async def _look_at_version(self, round_: Round, step: int) -> None:
-        if self.app.turns.replying_here:
+        if self.app.turns.is_replying_here:
             return
-        with self.telling():
-            rounds = await self.app.turns.look_at_version(round_, step)
+        with self.reporting_errors():
+            rounds = await self.app.turns.go_to_version(round_, step)
             if rounds:
                 await self._show_rounds(rounds)
                 place = [each.parent_id for each in rounds].index(round_.parent_id)
@@ -105,7 +105,7 @@ class ChatScreen(NavigationActions):
         selected = self.get_selected_text()
         if selected:
             self.app.copy(selected)
-        elif self.app.turns.replying_here:
+        elif self.app.turns.is_replying_here:
             self.action_stop()
         else:
             self._tell_user(say("tui.hint.quit"), "information")

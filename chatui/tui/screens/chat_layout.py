@@ -21,7 +21,7 @@ from chatui.conversation.rounds import Conversation
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
-from chatui.tui.model_names import author_of, shown_name
+from chatui.tui.model_names import display_name, reply_author
 from chatui.tui.screens import COMPACT_BELOW_CELLS, NARROW_BELOW_CELLS, SHORT_BELOW_ROWS
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
@@ -33,7 +33,7 @@ from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_for
 
 if TYPE_CHECKING:
-    from chatui.tui.first_start import Found
+    from chatui.tui.first_start import Findings
     from chatui.tui.turns_app import TurnsApp
 
 FRAMES_PER_SECOND = 60
@@ -54,7 +54,7 @@ class ChatLayout(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Found | None = None
+        self.found: Findings | None = None
         self._last: Conversation | None = None
         self._drew_key_at = 0.0
 
@@ -73,7 +73,7 @@ class ChatLayout(Screen[None]):
         self._conversation = self.query_one(ConversationView)
         self._box = self.query_one(QueryBox)
         self._status = self.query_one(StatusLine)
-        self._status.model = one_line(shown_name(author_of(self.app.turns.spec)))
+        self._status.model = one_line(display_name(reply_author(self.app.turns.spec)))
         self._box.focus()
         self.watch(self, "focused", self._show_keys, init=False)
         self.call_after_refresh(self._after_first_paint)
@@ -82,7 +82,7 @@ class ChatLayout(Screen[None]):
         """Draw a key that was pressed; Textual's timer would wait for up to two frames."""
         now = time.monotonic()
         if (
-            self.app.is_key_first
+            self.app.is_key_pending
             and (self._dirty_widgets or self._layout_required)
             and now - self._drew_key_at > 1 / FRAMES_PER_SECOND
         ):
@@ -108,7 +108,7 @@ class ChatLayout(Screen[None]):
         self.app.start_turns()
         self._prepare_markdown()
         self._find_last_conversation()
-        self._look_around()
+        self._inspect_machine()
 
     @work
     async def _prepare_markdown(self) -> None:
@@ -121,14 +121,14 @@ class ChatLayout(Screen[None]):
     # The welcome
 
     @work
-    async def _look_around(self) -> None:
+    async def _inspect_machine(self) -> None:
         """Say what is here to someone who has only the model that ships."""
         if not any(welcome.is_poet for welcome in self.query(Welcome)):
             return
         from chatui.tui import first_start
 
         settings = self.app.settings
-        self.found = await asyncio.to_thread(first_start.look_around, settings)
+        self.found = await asyncio.to_thread(first_start.inspect_machine, settings)
         self._suggest()
         asking = first_start.first_server_model(settings)
         # A client takes long to import, and that in the loop would be a hitch.
@@ -145,7 +145,7 @@ class ChatLayout(Screen[None]):
     async def _find_last_conversation(self) -> None:
         """Offer the conversation used last, and mark what a dead chatui left behind."""
         store = self.app.store
-        with self.telling():
+        with self.reporting_errors():
             self._last = await asyncio.to_thread(store.last_conversation)
             if self.app.turns.conversation is None:
                 for welcome in self.query(Welcome):
@@ -179,7 +179,7 @@ class ChatLayout(Screen[None]):
         nodes = [] if self.focused is None else self.focused.ancestors_with_self
         found = filter(None, (getattr(node, "footer_keys", "") for node in nodes))
         chosen = "overview.footer.chosen" if self._conversation.has_chosen else ""
-        going_on = "overview.footer.replying" if self.app.turns.replying_here else chosen
+        going_on = "overview.footer.replying" if self.app.turns.is_replying_here else chosen
         words = next(found, going_on)
         self._status.keys = say(words) if words else ""
 
@@ -193,7 +193,7 @@ class ChatLayout(Screen[None]):
             self.app.tell_user(sentence, severity)
 
     @contextmanager
-    def telling(self, *unsent: str) -> Iterator[None]:
+    def reporting_errors(self, *unsent: str) -> Iterator[None]:
         """Tell the user what goes wrong inside.
 
         Args:

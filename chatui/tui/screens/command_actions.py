@@ -19,7 +19,7 @@ from chatui.tui import commands
 from chatui.tui.commands import Command
 from chatui.tui.screens import picking
 from chatui.tui.screens.import_export_actions import ImportExportActions
-from chatui.tui.setting_changes import number_of
+from chatui.tui.setting_changes import parse_setting
 from chatui.tui.user_prompts import user_prompts
 from chatui.tui.widgets.round_list import RoundList
 
@@ -52,9 +52,9 @@ class CommandActions(ImportExportActions):
             from chatui import pinyin
 
             await asyncio.to_thread(pinyin.prepare)
-        taken = (prompt for prompt in prompts if commands.named(commands.COMMANDS, prompt.name))
-        for problem in (*problems, *map(commands.why_skipped, taken)):
-            self.app.tell_once(problem)
+        taken = (prompt for prompt in prompts if commands.find(commands.COMMANDS, prompt.name))
+        for problem in (*problems, *map(commands.name_taken, taken)):
+            self.app.warn_once(problem)
 
     async def send(self, text: str) -> None:
         """Do the command that a text calls; all other texts are queries."""
@@ -63,10 +63,10 @@ class CommandActions(ImportExportActions):
             await self.ask(text)
             return
         name, rest = called
-        command = commands.named(self._box.commands, name)
+        command = commands.find(self._box.commands, name)
         if command is None:
             await self._find_prompts()
-            meant = commands.meant(self._box.commands, name, rest)
+            meant = commands.matching(self._box.commands, name, rest)
             if len(meant) > 1:
                 names = ", ".join(f"/{each.name}" for each in meant)
                 words = say("tui.command.several", name=in_quotes("/" + name), names=names)
@@ -74,7 +74,7 @@ class CommandActions(ImportExportActions):
                 self._give_back((text,))
                 return
             command = next(iter(meant), None)
-        if command is None or (rest and command.takes == "nothing"):
+        if command is None or (rest and not command.takes_argument):
             key = "unknown" if command is None else "takes_nothing"
             self._tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")
             await self.ask(text)
@@ -89,7 +89,7 @@ class CommandActions(ImportExportActions):
         """
         if command.prompt is not None:
             selection = self.get_selected_text() or self._last_reply()
-            self.app.turns.ask(command.prompt.filled(rest, selection))
+            self.app.turns.ask(command.prompt.fill(rest, selection))
         elif not rest:
             await self.run_action(command.action)
         else:
@@ -127,11 +127,11 @@ class CommandActions(ImportExportActions):
         """Set a sampling setting of this conversation, if one was typed, and say what it is now."""
         turns = self.app.turns
         current, preset = turns.current, turns.spec.sampling
-        with self.telling():
+        with self.reporting_errors():
             if typed:
-                value = getattr(preset, name) if typed in _UNCHANGED else number_of(name, typed)
+                value = getattr(preset, name) if typed in _UNCHANGED else parse_setting(name, typed)
                 current.changes = current.changes.with_setting(name, value, preset)
-            value = getattr(current.changes.of(turns.spec), name)
+            value = getattr(current.changes.sampling_for(turns.spec), name)
             words = say("tui.command.unset") if value is None else f"{value:g}"
             key = "changed" if name in current.changes.sampling else "of_preset"
             self._tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
@@ -189,12 +189,12 @@ class CommandActions(ImportExportActions):
         changed = replace(
             spec,
             system=spec.system if changes.system is None else changes.system,
-            sampling=changes.of(spec),
+            sampling=changes.sampling_for(spec),
             stop_strings=(*spec.stop_strings, *changes.stop_strings),
             context=changes.window or spec.context,
             think=turns.think,
         )
-        with self.telling(f"/save {name}"):
+        with self.reporting_errors(f"/save {name}"):
             file = await asyncio.to_thread(save_preset, name, changed)
             self._tell_user(say("tui.command.saved", name=name, path=file), "information")
 
@@ -225,7 +225,7 @@ class CommandActions(ImportExportActions):
         if id_ is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
-        with self.telling():
+        with self.reporting_errors():
             whole = await asyncio.to_thread(transcript.of_store, self.app.store, id_)
             text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
             self.app.copy(text)

@@ -18,8 +18,8 @@ from textual.widgets import Static
 from chatui.locales import say
 from chatui.text import one_line
 from chatui.text_difference import differing_spans
-from chatui.tui.comparison import Column, ComparingTurns, Comparison, problem_of
-from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
+from chatui.tui.comparison import Column, ComparingTurns, Comparison, column_problem
+from chatui.tui.reply_growth import REDRAWS_PER_SECOND, GrowingReply
 from chatui.tui.screens import COMPACT_BELOW_CELLS, SHORT_BELOW_ROWS
 from chatui.tui.turns_app import TurnsApp
 from chatui.tui.widgets.compared_reply import ComparedReply
@@ -48,7 +48,7 @@ class ColumnView(Vertical):
         self.reply: ComparedReply | None = None
         self._number = number
         self._comparison = comparison
-        self._growing: ReplyGrowth | None = None
+        self._growing: GrowingReply | None = None
 
     def compose(self) -> ComposeResult:
         title = f"{self._number}  {one_line(self.column.title, 80)}"
@@ -62,7 +62,7 @@ class ColumnView(Vertical):
         if round_ is not None and self.reply is None:
             self.reply = ComparedReply(round_)
             if reply is not None:
-                self._growing = ReplyGrowth(reply, self.reply.view, len(reply.pieces))
+                self._growing = GrowingReply(reply, self.reply.view, len(reply.pieces))
             place = self.query_one(FollowingScroll)
             place.mount(self.reply)
             # A reply that is there already is read from its beginning.
@@ -72,7 +72,7 @@ class ColumnView(Vertical):
             if self._growing.reply.ended:
                 self._growing.view.update(self._growing.reply.round)
                 self._growing = None
-        problem = problem_of(self.column, self._comparison)
+        problem = column_problem(self.column, self._comparison)
         state = self.query_one(".state", Static)
         state.set_class(bool(problem), "-problem")
         state.update(Content(problem or self._state()))
@@ -83,7 +83,7 @@ class ColumnView(Vertical):
             loading = column.loading
             return progress_words(loading.stage, loading.done_bytes, loading.total_bytes)
         if reply is None:
-            return say("overview.compare.there" if column.there else "overview.compare.waits")
+            return say("overview.compare.there" if column.existing else "overview.compare.waits")
         words = say("overview.compare.tokens", count=reply.output_tokens)
         if reply.tokens_per_second:
             speed = say("tui.status.speed", speed=f"{reply.tokens_per_second:.1f}")
@@ -132,7 +132,7 @@ class CompareScreen(Screen[Column | None]):
         yield KeyLine(say("overview.compare.keys"))
 
     def on_mount(self) -> None:
-        self._drawing = self.set_interval(1 / UPDATES_PER_SECOND, self._draw)
+        self._drawing = self.set_interval(1 / REDRAWS_PER_SECOND, self._draw)
         self._point(0)
         self._draw()
         self._mark_when_over()
@@ -149,7 +149,7 @@ class CompareScreen(Screen[Column | None]):
     @work(exclusive=True)
     async def _mark_when_over(self) -> None:
         """Mark what differs, once all replies are there."""
-        await self._comparison.over.wait()
+        await self._comparison.finished.wait()
         self._drawing.pause()
         self._draw()
         replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
@@ -193,7 +193,7 @@ class CompareScreen(Screen[Column | None]):
 
     def action_stop_or_leave(self) -> None:
         """Stop what is being written; when nothing is, leave."""
-        if self._comparison.over.is_set():
+        if self._comparison.finished.is_set():
             self._leave(None)
         else:
             self._turns.stop_comparison(self._comparison)
@@ -203,7 +203,7 @@ class CompareScreen(Screen[Column | None]):
         if not self._is_leaving:
             self._is_leaving = True
             self._turns.stop_comparison(self._comparison)
-            await self._comparison.over.wait()
+            await self._comparison.finished.wait()
             self.dismiss(column)
 
     def action_scroll(self, rows: int) -> None:
@@ -229,7 +229,7 @@ class CompareScreen(Screen[Column | None]):
         selected = self.get_selected_text()
         if selected:
             self.app.copy(selected)
-        elif not self._comparison.over.is_set():
+        elif not self._comparison.finished.is_set():
             self.action_stop_or_leave()
 
     @on(RoundList.CodeClicked)

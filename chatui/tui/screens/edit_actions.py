@@ -81,7 +81,7 @@ class EditActions(TurnDisplay):
             while_replying: why it cannot be had while a reply is being written here; "" if it can.
         """
         view = self._conversation.chosen
-        if view is not None and not (while_replying and self.app.turns.replying_here):
+        if view is not None and not (while_replying and self.app.turns.is_replying_here):
             return view.round
         words = say("tui.rewrite.nothing") if view is None else while_replying
         self._tell_user(words, "information")
@@ -159,7 +159,7 @@ class EditActions(TurnDisplay):
         if turns.loaded is not None and not turns.loaded.can_go_on:
             self._tell_user(say("backends.cannot_go_on"), "information")
         else:
-            turns.go_on(round_)
+            turns.continue_reply(round_)
 
     @work
     async def _write_reply(self, round_: Round, reply: str) -> None:
@@ -167,9 +167,9 @@ class EditActions(TurnDisplay):
             return
         turns = self.app.turns
         try:
-            if turns.replying_here:
+            if turns.is_replying_here:
                 raise ChatuiError(say("tui.rewrite.stop_first"))
-            rounds = await turns.write_reply(round_, reply)
+            rounds = await turns.save_edited_reply(round_, reply)
         except ChatuiError as error:
             self._tell_user(str(error))
             self._rewrite_reply(round_, reply)

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from chatui import locations
 from chatui.locales import say
 from chatui.text import one_line
-from chatui.tui.keymap import keys_of
+from chatui.tui.keymap import binding_label
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.wrapping import row_starts
 
@@ -51,7 +51,7 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
     shown = [each for each in bindings if isinstance(each, Binding) and each.description]
     rows = []
     for words, group in groupby(shown, key=lambda each: each.description):
-        keys = list(map(keys_of, group))
+        keys = list(map(binding_label, group))
         rows.append((" … ".join(dict.fromkeys((keys[0], keys[-1]))), say(words)))
     return rows
 

@@ -93,7 +93,7 @@ class ImportExportActions(QueryActions):
                 store, ids, target, form, probabilities=probabilities, is_folder=all_of_them
             )
 
-        with self.telling(f"/export {path}"):
+        with self.reporting_errors(f"/export {path}"):
             await asyncio.to_thread(write)
             self._tell_user(say("export.exported", path=target), "information")
 

@@ -39,7 +39,7 @@ class NavigationActions(ViewActions):
         from chatui.tui.widgets.side_bar import SideBar
 
         turns = self.app.turns
-        await self.toggle_panel(SideBar(self.app.store, turns.forget, turns.current.id))
+        await self.toggle_panel(SideBar(self.app.store, turns.drop_conversation, turns.current.id))
 
     def list_beside(self, open_id: int | None) -> None:
         from chatui.tui.widgets.side_bar import SideBar
@@ -94,7 +94,7 @@ class NavigationActions(ViewActions):
         except ChatuiError as error:
             self._tell_user(str(error), "information")
             return
-        with self.telling():
+        with self.reporting_errors():
             await self.app.store.queued(self.app.store.rename, id_, title)
         await self.show_title_again()
         self.refresh_lists()

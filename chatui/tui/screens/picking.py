@@ -12,7 +12,7 @@ from chatui import catalog
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
-from chatui.tui.model_names import author_of, shown_name, with_adapters
+from chatui.tui.model_names import display_name, reply_author, with_adapters
 from chatui.tui.widgets.fetch_bar import FetchBar
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def choose_model(app: TurnsApp) -> None:
         elif chosen is not None:
             bar.begin(chosen)
 
-    screen = ModelPicker(app.settings, app.turns.spec, app.turns.first, bar)
+    screen = ModelPicker(app.settings, app.turns.spec, app.turns.start_spec, bar)
     await show(app, screen, take)
 
 
@@ -71,8 +71,8 @@ async def switch_to(app: TurnsApp, reference: str) -> None:
 
 def _switch(app: TurnsApp, spec: ModelSpec) -> None:
     """Give the next round to another model, and say so where the running one hides it."""
-    if app.turns.replying:
-        words = say("tui.models.next", model=shown_name(author_of(spec)))
+    if app.turns.is_replying:
+        words = say("tui.models.next", model=display_name(reply_author(spec)))
         app.tell_user(words, "information")
     app.turns.switch(spec)
 
@@ -83,11 +83,11 @@ async def choose_adapters(app: TurnsApp) -> None:
 
     spec = app.turns.spec
     if spec.backend != "local":
-        app.tell_user(say("tui.adapters.not_here", model=shown_name(spec.name)), "information")
+        app.tell_user(say("tui.adapters.not_here", model=display_name(spec.name)), "information")
         return
-    app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, *spec.adapters)))
-    name = shown_name(spec.name)
-    screen = AdapterPicker(app.settings, name, spec.adapters, app.given_adapters, spec.name)
+    app.known_adapters = tuple(dict.fromkeys((*app.known_adapters, *spec.adapters)))
+    name = display_name(spec.name)
+    screen = AdapterPicker(app.settings, name, spec.adapters, app.known_adapters, spec.name)
 
     async def take(chosen: tuple[Adapter, ...] | None) -> None:
         if chosen is not None and chosen != spec.adapters:
@@ -105,7 +105,7 @@ async def put_on(app: TurnsApp, words: str) -> None:
     except ChatuiError as error:
         app.tell_user(str(error))
         return
-    app.given_adapters = tuple(dict.fromkeys((*app.given_adapters, adapter)))
+    app.known_adapters = tuple(dict.fromkeys((*app.known_adapters, adapter)))
     _switch(app, with_adapters(app.turns.spec, (adapter,)))
 
 
@@ -117,7 +117,7 @@ async def choose_conversation(chat: NavigationActions, words: str = "") -> None:
     """
     from chatui.tui.screens.conversations import ConversationPicker
 
-    screen = chat.open_list = ConversationPicker(chat.app.store, chat.app.turns.forget)
+    screen = chat.open_list = ConversationPicker(chat.app.store, chat.app.turns.drop_conversation)
 
     async def take(chosen: ChosenConversation | None) -> None:
         chat.open_list = None

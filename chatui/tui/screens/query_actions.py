@@ -43,12 +43,12 @@ class QueryActions(RatingActions):
 
     def _after_first_paint(self) -> None:
         super()._after_first_paint()
-        self._take_draft()
+        self._load_draft()
 
     @work
-    async def _take_draft(self) -> None:
+    async def _load_draft(self) -> None:
         async with self._draft_writing:
-            text = await asyncio.to_thread(self._draft.take)
+            text = await asyncio.to_thread(self._draft.claim)
         self._give_back((text,) if text else ())
         self._draft_taken = True
 
@@ -56,7 +56,7 @@ class QueryActions(RatingActions):
     def _unsent(self) -> str:
         """All that the user wrote and that stands nowhere else."""
         aside = (self._rewriting.typed,) if self._rewriting else ()
-        return "\n".join(filter(None, (*self.app.turns.unsent, *aside, self._box.query_text)))
+        return "\n".join(filter(None, (*self.app.turns.unsent_texts, *aside, self._box.query_text)))
 
     @on(QueryBox.Changed)
     def _plan_draft(self) -> None:
@@ -64,8 +64,8 @@ class QueryActions(RatingActions):
             self._draft_planned = True
             self.set_timer(SAVE_SECONDS, self._save_draft)
 
-    def take(self, message: TurnMessage) -> None:
-        super().take(message)
+    def handle_turn_message(self, message: TurnMessage) -> None:
+        super().handle_turn_message(message)
         if isinstance(message, WaitingChanged):
             self._plan_draft()
 
@@ -82,10 +82,10 @@ class QueryActions(RatingActions):
 
     async def ask(self, text: str) -> None:
         """Send a query with what stands in the files that it names."""
-        with self.telling(text):
-            self.app.turns.ask(await self.filled(text))
+        with self.reporting_errors(text):
+            self.app.turns.ask(await self.insert_files(text))
 
-    async def filled(self, text: str) -> str:
+    async def insert_files(self, text: str) -> str:
         """A query with what stands in the files that it names.
 
         Raises:
@@ -93,22 +93,22 @@ class QueryActions(RatingActions):
         """
         if "@" not in text:
             return text
-        from chatui.tui.query_files import with_files
+        from chatui.tui.query_files import insert_files
 
-        text, names = await asyncio.to_thread(with_files, text)
+        text, names = await asyncio.to_thread(insert_files, text)
         for words in names:
             self._tell_user(words, "information")
         return text
 
     @on(QueryBox.FileRequested)
     async def _complete_file(self, event: QueryBox.FileRequested) -> None:
-        from chatui.tui.query_files import completed, read_query_file
+        from chatui.tui.query_files import complete_path, read_query_file
 
-        name = await asyncio.to_thread(completed, event.name)
+        name = await asyncio.to_thread(complete_path, event.name)
         self._box.replace_mention(event.name, f"@{name}")
         if name.endswith("/") or not await asyncio.to_thread(expanded(name).exists):
             return
-        with self.telling():
+        with self.reporting_errors():
             file = await asyncio.to_thread(read_query_file, name)
             self._box.hold_mention(name, file.in_query)
 
@@ -117,7 +117,7 @@ class QueryActions(RatingActions):
     async def action_editor(self) -> None:
         """Edit the text of the query box in $EDITOR."""
         try:
-            with self.telling():
+            with self.reporting_errors():
                 with self.app.batch_update(), self.app.suspend():
                     text = await _edited(without_surrogates(self._box.query_text))
                 self._box.set_query(text, held=False)
@@ -129,7 +129,7 @@ class QueryActions(RatingActions):
 
     def action_withdraw_waiting(self, index: int) -> None:
         """Withdraw a query that waits."""
-        taken = self.app.turns.take_waiting(index)
+        taken = self.app.turns.withdraw_query(index)
         if taken is not None:
             words = say("overview.waiting.withdrawn", query=one_line(taken.text, 60))
             self._tell_user(words, "information")
@@ -139,7 +139,7 @@ class QueryActions(RatingActions):
         turns = self.app.turns
         # One that is being edited waits again before another is taken.
         self.leave_rewriting()
-        taken = turns.take_waiting(index)
+        taken = turns.withdraw_query(index)
         if taken is None:
             self._tell_user(say("tui.waiting.none"), "information")
             return

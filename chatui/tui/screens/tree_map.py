@@ -16,7 +16,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.parts import read_again
 from chatui.text import fit_cells, one_line
-from chatui.tui.model_names import shown_name
+from chatui.tui.model_names import display_name
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.pick_list import matches
 
@@ -123,7 +123,7 @@ class TreePicker(Picker[Round | None, Node]):
         found = [
             each
             for each in self._tree
-            if matches(words, each.round.query, each.round.reply, shown_name(each.round.model))
+            if matches(words, each.round.query, each.round.reply, display_name(each.round.model))
         ]
         ids = [each.round.id for each in found]
         on_path = [each for each in reversed(self._path) if each in ids]

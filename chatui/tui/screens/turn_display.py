@@ -14,18 +14,18 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest
 from chatui.text import one_line
-from chatui.tui.model_names import author_of, shown_name
-from chatui.tui.reply_growth import UPDATES_PER_SECOND, ReplyGrowth
+from chatui.tui.model_names import display_name, reply_author
+from chatui.tui.reply_growth import REDRAWS_PER_SECOND, GrowingReply
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.screens.chat_layout import ChatLayout
 from chatui.tui.turn_messages import (
+    ErrorOccurred,
     LoadFailed,
     LoadProgress,
     ModelReady,
     PromptRead,
     RoundBegun,
     RoundEnded,
-    Trouble,
     TurnMessage,
     WaitingChanged,
 )
@@ -36,10 +36,10 @@ from chatui.tui.widgets.welcome import Welcome, greeting_for
 if TYPE_CHECKING:
     from chatui.tui.screens.conversations import ConversationPicker
 
-LONGEST_WAIT_SECONDS = 0.1
+MAX_POSTPONED_SECONDS = 0.1
 """Keys are drawn before a growing reply, but not for longer than this."""
 
-COUNTS_SECONDS = 0.2
+COUNT_SECONDS = 0.2
 """So often, at most, the numbers that grow with a reply are drawn; faster ones cannot be read."""
 
 
@@ -53,26 +53,26 @@ class TurnDisplay(ChatLayout):
     def __init__(self) -> None:
         super().__init__()
         self.open_list: ConversationPicker | None = None
-        self._growing: ReplyGrowth | None = None
-        self._grew_at = self._counted_at = 0.0
+        self._growing: GrowingReply | None = None
+        self._drew_reply_at = self._counted_at = 0.0
         self._is_opening = False
         self._load_began = 0.0
 
     def on_mount(self) -> None:
         self._drawing = self.set_interval(
-            1 / UPDATES_PER_SECOND, self._draw_growth_in_time, pause=True
+            1 / REDRAWS_PER_SECOND, self._draw_reply_when_due, pause=True
         )
 
     def _after_first_paint(self) -> None:
         super()._after_first_paint()
-        if self.app.opened is not None:
-            self._open_at_start(self.app.opened)
+        if self.app.initial_conversation_id is not None:
+            self._open_at_start(self.app.initial_conversation_id)
 
     @work
     async def _open_at_start(self, conversation_id: int) -> None:
         await self.open_conversation(conversation_id)
 
-    def take(self, message: TurnMessage) -> None:
+    def handle_turn_message(self, message: TurnMessage) -> None:
         """Show what happened; called for everything the turns tell, in order."""
         match message:
             case PromptRead(round_, notes):
@@ -89,7 +89,7 @@ class TurnDisplay(ChatLayout):
                 self._on_model_ready(message)
             case LoadFailed():
                 self._on_load_failed(message)
-            case Trouble():
+            case ErrorOccurred():
                 self._give_back(message.queries)
                 self._tell_user(message.sentence)
 
@@ -99,7 +99,7 @@ class TurnDisplay(ChatLayout):
             return
         reply = self.app.turns.reply_here
         assert reply is not None
-        self._growing = ReplyGrowth(reply, self._conversation.add(round_))
+        self._growing = GrowingReply(reply, self._conversation.add(round_))
         self._status.activity = ""
         self._drawing.resume()
         self._show_title()
@@ -112,18 +112,20 @@ class TurnDisplay(ChatLayout):
             self._show_counts()
             self._measure_context()
         for note in notes:
-            self.app.tell_once(note)
+            self.app.warn_once(note)
 
     def _on_round_ended(self, round_: Round) -> None:
         self._refresh_list()
         self._show_reply_elsewhere()
         if round_.state != "stopped":
-            self.app.tell_away(say("tui.hint.ended", query=one_line(round_.query, 60)))
+            self.app.send_desktop_notification(
+                say("tui.hint.ended", query=one_line(round_.query, 60))
+            )
         if not self._is_here(round_):
             if round_.state != "stopped":
                 self._tell_reply_elsewhere_ended(round_)
             return
-        self._draw_growth()
+        self._draw_reply()
         self._drawing.pause()
         self._conversation.replace(round_)
         self._growing = None
@@ -149,7 +151,7 @@ class TurnDisplay(ChatLayout):
 
     def _on_load_progress(self, message: LoadProgress) -> None:
         loading = message.loading
-        self._status.model = one_line(shown_name(author_of(message.spec)))
+        self._status.model = one_line(display_name(reply_author(message.spec)))
         if not loading.done_bytes:
             self._load_began = time.monotonic()
         self._status.activity = progress_words(
@@ -163,7 +165,7 @@ class TurnDisplay(ChatLayout):
         spec, loaded = message.spec, message.loaded
         for welcome in self.query(Welcome):
             welcome.set_greeting(greeting_for(spec))
-        self._status.model = one_line(shown_name(author_of(spec, loaded)))
+        self._status.model = one_line(display_name(reply_author(spec, loaded)))
         self._status.activity = ""
         self._status.device = say("tui.status.small") if loaded.passed_over else ""
         self._show_thinking()
@@ -174,12 +176,12 @@ class TurnDisplay(ChatLayout):
         self._status.context_limit = loaded.context_limit
         self._measure_context()
         for note in loaded.notes:
-            self.app.tell_once(note)
+            self.app.warn_once(note)
 
     def _on_load_failed(self, message: LoadFailed) -> None:
         self._give_back(message.waiting)
         turns = self.app.turns
-        self._status.model = one_line(shown_name(author_of(turns.spec)))
+        self._status.model = one_line(display_name(reply_author(turns.spec)))
         self._status.activity = "" if turns.loaded else say("tui.status.not_loaded")
         self._tell_user(message.sentence)
 
@@ -191,19 +193,19 @@ class TurnDisplay(ChatLayout):
 
     # A reply that grows
 
-    def _draw_growth(self) -> None:
+    def _draw_reply(self) -> None:
         """Draw what came since the last time."""
         if self._growing is not None:
             self._growing.draw()
 
-    def _draw_growth_in_time(self) -> None:
+    def _draw_reply_when_due(self) -> None:
         """Draw what came, unless a key is about to be drawn."""
         now = time.monotonic()
-        if self.app.is_key_first and now - self._grew_at < LONGEST_WAIT_SECONDS:
+        if self.app.is_key_pending and now - self._drew_reply_at < MAX_POSTPONED_SECONDS:
             return
-        self._grew_at = now
-        self._draw_growth()
-        if now - self._counted_at >= COUNTS_SECONDS:
+        self._drew_reply_at = now
+        self._draw_reply()
+        if now - self._counted_at >= COUNT_SECONDS:
             self._counted_at = now
             self._show_counts()
 
@@ -226,7 +228,7 @@ class TurnDisplay(ChatLayout):
     async def _measure_context(self) -> None:
         """Find out how the rounds share the window."""
         from chatui.prompting.window import reply_reserve
-        from chatui.tui.context_use import context_use
+        from chatui.tui.context_use import measure_context_use
 
         turns, store = self.app.turns, self.app.store
         current, reply = turns.current, turns.reply_here
@@ -240,14 +242,14 @@ class TurnDisplay(ChatLayout):
             # The conversation may have been deleted elsewhere.
             return
         tokens, dropped = rounds[-1].prompt_tokens, read.dropped_rounds if read else 0
-        if reply is not None and reply.begun.id == rounds[-1].id:
+        if reply is not None and reply.begun_round.id == rounds[-1].id:
             tokens, dropped = reply.prompt_tokens, reply.dropped_rounds
         limit = self._status.context_limit
         reserve = 0
         if limit:
-            request = GenerateRequest("", sampling=current.changes.of(turns.spec))
+            request = GenerateRequest("", sampling=current.changes.sampling_for(turns.spec))
             reserve = reply_reserve(turns.spec, request, limit)
-        self._status.context = context_use(rounds, tokens, dropped, reserve)
+        self._status.context = measure_context_use(rounds, tokens, dropped, reserve)
 
     # What is looked at
 
@@ -276,19 +278,19 @@ class TurnDisplay(ChatLayout):
 
     def _show_reply_elsewhere(self) -> None:
         turns, words = self.app.turns, say("tui.status.replying_elsewhere")
-        if turns.replying and not turns.replying_here:
+        if turns.is_replying and not turns.is_replying_here:
             self._status.activity = words
         elif self._status.activity == words:
             self._status.activity = ""
 
     def _go_on_growing(self, reply: RunningReply, drawn_pieces: int) -> None:
         """Draw the rest of a reply that goes on in the conversation that was opened."""
-        view = self._conversation.view_of(reply.begun.id)
+        view = self._conversation.view_of(reply.begun_round.id)
         if view is None:
             # It was begun while the conversation was being opened.
-            self._on_round_begun(reply.begun)
+            self._on_round_begun(reply.begun_round)
         else:
-            self._growing = ReplyGrowth(reply, view, drawn_pieces)
+            self._growing = GrowingReply(reply, view, drawn_pieces)
         self._show_dropped_rounds()
         if reply.ended:
             self._on_round_ended(reply.round)
@@ -301,12 +303,12 @@ class TurnDisplay(ChatLayout):
         Args:
             round_id: a round that is to be on the path that is looked at.
         """
-        with self.telling():
+        with self.reporting_errors():
             await self._show_rounds(await self.app.turns.open(conversation_id, round_id))
 
     async def show_new(self) -> None:
         """Begin a new conversation; a reply in the one before goes on."""
-        self.app.turns.new()
+        self.app.turns.start_new()
         await self._show_rounds(())
         self._find_last_conversation()
 
@@ -314,7 +316,7 @@ class TurnDisplay(ChatLayout):
     async def _refresh_list(self) -> None:
         """The list of conversations marks those in which a reply is being written."""
         if self.app.turns.reply is not None:
-            await self.app.turns.reply.saved()
+            await self.app.turns.reply.wait_until_saved()
         self.refresh_lists()
 
     def refresh_lists(self) -> None:

@@ -27,7 +27,7 @@ from chatui.tui.screens.variants import (
     model_variants,
     typed_variant,
 )
-from chatui.tui.setting_changes import Changes
+from chatui.tui.setting_changes import SettingChanges
 from chatui.tui.widgets.pick_list import matches
 
 MOST = 3
@@ -45,7 +45,7 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
     def __init__(
         self,
         query: str,
-        changes: Changes,
+        changes: SettingChanges,
         versions: tuple[Round, ...] = (),
         beside: Round | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
 
     def on_mount(self) -> None:
         self._all = immediate_variants(self.app.turns.spec, self._changes, self._versions)
-        ids = [None if each.there is None else each.there.id for each in self._all]
+        ids = [None if each.existing is None else each.existing.id for each in self._all]
         looked_at = None if self._beside is None else self._beside.id
         self._chosen = [self._all[ids.index(looked_at)]]
         self._find_more()
@@ -78,7 +78,7 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
     async def _find_more(self) -> None:
         """Adapters, models and servers; the list is there before."""
         turns, settings = self.app.turns, self.app.settings
-        adapters = await asyncio.to_thread(found_adapters, settings, self.app.given_adapters)
+        adapters = await asyncio.to_thread(found_adapters, settings, self.app.known_adapters)
         pairs = [(found.adapter, found.summary) for found in adapters]
         self._all += adapter_variants(turns.spec, self._changes, pairs)
         try:
@@ -91,7 +91,7 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
     def _add_models(self, entries: Sequence[Entry]) -> None:
         turns = self.app.turns
         known = [variant.title for variant in self._all if variant.group == "models"]
-        found = model_variants(turns.spec, turns.first, self._changes, entries)
+        found = model_variants(turns.spec, turns.start_spec, self._changes, entries)
         self._all += [variant for variant in found if variant.title not in known]
         if self.is_current:
             self._list(self.words)

@@ -20,8 +20,8 @@ from chatui.sampling import SETTINGS
 from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.comparison import Column
-from chatui.tui.model_names import author_of, shown_name, with_adapters
-from chatui.tui.setting_changes import NO_CHANGES, Changes, number_of
+from chatui.tui.model_names import display_name, reply_author, with_adapters
+from chatui.tui.setting_changes import NO_CHANGES, SettingChanges, parse_setting
 
 GROUPS = ("there", "here", "adapters", "models")
 """In the order in which they are listed."""
@@ -41,19 +41,19 @@ class Variant:
         spec: the model, if it is known without looking it up.
         reference: of the model, if it is not.
         changes: of the conversation's settings.
-        there: a round that has the reply already.
+        existing: a round that has the reply already.
     """
 
     group: str
     title: str
     spec: ModelSpec | None = None
     reference: str = ""
-    changes: Changes = NO_CHANGES
-    there: Round | None = field(default=None, compare=False)
+    changes: SettingChanges = NO_CHANGES
+    existing: Round | None = field(default=None, compare=False)
 
 
 def immediate_variants(
-    spec: ModelSpec, changes: Changes, versions: Sequence[Round]
+    spec: ModelSpec, changes: SettingChanges, versions: Sequence[Round]
 ) -> list[Variant]:
     """Those that need no look at the disk: the versions that are there, and the model that answers.
 
@@ -63,23 +63,23 @@ def immediate_variants(
     found = []
     for each in versions:
         place = say("tui.round.version", version=each.version, versions=each.versions)
-        words = f"{shown_name(each.model)}  {place if each.versions > 1 else ''}"
-        found.append(Variant("there", one_line(words), there=each))
-    name = one_line(shown_name(author_of(spec)))
+        words = f"{display_name(each.model)}  {place if each.versions > 1 else ''}"
+        found.append(Variant("there", one_line(words), existing=each))
+    name = one_line(display_name(reply_author(spec)))
     found.append(Variant("here", name, spec, changes=changes))
     for values in _samplings(changes):
         found.append(sampled_variant(spec, changes, values))
     return found
 
 
-def _samplings(changes: Changes) -> Iterator[dict[str, float | int | bool]]:
+def _samplings(changes: SettingChanges) -> Iterator[dict[str, float | int | bool]]:
     yield {"seed": random.randrange(1_000_000)}
     yield {"greedy": True}
     yield from ({"temperature": value} for value in TEMPERATURES)
 
 
 def sampled_variant(
-    spec: ModelSpec, changes: Changes, values: dict[str, float | int | bool]
+    spec: ModelSpec, changes: SettingChanges, values: dict[str, float | int | bool]
 ) -> Variant:
     """The model that answers, sampled otherwise.
 
@@ -92,11 +92,11 @@ def sampled_variant(
         name if value is True else f"{name} {value:g}" if name != "seed" else f"{name} {value}"
         for name, value in values.items()
     )
-    title = f"{one_line(shown_name(author_of(spec)))} · {how}"
+    title = f"{one_line(display_name(reply_author(spec)))} · {how}"
     return Variant("here", title, spec, changes=changes)
 
 
-def typed_variant(spec: ModelSpec, changes: Changes, words: str) -> Variant | None:
+def typed_variant(spec: ModelSpec, changes: SettingChanges, words: str) -> Variant | None:
     """The sampling that was typed, as ``temp=0.3,top_p=0.9``; None if it is none.
 
     Raises:
@@ -108,12 +108,12 @@ def typed_variant(spec: ModelSpec, changes: Changes, words: str) -> Variant | No
         name = _SHORT.get(name, name)
         if not value or name not in SETTINGS or SETTINGS[name].kind not in (int, float):
             return None
-        values[name] = number_of(name, value)
+        values[name] = parse_setting(name, value)
     return sampled_variant(spec, changes, values) if values else None
 
 
 def adapter_variants(
-    spec: ModelSpec, changes: Changes, found: Iterable[tuple[Adapter, AdapterSummary]]
+    spec: ModelSpec, changes: SettingChanges, found: Iterable[tuple[Adapter, AdapterSummary]]
 ) -> list[Variant]:
     """The base with each adapter alone, and without any if it has some."""
     if spec.backend != "local":
@@ -121,17 +121,17 @@ def adapter_variants(
     sets = [(adapter,) for adapter, _ in found if (adapter,) != spec.adapters]
     others = [with_adapters(spec, each) for each in ([()] if spec.adapters else []) + sets]
     return [
-        Variant("adapters", one_line(shown_name(author_of(each))), each, changes=changes)
+        Variant("adapters", one_line(display_name(reply_author(each))), each, changes=changes)
         for each in others
     ]
 
 
 def model_variants(
-    current: ModelSpec, first: ModelSpec, changes: Changes, entries: Iterable[Entry]
+    current: ModelSpec, first: ModelSpec, changes: SettingChanges, entries: Iterable[Entry]
 ) -> Iterator[Variant]:
     """The other models that run here or on servers, with the conversation's settings."""
     if first != current:
-        yield Variant("models", one_line(shown_name(author_of(first))), first, changes=changes)
+        yield Variant("models", one_line(display_name(reply_author(first))), first, changes=changes)
     for entry in entries:
         if entry.usable and entry.reference not in (current.name, current.path, first.name):
             title, reference = one_line(entry.title), entry.reference
@@ -140,8 +140,8 @@ def model_variants(
 
 async def make_column(variant: Variant, settings: Settings) -> Column:
     """What a variant is as a column; one that cannot be had says why in it."""
-    if variant.there is not None:
-        return Column(variant.title, there=variant.there)
+    if variant.existing is not None:
+        return Column(variant.title, existing=variant.existing)
     spec = variant.spec
     try:
         if spec is None:

@@ -34,7 +34,7 @@ class ViewActions(CommandActions):
         from_box = not query
         query = query or self._box.query_text.strip()
         turns, view = self.app.turns, self._conversation.chosen
-        if turns.replying or turns.unsent:
+        if turns.is_replying or turns.unsent_texts:
             self._tell_user(say("overview.compare.first"), "information")
             if query and not from_box:
                 self._give_back((query,))
@@ -54,7 +54,7 @@ class ViewActions(CommandActions):
 
         title = query
         versions: tuple[Round, ...] = ()
-        with self.telling():
+        with self.reporting_errors():
             if beside is not None:
                 title = beside.query
                 versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
@@ -69,13 +69,13 @@ class ViewActions(CommandActions):
         from chatui.tui.screens.variants import make_column
 
         turns = self.app.turns
-        with self.telling(*([query] if query else [])):
-            text = await self.filled(query) if beside is None else beside.query
+        with self.reporting_errors(*([query] if query else [])):
+            text = await self.insert_files(query) if beside is None else beside.query
             columns = [await make_column(each, self.app.settings) for each in chosen]
             comparison = turns.compare(text, tuple(columns), beside)
             screen = CompareScreen(turns, comparison)
             column: Column | None = await self.app.push_screen_wait(screen)
-            rounds = await turns.leave(comparison, column)
+            rounds = await turns.close_comparison(comparison, column)
             if rounds:
                 await self._show_rounds(rounds)
             elif query:
@@ -101,11 +101,11 @@ class ViewActions(CommandActions):
     async def _go_to(self, round_: Round) -> None:
         """Look at a round of this conversation, on whatever branch it is."""
         if round_.id not in self._conversation.round_ids:
-            if self.app.turns.replying_here:
+            if self.app.turns.is_replying_here:
                 self._tell_user(say("overview.tree.running"), "information")
                 return
-            with self.telling():
-                await self._show_rounds(await self.app.turns.look_at(round_))
+            with self.reporting_errors():
+                await self._show_rounds(await self.app.turns.go_to_round(round_))
         if (ids := self._conversation.round_ids) and round_.id in ids:
             self._conversation.choose_round(None if round_.id == ids[-1] else round_.id)
 
@@ -118,11 +118,11 @@ class ViewActions(CommandActions):
         from chatui.tui.screens.replay_screen import ReplayScreen
 
         id_, store = self.app.turns.current.id, self.app.store
-        if id_ is None or self.app.turns.replying_here:
+        if id_ is None or self.app.turns.is_replying_here:
             words = "tui.rewrite.nothing" if id_ is None else "tui.hint.stop_first"
             self._tell_user(say(words), "information")
             return
-        with self.telling():
+        with self.reporting_errors():
             whole = await asyncio.to_thread(transcript.of_store, store, id_)
             player = await asyncio.to_thread(Player, whole)
             screen = ReplayScreen(player, whole.conversation.title)
@@ -140,7 +140,7 @@ class ViewActions(CommandActions):
         used, limit = status.context_used, status.context_limit
         reply = self.app.turns.reply_here
         round_ = view.round
-        counts = reply if reply is not None and reply.begun.id == round_.id else round_
+        counts = reply if reply is not None and reply.begun_round.id == round_.id else round_
         lines = [
             say(
                 "tui.command.context",
@@ -152,7 +152,7 @@ class ViewActions(CommandActions):
             )
         ]
         if status.context is not None:
-            from chatui.tui.context_use import in_words
+            from chatui.tui.context_use import describe
 
-            lines += in_words(status.context, used, limit)
+            lines += describe(status.context, used, limit)
         self._tell_user("\n".join(lines), "information")

@@ -44,4 +44,4 @@ def command_row(command: Command) -> Content:
     """A command's name, and beside it what it does."""
     name = "/" + one_line(command.name, 30)
     space = " " * max(2, _NAME_CELLS - cell_len(name))
-    return Content.assemble(Content.styled(name, "$accent"), space, command.words)
+    return Content.assemble(Content.styled(name, "$accent"), space, command.description)

@@ -23,7 +23,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.readable import local_time
 from chatui.text import one_line, plain_text
-from chatui.tui.model_names import shown_name
+from chatui.tui.model_names import display_name
 from chatui.tui.widgets.pick_list import PickList
 
 _HITS = 100
@@ -72,7 +72,7 @@ def conversation_row(
     when = local_time(conversation.updated_at).strftime("%H:%M")
     about = say("tui.conversations.about", when=when, rounds=conversation.round_count)
     if conversation.model:
-        about += " · " + one_line(shown_name(conversation.model), 40)
+        about += " · " + one_line(display_name(conversation.model), 40)
     if conversation.archived:
         about += " · " + say("organise.list.archived")
     if conversation.is_replying:

@@ -21,7 +21,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.settings import Settings
 from chatui.text import one_line
-from chatui.tui.model_names import shown_name
+from chatui.tui.model_names import display_name
 
 # What fetches takes a while to import, and most starts fetch nothing.
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class FetchBar(Static):
 
     @property
     def _title(self) -> str:
-        return one_line(shown_name(cast("Download", self._download).name), 40)
+        return one_line(display_name(cast("Download", self._download).name), 40)
 
     def _progress_words(self, event: FetchProgress) -> str:
         name, percent, keys = (

@@ -188,7 +188,7 @@ class QueryBox(TextArea):
 
     def accept_completion(self, command: Command) -> None:
         """Make the text the call of a command, ready for what may follow its name."""
-        space = " " if command.takes == "something" else ""
+        space = " " if command.takes_argument else ""
         self.set_query(f"/{command.name}{space}")
         self.hide_completions()
 

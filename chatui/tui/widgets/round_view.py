@@ -13,7 +13,7 @@ from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.prompting.parts import answer_of, read_again
 from chatui.text import one_line, plain_text
-from chatui.tui.model_names import shown_name, writes_markdown
+from chatui.tui.model_names import display_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
 from chatui.tui.wrapped_text import WrappedText
 from chatui.tui.wrapping import estimated_rows
@@ -85,7 +85,7 @@ class RoundView:
 
     @cached_property
     def _author(self) -> WrappedText:
-        words = one_line(shown_name(self.round.model)) or say("conversation.export.reply")
+        words = one_line(display_name(self.round.model)) or say("conversation.export.reply")
         if self.round.versions > 1:
             version, versions = self.round.version, self.round.versions
             words += "  " + say("tui.round.version", version=version, versions=versions)

@@ -19,7 +19,7 @@ from chatui.messages import ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.text import one_line
 from chatui.tui.editing import LineInput
-from chatui.tui.setting_changes import Changes, number_of
+from chatui.tui.setting_changes import SettingChanges, parse_setting
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.setting_slider import SLIDER_RANGES, NumberField, SettingSlider
@@ -60,7 +60,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
     def __init__(self, turns: Turns) -> None:
         super().__init__()
         self._turns = turns
-        self._shown: tuple[Changes, ModelSpec] | None = None
+        self._shown: tuple[SettingChanges, ModelSpec] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(say("tui.panel.title"), classes="title", markup=False)
@@ -162,7 +162,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
             field.step(steps)
 
 
-def is_changed(name: str, changes: Changes) -> bool:
+def is_changed(name: str, changes: SettingChanges) -> bool:
     """Whether a field says something else than the preset."""
     if name in (STOPS, WINDOW):
         return bool(changes.stop_strings if name == STOPS else changes.window)
@@ -174,7 +174,7 @@ def preset_text(name: str, spec: ModelSpec) -> str:
     return "" if name in (STOPS, WINDOW) else _as_text(getattr(spec.sampling, name))
 
 
-def field_text(name: str, changes: Changes, spec: ModelSpec) -> str:
+def field_text(name: str, changes: SettingChanges, spec: ModelSpec) -> str:
     """What a field says."""
     if name == STOPS:
         return _BETWEEN_STOPS.join(stop.replace("\n", "\\n") for stop in changes.stop_strings)
@@ -183,7 +183,7 @@ def field_text(name: str, changes: Changes, spec: ModelSpec) -> str:
     return _as_text(changes.sampling.get(name, getattr(spec.sampling, name)))
 
 
-def with_field(name: str, text: str, changes: Changes, spec: ModelSpec) -> Changes:
+def with_field(name: str, text: str, changes: SettingChanges, spec: ModelSpec) -> SettingChanges:
     """The changes with what a field says; an empty field says what the preset does.
 
     Raises:
@@ -218,4 +218,4 @@ def _value(name: str, text: str) -> Any:
     if kind is bool:
         # Anything else is refused by the setting itself.
         return {_YES: True, _NO: False}.get(text.casefold(), text)
-    return number_of(name, text)
+    return parse_setting(name, text)

@@ -25,8 +25,8 @@ from chatui.locales import say
 from chatui.readable import percent, size
 from chatui.sampling import DEFAULTS
 from chatui.text import one_line, plain_text, token_in_quotes
-from chatui.tui.model_names import shown_name
-from chatui.tui.token_text import new_pieces, prompt_text, speed_line, token_table
+from chatui.tui.model_names import display_name
+from chatui.tui.token_text import generated_pieces, prompt_text, speed_bars, token_table
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.key_line import KeyLine
@@ -106,7 +106,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             self._wanted = None
         wanted = self._wanted or (ids[-1] if ids else None)
         reply = self._turns.reply_here
-        if reply is not None and reply.begun.id == wanted:
+        if reply is not None and reply.begun_round.id == wanted:
             self._show(reply.round, reply.read, reply.pieces, is_growing=not reply.ended)
         elif wanted is None:
             self._show(None)
@@ -180,7 +180,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         if self._turns.spec.backend == "openai":
             self.notify(say("backends.cannot_go_on"), markup=False)
         elif number <= len(alternatives):
-            self._turns.take_instead(self.round, self._chosen, alternatives[number - 1][0])
+            self._turns.continue_from_token(self.round, self._chosen, alternatives[number - 1][0])
             self._wanted = self._chosen = None
 
     def action_table(self) -> None:
@@ -243,7 +243,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         prompt, pieces = self._prompt, self._pieces
         reused = round_.reused_tokens
         lines = [
-            " · ".join(filter(None, (one_line(shown_name(round_.model)), round_.format))),
+            " · ".join(filter(None, (one_line(display_name(round_.model)), round_.format))),
             say(
                 "tui.token_panel.counts",
                 prompt=round_.prompt_tokens,
@@ -255,13 +255,13 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             lines.append(say("overview.token_panel.memory", size=size(prompt.memory_bytes)))
         if prompt is not None and prompt.dropped_rounds:
             lines.append(say("tui.round.dropped", count=prompt.dropped_rounds))
-        pieces = new_pieces(pieces)
+        pieces = generated_pieces(pieces)
         if pieces:
             span = pieces[-1].at_seconds - pieces[0].at_seconds
             speed = (len(pieces) - 1) / span if span > 0 else 0.0
             first = f"{pieces[0].at_seconds:.2f}"
             lines.append(say("tui.token_panel.speed", first=first, speed=f"{speed:.1f}"))
-            lines.append(speed_line(pieces))
+            lines.append(speed_bars(pieces))
         changed = [
             f"{name} {value}"
             for name, value in round_.sampling.items()

@@ -16,11 +16,11 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.readable import size
 from chatui.text import one_line
-from chatui.tui.model_names import description_of, shown_name
+from chatui.tui.model_names import description_of, display_name
 from chatui.tui.widgets.prose import Prose
 
 if TYPE_CHECKING:
-    from chatui.tui.first_start import Found
+    from chatui.tui.first_start import Findings
 
 
 _FOUND_LINES = (
@@ -57,7 +57,7 @@ def greeting_for(spec: ModelSpec) -> Greeting:
             say("tui.welcome.bigger"),
         )
     about = (description_of(spec.name), say("tui.welcome.other"))
-    return Greeting(one_line(shown_name(spec.name)), "\n".join(filter(None, about)))
+    return Greeting(one_line(display_name(spec.name)), "\n".join(filter(None, about)))
 
 
 class ActionLine(Prose):
@@ -86,7 +86,7 @@ class Welcome(Vertical):
         self,
         greeting: Greeting,
         last: Conversation | None = None,
-        found: Found | None = None,
+        found: Findings | None = None,
     ) -> None:
         """
         Args:
@@ -126,7 +126,7 @@ class Welcome(Vertical):
         self._last = last
         self.query_one(".continue", ActionLine).set_text(self._last_words())
 
-    def set_found(self, found: Found | None) -> None:
+    def set_found(self, found: Findings | None) -> None:
         """Say what is here to chat with, if the model here does one thing alone."""
         self._found = found
         # A greeting of another model has no such lines.
