@@ -61,7 +61,7 @@ class PiecesBackend(SilentBackend):
 
 async def stream(text: str, *, resizing: bool = False) -> float:
     """The longest hitch while a reply comes."""
-    store = Store.in_memory()
+    store = Store(None)
     backend = PiecesBackend(text)
     app = ChatApp(Settings(), SPEC, store, backend)
     async with app.run_test(size=(100, 30)) as pilot:
@@ -86,9 +86,8 @@ async def stream(text: str, *, resizing: bool = False) -> float:
 
 async def opened(text: str) -> float:
     """The longest hitch when a conversation with a reply is opened, and paged through."""
-    store = Store.in_memory()
-    conversation = store.create_conversation()
-    begun = store.add_round(conversation.id, None, "问")
+    store = Store(None)
+    begun = store.add_round(None, None, "问")
     store.finish_round(replace(begun, state="done", reply=text))
     app = ChatApp(Settings(), SPEC, store, SilentBackend())
     async with app.run_test(size=(100, 30)) as pilot:
@@ -96,7 +95,7 @@ async def opened(text: str) -> float:
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         with loop_steps() as steps:
-            await screen.open_conversation(conversation.id)
+            await screen.open_conversation(begun.conversation_id)
             await pilot.pause(0.5)
             for pages in (-1, -1, -1, 1, 1):
                 screen._conversation.scroll_pages(pages)

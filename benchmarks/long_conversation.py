@@ -47,13 +47,13 @@ def poem(n: int = {n}) -> str:
 
 def fill(store: Store, rounds: int) -> int:
     """A conversation of so many rounds; its id."""
-    conversation = store.create_conversation()
-    parent = None
+    conversation_id = parent = None
     for number in range(rounds):
-        begun = store.add_round(conversation.id, parent, f"第 {number} 首")
+        begun = store.add_round(conversation_id, parent, f"第 {number} 首")
         store.finish_round(replace(begun, state="done", reply=REPLY.format(n=number)))
-        parent = begun.id
-    return conversation.id
+        conversation_id, parent = begun.conversation_id, begun.id
+    assert conversation_id is not None
+    return conversation_id
 
 
 async def measure(store: Store, conversation_id: int) -> dict[str, float]:

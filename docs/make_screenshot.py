@@ -39,7 +39,7 @@ def app() -> ChatApp:
     settings = Settings()
     spec = catalog.resolve("shiyou", settings)
     spec = replace(spec, sampling=replace(spec.sampling, seed=SEED))
-    return ChatApp(settings, spec, Store.in_memory(), language="zh")
+    return ChatApp(settings, spec, Store(None), language="zh")
 
 
 async def until_idle(pilot: Pilot[None], shown: ChatApp) -> None:

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from chatui.conversation import search_index, tables
-from chatui.conversation.open_store import OpenStore, read_by, reads, writes, written_by
+from chatui.conversation.open_store import OpenStore, read_by, reads, writes
 from chatui.conversation.rounds import (
     Conversation,
     FullConversation,
     Piece,
     Round,
-    title_from_query,
+    conversation_title,
 )
 from chatui.conversation.stored_values import decode_text, encode_tags, encode_text
 from chatui.errors import ChatuiError
@@ -33,11 +33,6 @@ _INDEXED_AT_ONCE = 500
 
 class ConversationStore(OpenStore):
     """A store's conversations as wholes."""
-
-    @writes
-    def create_conversation(self, db: sqlite3.Connection, title: str = "") -> Conversation:
-        """Create an empty conversation; it is listed from its first round on."""
-        return tables.get_conversation(db, self._insert_conversation(db, title))
 
     @reads
     def conversations(
@@ -148,11 +143,9 @@ class ConversationStore(OpenStore):
     @writes
     def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:
         """Set a conversation's title; a blank one restores the start of its first query."""
-        line = one_line(title, None, drop_unsafe=True)
-        if not line:
-            condition = "r.conversation_id = ? AND r.parent_id IS NULL"
-            first = tables.rounds_where(db, condition, conversation_id)
-            line = default_title(first[0].query) if first else ""
+        condition = "r.conversation_id = ? AND r.parent_id IS NULL"
+        first = tables.rounds_where(db, condition, conversation_id)
+        line = conversation_title(title, first[0].query if first else "")
         values = (encode_text(line), conversation_id)
         db.execute("UPDATE conversations SET title = ? WHERE id = ?", values)
         return tables.get_conversation(db, conversation_id)
@@ -208,23 +201,12 @@ class ConversationStore(OpenStore):
             tables.conversations_where(db, condition, order="c.deleted_at DESC, c.id DESC")
         )
 
-    purge = written_by(tables.delete_conversation)
-
     @reads
     def search(self, db: sqlite3.Connection, text: str, limit: int = 100) -> tuple[SearchHit, ...]:
         """Where ``text`` occurs in titles, queries and replies; see ``text_search.search``."""
         from chatui.conversation import text_search
 
         return text_search.search(db, text, limit)
-
-    def _insert_conversation(self, db: sqlite3.Connection, title: str) -> int:
-        now = self._clock()
-        id_ = db.execute(
-            "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)",
-            (encode_text(one_line(title, None, drop_unsafe=True)), now, now),
-        ).lastrowid
-        assert id_ is not None
-        return id_
 
 
 def parse_tags(words: str) -> tuple[str, ...]:
@@ -238,8 +220,3 @@ def parse_tags(words: str) -> tuple[str, ...]:
         if not 0 < len(tag) <= LONGEST_TAG:
             raise ChatuiError(say("history.bad_tag", most=LONGEST_TAG))
     return tuple(dict.fromkeys(tags))
-
-
-def default_title(query: str) -> str:
-    """The title of a conversation that begins with a query and has no other."""
-    return title_from_query(query) or say("conversation.untitled")

@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
-from chatui.conversation.conversation_store import default_title
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.rounds import Conversation, FullConversation, Round
+from chatui.conversation.rounds import Conversation, FullConversation, Round, conversation_title
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
-from chatui.text import one_line
 
 _BATCH_CHARACTERS = 500_000
 _BATCH_CONVERSATIONS = 500
@@ -96,7 +94,8 @@ class _Batches:
         """Take a conversation; whether a batch was saved."""
         if not whole.rounds:
             return False
-        about = replace(whole.conversation, title=_title(whole))
+        title = conversation_title(whole.conversation.title, whole.rounds[0].query)
+        about = replace(whole.conversation, title=title)
         if _key(about) in self._known:
             self._counts.known += 1
             return False
@@ -124,11 +123,6 @@ class _Batches:
 
 def _key(conversation: Conversation) -> tuple[str, float, float]:
     return conversation.title, conversation.created_at, conversation.updated_at
-
-
-def _title(whole: Transcript) -> str:
-    given = one_line(whole.conversation.title, None, drop_unsafe=True)
-    return given or default_title(whole.rounds[0].query)
 
 
 def _of_dialogue(dialogue: Dialogue, at: float) -> Transcript:

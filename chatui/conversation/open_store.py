@@ -77,7 +77,7 @@ class OpenStore:
         clock: Callable[[], float] = time.time,
         on_progress: ProgressHandler | None = None,
     ) -> None:
-        """Open ``file``, creating or upgrading it; None keeps everything in memory.
+        """Open ``file``, creating or upgrading it; None keeps everything in memory, unsaved.
 
         Args:
             clock: seconds since the epoch.
@@ -87,11 +87,6 @@ class OpenStore:
         self._clock = clock
         self._database = Database(file, on_progress)
         self._presence = None if file is None else Presence(file)
-
-    @classmethod
-    def in_memory(cls: type[S]) -> S:
-        """A store that saves nothing, for when the disk cannot be written."""
-        return cls(None)
 
     def announce(self) -> None:
         """Tell other processes that this one writes, before it does; closes the store if it cannot.
@@ -131,9 +126,9 @@ class OpenStore:
     def recover_rounds(self) -> tuple[Round, ...]:
         """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
 
-        Rounds that a living chatui is writing stay as they are. Empty conversations and deleted
-        ones go for good after a day. What an upgrade left out of the search's indexes is put into
-        them from now on, between other writes.
+        Rounds that a running chatui is writing stay as they are. Conversations deleted more than a
+        day ago are removed permanently. Rounds that an upgrade left unindexed are indexed from now
+        on, between other writes.
         """
         if self._presence is None:
             return ()
@@ -158,11 +153,6 @@ class OpenStore:
         names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
         gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
         long_ago = (self._clock() - _KEPT_SECONDS,)
-        db.execute(
-            "DELETE FROM conversations WHERE updated_at < ?"
-            " AND id NOT IN (SELECT conversation_id FROM rounds)",
-            long_ago,
-        )
         deleted = db.execute("SELECT id FROM conversations WHERE deleted_at < ?", long_ago)
         for (id_,) in deleted.fetchall():
             tables.delete_conversation(db, id_)

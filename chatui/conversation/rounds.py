@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from chatui.locales import say
 from chatui.text import fit_cells, one_line
 
 RoundState: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
@@ -161,7 +162,7 @@ class Conversation:
 
     Attributes:
         id: unique in the store.
-        title: one line; "" until the first round.
+        title: one line.
         created_at, updated_at: seconds since the epoch.
         round_count: rounds from the first to the head.
         head_id: the last round of the path that is looked at; None if there is no round yet.
@@ -205,3 +206,9 @@ def title_from_query(query: str, cells: int = TITLE_CELLS) -> str:
     """
     # A megabyte may be pasted, and only its start is looked at.
     return fit_cells(one_line(query.lstrip()[:1000], None, drop_unsafe=True), cells)
+
+
+def conversation_title(title: str, first_query: str) -> str:
+    """Return ``title`` as one printable line; a blank one becomes the start of the first query."""
+    line = one_line(title, None, drop_unsafe=True)
+    return line or title_from_query(first_query) or say("conversation.untitled")

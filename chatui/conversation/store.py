@@ -13,10 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from chatui.conversation import tables
-from chatui.conversation.conversation_store import ConversationStore, default_title
+from chatui.conversation.conversation_store import ConversationStore
 from chatui.conversation.open_store import read_by, reads, writes, written_by
-from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.stored_values import encode_text
+from chatui.conversation.rounds import Conversation, Piece, Round, conversation_title
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -91,23 +90,21 @@ class Store(ConversationStore):
     ) -> Round:
         """Begin a round after ``parent_id`` (None: a first round); it becomes the head.
 
-        A first round gives its conversation a title, unless it has one.
-
         Args:
-            conversation_id: None creates a conversation.
+            conversation_id: None creates a conversation, titled with the start of ``query``.
             corrects_id: the round whose reply the user corrects with this one.
         """
         now = self._clock()
-        id_ = conversation_id or self._insert_conversation(db, "")
-        title = tables.get_conversation(db, id_).title or default_title(query)
+        if conversation_id is None:
+            id_ = tables.insert_conversation(db, conversation_title("", query), now)
+        else:
+            id_ = tables.get_conversation(db, conversation_id).id
         begun = Round(0, id_, parent_id, query, model=model, format=format, started_at=now)
         begun = replace(begun, seed=seed, sampling=sampling or {}, corrects_id=corrects_id)
         writer = "" if self._presence is None else self._presence.announce()
         round_id = tables.insert_round(db, begun, writer)
-        db.execute(
-            "UPDATE conversations SET head_id = ?, updated_at = ?, title = ? WHERE id = ?",
-            (round_id, now, encode_text(title), id_),
-        )
+        values = (round_id, now, id_)
+        db.execute("UPDATE conversations SET head_id = ?, updated_at = ? WHERE id = ?", values)
         return tables.get_round(db, round_id)
 
     save_prompt = written_by(tables.save_prompt)

@@ -17,6 +17,7 @@ from chatui.conversation.rounds import (
     Rating,
     RenderedPrompt,
     Round,
+    conversation_title,
 )
 from chatui.conversation.stored_values import (
     FORMS,
@@ -31,7 +32,6 @@ from chatui.conversation.stored_values import (
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.text import one_line
 
 _PLACES = ("id", "conversation_id", "parent_id", "corrects_id")
 _NOT_SAID = (*_PLACES, "version", "versions", "damaged")
@@ -149,7 +149,7 @@ def insert_conversations(
             places = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
             rows.append((*places, *_stored(each), depth, "", False))
         said.append((ids, pieces))
-        title = encode_text(one_line(about.title, None, drop_unsafe=True))
+        title = encode_text(conversation_title(about.title, rounds[0].query if rounds else ""))
         shelf = (about.pinned, about.archived, encode_tags(about.tags))
         abouts.append((id_, title, about.created_at, about.updated_at, *shelf))
         heads.append((ids.get(about.head_id), id_))
@@ -281,6 +281,14 @@ def conversations_where(
         (*values, limit),
     )
     return [decode_conversation(row) for row in rows.fetchall()]
+
+
+def insert_conversation(db: sqlite3.Connection, title: str, created_at: float) -> int:
+    """Insert a conversation without rounds and return its id."""
+    insert = "INSERT INTO conversations (title, created_at, updated_at) VALUES (?, ?, ?)"
+    id_ = db.execute(insert, (encode_text(title), created_at, created_at)).lastrowid
+    assert id_ is not None
+    return id_
 
 
 def get_conversation(db: sqlite3.Connection, id_: int) -> Conversation:

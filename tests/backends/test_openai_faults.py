@@ -418,7 +418,7 @@ async def test_a_server_without_any_model(faulty: FaultyServer) -> None:
 async def test_a_round_keeps_what_came_and_ctrl_r_answers_it_again(faulty: FaultyServer) -> None:
     """The whole way of a turn: the round in the store, the error's sentence, the second try."""
     faulty.answer = faulty.say(STREAM, word("春"), word("风"))
-    store = Store.in_memory()
+    store = Store(None)
     told: list[TurnMessage] = []
     turns = Turns(servers.spec_for(faulty.url, "m"), store, registry.create, told.append)
     running = asyncio.create_task(turns.run())

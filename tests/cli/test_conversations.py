@@ -19,16 +19,16 @@ from chatui.conversation.store import Store
 def saved() -> int:
     """A conversation of two rounds with strange text in it; its id."""
     store = Store(locations.database_file())
-    conversation = store.create_conversation()
-    parent = None
+    conversation = parent = None
     for query, reply in (("春眠", "不觉晓\n处处闻啼鸟"), ("\x1b[31m夜来", "风雨声\ud800")):
-        this = store.add_round(conversation.id, parent, query, model="诗友")
-        parent = this.id
+        this = store.add_round(conversation, parent, query, model="诗友")
+        conversation, parent = this.conversation_id, this.id
         pieces = [Piece(0.1 * (at + 1), text) for at, text in enumerate(reply)]
         store.append_pieces(this.id, pieces)
         store.finish_round(replace(this, state="done", reply=reply, seconds=0.1 * len(reply)))
     store.close()
-    return conversation.id
+    assert conversation is not None
+    return conversation
 
 
 def test_search_finds_what_was_said(saved: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,7 @@ async def converse(store: Store, spec: ModelSpec) -> int:
 
 @pytest.mark.usefixtures("engines")
 def test_a_reply_that_went_on_goes_on_again(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     conversation = asyncio.run(converse(store, ModelSpec("tiny", tiny, format="shiyou")))
     whole = transcript.of_store(store, conversation)
     rerun = ("--rerun", "--model", tiny, "--format", "shiyou", "--lang", "en")

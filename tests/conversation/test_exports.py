@@ -181,7 +181,7 @@ def test_one_table_says_the_form_of_a_file(tmp_path: Path) -> None:
     endings |= {".jsonl": "transcript", ".json": "transcript", ".xyz": "markdown"}
     assert {end: form_of(Path(f"a{end}")).name for end in endings} == endings
     assert form_of(None).name == "markdown"
-    store = Store.in_memory()
+    store = Store(None)
     whole = with_tokens()
     ids = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)] * 2)
     for form in FORMS:

@@ -102,7 +102,7 @@ RECORDS: list[Any] = [
 def test_damaged_files_of_other_programs_are_told_and_left_out(tmp_path: Path) -> None:
     dice = random.Random(1)
     told: list[str] = []
-    with_store = Store.in_memory()
+    with_store = Store(None)
     for _ in range(30):
         for record in RECORDS:
             file = tmp_path / dice.choice(("x.json", "x.jsonl"))
@@ -118,7 +118,7 @@ def test_damaged_text_and_databases_are_told_and_left_out(tmp_path: Path) -> Non
     told: list[str] = []
     oterm(tmp_path / "store.db")
     database = (tmp_path / "store.db").read_bytes()
-    store = Store.in_memory()
+    store = Store(None)
     for _ in range(60):
         text, copy = tmp_path / "x.md", tmp_path / "x.db"
         text.write_bytes(

@@ -32,11 +32,12 @@ def raise_(problem):
 async def main(name, store):
     dice = random.Random(name)
     store.recover_rounds()
-    own = store.create_conversation().id
+    own = None
     for number in range(12):
         c = dice.choice([own, 1])
         query = f"{name}/{number}"
-        begun = store.add_round(c, store.conversation(c).head_id, query)
+        begun = store.add_round(c, c and store.conversation(c).head_id, query)
+        own = own or (begun.conversation_id if c is None else None)
         interval = dice.choice([0, 0.001, 1])
         writer = RoundWriter(store, begun.id, raise_, interval_seconds=interval)
         for index in range(dice.randrange(1, 30)):
@@ -113,8 +114,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None:
     first = Store(file)
-    shared = first.create_conversation().id
-    first.add_round(shared, None, "shared")
+    first.add_round(None, None, "shared")
     writers = [start(WRITE_MANY, str(number), str(file)) for number in range(3)]
     assert [writer.wait(60) for writer in writers] == [0] * 3
     assert first.recover_rounds() == ()
@@ -137,7 +137,7 @@ def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None
 def test_a_new_database_may_be_made_by_several_at_once(file: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from chatui.conversation.store import Store;"
-        "s = Store(Path(sys.argv[1])); s.add_round(s.create_conversation().id, None, 'x')"
+        "s = Store(Path(sys.argv[1])); s.add_round(None, None, 'x')"
     )
     processes = [start(script, str(file)) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0] * 4
@@ -186,8 +186,8 @@ def lost_by_a_kill(file: Path) -> float:
 
 def test_closing_ends_what_still_streams(file: Path) -> None:
     store, other = Store(file), Store(file)
-    begun = store.add_round(store.create_conversation().id, None, "?")
-    theirs = other.add_round(other.create_conversation().id, None, "?")
+    begun = store.add_round(None, None, "?")
+    theirs = other.add_round(None, None, "?")
     store.close()
     assert other.recover_rounds() == ()
     assert other.round(begun.id).state == "interrupted"
@@ -235,7 +235,7 @@ def test_a_disk_that_gets_full_keeps_what_was_saved(file: Path, tmp_path: Path) 
 
 def test_leftovers_are_swept(file: Path) -> None:
     store, other = Store(file), Store(file)
-    other.add_round(other.create_conversation().id, None, "?")
+    other.add_round(None, None, "?")
     folder = file.parent / "conversations.db-writers"
     (alive,) = folder.iterdir()
     dead, beginning, never_begun = (folder / name for name in ("dead.lock", "a.new", "b.new"))
@@ -248,17 +248,3 @@ def test_leftovers_are_swept(file: Path) -> None:
     assert sorted(folder.iterdir()) == sorted([alive, beginning])
     store.close()
     other.close()
-
-
-def test_empty_conversations_of_yesterday_are_removed(file: Path) -> None:
-    now = [1e9]
-    store = Store(file, clock=lambda: now[0])
-    old = store.create_conversation().id
-    now[0] += 2 * 24 * 3600
-    new = store.create_conversation().id
-    store.recover_rounds()
-    assert store.conversation(new).id == new
-    with sqlite3.connect(file) as db:
-        assert db.execute("SELECT id FROM conversations").fetchall() == [(new,)]
-    assert old != new
-    store.close()

@@ -36,7 +36,7 @@ WHOLE = Transcript(Conversation(0, "诗", 1000, 1011, 2, 2), ROUNDS, PIECES)
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    opened = Store.in_memory()
+    opened = Store(None)
     yield opened
     opened.close()
 

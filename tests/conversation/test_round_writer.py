@@ -138,7 +138,10 @@ async def test_a_conversation_deleted_in_mid_reply_is_a_plain_error(store: Store
     begun, problems = begin(store), []
     writer = writer_of(store, begun, problems, 0.01)
     writer.add("一")
-    store.purge(begun.conversation_id)
+    store.delete(begun.conversation_id)
+    other = Store(store.file, clock=lambda: time.time() + 2 * 24 * 3600)
+    other.recover_rounds()
+    other.close()
     await until(lambda: problems)
     assert "deleted" in problems[0]
     with pytest.raises(ChatuiError, match="deleted"):

@@ -23,8 +23,8 @@ def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
 
 def add(store: Store, query: str, reply: str, conversation_id: int | None = None) -> int:
-    c = conversation_id or store.create_conversation().id
-    begun = store.add_round(c, store.conversation(c).head_id, query)
+    parent_id = conversation_id and store.conversation(conversation_id).head_id
+    begun = store.add_round(conversation_id, parent_id, query)
     return store.finish_round(replace(begun, state="done", reply=reply)).id
 
 
@@ -154,8 +154,7 @@ def test_blank_finds_nothing_and_a_megabyte_does_not_hurt(store: Store) -> None:
 
 
 def test_a_round_that_streams_is_found_by_its_query(store: Store) -> None:
-    c = store.create_conversation("题").id
-    begun = store.add_round(c, None, "写一首长诗")
+    begun = store.add_round(None, None, "写一首长诗")
     assert found(store, "一首长诗") == [(begun.id, "query")]
 
 

@@ -6,12 +6,13 @@ import os
 import random
 import sqlite3
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chatui.conversation.rounds import Piece, Round
+from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
@@ -50,7 +51,9 @@ def store(file: Path):
     opened.close()
 
 
-def say_round(store: Store, conversation_id: int, parent_id: int | None, query: str) -> Round:
+def say_round(
+    store: Store, conversation_id: int | None, parent_id: int | None, query: str
+) -> Round:
     """A finished round whose reply repeats the query."""
     begun = store.add_round(conversation_id, parent_id, query)
     return store.finish_round(
@@ -59,9 +62,8 @@ def say_round(store: Store, conversation_id: int, parent_id: int | None, query: 
 
 
 def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
-    conversation = store.create_conversation()
     begun = store.add_round(
-        conversation.id, None, "静夜思", "诗友", "shiyou", {"top_k": 5, "greedy": False}, seed=7
+        None, None, "静夜思", "诗友", "shiyou", {"top_k": 5, "greedy": False}, seed=7
     )
     assert begun.state == "streaming"
     pieces = [Piece(0.1, "床前", 5, -0.25), Piece(0.2, "明月光", 6)]
@@ -80,10 +82,10 @@ def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
         ),
         pieces[1:],
     )
-    assert store.rounds(conversation.id) == (ended,)
+    assert store.rounds(begun.conversation_id) == (ended,)
     assert ended == Round(
         id=begun.id,
-        conversation_id=conversation.id,
+        conversation_id=begun.conversation_id,
         parent_id=None,
         query="静夜思",
         reply="床前明月光",
@@ -105,29 +107,27 @@ def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
 @pytest.mark.parametrize("text", NASTY, ids=ascii)
 def test_any_text_survives(file: Path, text: str) -> None:
     store = Store(file)
-    conversation = store.create_conversation()
-    begun = store.add_round(conversation.id, None, text, model=text, format=text)
+    begun = store.add_round(None, None, text, model=text, format=text)
     store.append_pieces(begun.id, [Piece(0, text), Piece(0, text)])
     assert store.round(begun.id).reply == text + text
     store.finish_round(replace(begun, state="failed", reply=text, error=text))
     store.close()
     store = Store(file)
-    (back,) = store.rounds(conversation.id)
+    (back,) = store.rounds(begun.conversation_id)
     assert (back.query, back.reply, back.error, back.model, back.format) == (text,) * 5
     assert [piece.text for piece in store.pieces(back.id)] == [text, text]
     store.close()
 
 
 def test_a_seed_of_64_bits_survives(store: Store) -> None:
-    conversation = store.create_conversation()
-    begun = store.add_round(conversation.id, None, "?", seed=2**64 - 1)
+    begun = store.add_round(None, None, "?", seed=2**64 - 1)
     assert begun.seed == 2**64 - 1
     assert store.finish_round(replace(begun, state="done", seed=-(2**63))).seed == -(2**63)
 
 
 def test_versions_of_a_round_are_branches(store: Store) -> None:
-    c = store.create_conversation().id
-    first = say_round(store, c, None, "一")
+    first = say_round(store, None, None, "一")
+    c = first.conversation_id
     second = say_round(store, c, first.id, "二")
     third = say_round(store, c, second.id, "三")
     again = say_round(store, c, first.id, "二")
@@ -151,8 +151,8 @@ def test_versions_of_a_round_are_branches(store: Store) -> None:
 
 
 def test_a_round_that_ends_does_not_take_the_view_back(store: Store) -> None:
-    c = store.create_conversation().id
-    first = say_round(store, c, None, "一")
+    first = say_round(store, None, None, "一")
+    c = first.conversation_id
     again = store.add_round(c, None, "一")
     assert store.conversation(c).head_id == again.id
     store.set_head(c, first.id)
@@ -161,9 +161,9 @@ def test_a_round_that_ends_does_not_take_the_view_back(store: Store) -> None:
 
 
 def test_first_rounds_of_other_conversations_are_no_versions(store: Store) -> None:
-    one, two = store.create_conversation().id, store.create_conversation().id
-    round_one = say_round(store, one, None, "一")
-    round_two = say_round(store, two, None, "二")
+    round_one = say_round(store, None, None, "一")
+    round_two = say_round(store, None, None, "二")
+    one = round_one.conversation_id
     assert store.siblings(round_one.id) == (round_one,)
     with pytest.raises(ChatuiError, match="another conversation"):
         store.add_round(one, round_two.id, "?")
@@ -171,7 +171,7 @@ def test_first_rounds_of_other_conversations_are_no_versions(store: Store) -> No
         store.set_head(one, round_two.id)
 
 
-def test_the_list_is_newest_first_without_empty_ones(file: Path) -> None:
+def test_the_list_is_newest_first(file: Path) -> None:
     clock = Clock()
     clock.now = -25.0  # From before 1970 on.
     store = Store(file, clock=clock)
@@ -179,9 +179,7 @@ def test_the_list_is_newest_first_without_empty_ones(file: Path) -> None:
     ids = []
     for query in ("甲", "乙", "丙"):
         clock.now += 10
-        ids.append(store.create_conversation().id)
-        say_round(store, ids[-1], None, query)
-    store.create_conversation()
+        ids.append(say_round(store, None, None, query).conversation_id)
     assert [c.id for c in store.conversations()] == ids[::-1]
     clock.now += 10
     say_round(store, ids[0], store.conversation(ids[0]).head_id, "丁")
@@ -205,18 +203,18 @@ def test_the_list_is_newest_first_without_empty_ones(file: Path) -> None:
     ],
 )
 def test_the_first_query_is_the_title(store: Store, query: str, title: str) -> None:
-    c = store.create_conversation().id
-    say_round(store, c, None, query)
+    c = say_round(store, None, None, query).conversation_id
     say_round(store, c, None, "another")
     assert store.conversation(c).title == title
     assert store.rename(c, " 我的\n诗 ").title == "我的 诗"
     assert store.rename(c, " \n").title == title
 
 
-def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: Store) -> None:
-    c, kept = store.create_conversation().id, store.create_conversation().id
-    say_round(store, kept, None, "明月几时有")
-    parent = None
+def test_deleting_takes_everything_even_a_long_conversation(file: Path) -> None:
+    store = Store(file)
+    kept = say_round(store, None, None, "明月几时有").conversation_id
+    first = say_round(store, None, None, "明月")
+    c, parent = first.conversation_id, first.id
     # Deeper than SQLite's recursion of triggers goes.
     with sqlite3.connect(file) as db:
         c_row = db.execute("SELECT max(id) FROM rounds").fetchone()[0]
@@ -224,22 +222,27 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
             db.execute(
                 "INSERT INTO rounds (id, conversation_id, parent_id, depth, state, writer, model,"
                 " format, sampling, started_at, query) VALUES (?,?,?,?,'done','','','','{}',0,'q')",
-                (c_row + 1 + index, c, parent, index + 1),
+                (c_row + 1 + index, c, parent, index + 2),
             )
             parent = c_row + 1 + index
     last = say_round(store, c, parent, "明月几时有")
-    assert store.conversation(c).round_count == 1501
+    assert store.conversation(c).round_count == 1502
     store.append_pieces(last.id, [Piece(0, "x")])
-    store.purge(c)
-    store.purge(c)
+    store.save_prompt(last.id, RenderedPrompt("x"))
+    store.delete(c)
+    store.close()
+    store = Store(file, clock=lambda: time.time() + 2 * 24 * 3600)
+    store.recover_rounds()
     with pytest.raises(ChatuiError, match="no conversation"):
         store.conversation(c)
     assert {hit.conversation_id for hit in store.search("明月几时")} == {kept}
     with sqlite3.connect(file) as db:
         assert db.execute("SELECT count(*) FROM rounds").fetchone() == (1,)
-        assert db.execute("SELECT count(*) FROM pieces").fetchone() == (0,)
+        for table in ("pieces", "prompts"):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         db.execute("INSERT INTO round_index (round_index) VALUES ('integrity-check')")
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -257,17 +260,19 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path, store: S
         lambda s: s.add_round(99, None, "x"),
         lambda s: s.add_round(1, 99, "x"),
         lambda s: s.append_pieces(99, [Piece(0, "x")]),
+        lambda s: s.save_prompt(99, RenderedPrompt("x")),
+        lambda s: s.rate(99, 1),
         lambda s: s.finish_round(Round(99, 1, None, "x", "x", "done")),
     ],
 )
 def test_what_does_not_exist_is_a_plain_error(store: Store, call) -> None:
-    assert store.create_conversation().id == 1
+    assert store.add_round(None, None, "?").conversation_id == 1
     with pytest.raises(ChatuiError, match="There is no"):
         call(store)
 
 
 def test_threads_may_share_a_store(store: Store) -> None:
-    c = store.create_conversation().id
+    c = store.add_round(None, None, "first").conversation_id
     errors: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -286,15 +291,14 @@ def test_threads_may_share_a_store(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    for this in store.full_conversation(c)[1]:
+    for this in store.full_conversation(c)[1][1:]:
         texts = [piece.text for piece in store.pieces(this.id)]
         assert texts == [f"{this.query}.{index} " for index in range(30)]
 
 
 def test_in_memory_is_a_whole_store() -> None:
-    store = Store.in_memory()
-    c = store.create_conversation().id
-    say_round(store, c, None, "床前明月光")
+    store = Store(None)
+    c = say_round(store, None, None, "床前明月光").conversation_id
     assert store.recover_rounds() == ()
     assert [hit.where for hit in store.search("明月光")] == ["query"]
     assert [r.reply for r in store.rounds(c)] == ["re: 床前明月光"]
@@ -303,7 +307,7 @@ def test_in_memory_is_a_whole_store() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_conversations_are_for_the_user_alone(file: Path, store: Store) -> None:
-    store.add_round(store.create_conversation().id, None, "?")
+    store.add_round(None, None, "?")
     for path in [file.parent, *file.parent.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
@@ -320,13 +324,14 @@ def test_random_use_agrees_with_a_plain_tree(file: Path, seed: int) -> None:
             store.close()
             store = Store(file)
         elif action == "new" or not heads:
-            c = store.create_conversation().id
             text = dice.choice(NASTY) + "诗歌"
-            heads[c] = say_round(store, c, None, text).id
+            begun = say_round(store, None, None, text)
+            c = begun.conversation_id
+            heads[c] = begun.id
             rounds[heads[c]] = (c, None, text, f"re: {text}")
         elif action == "delete" and len(heads) > 3:
             c = dice.choice(list(heads))
-            store.purge(c)
+            store.delete(c)
             del heads[c]
             rounds = {id_: row for id_, row in rounds.items() if row[0] != c}
         else:

@@ -223,9 +223,9 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
 
 def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -> None:
     store = Store(tmp_path / "c.db")
-    store.add_round(store.create_conversation().id, None, "another")
-    c = store.create_conversation().id
-    one = store.add_round(c, None, "一")
+    store.add_round(None, None, "another")
+    one = store.add_round(None, None, "一")
+    c = one.conversation_id
     ended = replace(one, state="done", reply="甲")
     store.finish_round(ended, [Piece(0.1, "甲", 3, float("-inf"))])
     two = store.add_round(c, one.id, "二")
@@ -439,8 +439,8 @@ def test_links_are_followed_and_devices_written(file: Path) -> None:
 
 def test_an_export_is_of_one_moment(tmp_path: Path) -> None:
     store = Store(tmp_path / "c.db")
-    c = store.create_conversation().id
-    parent: int | None = None
+    first = store.add_round(None, None, "问")
+    c, parent = first.conversation_id, first.id
     done = threading.Event()
 
     def go_on() -> None:

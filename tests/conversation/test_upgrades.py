@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,10 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
         assert upgrades.version_of(db) == 1
         assert db.execute("SELECT count(*) FROM rounds").fetchone() == (2,)
     assert kept.stat().st_mode & 0o77 == 0
-    store.purge(1)
+    store.delete(1)
+    store.close()
+    store = Store(file, clock=lambda: time.time() + 2 * 24 * 3600)
+    store.recover_rounds()
     with sqlite3.connect(file) as db:
         db.execute("INSERT INTO round_index (round_index) VALUES ('integrity-check')")
     store.close()
@@ -111,14 +115,13 @@ def test_a_database_of_another_program_is_left_alone(file: Path) -> None:
 
 def test_a_truncated_database_is_a_plain_error(file: Path) -> None:
     store = Store(file)
-    c = store.create_conversation().id
-    begun = store.add_round(c, None, "长" * 50_000)
+    begun = store.add_round(None, None, "长" * 50_000)
     store.finish_round(replace(begun, state="done", reply="短" * 50_000))
     store.close()
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(ChatuiError, match="damaged"):
-        Store(file).rounds(c)
+        Store(file).rounds(begun.conversation_id)
 
 
 def test_a_folder_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
@@ -137,8 +140,8 @@ def test_a_database_held_by_another_program_is_a_plain_error(
     with sqlite3.connect(file) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(ChatuiError, match="Another program"):
-            store.create_conversation()
-    store.create_conversation()
+            store.add_round(None, None, "?")
+    store.add_round(None, None, "?")
     store.close()
 
 

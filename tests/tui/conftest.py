@@ -100,7 +100,7 @@ def drive(home: object) -> Any:
         **kwargs: Any,
     ) -> AsyncIterator[Driven]:
         backend = backend or ScriptedBackend(replies, delay_seconds)
-        store = store or Store.in_memory()
+        store = store or Store(None)
         app = ChatApp(settings or Settings(), spec, store, backend, **kwargs)
         async with app.run_test(size=size, notifications=notifications) as pilot:
             driven = Driven(app, pilot, backend, store)

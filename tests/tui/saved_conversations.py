@@ -12,7 +12,7 @@ SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="sh
 
 
 def add_round(
-    store: Store, conversation_id: int, parent: int | None, query: str, reply: str
+    store: Store, conversation_id: int | None, parent: int | None, query: str, reply: str
 ) -> int:
     """A finished round in the store; its id."""
     begun = store.add_round(conversation_id, parent, query, model="shiyou", format="chatglm-6b")
@@ -22,8 +22,9 @@ def add_round(
 
 def add_conversation(store: Store, *exchanges: tuple[str, str]) -> int:
     """A conversation in the store; its id."""
-    conversation = store.create_conversation()
-    parent = None
+    id_ = parent = None
     for query, reply in exchanges:
-        parent = add_round(store, conversation.id, parent, query, reply)
-    return conversation.id
+        parent = add_round(store, id_, parent, query, reply)
+        id_ = store.round(parent).conversation_id
+    assert id_ is not None
+    return id_

@@ -202,7 +202,7 @@ async def test_in_the_engine_itself(home: Path, tmp_path: Path, forking: None) -
     write_lora(models / "b-wrong", width // 2)
     settings = Settings(model_folders=(str(models),), max_new_tokens=12, sampling={"seed": 1})
     spec = catalog.resolve("shiyou", settings)
-    app = ChatApp(settings, spec, Store.in_memory())
+    app = ChatApp(settings, spec, Store(None))
     async with app.run_test(size=(100, 30)) as pilot:
         on = Driven(app, pilot, None, app.store)  # type: ignore[arg-type]
 

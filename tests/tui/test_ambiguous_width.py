@@ -22,7 +22,7 @@ from chatui.tui.app import ChatApp
 TABLE = "| “甲” | 说明 |\\n| --- | --- |\\n| α→β | 一 |\\n| 春🌄é👨‍👩‍👧 | 二 |\\n"
 
 async def main():
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, ("问", "“春……”" * 12), ("表", TABLE))
     app = ChatApp(Settings(ambiguous_width=2), SPEC, store, ScriptedBackend(), "zh")
     async with app.run_test(size=(60, 40)) as pilot:

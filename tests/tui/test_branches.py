@@ -24,7 +24,7 @@ def shown(on: Driven) -> list[tuple[str, str]]:
 
 
 async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, *TALK)
     async with drive(["新"], store=store) as on:
         await on.pilot.press("ctrl+o")
@@ -104,7 +104,7 @@ async def test_a_reply_is_edited_by_hand_and_the_model_goes_on_from_it(drive: An
 
 
 async def test_a_long_reply_is_edited_as_text_and_not_behind_a_label(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     text = "\n".join(["春风又绿江南岸"] * 300)
     add_conversation(store, ("甲", text))
     async with drive(store=store) as on:
@@ -121,7 +121,7 @@ async def test_a_reply_that_cannot_be_saved_is_in_the_box_again(
         await on.ask("甲")
         conversation = on.rounds[0].conversation_id
         await on.pilot.press("alt+r", "风")
-        on.store.purge(conversation)
+        on.store.delete(conversation)
         await on.pilot.press("enter")
         await on.settled()
         assert on.box.query_text == "春风"
@@ -129,7 +129,7 @@ async def test_a_reply_that_cannot_be_saved_is_in_the_box_again(
 
 
 async def test_the_branch_of_a_round_far_above_shows_what_leads_to_it(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, *((str(number), "好") for number in range(70)))
     async with drive(["新"], store=store) as on:
         await on.pilot.press("ctrl+o")

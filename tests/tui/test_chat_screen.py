@@ -130,7 +130,7 @@ async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any)
 
 
 async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     async with drive(["春" * 40], store=store) as on:
         on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
@@ -204,7 +204,7 @@ async def test_speed_context_and_dropped_rounds_are_said(drive: Any) -> None:
 
 
 async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("甲", "春"), ("乙", "夏"))
     async with drive(store=store) as on:
         await on.until_shown("Go on with the last conversation: 甲 (2 rounds)")
@@ -231,7 +231,7 @@ async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
 
 
 async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, *((f"q{n}", "line\n" * 5) for n in range(5)))
     async with drive(["春\n" * 60], store=store) as on:
         await on.app.screen.open_conversation(id_)

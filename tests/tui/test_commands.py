@@ -207,7 +207,7 @@ async def test_ones_own_prompts_are_commands(drive: Any) -> None:
     prompt_file("翻译.md", "把下面的文字译成英文：\n{selection}\n{query}".encode())
     prompt_file("坏.md", b"\xff\xfe\xfa")
     prompt_file("help.md", "不会遮住命令".encode())
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("甲", "春风"))
     async with drive(store=store) as on:
         await on.pilot.press("ctrl+o")

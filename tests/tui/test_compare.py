@@ -176,7 +176,7 @@ async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> No
 async def test_the_reply_that_is_there_beside_another_by_mouse(
     drive: Any, size: tuple[int, int]
 ) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("你好", "春風"))
     async with drive(["秋風"], store=store, size=size) as on:
         await on.pilot.press("ctrl+o")

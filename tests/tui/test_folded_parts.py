@@ -146,7 +146,7 @@ async def test_copying_all_gives_the_exact_text(drive: Any) -> None:
 
 
 async def test_a_saved_plugin_reply_is_folded_too(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("春天呢", MOSS))
     async with drive(store=store) as on:
         await on.until(lambda: "Ctrl+O" in on.screen_text)

@@ -34,7 +34,7 @@ def rows(on: Any) -> list[str]:
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_replies(drive: Any, streamed: bool) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, (HOSTILE, HOSTILE))
     async with drive([[*HOSTILE]], store=store, size=(160, 30)) as on:
         if streamed:
@@ -50,7 +50,7 @@ async def test_replies(drive: Any, streamed: bool) -> None:
 
 
 async def test_names_titles_and_errors(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, (HOSTILE, "x"))
     async with drive(store=store, spec=ModelSpec(HOSTILE, "/m")) as on:
         on.backend.refuse_query = HOSTILE
@@ -66,7 +66,7 @@ async def test_names_titles_and_errors(drive: Any) -> None:
 
 
 async def test_wide_characters_never_tear_the_layout(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, (WIDE, (WIDE + "\n") * 3), ("字" * 300, "字 a" * 200))
     async with drive([WIDE * 5], store=store, size=(57, 24)) as on:
         await on.app.screen.open_conversation(id_)

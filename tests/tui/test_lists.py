@@ -197,7 +197,7 @@ async def test_f2_in_mid_reply_takes_effect_with_the_next_round(
 
 @pytest.fixture
 def store() -> Store:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("春夜喜雨", "好雨知时节"), ("再来一首", "当春乃发生"))
     add_conversation(store, ("静夜思", "床前明月光"))
     add_conversation(store, ("[bold]markup[/bold] \x1b[31m", "疑是地上霜"))
@@ -400,7 +400,7 @@ def test_f2_groups_what_can_be_fetched_by_system() -> None:
 
 
 async def test_keys_that_do_not_fit_are_shown_by_a_click(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("甲", "春风"))
     async with drive(store=store, size=(40, 12)) as on:
         on.app.tell_user("what would cover a list as low as this", "information")

@@ -22,7 +22,7 @@ LONG = "".join(f"- 第 {number} 行，东风吹雨过春城\n" for number in ran
 
 
 def long_store(rounds: int = ROUNDS, reply: str = "reply {n}\n" * 4) -> Store:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, *((f"query {n}", reply.format(n=n)) for n in range(rounds)))
     return store
 
@@ -115,7 +115,7 @@ async def test_another_width_leaves_the_round_at_the_top_there(drive: Any) -> No
 
 
 async def test_what_is_seen_stays_while_a_long_reply_above_is_read(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("甲", LONG), ("乙", "好"), ("丙", "\n".join("天地玄黄宇宙洪荒日月")))
     async with drive(store=store) as on:
         await open_it(on)
@@ -165,7 +165,7 @@ def test_wherever_the_window_goes_what_is_seen_stays_and_is_right(seed: int) -> 
     dice = random.Random(seed)
     parts = ("春风 {n}\n", "- {n}\n  > 二\n", "```\n{n}\n```\n", "| a |\n|---|\n| {n} |\n\n")
     replies = [dice.choice(parts) * dice.choice((1, 9, 30, 300)) for _ in range(20)]
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, *((f"query {n}", text.format(n=n)) for n, text in enumerate(replies)))
     shape = Shape(60, 1)
     layout, whole = RoundLayout(), RoundLayout()

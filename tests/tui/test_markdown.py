@@ -252,7 +252,7 @@ async def test_streaming_in_the_app(drive: Any) -> None:
 
 
 async def test_a_key_shows_what_was_written(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     conversation = add_conversation(store, ("甲", "# 题\n**粗**"), ("乙", "- 一"))
     async with drive(store=store, spec=TALKER) as on:
         await on.pilot.press("alt+m")
@@ -365,7 +365,7 @@ async def test_a_short_reply_stands_at_the_top_of_a_tall_terminal(drive: Any) ->
 
 
 async def test_opening_a_long_reply_shows_all_of_it_and_its_end(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     reply = "".join(f"- 第 {number} 行\n" for number in range(2500))
     conversation = add_conversation(store, ("甲", reply), ("乙", "完"))
     async with drive(store=store, spec=TALKER) as on:

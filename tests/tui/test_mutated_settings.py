@@ -63,7 +63,7 @@ def test_damaged_themes(home: object) -> None:
     for _ in range(12):
         wanted = "".join(dice.choices((*NAMES, *PIECES, "chatui", "-light", "nord"), k=2))
         settings = Settings(theme=wanted)
-        app = ChatApp(settings, SPEC, Store.in_memory(), ScriptedBackend())
+        app = ChatApp(settings, SPEC, Store(None), ScriptedBackend())
         if app.theme != wanted:
             assert app.theme == "chatui"
             (sentence,) = app._notices

@@ -21,7 +21,7 @@ from chatui.tui.widgets.side_bar import SideBar
 
 @pytest.fixture
 def store() -> Store:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("春夜喜雨", "好雨知时节"), ("再来一首", "当春乃发生"))
     add_conversation(store, ("静夜思", "床前明月光"))
     add_conversation(store, ("登鹳雀楼", "白日依山尽"))
@@ -83,7 +83,7 @@ async def test_an_empty_list_says_what_to_do(drive: Any) -> None:
 
 
 async def test_a_hit_in_the_first_query_is_not_said_twice(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("静夜思", "床前明月光"))
     async with drive(store=store) as on:
         await open_list(on)
@@ -95,7 +95,7 @@ async def test_a_hit_in_the_first_query_is_not_said_twice(drive: Any) -> None:
 
 
 async def test_a_hit_is_opened_in_its_round(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     ids = [add_conversation(store, *((f"第{n}问", f"答{n}\n\n" * 3) for n in range(60)))]
     first = store.rounds(ids[0])[1]
     other = store.add_round(ids[0], first.parent_id, "第1问", model="shiyou")

@@ -21,7 +21,7 @@ def a_round(id_: int, parent: int | None, query: str = "问", reply: str = "答"
 
 def tree_store() -> tuple[Store, int]:
     """甲 with two versions; the first goes on with 乙, of which there are two."""
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, ("甲", "一"), ("乙", "二"))
     first, second = store.rounds(id_)
     add_round(store, id_, first.id, "乙改", "三")
@@ -195,7 +195,7 @@ async def click_key(on: Driven, words: str) -> None:
 
 
 async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
     store.save_prompt(first.id, RenderedPrompt("你好", memory_bytes=1_500_000_000))

@@ -10,6 +10,7 @@ from saved_conversations import add_conversation
 from textual.widgets import Static
 
 from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.widgets.round_list import RoundList
 
@@ -19,7 +20,7 @@ def opinions(on: Driven) -> list[tuple[int, str]]:
 
 
 async def test_keys_rate_the_chosen_reply_and_take_it_back(drive: Any) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     add_conversation(store, ("甲", "一"), ("乙", "二"))
     async with drive(store=store) as on:
         await on.pilot.press("ctrl+o")
@@ -130,10 +131,15 @@ async def test_what_was_rated_and_scrolled_away_comes_back_so(drive: Any) -> Non
         assert say("tui.round.good") in on.screen_text
 
 
-async def test_a_rating_that_cannot_be_saved_is_told(drive: Any) -> None:
+async def test_a_rating_that_cannot_be_saved_is_told(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise ChatuiError("the disk is full")
+
     async with drive(["一"]) as on:
         await on.ask("甲")
-        on.store.purge(on.rounds[0].conversation_id)
+        monkeypatch.setattr(on.store, "rate", no_room)
         await on.send("/note 好")
         await on.settled()
         assert on.notices

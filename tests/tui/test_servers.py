@@ -41,7 +41,7 @@ async def test_switching_between_a_server_and_this_machine(served: Any, forking:
     args = parser.build(typed).parse_args(typed)
     settings = request.settings_of(args)
     spec = await asyncio.to_thread(request.spec_of, args, settings)
-    app = ChatApp(settings, spec, Store.in_memory())
+    app = ChatApp(settings, spec, Store(None))
     async with app.run_test(size=(100, 30)) as pilot:
         on = Driven(app, pilot, None, app.store)  # type: ignore[arg-type]
 
@@ -82,7 +82,7 @@ async def test_a_server_that_is_none_leaves_the_app_running() -> None:
     typed = ["--server", "http://127.0.0.1:9"]
     args = parser.build(typed).parse_args(typed)
     settings = request.settings_of(args)
-    app = ChatApp(settings, request.spec_of(args, settings), Store.in_memory())
+    app = ChatApp(settings, request.spec_of(args, settings), Store(None))
     async with app.run_test() as pilot:
         on = Driven(app, pilot, None, app.store)  # type: ignore[arg-type]
         await on.until(lambda: on.notices, 20)

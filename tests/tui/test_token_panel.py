@@ -135,7 +135,7 @@ async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: A
 
 @pytest.mark.parametrize("size", [(120, 40), (40, 12)])
 async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, int]) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"), ("再见", "好"))
     first, _ = store.rounds(id_)
     store.save_prompt(first.id, CHATGLM)
@@ -159,7 +159,7 @@ async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, 
 
 @pytest.mark.parametrize("how", ["a digit", "Enter", "a click"])
 async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
     store.append_pieces(first.id, (Piece(0.1, "立", 6), *PIECES))
@@ -182,7 +182,7 @@ async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
 async def test_the_token_that_is_pointed_at_stays_in_view(
     drive: Any, size: tuple[int, int]
 ) -> None:
-    store = Store.in_memory()
+    store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
     words = "天地玄黄宇宙洪荒日月盈昃"

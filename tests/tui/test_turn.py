@@ -66,7 +66,7 @@ def held(*replies: str) -> ScriptedBackend:
 async def stage(
     backend: ScriptedBackend | None = None, store: Store | None = None
 ) -> AsyncIterator[Stage]:
-    made = Stage(backend or ScriptedBackend(), store or Store.in_memory())
+    made = Stage(backend or ScriptedBackend(), store or Store(None))
     task = asyncio.ensure_future(made.turns.run())
     try:
         yield made
@@ -141,8 +141,8 @@ async def test_a_round_without_text_is_left_out_and_marked_so() -> None:
 
 async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path: Path) -> None:
     dead = Store(tmp_path / "conversations.db")
-    conversation = dead.create_conversation().id
-    begun = dead.add_round(conversation, None, "甲")
+    begun = dead.add_round(None, None, "甲")
+    conversation = begun.conversation_id
     dead.append_pieces(begun.id, [Piece(0, "春风")])
     dead.close()
     async with stage(ScriptedBackend(["好"]), Store(tmp_path / "conversations.db")) as on:
@@ -377,7 +377,7 @@ async def test_a_cancelled_first_load_is_taken_up_by_the_next_query() -> None:
 async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, forking: None) -> None:
     told_: list[told.TurnMessage] = []
     spec = replace(REAL_SPEC, sampling=replace(REAL_SPEC.sampling, max_new_tokens=4))
-    turns = Turns(spec, Store.in_memory(), registry.create, told_.append)
+    turns = Turns(spec, Store(None), registry.create, told_.append)
     running = asyncio.ensure_future(turns.run())
 
     async def until(condition: Callable[[], object]) -> None:
@@ -513,7 +513,7 @@ async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
         assert first is not None
         on.turns.start_new()
         on.turns.drop_conversation(first.id)
-        on.store.purge(first.id)
+        on.store.delete(first.id)
         on.turns.ask("乙")
         on.backend.reply_gate.set()
         await on.settled()
