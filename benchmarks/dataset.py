@@ -30,7 +30,7 @@ SENTENCES = (
 WORKER = """
 import gc, json, resource, sys, time
 from pathlib import Path
-from chatui.catalog.tokenizer_lookup import TokenizerPlace
+from chatui.catalog.tokenizer_lookup import LocatedTokenizer
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.engine.examples.example_encoder import ExampleLimits
 from chatui.engine.examples.example_run import write_examples
@@ -38,7 +38,7 @@ from chatui.engine.examples.load_encoder import load_encoder
 
 gc.set_threshold(100_000, 20, 100)  # as chatui.cli.main does
 source, target, folder, network, family = sys.argv[1:]
-encoder = load_encoder(TokenizerPlace(Path(folder), network), ExampleLimits(), family)
+encoder = load_encoder(LocatedTokenizer(Path(folder), network), ExampleLimits(), family)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began, began_cpu = time.perf_counter(), time.process_time()
 state = write_examples(

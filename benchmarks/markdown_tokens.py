@@ -53,7 +53,7 @@ def tokens() -> list[str]:
 
 def seconds(pieces: list[str]) -> list[float]:
     """The processor time of each token."""
-    text = MarkdownText("", 76, is_whole=False)
+    text = MarkdownText("", 76, is_complete=False)
     _ = text.rows
     times = []
     for piece in pieces:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chatui import catalog, wire
-from chatui.catalog.schema import Facts
+from chatui.catalog.schema import PresetFields
 from chatui.cli.parser import run
 from chatui.errors import ChatuiError
 from chatui.messages import GenerateRequest
@@ -82,7 +82,7 @@ def test_the_settings_file(home: Path) -> None:
 
 def test_presets_models_and_the_wire(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="repetition_penalty is 0"):
-        Facts(sampling={"repetition_penalty": 0})
+        PresetFields(sampling={"repetition_penalty": 0})
     sound = wire.encode(wire.Generate(GenerateRequest("a", sampling=SamplingSettings(top_k=5))))
     with pytest.raises(ChatuiError, match="top_k is -5"):
         wire.decode(re.sub(rb'("top_k": ?)5', rb"\1-5", sound))
@@ -155,7 +155,7 @@ def test_a_wrong_settings_file_is_one_sentence(
 
 def test_a_folder_that_cannot_be_is_no_folder() -> None:
     settings = Settings(model="a\0b", model_folders=("~nobody-at-all/x", "a\0b"))
-    assert catalog.entries(settings)
+    assert catalog.list_models(settings)
     with pytest.raises(ChatuiError):
         catalog.resolve(settings.model, settings)
 

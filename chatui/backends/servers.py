@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatui.backends.openai.address import base_url, host_of, is_loopback
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.catalog.resolving import with_users_settings
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -64,7 +64,7 @@ async def entries(
     settings: Settings,
     must_answer: str | None = None,
     ports: Iterable[tuple[int, str]] | None = None,
-) -> tuple[Entry, ...]:
+) -> tuple[ModelEntry, ...]:
     """The models of all servers that answer, as rows of the models' table.
 
     Asks the servers of the settings and this machine's ``ports`` (``USUAL_PORTS`` by default), all
@@ -79,8 +79,8 @@ async def entries(
     taken = {_address(one).replace("//localhost", "//127.0.0.1") for one in settings.servers}
     usual = _usual(USUAL_PORTS if ports is None else ports)
     asked = (*settings.servers, *(one for one in usual if _address(one) not in taken))
-    rows: list[Entry] = []
-    silent: list[Entry] = []
+    rows: list[ModelEntry] = []
+    silent: list[ModelEntry] = []
     for server, answer in zip(
         asked, await asyncio.gather(*map(_models_or_error, asked)), strict=True
     ):
@@ -91,15 +91,15 @@ async def entries(
     return (*rows, *silent)
 
 
-def _row(server: Server, model: str) -> Entry:
+def _row(server: Server, model: str) -> ModelEntry:
     reference = f"{server_name(server)}:{model}"
     about = say("backends.on_server", url=base_url(server.url))
-    return Entry(reference, "server", reference, about, format=_format_on(server))
+    return ModelEntry(reference, "server", reference, about, format=_format_on(server))
 
 
-def _silent_row(server: Server, error: ChatuiError) -> Entry:
+def _silent_row(server: Server, error: ChatuiError) -> ModelEntry:
     name = server.name or (server_name(server) if _address(server) else "?")
-    return Entry(name, "server", name, str(error), usable=False, missing=str(error))
+    return ModelEntry(name, "server", name, str(error), usable=False, missing=str(error))
 
 
 def resolve(

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from chatui.catalog import library
-from chatui.catalog.local_models import cached_repositories, in_users_folders
+from chatui.catalog.local_models import cached_repositories, models_in_folders
 from chatui.catalog.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from chatui.catalog.recognise import read_config
 from chatui.catalog.schema import Preset
@@ -58,7 +58,7 @@ class _Config:
     base_model_name_or_path: str | None = None
 
 
-def describe(path: Path, title: str = "") -> AdapterSummary:
+def describe_adapter(path: Path, title: str = "") -> AdapterSummary:
     """Read an adapter's config.
 
     Args:
@@ -104,7 +104,7 @@ def named_adapter(text: str) -> Adapter:
     return Adapter(path, value)
 
 
-def adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
+def list_adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
     """The adapters in the hubs' caches and in the folders of the settings, by title.
 
     Those whose config cannot be read are left out, as is a file of a bare state dict whose name
@@ -115,7 +115,7 @@ def adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
         if path.resolve() in found:
             continue
         try:
-            found[path.resolve()] = describe(path, title)
+            found[path.resolve()] = describe_adapter(path, title)
         except (ChatuiError, OSError):
             continue
     return tuple(sorted(found.values(), key=lambda summary: summary.title.casefold()))
@@ -130,7 +130,7 @@ def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
                 below = folder.relative_to(repository.folder).as_posix()
                 title = repository.hub_id if below == "." else f"{repository.hub_id}/{below}"
                 yield folder, title
-    for path in in_users_folders(settings):
+    for path in models_in_folders(settings):
         if path.is_dir() and _adapts(path):
             yield path, ""
     for root in settings.model_folders:
@@ -175,7 +175,7 @@ def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
     )
 
 
-def presets_with_adapter(reference: str) -> tuple[str, ...]:
+def adapter_presets_for(reference: str) -> tuple[str, ...]:
     """The presets that are an adapter on this base.
 
     Args:
@@ -187,7 +187,7 @@ def presets_with_adapter(reference: str) -> tuple[str, ...]:
     return tuple(
         each.name
         for each in known.listed
-        if each.facts.adapters and wanted & _hub_ids(each) and each is not own
+        if each.fields.adapters and wanted & _hub_ids(each) and each is not own
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from chatui import locations
-from chatui.catalog.schema import NAME, Facts, Preset, SystemFile, WrongValue, presets_of
+from chatui.catalog.schema import NAME, InvalidValue, Preset, PresetFields, SystemFile, presets_of
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
 from chatui.validation_errors import key_and_reason
@@ -86,7 +86,7 @@ def _load(users: tuple[tuple[Path, int], ...], language: str) -> Presets:
     problems = []
     for file, _ in users:
         try:
-            system = read_users(file)
+            system = read_user_preset(file)
         except ChatuiError as error:
             problems.append(str(error))
         else:
@@ -101,7 +101,7 @@ def _load(users: tuple[tuple[Path, int], ...], language: str) -> Presets:
     )
 
 
-def read_users(file: Path) -> SystemFile:
+def read_user_preset(file: Path) -> SystemFile:
     """Read a file that a user wrote.
 
     Raises:
@@ -128,16 +128,16 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
     keys: tuple[str, ...] = ()
     try:
         variants = raw.get("variants")
-        for suffix, facts in variants.items() if isinstance(variants, dict) else ():
+        for suffix, fields in variants.items() if isinstance(variants, dict) else ():
             # One by one, for msgspec does not name the key of a table among others.
             keys = ("variants", suffix)
-            msgspec.convert(facts, Facts)
+            msgspec.convert(fields, PresetFields)
         keys = ()
         return msgspec.convert(raw, SystemFile)
     except msgspec.ValidationError as error:
         key, reason = key_and_reason(error)
         keys += tuple(re.findall(r"[^.\[\]]+", key))
-        if isinstance(error.__cause__, WrongValue):
+        if isinstance(error.__cause__, InvalidValue):
             keys += error.__cause__.keys
         line, key = line_of(text, keys), ".".join(keys) or "name"
         said = say("catalog.preset.wrong", file=file, line=line, key=key, reason=reason)

@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import Literal
 
 from chatui.catalog import library, unlisted_models
-from chatui.catalog.local_models import cached_repositories, existing, find_part, in_users_folders
+from chatui.catalog.local_models import (
+    cached_repositories,
+    existing_path,
+    find_part,
+    models_in_folders,
+)
 from chatui.catalog.memory_need import (
     LEAST_WINDOW,
     NO_CACHE,
     SMALL_MODEL,
     CacheSize,
-    Fit,
-    Need,
+    MemoryFit,
+    MemoryNeed,
     WindowRange,
-    fit,
+    best_fit,
 )
 from chatui.catalog.model_files import WeightFiles, weight_files
-from chatui.catalog.recognise import Recognised, recognise
-from chatui.catalog.resolving import missing_parts, nothing_called, why_missing
+from chatui.catalog.recognise import RecognisedModel, recognise
+from chatui.catalog.resolving import missing_parts, why_missing, why_unknown
 from chatui.catalog.schema import Preset, Role
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -43,7 +48,7 @@ CHAT_MODELS = (("qwen3-1.7b", 12e9), ("qwen3", 0))
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A row of the models' table.
 
     Attributes:
@@ -56,7 +61,7 @@ class Entry:
         format: name of the prompt format; empty if it is not known.
         disk_bytes: bytes of its files: as published for a preset, on the disk for the others.
         memory_bytes: bytes of memory that its weights take in the dtype they are stored in.
-        width: bytes of a number of the weights; 0 if they are quantised or not known.
+        dtype_bytes: bytes of a number of the weights; 0 if they are quantised or not known.
         cache: size of the KV cache; of nothing if it is not known.
         context_limit: the model's own window, in tokens; None if it is not known.
         usable: whether it runs here now.
@@ -73,7 +78,7 @@ class Entry:
     format: str = ""
     disk_bytes: int = 0
     memory_bytes: int = 0
-    width: int = 0
+    dtype_bytes: int = 0
     cache: CacheSize = NO_CACHE
     context_limit: int | None = None
     usable: bool = True
@@ -83,24 +88,24 @@ class Entry:
 
     def fit(
         self, device: str, room: int, asked: int | None = None, weights: str = "auto"
-    ) -> Fit | None:
+    ) -> MemoryFit | None:
         """How it would run in ``room`` bytes on ``device``; None if it does not fit.
 
         Args:
             asked: the window that the user asks for, in tokens; None for as many as fit.
             weights: what the settings say of them.
         """
-        window = WindowRange.of(asked, self.context_limit or LEAST_WINDOW)
-        if not self.width:
-            return fit(Need(0, self.memory_bytes, self.cache), (2,), window, room)
+        window = WindowRange.for_model(asked, self.context_limit or LEAST_WINDOW)
+        if not self.dtype_bytes:
+            return best_fit(MemoryNeed(0, self.memory_bytes, self.cache), (2,), window, room)
         # As chatui.engine.placement chooses: CPUs are quick and exact in float32.
-        widths = (4, self.width) if device == "cpu" else (self.width,)
-        floats = self.memory_bytes // self.width
+        dtype_sizes = (4, self.dtype_bytes) if device == "cpu" else (self.dtype_bytes,)
+        floats = self.memory_bytes // self.dtype_bytes
         for bits in _BITS[weights] if self.family != "rwkv" else (0,):
-            need = Need(floats, 0, self.cache)
+            need = MemoryNeed(floats, 0, self.cache)
             if bits:
-                need = Need(0, int(floats * _QUANTISED_BYTES[bits]), self.cache)
-            found = fit(need, widths[:1] if bits else widths, window, room)
+                need = MemoryNeed(0, int(floats * _QUANTISED_BYTES[bits]), self.cache)
+            found = best_fit(need, dtype_sizes[:1] if bits else dtype_sizes, window, room)
             if found is not None:
                 return replace(found, bits=bits)
         return None
@@ -108,11 +113,11 @@ class Entry:
     @property
     def small(self) -> bool:
         """Whether "auto" leaves it on the CPU, because it is faster there than on a GPU."""
-        return 0 < self.memory_bytes < SMALL_MODEL * self.width
+        return 0 < self.memory_bytes < SMALL_MODEL * self.dtype_bytes
 
 
 @dataclass(frozen=True)
-class PartFound:
+class LocatedPart:
     """A part of a preset.
 
     Attributes:
@@ -126,7 +131,7 @@ class PartFound:
 
 
 @dataclass(frozen=True)
-class Details:
+class ModelDetails:
     """A row of the models' table, and the preset behind it.
 
     Attributes:
@@ -134,51 +139,51 @@ class Details:
         parts: the preset's, in the order in which they are put together.
     """
 
-    entry: Entry
+    entry: ModelEntry
     preset: Preset | None = None
-    parts: tuple[PartFound, ...] = ()
+    parts: tuple[LocatedPart, ...] = ()
 
 
-def entries(settings: Settings) -> tuple[Entry, ...]:
+def list_models(settings: Settings) -> tuple[ModelEntry, ...]:
     """Rows for all presets, and for the models in the hubs' caches and the settings' folders."""
     found: dict[str, tuple[Path, Kind]] = {}
     for repository in cached_repositories():
         found.setdefault(repository.hub_id, (repository.folder, "hub"))
-    for path in in_users_folders(settings):
+    for path in models_in_folders(settings):
         found.setdefault(str(path), (path, "folder"))
-    presets = (of_preset(preset, settings) for preset in library.load().listed)
-    return (*presets, *(of_path(path, name, kind) for name, (path, kind) in found.items()))
+    presets = (preset_entry(preset, settings) for preset in library.load().listed)
+    return (*presets, *(path_entry(path, name, kind) for name, (path, kind) in found.items()))
 
 
-def chat_model_for(memory_bytes: int, settings: Settings) -> Entry:
+def recommended_model(memory_bytes: int, settings: Settings) -> ModelEntry:
     """The recommended chat model for a machine with so much memory, fetched or not."""
     name = next(name for name, least in CHAT_MODELS if memory_bytes >= least)
-    return of_preset(library.load().by_name[name], settings)
+    return preset_entry(library.load().by_name[name], settings)
 
 
-def of_preset(preset: Preset, settings: Settings) -> Entry:
+def preset_entry(preset: Preset, settings: Settings) -> ModelEntry:
     """A preset's row."""
-    facts, weights = preset.facts, preset.facts.weights
-    missing = str(facts.lacks or "")
+    fields, weights = preset.fields, preset.fields.weights
+    missing = str(fields.lacks or "")
     parts = () if missing else missing_parts(preset, settings)
     missing = missing or why_missing(preset, parts)
-    found = Recognised("", "")
+    found = RecognisedModel("", "")
     base = None if missing else find_part(preset.base, settings)
     if base is not None and base.is_dir():
         with suppress(ChatuiError):
             found = recognise(base)
-    return Entry(
+    return ModelEntry(
         reference=preset.name,
         kind="preset",
-        title=str(facts.title or preset.name),
-        description=str(facts.description or ""),
-        family=facts.family or "",
-        format=facts.format or "",
+        title=str(fields.title or preset.name),
+        description=str(fields.description or ""),
+        family=fields.family or "",
+        format=fields.format or "",
         disk_bytes=round(weights.download_gb * 1e9) if weights else 0,
         memory_bytes=round(weights.fp16_gb * 1e9) if weights else 0,
-        width=found.width,
+        dtype_bytes=found.dtype_bytes,
         cache=found.cache,
-        context_limit=facts.context_limit or found.context_limit,
+        context_limit=fields.context_limit or found.context_limit,
         usable=not missing,
         missing=missing,
         lacking=tuple(part.title for part in parts) if all(p.on_hub for p in parts) else (),
@@ -186,23 +191,25 @@ def of_preset(preset: Preset, settings: Settings) -> Entry:
     )
 
 
-def of_path(path: Path, reference: str = "", kind: Kind = "folder") -> Entry:
+def path_entry(path: Path, reference: str = "", kind: Kind = "folder") -> ModelEntry:
     """A row for a folder, a file, or a repository in a cache, from its config or header alone."""
     reference = reference or str(path)
     if kind == "folder" and not path.is_dir():
         kind = "file"
     weights = weight_files(path) if path.is_dir() else WeightFiles(path.stat().st_size)
     size = weights.total_bytes if weights else 0
-    row = Entry(reference, kind, reference.rpartition("/")[2], disk_bytes=size, memory_bytes=size)
+    row = ModelEntry(
+        reference, kind, reference.rpartition("/")[2], disk_bytes=size, memory_bytes=size
+    )
     try:
-        if unlisted_models.adapts(path):
-            base = unlisted_models.base_of(path) or "?"
+        if unlisted_models.is_adapter(path):
+            base = unlisted_models.adapter_base(path) or "?"
             missing = say("catalog.is_adapter", base=base, name=shlex.quote(reference))
             return replace(row, kind="adapter", usable=False, missing=missing)
         path = unlisted_models.model_in(path)
         found = recognise(path)
         missing = found.lacks or unlisted_models.incomplete(reference, path)
-        format = unlisted_models.facts_of(reference, path, found).format or ""
+        format = unlisted_models.default_fields(reference, path, found).format or ""
     except ChatuiError as error:
         return replace(row, usable=False, missing=str(error))
     if found.backend == "llama.cpp" and not find_spec("llama_cpp"):
@@ -212,7 +219,7 @@ def of_path(path: Path, reference: str = "", kind: Kind = "folder") -> Entry:
         row,
         family=found.family,
         format=format,
-        width=found.width,
+        dtype_bytes=found.dtype_bytes,
         cache=found.cache,
         context_limit=found.context_limit,
         usable=not missing,
@@ -221,7 +228,7 @@ def of_path(path: Path, reference: str = "", kind: Kind = "folder") -> Entry:
     )
 
 
-def describe(reference: str, settings: Settings) -> Details:
+def describe_model(reference: str, settings: Settings) -> ModelDetails:
     """What is known of the model that ``reference`` names (see ``resolve``).
 
     Raises:
@@ -230,14 +237,14 @@ def describe(reference: str, settings: Settings) -> Details:
     preset = library.load().find(reference)
     if preset is not None:
         parts = (
-            PartFound(role, part.title, str(find_part(part, settings) or ""))
-            for role, part in preset.roles
+            LocatedPart(role, part.title, str(find_part(part, settings) or ""))
+            for role, part in preset.parts_by_role
         )
-        return Details(of_preset(preset, settings), preset, tuple(parts))
-    for entry in entries(settings):
+        return ModelDetails(preset_entry(preset, settings), preset, tuple(parts))
+    for entry in list_models(settings):
         if reference in (entry.reference, entry.title):
-            return Details(entry)
-    path = existing(reference)
+            return ModelDetails(entry)
+    path = existing_path(reference)
     if path is None:
-        raise ChatuiError(nothing_called(reference))
-    return Details(of_path(path))
+        raise ChatuiError(why_unknown(reference))
+    return ModelDetails(path_entry(path))

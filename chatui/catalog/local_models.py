@@ -26,7 +26,7 @@ def _is_plain_name(text: str) -> bool:
     return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
-def existing(reference: str) -> Path | None:
+def existing_path(reference: str) -> Path | None:
     """The file or folder that ``reference`` is the path of, if there is one."""
     if not reference.strip() or "\0" in reference:
         return None
@@ -58,7 +58,7 @@ def _modelscope_caches() -> tuple[Path, ...]:
     return (root / "models", root / "hub" / "models", root / "hub", root)
 
 
-def in_hugging_face(hub_id: str, revision: str = "") -> Path | None:
+def hugging_face_snapshot(hub_id: str, revision: str = "") -> Path | None:
     """The snapshot of a repository in the cache: of ``revision``, else of main, else the newest."""
     name = f"models--{hub_id.replace('/', '--')}"
     return _snapshot(hugging_face_cache() / name, "main", revision)
@@ -77,7 +77,7 @@ def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
     return max(_folders(snapshots), key=lambda folder: folder.stat().st_mtime, default=None)
 
 
-def in_modelscope(hub_id: str) -> Path | None:
+def modelscope_folder(hub_id: str) -> Path | None:
     """A repository's folder in ModelScope's cache."""
     name = hub_id.replace("/", "--")
     folders = filter(Path.is_dir, older_modelscope_folders(hub_id))
@@ -91,20 +91,20 @@ def older_modelscope_folders(hub_id: str) -> Iterator[Path]:
         yield from (cache / owner / name, cache / owner / name.replace(".", "___"))
 
 
-def in_folders(hub_id: str, settings: Settings) -> Path | None:
+def _in_model_folders(hub_id: str, settings: Settings) -> Path | None:
     """A model in a folder of the settings, as ``owner/name`` or as ``name``."""
     for root in settings.model_folders:
         for below in dict.fromkeys((hub_id, hub_id.rpartition("/")[2])):
-            if path := existing(str(Path(root) / below)):
+            if path := existing_path(str(Path(root) / below)):
                 return path
     return None
 
 
 def locate(reference: str, settings: Settings) -> Path | None:
     """What ``reference`` names: a path, a repository, or a name in a folder of the settings."""
-    if path := existing(reference) or find_repository(reference, settings):
+    if path := existing_path(reference) or find_repository(reference, settings):
         return path
-    return in_folders(reference, settings) if _is_plain_name(reference) else None
+    return _in_model_folders(reference, settings) if _is_plain_name(reference) else None
 
 
 def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path | None:
@@ -112,7 +112,9 @@ def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path
     if not is_hub_id(hub_id):
         return None
     return (
-        in_folders(hub_id, settings) or in_hugging_face(hub_id, revision) or in_modelscope(hub_id)
+        _in_model_folders(hub_id, settings)
+        or hugging_face_snapshot(hub_id, revision)
+        or modelscope_folder(hub_id)
     )
 
 
@@ -146,7 +148,7 @@ def cached_repositories() -> Iterator[Repository]:
                     yield Repository(f"{owner.name}/{folder.name.replace('___', '.')}", folder)
 
 
-def in_users_folders(settings: Settings) -> Iterator[Path]:
+def models_in_folders(settings: Settings) -> Iterator[Path]:
     """Folders and files of the settings' folders, down to ``owner/name``, that may be models."""
     for root in settings.model_folders:
         yield from _models_below(expanded(root), depth=2)

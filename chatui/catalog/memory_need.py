@@ -63,10 +63,10 @@ def cache_size(config: Mapping[str, Any]) -> CacheSize:
 
     layers = number("num_hidden_layers", "num_layers", "n_layer", "n_layers")
     heads = number("num_attention_heads", "n_head", "n_heads", "attention_heads") or 1
-    width = number("head_dim") or number("hidden_size", "n_embd", "d_model") // heads
+    head_width = number("head_dim") or number("hidden_size", "n_embd", "d_model") // heads
     shares_one = text.get("multi_query") and not text.get("new_decoder_architecture")
     kept_heads = 1 if shares_one else number("num_key_value_heads", "num_kv_heads") or heads
-    per_layer = 2 * kept_heads * width
+    per_layer = 2 * kept_heads * head_width
     if number("kv_lora_rank"):
         # Multi-head latent attention keeps one compressed vector a token (DeepSeek-V2, 2.1).
         per_layer = number("kv_lora_rank") + number("qk_rope_head_dim")
@@ -84,7 +84,7 @@ def _is_int(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """What a model takes.
 
     Attributes:
@@ -97,9 +97,9 @@ class Need:
     packed: int = 0
     cache: CacheSize = NO_CACHE
 
-    def total(self, width: int, tokens: int) -> int:
-        """Bytes at ``width`` bytes a number: weights, a KV cache of ``tokens``, workspace."""
-        return (self.floats + self.cache.numbers(tokens)) * width + self.packed + WORKSPACE
+    def total(self, dtype_bytes: int, tokens: int) -> int:
+        """Bytes at ``dtype_bytes`` bytes a number: weights, a KV cache of ``tokens``, workspace."""
+        return (self.floats + self.cache.numbers(tokens)) * dtype_bytes + self.packed + WORKSPACE
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class WindowRange:
     most: int
 
     @classmethod
-    def of(cls, asked: int | None, own: int) -> WindowRange:
+    def for_model(cls, asked: int | None, own: int) -> WindowRange:
         """
         Args:
             asked: by the user; None for as many as fit.
@@ -134,29 +134,31 @@ class WindowRange:
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryFit:
     """How a model fits: bytes of each number, the window in tokens, and bytes of it all.
 
     ``bits`` is 8 or 4 where its weights are quantised for that, 0 if they are not.
     """
 
-    width: int
+    dtype_bytes: int
     window: int
     total: int
     bits: int = 0
 
 
-def fit(need: Need, widths: Sequence[int], window: WindowRange, room: int) -> Fit | None:
-    """The first of ``widths`` that fits into ``room`` bytes, with its largest window; None if none.
+def best_fit(
+    need: MemoryNeed, dtype_sizes: Sequence[int], window: WindowRange, room: int
+) -> MemoryFit | None:
+    """Return the first of ``dtype_sizes`` that fits into ``room`` bytes, with its largest window.
 
     Args:
-        widths: bytes of a number, the best first.
+        dtype_sizes: bytes of a number, the best first.
     """
     spared = room - room // _SPARE_PART
-    for width in widths:
-        if need.total(width, window.least) <= room:
-            tokens = window.largest(lambda tokens: need.total(width, tokens) <= spared)  # noqa: B023
-            return Fit(width, tokens, need.total(width, tokens))
+    for dtype_bytes in dtype_sizes:
+        if need.total(dtype_bytes, window.least) <= room:
+            tokens = window.largest(lambda tokens: need.total(dtype_bytes, tokens) <= spared)  # noqa: B023
+            return MemoryFit(dtype_bytes, tokens, need.total(dtype_bytes, tokens))
     return None
 
 

@@ -106,7 +106,7 @@ def check_no_pointers(folder: Path) -> None:
             check_not_pointer(file)
 
 
-def is_whole(path: Path) -> bool:
+def has_all_files(path: Path) -> bool:
     """Whether a folder has all its weights; a file is whole if it is there.
 
     An interrupted download leaves a folder that is not.

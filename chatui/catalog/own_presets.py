@@ -10,7 +10,7 @@ from typing import Any
 
 from chatui import locations
 from chatui.catalog import library
-from chatui.catalog.schema import AS_IN_SPEC, NAME
+from chatui.catalog.schema import NAME, SPEC_FIELDS
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -43,7 +43,7 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
     except (OSError, UnicodeError) as error:
         raise ChatuiError(say("catalog.own.unwritable", path=file, reason=error)) from error
     try:
-        library.read_users(file)
+        library.read_user_preset(file)
     except ChatuiError:
         file.unlink(missing_ok=True)
         raise
@@ -51,7 +51,7 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
 
 
 def _toml(spec: ModelSpec) -> str:
-    values = {name: getattr(spec, name) for name in AS_IN_SPEC}
+    values = {name: getattr(spec, name) for name in SPEC_FIELDS}
     values |= {name: {"path": getattr(spec, field) or None} for name, field in _PARTS.items()}
     values["adapters"] = list(map(asdict, spec.adapters))
     values["dtype"] = spec.dtype if spec.dtype != "auto" else None

@@ -36,7 +36,7 @@ _WINDOW_KEYS = (
 )
 
 
-_RELATIVES = {
+_SAMPLING_PRESETS = {
     "chatglm": "chatglm-6b",
     "moss": "moss",
     "bloom": "bloomz",
@@ -47,7 +47,7 @@ _RELATIVES = {
 
 
 @dataclass(frozen=True)
-class Recognised:
+class RecognisedModel:
     """What a config or a header says.
 
     Attributes:
@@ -56,9 +56,9 @@ class Recognised:
         context_limit: tokens; None if it is not said.
         lacks: why it cannot run here, in a sentence; "" if it can.
         cache: size of its KV cache.
-        width: bytes of a number in its files; 0 if they are quantised or not known.
+        dtype_bytes: bytes of a number in its files; 0 if they are quantised or not known.
         backend: entry point name in the group ``chatui.backends``.
-        relative: name of the preset whose sampling it takes if it has none of its own; "" for none.
+        sampling_preset: the preset whose sampling it takes if its files state none; "" for none.
     """
 
     family: str
@@ -66,9 +66,9 @@ class Recognised:
     context_limit: int | None = None
     lacks: str = ""
     cache: CacheSize = NO_CACHE
-    width: int = 2
+    dtype_bytes: int = 2
     backend: str = "local"
-    relative: str = ""
+    sampling_preset: str = ""
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
@@ -82,7 +82,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     return read_json_object(folder / name)
 
 
-def recognise(path: Path) -> Recognised:
+def recognise(path: Path) -> RecognisedModel:
     """What the model in a folder with a config, or in a file, is.
 
     Raises:
@@ -93,32 +93,32 @@ def recognise(path: Path) -> Recognised:
     config = read_config(path)
     family = family_of(config, path.name)
     format = format_of(family, has_chat_template=_has_chat_template(path))
-    return Recognised(
+    return RecognisedModel(
         family,
         format,
         _window_of(config),
-        lacks_of(config, path.name) if family else say("catalog.no_family", path=path),
+        why_unsupported(config, path.name) if family else say("catalog.no_family", path=path),
         cache_size(config),
-        _width_of(config),
-        relative=_RELATIVES.get(family, "") if format != CHAT_TEMPLATE else "",
+        _dtype_bytes(config),
+        sampling_preset=_SAMPLING_PRESETS.get(family, "") if format != CHAT_TEMPLATE else "",
     )
 
 
-def _of_file(file: Path) -> Recognised:
+def _of_file(file: Path) -> RecognisedModel:
     if file.suffix == ".gguf" or read_gguf(file):
         header = check_gguf(file)
         format = CHAT_TEMPLATE if header.has_chat_template else ""
         limit, cache = header.context_limit, header.cache
-        return Recognised(header.architecture, format, limit, "", cache, 0, "llama.cpp")
+        return RecognisedModel(header.architecture, format, limit, "", cache, 0, "llama.cpp")
     if is_rwkv_file(file):
         world = "world" in file.name.casefold()
         format, preset = ("chatrwkv:world", "chatrwkv-world") if world else ("chatrwkv", "chatrwkv")
-        return Recognised("rwkv", format, width=0, relative=preset)
+        return RecognisedModel("rwkv", format, dtype_bytes=0, sampling_preset=preset)
     check_not_pointer(file)
     raise ChatuiError(say("catalog.no_model", path=file))
 
 
-def _width_of(config: dict[str, Any]) -> int:
+def _dtype_bytes(config: dict[str, Any]) -> int:
     if config.get("quantization_bit") or config.get("quantization_config"):
         return 0
     return 4 if config.get("dtype", config.get("torch_dtype")) == "float32" else 2
@@ -177,7 +177,7 @@ def _table(name: str) -> dict[str, str]:
     return dict(re.findall(r'\("([^"]+)",\s*\(?\s*"([^"]+)"', section[1])) if section else {}
 
 
-def lacks_of(config: dict[str, Any], name: str = "") -> str:
+def why_unsupported(config: dict[str, Any], name: str = "") -> str:
     """Why a model with this config cannot run here, in a sentence; "" if it can, or none tells.
 
     A hub's excerpt of a config (model type and architectures) is enough. ``name`` is the model's.

@@ -9,9 +9,9 @@ from typing import Literal
 
 from chatui import locations
 from chatui.catalog import library
-from chatui.catalog.local_models import existing, find_part, find_repository, locate
-from chatui.catalog.model_files import is_whole
-from chatui.catalog.schema import AS_IN_SPEC, Facts, Part, Preset, is_hub_id, pull_command
+from chatui.catalog.local_models import existing_path, find_part, find_repository, locate
+from chatui.catalog.model_files import has_all_files
+from chatui.catalog.schema import SPEC_FIELDS, Part, Preset, PresetFields, is_hub_id, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -51,8 +51,8 @@ def resolve(
         # A start with a preset does not wait for this import.
         from chatui.catalog import unlisted_models
 
-        preset = unlisted_models.adapter_of_preset(reference)
-    spec = of_preset(preset, settings) if preset else _of_path(reference, settings)
+        preset = unlisted_models.preset_with_adapter(reference)
+    spec = preset_spec(preset, settings) if preset else _path_spec(reference, settings)
     added = tuple(_adapter(adapter, settings) for adapter in adapters)
     set_dtype = settings.dtype if settings.dtype != "auto" else spec.dtype
     set_weights = settings.weights if settings.weights != "auto" else spec.weights
@@ -76,52 +76,52 @@ def resolve(
     )
 
 
-def of_preset(preset: Preset, settings: Settings) -> ModelSpec:
+def preset_spec(preset: Preset, settings: Settings) -> ModelSpec:
     """The preset with its parts found on this disk, before the user's settings.
 
     Raises:
         ChatuiError: it cannot run here, or parts are missing, with the command that fetches them.
     """
-    facts = preset.facts
-    if facts.lacks:
-        raise ChatuiError(say("catalog.cannot_run", name=preset.name, reason=facts.lacks))
+    fields = preset.fields
+    if fields.lacks:
+        raise ChatuiError(say("catalog.cannot_run", name=preset.name, reason=fields.lacks))
     missing = missing_parts(preset, settings)
     if missing:
         raise ChatuiError(why_missing(preset, missing))
 
-    return spec_of(preset.name, str(find_part(preset.base, settings)), preset.facts, settings)
+    return build_spec(preset.name, str(find_part(preset.base, settings)), preset.fields, settings)
 
 
-def spec_of(name: str, path: str, facts: Facts, settings: Settings) -> ModelSpec:
-    """What facts say of the model at ``path``, with their parts found on this disk."""
+def build_spec(name: str, path: str, fields: PresetFields, settings: Settings) -> ModelSpec:
+    """What fields say of the model at ``path``, with their parts found on this disk."""
 
     def path_of(part: Part | None) -> str | None:
         found = find_part(part, settings) if part else None
         return str(found) if found else None
 
-    said = {fact: getattr(facts, fact) for fact in AS_IN_SPEC}
-    if facts.context == "auto":
+    said = {fact: getattr(fields, fact) for fact in SPEC_FIELDS}
+    if fields.context == "auto":
         said["context"] = None
     return ModelSpec(
         name=name,
         path=path,
         **{fact: value for fact, value in said.items() if value is not None},
-        tokenizer=path_of(facts.tokenizer),
+        tokenizer=path_of(fields.tokenizer),
         adapters=tuple(
             Adapter(path_of(part) or "", part.scale, part.rank, part.alpha)
-            for part in facts.adapters or ()
+            for part in fields.adapters or ()
         ),
-        delta=path_of(facts.delta),
-        sampling=overridden(DEFAULTS, facts.sampling or {}),
-        dtype=facts.dtype or "auto",
-        weights=facts.quantise or "auto",
-        notes=(say("catalog.beams", beams=facts.beams),) if (facts.beams or 1) > 1 else (),
+        delta=path_of(fields.delta),
+        sampling=overridden(DEFAULTS, fields.sampling or {}),
+        dtype=fields.dtype or "auto",
+        weights=fields.quantise or "auto",
+        notes=(say("catalog.beams", beams=fields.beams),) if (fields.beams or 1) > 1 else (),
     )
 
 
 def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
     """The parts of a preset that are not on this disk, or not whole."""
-    weights = (preset.base, preset.facts.delta)
+    weights = (preset.base, preset.fields.delta)
     return tuple(
         part
         for part in preset.parts
@@ -131,7 +131,7 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
 
 
 def _is_model(path: Path) -> bool:
-    return is_whole(path) and (path.is_file() or (path / "config.json").is_file())
+    return has_all_files(path) and (path.is_file() or (path / "config.json").is_file())
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
@@ -148,7 +148,7 @@ def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
         sentences += [say("catalog.missing_parts", parts=_titles(fetched), **words)]
     if len(fetched) < len(missing):
         parts = _titles([part for part in missing if not part.on_hub])
-        how = preset.facts.assembly or say("catalog.own_part")
+        how = preset.fields.assembly or say("catalog.own_part")
         sentences += [say("catalog.missing_local", name=preset.name, parts=parts, how=how)]
     return " ".join(sentences)
 
@@ -157,17 +157,17 @@ def _titles(parts: Sequence[Part]) -> str:
     return ", ".join(part.title for part in parts)
 
 
-def _of_path(reference: str, settings: Settings) -> ModelSpec:
+def _path_spec(reference: str, settings: Settings) -> ModelSpec:
     from chatui.catalog import unlisted_models
 
     path = locate(reference, settings)
     if path is None:
-        raise ChatuiError(nothing_called(reference))
-    name = path.absolute().resolve().name if existing(reference) else reference
-    return unlisted_models.of_path(name, path, settings)
+        raise ChatuiError(why_unknown(reference))
+    name = path.absolute().resolve().name if existing_path(reference) else reference
+    return unlisted_models.path_spec(name, path, settings)
 
 
-def nothing_called(reference: str) -> str:
+def why_unknown(reference: str) -> str:
     """The sentence for an unknown reference, with what to do instead."""
     if not reference.strip():
         return say("catalog.no_reference")
@@ -186,10 +186,10 @@ def nothing_called(reference: str) -> str:
 def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
     """An adapter with its path on this disk."""
     wanted = Adapter(adapter) if isinstance(adapter, str) else adapter
-    path = existing(wanted.path) or find_repository(wanted.path, settings)
+    path = existing_path(wanted.path) or find_repository(wanted.path, settings)
     if path is None:
         if is_hub_id(wanted.path):
-            raise ChatuiError(nothing_called(wanted.path))
+            raise ChatuiError(why_unknown(wanted.path))
         raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(wanted.path)))
     return replace(wanted, path=str(path))
 

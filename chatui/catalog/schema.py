@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,14 +25,14 @@ NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
-AS_IN_SPEC = (
+SPEC_FIELDS = (
     *("backend", "family", "format", "context_limit", "context", "reply_reserve"),
     *("system", "think", "stop_strings", "eos_ids"),
 )
-"""Facts that :class:`chatui.messages.ModelSpec` has under the same names."""
+"""Fields that :class:`chatui.messages.ModelSpec` has under the same names."""
 
 
-class WrongValue(ValueError):
+class InvalidValue(ValueError):
     """What is wrong, and the keys below the checked object that lead to it."""
 
     def __init__(self, reason: str, *keys: str) -> None:
@@ -52,7 +52,7 @@ def pull_command(name: str) -> str:
     return shlex.join(["chatui", "pull", name])
 
 
-class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LocalizedText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same in both languages; as a string, in the user's."""
 
     zh: str
@@ -137,8 +137,8 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(say("catalog.schema.sizes"))
 
 
-class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The facts of a system or of a variant; None if they are not stated.
+class PresetFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields of a system or of a variant; None if they are not stated.
 
     Attributes:
         aliases: other names that ``--model`` takes; a variant does not inherit them.
@@ -162,14 +162,14 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         beams: number of beams of the original's beam search; chatui samples instead.
         weights: sizes.
         licence: SPDX name, or what the authors call it.
-        source: repository and file that these facts were read from.
+        source: repository and file that these fields were read from.
         assembly: how base, adapters, tokenizer and delta go together.
         lacks: the reason why chatui cannot run it; None if it can.
     """
 
     aliases: tuple[str, ...] | None = None
-    title: Words | None = None
-    description: Words | None = None
+    title: LocalizedText | None = None
+    description: LocalizedText | None = None
     backend: str | None = None
     family: str | None = None
     format: str | None = None
@@ -192,32 +192,32 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: Weights | None = None
     licence: str | None = None
     source: str | None = None
-    assembly: Words | None = None
-    lacks: Words | None = None
+    assembly: LocalizedText | None = None
+    lacks: LocalizedText | None = None
 
     def __post_init__(self) -> None:
         for name, value in (self.sampling or {}).items():
             try:
                 overridden(DEFAULTS, {name: value})
             except ChatuiError as error:
-                raise WrongValue(str(error).rstrip(".。"), "sampling", name) from error
+                raise InvalidValue(str(error).rstrip(".。"), "sampling", name) from error
         for name in ("context_limit", "context"):
             if isinstance(value := getattr(self, name), int) and value <= 0:
-                raise WrongValue(say("catalog.schema.above_0"), name)
+                raise InvalidValue(say("catalog.schema.above_0"), name)
 
 
-class SystemFile(Facts, frozen=True, forbid_unknown_fields=True):
+class SystemFile(PresetFields, frozen=True, forbid_unknown_fields=True):
     """A file of the catalog: one system, its defaults, and its variants.
 
     Attributes:
         name: the system's key; the preset of this name is the default variant.
-        default: the variant that the bare name means; empty if the bare name has its own facts.
+        default: the variant that the bare name means; empty if the bare name has its own fields.
         variants: by the suffix of their names: "13b" is ``--model NAME-13b``.
     """
 
     name: str = ""
     default: str = ""
-    variants: Mapping[str, Facts] = {}
+    variants: Mapping[str, PresetFields] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -229,52 +229,51 @@ class SystemFile(Facts, frozen=True, forbid_unknown_fields=True):
         if self.variants and not self.default and self.base is None:
             raise ValueError(say("catalog.schema.no_default"))
         for preset in presets_of(self):
-            if preset.facts.base is None:
+            if preset.fields.base is None:
                 raise ValueError(say("catalog.schema.no_base", name=preset.name))
-            if not preset.facts.format:
+            if not preset.fields.format:
                 raise ValueError(say("catalog.schema.no_format", name=preset.name))
 
 
 @dataclass(frozen=True)
 class Preset:
-    """An entry of the catalog, ready to be resolved: a system's facts and its variant's.
+    """An entry of the catalog, ready to be resolved: a system's fields and its variant's.
 
     Attributes:
         name: what ``--model`` takes.
         system: the name of the file's system.
-        facts: all that is known; ``base`` and ``format`` are always there.
+        fields: all that is known; ``base`` and ``format`` are always there.
     """
 
     name: str
     system: str
-    facts: Facts
+    fields: PresetFields
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        return self.facts.aliases or ()
+        return self.fields.aliases or ()
 
     @property
     def base(self) -> Part:
-        assert self.facts.base is not None
-        return self.facts.base
+        assert self.fields.base is not None
+        return self.fields.base
 
     @property
-    def roles(self) -> tuple[tuple[Role, Part], ...]:
+    def parts_by_role(self) -> tuple[tuple[Role, Part], ...]:
         """The parts with what each is for, in the order in which they are put together."""
-        facts = self.facts
-        adapters: Iterable[tuple[Role, Part]] = (("adapter", part) for part in facts.adapters or ())
+        fields = self.fields
         found: tuple[tuple[Role, Part | None], ...] = (
-            ("base", facts.base),
-            ("delta", facts.delta),
-            *adapters,
-            ("tokenizer", facts.tokenizer),
+            ("base", fields.base),
+            ("delta", fields.delta),
+            *(("adapter", part) for part in fields.adapters or ()),
+            ("tokenizer", fields.tokenizer),
         )
         return tuple((role, part) for role, part in found if part is not None)
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All parts, each once."""
-        return tuple(dict.fromkeys(part for _, part in self.roles))
+        return tuple(dict.fromkeys(part for _, part in self.parts_by_role))
 
 
 def presets_of(system: SystemFile) -> tuple[Preset, ...]:
@@ -283,22 +282,22 @@ def presets_of(system: SystemFile) -> tuple[Preset, ...]:
     chosen = system.variants.get(system.default)
     presets = [Preset(system.name, system.name, _merged(common, chosen))]
     common["aliases"] = None
-    for suffix, facts in system.variants.items():
-        presets.append(Preset(f"{system.name}-{suffix}", system.name, _merged(common, facts)))
+    for suffix, fields in system.variants.items():
+        presets.append(Preset(f"{system.name}-{suffix}", system.name, _merged(common, fields)))
     return tuple(presets)
 
 
-def _merged(common: Mapping[str, Any], variant: Facts | None) -> Facts:
-    """The variant's facts over the system's; their sampling settings are merged one by one."""
+def _merged(common: Mapping[str, Any], variant: PresetFields | None) -> PresetFields:
+    """The variant's fields over the system's; their sampling settings are merged one by one."""
     values = dict(common)
     if variant is not None:
         values |= {name: value for name, value in _said(variant).items() if value is not None}
         values["aliases"] = variant.aliases or common["aliases"]
         if variant.sampling is not None:
             values["sampling"] = {**(common["sampling"] or {}), **variant.sampling}
-    return Facts(**values)
+    return PresetFields(**values)
 
 
-def _said(facts: Facts) -> dict[str, Any]:
-    """The facts by name, those of a system's file without its variants."""
-    return {name: getattr(facts, name) for name in Facts.__struct_fields__}
+def _said(fields: PresetFields) -> dict[str, Any]:
+    """The fields by name, those of a system's file without its variants."""
+    return {name: getattr(fields, name) for name in PresetFields.__struct_fields__}

@@ -9,7 +9,7 @@ from chatui.catalog import library, unlisted_models
 from chatui.catalog.local_models import find_part, locate
 from chatui.catalog.model_files import has_tokenizer
 from chatui.catalog.recognise import family_of, read_config
-from chatui.catalog.resolving import nothing_called, why_missing
+from chatui.catalog.resolving import why_missing, why_unknown
 from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -19,7 +19,7 @@ CHATGLM_VOCABULARY = "ice_text.model"
 
 
 @dataclass(frozen=True)
-class TokenizerPlace:
+class LocatedTokenizer:
     """A tokenizer on this disk, and what is known of its model.
 
     Attributes:
@@ -35,7 +35,7 @@ class TokenizerPlace:
     system: str | None = None
 
 
-def find_tokenizer(reference: str, settings: Settings) -> TokenizerPlace:
+def find_tokenizer(reference: str, settings: Settings) -> LocatedTokenizer:
     """The tokenizer of the model that ``reference`` names; its weights need not be there.
 
     Args:
@@ -45,42 +45,42 @@ def find_tokenizer(reference: str, settings: Settings) -> TokenizerPlace:
     Raises:
         ChatuiError: nothing is called so, or it has no tokenizer on this disk.
     """
-    preset = library.find(reference) or unlisted_models.adapter_of_preset(reference)
+    preset = library.find(reference) or unlisted_models.preset_with_adapter(reference)
     if preset is not None:
         return _of_preset(preset, settings)
     path = locate(reference, settings)
     if path is None:
-        raise ChatuiError(nothing_called(reference))
+        raise ChatuiError(why_unknown(reference))
     if path.is_file():
         raise ChatuiError(say("engine.not_a_folder", path=path))
     return _of_folder(reference, path.absolute(), settings)
 
 
-def _of_preset(preset: Preset, settings: Settings) -> TokenizerPlace:
-    facts = preset.facts
-    wanted = [facts.tokenizer, *reversed(facts.adapters or ()), preset.base]
+def _of_preset(preset: Preset, settings: Settings) -> LocatedTokenizer:
+    fields = preset.fields
+    wanted = [fields.tokenizer, *reversed(fields.adapters or ()), preset.base]
     parts = [part for part in wanted if part is not None]
     for part in parts:
         folder = find_part(part, settings)
         if folder is not None and _has_tokenizer(folder):
-            return TokenizerPlace(folder, facts.family or "", facts.format, facts.system)
+            return LocatedTokenizer(folder, fields.family or "", fields.format, fields.system)
     raise ChatuiError(why_missing(preset, parts[:1]))
 
 
-def _of_folder(name: str, folder: Path, settings: Settings) -> TokenizerPlace:
-    if unlisted_models.adapts(folder):
-        base = unlisted_models.base_of(folder)
+def _of_folder(name: str, folder: Path, settings: Settings) -> LocatedTokenizer:
+    if unlisted_models.is_adapter(folder):
+        base = unlisted_models.adapter_base(folder)
         if not _has_tokenizer(folder):
             return find_tokenizer(base, settings)
         path = locate(base, settings)
-        return TokenizerPlace(folder, _family_of(path) if path else "")
+        return LocatedTokenizer(folder, _family_of(path) if path else "")
     if not _has_tokenizer(folder):
         raise ChatuiError(say("engine.no_tokenizer", folder=folder))
     family = _family_of(folder)
-    listed = unlisted_models.listed_as(name) or unlisted_models.listed_as(folder.name)
+    listed = unlisted_models.preset_with_base(name) or unlisted_models.preset_with_base(folder.name)
     if listed is None:
-        return TokenizerPlace(folder, family)
-    return TokenizerPlace(folder, family, listed.facts.format, listed.facts.system)
+        return LocatedTokenizer(folder, family)
+    return LocatedTokenizer(folder, family, listed.fields.format, listed.fields.system)
 
 
 def _family_of(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from chatui.catalog import library
-from chatui.catalog.local_models import existing, find_repository
+from chatui.catalog.local_models import existing_path, find_repository
 from chatui.catalog.model_files import (
     ADAPTER_CONFIG,
     check_no_pointers,
@@ -18,9 +18,9 @@ from chatui.catalog.model_files import (
     is_rwkv_file,
     weight_files,
 )
-from chatui.catalog.recognise import Recognised, read_config, recognise
-from chatui.catalog.resolving import spec_of
-from chatui.catalog.schema import Facts, Preset, is_hub_id, pull_command
+from chatui.catalog.recognise import RecognisedModel, read_config, recognise
+from chatui.catalog.resolving import build_spec
+from chatui.catalog.schema import Preset, PresetFields, is_hub_id, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -30,22 +30,22 @@ from chatui.settings import Settings
 _SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
-def of_path(name: str, path: Path, settings: Settings) -> ModelSpec:
+def path_spec(name: str, path: Path, settings: Settings) -> ModelSpec:
     """The spec of the model at ``path``, shown as ``name``.
 
     Raises:
         ChatuiError: there is no model, it is incomplete, or it cannot run here.
     """
-    if adapts(path):
-        return _of_adapter(name, path, settings)
+    if is_adapter(path):
+        return _adapter_spec(name, path, settings)
     path = model_in(path)
     found = recognise(path)
     if found.lacks:
         raise ChatuiError(say("catalog.cannot_run", name=name, reason=found.lacks))
     if missing := incomplete(name, path):
         raise ChatuiError(missing)
-    facts = facts_of(name, path, found)
-    return spec_of(name, str(path), facts, settings)
+    fields = default_fields(name, path, found)
+    return build_spec(name, str(path), fields, settings)
 
 
 def model_in(path: Path) -> Path:
@@ -94,7 +94,7 @@ def _lacking(name: str, folder: Path, missing: Sequence[str]) -> str:
     return say("catalog.missing_shards", path=folder, names=names, command=command)
 
 
-def listed_as(hub_id: str) -> Preset | None:
+def preset_with_base(hub_id: str) -> Preset | None:
     """The preset whose base alone is this repository (by its last name for a plain folder)."""
     wanted = hub_id.casefold()
     for preset in library.load().by_name.values():
@@ -106,39 +106,39 @@ def listed_as(hub_id: str) -> Preset | None:
     return None
 
 
-def adapter_of_preset(hub_id: str) -> Preset | None:
+def preset_with_adapter(hub_id: str) -> Preset | None:
     """The preset whose last adapter is this repository."""
     wanted = hub_id.casefold()
     for preset in library.load().by_name.values():
-        for adapter in (preset.facts.adapters or ())[-1:]:
+        for adapter in (preset.fields.adapters or ())[-1:]:
             if wanted in (adapter.hf.casefold(), adapter.modelscope.casefold()) and wanted:
                 return preset
     return None
 
 
-def adapts(folder: Path) -> bool:
+def is_adapter(folder: Path) -> bool:
     """Whether a folder holds a PEFT adapter and no model."""
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
-def base_of(folder: Path) -> str:
+def adapter_base(folder: Path) -> str:
     """The base that an adapter's config names; "" if it names none."""
     return str(read_config(folder, ADAPTER_CONFIG).get("base_model_name_or_path") or "")
 
 
-def facts_of(name: str, path: Path, found: Recognised) -> Facts:
-    """A preset's facts if one names this model, else its family's format and sampling."""
+def default_fields(name: str, path: Path, found: RecognisedModel) -> PresetFields:
+    """A preset's fields if one names this model, else its family's format and sampling."""
     backend, family = found.backend, found.family or None
-    if preset := listed_as(name) or listed_as(path.name):
-        return replace(preset.facts, backend=backend, family=family)
-    relative = library.load().by_name.get(found.relative)
-    sampling = _own_sampling(path) or (relative and relative.facts.sampling)
-    return Facts(
+    if preset := preset_with_base(name) or preset_with_base(path.name):
+        return replace(preset.fields, backend=backend, family=family)
+    sampling_preset = library.load().by_name.get(found.sampling_preset)
+    sampling = _own_sampling(path) or (sampling_preset and sampling_preset.fields.sampling)
+    return PresetFields(
         backend=backend,
         family=family,
         format=found.format or None,
         sampling=sampling or {"temperature": 0.7, "top_p": 0.9},
-        tokenizer=relative.facts.tokenizer if relative and path.is_file() else None,
+        tokenizer=sampling_preset.fields.tokenizer if sampling_preset and path.is_file() else None,
     )
 
 
@@ -160,18 +160,18 @@ def _is_model_file(file: Path) -> bool:
     return file.suffix == ".gguf" or is_rwkv_file(file)
 
 
-def _of_adapter(name: str, folder: Path, settings: Settings) -> ModelSpec:
+def _adapter_spec(name: str, folder: Path, settings: Settings) -> ModelSpec:
     """An adapter alone: its config says which base it goes on."""
-    base = base_of(folder)
+    base = adapter_base(folder)
     if not base:
         raise ChatuiError(say("catalog.adapter_without_base", name=name))
-    path = existing(base)
+    path = existing_path(base)
     if path is None or not path.is_dir():
         path = find_repository(base, settings)
     if path is None:
         command = pull_command(base)
         raise ChatuiError(say("catalog.adapter_needs_base", name=name, base=base, command=command))
-    spec = of_path(base, path, settings)
+    spec = path_spec(base, path, settings)
     tokenizer = str(folder) if has_tokenizer(folder) else None
     adapters = (Adapter(str(folder)),)
     return dataclasses.replace(spec, name=name, tokenizer=tokenizer, adapters=adapters)

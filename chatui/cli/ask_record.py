@@ -15,7 +15,7 @@ from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_recorder import TranscriptRecorder
 from chatui.errors import ChatuiError
 from chatui.messages import Done, GenerateRequest, Loaded, ModelSpec, Prefill, Token
-from chatui.prompting.parts import opened_by
+from chatui.prompting.parts import thought_opening
 
 
 class AskRecord:
@@ -74,7 +74,7 @@ class AskRecord:
             best = tuple((each.id, each.token, each.probability) for each in event.alternatives)
             self._piece(Piece(self._seconds, event.text, event.id, event.logprob, best))
         else:
-            self._opening = opened_by(event.prompt)
+            self._opening = thought_opening(event.prompt)
             self._round = replace(
                 self._round,
                 seed=event.seed,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui import readable
-from chatui.catalog.tokenizer_lookup import TokenizerPlace, find_tokenizer
+from chatui.catalog.tokenizer_lookup import LocatedTokenizer, find_tokenizer
 from chatui.cli import options
 from chatui.cli.conversation_arguments import conversation_ids, conversation_number, open_store
 from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
@@ -134,7 +134,7 @@ def _check_target(target: Path, files: tuple[Path, ...]) -> None:
         raise UsageError(say("dataset.dataset.is_source", path=target))
 
 
-def _encoder(args: argparse.Namespace, place: TokenizerPlace) -> ExampleEncoder:
+def _encoder(args: argparse.Namespace, place: LocatedTokenizer) -> ExampleEncoder:
     from chatui.engine.examples.example_encoder import ExampleLimits
     from chatui.engine.examples.load_encoder import load_encoder
 
@@ -173,7 +173,7 @@ def _write_pairs(
 def _write(
     encoder: ExampleEncoder,
     sources: DialogueSources,
-    place: TokenizerPlace,
+    place: LocatedTokenizer,
     args: argparse.Namespace,
 ) -> int:
     from chatui.engine.examples.example_run import write_examples
@@ -217,7 +217,7 @@ def _write(
 
 
 def _options(
-    encoder: ExampleEncoder, place: TokenizerPlace, args: argparse.Namespace
+    encoder: ExampleEncoder, place: LocatedTokenizer, args: argparse.Namespace
 ) -> dict[str, object]:
     """What the bytes depend on beside the sources: limits, format, the tokenizer's files."""
     files = sorted(file for file in place.folder.iterdir() if file.is_file())

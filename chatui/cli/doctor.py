@@ -106,7 +106,7 @@ def examine() -> dict[str, Any]:
         "folders": folders,
         "models": {
             entry.reference: _fitting(entry, devices, settings.context, settings.weights)
-            for entry in catalog.entries(settings)
+            for entry in catalog.list_models(settings)
             if entry.usable
         },
         "problems": problems,
@@ -148,7 +148,7 @@ def _probe() -> list[dict[str, Any]]:
 
 
 def _fitting(
-    entry: catalog.Entry,
+    entry: catalog.ModelEntry,
     devices: list[dict[str, Any]],
     context: int | str,
     weights: str = "auto",

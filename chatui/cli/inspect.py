@@ -114,10 +114,10 @@ def _format_without_model(
     """The format that was named or is the preset's, and the preset's system prompt."""
     reference = model or (settings.model if name is None else "")
     preset = library.load().find(reference) if reference else None
-    system = preset.facts.system if preset else None
+    system = preset.fields.system if preset else None
     if name is None:
         name = (
-            preset.facts.format if preset else reference if reference in formats.names() else None
+            preset.fields.format if preset else reference if reference in formats.names() else None
         )
     if name is None and preset is None:
         name = _format_of_model(reference, settings)
@@ -129,7 +129,7 @@ def _format_without_model(
 def _format_of_model(reference: str, settings: Settings) -> str:
     """The format of a folder, a file or a repository on this disk, from its config alone."""
     try:
-        found = catalog.describe(reference, settings).entry
+        found = catalog.describe_model(reference, settings).entry
     except ChatuiError:
         raise ChatuiError(say("cli.inspect.no_preset", name=reference)) from None
     if not found.format:

@@ -15,8 +15,8 @@ import msgspec
 
 from chatui import catalog
 from chatui.backends import servers
-from chatui.catalog import Details, Entry
-from chatui.catalog.schema import Facts
+from chatui.catalog import ModelDetails, ModelEntry
+from chatui.catalog.schema import PresetFields
 from chatui.cli import options, request
 from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write, write_json, write_stderr, write_table
@@ -41,10 +41,12 @@ def run(args: argparse.Namespace) -> int:
     served = asyncio.run(servers.entries(settings, args.server))
     if args.name is not None:
         on_server = next((entry for entry in served if entry.reference == args.name), None)
-        found = Details(on_server) if on_server else catalog.describe(args.name, settings)
+        found = (
+            ModelDetails(on_server) if on_server else catalog.describe_model(args.name, settings)
+        )
         _tell_details(found, as_json=args.json)
         return SUCCESS
-    entries = (*catalog.entries(settings), *served)
+    entries = (*catalog.list_models(settings), *served)
     for problem in catalog.problems():
         write_stderr(problem)
     if args.json:
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _tell_entries(entries: tuple[Entry, ...]) -> None:
+def _tell_entries(entries: tuple[ModelEntry, ...]) -> None:
     """A table, what can be used first; on a terminal last, where it is seen, with what to do."""
     on_terminal = sys.stdout.isatty()
     table = [
@@ -79,20 +81,20 @@ def _tell_entries(entries: tuple[Entry, ...]) -> None:
         write("\n" + say("cli.models.hint") + "\n")
 
 
-def _about(entry: Entry) -> str:
+def _about(entry: ModelEntry) -> str:
     if entry.lacking:
         return say("cli.models.lacks", parts=", ".join(entry.lacking))
     return entry.description if entry.usable else entry.missing
 
 
-def _stop_strings(format: str, facts: Facts) -> tuple[str, ...]:
+def _stop_strings(format: str, facts: PresetFields) -> tuple[str, ...]:
     """What ends a reply: the format's, then the preset's; a chat template has none."""
     own = formats.get(format).stop_strings if format in formats.names() else ()
     return tuple(dict.fromkeys((*own, *(facts.stop_strings or ()))))
 
 
-def _tell_details(found: Details, *, as_json: bool) -> None:
-    entry, facts = found.entry, found.preset.facts if found.preset else Facts()
+def _tell_details(found: ModelDetails, *, as_json: bool) -> None:
+    entry, facts = found.entry, found.preset.fields if found.preset else PresetFields()
     known = {
         "aliases": facts.aliases or (),
         "parts": found.parts,
@@ -115,7 +117,7 @@ def _tell_details(found: Details, *, as_json: bool) -> None:
     )
 
 
-def _facts(entry: Entry, known: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(entry: ModelEntry, known: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Names and values; empty values for what is not known."""
     yield "aliases", ", ".join(known["aliases"])
     yield "description", entry.description

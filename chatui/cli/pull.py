@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 
 from chatui import catalog, readable
-from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
+from chatui.catalog.fetching.fetch import Fetch, FetchDone, FetchNote, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
 from chatui.cli.output import StatusLine, write_line, write_stderr
@@ -58,7 +58,7 @@ def _fetch(made: FetchPlan) -> None:
         for event in events:
             if isinstance(event, FetchNote):
                 write_stderr(event.sentence)
-            elif isinstance(event, Fetched):
+            elif isinstance(event, FetchDone):
                 write_line(_told(made, event))
             elif not is_here:
                 display.progress(event.share, _progress_words(event))
@@ -90,7 +90,7 @@ def _announced(made: FetchPlan) -> str:
     return say("fetching.pull.plan", **words)
 
 
-def _told(made: FetchPlan, done: Fetched) -> str:
+def _told(made: FetchPlan, done: FetchDone) -> str:
     if not done.received_bytes:
         return say("fetching.pull.done_nothing", name=made.name)
     return say(

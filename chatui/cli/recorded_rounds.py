@@ -21,7 +21,7 @@ from chatui.messages import (
     Prefill,
     Token,
 )
-from chatui.prompting.parts import history_of, opened_by
+from chatui.prompting.parts import prompt_history, thought_opening
 from chatui.sampling import SETTINGS, SamplingSettings, overridden
 from chatui.tui.model_names import reply_author
 
@@ -108,7 +108,7 @@ class RecordedRound:
             begun = begun_reply(self.pieces[: self._begun], next_id)
         return GenerateRequest(
             one.query,
-            history_of((each.query, each.reply) for each in self.path[: self.number - 1]),
+            prompt_history((each.query, each.reply) for each in self.path[: self.number - 1]),
             system=system if isinstance(system, str) else None,
             sampling=sampling,
             stop_strings=tuple(map(str, stops)) if isinstance(stops, list) else (),
@@ -141,7 +141,7 @@ class RecordedRound:
             async for event in backend.generate(request):
                 if isinstance(event, Prefill):
                     # The reply's speed, without the prompt's.
-                    opening, began = opened_by(event.prompt), time.monotonic()
+                    opening, began = thought_opening(event.prompt), time.monotonic()
                 elif isinstance(event, Token):
                     ids.append(event.id)
                     pieces.append(event.text)

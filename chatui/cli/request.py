@@ -18,7 +18,7 @@ from chatui.cli.output import write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec
-from chatui.prompting.parts import history_of
+from chatui.prompting.parts import prompt_history
 from chatui.settings import Settings, load_settings
 
 _PEEKED_CHARACTERS = 4096
@@ -153,7 +153,7 @@ def read_history(file: str | None, encoding: str | None = None) -> History:
         from chatui.conversation import transcript
 
         path = transcript.loads(text.encode("utf-8", "surrogatepass"), file).path()
-        return history_of((each.query, each.reply) for each in path)
+        return prompt_history((each.query, each.reply) for each in path)
     try:
         rounds = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatui.conversation.dialogues import Dialogue
 from chatui.conversation.reply_choice import PreferencePair
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 
 
 def to_openai(dialogue: Dialogue) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def to_llama_factory(pair: PreferencePair) -> dict[str, Any]:
 def _parts(pair: PreferencePair) -> tuple[tuple[tuple[str, str], ...], str, str]:
     """The rounds before as prompts repeat them, the query, and the preferred reply."""
     *before, (query, chosen) = pair.dialogue.rounds
-    return tuple((asked, read_again(said)) for asked, said in before), query, chosen
+    return tuple((asked, reply_for_history(said)) for asked, said in before), query, chosen
 
 
 def _messages(

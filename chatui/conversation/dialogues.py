@@ -14,7 +14,7 @@ import msgspec
 from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.prompting.format import Exchange
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 from chatui.text import one_line
 
 Train: TypeAlias = Literal["all", "last"]
@@ -92,7 +92,7 @@ def of_rounds(rounds: Iterable[Round], not_chosen: Collection[int] = ()) -> Dial
     Args:
         not_chosen: ids of rounds whose replies are not to be learned.
     """
-    kept = [each for each in rounds if read_again(each.reply).strip()]
+    kept = [each for each in rounds if reply_for_history(each.reply).strip()]
     system = kept[-1].sampling.get("system") if kept else None
     return Dialogue(
         tuple((each.query, each.reply) for each in kept),

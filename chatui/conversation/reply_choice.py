@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from chatui.conversation.dialogues import Dialogue, is_unfinished, of_rounds
 from chatui.conversation.rounds import Conversation, Rating, Round, path_to
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def pairs_of(
     opinions = opinions_of(rounds)
     versions: dict[tuple[int | None, str], list[Round]] = {}
     for each in rounds:
-        if read_again(each.reply).strip():
+        if reply_for_history(each.reply).strip():
             versions.setdefault((each.parent_id, each.query), []).append(each)
     choice = replace(choice, rating=None)
     for together in versions.values():

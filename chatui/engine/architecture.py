@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from chatui.catalog.model_files import read_json_object
-from chatui.catalog.recognise import lacks_of
+from chatui.catalog.recognise import why_unsupported
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
@@ -69,7 +69,7 @@ def load_config(folder: Path, raw: dict[str, Any], family: str) -> Any:
     Raises:
         ChatuiError: the architecture is not supported, or the config is invalid.
     """
-    lacks = lacks_of(raw, folder.name)
+    lacks = why_unsupported(raw, folder.name)
     if lacks:
         raise ChatuiError(say("catalog.cannot_run", name=folder.name, reason=lacks))
     if family == "chatglm":

@@ -15,7 +15,7 @@ from chatui.engine.detokenizer import (
     WordPieceDetokenizer,
     byte_level,
 )
-from chatui.prompting.prompt_text import TokenFinder, continued, encode
+from chatui.prompting.prompt_text import TokenFinder, encode, encode_continuation
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def make_codec(tokenizer: Any, *, special_tokens: bool = True) -> Codec:
         piece,
         detokenizer,
         TokenFinder([token for token, special in added.items() if special]),
-        lambda text: encode(text, finder, lambda part: continued(part, encode_rest), encode_rest),
+        lambda text: encode(
+            text, finder, lambda part: encode_continuation(part, encode_rest), encode_rest
+        ),
     )
 
 

@@ -28,9 +28,9 @@ from chatui.messages import (
     ReplyEvent,
     Token,
 )
-from chatui.prompting.format import Exchange, canned
-from chatui.prompting.parts import opened_by
-from chatui.prompting.prompt_text import LiteralText, joined, notes_of
+from chatui.prompting.format import Exchange, fixed_reply
+from chatui.prompting.parts import thought_opening
+from chatui.prompting.prompt_text import LiteralText, joined, prompt_notes
 from chatui.prompting.window import fit_prompt
 from chatui.text import StopStrings
 
@@ -84,7 +84,7 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
     text, ids = fitted.prompt
     if not ids:
         raise ChatuiError(say("engine.empty_prompt"))
-    notes = notes_of(model.format, fitted.history, request, model.codec.special)
+    notes = prompt_notes(model.format, fitted.history, request, model.codec.special)
     return Prompt(str(text), tuple(ids), fitted.dropped_rounds, notes, begun, begun_ids)
 
 
@@ -97,7 +97,7 @@ def encode_begun_reply(
         prompt: the prompt of the query; a beginning that it already contains is left out.
     """
     assert request.begun is not None
-    text = request.begun.text.removeprefix(opened_by(prompt))
+    text = request.begun.text.removeprefix(thought_opening(prompt))
     if request.begun.ids or not text:
         return text, request.begun.ids
     text = model.format.begun(request.query, text)
@@ -120,7 +120,7 @@ def generate(
     if answer is not None and request.begun is not None:
         raise ChatuiError(say("engine.nothing_to_go_on"))
     if answer is not None:
-        yield from canned(answer, limit)
+        yield from fixed_reply(answer, limit)
         return
     free = model.format.is_free(request.query)
     settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)

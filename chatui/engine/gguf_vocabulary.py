@@ -10,7 +10,7 @@ import llama_cpp
 from chatui.engine.codec import Codec
 from chatui.engine.detokenizer import BytesDetokenizer
 from chatui.prompting.chat_template import ChatTemplate
-from chatui.prompting.prompt_text import TokenFinder, continued, encode
+from chatui.prompting.prompt_text import TokenFinder, encode, encode_continuation
 
 _PIECE_BYTES = 4096
 _SPACE_TOKENIZER = "llama"
@@ -73,7 +73,9 @@ class GgufVocabulary:
             lambda token: self._bytes(token).decode("utf-8", "replace") or self._spelling(token),
             lambda: BytesDetokenizer(self._bytes, strip_first_space=spaced),
             finder,
-            lambda text: encode(text, finder, lambda part: continued(part, tokenize), tokenize),
+            lambda text: encode(
+                text, finder, lambda part: encode_continuation(part, tokenize), tokenize
+            ),
         )
 
     def _bytes(self, token: int) -> bytes:

@@ -20,7 +20,7 @@ import psutil
 import torch
 
 from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
-from chatui.catalog.memory_need import Need, WindowRange, fit, window_notes
+from chatui.catalog.memory_need import MemoryNeed, WindowRange, best_fit, window_notes
 from chatui.engine.allocator import trim_heap
 from chatui.engine.gguf_network import GgufNetwork
 from chatui.engine.gguf_vocabulary import GgufVocabulary
@@ -108,10 +108,10 @@ def _window(
     """The window, in tokens, and what is to be said of it."""
     own = spec.context_limit or header.context_limit or _UNTOLD_WINDOW
     asked = spec.context
-    window = WindowRange.of(asked, own)
+    window = WindowRange.for_model(asked, own)
     device = choose_device("auto" if _on_gpu(spec) else "cpu")
     room = available_bytes(device) + freed.on(device)
-    found = fit(Need(0, size, header.cache), (2,), window, room)
+    found = best_fit(MemoryNeed(0, size, header.cache), (2,), window, room)
     if found is None and asked is not None:
         sizes = {"needed": gib(2 * header.cache.numbers(asked)), "available": gib(room)}
         raise ChatuiError(say("backends.llama.window_too_large", window=asked, **sizes))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from chatui.catalog.memory_need import Need, window_notes
+from chatui.catalog.memory_need import MemoryNeed, window_notes
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
 from chatui.engine.adapters.fitting import AdaptersPlan, BaseNetwork, plan_adapters
@@ -120,8 +120,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
 
 
 def _quantised_needs(
-    spec: ModelSpec, config: Any, network: Any, need: Need
-) -> dict[int, Need] | None:
+    spec: ModelSpec, config: Any, network: Any, need: MemoryNeed
+) -> dict[int, MemoryNeed] | None:
     """What the model takes with its weights quantised, by bits; None if they cannot be.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from chatui.catalog.memory_need import Need, cache_size
+from chatui.catalog.memory_need import MemoryNeed, cache_size
 from chatui.engine.weights import TensorEntry
 
 
@@ -38,7 +38,7 @@ class FreedMemory:
 NOTHING_FREED = FreedMemory()
 
 
-def memory_need(entries: Iterable[TensorEntry], config: Any) -> Need:
+def memory_need(entries: Iterable[TensorEntry], config: Any) -> MemoryNeed:
     """Count what the files and the config say."""
     floats = packed = 0
     for entry in entries:
@@ -49,7 +49,7 @@ def memory_need(entries: Iterable[TensorEntry], config: Any) -> Need:
             floats += entry.bytes
         else:
             packed += entry.bytes
-    return Need(floats, packed, cache_size(config.get_text_config(decoder=True).to_dict()))
+    return MemoryNeed(floats, packed, cache_size(config.get_text_config(decoder=True).to_dict()))
 
 
 def available_bytes(device: torch.device) -> int:

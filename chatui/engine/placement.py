@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from chatui.catalog.memory_need import SMALL_MODEL, Need, WindowRange, fit
+from chatui.catalog.memory_need import SMALL_MODEL, MemoryNeed, WindowRange, best_fit
 from chatui.engine.memory import FreedMemory, available_bytes, driver_fault, gib
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
@@ -126,10 +126,10 @@ def file_dtype(entries: Iterable[TensorEntry]) -> torch.dtype:
 def place(
     spec: ModelSpec,
     entries: tuple[TensorEntry, ...],
-    need: Need,
+    need: MemoryNeed,
     own_window: int,
     freed: FreedMemory,
-    quantised: Mapping[int, Need] | None = None,
+    quantised: Mapping[int, MemoryNeed] | None = None,
 ) -> Placement:
     """Decide on device, dtype, window and bits of the weights, and whether the model fits there.
 
@@ -152,23 +152,23 @@ def place(
         device, passed_over = torch.device("cpu"), str(device)
     stored = file_dtype(entries)
     room = available_bytes(device) + freed.on(device)
-    window = WindowRange.of(spec.context, own_window)
+    window = WindowRange.for_model(spec.context, own_window)
     quantised = quantised or {}
     dtypes = _dtypes(spec.dtype, device, stored)
     bits = BITS.get(spec.weights) if quantised else None
     taken = quantised[bits] if bits else need
     if bits and device.type == "cpu":
         dtypes = dtypes[:1]
-    found = fit(taken, [dtype.itemsize for dtype in dtypes], window, room)
+    found = best_fit(taken, [dtype.itemsize for dtype in dtypes], window, room)
     if found is None and spec.weights == spec.dtype == "auto":
         for fewer, smaller in quantised.items():
-            found = fit(smaller, [dtypes[0].itemsize], window, room)
+            found = best_fit(smaller, [dtypes[0].itemsize], window, room)
             if found is not None:
                 told = say("engine.quantised_to_fit", weights=f"int{fewer}")
                 return Placement(device, dtypes[0], (told,), found.window, room, passed_over, fewer)
     if found is None and spec.device_map is None:
         raise ChatuiError(_too_large(device, dtypes[0], bits, taken, quantised, window, room))
-    dtype = next((one for one in dtypes if found and one.itemsize == found.width), dtypes[0])
+    dtype = next((one for one in dtypes if found and one.itemsize == found.dtype_bytes), dtypes[0])
     tells = spec.dtype == "auto" and device.type != "mps" and bits is None
     notes = _dtype_notes(stored, dtype, need) if tells else ()
     if spec.device == "auto" and device.type == "cpu" and (fault := driver_fault()):
@@ -178,7 +178,7 @@ def place(
         cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
         all_devices = [torch.device("cpu"), *(torch.device("cuda", n) for n in range(cards))]
         others = sum(available_bytes(other) for other in all_devices if other != device)
-        found = fit(taken, (dtype.itemsize,), window, room + others)
+        found = best_fit(taken, (dtype.itemsize,), window, room + others)
     tokens = found.window if found else window.least
     return Placement(device, dtype, notes, tokens, room, passed_over, bits)
 
@@ -202,7 +202,7 @@ def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[tor
     return (stored if stored in DTYPES.values() else torch.float16,)
 
 
-def _dtype_notes(stored: torch.dtype, dtype: torch.dtype, need: Need) -> tuple[str, ...]:
+def _dtype_notes(stored: torch.dtype, dtype: torch.dtype, need: MemoryNeed) -> tuple[str, ...]:
     """What is worth saying of a dtype that is not the file's."""
     names = {"stored": str(stored).removeprefix("torch.")}
     if stored == torch.float32 or dtype == stored:
@@ -219,8 +219,8 @@ def _too_large(
     device: torch.device,
     dtype: torch.dtype,
     bits: int | None,
-    need: Need,
-    quantised: Mapping[int, Need],
+    need: MemoryNeed,
+    quantised: Mapping[int, MemoryNeed],
     window: WindowRange,
     room: int,
 ) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from chatui.catalog.memory_need import Need
+from chatui.catalog.memory_need import MemoryNeed
 from chatui.engine import int8_weight, packed
 from chatui.engine.int8_weight import Int8Weight
 
@@ -119,7 +119,7 @@ def quantisable_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int
             yield name, module, MORE_BITS if more else bits
 
 
-def quantised_needs(network: Any, need: Need) -> dict[int, Need]:
+def quantised_needs(network: Any, need: MemoryNeed) -> dict[int, MemoryNeed]:
     """What a model takes with its weights packed, by bits; most bits first.
 
     Args:

@@ -12,7 +12,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat, Render
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 from chatui.prompting.prompt_text import PromptText, TokenFinder
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def chat_template_format(template: ChatTemplate, source: str) -> PromptFormat:
             messages = [
                 {"role": role, "content": stand_ins.put(text)}
                 for asked, answered in history
-                for role, text in (("user", asked), ("assistant", read_again(answered)))
+                for role, text in (("user", asked), ("assistant", reply_for_history(answered)))
             ]
             messages.append({"role": "user", "content": stand_ins.put(query)})
             prompt = _with_system(template, messages, stand_ins.put(system or ""), thinking)

@@ -130,6 +130,6 @@ def dialogue(
     return PromptFormat(name, render, source, tuple(stops), cut_at(*stops), system)
 
 
-def canned(answer: str, context_limit: int) -> tuple[ReplyEvent, ...]:
+def fixed_reply(answer: str, context_limit: int) -> tuple[ReplyEvent, ...]:
     """The events of a reply that says ``answer`` at once, without the model."""
     return Prefill("", context_limit=context_limit), Token(answer), Done(answer, "stop")

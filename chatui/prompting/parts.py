@@ -39,7 +39,7 @@ class ReplyPart:
     text: str
 
 
-def opened_by(prompt: str) -> str:
+def thought_opening(prompt: str) -> str:
     """The ``<think>`` with which a prompt ends; "" if it does not.
 
     DeepSeek-R1's chat template opens the thoughts. A reply is stored with the mark, so that its
@@ -60,7 +60,7 @@ def answer_of(text: str) -> str:
     return "\n\n".join(part.text for part in split_reply(text) if part.kind == "answer")
 
 
-def read_again(text: str) -> str:
+def reply_for_history(text: str) -> str:
     """The part of an earlier reply that the model reads in later rounds.
 
     Thoughts are left out, as the templates of the models that think leave them out (Qwen3,
@@ -70,12 +70,12 @@ def read_again(text: str) -> str:
     return answer_of(text) if thought or text.lstrip().startswith(_OPEN) else text
 
 
-def history_of(rounds: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def prompt_history(rounds: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Earlier rounds, as (query, reply), as the next prompt holds them.
 
     How a reply ended does not count; a round whose reply has nothing to read is left out.
     """
-    read = ((query, read_again(reply)) for query, reply in rounds)
+    read = ((query, reply_for_history(reply)) for query, reply in rounds)
     return tuple((query, reply) for query, reply in read if reply.strip())
 
 

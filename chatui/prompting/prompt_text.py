@@ -110,11 +110,11 @@ def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list
     begin, *others = zip([0, *cuts], [*cuts, len(plain)], strict=True)
     ids = first(without_surrogates(plain[slice(*begin)]))
     for stretch in others:
-        ids += continued(without_surrogates(plain[slice(*stretch)]), later)
+        ids += encode_continuation(without_surrogates(plain[slice(*stretch)]), later)
     return ids
 
 
-def continued(text: str, encode: Encode) -> list[int]:
+def encode_continuation(text: str, encode: Encode) -> list[int]:
     """Token ids of ``text`` in the middle of a line.
 
     Some tokenizers put a space before a text, so it is encoded after a character that stays a token
@@ -130,7 +130,7 @@ def continued(text: str, encode: Encode) -> list[int]:
 _LEADS = ("\n", "。", "|")
 
 
-def notes_of(
+def prompt_notes(
     format: PromptFormat,
     history: Sequence[Exchange],
     request: GenerateRequest,

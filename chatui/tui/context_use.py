@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 from chatui.text import one_line
 
 _NEARLY_FULL = 0.1
@@ -70,7 +70,7 @@ def measure_context_use(
 
 
 def _text(round_: Round) -> str:
-    return read_again(round_.reply)
+    return reply_for_history(round_.reply)
 
 
 def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from chatui.settings import Settings
 from chatui.text import one_line
 
 if TYPE_CHECKING:
-    from chatui.catalog import Entry
+    from chatui.catalog import ModelEntry
 
 _CONNECT_SECONDS = 0.1
 _NVIDIA_SMI_SECONDS = 5.0
@@ -36,9 +36,9 @@ class Findings:
     memory_bytes: int
     gpus: tuple[str, ...]
     models: int
-    chat_model: Entry
+    chat_model: ModelEntry
     hub: str
-    server_model: Entry | None = None
+    server_model: ModelEntry | None = None
 
     @property
     def words(self) -> str:
@@ -59,11 +59,11 @@ def inspect_machine(settings: Settings) -> Findings:
 
     memory = psutil.virtual_memory().total
     models = len({repository.hub_id for repository in cached_repositories()})
-    chat_model = catalog.chat_model_for(memory, settings)
+    chat_model = catalog.recommended_model(memory, settings)
     return Findings(memory, _nvidia_gpus(), models, chat_model, HuggingFace().host)
 
 
-async def first_server_model(settings: Settings) -> Entry | None:
+async def first_server_model(settings: Settings) -> ModelEntry | None:
     """The first model of the settings' servers and of those that listen on this machine."""
     from chatui.backends import servers
 

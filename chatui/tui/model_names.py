@@ -56,7 +56,7 @@ def _own_adapters(spec: ModelSpec) -> list[str]:
     """The names of the adapters, in order, that make the model what it is called."""
     preset = library.find(spec.name) if spec.name else None
     if preset is not None:
-        return [part.title for part in preset.facts.adapters or ()]
+        return [part.title for part in preset.fields.adapters or ()]
     first = spec.adapters[0].path if spec.adapters else ""
     return [spec.name] if first and _is_called(first, spec.name) else []
 
@@ -78,21 +78,21 @@ def display_name(name: str) -> str:
 def description_of(name: str) -> str:
     """A preset's one line in the user's language; "" for any other name."""
     preset = library.find(name) if name else None
-    if preset is None or preset.facts.description is None:
+    if preset is None or preset.fields.description is None:
         return ""
-    return str(preset.facts.description)
+    return str(preset.fields.description)
 
 
 @cache
 def writes_markdown(name: str) -> bool:
     """Whether the replies of a model, by the name that a round has, are Markdown; verse is not."""
     preset = library.find(name.partition(AND)[0]) if name else None
-    return preset is None or preset.facts.markdown is not False
+    return preset is None or preset.fields.markdown is not False
 
 
 @cache
 def _title(name: str, language: str) -> str:
     preset = library.find(name) if name else None
-    if preset is None or preset.facts.title is None:
+    if preset is None or preset.fields.title is None:
         return name
-    return str(preset.facts.title) or name
+    return str(preset.fields.title) or name

@@ -48,12 +48,12 @@ class ReplyBlocks:
     """
 
     def __init__(
-        self, text: str, limit: int, *, is_whole: bool = True, is_markdown: bool = False
+        self, text: str, limit: int, *, is_complete: bool = True, is_markdown: bool = False
     ) -> None:
         """
         Args:
             limit: so many characters of each part are shown when a text is set.
-            is_whole: whether the text does not go on.
+            is_complete: whether the text does not go on.
             is_markdown: whether the answer is shown as Markdown, and not as it was written.
         """
         self.hidden = 0
@@ -62,7 +62,7 @@ class ReplyBlocks:
         self._limit = limit
         self._open: set[int] = set()
         self._parts: tuple[ReplyPart, ...] = ()
-        self.set_text(text, is_whole=is_whole)
+        self.set_text(text, is_complete=is_complete)
 
     @property
     def text(self) -> str:
@@ -80,15 +80,15 @@ class ReplyBlocks:
         return any(block.name == "fold" for block in self.blocks)
 
     @property
-    def began(self) -> bool:
+    def has_text(self) -> bool:
         """Whether there is anything to show."""
-        return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.text_began)
+        return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.has_text)
 
-    def set_text(self, text: str, *, is_whole: bool = True) -> None:
+    def set_text(self, text: str, *, is_complete: bool = True) -> None:
         """Show another text; what was opened stays open."""
         self._raw = [text]
-        self._is_whole = is_whole
-        self._held = "" if is_whole else _start_of_a_mark(text)
+        self._is_whole = is_complete
+        self._held = "" if is_complete else _start_of_a_mark(text)
         self._folds = any(mark in text for mark in _FOLDING)
         if self._folds:
             self._take_apart(self._limit)
@@ -97,7 +97,7 @@ class ReplyBlocks:
             self.hidden = max(0, len(shown) - self._limit)
             self.blocks = [ReplyBlock("reply", self._answer(plain_text(shown[: self._limit])))]
 
-    def end(self, text: str, *, is_whole: bool) -> None:
+    def end(self, text: str, *, is_complete: bool) -> None:
         """The reply has ended as ``text``; a plain answer is not wrapped again if it is the same.
 
         White space at its end may have gone.
@@ -105,7 +105,7 @@ class ReplyBlocks:
         raw = self.raw
         is_stripped = text == raw.rstrip() and not raw[len(text) :].strip(" \t\n\u3000")
         if self._folds or self._held or not (text == raw or is_stripped):
-            self.set_text(text, is_whole=is_whole)
+            self.set_text(text, is_complete=is_complete)
         elif text != raw:
             self._raw = [text]
             self.blocks[0].text.strip_end()
@@ -176,7 +176,7 @@ class ReplyBlocks:
         # The first paint does not pay for it.
         from chatui.tui.markdown.markdown_text import MarkdownText
 
-        return MarkdownText(text, self.blocks[0].text.width, is_whole=self._is_whole)
+        return MarkdownText(text, self.blocks[0].text.width, is_complete=self._is_whole)
 
     def _wrapped(self, text: str) -> WrappedText:
         return WrappedText(text, self.blocks[0].text.width)

@@ -13,7 +13,7 @@ from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import BegunReply, GenerateRequest, Loaded, ModelSpec
-from chatui.prompting.parts import history_of
+from chatui.prompting.parts import prompt_history
 from chatui.tui.model_names import display_name, reply_author
 from chatui.tui.waiting_queries import WaitingQuery
 
@@ -86,7 +86,7 @@ async def begin_round(
         of.saved = await asyncio.to_thread(store.conversation, round_.conversation_id)
     request = GenerateRequest(
         query.text,
-        history_of((each.query, each.reply) for each in path),
+        prompt_history((each.query, each.reply) for each in path),
         system=changes.system,
         sampling=settings,
         stop_strings=changes.stop_strings,

@@ -16,7 +16,7 @@ from chatui.conversation.store import Store
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import Done, GenerateRequest, Prefill, Token
-from chatui.prompting.parts import opened_by
+from chatui.prompting.parts import thought_opening
 from chatui.tui.turn_messages import ErrorOccurred, PromptRead, RoundEnded, TurnMessage
 
 MEASURABLE_SECONDS = 0.02
@@ -190,7 +190,7 @@ class RunningReply:
             self._add_token(event)
         elif isinstance(event, Prefill):
             self._prompt_was_read = True
-            self._opening = opened_by(event.prompt)
+            self._opening = thought_opening(event.prompt)
             self.prompt_tokens = event.prompt_tokens
             self.reused_tokens = event.reused_tokens
             self.dropped_rounds = event.dropped_rounds

@@ -10,7 +10,7 @@ from chatui.conversation.rounds import Round, title_from_query
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec, Token
-from chatui.prompting.parts import answer_of, history_of
+from chatui.prompting.parts import answer_of, prompt_history
 
 _ROUNDS = 3
 _CHARACTERS = 500
@@ -27,7 +27,7 @@ async def generate_title(backend: Backend, rounds: Sequence[Round], spec: ModelS
     first = [(each.query[:_CHARACTERS], each.reply[:_CHARACTERS]) for each in rounds[:_ROUNDS]]
     request = GenerateRequest(
         say("organise.title.ask"),
-        history_of(first),
+        prompt_history(first),
         sampling=replace(spec.sampling, max_new_tokens=_TOKENS),
         think=False,
     )

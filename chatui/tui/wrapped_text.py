@@ -66,14 +66,14 @@ class WrappedText:
     READ_AT_ONCE: ClassVar[int] = 5_000
     """Characters: about five milliseconds, for which the screen may stand still."""
 
-    def __init__(self, text: str = "", width: int = 80, *, is_whole: bool = False) -> None:
+    def __init__(self, text: str = "", width: int = 80, *, is_complete: bool = False) -> None:
         """
         Args:
-            is_whole: whether the text does not go on.
+            is_complete: whether the text does not go on.
         """
         self._width = max(1, width)
         self._pieces = [text]
-        self._is_whole = is_whole
+        self._is_whole = is_complete
         self._made: GrowingRows | None = None
         self._unread = ""
 
@@ -107,7 +107,7 @@ class WrappedText:
         """About how many rows the text takes that is not read yet."""
         return estimated_rows(self._unread, self._width) if self._unread else 0
 
-    def read_on(self) -> None:
+    def read_more(self) -> None:
         """Read the next part of a long text."""
         self._read(self._rows)
 
@@ -131,7 +131,7 @@ class WrappedText:
         return self.source
 
     @property
-    def text_began(self) -> bool:
+    def has_text(self) -> bool:
         """Whether there is anything to show."""
         return any(piece and not piece.isspace() for piece in self._pieces)
 

@@ -109,7 +109,7 @@ def cut_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
     )
 
 
-def laid_over(spans: Sequence[Span], over: Sequence[Span]) -> tuple[Span, ...]:
+def overlay_spans(spans: Sequence[Span], over: Sequence[Span]) -> tuple[Span, ...]:
     """Spans with others over them: where both are, the part has the styles of both."""
     found = []
     edges = sorted({edge for span in (*spans, *over) for edge in (span.start, span.end)})

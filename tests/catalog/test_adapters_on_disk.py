@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatui.catalog.adapters import adapters, describe
+from chatui.catalog.adapters import describe_adapter, list_adapters
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -26,7 +26,7 @@ def peft_folder(folder: Path, **config: Any) -> Path:
 
 def test_a_config_is_told(tmp_path: Path) -> None:
     folder = peft_folder(tmp_path / "luotuo")
-    found = describe(folder)
+    found = describe_adapter(folder)
     assert (found.path, found.title, found.kind) == (str(folder), "luotuo", "LORA")
     assert (found.rank, found.alpha, found.targets) == (8, 16.0, ("q_proj", "v_proj"))
     assert (found.base, found.disk_bytes) == ("yahma/llama-7b-hf", 100)
@@ -34,17 +34,19 @@ def test_a_config_is_told(tmp_path: Path) -> None:
 
 def test_the_title_may_be_given(tmp_path: Path) -> None:
     folder = peft_folder(tmp_path / "alpaca")
-    assert describe(folder, "hfl/chinese-alpaca-lora-7b").title == "hfl/chinese-alpaca-lora-7b"
+    assert (
+        describe_adapter(folder, "hfl/chinese-alpaca-lora-7b").title == "hfl/chinese-alpaca-lora-7b"
+    )
 
 
 def test_a_bare_file_tells_nothing(tmp_path: Path) -> None:
     file = tmp_path / "chatglm-lora.pt"
     file.write_bytes(b"x" * 7)
-    assert describe(file).kind == ""
-    assert describe(file).disk_bytes == 7
+    assert describe_adapter(file).kind == ""
+    assert describe_adapter(file).disk_bytes == 7
     peft_folder(tmp_path / "beside")
     (tmp_path / "beside" / "chatglm-lora.pt").write_bytes(b"x")
-    assert describe(tmp_path / "beside" / "chatglm-lora.pt").rank == 8
+    assert describe_adapter(tmp_path / "beside" / "chatglm-lora.pt").rank == 8
 
 
 def test_all_places_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +66,7 @@ def test_all_places_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     tuned.mkdir()
     (tuned / "config.json").write_text(json.dumps({"model_type": "chatglm", "pre_seq_len": 128}))
     (tuned / "pytorch_model.bin").write_bytes(b"x")
-    found = adapters(Settings(model_folders=(str(models),)))
+    found = list_adapters(Settings(model_folders=(str(models),)))
     assert [summary.title for summary in found] == [
         "a/b",
         "adgen-chatglm-6b-pt",
@@ -76,9 +78,9 @@ def test_all_places_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    assert adapters(Settings(model_folders=(str(tmp_path / "nowhere"),))) == ()
+    assert list_adapters(Settings(model_folders=(str(tmp_path / "nowhere"),))) == ()
     with pytest.raises(ChatuiError, match="no adapter"):
-        describe(tmp_path / "nowhere")
+        describe_adapter(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ChatuiError, match="no adapter"):
-        describe(tmp_path / "empty")
+        describe_adapter(tmp_path / "empty")

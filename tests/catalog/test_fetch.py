@@ -22,10 +22,10 @@ from served_models import (
 
 from chatui.catalog import resolve
 from chatui.catalog.fetching import hubs, transfer
-from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress, fetch
+from chatui.catalog.fetching.fetch import Fetch, FetchDone, FetchNote, FetchProgress, fetch
 from chatui.catalog.fetching.planning import FetchPlan, plan
-from chatui.catalog.fetching.transfer import FetchStopped
-from chatui.catalog.local_models import in_hugging_face
+from chatui.catalog.fetching.transfer import FetchCancelled
+from chatui.catalog.local_models import hugging_face_snapshot
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -44,7 +44,7 @@ def test_only_what_is_needed_is_fetched_and_other_programs_find_it(
     repository = serve_model(server, tmp_path)
     events = pull("you/model")
     done = events[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert names_below(done.folders[0]) == NEEDED
     assert set(server.sent) == NEEDED
     for path in NEEDED:
@@ -76,7 +76,7 @@ def test_what_is_here_is_not_fetched_again(server: HubServer, tmp_path: Path) ->
     pull("you/model")
     before = server.sent.total()
     done = pull("you/model")[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert done.received_bytes == 0
     assert server.sent.total() == before
 
@@ -97,7 +97,7 @@ def test_a_line_that_breaks_is_taken_up_where_it_broke(server: HubServer, tmp_pa
     server.faults.cut_after[WEIGHTS] = 150_000
     server.faults.cuts[WEIGHTS] = 1
     done = pull("you/one")[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
     assert server.sent[WEIGHTS] == 400_000
 
@@ -108,14 +108,14 @@ def test_a_fetch_that_was_stopped_goes_on_with_the_rest_alone(
     content = serve_file(server, tmp_path, 2_000_000)
     server.faults.bytes_per_second = 1_000_000
     running = Fetch(plan("you/one", Settings()))
-    with pytest.raises(FetchStopped):
+    with pytest.raises(FetchCancelled):
         for event in running.events():
             if isinstance(event, FetchProgress) and event.done_bytes > 300_000:
                 running.cancel()
     (partial,) = partials(tmp_path)
     kept = partial.stat().st_size
     assert 300_000 <= kept < 2_000_000
-    assert in_hugging_face("you/one") is None, "half a model must not look like one"
+    assert hugging_face_snapshot("you/one") is None, "half a model must not look like one"
 
     # The server notices only when it sends the next time.
     time.sleep(0.3)
@@ -124,7 +124,7 @@ def test_a_fetch_that_was_stopped_goes_on_with_the_rest_alone(
     made = plan("you/one", Settings())
     assert kept <= made.kept_bytes < kept + 1000
     done = list(Fetch(made).events())[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert server.sent[WEIGHTS] == 2_000_000 - kept == done.received_bytes
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
@@ -135,7 +135,7 @@ def test_a_server_without_ranges_sends_all_again(server: HubServer, tmp_path: Pa
     server.faults.cuts[WEIGHTS] = 1
     server.faults.ignores_ranges = True
     done = pull("you/one")[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
     assert server.sent[WEIGHTS] == 550_000
 
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_noticed_and_fetched_again_once(
     notes = sorted(event.sentence for event in events if isinstance(event, FetchNote))
     assert notes == [f"{n} arrived damaged and is fetched again." for n in ("config.json", WEIGHTS)]
     done = events[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
     assert (done.folders[0] / "config.json").read_text() == '{"model_type": "gpt2"}'
 
@@ -163,7 +163,7 @@ def test_a_file_that_stays_damaged_is_not_kept(server: HubServer, tmp_path: Path
     (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
     assert wanted.kept_bytes == 0
     assert not wanted.partial.exists()
-    assert in_hugging_face("you/one") is None
+    assert hugging_face_snapshot("you/one") is None
 
 
 def test_a_partial_file_that_was_spoilt_on_the_disk_is_replaced(
@@ -174,7 +174,7 @@ def test_a_partial_file_that_was_spoilt_on_the_disk_is_replaced(
     wanted.partial.parent.mkdir(parents=True)
     wanted.partial.write_bytes(bytes(100_000))
     done = pull("you/one")[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
     other = serve_file(server, tmp_path, 300_000, "you/two")
@@ -182,14 +182,14 @@ def test_a_partial_file_that_was_spoilt_on_the_disk_is_replaced(
     wanted.partial.parent.mkdir(parents=True)
     wanted.partial.write_bytes(other + b"more than all")
     done = pull("you/two")[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == other
 
 
 def test_a_busy_server_is_asked_again(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 50_000)
     server.faults.status[WEIGHTS] = [503, 429]
-    assert isinstance(pull("you/one")[-1], Fetched)
+    assert isinstance(pull("you/one")[-1], FetchDone)
 
 
 def test_a_server_that_keeps_failing_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
@@ -220,12 +220,12 @@ def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_p
     running = Fetch(plan("you/one", Settings()))
     threading.Timer(0.2, running.cancel).start()
     began = time.monotonic()
-    with pytest.raises(FetchStopped):
+    with pytest.raises(FetchCancelled):
         list(running.events())
     assert time.monotonic() - began < 3
     # The thread still hangs in the dead line, and the file can be fetched all the same.
     stalled, server.faults.stalled = server.faults.stalled, None
-    assert isinstance(pull("you/one")[-1], Fetched)
+    assert isinstance(pull("you/one")[-1], FetchDone)
     stalled.set()
 
 
@@ -237,7 +237,7 @@ def test_a_line_that_falls_silent_is_given_up(
     serve_file(server, tmp_path, 400_000)
     server.faults.silent[WEIGHTS] = times
     if times == 1:
-        assert isinstance(pull("you/one")[-1], Fetched)
+        assert isinstance(pull("you/one")[-1], FetchDone)
         return
     with pytest.raises(ChatuiError) as error:
         pull("you/one")
@@ -263,7 +263,7 @@ def test_two_pulls_at_once_fetch_everything_once(server: HubServer, tmp_path: Pa
         thread.start()
     for thread in both:
         thread.join()
-    assert [type(end) for end in ends] == [Fetched, Fetched]
+    assert [type(end) for end in ends] == [FetchDone, FetchDone]
     assert server.sent == {path: repository.files[path].size for path in NEEDED}
 
 
@@ -272,7 +272,7 @@ def test_a_newer_state_takes_over_only_when_all_of_it_is_there(
 ) -> None:
     serve_model(server, tmp_path)
     pull("you/model")
-    old = in_hugging_face("you/model")
+    old = hugging_face_snapshot("you/model")
     folder = tmp_path / "served" / "you" / "model"
     (folder / FIRST_SHARD).write_bytes(b"new" * 100_000)
     server.add("you/model", folder)
@@ -280,10 +280,10 @@ def test_a_newer_state_takes_over_only_when_all_of_it_is_there(
     server.faults.corrupted[FIRST_SHARD] = 2
     with pytest.raises(ChatuiError):
         pull("you/model")
-    assert in_hugging_face("you/model") == old
+    assert hugging_face_snapshot("you/model") == old
     server.sent.clear()
     pull("you/model")
-    new = in_hugging_face("you/model")
+    new = hugging_face_snapshot("you/model")
     assert new not in (None, old)
     assert set(server.sent) == {FIRST_SHARD}
     assert names_below(new) == NEEDED
@@ -301,7 +301,7 @@ def test_files_fetched_one_by_one_stay_together_when_the_branch_moves(
     (folder / "README.md").write_text("changed")
     server.add("you/many", folder)
     pull("you/many/b.gguf")
-    assert names_below(in_hugging_face("you/many")) == {"a.gguf", "b.gguf"}
+    assert names_below(hugging_face_snapshot("you/many")) == {"a.gguf", "b.gguf"}
     assert server.sent["a.gguf"] == 30_000
 
 
@@ -309,7 +309,7 @@ async def test_a_screen_gets_the_plan_and_the_events(server: HubServer, tmp_path
     serve_model(server, tmp_path)
     seen = [event async for event in fetch("you/model", Settings())]
     assert isinstance(seen[0], FetchPlan)
-    assert isinstance(seen[-1], Fetched)
+    assert isinstance(seen[-1], FetchDone)
     assert any(isinstance(event, FetchProgress) for event in seen)
 
 

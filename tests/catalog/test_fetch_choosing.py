@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatui.catalog.fetching.hub import ListedFile
-from chatui.catalog.fetching.needed_files import needed
+from chatui.catalog.fetching.needed_files import needed_files
 from chatui.catalog.schema import Part
 from chatui.errors import ChatuiError
 
@@ -73,7 +73,7 @@ CASES = {
 
 def chosen(names: str, part: Part | None = None, role: str = "base") -> set[str]:
     files = [ListedFile(name, 1, "0" * 40) for name in names.split()]
-    found = needed("you/it", files, part or Part("you/it"), role)  # type: ignore[arg-type]
+    found = needed_files("you/it", files, part or Part("you/it"), role)  # type: ignore[arg-type]
     return {file.path for file in found}
 
 

@@ -23,7 +23,7 @@ from huggingface_hub import close_session, constants
 from served_models import NEEDED, pull, serve_file, serve_model
 
 from chatui.catalog.fetching.planning import plan
-from chatui.catalog.local_models import in_hugging_face
+from chatui.catalog.local_models import hugging_face_snapshot
 from chatui.cli.parser import run
 from chatui.settings import Settings
 
@@ -137,7 +137,7 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(
     server.faults.stalled = None
     assert run(["pull", "you/one"]) == 0
     assert "1.5 MB fetched" in capsys.readouterr().out
-    folder = in_hugging_face("you/one")
+    folder = hugging_face_snapshot("you/one")
     assert folder is not None
     assert (folder / WEIGHTS).read_bytes() == content
 
@@ -155,7 +155,7 @@ def test_a_killed_pull_is_gone_on_with(
     server.faults.stalled = None
     assert run(["pull", "you/one"]) == 0
     assert "1.0 MB fetched" in capsys.readouterr().out
-    folder = in_hugging_face("you/one")
+    folder = hugging_face_snapshot("you/one")
     assert folder is not None
     assert (folder / WEIGHTS).read_bytes() == content
 
@@ -258,7 +258,7 @@ def test_rm_asks_and_says_what_it_freed(
         said = capsys.readouterr()
         assert re.match(r"you/one +2\.0 MB", said.out) and "[y/N] " in said.out
         assert said.err == "Nothing was deleted.\n"
-        assert in_hugging_face("you/one")
+        assert hugging_face_snapshot("you/one")
         typed.seek(0)
         typed.truncate()
     child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "rm", "you/one"], encoding="utf-8")
@@ -272,7 +272,7 @@ def test_rm_asks_and_says_what_it_freed(
     typed.write("y\n")
     typed.seek(0)
     assert run(["rm", "you/one"]) == 0
-    assert in_hugging_face("you/one") is None
+    assert hugging_face_snapshot("you/one") is None
     assert run(["pull", "you/one"]) == 0
     capsys.readouterr()
     assert run(["rm", "you/one", "--yes"]) == 0

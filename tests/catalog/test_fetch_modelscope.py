@@ -12,11 +12,11 @@ from served_models import NEEDED, serve_file, serve_model
 
 from chatui.catalog import resolve
 from chatui.catalog.fetching import transfer
-from chatui.catalog.fetching.fetch import Fetch, Fetched, FetchNote, FetchProgress
+from chatui.catalog.fetching.fetch import Fetch, FetchDone, FetchNote, FetchProgress
 from chatui.catalog.fetching.planning import FetchPlan, plan
 from chatui.catalog.fetching.removing import plan_removal, remove
-from chatui.catalog.fetching.transfer import FetchStopped
-from chatui.catalog.local_models import cached_repositories, in_modelscope
+from chatui.catalog.fetching.transfer import FetchCancelled
+from chatui.catalog.local_models import cached_repositories, modelscope_folder
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -39,7 +39,7 @@ def test_only_what_is_needed_is_fetched_and_its_client_finds_it(
 
     repository = serve_model(server, tmp_path, "you/model-1.5")
     done = list(Fetch(planned("you/model-1.5")).events())[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     (folder,) = done.folders
     there = {file.name for file in folder.rglob("*") if file.is_file()}
     assert there == NEEDED
@@ -48,7 +48,7 @@ def test_only_what_is_needed_is_fetched_and_its_client_finds_it(
     client = HubApi(HubConfig())
     config = client.download_file("you/model-1.5", "model", "config.json", local_files_only=True)
     assert Path(config) == folder / "config.json"
-    assert in_modelscope("you/model-1.5") == folder
+    assert modelscope_folder("you/model-1.5") == folder
     assert [found.hub_id for found in cached_repositories()] == ["you/model-1.5"]
     assert resolve("you/model-1.5", Settings()).path == str(folder)
 
@@ -68,7 +68,7 @@ def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 1_000_000)
     server.faults.bytes_per_second = 1_000_000
     running = Fetch(planned("you/one"))
-    with pytest.raises(FetchStopped):
+    with pytest.raises(FetchCancelled):
         for event in running.events():
             if isinstance(event, FetchProgress) and event.done_bytes > 200_000:
                 running.cancel()
@@ -77,7 +77,7 @@ def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
     kept = made.kept_bytes
     assert kept > 200_000
     done = list(Fetch(made).events())[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert done.received_bytes == made.total_bytes - kept
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
@@ -88,7 +88,7 @@ def test_a_line_that_falls_silent_is_given_up(
     monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.1)
     serve_file(server, tmp_path, 400_000)
     server.faults.silent[WEIGHTS] = 1
-    assert isinstance(list(Fetch(planned("you/one")).events())[-1], Fetched)
+    assert isinstance(list(Fetch(planned("you/one")).events())[-1], FetchDone)
 
 
 def test_a_file_whose_line_hangs_can_be_fetched_again(server: HubServer, tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_file_whose_line_hangs_can_be_fetched_again(server: HubServer, tmp_pat
     server.faults.stalled = stalled = threading.Event()
     running = Fetch(planned("you/one"))
     threading.Timer(0.2, running.cancel).start()
-    with pytest.raises(FetchStopped):
+    with pytest.raises(FetchCancelled):
         list(running.events())
     server.faults.stalled = None
-    assert isinstance(list(Fetch(planned("you/one")).events())[-1], Fetched)
+    assert isinstance(list(Fetch(planned("you/one")).events())[-1], FetchDone)
     stalled.set()
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_noticed(server: HubServer, tmp_path: Path) -> None:
     events = list(Fetch(planned("you/one")).events())
     assert FetchNote(f"{WEIGHTS} arrived damaged and is fetched again.") in events
     done = events[-1]
-    assert isinstance(done, Fetched)
+    assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
 
@@ -122,7 +122,7 @@ def test_refusals_are_one_sentence(
     with pytest.raises(ChatuiError, match="set MODELSCOPE_API_TOKEN"):
         planned("you/model")
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "ms-secret")
-    assert isinstance(list(Fetch(planned("you/model")).events())[-1], Fetched)
+    assert isinstance(list(Fetch(planned("you/model")).events())[-1], FetchDone)
 
 
 def test_no_network_is_one_sentence(
@@ -149,7 +149,7 @@ tokenizer = { hf = "there/words" }
     assert [r.hub.source for r in made.repositories] == ["modelscope", "hf"]
     assert made.notes == ("there/words is not on ModelScope and is downloaded from the other hub.",)
     list(Fetch(made).events())
-    assert resolve("mixed", Settings()).path == str(in_modelscope("here/base"))
+    assert resolve("mixed", Settings()).path == str(modelscope_folder("here/base"))
     # What one hub brought need not come from the other.
     (again,) = plan("mixed", Settings()).repositories
     assert again.hub_id == "there/words"
@@ -161,7 +161,7 @@ def test_it_can_be_removed(server: HubServer, tmp_path: Path) -> None:
     removal = plan_removal("you/one", Settings())
     assert removal.size_bytes == 20_000 + len('{"model_type": "gpt2"}')
     remove(removal)
-    assert in_modelscope("you/one") is None
+    assert modelscope_folder("you/one") is None
 
 
 def test_without_the_client_the_command_that_installs_it_is_told(

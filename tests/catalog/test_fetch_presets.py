@@ -86,7 +86,7 @@ def test_what_the_user_keeps_elsewhere_is_not_fetched(
 def serve_every_part_of_every_preset(server: HubServer, tmp_path: Path) -> None:
     """A few bytes in the layout that the presets say each repository has."""
     for preset in library.load().by_name.values():
-        adapters = preset.facts.adapters or ()
+        adapters = preset.fields.adapters or ()
         for part in preset.parts:
             if not part.hf:
                 continue

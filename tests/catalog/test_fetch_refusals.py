@@ -8,7 +8,7 @@ import pytest
 from hub_server import HubServer
 from served_models import FIRST_SHARD, pull, serve_model
 
-from chatui.catalog.fetching.fetch import Fetched
+from chatui.catalog.fetching.fetch import FetchDone
 from chatui.catalog.fetching.planning import plan
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
@@ -28,7 +28,7 @@ def test_a_token_opens_a_private_repository_and_never_reaches_the_storage(
     with pytest.raises(ChatuiError, match="has no repository you/model; if it is private"):
         plan("you/model", Settings())
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert isinstance(pull("you/model")[-1], Fetched)
+    assert isinstance(pull("you/model")[-1], FetchDone)
     assert server.leaked == []
     assert "hf_secret" not in repr(plan("you/model", Settings()))
 
@@ -107,7 +107,7 @@ def test_a_mirror_is_asked_instead(
 ) -> None:
     serve_model(server, tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert isinstance(pull("you/model", mirror=f"{server.url}/")[-1], Fetched)
+    assert isinstance(pull("you/model", mirror=f"{server.url}/")[-1], FetchDone)
 
 
 def test_a_mirrors_password_is_not_shown(server: HubServer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from chatui.catalog import resolve
 from chatui.catalog.fetching.fetch import Fetch, FetchProgress
 from chatui.catalog.fetching.planning import plan
 from chatui.catalog.fetching.removing import plan_removal, remove
-from chatui.catalog.fetching.transfer import FetchStopped
+from chatui.catalog.fetching.transfer import FetchCancelled
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -61,7 +61,7 @@ def test_what_an_interrupted_pull_left_can_go(server: HubServer, tmp_path: Path)
     serve_file(server, tmp_path, 2_000_000)
     server.faults.bytes_per_second = 2_000_000
     running = Fetch(plan("you/one", Settings()))
-    with pytest.raises(FetchStopped):
+    with pytest.raises(FetchCancelled):
         for event in running.events():
             if isinstance(event, FetchProgress) and event.done_bytes > 100_000:
                 running.cancel()

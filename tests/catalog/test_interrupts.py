@@ -16,7 +16,7 @@ from hub_server import HubServer
 from served_models import serve_file
 
 from chatui import cli
-from chatui.catalog.local_models import in_hugging_face
+from chatui.catalog.local_models import hugging_face_snapshot
 from chatui.cli import parser, pull, rm
 from chatui.cli.exit_codes import run_verb
 
@@ -79,7 +79,7 @@ def test_everywhere(
         said = capsys.readouterr()
         assert said.err in ("", "Nothing was deleted.\n")
         assert not said.out or said.out.endswith(("\n", "[y/N] "))
-        assert in_hugging_face("you/one")
+        assert hugging_face_snapshot("you/one")
         codes.append(code)
     assert len(codes) > 20 and set(codes[:-1]) == {130} and codes[-1] == 1
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from model_files import LLAMA, gguf, write_model
 
 from chatui import catalog
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.settings import Settings
 
 Hub = Callable[[str], Path]
 
 
-def _by_reference(settings: Settings | None = None) -> dict[str, Entry]:
-    found = catalog.entries(settings or Settings())
+def _by_reference(settings: Settings | None = None) -> dict[str, ModelEntry]:
+    found = catalog.list_models(settings or Settings())
     assert len({entry.reference for entry in found}) == len(found)
     return {entry.reference: entry for entry in found}
 
@@ -82,7 +82,7 @@ def test_all_that_is_usable_resolves(hub: Hub, tmp_path: Path) -> None:
     write_model(hub("who/good"), LLAMA)
     write_model(tmp_path / "models" / "mine", LLAMA)
     settings = Settings(model_folders=(str(tmp_path / "models"),))
-    usable = [entry for entry in catalog.entries(settings) if entry.usable]
+    usable = [entry for entry in catalog.list_models(settings) if entry.usable]
     assert len(usable) == 4
     for entry in usable:
         spec = catalog.resolve(entry.reference, settings)
@@ -100,7 +100,7 @@ def test_a_hundred_cached_models_in_a_second_without_torch(hub: Hub) -> None:
     program = (
         "import sys, time\nbegan = time.process_time()\n"
         "from chatui import catalog\nfrom chatui.settings import Settings\n"
-        "found = catalog.entries(Settings())\nseconds = time.process_time() - began\n"
+        "found = catalog.list_models(Settings())\nseconds = time.process_time() - began\n"
         "heavy = {'torch', 'transformers', 'pydantic', 'huggingface_hub'} & set(sys.modules)\n"
         "print(sum(e.kind == 'hub' and e.usable for e in found), seconds, sorted(heavy))"
     )

@@ -14,12 +14,11 @@ import pytest
 from gguf import GGUFReader, GGUFValueType
 from model_files import gguf, write_model
 
-from chatui.catalog import describe, entries, resolve
-from chatui.catalog.adapters import adapters
-from chatui.catalog.adapters import describe as describe_adapter
+from chatui.catalog import describe_model, list_models, resolve
+from chatui.catalog.adapters import describe_adapter, list_adapters
 from chatui.catalog.gguf import check_gguf
-from chatui.catalog.library import SHIPPED, read_users
-from chatui.catalog.listing import of_path
+from chatui.catalog.library import SHIPPED, read_user_preset
+from chatui.catalog.listing import path_entry
 from chatui.catalog.model_files import is_rwkv_file, weight_files
 from chatui.catalog.recognise import recognise
 from chatui.errors import ChatuiError
@@ -78,7 +77,7 @@ def test_damaged_presets(tmp_path: Path) -> None:
             at = dice.randrange(len(data))
             data[at : at + dice.choice((0, 1, 5, 40))] = dice.choice([b"", *pieces])
         file.write_bytes(data)
-        read += outcomes(lambda: read_users(file))
+        read += outcomes(lambda: read_user_preset(file))
     assert 20 < read < 190
 
 
@@ -143,8 +142,8 @@ def test_damaged_configs_and_indexes(tmp_path: Path) -> None:
         outcomes(lambda: recognise(folder))
         outcomes(lambda: weight_files(folder))
         outcomes(lambda: resolve(str(folder), settings))
-        outcomes(lambda: of_path(folder))
-    describe(str(folder), settings)
+        outcomes(lambda: path_entry(folder))
+    describe_model(str(folder), settings)
 
 
 def test_damaged_adapter_configs(tmp_path: Path) -> None:
@@ -165,8 +164,8 @@ def test_damaged_adapter_configs(tmp_path: Path) -> None:
         (folder / "adapter_config.json").write_bytes(damaged_json(document, dice))
         read += outcomes(lambda: describe_adapter(folder))
         outcomes(lambda: resolve(str(folder), settings))
-        outcomes(lambda: adapters(settings))
-    entries(settings)
+        outcomes(lambda: list_adapters(settings))
+    list_models(settings)
     assert 8 < read < 116
 
 

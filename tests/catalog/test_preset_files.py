@@ -47,7 +47,7 @@ def test_the_files_fit_the_schema() -> None:
 def test_the_presets_say_all() -> None:
     known = {*formats.names(), formats.CHAT_TEMPLATE}
     for preset in PRESETS:
-        facts, name = preset.facts, preset.name
+        facts, name = preset.fields, preset.name
         assert facts.format in known, name
         assert facts.family, name
         assert facts.description, name
@@ -90,7 +90,7 @@ def _put(part: Part, hub: Callable[[str], Path], folder: Path) -> None:
 
 def test_all_parts_are_found(hub: Callable[[str], Path], tmp_path: Path) -> None:
     for preset in PRESETS:
-        if not preset.facts.lacks:
+        if not preset.fields.lacks:
             _check_parts(preset, hub, tmp_path)
             # What one needs must not be found because another has it.
             for place in ("hub", "models"):
@@ -103,7 +103,7 @@ def _check_parts(preset: Preset, hub: Callable[[str], Path], tmp_path: Path) -> 
             _put(part, hub, tmp_path / "models")
     settings = Settings(model_folders=(str(tmp_path / "models"),))
     spec = resolve(preset.name, settings)
-    facts = preset.facts
+    facts = preset.fields
     assert spec.name == preset.name
     assert Path(spec.path).exists(), preset.name
     assert len(spec.adapters) == len(facts.adapters or ()), preset.name

@@ -12,7 +12,7 @@ from model_files import gguf, write_model
 from chatui.catalog import resolve
 from chatui.catalog.gguf import check_gguf, read_gguf
 from chatui.catalog.model_files import check_not_pointer, is_rwkv_file, weight_files
-from chatui.catalog.recognise import family_of, lacks_of, read_config, recognise
+from chatui.catalog.recognise import family_of, read_config, recognise, why_unsupported
 from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
@@ -82,7 +82,7 @@ def test_an_empty_chat_template_is_none(tmp_path: Path) -> None:
     ],
 )
 def test_what_runs_is_not_refused(family: str, writer: str) -> None:
-    assert lacks_of({"model_type": family, "architectures": [writer]}) == ""
+    assert why_unsupported({"model_type": family, "architectures": [writer]}) == ""
 
 
 def test_weights_are_counted(tmp_path: Path) -> None:

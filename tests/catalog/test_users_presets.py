@@ -41,7 +41,7 @@ def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
     assert spec.stop_strings == ("###",) and spec.context == 700
     assert resolve("mine", Settings(context=300)).context == 300
     assert resolve("我的", Settings()) == spec
-    assert "mine" in {entry.reference for entry in catalog.entries(Settings())}
+    assert "mine" in {entry.reference for entry in catalog.list_models(Settings())}
 
 
 def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:

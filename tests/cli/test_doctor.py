@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatui import __version__
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.catalog.memory_need import CacheSize
 from chatui.cli import doctor
 from chatui.cli.parser import run
@@ -48,12 +48,12 @@ def test_a_model_fits_the_first_device_that_has_room() -> None:
     def fit(
         gigabytes: float, context: int | str = "auto", weights: str = "auto", **known: Any
     ) -> dict[str, Any]:
-        entry = Entry("x", "folder", "x", memory_bytes=int(gigabytes * 1e9), **known)
+        entry = ModelEntry("x", "folder", "x", memory_bytes=int(gigabytes * 1e9), **known)
         return doctor._fitting(entry, devices, context, weights)
 
     assert [fit(size)["device"] for size in (1, 25, 99)] == ["cuda:0", "cuda:0", None]
     assert fit(40)["device"] == "cpu" and fit(40)["window"] == 0
-    llama = {"width": 2, "cache": CacheSize(65_536), "context_limit": 131_072}
+    llama = {"dtype_bytes": 2, "cache": CacheSize(65_536), "context_limit": 131_072}
     on_card = fit(16.06, **llama)
     assert on_card["device"] == "cuda:0" and 40_000 < on_card["window"] < 65_000
     assert on_card["memory_bytes"] < 24 << 30
@@ -66,7 +66,7 @@ def test_a_model_fits_the_first_device_that_has_room() -> None:
     packed = fit(99, **llama)
     assert (packed["device"], packed["bits"]) == ("cpu", 8) and packed["window"] >= 2048
     assert "int8" in doctor._in_a_line(packed)
-    small = fit(0.0132, width=2, cache=CacheSize(3072), context_limit=512)
+    small = fit(0.0132, dtype_bytes=2, cache=CacheSize(3072), context_limit=512)
     assert (small["device"], small["small"], small["window"]) == ("cpu", True, 512)
     assert "quicker there" in doctor._in_a_line(small)
     assert doctor._in_a_line(fit(99)) == "too large for this machine's free memory"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from chatui.catalog.memory_need import CacheSize, Need
+from chatui.catalog.memory_need import CacheSize, MemoryNeed
 from chatui.engine.memory import FreedMemory
 from chatui.engine.placement import Placement, place
 from chatui.engine.weights import TensorEntry
@@ -20,7 +20,7 @@ def placed(floats: int) -> Placement:
     """A model of so many float16 numbers on a CPU with plenty of memory."""
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (floats,), 2 * floats)
     spec = ModelSpec("m", "/m", device="cpu")
-    return place(spec, (weights,), Need(floats), 512, FreedMemory("cpu", 1 << 50))
+    return place(spec, (weights,), MemoryNeed(floats), 512, FreedMemory("cpu", 1 << 50))
 
 
 @pytest.mark.parametrize(("floats", "told"), [(6_600_000, False), (300_000_000, True)])
@@ -41,7 +41,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
 def on(device: str, floats: int, stored: torch.dtype = torch.float16, **values: str) -> Placement:
     weights = TensorEntry(Path("/m/model.safetensors"), "w", stored, (floats,), 2 * floats)
     spec = ModelSpec("m", "/m", device=device, **values)
-    return place(spec, (weights,), Need(floats), 512, FreedMemory())
+    return place(spec, (weights,), MemoryNeed(floats), 512, FreedMemory())
 
 
 @pytest.mark.usefixtures("card")
@@ -58,7 +58,7 @@ def test_a_small_model_stays_on_the_cpu_unless_the_gpu_is_asked_for() -> None:
 def test_the_window_of_a_spread_model_fits_into_all_memory_together() -> None:
     """24 GiB on the card and as many beside it; 16 GB of weights, 131,072 bytes a token."""
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (1,), 16 * 10**9)
-    need = Need(8 * 10**9, cache=CacheSize(65_536))
+    need = MemoryNeed(8 * 10**9, cache=CacheSize(65_536))
 
     def window(own: int, **values: Any) -> int:
         spec = ModelSpec("m", "/m", device_map="auto", **values)
@@ -134,7 +134,7 @@ def test_a_full_gpu_names_the_cpu_where_that_has_room(monkeypatch: pytest.Monkey
 def test_memory_of_another_device_is_no_room_here() -> None:
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
     spec = ModelSpec("m", "/m", device="cpu")
-    need = Need(1 << 45)
+    need = MemoryNeed(1 << 45)
     assert place(spec, (weights,), need, 512, FreedMemory("cpu", 1 << 50)).device.type == "cpu"
     for freed in (FreedMemory("cuda:0", 1 << 50), FreedMemory("mps", 1 << 50), FreedMemory()):
         with pytest.raises(ChatuiError, match="GiB are free"):

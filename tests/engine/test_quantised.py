@@ -245,7 +245,7 @@ def test_the_estimate_is_the_size(wide: Maker) -> None:
     engine = loaded(wide("qwen2"), weights="int4")
     network = base_of(wide("qwen2"))
     numbers = sum(parameter.numel() for parameter in network.parameters())
-    need = quantised_needs(network, loading.Need(numbers))[4]
+    need = quantised_needs(network, loading.MemoryNeed(numbers))[4]
     size = summary_of(engine).weight_bytes
     assert need.packed + 4 * need.floats == size
 

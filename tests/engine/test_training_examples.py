@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import tiny_models
 
-from chatui.catalog.tokenizer_lookup import TokenizerPlace
+from chatui.catalog.tokenizer_lookup import LocatedTokenizer
 from chatui.conversation.dialogues import Dialogue, of_record
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits
 from chatui.engine.examples.load_encoder import load_encoder
@@ -237,7 +237,7 @@ def test_moss_ends_a_reply_with_its_own_mark(tmp_path: Path) -> None:
     tokenizer = tiny_models.byte_level_tokenizer(["<|endoftext|>", "<eom>"])
     tokenizer.eos_token = "<|endoftext|>"
     tokenizer.save_pretrained(tmp_path)
-    encoder = load_encoder(TokenizerPlace(tmp_path, "moss", "moss"), ExampleLimits())
+    encoder = load_encoder(LocatedTokenizer(tmp_path, "moss", "moss"), ExampleLimits())
     pair = encoder.text_pair(of_record([["春", "眠"]]), 0)
     assert pair is not None and pair.prompt.endswith("<|Human|>: 春<eoh>\n<|MOSS|>:")
     ((_, target),) = encoder.encode_pairs([pair])
@@ -261,14 +261,14 @@ def test_a_model_brings_its_family_and_format(
 ) -> None:
     specials = ["<unk>", "<s>", "</s>"]
     tiny_models.byte_level_tokenizer(specials, eos_token="</s>").save_pretrained(tmp_path)
-    encoder = load_encoder(TokenizerPlace(tmp_path, family), ExampleLimits(), asked)
+    encoder = load_encoder(LocatedTokenizer(tmp_path, family), ExampleLimits(), asked)
     assert encoder.format.name == format and len(encoder.layout.columns) == columns
 
 
 def test_a_presets_format_is_for_its_own_family(tmp_path: Path) -> None:
     specials = ["<unk>", "<s>", "</s>"]
     tiny_models.byte_level_tokenizer(specials, eos_token="</s>").save_pretrained(tmp_path)
-    place = TokenizerPlace(tmp_path, "bloom", "belle")
+    place = LocatedTokenizer(tmp_path, "bloom", "belle")
     formats = [
         load_encoder(place, ExampleLimits(), family, form).format.name
         for family, form in ((None, None), ("alpaca", None), ("alpaca", "luotuo"))

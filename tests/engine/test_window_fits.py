@@ -12,7 +12,14 @@ import tiny_models
 import torch
 from asking import FAMILIES, ask, loaded, parts, spec
 
-from chatui.catalog.memory_need import WORKSPACE, CacheSize, Need, WindowRange, cache_size, fit
+from chatui.catalog.memory_need import (
+    WORKSPACE,
+    CacheSize,
+    MemoryNeed,
+    WindowRange,
+    best_fit,
+    cache_size,
+)
 from chatui.engine.cache import GrowingLayer, cache_bytes
 from chatui.engine.engine import Engine
 from chatui.engine.memory import memory_need
@@ -42,7 +49,7 @@ def long_windowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def need(folder: Path) -> Need:
+def need(folder: Path) -> MemoryNeed:
     from chatui.engine.loading import plan_load
 
     plan = plan_load(spec(folder))
@@ -215,9 +222,9 @@ def test_a_small_window_holds_a_small_cache(made: Maker) -> None:
 
 
 def test_the_arithmetic_of_windows() -> None:
-    assert WindowRange.of(None, 512) == WindowRange(512, 512)
-    assert WindowRange.of(None, 131_072) == WindowRange(2048, 131_072)
-    assert WindowRange.of(8192, 131_072) == WindowRange(8192, 8192)
+    assert WindowRange.for_model(None, 512) == WindowRange(512, 512)
+    assert WindowRange.for_model(None, 131_072) == WindowRange(2048, 131_072)
+    assert WindowRange.for_model(8192, 131_072) == WindowRange(8192, 8192)
     window = WindowRange(2048, 131_072)
     for room in (2048, 2303, 2304, 77_777, 131_071):
         found = window.largest(lambda tokens, room=room: tokens <= room)  # type: ignore[misc]
@@ -225,8 +232,8 @@ def test_the_arithmetic_of_windows() -> None:
     assert window.largest(lambda tokens: tokens <= 131_072) == 131_072
     assert window.largest(lambda _: False) == 2048
     # Llama-3.1-8B in bfloat16 on a card with 24 GB, of which 23.3 GiB are free.
-    llama = Need(8_030_261_248, cache=CacheSize(2 * 32 * 8 * 128))
+    llama = MemoryNeed(8_030_261_248, cache=CacheSize(2 * 32 * 8 * 128))
     assert llama.total(2, 131_072) > 30 << 30
-    found = fit(llama, (2,), WindowRange.of(None, 131_072), 25_000_000_000)
+    found = best_fit(llama, (2,), WindowRange.for_model(None, 131_072), 25_000_000_000)
     assert found is not None and 50_000 < found.window < 65_000
     assert dataclasses.replace(llama, floats=0).total(2, 0) == WORKSPACE

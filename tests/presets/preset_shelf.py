@@ -98,22 +98,22 @@ class Shelf:
         chosen = base or preset.base
         if chosen.asset:
             return
-        facts = preset.facts
+        fields = preset.fields
         made = self.base(preset, chosen)
-        if facts.family == "rwkv":
+        if fields.family == "rwkv":
             self._place_rwkv(preset, made, home)
             return
         _put(chosen, made, home)
-        for part in facts.adapters or ():
+        for part in fields.adapters or ():
             _put(part, self.addition(made, _adapter_of(preset, part)), home)
-        if facts.delta:
-            _put(facts.delta, self.addition(made, adapters.chimera_delta), home)
+        if fields.delta:
+            _put(fields.delta, self.addition(made, adapters.chimera_delta), home)
 
     @staticmethod
     def _place_rwkv(preset: schema.Preset, made: Path, home: Path) -> None:
-        tokenizer = preset.facts.tokenizer
+        tokenizer = preset.fields.tokenizer
         assert tokenizer
-        world = preset.facts.format == "chatrwkv:world"
+        world = preset.fields.format == "chatrwkv:world"
         vocabulary = made / (tiny_rwkv.WORLD_FILE if world else tiny_rwkv.PILE_FILE)
         _link(made / "weights.pth", _folder(preset.base, home) / preset.base.file)
         _link(vocabulary, _folder(tokenizer, home) / (tokenizer.file or "tokenizer.json"))
@@ -123,20 +123,20 @@ def assembly_of(preset: schema.Preset) -> tuple[str, ...]:
     """What a preset is made of here; presets of other sizes are made of the same."""
     if preset.base.asset:
         return (preset.base.asset,)
-    adapters = (_adapter_of(preset, part).__name__ for part in preset.facts.adapters or ())
-    delta = ("delta",) if preset.facts.delta else ()
+    adapters = (_adapter_of(preset, part).__name__ for part in preset.fields.adapters or ())
+    delta = ("delta",) if preset.fields.delta else ()
     return (_base_of(preset, preset.base).__name__, *adapters, *delta)
 
 
 def _base_of(preset: schema.Preset, part: Part) -> Maker:
-    family = preset.facts.family or ""
+    family = preset.fields.family or ""
     others = (make for (of, has), make in _OTHERS.items() if of == family and has in part.title)
     return next(others, None) or _BASES[family]
 
 
 def _adapter_of(preset: schema.Preset, part: Part) -> Addition:
     others = (make for has, make in _OTHER_ADAPTERS.items() if has in part.title)
-    return next(others, None) or _ADAPTERS[preset.facts.family or ""]
+    return next(others, None) or _ADAPTERS[preset.fields.family or ""]
 
 
 def _put(part: Part, files: Path, home: Path) -> None:

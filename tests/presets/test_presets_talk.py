@@ -46,7 +46,7 @@ MARKS = {
     "internlm": (["<s>", "<|im_start|>"], [], {"<|im_end|>", "</s>"}),
 }
 for _name in (*MARKS, *PRESETS):
-    if PRESETS[_name].facts.lacks is None:
+    if PRESETS[_name].fields.lacks is None:
         ASSEMBLIES.setdefault(assembly_of(PRESETS[_name]), _name)
 
 
@@ -68,14 +68,14 @@ def engine() -> Engine:
 
 def test_every_preset_finds_its_parts(preset: Preset) -> None:
     for name, one in PRESETS.items():
-        if one.facts.lacks is None:
+        if one.fields.lacks is None:
             spec = preset(name)
             assert (spec.name, spec.family, spec.format) == (
                 name,
-                one.facts.family,
-                one.facts.format,
+                one.fields.family,
+                one.fields.format,
             )
-            assert len(spec.adapters) == len(one.facts.adapters or ())
+            assert len(spec.adapters) == len(one.fields.adapters or ())
 
 
 @pytest.mark.parametrize("name", ASSEMBLIES.values())
@@ -101,7 +101,7 @@ def check_marks(engine: Engine, name: str, first: list[str], last: list[str], en
 
 
 def test_what_cannot_run_says_why() -> None:
-    refused = {name: one.facts.lacks for name, one in PRESETS.items() if one.facts.lacks}
+    refused = {name: one.fields.lacks for name, one in PRESETS.items() if one.fields.lacks}
     assert refused
     for name, lacks in refused.items():
         with pytest.raises(ChatuiError) as caught:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from chatui.prompting.parts import ReplyPart, answer_of, opened_by, read_again, split_reply
+from chatui.prompting.parts import (
+    ReplyPart,
+    answer_of,
+    reply_for_history,
+    split_reply,
+    thought_opening,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +68,8 @@ def test_the_answer_alone() -> None:
     ],
 )
 def test_the_history_is_what_is_shown(reply: str, read: str) -> None:
-    assert read_again(reply) == read
-    assert read_again(read) == read
+    assert reply_for_history(reply) == read
+    assert reply_for_history(read) == read
 
 
 @pytest.mark.parametrize(
@@ -77,4 +83,4 @@ def test_the_history_is_what_is_shown(reply: str, read: str) -> None:
     ],
 )
 def test_what_a_prompt_opens(prompt: str, mark: str) -> None:
-    assert opened_by(prompt) == mark
+    assert thought_opening(prompt) == mark

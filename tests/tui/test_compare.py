@@ -18,7 +18,7 @@ from chatui.tui.screens.variant_picker import VariantPicker
 from chatui.tui.screens.variants import typed_variant
 from chatui.tui.setting_changes import NO_CHANGES
 from chatui.tui.widgets.compared_reply import ComparedReply
-from chatui.tui.wrapping import Span, laid_over
+from chatui.tui.wrapping import Span, overlay_spans
 
 OTHER = ModelSpec("other", "/models/other")
 BROKEN = ModelSpec("broken", "/models/broken")
@@ -218,7 +218,7 @@ def test_a_sampling_that_is_typed_variant() -> None:
 
 def test_marks_lie_over_the_styles_of_markdown() -> None:
     spans = (Span(0, 3, "strong"), Span(5, 6, "code"))
-    assert laid_over(spans, (Span(2, 4, "differs"),)) == (
+    assert overlay_spans(spans, (Span(2, 4, "differs"),)) == (
         Span(0, 2, "strong"),
         Span(2, 3, "strong differs"),
         Span(3, 4, "differs"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatui import catalog, locations
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.messages import ModelSpec
 from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelPicker
@@ -201,8 +201,8 @@ async def test_the_welcome_offers_a_chat_model(drive: Any, monkeypatch: pytest.M
         await on.until(lambda: "F9  Chat about anything: fetch qwen3 (1.5 GB)" in on.screen_text)
         await on.ask("一")
         assert "F9  Chat" not in on.screen_text
-    here = Entry("mine", "folder", "mine", disk_bytes=10**9)
-    monkeypatch.setattr(catalog, "chat_model_for", lambda memory, settings: here)
+    here = ModelEntry("mine", "folder", "mine", disk_bytes=10**9)
+    monkeypatch.setattr(catalog, "recommended_model", lambda memory, settings: here)
     monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
     async with drive() as on:
         await on.until(lambda: "with mine, which is on this machine" in on.screen_text)

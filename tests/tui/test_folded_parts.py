@@ -52,7 +52,7 @@ def test_a_plugin_reply_is_an_answer_with_two_folded_parts() -> None:
 def test_growing_never_shows_a_mark_and_ends_as_all_at_once(reply: str) -> None:
     for seed in range(30):
         generator = random.Random(seed)
-        blocks = ReplyBlocks("", 1000, is_whole=False)
+        blocks = ReplyBlocks("", 1000, is_complete=False)
         left = reply
         while left:
             size = generator.randint(1, 6)
@@ -70,10 +70,10 @@ def test_a_reply_that_ends_stripped_looks_like_a_new_one(end: str) -> None:
     for seed in range(20):
         dice = random.Random(seed)
         text = "".join(dice.choice("春风，又绿 a-b\n\n\t") for _ in range(dice.randrange(80)))
-        blocks = ReplyBlocks("", 1000, is_whole=False)
+        blocks = ReplyBlocks("", 1000, is_complete=False)
         blocks.append(text + end)
         for kept in (text + end, (text + end).rstrip()):
-            blocks.end(kept, is_whole=True)
+            blocks.end(kept, is_complete=True)
             assert blocks.raw == kept
             rows = [row.text.rstrip() for row in blocks.blocks[0].text.rows]
             anew = ReplyBlocks(kept, 1000).blocks[0].text.rows
@@ -85,18 +85,18 @@ def test_ending_a_long_reply_costs_next_to_nothing(end: str) -> None:
     text = "床前明月光，疑是地上霜。\n" * 3900 + "完"
     costs = []
     for _ in range(3):
-        blocks = ReplyBlocks("", 50_000, is_whole=False)
+        blocks = ReplyBlocks("", 50_000, is_complete=False)
         blocks.append(text + end)
         _ = blocks.blocks[0].text.rows
         began = time.thread_time()
-        blocks.end(text, is_whole=True)
+        blocks.end(text, is_complete=True)
         costs.append(time.thread_time() - began)
         assert blocks.text == text
     assert min(costs) < 0.005
 
 
 def test_a_plain_reply_is_one_block() -> None:
-    blocks = ReplyBlocks("", 1000, is_whole=False)
+    blocks = ReplyBlocks("", 1000, is_complete=False)
     blocks.append("春风\n")
     assert len(blocks.blocks[0].text.rows) == 2
     assert blocks.append("又绿") == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.widgets import Input
 
-from chatui.catalog.adapters import presets_with_adapter
+from chatui.catalog.adapters import adapter_presets_for
 from chatui.messages import Loading
 from chatui.tui.screens.adapter_picker import AdapterPicker, how_to_get_adapters
 from chatui.tui.screens.questions import LineQuestion
@@ -16,10 +16,10 @@ from chatui.tui.widgets.status_line import progress_words
 
 
 def test_presets_that_are_an_adapter_on_a_base() -> None:
-    assert "luotuo" in presets_with_adapter("yahma/llama-7b-hf")
-    assert "luotuo" in presets_with_adapter("huggyllama/llama-7b")
-    assert "camelbell" in presets_with_adapter("chatglm-6b")
-    assert presets_with_adapter("shiyou") == presets_with_adapter("nonsense") == ()
+    assert "luotuo" in adapter_presets_for("yahma/llama-7b-hf")
+    assert "luotuo" in adapter_presets_for("huggyllama/llama-7b")
+    assert "camelbell" in adapter_presets_for("chatglm-6b")
+    assert adapter_presets_for("shiyou") == adapter_presets_for("nonsense") == ()
 
 
 def test_how_to_get_an_adapter_is_one_sentence() -> None:

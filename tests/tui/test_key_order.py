@@ -9,7 +9,7 @@ import pytest
 from textual.events import Key
 
 from chatui import catalog
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.conversation.rounds import Piece
 from chatui.messages import ModelSpec
 from chatui.tui.screens import model_picker
@@ -17,16 +17,16 @@ from chatui.tui.screens.chat import ChatScreen
 from chatui.tui.screens.model_picker import ModelPicker
 from chatui.tui.screens.turn_display import MAX_POSTPONED_SECONDS
 
-MODELS = tuple(Entry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
+MODELS = tuple(ModelEntry(name, "preset", name) for name in ("shiyou", "xuxie", "belle"))
 
 
 @pytest.fixture
 def slow_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(settings: Any) -> tuple[Entry, ...]:
+    def slowly(settings: Any) -> tuple[ModelEntry, ...]:
         time.sleep(0.2)
         return MODELS
 
-    monkeypatch.setattr(model_picker, "entries", slowly)
+    monkeypatch.setattr(model_picker, "list_models", slowly)
     monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
 
 

@@ -16,7 +16,7 @@ from textual.events import Key
 from textual.widgets import Input, OptionList
 
 from chatui import catalog
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.conversation.store import Store
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
@@ -34,16 +34,18 @@ from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.query_box import QueryBox
 
 ENTRIES = (
-    Entry("shut", "preset", "BELLE [7B]", "By LianjiaTech.", usable=False, missing="To fetch: x."),
-    Entry("shiyou", "preset", "诗友", "Writes poems.", family="gpt2"),
-    Entry("xuxie", "preset", "续写", "Goes on from the text.", family="gpt2"),
-    Entry("/m/\x1b[31mred", "folder", "/m/\x1b[31mred", "", usable=True),
+    ModelEntry(
+        "shut", "preset", "BELLE [7B]", "By LianjiaTech.", usable=False, missing="To fetch: x."
+    ),
+    ModelEntry("shiyou", "preset", "诗友", "Writes poems.", family="gpt2"),
+    ModelEntry("xuxie", "preset", "续写", "Goes on from the text.", family="gpt2"),
+    ModelEntry("/m/\x1b[31mred", "folder", "/m/\x1b[31mred", "", usable=True),
 )
 
 
 @pytest.fixture
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_picker, "entries", lambda settings: ENTRIES)
+    monkeypatch.setattr(model_picker, "list_models", lambda settings: ENTRIES)
     monkeypatch.setattr(catalog, "resolve", lambda name, settings: ModelSpec(name, f"/m/{name}"))
 
 
@@ -86,11 +88,11 @@ async def test_f2_searches(drive: Any, catalogue: None) -> None:
 async def test_f2_takes_what_was_typed_however_fast_enter_comes(
     drive: Any, catalogue: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(settings: Any) -> tuple[Entry, ...]:
+    def slowly(settings: Any) -> tuple[ModelEntry, ...]:
         time.sleep(0.3)
         return ENTRIES
 
-    monkeypatch.setattr(model_picker, "entries", slowly)
+    monkeypatch.setattr(model_picker, "list_models", slowly)
     async with drive() as on:
         on.app.push_screen(ModelPicker(on.app.settings, on.app.turns.spec, on.app.turns.start_spec))
         chosen: list[str] = []
@@ -154,7 +156,9 @@ async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue
 
 def test_why_a_model_is_not_to_be_chosen() -> None:
     def marks(**known: Any) -> list[str]:
-        shown = model_picker.model_row(Entry("x", usable=False, title="x", **known), False).plain
+        shown = model_picker.model_row(
+            ModelEntry("x", usable=False, title="x", **known), False
+        ).plain
         words = {name: say(f"tui.models.{name}") for name in ("missing", "adapter", "unusable")}
         return [name for name, word in words.items() if word in shown]
 
@@ -343,7 +347,9 @@ async def test_what_wraps_in_f1_is_indented(drive: Any) -> None:
 @pytest.mark.parametrize("lacking", [(), ("a/weights",)])
 def test_f2_names_each_family_that_is_not_here_once(lacking: tuple[str, ...]) -> None:
     about = {"usable": False, "lacking": lacking, "system": "bell", "memory_bytes": 1 << 60}
-    variants = [Entry(name, "preset", name, "A family.", **about) for name in ("bell-7b", "bell")]
+    variants = [
+        ModelEntry(name, "preset", name, "A family.", **about) for name in ("bell-7b", "bell")
+    ]
     listed = model_rows.grouped_rows(variants, (), ())
     assert [each.plain.count("A family.") for each in listed.headings.values()] == [1]
     assert all("A family." not in each.plain for each in listed.rows)
@@ -365,8 +371,8 @@ def test_every_stylesheet_stands_beside_its_module() -> None:
 
 
 def test_f2_groups_what_can_be_fetched_by_system() -> None:
-    def preset(name: str, system: str, gigabytes: float, format: str) -> Entry:
-        return Entry(
+    def preset(name: str, system: str, gigabytes: float, format: str) -> ModelEntry:
+        return ModelEntry(
             name, "preset", name, f"About {system}.", format=format, lacking=(name,),
             usable=False, memory_bytes=int(gigabytes * 1e9), disk_bytes=1000, system=system,
         )  # fmt: skip
@@ -377,8 +383,8 @@ def test_f2_groups_what_can_be_fetched_by_system() -> None:
             preset("qwen3-8b", "qwen3", 16, "chat-template"),
             preset("qwen3", "qwen3", 1.5, "chat-template"),
             preset("qwen3-huge", "qwen3", 90_000, "chat-template"),
-            Entry("t5", "folder", "t5", usable=False, missing="Not a causal model."),
-            Entry("gpu:qwen", "server", "gpu:qwen"),
+            ModelEntry("t5", "folder", "t5", usable=False, missing="Not a causal model."),
+            ModelEntry("gpu:qwen", "server", "gpu:qwen"),
             *ENTRIES[1:3],
         ),
         current=("shiyou",),

@@ -113,7 +113,7 @@ async def test_what_is_said_of_a_reply_waits_for_no_other_process(
 async def test_every_screen_opens_while_another_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_picker, "entries", lambda settings: walk.ENTRIES)
+    monkeypatch.setattr(model_picker, "list_models", lambda settings: walk.ENTRIES)
     file = tmp_path / "conversations.db"
     store = walk.stored(file)
     app = walk.app("en", store=store)

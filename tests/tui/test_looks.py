@@ -29,7 +29,7 @@ Row = list[tuple[str, str]]
 @pytest.fixture(autouse=True)
 def always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATUI_HOME", "/home/a/.chatui")
-    monkeypatch.setattr(model_picker, "entries", lambda settings: walk.ENTRIES)
+    monkeypatch.setattr(model_picker, "list_models", lambda settings: walk.ENTRIES)
     monkeypatch.setattr(random, "randrange", lambda *_: 42)
     monkeypatch.setattr(RunningReply, "tokens_per_second", 50.0)
 

@@ -17,7 +17,7 @@ from chatui.tui.markdown import inline
 from chatui.tui.markdown.code_colours import START, colour_line
 from chatui.tui.markdown.inline import read_inline
 from chatui.tui.markdown.markdown_text import MarkdownText
-from chatui.tui.markdown.unfinished import as_if_finished
+from chatui.tui.markdown.unfinished import close_open_marks
 
 TALKER = ModelSpec("talker", "/m")
 REPLY = """## 水果 `x`
@@ -130,7 +130,7 @@ def test_what_only_looks_like_marks_stays(source: str) -> None:
     ],
 )
 def test_the_end_of_an_unfinished_line(line: str, probably: str) -> None:
-    assert as_if_finished(line) == probably
+    assert close_open_marks(line) == probably
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -138,7 +138,7 @@ def test_growing_changes_nothing_above_and_ends_as_all_at_once(seed: int) -> Non
     dice = random.Random(seed)
     source = REPLY if seed < 8 else "".join(dice.choice(PIECES) for _ in range(250))
     width = dice.choice([10, 20, 33, 60])
-    text = MarkdownText("", width, is_whole=False)
+    text = MarkdownText("", width, is_complete=False)
     left = source
     while left:
         size = dice.randint(1, 6)
@@ -152,7 +152,7 @@ def test_growing_changes_nothing_above_and_ends_as_all_at_once(seed: int) -> Non
 
 
 def test_above_a_line_or_a_table_that_grows_nothing_moves() -> None:
-    text = MarkdownText("# 题\n一行\n", 40, is_whole=False)
+    text = MarkdownText("# 题\n一行\n", 40, is_complete=False)
     above = list(text.rows)
     for character in "| 名 | 数 |\n|---|---|\n| 苹果 | 12 |\n| 一个很长的名字 | **3":
         text.append(character)
@@ -220,7 +220,7 @@ def test_bad_input_costs_a_moment_at_most_and_looks_the_same_from_the_store(name
         step()
         costs.append(time.thread_time() - began)
 
-    growing = MarkdownText("", 76, is_whole=False)
+    growing = MarkdownText("", 76, is_complete=False)
     for start in range(0, len(BAD[name]), 500):
         timed(lambda start=start: (growing.append(BAD[name][start : start + 500]), growing.rows))
     growing.strip_end()
@@ -228,7 +228,7 @@ def test_bad_input_costs_a_moment_at_most_and_looks_the_same_from_the_store(name
     stored = MarkdownText(BAD[name], 76)
     timed(lambda: stored.rows)
     while stored.has_unread:
-        timed(stored.read_on)
+        timed(stored.read_more)
     assert looks(stored) == looks(growing)
     # Some may meet a collection of garbage.
     assert sorted(costs)[-3] < 0.1

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.catalog.memory_need import CacheSize
 from chatui.messages import Loaded
 from chatui.tui.screens.model_rows import memory_words, model_row
 from chatui.tui.widgets.status_line import StatusLine
 
-LLAMA = Entry(
-    "llama", "hub", "llama", memory_bytes=16_060_000_000, width=2, cache=CacheSize(65_536),
+LLAMA = ModelEntry(
+    "llama", "hub", "llama", memory_bytes=16_060_000_000, dtype_bytes=2, cache=CacheSize(65_536),
     context_limit=131_072,
 )  # fmt: skip
-SMALL = Entry(
-    "s", "preset", "s", memory_bytes=13_200_000, width=2, cache=CacheSize(3072), context_limit=512
+SMALL = ModelEntry(
+    "s",
+    "preset",
+    "s",
+    memory_bytes=13_200_000,
+    dtype_bytes=2,
+    cache=CacheSize(3072),
+    context_limit=512,
 )
 
 
@@ -41,7 +47,7 @@ def test_memory_is_told_for_the_window_that_would_be_used() -> None:
 def test_what_is_not_known_is_not_told() -> None:
     assert memory_words(LLAMA, None, None) == ""
     assert memory_words(LLAMA, loaded("server", 0), None) == ""
-    assert memory_words(Entry("x", "hub", "x"), loaded("cpu", 8), None) == ""
+    assert memory_words(ModelEntry("x", "hub", "x"), loaded("cpu", 8), None) == ""
     # The small model is on the CPU, and a large one would go to the GPU.
     assert memory_words(LLAMA, loaded("cpu", 64, "cuda:0"), None) == ""
     assert memory_words(SMALL, loaded("cpu", 64, "cuda:0"), None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.messages import ModelSpec
 from chatui.settings import Server, Settings
 from chatui.tui.screens import model_picker
@@ -19,9 +19,9 @@ async def test_a_servers_models_come_when_it_answers(
 ) -> None:
     asked: list[Settings] = []
 
-    async def answer(settings: Settings) -> tuple[Entry, ...]:
+    async def answer(settings: Settings) -> tuple[ModelEntry, ...]:
         asked.append(settings)
-        return (Entry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
+        return (ModelEntry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
 
     monkeypatch.setattr(model_picker, "server_entries", answer)
     settings = Settings(servers=(Server("http://gpu", "gpu"),))
@@ -44,9 +44,9 @@ async def test_what_the_user_moved_to_stays_when_a_server_answers(
 ) -> None:
     gate = asyncio.Event()
 
-    async def answer(settings: Settings) -> tuple[Entry, ...]:
+    async def answer(settings: Settings) -> tuple[ModelEntry, ...]:
         await gate.wait()
-        return (Entry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
+        return (ModelEntry("gpu:qwen3", "server", "gpu:qwen3", "On the server http://gpu/v1."),)
 
     monkeypatch.setattr(model_picker, "server_entries", answer)
     async with drive() as on:
@@ -61,5 +61,5 @@ async def test_what_the_user_moved_to_stays_when_a_server_answers(
 
 def test_a_server_that_does_not_answer_is_not_said_to_be_missing_here() -> None:
     reason = "Nobody answers at http://gpu/v1."
-    entry = Entry("gpu", "server", "gpu", reason, usable=False, missing=reason)
+    entry = ModelEntry("gpu", "server", "gpu", reason, usable=False, missing=reason)
     assert model_picker.model_row(entry, False).plain == f"  gpu\n  {reason}"

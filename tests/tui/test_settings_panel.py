@@ -108,7 +108,7 @@ def test_all_of_a_model_is_in_the_preset_and_wrong_names_are_refused(home: objec
     save_preset("mine", spec)
     preset = catalog.library.find("mine")
     assert preset is not None
-    facts = preset.facts
+    facts = preset.fields
     assert facts.adapters is not None
     assert (facts.adapters[0].path, facts.adapters[0].scale) == ("/a b/“c”", 0.5)
     assert (facts.adapters[0].rank, facts.adapters[0].alpha) == (8, 16.0)

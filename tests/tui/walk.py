@@ -13,7 +13,7 @@ from saved_conversations import SPEC, add_conversation
 from scripted_backend import ScriptedBackend
 from textual.widgets import Static
 
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
 from chatui.messages import Adapter
@@ -58,9 +58,9 @@ PIECES = tuple(
     for at, (text, p) in enumerate(_SAID)
 )
 ENTRIES = (
-    Entry("shiyou", "preset", "诗友", "随程序附带的小模型，在对话里写古诗。"),
-    Entry("xuxie", "preset", "续写", "接着您输入的文字往下写。"),
-    Entry(
+    ModelEntry("shiyou", "preset", "诗友", "随程序附带的小模型，在对话里写古诗。"),
+    ModelEntry("xuxie", "preset", "续写", "接着您输入的文字往下写。"),
+    ModelEntry(
         "belle",
         "preset",
         "belle",

@@ -45,7 +45,7 @@ from chatui.messages import (
     ReplyEvent,
     Token,
 )
-from chatui.prompting.format import PromptFormat, canned
+from chatui.prompting.format import PromptFormat, fixed_reply
 from chatui.prompting.window import FittedPrompt
 
 _UNLIMITED_REPLY_TOKENS = 2048
@@ -98,7 +98,7 @@ class OpenAIBackend:
         client = self._require()
         answer = client.format.answer_to(request.query)
         if answer is not None:
-            for event in canned(answer, request.limit(client.context_limit)):
+            for event in fixed_reply(answer, request.limit(client.context_limit)):
                 yield event
             return
         if request.begun is not None and client.chat:

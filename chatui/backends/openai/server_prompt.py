@@ -19,7 +19,7 @@ from chatui.prompting import formats
 from chatui.prompting.chat_template import THINKING_SWITCHES
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 from chatui.text import without_surrogates
 
 Messages: TypeAlias = Sequence[dict[str, str]]
@@ -80,7 +80,7 @@ def _messages(history: Sequence[Exchange], query: str, system: str | None) -> Me
     said = [("system", system)] if system else []
     for earlier, reply in history:
         # Thoughts of earlier rounds are not read again; most templates drop them, not all.
-        said += [("user", earlier), ("assistant", read_again(reply))]
+        said += [("user", earlier), ("assistant", reply_for_history(reply))]
     said.append(("user", query))
     return [{"role": role, "content": without_surrogates(text)} for role, text in said]
 

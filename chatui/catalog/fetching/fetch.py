@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypeAlias
 from uuid import uuid4
 
-from chatui.catalog.fetching.hub import RepositoryPlan, Source, WantedFile, disk_failure
+from chatui.catalog.fetching.hub import PlannedFile, RepositoryPlan, Source, disk_error
 from chatui.catalog.fetching.planning import FetchPlan, plan
-from chatui.catalog.fetching.transfer import FetchStopped, Transfer
+from chatui.catalog.fetching.transfer import FetchCancelled, Transfer
 from chatui.locales import say
 from chatui.settings import Settings
 
@@ -57,7 +57,7 @@ class FetchNote:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchDone:
     """The end of a fetch: all files are complete.
 
     Attributes:
@@ -71,7 +71,7 @@ class Fetched:
     seconds: float
 
 
-FetchEvent: TypeAlias = FetchProgress | FetchNote | Fetched
+FetchEvent: TypeAlias = FetchProgress | FetchNote | FetchDone
 
 
 class Fetch:
@@ -89,7 +89,7 @@ class Fetch:
         self._seen: deque[tuple[float, int]] = deque()
 
     def cancel(self) -> None:
-        """End the fetch; received bytes are kept, and ``events`` raises FetchStopped."""
+        """End the fetch; received bytes are kept, and ``events`` raises FetchCancelled."""
         self._cancelled = True
         self._stopped.set()
 
@@ -97,7 +97,7 @@ class Fetch:
         """Fetch; blocks between events for a tenth of a second at most.
 
         Raises:
-            FetchStopped: ``cancel`` was called.
+            FetchCancelled: ``cancel`` was called.
             ChatuiError: a file could not be fetched or written; the others are kept.
         """
         began = time.monotonic()
@@ -105,17 +105,17 @@ class Fetch:
             self._begin()
             self._seen.append((began, 0))
             while self._is_running():
-                yield from self._told()
+                yield from self._pending_notes()
                 yield self._progress()
-            yield from self._told()
+            yield from self._pending_notes()
             if self._failure:
                 raise self._failure
             if self._cancelled:
-                raise FetchStopped(say("fetching.stopped"))
+                raise FetchCancelled(say("fetching.stopped"))
             for repository in self.plan.repositories:
-                _place(repository)
+                _link_repository(repository)
             yield self._progress()
-            yield Fetched(
+            yield FetchDone(
                 folders=tuple(repository.folder for repository in self.plan.repositories),
                 received_bytes=self._received_bytes,
                 seconds=time.monotonic() - began,
@@ -145,7 +145,7 @@ class Fetch:
                 return
             try:
                 transfer.run()
-            except FetchStopped:
+            except FetchCancelled:
                 return
             except Exception as error:
                 self._failure = self._failure or error
@@ -167,7 +167,7 @@ class Fetch:
         for transfer in self._transfers:
             transfer.release_lock()
 
-    def _told(self) -> Iterator[FetchNote]:
+    def _pending_notes(self) -> Iterator[FetchNote]:
         while self._notes:
             yield FetchNote(self._notes.popleft())
 
@@ -191,7 +191,7 @@ class Fetch:
         return (received - before) / (now - then) if now > then else 0.0
 
 
-def _place(repository: RepositoryPlan) -> None:
+def _link_repository(repository: RepositoryPlan) -> None:
     """Link a repository's complete files at the paths where programs look for them.
 
     This comes last, so that no program sees half a model, and an older complete revision stays in
@@ -199,7 +199,7 @@ def _place(repository: RepositoryPlan) -> None:
     """
     try:
         for file in repository.files:
-            if file.pointer != file.content and not file.is_placed:
+            if file.pointer != file.content and not file.is_linked:
                 _link(file)
         if repository.reference:
             repository.reference.parent.mkdir(parents=True, exist_ok=True)
@@ -207,10 +207,10 @@ def _place(repository: RepositoryPlan) -> None:
             draft.write_text(repository.commit, encoding="utf-8")
             draft.replace(repository.reference)
     except OSError as error:
-        raise disk_failure(error, repository.folder) from error
+        raise disk_error(error, repository.folder) from error
 
 
-def _link(file: WantedFile) -> None:
+def _link(file: PlannedFile) -> None:
     """A relative link to the content; the content itself on file systems without links."""
     file.pointer.parent.mkdir(parents=True, exist_ok=True)
     file.pointer.unlink(missing_ok=True)

@@ -37,7 +37,7 @@ class ListedFile:
 
 
 @dataclass(frozen=True)
-class Listing:
+class RepositoryListing:
     """A repository as a hub lists it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class WantedFile:
+class PlannedFile:
     """A file with its places on this disk.
 
     Attributes:
@@ -79,10 +79,10 @@ class WantedFile:
     @property
     def is_complete(self) -> bool:
         """Whether all of it is there, judged by its size."""
-        return _size(self.content) == self.listed.size_bytes or self.is_placed
+        return _size(self.content) == self.listed.size_bytes or self.is_linked
 
     @property
-    def is_placed(self) -> bool:
+    def is_linked(self) -> bool:
         """Whether programs find all of it."""
         return _size(self.pointer) == self.listed.size_bytes
 
@@ -110,12 +110,12 @@ class RepositoryPlan:
     hub: Hub
     hub_id: str
     folder: Path
-    files: tuple[WantedFile, ...]
+    files: tuple[PlannedFile, ...]
     reference: Path | None = None
     commit: str = ""
 
 
-class Refused(ChatuiError):
+class RepositoryUnavailable(ChatuiError):
     """The hub has no such repository for this user; another may have the same weights."""
 
 
@@ -132,7 +132,7 @@ class Hub(ABC):
     endpoint: str
 
     @abstractmethod
-    def listing(self, hub_id: str, revision: str) -> Listing:
+    def listing(self, hub_id: str, revision: str) -> RepositoryListing:
         """The files of a repository at ``revision`` ("" for the default one).
 
         Raises:
@@ -140,7 +140,7 @@ class Hub(ABC):
         """
 
     @abstractmethod
-    def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
+    def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
         """The files with their places in the hub's own cache on this disk."""
 
     @abstractmethod
@@ -158,7 +158,7 @@ class Hub(ABC):
         """Host and port, for display."""
         return urlsplit(self.endpoint).netloc.rpartition("@")[2]
 
-    def failure(self, error: Exception, hub_id: str, revision: str = "") -> ChatuiError:
+    def error_for(self, error: Exception, hub_id: str, revision: str = "") -> ChatuiError:
         """The sentence for what a client raised while it asked about ``hub_id``."""
         import httpx2
 
@@ -167,19 +167,19 @@ class Hub(ABC):
         response = getattr(error, "response", None)
         status = getattr(response, "status_code", getattr(error, "status_code", None))
         if isinstance(status, int):
-            return self.refusal(status, getattr(response, "headers", {}), hub_id, revision)
+            return self.http_error(status, getattr(response, "headers", {}), hub_id, revision)
         if type(error).__name__ == "OfflineModeIsEnabled":
             return ChatuiError(say("fetching.offline"))
         # modelscope-hub's own errors are also Python's ConnectionError and TimeoutError.
         if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
-            return self.network_failure(error)
+            return self.network_error(error)
         if isinstance(error, OSError) and error.filename:
             # For instance, a file stands where the folder of its token should be.
             file = os.fsdecode(error.filename)
             return ChatuiError(say("catalog.unreadable", file=file, reason=error))
         return ChatuiError(say("fetching.no_hub", endpoint=self.address))
 
-    def refusal(
+    def http_error(
         self,
         status: int,
         headers: Mapping[str, str],
@@ -195,9 +195,9 @@ class Hub(ABC):
         code = headers.get("X-Error-Code", "")
         kind: type[ChatuiError] = ChatuiError
         if self.source == "modelscope" and status in (401, 403):
-            kind, key = Refused, "no_access_modelscope"
+            kind, key = RepositoryUnavailable, "no_access_modelscope"
         elif code == "GatedRepo" or status == 403:
-            kind, key = Refused, "gated"
+            kind, key = RepositoryUnavailable, "gated"
         elif "Invalid credentials" in headers.get("X-Error-Message", ""):
             key = "wrong_token"
         elif code == "RevisionNotFound":
@@ -205,14 +205,14 @@ class Hub(ABC):
         elif code == "EntryNotFound":
             key = "no_file"
         elif status in (401, 404):
-            kind, key = Refused, "not_found"
+            kind, key = RepositoryUnavailable, "not_found"
         else:
             key = "too_many" if status == 429 else "server_error"
         hub = {"title": self.title, "host": self.host, "endpoint": self.address}
         asked = {"hub_id": hub_id, "revision": revision, "path": path}
         return kind(say(f"fetching.{key}", status=status, **hub, **asked))
 
-    def network_failure(self, error: BaseException) -> ChatuiError:
+    def network_error(self, error: BaseException) -> ChatuiError:
         """The sentence for a hub that cannot be reached, or whose answer breaks off."""
         import httpx2
 
@@ -238,7 +238,7 @@ def checked_mirror(url: str) -> str:
     return address.rstrip("/")
 
 
-def disk_failure(error: OSError, path: Path) -> ChatuiError:
+def disk_error(error: OSError, path: Path) -> ChatuiError:
     """The sentence for a file that cannot be written."""
     if error.errno in _NO_ROOM:
         return ChatuiError(say("fetching.disk_full", path=path))

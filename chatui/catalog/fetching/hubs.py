@@ -17,8 +17,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from chatui.catalog.fetching.hub import Hub, ListedFile, Listing, RepositoryPlan, Source, WantedFile
-from chatui.catalog.local_models import hugging_face_cache, in_modelscope, modelscope_root
+from chatui.catalog.fetching.hub import (
+    Hub,
+    ListedFile,
+    PlannedFile,
+    RepositoryListing,
+    RepositoryPlan,
+    Source,
+)
+from chatui.catalog.local_models import hugging_face_cache, modelscope_folder, modelscope_root
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -49,7 +56,7 @@ class HuggingFace(Hub):
         endpoint = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         self.endpoint = endpoint.rstrip("/")
 
-    def listing(self, hub_id: str, revision: str) -> Listing:
+    def listing(self, hub_id: str, revision: str) -> RepositoryListing:
         from huggingface_hub import HfApi, constants
 
         # It would write its own lines between ours, and over the screen.
@@ -67,19 +74,19 @@ class HuggingFace(Hub):
             if not _COMMIT.fullmatch(commit):
                 raise ChatuiError(say("fetching.no_hub", endpoint=self.address))
         except Exception as error:
-            raise self.failure(error, hub_id, revision) from error
+            raise self.error_for(error, hub_id, revision) from error
         listed = map(_listed, told.siblings or ())
         files = tuple(file for file in listed if file is not None)
-        return Listing(hub_id, wanted, commit, files, dict(told.config or {}))
+        return RepositoryListing(hub_id, wanted, commit, files, dict(told.config or {}))
 
-    def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
+    def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
         cache = hugging_face_cache()
         name = f"models--{listing.hub_id.replace('/', '--')}"
         folder = cache / name / "snapshots" / listing.commit
         url = f"{self.endpoint}/{listing.hub_id}/resolve/{listing.commit}/"
         is_branch = listing.revision != listing.commit and ".." not in listing.revision
         wanted = (
-            WantedFile(
+            PlannedFile(
                 listed=file,
                 url=url + quote(file.path),
                 content=cache / name / "blobs" / file.digest,
@@ -126,33 +133,33 @@ class ModelScope(Hub):
         self._api = HubApi(HubConfig(endpoint=endpoint or None))
         self.endpoint = str(self._api.legacy.endpoint).rstrip("/")
 
-    def listing(self, hub_id: str, revision: str) -> Listing:
+    def listing(self, hub_id: str, revision: str) -> RepositoryListing:
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             raise ChatuiError(say("fetching.offline"))
         wanted = revision or "master"
         try:
             entries = self._api.list_repo_files(hub_id, "model", revision=wanted)
         except Exception as error:
-            raise self.failure(error, hub_id, revision) from error
+            raise self.error_for(error, hub_id, revision) from error
         files = (
             ListedFile(entry.path, int(entry.size), str(entry.sha256 or "").lower())
             for entry in entries
             if entry.type != "tree"
         )
         known = tuple(file for file in files if _SHA256.fullmatch(file.digest))
-        return Listing(hub_id, wanted, wanted, known)
+        return RepositoryListing(hub_id, wanted, wanted, known)
 
-    def placed(self, listing: Listing, files: Sequence[ListedFile]) -> RepositoryPlan:
+    def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
         """Paths as modelscope-hub has them: ``models/owner--name/snapshots/revision``.
 
         A folder that an older client left is gone on with, as the newer client does.
         """
         root = modelscope_root()
         new = root / "models" / listing.hub_id.replace("/", "--") / "snapshots" / listing.revision
-        folder = in_modelscope(listing.hub_id) or new
+        folder = modelscope_folder(listing.hub_id) or new
         url_of = self._api.legacy.get_download_url
         wanted = (
-            WantedFile(
+            PlannedFile(
                 listed=file,
                 url=url_of(listing.hub_id, "model", file.path, listing.revision),
                 content=folder / file.path,

@@ -34,7 +34,9 @@ _NOT_READ = re.compile(
 _OF_SPLIT = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\..*)")
 
 
-def needed(hub_id: str, files: Sequence[ListedFile], part: Part, role: Role) -> list[ListedFile]:
+def needed_files(
+    hub_id: str, files: Sequence[ListedFile], part: Part, role: Role
+) -> list[ListedFile]:
     """The files of a repository that are needed for ``part``, small ones first.
 
     A part that names its file needs that alone (and the pieces it was split into). Else the files

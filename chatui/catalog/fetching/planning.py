@@ -12,23 +12,23 @@ from chatui.catalog import library
 from chatui.catalog.fetching.hub import (
     Hub,
     ListedFile,
-    Listing,
-    Refused,
+    PlannedFile,
+    RepositoryListing,
     RepositoryPlan,
+    RepositoryUnavailable,
     Source,
-    WantedFile,
     checked_mirror,
 )
 from chatui.catalog.fetching.hubs import hub_of
-from chatui.catalog.fetching.needed_files import needed
+from chatui.catalog.fetching.needed_files import needed_files
 from chatui.catalog.local_models import (
     find_part,
     hugging_face_cache,
-    in_hugging_face,
+    hugging_face_snapshot,
     modelscope_root,
 )
-from chatui.catalog.model_files import is_whole
-from chatui.catalog.recognise import lacks_of
+from chatui.catalog.model_files import has_all_files
+from chatui.catalog.recognise import why_unsupported
 from chatui.catalog.resolving import missing_parts, why_missing
 from chatui.catalog.schema import Part, Role, is_hub_id
 from chatui.errors import ChatuiError
@@ -52,7 +52,7 @@ class FetchPlan:
     notes: tuple[str, ...] = ()
 
     @property
-    def files(self) -> tuple[WantedFile, ...]:
+    def files(self) -> tuple[PlannedFile, ...]:
         return tuple(file for repository in self.repositories for file in repository.files)
 
     @property
@@ -82,13 +82,13 @@ def plan(
     planner = _Planner(settings, source, checked_mirror(mirror) if mirror else "")
     preset = library.load().find(name)
     if preset:
-        if preset.facts.lacks:
-            planner.notes.append(str(preset.facts.lacks))
+        if preset.fields.lacks:
+            planner.notes.append(str(preset.fields.lacks))
         missing = missing_parts(preset, settings)
         if missing and not any(part.on_hub for part in missing):
             # No hub has them, so none is asked.
             raise ChatuiError(why_missing(preset, missing))
-        for role, part in preset.roles:
+        for role, part in preset.parts_by_role:
             planner.add(part, role)
     else:
         part = part_of_hub(name, source or "hf")
@@ -130,7 +130,7 @@ class _Planner:
     mirror: str
     notes: list[str] = field(default_factory=list)
     _hubs: dict[Source, Hub] = field(default_factory=dict)
-    _listings: dict[tuple[Source, str, str], Listing] = field(default_factory=dict)
+    _listings: dict[tuple[Source, str, str], RepositoryListing] = field(default_factory=dict)
     _wanted: dict[tuple[Source, str, str], dict[str, ListedFile]] = field(default_factory=dict)
 
     def add(self, part: Part, role: Role) -> None:
@@ -145,22 +145,22 @@ class _Planner:
             self.notes.append(say("fetching.on_no_hub", part=part.title))
             return
         key, listing = self._listed(part, source)
-        files = needed(listing.hub_id, listing.files, part, role)
+        files = needed_files(listing.hub_id, listing.files, part, role)
         if source == "hf":
-            files += _had_before(listing, part.revision)
+            files += _earlier_files(listing, part.revision)
         self._wanted.setdefault(key, {}).update({file.path: file for file in files})
 
     def warn(self) -> None:
         """Note which models cannot run here, before the download begins."""
         for listing in self._listings.values():
-            if lacks := lacks_of(listing.config):
+            if lacks := why_unsupported(listing.config):
                 self.notes.append(say("catalog.cannot_run", name=listing.hub_id, reason=lacks))
 
     def planned(self) -> Iterator[RepositoryPlan]:
         for key, files in self._wanted.items():
             # The largest first: it takes longest.
             ordered = sorted(files.values(), key=lambda file: -file.size_bytes)
-            yield self._hub(key[0]).placed(self._listings[key], ordered)
+            yield self._hub(key[0]).plan_files(self._listings[key], ordered)
 
     def _users_copy(self, part: Part) -> Path | None:
         """Path of a copy of the part that chatui did not download; None if there is none."""
@@ -169,7 +169,7 @@ class _Planner:
             return None
         if not found.is_relative_to(modelscope_root()):
             return found
-        return found if part.hf and self.source is None and is_whole(found) else None
+        return found if part.hf and self.source is None and has_all_files(found) else None
 
     def _source_of(self, part: Part) -> Source | None:
         """The hub to take a part from; None if it is on none."""
@@ -182,19 +182,21 @@ class _Planner:
             self.notes.append(say("fetching.other_hub", part=part.title, title=title))
         return there[0] if there else None
 
-    def _listed(self, part: Part, source: Source) -> tuple[tuple[Source, str, str], Listing]:
+    def _listed(
+        self, part: Part, source: Source
+    ) -> tuple[tuple[Source, str, str], RepositoryListing]:
         """The listing of the first repository that has the part and may be read."""
         ids = [part.hf, *part.also] if source == "hf" else [part.modelscope]
         # A repository that is partly fetched is resumed.
-        ids.sort(key=lambda hub_id: in_hugging_face(hub_id, part.revision) is None)
-        refused: Refused | None = None
+        ids.sort(key=lambda hub_id: hugging_face_snapshot(hub_id, part.revision) is None)
+        refused: RepositoryUnavailable | None = None
         for hub_id in ids:
             revision = part.revision if source == "hf" else ""
             key = (source, hub_id, revision)
             try:
                 if key not in self._listings:
                     self._listings[key] = self._hub(source).listing(hub_id, revision)
-            except Refused as error:
+            except RepositoryUnavailable as error:
                 refused = refused or error
                 continue
             if refused:
@@ -211,12 +213,12 @@ class _Planner:
         return self._hubs[source]
 
 
-def _had_before(listing: Listing, revision: str) -> list[ListedFile]:
+def _earlier_files(listing: RepositoryListing, revision: str) -> list[ListedFile]:
     """Files that were fetched at an earlier commit of the repository.
 
     They are fetched at the new commit too, because the branch then points to it for all files.
     """
-    before = in_hugging_face(listing.hub_id, revision)
+    before = hugging_face_snapshot(listing.hub_id, revision)
     if before is None:
         return []
     return [file for file in listing.files if (before / file.path).is_file()]

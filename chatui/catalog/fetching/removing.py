@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatui.catalog import library
-from chatui.catalog.fetching.hub import disk_failure
+from chatui.catalog.fetching.hub import disk_error
 from chatui.catalog.fetching.planning import part_of_hub
 from chatui.catalog.local_models import (
     find_part,
@@ -28,7 +28,7 @@ _LOCK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Removable:
+class RemovalItem:
     """Something in a hub's cache that can be deleted.
 
     Attributes:
@@ -45,7 +45,7 @@ class Removable:
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemovalPlan:
     """What is deleted when a name is removed.
 
     Attributes:
@@ -53,7 +53,7 @@ class Removal:
         notes: sentences on what stays, and on presets that will lack a part.
     """
 
-    items: tuple[Removable, ...]
+    items: tuple[RemovalItem, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -61,7 +61,7 @@ class Removal:
         return sum(item.size_bytes for item in self.items)
 
 
-def plan_removal(name: str, settings: Settings) -> Removal:
+def plan_removal(name: str, settings: Settings) -> RemovalPlan:
     """Plan what removing ``name`` deletes and frees.
 
     Only the hubs' caches are considered, never the user's own folders. A part that another usable
@@ -76,7 +76,7 @@ def plan_removal(name: str, settings: Settings) -> Removal:
     preset = library.load().find(name)
     parts = preset.parts if preset else (part_of_hub(name, "hf"),)
     known = [each for each in library.load().by_name.values() if {*each.parts} != {*parts}]
-    items: list[Removable] = []
+    items: list[RemovalItem] = []
     notes: list[str] = []
     for part in parts:
         sharing = (each for each in known if _needs(each, part))
@@ -94,10 +94,10 @@ def plan_removal(name: str, settings: Settings) -> Removal:
         raise ChatuiError(" ".join([say("fetching.rm.nothing", name=name), *notes]))
     for item in items:
         _check_idle(item)
-    return Removal(tuple(items), tuple(notes))
+    return RemovalPlan(tuple(items), tuple(notes))
 
 
-def remove(removal: Removal) -> int:
+def remove(removal: RemovalPlan) -> int:
     """Delete what was planned, and return the number of bytes freed.
 
     Raises:
@@ -113,11 +113,11 @@ def remove(removal: Removal) -> int:
             if not item.root.exists() and locks.is_dir():
                 shutil.rmtree(locks)
         except OSError as error:
-            raise disk_failure(error, item.root) from error
+            raise disk_error(error, item.root) from error
     return removal.size_bytes
 
 
-def _check_idle(item: Removable) -> None:
+def _check_idle(item: RemovalItem) -> None:
     """Raise ChatuiError if a process is fetching this repository into Hugging Face's cache."""
     for lock in (hugging_face_cache() / ".locks" / item.root.name).glob("*.lock"):
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
@@ -164,20 +164,20 @@ def _roots(part: Part) -> Iterator[Path]:
         yield from (path for path in dict.fromkeys(candidates) if path.is_dir())
 
 
-def _removable(part: Part, root: Path) -> Removable | None:
+def _removable(part: Part, root: Path) -> RemovalItem | None:
     """The files of a repository that belong to ``part``; None if there are none."""
     below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
     pointers = set(_pointers(root))
     going = {path for path in pointers if _in_repository(path, root).startswith(below)}
     if going == pointers:
-        return Removable(part.title, root, (root,), _size(root))
+        return RemovalItem(part.title, root, (root,), _size(root))
     if not going:
         return None
     staying = {path.resolve() for path in pointers - going}
     contents = {path.resolve() for path in going} - staying
     contents = {path for path in contents if path.is_relative_to(root.resolve())}
     freed = sum(path.stat().st_size for path in contents)
-    return Removable(part.title, root, (*sorted(going), *sorted(contents - going)), freed)
+    return RemovalItem(part.title, root, (*sorted(going), *sorted(contents - going)), freed)
 
 
 def _pointers(root: Path) -> Iterator[Path]:

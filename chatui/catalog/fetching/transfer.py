@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from chatui.catalog.fetching.hub import RepositoryPlan, WantedFile, disk_failure
+from chatui.catalog.fetching.hub import PlannedFile, RepositoryPlan, disk_error
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -30,7 +30,7 @@ _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed."""
 
 
-class FetchStopped(ChatuiError):
+class FetchCancelled(ChatuiError):
     """The fetch was cancelled; what came in so far is kept."""
 
 
@@ -45,7 +45,7 @@ class Transfer:
         received_bytes: bytes that came over the network, discarded ones included.
     """
 
-    file: WantedFile
+    file: PlannedFile
     repository: RepositoryPlan
     stopped: threading.Event
     note: Callable[[str], None]
@@ -57,7 +57,7 @@ class Transfer:
         """Fetch the file, or wait for the process that is at it.
 
         Raises:
-            FetchStopped: ``stopped`` was set.
+            FetchCancelled: ``stopped`` was set.
             ChatuiError: it cannot be fetched, or not be written.
         """
         self.done_bytes = self.file.kept_bytes
@@ -71,7 +71,7 @@ class Transfer:
             finally:
                 self.release_lock()
         except OSError as error:
-            raise disk_failure(error, self.file.content.parent) from error
+            raise disk_error(error, self.file.content.parent) from error
         self.done_bytes = self.file.listed.size_bytes
 
     def release_lock(self) -> None:
@@ -117,7 +117,7 @@ class Transfer:
         import httpx2
 
         with self.file.partial.open("ab+", buffering=0) as stream:
-            partial = _Partial(stream, self.file)
+            partial = _PartialFile(stream, self.file)
             for _ in partial.read_back():
                 self._check_stopped()
             tries = 0
@@ -127,10 +127,10 @@ class Transfer:
                     failure, wait = self._receive_once(partial)
                     tries += 1
                 except httpx2.TransportError as error:
-                    failure, wait = self.repository.hub.network_failure(error), _WAIT_SECONDS
+                    failure, wait = self.repository.hub.network_error(error), _WAIT_SECONDS
                     tries = 0 if partial.size > before else tries + 1
                 except (httpx2.HTTPError, httpx2.InvalidURL, ConnectionError) as error:
-                    raise self.repository.hub.failure(error, self.repository.hub_id) from error
+                    raise self.repository.hub.error_for(error, self.repository.hub_id) from error
                 if partial.size < self.file.listed.size_bytes:
                     if tries >= _TRIES:
                         raise failure
@@ -138,7 +138,7 @@ class Transfer:
                     self._check_stopped()
         return partial.hash()
 
-    def _receive_once(self, partial: _Partial) -> tuple[ChatuiError, float]:
+    def _receive_once(self, partial: _PartialFile) -> tuple[ChatuiError, float]:
         """Ask for what is missing and write what comes.
 
         Returns:
@@ -172,7 +172,7 @@ class Transfer:
         return self._wrong("fell_short"), 0.0
 
     def _wrong_answer(
-        self, answer: httpx2.Response, partial: _Partial
+        self, answer: httpx2.Response, partial: _PartialFile
     ) -> tuple[ChatuiError, float] | None:
         """The fault of an answer, as :meth:`_receive_once` returns or raises it; None without one.
 
@@ -181,9 +181,9 @@ class Transfer:
         status = answer.status_code
         if status >= 400 and status != 416:
             hub, hub_id = self.repository.hub, self.repository.hub_id
-            failure = hub.refusal(status, answer.headers, hub_id, path=self.file.listed.path)
+            failure = hub.http_error(status, answer.headers, hub_id, path=self.file.listed.path)
             if status in _RETRYABLE:
-                return failure, _asked_wait(answer)
+                return failure, _retry_after(answer)
             raise failure
         is_rest = status == 206 and partial.size > 0
         begin = f"bytes {partial.size}-"
@@ -199,17 +199,17 @@ class Transfer:
 
     def _check_stopped(self) -> None:
         if self.stopped.is_set():
-            raise FetchStopped(say("fetching.stopped"))
+            raise FetchCancelled(say("fetching.stopped"))
 
 
-class _Partial:
+class _PartialFile:
     """The received part of a file, with a running hash.
 
     Attributes:
         size: bytes.
     """
 
-    def __init__(self, stream: BinaryIO, file: WantedFile) -> None:
+    def __init__(self, stream: BinaryIO, file: PlannedFile) -> None:
         self._stream = stream
         self._listed = file.listed
         self.size = 0
@@ -252,7 +252,7 @@ class _Partial:
         return hashlib.sha1(b"blob %d\0" % self._listed.size_bytes, usedforsecurity=False)
 
 
-def _asked_wait(answer: httpx2.Response) -> float:
+def _retry_after(answer: httpx2.Response) -> float:
     """Seconds that a busy server asks to wait, within reason."""
     asked = answer.headers.get("Retry-After", "")
     return min(float(asked), _LONGEST_WAIT_SECONDS) if asked.isdigit() else _WAIT_SECONDS

@@ -26,7 +26,7 @@ from chatui.locales import say
 from chatui.prompting import formats
 from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
 from chatui.text import without_surrogates
 
@@ -187,7 +187,7 @@ def _history(dialogue: Dialogue, place: int, enough: int | None = None) -> list[
     history: list[Exchange] = []
     characters = 0
     for asked, said in islice(dialogue.rounds, place):
-        history.append((asked, read_again(said) if "think>" in said else said))
+        history.append((asked, reply_for_history(said) if "think>" in said else said))
         # Formats strip blanks.
         characters += len(asked.strip()) + len(history[-1][1].strip())
         if enough is not None and characters > enough:

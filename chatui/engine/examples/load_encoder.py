@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chatui.catalog.tokenizer_lookup import TokenizerPlace
+from chatui.catalog.tokenizer_lookup import LocatedTokenizer
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
 from chatui.engine.tokenizers import EOS_TOKENS, format_named, load_tokenizer, own_format
 
@@ -17,7 +17,7 @@ _ARTICLE: dict[Family, str] = {
 
 
 def load_encoder(
-    place: TokenizerPlace,
+    place: LocatedTokenizer,
     limits: ExampleLimits,
     family: Family | None = None,
     format: str | None = None,
@@ -57,7 +57,7 @@ def _family_of(network: str, format: str) -> Family:
     return "alpaca" if format == _ARTICLE["alpaca"] else "causal"
 
 
-def _guess(place: TokenizerPlace, family: Family | None) -> str:
+def _guess(place: LocatedTokenizer, family: Family | None) -> str:
     """The network's family where a folder holds a tokenizer alone."""
     if family == "chatglm":
         return "chatglm"

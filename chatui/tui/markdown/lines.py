@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from chatui.tui.markdown.code_colours import START, LexerState, colour_line
 from chatui.tui.markdown.inline import read_inline
-from chatui.tui.markdown.unfinished import as_if_finished
+from chatui.tui.markdown.unfinished import close_open_marks
 from chatui.tui.wrapping import Prefix, Span
 
 DEEPEST = 12
@@ -37,7 +37,7 @@ Alignment: TypeAlias = Literal["left", "center", "right"]
 
 
 @dataclass(frozen=True)
-class Line:
+class MarkdownLine:
     """A line as it is shown, before it is wrapped.
 
     Attributes:
@@ -64,7 +64,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Item:
+class ListItem:
     """A list item that later lines may belong to: its columns in the source and on the screen."""
 
     column: int
@@ -73,7 +73,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Fence:
+class CodeFence:
     """Code between fences.
 
     Attributes:
@@ -103,23 +103,25 @@ class LineState:
         after_blank: whether the line before was empty, or code by its indentation.
     """
 
-    fence: Fence | None = None
-    items: tuple[Item, ...] = ()
+    fence: CodeFence | None = None
+    items: tuple[ListItem, ...] = ()
     formula: str = ""
     head: tuple[str, ...] = ()
     in_table: bool = False
     after_blank: bool = True
 
 
-Shown: TypeAlias = Line | TableRow | None
+ParsedLine: TypeAlias = MarkdownLine | TableRow | None
 """None: the line shows nothing."""
 
 
-def read_line(source: str, state: LineState, *, is_whole: bool = True) -> tuple[Shown, LineState]:
+def read_line(
+    source: str, state: LineState, *, is_complete: bool = True
+) -> tuple[ParsedLine, LineState]:
     """What a line shows, and the state for the next one.
 
     Args:
-        is_whole: whether the line is over; what could become a mark shows nothing before that.
+        is_complete: whether the line is over; what could become a mark shows nothing before that.
     """
     rest, quotes = source, 0
     most = 10**9 if state.fence is None else state.fence.quotes
@@ -128,7 +130,7 @@ def read_line(source: str, state: LineState, *, is_whole: bool = True) -> tuple[
     prefix: Prefix = (("│ ", "quote-bar"),) * min(quotes, DEEPEST)
     if state.fence is not None:
         if quotes == state.fence.quotes:
-            return _in_fence(rest, state, state.fence, is_whole)
+            return _in_fence(rest, state, state.fence, is_complete)
         state = replace(state, fence=None)
     if state.formula:
         if rest.strip():
@@ -136,28 +138,28 @@ def read_line(source: str, state: LineState, *, is_whole: bool = True) -> tuple[
             return _formula(rest, prefix), replace(state, formula="" if ends else state.formula)
         state = replace(state, formula="")
     if not rest.strip():
-        return Line("", first=prefix), LineState(items=state.items)
+        return MarkdownLine("", first=prefix), LineState(items=state.items)
     if (
         state.head
         and len(rest) < LONGEST_ROW
-        and (shown := _table_row(rest, state, prefix, is_whole)) is not None
+        and (shown := _table_row(rest, state, prefix, is_complete)) is not None
     ):
         return shown
     after = LineState(items=state.items, after_blank=False)
     if match := _RULE.match(rest):
-        return Line("─", style="rule", first=prefix, kind="rule"), LineState()
+        return MarkdownLine("─", style="rule", first=prefix, kind="rule"), LineState()
     if match := _HEADING.match(rest):
         style = f"heading{min(3, len(match[1]))}"
-        return _text(match[2], prefix, style, is_whole), LineState()
+        return _text(match[2], prefix, style, is_complete), LineState()
     if match := _ITEM.match(rest):
-        return _item(match, after, prefix, quotes, is_whole)
+        return _item(match, after, prefix, quotes, is_complete)
     column = _column(rest)
     items = state.items
     while items and column <= items[-1].column:
         items = items[:-1]
     indent = items[-1].content if items else 0
     return _in_item(
-        rest, replace(after, items=items), prefix, indent, quotes, state.after_blank, is_whole
+        rest, replace(after, items=items), prefix, indent, quotes, state.after_blank, is_complete
     )
 
 
@@ -168,9 +170,9 @@ def _in_item(
     indent: int,
     quotes: int,
     after_blank: bool,
-    is_whole: bool,
+    is_complete: bool,
     marker: Prefix | None = None,
-) -> tuple[Shown, LineState]:
+) -> tuple[ParsedLine, LineState]:
     """A line that is no list item by itself, ``indent`` cells in.
 
     Args:
@@ -181,8 +183,8 @@ def _in_item(
     fence = _FENCE.match(rest)
     if fence and ("`" not in fence[3] or fence[2][0] == "~"):
         language = fence[3].split()[0].strip("{}.") if fence[3].split() else ""
-        inside = Fence(fence[2], _column(fence[1]), quotes, language, START, inner)
-        head = Line(fence[3][:80], (), "code-head", first, inner, "code head")
+        inside = CodeFence(fence[2], _column(fence[1]), quotes, language, START, inner)
+        head = MarkdownLine(fence[3][:80], (), "code-head", first, inner, "code head")
         return head, replace(state, fence=inside)
     stripped = rest.strip()
     for opening, closing in (("$$", "$$"), ("\\[", "\\]")):
@@ -190,43 +192,45 @@ def _in_item(
             return _formula(rest, inner), replace(state, formula=closing)
     is_code = not state.items and marker is None and after_blank and _column(rest) >= _INDENT
     if is_code:
-        return Line(rest, style="code", first=inner, rest=inner), replace(state, after_blank=True)
+        return MarkdownLine(rest, style="code", first=inner, rest=inner), replace(
+            state, after_blank=True
+        )
     cells = _cells(rest) if len(rest) < LONGEST_ROW else ()
     if len(cells) > 1 and marker is None:
         state = replace(state, head=cells)
         if rest.lstrip().startswith("|"):
             return TableRow(cells, prefix=inner), state
     text = rest.lstrip() if state.items or marker else rest
-    shown = _text(text, first, "quote" if quotes else "", is_whole)
+    shown = _text(text, first, "quote" if quotes else "", is_complete)
     return replace(shown, rest=inner), state
 
 
-def as_text(source: str, prefix: Prefix) -> Line:
+def as_text(source: str, prefix: Prefix) -> MarkdownLine:
     """The head of a table that is none: a line like others."""
-    return _text(source.lstrip(" >") if prefix else source, prefix, "", is_whole=True)
+    return _text(source.lstrip(" >") if prefix else source, prefix, "", is_complete=True)
 
 
-def _text(text: str, prefix: Prefix, style: str, is_whole: bool) -> Line:
-    if not is_whole:
-        text = as_if_finished(text)
+def _text(text: str, prefix: Prefix, style: str, is_complete: bool) -> MarkdownLine:
+    if not is_complete:
+        text = close_open_marks(text)
     shown, spans = read_inline(text.rstrip())
-    return Line(shown, spans, style, prefix, prefix)
+    return MarkdownLine(shown, spans, style, prefix, prefix)
 
 
-def _formula(text: str, prefix: Prefix) -> Line:
-    return Line(text, (Span(0, len(text), "formula"),), first=prefix, rest=prefix)
+def _formula(text: str, prefix: Prefix) -> MarkdownLine:
+    return MarkdownLine(text, (Span(0, len(text), "formula"),), first=prefix, rest=prefix)
 
 
 def _item(
-    match: re.Match[str], state: LineState, prefix: Prefix, quotes: int, is_whole: bool
-) -> tuple[Shown, LineState]:
+    match: re.Match[str], state: LineState, prefix: Prefix, quotes: int, is_complete: bool
+) -> tuple[ParsedLine, LineState]:
     column = _column(match[1])
     items = state.items
     while items and column < items[-1].column + 2:
         items = items[:-1]
     shown = items[-1].content if items else 0
     marker, text = match[2], match[3] or ""
-    if not text and not is_whole and not marker[0].isdigit():
+    if not text and not is_complete and not marker[0].isdigit():
         return None, state
     style = "marker"
     if marker in "-*+":
@@ -235,40 +239,42 @@ def _item(
             marker, text = "☐" if task[1] == " " else "☑", text[task.end() :]
     marker += " "
     if len(items) < DEEPEST:
-        items = (*items, Item(column, shown, shown + len(marker)))
+        items = (*items, ListItem(column, shown, shown + len(marker)))
     first: Prefix = ((" " * shown, ""), (marker, style))
     after = replace(state, items=items)
     content = shown + len(marker)
-    return _in_item(text, after, prefix, content, quotes, False, is_whole, first)
+    return _in_item(text, after, prefix, content, quotes, False, is_complete, first)
 
 
-def _in_fence(rest: str, state: LineState, fence: Fence, is_whole: bool) -> tuple[Shown, LineState]:
+def _in_fence(
+    rest: str, state: LineState, fence: CodeFence, is_complete: bool
+) -> tuple[ParsedLine, LineState]:
     stripped = rest.strip()
     is_mark = stripped and stripped == fence.mark[0] * len(stripped)
     if is_mark and len(stripped) >= len(fence.mark):
         return None, LineState(items=state.items, after_blank=False)
-    if is_mark and not is_whole:
+    if is_mark and not is_complete:
         return None, state
     blanks = len(rest) - len(rest.lstrip(" "))
     code = rest[min(blanks, fence.column) :]
     spans, lexer = colour_line(code, fence.language, fence.lexer)
     after = replace(state, fence=replace(fence, lexer=lexer))
-    return Line(code, spans, "code", fence.prefix, fence.prefix), after
+    return MarkdownLine(code, spans, "code", fence.prefix, fence.prefix), after
 
 
 def _table_row(
-    rest: str, state: LineState, prefix: Prefix, is_whole: bool
-) -> tuple[Shown, LineState] | None:
+    rest: str, state: LineState, prefix: Prefix, is_complete: bool
+) -> tuple[ParsedLine, LineState] | None:
     """The line as a table's next row; None if it is something else."""
     after = LineState(state.fence, state.items, head=state.head, in_table=True, after_blank=False)
     if state.in_table:
         if "|" not in rest:
             return None
         cells = _cells(rest)[: len(state.head)]
-        if not is_whole:
-            cells = (*cells[:-1], as_if_finished(cells[-1]))
+        if not is_complete:
+            cells = (*cells[:-1], close_open_marks(cells[-1]))
         return TableRow(cells + ("",) * (len(state.head) - len(cells)), prefix=prefix), after
-    if _DELIMITERS.match(rest) and is_whole:
+    if _DELIMITERS.match(rest) and is_complete:
         marks = _cells(rest)
         if len(marks) != len(state.head):
             return None
@@ -277,7 +283,7 @@ def _table_row(
             for mark in marks
         )
         return TableRow((), alignments, prefix), after
-    if not is_whole and _BEGINS_DELIMITERS.match(rest):
+    if not is_complete and _BEGINS_DELIMITERS.match(rest):
         return None, state
     return None
 

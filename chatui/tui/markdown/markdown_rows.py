@@ -9,8 +9,15 @@ from itertools import pairwise
 from rich.cells import cell_len
 
 from chatui.tui.markdown.inline import read_inline
-from chatui.tui.markdown.lines import Line, LineState, Shown, TableRow, as_text, read_line
-from chatui.tui.markdown.markdown_tables import Table
+from chatui.tui.markdown.lines import (
+    LineState,
+    MarkdownLine,
+    ParsedLine,
+    TableRow,
+    as_text,
+    read_line,
+)
+from chatui.tui.markdown.markdown_tables import MarkdownTable
 from chatui.tui.wrapping import Prefix, Row, Span, cut_spans, row_starts
 
 LONGEST_PART = 600
@@ -23,11 +30,11 @@ _SENTENCE_ENDS = "。！？；，.!?;, "
 
 
 @dataclass
-class _Head:
+class _TableHead:
     """The last line, where it may be the head of a table: what it is and where it stands."""
 
     source: str
-    shown: Shown
+    shown: ParsedLine
     cells: tuple[str, ...]
     row: int
     paragraph: int
@@ -35,10 +42,10 @@ class _Head:
 
 
 @dataclass
-class _OpenTable:
+class _CurrentTable:
     """A table that goes on, where it begins, and the number of each row's line."""
 
-    table: Table
+    table: MarkdownTable
     row: int
     paragraph: int
     numbers: list[int]
@@ -65,8 +72,8 @@ class MarkdownRows:
         self._settled_rows = self._settled_paragraphs = 0
         self._changed = 0
         self._joint: Row | None = None
-        self._head: _Head | None = None
-        self._table: _OpenTable | None = None
+        self._head: _TableHead | None = None
+        self._table: _CurrentTable | None = None
         self._code: list[str] = []
 
     def read(self, text: str) -> int:
@@ -80,7 +87,7 @@ class MarkdownRows:
         self._line = self._settle_parts(self._line)
         self._forget_unfinished()
         if self._line:
-            shown, state = self._read_part(self._line, is_whole=False)
+            shown, state = self._read_part(self._line, is_complete=False)
             self._show(self._line, shown, state, is_over=False)
         return self._changed
 
@@ -110,16 +117,16 @@ class MarkdownRows:
     def _settle(self, part: str) -> None:
         """Show what will not change any more."""
         self._forget_unfinished()
-        shown, state = self._read_part(part, is_whole=True)
+        shown, state = self._read_part(part, is_complete=True)
         self._show(part, shown, state, is_over=True)
         self._state = state
         self._settled_rows, self._settled_paragraphs = len(self.rows), len(self.sources)
 
-    def _read_part(self, part: str, *, is_whole: bool) -> tuple[Shown, LineState]:
+    def _read_part(self, part: str, *, is_complete: bool) -> tuple[ParsedLine, LineState]:
         if self._joint is None:
-            return read_line(part, self._state, is_whole=is_whole)
+            return read_line(part, self._state, is_complete=is_complete)
         text, spans = (part, ()) if self._joint.style == "code" else read_inline(part)
-        return Line(text, spans), self._state
+        return MarkdownLine(text, spans), self._state
 
     def _forget_unfinished(self) -> None:
         del self.rows[self._settled_rows :]
@@ -127,11 +134,11 @@ class MarkdownRows:
         if self._joint is not None:
             self.rows.append(self._joint)
         if self._table is not None and self._table.has_unfinished:
-            self._table.table.take_last()
+            self._table.table.remove_last()
             self._table.numbers.pop()
             self._table.has_unfinished = False
 
-    def _show(self, part: str, shown: Shown, state: LineState, *, is_over: bool) -> None:
+    def _show(self, part: str, shown: ParsedLine, state: LineState, *, is_over: bool) -> None:
         """Show a line, or the beginning of one that is not over."""
         in_table = isinstance(shown, TableRow) and state.in_table
         if isinstance(shown, TableRow) and shown.alignments and self._head is not None:
@@ -143,7 +150,7 @@ class MarkdownRows:
             self._table = None
         if is_over and state.head and not in_table:
             place = len(self.rows), len(self.sources)
-            self._head = _Head(part, shown, state.head, *place, self._number)
+            self._head = _TableHead(part, shown, state.head, *place, self._number)
         if isinstance(shown, TableRow) and in_table and self._table is not None:
             self._add_to_table(self._table, shown, is_over)
         elif isinstance(shown, TableRow):
@@ -159,18 +166,18 @@ class MarkdownRows:
             elif is_over and state.fence is not None:
                 self._code.append(shown.text)
 
-    def _append(self, line: Line, number: int) -> None:
+    def _append(self, line: MarkdownLine, number: int) -> None:
         is_empty = not (line.text or line.first or line.style)
         if is_empty and (not self.rows or _is_blank(self.rows[-1])):
             return
         self.rows += _wrap(line, len(self.sources), self._width)
         self.sources.append(number)
 
-    def _append_to(self, last: Row, line: Line) -> None:
+    def _append_to(self, last: Row, line: MarkdownLine) -> None:
         """Go on with a row that was the last one so far."""
         shift = len(last.text)
         spans = (*last.spans, *(Span(at + shift, to + shift, how) for at, to, how in line.spans))
-        whole = Line(last.text + line.text, spans, last.style, last.prefix, last.prefix)
+        whole = MarkdownLine(last.text + line.text, spans, last.style, last.prefix, last.prefix)
         for row in _wrap(whole, last.paragraph, self._width):
             self.rows.append(replace(row, start=row.start + last.start))
 
@@ -185,15 +192,15 @@ class MarkdownRows:
         self._append(as_text(head.source, head.shown.prefix), head.number)
         self._settled_rows, self._settled_paragraphs = len(self.rows), len(self.sources)
 
-    def _begin_table(self, head: _Head, delimiters: TableRow) -> None:
+    def _begin_table(self, head: _TableHead, delimiters: TableRow) -> None:
         self._head = None
         prefix = head.shown.prefix if isinstance(head.shown, TableRow) else delimiters.prefix
         width = self._width - sum(cell_len(text) for text, _ in prefix)
-        table = Table(head.cells, delimiters.alignments, prefix, width)
-        self._table = _OpenTable(table, head.row, head.paragraph, [head.number, self._number])
+        table = MarkdownTable(head.cells, delimiters.alignments, prefix, width)
+        self._table = _CurrentTable(table, head.row, head.paragraph, [head.number, self._number])
         self._write_table(self._table)
 
-    def _add_to_table(self, table: _OpenTable, row: TableRow, is_over: bool) -> None:
+    def _add_to_table(self, table: _CurrentTable, row: TableRow, is_over: bool) -> None:
         columns_changed = table.table.add(row.cells)
         table.numbers.append(self._number)
         table.has_unfinished = not is_over
@@ -202,7 +209,7 @@ class MarkdownRows:
         for line in table.table.row(-1):
             self._append(line, self._number)
 
-    def _write_table(self, table: _OpenTable) -> None:
+    def _write_table(self, table: _CurrentTable) -> None:
         """Write the head and all rows but one that is being added."""
         self._cut(table.row, table.paragraph)
         for line, number in zip(table.table.head(), table.numbers, strict=False):
@@ -218,10 +225,10 @@ class MarkdownRows:
         self._changed = min(self._changed, row)
 
 
-def _head_line(row: TableRow) -> Line:
+def _head_line(row: TableRow) -> MarkdownLine:
     """How a row stands until the next line says whether it is the head of a table."""
     text = "  ".join(read_inline(cell)[0] for cell in row.cells)
-    return Line(text, (), "table-head", row.prefix, row.prefix)
+    return MarkdownLine(text, (), "table-head", row.prefix, row.prefix)
 
 
 def _cut(line: str) -> int:
@@ -234,7 +241,7 @@ def _is_blank(row: Row) -> bool:
     return not (row.text or row.prefix or row.style)
 
 
-def _wrap(line: Line, paragraph: int, width: int) -> Iterator[Row]:
+def _wrap(line: MarkdownLine, paragraph: int, width: int) -> Iterator[Row]:
     first, rest = _narrowed(line.first, width), _narrowed(line.rest, width)
     left = width - sum(cell_len(text) for text, _ in first)
     if line.kind == "rule":

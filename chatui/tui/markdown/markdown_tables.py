@@ -8,7 +8,7 @@ from itertools import pairwise
 from rich.cells import cell_len
 
 from chatui.tui.markdown.inline import read_inline
-from chatui.tui.markdown.lines import Alignment, Line
+from chatui.tui.markdown.lines import Alignment, MarkdownLine
 from chatui.tui.wrapping import Prefix, Span, cut_spans, row_starts
 
 GAP = 2
@@ -20,7 +20,7 @@ NARROWEST = 6
 Cell = tuple[str, tuple[Span, ...]]
 
 
-class Table:
+class MarkdownTable:
     """A table that grows by rows; its columns grow with what stands in them."""
 
     def __init__(
@@ -46,19 +46,19 @@ class Table:
         self._rows.append(row)
         return self._widen(row)
 
-    def take_last(self) -> None:
+    def remove_last(self) -> None:
         """Remove the last row, and what it did to the columns."""
         self._rows.pop()
         self._natural = self._before
 
-    def head(self) -> Iterator[Line]:
+    def head(self) -> Iterator[MarkdownLine]:
         """The head and the rule below it; nothing if each row names its cells."""
         if self._columns:
             yield from self._row(self._head, "table-head")
             rules = ["─" * width for width in self._columns]
             yield self._line((" " * GAP).join(rules), (), "rule")
 
-    def row(self, index: int) -> Iterator[Line]:
+    def row(self, index: int) -> Iterator[MarkdownLine]:
         """A row; the last one is -1."""
         row = self._rows[index]
         if self._columns:
@@ -73,7 +73,7 @@ class Table:
         self._columns = columns
         return changed
 
-    def _row(self, cells: Sequence[Cell], style: str) -> Iterator[Line]:
+    def _row(self, cells: Sequence[Cell], style: str) -> Iterator[MarkdownLine]:
         """A row with its cells side by side, as many lines as the longest of them takes."""
         wrapped = [
             list(_wrap(cell, width)) for cell, width in zip(cells, self._columns, strict=True)
@@ -89,7 +89,7 @@ class Table:
                 text += part + " " * (space - left + GAP)
             yield self._line(text.rstrip(), tuple(spans), style)
 
-    def _folded(self, cells: Sequence[Cell], *, is_first: bool) -> Iterator[Line]:
+    def _folded(self, cells: Sequence[Cell], *, is_first: bool) -> Iterator[MarkdownLine]:
         """A row with each cell on a line of its own, behind the head of its column."""
         if not is_first:
             yield self._line("", (), "")
@@ -99,8 +99,8 @@ class Table:
             head = (Span(0, len(before), "table-head"),) if before else ()
             yield self._line(before + text, (*head, *shifted), "")
 
-    def _line(self, text: str, spans: tuple[Span, ...], style: str) -> Line:
-        return Line(text, spans, style, self._prefix, self._prefix)
+    def _line(self, text: str, spans: tuple[Span, ...], style: str) -> MarkdownLine:
+        return MarkdownLine(text, spans, style, self._prefix, self._prefix)
 
 
 def _fitting(natural: Sequence[int], width: int) -> list[int]:

@@ -21,8 +21,8 @@ class MarkdownText(WrappedText):
     READ_AT_ONCE: ClassVar[int] = 2_000
     """Characters: about ten milliseconds."""
 
-    def __init__(self, text: str = "", width: int = 80, *, is_whole: bool = True) -> None:
-        super().__init__(text, width, is_whole=is_whole)
+    def __init__(self, text: str = "", width: int = 80, *, is_complete: bool = True) -> None:
+        super().__init__(text, width, is_complete=is_complete)
 
     @property
     def _rows(self) -> MarkdownRows:
@@ -46,7 +46,7 @@ class MarkdownText(WrappedText):
         """The last block of code; "" without one."""
         codes = self._rows.codes
         while self.has_unread:
-            self.read_on()
+            self.read_more()
         return self.code_at(max(codes)) if codes else ""
 
     def selected(self, selection: Selection) -> str:

@@ -13,7 +13,7 @@ _MARK = re.compile(r"\\.|`+|\*{1,3}|_{1,3}|~~")
 _OPEN_LINK = re.compile(r"\]\([^()\s]*$")
 
 
-def as_if_finished(line: str) -> str:
+def close_open_marks(line: str) -> str:
     """``line`` without marks whose sense is not known yet, and with open marks closed."""
     if _ONLY_MARKS.fullmatch(line):
         return ""

@@ -14,10 +14,10 @@ from textual.content import Content
 
 from chatui.catalog.adapters import (
     AdapterSummary,
-    adapters,
-    describe,
+    adapter_presets_for,
+    describe_adapter,
+    list_adapters,
     named_adapter,
-    presets_with_adapter,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -65,7 +65,7 @@ def found_adapters(settings: Settings, given: tuple[Adapter, ...] = ()) -> tuple
     named = {Path(one.path).absolute(): FoundAdapter(one, _summary(one)) for one in given}
     on_disk = {
         Path(one.path).absolute(): FoundAdapter(Adapter(one.path), one)
-        for one in adapters(settings)
+        for one in list_adapters(settings)
     }
     return tuple(
         (named | {path: one for path, one in on_disk.items() if path not in named}).values()
@@ -76,7 +76,7 @@ def _summary(adapter: Adapter) -> AdapterSummary:
     """What an adapter says of itself; its name alone where it says nothing readable."""
     title = adapter_title(adapter.path)
     try:
-        return describe(Path(adapter.path), title)
+        return describe_adapter(Path(adapter.path), title)
     except (ChatuiError, OSError):
         return AdapterSummary(adapter.path, title)
 
@@ -84,7 +84,7 @@ def _summary(adapter: Adapter) -> AdapterSummary:
 def _named(words: str) -> FoundAdapter:
     """The adapter that ``PATH[@SCALE]`` names; raises ChatuiError if there is none."""
     adapter = named_adapter(words)
-    return FoundAdapter(adapter, describe(Path(adapter.path), adapter_title(adapter.path)))
+    return FoundAdapter(adapter, describe_adapter(Path(adapter.path), adapter_title(adapter.path)))
 
 
 def adapter_row(found: FoundAdapter, place: int) -> Content:
@@ -154,7 +154,7 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
         """Show what matches; the first time the disk is read, aside."""
         if self._found is None:
             self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
-            presets = await asyncio.to_thread(presets_with_adapter, self._reference)
+            presets = await asyncio.to_thread(adapter_presets_for, self._reference)
             self._how_to_get = how_to_get_adapters(self._model, self._reference, presets)
         matching = [
             found

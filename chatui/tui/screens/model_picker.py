@@ -9,7 +9,7 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from chatui.backends.servers import entries as server_entries
-from chatui.catalog import Entry, entries
+from chatui.catalog import ModelEntry, list_models
 from chatui.catalog.schema import is_hub_id
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -27,7 +27,7 @@ from chatui.tui.widgets.fetch_bar import Download, FetchBar
 from chatui.tui.widgets.pick_list import matches
 
 
-class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
+class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
     """Lists what the catalog knows, usable models first; what is typed is found in all of it.
 
     Gives the chosen reference, the model of the start, or a download that the user wants of a
@@ -62,10 +62,10 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
         self._current = (current.name, current.path)
         self._first = first
         self._fetch_bar = fetch_bar
-        self._entries: tuple[Entry, ...] | None = None
-        self._served: tuple[Entry, ...] = ()
+        self._entries: tuple[ModelEntry, ...] | None = None
+        self._served: tuple[ModelEntry, ...] = ()
         self._recent: tuple[str, ...] = ()
-        self._proposed: Entry | None = None
+        self._proposed: ModelEntry | None = None
 
     def on_mount(self) -> None:
         self._find_served()
@@ -74,7 +74,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
         """Show what matches; the first time the catalog and the disk are read, aside."""
         if self._entries is None:
             try:
-                found = await asyncio.to_thread(entries, self._settings)
+                found = await asyncio.to_thread(list_models, self._settings)
                 self._recent = await asyncio.to_thread(self.app.store.recent_models)
             except ChatuiError as error:
                 self.show_message(str(error))
@@ -90,7 +90,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
             moved = self.highlighted is not self._proposed
             self._list(self.words, self.highlighted if moved else None)
 
-    def _list(self, words: str, pointed_at: Entry | None = None) -> None:
+    def _list(self, words: str, pointed_at: ModelEntry | None = None) -> None:
         """Show the models that match: the nearest names first, and those that can be used.
 
         Args:
@@ -100,7 +100,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
         references = {entry.reference for entry in everything}
         if not references & {self._first.name, self._first.path}:
             name = self._first.name
-            everything.insert(0, Entry(name, "folder", name, say("tui.models.opened")))
+            everything.insert(0, ModelEntry(name, "folder", name, say("tui.models.opened")))
         if is_hub_id(words.strip()) and words.strip() not in references:
             everything.append(_on_hub(words.strip()))
         found = [
@@ -125,7 +125,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
             index = listed.entries.index(pointed_at)
         self.show(listed.entries, listed.rows, index, say("tui.models.none"), listed.headings)
 
-    def _memory(self, entry: Entry) -> str:
+    def _memory(self, entry: ModelEntry) -> str:
         asked = None if self._settings.context == "auto" else self._settings.context
         return memory_words(entry, self.app.turns.loaded, asked, self._settings.weights)
 
@@ -135,7 +135,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
             self._fetch_bar.stop_or_choose()
             self.show_message("")
 
-    def choose(self, item: Entry) -> None:
+    def choose(self, item: ModelEntry) -> None:
         if item.usable:
             # The model of the start comes as it was opened: with its adapters, format, device.
             is_first = item.reference in (self._first.name, self._first.path)
@@ -146,7 +146,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
             self.app.tell_user(item.missing, "warning")
 
     @work(exclusive=True, group="offer")
-    async def _offer_to_fetch(self, item: Entry) -> None:
+    async def _offer_to_fetch(self, item: ModelEntry) -> None:
         from chatui.tui.screens.questions import offer_to_fetch
 
         download = await offer_to_fetch(self.app, self._fetch_bar, item, self.show_message)
@@ -154,6 +154,8 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, Entry]):
             self.dismiss(download)
 
 
-def _on_hub(hub_id: str) -> Entry:
+def _on_hub(hub_id: str) -> ModelEntry:
     """A repository that was typed and is not here, if the hub has it."""
-    return Entry(hub_id, "hub", hub_id, say("tui.models.from_hub"), usable=False, lacking=(hub_id,))
+    return ModelEntry(
+        hub_id, "hub", hub_id, say("tui.models.from_hub"), usable=False, lacking=(hub_id,)
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 from textual.content import Content
 
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.locales import say
 from chatui.messages import Loaded
 from chatui.prompting.families import CHAT_TEMPLATE
@@ -18,7 +18,7 @@ from chatui.text import one_line
 _MUTED = "$foreground-muted"
 
 
-def match_rank(entry: Entry, words: str) -> int:
+def match_rank(entry: ModelEntry, words: str) -> int:
     """0 if a name is what was typed, 1 if it begins so, 2 if it has it, 3 elsewhere."""
     typed = words.strip().casefold()
     names = [name.casefold() for name in (entry.reference, entry.title)]
@@ -30,7 +30,7 @@ def match_rank(entry: Entry, words: str) -> int:
 
 
 def memory_words(
-    entry: Entry, loaded: Loaded | None, asked: int | None, weights: str = "auto"
+    entry: ModelEntry, loaded: Loaded | None, asked: int | None, weights: str = "auto"
 ) -> str:
     """What a model takes where the present one is, with the window that it would have there.
 
@@ -52,7 +52,7 @@ def memory_words(
     return f"int{found.bits}, {words}" if found.bits else words
 
 
-def model_row(entry: Entry, is_current: bool, memory: str = "") -> Content:
+def model_row(entry: ModelEntry, is_current: bool, memory: str = "") -> Content:
     """A model's two lines: what it is called, and what it is."""
     name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
@@ -80,11 +80,11 @@ class ModelRows:
         headings: by the index of the entry that each stands above.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[ModelEntry] = field(default_factory=list)
     rows: list[Content] = field(default_factory=list)
     headings: dict[int, Content] = field(default_factory=dict)
 
-    def add(self, heading: Content, entries: Sequence[Entry], rows: Sequence[Content]) -> None:
+    def add(self, heading: Content, entries: Sequence[ModelEntry], rows: Sequence[Content]) -> None:
         """Add a group, if there is anything in it."""
         if entries:
             self.headings[len(self.entries)] = heading
@@ -93,10 +93,10 @@ class ModelRows:
 
 
 def grouped_rows(
-    entries: Sequence[Entry],
+    entries: Sequence[ModelEntry],
     current: Sequence[str],
     recent: Sequence[str],
-    memory: Callable[[Entry], str] = lambda _: "",
+    memory: Callable[[ModelEntry], str] = lambda _: "",
 ) -> ModelRows:
     """All models in their groups; each system that can be fetched stands there once.
 
@@ -116,7 +116,7 @@ def grouped_rows(
         rows = [model_row(one, one.reference in current, memory(one)) for one in group]
         found.add(_title(name), group, rows)
     for name, group in (("to_fetch", [one for one in absent if one.lacking]), ("rest", rest)):
-        systems: dict[str, list[Entry]] = {}
+        systems: dict[str, list[ModelEntry]] = {}
         for entry in group:
             systems.setdefault(entry.system or entry.title, []).append(entry)
         heading = _title(name)
@@ -133,19 +133,19 @@ def _title(name: str) -> Content:
     return Content.styled(say(f"tui.models.{name}"), "bold $primary")
 
 
-def _eagerness(group: list[Entry]) -> tuple[bool, int]:
+def _eagerness(group: list[ModelEntry]) -> tuple[bool, int]:
     """Models of today before those of 2023, small ones first."""
     modern = any(entry.format == CHAT_TEMPLATE for entry in group)
     return not modern, min(entry.memory_bytes for entry in group)
 
 
-def _about(system: str, entry: Entry) -> Content:
+def _about(system: str, entry: ModelEntry) -> Content:
     """A system's name and what it is, once for all its variants."""
     described = f"  {one_line(entry.description)}".rstrip()
     return Content.assemble(("  " + one_line(system), "bold"), (described, _MUTED))
 
 
-def variant_row(entry: Entry) -> Content:
+def variant_row(entry: ModelEntry) -> Content:
     """One line: the size on the disk, the name, and what stands in its way.
 
     The size comes first: on a narrow screen the end of a line is cut.

@@ -19,7 +19,7 @@ from chatui.tui.widgets.fetch_bar import Download, FetchBar, prepare_download
 from chatui.tui.widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
-    from chatui.catalog import Entry
+    from chatui.catalog import ModelEntry
     from chatui.tui.turns_app import TurnsApp
 
 
@@ -67,7 +67,7 @@ class LineQuestion(ModalScreen[str | None]):
 
 
 async def offer_to_fetch(
-    app: TurnsApp, bar: FetchBar | None, item: Entry, tell: Callable[[str], None]
+    app: TurnsApp, bar: FetchBar | None, item: ModelEntry, tell: Callable[[str], None]
 ) -> Download | None:
     """Ask whether to fetch a model; the download that was agreed to, not yet begun.
 

@@ -14,7 +14,7 @@ from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.prompting.parts import read_again
+from chatui.prompting.parts import reply_for_history
 from chatui.text import fit_cells, one_line
 from chatui.tui.model_names import display_name
 from chatui.tui.screens.picker import Picker
@@ -78,7 +78,7 @@ def node_row(node: Node, is_on_path: bool) -> Content:
     """A round in one line: where it stands, the query, and how the reply begins."""
     round_ = node.round
     query = fit_cells(one_line(round_.query, 80), _QUERY_CELLS)
-    reply = one_line(read_again(round_.reply), 80)
+    reply = one_line(reply_for_history(round_.reply), 80)
     if round_.state == "streaming":
         reply = say("tui.conversations.replying")
     return Content.assemble(

@@ -12,7 +12,7 @@ from textual.content import Content
 
 from chatui import catalog
 from chatui.backends.servers import entries as server_entries
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -82,13 +82,13 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
         pairs = [(found.adapter, found.summary) for found in adapters]
         self._all += adapter_variants(turns.spec, self._changes, pairs)
         try:
-            self._add_models(await asyncio.to_thread(catalog.entries, settings))
+            self._add_models(await asyncio.to_thread(catalog.list_models, settings))
             # A server far away may take seconds.
             self._add_models(await server_entries(settings))
         except ChatuiError as error:
             self.app.tell_user(str(error))
 
-    def _add_models(self, entries: Sequence[Entry]) -> None:
+    def _add_models(self, entries: Sequence[ModelEntry]) -> None:
         turns = self.app.turns
         known = [variant.title for variant in self._all if variant.group == "models"]
         found = model_variants(turns.spec, turns.start_spec, self._changes, entries)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from chatui import catalog
 from chatui.backends import servers
-from chatui.catalog import Entry
+from chatui.catalog import ModelEntry
 from chatui.catalog.adapters import AdapterSummary
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
@@ -127,7 +127,7 @@ def adapter_variants(
 
 
 def model_variants(
-    current: ModelSpec, first: ModelSpec, changes: SettingChanges, entries: Iterable[Entry]
+    current: ModelSpec, first: ModelSpec, changes: SettingChanges, entries: Iterable[ModelEntry]
 ) -> Iterator[Variant]:
     """The other models that run here or on servers, with the conversation's settings."""
     if first != current:

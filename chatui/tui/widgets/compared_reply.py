@@ -12,7 +12,7 @@ from chatui.tui.widgets.round_layout import Viewport
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import PartName, PartPosition, RoundView
 from chatui.tui.wrapped_text import WrappedText, shown_text
-from chatui.tui.wrapping import Row, Span, cut_spans, laid_over
+from chatui.tui.wrapping import Row, Span, cut_spans, overlay_spans
 
 _DIFFERS = "differs"
 _ALL_ROWS = 1_000_000_000
@@ -72,4 +72,4 @@ class ComparedReply(RoundList):
         row = super()._row(index, place, number)
         differing = self._differing.get(place.paragraph + row.paragraph, ())
         over = cut_spans(differing, row.start, row.start + len(row.text))
-        return replace(row, spans=laid_over(row.spans, over)) if over else row
+        return replace(row, spans=overlay_spans(row.spans, over)) if over else row

@@ -141,7 +141,7 @@ class FetchBar(Static):
             self.stop_or_choose()
 
     async def _run(self, download: Download) -> None:
-        from chatui.catalog.fetching.fetch import Fetched, FetchNote, FetchProgress
+        from chatui.catalog.fetching.fetch import FetchDone, FetchNote, FetchProgress
 
         try:
             async with aclosing(download.events) as events:
@@ -151,7 +151,7 @@ class FetchBar(Static):
                         self._show_text(self._progress_words(event))
                     elif isinstance(event, FetchNote):
                         self.app.tell_user(event.sentence, "information")
-                    elif isinstance(event, Fetched):
+                    elif isinstance(event, FetchDone):
                         self._finish(await download.why_unusable())
         except ChatuiError as error:
             self._end(str(error), "error")

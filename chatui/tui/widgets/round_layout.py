@@ -141,7 +141,7 @@ class RoundLayout:
         known = 0
         if view.shape == self.shape:
             known = view.read_height
-            view.read_on()
+            view.read_more()
         else:
             view.lay_out(self.shape)
         grown = self.update_height(index)

@@ -21,7 +21,7 @@ from chatui.tui.row_segments import row_segments
 from chatui.tui.widgets.laid_out_rounds import MARGIN_CELLS, LaidOutRounds
 from chatui.tui.widgets.match_highlights import match_row, match_spans
 from chatui.tui.widgets.round_view import PartPosition, RoundView
-from chatui.tui.wrapping import Row, Span, laid_over
+from chatui.tui.wrapping import Row, Span, overlay_spans
 
 MARKUP_STYLES = (
     *(f"heading{level}" for level in (1, 2, 3)),
@@ -220,7 +220,7 @@ class RoundList(LaidOutRounds):
         is_here = (self.views[index], place.top + number) == self._found_at
         name = "found-here" if is_here else "found"
         spans = tuple(Span(start, end, name) for start, end, _ in spans)
-        return replace(row, spans=laid_over(row.spans, spans))
+        return replace(row, spans=overlay_spans(row.spans, spans))
 
     @property
     def _found_at(self) -> tuple[RoundView, int] | None:

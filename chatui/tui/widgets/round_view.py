@@ -11,7 +11,7 @@ from textual.selection import Selection
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
-from chatui.prompting.parts import answer_of, read_again
+from chatui.prompting.parts import answer_of, reply_for_history
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import display_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
@@ -96,14 +96,14 @@ class RoundView:
         return ReplyBlocks(
             self.round.reply,
             SHOWN_REPLY_CHARACTERS,
-            is_whole=self.round.state == "done",
+            is_complete=self.round.state == "done",
             is_markdown=self.is_markdown,
         )
 
     @cached_property
     def _note(self) -> WrappedText:
         edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
-        words = [edited, state_text(self.round, self._reply.began), exclusion_reason(self.round)]
+        words = [edited, state_text(self.round, self._reply.has_text), exclusion_reason(self.round)]
         words += rating_text(self.round)
         if self.round.damaged:
             words.append(say("tui.round.damaged", names=", ".join(self.round.damaged)))
@@ -138,7 +138,7 @@ class RoundView:
         before, self._is_markdown = self.is_markdown, is_markdown
         if self.is_markdown != before and "_reply" in self.__dict__:
             self._reply.is_markdown = self.is_markdown
-            self._reply.set_text(self._reply.raw, is_whole=self.round.state == "done")
+            self._reply.set_text(self._reply.raw, is_complete=self.round.state == "done")
             self._rebuild("_note")
 
     @property
@@ -165,7 +165,7 @@ class RoundView:
 
     def append(self, text: str) -> None:
         """The reply goes on."""
-        had_begun = self._reply.began
+        had_begun = self._reply.has_text
         first = self._reply.append(text)
         if not had_begun:
             self._rebuild("_note")
@@ -177,7 +177,7 @@ class RoundView:
 
     def update(self, round_: Round) -> None:
         """The reply has ended, or was rated since."""
-        self._reply.end(round_.reply, is_whole=round_.state == "done")
+        self._reply.end(round_.reply, is_complete=round_.state == "done")
         self.round = round_
         self._rebuild("_author", "_note")
 
@@ -219,11 +219,11 @@ class RoundView:
         """Whether some rows are still an estimate."""
         return any(block.text.has_unread for block in self._reply.blocks)
 
-    def read_on(self) -> None:
+    def read_more(self) -> None:
         """Read more of a very long reply."""
         for block in self._reply.blocks:
             if block.text.has_unread:
-                block.text.read_on()
+                block.text.read_more()
                 return
 
     def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
@@ -240,7 +240,7 @@ class RoundView:
         places: list[PartPosition] = []
         top = paragraph = 0
         for name, text, fold in self._parts():
-            if not text.text_began:
+            if not text.has_text:
                 continue
             top += gap if name == "author" else 0
             height = len(text.rows) + text.unread_rows
@@ -298,6 +298,6 @@ def rating_text(round_: Round) -> list[str]:
 
 def exclusion_reason(round_: Round) -> str:
     """Why later prompts leave the round out; "" for a round that the model reads."""
-    if round_.state == "streaming" or read_again(round_.reply).strip():
+    if round_.state == "streaming" or reply_for_history(round_.reply).strip():
         return ""
     return say("tui.round.only_thoughts" if round_.reply.strip() else "tui.round.empty")

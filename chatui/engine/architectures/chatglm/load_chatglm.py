@@ -11,7 +11,7 @@ from chatui.engine.architectures.chatglm.streaming import ChatGLMDetokenizer
 from chatui.engine.codec import Codec
 from chatui.engine.memory import available_bytes
 from chatui.engine.model import Guard, Network
-from chatui.prompting.prompt_text import TokenFinder, continued
+from chatui.prompting.prompt_text import TokenFinder, encode_continuation
 
 
 def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard, Network]:
@@ -33,7 +33,7 @@ def chatglm_parts(tokenizer: Any, model: Any, window: int) -> tuple[Codec, Guard
         detokenizer=lambda: ChatGLMDetokenizer(tokenizer, tokenizer.all_special_ids),
         # [gMASK] and </s> in a text stay text.
         special=TokenFinder(tokenizer.all_special_tokens),
-        encode_continuation=lambda text: continued(text, later),
+        encode_continuation=lambda text: encode_continuation(text, later),
     )
     space = model.config.space_token_id
     return codec, lambda logits: guard_logits(logits, space), ChatGLMNetwork(model, window)

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from chatui.catalog.memory_need import Need, window_notes
+from chatui.catalog.memory_need import MemoryNeed, window_notes
 from chatui.catalog.model_files import read_json_object
 from chatui.engine.architectures.rwkv.checkpoint import RwkvSize, blinkdl_name, checked_size
 from chatui.engine.architectures.rwkv.idle_prefill import opening_tokens, prefill_next_prompt
@@ -95,7 +95,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     wanted = Path(spec.tokenizer) if spec.tokenizer else None
     codec = load_codec(find_tokenizer(wanted, folder, size.vocabulary), size.vocabulary)
     world = size.vocabulary == WORLD_ROWS
-    need = Need(
+    need = MemoryNeed(
         floats=sum(math.prod(entry.shape) for entry in found),
         packed=MAX_STATES * size.state * 4,
     )

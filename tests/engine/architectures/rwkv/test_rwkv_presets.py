@@ -28,7 +28,7 @@ def preset(tmp_path: Path) -> Callable[[str], ModelSpec]:
 
     def put(name: str) -> ModelSpec:
         found = library.load().by_name[name]
-        tokenizer = found.facts.tokenizer
+        tokenizer = found.fields.tokenizer
         assert tokenizer
         make = tiny_rwkv.world if "world" in name else tiny_rwkv.raven
         weights = make(_snapshot(tmp_path, found.base.hf), found.base.file)
@@ -53,7 +53,7 @@ def test_three_rounds(name: str, preset: Callable[[str], ModelSpec], ask: Ask) -
     spec = preset(name)
     engine = Engine()
     loaded = engine.load(spec, lambda _: None)
-    facts = library.load().by_name[name].facts
+    facts = library.load().by_name[name].fields
     assert (loaded.family, loaded.format) == ("rwkv", facts.format)
     assert loaded.context_limit == facts.context_limit
     sampling = vars(replace(spec.sampling, seed=1, max_new_tokens=16))
