@@ -1,4 +1,4 @@
-"""Models by name: presets, and what is on this disk."""
+"""The model catalog: presets, and the models found on this disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MODULES = {"problems": "library", "resolve": "resolving"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: the first frame of the screen waits for all that is imported."""
+    """Import a name on first use, so that the first frame of the screen waits for fewer modules."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'listing')}"), name)

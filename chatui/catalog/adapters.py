@@ -1,4 +1,4 @@
-"""Adapters on this disk, described by their configs; no tensor is read."""
+"""Find the adapters on this disk and describe them from their configs, without reading tensors."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from chatui.settings import Settings
 from chatui.text import in_quotes
 from chatui.validation_errors import in_words
 
-_BARE = (".pt", ".bin")
+_STATE_DICT_SUFFIXES = (".pt", ".bin")
 
 
 @dataclass(frozen=True)
 class AdapterSummary:
-    """What an adapter's config states.
+    """An adapter as its config describes it.
 
     Attributes:
         path: folder of a PEFT adapter or of a P-Tuning v2 prefix, or file of a bare state dict.
-        title: what is shown: the hub id, or the folder's or file's name.
-        kind: peft's name ("LORA"), "P_TUNING_V2", or "" without a config.
+        title: the hub id, or the name of the folder or file.
+        kind: PEFT's name ("LORA"), "P_TUNING_V2", or "" without a config.
         rank, alpha: None without a config.
-        targets: names of the modules that it adapts.
-        base: the model that it was made for; "" if it is not stated.
-        disk_bytes: of its weights.
+        targets: names of the adapted modules.
+        base: the model it was trained on; "" if not stated.
+        disk_bytes: size of its weights.
     """
 
     path: str
@@ -59,14 +59,14 @@ class _Config:
 
 
 def describe_adapter(path: Path, title: str = "") -> AdapterSummary:
-    """Read an adapter's config.
+    """Describe the adapter at ``path`` from its config.
 
     Args:
-        path: its folder or file.
-        title: what is shown; the folder's or file's name if empty.
+        path: folder or file.
+        title: shown name; the name of the folder or file if empty.
 
     Raises:
-        ChatuiError: there is none, or its config cannot be read.
+        ChatuiError: there is no adapter, or its config cannot be read.
     """
     folder = path if path.is_dir() else path.parent
     has_config = (folder / ADAPTER_CONFIG).is_file()
@@ -85,10 +85,10 @@ def describe_adapter(path: Path, title: str = "") -> AdapterSummary:
 
 
 def named_adapter(text: str) -> Adapter:
-    """The adapter that ``PATH[@SCALE]`` names; a path that exists with its "@" in it is a path.
+    """Parse ``PATH[@SCALE]``; an existing path that contains "@" is taken whole.
 
     Raises:
-        ChatuiError: it names no path.
+        ChatuiError: the path is empty, or the scale is not finite.
     """
     path, at, scale = text.rpartition("@")
     value = 1.0
@@ -105,10 +105,10 @@ def named_adapter(text: str) -> Adapter:
 
 
 def list_adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
-    """The adapters in the hubs' caches and in the folders of the settings, by title.
+    """Return the adapters in the hubs' caches and in the settings' folders, sorted by title.
 
-    Those whose config cannot be read are left out, as is a file of a bare state dict whose name
-    does not contain "lora".
+    Adapters with an unreadable config are skipped. A bare state dict is only found if its file's
+    name contains "lora".
     """
     found: dict[Path, AdapterSummary] = {}
     for path, title in _candidates(settings):
@@ -123,29 +123,31 @@ def list_adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
 
 def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
     for repository in cached_repositories():
-        # Repositories such as Alpaca-CoT's hold one adapter in each folder.
+        # Some repositories, such as Alpaca-CoT's, hold one adapter in each folder.
         inner = sorted(filter(Path.is_dir, repository.folder.iterdir()))
         for folder in (repository.folder, *inner):
-            if _adapts(folder):
+            if _holds_adapter(folder):
                 below = folder.relative_to(repository.folder).as_posix()
                 title = repository.hub_id if below == "." else f"{repository.hub_id}/{below}"
                 yield folder, title
     for path in models_in_folders(settings):
-        if path.is_dir() and _adapts(path):
+        if path.is_dir() and _holds_adapter(path):
             yield path, ""
     for root in settings.model_folders:
         for depth in ("*", "*/*"):
             for file in sorted(expanded(root).glob(depth)):
-                if file.suffix in _BARE and "lora" in file.name.casefold() and file.is_file():
+                if file.suffix not in _STATE_DICT_SUFFIXES or "lora" not in file.name.casefold():
+                    continue
+                if file.is_file():
                     yield file, ""
 
 
-def _adapts(folder: Path) -> bool:
+def _holds_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file() or _is_prefix(folder)
 
 
 def _is_prefix(folder: Path) -> bool:
-    """Whether a checkpoint of ChatGLM-6B holds a P-Tuning v2 prefix alone, without layers."""
+    """True if a checkpoint of ChatGLM-6B holds only a P-Tuning v2 prefix and no layers."""
     if not (folder / "config.json").is_file():
         return False
     try:
@@ -158,7 +160,7 @@ def _is_prefix(folder: Path) -> bool:
 
 
 def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
-    """The summary with what the config in ``folder`` states."""
+    """Complete ``summary`` from the config in ``folder``."""
     file = folder / ADAPTER_CONFIG
     try:
         config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
@@ -176,10 +178,10 @@ def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
 
 
 def adapter_presets_for(reference: str) -> tuple[str, ...]:
-    """The presets that are an adapter on this base.
+    """Return the names of the presets that put an adapter on a base.
 
     Args:
-        reference: the base's preset, or its hub id.
+        reference: preset or hub id of the base.
     """
     known = library.load()
     own = known.find(reference)

@@ -1,4 +1,4 @@
-"""The header of a GGUF file, read without llama.cpp (ggml-org/ggml: docs/gguf.md)."""
+"""Read the header of a GGUF file without llama.cpp (ggml-org/ggml: docs/gguf.md)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 CHUNK_TOKENS = 128
-"""llama.cpp reads a prompt in pieces that begin at multiples of this, always the same ones."""
+"""Tokens in each piece of a prompt that llama.cpp reads; pieces begin at multiples of this."""
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """What the header of a GGUF file says (ggml's docs/gguf.md).
+    """The header of a GGUF file.
 
     Attributes:
         architecture: e.g. "llama", "qwen3", "gemma3".
-        name: the model's own name; may be empty.
-        context_limit: tokens; None if it does not say.
-        cache: size of its KV cache, with the scores that llama.cpp computes over it.
-        has_chat_template: whether a chat template lies in it.
-        tensor_count: 0 if the file holds a vocabulary alone.
-        least_bytes: size of the file with all tensors; less for types that are not known here.
+        name: the model's name; may be empty.
+        context_limit: tokens; None if not stated.
+        cache: size of the KV cache, including the attention scores that llama.cpp allocates.
+        has_chat_template: whether the file holds a chat template.
+        tensor_count: 0 if the file holds only a vocabulary.
+        least_bytes: smallest size of the complete file; tensors of unknown types count as empty.
     """
 
     architecture: str
@@ -42,7 +42,7 @@ class GgufHeader:
 
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST = 1 << 31
+_LONGEST_STRING = 1 << 31
 _MOST_ENTRIES = 100_000
 _BLOCKS = {
     0: (1, 4),
@@ -60,22 +60,22 @@ _BLOCKS = {
     13: (256, 176),
     14: (256, 210),
 }
-"""Numbers and bytes of a block, by the type of a tensor: F32, F16, BF16; Q4_0 … Q8_1; Q2_K … Q6_K
+"""Tensor type -> numbers and bytes in a block: F32, F16, BF16; Q4_0 … Q8_1; Q2_K … Q6_K
 (ggml: src/ggml-common.h)."""
 
 
 _CONFIG_KEYS = {
     "num_hidden_layers": "block_count",
     "num_attention_heads": "attention.head_count",
-    # A list, one number a layer, is counted as if no heads shared their keys.
+    # A list with one number a layer is ignored: heads then count as not sharing keys.
     "num_key_value_heads": "attention.head_count_kv",
     "hidden_size": "embedding_length",
 }
-"""Names in a config.json, and the keys of a header without the architecture before them."""
+"""Names in a config.json -> keys of a header, without the leading architecture."""
 
 
 def read_gguf(file: Path) -> GgufHeader | None:
-    """The header of a GGUF file; None if it is none, or cut short."""
+    """Read a file's GGUF header; None if there is no complete header."""
     try:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":
@@ -104,22 +104,22 @@ def read_gguf(file: Path) -> GgufHeader | None:
 
 
 def _cache_size(values: dict[str, Any]) -> CacheSize:
-    """What a token takes, by the keys that docs/gguf.md lists; nothing if they are not there."""
+    """Return the cache size by the keys listed in docs/gguf.md; zero without them."""
     key, value = (values.get(f"attention.{name}_length") for name in ("key", "value"))
     width = (key + value) // 2 if isinstance(key, int) and isinstance(value, int) else None
     heads = values.get("attention.head_count")
     named = {name: values.get(key) for name, key in _CONFIG_KEYS.items()}
     size = cache_size({**named, "head_dim": width})
-    # Scores of a chunk's tokens, twice, in float32: four of the numbers that a cache holds.
+    # Two buffers of float32 scores for each token of a chunk; a cache number has two bytes.
     scores = 4 * CHUNK_TOKENS * heads if isinstance(heads, int) else 0
     return CacheSize(size.per_token + scores)
 
 
 def check_gguf(file: Path) -> GgufHeader:
-    """The header of a GGUF file that holds a whole model.
+    """Read the header of a GGUF file and check that it holds a complete model.
 
     Raises:
-        ChatuiError: it cannot be read, is none, is cut short, or holds a vocabulary alone.
+        ChatuiError: it cannot be read, is not GGUF, is truncated, or holds only a vocabulary.
     """
     try:
         with file.open("rb") as stream:
@@ -142,7 +142,7 @@ def check_gguf(file: Path) -> GgufHeader:
 
 
 def _tensor_end(stream: BinaryIO) -> int:
-    """Where a tensor's data ends, from the start of all data."""
+    """Return the offset of the end of a tensor's data, in bytes from the start of all data."""
     _string(stream)
     (dimensions,) = struct.unpack("<I", stream.read(4))
     if dimensions > 8:
@@ -160,7 +160,7 @@ def _pair(stream: BinaryIO) -> tuple[str, Any]:
 
 
 def _value(stream: BinaryIO, kind: int) -> Any:
-    """A value of the header; an array's content is skipped, its length returned."""
+    """Read a value; of an array, skip the content and return the length."""
     if kind == _STRING:
         return _string(stream)
     if kind != _ARRAY:
@@ -177,7 +177,7 @@ def _value(stream: BinaryIO, kind: int) -> Any:
 
 def _string(stream: BinaryIO) -> str:
     (length,) = struct.unpack("<Q", stream.read(8))
-    if length > _MOST:
+    if length > _LONGEST_STRING:
         raise ValueError("a string of the header is too long")
     text = stream.read(length)
     if len(text) < length:

@@ -1,4 +1,4 @@
-"""All presets: those that ship with chatui, and the user's own, which override them."""
+"""Load the presets: the ones shipped with chatui, and the user's own, which override them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Presets:
     """All presets.
 
     Attributes:
-        by_name: name -> preset, the user's own over ours.
+        by_name: name -> preset.
         by_alias: case-folded alias -> preset.
-        listed: without the second name of each system's default variant.
-        problems: one sentence for each of the user's files that is wrong and was skipped.
+        listed: each preset once; a default variant only under the bare name of its system.
+        problems: one sentence for each invalid file of the user, which was skipped.
     """
 
     by_name: dict[str, Preset]
@@ -44,13 +44,13 @@ class Presets:
     problems: tuple[str, ...]
 
     def find(self, reference: str) -> Preset | None:
-        """The preset that a name or an alias, in any case, means."""
+        """Return the preset with this name or alias, ignoring case."""
         folded = reference.strip().casefold()
         return self.by_name.get(folded) or self.by_alias.get(folded)
 
 
 def find(reference: str) -> Preset | None:
-    """The preset of a name or an alias; reads one file if that is enough.
+    """Return the preset with this name or alias, reading only one file if possible.
 
     The first frame of the screen waits for this, and reading all files takes ten times as long.
     """
@@ -64,24 +64,24 @@ def find(reference: str) -> Preset | None:
 
 
 def problems() -> tuple[str, ...]:
-    """A sentence for each of the user's preset files that is invalid and was skipped."""
+    """Return a sentence for each of the user's preset files that is invalid and was skipped."""
     return load().problems if _users() else ()
 
 
 def why_skipped(name: str) -> str:
-    """The sentence on the user's invalid preset file of this name; "" if there is none."""
+    """Return the sentence about the user's invalid preset file of this name; "" without one."""
     file = os.sep + f"{name}.toml"
     return next((problem for problem in problems() if file in problem), "")
 
 
 def load() -> Presets:
-    """Read all presets; a wrong file of the user's is skipped and named in ``problems``."""
+    """Read all presets; invalid files of the user are skipped and listed in ``problems``."""
     return _load(_users(), current_language())
 
 
 @lru_cache(maxsize=2)
 def _load(users: tuple[tuple[Path, int], ...], language: str) -> Presets:
-    """All presets, while the user's files stay as they are and the language of the problems too."""
+    """Read all presets again if the user's files or the language of the problems changed."""
     systems = {system.name: system for system in _shipped()}
     problems = []
     for file, _ in users:
@@ -102,16 +102,16 @@ def _load(users: tuple[tuple[Path, int], ...], language: str) -> Presets:
 
 
 def read_user_preset(file: Path) -> SystemFile:
-    """Read a file that a user wrote.
+    """Read and check a preset file of the user.
 
     Raises:
-        ChatuiError: what is wrong, with the file and the line.
+        ChatuiError: the file is invalid; the sentence names the file and, if possible, the line.
     """
     try:
         text = file.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        # tomllib has errors of its own for bad syntax alone, not for huge numbers or deep nesting.
+        # Huge numbers and deep nesting raise Python's own errors instead of TOMLDecodeError.
         is_text = not isinstance(error, OSError | UnicodeDecodeError)
         key = "catalog.preset.not_toml" if is_text else "catalog.preset.unreadable"
         raise ChatuiError(say(key, file=file, reason=error)) from error
@@ -120,16 +120,16 @@ def read_user_preset(file: Path) -> SystemFile:
 
 
 def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
-    """The content of a preset's file, checked against the schema.
+    """Check the content of a preset file against the schema and convert it.
 
     Raises:
-        ChatuiError: the first thing that is wrong, with the file and the line.
+        ChatuiError: the first fault, with file and line.
     """
     keys: tuple[str, ...] = ()
     try:
         variants = raw.get("variants")
         for suffix, fields in variants.items() if isinstance(variants, dict) else ():
-            # One by one, for msgspec does not name the key of a table among others.
+            # One at a time, because msgspec's errors omit keys of a mapping.
             keys = ("variants", suffix)
             msgspec.convert(fields, PresetFields)
         keys = ()
@@ -145,9 +145,9 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
 
 
 def line_of(text: str, location: Sequence[str | int]) -> int:
-    """The line, from 1, on which a TOML file says what ``location`` (keys and indexes) names.
+    """Return the line, from 1, of the value at ``location`` (keys and indexes) in a TOML file.
 
-    Falls back to the nearest table or key around it, and to the first line.
+    Falls back to the nearest enclosing table or key, then to the first line.
     """
     keys = [str(step) for step in location if isinstance(step, str)]
     table: list[str] = []
@@ -179,7 +179,7 @@ def _read_shipped(file: Path) -> SystemFile:
 
 
 def _users() -> tuple[tuple[Path, int], ...]:
-    """The user's files and when each was changed."""
+    """The user's preset files with their modification times in nanoseconds."""
     found = []
     try:
         for file in sorted(locations.user_presets_folder().glob("*.toml")):

@@ -1,4 +1,4 @@
-"""The models' table: what can be used now and what is missing; and the details of one model."""
+"""List the models: which are usable now, what the others lack, and the details of one."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ from chatui.locales import say
 from chatui.settings import Settings
 
 _BITS = {"auto": (0, 8, 4), "plain": (0,), "int8": (8,), "int4": (4,)}
-"""What is tried, in this order, by the setting ``weights``; 0 leaves the weights as they are."""
+"""Setting ``weights`` -> bits to try, in order; 0 keeps the weights as stored."""
 
 _QUANTISED_BYTES = {8: 1.09, 4: 0.74}
-"""Bytes of a parameter, by bits, of a Llama of 7B that is quantised while it loads."""
+"""Bits -> bytes per parameter, measured on a Llama of 7B quantised while it loads."""
 
 Kind = Literal["preset", "hub", "folder", "file", "adapter", "server"]
 
 
 CHAT_MODELS = (("qwen3-1.7b", 12e9), ("qwen3", 0))
-"""Presets, and from how many bytes of memory on each is comfortable beside a browser."""
+"""Recommended chat models, each with the bytes of memory a machine should have for it."""
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A row of the models' table.
+    """A model in the list.
 
     Attributes:
-        reference: what ``--model`` takes (``--lora`` for an adapter).
-        kind: a preset of the catalog, a repository in a hub's cache, a folder, a file, an adapter,
-            a server's model.
+        reference: value for ``--model`` (``--lora`` for an adapter).
+        kind: a preset, a repository in a hub's cache, a folder, a file, an adapter, or a model on a
+            server.
         title: shown beside the reference; may equal it.
-        description: one line in the user's language; empty if nothing is known.
-        family: e.g. "llama"; empty if it is not known.
-        format: name of the prompt format; empty if it is not known.
-        disk_bytes: bytes of its files: as published for a preset, on the disk for the others.
-        memory_bytes: bytes of memory that its weights take in the dtype they are stored in.
-        dtype_bytes: bytes of a number of the weights; 0 if they are quantised or not known.
-        cache: size of the KV cache; of nothing if it is not known.
-        context_limit: the model's own window, in tokens; None if it is not known.
+        description: one line in the user's language; empty if unknown.
+        family: e.g. "llama"; empty if unknown.
+        format: name of the prompt format; empty if unknown.
+        disk_bytes: size of its files: as published for a preset, else on this disk.
+        memory_bytes: memory of its weights in the dtype in which they are stored.
+        dtype_bytes: bytes per number of the weights; 0 if quantised or unknown.
+        cache: size of the KV cache; zero if unknown.
+        context_limit: the model's window in tokens; None if unknown.
         usable: whether it runs here now.
-        missing: why not, in a sentence; empty if it is usable.
-        lacking: the parts that are not here, where fetching them is all that it takes.
-        system: the system that a preset is a variant of; empty for the others.
+        missing: a sentence that says why it is not usable; empty if it is.
+        lacking: titles of the missing parts, if fetching them makes it usable.
+        system: the system of a preset; empty for other kinds.
     """
 
     reference: str
@@ -89,16 +89,16 @@ class ModelEntry:
     def fit(
         self, device: str, room: int, asked: int | None = None, weights: str = "auto"
     ) -> MemoryFit | None:
-        """How it would run in ``room`` bytes on ``device``; None if it does not fit.
+        """Return how it would run in ``room`` bytes on ``device``; None if it does not fit.
 
         Args:
-            asked: the window that the user asks for, in tokens; None for as many as fit.
-            weights: what the settings say of them.
+            asked: requested window in tokens; None for the largest that fits.
+            weights: value of the setting.
         """
         window = WindowRange.for_model(asked, self.context_limit or LEAST_WINDOW)
         if not self.dtype_bytes:
             return best_fit(MemoryNeed(0, self.memory_bytes, self.cache), (2,), window, room)
-        # As chatui.engine.placement chooses: CPUs are quick and exact in float32.
+        # The same choice as in chatui.engine.placement: CPUs are fast and exact in float32.
         dtype_sizes = (4, self.dtype_bytes) if device == "cpu" else (self.dtype_bytes,)
         floats = self.memory_bytes // self.dtype_bytes
         for bits in _BITS[weights] if self.family != "rwkv" else (0,):
@@ -112,7 +112,7 @@ class ModelEntry:
 
     @property
     def small(self) -> bool:
-        """Whether "auto" leaves it on the CPU, because it is faster there than on a GPU."""
+        """True if device "auto" keeps it on the CPU, where it is faster than on a GPU."""
         return 0 < self.memory_bytes < SMALL_MODEL * self.dtype_bytes
 
 
@@ -121,8 +121,8 @@ class LocatedPart:
     """A part of a preset.
 
     Attributes:
-        title: its hub id or name.
-        path: if it is on this disk; empty if it is not.
+        title: hub id or name.
+        path: location on this disk; empty if missing.
     """
 
     role: Role
@@ -132,11 +132,11 @@ class LocatedPart:
 
 @dataclass(frozen=True)
 class ModelDetails:
-    """A row of the models' table, and the preset behind it.
+    """A model in the list, with its preset.
 
     Attributes:
-        preset: None for what no preset names.
-        parts: the preset's, in the order in which they are put together.
+        preset: None if the model has no preset.
+        parts: the preset's parts, in the order in which they are assembled.
     """
 
     entry: ModelEntry
@@ -145,7 +145,7 @@ class ModelDetails:
 
 
 def list_models(settings: Settings) -> tuple[ModelEntry, ...]:
-    """Rows for all presets, and for the models in the hubs' caches and the settings' folders."""
+    """Return all presets, and the models in the hubs' caches and in the settings' folders."""
     found: dict[str, tuple[Path, Kind]] = {}
     for repository in cached_repositories():
         found.setdefault(repository.hub_id, (repository.folder, "hub"))
@@ -156,13 +156,13 @@ def list_models(settings: Settings) -> tuple[ModelEntry, ...]:
 
 
 def recommended_model(memory_bytes: int, settings: Settings) -> ModelEntry:
-    """The recommended chat model for a machine with so much memory, fetched or not."""
+    """Return the chat model recommended for a machine with ``memory_bytes``, fetched or not."""
     name = next(name for name, least in CHAT_MODELS if memory_bytes >= least)
     return preset_entry(library.load().by_name[name], settings)
 
 
 def preset_entry(preset: Preset, settings: Settings) -> ModelEntry:
-    """A preset's row."""
+    """Return the entry of a preset."""
     fields, weights = preset.fields, preset.fields.weights
     missing = str(fields.lacks or "")
     parts = () if missing else missing_parts(preset, settings)
@@ -192,7 +192,7 @@ def preset_entry(preset: Preset, settings: Settings) -> ModelEntry:
 
 
 def path_entry(path: Path, reference: str = "", kind: Kind = "folder") -> ModelEntry:
-    """A row for a folder, a file, or a repository in a cache, from its config or header alone."""
+    """Return the entry of a folder, file or cached repository, from its config or header."""
     reference = reference or str(path)
     if kind == "folder" and not path.is_dir():
         kind = "file"
@@ -208,7 +208,7 @@ def path_entry(path: Path, reference: str = "", kind: Kind = "folder") -> ModelE
             return replace(row, kind="adapter", usable=False, missing=missing)
         path = unlisted_models.model_in(path)
         found = recognise(path)
-        missing = found.lacks or unlisted_models.incomplete(reference, path)
+        missing = found.lacks or unlisted_models.why_incomplete(reference, path)
         format = unlisted_models.default_fields(reference, path, found).format or ""
     except ChatuiError as error:
         return replace(row, usable=False, missing=str(error))
@@ -229,10 +229,10 @@ def path_entry(path: Path, reference: str = "", kind: Kind = "folder") -> ModelE
 
 
 def describe_model(reference: str, settings: Settings) -> ModelDetails:
-    """What is known of the model that ``reference`` names (see ``resolve``).
+    """Return the details of the model called ``reference`` (see ``resolve``).
 
     Raises:
-        ChatuiError: nothing is called so.
+        ChatuiError: there is no such model.
     """
     preset = library.load().find(reference)
     if preset is not None:

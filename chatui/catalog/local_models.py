@@ -1,4 +1,4 @@
-"""Find models on this disk, without network: the hubs' caches and the folders of the settings."""
+"""Find models on this disk, in the hubs' caches and in the settings' folders, without network."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from chatui.settings import Settings
 
 @dataclass(frozen=True)
 class Repository:
-    """A hub's repository on this disk: its id and the folder of its files."""
+    """A hub's repository on this disk: its id and the folder with its files."""
 
     hub_id: str
     folder: Path
 
 
 def _is_plain_name(text: str) -> bool:
-    """Whether ``text`` is a name that stays in the folder it is looked up in."""
+    """True if ``text`` is a file name without a path."""
     return bool(text.strip()) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
 def existing_path(reference: str) -> Path | None:
-    """The file or folder that ``reference`` is the path of, if there is one."""
+    """Return ``reference`` as the path of an existing file or folder; None if there is none."""
     if not reference.strip() or "\0" in reference:
         return None
     try:
@@ -38,7 +38,7 @@ def existing_path(reference: str) -> Path | None:
 
 
 def hugging_face_cache() -> Path:
-    """huggingface_hub's cache, by the environment as it is now."""
+    """Return the folder of huggingface_hub's cache, from the current environment variables."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
         return expanded(named)
@@ -48,18 +48,18 @@ def hugging_face_cache() -> Path:
 
 
 def modelscope_root() -> Path:
-    """ModelScope's cache, by the environment as it is now."""
+    """Return the folder of ModelScope's cache, from the current environment variables."""
     return expanded(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope")
 
 
 def _modelscope_caches() -> tuple[Path, ...]:
-    """Folders that hold ``owner/name``, as ModelScope's clients before 1.38 left them."""
+    """Folders in which ModelScope's clients before 1.38 put ``owner/name``."""
     root = modelscope_root()
     return (root / "models", root / "hub" / "models", root / "hub", root)
 
 
 def hugging_face_snapshot(hub_id: str, revision: str = "") -> Path | None:
-    """The snapshot of a repository in the cache: of ``revision``, else of main, else the newest."""
+    """Return a cached snapshot of a repository: of ``revision``, else of main, else the newest."""
     name = f"models--{hub_id.replace('/', '--')}"
     return _snapshot(hugging_face_cache() / name, "main", revision)
 
@@ -78,21 +78,21 @@ def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
 
 
 def modelscope_folder(hub_id: str) -> Path | None:
-    """A repository's folder in ModelScope's cache."""
+    """Return a repository's folder in ModelScope's cache; None if it is not there."""
     name = hub_id.replace("/", "--")
     folders = filter(Path.is_dir, older_modelscope_folders(hub_id))
     return _snapshot(modelscope_root() / "models" / name, "master") or next(folders, None)
 
 
 def older_modelscope_folders(hub_id: str) -> Iterator[Path]:
-    """Where clients before 1.38 put a repository; older ones wrote "." in names as "___"."""
+    """Yield the paths that clients before 1.38 used; the oldest wrote "." in names as "___"."""
     owner, _, name = hub_id.partition("/")
     for cache in _modelscope_caches():
         yield from (cache / owner / name, cache / owner / name.replace(".", "___"))
 
 
 def _in_model_folders(hub_id: str, settings: Settings) -> Path | None:
-    """A model in a folder of the settings, as ``owner/name`` or as ``name``."""
+    """A model in the settings' folders, as ``owner/name`` or as ``name``."""
     for root in settings.model_folders:
         for below in dict.fromkeys((hub_id, hub_id.rpartition("/")[2])):
             if path := existing_path(str(Path(root) / below)):
@@ -101,14 +101,14 @@ def _in_model_folders(hub_id: str, settings: Settings) -> Path | None:
 
 
 def locate(reference: str, settings: Settings) -> Path | None:
-    """What ``reference`` names: a path, a repository, or a name in a folder of the settings."""
+    """Return the path of ``reference``: a path, a repository, or a name in a settings' folder."""
     if path := existing_path(reference) or find_repository(reference, settings):
         return path
     return _in_model_folders(reference, settings) if _is_plain_name(reference) else None
 
 
 def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path | None:
-    """A hub's repository on this disk, from any hub."""
+    """Return the folder of a repository on this disk, from any hub; None if it is not there."""
     if not is_hub_id(hub_id):
         return None
     return (
@@ -119,7 +119,7 @@ def find_repository(hub_id: str, settings: Settings, revision: str = "") -> Path
 
 
 def find_part(part: Part, settings: Settings) -> Path | None:
-    """A preset's part on this disk; None if it is missing."""
+    """Return the path of a preset's part on this disk; None if it is missing."""
     for root in _roots(part, settings):
         path = root / part.folder if part.folder else root
         if part.file and path.is_dir():
@@ -130,7 +130,7 @@ def find_part(part: Part, settings: Settings) -> Path | None:
 
 
 def cached_repositories() -> Iterator[Repository]:
-    """Everything in the caches of Hugging Face and ModelScope."""
+    """Yield all repositories in the caches of Hugging Face and ModelScope."""
     stores = (
         (hugging_face_cache(), "models--", "main"),
         (modelscope_root() / "models", "", "master"),
@@ -149,7 +149,7 @@ def cached_repositories() -> Iterator[Repository]:
 
 
 def models_in_folders(settings: Settings) -> Iterator[Path]:
-    """Folders and files of the settings' folders, down to ``owner/name``, that may be models."""
+    """Yield folders and files that may be models, in the settings' folders down to two levels."""
     for root in settings.model_folders:
         yield from _models_below(expanded(root), depth=2)
 

@@ -1,4 +1,4 @@
-"""The memory that a model needs, from its config, and the largest window that fits."""
+"""Compute the memory a model needs from its config, and the largest window that fits."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 WORKSPACE = 256 << 20
-"""Bytes for activations, the allocator and what a first call sets up."""
+"""Bytes for activations, the allocator and one-time setup."""
 
 LEAST_WINDOW = 2048
-"""Tokens of the smallest window that "auto" chooses; a model with room for less does not fit."""
+"""Smallest window in tokens that "auto" chooses; a model that has no room for it does not fit."""
 
 SMALL_MODEL = 30_000_000
-"""Parameters: "auto" leaves a smaller model on the CPU, where it decodes faster than on a GPU.
+"""Parameters below which device "auto" chooses the CPU, which then decodes faster than a GPU.
 
-On a GPU a token costs the time to launch its operations, however small: on an H100 the embedded
-model of 6.6 million took 93 ms a token, on the CPU beside it 2.9; even in a captured graph a model
-of 16 or 28 layers took 4.5 to 5.2 ms. A CPU reads 30 million numbers in float32 in about that time.
+On a GPU, launching the operations limits small models: on an H100 the embedded model of 6.6 million
+parameters took 93 ms a token, on the CPU beside it 2.9 ms; even in a captured graph, models of 16
+and 28 layers took 4.5 to 5.2 ms. A CPU reads 30 million numbers in float32 in about that time.
 """
 
 _NOT_GROWING = ("linear_attention", "mamba", "conv", "moe", "mlp")
-"""Kinds of layers (``layer_types`` of transformers' configs) whose state has one size, or none."""
+"""Layer types (``layer_types`` in transformers' configs) with a state of fixed size or none."""
 
-_STEP = 256
-_SPARE_PART = 16
-"""One such part of the free memory is left to other programs."""
+_WINDOW_STEP = 256
+_SPARE_DIVISOR = 16
+"""Free memory divided by this is left to other programs."""
 
 
 @dataclass(frozen=True)
 class CacheSize:
-    """How many numbers a KV cache holds.
+    """The size of a KV cache, in numbers.
 
     Attributes:
-        per_token: in the layers that keep all tokens: keys and values of one.
-        sliding_per_token: likewise in the layers that keep the latest tokens alone.
-        sliding_tokens: how many those are.
+        per_token: numbers per token in the layers that keep all tokens (keys and values).
+        sliding_per_token: numbers per token in the layers with a sliding window.
+        sliding_tokens: tokens in the sliding window.
     """
 
     per_token: int = 0
@@ -47,7 +47,7 @@ class CacheSize:
     sliding_tokens: int = 0
 
     def numbers(self, tokens: int) -> int:
-        """Of a conversation of so many tokens."""
+        """Return the numbers in the cache of a conversation of ``tokens`` tokens."""
         return self.per_token * tokens + self.sliding_per_token * min(tokens, self.sliding_tokens)
 
 
@@ -55,7 +55,7 @@ NO_CACHE = CacheSize()
 
 
 def cache_size(config: Mapping[str, Any]) -> CacheSize:
-    """Count what a model's config.json, or transformers' own form of it, says."""
+    """Return the cache size from a config.json, or from a transformers config as a dict."""
     text = config.get("text_config") or config
 
     def number(*names: str) -> int:
@@ -68,7 +68,7 @@ def cache_size(config: Mapping[str, Any]) -> CacheSize:
     kept_heads = 1 if shares_one else number("num_key_value_heads", "num_kv_heads") or heads
     per_layer = 2 * kept_heads * head_width
     if number("kv_lora_rank"):
-        # Multi-head latent attention keeps one compressed vector a token (DeepSeek-V2, 2.1).
+        # Multi-head latent attention keeps one compressed vector per token (DeepSeek-V2, 2.1).
         per_layer = number("kv_lora_rank") + number("qk_rope_head_dim")
     kinds = text.get("layer_types")
     if not isinstance(kinds, Sequence) or len(kinds) != layers:
@@ -85,12 +85,12 @@ def _is_int(value: object) -> bool:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What a model takes.
+    """The memory that a model needs.
 
     Attributes:
-        floats: floating point parameters.
-        packed: bytes of all other weights, which no dtype changes.
-        cache: of its conversations.
+        floats: number of floating point parameters.
+        packed: bytes of all other weights, the same in any dtype.
+        cache: size of its KV cache.
     """
 
     floats: int
@@ -98,26 +98,31 @@ class MemoryNeed:
     cache: CacheSize = NO_CACHE
 
     def total(self, dtype_bytes: int, tokens: int) -> int:
-        """Bytes at ``dtype_bytes`` bytes a number: weights, a KV cache of ``tokens``, workspace."""
+        """Return the bytes of weights, a KV cache of ``tokens`` and workspace.
+
+        Args:
+            dtype_bytes: bytes per number.
+        """
         return (self.floats + self.cache.numbers(tokens)) * dtype_bytes + self.packed + WORKSPACE
 
 
 @dataclass(frozen=True)
 class WindowRange:
-    """The range of a window in tokens, prompt and reply together; one value if the user set it."""
+    """The allowed context windows in tokens; ``least`` equals ``most`` if the user set one."""
 
     least: int
     most: int
 
     @classmethod
     def for_model(cls, asked: int | None, own: int) -> WindowRange:
-        """
+        """Return the range for a model.
+
         Args:
-            asked: by the user; None for as many as fit.
-            own: the model's.
+            asked: window requested by the user; None for the largest that fits.
+            own: the model's own limit.
 
         Raises:
-            ChatuiError: that is none.
+            ChatuiError: the window is empty.
         """
         most = own if asked is None else min(asked, own)
         if most <= 0:
@@ -125,19 +130,26 @@ class WindowRange:
         return cls(min(most, LEAST_WINDOW) if asked is None else most, most)
 
     def largest(self, fits: Callable[[int], bool]) -> int:
-        """The largest window for which ``fits`` holds, in whole steps; the least if none does."""
+        """Return the largest window for which ``fits`` is true; ``least`` if there is none.
+
+        Windows between both ends are tried in steps of 256 tokens.
+        """
         if self.least == self.most or fits(self.most):
             return self.most
-        windows = range(self.least + _STEP, self.most + 1, _STEP)
+        windows = range(self.least + _WINDOW_STEP, self.most + 1, _WINDOW_STEP)
         larger = bisect_left(windows, True, key=lambda window: not fits(window))
-        return self.least + larger * _STEP
+        return self.least + larger * _WINDOW_STEP
 
 
 @dataclass(frozen=True)
 class MemoryFit:
-    """How a model fits: bytes of each number, the window in tokens, and bytes of it all.
+    """A way to run a model in the available memory.
 
-    ``bits`` is 8 or 4 where its weights are quantised for that, 0 if they are not.
+    Attributes:
+        dtype_bytes: bytes per number.
+        window: tokens.
+        total: bytes of weights, cache and workspace.
+        bits: 8 or 4 if the weights are quantised to fit, else 0.
     """
 
     dtype_bytes: int
@@ -149,12 +161,12 @@ class MemoryFit:
 def best_fit(
     need: MemoryNeed, dtype_sizes: Sequence[int], window: WindowRange, room: int
 ) -> MemoryFit | None:
-    """Return the first of ``dtype_sizes`` that fits into ``room`` bytes, with its largest window.
+    """Return the first dtype that fits into ``room`` bytes with its largest window, or None.
 
     Args:
-        dtype_sizes: bytes of a number, the best first.
+        dtype_sizes: bytes per number, the best first.
     """
-    spared = room - room // _SPARE_PART
+    spared = room - room // _SPARE_DIVISOR
     for dtype_bytes in dtype_sizes:
         if need.total(dtype_bytes, window.least) <= room:
             tokens = window.largest(lambda tokens: need.total(dtype_bytes, tokens) <= spared)  # noqa: B023
@@ -163,7 +175,7 @@ def best_fit(
 
 
 def window_notes(asked: int | None, own: int, window: int) -> tuple[str, ...]:
-    """Notes for a window that differs from the requested one or from the model's own."""
+    """Return a note if the window differs from the requested one or from the model's own."""
     if asked is not None and asked > own:
         return (say("engine.window_own", asked=asked, own=own),)
     if asked is None and window < own:

@@ -14,7 +14,7 @@ _SAMPLES, _SAMPLE_BYTES = 16, 4096
 
 
 def model_description(spec: ModelSpec, loaded: Loaded) -> dict[str, Any]:
-    """The keys of a transcript's "model" event; no address and no key of a server is among them."""
+    """Return the keys of a transcript's "model" event, without a server's address and key."""
     described: dict[str, Any] = {
         "name": loaded.name,
         "format": loaded.format,
@@ -30,9 +30,9 @@ def model_description(spec: ModelSpec, loaded: Loaded) -> dict[str, Any]:
 
 
 def weights_fingerprint(path: Path) -> str:
-    """The digest of a file's or a folder's weights behind "sha256:"; "" if there are none.
+    """Return "sha256:" and a digest of the weights in a file or folder; "" without weights.
 
-    Of each file it covers the name, the size and ``_SAMPLES`` evenly spread blocks: enough to tell
+    The digest covers the name, the size and 16 evenly spaced blocks of each file, which tells
     checkpoints apart without reading gigabytes.
     """
     try:
@@ -54,8 +54,8 @@ def weights_fingerprint(path: Path) -> str:
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package; None if it is not installed."""
-    # Only a recording pays for this import.
+    """Return the version of a package; None if it is not installed."""
+    # Slow to import, and only recordings need it.
     from importlib.metadata import distributions
 
     return next((found.version for found in distributions(name=package)), None)

@@ -1,4 +1,4 @@
-"""A model's files: reading the small ones, finding its weights, and whether all are whole."""
+"""Read a model's JSON files, find its weights, and check that none is missing."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _TOKENIZERS = ("tokenizer.model", "tokenizer.json", "vocab.txt", "vocab.json")
 _TOKENIZER_STEMS = ("tokenizer", "vocab", "merges", "spiece", "ice_text")
 
 _POINTER = b"version https://git-lfs"
-"""How a Git LFS pointer begins (git-lfs, docs/spec.md): what a clone without LFS leaves."""
+"""First bytes of a Git LFS pointer (git-lfs: docs/spec.md), left by a clone without LFS."""
 
 _MOST_POINTER_BYTES = 1024
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def check_not_pointer(file: Path) -> None:
-    """Refuse a Git LFS pointer in place of a file.
+    """Check that a file is not a Git LFS pointer.
 
     Raises:
-        ChatuiError: ``file`` is a pointer.
+        ChatuiError: it is one.
     """
     try:
         with file.open("rb") as stream:
@@ -43,10 +43,10 @@ def check_not_pointer(file: Path) -> None:
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
-    """The JSON object in ``file``; lone surrogates in its strings become U+FFFD.
+    """Read a JSON object; lone surrogates in its strings become U+FFFD.
 
     Raises:
-        ChatuiError: it cannot be read, or holds something else.
+        ChatuiError: the file cannot be read, or holds another kind of value.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -62,18 +62,18 @@ def read_json_object(file: Path) -> dict[str, Any]:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a tokenizer's vocabulary lies in ``folder``."""
+    """True if ``folder`` holds a tokenizer's vocabulary."""
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """A folder's weights.
+    """The weights in a folder.
 
     Attributes:
-        total_bytes: of the files that are there.
-        missing: names of shards that the index lists and that are not there or empty. The index's
-            total size is not compared: ChatGLM-6B's is that of an earlier, larger checkpoint.
+        total_bytes: size of the existing files.
+        missing: names of missing or empty shards listed in the index. The index's total size is
+            not checked: ChatGLM-6B's is that of an earlier, larger checkpoint.
     """
 
     total_bytes: int
@@ -81,7 +81,7 @@ class WeightFiles:
 
 
 def weight_files(folder: Path) -> WeightFiles | None:
-    """The weights in a model's folder; None if there are none at all."""
+    """Find the weights in a model's folder; None if there are none."""
     for index in INDEXES:
         if (folder / index).is_file():
             return _sharded(folder, index)
@@ -95,10 +95,10 @@ def weight_files(folder: Path) -> WeightFiles | None:
 
 
 def check_no_pointers(folder: Path) -> None:
-    """Refuse a folder in which Git LFS pointers stand in for weights or a tokenizer.
+    """Check that no weights or tokenizer files in a folder are Git LFS pointers.
 
     Raises:
-        ChatuiError: one of its files is a pointer.
+        ChatuiError: one of them is.
     """
     for file in _files(folder):
         is_read = file.suffix in WEIGHT_SUFFIXES or file.name.startswith(_TOKENIZER_STEMS)
@@ -107,9 +107,9 @@ def check_no_pointers(folder: Path) -> None:
 
 
 def has_all_files(path: Path) -> bool:
-    """Whether a folder has all its weights; a file is whole if it is there.
+    """True if a folder has all its weights, or a file is not empty.
 
-    An interrupted download leaves a folder that is not.
+    False after an interrupted download.
     """
     if path.is_file():
         return _size(path) > 0
@@ -137,7 +137,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _size(file: Path) -> int:
-    """Bytes; 0 if the file is not there, is a link to nothing, or has a name that none can have."""
+    """Size in bytes; 0 for a missing file, a broken link or an impossible name."""
     try:
         return file.stat().st_size
     except (OSError, ValueError):
@@ -145,15 +145,15 @@ def _size(file: Path) -> int:
 
 
 def is_rwkv_file(file: Path) -> bool:
-    """Whether a ``.pth`` is one of BlinkDL's: its pickle names RWKV's time mixing."""
+    """True if a ``.pth`` file is one of BlinkDL's: its pickle names RWKV's attention weights."""
     if file.suffix != ".pth":
         return False
-    import zipfile  # with bz2 and lzma; a start without such a file does not wait for them
+    import zipfile  # Imports bz2 and lzma, which most starts do not need.
 
     try:
         with zipfile.ZipFile(file) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
             return any(b"blocks.0.att." in archive.read(name) for name in pickles)
     except Exception:
-        # A damaged archive raises errors of zipfile, of each of its compressions, and of Python.
+        # A damaged archive raises errors of zipfile, of its compression modules and of Python.
         return False

@@ -1,4 +1,4 @@
-"""Save the model in use as a preset of the user's own."""
+"""Save the current model as one of the user's own presets."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from chatui.sampling import DEFAULTS, SETTINGS
 from chatui.text import in_quotes, one_line
 
 _PARTS = {"base": "path", "tokenizer": "tokenizer", "delta": "delta"}
-"""Parts of a preset, and the fields of a spec that hold their paths."""
+"""Parts of a preset -> the fields of a ModelSpec with their paths."""
 
 
 def save_preset(name: str, spec: ModelSpec) -> Path:
-    """Write ``presets/NAME.toml`` in the settings' folder; ``--model NAME`` then takes it.
+    """Write ``presets/NAME.toml`` in the settings' folder, for ``--model NAME``.
 
     Raises:
-        ChatuiError: the name is not one of a preset or is taken, the model runs on a server, or the
-            file cannot be written.
+        ChatuiError: the name is invalid or taken, the model runs on a server, or the file cannot be
+            written.
     """
     shown = in_quotes(one_line(name, 60))
     if spec.backend == "openai":
@@ -61,14 +61,14 @@ def _toml(spec: ModelSpec) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> Iterator[str]:
-    """Each value as ``name = value`` in TOML; none for what is not said."""
+    """Yield ``name = value`` in TOML for each value that is not empty."""
     for name, value in values.items():
         if value not in (None, (), [], {"path": None}):
             yield f"{name} = {_value(value)}"
 
 
 def _value(value: Any) -> str:
-    """A value in TOML, which writes texts, numbers and truths as JSON does."""
+    """Format a value as TOML, whose strings, numbers and booleans are written as in JSON."""
     if isinstance(value, dict):
         return "{ " + ", ".join(_pairs(value)) + " }"
     if isinstance(value, list | tuple):

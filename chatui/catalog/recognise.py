@@ -1,7 +1,7 @@
-"""What a folder or a file of weights is, read from its config or header alone.
+"""Recognise a model from the config in its folder or from the header of its file.
 
-No tensor and no transformers is imported; which architectures transformers runs is read from the
-text of its auto classes.
+transformers is not imported: the architectures that it runs are parsed from the source of its auto
+classes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE, first_class, format_of, model_type_of
 
 NATIVE = frozenset({"chatglm", "moss"})
-"""Families that chatui runs and transformers does not."""
+"""Families that chatui runs itself, because transformers does not."""
 
-_WRITERS = ("CausalLM", "LMHeadModel")
-"""How the names of classes end that generate text."""
+_CAUSAL_SUFFIXES = ("CausalLM", "LMHeadModel")
+"""Endings of the names of classes that generate text."""
 
 _WINDOW_KEYS = (
     "max_position_embeddings",
@@ -43,22 +43,22 @@ _SAMPLING_PRESETS = {
     "gpt2": "gpt2-chinese",
     "rwkv": "chatrwkv",
 }
-"""By family, the preset whose sampling a model takes that has none of its own."""
+"""Family -> preset whose sampling is the default for models without a chat template."""
 
 
 @dataclass(frozen=True)
 class RecognisedModel:
-    """What a config or a header says.
+    """A model as its config or header describes it.
 
     Attributes:
-        family: the engine's name for it, e.g. "llama"; "" if none is named.
+        family: the engine's name for it, e.g. "llama"; "" if unknown.
         format: name of the prompt format; "" if the backend chooses.
-        context_limit: tokens; None if it is not said.
-        lacks: why it cannot run here, in a sentence; "" if it can.
-        cache: size of its KV cache.
-        dtype_bytes: bytes of a number in its files; 0 if they are quantised or not known.
+        context_limit: tokens; None if not stated.
+        lacks: a sentence that says why it cannot run here; "" if it can.
+        cache: size of the KV cache.
+        dtype_bytes: bytes per number in its files; 0 if quantised or unknown.
         backend: entry point name in the group ``chatui.backends``.
-        sampling_preset: the preset whose sampling it takes if its files state none; "" for none.
+        sampling_preset: the preset with its default sampling; "" for none.
     """
 
     family: str
@@ -72,10 +72,10 @@ class RecognisedModel:
 
 
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """A JSON object among a model's files.
+    """Read a JSON config in a model's folder.
 
     Raises:
-        ChatuiError: it is not there, cannot be read, or is no JSON object.
+        ChatuiError: the file is missing, cannot be read, or is not a JSON object.
     """
     if not (folder / name).is_file():
         raise ChatuiError(say("catalog.no_model", path=folder))
@@ -83,10 +83,10 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
 
 
 def recognise(path: Path) -> RecognisedModel:
-    """What the model in a folder with a config, or in a file, is.
+    """Recognise the model in a folder with a config, or in a file.
 
     Raises:
-        ChatuiError: it is no model, or its config or header cannot be read.
+        ChatuiError: it is not a model, or its config or header cannot be read.
     """
     if not path.is_dir():
         return _of_file(path)
@@ -125,12 +125,12 @@ def _dtype_bytes(config: dict[str, Any]) -> int:
 
 
 def family_of(config: dict[str, Any], name: str = "") -> str:
-    """The family's name: the model type, else the family of the class.
+    """Return the family of a config: its model type, or else the family of its class.
 
     All generations of ChatGLM have the model type "chatglm"; other fields tell them apart.
 
     Args:
-        name: the model's, which tells CodeGeeX2 from ChatGLM2: their configs are the same.
+        name: the model's name, which tells CodeGeeX2 from ChatGLM2: their configs are the same.
     """
     model_type = model_type_of(config)
     if model_type != "chatglm" or not (
@@ -154,17 +154,17 @@ _OTHER_KINDS = (
     ("SEQ_TO_SEQ_CAUSAL_LM", "encoder_decoder"),
     ("MASKED_LM", "fills_gaps"),
 )
-"""Auto classes of transformers for what is no causal language model, and the sentence about it."""
+"""Auto classes of transformers for other kinds of models -> sentence about them."""
 
 
 def _classes(auto_class: str) -> dict[str, str]:
-    """The model types of one auto class, and the class of each."""
-    return _table(f"MODEL_FOR_{auto_class}_MAPPING_NAMES")
+    """Model type -> class, for one auto class."""
+    return _mapping(f"MODEL_FOR_{auto_class}_MAPPING_NAMES")
 
 
 @cache
-def _table(name: str) -> dict[str, str]:
-    """A table of transformers' auto classes, from the text of their module."""
+def _mapping(name: str) -> dict[str, str]:
+    """Parse a mapping from the source of transformers' auto classes; empty if it is not found."""
     spec = find_spec("transformers")
     if spec is None or spec.origin is None:
         return {}
@@ -178,27 +178,30 @@ def _table(name: str) -> dict[str, str]:
 
 
 def why_unsupported(config: dict[str, Any], name: str = "") -> str:
-    """Why a model with this config cannot run here, in a sentence; "" if it can, or none tells.
+    """Return a sentence that says why a model cannot run here; "" if it can, or if unknown.
 
-    A hub's excerpt of a config (model type and architectures) is enough. ``name`` is the model's.
+    Args:
+        config: the model's config; its model type and architectures are enough.
+        name: the model's name.
     """
     family = family_of(config, name)
     if not family:
         return ""
     if family in ("chatglm2", "chatglm3", "codegeex2", "glm-4"):
         return say(f"catalog.later_glm.{family.replace('-', '_')}")
-    writer, causal = first_class(config), _classes("CAUSAL_LM")
+    class_name, causal = first_class(config), _classes("CAUSAL_LM")
     if family in NATIVE or not causal:
         return ""
     for auto_class, sentence in _OTHER_KINDS:
         found = _classes(auto_class).get(family)
-        if found is not None and (writer == found or family not in causal):
+        if found is not None and (class_name == found or family not in causal):
             return say(f"catalog.{sentence}", family=family)
     if family in causal:
-        writes = not writer or writer == causal[family] or writer.endswith(_WRITERS)
-        return "" if writes else say("catalog.not_causal", name=writer)
-    knows = family in _table("MODEL_MAPPING_NAMES")
-    return say("catalog.not_causal" if knows else "catalog.unknown_family", name=family)
+        if class_name in ("", causal[family]) or class_name.endswith(_CAUSAL_SUFFIXES):
+            return ""
+        return say("catalog.not_causal", name=class_name)
+    is_known = family in _mapping("MODEL_MAPPING_NAMES")
+    return say("catalog.not_causal" if is_known else "catalog.unknown_family", name=family)
 
 
 def _has_chat_template(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Resolve the name of a model into what a backend loads."""
+"""Resolve the name of a model into the spec that a backend loads."""
 
 from __future__ import annotations
 
@@ -32,23 +32,22 @@ def resolve(
     device_map: str | None = None,
     context: int | Literal["auto"] | None = None,
 ) -> ModelSpec:
-    """What a backend needs to load the model that ``reference`` names.
-
-    A reference is a preset's name, a folder of weights, a file (GGUF, RWKV .pth), or the id of a
-    repository that lies in a hub's cache or in a folder of the settings.
+    """Return the spec of the model called ``reference``.
 
     Args:
-        format: name of a prompt format, instead of the preset's or the recognised one.
-        adapters: put on after the preset's own; paths or hub ids.
-        dtype, weights, device, device_map, context: instead of the settings'.
+        reference: a preset, a folder of weights, a file (GGUF, RWKV .pth), or the id of a
+            repository in a hub's cache or in a settings' folder.
+        format: name of a prompt format that replaces the preset's or the recognised one.
+        adapters: applied after the preset's own; paths or hub ids.
+        dtype, weights, device, device_map, context: override the settings.
 
     Raises:
-        ChatuiError: nothing is called so (the nearest names are offered), a part is missing (with
-            the command that fetches it), or the folder is no model.
+        ChatuiError: the name is unknown (similar names are suggested), a part is missing (the
+            command that fetches it is named), or the folder is not a model.
     """
     preset = library.find(reference)
     if preset is None:
-        # A start with a preset does not wait for this import.
+        # Starts with a preset do not need this import.
         from chatui.catalog import unlisted_models
 
         preset = unlisted_models.preset_with_adapter(reference)
@@ -57,7 +56,7 @@ def resolve(
     set_dtype = settings.dtype if settings.dtype != "auto" else spec.dtype
     set_weights = settings.weights if settings.weights != "auto" else spec.weights
     if context is None and settings.context != "auto":
-        # A setting is for all models, so a smaller window of one of them needs no note.
+        # The setting applies to all models; a model with a smaller window gets no note.
         context = min(settings.context, spec.context_limit or settings.context)
     return replace(
         spec,
@@ -77,10 +76,11 @@ def resolve(
 
 
 def preset_spec(preset: Preset, settings: Settings) -> ModelSpec:
-    """The preset with its parts found on this disk, before the user's settings.
+    """Return a preset's spec with the paths of its parts, without the user's settings.
 
     Raises:
-        ChatuiError: it cannot run here, or parts are missing, with the command that fetches them.
+        ChatuiError: it cannot run here, or parts are missing (the command that fetches them is
+            named).
     """
     fields = preset.fields
     if fields.lacks:
@@ -88,24 +88,23 @@ def preset_spec(preset: Preset, settings: Settings) -> ModelSpec:
     missing = missing_parts(preset, settings)
     if missing:
         raise ChatuiError(why_missing(preset, missing))
-
     return build_spec(preset.name, str(find_part(preset.base, settings)), preset.fields, settings)
 
 
 def build_spec(name: str, path: str, fields: PresetFields, settings: Settings) -> ModelSpec:
-    """What fields say of the model at ``path``, with their parts found on this disk."""
+    """Build the spec of the model at ``path`` from a preset's fields."""
 
     def path_of(part: Part | None) -> str | None:
         found = find_part(part, settings) if part else None
         return str(found) if found else None
 
-    said = {fact: getattr(fields, fact) for fact in SPEC_FIELDS}
+    values = {field: getattr(fields, field) for field in SPEC_FIELDS}
     if fields.context == "auto":
-        said["context"] = None
+        values["context"] = None
     return ModelSpec(
         name=name,
         path=path,
-        **{fact: value for fact, value in said.items() if value is not None},
+        **{field: value for field, value in values.items() if value is not None},
         tokenizer=path_of(fields.tokenizer),
         adapters=tuple(
             Adapter(path_of(part) or "", part.scale, part.rank, part.alpha)
@@ -120,7 +119,7 @@ def build_spec(name: str, path: str, fields: PresetFields, settings: Settings) -
 
 
 def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
-    """The parts of a preset that are not on this disk, or not whole."""
+    """Return the parts of a preset that are not on this disk, or incomplete."""
     weights = (preset.base, preset.fields.delta)
     return tuple(
         part
@@ -135,7 +134,7 @@ def _is_model(path: Path) -> bool:
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
-    """The sentence on a preset's missing parts, with the next step; "" if none is missing."""
+    """Return the sentence about a preset's missing parts and the next step; "" without any."""
     if not missing:
         return ""
     if missing[0].asset:
@@ -168,7 +167,7 @@ def _path_spec(reference: str, settings: Settings) -> ModelSpec:
 
 
 def why_unknown(reference: str) -> str:
-    """The sentence for an unknown reference, with what to do instead."""
+    """Return the sentence about an unknown reference and the next step."""
     if not reference.strip():
         return say("catalog.no_reference")
     if is_hub_id(reference):
@@ -184,7 +183,7 @@ def why_unknown(reference: str) -> str:
 
 
 def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
-    """An adapter with its path on this disk."""
+    """Replace the path or hub id of an adapter by its path on this disk."""
     wanted = Adapter(adapter) if isinstance(adapter, str) else adapter
     path = existing_path(wanted.path) or find_repository(wanted.path, settings)
     if path is None:
@@ -195,7 +194,7 @@ def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
 
 
 def with_users_settings(sampling: SamplingSettings, settings: Settings) -> SamplingSettings:
-    """``sampling`` with what the user's settings file says instead."""
+    """Override ``sampling`` by the user's settings."""
     sampling = overridden(sampling, settings.sampling)
     if sampling.max_new_tokens is None and settings.max_new_tokens:
         sampling = replace(sampling, max_new_tokens=settings.max_new_tokens)

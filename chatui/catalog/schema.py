@@ -1,7 +1,4 @@
-"""The schema of preset files.
-
-The structs are the schema: msgspec checks against them what users write and what we ship.
-"""
+"""The schema of preset files, as structs that msgspec checks them against."""
 
 from __future__ import annotations
 
@@ -20,10 +17,9 @@ from chatui.sampling import DEFAULTS, overridden
 Role = Literal["base", "delta", "adapter", "tokenizer"]
 
 NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
-"""Presets' names can be typed anywhere: small letters, digits, "-" and "." between them."""
+"""A preset's name: lower-case letters and digits, with "-" or "." between them."""
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-
 
 SPEC_FIELDS = (
     *("backend", "family", "format", "context_limit", "context", "reply_reserve"),
@@ -33,7 +29,7 @@ SPEC_FIELDS = (
 
 
 class InvalidValue(ValueError):
-    """What is wrong, and the keys below the checked object that lead to it."""
+    """A value that the schema refuses, with the keys that lead to it from the checked object."""
 
     def __init__(self, reason: str, *keys: str) -> None:
         super().__init__(reason)
@@ -41,19 +37,19 @@ class InvalidValue(ValueError):
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether ``text`` could be a hub's "owner/name"."""
+    """True if ``text`` has the form of a hub's "owner/name"."""
     owner, _, name = text.partition("/")
     start_well = not owner.startswith(("-", ".")) and not name.startswith(("-", "."))
     return bool(_HUB_ID.fullmatch(text)) and ".." not in text and start_well
 
 
 def pull_command(name: str) -> str:
-    """The command that fetches ``name``, as it is typed."""
+    """Return the shell command that fetches ``name``."""
     return shlex.join(["chatui", "pull", name])
 
 
 class LocalizedText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The same in both languages; as a string, in the user's."""
+    """A text in both languages; ``str()`` gives the user's."""
 
     zh: str
     en: str
@@ -68,13 +64,13 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         hf: Hugging Face id.
         modelscope: ModelScope id.
-        also: Hugging Face ids of copies of the same weights by others.
-        asset: folder among the files that ship with the program.
+        also: Hugging Face ids of copies of the same weights.
+        asset: folder among the files shipped with chatui.
         path: folder or file on the user's disk.
         local: name of a folder or file in the settings' ``model_folders``, for parts that no hub
             offers ready to use.
-        file: the one file of the repository that is the part (a ``.pth``, a GGUF, an adapter).
-        folder: the folder of the repository that holds the part.
+        file: file in the repository, for a part of one file (``.pth``, GGUF, adapter).
+        folder: folder in the repository.
         revision: branch, tag or commit; empty for the default.
         scale, rank, alpha: of an adapter, see :class:`chatui.messages.Adapter`.
     """
@@ -101,18 +97,18 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
-        """How a sentence calls it."""
+        """The name in messages."""
         where = self.hf or self.modelscope or self.path or self.local or self.asset
         return "/".join(filter(None, (where, self.folder, self.file)))
 
     @property
     def hub_ids(self) -> tuple[str, ...]:
-        """Its ids on the hubs, those of copies by others last."""
+        """All ids on the hubs, copies last."""
         return tuple(filter(None, (self.hf, self.modelscope, *self.also)))
 
     @property
     def on_hub(self) -> bool:
-        """Whether it can be fetched."""
+        """Whether a hub has it."""
         return bool(self.hf or self.modelscope)
 
 
@@ -120,10 +116,10 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes on the hub and in memory, adapters included.
 
     Attributes:
-        parameters: in billions.
-        download_gb: bytes of the files to fetch, in 10⁹.
-        fp16_gb, int8_gb, int4_gb: bytes of memory that the weights take, in 10⁹, without the cache
-            of a conversation; 2, 1.05 and 0.6 bytes a parameter where the authors give no figure.
+        parameters: billions.
+        download_gb: size of the files to fetch, in 10⁹ bytes.
+        fp16_gb, int8_gb, int4_gb: memory of the weights without the KV cache, in 10⁹ bytes; 2, 1.05
+            and 0.6 bytes per parameter if the authors give no figure.
     """
 
     parameters: float
@@ -138,33 +134,33 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PresetFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fields of a system or of a variant; None if they are not stated.
+    """The fields of a system or of a variant; None if not stated.
 
     Attributes:
-        aliases: other names that ``--model`` takes; a variant does not inherit them.
-        title: shown beside the name, if the name alone says too little.
+        aliases: other names for ``--model``; not inherited by variants.
+        title: shown name, if it differs from the preset's.
         description: one line.
         backend: entry point name in the group ``chatui.backends``.
         family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv".
         format: name of the prompt format.
-        base, tokenizer, delta: parts; the tokenizer is the last adapter's or the base's where
-            none is named.
-        adapters: put on in this order.
+        base, tokenizer, delta: parts; the default tokenizer is that of the last adapter that has
+            one, else the base's.
+        adapters: applied in this order.
         sampling: defaults, by the names of :class:`chatui.sampling.SamplingSettings`.
         stop_strings, eos_ids, context_limit, reply_reserve, dtype: as in
             :class:`chatui.messages.ModelSpec`.
-        context: the window that is used, in tokens, if it is smaller than that; "auto" or None
-            takes as many as fit.
-        quantise: the weights are quantised while they are read.
-        system: system prompt, if it is not the format's own.
-        think: whether the model thinks before it answers; None leaves it to its template.
-        markdown: whether replies are shown as Markdown; false for verse, and None for all others.
-        beams: number of beams of the original's beam search; chatui samples instead.
+        context: window to use, in tokens, if smaller than ``context_limit``; "auto" and None use
+            the largest that fits.
+        quantise: quantise the weights while loading.
+        system: system prompt; None for the format's own.
+        think: whether the model thinks before it answers; None for its template's default.
+        markdown: whether replies are shown as Markdown; None counts as true.
+        beams: beams of the original's beam search, which chatui replaces by sampling.
         weights: sizes.
-        licence: SPDX name, or what the authors call it.
-        source: repository and file that these fields were read from.
-        assembly: how base, adapters, tokenizer and delta go together.
-        lacks: the reason why chatui cannot run it; None if it can.
+        licence: SPDX name, or the authors' name for it.
+        source: repository and file of these values.
+        assembly: how base, adapters, tokenizer and delta are combined.
+        lacks: why chatui cannot run it; None if it can.
     """
 
     aliases: tuple[str, ...] | None = None
@@ -207,12 +203,12 @@ class PresetFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SystemFile(PresetFields, frozen=True, forbid_unknown_fields=True):
-    """A file of the catalog: one system, its defaults, and its variants.
+    """A preset file: one system with its defaults and variants.
 
     Attributes:
-        name: the system's key; the preset of this name is the default variant.
-        default: the variant that the bare name means; empty if the bare name has its own fields.
-        variants: by the suffix of their names: "13b" is ``--model NAME-13b``.
+        name: name of the system, and of the preset of its default variant.
+        default: suffix of the default variant; empty if the file's own fields describe a model.
+        variants: suffix -> fields; "13b" is ``--model NAME-13b``.
     """
 
     name: str = ""
@@ -237,12 +233,12 @@ class SystemFile(PresetFields, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Preset:
-    """An entry of the catalog, ready to be resolved: a system's fields and its variant's.
+    """A variant of a system, with the fields of both.
 
     Attributes:
-        name: what ``--model`` takes.
-        system: the name of the file's system.
-        fields: all that is known; ``base`` and ``format`` are always there.
+        name: value for ``--model``.
+        system: name of the system.
+        fields: ``base`` and ``format`` are never None.
     """
 
     name: str
@@ -260,7 +256,7 @@ class Preset:
 
     @property
     def parts_by_role(self) -> tuple[tuple[Role, Part], ...]:
-        """The parts with what each is for, in the order in which they are put together."""
+        """The parts with their roles, in the order in which they are assembled."""
         fields = self.fields
         found: tuple[tuple[Role, Part | None], ...] = (
             ("base", fields.base),
@@ -277,8 +273,8 @@ class Preset:
 
 
 def presets_of(system: SystemFile) -> tuple[Preset, ...]:
-    """The bare name's preset first, then each variant's."""
-    common = _said(system)
+    """Return the presets of a file: the system's own, then each variant's."""
+    common = _values(system)
     chosen = system.variants.get(system.default)
     presets = [Preset(system.name, system.name, _merged(common, chosen))]
     common["aliases"] = None
@@ -288,16 +284,16 @@ def presets_of(system: SystemFile) -> tuple[Preset, ...]:
 
 
 def _merged(common: Mapping[str, Any], variant: PresetFields | None) -> PresetFields:
-    """The variant's fields over the system's; their sampling settings are merged one by one."""
+    """Merge a variant's fields over the system's, and their sampling settings one by one."""
     values = dict(common)
     if variant is not None:
-        values |= {name: value for name, value in _said(variant).items() if value is not None}
+        values |= {name: value for name, value in _values(variant).items() if value is not None}
         values["aliases"] = variant.aliases or common["aliases"]
         if variant.sampling is not None:
             values["sampling"] = {**(common["sampling"] or {}), **variant.sampling}
     return PresetFields(**values)
 
 
-def _said(fields: PresetFields) -> dict[str, Any]:
-    """The fields by name, those of a system's file without its variants."""
+def _values(fields: PresetFields) -> dict[str, Any]:
+    """The fields by name, without a file's own ``name``, ``default`` and ``variants``."""
     return {name: getattr(fields, name) for name in PresetFields.__struct_fields__}

@@ -1,4 +1,4 @@
-"""Find a model's tokenizer, for work that needs no weights."""
+"""Find a model's tokenizer, for commands that need no weights."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CHATGLM_VOCABULARY = "ice_text.model"
 
 @dataclass(frozen=True)
 class LocatedTokenizer:
-    """A tokenizer on this disk, and what is known of its model.
+    """A tokenizer on this disk, with the format of its model.
 
     Attributes:
-        folder: holds the tokenizer's files.
-        family: the model's; "" if nothing tells.
-        format: the prompt format that a preset names; None if none does.
+        folder: folder of the tokenizer's files.
+        family: the model's family; "" if unknown.
+        format: the preset's prompt format; None without a preset.
         system: the preset's system prompt; None for the format's own.
     """
 
@@ -36,27 +36,27 @@ class LocatedTokenizer:
 
 
 def find_tokenizer(reference: str, settings: Settings) -> LocatedTokenizer:
-    """The tokenizer of the model that ``reference`` names; its weights need not be there.
+    """Find the tokenizer of a model, whose weights may be missing.
 
     Args:
-        reference: a preset, a folder, or a repository that lies in a cache; see
+        reference: a preset, a folder, or a cached repository; see
             :func:`chatui.catalog.resolve`.
 
     Raises:
-        ChatuiError: nothing is called so, or it has no tokenizer on this disk.
+        ChatuiError: there is no such model, or its tokenizer is not on this disk.
     """
     preset = library.find(reference) or unlisted_models.preset_with_adapter(reference)
     if preset is not None:
-        return _of_preset(preset, settings)
+        return _preset_tokenizer(preset, settings)
     path = locate(reference, settings)
     if path is None:
         raise ChatuiError(why_unknown(reference))
     if path.is_file():
         raise ChatuiError(say("engine.not_a_folder", path=path))
-    return _of_folder(reference, path.absolute(), settings)
+    return _folder_tokenizer(reference, path.absolute(), settings)
 
 
-def _of_preset(preset: Preset, settings: Settings) -> LocatedTokenizer:
+def _preset_tokenizer(preset: Preset, settings: Settings) -> LocatedTokenizer:
     fields = preset.fields
     wanted = [fields.tokenizer, *reversed(fields.adapters or ()), preset.base]
     parts = [part for part in wanted if part is not None]
@@ -67,7 +67,7 @@ def _of_preset(preset: Preset, settings: Settings) -> LocatedTokenizer:
     raise ChatuiError(why_missing(preset, parts[:1]))
 
 
-def _of_folder(name: str, folder: Path, settings: Settings) -> LocatedTokenizer:
+def _folder_tokenizer(name: str, folder: Path, settings: Settings) -> LocatedTokenizer:
     if unlisted_models.is_adapter(folder):
         base = unlisted_models.adapter_base(folder)
         if not _has_tokenizer(folder):

@@ -1,4 +1,4 @@
-"""Models that no preset names: a folder, a file or a repository, and its defaults."""
+"""Resolve models without a preset: folders, files and repositories, with their defaults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty"
 
 
 def path_spec(name: str, path: Path, settings: Settings) -> ModelSpec:
-    """The spec of the model at ``path``, shown as ``name``.
+    """Return the spec of the model or adapter at ``path``.
+
+    Args:
+        name: shown name.
 
     Raises:
         ChatuiError: there is no model, it is incomplete, or it cannot run here.
@@ -42,17 +45,17 @@ def path_spec(name: str, path: Path, settings: Settings) -> ModelSpec:
     found = recognise(path)
     if found.lacks:
         raise ChatuiError(say("catalog.cannot_run", name=name, reason=found.lacks))
-    if missing := incomplete(name, path):
+    if missing := why_incomplete(name, path):
         raise ChatuiError(missing)
     fields = default_fields(name, path, found)
     return build_spec(name, str(path), fields, settings)
 
 
 def model_in(path: Path) -> Path:
-    """The path of the model itself: a file, a folder with a config, or a folder's one model file.
+    """Return the path of a model: ``path`` itself, or the only model file in a folder.
 
     Raises:
-        ChatuiError: the folder holds none or several.
+        ChatuiError: a folder without a config holds no model file, or several.
     """
     if not path.is_dir() or (path / "config.json").is_file():
         return path
@@ -68,8 +71,8 @@ def model_in(path: Path) -> Path:
     return files[0]
 
 
-def incomplete(name: str, path: Path) -> str:
-    """The sentence on weights that are not there; "" if all are.
+def why_incomplete(name: str, path: Path) -> str:
+    """Return the sentence about missing weights; "" if none is missing.
 
     Raises:
         ChatuiError: a file is a Git LFS pointer.
@@ -80,13 +83,13 @@ def incomplete(name: str, path: Path) -> str:
     if weights is None:
         return say("catalog.no_weights", path=path)
     if weights.missing:
-        return _lacking(name, path, weights.missing)
+        return _why_files_missing(name, path, weights.missing)
     check_no_pointers(path)
     return ""
 
 
-def _lacking(name: str, folder: Path, missing: Sequence[str]) -> str:
-    """The sentence on files that are not there; only what has a hub's id can be fetched again."""
+def _why_files_missing(name: str, folder: Path, missing: Sequence[str]) -> str:
+    """The sentence about missing files; it names the command that fetches them if one does."""
     names = ", ".join(missing)
     if not is_hub_id(name):
         return say("catalog.missing_files", path=folder, names=names)
@@ -95,7 +98,7 @@ def _lacking(name: str, folder: Path, missing: Sequence[str]) -> str:
 
 
 def preset_with_base(hub_id: str) -> Preset | None:
-    """The preset whose base alone is this repository (by its last name for a plain folder)."""
+    """Return the preset with only this base (by the last part of its id for a folder's name)."""
     wanted = hub_id.casefold()
     for preset in library.load().by_name.values():
         if len(preset.parts) != 1 or preset.base.file or preset.base.asset:
@@ -107,7 +110,7 @@ def preset_with_base(hub_id: str) -> Preset | None:
 
 
 def preset_with_adapter(hub_id: str) -> Preset | None:
-    """The preset whose last adapter is this repository."""
+    """Return the preset whose last adapter is this repository."""
     wanted = hub_id.casefold()
     for preset in library.load().by_name.values():
         for adapter in (preset.fields.adapters or ())[-1:]:
@@ -117,17 +120,17 @@ def preset_with_adapter(hub_id: str) -> Preset | None:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a PEFT adapter and no model."""
+    """True if a folder holds a PEFT adapter and no model."""
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def adapter_base(folder: Path) -> str:
-    """The base that an adapter's config names; "" if it names none."""
+    """Return the base that an adapter's config names; "" if it names none."""
     return str(read_config(folder, ADAPTER_CONFIG).get("base_model_name_or_path") or "")
 
 
 def default_fields(name: str, path: Path, found: RecognisedModel) -> PresetFields:
-    """A preset's fields if one names this model, else its family's format and sampling."""
+    """Return the fields of a preset with this base, else the family's format and sampling."""
     backend, family = found.backend, found.family or None
     if preset := preset_with_base(name) or preset_with_base(path.name):
         return replace(preset.fields, backend=backend, family=family)
@@ -143,17 +146,17 @@ def default_fields(name: str, path: Path, found: RecognisedModel) -> PresetField
 
 
 def _own_sampling(folder: Path) -> dict[str, Any]:
-    """What generation_config.json asks for."""
+    """The sampling settings of generation_config.json; empty if they are for greedy decoding."""
     try:
         config = read_config(folder, "generation_config.json")
     except ChatuiError:
         return {}
-    said = {
+    sampling = {
         key: config[key]
         for key in _SAMPLING_KEYS
         if key in config and SETTINGS[key].allows(config[key])
     }
-    return said if config.get("do_sample") or "temperature" in said else {}
+    return sampling if config.get("do_sample") or "temperature" in sampling else {}
 
 
 def _is_model_file(file: Path) -> bool:
@@ -161,7 +164,7 @@ def _is_model_file(file: Path) -> bool:
 
 
 def _adapter_spec(name: str, folder: Path, settings: Settings) -> ModelSpec:
-    """An adapter alone: its config says which base it goes on."""
+    """The spec of an adapter on the base that its config names."""
     base = adapter_base(folder)
     if not base:
         raise ChatuiError(say("catalog.adapter_without_base", name=name))
