@@ -1,1 +1,1 @@
-"""Architectures that transformers no longer runs, or runs slowly."""
+"""Architectures that chatui implements itself."""

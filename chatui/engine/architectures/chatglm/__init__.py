@@ -1,1 +1,1 @@
-"""ChatGLM-6B (v1, 2023), native: what its own remote code did on the transformers of its time."""
+"""ChatGLM-6B (v1, 2023) without remote code, with the results of its original code."""

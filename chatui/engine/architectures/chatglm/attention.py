@@ -1,4 +1,4 @@
-"""ChatGLM-6B's attention: two-row rotary positions, and the scores' arithmetic in fp16.
+"""ChatGLM-6B's attention, with two rows of rotary positions and fp16 scores that cannot overflow.
 
 Half of each head's dimensions is rotated by the first row of positions, half by the second
 (GLM-130B, arXiv:2210.02414, and the model's own 2023 code; rotary: arXiv:2104.09864).
@@ -21,7 +21,7 @@ MASKED_SCORE = -10000.0
 
 
 class ChatGLMAttention(nn.Module):
-    """Attention of all heads, each with its q, k and v side by side in one linear."""
+    """Multi-head attention; one linear gives the query, key and value of each head in turn."""
 
     def __init__(self, config: ChatGLMConfig, layer_index: int) -> None:
         super().__init__()
@@ -33,16 +33,15 @@ class ChatGLMAttention(nn.Module):
         self.dense = make_linear(size, size, bits)
 
     def forward(
-        self, states: Tensor, hidden: Tensor | None, rotary: Tensor, cache: Cache | None
+        self, states: Tensor, masked: Tensor | None, rotary: Tensor, cache: Cache | None
     ) -> Tensor:
-        """Attend.
+        """Attend to the cached tokens and to the new ones.
 
         Args:
             states: [batch, tokens, hidden size].
-            hidden: bool [batch or 1, 1, tokens, keys], True where a key may not be seen; None
-                where all are seen.
-            rotary: what `rotary_table` gave for the tokens' positions.
-            cache: keys and values of the tokens before; this call adds its own.
+            masked: bool [batch or 1, 1, tokens, keys], True hides a key; None hides none.
+            rotary: from `rotary_table`, for the tokens' positions.
+            cache: keys and values of the earlier tokens, to which this call adds its own.
 
         Returns:
             [batch, tokens, hidden size].
@@ -54,24 +53,24 @@ class ChatGLMAttention(nn.Module):
         if cache is not None:
             key, value = cache.update(key, value, self.layer_index)
         if query.dtype == torch.float16:
-            context = attend_in_half(query, key, value, hidden, self.layer_index)
+            context = attend_in_half(query, key, value, masked, self.layer_index)
         else:
-            seen = None if hidden is None else ~hidden
+            seen = None if masked is None else ~masked
             context = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         output: Tensor = self.dense(context.transpose(1, 2).reshape(batch, length, -1))
         return output
 
 
 def rotary_table(position_ids: Tensor, head_dim: int, dtype: torch.dtype) -> Tensor:
-    """Cosines and sines for both rows of positions.
+    """Return the cosines and sines for both rows of positions.
 
-    The angles are taken as the original takes them: from frequencies rounded to fp16, and in
-    fp16 altogether where the model runs in fp16, as it was trained; else in fp32.
+    As in the original, the frequencies are rounded to fp16. The angles are fp16 if the model runs
+    in fp16, and fp32 otherwise.
 
     Args:
         position_ids: int64 [batch, 2, tokens].
         head_dim: size of one head; each row rotates half of it.
-        dtype: of the hidden states.
+        dtype: dtype of the hidden states.
 
     Returns:
         [2 (cosine, sine), batch, tokens, 1 (heads), 1 (q, k), 2 (rows), head_dim / 2] in `dtype`.
@@ -85,7 +84,7 @@ def rotary_table(position_ids: Tensor, head_dim: int, dtype: torch.dtype) -> Ten
 
 @lru_cache
 def inverse_frequencies(size: int, device: torch.device) -> Tensor:
-    """base^(-2i/size), rounded to fp16: fp16 [size / 2]."""
+    """Return base^(-2i/size), rounded to fp16: fp16 [size / 2]."""
     exponents = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
     frequencies: Tensor = 1.0 / ROTARY_BASE**exponents
     return frequencies.half()
@@ -108,24 +107,26 @@ def rotate(states: Tensor, rotary: Tensor) -> Tensor:
 
 
 def attend_in_half(
-    query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, layer_index: int
+    query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None, layer_index: int
 ) -> Tensor:
-    """Attention in fp16 that cannot overflow: q is divided by the layer's number before the
-    product, and the scores are multiplied by it again in fp32 before the softmax.
+    """Attend in fp16 without overflow.
+
+    The query is divided by the layer's number before the product; the scores are multiplied by it
+    in fp32 before the softmax.
 
     Args:
         query: fp16 [batch, heads, tokens, head_dim].
         key: fp16 [batch, heads, keys, head_dim], as `value`.
         value: see `key`.
-        hidden: bool [batch or 1, 1, tokens, keys], True where a key may not be seen.
-        layer_index: 0-based.
+        masked: bool [batch or 1, 1, tokens, keys], True hides a key; None hides none.
+        layer_index: counted from 0.
 
     Returns:
         fp16 [batch, heads, tokens, head_dim].
     """
     layer = float(layer_index + 1)
     scores = (query / (query.shape[-1] ** 0.5 * layer)) @ key.transpose(-1, -2)
-    if hidden is not None:
-        scores = scores.masked_fill(hidden, MASKED_SCORE)
+    if masked is not None:
+        scores = scores.masked_fill(masked, MASKED_SCORE)
     weights = torch.softmax(scores.float() * layer, dim=-1).to(value.dtype)
     return weights @ value

@@ -1,4 +1,4 @@
-"""ChatGLM-6B as the decode loop sees it: a prompt read at once, then one token after another."""
+"""ChatGLM-6B's prefill and decode step, as the decode loop calls them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from chatui.engine.cache import new_cache
 
 
 class ChatGLMNetwork:
-    """Keeps the places in its prompt that the two rows of positions count from.
+    """A loaded ChatGLM-6B with the positions of its current prompt.
 
-    A prompt is read in both directions, so it cannot be read in chunks, and its keys and values
-    are of no use to a longer one.
+    Attention in a prompt is bidirectional. A prompt is therefore read in one call, and its keys and
+    values cannot be reused for a longer one.
 
     Args:
-        model: in evaluation mode.
-        window: tokens that it is to read at most; its cache takes no room for more.
+        model: the model, in evaluation mode.
+        window: context window in tokens, which limits the cache.
 
     Attributes:
-        decoder: None where the model is spread over several devices: its own forward reads then.
+        decoder: the fast decoder; None if the model is spread over several devices, which then
+            uses the model's own forward.
     """
 
     reuses_prefix = False
@@ -40,9 +41,9 @@ class ChatGLMNetwork:
         self._window = window
         self._device = model.get_input_embeddings().weight.device
         self._positions: Tensor | None = None
-        # On the device, where a captured step looks: the slots of [gMASK] and <sop>.
+        # Cache slots of [gMASK] and <sop>, on the device because a captured step reads them.
         self._gmask, self._sop = torch.zeros(2, 1, dtype=torch.int64, device=self._device)
-        self.decoder = self._decoder() if on_one_device(model) else None
+        self.decoder = self._build_decoder() if on_one_device(model) else None
 
     def new_cache(self) -> Any:
         if self.decoder is not None:
@@ -53,9 +54,9 @@ class ChatGLMNetwork:
     def prefill(
         self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        """Read a whole prompt, which ends with [gMASK] and <sop>; see the protocol's method.
+        """Read a whole prompt, which ends with [gMASK] and <sop>, into an emptied cache.
 
-        What the cache held is forgotten.
+        See :meth:`chatui.engine.model.Network.prefill`.
         """
         if stop_wanted():
             return None
@@ -72,7 +73,7 @@ class ChatGLMNetwork:
 
     @property
     def accepts_device_token(self) -> bool:
-        """Whether ``step`` takes a token that only the device knows, int64 ``[]``, too."""
+        """True if ``step`` also takes a token as a tensor on the device, int64 ``[]``."""
         return self.decoder is not None and self.decoder.windowed
 
     @torch.inference_mode()
@@ -85,7 +86,7 @@ class ChatGLMNetwork:
         return self._forward(torch.tensor([[token]], device=self._device), self._positions, cache)
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
-        """Both rows of positions of a prompt of `length` tokens, [gMASK] and <sop> included."""
+        """Return both rows of positions of a prompt of `length` tokens, with [gMASK] and <sop>."""
         context = length - 1
         first = (*range(context), context - 1)
         return (first, (*(0,) * context, 1))
@@ -95,7 +96,7 @@ class ChatGLMNetwork:
         logits: Tensor = output.logits[0, -1].float()
         return logits
 
-    def _decoder(self) -> Decoder:
+    def _build_decoder(self) -> Decoder:
         body: Any = self.model.transformer
         config = self.model.config
         heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
@@ -114,7 +115,7 @@ class ChatGLMNetwork:
         like, tokens = body.final_layernorm.weight.detach(), forward_of(body.word_embeddings)
 
         def angles(slots: Tensor) -> tuple[Tensor, Tensor]:
-            """Of both rows of positions, each `[rows, 2, width / 4]`."""
+            """Return cosines and sines for both rows of positions, each `[rows, 2, width / 4]`."""
             prefix = config.pre_seq_len or 0
             first = torch.where(slots < self._sop, slots, self._gmask) - prefix
             second = (slots - self._sop + 1).clamp(min=0)
@@ -133,7 +134,7 @@ class ChatGLMNetwork:
         )
 
     def _fill_prefix(self, cache: FixedCache) -> int:
-        """Put a P-Tuning prefix alone into the cache; returns its length in tokens."""
+        """Empty the cache, put the P-Tuning prefix into it, and return its length in tokens."""
         encoder = self.model.transformer.prefix_encoder
         if encoder is None:
             cache.move_to(0)

@@ -1,4 +1,4 @@
-"""The configuration of ChatGLM-6B."""
+"""The configuration of ChatGLM-6B v1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-# Ids in the release without image tokens; older checkpoints have them all higher by 20000.
+# Ids in releases without image tokens; in older checkpoints all ids are higher by 20000.
 SOP_ID = 130004
 PAD_ID = 3
 SPACE_ID = 5
@@ -18,13 +18,13 @@ SPACE_ID = 5
 
 @strict
 class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Configuration of ChatGLM-6B v1, with the names that its checkpoints use.
+    """Configuration of ChatGLM-6B v1, with the names used in its checkpoints.
 
     Args:
         max_sequence_length: prompt and reply together, in tokens.
-        mask_token_id: [MASK]; by default four below `bos_token_id`, as the vocabulary has it.
-        gmask_token_id: [gMASK]; by default three below `bos_token_id`.
-        quantization_bit: 8 or 4 where the linears of the blocks are packed, else 0.
+        mask_token_id: [MASK]; by default `bos_token_id` - 4, as in the vocabulary.
+        gmask_token_id: [gMASK]; by default `bos_token_id` - 3.
+        quantization_bit: 8 or 4 if the linear layers of the blocks are packed, else 0.
         pre_seq_len: length of a P-Tuning v2 prefix in tokens, None or 0 without one.
         prefix_projection: whether the prefix goes through a two-layer network.
     """
@@ -68,10 +68,10 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As `PreTrainedConfig.from_dict`, of what a file says.
+        """Read a config.json; see `PreTrainedConfig.from_dict`.
 
         Raises:
-            ChatuiError: it is not of ChatGLM-6B v1, or packed in a way that does not run.
+            ChatuiError: the config is not ChatGLM-6B v1's, or its quantisation is not supported.
         """
         if not config_dict.get("position_encoding_2d", "inner_hidden_size" in config_dict):
             raise ChatuiError(say("chatglm.other_positions"))
@@ -83,10 +83,10 @@ class ChatGLMConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @property
     def id_offset(self) -> int:
-        """How far the ids are shifted: 20000 in the oldest checkpoints, else 0."""
+        """Offset of the ids: 20000 in the oldest checkpoints, else 0."""
         return max(0, (self.bos_token_id or 0) - SOP_ID)
 
     @property
     def space_token_id(self) -> int:
-        """The id that the original's logits guard falls back to (a single space)."""
+        """The id of a single space, to which the original falls back on invalid logits."""
         return SPACE_ID + self.id_offset

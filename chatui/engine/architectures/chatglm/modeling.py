@@ -1,6 +1,6 @@
-"""ChatGLM-6B's network on today's transformers: what the model's own 2023 code computed.
+"""ChatGLM-6B's network for current versions of transformers.
 
-A block is post-norm in an unusual place: the residual comes from the layer norm's output,
+The residual of a block is taken from the layer norm's output:
     a = LN1(h);  h' = α·a + Attention(a);  m = LN2(h');  h'' = α·m + MLP(m).
 (GLM-130B, arXiv:2210.02414, and the repository THUDM/chatglm-6b, modeling_chatglm.py.)
 """
@@ -23,13 +23,13 @@ from chatui.engine.architectures.chatglm.positions import prompt_mask, prompt_po
 from chatui.engine.architectures.chatglm.prefix import PrefixEncoder
 from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLinear, make_linear
 
-# sqrt(2 · 28): the original takes 28 layers here whatever the configuration says.
+# sqrt(2 · layers); the original always uses its 28 layers, and ignores the configuration.
 RESIDUAL_SCALE = 56**0.5
 GUARD_SCORE = 5e4
 
 
 class ChatGLMMLP(nn.Module):
-    """Two linears with the tanh form of GELU between them."""
+    """Two linear layers with the tanh approximation of GELU between them."""
 
     def __init__(self, config: ChatGLMConfig) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ChatGLMMLP(nn.Module):
 
 
 class ChatGLMBlock(nn.Module):
-    """One layer: attention and MLP, each with a scaled residual from its layer norm."""
+    """Attention and MLP, each with a scaled residual from its layer norm."""
 
     def __init__(self, config: ChatGLMConfig, layer_index: int) -> None:
         super().__init__()
@@ -55,17 +55,17 @@ class ChatGLMBlock(nn.Module):
         self.mlp = ChatGLMMLP(config)
 
     def forward(
-        self, states: Tensor, hidden: Tensor | None, rotary: Tensor, cache: Cache | None = None
+        self, states: Tensor, masked: Tensor | None, rotary: Tensor, cache: Cache | None = None
     ) -> Tensor:
         residual = self.input_layernorm(states)
-        states = RESIDUAL_SCALE * residual + self.attention(residual, hidden, rotary, cache)
+        states = RESIDUAL_SCALE * residual + self.attention(residual, masked, rotary, cache)
         residual = self.post_attention_layernorm(states)
         output: Tensor = RESIDUAL_SCALE * residual + self.mlp(residual)
         return output
 
 
 class ChatGLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """What transformers has to know to load and place ChatGLM-6B."""
+    """Class attributes with which transformers loads ChatGLM-6B and places it on devices."""
 
     config_class = ChatGLMConfig
     base_model_prefix = "transformer"
@@ -82,7 +82,7 @@ class ChatGLMPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
 
 
 class ChatGLMModel(ChatGLMPreTrainedModel):
-    """The blocks between the embedding and the last layer norm."""
+    """The embedding, the blocks and the last layer norm."""
 
     def __init__(self, config: ChatGLMConfig) -> None:
         super().__init__(config)
@@ -95,7 +95,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
     def forward(
         self, input_ids: Tensor, position_ids: Tensor | None = None, cache: Cache | None = None
     ) -> Tensor:
-        """Run the blocks; see :meth:`ChatGLMForCausalLM.forward`.
+        """Return the last hidden states; see :meth:`ChatGLMForCausalLM.forward`.
 
         Returns:
             [batch, tokens, hidden size].
@@ -105,16 +105,16 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
             cache = DynamicCache(config=config)
         states = self.word_embeddings(input_ids)
         prefix = self._fill_prefix(states, cache)
-        hidden = None
+        masked = None
         if cache is None or int(cache.get_seq_length()) == prefix:
-            hidden = functional.pad(prompt_mask(input_ids, config), (prefix, 0), value=False)
+            masked = functional.pad(prompt_mask(input_ids, config), (prefix, 0), value=False)
         if position_ids is None:
             position_ids = prompt_position_ids(input_ids, config)
         rotary = rotary_table(
             position_ids, config.hidden_size // config.num_attention_heads, states.dtype
         )
         for layer in self.layers:
-            states = layer(states, hidden, rotary, cache=cache)
+            states = layer(states, masked, rotary, cache=cache)
         output: Tensor = self.final_layernorm(states)
         return output
 
@@ -131,9 +131,9 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
 
 
 class ChatGLMForCausalLM(ChatGLMPreTrainedModel, GenerationMixin):  # type: ignore[misc]
-    """ChatGLM-6B with its language-model head, which has weights of its own.
+    """ChatGLM-6B with its language-model head, which is not tied to the embedding.
 
-    Of ``GenerationMixin`` peft wants the methods; nothing here calls ``generate``.
+    peft requires the methods of ``GenerationMixin``; chatui does not call ``generate``.
     """
 
     def __init__(self, config: ChatGLMConfig) -> None:
@@ -151,21 +151,21 @@ class ChatGLMForCausalLM(ChatGLMPreTrainedModel, GenerationMixin):  # type: igno
         logits_to_keep: int = 0,
         **_: Any,
     ) -> CausalLMOutput:
-        """Read a prompt, with or without a reply behind it, or one token after those in `cache`.
+        """Read a prompt, optionally with its reply, or one more token after those in `cache`.
 
         Args:
-            input_ids: int64 [batch, tokens]; of a decode step [batch, 1].
-            position_ids: int64 [batch, 2, tokens]; None for a prompt, where they follow from it.
-            cache: empty, or what earlier calls left in it; None keeps nothing.
-            labels: int64 [batch, tokens], -100 up to and with [gMASK], then as `input_ids`.
-            logits_to_keep: how many of the last tokens get logits, 0 for all; 1 spares a
-                prefill the logits of the whole prompt.
+            input_ids: int64 [batch, tokens]; [batch, 1] in a decode step.
+            position_ids: int64 [batch, 2, tokens]; None computes them from a prompt.
+            cache: keys and values of earlier calls, to which this call adds its own; None keeps
+                none.
+            labels: int64 [batch, tokens], -100 up to and including [gMASK], then as `input_ids`.
+            logits_to_keep: number of last tokens to compute logits for; 0 for all.
 
         Returns:
-            logits [batch, tokens, vocabulary], and the loss where there are labels.
+            logits [batch, tokens, vocabulary], and the loss if there are labels.
 
         Raises:
-            ValueError: a prompt without <sop> or [gMASK].
+            ValueError: a prompt has no <sop> or no [gMASK].
         """
         states = self.transformer(input_ids, position_ids, cache)
         logits = self.lm_head(states[:, -logits_to_keep:])
@@ -178,14 +178,14 @@ class ChatGLMForCausalLM(ChatGLMPreTrainedModel, GenerationMixin):  # type: igno
 
 
 def guard_logits(logits: Tensor, space_token_id: int) -> Tensor:
-    """The original's guard: if any score is NaN or infinite, only a space can follow.
+    """Force a space if any logit is NaN or infinite, as the original does.
 
     Args:
         logits: [..., vocabulary].
         space_token_id: `config.space_token_id`, 5 if there are no image tokens.
 
     Returns:
-        The logits as they are, or all 0 with 5e4 at the space.
+        The logits unchanged, or zeros with 5e4 at the space.
     """
     guarded = torch.zeros_like(logits)
     guarded[..., space_token_id] = GUARD_SCORE

@@ -1,9 +1,9 @@
-"""The two rows of positions and the two-way mask of a ChatGLM-6B prompt.
+"""The two rows of positions and the attention mask of a ChatGLM-6B prompt.
 
-A prompt ends with [gMASK] and <sop>. The tokens before <sop> see each other in both directions;
-<sop> and what is generated are causal and see everything before them. Row 0 of the positions
-counts the tokens before <sop> and then stays at [gMASK]'s place; row 1 is 0 before <sop> and
-then counts 1, 2, 3, … (GLM, arXiv:2103.10360, section 2.2, and the model's own 2023 code).
+A prompt ends with [gMASK] and <sop>. Attention is bidirectional among the tokens before <sop>, and
+causal for <sop> and the generated tokens. Row 0 of the positions counts the tokens before <sop> and
+then stays at [gMASK]'s position; row 1 is 0 before <sop> and then counts 1, 2, 3, … (GLM,
+arXiv:2103.10360, section 2.2, and the model's own 2023 code).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
 
 
 def prompt_position_ids(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
-    """The positions of a prompt, with or without a reply behind it.
+    """Return the positions of a prompt, optionally with its reply.
 
     Args:
         input_ids: int64 [batch, tokens], each row with a <sop> and, before it, [gMASK] or [MASK].
-        config: whose ids of the special tokens are used.
+        config: supplies the ids of the special tokens.
 
     Returns:
         int64 [batch, 2, tokens].
@@ -40,28 +40,29 @@ def prompt_position_ids(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
 
 
 def next_position_ids(position_ids: Tensor) -> Tensor:
-    """The positions of the token that follows, in one decode step.
+    """Return the positions of the next token, for one decode step.
 
     Args:
-        position_ids: int64 [batch, 2, tokens], as `prompt_position_ids` or this gave it.
+        position_ids: int64 [batch, 2, tokens], from `prompt_position_ids` or this function.
 
     Returns:
-        int64 [batch, 2, 1]: row 0 as it was, row 1 counted on.
+        int64 [batch, 2, 1]: row 0 unchanged, row 1 increased by 1.
     """
     first, second = position_ids[..., -1:].chunk(2, dim=1)
     return torch.cat((first, second + 1), dim=1)
 
 
 def prompt_mask(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
-    """Who may not see whom in a prompt, with or without a reply behind it.
+    """Return the attention mask of a prompt, optionally with its reply.
+
+    A decode step needs no mask.
 
     Args:
         input_ids: int64 [batch, tokens].
-        config: whose id of <sop> is used.
+        config: supplies the id of <sop>.
 
     Returns:
-        bool [batch, 1, tokens (who looks), tokens (who is seen)], True means hidden. A token in
-        a decode step sees everything: there the model takes None.
+        bool [batch, 1, tokens (queries), tokens (keys)], True hides a key.
 
     Raises:
         ValueError: a row has no <sop>.
@@ -73,7 +74,7 @@ def prompt_mask(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
 
 
 def context_lengths(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
-    """The index of each row's first <sop>: int64 [batch].
+    """Return the index of each row's first <sop>: int64 [batch].
 
     Raises:
         ValueError: a row has no <sop>.
@@ -85,7 +86,7 @@ def context_lengths(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
 
 
 def _first_index(input_ids: Tensor, token_id: int | None) -> Tensor:
-    """Each row's first index of `token_id`, or the row's length: int64 [batch]."""
+    """Return each row's first index of `token_id`, or the row's length: int64 [batch]."""
     found = input_ids == torch.tensor(token_id, device=input_ids.device)
     length = input_ids.shape[1]
     return torch.where(found.any(dim=1), found.int().argmax(dim=1), length)

@@ -1,7 +1,7 @@
-"""P-Tuning v2: trained keys and values that stand before every token in each layer.
+"""P-Tuning v2 (arXiv:2110.07602): trained keys and values before the first token of every layer.
 
-The layout is that of ChatGLM-6B's own `ptuning` folder (arXiv:2110.07602): an embedding of
-[prefix, layers · 2 · hidden], or of [prefix, hidden] and a two-layer network behind it.
+The layout is that of ChatGLM-6B's own `ptuning` folder: an embedding of
+[prefix, layers · 2 · hidden], or one of [prefix, hidden] followed by a two-layer network.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class PrefixEncoder(nn.Module):
-    """Gives the prefix's keys and values.
+    """The module that computes the prefix's keys and values.
 
     Args:
-        config: with `pre_seq_len` > 0.
+        config: a configuration with `pre_seq_len` > 0.
     """
 
     def __init__(self, config: ChatGLMConfig) -> None:
@@ -42,7 +42,7 @@ class PrefixEncoder(nn.Module):
             )
 
     def forward(self, batch_size: int, dtype: torch.dtype) -> Tensor:
-        """The keys and values of all layers.
+        """Return the keys and values of all layers.
 
         Returns:
             [layers, 2 (key, value), batch, heads, prefix, head_dim] in `dtype`.
@@ -56,11 +56,11 @@ class PrefixEncoder(nn.Module):
 
 
 def empty_prefix_encoder(config: ChatGLMConfig, weights: Mapping[str, Any]) -> PrefixEncoder:
-    """An encoder without weights, of the form that a prefix has; ``config`` tells it afterwards.
+    """Return an encoder on the meta device with the shapes of a trained prefix.
 
     Args:
-        config: of the base that the prefix was trained on.
-        weights: what has a ``shape`` by its name: "embedding.weight", and perhaps "trans. …".
+        config: the base's configuration; its prefix settings are set to those of ``weights``.
+        weights: objects with a ``shape`` by name: "embedding.weight", optionally "trans. …".
     """
     config.pre_seq_len = weights["embedding.weight"].shape[0]
     config.prefix_projection = "trans.0.weight" in weights
@@ -69,7 +69,7 @@ def empty_prefix_encoder(config: ChatGLMConfig, weights: Mapping[str, Any]) -> P
 
 
 def install_prefix(model: ChatGLMForCausalLM, weights: Mapping[str, Tensor]) -> None:
-    """Put a trained prefix that fits on a loaded model, in place of any that it has."""
+    """Install a trained prefix in a loaded model of matching shapes, replacing any other."""
     encoder = empty_prefix_encoder(model.config, weights)
     placed = {name: tensor.to(model.device) for name, tensor in weights.items()}
     encoder.load_state_dict(placed, assign=True)

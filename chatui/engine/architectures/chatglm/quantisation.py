@@ -1,11 +1,11 @@
-"""The packed linears of chatglm-6b-int8 and chatglm-6b-int4.
+"""The packed linear layers of chatglm-6b-int8 and chatglm-6b-int4.
 
-A row of a weight is q · scale with scale = max|w| / (2^(bits-1) - 1). int8 keeps one q in a
-byte; int4 keeps two, the even column in the high half and the odd one in the low half, both
-signed. The product is taken and rounded in fp16, as the original CUDA kernels do.
+A row of a weight is q · scale with scale = max|w| / (2^(bits-1) - 1). int8 stores one q in a
+byte; int4 stores two signed q, the even column in the high half and the odd one in the low half.
+Each weight is rounded to fp16, as by the original CUDA kernels.
 
-In memory the integers lie as :mod:`chatui.engine.packed` wants them, with the scales beside, or as
-:mod:`chatui.engine.int8_weight` has them.
+Before the first product the integers are converted to the layout of :mod:`chatui.engine.packed`,
+with separate scales, or of :mod:`chatui.engine.int8_weight`.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from chatui.engine.packed import pack_codes, product
 
 
 def unpack_codes(packed: Tensor, bits: int) -> Tensor:
-    """The q of a weight as its checkpoint has it: int8 [out, in]."""
+    """Return the integers of a weight in a checkpoint's layout: int8 [out, in]."""
     if bits == 8:
         return packed
     return torch.stack((packed >> 4, (packed << 4) >> 4), dim=-1).flatten(1)
 
 
 class ChatGLMQuantisedLinear(nn.Linear):
-    """A linear layer whose weight stays packed in memory.
+    """A linear layer with a packed weight.
 
-    It is loaded as its checkpoint has it, int8 [out, in · bits / 8], and laid out anew before it is
-    used: uint8 [blocks, in, row].
+    The weight is loaded in the checkpoint's layout, int8 [out, in · bits / 8], and converted before
+    its first use to uint8 [blocks, in, row].
 
-    It is an `nn.Linear` by class, so that peft puts LoRA beside it; merging an adapter into it
-    is not possible, as its weight holds integers.
+    It subclasses `nn.Linear` so that peft can put LoRA beside it. An adapter cannot be merged into
+    its integers.
 
     Attributes:
-        codes: in place of the weight, which is empty then; None where there are none.
+        int8_weight: replaces the weight, which is then empty; None if the weight is used.
 
     Args:
         in_features: size of the input's last dimension.
@@ -76,10 +76,10 @@ class ChatGLMQuantisedLinear(nn.Linear):
         return output if self.bias is None else output + self.bias.to(input.dtype)
 
     def prepare_weight(self, *, widen: bool = False) -> None:
-        """Bring the weight into the layout of the products, once.
+        """Convert the weight to the layout of the products, once.
 
         Args:
-            widen: 4 bits to 8, of which the products on a CPU are faster.
+            widen: convert 4 bits to 8, which is faster on a CPU.
         """
         if self.weight.dtype != torch.int8:
             return
@@ -94,7 +94,7 @@ class ChatGLMQuantisedLinear(nn.Linear):
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> ChatGLMQuantisedLinear:
-        """As `nn.Module._apply`, but no cast reaches the scales: they are exact in fp16 alone."""
+        """Apply `fn` to all tensors, but keep the scales in fp16, where they are exact."""
         scale = self.weight_scale.data
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.weight_scale.dtype != scale.dtype:
@@ -106,7 +106,7 @@ class ChatGLMQuantisedLinear(nn.Linear):
 
 
 def make_linear(in_features: int, out_features: int, bits: int) -> nn.Linear:
-    """A linear layer with a bias: plain where `bits` is 0, else packed (8 or 4)."""
+    """Return a linear layer with a bias, packed if `bits` is 8 or 4, plain if it is 0."""
     if bits:
         return ChatGLMQuantisedLinear(in_features, out_features, bits)
     return nn.Linear(in_features, out_features)

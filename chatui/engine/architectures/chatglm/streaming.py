@@ -1,11 +1,11 @@
-"""Text out of ChatGLM-6B's tokens piece by piece, equal at its end to the decode of all of them.
+"""Streaming decode of ChatGLM-6B's tokens, with the same text as decoding them all at once.
 
-What stands between a token and its text, in the order of the original decode:
-- SentencePiece: runs of byte pieces become characters, and spaces at the very start go;
-- "<n>", "<|tab|>" and "<|blank_2|>" … "<|blank_80|>" become the white space that they stand for;
-- transformers' clean_up_tokenization_spaces takes the space before some punctuation away.
-Each step is a filter here that gives out what can no longer change and holds back the rest, a
-dozen characters at most, so that a token costs the same whatever stands before it.
+The steps of the original decode, in order:
+- SentencePiece turns runs of byte pieces into characters, and drops spaces at the start;
+- "<n>", "<|tab|>" and "<|blank_2|>" … "<|blank_80|>" become white space;
+- transformers' clean_up_tokenization_spaces removes the space before some punctuation.
+Each step is a filter that returns the text that can no longer change, and holds back at most a
+dozen characters. The cost of a token does not depend on the text before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_BLANKS = 80
 WHITESPACE = {"<n>": "\n", "<|tab|>": "\t"} | {
     f"<|blank_{n}|>": " " * n for n in range(2, MAX_BLANKS + 1)
 }
-# In the order in which transformers applies them (PreTrainedTokenizerBase.clean_up_tokenization).
+# Replacements in the order of transformers' PreTrainedTokenizerBase.clean_up_tokenization.
 CLEAN_UP = (
     (" .", "."),
     (" ?", "?"),
@@ -39,12 +39,12 @@ _MARKUP_STARTS = frozenset(token[:n] for token in WHITESPACE for n in range(1, l
 
 
 def restore_whitespace(text: str) -> str:
-    """Replace the tokens that stand for line ends, tabs and runs of spaces."""
+    """Replace the tokens for line ends, tabs and runs of spaces by that white space."""
     return _MARKUP.sub(lambda match: WHITESPACE[match[0]], text)
 
 
 class _Replacement:
-    """`str.replace` on text that comes in pieces."""
+    """A streaming `str.replace`."""
 
     def __init__(self, old: str, new: str) -> None:
         self._old = old
@@ -63,7 +63,7 @@ class _Replacement:
 
 
 class _Whitespace:
-    """`restore_whitespace` on text that comes in pieces."""
+    """A streaming `restore_whitespace`."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -80,10 +80,10 @@ class _Whitespace:
 
 
 class ChatGLMStreamCleaner:
-    """Turns raw text of SentencePiece, as it comes, into the text that the full decode gives.
+    """A streaming filter from SentencePiece's raw text to the final text.
 
     Args:
-        clean_up: whether spaces before punctuation go, as the original has it.
+        clean_up: whether to remove spaces before punctuation, as the original does.
     """
 
     def __init__(self, clean_up: bool = True) -> None:
@@ -92,13 +92,13 @@ class ChatGLMStreamCleaner:
         self._filters.extend(_Replacement(old, new) for old, new in rules)
 
     def push(self, text: str) -> str:
-        """Take more raw text and give the text that can no longer change."""
+        """Add raw text; return the text that can no longer change."""
         for filter_ in self._filters:
             text = filter_.push(text)
         return text
 
     def flush(self) -> str:
-        """Give what was held back: no more text comes."""
+        """Return the text held back, at the end of the input."""
         text = ""
         for filter_ in self._filters:
             text = filter_.push(text) + filter_.flush()
@@ -106,11 +106,11 @@ class ChatGLMStreamCleaner:
 
 
 class ChatGLMDetokenizer(SentencePieceDetokenizer):
-    """Token ids to text, one at a time; all that it gave, joined, is `tokenizer.decode(ids)`.
+    """A streaming decoder whose joined output equals `tokenizer.decode(ids)`.
 
     Args:
         tokenizer: a `ChatGLMTokenizer`.
-        skipped: ids that are no text.
+        skipped: ids without text.
     """
 
     def __init__(self, tokenizer: Any, skipped: Collection[int]) -> None:

@@ -1,13 +1,14 @@
-"""ChatGLM-6B's tokenizer: SentencePiece over text whose white space was spelt out.
+"""ChatGLM-6B's tokenizer: SentencePiece, with tokens for white space.
 
-Written from the behaviour of THUDM/chatglm-6b's own tokenizer on transformers 4.28.1, the
-version that it was made for, and equal to it in the ids and in the decoded text.
+Token ids and decoded text equal those of THUDM/chatglm-6b's own tokenizer on transformers 4.28.1,
+the version that it was made for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import sentencepiece
@@ -18,9 +19,9 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import without_surrogates
 
-# The number that the original takes where tokenizer_config.json says nothing.
+# The original's default, if tokenizer_config.json has no num_image_tokens.
 DEFAULT_IMAGE_TOKENS = 20000
-# The tokens that the original recognises in text, together with the white space around them.
+# Special tokens that the original recognises in text, with the white space around them.
 SPLIT_TOKENS = {
     "bos_token": "<sop>",
     "eos_token": "<eop>",
@@ -33,16 +34,16 @@ SPLIT_TOKENS = {
 class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     """Tokenizer of ChatGLM-6B v1; a prompt's ids end with [gMASK] and <sop>.
 
-    As in the original, `<sop>`, `<eop>`, `[MASK]`, `<pad>` and `<unk>` in a text become those
-    special tokens, and `[gMASK]` and `</s>` stay text. Ids beyond the vocabulary, which the
-    model's padded embedding can produce, decode to nothing.
+    As in the original, `<sop>`, `<eop>`, `[MASK]`, `<pad>` and `<unk>` in a text become special
+    tokens, while `[gMASK]` and `</s>` are plain text. Ids beyond the vocabulary, which the model's
+    padded embedding can produce, decode to an empty text.
 
     Args:
         vocab_file: the SentencePiece model, `ice_text.model`.
-        num_image_tokens: how many ids stand before the first piece: 20000 in the oldest
-            checkpoints, 0 later (where tokenizer_config.json says so).
+        num_image_tokens: number of ids before the first piece: 20000 in the oldest checkpoints, 0
+            in later ones, which say so in tokenizer_config.json.
         gmask_token: the token before <sop> in a prompt.
-        eop_token: the name that the oldest checkpoints have for `eos_token`.
+        eop_token: the name of `eos_token` in the oldest checkpoints.
 
     Raises:
         ChatuiError: the SentencePiece model cannot be read.
@@ -79,7 +80,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
 
     @property
     def vocab_size(self) -> int:
-        """Image tokens and pieces; the model's embedding has some more rows."""
+        """Number of image tokens and pieces; the model's embedding has more rows."""
         return self.num_image_tokens + int(self.pieces.get_piece_size())
 
     @property
@@ -92,7 +93,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return {self._convert_id_to_token(index): index for index in range(self.vocab_size)}
 
     def get_vocab(self) -> dict[str, int]:
-        """Every token with its id."""
+        """Return all tokens with their ids."""
         return {**self._vocabulary, **self._added_tokens_encoder}
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
@@ -100,23 +101,20 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return pieces
 
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without special tokens around it.
+        """Return the ids of each text, without the special tokens of a prompt.
 
-        A text that spells no special token goes through SentencePiece alone, four times as fast as
-        `encode` and with the same ids.
+        Texts without special tokens are encoded by SentencePiece directly, which is four times as
+        fast as `encode` and gives the same ids.
         """
-        is_plain = [
-            not any(token in text for token in self._added_tokens_encoder) for text in texts
-        ]
-        plain = [
-            spell_whitespace(text) for text, alone in zip(texts, is_plain, strict=True) if alone
-        ]
-        found = iter(self.pieces.encode(plain, out_type=int))
+        special = self._added_tokens_encoder
+        is_plain = [not any(token in text for token in special) for text in texts]
+        plain = [spell_whitespace(text) for text in compress(texts, is_plain)]
+        encoded = iter(self.pieces.encode(plain, out_type=int))
         first = self.num_image_tokens
         return [
-            [first + piece for piece in next(found)] if alone
+            [first + piece for piece in next(encoded)] if direct
             else self.encode(text, add_special_tokens=False)
-            for text, alone in zip(texts, is_plain, strict=True)
+            for text, direct in zip(texts, is_plain, strict=True)
         ]  # fmt: skip
 
     def _convert_token_to_id(self, token: str) -> int:
@@ -132,7 +130,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return str(self.pieces.id_to_piece(index - self.num_image_tokens))
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Join tokens into text, white space restored, punctuation not yet cleaned up."""
+        """Join tokens into text with its white space, before the clean-up of punctuation."""
         known = [token for token in tokens if token]
         return restore_whitespace(self.pieces.decode_pieces(known) if known else "")
 
@@ -142,11 +140,11 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return str(super()._decode(kept, *args, **kwargs))
 
     def piece_text(self, token_id: int) -> str | None:
-        """What one token adds to the raw text, before white space is restored.
+        """Return the raw text of one token, before white space is restored.
 
         Returns:
-            text, with "▁" for a space, "<0xE4>" for a byte, and empty for control tokens; None for
-            an id beyond the vocabulary.
+            Text with "▁" for a space, "<0xE4>" for a byte, and "" for control tokens; None for an
+            id beyond the vocabulary.
         """
         piece = token_id - self.num_image_tokens
         if piece < 0:
@@ -161,15 +159,15 @@ class ChatGLMTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """A prompt: ids, [gMASK], <sop>; with a reply: its ids and <eop> behind them."""
+        """Return a prompt's ids with [gMASK] and <sop>, then a reply's ids with <eop> if given."""
         prompt = [*token_ids_0, self.gmask_token_id, self.bos_token_id]
         return prompt if token_ids_1 is None else [*prompt, *token_ids_1, self.eos_token_id]
 
 
 def spell_whitespace(text: str) -> str:
-    """Spell line ends, tabs and runs of spaces as the tokens that stand for them.
+    """Replace line ends, tabs and runs of spaces by their tokens' spellings.
 
-    Lone surrogates, which SentencePiece cannot take, become U+FFFD.
+    Lone surrogates become U+FFFD, because SentencePiece accepts none.
     """
     text = without_surrogates(text)
     text = text.replace("\n", "<n>").replace("\t", "<|tab|>")
