@@ -1,5 +1,5 @@
-"""RWKV-4, an RNN: BlinkDL's own `.pth` files and transformers' folders, run natively.
+"""RWKV-4, a recurrent network, from BlinkDL's `.pth` files and transformers' folders.
 
-The formulas are those of Peng et al. 2023, arXiv:2305.13048, section 3; the names of the tensors
-are those of BlinkDL/RWKV-LM, RWKV-v4neo/src/model.py.
+The formulas are from Peng et al. 2023, arXiv:2305.13048, section 3; the names of the tensors are
+from BlinkDL/RWKV-LM, RWKV-v4neo/src/model.py.
 """

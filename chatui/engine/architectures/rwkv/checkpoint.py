@@ -1,4 +1,4 @@
-"""What a checkpoint is: which generation of RWKV, of what size, and whether all of it is there."""
+"""Checks of a checkpoint's tensor names and shapes: RWKV generation, size, completeness."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-# Marks in the names of tensors, newest first: BlinkDL/RWKV-LM, RWKV-v5 to RWKV-v7, model.py.
-_LATER = (
+# Tensor names by generation, newest first (BlinkDL/RWKV-LM, RWKV-v5 to RWKV-v7, model.py).
+_GENERATION_MARKS = (
     (7, re.compile(r"\.att\.(r_k|x_r|w0)$")),
     (6, re.compile(r"\.time_maa")),
     (5, re.compile(r"\.att\.(ln_x\.|gate\.)")),
@@ -29,7 +29,7 @@ _HF_NAMES = (
 
 
 def blinkdl_name(name: str) -> str:
-    """A tensor's name in a `.pth`, from its name in transformers' RwkvForCausalLM."""
+    """Convert a tensor's name in transformers' RwkvForCausalLM to its name in a `.pth`."""
     for pattern, replacement in _HF_NAMES:
         name = pattern.sub(replacement, name)
     return name
@@ -37,14 +37,14 @@ def blinkdl_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class RwkvSize:
-    """Numbers of a network.
+    """The dimensions of a network.
 
     Attributes:
-        layers: blocks.
-        width: of the embedding and of what flows from block to block.
+        layers: number of blocks.
+        width: width of the embedding and of the blocks' inputs and outputs.
         attention: width inside time mixing.
         hidden: width inside channel mixing.
-        vocabulary: rows of embedding and head.
+        vocabulary: rows of the embedding and the head.
     """
 
     layers: int
@@ -54,12 +54,12 @@ class RwkvSize:
     vocabulary: int
 
     @property
-    def state(self) -> int:
-        """Numbers in a state."""
+    def state_numbers(self) -> int:
+        """Count of the numbers in a state."""
         return self.layers * (2 * self.width + 3 * self.attention)
 
-    def of_block(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor of a block, vectors without the ones around them."""
+    def block_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each tensor of a block; vectors have one dimension."""
         norms = ("ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
         mixes = ("att.time_mix_k", "att.time_mix_v", "att.time_mix_r")
         return {
@@ -75,11 +75,11 @@ class RwkvSize:
         }
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor."""
+        """Return the shape of every tensor."""
         blocks = {
             f"blocks.{layer}.{name}": shape
             for layer in range(self.layers)
-            for name, shape in self.of_block().items()
+            for name, shape in self.block_shapes().items()
         }
         norms = ("blocks.0.ln0.weight", "blocks.0.ln0.bias", "ln_out.weight", "ln_out.bias")
         tables = dict.fromkeys(("emb.weight", "head.weight"), (self.vocabulary, self.width))
@@ -87,14 +87,14 @@ class RwkvSize:
 
 
 def checked_size(shapes: Mapping[str, tuple[int, ...]], source: object) -> RwkvSize:
-    """The size of an RWKV-4 with tensors of these ``shapes``, by BlinkDL's names.
+    """Return the size of a complete RWKV-4 checkpoint.
 
     Args:
-        shapes: all of a checkpoint's.
-        source: what is named in an error.
+        shapes: shapes of all tensors, by BlinkDL's names.
+        source: file or folder to name in an error.
 
     Raises:
-        ChatuiError: it is a later RWKV, something else, or not whole.
+        ChatuiError: the checkpoint is a later RWKV, another model or incomplete.
     """
     generation = generation_of(shapes)
     if generation > 4:
@@ -124,9 +124,9 @@ def checked_size(shapes: Mapping[str, tuple[int, ...]], source: object) -> RwkvS
 
 
 def generation_of(names: Iterable[str]) -> int:
-    """4 to 7: what the names of a checkpoint's tensors tell."""
+    """Return the RWKV generation, 4 to 7, from a checkpoint's tensor names."""
     names = tuple(names)
-    for generation, mark in _LATER:
+    for generation, mark in _GENERATION_MARKS:
         if any(mark.search(name) for name in names):
             return generation
     return 4

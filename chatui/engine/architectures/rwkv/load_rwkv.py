@@ -1,4 +1,4 @@
-"""From a spec to a loaded RWKV."""
+"""Check and load an RWKV-4 from a spec."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ from chatui.prompting.format import PromptFormat
 
 FAMILY = "rwkv"
 _CONTEXT, _WORLD_CONTEXT = 1024, 4096
+"""Default context windows in tokens."""
 
 
 @dataclass(frozen=True)
 class RwkvPlan:
-    """A validated load plan: everything that can be checked before the weights are read.
+    """A load plan, validated as far as possible without reading the weights.
 
-    ``entries`` are by BlinkDL's names, whatever their files call them.
+    Attributes:
+        entries: the tensors in the files, by BlinkDL's names.
     """
 
     spec: ModelSpec
@@ -63,7 +65,7 @@ class RwkvPlan:
 
 
 def is_rwkv(spec: ModelSpec) -> bool:
-    """Whether a spec names one of BlinkDL's files, or a folder of transformers' RWKV-4."""
+    """True if a spec names one of BlinkDL's files, or a folder of transformers' RWKV-4."""
     path = Path(spec.path)
     if path.is_dir():
         config = path / "config.json"
@@ -72,14 +74,14 @@ def is_rwkv(spec: ModelSpec) -> bool:
 
 
 def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
-    """Recognise and check everything that can be checked without reading the weights.
+    """Make a load plan, with all checks that do not need the weights' data.
 
     Args:
-        spec: what to load.
-        freed: what unloading the present model gives back.
+        spec: the model to load.
+        freed: memory that unloading the present model frees.
 
     Raises:
-        ChatuiError: it cannot be loaded; the sentence says why.
+        ChatuiError: the model cannot be loaded.
     """
     path = Path(spec.path)
     found = find_weights(path) if path.is_dir() else read_entries(_existing(path))
@@ -92,12 +94,12 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
         raise ChatuiError(say("rwkv.no_delta"))
     size = checked_size({name: entry.shape for name, entry in entries.items()}, path)
     folder = path if path.is_dir() else path.parent
-    wanted = Path(spec.tokenizer) if spec.tokenizer else None
-    codec = load_codec(find_tokenizer(wanted, folder, size.vocabulary), size.vocabulary)
+    tokenizer = Path(spec.tokenizer) if spec.tokenizer else None
+    codec = load_codec(find_tokenizer(tokenizer, folder, size.vocabulary), size.vocabulary)
     world = size.vocabulary == WORLD_ROWS
     need = MemoryNeed(
         floats=sum(math.prod(entry.shape) for entry in found),
-        packed=MAX_STATES * size.state * 4,
+        packed=MAX_STATES * size.state_numbers * 4,
     )
     own_window = _context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT)
     placement = place(spec, found, need, own_window, freed)
@@ -114,7 +116,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
 
 
 def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
-    """Carry out a plan."""
+    """Read the weights and build the model of a plan."""
     began = time.monotonic()
     placement = plan.placement
     total = sum(entry.bytes for entry in plan.entries.values())
@@ -160,17 +162,17 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _context_limit(spec: ModelSpec, path: Path, otherwise: int) -> int:
-    """The preset's window; else the one in the file's name ("…-ctx4096.pth") or the config.
+def _context_limit(spec: ModelSpec, path: Path, default: int) -> int:
+    """Return the context length of the training, in tokens; an RNN itself has no limit.
 
-    An RNN has no table of positions that would end: this is what it was trained to keep in mind.
+    It is taken from the preset, the config, or the file's name ("…-ctx4096.pth").
     """
     limit: Any = spec.context_limit
     if limit is None and path.is_dir():
         limit = read_json_object(path / "config.json").get("context_length")
     if limit is None:
         named = re.search(r"ctx(\d+)(k?)", path.name)
-        limit = int(named[1]) * (1024 if named[2] else 1) if named else otherwise
+        limit = int(named[1]) * (1024 if named[2] else 1) if named else default
     if not isinstance(limit, int) or limit <= 0:
         raise ChatuiError(say("engine.no_context", limit=limit))
     return limit

@@ -1,6 +1,6 @@
-"""RWKV-4's arithmetic (arXiv:2305.13048, section 3): tokens and a state in, logits and a state out.
+"""RWKV-4's forward pass (arXiv:2305.13048, section 3), from tokens and a state to the next state.
 
-All matrix products take a whole chunk of tokens at once; only the sums over time go token by token.
+Matrix products take a whole chunk of tokens; only the sums over time are computed token by token.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch.nn import functional
 from chatui.engine.architectures.rwkv.checkpoint import RwkvSize
 
 EPSILON = 1e-5
-_NOTHING_YET = -1e30
-"""The exponent of sums that are empty, as in the `rwkv` package."""
+_EMPTY_EXPONENT = -1e30
+"""Exponent of empty sums, as in the `rwkv` package."""
 
 
 @dataclass(frozen=True)
 class RwkvState:
-    """What the network knows of the tokens it has read; never changed, only replaced.
+    """The recurrent state after some tokens; immutable.
 
     Attributes:
-        shift: what each block's time mixing and channel mixing saw of the last token,
+        shift: inputs of each block's time mixing and channel mixing for the last token,
             ``[layers, 2, width]``, in the weights' dtype.
-        sums: of time mixing, ``[layers, 3, attention]`` float32: numerator and denominator (a and
-            b in the paper's appendix on stability), both over exp(p), and the exponent p.
+        sums: state of time mixing, ``[layers, 3, attention]`` float32: numerator and denominator (a
+            and b in the paper's appendix on stability), both divided by exp(p), and the exponent p.
     """
 
     shift: Tensor
@@ -36,25 +36,25 @@ class RwkvState:
 
 
 RwkvBlock: TypeAlias = Mapping[str, Tensor]
-"""Weights of one block by their names in a checkpoint.
+"""Weights of one block, by their names in a checkpoint.
 
-Linears are ``[out, in]``, all others vectors. "att.time_decay" holds −exp of the checkpoint's; it
-and "att.time_first" are float32.
+Linear weights are ``[out, in]``, all others are vectors. "att.time_decay" holds −exp of the
+checkpoint's values; it and "att.time_first" are float32.
 """
 
 
 @dataclass(frozen=True)
 class Rwkv4:
-    """A network.
+    """An RWKV-4 network with its weights.
 
     Attributes:
-        size: its numbers.
-        embedding: ``[vocabulary, width]``, the first layer norm (ln0) applied.
-        blocks: from the first to the last.
+        size: its dimensions.
+        embedding: ``[vocabulary, width]``, after the first layer norm (ln0).
+        blocks: weights of the blocks, in order.
         norm: weight and bias of the last layer norm.
         head: ``[vocabulary, width]``.
-        halve_every: after so many blocks all activations are halved, so that float16 does not
-            overflow, and the weights that add to them are scaled likewise; 0 for never.
+        halve_every: number of blocks after which all activations are halved, so that float16 does
+            not overflow; the weights added to them are scaled alike. 0 for never.
     """
 
     size: RwkvSize
@@ -65,17 +65,18 @@ class Rwkv4:
     halve_every: int = 0
 
     def first_state(self) -> RwkvState:
-        """The state before the first token."""
+        """Return the state before the first token."""
         size, device = self.size, self.head.device
         shift = torch.zeros((size.layers, 2, size.width), dtype=self.head.dtype, device=device)
         sums = torch.zeros((size.layers, 3, size.attention), device=device)
-        sums[:, 2] = _NOTHING_YET
+        sums[:, 2] = _EMPTY_EXPONENT
         return RwkvState(shift, sums)
 
     def read(self, ids: Tensor, state: RwkvState) -> tuple[Tensor, RwkvState]:
-        """Read tokens ``ids`` ``[n]`` (int64, n ≥ 1) after those that ``state`` stands for.
+        """Read the tokens ``ids``, int64 ``[n]`` with n ≥ 1, from ``state`` on.
 
-        Returns the logits after the last, ``[vocabulary]`` float32, and the state then.
+        Returns:
+            The logits after the last token, ``[vocabulary]`` float32, and the new state.
         """
         x = self.embedding[ids]
         shift, sums = [], []
@@ -96,21 +97,21 @@ class Rwkv4:
 def time_mixing(
     block: RwkvBlock, x: Tensor, before: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Equations 11 to 18: an average over the past whose weights fade channel by channel.
+    """Apply equations 11 to 18: an average over past tokens with a decay for each channel.
 
     Args:
         x: ``[n, width]``.
-        before: the last token's normed x, ``[width]``.
+        before: the normed x of the token before, ``[width]``.
         sums: ``[3, attention]``, see :class:`RwkvState`.
 
     Returns:
-        what is added to x, ``[n, width]``; the normed x of the last token; the new sums.
+        The output to add to x, ``[n, width]``; the normed x of the last token; the new sums.
     """
     normed = layer_norm(x, block["ln1.weight"], block["ln1.bias"])
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))
-    receptance = mixed(block, "att.receptance", shifted, normed)
-    key = mixed(block, "att.key", shifted, normed).float()
-    value = mixed(block, "att.value", shifted, normed).float()
+    receptance = mixed_linear(block, "att.receptance", shifted, normed)
+    key = mixed_linear(block, "att.key", shifted, normed).float()
+    value = mixed_linear(block, "att.value", shifted, normed).float()
     decay, first = block["att.time_decay"], block["att.time_first"]
     averages, sums = wkv(decay, first, key, value, sums)
     gated = torch.sigmoid(receptance) * averages.to(x.dtype)
@@ -118,17 +119,17 @@ def time_mixing(
 
 
 def channel_mixing(block: RwkvBlock, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """Equations 19 to 21; arguments and results as those of :func:`time_mixing`."""
+    """Apply equations 19 to 21; for arguments and results see :func:`time_mixing`."""
     normed = layer_norm(x, block["ln2.weight"], block["ln2.bias"])
     shifted = torch.cat((before.unsqueeze(0), normed[:-1]))
-    key = mixed(block, "ffn.key", shifted, normed)
+    key = mixed_linear(block, "ffn.key", shifted, normed)
     value = linear(torch.relu(key).square(), block["ffn.value.weight"])
-    receptance = mixed(block, "ffn.receptance", shifted, normed)
+    receptance = mixed_linear(block, "ffn.receptance", shifted, normed)
     return torch.sigmoid(receptance) * value, normed[-1]
 
 
-def mixed(block: RwkvBlock, name: str, shifted: Tensor, normed: Tensor) -> Tensor:
-    """The linear ``name`` of each token mixed with the one before it, ``[n, out]``."""
+def mixed_linear(block: RwkvBlock, name: str, shifted: Tensor, normed: Tensor) -> Tensor:
+    """Mix each token with the one before it and apply the linear layer ``name``: ``[n, out]``."""
     part, kind = name.split(".")
     mix = block[f"{part}.time_mix_{kind[0]}"]
     return linear(torch.lerp(shifted, normed, mix), block[f"{name}.weight"])
@@ -137,19 +138,19 @@ def mixed(block: RwkvBlock, name: str, shifted: Tensor, normed: Tensor) -> Tenso
 def wkv(
     decay: Tensor, first: Tensor, key: Tensor, value: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The WKV operator: the average of all values so far, weighted by exp(key) and fading.
+    """Compute the WKV operator: the average of all values so far, weighted by exp(key) and decay.
 
-    Every exponential is taken relative to the largest exponent so far, so none overflows
-    (appendix on numerical stability). All but three operations a token are done at once.
+    Exponentials are relative to the largest exponent so far, so none overflows (appendix on
+    numerical stability). Only three operations run token by token.
 
     Args:
-        decay, first: ``[attention]``: the exponent's change with each token, and its bonus for
-            the newest.
+        decay, first: ``[attention]``: the exponent's change with each token, and the bonus of the
+            newest token.
         key, value: ``[n, attention]``.
         sums: ``[3, attention]``, see :class:`RwkvState`.
 
     Returns:
-        averages ``[n, attention]`` and the new sums; all float32.
+        The averages ``[n, attention]`` and the new sums, all float32.
     """
     count = key.shape[0]
     peaks = torch.empty((count + 1, key.shape[1]), device=key.device)
@@ -173,12 +174,12 @@ def wkv(
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Over the last dimension."""
+    """Normalise the last dimension."""
     return functional.layer_norm(x, x.shape[-1:], weight, bias, EPSILON)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """``x`` ``[n, in]`` times ``weight`` ``[out, in]``, one token as a vector: CPUs like that."""
+    """Multiply ``x`` ``[n, in]`` by ``weight`` ``[out, in]``; one token as a vector, for speed."""
     if x.shape[0] == 1:
         return functional.linear(x[0], weight).unsqueeze(0)
     return functional.linear(x, weight)

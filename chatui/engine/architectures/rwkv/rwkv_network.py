@@ -1,4 +1,4 @@
-"""RWKV as the decode loop sees it: a state in place of a KV cache, read on and never cut."""
+"""RWKV's prefill and decode step, as the decode loop calls them, with a state as its cache."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from chatui.engine.network import PREFILL_CHUNK, prefill_chunk
 
 @dataclass
 class RwkvCache:
-    """What one reply has read so far; takes a KV cache's place.
+    """The state of one sequence, used in place of a KV cache.
 
     Attributes:
-        ids: the tokens read.
-        state: the network's after them.
-        snapshots: the state after so many tokens, for those that a later prompt may share.
+        ids: tokens read.
+        state: the network's state after them.
+        snapshots: states at positions that a later prompt may share, by the number of tokens read.
     """
 
     ids: list[int]
@@ -28,27 +28,27 @@ class RwkvCache:
     snapshots: dict[int, RwkvState] = field(default_factory=dict)
 
     def get_seq_length(self) -> int:
-        """Tokens read; the name is that of transformers' caches."""
+        """Return the number of tokens read; transformers' caches have this method too."""
         return len(self.ids)
 
     def take_snapshot(self) -> None:
-        """Take a snapshot here."""
+        """Keep the present state."""
         self.snapshots[len(self.ids)] = self.state
 
 
 class RwkvNetwork:
-    """The calls of :class:`chatui.engine.model.Network` on an RWKV-4.
+    """An RWKV-4 with the methods of :class:`chatui.engine.model.Network`.
 
     Args:
         model: the network.
         opening: the tokens with which every chat begins.
 
     Attributes:
-        chunk: tokens of a prompt that are read at once.
+        chunk: tokens of a prompt that are read in one call.
     """
 
     reuses_prefix = False
-    """A state cannot be cut; ``state_store.StateStore`` keeps whole ones."""
+    """A state cannot be cropped; ``state_store.StateStore`` keeps whole states instead."""
 
     def __init__(self, model: Rwkv4, opening: Sequence[int] = ()) -> None:
         self.model = model
@@ -57,20 +57,19 @@ class RwkvNetwork:
         self.chunk = prefill_chunk(parameters, model.head.device)
 
     def new_cache(self) -> RwkvCache:
-        """Nothing read."""
+        """Return an empty cache."""
         return RwkvCache([], self.model.first_state())
 
     def prefill(
         self, ids: Sequence[int], cache: RwkvCache, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        """Read the part of ``ids`` that was not read yet.
+        """Read the part of ``ids`` that ``cache`` does not hold.
 
-        A snapshot is taken every ``PREFILL_CHUNK`` tokens, after the opening, and before the last
-        token, so that a new chat reads its query only, and the same prompt (another reply to it)
-        one token.
+        Snapshots are taken every ``PREFILL_CHUNK`` tokens, after the opening, and before the last
+        token. A new chat then reads its query only, and another reply to the same prompt one token.
 
         Returns:
-            logits of the next token, ``[vocabulary]`` float32; None if it was stopped.
+            The logits of the next token, ``[vocabulary]`` float32; None if stopped.
         """
         if not self.read_up_to(ids[:-1], cache, stop_wanted):
             return None
@@ -80,7 +79,7 @@ class RwkvNetwork:
     def read_up_to(
         self, ids: Sequence[int], cache: RwkvCache, stop_wanted: Callable[[], bool]
     ) -> bool:
-        """Read the part of ``ids`` that was not read yet; whether all of it is read now."""
+        """Read the part of ``ids`` that ``cache`` does not hold; return False if stopped."""
         opening = len(self._opening)
         begins = list(ids[:opening]) == self._opening
         while (start := len(cache.ids)) < len(ids):
@@ -96,16 +95,16 @@ class RwkvNetwork:
         return True
 
     def step(self, token: int, cache: RwkvCache) -> Tensor:
-        """Read one more token; see :meth:`prefill` for what it returns."""
+        """Read one more token; return the logits, as :meth:`prefill` does."""
         return self.read((token,), cache)
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
-        """None: an RNN knows no positions."""
+        """Return no rows; an RNN has no position ids."""
         return ()
 
     @torch.inference_mode()
     def read(self, ids: Sequence[int], cache: RwkvCache) -> Tensor:
-        """Read ``ids``, at least one; returns the logits after the last."""
+        """Read ``ids``, at least one; return the logits after the last."""
         tokens = torch.tensor(ids, dtype=torch.int64, device=self.model.head.device)
         logits, cache.state = self.model.read(tokens, cache.state)
         cache.ids.extend(ids)

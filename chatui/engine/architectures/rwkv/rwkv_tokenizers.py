@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer: found beside the weights, for it belongs to the model."""
+"""Find and load the tokenizer of an RWKV checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 END_OF_TEXT = 0
-"""In both vocabularies."""
+"""Id of the end-of-text token in both vocabularies."""
 
 WORLD_ROWS = 65536
 """Rows of a World model's head; its vocabulary has fewer tokens."""
@@ -27,33 +27,33 @@ _ANY = "tokenizer.json"
 _WORLD = ("rwkv_vocab_v20230424.txt", "*rwkv_vocab*.txt", "*rwkv_vocab*.json")
 
 
-def find_tokenizer(wanted: Path | None, beside: Path, rows: int) -> Path:
-    """The file of the tokenizer.
+def find_tokenizer(given: Path | None, folder: Path, rows: int) -> Path:
+    """Return the file of the tokenizer.
 
-    It is looked for where it was said to be, beside the weights, one folder above them, and in a
-    folder ``tokenizers`` at either place; the World models' vocabulary also in the ``rwkv``
-    package, if that is installed.
+    It is searched in the given path, the weights' folder, the folder above it, and a folder
+    ``tokenizers`` in either. The World models' vocabulary is also searched in the ``rwkv`` package,
+    if that is installed.
 
     Args:
-        wanted: a file, or a folder to look in; None for none.
-        beside: the folder of the weights.
-        rows: of the head.
+        given: a file, or a folder to search first; None for none.
+        folder: the folder of the weights.
+        rows: rows of the head.
 
     Raises:
-        ChatuiError: there is none.
+        ChatuiError: there is no tokenizer.
     """
-    if wanted is not None and wanted.is_file():
-        return wanted
-    own = [wanted, beside] if wanted is not None else [beside]
-    around = [beside / "tokenizers", beside.parent, beside.parent / "tokenizers"]
+    if given is not None and given.is_file():
+        return given
+    own = [given, folder] if given is not None else [folder]
+    around = [folder / "tokenizers", folder.parent, folder.parent / "tokenizers"]
     if rows == WORLD_ROWS:
         around += _package_folders()
-        found, missing = _first([*own, *around], _WORLD), "rwkv.no_world_vocabulary"
+        found, missing = _first_match([*own, *around], _WORLD), "rwkv.no_world_vocabulary"
     else:
-        found = _first([*own, *around], _PILE) or _first(own, (_ANY, *_WORLD))
+        found = _first_match([*own, *around], _PILE) or _first_match(own, (_ANY, *_WORLD))
         missing = "rwkv.no_tokenizer"
     if found is None:
-        raise ChatuiError(say(missing, folder=beside))
+        raise ChatuiError(say(missing, folder=folder))
     return found
 
 
@@ -63,27 +63,27 @@ def _package_folders() -> list[Path]:
     return [Path(place) for place in places or ()]
 
 
-def _first(folders: list[Path], names: tuple[str, ...]) -> Path | None:
-    """The first file of these names, the first name in all folders before the second."""
+def _first_match(folders: list[Path], names: tuple[str, ...]) -> Path | None:
+    """Return the first file found; the first name is searched in all folders before the second."""
     found = (file for name in names for folder in folders for file in sorted(folder.glob(name)))
     return next(found, None)
 
 
 def load_codec(file: Path, rows: int) -> Codec:
-    """The codec of a tokenizer's file.
+    """Load a codec from a tokenizer file.
 
     Args:
         file: 20B_tokenizer.json (Pile, Raven) or the World models' vocabulary.
-        rows: of the head.
+        rows: rows of the head.
 
     Raises:
-        ChatuiError: it cannot be read, or has tokens that the model has not.
+        ChatuiError: the file cannot be read, or has more tokens than the model.
     """
     if "vocab" in file.name:
         return _world_codec(file, rows)
     try:
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # The library raises a bare Exception.
         reason = str(error).split("\n")[0]
         raise ChatuiError(say("rwkv.broken_vocabulary", file=file, reason=reason)) from error
     _check(file, max(tokenizer.get_vocab().values(), default=0), rows)
@@ -102,7 +102,7 @@ def _pile_codec(tokenizer: PreTrainedTokenizerFast) -> Codec:
 
     def encode(text: str) -> list[int]:
         ids = codec.encode(text)
-        # The models have only seen two newlines there (ChatRWKV, v2/chat.py, fix_tokens).
+        # The models were trained with two newline tokens there (ChatRWKV, v2/chat.py, fix_tokens).
         if newline is not None and ids[-1:] == [blank_line]:
             ids[-1:] = [newline, newline]
         return ids

@@ -1,4 +1,4 @@
-"""From the tensors of a checkpoint to the network."""
+"""Build the network from a checkpoint's tensors."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from chatui.engine.architectures.rwkv.checkpoint import RwkvSize
 from chatui.engine.architectures.rwkv.rwkv_modeling import Rwkv4, RwkvBlock, layer_norm
 
 HALVE_EVERY = 6
-"""Blocks after which float16 activations are halved, as in the `rwkv` package."""
+"""Number of blocks after which float16 activations are halved, as in the `rwkv` package."""
 
 
 def build_network(
     size: RwkvSize, read: Callable[[str], Tensor], dtype: torch.dtype, device: torch.device
 ) -> Rwkv4:
-    """The network with its weights.
+    """Build the network.
 
-    The embedding table goes through its layer norm (ln0) here, once, in the checkpoint's own
-    dtype, and is only then converted, as the `rwkv` package does it (model.py, "precompute
-    embedding"): in bfloat16 the rounding shows in the logits.
+    The layer norm ln0 is applied to the embedding here, in the checkpoint's dtype and before the
+    conversion, as in the `rwkv` package (model.py, "precompute embedding"). In bfloat16 the other
+    order changes the logits.
 
     Args:
-        size: the network's.
-        read: gives a tensor by BlinkDL's name for it, on the CPU, as it is in the file.
-        dtype: of weights and activations; what the sums over time need is float32 all the same.
-        device: of all weights.
+        size: the network's dimensions.
+        read: returns a tensor as stored in the file, on the CPU, by BlinkDL's name.
+        dtype: dtype of weights and activations; the weights of the sums over time are float32.
+        device: device of all weights.
     """
     halve_every = HALVE_EVERY if dtype == torch.float16 else 0
 
     def block(layer: int) -> RwkvBlock:
-        share = 2 ** (layer // halve_every) if halve_every else 1
+        divisor = 2 ** (layer // halve_every) if halve_every else 1
         weights = {}
-        for name, shape in size.of_block().items():
-            exact = name in ("att.time_decay", "att.time_first")
+        for name, shape in size.block_shapes().items():
+            in_float32 = name in ("att.time_decay", "att.time_first")
             weight = read(f"blocks.{layer}.{name}").reshape(shape)
-            weight = weight.to(device=device, dtype=torch.float32 if exact else dtype)
+            weight = weight.to(device=device, dtype=torch.float32 if in_float32 else dtype)
             if name == "att.time_decay":
                 weight = -torch.exp(weight)
-            if share > 1 and name in ("att.output.weight", "ffn.value.weight"):
-                weight = weight / share
+            if divisor > 1 and name in ("att.output.weight", "ffn.value.weight"):
+                weight = weight / divisor
             weights[name] = weight
         return weights
 
@@ -64,6 +64,6 @@ def build_network(
 
 
 def all_weights(network: Rwkv4) -> list[Tensor]:
-    """All weights."""
+    """Return all weights of a network."""
     blocks = (weight for block in network.blocks for weight in block.values())
     return [network.embedding, network.head, *network.norm, *blocks]

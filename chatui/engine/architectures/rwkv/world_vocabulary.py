@@ -1,4 +1,4 @@
-"""The World models' tokenizer: at each place the longest token of a fixed list of byte strings.
+"""The World models' tokenizer, which takes the longest matching byte string at each position.
 
 Source: BlinkDL/ChatRWKV, tokenizer/rwkv_tokenizer.py and rwkv_vocab_v20230424.txt.
 """
@@ -16,13 +16,13 @@ from chatui.text import without_surrogates
 
 
 class WorldVocabulary:
-    """Token ids for bytes, and bytes for token ids.
+    """A mapping between token ids and byte strings.
 
     Args:
-        tokens: the bytes of each id; every single byte must be among them.
+        tokens: the bytes of each id; each of the 256 bytes must be a token.
 
     Raises:
-        ValueError: a single byte has no token.
+        ValueError: a byte has no token.
     """
 
     def __init__(self, tokens: Mapping[int, bytes]) -> None:
@@ -37,11 +37,11 @@ class WorldVocabulary:
             raise ValueError(say("rwkv.no_byte", byte=missing[0]))
 
     def bytes_of(self, token: int) -> bytes:
-        """A token's bytes; none outside of the vocabulary (0 ends a document)."""
+        """Return a token's bytes; b"" for ids outside the vocabulary, such as end-of-text (0)."""
         return self.tokens.get(token, b"")
 
     def encode(self, text: str) -> list[int]:
-        """The ids of ``text``; a lone surrogate is read as U+FFFD."""
+        """Return the ids of ``text``; a lone surrogate becomes U+FFFD."""
         raw = without_surrogates(text).encode()
         ids: list[int] = []
         place = 0
@@ -58,24 +58,25 @@ class WorldVocabulary:
 
 
 def read_world_vocabulary(file: Path) -> WorldVocabulary:
-    """The vocabulary in a file.
+    """Read a vocabulary file.
 
-    Lines of ``id literal length``, the literal a Python string or bytes; or, in a ``.json``, an
-    object of id to string or list of bytes, as web-rwkv has it. That of RWKV-World-HF-Tokenizer
-    goes from string to id, and has lost all tokens that are no whole characters.
+    A text file has lines of ``id literal length``, with a Python string or bytes literal. A
+    ``.json`` file, as used by web-rwkv, maps ids to strings or lists of bytes. Files of
+    RWKV-World-HF-Tokenizer map strings to ids and lack the tokens of partial characters; they are
+    refused.
 
     Raises:
-        ChatuiError: it cannot be read, is broken off, or is something else.
+        ChatuiError: the file cannot be read, is truncated, or has another format.
     """
     try:
         text = file.read_text(encoding="utf-8")
-        tokens = _of_json(text) if file.suffix == ".json" else _of_lines(text)
+        tokens = _parse_json(text) if file.suffix == ".json" else _parse_lines(text)
         return WorldVocabulary(tokens)
     except (OSError, ValueError, SyntaxError, RecursionError, TypeError, MemoryError) as error:
         raise ChatuiError(say("rwkv.broken_vocabulary", file=file, reason=error)) from error
 
 
-def _of_lines(text: str) -> dict[int, bytes]:
+def _parse_lines(text: str) -> dict[int, bytes]:
     tokens: dict[int, bytes] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -90,7 +91,7 @@ def _of_lines(text: str) -> dict[int, bytes]:
     return tokens
 
 
-def _of_json(text: str) -> dict[int, bytes]:
+def _parse_json(text: str) -> dict[int, bytes]:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError(say("engine.no_object"))

@@ -16,7 +16,7 @@ from chatui.engine.model import LoadedModel
 from chatui.engine.network import PREFILL_CHUNK
 
 
-def nothing_read(width: int) -> Tensor:
+def empty_sums(width: int) -> Tensor:
     return torch.stack([torch.zeros(width), torch.zeros(width), torch.full((width,), -1e30)])
 
 
@@ -26,7 +26,7 @@ def test_the_average_is_the_papers_sum() -> None:
     torch.manual_seed(0)
     key, value = torch.randn(12, 5) * 3, torch.randn(12, 5)
     decay, first = -torch.exp(torch.randn(5)), torch.randn(5)
-    averages, _ = wkv(decay, first, key, value, nothing_read(5))
+    averages, _ = wkv(decay, first, key, value, empty_sums(5))
     for place in range(12):
         weights = [
             torch.exp((place - 1 - past) * decay.double() + key[past].double())
@@ -44,7 +44,7 @@ def test_large_exponents_do_not_overflow(scale: float) -> None:
     torch.manual_seed(0)
     key, value = torch.randn(300, 8) * scale, torch.randn(300, 8)
     decay = -torch.exp(torch.linspace(-10, 20, 8))
-    averages, sums = wkv(decay, torch.zeros(8), key, value, nothing_read(8))
+    averages, sums = wkv(decay, torch.zeros(8), key, value, empty_sums(8))
     assert averages.isfinite().all()
     assert sums.isfinite().all()
     assert averages.abs().max() <= value.abs().max() + 1e-3

@@ -209,7 +209,7 @@ def test_inspecting_leaves_the_state_of_use(raven: Path, load: Load, ask: Ask) -
 
 def test_the_store_forgets_the_least_recently_used() -> None:
 
-    store, state = StateStore(most=3), RwkvState(torch.zeros(1), torch.zeros(1))
+    store, state = StateStore(max_states=3), RwkvState(torch.zeros(1), torch.zeros(1))
 
     class Network:
         def new_cache(self) -> RwkvCache:
