@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from chatui.cli import options, request, session
-from chatui.cli.ask_record import AskRecord
 from chatui.cli.exit_codes import INTERRUPTED, SUCCESS
 from chatui.cli.output import write, write_json, write_stderr
 from chatui.errors import ChatuiError
@@ -30,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
     spec = request.spec_of(args, settings)
     asked = request.request_of(args, query, spec)
 
-    record = AskRecord(Path(args.record), asked) if args.record else None
+    record = None
+    if args.record:
+        from chatui.cli.ask_record import AskRecord
+
+        record = AskRecord(Path(args.record), asked)
 
     async def work(interrupt: session.InterruptHandler) -> int:
         reply = Reply(streamed=not args.json)
@@ -42,16 +45,16 @@ def run(args: argparse.Namespace) -> int:
                 record.begin(spec, model)
             try:
                 async for event in backend.generate(asked):
-                    reply.take(event)
+                    reply.handle_event(event)
                     if record is not None:
-                        record.take(event)
+                        record.handle_event(event)
             except ChatuiError as error:
                 reply.error = str(error)
                 raise
             finally:
                 reply.finish()
                 if record is not None:
-                    record.finish(reply.error)
+                    await record.finish(reply.error)
                 if args.json:
                     write_json(reply.as_json(model, load_seconds))
         return INTERRUPTED if interrupt.seen else SUCCESS
@@ -79,8 +82,8 @@ class Reply:
         self.done: Done | None = None
         self.error = ""
 
-    def take(self, event: Prefill | Token | Done) -> None:
-        """Take the next event of the reply."""
+    def handle_event(self, event: Prefill | Token | Done) -> None:
+        """Handle the next event of the reply."""
         if isinstance(event, Prefill):
             self.prefill = event
             for note in event.notes:

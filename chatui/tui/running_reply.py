@@ -33,7 +33,7 @@ class RunningReply:
     """Writes the reply of one round; the screen reads :attr:`pieces` as often as it draws.
 
     Attributes:
-        begun: the round as it was begun.
+        begun_round: the round as it was begun, with the seed in use once it is known.
         read: what the model read; None until it did, or if a server does not tell.
         prompt_tokens, reused_tokens, output_tokens: counts so far.
         dropped_rounds: so many of the oldest rounds did not fit into the prompt.
@@ -121,7 +121,7 @@ class RunningReply:
         try:
             async for event in backend.generate(request):
                 if not self.ended:
-                    self._handle_event(event)
+                    self.handle_event(event)
         except BackendLost as error:
             self.model_lost = True
             if model_may_be_gone and not self._prompt_was_read:
@@ -185,11 +185,13 @@ class RunningReply:
             self._reported_save_error = True
             self._report(ErrorOccurred(str(problem)))
 
-    def _handle_event(self, event: Prefill | Token | Done) -> None:
+    def handle_event(self, event: Prefill | Token | Done) -> None:
+        """Handle the next event of the reply, before its end."""
         if isinstance(event, Token):
             self._add_token(event)
         elif isinstance(event, Prefill):
             self._prompt_was_read = True
+            self.begun_round = replace(self.begun_round, seed=event.seed)
             self._opening = thought_opening(event.prompt)
             self.prompt_tokens = event.prompt_tokens
             self.reused_tokens = event.reused_tokens

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from command import Chatui
 
+from chatui.conversation import transcript
+
 sys.path.append(str(Path(__file__).resolve().parents[1] / "backends"))
 
 from tiny_server import TinyServer, make_model, serving
@@ -28,14 +30,20 @@ def test_ask_takes_the_first_model_of_the_server(chatui: Chatui, server: TinySer
     assert server.record.bodies[-1]["messages"] == [{"role": "user", "content": "abc"}]
 
 
-def test_json_has_what_came_before_a_server_failed(chatui: Chatui, server: TinyServer) -> None:
+def test_a_reply_that_the_server_broke_off_is_written_and_recorded(
+    chatui: Chatui, server: TinyServer, tmp_path: Path
+) -> None:
     server.record.clear()
     server.breaks_after = 3
-    done = chatui("ask", "--server", server.url, "--json", "abc")
+    file = tmp_path / "r.jsonl"
+    done = chatui("ask", "--server", server.url, "--json", "--record", str(file), "abc")
     server.breaks_after = 0
     said = json.loads(done.stdout)
     assert done.returncode == 1 and len(said["text"]) == 3
     assert "CUDA out of memory" in said["error"] and said["error"] in done.stderr
+    (one,) = transcript.read(file).rounds
+    assert (one.state, one.reply, one.error) == ("failed", said["text"], said["error"])
+    assert one.seed == said["seed"] == server.record.bodies[-1]["seed"]
 
 
 def test_a_format_of_ours_renders_the_prompt(chatui: Chatui, server: TinyServer) -> None:
