@@ -1,6 +1,6 @@
-"""GGUF files in llama.cpp: a network and a codec for the same decode loop as all other models.
+"""Loading of GGUF files with llama.cpp, for the same decode loop as all other models.
 
-Imported in llama.cpp's own process alone.
+Only imported in llama.cpp's process.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from chatui.prompting.chat_template import chat_template_format
 from chatui.prompting.families import CHAT_TEMPLATE, format_of
 from chatui.prompting.format import PromptFormat
 
-_UNTOLD_WINDOW = 8192
-"""Tokens, if the file does not say what the model was trained for."""
+_DEFAULT_WINDOW = 8192
+"""Tokens, if the file does not state the length that the model was trained for."""
 
-_OF_ONE_MAKER = ("bloom", "gpt2", "rwkv")
-"""Architectures that tell the format; "llama" and others without a template are base models."""
+_FORMAT_BY_ARCHITECTURE = ("bloom", "gpt2", "rwkv")
+"""Architectures that imply a prompt format; others without a chat template are base models."""
 
 _LOG_LEVEL_ERROR = 4
 
-# llama.cpp tells why a file cannot be loaded in its log alone.
+# llama.cpp writes the reason for a failed load only to its log.
 _last_errors: deque[str] = deque(maxlen=8)
 
 
@@ -54,19 +54,19 @@ def _on_log(level: int, text: bytes, _: object) -> None:
         print(line, end="", file=sys.stderr, flush=True)
 
 
-# llama.cpp keeps the pointer, so the callback must live as long.
+# llama.cpp keeps the pointer, so the callback must not be freed.
 _log_callback = llama_cpp.llama_log_callback(_on_log)
 llama_cpp.llama_log_set(_log_callback, ctypes.c_void_p(0))
 
 
 @dataclass(frozen=True)
 class GgufPlan:
-    """A load whose file was checked; only llama.cpp itself can still refuse it.
+    """A load plan with a checked file header; llama.cpp can still refuse the file.
 
     Attributes:
-        format: the spec's; None leaves it to the file.
-        window: tokens, prompt and reply together.
-        notes: sentences on what was decided for the user.
+        format: the spec's prompt format; None to take the file's.
+        window: context window in tokens, prompt and reply together.
+        notes: sentences for the user about an automatic choice.
     """
 
     spec: ModelSpec
@@ -77,7 +77,7 @@ class GgufPlan:
 
     @property
     def cache_bytes(self) -> int:
-        """What llama.cpp takes for the KV cache, which is in float16, and to compute over it."""
+        """Size of llama.cpp's KV cache, which is in float16."""
         return 2 * self.header.cache.numbers(self.window)
 
 
@@ -85,8 +85,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     """Check the file without reading its weights.
 
     Raises:
-        ChatuiError: the file is missing, is no GGUF file or damaged, or lacks what the spec wants;
-            or the window that the user asks for does not fit into memory.
+        ChatuiError: the file is missing, damaged or not a GGUF file, an option of the spec is not
+            supported, or the requested window does not fit into memory.
     """
     path = Path(spec.path)
     if spec.adapters:
@@ -105,8 +105,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
 def _window(
     spec: ModelSpec, header: GgufHeader, size: int, freed: FreedMemory
 ) -> tuple[int, tuple[str, ...]]:
-    """The window, in tokens, and what is to be said of it."""
-    own = spec.context_limit or header.context_limit or _UNTOLD_WINDOW
+    """Return the context window in tokens and the notes about it."""
+    own = spec.context_limit or header.context_limit or _DEFAULT_WINDOW
     asked = spec.context
     window = WindowRange.for_model(asked, own)
     device = choose_device("auto" if _on_gpu(spec) else "cpu")
@@ -115,7 +115,7 @@ def _window(
     if found is None and asked is not None:
         sizes = {"needed": gib(2 * header.cache.numbers(asked)), "available": gib(room)}
         raise ChatuiError(say("backends.llama.window_too_large", window=asked, **sizes))
-    # The weights stay in their file's pages: llama.cpp itself tells what does not fit at all.
+    # The weights are mapped from their file; llama.cpp reports if they do not fit at all.
     tokens = found.window if found else window.least
     return tokens, window_notes(asked, own, tokens)
 
@@ -125,10 +125,10 @@ def _on_gpu(spec: ModelSpec) -> bool:
 
 
 def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel:
-    """Carry out a plan.
+    """Load the model of a plan.
 
     Raises:
-        ChatuiError: llama.cpp does not load the file, or its chat template is broken.
+        ChatuiError: llama.cpp cannot load the file, or its chat template is invalid.
     """
     began = time.monotonic()
     spec, path = plan.spec, Path(plan.spec.path)
@@ -149,7 +149,7 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
             verbose=False,
         )
     except (ValueError, RuntimeError, UnicodeError) as error:
-        raise ChatuiError(_why_not(path)) from error
+        raise ChatuiError(_load_error(path)) from error
     report(Loading(say("backends.llama.stage"), size, size))
     vocabulary = GgufVocabulary(llama)
     architecture = llama.metadata.get("general.architecture", "")
@@ -157,9 +157,8 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
     if format is None and plan.header.has_chat_template:
         format = chat_template_format(vocabulary.template(), "GGUF: tokenizer.chat_template")
     if format is None:
-        family = architecture if architecture in _OF_ONE_MAKER else ""
+        family = architecture if architecture in _FORMAT_BY_ARCHITECTURE else ""
         format = formats.get(format_of(family, has_chat_template=False))
-    # llama.cpp rounds the window up to what its kernels like.
     network = GgufNetwork(llama, plan.cache_bytes)
     return LoadedModel(
         spec=spec,
@@ -167,6 +166,7 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
             name=spec.name,
             family=architecture,
             format=format.name,
+            # llama.cpp rounds the window up.
             context_limit=min(llama.n_ctx(), plan.window),
             device="gpu" if on_gpu else "cpu",
             dtype="gguf",
@@ -186,18 +186,18 @@ def load_model(plan: GgufPlan, report: Callable[[Loading], None]) -> LoadedModel
 
 
 def unload() -> None:
-    """Give back what a model took that nobody refers to any more."""
+    """Free the memory of a model without references."""
     gc.collect()
     trim_heap()
 
 
 def use_threads(parameters: int | None) -> None:
-    """Leave the cores to llama.cpp's own threads: torch only samples here."""
+    """Set torch, which only samples here, to one thread; llama.cpp has its own."""
     torch.set_num_threads(1)
 
 
 def thread_count() -> int:
-    """Threads for the computation: ``OMP_NUM_THREADS``, else the physical cores we may use."""
+    """Return llama.cpp's thread count: ``OMP_NUM_THREADS``, else the available physical cores."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
@@ -207,8 +207,8 @@ def thread_count() -> int:
     return max(1, cores)
 
 
-def _why_not(path: Path) -> str:
-    """One sentence on why llama.cpp did not load the file."""
+def _load_error(path: Path) -> str:
+    """Return one sentence with the reason why llama.cpp could not load the file."""
     text = "\n".join(_last_errors)
     if "unknown model architecture" in text:
         name = text.partition("unknown model architecture: '")[2].partition("'")[0]

@@ -1,4 +1,4 @@
-"""From a spec to a loaded model."""
+"""Loading of a model that PyTorch runs: from a spec to a load plan, and on to the model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from chatui.engine.model import Guard, LoadedModel, Network
 from chatui.engine.network import CausalNetwork
 from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
-from chatui.engine.tensor_check import check_matching
+from chatui.engine.tensor_check import check_loaded, check_matching
 from chatui.engine.threads import use_threads as use_threads
 from chatui.engine.tokenizers import eos_ids_of, format_named, load_tokenizer, own_format
 from chatui.engine.weight_delta import WeightDelta, find_delta
@@ -72,14 +72,14 @@ class LoadPlan:
 
 
 def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan | rwkv.RwkvPlan:
-    """Recognise and check everything that can be checked without reading the weights.
+    """Validate a spec without reading the weights.
 
     Args:
-        spec: what to load.
-        freed: what unloading the present model gives back.
+        spec: the model to load.
+        freed: memory that unloading the current model frees.
 
     Raises:
-        ChatuiError: it cannot be loaded; the sentence says why.
+        ChatuiError: the model cannot be loaded; the sentence gives the reason.
     """
     if rwkv.is_rwkv(spec):
         return rwkv.plan_load(spec, freed)
@@ -91,6 +91,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
     delta = find_delta(Path(spec.delta), entries, title_of(folder)) if spec.delta else None
     if delta is not None and delta.vocabulary is not None:
         config.vocab_size = delta.vocabulary
+    files = entries if delta is None else (*entries, *delta.entries)
     network = build_on_meta(config, family, folder)
     adapters = plan_adapters(spec.adapters, BaseNetwork(title_of(folder), family, network))
     if not hasattr(config, "quantization_config"):
@@ -110,9 +111,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
         format=format_named(spec.format or own_format(family, tokenizer), tokenizer),
         own_window=own_window,
         placement=place(spec, entries, need, own_window, freed, quantised),
-        versions=file_versions(
-            (*entries, *(delta.entries if delta else ())), folder / "config.json"
-        ),
+        versions=file_versions(files, folder / "config.json"),
         adapters=adapters,
         vocabulary=adapters.rows_for(len(tokenizer)),
         delta=delta,
@@ -122,17 +121,16 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
 def _quantised_needs(
     spec: ModelSpec, config: Any, network: Any, need: MemoryNeed
 ) -> dict[int, MemoryNeed] | None:
-    """What the model takes with its weights quantised, by bits; None if they cannot be.
+    """Return the memory needed with quantised weights, by bits; None if they cannot be quantised.
 
     Raises:
         ChatuiError: they cannot, and the user asked for it.
     """
-    reason = ""
     if hasattr(config, "quantization_config") or getattr(config, "quantization_bit", False):
         reason = say("engine.weights_packed", weights=spec.weights)
     elif spec.device_map is not None:
         reason = say("engine.weights_spread", weights=spec.weights)
-    if not reason:
+    else:
         return quantised_needs(network, need)
     if spec.weights in BITS and spec.weights_asked:
         raise ChatuiError(reason)
@@ -140,10 +138,10 @@ def _quantised_needs(
 
 
 def load_model(plan: LoadPlan | rwkv.RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel:
-    """Carry out a plan.
+    """Load the model of a plan.
 
     Raises:
-        ChatuiError: the weights are not those of the config's architecture.
+        ChatuiError: the weights do not fit the config's architecture.
     """
     if isinstance(plan, rwkv.RwkvPlan):
         return rwkv.load_model(plan, report)
@@ -151,11 +149,11 @@ def load_model(plan: LoadPlan | rwkv.RwkvPlan, report: Callable[[Loading], None]
     model = _load_weights(plan, report)
     adapted = _read_adapters(plan, model, report)
     adapted.apply(model, merge=plan.spec.merge_adapters)
-    return _loaded(plan, model, adapted, time.monotonic() - began)
+    return _assemble(plan, model, adapted, time.monotonic() - began)
 
 
 def load_for_tuning(plan: LoadPlan, report: Callable[[Loading], None]) -> Any:
-    """The network alone, of transformers' own layers, its adapters added to its weights.
+    """Load the network with transformers' own layers, and merge its adapters.
 
     Raises:
         ChatuiError: as :func:`load_model`.
@@ -166,23 +164,23 @@ def load_for_tuning(plan: LoadPlan, report: Callable[[Loading], None]) -> Any:
 
 
 def switch_adapters(
-    before: AdaptableBase, plan: LoadPlan, report: Callable[[Loading], None]
+    base: AdaptableBase, plan: LoadPlan, report: Callable[[Loading], None]
 ) -> LoadedModel:
-    """Carry out a plan on the base that a loaded model stands on; that model is no more.
+    """Load the adapters of a plan on a base that is in memory, in place of its present ones.
 
     Raises:
-        ChatuiError: an adapter cannot be put on; the model before has its adapters on again.
+        ChatuiError: an adapter cannot be applied; the present ones are applied again.
     """
     began = time.monotonic()
-    plan = replace(plan, placement=replace(before.plan.placement, window=plan.placement.window))
-    adapted = _read_adapters(plan, before.model, report)
-    before.adapted.remove()
+    plan = replace(plan, placement=replace(base.plan.placement, window=plan.placement.window))
+    adapted = _read_adapters(plan, base.model, report)
+    base.adapted.remove()
     try:
-        adapted.apply(before.model)
+        adapted.apply(base.model)
     except BaseException:
-        before.adapted.apply(before.model)
+        base.adapted.apply(base.model)
         raise
-    return _loaded(plan, before.model, adapted, time.monotonic() - began)
+    return _assemble(plan, base.model, adapted, time.monotonic() - began)
 
 
 def _read_adapters(
@@ -193,8 +191,8 @@ def _read_adapters(
     return read_adapters(plan.adapters, model, plan.vocabulary, plan.placement.dtype, progress)
 
 
-def _loaded(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
-    """The parts of a model whose network is ready."""
+def _assemble(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float) -> LoadedModel:
+    """Put together the parts of a model whose network is in memory."""
     codec, guard, network = _parts(plan, model)
     window = plan.placement.window
     notes = (*plan.spec.notes, *plan.placement.notes, *plan.adapters.notes)
@@ -222,9 +220,7 @@ def _loaded(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float
         network=network,
         codec=codec,
         format=plan.format,
-        eos_ids=eos_ids_of(
-            plan.spec, plan.family, plan.format, plan.config, plan.folder, plan.tokenizer
-        ),
+        eos_ids=eos_ids_of(plan.spec, plan.family, plan.format, plan.config, plan.tokenizer),
         prompt_cache=LastPromptCache(),
         guard=guard,
         adaptable_base=AdaptableBase(plan, model, adapted),
@@ -233,68 +229,59 @@ def _loaded(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: float
 
 
 def _load_weights(plan: LoadPlan, report: Callable[[Loading], None], *, plain: bool = False) -> Any:
-    """The network with its weights, in evaluation mode."""
+    """Load the network with its weights, in evaluation mode.
+
+    Args:
+        plain: keep transformers' own linear layers.
+    """
     entries = (*plan.entries, *(plan.delta.entries if plan.delta else ()))
     total = sum(entry.bytes for entry in entries)
     progress = progress_reporter(report, say("engine.stage_weights"), total)
-    placement, config = plan.placement, plan.config
-    maker = network_class(config, plan.family)
-    spread = plan.spec.device_map is not None or hasattr(config, "quantization_config")
-    try:
-        # A sum of two files has no file of its own: it is made in memory, wherever it goes then.
-        if spread and plan.delta is None:
-            # accelerate places, and offloads to, files that it knows the paths of.
-            model, info = maker.from_pretrained(
-                plan.folder,
-                config=config,
-                dtype=placement.dtype,
-                device_map=plan.spec.device_map or {"": placement.device},
-                local_files_only=True,
-                output_loading_info=True,
-            )
-        else:
-            bits, told = placement.bits, {}
-            if bits:
-                from chatui.engine.quantising import QuantisationConfig
+    placement = plan.placement
+    source, reader = None, None
+    options: dict[str, Any] = {}
+    # A delta has to be added in memory; accelerate can offload only tensors that lie in files.
+    if plan.delta is None and (
+        plan.spec.device_map is not None or hasattr(plan.config, "quantization_config")
+    ):
+        source = plan.folder
+        options["device_map"] = plan.spec.device_map or {"": placement.device}
+    else:
+        if placement.bits:
+            from chatui.engine.quantising import QuantisationConfig
 
-                told["quantization_config"] = QuantisationConfig(bits, placement.dtype)
-            kept = None if bits else placement.dtype
-            reader = TensorReader(entries, kept, placement.device, progress)
-            alone = None if placement.device.type == "cpu" else {"": placement.device}
-            model, info = maker.from_pretrained(
-                None,
-                config=config,
-                state_dict=(
-                    plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
-                ),
-                dtype=placement.dtype,
-                device_map=plan.spec.device_map or alone,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **told,
-            )
-            reader.give_back_pages()
+            options["quantization_config"] = QuantisationConfig(placement.bits, placement.dtype)
+        dtype = None if placement.bits else placement.dtype
+        reader = TensorReader(entries, dtype, placement.device, progress)
+        tensors = plan.delta.tensors(reader, plan.entries) if plan.delta else reader.tensors
+        one_device = None if placement.device.type == "cpu" else {"": placement.device}
+        options |= {
+            "state_dict": tensors,
+            "device_map": plan.spec.device_map or one_device,
+            "ignore_mismatched_sizes": True,
+        }
+    try:
+        model, info = network_class(plan.config, plan.family).from_pretrained(
+            source,
+            config=plan.config,
+            dtype=placement.dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
     except (ValueError, KeyError, ImportError, OSError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ChatuiError(say("engine.cannot_load", folder=plan.folder, reason=reason)) from error
-    _check(plan, info)
+    if reader is not None:
+        reader.release_pages()
+    check_loaded(info, plan.folder)
     if placement.device.type == "cpu" and not plain:
         speed_up(model)
     return model.eval()
 
 
-def _check(plan: LoadPlan, info: dict[str, Any]) -> None:
-    """Refuse weights that are not those of the architecture."""
-    for key, found, expected in sorted(info["mismatched_keys"]):
-        raise ChatuiError(
-            say("engine.wrong_shape", key=key, found=list(found), expected=list(expected))
-        )
-    for key in sorted(info["missing_keys"]):
-        raise ChatuiError(say("engine.tensor_missing", key=key, folder=plan.folder))
-
-
 def _parts(plan: LoadPlan, model: Any) -> tuple[Codec, Guard | None, Network]:
-    """Codec, guard and network, which ChatGLM-6B has its own of."""
+    """Return codec, guard and network; ChatGLM-6B has its own."""
     if plan.family == "chatglm":
         from chatui.engine.architectures.chatglm.load_chatglm import chatglm_parts
 
@@ -304,7 +291,7 @@ def _parts(plan: LoadPlan, model: Any) -> tuple[Codec, Guard | None, Network]:
 
 
 def unload() -> None:
-    """Give back what a model took that nobody refers to any more."""
+    """Free the memory of a model without references."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

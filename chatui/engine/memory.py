@@ -1,4 +1,4 @@
-"""How much memory a model takes, and how much there is."""
+"""Memory: what a model needs, what is available, and errors when it runs out."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from chatui.engine.weights import TensorEntry
 
 @dataclass(frozen=True)
 class FreedMemory:
-    """What unloading the present model gives back.
+    """Memory that unloading the current model frees.
 
     Attributes:
-        device: where its weights are, e.g. "cpu", "cuda:0"; "" for no model.
-        bytes: of its own memory, with what it keeps of conversations; pages of mapped files count
-            as available already.
+        device: the device of its weights, e.g. "cpu", "cuda:0"; "" for no model.
+        bytes: its allocated memory with its prompt cache. Mapped weights are not included: their
+            pages already count as available.
     """
 
     device: str = ""
     bytes: int = 0
 
     def on(self, device: torch.device) -> int:
-        """Bytes that come free on ``device``."""
+        """Return the bytes freed on ``device``."""
         kind, _, index = self.device.partition(":")
-        # A tensor on "mps" says "mps:0".
+        # torch writes "mps" as "mps:0".
         same = kind == device.type and int(index or 0) == (device.index or 0)
         return self.bytes if same else 0
 
@@ -39,13 +39,13 @@ NOTHING_FREED = FreedMemory()
 
 
 def memory_need(entries: Iterable[TensorEntry], config: Any) -> MemoryNeed:
-    """Count what the files and the config say."""
+    """Return the memory that a model needs, by the headers of its files and its config."""
     floats = packed = 0
     for entry in entries:
         if entry.dtype is not None and entry.dtype.is_floating_point:
             floats += entry.bytes // entry.dtype.itemsize
         elif entry.dtype is None and not torch.cuda.is_available():
-            # 8-bit floats, which transformers widens where no GPU computes with them.
+            # transformers widens 8-bit floats if there is no GPU to compute with them.
             floats += entry.bytes
         else:
             packed += entry.bytes
@@ -53,7 +53,7 @@ def memory_need(entries: Iterable[TensorEntry], config: Any) -> MemoryNeed:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that can still be taken on ``device``."""
+    """Return the bytes that can still be allocated on ``device``."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -63,15 +63,15 @@ def available_bytes(device: torch.device) -> int:
 
 
 def process_bytes() -> int:
-    """Memory that this process holds: of the machine, and what torch reserved on all GPUs."""
-    held = int(psutil.Process().memory_info().rss)
+    """Return the bytes that this process uses: resident memory, and torch's on all GPUs."""
+    used = int(psutil.Process().memory_info().rss)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        held += sum(map(torch.cuda.memory_reserved, range(torch.cuda.device_count())))
-    return held
+        used += sum(map(torch.cuda.memory_reserved, range(torch.cuda.device_count())))
+    return used
 
 
 def _control_group_room() -> int | None:
-    """Bytes left in the container's own limit (cgroup v2), if it has one."""
+    """Return the bytes left of the container's memory limit (cgroup v2); None without one."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text().strip()
@@ -87,37 +87,38 @@ def _control_group_room() -> int | None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of Python or torch says that memory ran out.
+    """True for an error of Python or torch that means out of memory.
 
-    torch.OutOfMemoryError is a RuntimeError; on the CPU only the message tells.
+    torch.OutOfMemoryError is a RuntimeError; on the CPU torch raises a plain RuntimeError.
     """
-    told = "memory" in str(error).lower() and not is_gpu_lost(error)
-    return isinstance(error, MemoryError) or told
+    by_message = "memory" in str(error).lower() and not is_gpu_lost(error)
+    return isinstance(error, MemoryError) or by_message
 
 
 def is_gpu_lost(error: Exception) -> bool:
-    """Whether an error of torch says that this process can use its GPU no more.
+    """True for an error of torch after which this process can no longer use its GPU.
 
-    After any such error, for instance "CUDA error: an illegal memory access was encountered", every
-    further call of CUDA in the process fails too.
+    After such an error, for instance "CUDA error: an illegal memory access was encountered", all
+    further CUDA calls of the process fail.
     """
-    told = any(words in str(error) for words in ("CUDA error", "Triton Error [CUDA]"))
-    return told and "out of memory" not in str(error)
+    by_message = any(words in str(error) for words in ("CUDA error", "Triton Error [CUDA]"))
+    return by_message and "out of memory" not in str(error)
 
 
 def driver_fault() -> str:
-    """What CUDA says where a GPU's driver and this torch do not go together; "" for nothing."""
+    """Return CUDA's message if the GPU's driver does not match torch; "" if it does."""
     if torch.version.cuda is None or torch.cuda.is_available():
         return ""
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        told = str(error).strip().split("\n")[0]
-        # Where no GPU is, there is no driver either.
-        return "" if "no NVIDIA driver" in told or "No CUDA GPUs" in told else told
+        message = str(error).strip().split("\n")[0]
+        # A machine without a GPU has no driver.
+        no_gpu = "no NVIDIA driver" in message or "No CUDA GPUs" in message
+        return "" if no_gpu else message
     return ""
 
 
 def gib(count: int) -> str:
-    """Bytes as GiB with one digit, e.g. "12.6"."""
+    """Format bytes as GiB with one decimal, e.g. "12.6"."""
     return f"{count / (1 << 30):.1f}"

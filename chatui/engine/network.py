@@ -1,4 +1,4 @@
-"""Causal language models: read a prompt, then one token after another."""
+"""Causal language models of transformers as networks for the decode loop."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from chatui.engine.cache import RecomputingCache, can_crop, has_recurrent_states
 from chatui.engine.quantised import parameter_count, uses_row_sums
 
 PREFILL_CHUNK = 512
-"""The most tokens of a prompt that are read at once."""
-_LEAST_AT_ONCE = 32
-_WORK_AT_ONCE = 60e9
+"""Maximum tokens of a prompt read at once."""
+_LEAST_CHUNK = 32
+_CHUNK_FLOP = 60e9
 _NOISE = 0.1
-"""Share of the logits' spread that 16-bit numbers may differ by."""
+"""Largest difference of logits by 16-bit rounding, as a share of their standard deviation."""
 _WITHOUT_CACHE = ("cpmant", "minimax", "xlstm")
-"""Model types with caches of their own kind, or a prompt of their own in front of each read."""
+"""Model types with incompatible caches, or with a prefix added to every input."""
 
 
 def prefill_chunk(parameters: int, device: torch.device) -> int:
-    """Tokens of a prompt that are read at once; a stop takes effect after so many.
+    """Return the number of prompt tokens read at once; a stop takes effect between chunks.
 
-    On a CPU about 60 GFLOP, at 2 a parameter and token: some tenths of a second on a small
-    machine. A fixed number for a model, so that a seed gives the same text again.
+    On a CPU a chunk is about 60 GFLOP, at 2 FLOP per parameter and token: some tenths of a second
+    on a small machine. It depends on the model alone, so that a seed always gives the same text.
     """
     if device.type != "cpu":
         return PREFILL_CHUNK
-    tokens = int(_WORK_AT_ONCE / (2 * max(1, parameters))) // _LEAST_AT_ONCE * _LEAST_AT_ONCE
-    return min(PREFILL_CHUNK, max(_LEAST_AT_ONCE, tokens))
+    tokens = int(_CHUNK_FLOP / (2 * max(1, parameters))) // _LEAST_CHUNK * _LEAST_CHUNK
+    return min(PREFILL_CHUNK, max(_LEAST_CHUNK, tokens))
 
 
 class _Stopped(Exception):
-    """Nobody waits any more for what is being read."""
+    """Raised within a forward pass to stop it."""
 
 
 class CausalNetwork:
-    """Any decoder of transformers whose tokens see only what stands before them.
+    """Any transformers model with causal attention.
 
-    The LLaMA line, GPT-2, BLOOM and MOSS go through a decoder of our own, all others through
-    transformers, on a GPU in a captured graph if they can. For the methods, see
+    LLaMA and its relatives, GPT-2, BLOOM and MOSS use chatui's decoder; all others use
+    transformers' forward, on a GPU in a captured CUDA graph if possible. For the methods, see
     :class:`chatui.engine.model.Network`.
 
     Args:
         model: a ``PreTrainedModel`` with a language-model head, in evaluation mode.
-        window: tokens that it is to read at most; its cache takes no room for more.
+        window: maximum length of a sequence in tokens, which limits the cache.
 
     Attributes:
-        chunk: tokens of a prompt that are read at once, if it can be read in pieces.
-        decoder: what reads over a cache of fixed size; None if transformers does it on its own.
+        chunk: prompt tokens read at once, unless the prompt must be read whole.
+        decoder: decoder over a cache of fixed size; None to use transformers' forward.
         benefits_from_drafts: whether reading a few tokens at once is so much cheaper than one by
             one that drafts pay off: measured on CPUs with float32 weights and FBGEMM's 8 bits.
     """
@@ -64,23 +64,25 @@ class CausalNetwork:
         self._window = window
         self._device = model.get_input_embeddings().weight.device
         accepted = inspect.signature(model.forward).parameters
-        self._keeps_logits = "logits_to_keep" in accepted
-        self._keeps = "cache" in accepted and model.config.model_type not in _WITHOUT_CACHE
+        self._limits_logits = "logits_to_keep" in accepted
+        self._has_cache = "cache" in accepted and model.config.model_type not in _WITHOUT_CACHE
         self.chunk = prefill_chunk(parameter_count(model), self._device)
         self.decoder: Decoder | TransformersStep | None = build_decoder(model, window)
         if self.decoder is None and self._device.type == "cuda" and can_be_captured(model, window):
             self.decoder = TransformersStep(model)
-        quick = (
-            self._device.type == "cpu" and model.dtype == torch.float32 and not uses_row_sums(model)
+        self.benefits_from_drafts = (
+            isinstance(self.decoder, Decoder)
+            and self._device.type == "cpu"
+            and model.dtype == torch.float32
+            and not uses_row_sums(model)
         )
-        self.benefits_from_drafts = quick and isinstance(self.decoder, Decoder)
         self.reuses_prefix = self.decoder is not None or can_crop(self.new_cache())
-        self._at_once = self.decoder is None and not (self._keeps and self._reads_in_pieces())
+        self._reads_whole = self.decoder is None and not (self._has_cache and self._allows_chunks())
 
     def new_cache(self) -> Any:
         if self.decoder is not None:
             return self.decoder.new_cache(self._window)
-        if not self._keeps:
+        if not self._has_cache:
             return RecomputingCache()
         return new_cache(self.model.config, self._window)
 
@@ -88,8 +90,8 @@ class CausalNetwork:
     def prefill(
         self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        if self._at_once:
-            return self._read_at_once(ids[cache.get_seq_length() :], cache, stop_wanted)
+        if self._reads_whole:
+            return self._read_whole(ids[cache.get_seq_length() :], cache, stop_wanted)
         logits = None
         for start in range(cache.get_seq_length(), len(ids), self.chunk):
             if stop_wanted():
@@ -97,17 +99,18 @@ class CausalNetwork:
             logits = self._forward(ids[start : start + self.chunk], cache)[-1]
         return logits
 
-    def _read_at_once(
+    def _read_whole(
         self, ids: Sequence[int], cache: Any, stop_wanted: Callable[[], bool]
     ) -> Tensor | None:
-        """See :meth:`prefill`; a stop takes effect between two layers."""
+        """Read a prompt in one forward pass; a stop takes effect between two layers."""
 
-        def look(*_: object) -> None:
+        def check(*_: object) -> None:
             if stop_wanted():
                 raise _Stopped
 
         lists = (part for part in self.model.modules() if isinstance(part, nn.ModuleList))
-        hooks = [layer.register_forward_pre_hook(look) for layer in max(lists, key=len, default=())]
+        layers = max(lists, key=len, default=())
+        hooks = [layer.register_forward_pre_hook(check) for layer in layers]
         try:
             return self._forward(ids, cache)[-1]
         except _Stopped:
@@ -118,7 +121,7 @@ class CausalNetwork:
 
     @property
     def accepts_device_token(self) -> bool:
-        """Whether ``step`` takes a token that only the device knows, int64 ``[]``, too."""
+        """True if ``step`` also accepts a token as a tensor on the device, int64 ``[]``."""
         return self.decoder is not None and self.decoder.windowed
 
     @torch.inference_mode()
@@ -127,32 +130,32 @@ class CausalNetwork:
 
     @torch.inference_mode()
     def read_reply(self, ids: Sequence[int], cache: Any) -> Tensor:
-        """Read more tokens at once; returns the logits after each, ``[len(ids), vocabulary]``."""
+        """Read several tokens at once; return the logits after each, ``[len(ids), vocabulary]``."""
         return self._forward(ids, cache, last=len(ids))
 
     def _forward(self, ids: Sequence[int | Tensor], cache: Any, last: int = 1) -> Tensor:
-        """The logits after each of the ``last`` tokens of ``ids``."""
+        """Return the logits after the ``last`` tokens of ``ids``, ``[last, vocabulary]``."""
         if self.decoder is not None:
             if last == 1:
                 return self.decoder.read(ids, cache).float()[None]
             return self.decoder.read_all(ids, cache, last).float()
-        told = {"logits_to_keep": last} if self._keeps_logits else {}
-        output = cache.forward(self.model, torch.tensor([ids], device=self._device), **told)
+        options = {"logits_to_keep": last} if self._limits_logits else {}
+        output = cache.forward(self.model, torch.tensor([ids], device=self._device), **options)
         logits: Tensor = output.logits[0, -last:].float()
         return logits
 
     @torch.inference_mode()
-    def _reads_in_pieces(self) -> bool:
-        """Whether tokens read in two pieces give the logits of all at once.
+    def _allows_chunks(self) -> bool:
+        """True if two chunks give the same logits as one forward pass.
 
-        Some layers of transformers (Mamba's) begin their state anew with each piece.
+        Some recurrent layers of transformers, such as Mamba's, reset their state for each chunk.
         """
         if not has_recurrent_states(self.new_cache()):
             return True
         ids, cache = range(8), self.new_cache()
         self._forward(ids[:4], cache)
-        pieces, at_once = self._forward(ids[4:], cache), self._forward(ids, self.new_cache())
-        return bool((pieces - at_once).abs().max() < _NOISE * at_once.std())
+        chunked, whole = self._forward(ids[4:], cache), self._forward(ids, self.new_cache())
+        return bool((chunked - whole).abs().max() < _NOISE * whole.std())
 
     def position_rows(self, length: int) -> tuple[tuple[int, ...], ...]:
         return (tuple(range(length)),)

@@ -1,4 +1,4 @@
-"""Where a model runs and in which dtype, chosen by what is there unless the user says."""
+"""Choice of a model's device, dtype, quantisation and context window."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ DTYPES = {
 
 
 BITS = {"int8": 8, "int4": 4}
-"""Of the weights, by what a spec calls them."""
+"""Bits of quantised weights, by the values of a spec's ``weights``."""
 
-_TOLD_FROM_BYTES = 1_000_000_000
-"""Of a smaller model nobody minds how much memory its dtype takes."""
+_NOTE_BYTES = 1_000_000_000
+"""Bytes in float32 from which a note says that the weights were widened."""
 
 _SMALL_WINDOW = 256
-"""Tokens: a smaller window is not worth naming."""
+"""Tokens of the smallest window that an error suggests."""
 
-_SPREADS = ("auto", "balanced", "balanced_low_0", "sequential")
-"""Ways to spread a model over devices that transformers knows."""
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""The strategies of transformers to spread a model over devices."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how.
+    """Device, dtype, quantisation and context window of a model.
 
     Attributes:
-        device: of all weights, unless a device map spreads them.
-        dtype: of the floating point weights.
-        notes: sentences on the dtype that was decided for the user.
-        window: tokens, prompt and reply together.
-        room: bytes that were free on the device, what unloading gives back included.
-        passed_over: the device that a small model leaves alone; "" for none.
-        bits: 8 or 4 where the weights are quantised while they are read; None leaves them.
+        device: device of all weights, unless a device map spreads them.
+        dtype: dtype of the floating point weights.
+        notes: sentences for the user about an automatic choice.
+        window: context window in tokens, prompt and reply together.
+        room: free memory on the device in bytes, including what unloading frees.
+        passed_over: faster device that is not used for a small model; "" for none.
+        bits: 8 or 4 if the weights are quantised while they are read; None if not.
     """
 
     device: torch.device
@@ -60,11 +60,11 @@ class Placement:
 
     @property
     def dtype_name(self) -> str:
-        """What the weights are in, e.g. "float32", "int8"."""
+        """The format of the weights, e.g. "float32", "int8"."""
         return f"int{self.bits}" if self.bits else str(self.dtype).removeprefix("torch.")
 
     def is_mapped(self, entry: TensorEntry) -> bool:
-        """Whether a tensor stays in its file's pages and is never copied."""
+        """True if a tensor is mapped from its file and never copied."""
         return (
             self.device.type == "cpu"
             and self.bits is None
@@ -75,24 +75,24 @@ class Placement:
 
 
 def check_device_map(wanted: str) -> None:
-    """Refuse a device map that is no way of accelerate's to spread a model, and no device.
+    """Check a device map.
 
     Raises:
-        ChatuiError: it is neither.
+        ChatuiError: it is neither a strategy of transformers nor an available device.
     """
-    if wanted not in _SPREADS:
+    if wanted not in _DEVICE_MAPS:
         try:
             choose_device(wanted)
         except ChatuiError as error:
-            ways = ", ".join(_SPREADS)
+            ways = ", ".join(_DEVICE_MAPS)
             raise ChatuiError(say("engine.unknown_map", map=wanted, ways=ways)) from error
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device called ``wanted``; "auto" takes CUDA, else MPS, else the CPU.
+    """Return the device ``wanted``; "auto" is CUDA, else MPS, else the CPU.
 
     Raises:
-        ChatuiError: it is not there.
+        ChatuiError: the device is not available.
     """
     if wanted == "auto":
         if torch.cuda.is_available():
@@ -102,20 +102,20 @@ def choose_device(wanted: str) -> torch.device:
         device = torch.device(wanted)
     except RuntimeError as error:
         raise ChatuiError(say("engine.unknown_device", device=wanted)) from error
-    there = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not there.get(device.type, False):
-        fault = driver_fault() if device.type == "cuda" else ""
-        told = say("engine.no_device", device=wanted)
-        raise ChatuiError(say("engine.driver", reason=fault) if fault else told)
+    if not available.get(device.type, False):
+        if device.type == "cuda" and (fault := driver_fault()):
+            raise ChatuiError(say("engine.driver", reason=fault))
+        raise ChatuiError(say("engine.no_device", device=wanted))
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def file_dtype(entries: Iterable[TensorEntry]) -> torch.dtype:
-    """The floating point dtype that most of the bytes are in; float32 if there is none."""
+    """Return the floating point dtype of most of the bytes; float32 if there is none."""
     bytes_of: Counter[torch.dtype] = Counter()
     for entry in entries:
         if entry.dtype is not None and entry.dtype.is_floating_point:
@@ -131,18 +131,18 @@ def place(
     freed: FreedMemory,
     quantised: Mapping[int, MemoryNeed] | None = None,
 ) -> Placement:
-    """Decide on device, dtype, window and bits of the weights, and whether the model fits there.
+    """Choose device, dtype, quantisation and window, and check that the model fits into memory.
 
     Args:
-        spec: with the user's wishes.
+        spec: the model with the user's options.
         entries: the weights.
-        need: what the model takes, by dtype and window.
-        own_window: the model's, in tokens.
-        freed: what unloading the present model gives back.
-        quantised: what it takes with its weights in so many bits; None if they cannot be.
+        need: memory that the model needs.
+        own_window: the model's context window in tokens.
+        freed: memory that unloading the current model frees.
+        quantised: memory needed with quantised weights, by bits; None if they cannot be quantised.
 
     Raises:
-        ChatuiError: a device that is not there, an unknown dtype, or too little memory.
+        ChatuiError: the device is not available, the dtype is unknown, or memory is too small.
     """
     device, passed_over = choose_device(spec.device), ""
     if spec.device_map is not None:
@@ -164,19 +164,19 @@ def place(
         for fewer, smaller in quantised.items():
             found = best_fit(smaller, [dtypes[0].itemsize], window, room)
             if found is not None:
-                told = say("engine.quantised_to_fit", weights=f"int{fewer}")
-                return Placement(device, dtypes[0], (told,), found.window, room, passed_over, fewer)
+                note = say("engine.quantised_to_fit", weights=f"int{fewer}")
+                return Placement(device, dtypes[0], (note,), found.window, room, passed_over, fewer)
     if found is None and spec.device_map is None:
         raise ChatuiError(_too_large(device, dtypes[0], bits, taken, quantised, window, room))
     dtype = next((one for one in dtypes if found and one.itemsize == found.dtype_bytes), dtypes[0])
-    tells = spec.dtype == "auto" and device.type != "mps" and bits is None
-    notes = _dtype_notes(stored, dtype, need) if tells else ()
+    has_notes = spec.dtype == "auto" and device.type != "mps" and bits is None
+    notes = _dtype_notes(stored, dtype, need) if has_notes else ()
     if spec.device == "auto" and device.type == "cpu" and (fault := driver_fault()):
         notes += (say("engine.driver", reason=fault),)
     if spec.device_map is not None:
-        # The layers' caches come to lie where accelerate puts the layers.
-        cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        all_devices = [torch.device("cpu"), *(torch.device("cuda", n) for n in range(cards))]
+        # The cache of each layer is on the layer's device.
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        all_devices = [torch.device("cpu"), *(torch.device("cuda", n) for n in range(gpus))]
         others = sum(available_bytes(other) for other in all_devices if other != device)
         found = best_fit(taken, (dtype.itemsize,), window, room + others)
     tokens = found.window if found else window.least
@@ -184,34 +184,34 @@ def place(
 
 
 def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:
-    """The dtypes that may be taken, the best first; raises ChatuiError for an unknown one."""
+    """Return the possible dtypes, best first; raises ChatuiError for an unknown one."""
     if wanted != "auto":
         if wanted not in DTYPES:
             raise ChatuiError(say("engine.unknown_dtype", dtype=wanted, names=", ".join(DTYPES)))
         return (DTYPES[wanted],)
     if device.type == "cpu":
-        # CPUs are fast and exact in float32; of bfloat16 more fits.
+        # float32 is fast and exact on CPUs; bfloat16 halves the memory.
         half = stored in (torch.float16, torch.bfloat16)
         return (torch.float32, torch.bfloat16) if half else (torch.float32,)
     if device.type == "mps" and stored == torch.float32:
         return (torch.float16,)
     if device.type == "cuda" and stored == torch.bfloat16:
-        # GPUs compute in it themselves from compute capability 8.0 on.
-        own = torch.cuda.is_bf16_supported(including_emulation=False)
-        return (stored if own else torch.float16,)
+        # GPUs before compute capability 8.0 only emulate bfloat16.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return (stored if native else torch.float16,)
     return (stored if stored in DTYPES.values() else torch.float16,)
 
 
 def _dtype_notes(stored: torch.dtype, dtype: torch.dtype, need: MemoryNeed) -> tuple[str, ...]:
-    """What is worth saying of a dtype that is not the file's."""
+    """Return a note if the dtype differs from the file's."""
     names = {"stored": str(stored).removeprefix("torch.")}
     if stored == torch.float32 or dtype == stored:
         return ()
     if dtype == torch.float16:
         return (say("engine.no_bfloat16"),) if stored == torch.bfloat16 else ()
     if dtype == torch.float32:
-        told = need.floats * dtype.itemsize >= _TOLD_FROM_BYTES
-        return (say("engine.widened", **names),) if told else ()
+        large = need.floats * dtype.itemsize >= _NOTE_BYTES
+        return (say("engine.widened", **names),) if large else ()
     return (say("engine.narrowed", **names),)
 
 
@@ -224,7 +224,7 @@ def _too_large(
     window: WindowRange,
     room: int,
 ) -> str:
-    """The sentence with the numbers and what would fit."""
+    """Return the error sentence with the sizes and the options that fit."""
     ways = []
     half = need.total(2, window.least)
     if dtype == torch.float32 and half <= room and bits is None:

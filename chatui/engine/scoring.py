@@ -1,4 +1,4 @@
-"""How probable a loaded model finds a reply that it is given, for the reply's perplexity."""
+"""Scoring: the log probability of a given reply, for its perplexity."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, Scored
 
-_AT_ONCE = 128
-"""Tokens whose logits are held at once: 78 MB for a vocabulary of 152,000."""
+_CHUNK = 128
+"""Tokens whose logits are in memory at once: 78 MB for a vocabulary of 152,000."""
 
 
 def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[], bool]) -> Scored:
-    """The log probabilities of the tokens of ``request.begun.text``, each after all before it.
+    """Return the log probability of each token of ``request.begun.text``, given all before it.
 
-    The reply is encoded as one that goes on: without the end token, behind the same prompt that
-    ``generate`` would read.
+    The reply is encoded without an EOS token, after the same prompt that ``generate`` reads.
 
     Raises:
         ChatuiError: prompt and reply do not fit, it was stopped, or a logit is NaN or infinite.
@@ -32,23 +31,23 @@ def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[]
     prompt = build_prompt(model, request)
     cache, _ = model.prompt_cache.take(model.network, prompt.ids)
     logits = _copied(model.network.prefill(prompt.ids, cache, stop_wanted))
-    found = []
+    log_probabilities = []
     read = list(prompt.ids)
-    for start in range(0, len(prompt.begun_ids), _AT_ONCE):
+    for start in range(0, len(prompt.begun_ids), _CHUNK):
         if logits is None or stop_wanted():
             raise ChatuiError(say("engine.score_stopped"))
-        ids = prompt.begun_ids[start : start + _AT_ONCE]
+        ids = prompt.begun_ids[start : start + _CHUNK]
         for id, after in zip(ids, _logits_after(model.network, ids, cache), strict=True):
             logits = apply_guard(model, logits)
-            found.append(float(logits[id]) - finite_log_sum_exp(logits))
+            log_probabilities.append(float(logits[id]) - finite_log_sum_exp(logits))
             logits = after
         read += ids
     model.prompt_cache.put(model.network, cache, read)
-    return Scored(tuple(found))
+    return Scored(tuple(log_probabilities))
 
 
 def _logits_after(network: Any, ids: Sequence[int], cache: Any) -> Iterator[Tensor]:
-    """The logits after each token; what reads no reply at once goes step by step."""
+    """Yield the logits after each token; only a ``CausalNetwork`` reads them all at once."""
     if isinstance(network, CausalNetwork):
         yield from network.read_reply(ids, cache)
         return
@@ -57,5 +56,5 @@ def _logits_after(network: Any, ids: Sequence[int], cache: Any) -> Iterator[Tens
 
 
 def _copied(logits: Tensor | None) -> Any:
-    """A copy: they are valid only until the network reads on."""
+    """Return a copy, because logits are only valid until the next read."""
     return None if logits is None else torch.clone(logits)

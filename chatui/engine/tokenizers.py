@@ -33,7 +33,7 @@ BLOOM ends with <pad> if it was fine-tuned as in peft's examples or with ``chatu
 """
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "*.vocab")
 
-# For folders of 2023 whose tokenizer_config.json names remote code or a class under an old name.
+# For folders of 2023 whose tokenizer_config.json names remote code or an old class name.
 _BY_FAMILY = {
     "llama": "LlamaTokenizer",
     "moss": "GPT2Tokenizer",
@@ -43,10 +43,10 @@ _BY_FAMILY = {
 
 
 def load_tokenizer(folder: Path, family: str) -> Any:
-    """The tokenizer in ``folder``; code in the folder is never run.
+    """Load the tokenizer in ``folder``, without running code from the folder.
 
     Raises:
-        ChatuiError: there is none, or it cannot be read.
+        ChatuiError: there is no tokenizer, or it cannot be read.
     """
     if not folder.is_dir():
         raise ChatuiError(say("engine.no_such_path", path=folder))
@@ -56,7 +56,7 @@ def load_tokenizer(folder: Path, family: str) -> Any:
         check_not_pointer(file)
     try:
         tokenizer = _load(folder, family)
-        # The window is chatui's own concern, and some folders state nonsense.
+        # chatui checks the context window, and some folders state wrong lengths.
         tokenizer.model_max_length = VERY_LARGE_INTEGER
         tokenizer.encode("春a", add_special_tokens=True)
         return tokenizer
@@ -100,11 +100,11 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _llama_of_2023(folder: Path) -> Any:
-    """LLaMA's SentencePiece model with what LlamaTokenizer did by default in transformers 4.28.
+    """Load LLaMA's SentencePiece model with the defaults of LlamaTokenizer in transformers 4.28.
 
-    <s> in front, a space before the text after a special token, and names for the special tokens
-    that the first conversions left empty. SentencePiece itself encodes: of the pieces that
-    Chinese-LLaMA appended, all at score 0, it takes the leftmost, which no list of merges can say.
+    <s> comes first, a space precedes the text after a special token, and the special tokens that
+    the first conversions left empty get names. SentencePiece itself encodes, because a list of
+    merges cannot express its leftmost choice among the pieces of score 0 that Chinese-LLaMA added.
     """
     settings = _settings(folder)
     names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -118,7 +118,7 @@ def _llama_of_2023(folder: Path) -> Any:
 
 
 def _begin_as_llama(tokenizer: Any, with_bos: bool) -> None:
-    """Put <s> before a prompt or not, as LlamaTokenizerFast set its post-processor."""
+    """Add <s> to prompts or not, by the post-processor that LlamaTokenizerFast set."""
     if not tokenizer.bos_token:
         tokenizer.bos_token = "<s>"
     if not tokenizer.eos_token:
@@ -134,16 +134,16 @@ def _begin_as_llama(tokenizer: Any, with_bos: bool) -> None:
 
 
 def own_format(family: str, tokenizer: Any) -> str:
-    """The name of the prompt format of a family, or of the tokenizer's template if it has one."""
+    """Return the format name of a family, or of the tokenizer's chat template if it has one."""
     has_template = bool(getattr(tokenizer, "chat_template", None))
     return format_of(family, has_chat_template=has_template)
 
 
 def format_named(name: str, tokenizer: Any) -> PromptFormat:
-    """A prompt format, which may be the tokenizer's template.
+    """Return the prompt format ``name``, which may be the tokenizer's chat template.
 
     Raises:
-        ChatuiError: there is no such format, or the template is as :func:`template_of` says.
+        ChatuiError: there is no such format, or see :func:`template_of`.
     """
     if name != CHAT_TEMPLATE:
         return formats.get(name)
@@ -152,10 +152,10 @@ def format_named(name: str, tokenizer: Any) -> PromptFormat:
 
 @lru_cache(maxsize=1)
 def template_of(tokenizer: Any) -> ChatTemplate:
-    """The tokenizer's template.
+    """Compile the tokenizer's chat template.
 
     Raises:
-        ChatuiError: the tokenizer has none, several without a default, or an invalid one.
+        ChatuiError: it has no template, several without a default, or an invalid one.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ChatuiError(say("engine.no_chat_template"))
@@ -167,7 +167,7 @@ def template_of(tokenizer: Any) -> ChatTemplate:
 
 
 def template_eos_ids(tokenizer: Any, special: frozenset[int]) -> frozenset[int]:
-    """The special token with which the template ends a reply, if it is one.
+    """Return the special token with which the template ends a reply, if there is one.
 
     Many folders name only the end of a text as EOS, not the end of a turn.
     """
@@ -177,14 +177,17 @@ def template_eos_ids(tokenizer: Any, special: frozenset[int]) -> frozenset[int]:
 
 
 def eos_ids_of(
-    spec: ModelSpec, family: str, format: PromptFormat, config: Any, folder: Path, tokenizer: Any
+    spec: ModelSpec, family: str, format: PromptFormat, config: Any, tokenizer: Any
 ) -> frozenset[int]:
-    """The spec's; else what config, generation config, tokenizer, family and template name."""
+    """Return the tokens that end a reply.
+
+    They are the spec's; else those of config, generation config, tokenizer, family and template.
+    """
     if spec.eos_ids:
         return frozenset(spec.eos_ids)
     found: set[Any] = {tokenizer.eos_token_id}
     named = [getattr(config, "eos_token_id", None)]
-    file = folder / "generation_config.json"
+    file = Path(spec.path, "generation_config.json")
     if file.is_file():
         named.append(read_json_object(file).get("eos_token_id"))
     for value in named:

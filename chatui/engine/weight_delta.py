@@ -1,7 +1,7 @@
-"""Weights published as a difference: base + delta = model, tensor by tensor, while they are read.
+"""Weights published as a delta: base + delta = model, added tensor by tensor while reading.
 
-As FastChat's and LLMZoo's apply_delta.py do it: both in the dtype of the delta (float16 for
-Chimera and Vicuna), the rows of tokens that the base does not have taken as zero.
+As in apply_delta.py of FastChat and LLMZoo: both are in the dtype of the delta (float16 for Chimera
+and Vicuna), and the rows of tokens that the base lacks are zero.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _BUFFERS = ("rotary_emb.inv_freq",)
 
 @dataclass(frozen=True)
 class WeightDelta:
-    """A delta that fits its base.
+    """A delta whose tensors match those of its base.
 
     Attributes:
         entries: its tensors.
-        vocabulary: rows of its embeddings where the base has fewer; None if it has as many.
+        vocabulary: rows of its embeddings if the base has fewer; None if it has as many.
     """
 
     entries: tuple[TensorEntry, ...]
     vocabulary: int | None
 
     def tensors(self, reader: TensorReader, base: Iterable[TensorEntry]) -> dict[str, LazyTensor]:
-        """What the loader is given: the sum of each tensor of the base and its delta.
+        """Return the tensors of base + delta, by name.
 
         Args:
-            reader: of the entries of both.
+            reader: reads the entries of both.
             base: the base's entries.
         """
         addends = {entry.key: entry for entry in self.entries}
@@ -49,7 +49,7 @@ class WeightDelta:
 
 
 class SummedTensor(LazyTensor):
-    """Stands for the sum of a base's tensor and its delta."""
+    """The sum of a base's tensor and its delta, computed when it is read."""
 
     def __init__(self, reader: TensorReader, base: TensorEntry, delta: TensorEntry) -> None:
         super().__init__(reader, delta)
@@ -66,10 +66,10 @@ class SummedTensor(LazyTensor):
 
 
 def find_delta(folder: Path, base: Iterable[TensorEntry], base_title: str) -> WeightDelta:
-    """The delta in a folder, compared with its base by the headers of both.
+    """Find the delta in a folder, and compare its headers with those of its base.
 
     Raises:
-        ChatuiError: there are no weights, they cannot be read, or they are of another base.
+        ChatuiError: there are no weights, they cannot be read, or they are for another base.
     """
     found = {entry.key: entry for entry in find_weights(folder)}
     named = {"delta": folder, "base": base_title}

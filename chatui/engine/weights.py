@@ -1,4 +1,4 @@
-"""The weights of a folder: found, checked before a byte is loaded, then read tensor by tensor."""
+"""The weights of a model folder: find them, check their headers, read them tensor by tensor."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from chatui.locales import say
 from chatui.messages import Loading
 from chatui.text import one_line
 
-# Newest format first; a single file before an index, as transformers looks.
+# The order in which transformers looks: safetensors first, a single file before an index.
 _SINGLES = ("model.safetensors", "pytorch_model.bin")
 _TRIM = 256 << 20
-"""So many bytes of converted tensors may stay in the allocator's hands."""
+"""Bytes of converted tensors after which freed memory is returned to the system."""
 _LARGEST_HEADER = 100_000_000
 _LONGEST_NAME = 200
 _REPORT_SECONDS = 0.05
@@ -49,12 +49,12 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of a file, not yet read.
+    """A tensor in a file, by its header.
 
     Attributes:
-        file: where it lies.
-        key: its name there.
-        dtype: None for one that only safetensors itself knows (8-bit floats).
+        file: the file.
+        key: its name in the file.
+        dtype: None for 8-bit floats, which only safetensors reads.
         shape: its shape.
         bytes: its size in the file.
     """
@@ -67,14 +67,14 @@ class TensorEntry:
 
 
 def find_weights(folder: Path) -> tuple[TensorEntry, ...]:
-    """All tensors of a model folder, from safetensors or PyTorch files, sharded or not.
+    """Return all tensors of a model folder, from safetensors or PyTorch files, sharded or not.
 
-    Nothing but headers is read: of safetensors the JSON header, which must fit the file's size;
-    of PyTorch files the pickle, which may build tensors and nothing else.
+    Only headers are read: the JSON header of safetensors, which must match the file's size, and the
+    pickle of PyTorch files, which may build only tensors.
 
     Raises:
-        ChatuiError: there are no weights; a shard is missing, truncated, not what the index says,
-            or no such file at all; a pickle carries code.
+        ChatuiError: there are no weights; a shard is missing, truncated, of another format or
+            differs from the index; a pickle contains code.
     """
     for single, index in zip(_SINGLES, INDEXES, strict=True):
         if (folder / single).is_file():
@@ -85,18 +85,18 @@ def find_weights(folder: Path) -> tuple[TensorEntry, ...]:
 
 
 def _read_indexed(index: Path) -> tuple[TensorEntry, ...]:
-    """The tensors of all shards that an index names, each where the index has it."""
-    places = read_json_object(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
+    """Return the tensors of all shards in an index, after checking them against it."""
+    shard_of = read_json_object(index).get("weight_map")
+    if not isinstance(shard_of, dict) or not shard_of:
         raise ChatuiError(say("catalog.unreadable", file=index, reason=say("engine.no_weight_map")))
     entries: list[TensorEntry] = []
-    for name in sorted(set(map(str, places.values()))):
+    for name in sorted(set(map(str, shard_of.values()))):
         shard = index.parent / name
         if len(name) > _LONGEST_NAME or not shard.is_file():
-            missed = one_line(name)
-            raise ChatuiError(say("engine.shard_missing", shard=missed, folder=index.parent))
+            line = one_line(name)
+            raise ChatuiError(say("engine.shard_missing", shard=line, folder=index.parent))
         found = read_entries(shard)
-        missing = {key for key, place in places.items() if place == name}
+        missing = {key for key, value in shard_of.items() if value == name}
         missing -= {entry.key for entry in found}
         if missing:
             raise ChatuiError(say("engine.shard_differs", shard=shard, key=sorted(missing)[0]))
@@ -105,7 +105,7 @@ def _read_indexed(index: Path) -> tuple[TensorEntry, ...]:
 
 
 def read_entries(file: Path) -> tuple[TensorEntry, ...]:
-    """The tensors of one file.
+    """Return the tensors of one file.
 
     Raises:
         ChatuiError: see :func:`find_weights`.
@@ -122,7 +122,7 @@ def read_entries(file: Path) -> tuple[TensorEntry, ...]:
 
 
 def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
-    """Header: u64 little endian length, that many bytes of JSON, then the data (safetensors)."""
+    """Parse u64 little endian length, that many bytes of JSON, then the data (safetensors)."""
     actual = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(8)
@@ -149,7 +149,7 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
     if actual != expected:
         raise ChatuiError(say("engine.truncated", file=file, expected=expected, actual=actual))
     try:
-        # Its own check compares shapes, types and places.
+        # safetensors itself checks shapes, dtypes and offsets.
         with safe_open(file, framework="pt"):
             return entries
     except (SafetensorError, OSError) as error:
@@ -157,7 +157,7 @@ def _read_safetensors_header(file: Path) -> tuple[TensorEntry, ...]:
 
 
 def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:
-    """The tensors of a PyTorch file, with no data read if the file is a zip archive."""
+    """Return the tensors of a PyTorch file; of a zip archive no data is read."""
     try:
         if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(file):
             raise ChatuiError(say("engine.truncated_archive", file=file))
@@ -178,7 +178,7 @@ def _read_pickle(file: Path, start: bytes) -> tuple[TensorEntry, ...]:
 
 
 def _load_pickle(file: Path, map_location: str) -> Any:
-    # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
+    # Files from before PyTorch 1.6 are not zip archives and cannot be mapped.
     mapped = zipfile.is_zipfile(file)
     return torch.load(file, map_location=map_location, weights_only=True, mmap=mapped or None)
 
@@ -206,16 +206,16 @@ def progress_reporter(
 
 
 class TensorReader:
-    """Reads tensors for transformers' loader, keeps count, and gives pages back.
+    """Reads tensors for transformers' loader, reports progress, and releases pages.
 
-    A tensor that stays as it is on the CPU is mapped and never copied. One that is converted or
-    moved is read into memory for that moment, so that both forms exist of one tensor at a time.
+    A tensor that stays on the CPU in its dtype is mapped and never copied. One that is converted or
+    moved is read into memory just before, so that only one tensor at a time exists twice.
 
     Args:
-        entries: what there is to read.
-        dtype: into which the loader will convert floating point tensors; None if it packs them.
-        device: to which the loader will move them.
-        progress: is told the bytes read so far; from any thread, one call at a time.
+        entries: the tensors to read.
+        dtype: dtype to which the loader converts floating point tensors; None if it packs them.
+        device: device to which the loader moves them.
+        progress: called with the bytes read so far, from any thread, one call at a time.
     """
 
     def __init__(
@@ -232,14 +232,14 @@ class TensorReader:
         self._done = 0
         self._open: dict[tuple[Path, str], Any] = {}
         self._left: dict[Path, int] = {}
-        # As many as may still be in conversion, on the loader's four threads.
-        self._handed: deque[Tensor] = deque(maxlen=16)
+        # The tensors that the loader's four threads may still be converting.
+        self._converting: deque[Tensor] = deque(maxlen=16)
         for entry in entries:
             self._left[entry.file] = self._left.get(entry.file, 0) + 1
         self.tensors = {entry.key: LazyTensor(self, entry) for entry in entries}
 
     def read(self, entry: TensorEntry) -> Tensor:
-        """The tensor of ``entry``, on the CPU, in the file's dtype."""
+        """Return the tensor of ``entry``, on the CPU, in the file's dtype."""
         stays = self._on_cpu and (
             entry.dtype == self._dtype or not (entry.dtype and entry.dtype.is_floating_point)
         )
@@ -250,9 +250,9 @@ class TensorReader:
             tensor = self._file(entry, "pickle")[entry.key]
         with self._lock:
             if entry.file.suffix != ".safetensors":
-                # Pages of a file that is not mapped are the only copy.
+                # Only pages of a mapped file can be read again.
                 converted = not stays and zipfile.is_zipfile(entry.file)
-                self.give_back_pages(tensor if converted else None)
+                self.release_pages(tensor if converted else None)
             elif not stays and (self._done + entry.bytes) // _TRIM > self._done // _TRIM:
                 trim_heap()
             self._done += entry.bytes
@@ -273,19 +273,16 @@ class TensorReader:
                 )
             return self._open[entry.file, how]
 
-    def give_back_pages(self, newest: Tensor | None = None) -> None:
-        """Tell the system that the pages of mapped tensors that were converted are not needed.
-
-        A page that is wanted after all is read from the file again.
-        """
-        for tensor in self._handed:
+    def release_pages(self, newest: Tensor | None = None) -> None:
+        """Release the pages of mapped tensors after their conversion."""
+        for tensor in self._converting:
             forget_pages(tensor)
         if newest is not None:
-            self._handed.append(newest)
+            self._converting.append(newest)
 
 
 class LazyTensor:
-    """Stands for a tensor of a file; ``[...]`` reads it, as transformers' loader expects."""
+    """A tensor read by ``[...]``, with the interface that transformers' loader expects."""
 
     def __init__(self, reader: TensorReader, entry: TensorEntry) -> None:
         self._reader = reader

@@ -41,7 +41,7 @@ _DELTA = {
 def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, config: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("chatui.engine.network._WORK_AT_ONCE", 1.0)
+    monkeypatch.setattr("chatui.engine.network._CHUNK_FLOP", 1.0)
     model = saved(tmp_path, kind, config)
     engine = loaded(tmp_path, device="cpu")
     first, _, done = parts(ask(engine, "春眠不觉晓，处处闻啼鸟。" * 6, max_new_tokens=6))
