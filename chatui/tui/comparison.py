@@ -1,7 +1,7 @@
-"""One query answered side by side: by several models, with several adapters, or sampled otherwise.
+"""One query answered side by side, by several models, adapters or sampling settings.
 
-There is one engine, so the replies are written one after the other. Each is a round beside the
-others, saved as it comes.
+There is one engine, so the replies are written one after the other. Each is saved as a version of
+the same round.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from chatui.tui.waiting_queries import WaitingQuery
 
 
 class Column(Struct, eq=False):
-    """One of the replies.
+    """One of the compared replies.
 
     Attributes:
-        title: who writes it, and how.
-        spec: the model that writes it; None if it is there already or cannot be had.
-        changes: in place of the conversation's.
-        existing: a round that has this reply already.
-        loading: how far its model has been read, while it is.
+        title: the model and the settings that differ.
+        spec: the model that writes the reply; None if the reply exists or cannot be written.
+        changes: replace the conversation's setting changes.
+        existing: a round that already has this reply.
+        loading: the progress of loading its model.
         reply: the reply, once it has begun.
-        problem: why there is none, in a sentence.
+        problem: why there is no reply, in one sentence.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Column(Struct, eq=False):
 
     @property
     def round(self) -> Round | None:
-        """The reply as it stands now; None before it has begun."""
+        """The round with the reply so far; None before it has begun."""
         return self.existing if self.reply is None else self.reply.round
 
 
@@ -55,11 +55,11 @@ class Comparison(Struct, eq=False):
     """The replies to one query.
 
     Attributes:
-        query: what is answered.
-        before: the model from before.
-        stopped: the user wants no more of it.
-        over: nothing more comes.
-        left: the user has said what to go on with.
+        query: the query.
+        previous_spec: the model that answered before.
+        stopped: True after the user stopped the comparison.
+        finished: set when no more replies will be written.
+        closed: set when the user has chosen a reply.
     """
 
     query: str
@@ -71,7 +71,7 @@ class Comparison(Struct, eq=False):
 
 
 class ComparedQuery(WaitingQuery, eq=False):
-    """A query that waits for its replies side by side."""
+    """A waiting query whose replies are compared."""
 
     comparison: Comparison | None = None
 
@@ -93,25 +93,25 @@ class ComparingTurns(Turns):
         self._column: Column | None = None
 
     def compare(
-        self, query: str, columns: tuple[Column, ...], beside: Round | None = None
+        self, query: str, columns: tuple[Column, ...], sibling: Round | None = None
     ) -> Comparison:
-        """Answer a query in each of the columns; nothing else goes on before :meth:`leave`.
+        """Answer a query in each column; other queries wait until :meth:`close_comparison`.
 
         Args:
-            beside: the round whose query it is; None goes on from the head.
+            sibling: the round whose query it is; None appends to the head.
         """
         comparison = Comparison(query, columns, self.spec)
         self._asked = ComparedQuery(
-            self.current, query, beside, loads_own_model=True, comparison=comparison
+            self.current, query, sibling, loads_own_model=True, comparison=comparison
         )
         self._put(self._asked)
         return comparison
 
     def stop_comparison(self, comparison: Comparison) -> None:
-        """End the running reply or load, and begin no other."""
+        """Stop the running reply or load, and begin no other."""
         comparison.stopped = True
         if self._asked is not None and self._waiting.withdraw(self._asked):
-            # The model from before is still being loaded.
+            # It still waits, because the previous model is being loaded.
             comparison.finished.set()
         elif self._comparing is not None and not comparison.finished.is_set():
             self.cancel_load()
@@ -120,28 +120,28 @@ class ComparingTurns(Turns):
     async def close_comparison(
         self, comparison: Comparison, column: Column | None
     ) -> tuple[Round, ...]:
-        """Go on with the reply of a column, its model and its settings.
+        """Stop the comparison, and continue with a column's reply, model and settings.
 
         Args:
-            column: None goes on with the first reply, and the model from before.
+            column: None continues with the first reply and the previous model.
 
         Returns:
             The rounds up to that reply; none if no column has one.
 
         Raises:
-            ChatuiError: they cannot be read.
+            ChatuiError: the store cannot be read.
         """
         self.stop_comparison(comparison)
         await comparison.finished.wait()
         try:
-            with_round = [each for each in comparison.columns if each.round is not None]
-            chosen = column if column in with_round else None
+            written = [each for each in comparison.columns if each.round is not None]
+            chosen = column if column in written else None
             spec = comparison.previous_spec
             if chosen is not None and chosen.spec is not None:
                 spec, self.current.changes = chosen.spec, chosen.changes
             if spec != self.spec:
                 self.switch(spec)
-            shown = chosen or next(iter(with_round), None)
+            shown = chosen or next(iter(written), None)
             if shown is None or shown.round is None:
                 return ()
             return await self.go_to_round(shown.round)
@@ -151,11 +151,11 @@ class ComparingTurns(Turns):
     @property
     def unsent_texts(self) -> tuple[str, ...]:
         asked = self._comparing
-        is_new = asked is not None and asked.has_unsaved_text
-        return (*((asked.text,) if asked is not None and is_new else ()), *super().unsent_texts)
+        texts = (asked.text,) if asked is not None and asked.has_unsaved_text else ()
+        return (*texts, *super().unsent_texts)
 
     def _report_beside_column(self, message: TurnMessage) -> None:
-        """Tell what happens; how a column's load goes stands in the column."""
+        """Report an event; the progress and failure of a column's load go to the column."""
         column = self._column
         if column is not None and isinstance(message, LoadProgress):
             column.loading = message.loading
@@ -187,7 +187,7 @@ class ComparingTurns(Turns):
     async def _write_column(
         self, column: Column, spec: ModelSpec, query: ComparedQuery, comparison: Comparison
     ) -> None:
-        """Load a column's model, if it is another, and write its reply."""
+        """Load a column's model if it is not loaded, and write the column's reply."""
         self._column = column
         if self.loaded is None or spec != self._loaded_spec:
             self.spec = spec
@@ -208,8 +208,8 @@ class ComparingTurns(Turns):
 
 
 def column_problem(column: Column, comparison: Comparison) -> str:
-    """Why a column has no reply and will have none; "" for all others."""
+    """Return why a column has no reply and will get none, or ""."""
     if column.round is not None:
         return ""
-    is_left_out = comparison.finished.is_set() or comparison.stopped
-    return column.problem or (say("overview.compare.not_begun") if is_left_out else "")
+    is_skipped = comparison.finished.is_set() or comparison.stopped
+    return column.problem or (say("overview.compare.not_begun") if is_skipped else "")

@@ -1,4 +1,4 @@
-"""Which conversation is looked at, and which of its branches. No widgets here."""
+"""The conversation on the screen and the branch of it that is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatui.tui.waiting_queries import OpenConversation
 
 
 class ConversationOpening(ModelLoading, ABC):
-    """Opens conversations and goes between their branches; what is going on goes on.
+    """Opens conversations and moves between their branches, while replies continue.
 
     Attributes:
         current: the conversation on the screen.
@@ -42,29 +42,32 @@ class ConversationOpening(ModelLoading, ABC):
     @property
     @abstractmethod
     def reply_here(self) -> RunningReply | None:
-        """The running or last reply, if it belongs to the conversation on the screen."""
+        """The running reply, or the last one, if it belongs to the conversation on the screen."""
 
     @abstractmethod
     def _active_conversation(self, conversation_id: int) -> OpenConversation | None:
-        """The conversation if it has a running or unsaved reply or queries that wait."""
+        """Return a conversation that has a running or unsaved reply or a waiting query."""
 
     @abstractmethod
     def _report_waiting(self) -> None:
-        """Tell which queries of the conversation on the screen wait."""
+        """Report the waiting queries of the conversation on the screen."""
 
     @property
     def conversation(self) -> Conversation | None:
-        """The conversation on the screen; None until its first round."""
+        """The conversation on the screen; None before its first round."""
         return self.current.saved
 
     async def open(self, conversation_id: int, round_id: int | None = None) -> tuple[Round, ...]:
-        """Go on with a conversation; its rounds from the first to the head.
+        """Make a conversation the current one.
 
         Args:
-            round_id: a round that is to be among them; if need be another path is looked at.
+            round_id: a round to show, on another branch than the last one if necessary.
+
+        Returns:
+            The rounds from the first to the head.
 
         Raises:
-            ChatuiError: it cannot be read.
+            ChatuiError: the conversation cannot be read.
         """
         saved = await asyncio.to_thread(self._store.conversation, conversation_id)
         head = saved.head_id
@@ -76,9 +79,8 @@ class ConversationOpening(ModelLoading, ABC):
             if (active := self._active_conversation(conversation_id)) is not None:
                 active.head_id = head
         changes = changes_from_record(rounds[-1].sampling) if rounds else NO_CHANGES
-        opened = self._active_conversation(conversation_id) or OpenConversation(
-            saved, head, changes
-        )
+        active = self._active_conversation(conversation_id)
+        opened = active or OpenConversation(saved, head, changes)
         opened.saved = saved
         self._set_current(opened)
         reply = self.reply_here
@@ -87,49 +89,49 @@ class ConversationOpening(ModelLoading, ABC):
         return tuple(reply.round if each.id == reply.begun_round.id else each for each in rounds)
 
     def start_new(self) -> None:
-        """Begin a new conversation with the next query."""
+        """Make a new conversation the current one; the store gets it with its first query."""
         self._set_current(OpenConversation())
 
     async def go_to_version(self, round_: Round, step: int) -> tuple[Round, ...]:
-        """Look at the version ``step`` places after a round, and the path that goes on from it.
+        """Go to the version ``step`` places after a round, and the newest branch through it.
 
         Returns:
-            The rounds of that path; none if there is no such version.
+            The rounds of that branch; none if there is no such version.
 
         Raises:
-            ChatuiError: it cannot be read.
+            ChatuiError: the store cannot be read.
         """
         versions = await asyncio.to_thread(self._store.siblings, round_.id)
-        place = [each.id for each in versions].index(round_.id) + step
-        return await self.go_to_round(versions[place]) if 0 <= place < len(versions) else ()
+        index = [each.id for each in versions].index(round_.id) + step
+        return await self.go_to_round(versions[index]) if 0 <= index < len(versions) else ()
 
     async def go_to_round(self, round_: Round) -> tuple[Round, ...]:
-        """Look at a round of this conversation, and the newest path that goes on from it.
+        """Go to a round of this conversation, and the newest branch through it.
 
         Returns:
-            The rounds of that path.
+            The rounds of that branch.
 
         Raises:
-            ChatuiError: it cannot be read.
+            ChatuiError: the store cannot be read.
         """
-        looked_at = self.current
+        current = self.current
         head = await asyncio.to_thread(self._store.leaf, round_.id)
         rounds = await asyncio.to_thread(self._store.rounds, round_.conversation_id, head)
-        looked_at.head_id = head
+        current.head_id = head
         self._run_in_background(self._save_head(round_.conversation_id, head))
         return rounds
 
     async def save_edited_reply(self, round_: Round, reply: str) -> tuple[Round, ...]:
-        """Put ``reply`` beside that of a round, as another version that the user wrote.
+        """Save ``reply`` as another version of a round, written by the user.
 
         Returns:
-            The rounds up to the new one; none if another query was asked meanwhile, which goes on
-            from the reply as it was.
+            The rounds up to the new version; none if a query was sent meanwhile, which follows the
+            version before.
 
         Raises:
             ChatuiError: it cannot be saved.
         """
-        looked_at, store = self.current, self._store
+        current, store = self.current, self._store
         begun = await store.queued(
             store.add_round,
             round_.conversation_id,
@@ -143,13 +145,11 @@ class ConversationOpening(ModelLoading, ABC):
         )
         written = replace(begun, state="done", reply=reply)
         await store.queued(store.finish_round, written)
-        if (
-            self._active_conversation(round_.conversation_id) is not None
-            and looked_at.head_id is not None
-        ):
-            await store.queued(store.set_head, round_.conversation_id, looked_at.head_id)
+        is_active = self._active_conversation(round_.conversation_id) is not None
+        if is_active and current.head_id is not None:
+            await store.queued(store.set_head, round_.conversation_id, current.head_id)
             return ()
-        looked_at.head_id = begun.id
+        current.head_id = begun.id
         return await asyncio.to_thread(store.rounds, round_.conversation_id, begun.id)
 
     def _set_current(self, opened: OpenConversation) -> None:
@@ -163,7 +163,7 @@ class ConversationOpening(ModelLoading, ABC):
             self._report(ErrorOccurred(str(error)))
 
     def _run_in_background(self, job: Coroutine[Any, Any, None]) -> None:
-        """Run a job beside the others; the loop itself keeps no reference to it."""
+        """Run a job as a task, and keep the reference that the event loop does not keep."""
         task = asyncio.ensure_future(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""Loading the model that answers, and the one before if that fails. No widgets here."""
+"""Loading of the model that answers, with a return to the previous one after a failure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 class ModelLoading:
-    """The model that answers; :class:`chatui.tui.turn.Turns` says when it is loaded.
+    """The model that answers; :class:`chatui.tui.turn.Turns` decides when to load it.
 
     Attributes:
         spec: the model that answers the next query.
-        first: the model of the start, with all that the command line said of it.
-        loaded: what the backend said of it; None until it is loaded.
-        think: whether the next reply begins with thoughts; None leaves it to the model.
+        start_spec: the model of the start, with the command line's options.
+        loaded: the backend's description of the loaded model; None if none is loaded.
+        think: whether the next reply begins with thoughts; None is the model's default.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class ModelLoading:
     ) -> None:
         """
         Args:
-            create_backend: a new backend by the name in a spec.
-            report: called with everything that happens.
+            create_backend: returns a new backend for the name in a spec.
+            report: called with each event.
         """
         self.spec = self.start_spec = spec
         self.think = spec.think
@@ -52,28 +52,28 @@ class ModelLoading:
         self._closing: asyncio.Future[None] | None = None
 
     def switch(self, spec: ModelSpec) -> None:
-        """Give the next round to another model."""
+        """Answer the next query with another model."""
         self.spec = spec
         self.think = spec.think if self.think is None else self.think
         self._load_requested = True
         self._wake.set()
 
     def cancel_load(self) -> bool:
-        """Stop loading; the model before answers again. Returns whether one was being loaded."""
+        """Stop loading, and return to the previous model; False if no model was being loaded."""
         if self._loading is None or self._loading.done():
             return False
         if self._closing is None and self._loading_backend is not None:
-            # A process that loads cannot be interrupted, only ended.
+            # A load can only be interrupted by ending the process.
             self._closing = asyncio.ensure_future(self._loading_backend.close())
             self._loading.cancel()
         return True
 
     def _withdraw_waiting(self) -> tuple[str, ...]:
-        """The queries that waited for a model that could not be loaded."""
+        """Withdraw the queries that waited for a model that could not be loaded."""
         raise NotImplementedError
 
     async def _load(self) -> None:
-        """Load ``self.spec``; if that fails or is cancelled, the model from before stays."""
+        """Load ``self.spec``; after a failure or a cancel the previous model answers again."""
         spec = self.spec
         self._load_requested = False
         self._loading = asyncio.ensure_future(self._load_now(spec))
@@ -98,13 +98,13 @@ class ModelLoading:
         self._report(LoadFailed(spec, say("tui.turn.load_stopped"), self._withdraw_waiting()))
 
     async def _load_now(self, spec: ModelSpec) -> None:
-        before = self._backend
+        previous = self._backend
         self._report(LoadProgress(spec, Loading("")))
         new: Backend | None = None
         try:
-            if before is None or self._backend_name != spec.backend:
+            if previous is None or self._backend_name != spec.backend:
                 new = self._create_backend(spec.backend)
-            self._loading_backend = new or before
+            self._loading_backend = new or previous
             loaded = None
             async for event in self._loading_backend.load(spec):  # type: ignore[union-attr]
                 if isinstance(event, Loaded):
@@ -120,10 +120,10 @@ class ModelLoading:
             return
         if new is not None:
             self._backend, self._backend_name = new, spec.backend
-            if before is not None:
-                await before.close()
+            if previous is not None:
+                await previous.close()
         if loaded is not None and loaded.name != spec.name:
-            # A server was asked for its first model, and only it knows which one that is.
+            # A server was asked for its first model, and reports which one that is.
             named = replace(spec, name=loaded.name)
             self.start_spec = named if self.start_spec is spec else self.start_spec
             self.spec, spec = named if self.spec is spec else self.spec, named
@@ -149,14 +149,14 @@ class ModelLoading:
         self._report(LoadFailed(failed, sentence, waiting))
 
     async def _reload(self) -> bool:
-        """The model went away while nobody asked for it: load the same one, whatever F2 wants.
+        """Load the model that answered last, after its backend was lost; True on success.
 
-        Returns whether it is there again.
+        A model chosen meanwhile is loaded later.
         """
         assert self._loaded_spec is not None
-        wanted, self.spec = self.spec, self._loaded_spec
-        switches, self.loaded = self._load_requested, None
+        chosen, self.spec = self.spec, self._loaded_spec
+        was_requested, self.loaded = self._load_requested, None
         await self._load()
-        if switches and not self._load_requested:
-            self.switch(wanted)
+        if was_requested and not self._load_requested:
+            self.switch(chosen)
         return self.loaded is not None

@@ -1,4 +1,4 @@
-"""How a round begins: its row in the store, what the backend is asked, and from what it goes on."""
+"""Beginning a round: its row in the store, and the request for the backend."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class RoundStart(Struct, frozen=True):
     """A round that has begun.
 
     Attributes:
-        round: as the store has it.
-        request: what to ask the backend.
-        written: the pieces of the reply that it goes on from.
+        round: the round in the store.
+        request: the request for the backend.
+        begun_pieces: the pieces of the reply that it continues.
     """
 
     round: Round
     request: GenerateRequest
-    written: tuple[Piece, ...] = ()
+    begun_pieces: tuple[Piece, ...] = ()
 
 
 async def begin_round(
@@ -41,49 +41,50 @@ async def begin_round(
     think: bool | None,
     alternatives: int,
 ) -> RoundStart:
-    """Begin the round of a query in the store; it becomes the head of its conversation.
+    """Add the round of a query to the store, as the new head of its conversation.
 
     Args:
         spec: the model that answers.
-        loaded: what the backend said of it.
-        think: whether it thinks first, unless the round beside says so.
-        alternatives: how many candidates each token reports.
+        loaded: the backend's description of that model.
+        think: whether the reply begins with thoughts; a choice recorded with the sibling wins.
+        alternatives: the number of candidates to report for each token.
 
     Raises:
-        ChatuiError: the store cannot be read or written, or another model's tokens are wanted.
+        ChatuiError: the store cannot be read or written, or a token of another model's reply is
+            to be replaced.
     """
-    of, beside = query.conversation, query.sibling
-    parent_id = of.head_id if beside is None else beside.parent_id
-    author, form = reply_author(spec, loaded), loaded.format
-    if beside is not None and isinstance(recorded := beside.sampling.get("think"), bool):
+    conversation, sibling = query.conversation, query.sibling
+    parent_id = conversation.head_id if sibling is None else sibling.parent_id
+    author, prompt_format = reply_author(spec, loaded), loaded.format
+    if sibling is not None and isinstance(recorded := sibling.sampling.get("think"), bool):
         think = recorded
-    changes = of.changes if query.changes is None else query.changes
+    changes = conversation.changes if query.changes is None else query.changes
     settings = changes.sampling_for(spec)
     sampling = asdict(settings) | changes.to_record()
     sampling |= {} if think is None else {"think": think}
-    written: tuple[Piece, ...] = ()
+    begun_pieces: tuple[Piece, ...] = ()
     begun: BegunReply | None = None
-    if beside is not None and query.continues_reply:
-        pieces = await asyncio.to_thread(store.pieces, beside.id)
-        is_same = beside.model == author and beside.format == form
+    if sibling is not None and query.continues_reply:
+        pieces = await asyncio.to_thread(store.pieces, sibling.id)
+        is_same_model = sibling.model == author and sibling.format == prompt_format
         if query.replaced_token is None:
-            written, begun = continuation_of(beside, pieces, ids_hold=is_same)
-        elif is_same:
-            written, begun = continuation_with_token(pieces, *query.replaced_token)
+            begun_pieces, begun = continuation_of(sibling, pieces, ids_hold=is_same_model)
+        elif is_same_model:
+            begun_pieces, begun = continuation_with_token(pieces, *query.replaced_token)
         else:
-            raise ChatuiError(say("tui.token_panel.other_model", model=display_name(beside.model)))
-        sampling |= {"edited": True} if beside.sampling.get("edited") else {}
-        sampling |= {"begun_pieces": len(written)}
+            raise ChatuiError(say("tui.token_panel.other_model", model=display_name(sibling.model)))
+        sampling |= {"edited": True} if sibling.sampling.get("edited") else {}
+        sampling |= {"begun_pieces": len(begun_pieces)}
         sampling |= {} if begun.next_id < 0 else {"next_id": begun.next_id}
     path: tuple[Round, ...] = ()
-    if of.id is not None and parent_id is not None:
-        path = await asyncio.to_thread(store.rounds, of.id, parent_id)
+    if conversation.id is not None and parent_id is not None:
+        path = await asyncio.to_thread(store.rounds, conversation.id, parent_id)
     round_ = await store.queued(
-        store.add_round, of.id, parent_id, query.text, author, form, sampling
+        store.add_round, conversation.id, parent_id, query.text, author, prompt_format, sampling
     )
-    of.head_id = round_.id
-    if of.saved is None:
-        of.saved = await asyncio.to_thread(store.conversation, round_.conversation_id)
+    conversation.head_id = round_.id
+    if conversation.saved is None:
+        conversation.saved = await asyncio.to_thread(store.conversation, round_.conversation_id)
     request = GenerateRequest(
         query.text,
         prompt_history((each.query, each.reply) for each in path),
@@ -95,4 +96,4 @@ async def begin_round(
         begun=begun,
         window=changes.window,
     )
-    return RoundStart(round_, request, written)
+    return RoundStart(round_, request, begun_pieces)

@@ -21,26 +21,26 @@ from chatui.tui.turn_messages import ErrorOccurred, PromptRead, RoundEnded, Turn
 
 MEASURABLE_SECONDS = 0.02
 HIGHEST_SPEED = 10_000
-"""Tokens that came in less time, or faster, arrived together; that says nothing about the speed."""
+"""Limits of a measurable speed: tokens that arrive faster were sent in one batch."""
 
 STOP_SECONDS = 0.3
-"""A backend that has not ended the reply so long after a stop is not waited for."""
+"""Seconds that a stopped backend has to end the reply, before the reply is ended without it."""
 
 logger = logging.getLogger(__name__)
 
 
 class RunningReply:
-    """Writes the reply of one round; the screen reads :attr:`pieces` as often as it draws.
+    """Writes the reply of one round; the screen reads :attr:`pieces` when it draws.
 
     Attributes:
-        begun_round: the round as it was begun, with the seed in use once it is known.
-        read: what the model read; None until it did, or if a server does not tell.
-        prompt_tokens, reused_tokens, output_tokens: counts so far.
-        dropped_rounds: so many of the oldest rounds did not fit into the prompt.
-        context_limit: tokens, prompt and reply together; 0 if it is not known.
-        stopping: the user wants no more of it.
-        discarded: the conversation is being deleted: what cannot be saved is no trouble.
-        lost: the backend has no model any more.
+        begun_round: the round as the store had it before the reply, with the seed once known.
+        prompt: the prompt; None until it was read, or if a server does not report it.
+        prompt_tokens, reused_tokens, output_tokens: the counts so far.
+        dropped_rounds: the number of oldest rounds that did not fit into the prompt.
+        context_limit: the maximum of prompt and reply together, in tokens; 0 if unknown.
+        stopping: True after the user stopped the reply.
+        discarded: True if the conversation is being deleted, so errors on saving are ignored.
+        model_lost: True if the backend has no model any more.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class RunningReply:
         begun: Round,
         store: Store,
         report: Callable[[TurnMessage], None],
-        written: Sequence[Piece] = (),
+        begun_pieces: Sequence[Piece] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
-            written: the pieces of a reply that this one goes on from.
+            begun_pieces: the pieces of the reply that this one continues.
         """
         self.begun_round = begun
-        self.read: RenderedPrompt | None = None
+        self.prompt: RenderedPrompt | None = None
         self.prompt_tokens = 0
         self.reused_tokens = 0
         self.output_tokens = 0
@@ -67,7 +67,7 @@ class RunningReply:
         self.model_lost = False
         self._store = store
         self._writer = RoundWriter(store, begun.id, self._report_save_error)
-        for piece in written:
+        for piece in begun_pieces:
             self._writer.add(piece.text, piece.token_id, piece.logprob)
         self._report = report
         self._clock = clock
@@ -83,7 +83,7 @@ class RunningReply:
 
     @property
     def ended(self) -> bool:
-        """Whether the round has its end, saved or not."""
+        """True once the reply has ended, saved or not."""
         return self._end is not None
 
     @property
@@ -103,7 +103,7 @@ class RunningReply:
 
     @property
     def tokens_per_second(self) -> float:
-        """Decode speed; 0 if it cannot be measured, as in a reply that came at once."""
+        """The decode speed; 0 if it cannot be measured, as in a reply that came in one batch."""
         span = self._last_token_at - self._first_token_at
         speed = (self.output_tokens - 1) / span if span >= MEASURABLE_SECONDS else 0.0
         return speed if speed < HIGHEST_SPEED else 0.0
@@ -111,11 +111,11 @@ class RunningReply:
     async def run(
         self, backend: Backend, request: GenerateRequest, *, model_may_be_gone: bool = False
     ) -> None:
-        """Take all events of ``request``; returns when the backend is free again.
+        """Run a request and handle its events; return when the backend is free again.
 
         Args:
-            model_may_be_gone: a model found missing before the prompt was read sets ``model_lost``
-                and does not end the round.
+            model_may_be_gone: if the model is missing before the prompt was read, set
+                ``model_lost`` and leave the reply open.
         """
         self.model_lost = False
         try:
@@ -136,7 +136,7 @@ class RunningReply:
         self.finish("stopped" if self.stopping else "done")
 
     async def stop(self, backend: Backend) -> None:
-        """Stop the backend; if it does not answer soon, the reply ends without it."""
+        """Stop the backend, and end the reply if the backend does not end it soon."""
         self.stopping = True
         with suppress(ChatuiError):
             await backend.stop()
@@ -147,7 +147,7 @@ class RunningReply:
     def finish(
         self, state: RoundState, *, done: Done | None = None, error: str | None = None
     ) -> None:
-        """End the round, tell it, and begin to save it; a second end is ignored."""
+        """End the reply, report it and begin to save it; later calls do nothing."""
         if self.ended:
             return
         text = self.text if done is None else done.text and self._opening + done.text
@@ -169,21 +169,21 @@ class RunningReply:
         self._report(RoundEnded(self._end))
 
     async def wait_until_saved(self) -> None:
-        """Wait until the end is saved, or told to be unsaved."""
+        """Wait until the ended reply is saved, or the error on saving it is reported."""
         if self._saving is not None:
             await asyncio.shield(self._saving)
 
     async def _save(self, ended: Round) -> None:
         try:
             await self._writer.finish(ended)
-        except ChatuiError as problem:
+        except ChatuiError as error:
             if not self.discarded:
-                self._report(ErrorOccurred(str(problem)))
+                self._report(ErrorOccurred(str(error)))
 
-    def _report_save_error(self, problem: ChatuiError) -> None:
+    def _report_save_error(self, error: ChatuiError) -> None:
         if not self._reported_save_error and not self.discarded:
             self._reported_save_error = True
-            self._report(ErrorOccurred(str(problem)))
+            self._report(ErrorOccurred(str(error)))
 
     def handle_event(self, event: Prefill | Token | Done) -> None:
         """Handle the next event of the reply, before its end."""
@@ -206,8 +206,8 @@ class RunningReply:
             self.finish("stopped" if event.finish_reason == "cancelled" else "done", done=event)
 
     def _keep_prompt(self, event: Prefill) -> None:
-        """Save what the model read, beside the reply."""
-        self.read = RenderedPrompt(
+        """Save the prompt beside the reply."""
+        self.prompt = RenderedPrompt(
             event.prompt,
             event.input_ids,
             event.tokens,
@@ -216,13 +216,13 @@ class RunningReply:
             event.context_limit,
             event.memory_bytes,
         )
-        self._keeping = asyncio.ensure_future(self._save_prompt(self.read))
+        self._keeping = asyncio.ensure_future(self._save_prompt(self.prompt))
 
-    async def _save_prompt(self, read: RenderedPrompt) -> None:
+    async def _save_prompt(self, prompt: RenderedPrompt) -> None:
         try:
-            await self._store.queued(self._store.save_prompt, self.begun_round.id, read)
-        except ChatuiError as problem:
-            self._report_save_error(problem)
+            await self._store.queued(self._store.save_prompt, self.begun_round.id, prompt)
+        except ChatuiError as error:
+            self._report_save_error(error)
 
     def _add_token(self, token: Token) -> None:
         self._last_token_at = self._clock()

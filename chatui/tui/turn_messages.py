@@ -1,4 +1,4 @@
-"""What :class:`chatui.tui.turn.Turns` tells the screen: one small value for each event."""
+"""The events that :class:`chatui.tui.turn.Turns` reports to the screen."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class LoadProgress(Struct, frozen=True):
 
 
 class ModelReady(Struct, frozen=True):
-    """The next query goes to this model."""
+    """The model is loaded and answers the next query."""
 
     spec: ModelSpec
     loaded: Loaded
 
 
 class LoadFailed(Struct, frozen=True):
-    """The model could not be loaded; ``waiting`` were the queries meant for it."""
+    """The model could not be loaded; ``waiting`` are the queries withdrawn for that reason."""
 
     spec: ModelSpec
     sentence: str
@@ -33,32 +33,32 @@ class LoadFailed(Struct, frozen=True):
 
 
 class WaitingChanged(Struct, frozen=True):
-    """The queries of the conversation on the screen that wait for their turn."""
+    """The waiting queries of the conversation on the screen have changed."""
 
     queries: tuple[str, ...]
 
 
 class RoundBegun(Struct, frozen=True):
-    """A query is being answered, in the conversation on the screen or in another."""
+    """A round was added to the store, for the conversation on the screen or another one."""
 
     round: Round
 
 
 class PromptRead(Struct, frozen=True):
-    """The model has read the prompt of the round and begins to reply."""
+    """The model has read the round's prompt and begins to reply; ``notes`` are for the user."""
 
     round: Round
     notes: tuple[str, ...]
 
 
 class RoundEnded(Struct, frozen=True):
-    """The reply has ended as ``round.state`` says."""
+    """The reply has ended; ``round.state`` says how."""
 
     round: Round
 
 
 class ErrorOccurred(Struct, frozen=True):
-    """One sentence for the user; ``queries`` could not be sent and should not be lost."""
+    """An error for the user to read; ``queries`` could not be sent and return to the query box."""
 
     sentence: str
     queries: tuple[str, ...] = ()

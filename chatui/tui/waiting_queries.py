@@ -1,4 +1,4 @@
-"""The queries that wait for their turn, in all conversations of one app."""
+"""The queries that wait to be answered, in all conversations of one app."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from chatui.tui.setting_changes import NO_CHANGES, SettingChanges
 
 
 class OpenConversation(Struct, eq=False):
-    """A conversation that the user looks at, or that a query or a reply belongs to.
+    """A conversation on the screen, or one with a running reply or a waiting query.
 
     Attributes:
-        saved: None until its first round.
+        saved: its row in the store; None before its first round.
         head_id: the round that the next query follows; None for a first round.
-        changes: what it does otherwise than the model's preset says.
+        changes: the settings that differ from the model's preset.
     """
 
     saved: Conversation | None = None
@@ -29,19 +29,19 @@ class OpenConversation(Struct, eq=False):
 
 
 class WaitingQuery(Struct, eq=False):
-    """A query that waits for its turn.
+    """A query that waits to be answered.
 
     Attributes:
-        of: the conversation that it goes on.
-        text: what the user typed.
-        beside: the round that it makes another version of; None goes on from the head.
-        goes_on: whether the reply goes on from that round's.
-        takes: with ``goes_on``: from which of its pieces on another is written, and the id of the
-            token that comes in its place; None goes on from its end.
-        changes: in place of the conversation's; None leaves those.
-        stopped: the user stopped it while its round was being begun.
-        place: where it waited in the queue, after it was withdrawn.
-        loads_own_model: whether it can be answered where no model could be loaded.
+        conversation: the conversation that it belongs to.
+        text: the text of the query.
+        sibling: the round of which this makes another version; None appends to the head.
+        continues_reply: True if the reply continues the sibling's reply.
+        replaced_token: with ``continues_reply``, the index of the piece to replace and the id of
+            the token that takes its place; None continues from the end.
+        changes: replace the conversation's; None keeps those.
+        stopped: True if the user stopped it while its round was being begun.
+        queue_index: its position in the queue before it was withdrawn.
+        loads_own_model: True if it stays in the queue when a model cannot be loaded.
     """
 
     conversation: OpenConversation
@@ -56,86 +56,89 @@ class WaitingQuery(Struct, eq=False):
 
     @property
     def has_unsaved_text(self) -> bool:
-        """Whether its text stands nowhere else, and would be lost with it."""
+        """True if its text is stored nowhere else."""
         return self.sibling is None or self.text != self.sibling.query
 
 
 class WaitingQueries:
-    """A queue, the next query first."""
+    """A queue of queries."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
         """
         Args:
-            changed: called when a query came or went.
+            on_change: called after a query was added or withdrawn.
         """
         self._queries: list[WaitingQuery] = []
-        self._changed = changed
+        self._on_change = on_change
 
     def __bool__(self) -> bool:
         return bool(self._queries)
 
     def queries_of(self, conversation: OpenConversation) -> tuple[WaitingQuery, ...]:
-        """Those of one conversation, the next one first."""
+        """Return the queries of one conversation, the next one first."""
         return tuple(query for query in self._queries if query.conversation is conversation)
 
     def conversations(self) -> list[OpenConversation]:
-        """The conversation of each query."""
+        """Return the conversation of each query."""
         return [query.conversation for query in self._queries]
 
     def unsent_texts(self) -> tuple[str, ...]:
-        """The texts that would be lost."""
+        """Return the texts that are stored nowhere else."""
         return tuple(query.text for query in self._queries if query.has_unsaved_text)
 
     def put(self, query: WaitingQuery, *, first: bool = False) -> None:
-        """Add a query at the end, or before all others."""
+        """Append a query, or insert it before all others."""
         self._queries.insert(0 if first else len(self._queries), query)
-        self._changed()
+        self._on_change()
 
-    def withdraw_at(self, of: OpenConversation, index: int) -> WaitingQuery | None:
-        """Withdraw a query of a conversation by its index, -1 the last; None if it is not there."""
-        mine = self.queries_of(of)
-        if not -1 <= index < len(mine) or not mine:
+    def withdraw_at(self, conversation: OpenConversation, index: int) -> WaitingQuery | None:
+        """Withdraw a query of a conversation by index, -1 for the last; None if there is none."""
+        queries = self.queries_of(conversation)
+        if not -1 <= index < len(queries) or not queries:
             return None
-        taken = mine[index]
-        taken.queue_index = self._queries.index(taken)
-        self._queries.remove(taken)
-        self._changed()
-        return taken
+        query = queries[index]
+        query.queue_index = self._queries.index(query)
+        self.withdraw(query)
+        return query
 
     def withdraw(self, query: WaitingQuery) -> bool:
-        """Have a query wait no more; whether it did."""
-        did_wait = query in self._queries
-        if did_wait:
+        """Withdraw a query; False if it was not in the queue."""
+        was_waiting = query in self._queries
+        if was_waiting:
             self._queries.remove(query)
-            self._changed()
-        return did_wait
+            self._on_change()
+        return was_waiting
 
     def put_back(self, query: WaitingQuery) -> None:
-        """Have a withdrawn query wait where it did, as far as those before it still wait."""
+        """Insert a withdrawn query at its old position."""
         self._queries.insert(query.queue_index, query)
-        self._changed()
+        self._on_change()
 
     @property
     def next(self) -> WaitingQuery:
-        """The query whose turn it is."""
+        """The next query."""
         return self._queries[0]
 
     def pop(self) -> WaitingQuery:
-        """The query whose turn it is; it does not wait any more."""
+        """Remove and return the next query, without calling ``on_change``."""
         return self._queries.pop(0)
 
-    def withdraw_all(self, of: OpenConversation | None = None) -> tuple[str, ...]:
-        """Withdraw the queries of a conversation, or all that need a model that cannot be had.
+    def withdraw_all(self, conversation: OpenConversation | None = None) -> tuple[str, ...]:
+        """Withdraw the queries of a conversation, or all that cannot load a model themselves.
 
         Returns:
-            The texts that would be lost.
+            Their texts, without those that are stored elsewhere.
         """
-        gone = [
+        withdrawn = [
             query
             for query in self._queries
-            if (not query.loads_own_model if of is None else query.conversation is of)
+            if (
+                not query.loads_own_model
+                if conversation is None
+                else query.conversation is conversation
+            )
         ]
-        self._queries = [query for query in self._queries if query not in gone]
-        if gone:
-            self._changed()
-        return tuple(query.text for query in gone if query.has_unsaved_text)
+        self._queries = [query for query in self._queries if query not in withdrawn]
+        if withdrawn:
+            self._on_change()
+        return tuple(query.text for query in withdrawn if query.has_unsaved_text)

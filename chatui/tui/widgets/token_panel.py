@@ -107,7 +107,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         wanted = self._wanted or (ids[-1] if ids else None)
         reply = self._turns.reply_here
         if reply is not None and reply.begun_round.id == wanted:
-            self._show(reply.round, reply.read, reply.pieces, is_growing=not reply.ended)
+            self._show(reply.round, reply.prompt, reply.pieces, is_growing=not reply.ended)
         elif wanted is None:
             self._show(None)
         elif self.round is None or self.round.id != wanted:
