@@ -59,8 +59,7 @@ class ModelSpec:
         dtype: "auto", "float32", "bfloat16", "float16".
         weights: "plain" as they are, "int8" or "int4" quantises them while they are read; "auto"
             does if they do not fit otherwise.
-        weights_asked: whether the user asked for them for this very model; then one whose weights
-            cannot be quantised is refused.
+        weights_required: refuse a model whose weights cannot be quantised as ``weights`` says.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         device_map: accelerate's device map ("auto", "balanced", …); None for a single device.
         server: base URL of an OpenAI-compatible server, for that backend.
@@ -87,7 +86,7 @@ class ModelSpec:
     system: str | None = None
     dtype: str = "auto"
     weights: str = "auto"
-    weights_asked: bool = False
+    weights_required: bool = False
     device: str = "auto"
     device_map: str | None = None
     server: str | None = None
@@ -96,7 +95,7 @@ class ModelSpec:
     think: bool | None = None
 
 
-class BegunReply(Struct, frozen=True):
+class PartialReply(Struct, frozen=True):
     """The start of a reply that is to go on.
 
     Attributes:
@@ -124,8 +123,8 @@ class GenerateRequest:
         alternatives: how many of the best candidates each token event reports.
         think: whether to think before the answer, if the model's template has a switch for it;
             None leaves it to the model.
-        begun: the reply goes on behind this, which counts as its own: ``Done.text`` holds it too,
-            and the tokens that come do not.
+        partial_reply: text that the reply continues; ``Done.text`` begins with it, the ``Token``
+            events do not repeat it.
         window: tokens that prompt and reply may take together; None for all that there are.
     """
 
@@ -136,7 +135,7 @@ class GenerateRequest:
     stop_strings: tuple[str, ...] = ()
     alternatives: int = 0
     think: bool | None = None
-    begun: BegunReply | None = None
+    partial_reply: PartialReply | None = None
     window: int | None = None
 
     def limit(self, context_limit: int) -> int:
@@ -179,11 +178,11 @@ class Loaded(Struct, frozen=True):
         weight_bytes: bytes of the weights in memory (0 if unknown).
         load_seconds: time that the load took.
         notes: sentences the user should know (e.g. beams fall back to sampling).
-        room_bytes: memory that was free on its device for it (0 if unknown).
-        passed_over: the GPU that was not used, a model of this size being quicker on the CPU;
+        free_bytes: memory that was free on its device for it (0 if unknown).
+        skipped_gpu: the GPU that was not used, a model of this size being quicker on the CPU;
             "" for none.
         can_switch_thinking: whether ``GenerateRequest.think`` has an effect, as far as is known.
-        can_go_on: whether ``GenerateRequest.begun`` is possible.
+        can_continue: whether ``GenerateRequest.partial_reply`` is possible.
     """
 
     name: str
@@ -197,9 +196,9 @@ class Loaded(Struct, frozen=True):
     load_seconds: float = 0.0
     notes: tuple[str, ...] = ()
     can_switch_thinking: bool = False
-    can_go_on: bool = True
-    room_bytes: int = 0
-    passed_over: str = ""
+    can_continue: bool = True
+    free_bytes: int = 0
+    skipped_gpu: str = ""
 
 
 class Prefill(Struct, frozen=True):

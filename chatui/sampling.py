@@ -21,24 +21,24 @@ class Setting:
 
     Attributes:
         kind: type of its values; a float takes an int too.
-        least, most: range of a number, both ends included.
-        above_least: an option refuses ``least`` itself, which files may say: with a ``top_p`` of 0
-            ChatRWKV takes the best token.
+        minimum, maximum: range of a number, both ends included.
+        exclusive_minimum: command line options refuse ``minimum`` itself. Files may have it:
+            with a ``top_p`` of 0 ChatRWKV takes the best token.
         optional: None is allowed.
         metavar: placeholder of its command line option ``--name``, which ``cli.option.name``
             explains and the README lists; "" for a flag, None for a setting without an option.
         server_fields: its names in requests to OpenAI-compatible servers.
-        in_greedy: whether it has an effect on a greedy reply.
+        affects_greedy: whether it has an effect on a greedy reply.
     """
 
     kind: type[float] | type[int] | type[bool] | type[str]
-    least: float = 0
-    most: float = 0
-    above_least: bool = False
+    minimum: float = 0
+    maximum: float = 0
+    exclusive_minimum: bool = False
     optional: bool = False
     metavar: str | None = None
     server_fields: tuple[str, ...] = ()
-    in_greedy: bool = True
+    affects_greedy: bool = True
 
     @property
     def range(self) -> str:
@@ -46,8 +46,8 @@ class Setting:
         if self.kind in (bool, str):
             return say(f"settings.range.{self.kind.__name__}")
         number = say("settings.range.whole" if self.kind is int else "settings.range.number")
-        key = "settings.range.above_to" if self.above_least else "settings.range.from_to"
-        return say(key, number=number, least=self.least, most=self.most)
+        key = "settings.range.above_to" if self.exclusive_minimum else "settings.range.from_to"
+        return say(key, number=number, minimum=self.minimum, maximum=self.maximum)
 
     def allows(self, value: object) -> bool:
         """Whether ``value`` has the right type and lies in the range."""
@@ -58,19 +58,19 @@ class Setting:
         if not isinstance(value, (int, float) if self.kind is float else int):
             return False
         # NaN is not in any range.
-        return self.least <= value <= self.most
+        return self.minimum <= value <= self.maximum
 
 
 def _setting(
     default: Any,
     kind: Any,
-    least: float = 0,
-    most: float = 0,
+    minimum: float = 0,
+    maximum: float = 0,
     metavar: str | None = None,
     server: tuple[str, ...] = (),
     **more: bool,
 ) -> Any:
-    about = Setting(kind, least, most, metavar=metavar, server_fields=server, **more)
+    about = Setting(kind, minimum, maximum, metavar=metavar, server_fields=server, **more)
     return field(default=default, metadata={"setting": about})
 
 
@@ -103,10 +103,12 @@ class SamplingSettings:
         ChatuiError: a value has the wrong type or lies outside its range.
     """
 
-    temperature: float = _setting(1.0, float, 0, 100, "T", ("temperature",), in_greedy=False)
-    top_k: int = _setting(0, int, 0, _LARGEST_INT, "K", ("top_k",), in_greedy=False)
-    top_p: float = _setting(1.0, float, 0, 1, "P", ("top_p",), above_least=True, in_greedy=False)
-    min_p: float = _setting(0.0, float, 0, 1, "P", ("min_p",), in_greedy=False)
+    temperature: float = _setting(1.0, float, 0, 100, "T", ("temperature",), affects_greedy=False)
+    top_k: int = _setting(0, int, 0, _LARGEST_INT, "K", ("top_k",), affects_greedy=False)
+    top_p: float = _setting(
+        1.0, float, 0, 1, "P", ("top_p",), exclusive_minimum=True, affects_greedy=False
+    )
+    min_p: float = _setting(0.0, float, 0, 1, "P", ("min_p",), affects_greedy=False)
     repetition_penalty: float = _setting(
         1.0, float, 0.01, 100, "X", ("repetition_penalty", "repeat_penalty")
     )
@@ -114,16 +116,16 @@ class SamplingSettings:
     frequency_penalty: float = _setting(0.0, float, -100, 100, "X", ("frequency_penalty",))
     penalty_decay: float = _setting(1.0, float, 0, 1)
     no_repeat_ngram_size: int = _setting(0, int, 0, _LARGEST_INT)
-    temperature_last: bool = _setting(False, bool, in_greedy=False)
+    temperature_last: bool = _setting(False, bool, affects_greedy=False)
     avoid_repeat: str = _setting("", str)
     newline_bias: bool = _setting(False, bool)
-    uniform_top_k: bool = _setting(False, bool, in_greedy=False)
+    uniform_top_k: bool = _setting(False, bool, affects_greedy=False)
     greedy: bool = _setting(False, bool, metavar="")
     max_new_tokens: int | None = _setting(
         None, int, 1, _LARGEST_INT, "N", ("max_tokens",), optional=True
     )
     seed: int | None = _setting(
-        None, int, 0, 2**63 - 1, "N", ("seed",), optional=True, in_greedy=False
+        None, int, 0, 2**63 - 1, "N", ("seed",), optional=True, affects_greedy=False
     )
 
     def __post_init__(self) -> None:
@@ -140,12 +142,12 @@ class SamplingSettings:
         """Whether the best token is always taken."""
         return self.greedy or self.temperature < _GREEDY_BELOW
 
-    def in_force(self) -> dict[str, float | int | bool | str]:
+    def active_settings(self) -> dict[str, float | int | bool | str]:
         """The settings that change how this reply is chosen, by name."""
         found = {
             name: getattr(self, name)
             for name, setting in SETTINGS.items()
-            if (setting.in_greedy or not self.is_greedy)
+            if (setting.affects_greedy or not self.is_greedy)
             and getattr(self, name) != getattr(DEFAULTS, name)
         }
         return found | {"greedy": True} if self.is_greedy else found
@@ -160,7 +162,7 @@ DEFAULTS = SamplingSettings()
 """Every value that changes nothing."""
 
 
-def overridden(sampling: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
+def override(sampling: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
     """``sampling`` with ``values`` in place of its own, by name.
 
     Raises:
@@ -173,15 +175,15 @@ def overridden(sampling: SamplingSettings, values: Mapping[str, object]) -> Samp
     return replace(sampling, **dict[str, Any](values))
 
 
-def chosen_by_user(preset: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
+def override_by_user(preset: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
     """A preset's sampling with what the user chose in its place.
 
     A temperature or a threshold would have no effect on a preset that is greedy or picks evenly:
     with one of them it is neither, unless the user says so too.
 
     Raises:
-        ChatuiError: as :func:`overridden`.
+        ChatuiError: as :func:`override`.
     """
     draws = {} if values.keys() & {"greedy"} else {"greedy": False, "uniform_top_k": False}
     chosen = values.keys() & {"temperature", "top_p", "min_p"}
-    return overridden(preset, {**values, **draws} if chosen else values)
+    return override(preset, {**values, **draws} if chosen else values)

@@ -12,9 +12,9 @@ import msgspec
 from chatui import locations
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.sampling import DEFAULTS, Setting, overridden
+from chatui.sampling import DEFAULTS, Setting, override
 from chatui.text import one_line
-from chatui.validation_errors import in_words
+from chatui.validation_errors import describe_error
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -105,7 +105,7 @@ class Settings:
                 raise ChatuiError(
                     say("settings.out_of_range_key", name=name, value=value, range=setting.range)
                 )
-        overridden(DEFAULTS, self.sampling)
+        override(DEFAULTS, self.sampling)
 
 
 def load_settings(file: Path | None = None) -> Settings:
@@ -131,7 +131,7 @@ def load_settings(file: Path | None = None) -> Settings:
     try:
         return msgspec.convert(raw, Settings)
     except (msgspec.ValidationError, ChatuiError) as error:
-        reason = in_words(error)
+        reason = describe_error(error)
         raise ChatuiError(say("settings.wrong_value", path=path, reason=reason)) from error
 
 

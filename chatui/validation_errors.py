@@ -29,6 +29,6 @@ def key_and_reason(error: Exception) -> tuple[str, str]:
     return key, reason
 
 
-def in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """The key of the wrong value and what is wrong with it, as one clause."""
     return " ".join(filter(None, key_and_reason(error)))

@@ -16,7 +16,7 @@ from chatui.catalog.schema import PresetFields
 from chatui.cli.parser import run
 from chatui.errors import ChatuiError
 from chatui.messages import GenerateRequest
-from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings, overridden
+from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings, override
 from chatui.settings import Settings, load_settings
 
 WRONG: list[tuple[str, Any]] = [
@@ -54,7 +54,7 @@ def test_the_range_is_told() -> None:
 def test_the_ends_of_a_range_and_what_is_optional_are_allowed() -> None:
     for name, setting in SETTINGS.items():
         if setting.kind in (int, float):
-            SamplingSettings(**{name: setting.most})
+            SamplingSettings(**{name: setting.maximum})
         if setting.optional:
             SamplingSettings(**{name: None})
     assert SamplingSettings(temperature=1, top_p=1).temperature == 1
@@ -101,19 +101,19 @@ def test_presets_models_and_the_wire(tmp_path: Path) -> None:
 def test_options_refuse_what_the_settings_refuse(capsys: pytest.CaptureFixture[str]) -> None:
     for name, setting in SETTINGS.items():
         if setting.metavar:
-            assert run(["ask", "hi", "--" + name.replace("_", "-"), str(setting.least - 1)]) == 2
+            assert run(["ask", "hi", "--" + name.replace("_", "-"), str(setting.minimum - 1)]) == 2
             assert setting.range in capsys.readouterr().err
 
 
 def test_only_what_has_an_effect_is_in_force() -> None:
     settings = SamplingSettings(temperature=0.7, top_k=9, repetition_penalty=1.1, seed=3)
-    assert settings.in_force() == {
+    assert settings.active_settings() == {
         "temperature": 0.7, "top_k": 9, "repetition_penalty": 1.1, "seed": 3
     }  # fmt: skip
-    greedy = overridden(settings, {"greedy": True})
-    assert greedy.in_force() == {"repetition_penalty": 1.1, "greedy": True}
-    assert overridden(settings, {"temperature": 1e-9}).is_greedy
-    assert not DEFAULTS.in_force()
+    greedy = override(settings, {"greedy": True})
+    assert greedy.active_settings() == {"repetition_penalty": 1.1, "greedy": True}
+    assert override(settings, {"temperature": 1e-9}).is_greedy
+    assert not DEFAULTS.active_settings()
 
 
 def test_the_pages_of_both_languages_list_the_options() -> None:

@@ -51,7 +51,7 @@ class ScoringBackend(Protocol):
     """An optional protocol: the backend can score a reply that it did not write."""
 
     async def score(self, request: GenerateRequest) -> Scored:
-        """The probabilities of the tokens of ``request.begun.text`` as the reply to ``request``.
+        """Return the probabilities of the tokens of ``request.partial_reply.text``.
 
         Raises:
             ChatuiError: the rounds do not fit, or the model is gone.

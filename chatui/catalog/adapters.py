@@ -20,7 +20,7 @@ from chatui.locations import expanded
 from chatui.messages import Adapter
 from chatui.settings import Settings
 from chatui.text import in_quotes
-from chatui.validation_errors import in_words
+from chatui.validation_errors import describe_error
 
 _STATE_DICT_SUFFIXES = (".pt", ".bin")
 
@@ -165,7 +165,9 @@ def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:
     try:
         config = msgspec.convert(read_config(folder, ADAPTER_CONFIG), _Config)
     except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=in_words(error))) from error
+        raise ChatuiError(
+            say("catalog.unreadable", file=file, reason=describe_error(error))
+        ) from error
     targets = config.target_modules or ()
     return replace(
         summary,

@@ -15,7 +15,7 @@ from chatui.catalog.schema import SPEC_FIELDS, Part, Preset, PresetFields, is_hu
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter, ModelSpec
-from chatui.sampling import DEFAULTS, SamplingSettings, overridden
+from chatui.sampling import DEFAULTS, SamplingSettings, override
 from chatui.settings import Settings
 from chatui.text import in_quotes, similar_names
 
@@ -68,7 +68,7 @@ def resolve(
         think=spec.think if settings.think == "auto" else settings.think,
         dtype=dtype or set_dtype,
         weights=weights or set_weights,
-        weights_asked=weights is not None,
+        weights_required=weights is not None,
         context=spec.context if context is None else None if context == "auto" else context,
         device=device or settings.device,
         device_map=device_map or settings.device_map or None,
@@ -111,7 +111,7 @@ def build_spec(name: str, path: str, fields: PresetFields, settings: Settings) -
             for part in fields.adapters or ()
         ),
         delta=path_of(fields.delta),
-        sampling=overridden(DEFAULTS, fields.sampling or {}),
+        sampling=override(DEFAULTS, fields.sampling or {}),
         dtype=fields.dtype or "auto",
         weights=fields.quantise or "auto",
         notes=(say("catalog.beams", beams=fields.beams),) if (fields.beams or 1) > 1 else (),
@@ -195,7 +195,7 @@ def _adapter(adapter: Adapter | str, settings: Settings) -> Adapter:
 
 def with_users_settings(sampling: SamplingSettings, settings: Settings) -> SamplingSettings:
     """Override ``sampling`` by the user's settings."""
-    sampling = overridden(sampling, settings.sampling)
+    sampling = override(sampling, settings.sampling)
     if sampling.max_new_tokens is None and settings.max_new_tokens:
         sampling = replace(sampling, max_new_tokens=settings.max_new_tokens)
     return sampling

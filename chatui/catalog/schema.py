@@ -12,7 +12,7 @@ import msgspec
 
 from chatui.errors import ChatuiError
 from chatui.locales import current_language, say
-from chatui.sampling import DEFAULTS, overridden
+from chatui.sampling import DEFAULTS, override
 
 Role = Literal["base", "delta", "adapter", "tokenizer"]
 
@@ -194,7 +194,7 @@ class PresetFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, value in (self.sampling or {}).items():
             try:
-                overridden(DEFAULTS, {name: value})
+                override(DEFAULTS, {name: value})
             except ChatuiError as error:
                 raise InvalidValue(str(error).rstrip(".。"), "sampling", name) from error
         for name in ("context_limit", "context"):

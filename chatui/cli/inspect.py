@@ -27,7 +27,7 @@ _TERMINAL = (80, 24)
 _PENALTIES = frozenset(
     name
     for name, setting in SETTINGS.items()
-    if setting.in_greedy and name not in ("greedy", "max_new_tokens")
+    if setting.affects_greedy and name not in ("greedy", "max_new_tokens")
 )
 """Settings that can change which token is the best."""
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         found = msgspec.structs.replace(found, notes=(*found.notes, *_penalties(asked.sampling)))
         if args.json:
             about = {"model": model.name, "format": model.format}
-            write_json({**as_json(found), "sampling": asked.sampling.in_force(), **about})
+            write_json({**as_json(found), "sampling": asked.sampling.active_settings(), **about})
         else:
             _print(found, asked.sampling)
         return INTERRUPTED if interrupt.seen else SUCCESS
@@ -73,7 +73,9 @@ def run(args: argparse.Namespace) -> int:
 def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
     """Why even ``ask --greedy`` may not take the best token shown, if that is so."""
     used = [
-        f"{name} = {value}" for name, value in sampling.in_force().items() if name in _PENALTIES
+        f"{name} = {value}"
+        for name, value in sampling.active_settings().items()
+        if name in _PENALTIES
     ]
     return (say("cli.inspect.penalties", settings=", ".join(used)),) if used else ()
 
@@ -142,8 +144,10 @@ def _print(found: Inspection, sampling: SamplingSettings) -> None:
     write_table(_columns(found))
     write(f"\ninputs\n{found.prompt}\n\n")
     used, limit, dropped = found.context_used, found.context_limit or "?", found.dropped_rounds
-    in_force = sampling.in_force().items()
-    settings = ", ".join(name if value is True else f"{name} {value}" for name, value in in_force)
+    active_settings = sampling.active_settings().items()
+    settings = ", ".join(
+        name if value is True else f"{name} {value}" for name, value in active_settings
+    )
     for line in (
         say("cli.inspect.context", used=used, limit=limit, dropped=dropped),
         say("cli.inspect.sampling", settings=settings or say("cli.inspect.none")),

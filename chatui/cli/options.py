@@ -9,7 +9,7 @@ from typing import Any
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say
 from chatui.messages import Adapter
-from chatui.sampling import SETTINGS, SamplingSettings, Setting, chosen_by_user
+from chatui.sampling import SETTINGS, SamplingSettings, Setting, override_by_user
 from chatui.settings import CONTEXT
 from chatui.text import one_line
 
@@ -100,7 +100,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def sampling_of(args: argparse.Namespace, preset: SamplingSettings) -> SamplingSettings:
     """The preset's sampling with what was typed in its place."""
     typed = {name: value for name in SETTINGS if (value := getattr(args, name, None)) is not None}
-    return chosen_by_user(preset, typed)
+    return override_by_user(preset, typed)
 
 
 def adapter(text: str) -> Adapter:
@@ -138,7 +138,7 @@ def number_in(setting: Setting) -> Callable[[str], Any]:
         except ValueError:
             key = "cli.value.whole" if setting.kind is int else "cli.value.number"
             raise argparse.ArgumentTypeError(say(key, value=one_line(text, 60))) from None
-        if not setting.allows(value) or (setting.above_least and value == setting.least):
+        if not setting.allows(value) or (setting.exclusive_minimum and value == setting.minimum):
             shown = one_line(text, 60)
             raise argparse.ArgumentTypeError(
                 say("cli.value.range", value=shown, range=setting.range)

@@ -13,16 +13,16 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.errors import BackendLost, ChatuiError
 from chatui.messages import (
-    BegunReply,
     Done,
     GenerateRequest,
     Loaded,
     ModelSpec,
+    PartialReply,
     Prefill,
     Token,
 )
 from chatui.prompting.parts import prompt_history, thought_opening
-from chatui.sampling import SETTINGS, SamplingSettings, overridden
+from chatui.sampling import SETTINGS, SamplingSettings, override
 from chatui.tui.model_names import reply_author
 
 
@@ -71,7 +71,7 @@ class RecordedRound:
             for name, value in one.sampling.items()
             if name in SETTINGS and SETTINGS[name].allows(value)
         }
-        return overridden(SamplingSettings(), known | {"seed": one.seed})
+        return override(SamplingSettings(), known | {"seed": one.seed})
 
     @property
     def is_repeatable(self) -> bool:
@@ -113,7 +113,7 @@ class RecordedRound:
             sampling=sampling,
             stop_strings=tuple(map(str, stops)) if isinstance(stops, list) else (),
             think=think if isinstance(think, bool) else None,
-            begun=begun,
+            partial_reply=begun,
             window=window if window > 0 else None,
         )
 
@@ -135,8 +135,8 @@ class RecordedRound:
             reply_author(spec, loaded),
             loaded.format,
         )
-        if request.begun is not None and not is_same:
-            request = replace(request, begun=BegunReply(request.begun.text))
+        if request.partial_reply is not None and not is_same:
+            request = replace(request, partial_reply=PartialReply(request.partial_reply.text))
         try:
             async for event in backend.generate(request):
                 if isinstance(event, Prefill):
@@ -150,13 +150,13 @@ class RecordedRound:
         except BackendLost:
             raise
         except ChatuiError as problem:
-            begun = request.begun.text if request.begun else ""
+            begun = request.partial_reply.text if request.partial_reply else ""
             text, error = begun + "".join(pieces), str(problem)
         return OneReply(text, tuple(ids), tuple(pieces), time.monotonic() - began, error)
 
     def with_reply(self, text: str) -> GenerateRequest:
         """The request for a model to read ``text`` as the reply."""
-        return replace(self.request, begun=BegunReply(text))
+        return replace(self.request, partial_reply=PartialReply(text))
 
 
 def _whole_number(value: object, otherwise: int) -> int:

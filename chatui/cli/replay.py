@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help=say("cli.option.transcript"))
     parser.add_argument(
         "--speed",
-        type=options.number_in(Setting(float, 0, 10**12, above_least=True)),
+        type=options.number_in(Setting(float, 0, 10**12, exclusive_minimum=True)),
         default=1.0,
         metavar="X",
         help=say("cli.option.speed"),

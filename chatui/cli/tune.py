@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rank", key="rank", type=options.whole_number(1, 1024), default=8, metavar="R")
     add("--alpha", key="alpha", type=options.whole_number(1, 10_000), metavar="A")
     add("--targets", key="targets", metavar="NAMES")
-    rate = options.number_in(Setting(float, 0, 1, above_least=True))
+    rate = options.number_in(Setting(float, 0, 1, exclusive_minimum=True))
     add("--learning-rate", key="rate", type=rate, default=2e-4, metavar="RATE")
     add("--batch", key="batch", type=options.whole_number(1, 100_000), default=8, metavar="N")
     add("--epochs", key="epochs", type=options.whole_number(1, 10_000), default=3, metavar="N")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from chatui.conversation.rounds import Piece, Round
-from chatui.messages import BegunReply
+from chatui.messages import PartialReply
 
 
 def continuation_of(
     round_: Round, pieces: Sequence[Piece], *, ids_hold: bool
-) -> tuple[tuple[Piece, ...], BegunReply]:
+) -> tuple[tuple[Piece, ...], PartialReply]:
     """What a reply that goes on from a round's begins with.
 
     Args:
@@ -25,7 +25,7 @@ def continuation_of(
     """
     was_cut = round_.state != "done" or round_.finish_reason == "length"
     if not was_cut or not any(piece.text for piece in pieces):
-        return (Piece(0.0, round_.reply),), BegunReply(round_.reply)
+        return (Piece(0.0, round_.reply),), PartialReply(round_.reply)
     kept = list(pieces)
     # The rest that came without a token: half a character, or what might have become a stop.
     rest = kept.pop().text if kept[-1].token_id < 0 and len(kept) > 1 else ""
@@ -38,13 +38,13 @@ def continuation_of(
 
 def continuation_with_token(
     pieces: Sequence[Piece], index: int, token_id: int
-) -> tuple[tuple[Piece, ...], BegunReply]:
+) -> tuple[tuple[Piece, ...], PartialReply]:
     """What a reply begins with that takes another token than the piece at ``index``."""
     kept = tuple(pieces[:index])
     return kept, begun_reply(kept, token_id)
 
 
-def begun_reply(pieces: Sequence[Piece], next_id: int = -1) -> BegunReply:
-    """The beginning that pieces spell; ``next_id`` as in :class:`BegunReply`."""
+def begun_reply(pieces: Sequence[Piece], next_id: int = -1) -> PartialReply:
+    """The beginning that pieces spell; ``next_id`` as in :class:`PartialReply`."""
     ids = tuple(piece.token_id for piece in pieces if piece.token_id >= 0)
-    return BegunReply("".join(piece.text for piece in pieces), ids, next_id)
+    return PartialReply("".join(piece.text for piece in pieces), ids, next_id)

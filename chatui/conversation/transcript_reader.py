@@ -21,7 +21,7 @@ from chatui.conversation.rounds import (
 )
 from chatui.conversation.transcript_events import DIGITS, PromptMark
 from chatui.locales import say
-from chatui.validation_errors import in_words
+from chatui.validation_errors import describe_error
 
 _TYPES: dict[str, type[events.Event]] = {
     str(kind.__struct_config__.tag): kind for kind in events.Event.__subclasses__()
@@ -211,4 +211,4 @@ def _converted(raw: Any, kind: Any) -> Any:
         # msgspec encodes keys as UTF-8, which has no lone surrogates.
         raise ValueError(say("dataset.no_utf8")) from error
     except msgspec.ValidationError as error:
-        raise ValueError(in_words(error)) from error
+        raise ValueError(describe_error(error)) from error

@@ -21,7 +21,7 @@ import msgspec
 from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds, path_to
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.validation_errors import in_words
+from chatui.validation_errors import describe_error
 
 FORMAT = "chatui-transcript"
 
@@ -44,7 +44,7 @@ def of_version_1(raw: Mapping[str, Any], name: str) -> Parts:
         return _checked(msgspec.convert(raw, _File))
     except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
         # msgspec encodes keys as UTF-8, so that a lone surrogate in one is a UnicodeError.
-        sentence = say("conversation.damaged_transcript", path=name, reason=in_words(error))
+        sentence = say("conversation.damaged_transcript", path=name, reason=describe_error(error))
         raise ChatuiError(sentence) from error
 
 

@@ -71,7 +71,7 @@ def build_prompt(model: LoadedModel, request: GenerateRequest) -> Prompt:
 
     begun = ""
     begun_ids: tuple[int, ...] = ()
-    if request.begun is not None:
+    if request.partial_reply is not None:
         query = str(render((), request.query, system))
         begun, begun_ids = encode_begun_reply(model, request, query)
     fitted = fit_prompt(
@@ -96,10 +96,10 @@ def encode_begun_reply(
     Args:
         prompt: the prompt of the query; a beginning that it already contains is left out.
     """
-    assert request.begun is not None
-    text = request.begun.text.removeprefix(thought_opening(prompt))
-    if request.begun.ids or not text:
-        return text, request.begun.ids
+    assert request.partial_reply is not None
+    text = request.partial_reply.text.removeprefix(thought_opening(prompt))
+    if request.partial_reply.ids or not text:
+        return text, request.partial_reply.ids
     text = model.format.begun(request.query, text)
     return text, tuple(
         model.codec.encode_reply(joined(LiteralText(text)) if model.format.literal else text)
@@ -117,7 +117,7 @@ def generate(
     began = time.monotonic()
     limit = request.limit(model.context_limit)
     answer = model.format.answer_to(request.query)
-    if answer is not None and request.begun is not None:
+    if answer is not None and request.partial_reply is not None:
         raise ChatuiError(say("engine.nothing_to_go_on"))
     if answer is not None:
         yield from fixed_reply(answer, limit)
@@ -161,7 +161,9 @@ def generate(
         if logits is not None and not stop_wanted():
             logits = model.network.step(token, cache)
     if logits is not None:
-        chooser.begin(logits, -1 if request.begun is None else request.begun.next_id)
+        chooser.begin(
+            logits, -1 if request.partial_reply is None else request.partial_reply.next_id
+        )
     while reason is None:
         if logits is None or stop_wanted():
             reason = "cancelled"

@@ -91,7 +91,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> GgufPlan:
     path = Path(spec.path)
     if spec.adapters:
         raise ChatuiError(say("backends.llama.no_adapters", path=path))
-    if spec.weights_asked and spec.weights.startswith("int"):
+    if spec.weights_required and spec.weights.startswith("int"):
         raise ChatuiError(say("engine.weights_packed", weights=spec.weights))
     header = check_gguf(path)
     if spec.format == CHAT_TEMPLATE and not header.has_chat_template:

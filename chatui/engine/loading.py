@@ -132,7 +132,7 @@ def _quantised_needs(
         reason = say("engine.weights_spread", weights=spec.weights)
     else:
         return quantised_needs(network, need)
-    if spec.weights in BITS and spec.weights_asked:
+    if spec.weights in BITS and spec.weights_required:
         raise ChatuiError(reason)
     return None
 
@@ -210,8 +210,8 @@ def _assemble(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: flo
         weight_bytes=weight_bytes(model) + adapted.bytes,
         load_seconds=seconds,
         can_switch_thinking=plan.format.thinking is not None,
-        room_bytes=plan.placement.room,
-        passed_over=plan.placement.passed_over,
+        free_bytes=plan.placement.room,
+        skipped_gpu=plan.placement.skipped_gpu,
         notes=notes,
     )
     return LoadedModel(

@@ -46,7 +46,7 @@ class Placement:
         notes: sentences for the user about an automatic choice.
         window: context window in tokens, prompt and reply together.
         room: free memory on the device in bytes, including what unloading frees.
-        passed_over: faster device that is not used for a small model; "" for none.
+        skipped_gpu: faster device that is not used for a small model; "" for none.
         bits: 8 or 4 if the weights are quantised while they are read; None if not.
     """
 
@@ -55,7 +55,7 @@ class Placement:
     notes: tuple[str, ...] = ()
     window: int = 0
     room: int = 0
-    passed_over: str = ""
+    skipped_gpu: str = ""
     bits: int | None = None
 
     @property
@@ -144,12 +144,12 @@ def place(
     Raises:
         ChatuiError: the device is not available, the dtype is unknown, or memory is too small.
     """
-    device, passed_over = choose_device(spec.device), ""
+    device, skipped_gpu = choose_device(spec.device), ""
     if spec.device_map is not None:
         check_device_map(spec.device_map)
     small = need.floats < SMALL_MODEL and not need.packed and spec.device_map is None
     if spec.device == "auto" and small and device.type != "cpu":
-        device, passed_over = torch.device("cpu"), str(device)
+        device, skipped_gpu = torch.device("cpu"), str(device)
     stored = file_dtype(entries)
     room = available_bytes(device) + freed.on(device)
     window = WindowRange.for_model(spec.context, own_window)
@@ -165,7 +165,7 @@ def place(
             found = best_fit(smaller, [dtypes[0].itemsize], window, room)
             if found is not None:
                 note = say("engine.quantised_to_fit", weights=f"int{fewer}")
-                return Placement(device, dtypes[0], (note,), found.window, room, passed_over, fewer)
+                return Placement(device, dtypes[0], (note,), found.window, room, skipped_gpu, fewer)
     if found is None and spec.device_map is None:
         raise ChatuiError(_too_large(device, dtypes[0], bits, taken, quantised, window, room))
     dtype = next((one for one in dtypes if found and one.itemsize == found.dtype_bytes), dtypes[0])
@@ -180,7 +180,7 @@ def place(
         others = sum(available_bytes(other) for other in all_devices if other != device)
         found = best_fit(taken, (dtype.itemsize,), window, room + others)
     tokens = found.window if found else window.least
-    return Placement(device, dtype, notes, tokens, room, passed_over, bits)
+    return Placement(device, dtype, notes, tokens, room, skipped_gpu, bits)
 
 
 def _dtypes(wanted: str, device: torch.device, stored: torch.dtype) -> tuple[torch.dtype, ...]:

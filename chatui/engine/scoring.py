@@ -21,7 +21,7 @@ _CHUNK = 128
 
 
 def score(model: LoadedModel, request: GenerateRequest, stop_wanted: Callable[[], bool]) -> Scored:
-    """Return the log probability of each token of ``request.begun.text``, given all before it.
+    """Return the log probability of each token of ``partial_reply.text``, given all before it.
 
     The reply is encoded without an EOS token, after the same prompt that ``generate`` reads.
 

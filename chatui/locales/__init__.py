@@ -90,7 +90,7 @@ def _words(language: str, file: str) -> dict[str, str]:
     return flat
 
 
-def name_keys(names: Mapping[str, str]) -> None:
+def set_key_names(names: Mapping[str, str]) -> None:
     """Write other names of keys than the files do from now on, e.g. "F12" for "Ctrl+R"."""
     global _key_names, _key_pattern
     _key_names = dict(names)

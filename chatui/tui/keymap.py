@@ -77,7 +77,7 @@ def rebind(app: App[Any], wanted: Mapping[str, object]) -> list[str]:
         problems.append(say("organise.keymap.clash", key=key_label(key), name=name))
     app.set_keymap(keymap)
     _bound.update(keymap)
-    locales.name_keys(_new_names(known, keymap))
+    locales.set_key_names(_new_names(known, keymap))
     return problems
 
 
@@ -100,7 +100,7 @@ def _without_key(
 def reset() -> None:
     """Name the keys as they are without settings."""
     _bound.clear()
-    locales.name_keys({})
+    locales.set_key_names({})
 
 
 def binding_label(binding: Binding) -> str:

@@ -12,7 +12,7 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import BegunReply, GenerateRequest, Loaded, ModelSpec
+from chatui.messages import GenerateRequest, Loaded, ModelSpec, PartialReply
 from chatui.prompting.parts import prompt_history
 from chatui.tui.model_names import display_name, reply_author
 from chatui.tui.waiting_queries import WaitingQuery
@@ -63,7 +63,7 @@ async def begin_round(
     sampling = asdict(settings) | changes.to_record()
     sampling |= {} if think is None else {"think": think}
     begun_pieces: tuple[Piece, ...] = ()
-    begun: BegunReply | None = None
+    begun: PartialReply | None = None
     if sibling is not None and query.continues_reply:
         pieces = await asyncio.to_thread(store.pieces, sibling.id)
         is_same_model = sibling.model == author and sibling.format == prompt_format
@@ -93,7 +93,7 @@ async def begin_round(
         stop_strings=changes.stop_strings,
         alternatives=alternatives,
         think=think,
-        begun=begun,
+        partial_reply=begun,
         window=changes.window,
     )
     return RoundStart(round_, request, begun_pieces)

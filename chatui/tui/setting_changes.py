@@ -9,7 +9,7 @@ from typing import Any
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.sampling import SETTINGS, SamplingSettings, chosen_by_user, overridden
+from chatui.sampling import SETTINGS, SamplingSettings, override, override_by_user
 from chatui.text import one_line
 
 
@@ -35,7 +35,7 @@ class SettingChanges:
         Raises:
             ChatuiError: a value is wrong.
         """
-        return chosen_by_user(spec.sampling, self.sampling)
+        return override_by_user(spec.sampling, self.sampling)
 
     def with_setting(self, name: str, value: Any, preset: SamplingSettings) -> SettingChanges:
         """The same with a setting; the preset's own value is no change.
@@ -43,7 +43,7 @@ class SettingChanges:
         Raises:
             ChatuiError: the value is wrong.
         """
-        overridden(preset, {name: value})
+        override(preset, {name: value})
         rest = {key: kept for key, kept in self.sampling.items() if key != name}
         changed = {} if value == getattr(preset, name) else {name: value}
         return replace(self, sampling=rest | changed)

@@ -21,12 +21,12 @@ from chatui.catalog.memory_need import WORKSPACE
 from chatui.errors import ChatuiError
 from chatui.messages import (
     Adapter,
-    BegunReply,
     Done,
     GenerateRequest,
     Loaded,
     Loading,
     ModelSpec,
+    PartialReply,
     Prefill,
     ReplyEvent,
     Token,
@@ -473,7 +473,7 @@ async def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(
 ) -> None:
     await load(backend, tiny)
     events = await reply(backend, GenerateRequest("春眠", sampling=GREEDY))
-    given = BegunReply("x", done_of(events).output_ids)
-    found = await backend.score(GenerateRequest("春眠", begun=given))
+    given = PartialReply("x", done_of(events).output_ids)
+    found = await backend.score(GenerateRequest("春眠", partial_reply=given))
     came = [event.logprob for event in events if isinstance(event, Token)]
     assert found.logprobs == pytest.approx(came, abs=0.05)

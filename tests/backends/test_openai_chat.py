@@ -17,11 +17,11 @@ from chatui.backends.openai.model_list import ListedModel, choose_model
 from chatui.backends.openai.server_prompt import format_of, render
 from chatui.errors import ChatuiError
 from chatui.messages import (
-    BegunReply,
     Done,
     GenerateRequest,
     Loaded,
     ModelSpec,
+    PartialReply,
     Prefill,
     ReplyEvent,
     Token,
@@ -467,14 +467,16 @@ def test_a_begun_reply_stands_behind_a_prompt_of_ours() -> None:
 async def test_chat_does_not_go_on_within_a_reply(server: TinyServer) -> None:
     backend = await backend_for(server)
     with pytest.raises(ChatuiError):
-        await reply(backend, GenerateRequest("甲", begun=BegunReply("乙")))
+        await reply(backend, GenerateRequest("甲", partial_reply=PartialReply("乙")))
     await backend.close()
     assert not server.record.bodies
 
 
 async def test_a_begun_reply_goes_on_through_completions(server: TinyServer) -> None:
     backend = await backend_for(server, "gpt2-chinese")
-    events = await reply(backend, GenerateRequest("abc", sampling=FEW, begun=BegunReply("de")))
+    events = await reply(
+        backend, GenerateRequest("abc", sampling=FEW, partial_reply=PartialReply("de"))
+    )
     await backend.close()
     assert server.record.bodies[-1]["prompt"] == "abcde"
     assert isinstance(events[-1], Done)

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from chatui.engine.engine import Engine
-from chatui.messages import BegunReply, Done, GenerateRequest, ModelSpec, Prefill, ReplyEvent, Token
+from chatui.messages import (
+    Done,
+    GenerateRequest,
+    ModelSpec,
+    PartialReply,
+    Prefill,
+    ReplyEvent,
+    Token,
+)
 from chatui.sampling import SamplingSettings
 
 FAMILIES = ("gpt2_chinese", "llama", "bloom", "qwen2", "moss")
@@ -31,13 +39,20 @@ def ask(
     stop_wanted: Callable[[], bool] = lambda: False,
     stop_strings: tuple[str, ...] = (),
     alternatives: int = 0,
-    begun: BegunReply | None = None,
+    partial_reply: PartialReply | None = None,
     window: int | None = None,
     **sampling: Any,
 ) -> list[ReplyEvent]:
     settings = SamplingSettings(**{"greedy": True, "max_new_tokens": 12} | sampling)
     request = GenerateRequest(
-        query, history, None, settings, stop_strings, alternatives, begun=begun, window=window
+        query,
+        history,
+        None,
+        settings,
+        stop_strings,
+        alternatives,
+        partial_reply=partial_reply,
+        window=window,
     )
     return list(engine.generate(request, stop_wanted))
 

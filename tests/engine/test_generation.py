@@ -14,7 +14,7 @@ from tiny_models import HANZI
 
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
-from chatui.messages import BegunReply, GenerateRequest, ReplyEvent, Token
+from chatui.messages import GenerateRequest, PartialReply, ReplyEvent, Token
 from chatui.sampling import SamplingSettings
 
 Maker = Callable[[str], Path]
@@ -250,9 +250,11 @@ def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(made: Maker, family: str)
     _, tokens, whole = parts(ask(engine, **penalties))
     for cut in (1, 7, 11):
         ids = whole.output_ids[:cut]
-        begun = BegunReply("".join(token.text for token in tokens[:cut]), ids)
+        begun = PartialReply("".join(token.text for token in tokens[:cut]), ids)
         rest = 12 - cut
-        prefill, later, done = parts(ask(engine, begun=begun, max_new_tokens=rest, **penalties))
+        prefill, later, done = parts(
+            ask(engine, partial_reply=begun, max_new_tokens=rest, **penalties)
+        )
         assert done.output_ids == whole.output_ids
         assert done.text == whole.text
         assert [token.id for token in later] == list(whole.output_ids[cut:])
@@ -265,7 +267,7 @@ def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(made: Maker, family: str)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_edited_reply_goes_on_from_its_text(made: Maker, family: str) -> None:
     engine = loaded(made(family), eos_ids=(100_000,))
-    prefill, _, done = parts(ask(engine, begun=BegunReply("春眠"), max_new_tokens=5))
+    prefill, _, done = parts(ask(engine, partial_reply=PartialReply("春眠"), max_new_tokens=5))
     assert done.text.startswith("春眠")
     assert done.output_tokens == 5
     codec = engine._loaded().codec
@@ -311,8 +313,8 @@ def test_another_token_may_be_taken_anywhere(made: Maker, family: str) -> None:
         kept = tokens[:place]
         other = tokens[place].alternatives[1].id
         text = "".join(token.text for token in kept)
-        begun = BegunReply(text, tuple(token.id for token in kept), other)
-        _, later, done = parts(ask(engine, begun=begun, max_new_tokens=4))
+        begun = PartialReply(text, tuple(token.id for token in kept), other)
+        _, later, done = parts(ask(engine, partial_reply=begun, max_new_tokens=4))
         assert later[0].id == other
         assert done.output_ids[: place + 1] == (*(token.id for token in kept), other)
         assert done.text == text + "".join(token.text for token in later)

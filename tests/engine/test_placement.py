@@ -47,10 +47,10 @@ def on(device: str, floats: int, stored: torch.dtype = torch.float16, **values: 
 @pytest.mark.usefixtures("card")
 def test_a_small_model_stays_on_the_cpu_unless_the_gpu_is_asked_for() -> None:
     small, large = on("auto", 6_600_000), on("auto", 300_000_000)
-    assert (str(small.device), small.dtype, small.passed_over) == ("cpu", torch.float32, "cuda:0")
-    assert (str(large.device), large.dtype, large.passed_over) == ("cuda:0", torch.float16, "")
+    assert (str(small.device), small.dtype, small.skipped_gpu) == ("cpu", torch.float32, "cuda:0")
+    assert (str(large.device), large.dtype, large.skipped_gpu) == ("cuda:0", torch.float16, "")
     asked = on("cuda", 6_600_000)
-    assert (str(asked.device), asked.passed_over) == ("cuda:0", "")
+    assert (str(asked.device), asked.skipped_gpu) == ("cuda:0", "")
     assert str(on("auto", 6_600_000, device_map="auto").device) == "cuda:0"
 
 
@@ -71,7 +71,7 @@ def test_the_window_of_a_spread_model_fits_into_all_memory_together() -> None:
 
 
 def test_without_a_gpu_nothing_is_passed_over() -> None:
-    assert on("auto", 6_600_000).passed_over == ""
+    assert on("auto", 6_600_000).skipped_gpu == ""
 
 
 @pytest.mark.usefixtures("card")

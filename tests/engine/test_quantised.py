@@ -253,7 +253,7 @@ def test_the_estimate_is_the_size(wide: Maker) -> None:
 def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "packed")
     tiny_models.set_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    asked = {"weights": "int4", "weights_asked": True}
+    asked = {"weights": "int4", "weights_required": True}
     with pytest.raises(ChatuiError, match="packed already, so --weights int4"):
         loaded(folder, **asked)
     with pytest.raises(ChatuiError, match="device map"):

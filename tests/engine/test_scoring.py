@@ -11,14 +11,14 @@ from asking import FAMILIES, ask, loaded, parts
 
 from chatui.engine.engine import Engine
 from chatui.errors import ChatuiError
-from chatui.messages import BegunReply, GenerateRequest, Scored
+from chatui.messages import GenerateRequest, PartialReply, Scored
 
 Maker = Callable[[str], Path]
 QUERY, HISTORY = "春眠不觉晓", (("甲", "乙"),)
 
 
 def scored(engine: Engine, text: str, ids: tuple[int, ...] = ()) -> Scored:
-    request = GenerateRequest(QUERY, HISTORY, begun=BegunReply(text, ids))
+    request = GenerateRequest(QUERY, HISTORY, partial_reply=PartialReply(text, ids))
     return engine.score(request, lambda: False)
 
 
@@ -47,6 +47,6 @@ def test_a_text_is_encoded_as_a_reply_and_read_in_one_pass(made: Maker, family: 
 def test_an_empty_reply_has_no_tokens_and_a_stop_ends_it(made: Maker) -> None:
     engine = loaded(made("llama"))
     assert scored(engine, "") == Scored(())
-    request = GenerateRequest(QUERY, begun=BegunReply("处处"))
+    request = GenerateRequest(QUERY, partial_reply=PartialReply("处处"))
     with pytest.raises(ChatuiError, match="stopped"):
         engine.score(request, lambda: True)

@@ -21,7 +21,7 @@ from chatui.engine.process import failure
 from chatui.engine.sampler import Sampler, enabled_steps
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import BegunReply, Done, GenerateRequest, Prefill, Token
+from chatui.messages import Done, GenerateRequest, PartialReply, Prefill, Token
 from chatui.sampling import SamplingSettings
 
 Maker = Callable[[str], Path]
@@ -79,7 +79,10 @@ def test_replies_are_those_of_the_host(
 def test_a_reply_goes_on_from_a_beginning_and_a_chosen_token(
     ahead: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values: dict[str, Any] = {"frequency_penalty": 2.0, "begun": BegunReply("", (9, 11, 9), 17)}
+    values: dict[str, Any] = {
+        "frequency_penalty": 2.0,
+        "partial_reply": PartialReply("", (9, 11, 9), 17),
+    }
     found = parts(ask(ahead, **values))[2].output_ids
     in_turn(monkeypatch)
     assert found == parts(ask(ahead, **values))[2].output_ids

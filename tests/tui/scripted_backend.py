@@ -88,7 +88,7 @@ class ScriptedBackend:
         pieces = self.replies[min(len(self.requests), len(self.replies)) - 1]
         yield Prefill("…", 10, 4, 512, self.dropped_rounds, 7, self.round_notes)
         said: list[str] = []
-        begun = request.begun.text if request.begun else ""
+        begun = request.partial_reply.text if request.partial_reply else ""
         for piece in pieces:
             await asyncio.sleep(self.delay_seconds)
             if len(said) == self.hold_after:

@@ -13,7 +13,7 @@ from chatui.conversation.continued_reply import continuation_of
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.locales import say
-from chatui.messages import BegunReply
+from chatui.messages import PartialReply
 from chatui.tui.widgets.round_list import RoundList
 
 TALK = (("甲", "一"), ("乙", "二"), ("丙", "三"))
@@ -153,7 +153,7 @@ async def test_a_stopped_reply_goes_on_from_its_last_token(drive: Any) -> None:
         await on.pilot.press("alt+c")
         await on.settled()
         request = on.backend.requests[-1]
-        assert request.begun == BegunReply("春风又", (1, 2, 3))
+        assert request.partial_reply == PartialReply("春风又", (1, 2, 3))
         assert (request.query, request.history) == ("甲", ())
         assert shown(on) == [("甲", "春风又绿江南")]
         pieces = on.store.pieces(on.rounds[0].id)
@@ -171,7 +171,7 @@ async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any
         await on.settled()
         await on.pilot.press("alt+c")
         await on.settled()
-        assert on.backend.requests[-1].begun == BegunReply("春风江")
+        assert on.backend.requests[-1].partial_reply == PartialReply("春风江")
         assert shown(on) == [("甲", "春风江岸")]
         assert say("tui.round.edited") in on.screen_text
         assert "3/3" in on.screen_text
@@ -180,8 +180,8 @@ async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any
 def test_half_a_character_and_other_tokens_are_not_gone_on_from() -> None:
     cut = Round(1, 1, None, "甲", "春\ufffd", "stopped", finish_reason="cancelled")
     pieces = (Piece(0, "春", 1), Piece(1, "", 2), Piece(1, "\ufffd"))
-    assert continuation_of(cut, pieces, ids_hold=True) == (pieces[:2], BegunReply("春", (1, 2)))
-    assert continuation_of(cut, pieces, ids_hold=False)[1] == BegunReply("春")
+    assert continuation_of(cut, pieces, ids_hold=True) == (pieces[:2], PartialReply("春", (1, 2)))
+    assert continuation_of(cut, pieces, ids_hold=False)[1] == PartialReply("春")
     ended = replace(cut, state="done", reply="春", finish_reason="eos")
-    assert continuation_of(ended, pieces, ids_hold=True)[1] == BegunReply("春")
-    assert continuation_of(replace(cut, reply=""), (), ids_hold=True)[1] == BegunReply("")
+    assert continuation_of(ended, pieces, ids_hold=True)[1] == PartialReply("春")
+    assert continuation_of(replace(cut, reply=""), (), ids_hold=True)[1] == PartialReply("")

@@ -23,9 +23,9 @@ SMALL = ModelEntry(
 )
 
 
-def loaded(device: str, gibibytes: int, passed_over: str = "") -> Loaded:
+def loaded(device: str, gibibytes: int, skipped_gpu: str = "") -> Loaded:
     return Loaded(
-        "m", "llama", "alpaca", 2048, device, room_bytes=gibibytes << 30, passed_over=passed_over
+        "m", "llama", "alpaca", 2048, device, free_bytes=gibibytes << 30, skipped_gpu=skipped_gpu
     )
 
 

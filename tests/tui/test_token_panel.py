@@ -11,7 +11,7 @@ from saved_conversations import add_conversation
 
 from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
-from chatui.messages import BegunReply
+from chatui.messages import PartialReply
 from chatui.readable import percent
 from chatui.tui.token_text import generated_pieces, prompt_text, speed_bars, token_table
 from chatui.tui.widgets.query_box import QueryBox
@@ -172,7 +172,7 @@ async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
         else:
             await on.pilot.press(*(["2"] if how == "a digit" else ["down", "down", "enter"]))
         await on.settled()
-        assert on.backend.requests[-1].begun == BegunReply("立", (6,), 8)
+        assert on.backend.requests[-1].partial_reply == PartialReply("立", (6,), 8)
         old, new = store.siblings(first.id)
         assert (old.reply, new.reply) == ("春風", "立天來了")
         assert [piece.token_id for piece in store.pieces(new.id)][:1] == [6]

@@ -90,7 +90,7 @@ class OpenAIBackend:
             dtype="",
             load_seconds=time.perf_counter() - started,
             can_switch_thinking=client.chat,
-            can_go_on=not client.chat,
+            can_continue=not client.chat,
             notes=tuple(notes),
         )
 
@@ -101,7 +101,7 @@ class OpenAIBackend:
             for event in fixed_reply(answer, request.limit(client.context_limit)):
                 yield event
             return
-        if request.begun is not None and client.chat:
+        if request.partial_reply is not None and client.chat:
             raise ChatuiError(say("backends.cannot_go_on"))
         seed = request.sampling.seed
         seed = secrets.randbelow(1 << 31) if seed is None else seed
@@ -110,7 +110,7 @@ class OpenAIBackend:
             *client.spec.stop_strings,
             *request.stop_strings,
         )
-        begun = request.begun.text if request.begun else ""
+        begun = request.partial_reply.text if request.partial_reply else ""
 
         def clean(text: str) -> str:
             return client.format.clean(request.query, begun + text)

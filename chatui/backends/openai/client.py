@@ -87,7 +87,7 @@ class ServerClient:
             ChatuiError: the query does not fit even alone.
         """
         system = self.spec.system if request.system is None else request.system
-        begun = request.begun.text if request.begun else ""
+        begun = request.partial_reply.text if request.partial_reply else ""
         counter, loop = self.counter, asyncio.get_running_loop()
 
         def rendered(history: Sequence[Exchange]) -> Prompt:

@@ -42,7 +42,7 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
     fields: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
         value = getattr(sampling, name)
-        if name in _LIMITS or (sampling.is_greedy and not setting.in_greedy):
+        if name in _LIMITS or (sampling.is_greedy and not setting.affects_greedy):
             continue
         if all_fields or value != getattr(DEFAULTS, name):
             fields |= dict.fromkeys(setting.server_fields, value)
@@ -53,7 +53,7 @@ def unsupported_settings(sampling: SamplingSettings) -> tuple[str, ...]:
     """Names of the settings in use that no server has a field for."""
     return tuple(
         name
-        for name in sampling.in_force()
+        for name in sampling.active_settings()
         if name != "greedy" and not SETTINGS[name].server_fields
     )
 

@@ -19,7 +19,7 @@ from chatui.engine.weights import TensorEntry, find_weights, read_entries
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
-from chatui.validation_errors import in_words
+from chatui.validation_errors import describe_error
 
 # What peft can do besides plain LoRA and what would be wrong to leave out in silence.
 _UNSUPPORTED = {
@@ -154,5 +154,7 @@ def _read_config(folder: Path) -> LoraConfig:
         for pattern in config.alpha_pattern or ():
             re.compile(pattern)
     except (msgspec.ValidationError, re.error) as error:
-        raise ChatuiError(say("catalog.unreadable", file=file, reason=in_words(error))) from error
+        raise ChatuiError(
+            say("catalog.unreadable", file=file, reason=describe_error(error))
+        ) from error
     return config

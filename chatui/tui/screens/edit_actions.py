@@ -156,7 +156,7 @@ class EditActions(TurnDisplay):
         turns, round_ = self.app.turns, self.chosen_round(say("tui.rewrite.running"))
         if round_ is None:
             return
-        if turns.loaded is not None and not turns.loaded.can_go_on:
+        if turns.loaded is not None and not turns.loaded.can_continue:
             self._tell_user(say("backends.cannot_go_on"), "information")
         else:
             turns.continue_reply(round_)

@@ -39,13 +39,13 @@ def memory_words(
         asked: the window that the settings ask for, in tokens; None for as many as fit.
         weights: what the settings say of them.
     """
-    if not entry.cache.numbers(1) or loaded is None or not loaded.room_bytes:
+    if not entry.cache.numbers(1) or loaded is None or not loaded.free_bytes:
         return ""
-    if loaded.passed_over and not entry.small:
+    if loaded.skipped_gpu and not entry.small:
         # It goes to the GPU, of whose memory nobody has asked yet.
         return ""
     device = "cpu" if entry.small else loaded.device
-    found = entry.fit(device, loaded.room_bytes, asked, weights)
+    found = entry.fit(device, loaded.free_bytes, asked, weights)
     if found is None:
         return say("tui.models.does_not_fit")
     words = say("tui.models.memory", size=size(found.total), window=found.window)

@@ -167,7 +167,7 @@ class TurnDisplay(ChatLayout):
             welcome.set_greeting(greeting_for(spec))
         self._status.model = one_line(display_name(reply_author(spec, loaded)))
         self._status.activity = ""
-        self._status.device = say("tui.status.small") if loaded.passed_over else ""
+        self._status.device = say("tui.status.small") if loaded.skipped_gpu else ""
         self._show_thinking()
         # What was measured of the model before says nothing of this one.
         self._status.tokens_per_second = 0

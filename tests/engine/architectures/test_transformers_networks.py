@@ -72,7 +72,7 @@ def test_what_a_mamba_reads_of_its_weights_is_not_quantised(tmp_path: Path, weig
         tmp_path, "mamba", {"state_size": 8, "hidden_size": 128, "initializer_range": 0.1}
     )
     ids = list(range(5, 30))
-    found = logits_of(loaded(tmp_path, device="cpu", weights=weights, weights_asked=True), ids)
+    found = logits_of(loaded(tmp_path, device="cpu", weights=weights, weights_required=True), ids)
     with torch.inference_mode():
         wanted = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
     likeness = torch.nn.functional.cosine_similarity(

@@ -88,7 +88,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     entries = {blinkdl_name(entry.key): entry for entry in found}
     if spec.adapters:
         raise ChatuiError(say("adapters.not_here", family=FAMILY))
-    if spec.weights in BITS and spec.weights_asked:
+    if spec.weights in BITS and spec.weights_required:
         raise ChatuiError(say("rwkv.no_quantising", weights=spec.weights))
     if spec.delta:
         raise ChatuiError(say("rwkv.no_delta"))
@@ -140,8 +140,8 @@ def load_model(plan: RwkvPlan, report: Callable[[Loading], None]) -> LoadedModel
         parameters=sum(weight.numel() for weight in weights),
         weight_bytes=sum(weight.nbytes for weight in weights),
         load_seconds=time.monotonic() - began,
-        room_bytes=placement.room,
-        passed_over=placement.passed_over,
+        free_bytes=placement.room,
+        skipped_gpu=placement.skipped_gpu,
         notes=(*plan.spec.notes, *placement.notes, *plan.notes),
     )
     return LoadedModel(

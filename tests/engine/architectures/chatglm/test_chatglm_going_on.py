@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from asking import ask, loaded, parts
 
-from chatui.messages import BegunReply, GenerateRequest
+from chatui.messages import GenerateRequest, PartialReply
 
 
 def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
@@ -15,9 +15,9 @@ def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
     _, tokens, whole = parts(ask(engine, "晚上睡不着应该怎么办"))
     assert len(whole.output_ids) == 12
     for cut in (1, 7):
-        begun = BegunReply("".join(token.text for token in tokens[:cut]), whole.output_ids[:cut])
+        begun = PartialReply("".join(token.text for token in tokens[:cut]), whole.output_ids[:cut])
         _, _, done = parts(
-            ask(engine, "晚上睡不着应该怎么办", begun=begun, max_new_tokens=12 - cut)
+            ask(engine, "晚上睡不着应该怎么办", partial_reply=begun, max_new_tokens=12 - cut)
         )
         assert done.output_ids == whole.output_ids
         assert done.text == whole.text
@@ -26,7 +26,9 @@ def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
 def test_an_edited_reply_is_encoded_without_a_prompts_end(folder: Path) -> None:
     engine = loaded(folder, eos_ids=(10**6,))
     alone, _, _ = parts(ask(engine, "晚上"))
-    begun, _, done = parts(ask(engine, "晚上", begun=BegunReply("你好"), max_new_tokens=3))
+    begun, _, done = parts(
+        ask(engine, "晚上", partial_reply=PartialReply("你好"), max_new_tokens=3)
+    )
     ids = begun.input_ids[len(alone.input_ids) :]
     assert begun.input_ids[: len(alone.input_ids)] == alone.input_ids
     assert ids and not {*ids} & {*alone.input_ids[-2:]}, "neither [gMASK] nor <sop> again"
@@ -36,6 +38,8 @@ def test_an_edited_reply_is_encoded_without_a_prompts_end(folder: Path) -> None:
 def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(folder: Path) -> None:
     engine = loaded(folder, eos_ids=(10**6,))
     _, tokens, done = parts(ask(engine, "晚上睡不着应该怎么办"))
-    request = GenerateRequest("晚上睡不着应该怎么办", begun=BegunReply("x", done.output_ids))
+    request = GenerateRequest(
+        "晚上睡不着应该怎么办", partial_reply=PartialReply("x", done.output_ids)
+    )
     found = engine.score(request, lambda: False).logprobs
     assert found == pytest.approx([token.logprob for token in tokens], abs=1e-4)

@@ -16,7 +16,7 @@ from chatui.engine.architectures.rwkv.state_store import StateStore
 from chatui.engine.cache import LastPromptCache
 from chatui.engine.engine import Engine
 from chatui.engine.network import prefill_chunk
-from chatui.messages import BegunReply, Done, GenerateRequest, Prefill
+from chatui.messages import Done, GenerateRequest, PartialReply, Prefill
 
 Load = Callable[..., Engine]
 QUERIES = ("春眠不觉晓", "处处闻\n啼鸟", "夜来风雨声", "花落知多少")
@@ -231,6 +231,6 @@ def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(
 ) -> None:
     engine = load(file, eos_ids=(100_000,))
     _, tokens, done = ask(engine, QUERIES[0])
-    begun = BegunReply("x", done.output_ids)
-    found = engine.score(GenerateRequest(QUERIES[0], system="", begun=begun), lambda: False)
+    begun = PartialReply("x", done.output_ids)
+    found = engine.score(GenerateRequest(QUERIES[0], system="", partial_reply=begun), lambda: False)
     assert found.logprobs == pytest.approx([token.logprob for token in tokens], abs=1e-4)
