@@ -48,7 +48,7 @@ async def played(speed: float) -> tuple[float, float, float, list[float]]:
     async with app.run_test(size=(100, 30)):
         player.seek(0.0)
         began, worked = time.monotonic(), time.process_time()
-        shown = player.reached
+        shown = player.steps_done
         while app.replay.shown < player.count:
             frame = app.replay.frames
             while app.replay.frames == frame:  # noqa: ASYNC110  # the app has no event to tell it

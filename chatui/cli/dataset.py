@@ -25,7 +25,7 @@ from chatui.cli.progress import ProgressDisplay
 from chatui.conversation.conversation_files import SkippedRecord, expand_paths
 from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.dialogue_sources import DialogueSources
-from chatui.conversation.reply_choice import EVERY_REPLY, ReplyChoice
+from chatui.conversation.reply_filter import ALL_REPLIES, ReplyFilter
 from chatui.conversation.rounds import Rating
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
@@ -86,7 +86,7 @@ def _end_of(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    choice = ReplyChoice(
+    choice = ReplyFilter(
         _RATINGS.get(args.rated),
         parse_tags(" ".join(args.tag)),
         args.model_of,
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         args.until,
     )
     if not args.files and not args.conversation:
-        if choice == EVERY_REPLY and not args.pairs:
+        if choice == ALL_REPLIES and not args.pairs:
             raise UsageError(say("dataset.dataset.no_source"))
         # Who chooses by what only the history knows means the history.
         args.conversation = [None]
@@ -150,7 +150,7 @@ def _preview(encoder: ExampleEncoder, sources: DialogueSources, args: argparse.N
         if isinstance(found, SkippedRecord):
             write_stderr(found.sentence)
             continue
-        pairs = (encoder.text_pair(found, at) for at in found.learned(args.train))
+        pairs = (encoder.text_pair(found, at) for at in found.trained_replies(args.train))
         pair: TextPair | None = next(filter(None, pairs), None)
         if pair is not None:
             print_preview(make_preview(encoder, pair))

@@ -11,7 +11,7 @@ from chatui.cli.conversation_arguments import conversation_ids, conversation_num
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.history import write_conversations
 from chatui.cli.output import write
-from chatui.conversation import export_forms
+from chatui.conversation import export_formats
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help=say("cli.option.conversation"),
     )
-    names = tuple(form.name for form in export_forms.FORMS)
+    names = tuple(form.name for form in export_formats.EXPORT_FORMATS)
     parser.add_argument("--as", dest="form", choices=names, help=say("cli.option.as"))
     parser.add_argument("-o", "--output", metavar="FILE", help=say("cli.option.output"))
     parser.add_argument(
@@ -40,7 +40,11 @@ def run(args: argparse.Namespace) -> int:
             write_conversations(store.conversations(), as_json=args.json)
             return SUCCESS
         target = Path(args.output) if args.output else None
-        form = export_forms.form_named(args.form) if args.form else export_forms.form_of(target)
+        form = (
+            export_formats.format_named(args.form)
+            if args.form
+            else export_formats.format_of(target)
+        )
         if args.probabilities and not form.shows_probabilities:
             raise UsageError(say("export.no_probabilities", form=form.name))
         ids = conversation_ids(store, args.ids)
@@ -50,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
             raise ChatuiError(say("cli.export.none"))
         if target is not None:
             is_folder = len(ids) > 1 or None in args.ids
-            export_forms.write_files(
+            export_formats.export_files(
                 store, ids, target, form, probabilities=args.probabilities, is_folder=is_folder
             )
             return SUCCESS
-        for part in export_forms.parts_of(store, ids, form, probabilities=args.probabilities):
+        for part in export_formats.export_parts(store, ids, form, probabilities=args.probabilities):
             write(part)
     return SUCCESS

@@ -12,8 +12,8 @@ from chatui.cli.output import write, write_stderr
 from chatui.conversation import dialogue_records
 from chatui.conversation.conversation_files import SkippedRecord
 from chatui.conversation.dialogue_sources import DialogueSources
-from chatui.conversation.exports import write_whole
-from chatui.conversation.reply_choice import PreferencePair
+from chatui.conversation.exports import write_atomically
+from chatui.conversation.reply_filter import PreferencePair
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import escape_json
@@ -55,7 +55,7 @@ def write_pairs(
             count += 1
             yield line
 
-    write_whole(target, counted())
+    write_atomically(target, counted())
     return count
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatui.backends.protocol import Backend
-from chatui.conversation.compared_replies import OneReply
+from chatui.conversation.compared_replies import ComparedReply
 from chatui.conversation.continued_reply import begun_reply
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
@@ -79,12 +79,12 @@ class RecordedRound:
         return bool(self.tokens) and (self.round.seed is not None or self.sampling.is_greedy)
 
     @property
-    def recorded(self) -> OneReply:
+    def recorded(self) -> ComparedReply:
         """The reply that was recorded."""
         one, tokens = self.round, self.tokens
         ids = tuple(piece.token_id for piece in tokens) or (-1,) * one.output_tokens
         texts = tuple(piece.text for piece in tokens)
-        return OneReply(one.reply, ids, texts, one.seconds, one.error or "")
+        return ComparedReply(one.reply, ids, texts, one.seconds, one.error or "")
 
     @property
     def request(self) -> GenerateRequest:
@@ -117,7 +117,7 @@ class RecordedRound:
             window=window if window > 0 else None,
         )
 
-    async def ask(self, backend: Backend, spec: ModelSpec, loaded: Loaded) -> OneReply:
+    async def ask(self, backend: Backend, spec: ModelSpec, loaded: Loaded) -> ComparedReply:
         """Let a model answer; what goes wrong is part of the reply, unless the model is gone.
 
         Args:
@@ -152,7 +152,7 @@ class RecordedRound:
         except ChatuiError as problem:
             begun = request.partial_reply.text if request.partial_reply else ""
             text, error = begun + "".join(pieces), str(problem)
-        return OneReply(text, tuple(ids), tuple(pieces), time.monotonic() - began, error)
+        return ComparedReply(text, tuple(ids), tuple(pieces), time.monotonic() - began, error)
 
     def with_reply(self, text: str) -> GenerateRequest:
         """The request for a model to read ``text`` as the reply."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from chatui.cli import options
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import write, write_stderr
-from chatui.conversation import transcript
 from chatui.conversation.json_records import UnreadableRecord
-from chatui.conversation.playback import Player, ReplayPoint, steps_of
+from chatui.conversation.playback import Player, ReplayPoint, replay_steps
 from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import Adapter
@@ -105,7 +105,7 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
         write_stderr(fault)
     began = time.monotonic()
     due: list[str] = []
-    for step in steps_of(whole, args.idle_limit):
+    for step in replay_steps(whole, args.idle_limit):
         wait = began + step.at_seconds / args.speed - time.monotonic()
         if due and (wait > 0 or len(due) >= _MOST_AT_ONCE):
             write("".join(due))
@@ -137,7 +137,7 @@ def _read(name: str, encoding: str | None, faults: list[str]) -> Transcript:
     def note(fault: UnreadableRecord) -> None:
         faults.append(_words(name, fault))
 
-    return transcript.read(Path(name), note, encoding=encoding)
+    return read_transcript(Path(name), note, encoding=encoding)
 
 
 def _words(name: str, fault: UnreadableRecord) -> str:

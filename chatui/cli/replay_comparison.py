@@ -14,7 +14,7 @@ from chatui.cli.recorded_rounds import rounds_of
 from chatui.cli.replay_run import DIFFERENT, ReplayRun, RequestedModel
 from chatui.conversation import comparison_report
 from chatui.conversation.compared_replies import RECORDED, ComparedReplies, ComparedRound
-from chatui.conversation.exports import write_whole
+from chatui.conversation.exports import write_atomically
 from chatui.conversation.transcript import Transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -39,7 +39,7 @@ def compare(
             written.
     """
     report = Path(args.report) if args.report else None
-    form = comparison_report.report_form(report) if report else None
+    form = comparison_report.report_writer(report) if report else None
     rounds = [each for name, whole in transcripts.items() for each in rounds_of(name, whole)]
     if not rounds:
         raise ChatuiError(say("compare.nothing"))
@@ -56,7 +56,7 @@ def compare(
     finally:
         # After Ctrl+C, the report holds the replies so far.
         if report is not None and form is not None and len(whole.rounds[0].replies) > 1:
-            write_whole(report, form(whole))
+            write_atomically(report, form(whole))
     if report is None:
         if not shows_at_once:
             for one in whole.rounds:
@@ -78,7 +78,7 @@ def _show(whole: ComparedReplies, one: ComparedRound) -> None:
     width = shutil.get_terminal_size((100, 24)).columns if is_terminal else 100
     console = Console(file=sys.stdout, highlight=False, width=width)
     cells: list[tuple[Text, Text, Text]] = []
-    for at, (shown, spans) in enumerate(comparison_report.shown_replies(one, columns)):
+    for at, (shown, spans) in enumerate(comparison_report.marked_replies(one, columns)):
         text, end = Text(), 0
         for start, stop in spans:
             text.append(shown[end:start])
@@ -87,9 +87,9 @@ def _show(whole: ComparedReplies, one: ComparedRound) -> None:
             text.append(marks[0] + shown[start:stop] + marks[1], "reverse")
             end = stop
         text.append(shown[end:])
-        facts = comparison_report.facts_of(whole, one, at) if at in one.replies else ""
+        facts = comparison_report.reply_facts(whole, one, at) if at in one.replies else ""
         cells.append((Text(one_line(whole.names[at]), "bold"), text, Text(facts, "dim")))
-    heading = comparison_report.heading_of(one)
+    heading = comparison_report.round_heading(one)
     write(f"{heading}\n" + say("cli.replay.query", query=one.query) + "\n\n")
     if width < columns * (_LEAST_COLUMN_CELLS + len(_GAP)):
         for each in cells:

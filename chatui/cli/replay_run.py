@@ -19,8 +19,8 @@ from chatui.cli.recorded_rounds import RecordedRound
 from chatui.conversation.compared_replies import (
     RECORDED,
     ComparedReplies,
+    ComparedReply,
     ComparedRound,
-    OneReply,
 )
 from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
@@ -51,7 +51,7 @@ class TokenComparison:
     after: str = ""
 
 
-def compare_tokens(recorded: OneReply, new: OneReply) -> TokenComparison:
+def compare_tokens(recorded: ComparedReply, new: ComparedReply) -> TokenComparison:
     """Find the first token that differs."""
     for place in range(max(len(recorded.ids), len(new.ids))):
         (old_id, before), (new_id, after) = (

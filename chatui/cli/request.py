@@ -147,12 +147,12 @@ def read_history(file: str | None, encoding: str | None = None) -> History:
     except OSError as error:
         raise ChatuiError(say("cli.history.unreadable", file=file, reason=error)) from error
     text = _decoded(data, say("cli.encoding.history", file=file), encoding)
-    from chatui.conversation.transcript_version_1 import FORMAT
+    from chatui.conversation.transcript_events import FORMAT
 
     if f'"{FORMAT}"' in text[:_PEEKED_CHARACTERS]:
-        from chatui.conversation import transcript
+        from chatui.conversation.transcript_reader import parse_transcript
 
-        path = transcript.loads(text.encode("utf-8", "surrogatepass"), file).path()
+        path = parse_transcript(text.encode("utf-8", "surrogatepass"), file).path()
         return prompt_history((each.query, each.reply) for each in path)
     try:
         rounds = json.loads(text.removeprefix("\ufeff"))

@@ -14,7 +14,7 @@ RECORDED = 0
 
 
 @dataclass(frozen=True)
-class OneReply:
+class ComparedReply:
     """A reply to a recorded query.
 
     Attributes:
@@ -51,7 +51,7 @@ class ComparedRound:
     file: str
     number: int
     query: str
-    replies: dict[int, OneReply] = field(default_factory=dict)
+    replies: dict[int, ComparedReply] = field(default_factory=dict)
     logprobs: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict)
 
     def agreement(self, column: int, other: int = RECORDED) -> float | None:
@@ -79,7 +79,7 @@ class ComparedReplies:
     models: dict[int, Mapping[str, Any]]
     rounds: Sequence[ComparedRound]
 
-    def replies(self, column: int) -> list[OneReply]:
+    def replies(self, column: int) -> list[ComparedReply]:
         """All that came of a column without an error."""
         found = (each.replies.get(column) for each in self.rounds)
         return [reply for reply in found if reply is not None and not reply.error]

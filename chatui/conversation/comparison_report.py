@@ -16,15 +16,15 @@ from chatui.text import escape_json, one_line, plain_text
 from chatui.text_difference import Spans, differing_spans
 
 
-def report_form(file: Path) -> Callable[[ComparedReplies], str]:
+def report_writer(file: Path) -> Callable[[ComparedReplies], str]:
     """The form that a file's ending asks for.
 
     Raises:
         ChatuiError: there is none.
     """
-    form = FORMS.get(file.suffix.lower())
+    form = _WRITERS.get(file.suffix.lower())
     if form is None:
-        raise ChatuiError(say("compare.unknown_form", path=file, forms=", ".join(FORMS)))
+        raise ChatuiError(say("compare.unknown_form", path=file, forms=", ".join(_WRITERS)))
     return form
 
 
@@ -56,7 +56,7 @@ def summary_rows(whole: ComparedReplies) -> Iterator[list[str]]:
         )
 
 
-def facts_of(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
+def reply_facts(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
     """About one reply: lengths, speed, agreement, and its perplexity under each model."""
     reply = one.replies[column]
     facts = [say("compare.length", characters=len(reply.text))]
@@ -79,7 +79,7 @@ def facts_of(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
     return " · ".join(facts)
 
 
-def shown_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
+def marked_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
     """What to show in each column, with what differs there; "" if no reply has come."""
     replies = [one.replies.get(at) for at in range(columns)]
     texts = [plain_text(reply.text) if reply is not None else "" for reply in replies]
@@ -91,7 +91,7 @@ def shown_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
     return [(text, spans.get(at, ())) for at, text in enumerate(texts)]
 
 
-def heading_of(one: ComparedRound) -> str:
+def round_heading(one: ComparedRound) -> str:
     """File and number of a round."""
     return say("compare.round", file=one_line(one.file), number=one.number)
 
@@ -102,11 +102,11 @@ def to_markdown(whole: ComparedReplies) -> str:
     lines = [f"# {say('compare.title')}", "", _row(names), _row(["---"] * len(names))]
     lines += [_row(map(_cell, row)) for row in summary_rows(whole)]
     for one in whole.rounds:
-        lines += ["", f"## {heading_of(one)}", ""]
+        lines += ["", f"## {round_heading(one)}", ""]
         lines += [f"> {line}".rstrip() for line in plain_text(one.query).split("\n")]
-        for at, (text, _) in enumerate(shown_replies(one, len(whole.names))):
+        for at, (text, _) in enumerate(marked_replies(one, len(whole.names))):
             if at in one.replies:
-                lines += ["", f"**{_cell(whole.names[at])}** · {facts_of(whole, one, at)}", ""]
+                lines += ["", f"**{_cell(whole.names[at])}** · {reply_facts(whole, one, at)}", ""]
                 # Two blanks break a line in Markdown; a poem is no paragraph.
                 lines += [line + "  " * bool(line) for line in text.split("\n")]
     return "\n".join(lines) + "\n"
@@ -184,14 +184,14 @@ def to_html(whole: ComparedReplies) -> str:
         parts.append(f"<tr><th>{escape(first)}</th>{cells}</tr>")
     parts.append("</table>")
     for one in whole.rounds:
-        parts.append(f"<section><h2>{escape(heading_of(one))}</h2>")
+        parts.append(f"<section><h2>{escape(round_heading(one))}</h2>")
         parts.append(f'<div class="query">{escape(plain_text(one.query))}</div>')
         parts.append(f'<table class="replies"><tr>{head}</tr><tr>')
-        for text, spans in shown_replies(one, len(whole.names)):
+        for text, spans in marked_replies(one, len(whole.names)):
             parts.append(f"<td>{_marked(text, spans)}</td>")
         parts.append("</tr><tr>")
         for at in range(len(whole.names)):
-            facts = escape(facts_of(whole, one, at)) if at in one.replies else ""
+            facts = escape(reply_facts(whole, one, at)) if at in one.replies else ""
             parts.append(f'<td class="by">{facts}</td>')
         parts.append("</tr></table></section>")
     return page(title, "\n".join(parts), _STYLE)
@@ -216,7 +216,7 @@ def _number(value: float | None, missing: str = "") -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-FORMS: dict[str, Callable[[ComparedReplies], str]] = {
+_WRITERS: dict[str, Callable[[ComparedReplies], str]] = {
     ".html": to_html,
     ".md": to_markdown,
     ".json": to_json,

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from chatui.conversation import transcript
-from chatui.conversation.dialogues import Dialogue, WrongRecord, is_message, is_pair, of_record
+from chatui.conversation.dialogues import Dialogue, InvalidRecord, is_message, is_pair, parse_record
 from chatui.conversation.imports.chatgpt import is_chatgpt, read_chatgpt
 from chatui.conversation.imports.llama_page import is_llama_page, read_llama_page
 from chatui.conversation.imports.lm_studio import is_lm_studio, read_lm_studio
@@ -25,7 +24,8 @@ from chatui.conversation.imports.oterm import MAGIC, read_oterm
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.json_records import JsonRecords, UnreadableRecord
 from chatui.conversation.transcript import Transcript
-from chatui.conversation.transcript_version_1 import FORMAT
+from chatui.conversation.transcript_events import FORMAT
+from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -112,7 +112,7 @@ class ConversationFile:
     def _transcript(self) -> Iterator[Found]:
         faults: list[UnreadableRecord] = []
         try:
-            yield transcript.read(self._file, faults.append, encoding=self._encoding)
+            yield read_transcript(self._file, faults.append, encoding=self._encoding)
         except ChatuiError as error:
             yield SkippedRecord(str(error))
         for fault in faults:
@@ -122,7 +122,7 @@ class ConversationFile:
         try:
             for number, found in enumerate(read_oterm(self._file), 1):
                 place = say("import.item", number=number)
-                if isinstance(found, WrongRecord):
+                if isinstance(found, InvalidRecord):
                     yield self._skipped(place, str(found))
                 else:
                     yield from self._tree(place, found)
@@ -140,7 +140,7 @@ class ConversationFile:
             yield from self._tree(None, read_speaker_lines(text))
         except UnicodeError:
             yield self._skipped(None, say("dataset.no_utf8"))
-        except WrongRecord as error:
+        except InvalidRecord as error:
             yield self._skipped(None, str(error))
 
     def _json(self) -> Iterator[Found]:
@@ -153,7 +153,7 @@ class ConversationFile:
                 continue
             value = record[1]
             is_element = records.is_array
-            if is_element and (is_message(value) or is_pair([value])):
+            if is_element and (is_message(value) or is_pair(value)):
                 parts.append(value)
                 continue
             found = _read(value)
@@ -166,7 +166,7 @@ class ConversationFile:
             yield from self._told(say("import.line", line=1), _read(parts))
 
     def _told(
-        self, place: str, found: Dialogue | ImportedConversation | WrongRecord
+        self, place: str, found: Dialogue | ImportedConversation | InvalidRecord
     ) -> Iterator[Found]:
         if isinstance(found, Dialogue):
             yield found
@@ -185,15 +185,15 @@ class ConversationFile:
         return SkippedRecord(say("import.skipped", place=where, reason=reason))
 
 
-def _read(value: Any) -> Dialogue | ImportedConversation | WrongRecord:
+def _read(value: Any) -> Dialogue | ImportedConversation | InvalidRecord:
     """What a JSON value holds."""
     try:
         if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):
             for is_form, read_form in _TREES:
                 if is_form(value):
                     return read_form(value)
-        return of_record(value)
-    except WrongRecord as error:
+        return parse_record(value)
+    except InvalidRecord as error:
         return error
 
 

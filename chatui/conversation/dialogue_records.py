@@ -1,6 +1,6 @@
 """Dialogues and preference pairs as records that other programs train on.
 
-:func:`.dialogues.of_record` reads those of dialogues.
+:func:`.dialogues.parse_record` reads those of dialogues.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.reply_choice import PreferencePair
+from chatui.conversation.reply_filter import PreferencePair
 from chatui.prompting.parts import reply_for_history
 
 

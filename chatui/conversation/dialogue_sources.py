@@ -1,4 +1,4 @@
-"""Where dialogues come from: files of any known form, and saved conversations."""
+"""Read training dialogues from files in any known format and from saved conversations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.reply_choice import (
-    EVERY_REPLY,
+from chatui.conversation.reply_filter import (
+    ALL_REPLIES,
     PreferencePair,
-    ReplyChoice,
-    dialogues_of,
-    pairs_of,
+    ReplyFilter,
+    matching_dialogues,
+    preference_pairs,
 )
 from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
@@ -24,42 +24,43 @@ from chatui.conversation.transcript import Transcript
 from chatui.locales import say
 
 _Whole: TypeAlias = tuple[Conversation, Sequence[Round]]
-"""A conversation, and its rounds or those of its path."""
+"""A conversation, and all its rounds or those of its path."""
 
 
 @dataclass
 class DialogueSources:
-    """Files and conversations, read one after the other in constant memory.
+    """Files and saved conversations, read one after another in constant memory.
 
     Attributes:
-        files: of any form that :class:`ConversationFile` knows.
+        files: in any format that :class:`ConversationFile` reads.
         store: holds the conversations; None if there are none.
-        conversations: their ids.
+        conversations: ids of saved conversations.
         encoding: of the files; None for UTF-8.
-        choice: which replies go out; other files than transcripts say nothing that it goes by.
+        reply_filter: which replies to train on. Only transcripts and saved conversations have what
+            it tests; with a filter, dialogues from other files are skipped.
     """
 
     files: Sequence[Path]
     store: Store | None = None
     conversations: Sequence[int] = ()
     encoding: str | None = None
-    choice: ReplyChoice = EVERY_REPLY
+    reply_filter: ReplyFilter = ALL_REPLIES
     _before: int = field(default=0, init=False)
     _reading: ConversationFile | None = field(default=None, init=False)
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all files."""
+        """Total size of the files."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
     def done_bytes(self) -> int:
-        """Bytes of the files that are read."""
+        """Bytes read so far."""
         return self._before + (self._reading.done_bytes if self._reading else 0)
 
     def fingerprint(self) -> str:
-        """Changes when a file or a conversation does, or the choice."""
-        versions: list[object] = [self.encoding, asdict(self.choice)]
+        """Return a hash that changes with the files, the conversations and the filter."""
+        versions: list[object] = [self.encoding, asdict(self.reply_filter)]
         for file in self.files:
             stat = file.stat()
             versions += [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
@@ -67,54 +68,51 @@ class DialogueSources:
             assert self.store is not None
             about = self.store.conversation(id)
             versions += [id, about.updated_at, about.head_id]
-            if self.choice.rating is not None:
+            if self.reply_filter.rating is not None:
                 versions += [(one.id, one.rating) for one in self.store.all_rounds(id)]
         return hashlib.sha256(json.dumps(versions).encode()).hexdigest()
 
     def __iter__(self) -> Iterator[Dialogue | SkippedRecord]:
-        """The dialogues in their order, always the same.
+        """Yield the dialogues, always in the same order.
 
         Raises:
-            ChatuiError: a file or a conversation cannot be read at all.
+            ChatuiError: a file or a conversation cannot be read.
         """
-        for found in self._found(wholes_only=self.choice != EVERY_REPLY):
+        for found in self._found(wholes_only=self.reply_filter != ALL_REPLIES):
             if isinstance(found, tuple):
-                yield from dialogues_of(*found, self.choice)
+                yield from matching_dialogues(*found, self.reply_filter)
             else:
                 yield found
 
     def pairs(self) -> Iterator[PreferencePair | SkippedRecord]:
-        """The preference pairs in their order; raises as iterating does."""
+        """Yield the preference pairs; raises as ``__iter__`` does."""
         for found in self._found(wholes_only=True):
             if isinstance(found, tuple):
-                yield from pairs_of(*found, self.choice)
+                yield from preference_pairs(*found, self.reply_filter)
             elif isinstance(found, SkippedRecord):
                 yield found
 
     def _found(self, *, wholes_only: bool) -> Iterator[_Whole | Dialogue | SkippedRecord]:
-        """Everything in its order.
+        """Yield everything in order.
 
         Args:
-            wholes_only: tell of files in which no round says more than its texts.
+            wholes_only: skip dialogues without ratings and models, once a file with a message.
         """
         self._before = 0
         for file in self.files:
             self._reading = ConversationFile(file, self.encoding)
-            is_told = False
+            was_reported = False
             for found in self._reading:
                 if isinstance(found, Transcript):
                     yield found.conversation, found.rounds
                 elif not wholes_only or isinstance(found, SkippedRecord):
                     yield found
-                elif not is_told:
-                    is_told = True
+                elif not was_reported:
+                    was_reported = True
                     yield SkippedRecord(say("dataset.only_texts", path=file))
             self._before += file.stat().st_size
             self._reading = None
         for id in self.conversations:
-            yield self._saved(id, path_only=not wholes_only)
-
-    def _saved(self, id: int, *, path_only: bool = False) -> _Whole:
-        assert self.store is not None
-        rounds = self.store.rounds if path_only else self.store.all_rounds
-        return self.store.conversation(id), rounds(id)
+            assert self.store is not None
+            rounds = self.store.all_rounds if wholes_only else self.store.rounds
+            yield self.store.conversation(id), rounds(id)

@@ -1,13 +1,12 @@
-"""Dialogues to learn from, and the forms in which files hold them.
+"""Training dialogues, from saved rounds and from the JSON records of other programs.
 
-A record is one JSON value: a row with a query and a reply, or a whole conversation. What is
-missing or of a wrong type makes the record a :class:`WrongRecord`.
+A record is a JSON value: a row with a query and a reply, or a whole conversation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -18,7 +17,7 @@ from chatui.prompting.parts import reply_for_history
 from chatui.text import one_line
 
 Train: TypeAlias = Literal["all", "last"]
-"""Which replies of a dialogue are learned."""
+"""Which replies of a dialogue are trained on."""
 
 _ROWS = (
     ("instruction", "input", "output"),
@@ -30,10 +29,10 @@ _ROWS = (
     ("input", "", "label"),
     ("input", "", "output"),
 )
-"""Columns of rows: the query, an input that follows it in a new line, the reply.
+"""Columns of rows: query, an optional input appended to it on a new line, reply.
 
-The first is Alpaca's; the second and the seventh are the article's; "prompt", "response" and
-"content", "summary" are those of THUDM/ChatGLM-6B's ptuning.
+"instruction" is Alpaca's; "instruct" and "input", "label" are the article's; "prompt", "response"
+and "content", "summary" are from THUDM/ChatGLM-6B's ptuning.
 """
 
 _SPEAKERS = {
@@ -42,55 +41,52 @@ _SPEAKERS = {
     "assistant": ("assistant", "gpt", "chatgpt", "bot", "bing", "bard", "model"),
 }
 ROLES = {name: role for role, names in _SPEAKERS.items() for name in names}
-"""Who a name in a file means."""
+"""Roles by the speaker names found in files."""
 
 
-class WrongRecord(ValueError):
-    """A record that is no dialogue; the message is the reason."""
+class InvalidRecord(ValueError):
+    """A record cannot be read as a dialogue; the message is the reason."""
 
 
 class Dialogue(msgspec.Struct, frozen=True):
-    """Rounds, and which of their replies are to be learned.
+    """Rounds, and which of their replies to train on.
 
     Attributes:
         rounds: (query, reply), oldest first.
         system: the system text; None for the format's own.
-        states_target: the record names one reply to learn, its last, and what comes before it is
-            its history.
+        last_only: by default train only on the last reply; the rounds before it are its history.
         has_history: the record has a history, even if an empty one.
-        unfinished: places of replies that broke off; they are read and never learned.
-        not_chosen: places of others that are read only.
+        unfinished: indexes of incomplete replies; they are context and never trained on.
+        excluded: indexes of other replies that are only context.
     """
 
     rounds: tuple[Exchange, ...]
     system: str | None = None
-    states_target: bool = False
+    last_only: bool = False
     has_history: bool = False
     unfinished: frozenset[int] = frozenset()
-    not_chosen: frozenset[int] = frozenset()
+    excluded: frozenset[int] = frozenset()
 
-    def learned(self, train: Train | None) -> Sequence[int]:
-        """The places of the rounds whose replies are learned.
+    def trained_replies(self, train: Train | None) -> Sequence[int]:
+        """Return the indexes of the rounds whose replies are trained on.
 
         Args:
-            train: all or the last one; None for the one that the record names, else all.
+            train: overrides ``last_only``; None keeps it.
         """
         last = len(self.rounds) - 1
-        only_last = self.states_target if train is None else train == "last"
-        return [
-            place for place in range(last if only_last else 0, last + 1)
-            if place not in self.unfinished and place not in self.not_chosen
-        ]  # fmt: skip
+        last_only = self.last_only if train is None else train == "last"
+        context_only = self.unfinished | self.excluded
+        return [at for at in range(last if last_only else 0, last + 1) if at not in context_only]
 
 
-def of_rounds(rounds: Iterable[Round], not_chosen: Collection[int] = ()) -> Dialogue:
-    """The dialogue of a saved conversation, as later prompts of it read.
+def dialogue_from_rounds(rounds: Iterable[Round], excluded: Collection[int] = ()) -> Dialogue:
+    """Return the dialogue of saved rounds, as later prompts contain them.
 
-    A round without anything to read is left out; what a user stopped, an error ended or a limit cut
-    is unfinished. The system text is what the conversation had last in place of the preset's.
+    Rounds with an empty reply are left out. The system text is the last round's, if the user
+    replaced the preset's.
 
     Args:
-        not_chosen: ids of rounds whose replies are not to be learned.
+        excluded: ids of rounds whose replies are only context.
     """
     kept = [each for each in rounds if reply_for_history(each.reply).strip()]
     system = kept[-1].sampling.get("system") if kept else None
@@ -98,51 +94,51 @@ def of_rounds(rounds: Iterable[Round], not_chosen: Collection[int] = ()) -> Dial
         tuple((each.query, each.reply) for each in kept),
         system if isinstance(system, str) else None,
         unfinished=frozenset(at for at, each in enumerate(kept) if is_unfinished(each)),
-        not_chosen=frozenset(at for at, each in enumerate(kept) if each.id in not_chosen),
+        excluded=frozenset(at for at, each in enumerate(kept) if each.id in excluded),
     )
 
 
 def is_unfinished(round_: Round) -> bool:
-    """Whether a reply broke off."""
+    """True if the reply was stopped, failed or was cut off by a limit."""
     return round_.state != "done" or round_.finish_reason in ("length", "filter", "cancelled")
 
 
-def of_record(record: object) -> Dialogue:
-    """The dialogue in a JSON value: Alpaca's, ShareGPT's, OpenAI's or ChatGLM's form.
+def parse_record(record: object) -> Dialogue:
+    """Return the dialogue in a JSON value in Alpaca's, ShareGPT's, OpenAI's or ChatGLM's format.
 
     Raises:
-        WrongRecord: it has none of these forms, or a value of a wrong type.
+        InvalidRecord: the value has none of these formats, or a part has a wrong type.
     """
     if isinstance(record, list):
-        return _of_pairs(record) if is_pair(record[:1]) else _of_messages(record)
+        is_history = bool(record) and is_pair(record[0])
+        return Dialogue(_pairs(record)) if is_history else _from_messages(record)
     if not isinstance(record, dict):
-        raise WrongRecord(say("dataset.no_form", keys=one_line(str(record), 60)))
+        raise InvalidRecord(say("dataset.no_form", keys=one_line(str(record), 60)))
     for name in ("conversations", "messages", "conversation"):
         if isinstance(record.get(name), list):
-            spoken = _of_messages(record[name])
+            spoken = _from_messages(record[name])
             system = _optional(record, "system")
             return Dialogue(spoken.rounds, spoken.system if system is None else system)
     for query, addition, reply in _ROWS:
         if query in record and reply in record:
-            return _of_row(record, query, addition, reply)
+            return _from_row(record, query, addition, reply)
     if isinstance(record.get("history"), list):
         return Dialogue(_pairs(record["history"]), _optional(record, "system"))
     keys = one_line(", ".join(map(str, record)), 80)
-    raise WrongRecord(say("dataset.no_form", keys=keys or "{}"))
+    raise InvalidRecord(say("dataset.no_form", keys=keys or "{}"))
 
 
-def is_pair(records: Sequence[object]) -> bool:
-    """Whether the first of ``records`` is a [query, reply], so that all are one conversation."""
-    first = records[0] if records else None
-    return isinstance(first, list) and all(isinstance(text, str) for text in first)
+def is_pair(value: object) -> TypeGuard[list[str]]:
+    """True if the value is a list of strings, as the [query, reply] pairs of ChatGLM's format."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def is_message(record: object) -> bool:
-    """Whether a record is one message of a conversation."""
+    """True if the record is a single message of a conversation."""
     return isinstance(record, dict) and ("role" in record or "from" in record)
 
 
-def _of_row(record: Mapping[str, Any], query: str, addition: str, reply: str) -> Dialogue:
+def _from_row(record: Mapping[str, Any], query: str, addition: str, reply: str) -> Dialogue:
     asked, answered = _text(record, query), _text(record, reply)
     added = _optional(record, addition) if addition else None
     history = record.get("history")
@@ -150,35 +146,31 @@ def _of_row(record: Mapping[str, Any], query: str, addition: str, reply: str) ->
     return Dialogue(
         rounds=(*earlier, (f"{asked}\n{added}" if added else asked, answered)),
         system=_optional(record, "system"),
-        states_target=True,
+        last_only=True,
         has_history=history is not None,
     )
 
 
-def _of_pairs(pairs: Sequence[object]) -> Dialogue:
-    return Dialogue(_pairs(pairs))
-
-
 def _pairs(value: object) -> tuple[Exchange, ...]:
     if not isinstance(value, list):
-        raise WrongRecord(say("dataset.no_pairs", number=1))
+        raise InvalidRecord(say("dataset.no_pairs", number=1))
     for number, pair in enumerate(value, 1):
-        if not isinstance(pair, list) or len(pair) != 2 or not is_pair([pair]):
-            raise WrongRecord(say("dataset.no_pairs", number=number))
+        if not is_pair(pair) or len(pair) != 2:
+            raise InvalidRecord(say("dataset.no_pairs", number=number))
     return tuple((query, reply) for query, reply in value)
 
 
-def _of_messages(messages: Sequence[object]) -> Dialogue:
-    """Turns of speakers as rounds.
+def _from_messages(messages: Sequence[object]) -> Dialogue:
+    """Return the dialogue of a list of messages.
 
-    What one speaker says in a row is one text. A greeting before the first query and a query
+    Consecutive messages of one speaker are joined. A greeting before the first query and a query
     without a reply are left out.
     """
     system: str | None = None
     rounds: list[Exchange] = []
     asked: str | None = None
     for number, message in enumerate(messages, 1):
-        role, text = _said(message, number)
+        role, text = _role_and_text(message, number)
         if role == "system":
             system = text if system is None else f"{system}\n{text}"
         elif role == "user":
@@ -189,36 +181,36 @@ def _of_messages(messages: Sequence[object]) -> Dialogue:
         elif rounds:
             rounds[-1] = (rounds[-1][0], f"{rounds[-1][1]}\n{text}")
     if not rounds:
-        raise WrongRecord(say("dataset.no_reply"))
+        raise InvalidRecord(say("dataset.no_reply"))
     return Dialogue(tuple(rounds), system)
 
 
-def _said(message: object, number: int) -> tuple[str, str]:
-    """Role and text of a message: ShareGPT's "from" and "value", or OpenAI's "role" and "content".
+def _role_and_text(message: object, number: int) -> tuple[str, str]:
+    """Return role and text of a message: ShareGPT's from and value, or OpenAI's role and content.
 
-    A content of several parts is the text of its parts.
+    The texts of a content in several parts are joined.
     """
     if not isinstance(message, dict):
-        raise WrongRecord(say("dataset.no_message", number=number))
+        raise InvalidRecord(say("dataset.no_message", number=number))
     speaker = message.get("from", message.get("role"))
     role = ROLES.get(speaker.lower()) if isinstance(speaker, str) else None
     if role is None:
         shown = one_line(str(speaker), 40)
-        raise WrongRecord(say("dataset.no_speaker", number=number, name=shown))
+        raise InvalidRecord(say("dataset.no_speaker", number=number, name=shown))
     text = message.get("value", message.get("content"))
     if isinstance(text, list):
         parts = [part.get("text") if isinstance(part, dict) else None for part in text]
         said = [part for part in parts if isinstance(part, str)]
         text = "".join(said) if len(said) == len(parts) else None
     if not isinstance(text, str):
-        raise WrongRecord(say("dataset.no_content", number=number))
+        raise InvalidRecord(say("dataset.no_content", number=number))
     return role, text
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
     value = record[name]
     if not isinstance(value, str):
-        raise WrongRecord(say("dataset.no_text", name=name))
+        raise InvalidRecord(say("dataset.no_text", name=name))
     return value
 
 

@@ -1,4 +1,4 @@
-"""A conversation as Markdown and plain text, and writing a text file wholly or not at all."""
+"""Export conversations as Markdown and plain text; write text files atomically."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
 def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
-    """Markdown: the title, and for each round the query as a quotation and the reply as it is.
+    """Return Markdown: the title, then each round with a quoted query and the unchanged reply.
 
-    Lines of a reply stay lines (a poem is no paragraph): outside fenced code each gets the two
-    blanks at its end that break a line in Markdown.
+    The lines of a reply, such as verses, stay separate: outside fenced code each ends with two
+    spaces, Markdown's line break.
     """
     parts = [f"# {plain_text(conversation.title)}"]
     for number, each in enumerate(rounds, 1):
@@ -33,19 +33,19 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
             " · ".join(
                 (
                     f"**{say('conversation.export.reply')}**{_model(each)}",
-                    *marks_of(each),
-                    *filter(None, [one_line(note_of(each), None)]),
+                    *reply_marks(each),
+                    *filter(None, [one_line(note_line(each), None)]),
                 )
             ),
             _with_line_breaks(each.reply),
         ]
-        if ending := ending_of(each):
+        if ending := state_line(each):
             parts.append(f"*{ending}*")
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
 
 def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
-    """Plain text: the title, and for each round a heading, the query and the reply."""
+    """Return plain text: the title, then a heading, the query and the reply of each round."""
     parts = [plain_text(conversation.title)]
     for number, each in enumerate(rounds, 1):
         colon = say("conversation.export.colon")
@@ -55,7 +55,9 @@ def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
             f"{say('conversation.export.reply')}{_model(each)}{colon}"
             + "\n".join(_lines(each.reply)),
         ]
-        if words := " · ".join(filter(None, (ending_of(each), *marks_of(each), note_of(each)))):
+        if words := " · ".join(
+            filter(None, (state_line(each), *reply_marks(each), note_line(each)))
+        ):
             parts.append(f"({words})")
     return "\n\n".join(parts) + "\n"
 
@@ -68,8 +70,8 @@ def _model(each: Round) -> str:
     return f" ({plain_text(each.model)})" if each.model else ""
 
 
-def ending_of(each: Round) -> str:
-    """How the round ended unless by itself, and whether later prompts leave it out."""
+def state_line(each: Round) -> str:
+    """Return how a reply ended, if not normally, and whether it is empty; "" for neither."""
     words = []
     if each.state != "done":
         words.append(say(f"conversation.export.{each.state}", error=each.error or ""))
@@ -78,15 +80,15 @@ def ending_of(each: Round) -> str:
     return plain_text(" · ".join(words))
 
 
-def marks_of(each: Round) -> list[str]:
-    """What the user made of the reply, in a few words each: edited, rated good or bad."""
+def reply_marks(each: Round) -> list[str]:
+    """Return the user's marks on a reply: edited, rated good or bad."""
     rating = {1: say("tui.round.good"), -1: say("tui.round.bad"), 0: ""}[each.rating]
     edited = say("tui.round.edited") if each.sampling.get("edited") else ""
     return [word for word in (edited, rating) if word]
 
 
-def note_of(each: Round) -> str:
-    """The user's note on the reply, with its sign; "" for none."""
+def note_line(each: Round) -> str:
+    """Return the user's note on a reply with its symbol; "" for none."""
     return say("tui.round.note", text="\n".join(_lines(each.note))) if each.note else ""
 
 
@@ -104,7 +106,11 @@ def _with_line_breaks(text: str) -> str:
 
 
 def fence_after(line: str, fence: str) -> str:
-    """The fence of code that is open behind a line of Markdown; "" for none."""
+    """Return the code fence that is open after a line of Markdown; "" for none.
+
+    Args:
+        fence: the fence that is open before the line.
+    """
     mark = _FENCE.match(line)
     if mark is None:
         return fence
@@ -114,11 +120,11 @@ def fence_after(line: str, fence: str) -> str:
     return "" if closes else fence
 
 
-def write_whole(file: Path, text: str | Iterable[str]) -> None:
-    """Write UTF-8 text so that ``file`` holds either all of it or what it held before.
+def write_atomically(file: Path, text: str | Iterable[str]) -> None:
+    """Write UTF-8 text to ``file``, or leave the file unchanged if that fails.
 
-    The text goes into a temporary file beside it, is flushed to the disk and takes the name. A
-    link is followed; what is no regular file (a pipe, a device) is written directly.
+    Writes a temporary file in the same folder, flushes it to disk and renames it. Links are
+    followed. Pipes and devices are written directly.
 
     Raises:
         ChatuiError: the file cannot be written.
@@ -147,7 +153,7 @@ def write_whole(file: Path, text: str | Iterable[str]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut, where the system can."""
+    """Flush a rename to disk, on systems that support it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

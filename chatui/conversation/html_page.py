@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatui.conversation.exports import ending_of, marks_of, note_of
+from chatui.conversation.exports import note_line, reply_marks, state_line
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.locales import current_language, say
@@ -65,7 +65,7 @@ def page(title: str, body: str, style: str = "") -> str:
 
 def _section(each: Round, pieces: Sequence[Piece]) -> str:
     parts = [f'<section><div class="query">{escape(_lines(each.query))}</div>']
-    marks = [f'<span class="mark">{escape(mark)}</span>' for mark in marks_of(each)]
+    marks = [f'<span class="mark">{escape(mark)}</span>' for mark in reply_marks(each)]
     if by := " · ".join(filter(None, (escape(plain_text(each.model)), *marks))):
         parts.append(f'<p class="by">{by}</p>')
     has_probabilities = any(piece.logprob is not None for piece in pieces)
@@ -78,7 +78,7 @@ def _section(each: Round, pieces: Sequence[Piece]) -> str:
             name = escape(say(f"tui.fold.{part.kind}"))
             said = escape(_lines(part.text))
             parts.append(f"<details><summary>{name}</summary>{said}</details>")
-    for words in filter(None, (ending_of(each), note_of(each))):
+    for words in filter(None, (state_line(each), note_line(each))):
         parts.append(f'<p class="note">{escape(words)}</p>')
     return "\n".join([*parts, "</section>"])
 

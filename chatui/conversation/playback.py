@@ -48,7 +48,7 @@ class ReplayPoint:
     pieces: int | None
 
 
-def steps_of(transcript: Transcript, idle_limit: float | None = None) -> Iterator[ReplayStep]:
+def replay_steps(transcript: Transcript, idle_limit: float | None = None) -> Iterator[ReplayStep]:
     """The steps of a transcript from its first round to its head, in their own timing.
 
     A reply takes the time it took. A reply without pieces comes whole, after the time it took, at
@@ -88,8 +88,8 @@ class Player:
 
     Attributes:
         rounds: from the first one to the head.
-        count: how many steps there are.
-        reached: how many of them have happened.
+        step_count: how many steps there are.
+        steps_done: how many of them have happened.
         is_paused: whether time stands still.
     """
 
@@ -104,22 +104,22 @@ class Player:
 
         Args:
             speed: 2 is twice as fast; above 0.
-            idle_limit: as :func:`steps_of` takes it.
+            idle_limit: as :func:`replay_steps` takes it.
         """
         self.rounds = whole.path()
-        self.reached = 0
+        self.steps_done = 0
         self.is_paused = False
         self._pieces = whole.pieces
         self._unpacked: tuple[int | None, tuple[Piece, ...]] = (None, ())
         self._times = array("d")
         # The places of the queries.
         self._starts: list[int] = []
-        for step in steps_of(whole, idle_limit):
+        for step in replay_steps(whole, idle_limit):
             if step.kind == "query":
                 self._starts.append(len(self._times))
             self._times.append(step.at_seconds)
-        self.count = len(self._times)
-        self._ends = [*self._starts[1:], self.count]
+        self.step_count = len(self._times)
+        self._ends = [*self._starts[1:], self.step_count]
         self._speed = speed
         self._clock = clock
         self._at = 0.0
@@ -128,31 +128,31 @@ class Player:
     def steps(self, first: int, last: int) -> Iterator[ReplayStep]:
         """The steps from place ``first`` on, up to ``last``."""
         for place in range(first, last):
-            at, done, is_end = self._where(place + 1)
+            at, done, is_end = self._position(place + 1)
             each, seconds = self.rounds[at], self._times[place]
             if done == 1:
                 yield ReplayStep(seconds, "query", each.query, each)
             elif is_end:
                 yield ReplayStep(seconds, "end", each.reply, each)
             else:
-                yield ReplayStep(seconds, "piece", self._said(each, done - 2, done - 1), each)
+                yield ReplayStep(seconds, "piece", self._piece_text(each, done - 2, done - 1), each)
 
-    def begun(self, reached: int | None = None) -> int:
+    def rounds_begun(self, steps_done: int | None = None) -> int:
         """How many rounds have begun when so many steps have happened; None: by now."""
-        return bisect_left(self._starts, self.reached if reached is None else reached)
+        return bisect_left(self._starts, self.steps_done if steps_done is None else steps_done)
 
-    def said(self) -> str | None:
+    def reply_so_far(self) -> str | None:
         """What the reply has come to that is being played; None if none is."""
         if (point := self.point) is None or point.pieces is None:
             return None
-        return self._said(point.round, 0, point.pieces)
+        return self._piece_text(point.round, 0, point.pieces)
 
-    def _where(self, reached: int) -> tuple[int, int, bool]:
+    def _position(self, steps_done: int) -> tuple[int, int, bool]:
         """Behind so many steps: a round's place, how many are its own, whether it is over."""
-        at = self.begun(reached) - 1
-        return at, reached - self._starts[at], reached == self._ends[at]
+        at = self.rounds_begun(steps_done) - 1
+        return at, steps_done - self._starts[at], steps_done == self._ends[at]
 
-    def _said(self, each: Round, first: int, last: int) -> str:
+    def _piece_text(self, each: Round, first: int, last: int) -> str:
         """What pieces of a round spell; a reply without pieces is one."""
         if self._unpacked[0] != each.id:
             self._unpacked = each.id, tuple(self._pieces.get(each.id, ()))
@@ -186,57 +186,57 @@ class Player:
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        self._go_to(self.at_seconds)
+        self._go_to_time(self.at_seconds)
         self._speed = speed
 
     @property
     def is_over(self) -> bool:
         """Whether all steps have happened."""
-        return self.reached == self.count
+        return self.steps_done == self.step_count
 
     @property
     def point(self) -> ReplayPoint | None:
         """Where the replay is; None before the first round."""
-        if not self.reached:
+        if not self.steps_done:
             return None
-        at, done, is_end = self._where(self.reached)
+        at, done, is_end = self._position(self.steps_done)
         return ReplayPoint(self.rounds[at], None if is_end else done - 1)
 
     def advance(self) -> int:
         """Let what is due by now happen; how many steps have happened in all."""
         if not self.is_paused:
-            self.reached = max(self.reached, bisect_right(self._times, self.at_seconds))
-        return self.reached
+            self.steps_done = max(self.steps_done, bisect_right(self._times, self.at_seconds))
+        return self.steps_done
 
     def pause(self, is_paused: bool) -> None:
         """Stand still, or go on; at the end from the beginning."""
-        self._go_to(0.0 if self.is_over and not is_paused else self.at_seconds)
+        self._go_to_time(0.0 if self.is_over and not is_paused else self.at_seconds)
         self.is_paused = is_paused
 
     def seek(self, at_seconds: float) -> None:
         """Jump to a moment."""
-        self._go_to(min(max(at_seconds, 0.0), self.total_seconds))
+        self._go_to_time(min(max(at_seconds, 0.0), self.total_seconds))
 
     def step(self, count: int) -> None:
         """Let so many steps happen or unhappen, and stand still."""
         self.is_paused = True
-        self._stand_behind(min(max(self.reached + count, 0), self.count))
+        self._go_to_step(min(max(self.steps_done + count, 0), self.step_count))
 
     def step_round(self, count: int) -> None:
         """Go to the start of a later round, or of this or an earlier one; playing goes on."""
         if count > 0:
-            later = self._starts[self.begun() :]
-            place = later[min(count, len(later)) - 1] if later else self.count - 1
+            later = self._starts[self.rounds_begun() :]
+            place = later[min(count, len(later)) - 1] if later else self.step_count - 1
         else:
-            earlier = self._starts[: self.begun(self.reached - 1)]
+            earlier = self._starts[: self.rounds_begun(self.steps_done - 1)]
             place = earlier[max(len(earlier) + count, 0)] if earlier else 0
-        self._stand_behind(min(place + 1, self.count))
+        self._go_to_step(min(place + 1, self.step_count))
 
-    def _stand_behind(self, reached: int) -> None:
-        self._at = self._times[reached - 1] if reached else 0.0
+    def _go_to_step(self, steps_done: int) -> None:
+        self._at = self._times[steps_done - 1] if steps_done else 0.0
         self._since = self._clock()
-        self.reached = reached
+        self.steps_done = steps_done
 
-    def _go_to(self, at: float) -> None:
+    def _go_to_time(self, at: float) -> None:
         self._at, self._since = at, self._clock()
-        self.reached = bisect_right(self._times, at)
+        self.steps_done = bisect_right(self._times, at)

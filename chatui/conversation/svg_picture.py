@@ -6,7 +6,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from chatui.conversation.exports import ending_of, marks_of, note_of
+from chatui.conversation.exports import note_line, reply_marks, state_line
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.readable import probability_step
@@ -56,11 +56,11 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
     )
     for each in whole.path():
         console.print(Text(_safe(each.query), _QUERY))
-        if by := " · ".join(filter(None, (each.model, *marks_of(each)))):
+        if by := " · ".join(filter(None, (each.model, *reply_marks(each)))):
             console.print(Text(_safe(by), _MUTED))
         pieces = whole.pieces.get(each.id, ()) if probabilities else ()
         console.print(_reply(each, pieces))
-        for words in filter(None, (ending_of(each), note_of(each))):
+        for words in filter(None, (state_line(each), note_line(each))):
             console.print(Text(_safe(words), f"italic {_MUTED}"))
         console.print()
     plain = [(0, 0, 0)] * 8

@@ -1,9 +1,8 @@
-"""The lines of a transcript: a header and events, each a JSON object with its type and time.
+"""The lines of a transcript: a header, then events; each is a JSON object with a type and a time.
 
-Times (``t``) are seconds since the header's ``start``, to the microsecond. Lone surrogates and
-control characters are written as JSON escapes, so that a terminal that shows the file does not obey
-it. (A high surrogate directly before a low one is, by JSON's rules, read as the one character that
-they spell.)
+Times (``t``) are seconds since the header's ``start``, rounded to microseconds. Lone surrogates and
+control characters are written as JSON escapes, so printing the file on a terminal is safe. (JSON
+reads a high surrogate directly before a low one as a single character.)
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from chatui.conversation.rounds import (
     Round,
     Seconds,
 )
-from chatui.conversation.transcript_version_1 import FORMAT
 from chatui.text import escape_json
 
+FORMAT = "chatui-transcript"
 VERSION: Literal[2] = 2
 
 DIGITS = 6
-"""Of times: microseconds, as in the store."""
+"""Decimal places of times, as in the store."""
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,29 +51,29 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class PromptMark:
-    """What a transcript keeps of a prompt.
+    """The hash of a prompt.
 
     Attributes:
-        hash: "sha256:" and the digest of its text in UTF-8; "" if not known.
-        dropped_rounds: how many of the oldest rounds did not fit and were left out.
+        hash: "sha256:" and the digest of the prompt's text in UTF-8; "" if not known.
+        dropped_rounds: number of the oldest rounds left out because they did not fit.
     """
 
     hash: str = ""
     dropped_rounds: Count = 0
 
 
-def mark_of(text: str, dropped_rounds: int) -> PromptMark:
-    """The mark of a prompt."""
+def mark_prompt(text: str, dropped_rounds: int) -> PromptMark:
+    """Hash the text of a prompt."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return PromptMark(f"sha256:{digest}", dropped_rounds)
 
 
 def to_line(event: object) -> str:
-    """The header or an event as a line of the file."""
+    """Return the header or an event as a line of the file."""
     try:
         text = msgspec.json.encode(event).decode()
     except UnicodeError:
-        # A lone surrogate, which only Python's own encoder writes.
+        # Only Python's own encoder writes lone surrogates.
         text = json.dumps(msgspec.to_builtins(event), ensure_ascii=False, separators=(",", ":"))
     return escape_json(text) + "\n"
 
@@ -86,7 +85,7 @@ class Event(
     tag_field="type",
     tag=lambda name: name.removesuffix("Event").lower(),
 ):
-    """What happened in a round."""
+    """An event in a round."""
 
     t: float
     round: int
@@ -114,7 +113,7 @@ class PromptEvent(Event, frozen=True):
 
 
 class TokenEvent(Event, frozen=True):
-    """A reply grows."""
+    """A token of the reply."""
 
     text: str
     id: int = -1
@@ -123,7 +122,7 @@ class TokenEvent(Event, frozen=True):
 
 
 class StopEvent(Event, frozen=True):
-    """A reply is over."""
+    """The end of a reply."""
 
     state: Literal["done", "stopped", "failed", "interrupted"]
     seconds: Seconds | None = None
@@ -135,29 +134,29 @@ class StopEvent(Event, frozen=True):
 
 
 class EditEvent(Event, frozen=True):
-    """The user writes the reply, in place of that of round ``of``."""
+    """The user wrote this round's reply to replace that of round ``of``."""
 
     of: int
 
 
 class RatingEvent(Event, frozen=True):
-    """The user rates a reply."""
+    """The user rated the reply."""
 
     rating: Rating
 
 
 class NoteEvent(Event, frozen=True):
-    """The user notes something on a reply; "" takes the note away."""
+    """The user's note on the reply; "" removes it."""
 
     text: str
 
 
 class BranchEvent(Event, frozen=True):
-    """The path that is looked at ends with another round."""
+    """The user switched to the branch that ends with this round."""
 
 
 class OtherEvent(msgspec.Struct, frozen=True):
-    """An event that is no part of the rounds."""
+    """An event of any other type."""
 
     t: float
     type: str
@@ -167,21 +166,23 @@ AnyEvent = TypeVar("AnyEvent", bound=Event)
 
 
 def event(kind: type[AnyEvent], t: float, number: int, *values: Any) -> AnyEvent:
-    """An event at an exact time."""
+    """Return an event of round ``number``, ``t`` rounded to microseconds."""
     return kind(round(t, DIGITS), number, *values)
 
 
 def header(conversation: Conversation, start: float) -> Header:
-    """The first line; ``start`` in seconds since the epoch."""
-    one = conversation
-    times = one.created_at, one.updated_at
+    """Return the first line; ``start`` is in seconds since the epoch."""
+    times = conversation.created_at, conversation.updated_at
     return Header(
-        FORMAT, VERSION, start, __version__, one.title, *times, one.pinned, one.archived, one.tags
+        *(FORMAT, VERSION, start, __version__, conversation.title, *times),
+        pinned=conversation.pinned,
+        archived=conversation.archived,
+        tags=conversation.tags,
     )
 
 
 def query(begun: Round, number: int, parent: int | None, t: float) -> QueryEvent:
-    """A round begins."""
+    """Return the event that begins a round."""
     sampling = {key: _finite(value) for key, value in begun.sampling.items()}
     seed = begun.seed if begun.state == "streaming" else None
     about = begun.started_at, begun.model, begun.format
@@ -189,25 +190,25 @@ def query(begun: Round, number: int, parent: int | None, t: float) -> QueryEvent
 
 
 def prompt(number: int, t: float, tokens: int, reused: int, mark: PromptMark | None) -> PromptEvent:
-    """The model has read the prompt of a round."""
+    """Return the event for a prompt that the model has read."""
     known = () if mark is None else (mark.dropped_rounds, mark.hash)
     return event(PromptEvent, t, number, tokens, reused, *known)
 
 
 def token(piece: Piece, number: int, began: float) -> TokenEvent:
-    """A token of a reply; ``began`` is the time of its round."""
+    """Return the event for a token; ``began`` is the time of its round's query event."""
     at, about = began + piece.at_seconds, (piece.text, piece.token_id, _finite(piece.logprob))
     return event(TokenEvent, at, number, *about, piece.alternatives)
 
 
-def stop(ended: Round, number: int, t: float, said: str) -> StopEvent:
-    """A reply is over; ``said`` is what its tokens spell."""
+def stop(ended: Round, number: int, t: float, token_text: str) -> StopEvent:
+    """Return the event that ends a reply; ``token_text`` is the text of all its tokens."""
     end = ended.finish_reason, ended.seed, ended.error
-    reply = None if ended.reply == said else ended.reply
+    reply = None if ended.reply == token_text else ended.reply
     about = ended.state, ended.seconds, ended.output_tokens
     return event(StopEvent, t, number, *about, *end, reply)
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN."""
+    """Replace infinity and NaN, which JSON cannot hold, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

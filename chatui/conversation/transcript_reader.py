@@ -1,16 +1,17 @@
-"""Reading the lines of a transcript: its events put together to a conversation."""
+"""Read transcript files of all versions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, NoReturn
 
 import msgspec
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.json_records import UnreadableRecord
+from chatui.conversation.json_records import JsonRecords, Record, UnreadableRecord
 from chatui.conversation.rounds import (
     Conversation,
     PackedPieces,
@@ -19,93 +20,152 @@ from chatui.conversation.rounds import (
     path_to,
     title_from_query,
 )
-from chatui.conversation.transcript_events import DIGITS, PromptMark
+from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_events import DIGITS, FORMAT, VERSION, PromptMark
+from chatui.conversation.transcript_version_1 import transcript_from_version_1
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.validation_errors import describe_error
 
-_TYPES: dict[str, type[events.Event]] = {
+OnFault = Callable[[UnreadableRecord], None]
+
+_EVENT_TYPES: dict[str, type[events.Event]] = {
     str(kind.__struct_config__.tag): kind for kind in events.Event.__subclasses__()
 }
 
-Read: TypeAlias = tuple[
-    Conversation,
-    tuple[Round, ...],
-    Mapping[int, tuple[Piece, ...]],
-    dict[int, PromptMark],
-    tuple[Mapping[str, Any], ...],
-]
+
+def read_transcript(
+    file: Path, on_fault: OnFault | None = None, *, encoding: str | None = None
+) -> Transcript:
+    """Read a transcript file; see :func:`parse_transcript`.
+
+    Args:
+        encoding: None for UTF-8, or UTF-16 with a byte order mark.
+
+    Raises:
+        ChatuiError: the file cannot be read, or is not a transcript of a known version.
+    """
+    return _read(JsonRecords(file, encoding, _refuse_constant), str(file), on_fault)
 
 
-class TranscriptReader:
-    """Puts the events of one file together, in their order."""
+def parse_transcript(data: bytes, name: str, on_fault: OnFault | None = None) -> Transcript:
+    """Return the transcript in the bytes of a file; its conversation's id is 0.
 
-    def __init__(self, tell: Callable[[UnreadableRecord], None]) -> None:
-        """
-        Args:
-            tell: is told what a round lacks that can only be seen at the end.
-        """
-        self._tell = tell
-        self._header = events.Header("", 2, 0.0)
+    A round without a stop event becomes "interrupted", and an incomplete last line is skipped.
+    Events of unknown types are kept.
+
+    Args:
+        name: the file's name, for error messages.
+        on_fault: called for each line that cannot be read; the other lines are kept. If None, such
+            a line raises ChatuiError. Version 1 is a single object and always raises.
+
+    Raises:
+        ChatuiError: the data is not a transcript of a known version.
+    """
+    return _read(JsonRecords(data, None, _refuse_constant), name, on_fault)
+
+
+def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Transcript:
+    def damaged(line: int, reason: object) -> ChatuiError:
+        where = say("conversation.in_line", line=line, reason=reason)
+        return ChatuiError(say("conversation.damaged_transcript", path=name, reason=where))
+
+    def report(fault: UnreadableRecord) -> None:
+        if on_fault is None:
+            raise damaged(fault.line, fault.reason)
+        on_fault(fault)
+
+    records = iter(found)
+    first = next(records, (1, None))
+    if isinstance(first, UnreadableRecord):
+        raise ChatuiError(say("conversation.no_whole_transcript", path=name, reason=first.reason))
+    header = first[1]
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ChatuiError(say("conversation.no_transcript", path=name))
+    version = header.get("version")
+    if version == 1:
+        return transcript_from_version_1(header, name)
+    if isinstance(version, int) and version > VERSION:
+        raise ChatuiError(
+            say("conversation.newer_transcript", path=name, found=version, known=VERSION)
+        )
+    try:
+        builder = _TranscriptBuilder(header)
+    except ValueError as error:
+        raise damaged(1, error) from error
+    for record in records:
+        if isinstance(record, UnreadableRecord):
+            # The last line may be incomplete.
+            if not record.is_torn:
+                report(record)
+            continue
+        line, event = record
+        try:
+            builder.add(event)
+        except ValueError as error:
+            report(UnreadableRecord(line, str(error)))
+    return builder.build()
+
+
+class _TranscriptBuilder:
+    """Collects the events of one file."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        """Begin with the header; raises ValueError if it is invalid."""
+        self._header: events.Header = _converted(header, events.Header)
         self._rounds: dict[int, Round] = {}
         self._began: dict[int, float] = {}
-        # Of rounds that are being written; those of the others are packed.
+        # Of rounds without a stop event yet; those of the others are packed.
         self._pieces: dict[int, list[Piece]] = {}
         self._packed = PackedPieces()
         self._ended: set[int] = set()
         self._prompts: dict[int, PromptMark] = {}
         self._others: list[Mapping[str, Any]] = []
-        self._left_out: set[int] = set()
+        self._unreadable_rounds: set[int] = set()
         self._head: int | None = None
-        self._last = 0.0
+        self._last_time = 0.0
 
-    def begin(self, header: dict[str, Any]) -> None:
-        """Take the header; raises ValueError if it is none."""
-        self._header = _converted(header, events.Header)
-
-    def take(self, raw: Any) -> None:
-        """Take the next event.
+    def add(self, raw: Any) -> None:
+        """Add the next event.
 
         Raises:
-            ValueError: a value is missing, of a wrong type, or does not fit what came before.
+            ValueError: a value is missing, has a wrong type or contradicts earlier events.
         """
         if not isinstance(raw, dict):
             raise ValueError(say("conversation.no_event"))
         name, number = raw.get("type"), raw.get("round")
-        kind = _TYPES.get(name, events.OtherEvent) if isinstance(name, str) else events.OtherEvent
-        if isinstance(number, int) and number in self._left_out:
+        kind = _EVENT_TYPES.get(name) if isinstance(name, str) else None
+        if isinstance(number, int) and number in self._unreadable_rounds:
             return
         try:
-            event = _converted(raw, kind)
+            event = _converted(raw, kind or events.OtherEvent)
             if not math.isfinite(event.t):
                 raise ValueError(say("conversation.no_time"))
-            if kind is events.OtherEvent:
+            if kind is None:
                 self._others.append(raw)
                 return
             if kind is events.QueryEvent:
-                self._take_query(event)
+                self._add_query(event)
             elif number not in self._rounds:
                 raise ValueError(say("conversation.unknown_round", id=number))
-            elif kind is events.TokenEvent:
-                self._take_token(event)
             else:
-                self._take_more(event)
+                self._add_to_round(event)
         except ValueError:
-            # What belongs to a round that could not be read is no further fault.
+            # Later events of an unreadable round are skipped without another report.
             if kind is events.QueryEvent and isinstance(number, int) and number not in self._rounds:
-                self._left_out.add(number)
+                self._unreadable_rounds.add(number)
             raise
-        self._last = max(self._last, event.t)
+        self._last_time = max(self._last_time, event.t)
 
-    def _take_query(self, event: events.QueryEvent) -> None:
-        if event.round in self._rounds:
-            raise ValueError(say("conversation.round_twice", id=event.round))
+    def _add_query(self, event: events.QueryEvent) -> None:
+        number = event.round
+        if number in self._rounds:
+            raise ValueError(say("conversation.round_twice", id=number))
         if event.parent is not None and event.parent not in self._rounds:
-            raise ValueError(say("conversation.no_parent", id=event.round, parent=event.parent))
+            raise ValueError(say("conversation.no_parent", id=number, parent=event.parent))
         started_at = event.started_at
-        if started_at is None:
-            started_at = self._header.start + event.t
-        self._rounds[event.round] = Round(
-            event.round,
+        self._rounds[number] = Round(
+            number,
             0,
             event.parent,
             event.text,
@@ -113,102 +173,106 @@ class TranscriptReader:
             format=event.format,
             sampling=event.sampling,
             seed=event.seed,
-            started_at=started_at,
+            started_at=self._header.start + event.t if started_at is None else started_at,
         )
-        self._began[event.round] = event.t
-        self._pieces[event.round] = []
-        self._head = event.round
+        self._began[number] = event.t
+        self._pieces[number] = []
+        self._head = number
 
-    def _take_token(self, event: events.TokenEvent) -> None:
+    def _add_to_round(self, event: events.Event) -> None:
         number = event.round
-        at = max(0.0, round(event.t - self._began[number], DIGITS))
-        pieces = self._pieces.get(number)
-        if pieces is None:
-            pieces = self._pieces[number] = list(self._packed[number])
-        pieces.append(Piece(at, event.text, event.id, event.logprob, event.alternatives))
+        match event:
+            case events.TokenEvent():
+                if number not in self._pieces:
+                    self._pieces[number] = list(self._packed[number])
+                values = event.text, event.id, event.logprob, event.alternatives
+                self._pieces[number].append(Piece(self._seconds(event), *values))
+            case events.BranchEvent():
+                self._head = number
+            case events.RatingEvent():
+                self._update(number, rating=event.rating)
+            case events.NoteEvent():
+                self._update(number, note=event.text)
+            case events.EditEvent():
+                if event.of not in self._rounds:
+                    raise ValueError(say("conversation.unknown_round", id=event.of))
+                self._update(number, corrects_id=event.of)
+            case events.PromptEvent():
+                self._update(number, prompt_tokens=event.tokens, reused_tokens=event.reused)
+                if event.hash is not None:
+                    self._prompts[number] = PromptMark(event.hash, event.dropped_rounds)
+            case events.StopEvent():
+                self._add_stop(event)
 
-    def _take_more(self, event: events.Event) -> None:
+    def _add_stop(self, event: events.StopEvent) -> None:
         number = event.round
-        if isinstance(event, events.BranchEvent):
-            self._head = number
-        elif isinstance(event, events.RatingEvent):
-            self._rounds[number] = replace(self._rounds[number], rating=event.rating)
-        elif isinstance(event, events.NoteEvent):
-            self._rounds[number] = replace(self._rounds[number], note=event.text)
-        elif isinstance(event, events.EditEvent):
-            if event.of not in self._rounds:
-                raise ValueError(say("conversation.unknown_round", id=event.of))
-            self._rounds[number] = replace(self._rounds[number], corrects_id=event.of)
-        elif isinstance(event, events.PromptEvent):
-            self._rounds[number] = replace(
-                self._rounds[number], prompt_tokens=event.tokens, reused_tokens=event.reused
-            )
-            if event.hash is not None:
-                self._prompts[number] = PromptMark(event.hash, event.dropped_rounds)
-        elif isinstance(event, events.StopEvent):
-            self._take_stop(event)
-
-    def _take_stop(self, event: events.StopEvent) -> None:
-        begun = self._rounds[event.round]
-        took = max(0.0, round(event.t - self._began[event.round], DIGITS))
-        said = self._said(event.round)
-        if event.round not in self._ended:
-            self._packed[event.round] = self._pieces.pop(event.round)
-        self._ended.add(event.round)
-        self._rounds[event.round] = replace(
-            begun,
+        self._update(
+            number,
             state=event.state,
-            reply=said if event.reply is None else event.reply,
+            reply=self._text(number) if event.reply is None else event.reply,
             finish_reason=event.reason,
-            seed=begun.seed if event.seed is None else event.seed,
+            seed=self._rounds[number].seed if event.seed is None else event.seed,
             output_tokens=event.output_tokens,
-            seconds=took if event.seconds is None else event.seconds,
+            seconds=self._seconds(event) if event.seconds is None else event.seconds,
             error=event.error,
         )
+        if number not in self._ended:
+            self._packed[number] = self._pieces.pop(number)
+            self._ended.add(number)
 
-    def _said(self, number: int) -> str:
+    def _update(self, number: int, **values: Any) -> None:
+        self._rounds[number] = replace(self._rounds[number], **values)
+
+    def _seconds(self, event: events.Event) -> float:
+        """Return the time of an event since its round began."""
+        return max(0.0, round(event.t - self._began[event.round], DIGITS))
+
+    def _text(self, number: int) -> str:
         pieces = self._pieces.get(number)
         return "".join(piece.text for piece in (self._packed[number] if pieces is None else pieces))
 
-    def end(self) -> Read:
-        """The conversation, its rounds, their pieces and prompts, and the other events."""
+    def build(self) -> Transcript:
+        """Return the transcript."""
         for number in self._rounds.keys() - self._ended:
             pieces = self._pieces[number]
-            self._rounds[number] = replace(
-                self._rounds[number],
+            self._update(
+                number,
                 state="interrupted",
-                reply=self._said(number),
+                reply=self._text(number),
                 output_tokens=len(pieces),
                 seconds=pieces[-1].at_seconds if pieces else 0.0,
             )
-        for number, written in self._pieces.items():
-            self._packed[number] = written
-        about = self._header
-        created_at = about.start if about.created_at is None else about.created_at
-        updated_at = about.start + self._last if about.updated_at is None else about.updated_at
+        for number, pieces in self._pieces.items():
+            self._packed[number] = pieces
+        header = self._header
+        updated_at = header.updated_at
         first = next(iter(self._rounds.values()), None)
-        title = about.title or (title_from_query(first.query) if first else "")
-        depth = len(path_to(self._rounds, self._head))
-        return (
-            Conversation(
-                *(0, title, created_at, updated_at, depth, self._head),
-                pinned=about.pinned,
-                archived=about.archived,
-                tags=about.tags,
-            ),
-            tuple(self._rounds.values()),
-            self._packed,
-            self._prompts,
-            tuple(self._others),
+        conversation = Conversation(
+            0,
+            header.title or (title_from_query(first.query) if first else ""),
+            header.start if header.created_at is None else header.created_at,
+            header.start + self._last_time if updated_at is None else updated_at,
+            len(path_to(self._rounds, self._head)),
+            self._head,
+            pinned=header.pinned,
+            archived=header.archived,
+            tags=header.tags,
         )
+        rounds, others = tuple(self._rounds.values()), tuple(self._others)
+        return Transcript(conversation, rounds, self._packed, self._prompts, others)
 
 
 def _converted(raw: Any, kind: Any) -> Any:
-    """``raw`` as a value of a dataclass; raises ValueError that names what is wrong."""
+    """Return ``raw`` as a ``kind``; raises ValueError with the wrong key and the reason."""
     try:
         return msgspec.convert(raw, kind)
     except UnicodeError as error:
-        # msgspec encodes keys as UTF-8, which has no lone surrogates.
+        # msgspec encodes keys as UTF-8, which cannot hold lone surrogates.
         raise ValueError(say("dataset.no_utf8")) from error
     except msgspec.ValidationError as error:
         raise ValueError(describe_error(error)) from error
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    """Refuse NaN and infinities, which Python's JSON reader accepts."""
+    raise ValueError(say("conversation.no_constant", name=constant))

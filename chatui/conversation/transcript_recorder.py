@@ -1,4 +1,4 @@
-"""Transcripts that are written while the conversation goes on (``--record``)."""
+"""Write transcripts during a conversation (``--record``)."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from chatui.conversation import transcript_events as events
 from chatui.conversation.database import ProgressHandler
 from chatui.conversation.rounds import Conversation, Piece, Rating, RenderedPrompt, Round
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript, lines_of
+from chatui.conversation.transcript import Transcript, to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 Description = Callable[[], Mapping[str, Any]]
-"""Gives the keys of a "model" event; called where the file is written: it may read weights."""
+"""Return the keys of a "model" event. Called in the thread that writes, as it may read weights."""
 
 
 class TranscriptRecorder:
-    """Appends what happens in one conversation to a file, whole lines at a time.
+    """Appends the events of one conversation to a file.
 
-    A process that dies leaves all lines that were written, the last one perhaps torn.
+    If the process dies, the last line may be incomplete.
 
     Attributes:
-        file: where it writes.
+        file: the file that is written.
     """
 
     def __init__(self, file: Path) -> None:
-        """Create ``file``, readable by the user alone.
+        """Create ``file``, readable only by the user.
 
         Raises:
-            ChatuiError: it exists, or cannot be created.
+            ChatuiError: the file exists or cannot be created.
         """
         self.file = file
         self._start = 0.0
         self._numbers: dict[int, int] = {}
         self._began: dict[int, float] = {}
-        self._said: dict[int, str] = {}
+        self._token_text: dict[int, str] = {}
         self._counts: dict[int, tuple[int, int]] = {}
         self._is_empty = True
         self._model: Description | None = None
@@ -51,29 +51,29 @@ class TranscriptRecorder:
             self._descriptor = os.open(file, flags, 0o600)
 
     def begin(self, before: Transcript, started_at: float) -> None:
-        """Write the header and what was said before.
+        """Write the header and the rounds so far.
 
         Args:
-            before: the conversation as it stood; perhaps without any round.
-            started_at: of the first round that follows, in seconds since the epoch.
+            before: the conversation so far; may have no rounds.
+            started_at: start of the next round, in seconds since the epoch.
         """
         rounds = before.rounds
         self._start = min((each.started_at for each in rounds), default=started_at)
         self._numbers = {each.id: number for number, each in enumerate(rounds, 1)}
         if rounds:
-            self._write(lines_of(before))
+            self._write(to_lines(before))
         else:
             header = events.header(before.conversation, self._start)
             self._append([msgspec.structs.replace(header, updated_at=None)])
 
     def query(self, begun: Round, model: Description | None = None) -> None:
-        """A round begins, with this model."""
+        """Write the start of a round, and its model if that changed."""
         began = begun.started_at - self._start
         if model is not None and model is not self._model:
             self._model = model
             self._append([{"t": round(began, events.DIGITS), "type": "model", **model()}])
         number = self._numbers[begun.id] = len(self._numbers) + 1
-        self._began[begun.id], self._said[begun.id] = began, ""
+        self._began[begun.id], self._token_text[begun.id] = began, ""
         parent = self._numbers.get(begun.parent_id or 0)
         lines: list[events.Event] = [events.query(begun, number, parent, began)]
         if (corrected := self._numbers.get(begun.corrects_id or 0)) is not None:
@@ -81,34 +81,34 @@ class TranscriptRecorder:
         self._append(lines)
 
     def prompt(self, round_id: int, tokens: int, reused: int, read: RenderedPrompt) -> None:
-        """The model has read the prompt of a round."""
-        mark = events.mark_of(read.text, read.dropped_rounds)
+        """Write that the model has read the prompt of a round."""
+        mark = events.mark_prompt(read.text, read.dropped_rounds)
         self._counts[round_id] = tokens, reused
         number, began = self._numbers[round_id], self._began[round_id]
         self._append([events.prompt(number, began, tokens, reused, mark)])
 
     def pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
-        """The reply of a round grows."""
+        """Write tokens of a reply."""
         number, began = self._numbers[round_id], self._began[round_id]
         pieces = tuple(pieces)
-        self._said[round_id] += "".join(piece.text for piece in pieces)
+        self._token_text[round_id] += "".join(piece.text for piece in pieces)
         self._append(events.token(piece, number, began) for piece in pieces)
 
     def stop(self, ended: Round) -> None:
-        """The reply of a round is over."""
+        """Write the end of a reply."""
         began = self._began.pop(ended.id)
-        said = self._said.pop(ended.id)
+        token_text = self._token_text.pop(ended.id)
         number = self._numbers[ended.id]
         lines: list[events.Event] = []
         counts = ended.prompt_tokens, ended.reused_tokens
         if self._counts.pop(ended.id, (0, 0)) != counts:
-            # They are known for certain now.
+            # Only the end of a reply tells the final counts.
             lines.append(events.prompt(number, began + ended.seconds, *counts, None))
-        lines.append(events.stop(ended, number, began + ended.seconds, said))
+        lines.append(events.stop(ended, number, began + ended.seconds, token_text))
         self._append(lines)
 
     def rate(self, before: Round, now: Round, at: float) -> None:
-        """The user has rated a round or noted something; ``at`` in seconds since the epoch."""
+        """Write a changed rating or note; ``at`` is in seconds since the epoch."""
         number, t = self._numbers[now.id], at - self._start
         lines: list[events.Event] = []
         if now.rating != before.rating:
@@ -118,15 +118,15 @@ class TranscriptRecorder:
         self._append(lines)
 
     def branch(self, round_id: int, at: float) -> None:
-        """Another path is looked at; ``at`` in seconds since the epoch."""
+        """Write a switch to another branch; ``at`` is in seconds since the epoch."""
         self._append([events.event(events.BranchEvent, at - self._start, self._numbers[round_id])])
 
     def knows(self, round_id: int) -> bool:
-        """Whether a round is in the file."""
+        """True if the round is in the file."""
         return round_id in self._numbers
 
     def close(self) -> None:
-        """Write no more; a file in which nothing stands goes."""
+        """Close the file, and delete it if nothing was written."""
         if self._descriptor < 0:
             return
         with suppress(OSError):
@@ -147,12 +147,12 @@ class TranscriptRecorder:
 
 
 class RecordingStore(Store):
-    """A store that also records the conversations that go on in it, each into a file of its own.
+    """A store that also records each conversation with new rounds in a transcript file.
 
-    What cannot be recorded is told once and does not stop the store.
+    The store keeps working when a transcript cannot be written.
 
     Attributes:
-        on_problem: called once, in the thread that writes, when a transcript cannot be written.
+        on_problem: called in the writing thread at the first failed write; recording then ends.
     """
 
     def __init__(
@@ -165,9 +165,9 @@ class RecordingStore(Store):
         """Open the store.
 
         Args:
-            file: of the store; None keeps it in memory.
+            file: the store's file; None keeps the store in memory.
             on_progress: as for :class:`Store`.
-            recorder: for the first conversation; the files of others get a number in their name.
+            recorder: for the first conversation; files of later ones get a number in their name.
 
         Raises:
             ChatuiError: the store cannot be opened.
@@ -180,7 +180,7 @@ class RecordingStore(Store):
         self._recorders: dict[int, TranscriptRecorder] = {}
 
     def set_model(self, model: Description) -> None:
-        """The next rounds are this model's."""
+        """Set the model of the next rounds."""
         self._model = model
 
     def add_round(self, *args: Any, **kwargs: Any) -> Round:
@@ -190,41 +190,41 @@ class RecordingStore(Store):
 
     def save_prompt(self, round_id: int, prompt: RenderedPrompt) -> None:
         super().save_prompt(round_id, prompt)
-        self._note(round_id, lambda one: one.prompt(round_id, len(prompt.input_ids), 0, prompt))
+        self._record(round_id, lambda one: one.prompt(round_id, len(prompt.input_ids), 0, prompt))
 
     def append_pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
         pieces = tuple(pieces)
         super().append_pieces(round_id, pieces)
-        self._note(round_id, lambda one: one.pieces(round_id, pieces))
+        self._record(round_id, lambda one: one.pieces(round_id, pieces))
 
     def finish_round(self, ended: Round, pieces: Iterable[Piece] = ()) -> Round:
         pieces = tuple(pieces)
         saved = super().finish_round(ended, pieces)
 
-        def write(one: TranscriptRecorder) -> None:
-            one.pieces(ended.id, pieces)
-            one.stop(ended)
+        def write(recorder: TranscriptRecorder) -> None:
+            recorder.pieces(ended.id, pieces)
+            recorder.stop(ended)
 
-        self._note(ended.id, write)
+        self._record(ended.id, write)
         return saved
 
     def rate(self, round_id: int, rating: Rating | None = None, note: str | None = None) -> Round:
         before = self.round(round_id)
         now = super().rate(round_id, rating, note)
-        self._note(round_id, lambda one: one.rate(before, now, self._clock()))
+        self._record(round_id, lambda one: one.rate(before, now, self._clock()))
         return now
 
     def set_head(self, conversation_id: int, round_id: int) -> Conversation:
-        looked_at = super().set_head(conversation_id, round_id)
-        self._note(round_id, lambda one: one.branch(round_id, self._clock()))
-        return looked_at
+        conversation = super().set_head(conversation_id, round_id)
+        self._record(round_id, lambda one: one.branch(round_id, self._clock()))
+        return conversation
 
     def close(self) -> None:
         super().close()
         for recorder in {self._first, *self._recorders.values()}:
             recorder.close()
 
-    def _note(self, round_id: int, write: Callable[[TranscriptRecorder], None]) -> None:
+    def _record(self, round_id: int, write: Callable[[TranscriptRecorder], None]) -> None:
         for recorder in self._recorders.values():
             if recorder.knows(round_id):
                 self._try(lambda: write(recorder))  # noqa: B023  # it is called at once

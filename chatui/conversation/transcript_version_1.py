@@ -1,4 +1,4 @@
-"""Transcripts of version 1, which are read and no longer written: one JSON object.
+"""Read transcripts of version 1, a single JSON object.
 
 ::
 
@@ -14,36 +14,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import msgspec
 
 from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds, path_to
+from chatui.conversation.transcript import Transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.validation_errors import describe_error
 
-FORMAT = "chatui-transcript"
 
-Parts = tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]
-"""A conversation, its rounds, and their pieces by round id."""
+def transcript_from_version_1(raw: Mapping[str, Any], name: str) -> Transcript:
+    """Return the transcript in the object of a file; its conversation's id is 0.
 
-
-def of_version_1(raw: Mapping[str, Any], name: str) -> Parts:
-    """The parts of a transcript from the object of a file; conversation ids are 0.
-
-    A round that was streaming when the file was written comes back as "interrupted".
+    A round that was streaming when the file was written becomes "interrupted".
 
     Args:
-        name: the file's, for the sentence of an error.
+        name: the file's name, for error messages.
 
     Raises:
-        ChatuiError: it is no transcript of this version.
+        ChatuiError: the object is not a transcript of this version.
     """
     try:
         return _checked(msgspec.convert(raw, _File))
     except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
-        # msgspec encodes keys as UTF-8, so that a lone surrogate in one is a UnicodeError.
+        # msgspec encodes keys as UTF-8, so a lone surrogate in one is a UnicodeError.
         sentence = say("conversation.damaged_transcript", path=name, reason=describe_error(error))
         raise ChatuiError(sentence) from error
 
@@ -58,7 +54,7 @@ class _FileConversation:
 
 @dataclass(frozen=True)
 class _FileRound:
-    """What a round of a file holds beside the fields of :class:`Round`."""
+    """The keys of a round that are not fields of :class:`Round`."""
 
     parent: int | None
     pieces: list[tuple[Seconds, str, int, float | None]] = field(default_factory=list)
@@ -71,26 +67,26 @@ class _File:
     rounds: list[dict[str, Any]]
 
 
-_LINKS = {"conversation_id": 0, "version": 1, "versions": 1}
+_FIXED_FIELDS = {"conversation_id": 0, "version": 1, "versions": 1}
 
 
 class _Inconsistent(Exception):
-    """The parts of a file do not fit together."""
+    """Parts of a file contradict each other."""
 
 
-def _checked(file: _File) -> Parts:
+def _checked(file: _File) -> Transcript:
     rounds: dict[int, Round] = {}
     pieces = {}
     for raw in file.rounds:
-        beside = msgspec.convert(raw, _FileRound)
-        one = msgspec.convert({**raw, **_LINKS, "parent_id": beside.parent}, Round)
+        extra = msgspec.convert(raw, _FileRound)
+        one = msgspec.convert({**raw, **_FIXED_FIELDS, "parent_id": extra.parent}, Round)
         if one.id in rounds:
             raise _Inconsistent(say("conversation.round_twice", id=one.id))
         if one.parent_id is not None and one.parent_id not in rounds:
             raise _Inconsistent(say("conversation.no_parent", id=one.id, parent=one.parent_id))
-        is_cut_off = one.state == "streaming"
-        rounds[one.id] = replace(one, state="interrupted") if is_cut_off else one
-        pieces[one.id] = tuple(Piece(*values) for values in beside.pieces)
+        was_streaming = one.state == "streaming"
+        rounds[one.id] = replace(one, state="interrupted") if was_streaming else one
+        pieces[one.id] = tuple(Piece(*values) for values in extra.pieces)
     about = file.conversation
     if about.head is not None and about.head not in rounds:
         raise _Inconsistent(say("conversation.no_head", id=about.head))
@@ -98,9 +94,4 @@ def _checked(file: _File) -> Parts:
     conversation = Conversation(
         0, about.title, about.created_at, about.updated_at, depth, about.head
     )
-    return conversation, tuple(rounds.values()), pieces
-
-
-def no_constant(constant: str) -> NoReturn:
-    """Refuse NaN and infinities, which Python's reader takes for JSON."""
-    raise ValueError(say("conversation.no_constant", name=constant))
+    return Transcript(conversation, tuple(rounds.values()), pieces)

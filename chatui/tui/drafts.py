@@ -65,11 +65,11 @@ class Draft:
     def _save(self, text: str) -> None:
         if self._file is None:
             return
-        from chatui.conversation.exports import write_whole
+        from chatui.conversation.exports import write_atomically
 
         try:
             if text.strip():
-                write_whole(self._file, json.dumps(text))
+                write_atomically(self._file, json.dumps(text))
             else:
                 self._file.unlink(missing_ok=True)
         except (ChatuiError, OSError) as error:

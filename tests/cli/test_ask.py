@@ -16,8 +16,8 @@ from command import Chatui, is_one_sentence
 
 from chatui import locations
 from chatui.cli.parser import run
-from chatui.conversation import transcript
-from chatui.conversation.transcript_events import mark_of
+from chatui.conversation.transcript_events import mark_prompt
+from chatui.conversation.transcript_reader import read_transcript
 
 ENDLESS = ("ask", "春眠", "--format", "gpt2-chinese", "--greedy", "--max-new-tokens", "8000")
 FIELDS = (
@@ -61,7 +61,7 @@ def test_a_record_has_what_the_reply_was(chatui: Chatui, tiny: str, tmp_path: Pa
     done = chatui("ask", "春眠", *ask, *more)
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
-    read = transcript.read(file)
+    read = read_transcript(file)
     earlier, one = read.rounds
     assert (earlier.query, earlier.reply, one.parent_id) == ("早", "好", 1)
     assert (one.query, one.reply, one.seed, one.state) == ("春眠", said["text"], 3, "done")
@@ -71,11 +71,11 @@ def test_a_record_has_what_the_reply_was(chatui: Chatui, tiny: str, tmp_path: Pa
     assert ids == said["output_ids"][: len(ids)] and len(ids) >= len(said["output_ids"]) - 1
     (model,) = read.others
     assert model["weights"].startswith("sha256:") and "torch" in model["libraries"]
-    assert read.prompts[2].hash == mark_of(said["prompt"], 0).hash
+    assert read.prompts[2].hash == mark_prompt(said["prompt"], 0).hash
     # Nothing is written over, and nothing is loaded for that.
     again = chatui("ask", "春眠", *ask, "--record", str(file))
     assert again.returncode == 1 and is_one_sentence(again.stderr) and again.stdout == ""
-    assert transcript.read(file) == read
+    assert read_transcript(file) == read
     # The record goes on as a history.
     on = chatui("ask", "再来", *ask, "--history", str(file), "--json")
     assert said["text"] in json.loads(on.stdout)["prompt"]

@@ -207,7 +207,7 @@ def test_conversations_and_transcripts_of_ours(tiny: str, tmp_path: Path) -> Non
     second = store.add_round(first.conversation_id, first.id, "谢谢")
     store.finish_round(replace(second, reply="不客气", state="done", finish_reason="eos"))
     file = tmp_path / "talk.json"
-    file.write_text(transcript.dumps(transcript.of_store(store, first.conversation_id)))
+    file.write_text(transcript.dumps(transcript.from_store(store, first.conversation_id)))
     store.close()
     sharegpt = tmp_path / "talk.jsonl"
     said = [("human", "你好"), ("gpt", "你好！"), ("human", "谢谢"), ("gpt", "不客气")]
@@ -393,7 +393,7 @@ def test_filters_choose_what_goes_out(
     assert replies_of(out) == replies
     # A transcript says the same as the store.
     talk = tmp_path / "talk.jsonl"
-    talk.write_text(transcript.dumps(transcript.of_store(rated, 1)))
+    talk.write_text(transcript.dumps(transcript.from_store(rated, 1)))
     options = [str(talk), *(options if options[0] != "--conversation" else [])]
     assert run(["dataset", *options, "--model", "shiyou", "-o", str(out)]) == 0
     assert replies_of(out) == replies

@@ -12,7 +12,7 @@ from command import Chatui
 
 from chatui.backends.local import LocalBackend
 from chatui.conversation import transcript
-from chatui.conversation.exports import write_whole
+from chatui.conversation.exports import write_atomically
 from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
 from chatui.messages import Loaded, ModelSpec
@@ -57,13 +57,13 @@ async def converse(store: Store, spec: ModelSpec) -> int:
 def test_a_reply_that_went_on_goes_on_again(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
     store = Store(None)
     conversation = asyncio.run(converse(store, ModelSpec("tiny", tiny, format="shiyou")))
-    whole = transcript.of_store(store, conversation)
+    whole = transcript.from_store(store, conversation)
     rerun = ("--rerun", "--model", tiny, "--format", "shiyou", "--lang", "en")
     # Every version is looked at once.
     for number, each in enumerate(whole.rounds):
         head = replace(whole.conversation, head_id=each.id)
         file = tmp_path / f"{number}.jsonl"
-        write_whole(file, transcript.dumps(replace(whole, conversation=head)))
+        write_atomically(file, transcript.dumps(replace(whole, conversation=head)))
     files = [str(tmp_path / f"{number}.jsonl") for number in (0, 1, 2, 5)]
     done = chatui("replay", *files, *rerun)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

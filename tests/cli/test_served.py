@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import Chatui
 
-from chatui.conversation import transcript
+from chatui.conversation.transcript_reader import read_transcript
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "backends"))
 
@@ -41,7 +41,7 @@ def test_a_reply_that_the_server_broke_off_is_written_and_recorded(
     said = json.loads(done.stdout)
     assert done.returncode == 1 and len(said["text"]) == 3
     assert "CUDA out of memory" in said["error"] and said["error"] in done.stderr
-    (one,) = transcript.read(file).rounds
+    (one,) = read_transcript(file).rounds
     assert (one.state, one.reply, one.error) == ("failed", said["text"], said["error"])
     assert one.seed == said["seed"] == server.record.bodies[-1]["seed"]
 

@@ -10,12 +10,12 @@ import pytest
 
 from chatui.conversation.compared_replies import (
     ComparedReplies,
+    ComparedReply,
     ComparedRound,
-    OneReply,
     agreement,
     perplexity,
 )
-from chatui.conversation.comparison_report import report_form, to_html, to_json, to_markdown
+from chatui.conversation.comparison_report import report_writer, to_html, to_json, to_markdown
 from chatui.errors import ChatuiError
 
 HOSTILE = "<b>|\x1b[31m\ud800"
@@ -27,9 +27,9 @@ def compared() -> ComparedReplies:
         1,
         f"写诗{HOSTILE}",
         {
-            0: OneReply("床前明月光", (1, 2, 3, 4), seconds=2.0),
-            1: OneReply("床前看月光", (1, 2, 3, 4), seconds=1.0),
-            2: OneReply(f"好{HOSTILE}", (5,), seconds=0.5),
+            0: ComparedReply("床前明月光", (1, 2, 3, 4), seconds=2.0),
+            1: ComparedReply("床前看月光", (1, 2, 3, 4), seconds=1.0),
+            2: ComparedReply(f"好{HOSTILE}", (5,), seconds=0.5),
         },
         {(0, 1): (-1.0, -3.0), (1, 1): (-2.0,), (0, 2): (-800.0,)},
     )
@@ -37,7 +37,7 @@ def compared() -> ComparedReplies:
         "a.jsonl",
         2,
         "再来",
-        {0: OneReply("好"), 1: OneReply("好"), 2: OneReply("坏", error="断了")},
+        {0: ComparedReply("好"), 1: ComparedReply("好"), 2: ComparedReply("坏", error="断了")},
     )
     return ComparedReplies(("recorded", "A|B", HOSTILE), {1: {"name": "A|B"}}, (first, second))
 
@@ -71,6 +71,6 @@ def test_every_form_has_all_of_it_and_obeys_nothing() -> None:
 
 
 def test_the_form_goes_by_the_ending() -> None:
-    assert report_form(Path("x.MD")) is to_markdown
+    assert report_writer(Path("x.MD")) is to_markdown
     with pytest.raises(ChatuiError, match="md"):
-        report_form(Path("x.pdf"))
+        report_writer(Path("x.pdf"))

@@ -12,7 +12,7 @@ import pytest
 
 from chatui.conversation import exports, transcript
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
-from chatui.conversation.dialogues import Dialogue, WrongRecord
+from chatui.conversation.dialogues import Dialogue, InvalidRecord
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.conversation.imports.message_tree import ImportedMessage, conversation_of
 from chatui.conversation.rounds import Conversation, Piece, Round
@@ -278,7 +278,7 @@ def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
     talk = [ImportedMessage("1", None, "user", "问"), ImportedMessage("2", "1", "assistant", "答")]
     tree = conversation_of([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
     assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
-    with pytest.raises(WrongRecord):
+    with pytest.raises(InvalidRecord):
         conversation_of(circle)
     # Also if the user looked at one of them last.
     again = conversation_of([*circle, *talk], current="x")
@@ -341,6 +341,6 @@ def test_a_store_and_its_transcript_are_the_same(tmp_path: Path) -> None:
     )
     whole = store.full_conversation(begun.conversation_id)
     (copy,) = store.add_conversations([whole])
-    back = transcript.dumps(transcript.of_store(store, copy))
+    back = transcript.dumps(transcript.from_store(store, copy))
     assert back == transcript.dumps(Transcript(*whole))
     store.close()

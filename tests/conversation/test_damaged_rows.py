@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.export_forms import form_named, parts_of
-from chatui.conversation.reply_choice import EVERY_REPLY, dialogues_of, pairs_of
+from chatui.conversation.export_formats import export_parts, format_named
+from chatui.conversation.reply_filter import ALL_REPLIES, matching_dialogues, preference_pairs
 from chatui.conversation.rounds import Piece, RenderedPrompt
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_reader import parse_transcript
 
 TABLES = ("conversations", "rounds", "pieces", "prompts")
 DAMAGE: list[Any] = [-5, 1e308, "abc\x00", b"\xff\xfe", "9" * 5000]
@@ -66,13 +67,13 @@ def look(store: Store) -> None:
             store.rounds(each.id, store.leaf(one.id))
             store.prompt(one.id)
             store.pieces(one.id)
-        whole = transcript.of_store(store, each.id)
-        again = transcript.loads(transcript.dumps(whole).encode(), "x")
+        whole = transcript.from_store(store, each.id)
+        again = parse_transcript(transcript.dumps(whole).encode(), "x")
         assert [one.query for one in again.rounds] == [one.query for one in rounds]
-        list(dialogues_of(whole.conversation, whole.rounds, EVERY_REPLY))
-        list(pairs_of(whole.conversation, whole.rounds, EVERY_REPLY))
-        for form in map(form_named, ("markdown", "html", "chatglm")):
-            "".join(parts_of(store, [each.id], form, probabilities=True))
+        list(matching_dialogues(whole.conversation, whole.rounds, ALL_REPLIES))
+        list(preference_pairs(whole.conversation, whole.rounds, ALL_REPLIES))
+        for form in map(format_named, ("markdown", "html", "chatglm")):
+            "".join(export_parts(store, [each.id], form, probabilities=True))
 
 
 @pytest.mark.parametrize("table", TABLES)

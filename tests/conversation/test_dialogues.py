@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from chatui.conversation.dialogues import Dialogue, WrongRecord, of_record, of_rounds
+from chatui.conversation.dialogues import (
+    Dialogue,
+    InvalidRecord,
+    dialogue_from_rounds,
+    parse_record,
+)
 from chatui.conversation.rounds import Round
 
 TWO = (("你好", "你好！"), ("再见", "慢走。"))
@@ -42,9 +47,13 @@ TWO = (("你好", "你好！"), ("再见", "慢走。"))
     ],
 )
 def test_a_conversation_teaches_all_its_replies(record: object) -> None:
-    found = of_record(record)
+    found = parse_record(record)
     assert found == Dialogue(TWO)
-    assert (found.learned(None), found.learned("all"), found.learned("last")) == (
+    assert (
+        found.trained_replies(None),
+        found.trained_replies("all"),
+        found.trained_replies("last"),
+    ) == (
         [0, 1],
         [0, 1],
         [1],
@@ -66,24 +75,28 @@ def test_a_conversation_teaches_all_its_replies(record: object) -> None:
     ],
 )
 def test_a_row_teaches_its_reply(row: dict[str, object], query: str) -> None:
-    found = of_record(row)
+    found = parse_record(row)
     assert found.rounds == ((query, "spring"),)
     assert not found.has_history
-    assert found.learned(None) == [0]
+    assert found.trained_replies(None) == [0]
 
 
 def test_a_row_teaches_its_own_reply_and_not_its_history() -> None:
     row = {"prompt": "再见", "response": "慢走。", "history": [["你好", "你好！"]], "system": "短"}
-    found = of_record(row)
-    assert found == Dialogue(TWO, "短", states_target=True, has_history=True)
-    assert (found.learned(None), found.learned("last"), found.learned("all")) == ([1], [1], [0, 1])
-    assert of_record({"prompt": "a", "response": "b", "history": []}).has_history
+    found = parse_record(row)
+    assert found == Dialogue(TWO, "短", last_only=True, has_history=True)
+    assert (
+        found.trained_replies(None),
+        found.trained_replies("last"),
+        found.trained_replies("all"),
+    ) == ([1], [1], [0, 1])
+    assert parse_record({"prompt": "a", "response": "b", "history": []}).has_history
 
 
 def test_what_one_speaker_says_in_a_row_is_one_text() -> None:
     said = [("system", "甲"), ("system", "乙"), ("user", "一"), ("user", "二")]
     said += [("assistant", "三"), ("assistant", "四")]
-    found = of_record({"messages": [{"role": role, "content": text} for role, text in said]})
+    found = parse_record({"messages": [{"role": role, "content": text} for role, text in said]})
     assert found == Dialogue((("一\n二", "三\n四"),), "甲\n乙")
 
 
@@ -112,8 +125,8 @@ def test_what_one_speaker_says_in_a_row_is_one_text() -> None:
     ],
 )
 def test_anything_else_is_no_dialogue(record: object) -> None:
-    with pytest.raises(WrongRecord, match=r"\w"):
-        of_record(record)
+    with pytest.raises(InvalidRecord, match=r"\w"):
+        parse_record(record)
 
 
 def test_replies_that_broke_off_are_read_and_not_learned() -> None:
@@ -123,7 +136,7 @@ def test_replies_that_broke_off_are_read_and_not_learned() -> None:
         for n, (state, reason) in enumerate([*ends, ("done", "stop")], 1)
     ]
     rounds.insert(1, Round(9, 1, 1, "q9", reply=" ", state="done"))
-    found = of_rounds(rounds)
+    found = dialogue_from_rounds(rounds)
     assert [query for query, _ in found.rounds] == ["q1", "q2", "q3", "q4", "q5"]
-    assert found.learned(None) == found.learned("all") == [0, 4]
-    assert found.learned("last") == [4]
+    assert found.trained_replies(None) == found.trained_replies("all") == [0, 4]
+    assert found.trained_replies("last") == [4]

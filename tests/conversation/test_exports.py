@@ -11,8 +11,8 @@ from msgspec import structs
 
 from chatui import locales
 from chatui.conversation.dialogue_records import to_alpaca, to_chatglm, to_openai, to_sharegpt
-from chatui.conversation.dialogues import Dialogue, of_record, of_rounds
-from chatui.conversation.export_forms import FORMS, form_of, write_files
+from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds, parse_record
+from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, format_of
 from chatui.conversation.exports import to_markdown, to_text
 from chatui.conversation.html_page import to_html
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
@@ -127,15 +127,15 @@ def test_a_page_shows_everything_and_runs_and_loads_nothing() -> None:
 
 
 def test_records_to_train_on_are_read_back() -> None:
-    dialogue = of_rounds(ROUNDS)
+    dialogue = dialogue_from_rounds(ROUNDS)
     assert len(dialogue.rounds) == 3
     for write in (to_openai, to_sharegpt, to_chatglm):
-        assert of_record(write(dialogue)) == Dialogue(dialogue.rounds)
-    assert of_record(to_alpaca(dialogue)).rounds == dialogue.rounds
+        assert parse_record(write(dialogue)) == Dialogue(dialogue.rounds)
+    assert parse_record(to_alpaca(dialogue)).rounds == dialogue.rounds
     told = structs.replace(dialogue, system="作诗", unfinished=frozenset())
     for write in (to_openai, to_sharegpt):
-        assert of_record(write(told)) == told
-    assert of_record(to_alpaca(told)).system == "作诗"
+        assert parse_record(write(told)) == told
+    assert parse_record(to_alpaca(told)).system == "作诗"
 
 
 PIECES = {
@@ -179,14 +179,14 @@ def test_a_picture_is_xml_and_loads_nothing() -> None:
 def test_one_table_says_the_form_of_a_file(tmp_path: Path) -> None:
     endings = {".md": "markdown", ".txt": "text", ".HTML": "html", ".htm": "html", ".svg": "svg"}
     endings |= {".jsonl": "transcript", ".json": "transcript", ".xyz": "markdown"}
-    assert {end: form_of(Path(f"a{end}")).name for end in endings} == endings
-    assert form_of(None).name == "markdown"
+    assert {end: format_of(Path(f"a{end}")).name for end in endings} == endings
+    assert format_of(None).name == "markdown"
     store = Store(None)
     whole = with_tokens()
     ids = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)] * 2)
-    for form in FORMS:
+    for form in EXPORT_FORMATS:
         folder = tmp_path / form.name
-        write_files(store, ids, folder, form, is_folder=True)
+        export_files(store, ids, folder, form, is_folder=True)
         if form.page is None:
             assert len(folder.read_text(encoding="utf-8").splitlines()) == 2
         else:

@@ -19,6 +19,7 @@ from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.importing import import_files
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_reader import parse_transcript
 from chatui.errors import ChatuiError
 
 
@@ -27,7 +28,7 @@ def test_a_damaged_transcript_of_version_1_is_read_or_refused() -> None:
     for seed in range(150):
         data = damaged(version_1(example()), random.Random(seed))
         try:
-            read = transcript.loads(data, "x.json")
+            read = parse_transcript(data, "x.json")
         except ChatuiError as error:
             assert len(str(error)) < 600, seed
             outcomes.add("refused")
@@ -49,11 +50,11 @@ def test_a_damaged_transcript_is_read_as_far_as_it_can_be() -> None:
             for number, event in enumerate(events)
         )
         faults: list[UnreadableRecord] = []
-        read = transcript.loads(data, "x", faults.append)
-        again = transcript.loads(transcript.dumps(read).encode(), "x")
+        read = parse_transcript(data, "x", faults.append)
+        again = parse_transcript(transcript.dumps(read).encode(), "x")
         assert [each.query for each in again.rounds] == [each.query for each in read.rounds], seed
         try:
-            transcript.loads(data, "x")
+            parse_transcript(data, "x")
         except ChatuiError as error:
             assert faults and len(str(error)) < 600, seed
             outcomes.add("refused")
@@ -71,7 +72,7 @@ def test_a_lone_surrogate_in_a_key_is_no_crash(place: str) -> None:
         part = part[int(step) if isinstance(part, list) else step]
     part["\ud800"] = 1
     with pytest.raises(ChatuiError, match="damaged"):
-        transcript.loads(json.dumps(document).encode(), "x.json")
+        parse_transcript(json.dumps(document).encode(), "x.json")
 
 
 def test_a_damaged_history_file_is_read_or_refused(tmp_path: Path) -> None:

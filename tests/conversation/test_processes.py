@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from chatui.conversation import transcript
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError
 
 WRITE_MANY = """
@@ -228,7 +228,7 @@ def test_a_disk_that_gets_full_keeps_what_was_saved(file: Path, tmp_path: Path) 
     (recovered,) = store.recover_rounds()
     assert recovered.output_tokens == 100 * kept
     faults: list[UnreadableRecord] = []
-    whole = transcript.read(record, faults.append)
+    whole = read_transcript(record, faults.append)
     assert not faults and len(whole.pieces[1]) >= 100
     store.close()
 

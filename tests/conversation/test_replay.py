@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatui.conversation.playback import Player, steps_of
+from chatui.conversation.playback import Player, replay_steps
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
 
@@ -18,7 +18,7 @@ PIECES = {
 
 def played(transcript: Transcript, **options: float) -> list[tuple[float, str, str, int]]:
     """The steps with the seconds to wait before each."""
-    steps = list(steps_of(transcript, **options))
+    steps = list(replay_steps(transcript, **options))
     times = [0.0, *(step.at_seconds for step in steps)]
     return [
         (after - before, step.kind, step.text, step.round.id)
@@ -104,7 +104,7 @@ def test_a_player_keeps_time_at_every_speed_and_across_pauses() -> None:
     clock.now += 60
     assert (player.at_seconds, player.advance(), player.is_over) == (4.0, 7, True)
     player.pause(False)
-    assert (player.at_seconds, player.reached) == (0.0, 1)
+    assert (player.at_seconds, player.steps_done) == (0.0, 1)
 
 
 def test_a_player_steps_by_token_and_by_round_and_jumps() -> None:
@@ -112,25 +112,25 @@ def test_a_player_steps_by_token_and_by_round_and_jumps() -> None:
     player = Player(of(2), clock=clock)
     player.advance()
     player.step(1)
-    assert (player.reached, player.is_paused, player.at_seconds) == (2, True, 0.5)
+    assert (player.steps_done, player.is_paused, player.at_seconds) == (2, True, 0.5)
     player.step(-1)
-    assert player.reached == 1
+    assert player.steps_done == 1
     player.step(-9)
-    assert player.reached == 0
+    assert player.steps_done == 0
     player.step(99)
     assert player.is_over
     player.step_round(-1)
-    assert player.reached == 5 and player.begun() == 2
-    assert list(player.steps(0, 7)) == list(steps_of(of(2)))
+    assert player.steps_done == 5 and player.rounds_begun() == 2
+    assert list(player.steps(0, 7)) == list(replay_steps(of(2)))
     player.step_round(-1)
-    assert player.reached == 1
+    assert player.steps_done == 1
     player.step_round(1)
-    assert player.reached == 5
+    assert player.steps_done == 5
     player.step_round(1)
     assert player.is_over
     player.seek(1.6)
-    assert (player.reached, player.at_seconds) == (3, 1.6)
+    assert (player.steps_done, player.at_seconds) == (3, 1.6)
     player.seek(-5)
-    assert player.reached == 1
+    assert player.steps_done == 1
     player.seek(99)
     assert player.is_over

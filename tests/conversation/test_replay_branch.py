@@ -12,6 +12,7 @@ from chatui.conversation.replay_branch import resume
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_reader import parse_transcript
 
 ROUNDS = (
     Round(
@@ -43,7 +44,7 @@ def store() -> Iterator[Store]:
 
 def after(steps: int, whole: Transcript = WHOLE) -> Player:
     player = Player(whole)
-    player.step(steps - player.reached)
+    player.step(steps - player.steps_done)
     return player
 
 
@@ -75,7 +76,7 @@ def test_behind_a_reply_the_recorded_path_goes_on(store: Store) -> None:
 
 def test_a_conversation_of_the_store_gets_the_branch_itself(store: Store) -> None:
     (id,) = store.add_conversations([(WHOLE.conversation, WHOLE.rounds, WHOLE.pieces)])
-    again = transcript.loads(transcript.dumps(transcript.of_store(store, id)).encode(), "x")
+    again = parse_transcript(transcript.dumps(transcript.from_store(store, id)).encode(), "x")
     query, whole_reply = after(8, again).point, after(9, again).point
     assert query is not None and whole_reply is not None
     assert resume(store, again, query) == id

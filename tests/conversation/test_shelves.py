@@ -10,6 +10,7 @@ import pytest
 from chatui.conversation import transcript
 from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_reader import parse_transcript
 from chatui.errors import ChatuiError
 
 DAY = 24 * 3600
@@ -108,7 +109,7 @@ def test_what_was_deleted_comes_back_for_a_day(store: Store, clock: Clock) -> No
 def test_a_transcript_keeps_them(store: Store) -> None:
     id_ = add(store, "一")
     store.organise(id_, pinned=True, archived=True, tags=["诗"])
-    whole = transcript.loads(transcript.dumps(transcript.of_store(store, id_)).encode(), "t")
+    whole = parse_transcript(transcript.dumps(transcript.from_store(store, id_)).encode(), "t")
     (new,) = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)])
     read = store.conversation(new)
     assert (read.pinned, read.archived, read.tags) == (True, True, ("诗",))

@@ -16,12 +16,13 @@ import msgspec
 import pytest
 
 from chatui.conversation import transcript
-from chatui.conversation.exports import write_whole
+from chatui.conversation.exports import write_atomically
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
-from chatui.conversation.transcript_events import mark_of
+from chatui.conversation.transcript_events import mark_prompt
+from chatui.conversation.transcript_reader import parse_transcript, read_transcript
 from chatui.errors import ChatuiError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -51,7 +52,7 @@ def example() -> Transcript:
         {"t": 0.2, "type": "mood", "round": 1, "text": NASTY, "more": [1, {"a": None}]},
     )
     about = Conversation(0, NASTY, 1.7e9, 1.7e9 + 0.5, 2, 3)
-    return Transcript(about, rounds, pieces, {4: mark_of("提示", 1)}, others)
+    return Transcript(about, rounds, pieces, {4: mark_prompt("提示", 1)}, others)
 
 
 @pytest.fixture
@@ -78,8 +79,8 @@ def check(data: bytes) -> None:
 
 
 def test_what_is_written_is_read_and_is_as_documented(file: Path) -> None:
-    write_whole(file, transcript.dumps(example()))
-    assert transcript.read(file) == example()
+    write_atomically(file, transcript.dumps(example()))
+    assert read_transcript(file) == example()
     assert [this.id for this in example().path()] == [1, 3]
     check(file.read_bytes())
 
@@ -110,12 +111,12 @@ def test_the_example_of_the_documentation_is_read_and_valid() -> None:
     assert example is not None
     data = example[1].replace("sha256:…", "sha256:" + "0" * 64).encode()
     check(data)
-    (one,) = transcript.loads(data, "x").rounds
+    (one,) = parse_transcript(data, "x").rounds
     assert (one.reply, one.seed, one.state) == ("床前明月光", 7, "done")
 
 
 def test_a_terminal_does_not_obey_the_file(file: Path) -> None:
-    write_whole(file, transcript.dumps(example()))
+    write_atomically(file, transcript.dumps(example()))
     text = file.read_text(encoding="utf-8")
     assert "静夜思" in text
     assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
@@ -196,9 +197,9 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
     store = Store(tmp_path / "c.db", clock=clock)
     for seed in range(25):
         id_ = fill(store, random.Random(seed))
-        written = transcript.dumps(transcript.of_store(store, id_))
+        written = transcript.dumps(transcript.from_store(store, id_))
         check(written.encode())
-        read = transcript.loads(written.encode(), "x")
+        read = parse_transcript(written.encode(), "x")
         assert transcript.dumps(read) == written, seed
         (copy,) = store.add_conversations([(read.conversation, read.rounds, read.pieces)])
         about, rounds, pieces = store.full_conversation(id_)
@@ -230,8 +231,8 @@ def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -
     store.finish_round(ended, [Piece(0.1, "甲", 3, float("-inf"))])
     two = store.add_round(c, one.id, "二")
     store.append_pieces(two.id, [Piece(0.2, "乙")])
-    write_whole(file, transcript.dumps(transcript.of_store(store, c)))
-    back = transcript.read(file)
+    write_atomically(file, transcript.dumps(transcript.from_store(store, c)))
+    back = read_transcript(file)
     assert [(r.id, r.parent_id, r.query, r.reply, r.state) for r in back.rounds] == [
         (1, None, "一", "甲", "done"),
         (2, 1, "二", "乙", "interrupted"),
@@ -247,12 +248,12 @@ def test_cut_off_anywhere_behind_the_header_is_a_whole_transcript() -> None:
     for length in range(0, len(data), 2):
         if length < header:
             with pytest.raises(ChatuiError):
-                transcript.loads(data[:length], "x")
+                parse_transcript(data[:length], "x")
             continue
-        read = transcript.loads(data[:length], "x")
+        read = parse_transcript(data[:length], "x")
         whole = data[: data.rfind(b"\n", 0, length + 1) + 1]
         if length and data[length - 1 : length] == b"\n":
-            assert read == transcript.loads(whole, "x")
+            assert read == parse_transcript(whole, "x")
         assert all(each.state != "streaming" for each in read.rounds)
 
 
@@ -302,7 +303,7 @@ def changed(place: int, **values: object) -> bytes:
 )
 def test_anything_else_is_a_plain_error_that_names_the_line(data: bytes, sentence: str) -> None:
     with pytest.raises(ChatuiError, match=sentence) as caught:
-        transcript.loads(data, "x.json")
+        parse_transcript(data, "x.json")
     assert "x.json" in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -310,7 +311,7 @@ def test_anything_else_is_a_plain_error_that_names_the_line(data: bytes, sentenc
 def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
     data = changed(8, parent=99).replace(b'"id": 5', b'"id": "5"').replace(b'"mood"', b"mood")
     faults: list[UnreadableRecord] = []
-    read = transcript.loads(data, "x", faults.append)
+    read = parse_transcript(data, "x", faults.append)
     assert [fault.line for fault in faults] == [4, 5, 8]
     # Round 2 could not be read; what belongs to it is no further fault.
     assert [each.id for each in read.rounds] == [1, 3, 4, 5]
@@ -328,18 +329,18 @@ def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
 )
 def test_marks_line_ends_and_encodings(encode: Any, file: Path) -> None:
     file.write_bytes(encode(transcript.dumps(example())))
-    assert transcript.read(file) == example()
+    assert read_transcript(file) == example()
 
 
 def test_another_encoding_can_be_named(file: Path) -> None:
     one = Transcript(Conversation(0, "春", 1, 1, 1, 1), (Round(1, 0, None, "问", "答", "done"),))
     file.write_bytes(transcript.dumps(one).encode("gbk"))
-    assert transcript.read(file, encoding="gbk").rounds[0].reply == "答"
+    assert read_transcript(file, encoding="gbk").rounds[0].reply == "答"
     with pytest.raises(ChatuiError):
-        transcript.read(file)
+        read_transcript(file)
     # Torn in the middle of a character.
     file.write_bytes(transcript.dumps(one).encode("utf-16")[:-3])
-    assert [(each.query, each.state) for each in transcript.read(file).rounds] == [
+    assert [(each.query, each.state) for each in read_transcript(file).rounds] == [
         ("问", "interrupted")
     ]
 
@@ -347,8 +348,8 @@ def test_another_encoding_can_be_named(file: Path) -> None:
 def test_a_chain_of_five_thousand_rounds(file: Path) -> None:
     chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 5_001))
     whole = Transcript(Conversation(0, "t", 0, 0, 5_000, 5_000), chain)
-    write_whole(file, transcript.dumps(whole))
-    assert transcript.read(file).path() == chain
+    write_atomically(file, transcript.dumps(whole))
+    assert read_transcript(file).path() == chain
 
 
 def version_1(whole: Transcript) -> dict[str, Any]:
@@ -386,22 +387,22 @@ def test_version_1_is_still_read(indent: int | None) -> None:
     pieces = {number: whole.pieces[number] for number in (2, 3, 4)} | {1: plain}
     whole = replace(whole, pieces=pieces)
     data = json.dumps(version_1(whole), indent=indent).encode()
-    assert transcript.loads(b"\xef\xbb\xbf" + data, "x") == whole
+    assert parse_transcript(b"\xef\xbb\xbf" + data, "x") == whole
     for wrong in (b'"state": "asleep"', b'"state": 5'):
         with pytest.raises(ChatuiError, match="damaged"):
-            transcript.loads(data.replace(b'"state": "done"', wrong), "x")
+            parse_transcript(data.replace(b'"state": "done"', wrong), "x")
     with pytest.raises(ChatuiError, match="not a whole"):
-        transcript.loads(data[: len(data) // 2], "x")
+        parse_transcript(data[: len(data) // 2], "x")
 
 
 def test_a_file_that_cannot_be_read_or_written_is_a_plain_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", Path("a\0b"), tmp_path / "none" / "x"):
         with pytest.raises(ChatuiError, match="cannot be read"):
-            transcript.read(path)
+            read_transcript(path)
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "x", tmp_path / "none" / "x", Path("a\0b")):
         with pytest.raises(ChatuiError, match="cannot be written"):
-            write_whole(path, transcript.dumps(example()))
+            write_atomically(path, transcript.dumps(example()))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -415,7 +416,7 @@ def test_a_write_that_fails_leaves_the_old_file(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ChatuiError, match="No space left"):
-        write_whole(file, transcript.dumps(example()))
+        write_atomically(file, transcript.dumps(example()))
     assert file.read_text() == "old"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
@@ -423,7 +424,7 @@ def test_a_write_that_fails_leaves_the_old_file(
 def test_lone_surrogates_cannot_tear_a_file(file: Path) -> None:
     file.write_text("old")
     with pytest.raises(ChatuiError, match="cannot be written"):
-        write_whole(file, "\ud800")
+        write_atomically(file, "\ud800")
     assert file.read_text() == "old"
 
 
@@ -431,9 +432,9 @@ def test_lone_surrogates_cannot_tear_a_file(file: Path) -> None:
 def test_links_are_followed_and_devices_written(file: Path) -> None:
     link = file.with_name("link.json")
     link.symlink_to(file)
-    write_whole(link, transcript.dumps(example()))
-    assert link.is_symlink() and transcript.read(file) == example()
-    write_whole(Path("/dev/null"), transcript.dumps(example()))
+    write_atomically(link, transcript.dumps(example()))
+    assert link.is_symlink() and read_transcript(file) == example()
+    write_atomically(Path("/dev/null"), transcript.dumps(example()))
     assert Path("/dev/null").is_char_device()
 
 
@@ -454,9 +455,9 @@ def test_an_export_is_of_one_moment(tmp_path: Path) -> None:
     talking.start()
     try:
         for _ in range(30):
-            exported = transcript.of_store(store, c)
+            exported = transcript.from_store(store, c)
             assert len(exported.path()) == exported.conversation.round_count
-            transcript.loads(transcript.dumps(exported).encode(), "x")
+            parse_transcript(transcript.dumps(exported).encode(), "x")
     finally:
         done.set()
         talking.join()
@@ -470,7 +471,7 @@ def test_a_token_behind_the_end_is_kept_and_surrogates_survive() -> None:
     stop = '{"t": 2, "type": "stop", "round": 1, "state": "done"}\n'
     head = '{"format": "chatui-transcript", "version": 2, "start": 1}\n'
     text = head + query + token % "\\ud800" + stop + token % "b" + stop
-    read = transcript.loads(text.encode(), "x")
+    read = parse_transcript(text.encode(), "x")
     assert [piece.text for piece in read.pieces[1]] == ["\ud800", "b"]
     assert read.pieces[1][0].alternatives == ((1, "\ud800", 0.5),)
     assert read.rounds[0].reply == "\ud800b" and len(read.pieces) == 1

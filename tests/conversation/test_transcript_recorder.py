@@ -17,6 +17,7 @@ from chatui.catalog.model_description import model_description, weights_fingerpr
 from chatui.conversation import transcript
 from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
+from chatui.conversation.transcript_reader import parse_transcript, read_transcript
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 from chatui.errors import ChatuiError
 from chatui.messages import Adapter, Loaded, ModelSpec
@@ -79,7 +80,7 @@ def test_ratings_notes_and_corrections_are_recorded(tmp_path: Path) -> None:
         {"type": "note", "round": 3, "text": "好"},
         {"type": "rating", "round": 3, "rating": 0},
     ]
-    read = transcript.read(file).rounds
+    read = read_transcript(file).rounds
     assert [(each.rating, each.note, each.corrects_id) for each in read] == [
         (-1, "平仄\n不合", None),
         (0, "", None),
@@ -93,9 +94,9 @@ def test_what_is_recorded_is_what_is_stored(tmp_path: Path) -> None:
     store.set_model(lambda: {"name": "诗友", "weights": ""})
     one, _ = talk(store)
     check(file.read_bytes())
-    recorded = transcript.read(file)
-    exported = transcript.loads(
-        transcript.dumps(transcript.of_store(store, one.conversation_id)).encode(), "x"
+    recorded = read_transcript(file)
+    exported = parse_transcript(
+        transcript.dumps(transcript.from_store(store, one.conversation_id)).encode(), "x"
     )
     same = replace(exported.conversation, updated_at=recorded.conversation.updated_at)
     assert replace(recorded, others=()) == replace(exported, conversation=same)
@@ -113,13 +114,13 @@ def test_each_conversation_has_a_file_and_starts_with_what_was_said_before(tmp_p
     store.add_round(one.conversation_id, one.id, "再问")
     store.add_round(None, None, "别的")
     store.close()
-    assert [each.query for each in transcript.read(tmp_path / "r.jsonl").rounds] == [
+    assert [each.query for each in read_transcript(tmp_path / "r.jsonl").rounds] == [
         "问\ud800",
         "问\ud800",
         "再问",
     ]
-    assert transcript.read(tmp_path / "r.jsonl").rounds[2].parent_id == 1
-    assert [each.query for each in transcript.read(tmp_path / "r-3.jsonl").rounds] == ["别的"]
+    assert read_transcript(tmp_path / "r.jsonl").rounds[2].parent_id == 1
+    assert [each.query for each in read_transcript(tmp_path / "r-3.jsonl").rounds] == ["别的"]
 
 
 def test_a_file_that_exists_is_not_written_over_and_an_unused_one_goes(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_a_full_disk_is_told_once_and_costs_only_the_recording(
     store.add_round(one.conversation_id, one.id, "三问")
     assert len(problems) == 1 and "No space left" in problems[0]
     assert len(store.full_conversation(one.conversation_id)[1]) == 4
-    assert len(transcript.loads(file.read_bytes(), "x").rounds) == 2
+    assert len(parse_transcript(file.read_bytes(), "x").rounds) == 2
     assert file.stat().st_size <= size + 20
     store.close()
 
@@ -175,7 +176,7 @@ def test_a_kill_leaves_a_valid_file_up_to_the_last_moment(tmp_path: Path) -> Non
         talking.send_signal(signal.SIGKILL)
         told = 1 + talking.stdout.read().count(b"x")
         talking.wait()
-        read = transcript.read(file)
+        read = read_transcript(file)
         assert sum(map(len, read.pieces.values())) >= told
         whole = file.read_bytes()
         check(whole[: whole.rfind(b"\n") + 1])

@@ -14,7 +14,7 @@ import pytest
 import tiny_models
 
 from chatui.catalog.tokenizer_lookup import LocatedTokenizer
-from chatui.conversation.dialogues import Dialogue, of_record
+from chatui.conversation.dialogues import Dialogue, parse_record
 from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits
 from chatui.engine.examples.load_encoder import load_encoder
 from chatui.engine.examples.training_example import (
@@ -80,7 +80,7 @@ def made_by(
     tokenizer: Any, family: Any, dialogue: Dialogue, limits: ExampleLimits, form: str
 ) -> list[tuple[list[int], list[int]]]:
     encoder = ExampleEncoder(tokenizer, family, formats.get(form), limits)
-    pairs = [encoder.text_pair(dialogue, place) for place in dialogue.learned(None)]
+    pairs = [encoder.text_pair(dialogue, place) for place in dialogue.trained_replies(None)]
     ids = encoder.encode_pairs([pair for pair in pairs if pair])
     found = map(encoder.make_example, ids)
     return [(each.input_ids, each.labels) for each in found]
@@ -93,7 +93,7 @@ def test_chatglm_is_the_articles(
     for query, reply in (*TEXTS, ("", "x"), ("x", "")):
         for history in (None, *HISTORIES):
             row = {"prompt": query, "response": reply}
-            dialogue = of_record(row if history is None else row | {"history": history})
+            dialogue = parse_record(row if history is None else row | {"history": history})
             made = made_by(chatglm, "chatglm", dialogue, ExampleLimits(*limits), "chatglm-6b")
             assert made == articles_chatglm(query, reply, history, *limits)
 
@@ -102,7 +102,7 @@ def test_chatglm_learns_each_reply_of_a_conversation(
     chatglm: Any, articles_chatglm: Callable[..., Any]
 ) -> None:
     pairs = [["你好", "你好！"], ["介绍一下北京", "北京是首都。"], ["谢谢", "不客气"]]
-    made = made_by(chatglm, "chatglm", of_record(pairs), ExampleLimits(), "chatglm-6b")
+    made = made_by(chatglm, "chatglm", parse_record(pairs), ExampleLimits(), "chatglm-6b")
     # A conversation's first query is bare, as in the model's own chat().
     expected = [articles_chatglm(*pairs[0], None, 64, 64)]
     expected += [articles_chatglm(*pairs[n], pairs[:n], 64, 64) for n in (1, 2)]
@@ -141,14 +141,18 @@ def test_alpaca_is_the_articles(reference: Path, llama: Any, max_length: int) ->
         row = {"instruct": query, "query": added, "answer": reply}
         expected = collate([row])
         made = made_by(
-            llama, "alpaca", of_record(row), ExampleLimits(max_length=max_length), "alpaca:article"
+            llama,
+            "alpaca",
+            parse_record(row),
+            ExampleLimits(max_length=max_length),
+            "alpaca:article",
         )
         assert made == [(expected["input_ids"][0].tolist(), expected["labels"][0].tolist())]
 
 
 def test_a_lone_surrogate_is_read_as_the_replacement_character(llama: Any) -> None:
     made = [
-        made_by(llama, "alpaca", of_record([[text, text]]), ExampleLimits(), "alpaca:article")
+        made_by(llama, "alpaca", parse_record([[text, text]]), ExampleLimits(), "alpaca:article")
         for text in ("a\ud83d", "a\ufffd")
     ]
     assert made[0] == made[1]
@@ -156,7 +160,7 @@ def test_a_lone_surrogate_is_read_as_the_replacement_character(llama: Any) -> No
 
 def test_alpaca_repeats_its_blocks_for_each_round(llama: Any) -> None:
     encoder = ExampleEncoder(llama, "alpaca", formats.get("alpaca:article"), ExampleLimits())
-    pair = encoder.text_pair(of_record([["一", "1"], ["二", "2"]]), 1)
+    pair = encoder.text_pair(parse_record([["一", "1"], ["二", "2"]]), 1)
     assert pair is not None and pair.prompt.endswith(
         "### Instruction:\n一\n\n### Response: 1\n\n### Instruction:\n二\n\n### Response: "
     )
@@ -178,7 +182,7 @@ def test_what_all_prompts_begin_with_changes_no_id() -> None:
     dice = random.Random(0)
     parts = [*"aB1 .,'\n\r\t春，！🙂\u0301#:", "'s", "\n\n", "### Instruction:\n", "</s>", "\ud83d"]
     texts = ["".join(dice.choices(parts, k=dice.randrange(12))) for _ in range(200)]
-    dialogues = [of_record([[text, text]]) for text in texts]
+    dialogues = [parse_record([[text, text]]) for text in texts]
     for token in ("</s>", "# Instruction:\nB"):
         specials = ["<unk>", "<s>", "</s>", "<pad>"]
         tokenizer = tiny_models.byte_level_tokenizer(specials, eos_token="</s>", pad_token="<pad>")
@@ -206,7 +210,7 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
         encoder = ExampleEncoder(
             bloom, "causal", formats.get("bloomz"), ExampleLimits(max_length=max_length)
         )
-        pair = encoder.text_pair(of_record({"input": query, "label": reply}), 0)
+        pair = encoder.text_pair(parse_record({"input": query, "label": reply}), 0)
         assert pair is not None
         example = encoder.make_example(*encoder.encode_pairs([pair]))
         assert example.input_ids == inputs["input_ids"][0].tolist()
@@ -223,7 +227,7 @@ def test_a_chat_template_ends_a_reply_as_it_says() -> None:
     tokenizer.chat_template = tiny_models.CHAT_TEMPLATE
     form = chat_template_format(template_of(tokenizer), "test")
     encoder = ExampleEncoder(tokenizer, "causal", form, ExampleLimits())
-    dialogue = of_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
+    dialogue = parse_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
     pair = encoder.text_pair(dialogue, 1)
     assert pair is not None
     ((source, target),) = encoder.encode_pairs([pair])
@@ -238,7 +242,7 @@ def test_moss_ends_a_reply_with_its_own_mark(tmp_path: Path) -> None:
     tokenizer.eos_token = "<|endoftext|>"
     tokenizer.save_pretrained(tmp_path)
     encoder = load_encoder(LocatedTokenizer(tmp_path, "moss", "moss"), ExampleLimits())
-    pair = encoder.text_pair(of_record([["春", "眠"]]), 0)
+    pair = encoder.text_pair(parse_record([["春", "眠"]]), 0)
     assert pair is not None and pair.prompt.endswith("<|Human|>: 春<eoh>\n<|MOSS|>:")
     ((_, target),) = encoder.encode_pairs([pair])
     assert target[-1] == encoder.tokenizer.convert_tokens_to_ids("<eom>")
@@ -282,7 +286,7 @@ def test_a_long_history_is_read_as_far_as_it_matters(
     monkeypatch: pytest.MonkeyPatch, bloom: Any, family: Any, text: str
 ) -> None:
     form = formats.get("alpaca:article" if family == "alpaca" else "bloomz")
-    dialogue = of_record([[f"{n}{text * 3}", f"{text}{n}"] for n in range(400)])
+    dialogue = parse_record([[f"{n}{text * 3}", f"{text}{n}"] for n in range(400)])
     encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
     pairs = [encoder.text_pair(dialogue, place) for place in (0, 30, 398, 399)]
     kept = [pair for pair in pairs if pair]
@@ -297,9 +301,9 @@ def test_a_long_history_is_read_as_far_as_it_matters(
 
 
 def test_a_hundred_thousand_rounds_in_one_conversation(bloom: Any) -> None:
-    dialogue = of_record([["春", "眠"]] * 100_000)
+    dialogue = parse_record([["春", "眠"]] * 100_000)
     encoder = ExampleEncoder(bloom, "causal", formats.get("bloomz"), ExampleLimits())
-    places = dialogue.learned("all")
+    places = dialogue.trained_replies("all")
     assert len(places) == 100_000
     for place in places[::33_333]:
         pair = encoder.text_pair(dialogue, place)

@@ -76,9 +76,9 @@ def kill_once(home: Path, number: int, seed: int) -> Outcome:
 
 
 def _look(home: Path, told_file: Path, record: Path) -> Outcome:
-    from chatui.conversation import transcript
     from chatui.conversation.json_records import UnreadableRecord
     from chatui.conversation.store import Store
+    from chatui.conversation.transcript_reader import read_transcript
 
     told: dict[str, list[tuple[float, str]]] = {}
     for line in told_file.read_text().splitlines() if told_file.exists() else ():
@@ -105,7 +105,7 @@ def _look(home: Path, told_file: Path, record: Path) -> Outcome:
     found: list[UnreadableRecord] = []
     said: dict[str, str] = {}
     if record.exists() and record.stat().st_size:
-        whole = transcript.read(record, found.append)
+        whole = read_transcript(record, found.append)
         faults += [f"the transcript, line {each.line}: {each.reason}" for each in found]
         # A file's rounds are numbered as they came, and so are the store's ids.
         replies = ["".join(piece.text for piece in whole.pieces[one.id]) for one in whole.rounds]

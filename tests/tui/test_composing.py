@@ -54,7 +54,7 @@ def test_what_a_thread_saves_late_is_not_the_last_word(
         go_on.wait(10)
         file.write_text(text)
 
-    monkeypatch.setattr("chatui.conversation.exports.write_whole", write_slowly)
+    monkeypatch.setattr("chatui.conversation.exports.write_atomically", write_slowly)
     saving = threading.Thread(target=draft.save, args=("旧",))
     saving.start()
     started.wait(10)

@@ -20,7 +20,7 @@ LATER = {
     ),
     *("chatui.conversation.imports", "chatui.conversation.transcript_recorder"),
     *("chatui.conversation.text_search", "chatui.conversation.transcript"),
-    "chatui.conversation.transcript_version_1",
+    "chatui.conversation.transcript_reader",
     *("chatui.prompting.chat_template", "chatui.prompting.formats", "chatui.prompting.window"),
     *("chatui.tui.context_use", "chatui.tui.first_start", "chatui.tui.markdown"),
     *(f"chatui.tui.screens.{name}" for name in ("command_palette", "compare", "variants")),

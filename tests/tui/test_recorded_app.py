@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chatui.conversation import transcript
+from chatui.conversation.transcript_reader import parse_transcript, read_transcript
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 
 
@@ -16,14 +17,14 @@ async def test_the_app_records_what_is_said(drive: Any, tmp_path: Path) -> None:
         for query in ("一", "二"):
             await app.pilot.press(*query, "enter")
             await app.until(lambda: not app.app.turns.is_busy)
-        read = transcript.read(file)
+        read = read_transcript(file)
         assert [(each.query, each.reply, each.state) for each in read.rounds] == [
             ("一", "好的", "done"),
             ("二", "再好", "done"),
         ]
         assert [each["type"] for each in read.others] == ["model"]
-        exported = transcript.of_store(store, app.rounds[0].conversation_id)
-        assert read.rounds == transcript.loads(transcript.dumps(exported).encode(), "x").rounds
+        exported = transcript.from_store(store, app.rounds[0].conversation_id)
+        assert read.rounds == parse_transcript(transcript.dumps(exported).encode(), "x").rounds
     store.close()
 
 

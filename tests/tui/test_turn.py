@@ -152,7 +152,7 @@ async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path:
         await on.settled()
         assert on.backend.requests[-1].history == (("甲", "春风"),)
         file = tmp_path / "exported.json"
-        file.write_text(transcript.dumps(transcript.of_store(on.store, conversation)))
+        file.write_text(transcript.dumps(transcript.from_store(on.store, conversation)))
         assert read_history(str(file)) == (("甲", "春风"), ("乙", "好"))
         exported = exports.to_markdown(on.store.conversation(conversation), [shown])
         assert "春风\n\n*interrupted*" in exported
@@ -544,7 +544,7 @@ async def test_thinking_is_recorded_with_the_round_and_used_again() -> None:
         await on.settled()
         assert [asked.think for asked in on.backend.requests] == [False, True, False]
         assert on.turns.conversation is not None
-        written = transcript.dumps(transcript.of_store(on.store, on.turns.conversation.id))
+        written = transcript.dumps(transcript.from_store(on.store, on.turns.conversation.id))
         assert '"think":false' in written
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
@@ -34,11 +34,11 @@ def read_chatgpt(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
-        WrongRecord: it has no messages.
+        InvalidRecord: it has no messages.
     """
     mapping = record["mapping"]
     if not isinstance(mapping, dict):
-        raise WrongRecord(say("import.no_tree", name="mapping"))
+        raise InvalidRecord(say("import.no_tree", name="mapping"))
     return conversation_of_raw(
         ((id, id_in(node, "parent"), node) for id, node in mapping.items()),
         _message,

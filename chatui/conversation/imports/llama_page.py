@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     conversation_of_raw,
@@ -34,11 +34,11 @@ def read_llama_page(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
-        WrongRecord: it has no messages.
+        InvalidRecord: it has no messages.
     """
     about, found = record["conv"], record["messages"]
     if not isinstance(found, list):
-        raise WrongRecord(say("import.no_tree", name="messages"))
+        raise InvalidRecord(say("import.no_tree", name="messages"))
     nodes = [(id_in(message, "id"), id_in(message, "parent"), message) for message in found]
     known = [(id, parent, message) for id, parent, message in nodes if id is not None]
     return conversation_of_raw(

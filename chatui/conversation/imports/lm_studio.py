@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
@@ -36,7 +36,7 @@ def read_lm_studio(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
-        WrongRecord: it has no messages.
+        InvalidRecord: it has no messages.
     """
     unread = 0
     nodes: list[RawMessage] = []
@@ -77,7 +77,7 @@ def _message(id: str, parent: str | None, version: Mapping[str, Any]) -> Importe
         is_thought = isinstance(style, dict) and style.get("type") == "thinking"
         (thoughts if is_thought else said).append(text)
     if not said and not thoughts:
-        raise WrongRecord(say("import.no_messages"))
+        raise InvalidRecord(say("import.no_messages"))
     sender = version.get("senderInfo")
     model = sender.get("senderName") if isinstance(sender, dict) else None
     text = with_thoughts("\n\n".join(thoughts), "\n\n".join(said))

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from chatui.conversation.dialogues import ROLES, WrongRecord
+from chatui.conversation.dialogues import ROLES, InvalidRecord
 from chatui.conversation.rounds import Conversation, Round, path_to
 from chatui.conversation.transcript import Transcript
 from chatui.locales import say
@@ -83,17 +83,17 @@ def conversation_of_raw(
 
     Args:
         nodes: in the order of their versions.
-        parse_message: reads one; may raise AttributeError, KeyError, TypeError and WrongRecord.
+        parse_message: reads one; may raise AttributeError, KeyError, TypeError and InvalidRecord.
         unread, about: as :func:`conversation_of` takes them.
 
     Raises:
-        WrongRecord: there is no message to keep.
+        InvalidRecord: there is no message to keep.
     """
     messages: list[ImportedMessage] = []
     for node in nodes:
         try:
             messages.append(parse_message(*node))
-        except (AttributeError, KeyError, TypeError, WrongRecord):
+        except (AttributeError, KeyError, TypeError, InvalidRecord):
             unread += 1
             messages.append(ImportedMessage(*node[:2], None))
     return conversation_of(messages, unread=unread, **about)
@@ -147,7 +147,7 @@ def conversation_of(
         unread: messages that the caller could not read.
 
     Raises:
-        WrongRecord: there is no message to keep.
+        InvalidRecord: there is no message to keep.
     """
     by_id = {each.id: each for each in messages}
     children: dict[str | None, list[str]] = {}
@@ -170,7 +170,7 @@ def conversation_of(
         if not below and (saying.query is not None or saying.replies):
             numbers[id] = _number(saying, rounds, numbers)
     if not rounds:
-        raise WrongRecord(say("import.no_messages"))
+        raise InvalidRecord(say("import.no_messages"))
     passed: set[str] = set()
     while current in by_id and current not in numbers and children.get(current):
         if current in passed:

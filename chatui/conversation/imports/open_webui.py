@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     conversation_of_raw,
@@ -34,13 +34,13 @@ def read_open_webui(record: Mapping[str, Any]) -> ImportedConversation:
     """The conversation in a record.
 
     Raises:
-        WrongRecord: it has no messages.
+        InvalidRecord: it has no messages.
     """
     chat = _chat(record)
     history = chat["history"]
     found = history.get("messages")
     if not isinstance(found, dict):
-        raise WrongRecord(say("import.no_tree", name="history.messages"))
+        raise InvalidRecord(say("import.no_tree", name="history.messages"))
     return conversation_of_raw(
         ((id, id_in(message, "parentId"), message) for id, message in found.items()),
         partial(parse_message, reply_of=_reply),

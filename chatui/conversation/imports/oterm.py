@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from chatui.conversation.dialogues import WrongRecord
+from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
@@ -26,7 +26,7 @@ _AUTHORS: dict[str, Speaker] = {
 """Of older and newer versions."""
 
 
-def read_oterm(file: Path) -> Iterator[ImportedConversation | WrongRecord]:
+def read_oterm(file: Path) -> Iterator[ImportedConversation | InvalidRecord]:
     """The conversations in a database, which is not written to.
 
     Raises:
@@ -38,7 +38,7 @@ def read_oterm(file: Path) -> Iterator[ImportedConversation | WrongRecord]:
         for id, name, model in chats:
             try:
                 yield _chat(db, id, str(name or ""), str(model or ""))
-            except WrongRecord as error:
+            except InvalidRecord as error:
                 yield error
 
 

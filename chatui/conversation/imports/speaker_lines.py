@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from chatui.conversation.dialogues import ROLES, WrongRecord
+from chatui.conversation.dialogues import ROLES, InvalidRecord
 from chatui.conversation.exports import fence_after
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
@@ -44,7 +44,7 @@ def read_speaker_lines(text: str) -> ImportedConversation:
     The first name of each side that occurs is that side's; another one is text.
 
     Raises:
-        WrongRecord: no line names a speaker.
+        InvalidRecord: no line names a speaker.
     """
     title = ""
     said: list[tuple[Speaker | None, str, list[str]]] = []
@@ -67,7 +67,7 @@ def read_speaker_lines(text: str) -> ImportedConversation:
         elif not title:
             title = line.removeprefix("# ").strip()
     if not any(role for role, _, _ in said):
-        raise WrongRecord(say("import.no_speakers"))
+        raise InvalidRecord(say("import.no_speakers"))
     messages = [
         ImportedMessage(str(number), str(number - 1), role, _text(lines, role), model=model)
         for number, (role, model, lines) in enumerate(said)

@@ -188,7 +188,7 @@ def _batches(
             tell(found.sentence)
         else:
             done = state.rounds if read == state.records + 1 else 0
-            for rounds, place in enumerate(found.learned(train)[done:], done + 1):
+            for rounds, place in enumerate(found.trained_replies(train)[done:], done + 1):
                 pair = encoder.text_pair(found, place)
                 if pair is None:
                     batch.empty += 1

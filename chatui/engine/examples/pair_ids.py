@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from chatui.conversation.reply_choice import PreferencePair
+from chatui.conversation.reply_filter import PreferencePair
 from chatui.engine.examples.example_encoder import ExampleEncoder
 from chatui.engine.examples.training_example import IGNORED
 

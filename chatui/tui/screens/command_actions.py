@@ -226,6 +226,6 @@ class CommandActions(ImportExportActions):
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
         with self.reporting_errors():
-            whole = await asyncio.to_thread(transcript.of_store, self.app.store, id_)
+            whole = await asyncio.to_thread(transcript.from_store, self.app.store, id_)
             text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
             self.app.copy(text)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from chatui.conversation.export_forms import FORMS, ExportForm
+from chatui.conversation.export_formats import EXPORT_FORMATS, ExportFormat
 from chatui.locales import say
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.pick_list import matches
 
-FormChoice = tuple[ExportForm, bool]
+FormChoice = tuple[ExportFormat, bool]
 """A form, and whether each token is coloured by its probability."""
 
 
@@ -22,7 +22,7 @@ class FormPicker(Picker["FormChoice | None", "FormChoice"]):
     async def find(self, words: str) -> None:
         found = [
             (form, probabilities)
-            for form in FORMS
+            for form in EXPORT_FORMATS
             for probabilities in ((False, True) if form.shows_probabilities else (False,))
             if matches(words, form.name, form.suffix, _words(form, probabilities))
         ]
@@ -36,6 +36,6 @@ class FormPicker(Picker["FormChoice | None", "FormChoice"]):
         self.dismiss(item)
 
 
-def _words(form: ExportForm, probabilities: bool) -> str:
+def _words(form: ExportFormat, probabilities: bool) -> str:
     name = say(f"export.form.{form.name}")
     return say("export.with_probabilities", form=name) if probabilities else name

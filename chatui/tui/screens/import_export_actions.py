@@ -17,7 +17,7 @@ from chatui.tui.screens import picking
 from chatui.tui.screens.query_actions import QueryActions
 
 if TYPE_CHECKING:
-    from chatui.conversation.export_forms import ExportForm
+    from chatui.conversation.export_formats import ExportFormat
     from chatui.tui.screens.form_picker import FormChoice
 
 _ALL = "all"
@@ -34,12 +34,12 @@ class ImportExportActions(QueryActions):
         Args:
             path: "" asks for form and file, ``all`` too, and writes all conversations.
         """
-        from chatui.conversation.export_forms import form_of
+        from chatui.conversation.export_formats import format_of
         from chatui.tui.screens.form_picker import FormPicker
 
         all_of_them = path == _ALL
         if path and not all_of_them:
-            self._export(path, form_of(Path(path)))
+            self._export(path, format_of(Path(path)))
             return
         if not all_of_them and self.app.turns.current.id is None:
             self._tell_user(say("tui.rewrite.nothing"), "information")
@@ -53,8 +53,10 @@ class ImportExportActions(QueryActions):
         await picking.show(self.app, FormPicker(title), take)
 
     @work
-    async def _ask_where(self, form: ExportForm, probabilities: bool, *, all_of_them: bool) -> None:
-        from chatui.conversation.export_forms import file_name
+    async def _ask_where(
+        self, form: ExportFormat, probabilities: bool, *, all_of_them: bool
+    ) -> None:
+        from chatui.conversation.export_formats import file_name
         from chatui.tui.screens.questions import LineQuestion
 
         about = self.app.turns.conversation
@@ -71,12 +73,12 @@ class ImportExportActions(QueryActions):
     async def _export(
         self,
         path: str,
-        form: ExportForm,
+        form: ExportFormat,
         probabilities: bool = False,
         *,
         all_of_them: bool = False,
     ) -> None:
-        from chatui.conversation.export_forms import write_files
+        from chatui.conversation.export_formats import export_files
 
         store, id = self.app.store, self.app.turns.current.id
         target = expanded(path).absolute()
@@ -89,7 +91,7 @@ class ImportExportActions(QueryActions):
                 raise ChatuiError(say("tui.rewrite.nothing"))
             if target.exists():
                 raise ChatuiError(say("tui.command.exists", path=target))
-            write_files(
+            export_files(
                 store, ids, target, form, probabilities=probabilities, is_folder=all_of_them
             )
 

@@ -163,7 +163,7 @@ def _begun(whole: Round, reply: str = "") -> Round:
 
 def _rounds(player: Player) -> list[Round]:
     """The rounds as they stand where the player is."""
-    rounds = list(player.rounds[: player.begun()])
-    if (said := player.said()) is not None:
+    rounds = list(player.rounds[: player.rounds_begun()])
+    if (said := player.reply_so_far()) is not None:
         rounds[-1] = _begun(rounds[-1], said)
     return rounds

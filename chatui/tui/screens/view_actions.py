@@ -123,7 +123,7 @@ class ViewActions(CommandActions):
             self._tell_user(say(words), "information")
             return
         with self.reporting_errors():
-            whole = await asyncio.to_thread(transcript.of_store, store, id_)
+            whole = await asyncio.to_thread(transcript.from_store, store, id_)
             player = await asyncio.to_thread(Player, whole)
             screen = ReplayScreen(player, whole.conversation.title)
             point = await self.app.push_screen_wait(screen)

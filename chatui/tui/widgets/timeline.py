@@ -44,7 +44,7 @@ class Timeline(Widget):
         mark = "‖" if player.is_paused else "■" if player.is_over else "▶"
         at, total = player.at_seconds, player.total_seconds
         before = f"{mark} {format_clock(at)} / {format_clock(total)} "
-        rounds = say("tui.replay.rounds", done=player.begun(), rounds=len(self._starts))
+        rounds = say("tui.replay.rounds", done=player.rounds_begun(), rounds=len(self._starts))
         behind = f" {player.speed:g}× · {rounds}"
         room = self.size.width - cell_len(before) - cell_len(behind)
         keys = fitting_keys(say("tui.replay.keys"), room - 3 * _LEAST_BAR_CELLS)

@@ -1,0 +1,139 @@
+"""Select replies of saved conversations and transcripts to train on.
+
+A correction counts as good and the reply that it corrects as bad, unless the user rated them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds, is_unfinished
+from chatui.conversation.rounds import Conversation, Rating, Round, path_to
+from chatui.prompting.parts import reply_for_history
+
+
+@dataclass(frozen=True)
+class ReplyFilter:
+    """Conditions on replies.
+
+    Attributes:
+        rating: 1 or -1; None takes all replies on the path to the conversation's head.
+        tags: the conversation must have all of them.
+        model: part of the name of the model that replied, ignoring case.
+        since, until: seconds since the epoch; the round began at ``since`` or later, before
+            ``until``.
+    """
+
+    rating: Rating | None = None
+    tags: tuple[str, ...] = ()
+    model: str = ""
+    since: float = float("-inf")
+    until: float = float("inf")
+
+    def matches_conversation(self, conversation: Conversation) -> bool:
+        """True if the conversation has all tags."""
+        return set(self.tags) <= set(conversation.tags)
+
+    def matches(self, round_: Round, ratings: Mapping[int, Rating]) -> bool:
+        """True if the reply of a round meets the conditions.
+
+        Args:
+            ratings: by round id; see :func:`effective_ratings`.
+        """
+        return (
+            self.rating in (None, ratings[round_.id])
+            and self.model.casefold() in round_.model.casefold()
+            and self.since <= round_.started_at < self.until
+        )
+
+
+ALL_REPLIES = ReplyFilter()
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two replies to one query; the user prefers the first.
+
+    Attributes:
+        dialogue: the rounds up to the query, with the preferred reply.
+        rejected: the other reply.
+    """
+
+    dialogue: Dialogue
+    rejected: str
+
+
+def effective_ratings(rounds: Sequence[Round]) -> dict[int, Rating]:
+    """Return the ratings of a conversation's replies by round id, those of corrections included."""
+    corrected = {each.corrects_id for each in rounds}
+
+    def implied(round_: Round) -> Rating:
+        if round_.id in corrected:
+            return -1
+        return 0 if round_.corrects_id is None else 1
+
+    return {each.id: each.rating or implied(each) for each in rounds}
+
+
+def matching_dialogues(
+    conversation: Conversation, rounds: Sequence[Round], reply_filter: ReplyFilter
+) -> Iterator[Dialogue]:
+    """Yield the dialogues of a conversation that contain matching replies.
+
+    The first one is the path to the head; all its matching replies are trained on. With a rating
+    as a condition, each matching reply outside the path follows with the rounds before it.
+
+    Args:
+        rounds: all versions, a parent before its children.
+    """
+    if not reply_filter.matches_conversation(conversation):
+        return
+    by_id = {each.id: each for each in rounds}
+    path = path_to(by_id, conversation.head_id)
+    if reply_filter == ALL_REPLIES:
+        yield dialogue_from_rounds(path)
+        return
+    ratings = effective_ratings(rounds)
+    matching = {each.id for each in rounds if reply_filter.matches(each, ratings)}
+    on_path = {each.id for each in path}
+    if matching & on_path:
+        yield dialogue_from_rounds(path, on_path - matching)
+    if reply_filter.rating is None:
+        return
+    for each in rounds:
+        if each.id in matching and each.id not in on_path:
+            earlier = path_to(by_id, each.parent_id)
+            yield dialogue_from_rounds([*earlier, each], {one.id for one in earlier})
+
+
+def preference_pairs(
+    conversation: Conversation, rounds: Sequence[Round], reply_filter: ReplyFilter
+) -> Iterator[PreferencePair]:
+    """Yield the preference pairs of a conversation.
+
+    Among the replies to one query, each good one is preferred to each bad one, and a correction to
+    the reply that it corrects. A stopped or cut-off reply is never preferred.
+
+    Args:
+        rounds: all versions, a parent before its children.
+        reply_filter: conditions on the preferred replies; its rating is ignored.
+    """
+    if not reply_filter.matches_conversation(conversation):
+        return
+    by_id = {each.id: each for each in rounds}
+    ratings = effective_ratings(rounds)
+    versions: dict[tuple[int | None, str], list[Round]] = {}
+    for each in rounds:
+        if reply_for_history(each.reply).strip():
+            versions.setdefault((each.parent_id, each.query), []).append(each)
+    reply_filter = replace(reply_filter, rating=None)
+    for replies in versions.values():
+        for good in replies:
+            if is_unfinished(good) or not reply_filter.matches(good, ratings):
+                continue
+            for bad in replies:
+                is_rated = ratings[good.id] > 0 > ratings[bad.id]
+                if (is_rated or good.corrects_id == bad.id) and good.reply != bad.reply:
+                    path = [*path_to(by_id, good.parent_id), good]
+                    yield PreferencePair(dialogue_from_rounds(path), bad.reply)
