@@ -1,1 +1,1 @@
-"""What was said: rounds, branches, the store on disk, search, transcripts, replay."""
+"""Conversations: rounds, branches, the store on disk, search, transcripts and replay."""

@@ -1,4 +1,4 @@
-"""The conversations of a store: listed, found, imported, shelved and deleted."""
+"""List, search, import, organise and delete the conversations of a store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 LONGEST_TAG = 40
 _INDEXED_AT_ONCE = 500
-"""Rounds of an import."""
+"""Rounds of an import indexed in one transaction."""
 
 
 class ConversationStore(OpenStore):
-    """A store's conversations as wholes."""
+    """The part of a store that handles whole conversations."""
 
     @reads
     def conversations(
@@ -44,13 +44,13 @@ class ConversationStore(OpenStore):
         tag: str = "",
         pinned_first: bool = False,
     ) -> tuple[Conversation, ...]:
-        """Conversations with at least one round, the last used first; none that was deleted.
+        """Return the conversations, last used first.
 
         Args:
-            limit: at most so many; below 0: all.
-            archived: only those that are, or only those that are not; None: both.
-            tag: only those with this tag.
-            pinned_first: pinned ones stand before the others.
+            limit: maximum number; negative for all.
+            archived: True for archived ones only, False for the others, None for both.
+            tag: return only conversations with this tag.
+            pinned_first: list pinned conversations before the others.
         """
         condition, values = "c.head_id IS NOT NULL AND c.deleted_at IS NULL", []
         if archived is not None:
@@ -62,20 +62,20 @@ class ConversationStore(OpenStore):
         return tuple(tables.conversations_where(db, condition, *values, limit=limit, order=order))
 
     def search_conversations(
-        self, text: str, limit: int, overtaken: threading.Event | None = None, *, tag: str = ""
+        self, text: str, limit: int, cancelled: threading.Event | None = None, *, tag: str = ""
     ) -> tuple[tuple[Conversation, SearchHit], ...]:
-        """The conversations in which ``text`` occurs, the last used first, each with its first hit.
+        """Return the conversations that contain ``text``, last used first, with their first hits.
 
         Args:
-            limit: at most so many hits are looked for.
-            overtaken: when set, the search ends with an error soon.
-            tag: only conversations with this tag.
+            limit: maximum number of conversations.
+            cancelled: setting it cancels the search, which then raises ChatuiError.
+            tag: search only conversations with this tag.
         """
-        # The first paint does not pay for it.
+        # Importing it here keeps the start of the app fast.
         from chatui.conversation import text_search
 
         stored = encode_tags(tag and [tag])
-        with self._database.reading(overtaken) as db:
+        with self._database.reading(cancelled) as db:
             hits = text_search.search(db, text, limit, once=True, tag=stored)
             by_id = {hit.conversation_id: hit for hit in hits}
             ids = ",".join(map(str, by_id))
@@ -84,7 +84,7 @@ class ConversationStore(OpenStore):
 
     @reads
     def list_fingerprint(self, db: sqlite3.Connection) -> object:
-        """A value that is another one when the list of conversations has changed."""
+        """Return a value that changes when the list of conversations changes."""
         return db.execute(
             "SELECT count(*), max(updated_at), count(deleted_at), sum(pinned), sum(archived),"
             " sum(length(tags)), sum(length(title)) FROM conversations"
@@ -93,17 +93,16 @@ class ConversationStore(OpenStore):
     conversation = read_by(tables.get_conversation)
 
     def last_conversation(self) -> Conversation | None:
-        """The conversation that was used last; None if there is none."""
+        """Return the conversation used last that is not archived; None if there is none."""
         return next(iter(self.conversations(limit=1, archived=False)), None)
 
     @reads
     def full_conversation(
         self, db: sqlite3.Connection, conversation_id: int
     ) -> tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]:
-        """A conversation at one moment.
+        """Return a conversation, all its rounds (parents first) and their pieces by round id.
 
-        Returns:
-            The conversation; all its rounds, a parent before its children; their pieces by id.
+        All are read in one transaction.
         """
         rounds = tables.all_rounds(db, conversation_id)
         pieces = {each.id: tables.pieces(db, each.id) for each in rounds}
@@ -111,17 +110,18 @@ class ConversationStore(OpenStore):
 
     @reads
     def recent_models(self, db: sqlite3.Connection) -> tuple[str, ...]:
-        """The models that replied, the last used first."""
+        """Return the names of up to 50 models that replied, last used first."""
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
         return tuple(decode_text(name) for (name,) in found.fetchall())
 
     def add_conversations(self, wholes: Iterable[FullConversation]) -> tuple[int, ...]:
-        """Add conversations as :meth:`full_conversation` gives them, all or none; their new ids.
+        """Add conversations of ended rounds, parents first, in one transaction.
 
-        Rounds have ended, and a parent stands before its children.
+        Returns:
+            Their new ids.
         """
         last, ids = self._insert_conversations(wholes)
-        # An import reads its next conversations meanwhile.
+        # Queued, so that an import can read on meanwhile.
         self._database.queue(self._index_after, last)
         return ids
 
@@ -137,12 +137,12 @@ class ConversationStore(OpenStore):
             pass
 
     def submit_conversations(self, wholes: Iterable[FullConversation]) -> Future[tuple[int, ...]]:
-        """Have the thread that writes call :meth:`add_conversations`, and return at once."""
+        """Queue :meth:`add_conversations` for the writing thread and return at once."""
         return self._database.queue(self.add_conversations, wholes)
 
     @writes
     def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:
-        """Set a conversation's title; a blank one restores the start of its first query."""
+        """Set a conversation's title; a blank title restores the start of its first query."""
         condition = "r.conversation_id = ? AND r.parent_id IS NULL"
         first = tables.rounds_where(db, condition, conversation_id)
         line = conversation_title(title, first[0].query if first else "")
@@ -160,10 +160,10 @@ class ConversationStore(OpenStore):
         archived: bool | None = None,
         tags: Iterable[str] | None = None,
     ) -> Conversation:
-        """Pin or archive a conversation, or give it other tags; None leaves as it is.
+        """Pin or archive a conversation or replace its tags; None leaves a value unchanged.
 
         Raises:
-            ChatuiError: a tag is no word of at most ``LONGEST_TAG`` characters.
+            ChatuiError: see :func:`parse_tags`.
         """
         stored = None if tags is None else encode_tags(parse_tags(" ".join(tags)))
         db.execute(
@@ -175,13 +175,13 @@ class ConversationStore(OpenStore):
 
     @reads
     def tags(self, db: sqlite3.Connection) -> tuple[str, ...]:
-        """All tags in use, in their order."""
+        """Return all tags in use, sorted."""
         listed = tables.conversations_where(db, "c.tags != '' AND c.deleted_at IS NULL")
         return tuple(sorted({tag for each in listed for tag in each.tags}))
 
     @writes
     def delete(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
-        """Delete a conversation so that :meth:`restore` undoes it, for a day at least."""
+        """Delete a conversation; :meth:`restore` can undo this for at least a day."""
         one = tables.get_conversation(db, conversation_id)
         values = (self._clock(), conversation_id)
         db.execute("UPDATE conversations SET deleted_at = ? WHERE id = ?", values)
@@ -189,13 +189,13 @@ class ConversationStore(OpenStore):
 
     @writes
     def restore(self, db: sqlite3.Connection, conversation_id: int) -> Conversation:
-        """Undo :meth:`delete`; for one that was not put away nothing changes."""
+        """Undo :meth:`delete`; a conversation that was not deleted stays unchanged."""
         db.execute("UPDATE conversations SET deleted_at = NULL WHERE id = ?", (conversation_id,))
         return tables.get_conversation(db, conversation_id)
 
     @reads
     def deleted(self, db: sqlite3.Connection) -> tuple[Conversation, ...]:
-        """The conversations that :meth:`restore` can bring back, the last deleted first."""
+        """Return the conversations that :meth:`restore` can restore, last deleted first."""
         condition = "c.head_id IS NOT NULL AND c.deleted_at IS NOT NULL"
         return tuple(
             tables.conversations_where(db, condition, order="c.deleted_at DESC, c.id DESC")
@@ -203,17 +203,20 @@ class ConversationStore(OpenStore):
 
     @reads
     def search(self, db: sqlite3.Connection, text: str, limit: int = 100) -> tuple[SearchHit, ...]:
-        """Where ``text`` occurs in titles, queries and replies; see ``text_search.search``."""
+        """Return the places in titles, queries and replies that contain ``text``.
+
+        See ``text_search.search``.
+        """
         from chatui.conversation import text_search
 
         return text_search.search(db, text, limit)
 
 
 def parse_tags(words: str) -> tuple[str, ...]:
-    """The tags that words name, with a # before them or without.
+    """Return the tags in ``words``, each written with or without a leading #.
 
     Raises:
-        ChatuiError: one is longer than ``LONGEST_TAG`` characters, or nothing but a #.
+        ChatuiError: a tag is longer than ``LONGEST_TAG`` characters, or only a #.
     """
     tags = [one_line(word, None, drop_unsafe=True).lstrip("#＃") for word in words.split()]
     for tag in tags:

@@ -1,7 +1,7 @@
 """The SQLite file: its connections, transactions and errors.
 
-One thread writes, in the order of the calls. Each read has a connection of its own, so that it
-waits for no writer, of this process or of another.
+One thread writes, in the order of the calls. Every read uses a separate connection and does not
+wait for writers of this or another process.
 """
 
 from __future__ import annotations
@@ -23,37 +23,39 @@ from chatui.locales import say
 from chatui.text import one_line
 
 BUSY_SECONDS = 10.0
-"""So long a write waits for another process that writes."""
+"""Maximum seconds that a write waits for a lock held by another process."""
 
 _STEPS_BETWEEN_CHECKS = 10_000
+"""Virtual machine instructions of SQLite between checks whether a read was cancelled."""
 _STEPS_BETWEEN_CALLS = 200_000
+"""Virtual machine instructions of SQLite between calls of a progress handler."""
 
 ProgressHandler: TypeAlias = Callable[[], None]
-"""Called again and again while the opening of a database goes on, by what shows that it does."""
+"""Called repeatedly while a database is opened, so that the user sees progress."""
 
 Result = TypeVar("Result")
 
 
 class DamagedDatabaseError(ChatuiError):
-    """The file is no database, or a damaged one."""
+    """The file is damaged, or not a database."""
 
 
 def damage_mark(file: Path) -> Path:
-    """An empty file beside a database in which damage was found; the next start recovers it."""
+    """Return the path of the empty file that marks a database as damaged for the next start."""
     return file.with_name(file.name + ".damaged")
 
 
 class Database:
-    """Transactions on one file, from any thread."""
+    """Transactions on one file; its methods may be called from any thread."""
 
     def __init__(self, file: Path | None, on_progress: ProgressHandler | None = None) -> None:
         """Open the database, creating or upgrading it; None keeps it in memory.
 
-        Folder and file are readable by the user alone.
+        A new folder or file is readable by its owner only.
 
         Raises:
-            ChatuiError: the file cannot be opened or written, or is a newer one.
-            DamagedDatabaseError: it is no database, or damaged.
+            ChatuiError: the file cannot be opened or written, or was written by a newer version.
+            DamagedDatabaseError: it is damaged, or not a database.
         """
         self._file = file
         with plain_errors(file):
@@ -61,21 +63,21 @@ class Database:
         self._thread = 0
         self._queue = ThreadPoolExecutor(1, "chatui-store", self._remember_thread)
         self._idle_readers: list[sqlite3.Connection] = []
-        # In memory there is one connection for all.
+        # A database in memory has one connection for all threads.
         self._in_memory_lock = threading.RLock()
 
     def _remember_thread(self) -> None:
         self._thread = threading.get_ident()
 
     def queue(self, call: Callable[..., Result], *args: Any) -> Future[Result]:
-        """Call ``call`` in the thread that writes, after what was queued before."""
+        """Queue ``call`` for the writing thread."""
         return self._queue.submit(call, *args)
 
     def write(self, job: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run ``job`` in a transaction that is kept wholly or not at all; return its result.
+        """Run ``job`` in a transaction of the writing thread and return its result.
 
         Raises:
-            ChatuiError: see :func:`plain_errors`.
+            ChatuiError: see :func:`plain_errors`. The transaction was rolled back.
         """
         if threading.get_ident() == self._thread:
             return self._transaction(job)
@@ -83,18 +85,18 @@ class Database:
         return future.result()
 
     @contextmanager
-    def reading(self, overtaken: threading.Event | None = None) -> Iterator[sqlite3.Connection]:
-        """A connection with one consistent view of the database.
+    def reading(self, cancelled: threading.Event | None = None) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a read transaction.
 
         Args:
-            overtaken: when set, the running query ends with an error soon.
+            cancelled: setting it ends the running query with an error.
 
         Raises:
             ChatuiError: see :func:`plain_errors`.
         """
         with plain_errors(self._file), self._reader() as connection:
-            if overtaken is not None:
-                connection.set_progress_handler(overtaken.is_set, _STEPS_BETWEEN_CHECKS)
+            if cancelled is not None:
+                connection.set_progress_handler(cancelled.is_set, _STEPS_BETWEEN_CHECKS)
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -103,7 +105,7 @@ class Database:
                 connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Finish what is queued and close the connections."""
+        """Wait for the queued writes and close the connections."""
         self._queue.shutdown()
         for connection in (self._writing_connection, *self._idle_readers):
             connection.close()
@@ -116,7 +118,7 @@ class Database:
                 result = job(connection)
                 connection.execute("COMMIT")
             except BaseException:
-                # SQLite rolls back by itself on some errors, a full disk among them.
+                # On some errors, such as a full disk, SQLite has already rolled back.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -136,7 +138,7 @@ class Database:
 
 
 def _connect(file: Path | None) -> sqlite3.Connection:
-    """A connection on which transactions are begun by hand."""
+    """Open a connection in autocommit mode; the callers begin the transactions."""
     return sqlite3.connect(
         ":memory:" if file is None else file,
         timeout=BUSY_SECONDS,
@@ -148,7 +150,7 @@ def _connect(file: Path | None) -> sqlite3.Connection:
 def connect_for_writing(
     file: Path | None, on_progress: ProgressHandler | None = None
 ) -> sqlite3.Connection:
-    """Open or create a database and bring it to the present schema; None keeps it in memory."""
+    """Open or create a database and upgrade its schema; None keeps it in memory."""
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
@@ -158,7 +160,7 @@ def connect_for_writing(
         with interruptible(connection, on_progress):
             if file is not None:
                 _use_wal(connection)
-                # Safe against kill -9; a power cut may lose the last moments, never the file.
+                # Survives kill -9. A power cut may lose the last transactions, not the file.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 keep_old(connection, file, on_progress)
             upgrade(connection)
@@ -172,10 +174,10 @@ def connect_for_writing(
 def interruptible(
     connection: sqlite3.Connection, on_progress: ProgressHandler | None
 ) -> Iterator[None]:
-    """Have ``on_progress`` called while SQLite works on a connection, and let Ctrl+C end that.
+    """Call ``on_progress`` while SQLite runs statements, and let Ctrl+C interrupt them.
 
     Raises:
-        KeyboardInterrupt: Ctrl+C was pressed; SQLite has taken back what it was doing.
+        KeyboardInterrupt: Ctrl+C was pressed; SQLite has rolled back the statement.
     """
     if on_progress is None:
         yield
@@ -186,7 +188,7 @@ def interruptible(
         on_progress()
         return bool(pressed)
 
-    # An exception in one of SQLite's callbacks would become an error of the database.
+    # sqlite3 turns an exception raised in a progress handler into an OperationalError.
     is_main = threading.current_thread() is threading.main_thread()
     before = is_main and signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     connection.set_progress_handler(on_steps, _STEPS_BETWEEN_CALLS)
@@ -204,7 +206,7 @@ def interruptible(
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; SQLite does not wait when others do the same."""
+    """Switch to the write-ahead log, retrying while other processes do the same."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -218,11 +220,12 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def plain_errors(file: Path | None) -> Iterator[None]:
-    """Turn what SQLite and the system say about the file into one sentence.
+    """Turn errors of SQLite and the operating system into a ChatuiError with one sentence.
 
     Raises:
-        ChatuiError: in place of any ``OSError`` and of ``sqlite3.DatabaseError`` from the file.
-            Misuse of SQL is a bug and keeps its exception.
+        ChatuiError: in place of ``OSError`` and ``sqlite3.DatabaseError``. Errors of the program,
+            such as ``sqlite3.ProgrammingError``, are not changed.
+        DamagedDatabaseError: the file is damaged; it is marked for the next start.
     """
     path = file or ":memory:"
     try:
@@ -232,7 +235,7 @@ def plain_errors(file: Path | None) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        # SQLite quotes damaged bytes in its message.
+        # An error message of SQLite that quotes damaged bytes cannot be decoded.
         is_text = isinstance(error, UnicodeDecodeError)
         key = "conversation.damaged" if is_text else _key_of(error)
         sentence = say(key, path=path, reason=one_line(str(error)))
@@ -245,7 +248,10 @@ def plain_errors(file: Path | None) -> Iterator[None]:
 
 
 def _key_of(error: Exception) -> str:
-    """The sentence for SQLite's message (its codes are exposed from Python 3.11 on only)."""
+    """Return the key of the sentence for an error of SQLite.
+
+    It is chosen by the message, because Python 3.10 does not expose SQLite's error codes.
+    """
     message = str(error)
     if not isinstance(error, sqlite3.OperationalError) or any(
         sign in message for sign in ("malformed", "no such", "already exists")

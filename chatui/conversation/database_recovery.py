@@ -1,4 +1,4 @@
-"""A damaged database: what can still be read goes into a new one, and the old one is kept."""
+"""Recover a damaged database: copy its readable rows into a new one and keep the old file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -26,11 +26,9 @@ from chatui.locales import say
 
 AnyStore = TypeVar("AnyStore", bound=Store)
 
-_ROW_TABLES = ("conversations", "rounds", "prompts")
-"""Those whose rows have a number."""
-
-_LOOKED_AHEAD = 100_000
-"""Rows that may lie behind the last one that can be read, if nothing tells how many there are."""
+_ROWID_TABLES = ("conversations", "rounds", "prompts")
+_ROWS_TRIED = 100_000
+"""Row ids tried after the last readable one if the highest row id is unknown."""
 
 
 def open_recovered(
@@ -39,15 +37,15 @@ def open_recovered(
     open_store: Callable[..., AnyStore],
     on_progress: ProgressHandler | None = None,
 ) -> AnyStore:
-    """Open a store; a database that is damaged, or was found so before, is recovered first.
+    """Open a store; recover its database first if it is damaged or marked as damaged.
 
     Args:
-        tell: is given the sentence for the user.
+        tell: called with a sentence for the user after a recovery.
         open_store: takes the file and ``on_progress``.
-        on_progress: called again and again meanwhile.
+        on_progress: called repeatedly meanwhile.
 
     Raises:
-        ChatuiError: it cannot be opened, or not recovered.
+        ChatuiError: the database cannot be opened or recovered.
     """
     if not damage_mark(file).exists():
         with suppress(DamagedDatabaseError):
@@ -57,17 +55,17 @@ def open_recovered(
 
 
 def recover_database(file: Path, on_progress: ProgressHandler | None = None) -> str:
-    """Put a new database in the place of a damaged one, with all of it that can be read.
+    """Replace a damaged database with a new one that has all its readable rows.
 
-    The old one becomes ``NAME.damaged-DATE-TIME`` beside it.
+    The old one is kept beside it as ``NAME.damaged-DATE-TIME``.
 
     Returns:
         A sentence for the user.
 
     Raises:
-        ChatuiError: another chatui uses it, or the new one cannot be written.
+        ChatuiError: another chatui uses the database, or the new one cannot be written.
     """
-    # A start takes none.
+    # Importing it here keeps the start of the app fast.
     from filelock import FileLock, Timeout
 
     kept = file.with_name(f"{file.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -95,12 +93,12 @@ def recover_database(file: Path, on_progress: ProgressHandler | None = None) -> 
 
 
 def _exchange(file: Path, new: Path, kept: Path) -> None:
-    """The old database gets another name, and the new one its: there is one at every moment."""
+    """Keep the old database as ``kept`` and move the new one to its path, without a gap."""
     try:
         os.link(file, kept)
     except OSError:
         shutil.copy2(file, kept)
-    # A new database must not find the log of the old one.
+    # SQLite must not apply the old write-ahead log to the new database.
     for end in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{file}{end}").replace(f"{kept}{end}")
@@ -113,51 +111,50 @@ def _remove(database: Path) -> None:
 
 
 def _copy(file: Path, to: sqlite3.Connection) -> tuple[int, int]:
-    """Copy all rows that can be read; how many conversations and rounds there are then."""
+    """Copy all readable rows; return the numbers of conversations and rounds copied."""
     to.execute("PRAGMA foreign_keys = OFF")
     to.execute("BEGIN")
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as old:
-        # Text may be damaged too, and so may be a line of the schema that is not needed.
+        # Text may be damaged, and so may entries of the schema that are not needed here.
         old.text_factory = lambda data: data.decode("utf-8", "replace")
         with suppress(sqlite3.Error):
             old.execute("PRAGMA writable_schema = ON")
-        for table in _ROW_TABLES:
-            _insert(to, table, _columns(old, to, table), old)
+        for table in _ROWID_TABLES:
+            _copy_rows(old, to, table)
         for (id,) in to.execute("SELECT id FROM rounds").fetchall():
             with suppress(sqlite3.Error):
                 where = "SELECT round_id, batch, data FROM pieces WHERE round_id = ? ORDER BY batch"
                 for row in old.execute(where, (id,)):
                     to.execute("INSERT INTO pieces VALUES (?, ?, ?)", row)
-    _mend(to)
+    _repair_references(to)
     (conversations,) = to.execute("SELECT count(*) FROM conversations").fetchone()
     (rounds,) = to.execute("SELECT count(*) FROM rounds").fetchone()
     to.execute("COMMIT")
     return conversations, rounds
 
 
-def _columns(old: sqlite3.Connection, to: sqlite3.Connection, table: str) -> list[str]:
-    """The columns that both have; the old one may be of an older schema."""
-    try:
-        there = [{row[1] for row in db.execute(f"PRAGMA table_info({table})")} for db in (old, to)]
-    except sqlite3.Error:
-        return []
-    return sorted(there[0] & there[1])
-
-
-def _insert(
-    to: sqlite3.Connection, table: str, columns: Sequence[str], old: sqlite3.Connection
-) -> None:
+def _copy_rows(old: sqlite3.Connection, to: sqlite3.Connection, table: str) -> None:
+    """Copy the columns that both have; the old database may have an older schema."""
+    columns: list[str] = []
+    with suppress(sqlite3.Error):
+        one, other = (
+            {row[1] for row in db.execute(f"PRAGMA table_info({table})")} for db in (old, to)
+        )
+        columns = sorted(one & other)
     if not columns:
         return
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-    for row in _rows(old, table, names):
-        # A damaged row may lack what must be there.
+    for row in _readable_rows(old, table, names):
+        # A damaged row may violate a constraint.
         with suppress(sqlite3.Error):
             to.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", row)
 
 
-def _rows(old: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[object, ...]]:
-    """The rows that can be read: what fails is halved until one row is left, which is skipped."""
+def _readable_rows(old: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[object, ...]]:
+    """Yield the readable rows.
+
+    A range of row ids that cannot be read is halved until one row is left, which is skipped.
+    """
     ranges = [(1, 2**63 - 1)]
     while ranges:
         first, last = ranges.pop()
@@ -170,14 +167,14 @@ def _rows(old: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[obj
                 first = id + 1
                 yield tuple(row)
         except sqlite3.Error:
-            last = min(last, _end(old, table, first))
+            last = min(last, _last_rowid(old, table, first))
             if first < last:
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)]
 
 
-def _end(old: sqlite3.Connection, table: str, first: int) -> int:
-    """The number of the last row, as far as that can be told."""
+def _last_rowid(old: sqlite3.Connection, table: str, first: int) -> int:
+    """Return the highest row id, or an estimate if it cannot be read."""
     for query in (
         f"SELECT max(rowid) FROM {table}",
         f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'",
@@ -186,14 +183,14 @@ def _end(old: sqlite3.Connection, table: str, first: int) -> int:
             (end,) = old.execute(query).fetchone() or (None,)
             if isinstance(end, int):
                 return end
-    return first + _LOOKED_AHEAD
+    return first + _ROWS_TRIED
 
 
-def _mend(to: sqlite3.Connection) -> None:
-    """Make the rows fit together again: what they refer to may be lost."""
+def _repair_references(to: sqlite3.Connection) -> None:
+    """Repair or remove references to rows that were lost."""
     for statement in (
         "DELETE FROM prompts WHERE round_id NOT IN (SELECT id FROM rounds)",
-        # With min() the other columns are those of its row.
+        # SQLite takes the bare columns from the row that has the min().
         "INSERT INTO conversations (id, title, created_at, updated_at)"
         " SELECT conversation_id, substr(query, 1, 30), min(started_at), started_at FROM rounds"
         " WHERE conversation_id NOT IN (SELECT id FROM conversations) GROUP BY conversation_id",

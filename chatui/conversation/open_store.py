@@ -1,4 +1,4 @@
-"""A store's file: opened and closed, and recovered from processes that died."""
+"""Open and close a store, and end the rounds of processes that died."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from chatui.conversation.presence import Presence
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 
-_KEPT_SECONDS = 24 * 3600
+_SECONDS_UNTIL_PURGE = 24 * 3600
+"""Seconds for which a deleted conversation can be restored."""
 _INDEXED_AT_ONCE = 100
-"""Rounds: other writes wait some hundredths of a second for them."""
+"""Rounds indexed in one transaction, which takes some hundredths of a second."""
 
 Result = TypeVar("Result")
 P = ParamSpec("P")
@@ -31,7 +32,7 @@ S = TypeVar("S", bound="OpenStore")
 def reads(
     method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
 ) -> Callable[Concatenate[S, P], Result]:
-    """Run a method of the store with one consistent view of the database."""
+    """Make a method of the store from one that reads through a connection, in one transaction."""
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -44,7 +45,10 @@ def reads(
 def writes(
     method: Callable[Concatenate[S, sqlite3.Connection, P], Result],
 ) -> Callable[Concatenate[S, P], Result]:
-    """Run a method of the store in a transaction of the thread that writes."""
+    """Make a method of the store from one that writes through a connection, in one transaction.
+
+    It runs in the writing thread.
+    """
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -54,20 +58,20 @@ def writes(
 
 
 def read_by(function: Connected[P, Result]) -> Callable[Concatenate[OpenStore, P], Result]:
-    """A method of the store that reads as a function on a connection does."""
+    """Make a method of the store from a function that reads through a connection."""
     return reads(lambda self, db, *args, **kwargs: function(db, *args, **kwargs))
 
 
 def written_by(function: Connected[P, Result]) -> Callable[Concatenate[OpenStore, P], Result]:
-    """A method of the store that writes as a function on a connection does."""
+    """Make a method of the store from a function that writes through a connection."""
     return writes(lambda self, db, *args, **kwargs: function(db, *args, **kwargs))
 
 
 class OpenStore:
-    """The file of a store, and what of it belongs to a process.
+    """The part of a store that opens and closes its file and coordinates processes.
 
     Attributes:
-        file: None if everything is in memory.
+        file: the database; None if it is in memory.
     """
 
     def __init__(
@@ -77,10 +81,10 @@ class OpenStore:
         clock: Callable[[], float] = time.time,
         on_progress: ProgressHandler | None = None,
     ) -> None:
-        """Open ``file``, creating or upgrading it; None keeps everything in memory, unsaved.
+        """Open ``file``, creating or upgrading it; None keeps the database in memory, unsaved.
 
         Args:
-            clock: seconds since the epoch.
+            clock: returns seconds since the epoch.
             on_progress: called repeatedly while the file is opened; an upgrade may take seconds.
         """
         self.file = file
@@ -89,10 +93,10 @@ class OpenStore:
         self._presence = None if file is None else Presence(file)
 
     def announce(self) -> None:
-        """Tell other processes that this one writes, before it does; closes the store if it cannot.
+        """Announce this process as a writer to the others; close the store if that fails.
 
         Raises:
-            ChatuiError: the folder cannot be written, or knows no locks (a network drive).
+            ChatuiError: the folder cannot be written, or has no file locks (a network drive).
         """
         if self._presence is None:
             return
@@ -104,18 +108,18 @@ class OpenStore:
             raise
 
     async def queued(self, write: Callable[..., Result], *args: Any) -> Result:
-        """Call one of the methods that write, after those queued before, and await its result.
+        """Queue a call of a writing method and await its result.
 
-        Cancelling the task that awaits does not cancel the write.
+        Cancelling the awaiting task does not cancel the write.
         """
         return await asyncio.shield(asyncio.wrap_future(self._database.queue(write, *args)))
 
     def close(self) -> None:
-        """Stop using the store; rounds that it still streams become "interrupted"."""
+        """Close the store; rounds that it is still streaming become "interrupted"."""
         try:
             presence = self._presence
             if presence is not None and presence.name:
-                # What cannot be written now is recovered at the next start.
+                # If this fails, the next start does it.
                 with suppress(ChatuiError):
                     self._database.write(lambda db: _interrupt(db, presence.name))
         finally:
@@ -124,7 +128,7 @@ class OpenStore:
                 self._presence.leave()
 
     def recover_rounds(self) -> tuple[Round, ...]:
-        """End the rounds whose process died in mid-reply: "interrupted", with what was saved.
+        """Mark rounds whose process died in mid-reply as "interrupted" and return them.
 
         Rounds that a running chatui is writing stay as they are. Conversations deleted more than a
         day ago are removed permanently. Rounds that an upgrade left unindexed are indexed from now
@@ -132,7 +136,7 @@ class OpenStore:
         """
         if self._presence is None:
             return ()
-        self._database.queue(self._index_on)
+        self._database.queue(self._index_rest)
         gone, recovered = self._end_interrupted()
         with plain_errors(self.file):
             for name in gone:
@@ -140,19 +144,19 @@ class OpenStore:
             self._presence.sweep()
         return tuple(recovered)
 
-    def _index_on(self) -> None:
+    def _index_rest(self) -> None:
         index_some = partial(search_index.index_some, most=_INDEXED_AT_ONCE)
         if self._database.write(index_some):
-            # The store may be closed: then the next start goes on.
+            # A RuntimeError means that the store is closed; the next start continues.
             with suppress(RuntimeError):
-                self._database.queue(self._index_on)
+                self._database.queue(self._index_rest)
 
     @writes
     def _end_interrupted(self, db: sqlite3.Connection) -> tuple[list[str], list[Round]]:
         assert self._presence is not None
         names = db.execute("SELECT DISTINCT writer FROM rounds WHERE state = 'streaming'")
         gone = [name for (name,) in names.fetchall() if not self._presence.is_alive(name)]
-        long_ago = (self._clock() - _KEPT_SECONDS,)
+        long_ago = (self._clock() - _SECONDS_UNTIL_PURGE,)
         deleted = db.execute("SELECT id FROM conversations WHERE deleted_at < ?", long_ago)
         for (id_,) in deleted.fetchall():
             tables.delete_conversation(db, id_)
@@ -160,7 +164,7 @@ class OpenStore:
 
 
 def _interrupt(db: sqlite3.Connection, writer: str) -> list[Round]:
-    """End the streaming rounds of one process with what was saved of them."""
+    """Mark the streaming rounds of one process as interrupted, with the pieces saved of them."""
     ended = []
     for each in tables.rounds_where(db, "r.state = 'streaming' AND r.writer = ?", writer):
         pieces = tables.pieces(db, each.id)

@@ -1,4 +1,4 @@
-"""What was said, as values: pieces, rounds and conversations."""
+"""The values of a conversation: pieces, rounds and the conversation itself."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from chatui.locales import say
 from chatui.text import fit_cells, one_line
 
 RoundState: TypeAlias = Literal["streaming", "done", "stopped", "failed", "interrupted"]
-"""Of a round: being written; ended by the model; stopped by the user; ended by an error; left
-behind by a process that died."""
+"""A round is being written, was ended by the model, stopped by the user, ended by an error, or cut
+off when its process died."""
 
 Rating: TypeAlias = Literal[-1, 0, 1]
-"""What the user thinks of a reply: bad, nothing said, good."""
+"""The user's rating of a reply: bad, none, good."""
 
-# Limits hold for what is read from files.
+# The limits are checked when values are read from files.
 Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 TITLE_CELLS = 30
-_MOST_BYTES = 1 << 24
-"""Of the pieces of one transcript, in memory."""
+_MOST_BYTES_IN_MEMORY = 1 << 24
 
 
 class Piece(msgspec.Struct, frozen=True):
     """One streamed token.
 
     Attributes:
-        at_seconds: when it came, since the round's start.
-        text: what it added to the reply.
-        token_id: -1 if the backend does not tell.
-        logprob: natural log of its probability; None if not known.
-        alternatives: the best tokens there, as (id, piece, probability); empty if not asked for.
+        at_seconds: seconds from the round's start to its arrival.
+        text: the text it added to the reply.
+        token_id: -1 if the backend does not report it.
+        logprob: natural logarithm of its probability; None if unknown.
+        alternatives: the most probable tokens at its position, as (id, piece, probability); empty
+            if not requested.
     """
 
     at_seconds: float
@@ -50,14 +50,14 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class PackedPieces(Mapping[int, tuple[Piece, ...]]):
-    """Pieces by round id, on the disk where they are many; a round's are made when asked for."""
+    """Pieces by round id, kept encoded; more than 16 MiB of them are moved to a temporary file."""
 
     def __init__(self) -> None:
         self._places: dict[int, tuple[int, int]] = {}
-        self._file = SpooledTemporaryFile(_MOST_BYTES)  # noqa: SIM115  # it is there as long as this
+        self._file = SpooledTemporaryFile(_MOST_BYTES_IN_MEMORY)  # noqa: SIM115  # closed with this
 
     def __setitem__(self, round_id: int, pieces: Iterable[Piece]) -> None:
-        # Unlike other forms, it takes lone surrogates.
+        # Unlike JSON encoders, marshal accepts lone surrogates.
         data = marshal.dumps(
             [(p.at_seconds, p.text, p.token_id, p.logprob, p.alternatives) for p in pieces]
         )
@@ -86,27 +86,27 @@ class Round:
         parent_id: the round before it; None for a first round. Rounds with the same parent are
             versions of each other (regenerated, or the query edited).
         query: what the user typed.
-        reply: as shown and kept; while streaming, what has been saved so far.
+        reply: the reply's text; while streaming, the part saved so far.
         state: see :data:`RoundState`.
         model: name of the model that replied.
-        format: prompt format in use.
-        finish_reason: as in ``messages.Done``; None if the reply did not end by itself.
-        seed: repeats the reply; None if not known.
-        sampling: the settings of the reply by the names of ``SamplingSettings``, and "think" if
-            the user switched thinking on or off, "edited" if the user wrote in the reply. Of a
-            reply that goes on from another, "begun_pieces": how many of its pieces are that one's,
-            and "next_id" if the user chose the token behind them.
+        format: name of the prompt format.
+        finish_reason: as in ``messages.Done``; None if the model did not end the reply.
+        seed: the random seed, with which the reply can be repeated; None if unknown.
+        sampling: the reply's settings by the names of ``SamplingSettings``; also "think" if the
+            user switched thinking on or off, and "edited" if the user edited the reply. A reply
+            that continues another one has "begun_pieces", the number of pieces taken from it, and
+            "next_id" if the user chose the token after them.
         prompt_tokens, reused_tokens, output_tokens: counts; ``reused_tokens`` of the prompt came
-            from a kept KV cache.
+            from the KV cache.
         started_at: seconds since the epoch.
-        seconds: from start to end.
-        error: the sentence that ended a failed round; None for the others.
-        rating, note: the user's, of the reply.
-        corrects_id: the round whose reply the user corrected by writing this one; None if the
-            model wrote it.
-        version, versions: which of the rounds with this parent it was when it was read, from 1,
-            and of how many.
-        damaged: columns of the store that could not be read, and were left out.
+        seconds: duration from start to end.
+        error: the error message of a failed round; otherwise None.
+        rating, note: the user's rating of the reply and note on it.
+        corrects_id: the round that this one, written by the user, corrects; None if the model
+            wrote it.
+        version, versions: its number among the rounds with the same parent, from 1, and their
+            count, at the time it was read.
+        damaged: names of columns that could not be read from the store and were skipped.
     """
 
     id: int
@@ -136,15 +136,16 @@ class Round:
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """What the model read for a round.
+    """The prompt that the model read for a round.
 
     Attributes:
-        text: the rendered rounds.
-        input_ids, tokens: the same as ids and as pieces; empty if the backend did not tell.
+        text: the rendered prompt.
+        input_ids, tokens: the prompt as token ids and as pieces; empty if the backend did not
+            report them.
         position_ids: rows of positions, two for ChatGLM-6B; empty if they are 0, 1, 2, ….
-        dropped_rounds: how many of the oldest rounds did not fit and were left out.
-        context_limit: tokens, prompt and reply together; 0 if not known.
-        memory_bytes: what the engine's process held then; 0 if not known.
+        dropped_rounds: number of oldest rounds left out because they did not fit.
+        context_limit: maximum tokens of prompt and reply together; 0 if unknown.
+        memory_bytes: memory of the engine's process at that time; 0 if unknown.
     """
 
     text: str
@@ -158,19 +159,19 @@ class RenderedPrompt:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A tree of rounds, and the version of it that is looked at.
+    """A tree of rounds; the path to its head is the one shown.
 
     Attributes:
         id: unique in the store.
         title: one line.
         created_at, updated_at: seconds since the epoch.
         round_count: rounds from the first to the head.
-        head_id: the last round of the path that is looked at; None if there is no round yet.
-        is_replying: whether a reply in it was being written when it was read.
+        head_id: the last round of the path that is shown; None if there is no round.
+        is_replying: True if a reply in it was being written when it was read.
         model: name of the model that replied in the head.
-        pinned: stands above the others in the list.
-        archived: stands in a list of its own.
-        tags: the user's words about it, each once.
+        pinned: True if it is listed above the others.
+        archived: True if it is listed in the archive.
+        tags: the user's tags, each once.
     """
 
     id: int
@@ -187,11 +188,11 @@ class Conversation:
 
 
 FullConversation: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
-"""A conversation, all its rounds, a parent before its children, and their pieces by round id."""
+"""A conversation, all its rounds with parents before children, and the pieces by round id."""
 
 
 def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:
-    """The rounds from the first to ``end``."""
+    """Return the rounds from the first to ``end``."""
     path: list[Round] = []
     while end is not None:
         path.append(by_id[end])
@@ -200,11 +201,11 @@ def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:
 
 
 def title_from_query(query: str, cells: int = TITLE_CELLS) -> str:
-    """The start of a query as a title: one line of printable text, at most ``cells`` wide.
+    """Return the start of a query as one printable line, at most ``cells`` terminal cells wide.
 
-    "" if the query has nothing printable.
+    A query without printable text gives "".
     """
-    # A megabyte may be pasted, and only its start is looked at.
+    # A query may be a pasted megabyte; its start is enough.
     return fit_cells(one_line(query.lstrip()[:1000], None, drop_unsafe=True), cells)
 
 

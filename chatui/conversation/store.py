@@ -1,8 +1,9 @@
 """The store: conversations and their rounds in an SQLite file.
 
-Several chatui processes may use one file at once, and several threads one :class:`Store`. Writes
-pass through one queue; a read waits for none of them. An event loop calls the methods that read in
-a worker thread (``asyncio.to_thread``) and queues those that write (:meth:`Store.queued`).
+Several chatui processes can use one file at once, and several threads can share a :class:`Store`.
+Writes run one after another in one thread; reads do not wait for them. Code on an event loop calls
+reading methods in a worker thread (``asyncio.to_thread``) and queues writing methods with
+:meth:`Store.queued`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from chatui.locales import say
 class Store(ConversationStore):
     """Conversations on disk, or in memory.
 
-    Every method raises ``ChatuiError`` if the file cannot be read or written (unwritable, disk
-    full, held by another program, damaged), or if the conversation or round does not exist; the
-    database is then as it was before the call.
+    Every method raises ``ChatuiError`` if the file cannot be read or written (no permission, disk
+    full, locked by another program, damaged), or if the conversation or round does not exist. A
+    failed call leaves the database unchanged.
     """
 
     # The tree of rounds
@@ -34,7 +35,7 @@ class Store(ConversationStore):
     def rounds(
         self, db: sqlite3.Connection, conversation_id: int, head_id: int | None = None
     ) -> tuple[Round, ...]:
-        """The rounds from the first to ``head_id`` (None: the conversation's head)."""
+        """Return the rounds from the first to ``head_id`` (None: the conversation's head)."""
         head = head_id or tables.get_conversation(db, conversation_id).head_id
         found = tables.rounds_to(db, conversation_id, head)
         if head_id is not None and not found:
@@ -46,18 +47,18 @@ class Store(ConversationStore):
 
     @reads
     def siblings(self, db: sqlite3.Connection, round_id: int) -> tuple[Round, ...]:
-        """The versions of a round: all with its parent, itself included, the oldest first."""
+        """Return the versions of a round, oldest first: all rounds with its parent."""
         one = tables.get_round(db, round_id)
         condition = "r.conversation_id = ? AND r.parent_id IS ?"
         return tuple(tables.rounds_where(db, condition, one.conversation_id, one.parent_id))
 
     @reads
     def leaf(self, db: sqlite3.Connection, round_id: int) -> int:
-        """The end of the path that goes on from a round, along the newest version each time."""
+        """Return the last round of the path from a round through its newest descendants."""
         child: int | None = tables.get_round(db, round_id).id
         while child is not None:
             round_id = child
-            # A child's id is higher; in a damaged database parents may go in a circle.
+            # Ids of children are higher. The check ends a cycle in a damaged database.
             newest = db.execute(
                 "SELECT max(id) FROM rounds WHERE parent_id = ?1 AND id > ?1", (round_id,)
             )
@@ -66,7 +67,7 @@ class Store(ConversationStore):
 
     @writes
     def set_head(self, db: sqlite3.Connection, conversation_id: int, round_id: int) -> Conversation:
-        """Look at the path that ends in this round."""
+        """Show the path that ends in this round."""
         if tables.get_round(db, round_id).conversation_id != conversation_id:
             raise ChatuiError(say("conversation.foreign_round", id=round_id))
         values = (round_id, conversation_id)
@@ -92,7 +93,7 @@ class Store(ConversationStore):
 
         Args:
             conversation_id: None creates a conversation, titled with the start of ``query``.
-            corrects_id: the round whose reply the user corrects with this one.
+            corrects_id: the round that the user corrects with this one.
         """
         now = self._clock()
         if conversation_id is None:
@@ -117,13 +118,11 @@ class Store(ConversationStore):
     def finish_round(
         self, db: sqlite3.Connection, ended: Round, pieces: Iterable[Piece] = ()
     ) -> Round:
-        """End a round.
-
-        It has been the head since it began, unless the user looked elsewhere meanwhile; that stays.
+        """Save the end of a round; the conversation's head does not change.
 
         Args:
-            ended: as :meth:`add_round` returned it, with its end.
-            pieces: the last ones, saved in the same transaction.
+            ended: the round that :meth:`add_round` returned, with its reply and final state.
+            pieces: the unsaved pieces, saved in the same transaction.
         """
         tables.append_pieces(db, ended.id, pieces)
         tables.update_round(db, ended)

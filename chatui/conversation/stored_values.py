@@ -1,9 +1,9 @@
-"""What a row of the database holds as a value; what is damaged in it is left out.
+"""Convert values to database columns and back; damaged columns are skipped.
 
-SQLite's text is UTF-8, which has no lone surrogates, and its functions end at a NUL. Those
+SQLite's text is UTF-8, which cannot hold lone surrogates, and its functions stop at a NUL. These
 characters, and the escape character itself, are stored as DLE (U+0010, "data link escape") and
-four hexadecimal digits. All other text is stored as it is, so that LIKE, the search index and other
-programs read it.
+four hexadecimal digits. Other text is stored unchanged, so that LIKE, the search index and other
+programs can read it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import msgspec
@@ -26,20 +27,20 @@ _UNSTORABLE = re.compile("[\x00\x10\ud800-\udfff]")
 _ESCAPE = re.compile("\x10([0-9a-f]{4})")
 _UNREADABLE = object()
 _ERRORS = (ValueError, TypeError, RecursionError, zlib.error, msgspec.ValidationError)
-"""What a damaged value raises where it is read; a lone surrogate in it too."""
+"""The exceptions that decoding a damaged value raises."""
 
 logger = logging.getLogger(__name__)
 
 
 def encode_text(text: str) -> str:
-    """``text`` without NUL and lone surrogates; :func:`decode_text` gives it back exactly."""
+    """Escape NUL and lone surrogates in ``text``; :func:`decode_text` reverses it."""
     if not _UNSTORABLE.search(text):
         return text
     return _UNSTORABLE.sub(lambda match: f"\x10{ord(match[0]):04x}", text)
 
 
 def decode_text(stored: Any) -> str:
-    """The text that :func:`encode_text` was given; bytes and numbers in its place become text."""
+    """Reverse :func:`encode_text`; bytes and numbers in a damaged column become text."""
     text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
     if "\x10" not in text:
         return text
@@ -47,12 +48,12 @@ def decode_text(stored: Any) -> str:
 
 
 def encode_tags(tags: Iterable[str]) -> str:
-    """Tags as a column has them: a line break before and behind each."""
+    """Join tags into a column, with a line break before and after each."""
     return encode_text("".join(f"\n{tag}" for tag in tags) + "\n" if tags else "")
 
 
 _TEXT = (encode_text, decode_text)
-FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+_CODECS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "query": _TEXT,
     "reply": _TEXT,
     "model": _TEXT,
@@ -62,44 +63,61 @@ FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "seed": (str, int),
     "sampling": (lambda sampling: json.dumps(dict(sampling)) if sampling else "{}", json.loads),
 }
-"""Columns of a round that are stored in another form: (to the form, back)."""
+"""The columns of a round that are not stored as they are: (encode, decode)."""
 
-_INSTEAD = {"query": "", "state": "interrupted", "conversation_id": 0, "parent_id": None}
-"""What stands in for a damaged column of a round that has no default, or another one."""
+_FALLBACKS = {"query": "", "state": "interrupted", "conversation_id": 0, "parent_id": None}
+"""Values for damaged columns of a round, in place of a missing or unsuitable default."""
+
+ROUND_KEYS = ("id", "conversation_id", "parent_id", "corrects_id")
+_NOT_STORED = ("version", "versions", "damaged")
+ROUND_COLUMNS = [
+    each.name for each in fields(Round) if each.name not in (*ROUND_KEYS, *_NOT_STORED)
+]
+_ENCODERS = [(ROUND_COLUMNS.index(name), encode) for name, (encode, _) in _CODECS.items()]
+_get_columns = attrgetter(*ROUND_COLUMNS)
+
+
+def encode_round(round_: Round) -> list[Any]:
+    """Convert a round to its columns :data:`ROUND_COLUMNS`."""
+    values = list(_get_columns(round_))
+    for index, encode in _ENCODERS:
+        if values[index] is not None:
+            values[index] = encode(values[index])
+    return values
 
 
 def decode_round(values: dict[str, Any]) -> Round:
-    """A row as a round; :attr:`Round.damaged` names the columns that were left out."""
-    for name, (_, back) in FORMS.items():
+    """Convert a row to a round; :attr:`Round.damaged` names the columns that were skipped."""
+    for name, (_, decode) in _CODECS.items():
         if values[name] is not None:
             try:
-                values[name] = back(values[name])
+                values[name] = decode(values[name])
             except _ERRORS:
                 values[name] = _UNREADABLE
     try:
         found = msgspec.convert(values, Round)
     except _ERRORS:
-        found = _mended(values)
+        found = _without_damaged(values)
     if found.parent_id is not None and found.parent_id >= found.id:
         found = replace(found, parent_id=None, damaged=(*found.damaged, "parent_id"))
     return found
 
 
-def _mended(values: Mapping[str, Any]) -> Round:
+def _without_damaged(values: Mapping[str, Any]) -> Round:
     sound, damaged = {}, []
     for name, value in values.items():
         try:
-            sound[name] = msgspec.convert(value, _kinds()[name])
+            sound[name] = msgspec.convert(value, _types()[name])
         except _ERRORS:
             damaged.append(name)
-            if name in _INSTEAD:
-                sound[name] = _INSTEAD[name]
+            if name in _FALLBACKS:
+                sound[name] = _FALLBACKS[name]
     _log_once(values["id"], ", ".join(damaged))
     return Round(**sound, damaged=tuple(damaged))
 
 
 @cache
-def _kinds() -> dict[str, Any]:
+def _types() -> dict[str, Any]:
     return get_type_hints(Round, include_extras=True)
 
 
@@ -109,17 +127,21 @@ def _log_once(round_id: int, names: str) -> None:
 
 
 def decode_conversation(row: Iterable[Any]) -> Conversation:
-    """A row with the fields of a conversation, in their order; what is damaged gets its default."""
+    """Convert a row to a conversation; damaged columns get a default.
+
+    Args:
+        row: the fields of a conversation, in their order.
+    """
     values = dict(zip(_CONVERSATION, row, strict=True))
     values["title"], values["model"] = decode_text(values["title"]), decode_text(values["model"])
     values["tags"] = tuple(decode_text(values["tags"]).split())
     for name in ("is_replying", "pinned", "archived"):
         values[name] = values[name] not in (0, None)
-    for name, kind in (("created_at", Epoch), ("updated_at", Epoch), ("round_count", Count)):
-        with suppress(*_ERRORS):
-            values[name] = msgspec.convert(values[name], kind)
-            continue
-        values[name] = 0
+    for name, type_ in (("created_at", Epoch), ("updated_at", Epoch), ("round_count", Count)):
+        try:
+            values[name] = msgspec.convert(values[name], type_)
+        except _ERRORS:
+            values[name] = 0
     return Conversation(**values)
 
 
@@ -127,7 +149,7 @@ _CONVERSATION = [each.name for each in fields(Conversation)]
 
 
 def encode_pieces(pieces: Iterable[Piece]) -> str:
-    """A batch of pieces as a column has them; "" for none."""
+    """Convert a batch of pieces to a column; no pieces give ""."""
     values = [
         [round(p.at_seconds, 6), encode_text(p.text), p.token_id, p.logprob]
         + [[[id_, encode_text(token), round(share, 6)] for id_, token, share in p.alternatives]]
@@ -138,32 +160,30 @@ def encode_pieces(pieces: Iterable[Piece]) -> str:
 
 
 def decode_pieces(data: Any) -> list[Piece]:
-    """The pieces of a batch; those that cannot be read are left out."""
+    """Convert a column to a batch of pieces; damaged pieces are skipped."""
     try:
         found = json.loads(data)
         rows = found if isinstance(found, list) else []
     except _ERRORS:
         rows = []
-    made = []
+    pieces = []
     for row in rows:
-        try:
+        with suppress(*_ERRORS):
             at, text, token_id, logprob, *rest = row
             best = tuple((id_, decode_text(token), share) for id_, token, share in (*rest, ())[0])
-            made.append(Piece(at, decode_text(text), token_id, logprob, best))
-        except _ERRORS:
-            continue
-    return made
+            pieces.append(Piece(at, decode_text(text), token_id, logprob, best))
+    return pieces
 
 
 def encode_prompt(prompt: RenderedPrompt) -> bytes:
-    """What a model read, as a column has it."""
+    """Convert a prompt to a column: JSON compressed by zlib."""
     return zlib.compress(json.dumps(asdict(prompt), separators=(",", ":")).encode())
 
 
 def decode_prompt(data: Any) -> RenderedPrompt | None:
-    """What a model read; None if it is damaged."""
+    """Convert a column to a prompt; None if it is damaged."""
     try:
-        # msgspec's own decoder refuses lone surrogates.
+        # msgspec's JSON decoder refuses lone surrogates.
         return msgspec.convert(json.loads(zlib.decompress(data)), RenderedPrompt)
     except _ERRORS:
         return None

@@ -1,12 +1,11 @@
-"""Rows of the database as values and back, within an open transaction."""
+"""Read and write rows of the database as values, within an open transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import count
-from operator import attrgetter
 from typing import Any
 
 from chatui.conversation import search_index
@@ -20,50 +19,44 @@ from chatui.conversation.rounds import (
     conversation_title,
 )
 from chatui.conversation.stored_values import (
-    FORMS,
+    ROUND_COLUMNS,
+    ROUND_KEYS,
     decode_conversation,
     decode_pieces,
     decode_prompt,
     decode_round,
     encode_pieces,
     encode_prompt,
+    encode_round,
     encode_tags,
     encode_text,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-_PLACES = ("id", "conversation_id", "parent_id", "corrects_id")
-_NOT_SAID = (*_PLACES, "version", "versions", "damaged")
-_SAID = [each.name for each in fields(Round) if each.name not in _NOT_SAID]
-_COLUMNS = [*_PLACES, *_SAID]
-_TO_FORM = [(_SAID.index(name), form) for name, (form, _) in FORMS.items()]
-_said = attrgetter(*_SAID)
-_INSERT = (
+_COLUMNS = (*ROUND_KEYS, *ROUND_COLUMNS)
+_INSERT_ROUND = (
     f"INSERT INTO rounds ({', '.join(_COLUMNS)}, depth, writer, indexed)"
     f" VALUES ({', '.join('?' * (len(_COLUMNS) + 3))})"
 )
-_VERSIONS = (
+_COUNT_VERSIONS = (
     "(SELECT count(*) FROM rounds v INDEXED BY rounds_by_parent WHERE v.parent_id IS r.parent_id"
     " AND v.conversation_id = r.conversation_id{})"
 )
-_ROUNDS = (
+_SELECT_ROUNDS = (
     f"SELECT {', '.join('r.' + name for name in _COLUMNS)},"
-    f" {_VERSIONS.format(' AND v.id <= r.id')}, {_VERSIONS.format('')}"
+    f" {_COUNT_VERSIONS.format(' AND v.id <= r.id')}, {_COUNT_VERSIONS.format('')}"
 )
 
 
-# Rounds
-
-
 def rounds_where(db: sqlite3.Connection, condition: str, *values: object) -> list[Round]:
-    """The rounds ``r`` that an SQL condition selects, the oldest first."""
-    rows = db.execute(f"{_ROUNDS} FROM rounds r WHERE {condition} ORDER BY r.id", values)
+    """Return the rounds ``r`` that match an SQL condition, oldest first."""
+    rows = db.execute(f"{_SELECT_ROUNDS} FROM rounds r WHERE {condition} ORDER BY r.id", values)
     return [_as_round(db, row) for row in rows.fetchall()]
 
 
 def all_rounds(db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...]:
-    """All versions of all rounds of a conversation, a parent before its children."""
+    """Return all rounds of a conversation, parents before children."""
     found = rounds_where(db, "r.conversation_id = ?", conversation_id)
     known = {None, *(each.id for each in found)}
     return tuple(
@@ -73,10 +66,10 @@ def all_rounds(db: sqlite3.Connection, conversation_id: int) -> tuple[Round, ...
 
 
 def get_round(db: sqlite3.Connection, id_: int) -> Round:
-    """One round.
+    """Return a round.
 
     Raises:
-        ChatuiError: there is none.
+        ChatuiError: there is no such round.
     """
     found = rounds_where(db, "r.id = ?", id_)
     if not found:
@@ -85,21 +78,21 @@ def get_round(db: sqlite3.Connection, id_: int) -> Round:
 
 
 def rounds_to(db: sqlite3.Connection, conversation_id: int, head_id: int | None) -> list[Round]:
-    """The rounds of a conversation from the first to ``head_id``."""
+    """Return the rounds of a conversation from the first to ``head_id``."""
     rows = db.execute(
         "WITH RECURSIVE path (path_id, up) AS ("
         " SELECT id, parent_id FROM rounds WHERE id = ? AND conversation_id = ?"
-        # Not UNION ALL: in a damaged database parents may go in a circle.
+        # Unlike UNION ALL, UNION ends on a cycle of parents in a damaged database.
         " UNION SELECT r.id, r.parent_id FROM rounds r JOIN path ON r.id = path.up)"
-        # A parent's id is lower.
-        f" {_ROUNDS} FROM path JOIN rounds r ON r.id = path_id ORDER BY r.id",
+        # Ids of parents are lower.
+        f" {_SELECT_ROUNDS} FROM path JOIN rounds r ON r.id = path_id ORDER BY r.id",
         (head_id, conversation_id),
     )
     return [_as_round(db, row) for row in rows.fetchall()]
 
 
 def _as_round(db: sqlite3.Connection, row: tuple[Any, ...]) -> Round:
-    """A row as a round; a streaming round's reply is what its saved pieces say."""
+    """Convert a row to a round; the reply of a streaming round is joined from its pieces."""
     found = decode_round(dict(zip((*_COLUMNS, "version", "versions"), row, strict=True)))
     if found.state != "streaming":
         return found
@@ -107,10 +100,10 @@ def _as_round(db: sqlite3.Connection, row: tuple[Any, ...]) -> Round:
 
 
 def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
-    """Insert a round after its parent and return its id; ``begun.id`` does not count.
+    """Insert a round after its parent and return its new id; ``begun.id`` is ignored.
 
     Args:
-        writer: the presence of the process that streams it.
+        writer: the announced name of the process that streams it; see :class:`.Presence`.
 
     Raises:
         ChatuiError: there is no such parent in this conversation.
@@ -118,65 +111,70 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     parent_id = begun.parent_id
     if parent_id and get_round(db, parent_id).conversation_id != begun.conversation_id:
         raise ChatuiError(say("conversation.foreign_round", id=parent_id))
-    above = db.execute("SELECT cast(depth AS INTEGER) FROM rounds WHERE id = ?", (parent_id,))
-    (depth,) = above.fetchone() or (0,)
-    places = (None, begun.conversation_id, parent_id, begun.corrects_id)
-    id_ = db.execute(_INSERT, (*places, *_stored(begun), depth + 1, writer, False)).lastrowid
+    parent = db.execute("SELECT cast(depth AS INTEGER) FROM rounds WHERE id = ?", (parent_id,))
+    (depth,) = parent.fetchone() or (0,)
+    keys = (None, begun.conversation_id, parent_id, begun.corrects_id)
+    values = (*keys, *encode_round(begun), depth + 1, writer, False)
+    id_ = db.execute(_INSERT_ROUND, values).lastrowid
     assert id_ is not None
     return id_
 
 
 def insert_conversations(
-    db: sqlite3.Connection, wholes: Iterable[FullConversation]
+    db: sqlite3.Connection, added: Iterable[FullConversation]
 ) -> tuple[int, ...]:
-    """Insert conversations with their ended rounds and pieces; the texts are not indexed.
+    """Insert conversations with their ended rounds and pieces, without indexing the texts.
 
     Returns:
         The new ids of the conversations.
     """
     new_ids, new_round_ids = (count(last_id(db, name) + 1) for name in ("conversations", "rounds"))
-    abouts: list[tuple[Any, ...]] = []
+    conversation_rows: list[tuple[Any, ...]] = []
     heads: list[tuple[int | None, int]] = []
-    rows: list[tuple[Any, ...]] = []
-    said: list[tuple[dict[int | None, int], Mapping[int, Sequence[Piece]]]] = []
-    for about, rounds, pieces in wholes:
+    round_rows: list[tuple[Any, ...]] = []
+    pieces_by_ids: list[tuple[dict[int | None, int], Mapping[int, Sequence[Piece]]]] = []
+    for conversation, rounds, pieces in added:
         id_ = next(new_ids)
         ids: dict[int | None, int] = {}
         depths: dict[int | None, int] = {None: 0}
         for each in rounds:
             ids[each.id] = round_id = next(new_round_ids)
             depths[each.id] = depth = depths[each.parent_id] + 1
-            places = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
-            rows.append((*places, *_stored(each), depth, "", False))
-        said.append((ids, pieces))
-        title = encode_text(conversation_title(about.title, rounds[0].query if rounds else ""))
-        shelf = (about.pinned, about.archived, encode_tags(about.tags))
-        abouts.append((id_, title, about.created_at, about.updated_at, *shelf))
-        heads.append((ids.get(about.head_id), id_))
-    names = "id, title, created_at, updated_at, pinned, archived, tags"
-    db.executemany(f"INSERT INTO conversations ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", abouts)
-    db.executemany(_INSERT, rows)
+            keys = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
+            round_rows.append((*keys, *encode_round(each), depth, "", False))
+        pieces_by_ids.append((ids, pieces))
+        title = conversation_title(conversation.title, rounds[0].query if rounds else "")
+        times = (conversation.created_at, conversation.updated_at)
+        flags = (conversation.pinned, conversation.archived, encode_tags(conversation.tags))
+        conversation_rows.append((id_, encode_text(title), *times, *flags))
+        heads.append((ids.get(conversation.head_id), id_))
+    insert = (
+        "INSERT INTO conversations (id, title, created_at, updated_at, pinned, archived, tags)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    )
+    db.executemany(insert, conversation_rows)
+    db.executemany(_INSERT_ROUND, round_rows)
     db.executemany("UPDATE conversations SET head_id = ? WHERE id = ?", heads)
-    for ids, pieces in said:
+    for ids, pieces in pieces_by_ids:
         for old_id, batch in pieces.items():
             append_pieces(db, ids[old_id], batch)
-    return tuple(about[0] for about in abouts)
+    return tuple(row[0] for row in conversation_rows)
 
 
 def last_id(db: sqlite3.Connection, table: str) -> int:
-    """The highest id that a table has had; 0 before the first."""
+    """Return the highest id ever used in a table; 0 if it never had a row."""
     found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     return found[0] if found else 0
 
 
 def update_round(db: sqlite3.Connection, ended: Round) -> None:
-    """Set the columns of a round that has ended, and index its texts; its rating stays.
+    """Save a round that has ended, except its rating and note, and index its texts.
 
     Raises:
         ChatuiError: there is no such round.
     """
     search_index.unindex(db, "id = ?", ended.id)
-    row = dict(zip(_SAID, _stored(ended), strict=True))
+    row = dict(zip(ROUND_COLUMNS, encode_round(ended), strict=True))
     del row["rating"], row["note"]
     columns = ", ".join(f"{name} = ?" for name in row)
     _change(db, ended.id, f"UPDATE rounds SET {columns} WHERE id = ?", *row.values(), ended.id)
@@ -186,7 +184,7 @@ def update_round(db: sqlite3.Connection, ended: Round) -> None:
 def rate(
     db: sqlite3.Connection, round_id: int, rating: Rating | None = None, note: str | None = None
 ) -> Round:
-    """Set what the user thinks of a round, and return it; None leaves rating or note as it is.
+    """Set the rating or note of a round and return the round; None leaves a value unchanged.
 
     Raises:
         ChatuiError: there is no such round.
@@ -198,7 +196,7 @@ def rate(
 
 
 def _change(db: sqlite3.Connection, round_id: int, statement: str, *values: object) -> None:
-    """Change a row of a round."""
+    """Run a statement that must change a row of a round."""
     try:
         changed = db.execute(statement, values).rowcount
     except sqlite3.IntegrityError:
@@ -207,20 +205,8 @@ def _change(db: sqlite3.Connection, round_id: int, statement: str, *values: obje
         raise ChatuiError(say("conversation.no_round", id=round_id))
 
 
-def _stored(round_: Round) -> list[Any]:
-    """The columns ``_SAID`` of a round."""
-    values = list(_said(round_))
-    for at, form in _TO_FORM:
-        if values[at] is not None:
-            values[at] = form(values[at])
-    return values
-
-
-# Pieces
-
-
 def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece]) -> None:
-    """Save what came of a reply since the last call, as a batch of its own.
+    """Save the next pieces of a reply as one batch.
 
     Raises:
         ChatuiError: there is no such round.
@@ -234,16 +220,13 @@ def append_pieces(db: sqlite3.Connection, round_id: int, batch: Iterable[Piece])
 
 
 def pieces(db: sqlite3.Connection, round_id: int) -> tuple[Piece, ...]:
-    """The pieces of one round, in the order they came."""
+    """Return the pieces of a round in order."""
     batches = db.execute("SELECT data FROM pieces WHERE round_id = ? ORDER BY batch", (round_id,))
     return tuple(piece for (data,) in batches.fetchall() for piece in decode_pieces(data))
 
 
-# Prompts
-
-
 def save_prompt(db: sqlite3.Connection, round_id: int, prompt: RenderedPrompt) -> None:
-    """Keep what the model read for a round, in place of what was kept for it before.
+    """Save or replace the prompt of a round.
 
     Raises:
         ChatuiError: there is no such round.
@@ -253,12 +236,9 @@ def save_prompt(db: sqlite3.Connection, round_id: int, prompt: RenderedPrompt) -
 
 
 def prompt(db: sqlite3.Connection, round_id: int) -> RenderedPrompt | None:
-    """What the model read for a round; None if nothing was kept, or it is damaged."""
+    """Return the prompt of a round; None if none was saved, or it is damaged."""
     row = db.execute("SELECT data FROM prompts WHERE round_id = ?", (round_id,)).fetchone()
     return decode_prompt(row[0]) if row else None
-
-
-# Conversations
 
 
 def conversations_where(
@@ -268,10 +248,10 @@ def conversations_where(
     limit: int = -1,
     order: str = "c.updated_at DESC, c.id DESC",
 ) -> list[Conversation]:
-    """The conversations ``c`` that an SQL condition selects, the last used first; -1: all."""
+    """Return the conversations ``c`` that match an SQL condition; a ``limit`` of -1 means all."""
     rows = db.execute(
         "SELECT c.id, c.title, c.created_at, c.updated_at, coalesce(h.depth, 0),"
-        # In a damaged database the head may be lost.
+        # In a damaged database the head may be missing.
         " coalesce(h.id, (SELECT max(id) FROM rounds WHERE conversation_id = c.id)),"
         " c.id IN (SELECT conversation_id FROM rounds WHERE state = 'streaming'),"
         " coalesce(h.model, ''), c.pinned, c.archived, c.tags"
@@ -292,10 +272,10 @@ def insert_conversation(db: sqlite3.Connection, title: str, created_at: float) -
 
 
 def get_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
-    """One conversation.
+    """Return a conversation.
 
     Raises:
-        ChatuiError: there is none, or it was deleted.
+        ChatuiError: there is no such conversation, or it was deleted.
     """
     found = conversations_where(db, "c.id = ? AND c.deleted_at IS NULL", id_)
     if not found:
@@ -306,13 +286,13 @@ def get_conversation(db: sqlite3.Connection, id_: int) -> Conversation:
 
 
 def delete_conversation(db: sqlite3.Connection, conversation_id: int) -> None:
-    """Delete a conversation, if there is one, with all its rounds, their pieces and prompts."""
+    """Delete a conversation permanently, with all its rounds, their pieces and prompts."""
     search_index.unindex(db, "conversation_id = ?", conversation_id)
     for statement in (
         "UPDATE conversations SET head_id = NULL WHERE id = ?",
         "DELETE FROM prompts WHERE round_id IN (SELECT id FROM rounds WHERE conversation_id = ?)",
         "DELETE FROM pieces WHERE round_id IN (SELECT id FROM rounds WHERE conversation_id = ?)",
-        # In one statement: the rounds refer to each other.
+        # One statement, because the rounds refer to each other.
         "DELETE FROM rounds WHERE conversation_id = ?",
         "DELETE FROM conversations WHERE id = ?",
     ):
