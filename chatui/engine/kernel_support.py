@@ -89,7 +89,7 @@ def _checked_attention(
     def results(kernel: ModuleType | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
         position = torch.tensor([place], device=device)
         mask = (torch.arange(700, device=device) <= position)[None]
-        layer = FixedLayer(cached[0].clone(), cached[1].clone(), clean=True)
+        layer = FixedLayer(cached[0].clone(), cached[1].clone(), zero_unused=True)
         attend = CachedAttention(shape, device, lambda *_: kernel)
         seen = attend(joint, turn, norm, position, layer, 700, mask)
         return seen, layer.keys, layer.values

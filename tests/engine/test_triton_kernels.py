@@ -103,7 +103,7 @@ def test_attention(
         mask = (torch.arange(window) <= place)[None]
         found = []
         for attend in (plain, fused):
-            layer = FixedLayer(keys.clone(), values.clone(), clean=True)
+            layer = FixedLayer(keys.clone(), values.clone(), zero_unused=True)
             position = torch.tensor([place])
             seen = attend(joint, turn, norm, position, layer, window, mask)
             assert seen.dtype == dtype

@@ -1,1 +1,1 @@
-"""A decoder of our own for the LLaMA line, GPT-2, BLOOM and MOSS, on transformers' layers."""
+"""A fast decoder for the LLaMA family, GPT-2, BLOOM, MOSS and ChatGLM-6B."""

@@ -1,4 +1,4 @@
-"""Work on the device as one CUDA graph: some hundred launches become one."""
+"""Decode steps captured as CUDA graphs, which replaces hundreds of kernel launches by one."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from torch import Tensor
 from chatui.engine.architectures.decoder.fixed_cache import FixedCache
 
 MIN_WINDOW = 1024
-"""Tokens that the shortest captured step looks back on; longer ones double."""
+"""Smallest attention window of a captured step, in tokens; larger windows are powers of two."""
 
-_WARM_UPS = 2
-"""Runs before a capture, in which libraries allocate and choose what a graph may not."""
+_WARM_UP_RUNS = 2
+"""Runs before a capture, in which libraries allocate memory and select algorithms."""
 
 
 class CapturedGraph:
-    """Work that is the same at every call, on buffers that stay where they are.
-
-    On a CPU there is nothing to capture, and each call does the work itself.
+    """A function captured as a CUDA graph; on a CPU it is called as it is.
 
     Args:
-        work: has been done on this device before, so that libraries have allocated and chosen what
-            a graph may not.
+        work: the function, with the same operations on the same buffers at every call. It must have
+            run on the device before, so that libraries have allocated memory and selected
+            algorithms.
     """
 
     def __init__(self, work: Callable[[], Tensor], device: torch.device) -> None:
         self._work = work
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
-            # A layer may do what cannot be captured (wait for the device): then it is run as it is.
+            # Some layers cannot be captured, for example because they wait for the device.
             with suppress(RuntimeError):
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph):
@@ -40,7 +39,7 @@ class CapturedGraph:
                 self._graph = graph
 
     def __call__(self) -> Tensor:
-        """What the work gives; valid until the next call."""
+        """Return the function's result, which is valid until the next call."""
         if self._graph is None:
             return self._work()
         self._graph.replay()
@@ -48,13 +47,16 @@ class CapturedGraph:
 
 
 class DecodeStep(Protocol):
-    """Reads the token ``ids`` ``[1]`` at the cache's position, which moves on by one."""
+    """A function that reads the token ``ids`` ``[1]`` and advances the cache's position by one."""
 
     def __call__(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor: ...
 
 
 def read_captured(step: DecodeStep, token: int | Tensor, cache: FixedCache) -> Tensor:
-    """Read one token with ``step``, captured once for each window; the logits, ``[vocabulary]``."""
+    """Read a token with ``step``, captured once for each window.
+
+    Returns the logits of the next token, ``[vocabulary]``.
+    """
     needed = cache.length + 1
     cache.reserve(needed)
     window = min(cache.capacity, max(MIN_WINDOW, 1 << (needed - 1).bit_length()))
@@ -66,12 +68,12 @@ def read_captured(step: DecodeStep, token: int | Tensor, cache: FixedCache) -> T
 
 
 class CapturedStep:
-    """Reads one token after another over a fixed window of a cache's buffers.
+    """A decode step captured for a fixed window of a cache.
 
     Args:
-        step: reads a token; its operations must be the same for every token and position.
-        cache: whose buffers and position it uses; they must stay where they are.
-        window: tokens that it looks back on.
+        step: the function to capture; its operations must be the same for all tokens and positions.
+        cache: the cache, whose buffers and position must not be reallocated.
+        window: number of cache slots that the step attends to.
     """
 
     def __init__(self, step: DecodeStep, cache: FixedCache, window: int) -> None:
@@ -82,11 +84,11 @@ class CapturedStep:
             return step(self._ids, cache, window)
 
         if device.type == "cuda":
-            # Each warm-up writes the same slot, which the first replay then writes again.
+            # All warm-ups write the same slot, which the first replay overwrites.
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                for _ in range(_WARM_UPS):
+                for _ in range(_WARM_UP_RUNS):
                     work()
                     cache.move_to(cache.length)
             torch.cuda.current_stream().wait_stream(side)
@@ -94,9 +96,9 @@ class CapturedStep:
         cache.move_to(cache.length)
 
     def __call__(self, token: int | Tensor) -> Tensor:
-        """The logits after ``token``, ``[vocabulary]``; they are valid until the next call.
+        """Return the logits after ``token``, ``[vocabulary]``, which are valid until the next call.
 
-        A token that only the device knows, int64 ``[]``, is not waited for.
+        A token may be a tensor on the device, int64 ``[]``; the host does not wait for it.
         """
         self._ids.fill_(token)
         return self._read()

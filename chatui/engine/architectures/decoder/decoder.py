@@ -1,8 +1,8 @@
-"""A decoder in the plain: a prompt or one token in, the logits of the next token out.
+"""A decoder-only transformer over the layers of a loaded model.
 
-Its layers are those that transformers loaded, adapters included; only what stands between them is
-done here, with a third of the operations. The forms of the LLaMA line, of GPT-2, BLOOM, MOSS and
-ChatGLM-6B are values of :class:`DecoderShape`.
+The layers are those that transformers loaded, with their adapters. The operations between them are
+implemented here, with a third of transformers' number of operations. :class:`DecoderShape`
+describes the differences between the LLaMA family, GPT-2, BLOOM, MOSS and ChatGLM-6B.
 """
 
 from __future__ import annotations
@@ -29,48 +29,49 @@ Norm: TypeAlias = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DecoderBlock:
-    """The parts of one block, adapters included.
+    """The layers of one block, with their adapters.
 
     Attributes:
-        attention_norm, inner_norm: before attention, before the inner layers; None if these read
-            what attention reads, and both are added at once.
-        joint: states -> queries, keys and values of all heads, side by side.
-        head_norm: weights of the norm of queries and keys, ``[heads + key_heads, width]``.
-        output: what attention saw -> states.
-        inner, activation, outer: the inner layers; ``inner`` gives gate and values side by side.
-        output_norm, outer_norm: on what is added to the states; None for none.
+        attention_norm, mlp_norm: norms before attention and before the MLP; ``mlp_norm`` is None if
+            the MLP reads the same input as attention.
+        qkv_proj: states -> queries, keys and values of all heads, concatenated.
+        head_norm: weights of the norm of queries and keys, ``[heads + key_heads, head_dim]``.
+        output_proj: attention's result -> states.
+        up_proj, activation, down_proj: the MLP; ``up_proj`` gives the gate, if any, and the values,
+            concatenated.
+        post_attention_norm, post_mlp_norm: norms of the results, before they are added to the
+            states; None for none.
     """
 
     attention_norm: Norm
-    joint: Projection
+    qkv_proj: Projection
     head_norm: Tensor | None
-    output: Projection
-    inner_norm: Norm | None
-    inner: Projection
+    output_proj: Projection
+    mlp_norm: Norm | None
+    up_proj: Projection
     activation: Callable[[Tensor], Tensor]
-    outer: Projection
-    output_norm: Norm | None = None
-    outer_norm: Norm | None = None
+    down_proj: Projection
+    post_attention_norm: Norm | None = None
+    post_mlp_norm: Norm | None = None
 
 
 class Decoder:
-    """Reads tokens of one sequence.
+    """A decoder that reads the tokens of one sequence.
 
     Args:
-        shape: its form.
+        shape: its configuration.
         embed: ids and positions, each ``[rows]`` -> states ``[rows, hidden]``.
-        angles: positions ``[rows]`` -> cosines and sines, each ``[rows, …, rotary_dim]``, of the
-            angles by which queries and keys turn; None if they do not. Angles that stand twice in
-            a row are read once.
-        blocks: in order.
+        angles: positions ``[rows]`` -> cosines and sines of the rotation of queries and keys, each
+            ``[rows, …, rotary_dim]``, or half of it without the repeated angles; None for no
+            rotation.
+        blocks: the blocks, in order.
         last_norm, head: the last states -> logits ``[rows, vocabulary]``.
-        like: the last norm's weight, which nobody packs; keys and values get its dtype and device.
-        slopes: ``[heads]``, by which a key's place counts for a head (ALiBi, arXiv:2108.12409);
-            None if it does not.
+        like: the last norm's weight, which is never packed; the cache gets its dtype and device.
+        slopes: ALiBi slopes ``[heads]`` (arXiv:2108.12409); None for no ALiBi.
 
     Attributes:
-        windowed: whether a step looks at a whole window of the cache and masks what is not yet
-            written, as a captured one must; else only at what is there.
+        windowed: whether a step attends to a whole window of the cache and masks the unused slots,
+            as a captured step must; otherwise it attends to the used slots only.
     """
 
     def __init__(
@@ -97,19 +98,20 @@ class Decoder:
         self._attend = CachedAttention(shape, like.device, kernel)
 
     def new_cache(self, window: int) -> FixedCache:
-        """An empty cache for up to ``window`` tokens."""
+        """Return an empty cache for up to ``window`` tokens."""
         empty = self._like.new_empty((self.shape.key_heads, 0, self.shape.head_dim))
         return FixedCache(
-            [FixedLayer(empty, empty, clean=self.windowed) for _ in self._blocks],
+            [FixedLayer(empty, empty, zero_unused=self.windowed) for _ in self._blocks],
             torch.zeros(1, dtype=torch.int64, device=self._like.device),
             window,
             MIN_WINDOW if self.windowed else GROWTH_STEP,
         )
 
     def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
-        """Read more tokens; returns the logits of the next, ``[vocabulary]``.
+        """Read more tokens; return the logits of the next token, ``[vocabulary]``.
 
-        A single one may be int64 ``[]`` on the device; where ``windowed``, it is not waited for.
+        A single token may be a tensor on the device, int64 ``[]``. If ``windowed``, the host does
+        not wait for it.
         """
         if len(ids) == 1:
             return self._step(ids[0], cache)
@@ -118,10 +120,11 @@ class Decoder:
     def read_all(
         self, ids: Sequence[int | Tensor], cache: FixedCache, last: int, seen_by_all: int = 0
     ) -> Tensor:
-        """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``.
+        """Read more tokens; return the logits after each of the last ones, ``[last, vocabulary]``.
 
         Args:
-            seen_by_all: so many of the first tokens see, and are seen, in both directions.
+            last: number of last tokens to compute logits for.
+            seen_by_all: number of first tokens with bidirectional attention.
         """
         start, end = cache.length, cache.length + len(ids)
         cache.reserve(end)
@@ -148,9 +151,9 @@ class Decoder:
     def read_one(
         self, ids: Tensor, cache: FixedCache, window: int, *, masked: bool = True
     ) -> Tensor:
-        """Read the token ``ids`` ``[1]`` at the cache's position, which moves on.
+        """Read the token ``ids`` ``[1]`` and advance the cache's position; return the logits.
 
-        Nothing here depends on values that only the host knows, apart from ``window``.
+        So that the step can be captured, the operations depend on no host value except ``window``.
         """
         mask = None
         if masked:
@@ -169,38 +172,41 @@ class Decoder:
         last: int = 1,
     ) -> Tensor:
         states = self._embed(ids, positions)
-        turn = None if self._angles is None else self._attend.signed(*self._angles(positions))
+        rotation = None
+        if self._angles is not None:
+            rotation = self._attend.rotation_factors(*self._angles(positions))
         if self._slopes is not None:
-            mask = self._biased(mask, window)
+            mask = self._alibi_bias(mask, window)
         for block, layer in zip(self._blocks, cache.layers, strict=True):
             normed = block.attention_norm(states)
-            seen = self._attend(
-                block.joint(normed), turn, block.head_norm, positions, layer, window, mask
+            attended = self._attend(
+                block.qkv_proj(normed), rotation, block.head_norm, positions, layer, window, mask
             )
-            added = block.output(seen)
-            added = added if block.output_norm is None else block.output_norm(added)
-            states = self._sum(states, normed, added)
-            normed = normed if block.inner_norm is None else block.inner_norm(states)
-            inner = block.inner(normed)
+            added = block.output_proj(attended)
+            added = added if block.post_attention_norm is None else block.post_attention_norm(added)
+            states = self._add_residual(states, normed, added)
+            normed = normed if block.mlp_norm is None else block.mlp_norm(states)
+            inner = block.up_proj(normed)
             if self.shape.gated:
                 gate, inner = inner.chunk(2, dim=-1)
                 inner = block.activation(gate) * inner
             else:
                 inner = block.activation(inner)
-            added = block.outer(inner)
-            added = added if block.outer_norm is None else block.outer_norm(added)
-            states = self._sum(states, normed, added)
+            added = block.down_proj(inner)
+            added = added if block.post_mlp_norm is None else block.post_mlp_norm(added)
+            states = self._add_residual(states, normed, added)
         return self._head(self._last_norm(states[-last:]))
 
-    def _sum(self, states: Tensor, normed: Tensor, added: Tensor) -> Tensor:
-        """The states with what was made of ``normed``, their norm."""
+    def _add_residual(self, states: Tensor, normed: Tensor, added: Tensor) -> Tensor:
+        """Add a layer's result to the states, or to their scaled norm ``normed``."""
         if self.shape.normed_residual_scale is None:
             return states + added
         return torch.add(added, normed, alpha=self.shape.normed_residual_scale)
 
-    def _biased(self, mask: Tensor | None, window: int) -> Tensor:
-        """What is added to the products, ``[heads, rows, window]``: the places of the keys, times a
-        head's slope, rounded as transformers rounds them; -inf where ``mask`` hides one.
+    def _alibi_bias(self, mask: Tensor | None, window: int) -> Tensor:
+        """Return ALiBi's bias on the scores, ``[heads, rows, window]``, -inf for masked keys.
+
+        It is the key's position times the head's slope, rounded as in transformers.
         """
         assert self._slopes is not None
         places = torch.arange(window, device=self._like.device)

@@ -1,4 +1,4 @@
-"""Keys and values of one sequence in buffers of fixed size, with the position on the device."""
+"""A KV cache of one sequence in preallocated buffers, with the position on the device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from chatui.engine.cache import SHRINK_FACTOR, capacity_for
 
 
-class Layer(Protocol):
-    """One layer's keys and values."""
+class CacheLayer(Protocol):
+    """The keys and values of a layer."""
 
     def resize(self, capacity: int, used: int) -> None:
         """Move the first ``used`` tokens into buffers for ``capacity`` tokens."""
@@ -22,43 +22,44 @@ class Layer(Protocol):
 
 @dataclass
 class FixedLayer:
-    """One layer's keys and values, each ``[key heads, capacity, head width]``.
+    """The keys and values of a layer, each ``[key heads, capacity, head_dim]``.
 
     Attributes:
-        clean: whether slots are looked at that were not written yet.
+        zero_unused: whether to fill unused slots with zeros, for steps that attend to them.
     """
 
     keys: Tensor
     values: Tensor
-    clean: bool
+    zero_unused: bool
 
     def resize(self, capacity: int, used: int) -> None:
-        """See :class:`Layer`."""
-        self.keys = resized_buffer(self.keys, capacity, used, clean=self.clean)
-        self.values = resized_buffer(self.values, capacity, used, clean=self.clean)
+        """See :class:`CacheLayer`."""
+        self.keys = resized_buffer(self.keys, capacity, used, zero_unused=self.zero_unused)
+        self.values = resized_buffer(self.values, capacity, used, zero_unused=self.zero_unused)
 
 
 class FixedCache:
-    """A KV cache whose buffers stay where they are until they are full.
+    """A KV cache whose buffers are reallocated only when they are full.
 
-    A step writes at ``position``, which lies on the device, so a captured step can be replayed;
-    forgetting tokens sets it back.
+    A step writes at ``position``, which is on the device, so that a captured step can be replayed.
 
     Args:
-        layers: with no room yet.
-        position: ``[1]`` int64, 0.
-        window: tokens that there is never room for more than, unless more are read.
-        step: the buffers' length is a multiple of it, unless the window ends it.
+        layers: the layers, with empty buffers.
+        position: int64 ``[1]``, 0.
+        window: capacity limit in tokens, exceeded only if more tokens are read.
+        step: the capacity is a multiple of this number of tokens, or the window.
 
     Attributes:
-        layers: the buffers.
-        length: tokens read so far.
+        layers: the layers.
+        length: number of tokens read.
         position: the same number on the device.
-        capacity: tokens that the buffers hold.
-        steps: captured steps by their window; they are valid for the present buffers alone.
+        capacity: number of tokens that the buffers have room for.
+        steps: captured steps by their window, valid for the present buffers only.
     """
 
-    def __init__(self, layers: Sequence[Layer], position: Tensor, window: int, step: int) -> None:
+    def __init__(
+        self, layers: Sequence[CacheLayer], position: Tensor, window: int, step: int
+    ) -> None:
         self._window = window
         self._step = step
         self.layers: Sequence[Any] = layers
@@ -77,13 +78,13 @@ class FixedCache:
             self._resize(self._capacity_for(tokens))
 
     def move_to(self, length: int) -> None:
-        """Set the position: what stands behind it is forgotten."""
+        """Set the number of tokens; later ones are discarded."""
         self.length = length
         self.position.fill_(length)
 
     @torch.inference_mode()
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last ``-tokens_to_remove`` tokens, and free buffers that are far too large."""
+        """Discard the last ``-tokens_to_remove`` tokens, and shrink buffers that are too large."""
         self.move_to(self.length + tokens_to_remove)
         fitting = self._capacity_for(self.length)
         if self.capacity >= SHRINK_FACTOR * fitting:
@@ -99,15 +100,15 @@ class FixedCache:
         self.capacity = capacity
 
 
-def resized_buffer(buffer: Tensor, capacity: int, used: int, *, clean: bool) -> Tensor:
-    """The first ``used`` tokens of ``[…, tokens, width]`` in a buffer for ``capacity`` tokens.
+def resized_buffer(buffer: Tensor, capacity: int, used: int, *, zero_unused: bool) -> Tensor:
+    """Copy the first ``used`` tokens of ``[…, tokens, width]`` to a buffer for ``capacity`` tokens.
 
     Args:
-        clean: write zeros behind them, which takes the memory at once. A slot that is masked out
-            still takes part with 0, and 0 · NaN would be NaN.
+        zero_unused: fill the rest with zeros, which commits its memory at once. A masked slot is
+            multiplied by 0, which gives NaN for uninitialised values.
     """
     larger = buffer.new_empty((*buffer.shape[:-2], capacity, buffer.shape[-1]))
     larger[..., :used, :] = buffer[..., :used, :]
-    if clean:
+    if zero_unused:
         larger[..., used:, :] = 0
     return larger

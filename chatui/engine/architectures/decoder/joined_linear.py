@@ -1,4 +1,4 @@
-"""Linear layers that read the same states, as one product where their weights allow it."""
+"""Linear layers that read the same states, joined into one product if their weights allow it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Projection: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def projection(*modules: Any, move: bool) -> Projection:
-    """What all ``modules`` give for the same states, side by side.
+    """Return a function that concatenates the outputs of all ``modules`` for the same states.
 
-    Plain layers whose weights lie one behind the other are one product, and their adapters' pairs
-    are a second and a third. Others (packed weights, for instance) are asked one by one.
+    Plain layers with adjacent weights take one product, and two more for their LoRA pairs. Layers
+    of other types are called one after another.
 
     Args:
-        move: lay the weights of plain layers together. Each layer keeps a view, so memory grows by
-            one layer's weights while they move, and not afterwards.
+        move: make the weights of plain layers adjacent in memory. Each layer keeps a view, so
+            memory grows by one layer's weights only while they are moved.
     """
-    if all(_has_codes(module) for module in modules):
-        return _of_codes(modules)
+    if all(_is_int8(module) for module in modules):
+        return _int8_projection(modules)
     if not all(_is_plain(module) for module in modules):
-        return _one_by_one([forward_of(module) for module in modules])
-    weight = _together(modules, move=move)
+        return _concatenated([forward_of(module) for module in modules])
+    weight = _joined_weight(modules, move=move)
     if weight is None:
-        return _one_by_one([projection(module, move=False) for module in modules])
+        return _concatenated([projection(module, move=False) for module in modules])
     bias = _joined_bias(modules)
-    if not any(_pairs_on(module) for module in modules):
+    if not any(_lora_hooks(module) for module in modules):
         return lambda states: linear(states, weight, bias)
-    down, up = _joined_pairs(modules)
+    down, up = _joined_lora(modules)
 
     def adapted(states: Tensor) -> Tensor:
         return torch.addmm(linear(states, weight, bias), functional.linear(states, down), up.T)
@@ -45,59 +45,60 @@ def projection(*modules: Any, move: bool) -> Projection:
     return adapted
 
 
-def _one_by_one(parts: Sequence[Projection]) -> Projection:
+def _concatenated(parts: Sequence[Projection]) -> Projection:
     if len(parts) == 1:
         return parts[0]
     return lambda states: torch.cat([part(states) for part in parts], dim=-1)
 
 
 def forward_of(module: Any) -> Callable[..., Any]:
-    """How to call a module: past PyTorch's dispatch unless something hangs on it."""
+    """Return ``module.forward``, which is faster to call, or the module itself if it has hooks."""
     hooked = module._forward_hooks or module._forward_pre_hooks
     called: Callable[..., Any] = module if hooked else module.forward
     return called
 
 
 def _is_plain(module: Any) -> bool:
-    """Whether it multiplies by its weight as it lies, and only an adapters' pair hangs on it."""
+    """True for a linear layer with an unpacked weight and no hook except one LoRA hook."""
     return (
         type(module) in (nn.Linear, FastLinear)
         and not module._forward_pre_hooks
-        and len(_pairs_on(module)) == len(module._forward_hooks) <= 1
+        and len(_lora_hooks(module)) == len(module._forward_hooks) <= 1
         and module.weight.is_contiguous()
     )
 
 
-def _has_codes(module: Any) -> bool:
-    """Whether it multiplies by codes of 8 bits, and nothing hangs on it."""
-    alone = not module._forward_pre_hooks and not module._forward_hooks
-    return alone and getattr(module, "int8_weight", None) is not None and module.weight.numel() == 0
+def _is_int8(module: Any) -> bool:
+    """True for a linear layer that uses an ``Int8Weight`` and has no hooks."""
+    hooked = module._forward_pre_hooks or module._forward_hooks
+    uses_int8 = getattr(module, "int8_weight", None) is not None and module.weight.numel() == 0
+    return uses_int8 and not hooked
 
 
-def _of_codes(modules: Sequence[Any]) -> Projection:
+def _int8_projection(modules: Sequence[Any]) -> Projection:
     weights = [module.int8_weight for module in modules]
-    parts = [
-        torch.zeros(len(module.int8_weight))
-        if module.bias is None
-        else module.bias.detach().float()
-        for module in modules
-    ]
-    if all(module.bias is None for module in modules):
+    biases = [module.bias for module in modules]
+    if all(bias is None for bias in biases):
         return lambda states: products(states, weights)
-    bias = torch.cat(parts)
-    return lambda states: products(states, weights) + bias.to(states.dtype)
+    joined = torch.cat(
+        [
+            torch.zeros(len(weight)) if bias is None else bias.detach().float()
+            for weight, bias in zip(weights, biases, strict=True)
+        ]
+    )
+    return lambda states: products(states, weights) + joined.to(states.dtype)
 
 
-def _pairs_on(module: Any) -> list[LoraHook]:
+def _lora_hooks(module: Any) -> list[LoraHook]:
     return [hook for hook in module._forward_hooks.values() if isinstance(hook, LoraHook)]
 
 
-def _joined_pairs(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """All adapters' pairs as one: ``[Σ rank, in]``, ``[Σ out, Σ rank]``."""
+def _joined_lora(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Join the modules' LoRA pairs: ``[Σ rank, in]`` and block-diagonal ``[Σ out, Σ rank]``."""
     downs, ups = [], []
     for module in modules:
         outputs, inputs = module.weight.shape
-        pair = next(iter(_pairs_on(module)), None)
+        pair = next(iter(_lora_hooks(module)), None)
         downs.append(module.weight.new_empty((0, inputs)) if pair is None else pair.down)
         ups.append(module.weight.new_empty((outputs, 0)) if pair is None else pair.up)
     up: Tensor = torch.block_diag(*ups)  # type: ignore[no-untyped-call]
@@ -105,19 +106,22 @@ def _joined_pairs(modules: Sequence[Any]) -> tuple[Tensor, Tensor]:
 
 
 def _joined_bias(modules: Sequence[Any]) -> Tensor | None:
-    """Biases of layers and pairs, ``[Σ out]``; they are short enough to be copied."""
+    """Join the biases of layers and LoRA pairs in a copy, ``[Σ out]``; None if there are none."""
     parts, biased = [], False
     for module in modules:
         bias = module.weight.new_zeros(module.weight.shape[0])
-        for more in (module.bias, *(pair.bias for pair in _pairs_on(module))):
+        for more in (module.bias, *(pair.bias for pair in _lora_hooks(module))):
             if more is not None:
                 bias, biased = bias + more.detach(), True
         parts.append(bias)
     return torch.cat(parts) if biased else None
 
 
-def _together(modules: Sequence[Any], *, move: bool) -> Tensor | None:
-    """The modules' weights as one, ``[Σ rows, in]``, without a copy of its own."""
+def _joined_weight(modules: Sequence[Any], *, move: bool) -> Tensor | None:
+    """Return the modules' weights as one tensor that shares their memory, ``[Σ rows, in]``.
+
+    Returns None if they are not adjacent and cannot be moved.
+    """
     tensors: list[Tensor] = [module.weight.detach() for module in modules]
     first = tensors[0]
     rows = sum(tensor.shape[0] for tensor in tensors)

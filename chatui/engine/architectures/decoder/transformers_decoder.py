@@ -1,4 +1,4 @@
-"""Models of transformers that the decoder runs, and how it finds their parts."""
+"""Build a decoder from the layers of a transformers model."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from chatui.engine.architectures.decoder.decoder import Decoder, DecoderBlock, N
 from chatui.engine.architectures.decoder.joined_linear import Projection, forward_of, projection
 from chatui.engine.cache import can_crop, new_cache
 
-_NEIGHBOURS_TURN = ("GlmForCausalLM", "Glm4ForCausalLM")
-_LLAMA_LINE = (
+_INTERLEAVED_ROTARY = ("GlmForCausalLM", "Glm4ForCausalLM")
+_LLAMA_LIKE = (
     "LlamaForCausalLM",
     "MistralForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
-    *_NEIGHBOURS_TURN,
+    *_INTERLEAVED_ROTARY,
 )
 _FIXED_ANGLES = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions whose angles do not change with the length of the text."""
+"""Types of rotary positions whose angles are independent of the sequence length."""
 
 
 def build_decoder(model: Any, window: int) -> Decoder | None:
-    """The decoder on a model's layers as they are now; None if transformers is to run it.
+    """Build a decoder from a model's present layers; None if the model is not supported.
 
     Args:
-        model: a ``PreTrainedModel`` in evaluation mode, with its adapters on.
-        window: tokens, prompt and reply together.
+        model: a ``PreTrainedModel`` in evaluation mode, with its adapters applied.
+        window: context window in tokens.
     """
     kind = type(model)
-    if not kind.__module__.startswith("transformers.models.") or not _is_usual(model, window):
+    if not kind.__module__.startswith("transformers.models.") or not _is_supported(model, window):
         return None
-    if kind.__name__ in _LLAMA_LINE and model.model.rotary_emb.rope_type in _FIXED_ANGLES:
-        return _llama_line(model)
+    if kind.__name__ in _LLAMA_LIKE and model.model.rotary_emb.rope_type in _FIXED_ANGLES:
+        return _llama(model)
     other = {"GPT2LMHeadModel": _gpt2, "BloomForCausalLM": _bloom, "CodeGenForCausalLM": _codegen}
     return other[kind.__name__](model) if kind.__name__ in other else None
 
@@ -46,11 +46,11 @@ def on_one_device(model: Any) -> bool:
     return len(devices) == 1 and not hasattr(model, "hf_device_map")
 
 
-def _is_usual(model: Any, window: int) -> bool:
-    """Whether it is on one device, and every token sees all that stand before it."""
+def _is_supported(model: Any, window: int) -> bool:
+    """True if the model is on one device and its attention covers all earlier tokens."""
     return (
         on_one_device(model)
-        # BLOOM has no other in transformers.
+        # transformers implements only eager attention for BLOOM.
         and model.config._attn_implementation in ("sdpa", "eager" if _is_bloom(model) else "")
         and can_crop(new_cache(model.config, window))
     )
@@ -60,7 +60,7 @@ def _is_bloom(model: Any) -> bool:
     return type(model).__name__ == "BloomForCausalLM"
 
 
-def _llama_line(model: Any) -> Decoder:
+def _llama(model: Any) -> Decoder:
     body, config = model.model, model.config
     rotary = body.rotary_emb
     attention = body.layers[0].self_attn
@@ -71,7 +71,7 @@ def _llama_line(model: Any) -> Decoder:
         key_heads=key_heads,
         head_dim=width,
         scale=attention.scaling,
-        rotary="pairs" if type(model).__name__ in _NEIGHBOURS_TURN else "halves",
+        rotary="pairs" if type(model).__name__ in _INTERLEAVED_ROTARY else "halves",
         rotary_dim=2 * rotary.inv_freq.shape[0],
         norm_eps=config.rms_norm_eps,
         gated=True,
@@ -95,32 +95,32 @@ def _llama_line(model: Any) -> Decoder:
 
 def _llama_block(layer: Any, shape: DecoderShape) -> DecoderBlock:
     attention, inner = layer.self_attn, layer.mlp
-    # Weights on the CPU often are pages of their file, which a move would turn into memory.
+    # Weights on the CPU are often mapped from their file; moving them would take memory.
     move = layer.input_layernorm.weight.device.type != "cpu"
-    joint = projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move)
+    qkv_proj = projection(attention.q_proj, attention.k_proj, attention.v_proj, move=move)
     head_norm = None
     if hasattr(attention, "q_norm"):
         query, key = attention.q_norm.weight.detach(), attention.k_norm.weight.detach()
         head_norm = torch.cat((query.expand(shape.heads, -1), key.expand(shape.key_heads, -1)))
     if hasattr(inner, "gate_up_proj"):
-        widened = projection(inner.gate_up_proj, move=False)
+        up_proj = projection(inner.gate_up_proj, move=False)
     else:
-        widened = projection(inner.gate_proj, inner.up_proj, move=move)
-    # GLM-4 has norms on what is added too.
-    sandwich = hasattr(layer, "post_self_attn_layernorm")
+        up_proj = projection(inner.gate_proj, inner.up_proj, move=move)
+    # GLM-4 also normalises the results of attention and MLP.
+    has_post_norms = hasattr(layer, "post_self_attn_layernorm")
     return DecoderBlock(
         attention_norm=_rms_norm(layer.input_layernorm),
-        joint=joint,
+        qkv_proj=qkv_proj,
         head_norm=head_norm,
-        output=projection(attention.o_proj, move=False),
-        inner_norm=_rms_norm(layer.post_attention_layernorm),
-        inner=widened,
+        output_proj=projection(attention.o_proj, move=False),
+        mlp_norm=_rms_norm(layer.post_attention_layernorm),
+        up_proj=up_proj,
         activation=forward_of(
             inner.activation_fn if hasattr(inner, "activation_fn") else inner.act_fn
         ),
-        outer=projection(inner.down_proj, move=False),
-        output_norm=_rms_norm(layer.post_self_attn_layernorm) if sandwich else None,
-        outer_norm=_rms_norm(layer.post_mlp_layernorm) if sandwich else None,
+        down_proj=projection(inner.down_proj, move=False),
+        post_attention_norm=_rms_norm(layer.post_self_attn_layernorm) if has_post_norms else None,
+        post_mlp_norm=_rms_norm(layer.post_mlp_layernorm) if has_post_norms else None,
     )
 
 
@@ -132,24 +132,24 @@ def _rms_norm(module: Any) -> Norm:
 
 def _gpt2(model: Any) -> Decoder | None:
     body, config = model.transformer, model.config
-    unusual = (
+    unsupported = (
         config.add_cross_attention,
         config.reorder_and_upcast_attn,
         config.scale_attn_by_inverse_layer_idx,
     )
-    if any(unusual):
+    if any(unsupported):
         return None
-    shape = _plain_shape(config.n_head, config.n_embd, body.h[0].attn.scaling)
+    shape = _multi_head_shape(config.n_head, config.n_embd, body.h[0].attn.scaling)
     blocks = [
         DecoderBlock(
             attention_norm=forward_of(block.ln_1),
-            joint=forward_of(block.attn.c_attn),
+            qkv_proj=forward_of(block.attn.c_attn),
             head_norm=None,
-            output=forward_of(block.attn.c_proj),
-            inner_norm=forward_of(block.ln_2),
-            inner=forward_of(block.mlp.c_fc),
+            output_proj=forward_of(block.attn.c_proj),
+            mlp_norm=forward_of(block.ln_2),
+            up_proj=forward_of(block.mlp.c_fc),
             activation=forward_of(block.mlp.act),
-            outer=forward_of(block.mlp.c_proj),
+            down_proj=forward_of(block.mlp.c_proj),
         )
         for block in body.h
     ]
@@ -165,31 +165,31 @@ def _gpt2(model: Any) -> Decoder | None:
     )
 
 
-def _plain_shape(heads: int, size: int, scale: float, turning: int = 0) -> DecoderShape:
-    """An older decoder's; ``turning`` numbers of each head have rotary positions."""
+def _multi_head_shape(heads: int, size: int, scale: float, rotary_dim: int = 0) -> DecoderShape:
+    """Return the configuration of an older decoder, with ``rotary_dim`` rotated elements a head."""
     return DecoderShape(
         heads=heads,
         key_heads=heads,
         head_dim=size // heads,
         scale=scale,
-        rotary="pairs" if turning else None,
-        rotary_dim=turning,
+        rotary="pairs" if rotary_dim else None,
+        rotary_dim=rotary_dim,
         norm_eps=0.0,
         gated=False,
     )
 
 
 def fused_qkv_block(layer: Any, attention: Any, heads: int) -> DecoderBlock:
-    """A block of BLOOM or ChatGLM-6B: query, key and value of a head side by side in one weight."""
+    """Return a block of BLOOM or ChatGLM-6B, whose weight has each head's query, key and value."""
     return DecoderBlock(
         attention_norm=forward_of(layer.input_layernorm),
-        joint=split_heads(projection(attention.query_key_value, move=False), heads),
+        qkv_proj=split_heads(projection(attention.query_key_value, move=False), heads),
         head_norm=None,
-        output=projection(attention.dense, move=False),
-        inner_norm=forward_of(layer.post_attention_layernorm),
-        inner=projection(layer.mlp.dense_h_to_4h, move=False),
+        output_proj=projection(attention.dense, move=False),
+        mlp_norm=forward_of(layer.post_attention_layernorm),
+        up_proj=projection(layer.mlp.dense_h_to_4h, move=False),
         activation=lambda states: functional.gelu(states, approximate="tanh"),
-        outer=projection(layer.mlp.dense_4h_to_h, move=False),
+        down_proj=projection(layer.mlp.dense_4h_to_h, move=False),
     )
 
 
@@ -202,7 +202,7 @@ def _bloom(model: Any) -> Decoder | None:
     blocks = [fused_qkv_block(block, block.self_attention, heads) for block in body.h]
     tokens, norm = forward_of(body.word_embeddings), forward_of(body.word_embeddings_layernorm)
     return Decoder(
-        _plain_shape(heads, config.hidden_size, body.h[0].self_attention.inv_norm_factor),
+        _multi_head_shape(heads, config.hidden_size, body.h[0].self_attention.inv_norm_factor),
         lambda ids, _: norm(tokens(ids)),
         None,
         blocks,
@@ -214,7 +214,7 @@ def _bloom(model: Any) -> Decoder | None:
 
 
 def _codegen(model: Any) -> Decoder | None:
-    """MOSS: attention and the inner layers read the same states, in rotary positions of GPT-J."""
+    """Build MOSS's decoder: parallel attention and MLP, with GPT-J's rotary positions."""
     body, config = model.transformer, model.config
     if config.rotary_dim is None:
         return None
@@ -222,13 +222,15 @@ def _codegen(model: Any) -> Decoder | None:
     blocks = [
         DecoderBlock(
             attention_norm=forward_of(block.ln_1),
-            joint=split_heads(projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)),
+            qkv_proj=split_heads(
+                projection(block.attn.qkv_proj, move=False), first.mp_num, (0, 2, 1)
+            ),
             head_norm=None,
-            output=projection(block.attn.out_proj, move=False),
-            inner_norm=None,
-            inner=projection(block.mlp.fc_in, move=False),
+            output_proj=projection(block.attn.out_proj, move=False),
+            mlp_norm=None,
+            up_proj=projection(block.mlp.fc_in, move=False),
             activation=forward_of(block.mlp.act),
-            outer=projection(block.mlp.fc_out, move=False),
+            down_proj=projection(block.mlp.fc_out, move=False),
         )
         for block in body.h
     ]
@@ -239,7 +241,7 @@ def _codegen(model: Any) -> Decoder | None:
         return cosines, sines
 
     return Decoder(
-        _plain_shape(config.n_head, config.n_embd, first.scaling, config.rotary_dim),
+        _multi_head_shape(config.n_head, config.n_embd, first.scaling, config.rotary_dim),
         lambda ids, _: tokens(ids),
         angles,
         blocks,
@@ -250,26 +252,26 @@ def _codegen(model: Any) -> Decoder | None:
 
 
 def split_heads(
-    joint: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)
+    qkv_proj: Projection, groups: int, order: tuple[int, int, int] = (0, 1, 2)
 ) -> Projection:
-    """Queries, keys and values of all heads side by side, of a product that mixes them.
+    """Return a projection that reorders a fused one to all queries, all keys, all values.
 
     Args:
         joint: gives ``groups`` times three parts; ``order`` says which are queries, keys, values.
     """
 
-    def sorted_out(states: Tensor) -> Tensor:
-        parts = joint(states).view(states.shape[0], groups, 3, -1)
+    def split(states: Tensor) -> Tensor:
+        parts = qkv_proj(states).view(states.shape[0], groups, 3, -1)
         return torch.cat([parts[:, :, part].flatten(1) for part in order], dim=-1)
 
-    return sorted_out
+    return split
 
 
 def alibi_slopes(heads: int) -> Tensor:
-    """The slopes of so many heads, ``[heads]`` float32, as in the code of arXiv:2108.12409.
+    """Return ALiBi's slopes, ``[heads]`` float32, as in the code of arXiv:2108.12409.
 
-    A geometric series from 2^(-8 / n) on, for the largest power of two n in ``heads``; for the rest
-    every other one of the series for 2n.
+    They are a geometric series from 2^(-8 / n) on, where n is the largest power of two up to
+    ``heads``, followed by every other slope of the series for 2n.
     """
     whole = 1 << (heads.bit_length() - 1)
     steps = [8 / whole * (place + 1) for place in range(whole)]

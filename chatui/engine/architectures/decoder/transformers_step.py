@@ -1,4 +1,4 @@
-"""transformers' own forward over a cache of fixed size, so that its step can be captured."""
+"""transformers' own forward over a preallocated cache, so that its step can be captured."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from chatui.engine.memory import available_bytes
 
 
 class WindowedLayer(StaticLayer):  # type: ignore[misc]
-    """transformers' static layer, ``[1, heads, capacity, head width]``, over a window of it.
+    """A static cache layer, ``[1, heads, capacity, head_dim]``, of which a window is used.
 
     Args:
-        position: ``[1]`` int64, which all layers share; it is moved on when a step is over.
+        position: int64 ``[1]``, shared by all layers and advanced after a step.
 
     Attributes:
-        window: slots that are looked at.
+        window: number of slots to attend to.
     """
 
     keys: Tensor
@@ -40,13 +40,13 @@ class WindowedLayer(StaticLayer):  # type: ignore[misc]
         """See :class:`~chatui.engine.architectures.decoder.fixed_cache.Layer`."""
         self.max_cache_len = capacity
         if self.is_initialized:
-            self.keys = resized_buffer(self.keys, capacity, used, clean=True)
-            self.values = resized_buffer(self.values, capacity, used, clean=True)
+            self.keys = resized_buffer(self.keys, capacity, used, zero_unused=True)
+            self.values = resized_buffer(self.values, capacity, used, zero_unused=True)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write ``[1, heads, new, head width]`` at the position; all keys and values in sight."""
+        """Write ``[1, heads, new, head_dim]``; return the keys and values of the window."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         slots = torch.arange(key_states.shape[-2], device=self.device) + self.cumulative_length
@@ -59,11 +59,11 @@ class WindowedLayer(StaticLayer):  # type: ignore[misc]
 
 
 class TransformersStep:
-    """Reads tokens of one sequence; for the methods, see
+    """A transformers model with the methods of
     :class:`~chatui.engine.architectures.decoder.decoder.Decoder`.
 
     Args:
-        model: one that :func:`can_be_captured`.
+        model: a model for which :func:`can_be_captured` is true.
     """
 
     windowed = True
@@ -74,20 +74,20 @@ class TransformersStep:
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
 
     def new_cache(self, window: int) -> FixedCache:
-        """An empty cache for up to ``window`` tokens."""
+        """Return an empty cache for up to ``window`` tokens."""
         position = torch.zeros(1, dtype=torch.int64, device=self._device)
         count = len(new_cache(self._model.config, window).layers)
         layers = [WindowedLayer(position) for _ in range(count)]
         return FixedCache(layers, position, window, MIN_WINDOW)
 
     def read(self, ids: Sequence[int | Tensor], cache: FixedCache) -> Tensor:
-        """Read more tokens; returns the logits of the next, ``[vocabulary]``."""
+        """Read more tokens; return the logits of the next token, ``[vocabulary]``."""
         if len(ids) == 1:
             return read_captured(self.read_one, ids[0], cache)
         return self.read_all(ids, cache, last=1)[0]
 
     def read_all(self, ids: Sequence[int | Tensor], cache: FixedCache, last: int) -> Tensor:
-        """Read more tokens; returns the logits after each of the last, ``[last, vocabulary]``."""
+        """Read more tokens; return the logits after the last ones, ``[last, vocabulary]``."""
         end = cache.length + len(ids)
         cache.reserve(end)
         logits = self._logits(torch.tensor(ids, device=self._device), cache, end, last)
@@ -95,7 +95,7 @@ class TransformersStep:
         return logits
 
     def read_one(self, ids: Tensor, cache: FixedCache, window: int) -> Tensor:
-        """Read the token ``ids`` ``[1]`` at the cache's position, which moves on."""
+        """Read the token ``ids`` ``[1]`` and advance the cache's position; return the logits."""
         logits = self._logits(ids, cache, window, 1)[0]
         cache.position.add_(1)
         return logits
@@ -116,18 +116,18 @@ class TransformersStep:
 
 
 def can_be_captured(model: Any, window: int) -> bool:
-    """Whether transformers says that a step does the same for every token, and all tokens stay."""
+    """True if transformers declares the model's step capturable, and all tokens fit the memory."""
     return (
         on_one_device(model)
         and type(model).__module__.startswith("transformers.models.")
         and bool(getattr(model, "_can_compile_fullgraph", False))
         and {"cache", "position_ids"} <= inspect.signature(model.forward).parameters.keys()
-        and _fits_whole(model, window)
+        and _can_keep_all_tokens(model, window)
     )
 
 
-def _fits_whole(model: Any, window: int) -> bool:
-    """Whether every layer can keep all tokens; there is more to keep where a window slides."""
+def _can_keep_all_tokens(model: Any, window: int) -> bool:
+    """True if every layer can keep all tokens, including those outside a sliding window."""
     kinds = {type(layer) for layer in new_cache(model.config, window).layers}
     if kinds == {GrowingLayer}:
         return True

@@ -238,7 +238,7 @@ def test_adapters_beside_the_base_are_joined_too(move: bool) -> None:
         attention = model.model.layers[1].self_attn
         layers = (attention.q_proj, attention.k_proj, attention.v_proj)
         expected = torch.cat([layer(states) for layer in layers], dim=-1)
-        torch.testing.assert_close(decoder._blocks[1].joint(states), expected)
+        torch.testing.assert_close(decoder._blocks[1].qkv_proj(states), expected)
 
 
 class PackedLinear(nn.Linear):
