@@ -1,1 +1,1 @@
-"""Text generation itself, in a process of its own. Importing this package imports no torch."""
+"""Text generation, in a separate process. Importing this package does not import torch."""

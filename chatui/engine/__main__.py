@@ -1,4 +1,4 @@
-"""``python -m chatui.engine`` is the engine's process; the local backend starts it."""
+"""``python -m chatui.engine``: the engine's process, started by the local backend."""
 
 from chatui.engine.process import serve_torch
 

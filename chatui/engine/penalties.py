@@ -1,6 +1,6 @@
-"""What a reply's tokens so far change about the next: penalties, and tokens that are forbidden.
+"""Sampling steps that depend on earlier tokens: penalties and forbidden tokens.
 
-For what a step is and how a new one comes in, see :mod:`chatui.engine.sampler`.
+For steps and candidates, and how to add a setting, see :mod:`chatui.engine.sampler`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Step: TypeAlias = Callable[[Candidates], Candidates]
 
 @dataclass
 class ReplySoFar:
-    """What a step may depend on.
+    """The settings and tokens that a step depends on.
 
     Attributes:
-        settings: how to choose.
+        settings: the sampling settings.
         prompt_ids: tokens of the prompt.
         encode: the model's tokenizer, for settings that name characters.
         eos_ids: tokens that end a reply.
-        output_ids: tokens of the reply, at first those of a beginning that it goes on from; one
-            more at each call of a step.
-        last_on_device: the last of them, int64 ``[1]``, where the host may not know it yet.
+        output_ids: tokens of the reply, including the beginning of a continued one.
+        last_on_device: the last token, int64 ``[1]``, if tokens are chosen on the device; the host
+            may not have it in ``output_ids`` yet.
     """
 
     settings: SamplingSettings
@@ -40,22 +40,22 @@ class ReplySoFar:
     last_on_device: Tensor | None = None
 
     def last(self) -> Tensor:
-        """The reply's last token, int64 ``[1]``; ``[0]`` before the first."""
+        """Return the reply's last token, int64 ``[1]``; shape ``[0]`` if there is none."""
         if self.last_on_device is not None:
             return self.last_on_device
         return torch.tensor(self.output_ids[-1:], dtype=torch.int64)
 
     def single_token(self, text: str) -> int | None:
-        """The token that is ``text``; None if it is several tokens."""
+        """Return the id of ``text`` as one token; None if it is several tokens."""
         ids = self.encode(text)[len(self.encode("")) :]
         return ids[0] if len(ids) == 1 else None
 
 
 def newline_bias(reply: ReplySoFar) -> Step | None:
-    """ChatRWKV's way to end a chat reply (v2/chat.py, on_message).
+    """Steer the length of a reply by the newline that ends it (ChatRWKV, v2/chat.py, on_message).
 
-    The newline is forbidden as the first two tokens, unlikely up to CHAT_LEN_SHORT and ever
-    likelier after CHAT_LEN_LONG; end tokens are forbidden.
+    The newline is forbidden for the first two tokens, penalised up to CHAT_LEN_SHORT tokens, and
+    favoured increasingly after CHAT_LEN_LONG. EOS tokens are forbidden.
     """
     newline = reply.single_token("\n") if reply.settings.newline_bias else None
     if newline is None:
@@ -64,13 +64,13 @@ def newline_bias(reply: ReplySoFar) -> Step | None:
     eos_ids = torch.tensor(sorted(reply.eos_ids), dtype=torch.int64)
 
     def step(candidates: Candidates) -> Candidates:
-        read = len(reply.output_ids) - 1
-        if read <= 0:
+        position = len(reply.output_ids) - 1
+        if position <= 0:
             bias = -torch.inf
-        elif read <= short:
-            bias = (read - short) / 10
+        elif position <= short:
+            bias = (position - short) / 10
         else:
-            bias = min(most, max(0, read - long) * 0.25)
+            bias = min(most, max(0, position - long) * 0.25)
         logits = candidates[0].index_fill(0, eos_ids, -torch.inf)
         logits[newline] += bias
         return logits, candidates[1]
@@ -79,23 +79,23 @@ def newline_bias(reply: ReplySoFar) -> Step | None:
 
 
 def avoid_repeat(reply: ReplySoFar) -> Step | None:
-    """Forbid some tokens right after themselves: ChatRWKV's AVOID_REPEAT (v2/chat.py, run_rnn)."""
+    """Forbid repeating these tokens directly: ChatRWKV's AVOID_REPEAT (v2/chat.py, run_rnn)."""
     ids = {reply.single_token(character) for character in reply.settings.avoid_repeat}
 
     def step(candidates: Candidates) -> Candidates:
         last = (*reply.prompt_ids[-1:], *reply.output_ids[-1:])[-1:]
-        return _without(candidates, last) if ids.issuperset(last) else candidates
+        return _forbid(candidates, last) if ids.issuperset(last) else candidates
 
     return step if ids else None
 
 
 def repetition_penalty(reply: ReplySoFar) -> Step | None:
-    """CTRL's penalty (Keskar et al. 2019, 4.1): logits of seen tokens / p if positive, else x p."""
+    """Divide positive logits of seen tokens by p, multiply negative ones (Keskar et al. 2019)."""
     penalty = reply.settings.repetition_penalty
     if penalty == 1.0:
         return None
     factors: Tensor | None = None
-    # Of a logit times the penalty and one divided by it, the penalty's own is always the lower.
+    # The penalised logit is the lower of the product and the quotient; the higher for p < 1.
     lower = torch.minimum if penalty > 1.0 else torch.maximum
 
     def step(candidates: Candidates) -> Candidates:
@@ -111,10 +111,10 @@ def repetition_penalty(reply: ReplySoFar) -> Step | None:
 
 
 def presence_and_frequency_penalty(reply: ReplySoFar) -> Step | None:
-    """Penalties on the tokens of the reply, with ChatRWKV's decay.
+    """Penalise the tokens of the reply, with ChatRWKV's decay.
 
     ChatRWKV (v2/chat.py): ``out[n] -= presence + occurrence[n] * frequency``; after each token all
-    counts are multiplied by the decay, then the token's is raised by one.
+    counts are multiplied by the decay, and the token's count is increased by one.
     """
     presence, frequency = reply.settings.presence_penalty, reply.settings.frequency_penalty
     decay = reply.settings.penalty_decay
@@ -137,7 +137,7 @@ def presence_and_frequency_penalty(reply: ReplySoFar) -> Step | None:
 
 
 def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
-    """Forbid each token that would complete an n-gram of prompt and reply a second time."""
+    """Forbid tokens that would repeat an n-gram of prompt or reply."""
     size = reply.settings.no_repeat_ngram_size
     if size <= 0:
         return None
@@ -156,13 +156,13 @@ def no_repeat_ngram_size(reply: ReplySoFar) -> Step | None:
     def step(candidates: Candidates) -> Candidates:
         for token in reply.output_ids[-1:]:
             read(token)
-        return _without(candidates, followers.get(last, ()))
+        return _forbid(candidates, followers.get(last, ()))
 
     return step
 
 
 HOST_PENALTIES = (newline_bias, avoid_repeat, no_repeat_ngram_size)
-"""Those whose steps need the tokens' numbers; the others do on a GPU what it alone knows of."""
+"""The penalties that need the token ids on the host; the others also run on a device alone."""
 
 PENALTIES = (
     newline_bias,
@@ -171,10 +171,10 @@ PENALTIES = (
     presence_and_frequency_penalty,
     no_repeat_ngram_size,
 )
-"""Applied to all logits, by greedy choice too."""
+"""The steps applied to all logits, also for greedy decoding, in order."""
 
 
-def _without(candidates: Candidates, banned: Sequence[int]) -> Candidates:
+def _forbid(candidates: Candidates, banned: Sequence[int]) -> Candidates:
     logits, ids = candidates
     if not banned:
         return candidates

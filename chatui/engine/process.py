@@ -1,7 +1,7 @@
 """The engine's process: reads commands from standard input and writes events to standard output.
 
-Commands and events are lines of JSON (:mod:`chatui.wire`). A thread reads; the main thread loads,
-generates and inspects, one command at a time.
+Commands and events are lines of JSON (:mod:`chatui.wire`). A thread reads them; the main thread
+runs one command at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def serve_llama_cpp() -> None:
-    """Serve GGUF files, which llama.cpp runs, until standard input ends."""
+    """Serve GGUF files with llama.cpp until standard input ends."""
     pipe = take_over_standard_streams()
     pipe.start()
     from chatui.engine import llama_cpp
@@ -39,11 +39,11 @@ def serve_llama_cpp() -> None:
 
 
 def serve_torch() -> None:
-    """Serve models that PyTorch runs, until standard input ends."""
+    """Serve models with PyTorch until standard input ends."""
     pipe = take_over_standard_streams()
     pipe.start()
     limit_spinning()
-    # Imported after the reader has started: the parent may die while torch loads.
+    # Imported after the thread has started: the parent may die while torch is imported.
     from transformers.utils import logging
 
     from chatui.engine import loading
@@ -58,9 +58,8 @@ def serve_torch() -> None:
 class Pipe:
     """Reads commands from one file descriptor and writes events to another.
 
-    A ``Stop`` must work while the main thread computes, so a thread reads: it notes a ``Stop`` at
-    once, ends the process on ``Quit`` or at the end of the input (the parent is gone), and queues
-    everything else.
+    A thread reads, so that ``Stop`` works while the main thread computes. It ends the process on
+    ``Quit`` or at the end of the input, when the parent is gone, and queues all other commands.
     """
 
     def __init__(self, source: int, sink: int) -> None:
@@ -73,7 +72,7 @@ class Pipe:
         self._sending = threading.Lock()
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the reading thread."""
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
 
     def _read(self) -> None:
@@ -94,21 +93,21 @@ class Pipe:
         os._exit(0)
 
     def next_command(self) -> wire.Command:
-        """Wait for the next command that is neither ``Stop`` nor ``Quit``."""
+        """Wait for the next command other than ``Stop`` and ``Quit``."""
         command = self._commands.get()
         self._taken += 1
         return command
 
     def stop_wanted(self) -> bool:
-        """Whether a ``Stop`` came for the command taken last."""
+        """True if a ``Stop`` has arrived for the current command."""
         return self._stopped >= self._taken
 
     def has_next(self) -> bool:
-        """Whether a command waits for the one taken last."""
+        """True if a command is queued behind the current one."""
         return not self._commands.empty()
 
     def send(self, event: Event) -> None:
-        """Write one event, from any thread; ends the process if nobody reads any more."""
+        """Write one event, from any thread; end the process if the pipe is closed."""
         line = memoryview(wire.encode(event))
         with self._sending:
             try:
@@ -119,11 +118,11 @@ class Pipe:
 
 
 def take_over_standard_streams() -> Pipe:
-    """A pipe on the process's own standard input and output.
+    """Return a pipe on standard input and output, which are moved to other file descriptors.
 
-    Both move to other descriptors: a stray ``print`` of a library then goes to the log (standard
-    error). The process gets a group of its own, so Ctrl+C in the terminal reaches the parent alone;
-    it stays in the parent's session, because Linux divides the cores among sessions.
+    A ``print`` of a library then goes to the log (standard error). The process starts its own
+    group, so that Ctrl+C in the terminal reaches only the parent. It stays in the parent's session,
+    because Linux shares the cores between sessions.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
@@ -137,10 +136,10 @@ def take_over_standard_streams() -> Pipe:
 
 
 def serve(pipe: Pipe, engine: Engine) -> None:
-    """Answer commands for ever; an error ends its command, and the process if its GPU is gone."""
+    """Run commands in a loop; an error ends its command, and the process if the GPU is lost."""
     from chatui.engine.memory import is_gpu_lost
 
-    # What was imported stays; every unload would look through all of it for garbage.
+    # Exclude the imported modules from garbage collection, which each unload runs.
     gc.freeze()
     while True:
         command = pipe.next_command()
@@ -153,11 +152,11 @@ def serve(pipe: Pipe, engine: Engine) -> None:
                 engine.warm_up(pipe.has_next)
         except Exception as error:
             failed = failure(error)
-            # After these the client listens for the next command's events.
+            # After ``Done`` and ``Loaded`` the client expects the next command's events.
             if not answered:
                 pipe.send(failed)
             if is_gpu_lost(error):
-                # A new process, which the next query starts, can load the model again.
+                # The next query starts a new process, which loads the model again.
                 os._exit(1)
 
 
@@ -174,7 +173,7 @@ def _answer(engine: Engine, command: wire.Command, pipe: Pipe) -> Iterable[Event
 
 
 def failure(error: Exception) -> Failed:
-    """The event for an error. The traceback of an error that no user caused goes to the log."""
+    """Return the event for an error; log the traceback if it is not a ``ChatuiError``."""
     if isinstance(error, ChatuiError):
         return Failed(str(error), detail=repr(error.__cause__) if error.__cause__ else "")
     detail = "".join(traceback.format_exception(error))

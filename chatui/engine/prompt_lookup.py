@@ -1,9 +1,9 @@
-"""Several tokens in one read, where prompt or reply went on from the same words before.
+"""Prompt look-up decoding: read several tokens at once if the reply repeats an earlier passage.
 
-What followed the last tokens when they stood there before is read with the next token, all at once
-(prompt look-up: github.com/apoorvumang/prompt-lookup-decoding). A token that the reply then chooses
-as drafted has its logits already; the rest of a draft is forgotten. The tokens are those of single
-steps, for logits differ by rounding alone.
+If the last tokens occurred before, the tokens that followed them are drafted and read together with
+the next token (github.com/apoorvumang/prompt-lookup-decoding). The logits after a drafted token are
+used if the reply chooses that token; the rest of the draft is dropped. Replies are the same as with
+single steps, because the logits differ only by rounding.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from typing import Any
 
 from torch import Tensor
 
-_WORDS = 3
-"""Tokens that must be the same before something is drafted."""
+_MATCHED = 3
+"""Tokens that must match an earlier passage."""
 _DRAFTED = 4
+"""Tokens in a draft."""
 _LONGEST_PAUSE = 64
+"""Maximum steps without a draft after drafts that were wrong."""
 
 
 class PromptLookup:
-    """Reads a reply's tokens with a network, as its ``step`` does.
+    """Reads the tokens of a reply in place of the network's ``step``.
 
     Args:
-        network: one that reads several tokens of a reply at once.
-        cache: that holds the prompt, and can be cropped.
+        network: a network with ``read_reply``.
+        cache: a cache with the prompt, which can be cropped.
         ids: the prompt.
     """
 
@@ -40,34 +42,34 @@ class PromptLookup:
             self._add(token)
 
     def step(self, token: int) -> Tensor:
-        """The logits after ``token``, ``[vocabulary]`` float32."""
+        """Return the logits after ``token``, ``[vocabulary]`` float32."""
         hit = self._draft[:1] == [token]
         if not hit:
             self.drop_draft()
-        before = self._following.get((*self._ids[1 - _WORDS :], token))
+        match = self._following.get((*self._ids[1 - _MATCHED :], token))
         self._add(token)
         if hit:
             self._pause = 0
             del self._draft[0]
             return self._logits.pop(0)
         self._waiting -= 1
-        if before is None or self._waiting > 0:
+        if match is None or self._waiting > 0:
             logits: Tensor = self._network.step(token, self._cache)
             return logits
-        self._draft = self._ids[before : before + _DRAFTED]
-        # Nothing is drafted for a while after a draft of which no token was right.
+        self._draft = self._ids[match : match + _DRAFTED]
+        # The pause doubles with each draft without a right token.
         self._waiting = self._pause = min(_LONGEST_PAUSE, 2 * self._pause or 1)
         rows: Tensor = self._network.read_reply((token, *self._draft), self._cache)
         self._logits = list(rows[1:])
         return rows[0]
 
     def drop_draft(self) -> None:
-        """Forget what was drafted and not chosen."""
+        """Remove drafted tokens that were not chosen from the cache."""
         if self._draft:
             self._cache.crop(-len(self._draft))
         self._draft, self._logits = [], []
 
     def _add(self, token: int) -> None:
         self._ids.append(token)
-        if len(self._ids) >= _WORDS:
-            self._following[tuple(self._ids[-_WORDS:])] = len(self._ids)
+        if len(self._ids) >= _MATCHED:
+            self._following[tuple(self._ids[-_MATCHED:])] = len(self._ids)

@@ -1,13 +1,12 @@
-"""How the next token is chosen: one function for each setting, put together for a reply.
+"""Sampling of the next token: one function per setting, combined into the steps of a reply.
 
-A step turns candidates into candidates. Candidates are logits ``[n]`` (float32) and token ids
-``[n]`` (int64), which ascend; they are None while all tokens of the vocabulary are candidates. The
-order and the meaning of the steps are those of transformers: penalties, temperature, top-k, top-p,
-min-p.
+A step maps candidates to candidates. Candidates are logits ``[n]`` (float32) and ascending token
+ids ``[n]`` (int64); the ids are None if all tokens of the vocabulary are candidates. Order and
+meaning of the steps are as in transformers: penalties, temperature, top-k, top-p, min-p.
 
-A new setting is a field of :class:`~chatui.sampling.SamplingSettings` and a function here or in
-``penalties.py``, which returns the setting's step for a reply, or None if the setting is off; it
-goes into ``FILTERS`` or ``PENALTIES``.
+To add a setting, add a field to :class:`~chatui.sampling.SamplingSettings`, and a function to this
+module or ``penalties.py``, listed in ``FILTERS`` or ``PENALTIES``. The function returns the step
+for a reply, or None if the setting is off.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ from torch import Tensor
 
 from chatui.engine.penalties import PENALTIES, Candidates, ReplySoFar, Step
 
-_SORTED = 4096
-"""The most candidates that are put in order."""
+_MOST_SORTED = 4096
+"""Maximum number of candidates to sort."""
 _BINS = 1024
-_PART = 256
 _DEPTH = 30.0
-"""Tokens so far below the best have, all of a vocabulary together, less than _ROUNDING."""
+"""Logits this far below the maximum have a total probability below _ROUNDING."""
 _ROUNDING = 5e-7
-"""Sums of probabilities that differ by less are equal: float32 adds 0.5 and 0.3 to 0.8000001."""
+"""Tolerance for sums of probabilities: in float32 0.5 + 0.3 is 0.8000001."""
 
 
 def temperature(reply: ReplySoFar) -> Step | None:
@@ -38,25 +36,25 @@ def temperature(reply: ReplySoFar) -> Step | None:
 
 
 def top_k(reply: ReplySoFar) -> Step | None:
-    """Keep the k best."""
+    """Keep the k most probable tokens."""
     k = reply.settings.top_k or int(reply.settings.uniform_top_k)
     best = _best if reply.last_on_device is None else _best_on_device
     return (lambda candidates: best(candidates, k)) if k > 0 else None
 
 
 def top_p(reply: ReplySoFar) -> Step | None:
-    """Keep the fewest best tokens whose probabilities reach ``p``."""
+    """Keep the smallest set of the most probable tokens whose probabilities add up to p."""
     p = reply.settings.top_p - _ROUNDING
 
     def step(candidates: Candidates) -> Candidates:
         return _best(candidates, *_count_reaching(candidates[0].numpy(), p))
 
     def on_device(candidates: Candidates) -> Candidates:
-        ordered, places = candidates[0].sort(descending=True, stable=True)
+        ordered, indices = candidates[0].sort(descending=True, stable=True)
         shares = ordered.softmax(0).double()
-        # A token stays if those before it do not reach the sum.
+        # Keep a token if the sum of those before it is below p.
         kept = ordered.masked_fill(shares.cumsum(0) - shares >= max(p, _ROUNDING), -torch.inf)
-        return torch.empty_like(kept).scatter_(0, places, kept), candidates[1]
+        return torch.empty_like(kept).scatter_(0, indices, kept), candidates[1]
 
     if reply.settings.top_p >= 1.0:
         return None
@@ -64,12 +62,12 @@ def top_p(reply: ReplySoFar) -> Step | None:
 
 
 def min_p(reply: ReplySoFar) -> Step | None:
-    """Keep tokens with at least this share of the best one's probability."""
+    """Keep tokens with at least this fraction of the highest probability."""
     share = min(reply.settings.min_p, 1.0)
 
     def step(candidates: Candidates) -> Candidates:
         values = candidates[0].numpy()
-        return _at(candidates, np.flatnonzero(values >= values.max() + math.log(share)))
+        return _select(candidates, np.flatnonzero(values >= values.max() + math.log(share)))
 
     def on_device(candidates: Candidates) -> Candidates:
         logits, ids = candidates
@@ -86,7 +84,7 @@ def temperature_last(reply: ReplySoFar) -> Step | None:
 
 
 def uniform(reply: ReplySoFar) -> Step:
-    """Give all tokens that are left and not forbidden the same probability."""
+    """Give all remaining candidates the same probability."""
     return lambda candidates: (
         candidates[0].masked_fill(candidates[0] > -torch.inf, 0),
         candidates[1],
@@ -94,14 +92,14 @@ def uniform(reply: ReplySoFar) -> Step:
 
 
 FILTERS = (temperature, top_k, top_p, min_p, temperature_last)
-"""Applied before a draw, unless it is even among the best."""
+"""The steps of sampling, in order; ``uniform_top_k`` has its own."""
 
 
 def _best(candidates: Candidates, count: int, least: float | None = None) -> Candidates:
-    """The ``count`` best; of those that are equally good the first.
+    """Keep the ``count`` highest logits; of equal ones the first.
 
     Args:
-        least: the last of them, if it is known.
+        least: the lowest of them, if it is known.
     """
     values = candidates[0].numpy()
     surplus = len(values) - count
@@ -109,23 +107,23 @@ def _best(candidates: Candidates, count: int, least: float | None = None) -> Can
         return candidates
     if least is None:
         least = np.partition(values, surplus)[surplus]
-    places = np.flatnonzero(values >= least)
-    if surplus := len(places) - count:
-        places = np.delete(places, np.flatnonzero(values[places] == least)[-surplus:])
-    return _at(candidates, places)
+    indices = np.flatnonzero(values >= least)
+    if surplus := len(indices) - count:
+        indices = np.delete(indices, np.flatnonzero(values[indices] == least)[-surplus:])
+    return _select(candidates, indices)
 
 
 def _best_on_device(candidates: Candidates, count: int) -> Candidates:
     logits, ids = candidates
-    places = logits.topk(min(count, logits.shape[0])).indices.sort().values
-    return logits[places], places if ids is None else ids[places]
+    indices = logits.topk(min(count, logits.shape[0])).indices.sort().values
+    return logits[indices], indices if ids is None else ids[indices]
 
 
 def _count_reaching(values: NDArray[np.float32], share: float) -> tuple[int, float]:
-    """How many of the best logits have this share of all probability, and the last of them.
+    """Return how many of the highest logits add up to ``share`` of all probability, at least one.
 
-    At least one. Counts what lies in each of some bins of equal width, then in those of the bin in
-    which the share is reached, until few are left to be sorted.
+    Also returns the lowest of them. It sums the probabilities in bins of equal width, and divides
+    the bin in which the share is reached again, until few logits are left to sort.
     """
     depths = values.max() - values
     if not depths.max() < _DEPTH:
@@ -134,28 +132,28 @@ def _count_reaching(values: NDArray[np.float32], share: float) -> tuple[int, flo
     weights = np.exp(-depths)
     wanted = share * float(weights.sum(dtype=np.float64))
     count = 0
-    while len(depths) > _SORTED and (width := depths.max() - (nearest := depths.min())) > 0:
+    while len(depths) > _MOST_SORTED and (width := depths.max() - (nearest := depths.min())) > 0:
         bins = ((depths - nearest) * (_BINS / width)).astype(np.int64)
         sums = np.cumsum(np.bincount(bins, weights, _BINS + 1))
-        place = min(int(np.searchsorted(sums, wanted)), _BINS)
-        inside = np.flatnonzero(bins == place)
+        last_bin = min(int(np.searchsorted(sums, wanted)), _BINS)
+        inside = np.flatnonzero(bins == last_bin)
         if len(inside) in (0, len(depths)):
             break
-        count += int(np.count_nonzero(bins < place))
-        wanted -= sums[place - 1] if place else 0.0
+        count += int(np.count_nonzero(bins < last_bin))
+        wanted -= sums[last_bin - 1] if last_bin else 0.0
         values, depths, weights = values[inside], depths[inside], weights[inside]
     order = np.argsort(depths)
-    # A token stays if those before it do not reach the sum.
+    # Keep a token if the sum of those before it is below the share.
     reached = np.cumsum(weights[order], dtype=np.float64)[:-1]
     last = int(np.count_nonzero(reached < wanted))
     return count + last + 1, float(values[order[last]])
 
 
-def _at(candidates: Candidates, places: NDArray[np.int64]) -> Candidates:
-    # numpy takes several times faster than torch.
-    logits = torch.from_numpy(candidates[0].numpy().take(places))
+def _select(candidates: Candidates, indices: NDArray[np.int64]) -> Candidates:
+    # numpy's take is several times faster than torch's.
+    logits = torch.from_numpy(candidates[0].numpy().take(indices))
     ids = candidates[1]
-    return logits, torch.from_numpy(places if ids is None else ids.numpy().take(places))
+    return logits, torch.from_numpy(indices if ids is None else ids.numpy().take(indices))
 
 
 def _divide(value: float) -> Step | None:
@@ -166,7 +164,7 @@ def _divide(value: float) -> Step | None:
 
 
 def enabled_steps(reply: ReplySoFar) -> list[Step]:
-    """The steps of the settings in use, in order."""
+    """Return the enabled steps, in order."""
     makers: list[Callable[[ReplySoFar], Step | None]] = [*PENALTIES]
     if not reply.settings.is_greedy:
         makers += (top_k, uniform) if reply.settings.uniform_top_k else FILTERS
@@ -176,12 +174,12 @@ def enabled_steps(reply: ReplySoFar) -> list[Step]:
 class Sampler:
     """Chooses the tokens of one reply.
 
-    The random generator is the reply's own and lives on the CPU: a seed gives the same text
-    whatever else runs.
+    Each reply has its own random generator, on the CPU, so that a seed gives the same text on all
+    devices.
 
     Args:
-        reply: the settings and the tokens that they depend on; its output grows.
-        seed: of the generator.
+        reply: the settings and the tokens that they depend on; chosen tokens are appended to it.
+        seed: seed of the random generator.
     """
 
     def __init__(self, reply: ReplySoFar, seed: int) -> None:
@@ -190,34 +188,34 @@ class Sampler:
         self._steps = enabled_steps(reply)
 
     def __call__(self, logits: Tensor) -> int:
-        """The next token's id, from logits ``[vocabulary]`` (float32), which stay as they are."""
+        """Return the id of the next token from logits ``[vocabulary]`` (float32)."""
         token = int(self.choose(logits, self.random_number()))
         self._reply.output_ids.append(token)
         return token
 
     def random_number(self) -> Tensor:
-        """What the next draw takes, float64 ``[]``, even in [0, 1)."""
+        """Return a uniform random number in [0, 1), float64 ``[]``."""
         return torch.rand((), dtype=torch.float64, generator=self._generator)
 
     def choose(self, logits: Tensor, number: Tensor) -> Tensor:
-        """The next token's id, int64 ``[]``; a reply on the device waits for nothing here."""
+        """Return the id of the next token, int64 ``[]``, without waiting for a GPU."""
         candidates: Candidates = (logits, None)
         for step in self._steps:
             candidates = step(candidates)
         kept, ids = candidates
         if not self._reply.settings.is_greedy:
-            place = draw(kept, number)
+            index = draw(kept, number)
         elif self._reply.last_on_device is None:
-            # numpy finds it several times faster than torch.
-            place = torch.tensor(kept.numpy().argmax())
+            # numpy's argmax is several times faster than torch's.
+            index = torch.tensor(kept.numpy().argmax())
         else:
-            place = kept.argmax()
-        return place if ids is None else ids.take(place)
+            index = kept.argmax()
+        return index if ids is None else ids.take(index)
 
 
 def draw(logits: Tensor, number: Tensor) -> Tensor:
-    """The place whose share of all probability has ``number``, which is even in [0, 1)."""
+    """Draw an index by inverse transform sampling, with a uniform ``number`` in [0, 1)."""
     reached = torch.softmax(logits, 0).cumsum(0, dtype=torch.float64)
-    place = torch.searchsorted(reached, number * reached[-1], right=True)
-    # By rounding, the number may lie beyond the last token that has a probability.
-    return torch.minimum(place, torch.searchsorted(reached, reached[-1]))
+    index = torch.searchsorted(reached, number * reached[-1], right=True)
+    # Rounding may lead past the last token with a probability above 0.
+    return torch.minimum(index, torch.searchsorted(reached, reached[-1]))

@@ -1,4 +1,4 @@
-"""How many cores a model's arithmetic takes, and how its threads wait for each other."""
+"""Threads of torch: how many, and how they wait for each other."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from chatui.catalog.memory_need import SMALL_MODEL
 
 
 def limit_spinning() -> None:
-    """Let torch's threads sleep soon when they wait for each other; before torch is imported.
+    """Make waiting threads of torch sleep sooner; call it before torch is imported.
 
-    GNU OpenMP lets them spin for about a millisecond. Where anything else runs besides, the
-    screen for instance, the thread that is waited for may then not get a core at all.
+    GNU OpenMP lets them spin for about a millisecond, which can keep other programs, such as the
+    app, and the thread that they wait for from getting a core.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "4000")
 
 
 def use_threads(parameters: int | None) -> None:
-    """Let torch use all cores for a model of so many parameters, or one if it is small.
+    """Let torch use all cores, or one for a small model, whose operations are too short to divide.
 
-    The products of a small model are too short to be shared out. None restores all cores.
+    Args:
+        parameters: the model's size; None restores all cores.
     """
     import torch
 
@@ -32,7 +33,7 @@ def use_threads(parameters: int | None) -> None:
 
 @cache
 def _all_threads() -> int:
-    """torch's own choice, which an environment variable may have made."""
+    """Return torch's default, which environment variables can change."""
     import torch
 
     return torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""The tokens of a reply, one after another: chosen on the host, or on the device one step ahead."""
+"""Choice of a reply's tokens, on the host or on the device one step ahead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatui.messages import Candidate
 
 
 class ChosenToken(NamedTuple):
-    """A token, the logarithm of its probability, and the tokens that were the best."""
+    """A token, its log probability, and the most probable tokens."""
 
     token: int
     logprob: float
@@ -29,14 +29,19 @@ class ChosenToken(NamedTuple):
 
 
 class TokenChooser(Protocol):
-    """What a reply's loop asks in turn; the tokens also go to the reply's ``output_ids``."""
+    """Chooses the tokens of one reply for the decode loop."""
 
     def begin(self, logits: Tensor, forced: int) -> None:
-        """Take the logits behind the prompt; ``forced`` is the first token if there is such."""
+        """Start with the logits after the prompt.
+
+        Args:
+            logits: ``[vocabulary]`` float32.
+            forced: the first token of the reply; an id outside the vocabulary for none.
+        """
         ...
 
     def choose(self) -> ChosenToken:
-        """The next token.
+        """Choose the next token, and append it to the reply's ``output_ids``.
 
         Raises:
             ChatuiError: a logit is NaN or infinite.
@@ -44,30 +49,30 @@ class TokenChooser(Protocol):
         ...
 
     def read(self, token: int) -> None:
-        """Let the network read the token that was chosen."""
+        """Run the network on the chosen token."""
         ...
 
     def finish(self) -> None:
-        """Leave in the cache nothing but tokens that were chosen."""
+        """Remove tokens from the cache that were read ahead and not chosen."""
         ...
 
 
 def chooser_for(
     model: LoadedModel, reply: ReplySoFar, seed: int, cache: Any, alternatives: int
 ) -> TokenChooser:
-    """One step ahead where a step takes a token that only the device knows, and so do the settings.
+    """Return a chooser on the device if the network and the settings allow it, else on the host.
 
     Args:
-        alternatives: how many of the best tokens are told with each.
+        alternatives: number of the most probable tokens returned with each token.
     """
-    ahead = getattr(model.network, "accepts_device_token", False)
-    if ahead and not any(make(reply) for make in HOST_PENALTIES):
+    on_device = getattr(model.network, "accepts_device_token", False)
+    if on_device and not any(make_step(reply) for make_step in HOST_PENALTIES):
         return DeviceChooser(model, reply, seed, cache, alternatives)
     return HostChooser(model, reply, seed, cache, alternatives)
 
 
 class HostChooser:
-    """Each token is chosen on the host and then read."""
+    """Chooses each token on the host before the network reads it."""
 
     def __init__(
         self, model: LoadedModel, reply: ReplySoFar, seed: int, cache: Any, alternatives: int
@@ -99,11 +104,10 @@ class HostChooser:
         return ChosenToken(token, float(logits[token]) - total, best)
 
     def read(self, token: int) -> None:
-        step = self._lookup.step if self._lookup else self._step
-        self._logits = step(token)
-
-    def _step(self, token: int) -> Tensor:
-        return self._model.network.step(token, self._cache)
+        if self._lookup is not None:
+            self._logits = self._lookup.step(token)
+        else:
+            self._logits = self._model.network.step(token, self._cache)
 
     def finish(self) -> None:
         if self._lookup is not None:
@@ -111,10 +115,10 @@ class HostChooser:
 
 
 class DeviceChooser:
-    """Each token is chosen where the logits are, and the next step begins before the host reads it.
+    """Chooses each token on the device, and starts the next step before the host reads the token.
 
-    What chooses is captured as a graph of its own, beside that of the network's step. A report of
-    each token comes to the host by one copy, on which alone the host waits.
+    The choice is captured in a CUDA graph, as the network's step is. One copy per token brings a
+    report to the host; the host waits for nothing else.
     """
 
     def __init__(
@@ -126,7 +130,7 @@ class DeviceChooser:
         self._seed = seed
         self._cache = cache
         self._alternatives = alternatives
-        self._captured: CapturedGraph | None = None
+        self._graph: CapturedGraph | None = None
         self._reports: deque[Callable[[], Tensor]] = deque()
 
     def begin(self, logits: Tensor, forced: int) -> None:
@@ -137,24 +141,24 @@ class DeviceChooser:
         before = self._reply.output_ids[-1:]
         self._reply.last_on_device = torch.tensor(before, dtype=torch.int64, device=device)
         self._sampler = Sampler(self._reply, self._seed)
-        # The first is chosen at once; that also makes the buffers that a graph needs to find.
+        # The first choice is not captured: it allocates the buffers that the graph uses.
         self._launch(logits, lambda: self._report(forced))
         self._reply.last_on_device = self._token
 
     def choose(self) -> ChosenToken:
         token, logit, total, *rest = self._reports.popleft()().tolist()
-        _check(total)
+        _check_finite(total)
         self._reply.output_ids.append(int(token))
         ids, logits = map(int, rest[: len(rest) // 2]), rest[len(rest) // 2 :]
         best = as_candidates(self._model, list(ids), logits, total)
         return ChosenToken(int(token), logit - total, best)
 
     def read(self, token: int) -> None:
-        if self._captured is None:
-            self._captured = CapturedGraph(self._report, self._token.device)
+        if self._graph is None:
+            self._graph = CapturedGraph(self._report, self._token.device)
         while len(self._reports) < 2:
-            # By now the device may have chosen a token that the host does not know.
-            self._launch(self._network.step(self._token[0], self._cache), self._captured)
+            # The device's token may be newer than the host's.
+            self._launch(self._network.step(self._token[0], self._cache), self._graph)
 
     def finish(self) -> None:
         if len(self._reports) > 1:
@@ -166,9 +170,10 @@ class DeviceChooser:
         self._reports.append(copy_to_host(choose()))
 
     def _report(self, forced: int = -1) -> Tensor:
-        """Token, its logit, the logarithm of the sum of all, then ids and logits of the best.
+        """Choose a token, and return its report as float64 without waiting for the device.
 
-        Nothing here waits for the device; the token is what the next step reads.
+        The report is the token, its logit, log Σ exp of all logits, then the ids and the logits of
+        the most probable tokens.
         """
         logits = apply_guard(self._model, self._logits)
         self._token.copy_(self._sampler.choose(logits, self._number))
@@ -180,45 +185,45 @@ class DeviceChooser:
 
 
 def copy_to_host(tensor: Tensor) -> Callable[[], Tensor]:
-    """Begin to copy it; the call waits until it is there."""
+    """Start an asynchronous copy; return a function that waits for it and returns it."""
     if tensor.device.type != "cuda":
         copy = tensor.clone()
         return lambda: copy
-    there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    there.copy_(tensor, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    arrived.record()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
 
     def wait() -> Tensor:
-        arrived.synchronize()
-        return there
+        copied.synchronize()
+        return host
 
     return wait
 
 
 def apply_guard(model: LoadedModel, logits: Tensor) -> Tensor:
-    """The logits, repaired if the architecture has an answer to NaN."""
+    """Return the logits, repaired by the architecture's guard if it has one."""
     return logits if model.guard is None else model.guard(logits)
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:
-    """log Σ exp of all logits, ``[]``."""
-    # Quicker than logsumexp.
+    """Return log Σ exp of all logits, ``[]``."""
+    # Faster than torch.logsumexp.
     return logits.max() - torch.log_softmax(logits, 0).max()
 
 
 def finite_log_sum_exp(logits: Tensor) -> float:
-    """log Σ exp of all logits.
+    """Return log Σ exp of all logits.
 
     Raises:
         ChatuiError: a logit is NaN or infinite.
     """
     total = float(log_sum_exp(logits))
-    _check(total)
+    _check_finite(total)
     return total
 
 
-def _check(total: float) -> None:
+def _check_finite(total: float) -> None:
     if not math.isfinite(total):
         raise ChatuiError(say("engine.not_finite"))
 
@@ -226,7 +231,7 @@ def _check(total: float) -> None:
 def best_candidates(
     model: LoadedModel, logits: Tensor, total: float, count: int
 ) -> tuple[Candidate, ...]:
-    """The ``count`` best tokens, best first, with their share of all probability."""
+    """Return the ``count`` most probable tokens, best first, with their probabilities."""
     if count <= 0:
         return ()
     best, ids = torch.topk(logits, min(count, logits.shape[0]))
