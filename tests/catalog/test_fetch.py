@@ -233,7 +233,7 @@ def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_p
 def test_a_line_that_falls_silent_is_given_up(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 0.1)
     serve_file(server, tmp_path, 400_000)
     server.faults.silent[WEIGHTS] = times
     if times == 1:
@@ -247,7 +247,7 @@ def test_a_line_that_falls_silent_is_given_up(
 def test_a_hub_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hubs, "LIST_SECONDS", 0.1)
+    monkeypatch.setattr(hubs, "LIST_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ChatuiError):

@@ -85,7 +85,7 @@ def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
 def test_a_line_that_falls_silent_is_given_up(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 0.1)
     serve_file(server, tmp_path, 400_000)
     server.faults.silent[WEIGHTS] = 1
     assert isinstance(list(Fetch(planned("you/one")).events())[-1], FetchDone)

@@ -1,1 +1,1 @@
-"""From a hub onto this disk: what a model needs, in downloads that can be resumed."""
+"""Download models from a hub and delete them; interrupted downloads are resumed."""

@@ -1,4 +1,4 @@
-"""Carry out a plan: several files at once, one progress, cancellable from any thread."""
+"""Fetch the files of a plan in parallel, with one progress; any thread can cancel it."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from chatui.catalog.fetching.transfer import FetchCancelled, Transfer
 from chatui.locales import say
 from chatui.settings import Settings
 
-_AT_ONCE = 8
-_TELL_SECONDS = 0.1
+_THREADS = 8
+_EVENT_SECONDS = 0.1
 _SPEED_WINDOW_SECONDS = 8.0
-_GOODBYE_SECONDS = 1.0
+_JOIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """How far a fetch is; sent several times a second.
+    """The progress of a fetch; sent several times a second.
 
     Attributes:
-        done_bytes: bytes on this disk, those from before included.
-        total_bytes: of all files.
-        bytes_per_second: over the last seconds; 0 until a byte is received.
-        seconds_left: at that speed; None if nothing comes in.
+        done_bytes: bytes on this disk, including earlier downloads.
+        total_bytes: size of all files.
+        bytes_per_second: average over the last eight seconds.
+        seconds_left: at that speed; None if nothing is received.
     """
 
     done_bytes: int
@@ -45,13 +45,13 @@ class FetchProgress:
 
     @property
     def share(self) -> float:
-        """How much of all bytes is done, from 0 to 1."""
+        """The part of all bytes that is done, from 0 to 1."""
         return self.done_bytes / self.total_bytes if self.total_bytes else 1.0
 
 
 @dataclass(frozen=True)
 class FetchNote:
-    """A sentence on a fault that was recovered from."""
+    """A sentence about a fault that was recovered from."""
 
     sentence: str
 
@@ -61,9 +61,9 @@ class FetchDone:
     """The end of a fetch: all files are complete.
 
     Attributes:
-        folders: where the files of each repository are.
-        received_bytes: bytes that came over the network this time.
-        seconds: from the first request for a file on.
+        folders: folder of each repository's files.
+        received_bytes: bytes received over the network by this fetch.
+        seconds: duration.
     """
 
     folders: tuple[Path, ...]
@@ -75,7 +75,10 @@ FetchEvent: TypeAlias = FetchProgress | FetchNote | FetchDone
 
 
 class Fetch:
-    """Fetches what a plan says; ``events`` once, ``cancel`` from any thread."""
+    """A fetch of the files in a plan.
+
+    Iterate over ``events`` once; call ``cancel`` from any thread.
+    """
 
     def __init__(self, plan: FetchPlan) -> None:
         self.plan = plan
@@ -89,12 +92,12 @@ class Fetch:
         self._seen: deque[tuple[float, int]] = deque()
 
     def cancel(self) -> None:
-        """End the fetch; received bytes are kept, and ``events`` raises FetchCancelled."""
+        """Stop the fetch and keep the received bytes; ``events`` raises FetchCancelled."""
         self._cancelled = True
         self._stopped.set()
 
     def events(self) -> Generator[FetchEvent, None, None]:
-        """Fetch; blocks between events for a tenth of a second at most.
+        """Fetch the files; blocks for a tenth of a second at most between two events.
 
         Raises:
             FetchCancelled: ``cancel`` was called.
@@ -131,8 +134,8 @@ class Fetch:
             if not file.is_complete
         ]
         self._waiting.extend(self._transfers)
-        for number in range(min(_AT_ONCE, len(self._transfers))):
-            # A daemon, so that a thread in a dead connection does not keep the program from ending.
+        for number in range(min(_THREADS, len(self._transfers))):
+            # A daemon thread: a dead connection must not keep the program from exiting.
             thread = threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -152,20 +155,22 @@ class Fetch:
                 self._stopped.set()
 
     def _is_running(self) -> bool:
-        """Whether a transfer still runs, after waiting a moment for its end."""
-        deadline = time.monotonic() + _TELL_SECONDS
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
+        """Wait briefly for the threads; return whether one of them still runs."""
+        self._join(_EVENT_SECONDS)
         return not self._stopped.is_set() and any(thread.is_alive() for thread in self._threads)
 
     def _end(self) -> None:
-        """Stop the transfers, and give them a moment to close their files."""
+        """Stop the transfers and give them a moment to close their files."""
         self._stopped.set()
-        deadline = time.monotonic() + _GOODBYE_SECONDS
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
+        self._join(_JOIN_SECONDS)
         for transfer in self._transfers:
             transfer.release_lock()
+
+    def _join(self, seconds: float) -> None:
+        """Wait for all threads, for ``seconds`` altogether at most."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _pending_notes(self) -> Iterator[FetchNote]:
         while self._notes:
@@ -182,7 +187,6 @@ class Fetch:
         return FetchProgress(done, total, rate, (total - done) / rate if rate else None)
 
     def _bytes_per_second(self) -> float:
-        """The speed over the last seconds."""
         now, received = time.monotonic(), self._received_bytes
         self._seen.append((now, received))
         while len(self._seen) > 2 and now - self._seen[0][0] > _SPEED_WINDOW_SECONDS:
@@ -192,10 +196,9 @@ class Fetch:
 
 
 def _link_repository(repository: RepositoryPlan) -> None:
-    """Link a repository's complete files at the paths where programs look for them.
+    """Link a repository's files into its snapshot once all of them are complete.
 
-    This comes last, so that no program sees half a model, and an older complete revision stays in
-    use until the newer one is complete.
+    Until then, programs see no incomplete model and keep using an older revision.
     """
     try:
         for file in repository.files:
@@ -211,17 +214,17 @@ def _link_repository(repository: RepositoryPlan) -> None:
 
 
 def _link(file: PlannedFile) -> None:
-    """A relative link to the content; the content itself on file systems without links."""
+    """Make ``pointer`` a relative link to the content, or move the content if links fail."""
     file.pointer.parent.mkdir(parents=True, exist_ok=True)
     file.pointer.unlink(missing_ok=True)
     target = os.path.relpath(file.content, file.pointer.parent)
     try:
         file.pointer.symlink_to(target)
     except FileExistsError:
-        # Another process that fetches the same has just put it there.
+        # Another process that fetches the same file was faster.
         return
     except (OSError, NotImplementedError):
-        # Windows lets few users make symbolic links, and all users make hard links.
+        # On Windows only some users may make symbolic links, but all may make hard links.
         try:
             os.link(file.content, file.pointer)
         except OSError:
@@ -231,12 +234,12 @@ def _link(file: PlannedFile) -> None:
 async def fetch(
     name: str, settings: Settings, *, source: Source | None = None, mirror: str = ""
 ) -> AsyncIterator[FetchPlan | FetchEvent]:
-    """Plan and fetch in a thread, for a screen: the plan first, then events as they come.
+    """Plan and fetch in a thread; yields the plan first, then the events.
 
     Closing the iterator, or cancelling its task, cancels the fetch.
 
     Raises:
-        ChatuiError: as :func:`plan` and :meth:`Fetch.events` do.
+        ChatuiError: see :func:`plan` and :meth:`Fetch.events`.
     """
     made = await asyncio.to_thread(partial(plan, name, settings, source=source, mirror=mirror))
     yield made
@@ -247,6 +250,6 @@ async def fetch(
             yield event
     finally:
         running.cancel()
-        # After a cancelled step its thread is still in the generator, and ends it.
+        # After a cancelled step, its thread is still running the generator and will close it.
         with suppress(ValueError):
             await asyncio.to_thread(events.close)

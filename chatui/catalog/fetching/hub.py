@@ -1,4 +1,4 @@
-"""What a hub of models offers, and what can go wrong between it and this disk."""
+"""The interface of a model hub, the files it lists, and the sentences for its errors."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ListedFile:
     """A file as a hub lists it.
 
     Attributes:
-        path: below the repository, with "/" between the steps.
-        size_bytes: of the whole file.
-        digest: SHA-256 of its content, or SHA-1 of its git blob, in hexadecimal digits.
+        path: path in the repository, with "/" as separator.
+        size_bytes: size of the file.
+        digest: hexadecimal SHA-256 of its content, or SHA-1 of its git blob.
     """
 
     path: str
@@ -41,9 +41,9 @@ class RepositoryListing:
     """A repository as a hub lists it.
 
     Attributes:
-        revision: the branch, tag or commit that was asked for.
-        commit: what the revision stands for now; the revision itself if the hub does not say.
-        config: what the hub tells of the model's config.json; empty if it tells nothing.
+        revision: requested branch, tag or commit.
+        commit: current commit of the revision; the revision itself if the hub does not tell.
+        config: the hub's excerpt of the model's config.json; may be empty.
     """
 
     hub_id: str
@@ -55,14 +55,14 @@ class RepositoryListing:
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file with its places on this disk.
+    """A file to fetch, with its paths on this disk.
 
     Attributes:
-        listed: what the hub says of it.
-        url: where its content comes from.
-        content: path of the whole content.
-        pointer: path at which programs look for it: a link to ``content``, or the same path.
-        lock: held while it is fetched.
+        listed: the file as the hub lists it.
+        url: address of its content.
+        content: path of the complete content.
+        pointer: path that programs read: a link to ``content``, or the same path.
+        lock: path of the lock that is held while it is fetched.
     """
 
     listed: ListedFile
@@ -73,22 +73,22 @@ class PlannedFile:
 
     @property
     def partial(self) -> Path:
-        """Path of what has come so far."""
+        """Path of the received part."""
         return self.content.with_name(f"{self.content.name}.incomplete")
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of it is there, judged by its size."""
+        """Whether the complete content is on this disk, by its size."""
         return _size(self.content) == self.listed.size_bytes or self.is_linked
 
     @property
     def is_linked(self) -> bool:
-        """Whether programs find all of it."""
+        """Whether ``pointer`` leads to the complete content."""
         return _size(self.pointer) == self.listed.size_bytes
 
     @property
     def kept_bytes(self) -> int:
-        """How much of it need not be fetched again."""
+        """Bytes that need not be fetched again."""
         if self.is_complete:
             return self.listed.size_bytes
         kept = max(_size(self.partial), 0)
@@ -97,14 +97,14 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class RepositoryPlan:
-    """What is fetched of one repository.
+    """The files to fetch from one repository.
 
     Attributes:
         hub_id: "owner/name".
-        folder: where programs find the files.
-        files: in the order in which they are begun.
-        reference: file that says which commit a branch stands for; None if there is none.
-        commit: written into ``reference``.
+        folder: folder of the files for programs.
+        files: in the order in which they are started.
+        reference: file in the cache that holds the commit of a branch; None if there is none.
+        commit: commit to write into ``reference``.
     """
 
     hub: Hub
@@ -116,15 +116,15 @@ class RepositoryPlan:
 
 
 class RepositoryUnavailable(ChatuiError):
-    """The hub has no such repository for this user; another may have the same weights."""
+    """The repository does not exist or this user may not read it; a copy may be available."""
 
 
 class Hub(ABC):
-    """A hub of models; its methods talk over the network.
+    """A model hub.
 
     Attributes:
-        title: as people call it.
-        endpoint: its address, without "/" at the end.
+        title: shown name.
+        endpoint: address, without "/" at the end.
     """
 
     source: ClassVar[Source]
@@ -133,7 +133,10 @@ class Hub(ABC):
 
     @abstractmethod
     def listing(self, hub_id: str, revision: str) -> RepositoryListing:
-        """The files of a repository at ``revision`` ("" for the default one).
+        """List the files of a repository.
+
+        Args:
+            revision: branch, tag or commit; "" for the default branch.
 
         Raises:
             ChatuiError: the repository does not exist or is private, or the hub cannot be reached.
@@ -141,15 +144,15 @@ class Hub(ABC):
 
     @abstractmethod
     def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
-        """The files with their places in the hub's own cache on this disk."""
+        """Return the files with their paths in the hub's cache on this disk."""
 
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
-        """Sent with each request for a file; they carry the user's token."""
+        """Return the headers of a request for a file; they contain the user's token."""
 
     @property
     def address(self) -> str:
-        """The endpoint for display, without the password that it may carry."""
+        """The endpoint for display, without a password."""
         parts = urlsplit(self.endpoint)
         return parts._replace(netloc=self.host).geturl()
 
@@ -159,7 +162,7 @@ class Hub(ABC):
         return urlsplit(self.endpoint).netloc.rpartition("@")[2]
 
     def error_for(self, error: Exception, hub_id: str, revision: str = "") -> ChatuiError:
-        """The sentence for what a client raised while it asked about ``hub_id``."""
+        """Return the sentence for an error that the hub's client raised about ``hub_id``."""
         import httpx2
 
         if isinstance(error, ChatuiError):
@@ -174,7 +177,7 @@ class Hub(ABC):
         if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
             return self.network_error(error)
         if isinstance(error, OSError) and error.filename:
-            # For instance, a file stands where the folder of its token should be.
+            # For example, there is a file in place of the folder with the token.
             file = os.fsdecode(error.filename)
             return ChatuiError(say("catalog.unreadable", file=file, reason=error))
         return ChatuiError(say("fetching.no_hub", endpoint=self.address))
@@ -187,10 +190,10 @@ class Hub(ABC):
         revision: str = "",
         path: str = "",
     ) -> ChatuiError:
-        """The sentence for an HTTP answer that is an error.
+        """Return the sentence for an HTTP error.
 
-        Hugging Face's headers X-Error-Code and X-Error-Message say more than the status; a 401
-        without a code means that there is no such repository for this user.
+        Hugging Face's headers X-Error-Code and X-Error-Message are more precise than the status. A
+        401 without a code means that the repository does not exist or is private.
         """
         code = headers.get("X-Error-Code", "")
         kind: type[ChatuiError] = ChatuiError
@@ -222,10 +225,10 @@ class Hub(ABC):
 
 
 def checked_mirror(url: str) -> str:
-    """A mirror's address, without "/" at the end.
+    """Check a mirror's address and remove "/" at its end.
 
     Raises:
-        ChatuiError: it is no http or https address.
+        ChatuiError: it is not an http or https address.
     """
     address = url.strip()
     try:
@@ -239,14 +242,14 @@ def checked_mirror(url: str) -> str:
 
 
 def disk_error(error: OSError, path: Path) -> ChatuiError:
-    """The sentence for a file that cannot be written."""
+    """Return the sentence for a file that cannot be written."""
     if error.errno in _NO_ROOM:
         return ChatuiError(say("fetching.disk_full", path=path))
     return ChatuiError(say("fetching.unwritable", path=path, reason=error))
 
 
 def _reason(error: BaseException) -> str:
-    """The system's own words: those of the error that led to all others."""
+    """The message of the first error in a chain of causes."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     said = error.strerror if isinstance(error, OSError) else None
@@ -254,7 +257,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _size(file: Path) -> int:
-    """Bytes; -1 if there is no file."""
+    """Size in bytes; -1 if there is no file."""
     try:
         return file.stat().st_size
     except OSError:

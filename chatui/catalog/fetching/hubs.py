@@ -1,10 +1,10 @@
 """Hugging Face and ModelScope, through their own clients, and the layouts of their caches.
 
-The clients list the files and know the user's token; the contents are received by chatui itself, so
-both hubs have the same progress, the same way to resume and the same way to stop (huggingface_hub 2
-throws away what an interrupted download has received). Hugging Face's cache is the one that all
-programs share (https://huggingface.co/docs/huggingface_hub/guides/manage-cache): contents in
-``blobs``, named by their hashes, and for each commit a folder of links in ``snapshots``.
+The clients list the files and supply the user's token. The contents are downloaded by chatui, which
+resumes, cancels, checks and reports the progress for both hubs alike (huggingface_hub 2 deletes the
+received part of an interrupted download). Hugging Face's cache is shared by all programs
+(https://huggingface.co/docs/huggingface_hub/guides/manage-cache): contents are in ``blobs``, named
+by their hashes, and each commit is a folder of links in ``snapshots``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -32,22 +33,25 @@ from chatui.locales import say
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-LIST_SECONDS = 20.0
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+LIST_TIMEOUT_SECONDS = 20.0
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def hub_of(source: Source, endpoint: str = "") -> Hub:
-    """The hub ``source``, at ``endpoint`` instead of its own address if one is given.
+    """Return a hub.
+
+    Args:
+        endpoint: address of a mirror; "" for the hub's own.
 
     Raises:
-        ChatuiError: its client is not installed.
+        ChatuiError: the hub's client is not installed.
     """
     return HuggingFace(endpoint) if source == "hf" else ModelScope(endpoint)
 
 
 class HuggingFace(Hub):
-    """The hub at huggingface.co, at HF_ENDPOINT, or at a mirror that speaks as it does."""
+    """The hub at huggingface.co, HF_ENDPOINT, or a mirror with the same protocol."""
 
     source = "hf"
     title = "Hugging Face"
@@ -59,25 +63,25 @@ class HuggingFace(Hub):
     def listing(self, hub_id: str, revision: str) -> RepositoryListing:
         from huggingface_hub import HfApi, constants
 
-        # It would write its own lines between ours, and over the screen.
+        # Its log would appear between chatui's lines and on the screen.
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
         if constants.is_offline_mode():
             raise ChatuiError(say("fetching.offline"))
         api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:
-            # Its other ways to list files wait for ever for a hub that falls silent.
-            told = api.model_info(
-                hub_id, revision=wanted, timeout=LIST_SECONDS, files_metadata=True
+            # The client's other functions that list files have no timeout.
+            info = api.model_info(
+                hub_id, revision=wanted, timeout=LIST_TIMEOUT_SECONDS, files_metadata=True
             )
-            commit = told.sha or ""
-            if not _COMMIT.fullmatch(commit):
+            commit = info.sha or ""
+            if not _SHA1.fullmatch(commit):
                 raise ChatuiError(say("fetching.no_hub", endpoint=self.address))
         except Exception as error:
             raise self.error_for(error, hub_id, revision) from error
-        listed = map(_listed, told.siblings or ())
+        listed = map(_listed_file, info.siblings or ())
         files = tuple(file for file in listed if file is not None)
-        return RepositoryListing(hub_id, wanted, commit, files, dict(told.config or {}))
+        return RepositoryListing(hub_id, wanted, commit, files, dict(info.config or {}))
 
     def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
         cache = hugging_face_cache()
@@ -107,18 +111,18 @@ class HuggingFace(Hub):
         return headers
 
 
-def _listed(file: RepoSibling) -> ListedFile | None:
-    """A file of a repository; None if its hash, a file's name later, does not look like one."""
-    size, digest, known = file.size, file.blob_id, _COMMIT
+def _listed_file(file: RepoSibling) -> ListedFile | None:
+    """Convert a listed file; None if its hash, which becomes a file's name, is malformed."""
+    size, digest, pattern = file.size, file.blob_id, _SHA1
     if file.lfs:
-        size, digest, known = file.lfs.size, file.lfs.sha256, _SHA256
-    if size is None or not known.fullmatch(digest or ""):
+        size, digest, pattern = file.lfs.size, file.lfs.sha256, _SHA256
+    if size is None or not pattern.fullmatch(digest or ""):
         return None
     return ListedFile(file.rfilename, size, str(digest))
 
 
 class ModelScope(Hub):
-    """The hub at modelscope.cn, at MODELSCOPE_ENDPOINT, or at a mirror that speaks as it does."""
+    """The hub at modelscope.cn, MODELSCOPE_ENDPOINT, or a mirror with the same protocol."""
 
     source = "modelscope"
     title = "ModelScope"
@@ -128,7 +132,7 @@ class ModelScope(Hub):
             from modelscope_hub import HubApi, HubConfig
         except ImportError as error:
             raise ChatuiError(say("fetching.no_modelscope")) from error
-        # It would write its own lines between ours.
+        # Its log would appear between chatui's lines and on the screen.
         logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
         self._api = HubApi(HubConfig(endpoint=endpoint or None))
         self.endpoint = str(self._api.legacy.endpoint).rstrip("/")
@@ -150,9 +154,9 @@ class ModelScope(Hub):
         return RepositoryListing(hub_id, wanted, wanted, known)
 
     def plan_files(self, listing: RepositoryListing, files: Sequence[ListedFile]) -> RepositoryPlan:
-        """Paths as modelscope-hub has them: ``models/owner--name/snapshots/revision``.
+        """Use modelscope-hub's paths: ``models/owner--name/snapshots/revision``.
 
-        A folder that an older client left is gone on with, as the newer client does.
+        An existing folder of an older client is completed, as modelscope-hub does.
         """
         root = modelscope_root()
         new = root / "models" / listing.hub_id.replace("/", "--") / "snapshots" / listing.revision
@@ -164,7 +168,7 @@ class ModelScope(Hub):
                 url=url_of(listing.hub_id, "model", file.path, listing.revision),
                 content=folder / file.path,
                 pointer=folder / file.path,
-                lock=root / ".lock" / f"chatui_{_digest(folder / file.path)}.lock",
+                lock=root / ".lock" / f"chatui_{_path_hash(folder / file.path)}.lock",
             )
             for file in files
         )
@@ -175,5 +179,5 @@ class ModelScope(Hub):
         return {"Cookie": f"m_session_id={token}"} if token else {}
 
 
-def _digest(path: object) -> str:
+def _path_hash(path: Path) -> str:
     return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]

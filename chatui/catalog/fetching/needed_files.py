@@ -1,4 +1,4 @@
-"""Which files of a repository a model needs: weights in one form, and what is read with them."""
+"""Select the files of a repository that a model needs: one form of the weights, and the rest."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _GGUF = re.compile(r"(?!mmproj).*\.gguf")
 _NO_WEIGHTS = re.compile(
     r"training_args\..*|optimizer.*|scheduler.*|rng_state.*|openvino.*|.*\.fp16\..*|flax_model.*"
 )
-_READ_WITH = re.compile(
+_SMALL_FILES = re.compile(
     r".*\.(json|model|jinja|tiktoken|spm|vocab)|.*vocab.*\.txt|merges\.txt|spiece.*"
 )
-_NOT_READ = re.compile(
+_UNUSED_FILES = re.compile(
     r".*\.index\.json|trainer_state\.json|\w*_?results\.json|training_args\.json|"
     r"quant_log.*|configuration\.json"
 )
-_OF_SPLIT = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\..*)")
+_SHARD_NAME = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\..*)")
 
 
 def needed_files(
     hub_id: str, files: Sequence[ListedFile], part: Part, role: Role
 ) -> list[ListedFile]:
-    """The files of a repository that are needed for ``part``, small ones first.
+    """Return the files needed for ``part``, the smallest first.
 
-    A part that names its file needs that alone (and the pieces it was split into). Else the files
-    right in the part's folder are looked through: safetensors are preferred to ``.bin``, a whole
-    set of shards to one with gaps; a tokenizer needs no weights.
+    If the part names a file, only that file is needed, with all its shards. Otherwise the part's
+    folder without its subfolders is searched: safetensors are preferred to ``.bin``, and a complete
+    set of shards to one with gaps. A tokenizer needs no weights.
 
     Raises:
-        ChatuiError: the file, the folder or any weights are not there, or there are several models
-            of which one must be named.
+        ChatuiError: the file, the folder or the weights do not exist, or the folder holds several
+            models, one of which must be named.
     """
     safe = [file for file in files if _is_safe(file.path)]
     folder = part.folder.strip("/")
@@ -54,7 +54,9 @@ def needed_files(
     here = {f.path.rpartition("/")[2]: f for f in safe if f.path.rpartition("/")[0] == folder}
     if not here:
         raise ChatuiError(say("fetching.empty", hub_id=hub_id, folder=folder or "/"))
-    small = [name for name in here if _READ_WITH.fullmatch(name) and not _NOT_READ.fullmatch(name)]
+    small = [
+        name for name in here if _SMALL_FILES.fullmatch(name) and not _UNUSED_FILES.fullmatch(name)
+    ]
     if role == "tokenizer":
         return _sorted(here[name] for name in small)
     weights = _weights(hub_id, set(here))
@@ -69,10 +71,10 @@ def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFi
         near = next((p for p in by_path if p.rpartition("/")[2].casefold() == name), "")
         key = "fetching.no_file_near" if near else "fetching.no_file"
         raise ChatuiError(say(key, hub_id=hub_id, path=path, near=near))
-    split = _OF_SPLIT.fullmatch(path)
+    split = _SHARD_NAME.fullmatch(path)
     if not split:
         return [by_path[path]]
-    pieces = (_OF_SPLIT.fullmatch(other) for other in by_path)
+    pieces = (_SHARD_NAME.fullmatch(other) for other in by_path)
     return _sorted(
         by_path[piece.string]
         for piece in pieces
@@ -81,7 +83,7 @@ def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFi
 
 
 def _weights(hub_id: str, names: set[str]) -> set[str]:
-    """The names of the weights in one form: a model's, an adapter's, or both."""
+    """The names of the weights of a model, an adapter or both, in one form each."""
     named = _one_form(names, _MODEL_FORMS) | _one_form(names, _ADAPTER_FORMS)
     if named:
         return named
@@ -94,7 +96,7 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
         one_of_many = found
     if not one_of_many:
         raise ChatuiError(say("fetching.no_weights", hub_id=hub_id))
-    models = sorted({_OF_SPLIT.sub(r"\g<stem>\g<suffix>", name) for name in one_of_many})
+    models = sorted({_SHARD_NAME.sub(r"\g<stem>\g<suffix>", name) for name in one_of_many})
     if len(models) > 1:
         command = pull_command(f"{hub_id}/{sorted(one_of_many)[0]}")
         listed = ", ".join(models[:12]) + (", …" if len(models) > 12 else "")
@@ -104,19 +106,19 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
 
 
 def _one_form(names: set[str], forms: Sequence[re.Pattern[str]]) -> set[str]:
-    """The names of the first complete form, else of the first form that has any file."""
+    """The names in the first complete form, else in the first form with any file."""
     sets = [found for form in forms if (found := set(filter(form.fullmatch, names)))]
     for found in sets:
-        single = {name for name in found if not _OF_SPLIT.fullmatch(name)}
+        single = {name for name in found if not _SHARD_NAME.fullmatch(name)}
         if single:
             return single
-        if all(_is_whole(found, name) for name in found):
+        if all(_has_all_shards(found, name) for name in found):
             return found
     return sets[0] if sets else set()
 
 
-def _is_whole(found: set[str], name: str) -> bool:
-    split = _OF_SPLIT.fullmatch(name)
+def _has_all_shards(found: set[str], name: str) -> bool:
+    split = _SHARD_NAME.fullmatch(name)
     if not split:
         return True
     stem, count, suffix = split.group("stem", "count", "suffix")
@@ -125,7 +127,7 @@ def _is_whole(found: set[str], name: str) -> bool:
 
 
 def _goes_with(index: str, weights: Iterable[str]) -> bool:
-    """Whether ``index`` lists shards that are among ``weights``."""
+    """True if ``index`` is the index of shards in ``weights``."""
     stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
     return any(w.startswith(f"{stem}-") and w.endswith(f".{suffix}") for w in weights)
 
@@ -135,6 +137,6 @@ def _sorted(files: Iterable[ListedFile]) -> list[ListedFile]:
 
 
 def _is_safe(path: str) -> bool:
-    """Whether a path that a server names stays below the folder it is put into."""
+    """True if a path from a server stays inside the folder it is saved in."""
     steps = path.split("/")
     return all(step not in ("", ".", "..") for step in steps) and not set(path) & set("\\:\0")

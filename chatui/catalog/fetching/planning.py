@@ -1,4 +1,4 @@
-"""Plan a fetch: from a name to the files that are missing."""
+"""Plan a fetch: find the missing files of a model by its name."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from chatui.text import in_quotes, similar_names
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What is fetched for one name.
+    """The files to fetch for a model.
 
     Attributes:
-        name: what the user asked for.
-        repositories: one for each hub's repository.
-        notes: sentences that the user should read first.
+        name: name given by the user.
+        repositories: one for each repository.
+        notes: sentences to show before the fetch.
     """
 
     name: str
@@ -61,23 +61,23 @@ class FetchPlan:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that are already on this disk."""
+        """Bytes already on this disk."""
         return sum(file.kept_bytes for file in self.files)
 
 
 def plan(
     name: str, settings: Settings, *, source: Source | None = None, mirror: str = ""
 ) -> FetchPlan:
-    """What must be fetched so that ``name`` can be resolved; asks the hubs what there is.
+    """Plan which files to fetch so that ``name`` can be resolved; asks the hubs for their files.
 
     Args:
         name: a preset, a hub's "owner/name", or "owner/name/path/of/a/file".
-        source: the hub to take it from; None for Hugging Face if it has it.
-        mirror: address of a server that speaks as the hub does.
+        source: preferred hub; None prefers Hugging Face.
+        mirror: address of a mirror of that hub.
 
     Raises:
         ChatuiError: there is no such preset or repository, it may not be read, the hub cannot be
-            reached, or the disk has no room for it.
+            reached, or the disk has no room.
     """
     planner = _Planner(settings, source, checked_mirror(mirror) if mirror else "")
     preset = library.load().find(name)
@@ -86,7 +86,7 @@ def plan(
             planner.notes.append(str(preset.fields.lacks))
         missing = missing_parts(preset, settings)
         if missing and not any(part.on_hub for part in missing):
-            # No hub has them, so none is asked.
+            # No hub has any of them.
             raise ChatuiError(why_missing(preset, missing))
         for role, part in preset.parts_by_role:
             planner.add(part, role)
@@ -94,17 +94,18 @@ def plan(
         part = part_of_hub(name, source or "hf")
         planner.add(part, "base")
         if not part.file:
-            planner.warn()
-    made = FetchPlan(name, tuple(planner.planned()), tuple(dict.fromkeys(planner.notes)))
-    _check_room(made)
-    return made
+            planner.note_unsupported()
+    repositories = tuple(planner.repositories())
+    fetch_plan = FetchPlan(name, repositories, tuple(dict.fromkeys(planner.notes)))
+    _check_room(fetch_plan)
+    return fetch_plan
 
 
 def part_of_hub(name: str, source: Source) -> Part:
-    """The part that a hub's "owner/name" or "owner/name/path/of/a/file" means.
+    """Parse a hub's "owner/name" or "owner/name/path/of/a/file".
 
     Raises:
-        ChatuiError: it is no such thing; presets of similar names are offered.
+        ChatuiError: it has another form; presets with similar names are suggested.
     """
     steps = name.split("/")
     hub_id, file = "/".join(steps[:2]), "/".join(steps[2:])
@@ -119,10 +120,10 @@ def part_of_hub(name: str, source: Source) -> Part:
 
 @dataclass
 class _Planner:
-    """Collects what is needed, repository by repository.
+    """Collects the needed files of each repository.
 
     Attributes:
-        notes: sentences that the user should read.
+        notes: sentences for the user.
     """
 
     settings: Settings
@@ -134,7 +135,7 @@ class _Planner:
     _wanted: dict[tuple[Source, str, str], dict[str, ListedFile]] = field(default_factory=dict)
 
     def add(self, part: Part, role: Role) -> None:
-        """Add the files of ``part``, unless the user has a copy that chatui did not download."""
+        """Add the files of ``part``, unless the user already has a copy elsewhere."""
         own = self._users_copy(part)
         if own:
             if not part.asset:
@@ -150,20 +151,21 @@ class _Planner:
             files += _earlier_files(listing, part.revision)
         self._wanted.setdefault(key, {}).update({file.path: file for file in files})
 
-    def warn(self) -> None:
-        """Note which models cannot run here, before the download begins."""
+    def note_unsupported(self) -> None:
+        """Add a note for each model that cannot run here."""
         for listing in self._listings.values():
-            if lacks := why_unsupported(listing.config):
-                self.notes.append(say("catalog.cannot_run", name=listing.hub_id, reason=lacks))
+            if reason := why_unsupported(listing.config):
+                self.notes.append(say("catalog.cannot_run", name=listing.hub_id, reason=reason))
 
-    def planned(self) -> Iterator[RepositoryPlan]:
+    def repositories(self) -> Iterator[RepositoryPlan]:
+        """Yield the plan of each repository."""
         for key, files in self._wanted.items():
-            # The largest first: it takes longest.
+            # The largest first, because it takes longest.
             ordered = sorted(files.values(), key=lambda file: -file.size_bytes)
             yield self._hub(key[0]).plan_files(self._listings[key], ordered)
 
     def _users_copy(self, part: Part) -> Path | None:
-        """Path of a copy of the part that chatui did not download; None if there is none."""
+        """Path of a complete copy that chatui would not fetch again; None if there is none."""
         found = find_part(part, self.settings)
         if found is None or found.is_relative_to(hugging_face_cache()):
             return None
@@ -172,22 +174,22 @@ class _Planner:
         return found if part.hf and self.source is None and has_all_files(found) else None
 
     def _source_of(self, part: Part) -> Source | None:
-        """The hub to take a part from; None if it is on none."""
+        """The hub to fetch a part from; None if no hub has it."""
         hubs: tuple[tuple[Source, str], ...] = (("hf", part.hf), ("modelscope", part.modelscope))
-        there = [source for source, hub_id in hubs if hub_id]
-        if self.source in there:
+        having = [source for source, hub_id in hubs if hub_id]
+        if self.source in having:
             return self.source
-        if there and self.source:
+        if having and self.source:
             title = self._hub(self.source).title
             self.notes.append(say("fetching.other_hub", part=part.title, title=title))
-        return there[0] if there else None
+        return having[0] if having else None
 
     def _listed(
         self, part: Part, source: Source
     ) -> tuple[tuple[Source, str, str], RepositoryListing]:
-        """The listing of the first repository that has the part and may be read."""
+        """The key and listing of the first repository with the part that may be read."""
         ids = [part.hf, *part.also] if source == "hf" else [part.modelscope]
-        # A repository that is partly fetched is resumed.
+        # Resume a partly fetched repository.
         ids.sort(key=lambda hub_id: hugging_face_snapshot(hub_id, part.revision) is None)
         refused: RepositoryUnavailable | None = None
         for hub_id in ids:
@@ -207,16 +209,16 @@ class _Planner:
 
     def _hub(self, source: Source) -> Hub:
         if source not in self._hubs:
-            # A mirror of one hub does not speak as the other does.
+            # A mirror has the protocol of one hub only.
             mirror = self.mirror if source == (self.source or "hf") else ""
             self._hubs[source] = hub_of(source, mirror)
         return self._hubs[source]
 
 
 def _earlier_files(listing: RepositoryListing, revision: str) -> list[ListedFile]:
-    """Files that were fetched at an earlier commit of the repository.
+    """The files that were fetched at an earlier commit of the repository.
 
-    They are fetched at the new commit too, because the branch then points to it for all files.
+    They must be fetched at the new commit too, because the branch will point to it.
     """
     before = hugging_face_snapshot(listing.hub_id, revision)
     if before is None:
@@ -224,19 +226,19 @@ def _earlier_files(listing: RepositoryListing, revision: str) -> list[ListedFile
     return [file for file in listing.files if (before / file.path).is_file()]
 
 
-def _check_room(made: FetchPlan) -> None:
-    """Raise ChatuiError if a disk has too little free space for the files planned on it."""
+def _check_room(fetch_plan: FetchPlan) -> None:
+    """Raise ChatuiError if a disk has too little free space for its files."""
     needs: dict[int, tuple[Path, int]] = {}
-    for file in made.files:
-        place = file.content.parent
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        disk = place.stat().st_dev
+    for file in fetch_plan.files:
+        folder = file.content.parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        disk = folder.stat().st_dev
         missing = file.listed.size_bytes - file.kept_bytes
-        needs[disk] = (place, needs.get(disk, (place, 0))[1] + missing)
-    for place, missing in needs.values():
-        free = shutil.disk_usage(place).free
+        needs[disk] = (folder, needs.get(disk, (folder, 0))[1] + missing)
+    for folder, missing in needs.values():
+        free = shutil.disk_usage(folder).free
         if missing > free:
             sizes = {"needed": missing, "free": free, "short": missing - free}
             words = {name: readable.size(size) for name, size in sizes.items()}
-            raise ChatuiError(say("fetching.no_room", name=made.name, path=place, **words))
+            raise ChatuiError(say("fetching.no_room", name=fetch_plan.name, path=folder, **words))

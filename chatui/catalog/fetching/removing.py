@@ -24,18 +24,18 @@ from chatui.locales import say
 from chatui.settings import Settings
 
 _LOCK_SECONDS = 0.05
-"""How long a lock is waited for; huggingface_hub does not try at all with 0."""
+"""Timeout for a lock; huggingface_hub's WeakFileLock never tries with 0."""
 
 
 @dataclass(frozen=True)
 class RemovalItem:
-    """Something in a hub's cache that can be deleted.
+    """Files of one repository to delete from a hub's cache.
 
     Attributes:
-        title: how the catalog calls it.
-        root: the repository's folder in the cache.
+        title: name in messages.
+        root: folder of the repository in the cache.
         paths: folders and files to delete: ``root``, or paths below it.
-        size_bytes: bytes that this frees.
+        size_bytes: bytes freed.
     """
 
     title: str
@@ -46,11 +46,11 @@ class RemovalItem:
 
 @dataclass(frozen=True)
 class RemovalPlan:
-    """What is deleted when a name is removed.
+    """The files to delete for a model.
 
     Attributes:
-        items: what is deleted.
-        notes: sentences on what stays, and on presets that will lack a part.
+        items: one for each repository.
+        notes: sentences about parts that stay, and presets that will lack a part.
     """
 
     items: tuple[RemovalItem, ...]
@@ -62,16 +62,17 @@ class RemovalPlan:
 
 
 def plan_removal(name: str, settings: Settings) -> RemovalPlan:
-    """Plan what removing ``name`` deletes and frees.
+    """Plan the removal of a model.
 
-    Only the hubs' caches are considered, never the user's own folders. A part that another usable
-    preset needs stays.
+    Only files in the hubs' caches are deleted, never those in the user's own folders. Parts of a
+    preset that another usable preset needs are kept.
 
     Args:
         name: a preset or a hub's "owner/name".
 
     Raises:
-        ChatuiError: there is no such preset, nothing of it is in a cache, or it is being fetched.
+        ChatuiError: there is no such preset, none of its files is in a cache, or it is being
+            fetched.
     """
     preset = library.load().find(name)
     parts = preset.parts if preset else (part_of_hub(name, "hf"),)
@@ -81,7 +82,7 @@ def plan_removal(name: str, settings: Settings) -> RemovalPlan:
     for part in parts:
         sharing = (each for each in known if _needs(each, part))
         others = sorted(each.name for each in sharing if not missing_parts(each, settings))
-        found = [item for root in _roots(part) if (item := _removable(part, root))]
+        found = [item for root in _roots(part) if (item := _removal_item(part, root))]
         if found and others and preset:
             notes.append(say("fetching.rm.stays", part=part.title, names=", ".join(others)))
             continue
@@ -98,10 +99,10 @@ def plan_removal(name: str, settings: Settings) -> RemovalPlan:
 
 
 def remove(removal: RemovalPlan) -> int:
-    """Delete what was planned, and return the number of bytes freed.
+    """Delete the planned files and return the number of bytes freed.
 
     Raises:
-        ChatuiError: something could not be deleted.
+        ChatuiError: a file could not be deleted.
     """
     for item in removal.items:
         try:
@@ -128,12 +129,12 @@ def _check_idle(item: RemovalItem) -> None:
         except TimeoutError as error:
             raise ChatuiError(say("fetching.rm.busy", name=item.title)) from error
         except OSError:
-            # A lock without permission: the deletion will fail and say so.
+            # Without permission for the lock, the deletion fails with its own sentence.
             return
 
 
 def _delete(path: Path) -> None:
-    """Delete links first: an interrupted deletion leaves nothing that looks like a model."""
+    """Delete a file or folder, links first, so that an interruption leaves no broken model."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
@@ -143,7 +144,7 @@ def _delete(path: Path) -> None:
 
 
 def _needs(preset: Preset, part: Part) -> bool:
-    """Whether ``preset`` uses the files that removing ``part`` would take."""
+    """True if ``preset`` uses files that belong to ``part``."""
     return any(
         {*part.hub_ids} & {*other.hub_ids}
         and (not part.file or not other.file or part.file == other.file)
@@ -153,7 +154,7 @@ def _needs(preset: Preset, part: Part) -> bool:
 
 
 def _roots(part: Part) -> Iterator[Path]:
-    """The folders of a part's repositories in the caches."""
+    """Yield the folders of a part's repositories in the caches."""
     for hub_id in sorted({*part.hub_ids}):
         name = hub_id.replace("/", "--")
         candidates = [
@@ -164,35 +165,36 @@ def _roots(part: Part) -> Iterator[Path]:
         yield from (path for path in dict.fromkeys(candidates) if path.is_dir())
 
 
-def _removable(part: Part, root: Path) -> RemovalItem | None:
-    """The files of a repository that belong to ``part``; None if there are none."""
+def _removal_item(part: Part, root: Path) -> RemovalItem | None:
+    """Return the files of a repository that belong to ``part``; None without any."""
     below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
     pointers = set(_pointers(root))
-    going = {path for path in pointers if _in_repository(path, root).startswith(below)}
-    if going == pointers:
+    removed = {path for path in pointers if _in_repository(path, root).startswith(below)}
+    if removed == pointers:
         return RemovalItem(part.title, root, (root,), _size(root))
-    if not going:
+    if not removed:
         return None
-    staying = {path.resolve() for path in pointers - going}
-    contents = {path.resolve() for path in going} - staying
+    kept = {path.resolve() for path in pointers - removed}
+    contents = {path.resolve() for path in removed} - kept
     contents = {path for path in contents if path.is_relative_to(root.resolve())}
     freed = sum(path.stat().st_size for path in contents)
-    return RemovalItem(part.title, root, (*sorted(going), *sorted(contents - going)), freed)
+    return RemovalItem(part.title, root, (*sorted(removed), *sorted(contents - removed)), freed)
 
 
 def _pointers(root: Path) -> Iterator[Path]:
-    """The files of a repository as programs find them, of all its snapshots."""
+    """Yield the files of all snapshots of a repository."""
     top = root / "snapshots" if (root / "snapshots").is_dir() else root
     for folder, _, files in os.walk(top):
         yield from (Path(folder) / file for file in files if not file.endswith(".incomplete"))
 
 
 def _in_repository(pointer: Path, root: Path) -> str:
+    """The path of a snapshot's file in the repository."""
     below = pointer.relative_to(root).parts
     return "/".join(below[2:] if below[0] == "snapshots" else below)
 
 
 def _size(root: Path) -> int:
-    """Bytes of the files below ``root``, links not counted."""
+    """Bytes of the files below ``root``, without links."""
     files = (Path(folder) / file for folder, _, names in os.walk(root) for file in names)
     return sum(file.lstat().st_size for file in files if not file.is_symlink())

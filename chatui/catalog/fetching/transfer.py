@@ -1,4 +1,4 @@
-"""One file from a hub: resumed after a break, checked, fetched once more if it is damaged."""
+"""Download one file from a hub: resume it, check its hash, and repeat it once if it is damaged."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ _WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.2
 CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 20.0
-"""After so long without a byte a request is given up and made again."""
+STALL_SECONDS = 20.0
+"""Seconds without a byte after which a request is repeated."""
 _READ_BACK_BYTES = 1 << 20
 _SHA256_DIGITS = 64
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers after which the same request may succeed."""
+"""HTTP status codes after which a request is repeated."""
 
 
 class FetchCancelled(ChatuiError):
-    """The fetch was cancelled; what came in so far is kept."""
+    """The fetch was cancelled; the received bytes are kept."""
 
 
 @dataclass
 class Transfer:
-    """Fetches one file of a repository.
+    """The download of one file of a repository.
 
     Attributes:
-        stopped: set from any thread to end the transfer; the bytes received so far are kept.
+        stopped: set from any thread to stop the download and keep the received bytes.
         note: called with a sentence for each fault that was recovered from.
-        done_bytes: bytes on this disk; like the next, only the transfer's own thread writes it.
-        received_bytes: bytes that came over the network, discarded ones included.
+        done_bytes: bytes on this disk; written only by the thread of ``run``.
+        received_bytes: bytes received over the network, including discarded ones; written only by
+            the thread of ``run``.
     """
 
     file: PlannedFile
@@ -54,11 +55,11 @@ class Transfer:
     _lock: BaseFileLock | None = None
 
     def run(self) -> None:
-        """Fetch the file, or wait for the process that is at it.
+        """Fetch the file, or wait while another process fetches it.
 
         Raises:
             FetchCancelled: ``stopped`` was set.
-            ChatuiError: it cannot be fetched, or not be written.
+            ChatuiError: the file cannot be fetched or written.
         """
         self.done_bytes = self.file.kept_bytes
         try:
@@ -75,16 +76,16 @@ class Transfer:
         self.done_bytes = self.file.listed.size_bytes
 
     def release_lock(self) -> None:
-        """Let others fetch the file; once ``stopped`` is set nothing more is written."""
+        """Release the lock; call it while ``run`` is blocked only after ``stopped`` was set."""
         if self._lock is not None:
             with suppress(OSError):
                 self._lock.release(force=True)
 
     def _take_lock(self) -> BaseFileLock:
-        """Take the lock that huggingface_hub takes too; meanwhile count what its holder fetches."""
+        """Acquire the lock shared with huggingface_hub; report the holder's progress meanwhile."""
         from filelock import FileLock, SoftFileLock, Timeout
 
-        # Not bound to this thread: a thread that hangs in a dead connection cannot release it.
+        # Not bound to this thread, which cannot release it while it hangs in a dead connection.
         lock: BaseFileLock = FileLock(self.file.lock, mode=0o664, thread_local=False)
         while True:
             self._check_stopped()
@@ -94,7 +95,7 @@ class Transfer:
             except Timeout:
                 self.done_bytes = self.file.kept_bytes
             except NotImplementedError:
-                # The file system has no locks.
+                # The file system does not support locks.
                 lock = SoftFileLock(self.file.lock, mode=0o664, thread_local=False)
 
     def _fetch(self) -> None:
@@ -107,12 +108,12 @@ class Transfer:
             self.done_bytes = 0
             if not is_last:
                 self.note(say("fetching.corrupted", path=listed.path))
-        raise self._wrong("corrupted_again")
+        raise self._file_error("corrupted_again")
 
     def _receive(self) -> str:
-        """Bring the partial file to its full size, with retries, and return its hash.
+        """Complete the partial file, with retries, and return its hash.
 
-        Only tries that received nothing count against the limit.
+        After a broken connection, only tries that received nothing count against the limit.
         """
         import httpx2
 
@@ -139,14 +140,14 @@ class Transfer:
         return partial.hash()
 
     def _receive_once(self, partial: _PartialFile) -> tuple[ChatuiError, float]:
-        """Ask for what is missing and write what comes.
+        """Request the missing bytes and write them.
 
         Returns:
-            What is wrong if the file is not whole now, and seconds to wait before the next try.
+            The error if the file is still incomplete, and the seconds to wait before the next try.
 
         Raises:
             httpx2.TransportError: the connection broke.
-            ChatuiError: there is no use in asking again.
+            ChatuiError: another try would fail too.
         """
         import httpx2
         from huggingface_hub import get_session
@@ -155,45 +156,45 @@ class Transfer:
         headers = {**hub.headers(), "Accept-Encoding": "identity"}
         if partial.size:
             headers["Range"] = f"bytes={partial.size}-"
-        timeout = httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        timeout = httpx2.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
         with get_session().stream(
             "GET", self.file.url, headers=headers, follow_redirects=True, timeout=timeout
-        ) as answer:
-            if wrong := self._wrong_answer(answer, partial):
-                return wrong
-            encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
-            for chunk in answer.iter_bytes() if encoded else answer.iter_raw():
+        ) as response:
+            if fault := self._response_fault(response, partial):
+                return fault
+            encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+            for chunk in response.iter_bytes() if encoded else response.iter_raw():
                 self._check_stopped()
                 written = partial.write(chunk)
                 self.received_bytes += len(chunk)
                 self.done_bytes = partial.size
                 if written < len(chunk):
                     break
-        return self._wrong("fell_short"), 0.0
+        return self._file_error("fell_short"), 0.0
 
-    def _wrong_answer(
-        self, answer: httpx2.Response, partial: _PartialFile
+    def _response_fault(
+        self, response: httpx2.Response, partial: _PartialFile
     ) -> tuple[ChatuiError, float] | None:
-        """The fault of an answer, as :meth:`_receive_once` returns or raises it; None without one.
+        """Check a response; return or raise its fault like :meth:`_receive_once`, or return None.
 
-        An answer with the whole file, requested or not, discards the received part.
+        If the response is the whole file, the received part is discarded.
         """
-        status = answer.status_code
+        status = response.status_code
         if status >= 400 and status != 416:
             hub, hub_id = self.repository.hub, self.repository.hub_id
-            failure = hub.http_error(status, answer.headers, hub_id, path=self.file.listed.path)
+            failure = hub.http_error(status, response.headers, hub_id, path=self.file.listed.path)
             if status in _RETRYABLE:
-                return failure, _retry_after(answer)
+                return failure, _retry_after(response)
             raise failure
         is_rest = status == 206 and partial.size > 0
         begin = f"bytes {partial.size}-"
-        if is_rest and answer.headers.get("Content-Range", "").startswith(begin):
+        if is_rest and response.headers.get("Content-Range", "").startswith(begin):
             return None
         partial.clear()
         self.done_bytes = 0
-        return (self._wrong("fell_short"), 0.0) if is_rest or status == 416 else None
+        return (self._file_error("fell_short"), 0.0) if is_rest or status == 416 else None
 
-    def _wrong(self, key: str) -> ChatuiError:
+    def _file_error(self, key: str) -> ChatuiError:
         path, endpoint = self.file.listed.path, self.repository.hub.address
         return ChatuiError(say(f"fetching.{key}", path=path, endpoint=endpoint))
 
@@ -206,7 +207,7 @@ class _PartialFile:
     """The received part of a file, with a running hash.
 
     Attributes:
-        size: bytes.
+        size: bytes received.
     """
 
     def __init__(self, stream: BinaryIO, file: PlannedFile) -> None:
@@ -216,7 +217,7 @@ class _PartialFile:
         self._digest = self._new_digest()
 
     def read_back(self) -> Iterator[None]:
-        """Hash what an earlier run left, in steps; drop it if it is longer than the file."""
+        """Hash the bytes of an earlier run, in steps; discard them if they exceed the file."""
         self._stream.seek(0)
         while block := self._stream.read(_READ_BACK_BYTES):
             self._digest.update(block)
@@ -226,7 +227,7 @@ class _PartialFile:
             self.clear()
 
     def write(self, content: bytes) -> int:
-        """Append ``content`` up to the file's size; return how many bytes were appended."""
+        """Append ``content`` up to the file's size; return the number of appended bytes."""
         room = self._listed.size_bytes - self.size
         rest = memoryview(content)[:room]
         fits = len(rest)
@@ -248,11 +249,11 @@ class _PartialFile:
     def _new_digest(self) -> hashlib._Hash:
         if len(self._listed.digest) == _SHA256_DIGITS:
             return hashlib.sha256()
-        # Git hashes a header first (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
+        # A git blob starts with a header (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
         return hashlib.sha1(b"blob %d\0" % self._listed.size_bytes, usedforsecurity=False)
 
 
-def _retry_after(answer: httpx2.Response) -> float:
-    """Seconds that a busy server asks to wait, within reason."""
-    asked = answer.headers.get("Retry-After", "")
+def _retry_after(response: httpx2.Response) -> float:
+    """Seconds to wait by the header Retry-After, 30 at most."""
+    asked = response.headers.get("Retry-After", "")
     return min(float(asked), _LONGEST_WAIT_SECONDS) if asked.isdigit() else _WAIT_SECONDS
