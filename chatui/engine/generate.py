@@ -100,7 +100,7 @@ def encode_begun_reply(
     text = request.partial_reply.text.removeprefix(thought_opening(prompt))
     if request.partial_reply.ids or not text:
         return text, request.partial_reply.ids
-    text = model.format.begun(request.query, text)
+    text = model.format.reply_start(request.query, text)
     return text, tuple(
         model.codec.encode_reply(joined(LiteralText(text)) if model.format.literal else text)
     )
@@ -122,7 +122,7 @@ def generate(
     if answer is not None:
         yield from fixed_reply(answer, limit)
         return
-    free = model.format.is_free(request.query)
+    free = model.format.is_free_text(request.query)
     settings = replace(request.sampling, newline_bias=request.sampling.newline_bias and not free)
     seed = secrets.randbits(32) if settings.seed is None else settings.seed
     prompt = build_prompt(model, request)
@@ -147,7 +147,7 @@ def generate(
 
     max_new_tokens = settings.max_new_tokens
     if max_new_tokens is None and free:
-        max_new_tokens = model.format.free_tokens
+        max_new_tokens = model.format.free_text_tokens
     room = limit - len(read)
     room = room if max_new_tokens is None else min(room, max_new_tokens)
     reply = ReplySoFar(settings, prompt.ids, model.codec.encode, model.eos_ids, [*prompt.begun_ids])

@@ -1,1 +1,1 @@
-"""Turn rounds into exactly what a model reads."""
+"""Turn the rounds of a conversation into the prompt of a model."""

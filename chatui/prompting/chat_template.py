@@ -1,4 +1,4 @@
-"""A model's own chat template (Jinja), rendered as transformers renders it."""
+"""Render a model's own chat template (Jinja) as transformers does."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Messages: TypeAlias = Sequence[Mapping[str, str]]
 THINKING_SWITCHES = ("enable_thinking", "thinking")
 """Variables that turn thinking on or off: Qwen3 and GLM-4.5; DeepSeek-V3.1 and Granite."""
 
-_MARK_BEGINS = ("<|", "<｜")
-_THOUGHT_MARKS = ("<think>", "</think>")
-_STAND_INS = range(0x100000, 0x10FFFE)
+_TOKEN_PREFIXES = ("<|", "<｜")
+_THOUGHT_TAGS = ("<think>", "</think>")
+_PLACEHOLDERS = range(0x100000, 0x10FFFE)
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class ChatTemplate:
     """A compiled template.
 
     Attributes:
-        switch: the variable that turns thinking on or off; None if the template has none.
-        control: spellings that are never text where the template writes them.
+        switch: variable that turns thinking on or off; None if the template has none.
+        control_tokens: spellings that are control tokens if the template writes them.
     """
 
     _render: Callable[..., str]
     switch: str | None
-    control: tuple[str, ...]
+    control_tokens: tuple[str, ...]
 
     @classmethod
     def compiled(
@@ -49,12 +49,12 @@ class ChatTemplate:
         """Compile ``source``.
 
         Args:
-            names: the special tokens by the names that templates use, e.g. "bos_token".
-            tokens: spellings of the tokenizer's added tokens, and whether each is special. Others
-                count as control tokens if the template writes them or they look like marks.
+            names: special tokens by their names in templates, e.g. "bos_token".
+            tokens: spelling of each added token of the tokenizer -> whether it is special. Others
+                count as control tokens if the template writes them or they begin with "<|".
 
         Raises:
-            ChatuiError: ``source`` is no valid template.
+            ChatuiError: ``source`` is not a valid template.
         """
         from jinja2 import meta
 
@@ -64,26 +64,26 @@ class ChatTemplate:
             variables = meta.find_undeclared_variables(parsed)
             template = environment.from_string(parsed, globals=dict(names))
         except Exception as error:
-            raise _broken(error) from error
+            raise _template_error(error) from error
         control = [
             token
             for token, special in tokens.items()
             if special
-            or token.startswith(_MARK_BEGINS)
+            or token.startswith(_TOKEN_PREFIXES)
             or (token in source and not token.isspace())
         ]
-        control += [mark for mark in _THOUGHT_MARKS if mark in source and mark not in tokens]
+        control += [tag for tag in _THOUGHT_TAGS if tag in source and tag not in tokens]
         switch = next((name for name in THINKING_SWITCHES if name in variables), None)
         return cls(template.render, switch, tuple(control))
 
     def render(
         self, messages: Messages, *, begin_reply: bool = True, thinking: bool | None = None
     ) -> str:
-        """The prompt of ``messages``, as ``apply_chat_template(tokenize=False)`` gives it.
+        """Render ``messages`` like ``apply_chat_template(tokenize=False)``.
 
         Args:
-            begin_reply: end with what begins a reply.
-            thinking: on or off, for a template with a switch; None leaves it to the template.
+            begin_reply: end the prompt with the beginning of a reply.
+            thinking: on or off, for a template with a switch; None for the template's default.
 
         Raises:
             ChatuiError: the template refuses the messages or fails.
@@ -98,32 +98,33 @@ class ChatTemplate:
                 **switched,
             )
         except Exception as error:
-            # Templates are programs of others: Jinja's errors and whatever they raise themselves.
-            raise _broken(error) from error
+            # A template can fail with any exception, not only with Jinja's.
+            raise _template_error(error) from error
 
 
 def chat_template_format(template: ChatTemplate, source: str) -> PromptFormat:
-    """The template as a prompt format.
+    """Return the template as a prompt format.
 
-    Special tokens in messages are text: the template sees stand-ins for them, and the prompt marks
-    them as literal.
+    Special tokens in messages are text: while the template is rendered, placeholders replace them;
+    in the prompt they are literal.
 
     Args:
-        source: where the template was read.
+        source: file of the template.
     """
-    finder = TokenFinder(template.control, any_width=True)
+    finder = TokenFinder(template.control_tokens, any_width=True)
 
     def renderer(thinking: bool | None) -> Render:
         def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-            stand_ins = _StandIns(finder, (query, system or "", *(t for e in history for t in e)))
+            texts = (query, system or "", *(text for exchange in history for text in exchange))
+            placeholders = _Placeholders(finder, texts)
             messages = [
-                {"role": role, "content": stand_ins.put(text)}
-                for asked, answered in history
-                for role, text in (("user", asked), ("assistant", reply_for_history(answered)))
+                {"role": role, "content": placeholders.insert(text)}
+                for earlier, reply in history
+                for role, text in (("user", earlier), ("assistant", reply_for_history(reply)))
             ]
-            messages.append({"role": "user", "content": stand_ins.put(query)})
-            prompt = _with_system(template, messages, stand_ins.put(system or ""), thinking)
-            return stand_ins.take_out(prompt)
+            messages.append({"role": "user", "content": placeholders.insert(query)})
+            system = placeholders.insert(system or "")
+            return placeholders.restore(_with_system(template, messages, system, thinking))
 
         return render
 
@@ -137,7 +138,7 @@ def chat_template_format(template: ChatTemplate, source: str) -> PromptFormat:
 
 
 def end_of_turn(template: ChatTemplate) -> str:
-    """What the template writes after a reply; "" if it cannot be told."""
+    """Return the text that the template writes after a reply; "" if unknown."""
     mark = "chatui"
     rounds = [{"role": "user", "content": mark}, {"role": "assistant", "content": mark}]
     try:
@@ -158,22 +159,22 @@ def _with_system(
             return prompt
     except ChatuiError:
         pass
-    # The template refuses or ignores system messages: the first query carries it.
+    # The template refuses or ignores system messages, so the first query contains it.
     query = {"role": "user", "content": f"{system}\n\n{messages[0]['content']}"}
     return template.render([query, *messages[1:]], thinking=thinking)
 
 
-class _StandIns:
-    """Private-use characters in place of the special tokens that messages spell."""
+class _Placeholders:
+    """Private-use characters that replace the special tokens in messages during rendering."""
 
     def __init__(self, finder: TokenFinder, texts: Collection[str]) -> None:
         self._finder = finder
         used = set().union(*texts)
-        self._free = (chr(code) for code in _STAND_INS if chr(code) not in used)
+        self._free = (chr(code) for code in _PLACEHOLDERS if chr(code) not in used)
         self._by_token: dict[str, str] = {}
 
-    def put(self, text: str) -> str:
-        """``text`` with a stand-in for each special token."""
+    def insert(self, text: str) -> str:
+        """Replace each special token in ``text`` by a placeholder."""
         parts, at = [], 0
         for start, end in self._finder.find(text):
             token = text[start:end]
@@ -183,9 +184,9 @@ class _StandIns:
             at = end
         return "".join(parts) + text[at:]
 
-    def take_out(self, prompt: str) -> PromptText:
-        """The prompt with the tokens' spellings again, which are literal."""
-        tokens = {stand_in: token for token, stand_in in self._by_token.items()}
+    def restore(self, prompt: str) -> PromptText:
+        """Replace the placeholders in ``prompt`` by the tokens, as literal text."""
+        tokens = {placeholder: token for token, placeholder in self._by_token.items()}
         if not tokens:
             return PromptText(prompt)
         parts: list[str] = []
@@ -200,14 +201,14 @@ class _StandIns:
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja as transformers sets it up (utils/chat_template_utils.py)."""
+    """Jinja's environment as in transformers (utils/chat_template_utils.py)."""
     from jinja2 import ext, nodes
     from jinja2.exceptions import TemplateError
     from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(ext.Extension):
-        """``{% generation %}`` marks what a model wrote, for training; its body is kept."""
+        """``{% generation %}`` marks replies for training; only its body is rendered."""
 
         tags = {"generation"}  # noqa: RUF012
 
@@ -230,6 +231,6 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _broken(error: Exception) -> ChatuiError:
+def _template_error(error: Exception) -> ChatuiError:
     reason = str(error).strip().split("\n")[0] or type(error).__name__
     return ChatuiError(say("prompting.template_error", reason=reason))

@@ -1,11 +1,11 @@
-"""The family of a model by its config, and the prompt format of each family."""
+"""Find the family of a model by its config, and the prompt format of a family."""
 
 from __future__ import annotations
 
 from typing import Any
 
 CHAT_TEMPLATE = "chat-template"
-"""The name of the format that a model's own chat template makes."""
+"""Name of the prompt format of a model's own chat template."""
 
 _FORMATS = {
     "bloom": "bloomz",
@@ -15,10 +15,10 @@ _FORMATS = {
     "moss": "moss",
     "rwkv": "chatrwkv",
 }
-_OTHERWISE = "bloomz"
+_DEFAULT_FORMAT = "bloomz"
 
 _WITHOUT_TEMPLATE = ("chatglm", "moss", "rwkv")
-"""Families whose prompt is their format's, even if later files came with a chat template."""
+"""Families that use their own format even if their files include a chat template."""
 
 _BY_CLASS = {
     "MossForCausalLM": "moss",
@@ -33,19 +33,19 @@ _BY_CLASS = {
 
 
 def format_of(family: str, *, has_chat_template: bool) -> str:
-    """The name of the prompt format of a model whose preset names none."""
+    """Return the name of the prompt format of a model without a preset."""
     if has_chat_template and family not in _WITHOUT_TEMPLATE:
         return CHAT_TEMPLATE
-    return _FORMATS.get(family, _OTHERWISE)
+    return _FORMATS.get(family, _DEFAULT_FORMAT)
 
 
 def first_class(config: dict[str, Any]) -> str:
-    """The first name in a config's ``architectures``; "" without any."""
+    """Return the first name in a config's ``architectures``; "" without any."""
     names = config.get("architectures")
     return str(names[0]) if isinstance(names, list | tuple) and names else ""
 
 
 def model_type_of(config: dict[str, Any]) -> str:
-    """A config's ``model_type``, else the family of its class; "" if neither is known."""
+    """Return a config's ``model_type``, else the family of its class; "" if unknown."""
     found = config.get("model_type") or _BY_CLASS.get(first_class(config))
     return found if isinstance(found, str) else ""

@@ -1,4 +1,4 @@
-"""A prompt format: how rounds become exactly what a model reads."""
+"""Prompt formats: functions that turn rounds into a prompt and clean up replies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Exchange: TypeAlias = tuple[str, str]
 Render: TypeAlias = Callable[[Sequence[Exchange], str, str | None], str]
 """(history, query, system) -> prompt. ``system`` None means the format's own, if it has one."""
 
-_MARK = "\uf8ff"
+_PLACEHOLDER = "\uf8ff"
 
 
 def cut_at(*marks: str) -> Callable[[str], str]:
-    """A clean-up that cuts the reply at the first of ``marks``, and strips it."""
+    """Return a function that cuts a reply at the first of ``marks`` and strips it."""
 
     def clean(text: str) -> str:
         for mark in marks:
@@ -30,24 +30,25 @@ def cut_at(*marks: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """A named pair of pure functions, and what ends a reply.
+    """A prompt format.
 
     Attributes:
-        name: the system's key, e.g. "chatglm-6b" or "chinese-vicuna:chat".
-        render: from rounds to the prompt.
-        source: repository and file that the format was read from.
-        stop_strings: the model running on into the next round is cut here.
-        clean_reply: from the raw reply to the reply as shown and kept.
+        name: name for ``--format``, e.g. "chatglm-6b" or "chinese-vicuna:chat".
+        render: function from rounds to the prompt.
+        source: repository and file of the original.
+        stop_strings: strings that end a reply, e.g. the beginning of the next round.
+        clean_reply: function from the generated text to the reply that is shown and saved.
         system: the format's own system prompt or preamble; None if it has none.
-        unstopped: whether a query asks for free text, which no stop string ends and no clean-up
-            changes; None if no query does.
-        free_tokens: limit of a free text in tokens, if the user sets none; None for no limit.
-        thinking: the renderer with thinking on (True), off (False) or as the model has it (None);
-            None if thinking cannot be switched.
-        literal: whether special tokens that a message spells are text. The formats of 2023 read
-            them as special tokens, as their originals do.
-        answered: the fixed answer to a query that needs no model, e.g. a command that clears the
-            chat, else None; None if the format has no such query.
+        free_text: function that is true for a query that asks for free text, which has no stop
+            strings and no clean-up; None if the format has no such queries.
+        free_text_tokens: default limit of a free text, in tokens; None for no limit.
+        thinking: function that returns the renderer with thinking on (True), off (False) or by the
+            model's default (None); None if thinking cannot be switched.
+        literal: whether special tokens in messages are text. The formats of 2023 read them as
+            special tokens, like their originals.
+        fixed_answer: function that returns the answer to a query that needs no model, e.g. a
+            command that clears the chat, and None for others; None if the format has no such
+            queries.
     """
 
     name: str
@@ -56,41 +57,42 @@ class PromptFormat:
     stop_strings: tuple[str, ...] = ()
     clean_reply: Callable[[str], str] = str.strip
     system: str | None = None
-    unstopped: Callable[[str], bool] | None = None
-    free_tokens: int | None = None
+    free_text: Callable[[str], bool] | None = None
+    free_text_tokens: int | None = None
     thinking: Callable[[bool | None], Render] | None = None
     literal: bool = False
-    answered: Callable[[str], str | None] | None = None
+    fixed_answer: Callable[[str], str | None] | None = None
 
     def renderer(self, thinking: bool | None) -> Render:
-        """The renderer with thinking on, off or as the model has it; ignored without a switch."""
+        """Return the renderer with thinking on, off or by default; the same without a switch."""
         return self.render if self.thinking is None else self.thinking(thinking)
 
     def stops_for(self, query: str) -> tuple[str, ...]:
-        """The stop strings of the reply to ``query``."""
-        return () if self.is_free(query) else self.stop_strings
+        """Return the stop strings of the reply to ``query``."""
+        return () if self.is_free_text(query) else self.stop_strings
 
     def answer_to(self, query: str) -> str | None:
-        """The fixed answer to a query that needs no model; None for all others."""
-        return self.answered(query) if self.answered is not None else None
+        """Return the fixed answer to a query that needs no model; None for other queries."""
+        return self.fixed_answer(query) if self.fixed_answer is not None else None
 
-    def is_free(self, query: str) -> bool:
-        """Whether ``query`` asks for free text."""
-        return self.unstopped is not None and self.unstopped(query)
+    def is_free_text(self, query: str) -> bool:
+        """True if ``query`` asks for free text."""
+        return self.free_text is not None and self.free_text(query)
 
-    def begun(self, query: str, text: str) -> str:
-        """What follows the prompt of ``query`` if the reply has begun with ``text``.
+    def reply_start(self, query: str, text: str) -> str:
+        """Return the text after the prompt of ``query`` for a reply that begins with ``text``.
 
-        It starts with what the format writes before the reply of an earlier round.
+        It includes what the format writes before replies of earlier rounds, e.g. a space.
         """
-        asked, answered = self.render((), query, None), self.render(((query, _MARK),), "", None)
-        if text[:1].isspace() or _MARK not in answered or not answered.startswith(asked):
+        prompt = self.render((), query, None)
+        later = self.render(((query, _PLACEHOLDER),), "", None)
+        if text[:1].isspace() or _PLACEHOLDER not in later or not later.startswith(prompt):
             return text
-        return answered[len(asked) : answered.index(_MARK)] + text
+        return later[len(prompt) : later.index(_PLACEHOLDER)] + text
 
     def clean(self, query: str, text: str) -> str:
-        """The reply to ``query`` as shown and kept."""
-        return text if self.is_free(query) else self.clean_reply(text)
+        """Return the reply to ``query`` as shown and saved."""
+        return text if self.is_free_text(query) else self.clean_reply(text)
 
 
 def dialogue(
@@ -105,23 +107,23 @@ def dialogue(
     stops: Sequence[str] = (),
     strip_query: bool = False,
 ) -> PromptFormat:
-    """A format whose prompt is an opening and then rounds of one pattern.
+    """Return a format whose prompt is an opening followed by rounds of one pattern.
 
     Args:
-        asked: a round up to the reply, with ``{query}`` and, if rounds are numbered, ``{number}``.
-        answered: the rest of a round, with ``{reply}``.
-        opening: what a system text makes, with ``{system}``.
-        system: the format's own system text.
+        asked: template of a round up to the reply, with ``{query}`` and optionally ``{number}``.
+        answered: template of the rest of a round, with ``{reply}``.
+        opening: template of the opening, with ``{system}``; left out without a system prompt.
+        system: the format's own system prompt.
         first: number of the first round.
-        stops: stop strings; they also end a finished reply.
-        strip_query: strip white space off queries.
+        stops: stop strings; finished replies are cut at them too.
+        strip_query: strip white space from queries.
     """
 
     def ask(query: str, number: int) -> str:
         return asked.format(query=query.strip() if strip_query else query, number=number)
 
-    def render(history: Sequence[Exchange], query: str, told: str | None = None) -> str:
-        text = system if told is None else told
+    def render(history: Sequence[Exchange], query: str, given: str | None = None) -> str:
+        text = system if given is None else given
         parts = [opening.format(system=text)] if text else []
         for number, (earlier, reply) in enumerate(history, first):
             parts += [ask(earlier, number), answered.format(reply=reply)]
@@ -131,5 +133,5 @@ def dialogue(
 
 
 def fixed_reply(answer: str, context_limit: int) -> tuple[ReplyEvent, ...]:
-    """The events of a reply that says ``answer`` at once, without the model."""
+    """Return the events of a reply that is ``answer``, without a model."""
     return Prefill("", context_limit=context_limit), Token(answer), Done(answer, "stop")

@@ -1,7 +1,7 @@
-"""The parts of a reply that is more than an answer: thoughts before it, MOSS's plugin commands.
+"""Split a reply into its parts: thoughts, MOSS's plugin commands and the answer.
 
-A thought begins at the start of a reply, where the model or its template opened it; a mark that
-comes later is text. This works on a reply that is still streaming: an unfinished part is a part.
+Thoughts are only recognised at the start of a reply; a later tag is text. Replies that are still
+streaming can be split too; their last part may be unfinished.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ReplyPart:
-    """A stretch of a reply.
+    """A part of a reply.
 
     Attributes:
-        kind: the answer itself, or what comes before it.
-        text: without marks, stripped.
+        kind: kind of the part.
+        text: content without marks, stripped.
     """
 
     kind: Kind
@@ -40,40 +40,40 @@ class ReplyPart:
 
 
 def thought_opening(prompt: str) -> str:
-    """The ``<think>`` with which a prompt ends; "" if it does not.
+    """Return the ``<think>`` at the end of a prompt; "" without one.
 
-    DeepSeek-R1's chat template opens the thoughts. A reply is stored with the mark, so that its
-    parts can be split without the prompt.
+    Some chat templates, e.g. DeepSeek-R1's, open the thoughts in the prompt. Replies are saved with
+    this tag so that they can be split without the prompt.
     """
     return f"{_OPEN}\n" if prompt.endswith((_OPEN, f"{_OPEN}\n")) else ""
 
 
 def split_reply(text: str) -> tuple[ReplyPart, ...]:
-    """Take a reply apart, in the order in which it was written; empty parts are left out."""
+    """Split a reply into its parts, in order, without empty ones."""
     label = _MOSS_LABEL.match(text.lstrip())
     parts = _split_moss(text) if label else _split_thinking(text)
     return tuple(part for part in parts if part.text)
 
 
 def answer_of(text: str) -> str:
-    """The answer alone."""
+    """Return the answer without the other parts."""
     return "\n\n".join(part.text for part in split_reply(text) if part.kind == "answer")
 
 
 def reply_for_history(text: str) -> str:
-    """The part of an earlier reply that the model reads in later rounds.
+    """Return the part of an earlier reply that the model reads in later rounds.
 
-    Thoughts are left out, as the templates of the models that think leave them out (Qwen3,
-    DeepSeek-R1). The parts of a MOSS reply stay: its format closes and repeats them.
+    Thoughts are left out, as in the templates of thinking models (Qwen3, DeepSeek-R1). All parts of
+    a MOSS reply are kept, because its format repeats them.
     """
     thought = any(part.kind == "thinking" for part in split_reply(text))
     return answer_of(text) if thought or text.lstrip().startswith(_OPEN) else text
 
 
 def prompt_history(rounds: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Earlier rounds, as (query, reply), as the next prompt holds them.
+    """Return earlier rounds, as (query, reply), for the next prompt.
 
-    How a reply ended does not count; a round whose reply has nothing to read is left out.
+    Rounds with an empty reply are left out; stopped and failed replies are kept.
     """
     read = ((query, reply_for_history(reply)) for query, reply in rounds)
     return tuple((query, reply) for query, reply in read if reply.strip())
@@ -87,7 +87,7 @@ def _split_thinking(text: str) -> list[ReplyPart]:
         parts.append(ReplyPart("thinking", thoughts.strip()))
         rest = rest.strip()
     if not parts and _OPEN not in rest:
-        # A server whose template opened the thoughts gives their end alone, on a line of its own.
+        # If a server's template opened the thoughts, only their end is in the reply, on a line.
         end = _CLOSE_LINE.search(rest)
         if end and len(_FENCE.findall(rest, 0, end.start())) % 2 == 0:
             parts.append(ReplyPart("thinking", rest[: end.start()].strip()))

@@ -1,8 +1,8 @@
-"""A prompt as text, and how it becomes token ids.
+"""Prompts with literal stretches, and their encoding into token ids.
 
-A tokenizer turns the spelling of a special token (``<|im_end|>``) into that token. In a prompt that
-a chat template rendered this must happen only where the template wrote it: the same characters in
-a message are text, or a message could end the user's turn and begin another.
+A tokenizer turns the spelling of a special token (``<|im_end|>``) into that token. In a prompt
+rendered by a chat template, only spellings written by the template may become tokens: otherwise, a
+message could end the user's turn and begin another.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _ASCII_OF = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0xFE64: "
 
 
 class PromptText(str):
-    """A prompt that knows which stretches are literal: no special token is read in them.
+    """A prompt with literal stretches, in which spellings of special tokens are text.
 
     Attributes:
-        literal: the stretches, in order; they do not overlap.
+        literal: the stretches, in order, without overlaps.
     """
 
     literal: tuple[Span, ...]
 
     def __new__(cls, text: str, literal: tuple[Span, ...] = ()) -> PromptText:
-        made = super().__new__(cls, text)
-        made.literal = literal
-        return made
+        prompt = super().__new__(cls, text)
+        prompt.literal = literal
+        return prompt
 
 
 class LiteralText(str):
-    """Text of a user, a model or a system message, as a part for :func:`joined`."""
+    """The text of a message, as a part for :func:`joined`."""
 
 
 def joined(*parts: str) -> PromptText:
-    """The parts as one prompt; those that are a :class:`LiteralText` are literal."""
+    """Join parts to a prompt in which each :class:`LiteralText` is literal."""
     literal: list[Span] = []
     at = 0
     for part in parts:
@@ -57,11 +57,11 @@ def joined(*parts: str) -> PromptText:
 
 
 class TokenFinder:
-    """Finds the spellings of special tokens in a text, the longest of those that begin at a place.
+    """Finds the spellings of special tokens in a text; the longest match wins.
 
     Args:
-        tokens: their spellings.
-        any_width: take full-width characters for ASCII, as tokenizers with NFKC do.
+        tokens: spellings of the special tokens.
+        any_width: treat full-width characters as ASCII, like tokenizers with NFKC.
     """
 
     def __init__(self, tokens: Collection[str], *, any_width: bool = False) -> None:
@@ -72,7 +72,7 @@ class TokenFinder:
         self._begins = re.compile("[" + "".join(map(re.escape, begins)) + "]" if begins else "(?!)")
 
     def find(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
-        """The stretches of ``text[start:end]`` that spell a special token, in order."""
+        """Yield the stretches of ``text[start:end]`` that spell a special token, in order."""
         within = self._folded(text[start:end])
         at = 0
         while found := self._begins.search(within, at):
@@ -90,16 +90,16 @@ class TokenFinder:
 
 
 def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list[int]:
-    """Token ids of a prompt, with the special tokens in its literal stretches read as text.
+    """Return the token ids of a prompt, with special tokens in literal stretches as text.
 
-    The text is encoded as a whole unless a literal stretch spells a special token. It is then cut
-    after the first character of each such spelling, so that no part spells it any more.
+    If a literal stretch spells a special token, the text is cut after the first character of the
+    spelling and its parts are encoded separately, so that no part contains the spelling.
 
     Args:
-        text: a :class:`PromptText`, or any string, which has no literal stretches.
+        text: a :class:`PromptText`, or a string without literal stretches.
         finder: finds the tokenizer's special tokens.
-        first: encodes a text with what the tokenizer puts before it, e.g. BOS.
-        later: encodes a text without that.
+        first: function that encodes the first part, with the tokenizer's prefix, e.g. BOS.
+        later: function that encodes a text without a prefix.
     """
     plain = str(text)
     cuts = [
@@ -115,19 +115,16 @@ def encode(text: str, finder: TokenFinder, first: Encode, later: Encode) -> list
 
 
 def encode_continuation(text: str, encode: Encode) -> list[int]:
-    """Token ids of ``text`` in the middle of a line.
+    """Return the token ids of ``text`` in the middle of a line.
 
-    Some tokenizers put a space before a text, so it is encoded after a character that stays a token
-    of its own.
+    Some tokenizers insert a space before a text. It is therefore encoded after another character,
+    whose ids are removed.
     """
-    for before in _LEADS:
-        lead, ids = encode(before), encode(before + text)
-        if lead and ids[: len(lead)] == lead:
-            return ids[len(lead) :]
+    for character in ("\n", "。", "|"):
+        before, ids = encode(character), encode(character + text)
+        if before and ids[: len(before)] == before:
+            return ids[len(before) :]
     return encode(text)
-
-
-_LEADS = ("\n", "。", "|")
 
 
 def prompt_notes(
@@ -136,10 +133,10 @@ def prompt_notes(
     request: GenerateRequest,
     special: TokenFinder,
 ) -> tuple[str, ...]:
-    """What the user should know of a prompt.
+    """Return notes for the user about a prompt.
 
     Args:
-        history: the rounds in it.
+        history: rounds in the prompt.
         special: finds the tokenizer's special tokens.
     """
     notes = []

@@ -1,4 +1,4 @@
-"""The context window: which rounds of a conversation still fit before the query."""
+"""Fit a prompt into the context window by dropping the oldest rounds."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from chatui.prompting.format import Exchange
 
 AnyPrompt = TypeVar("AnyPrompt")
 
-_USUAL_RESERVE = 512
+_DEFAULT_RESERVE = 512
 
 
 @dataclass(frozen=True)
 class FittedPrompt(Generic[AnyPrompt]):
-    """A prompt that fits.
+    """A prompt that fits into the context window.
 
     Attributes:
-        prompt: as rendered.
-        history: the rounds in it, oldest first.
-        dropped_rounds: how many of the oldest rounds are not in it.
-        tokens: its length.
+        prompt: rendered prompt.
+        history: rounds in the prompt, oldest first.
+        dropped_rounds: number of oldest rounds left out.
+        tokens: length in tokens.
     """
 
     prompt: AnyPrompt
@@ -42,16 +42,16 @@ def fit_prompt(
     render: Callable[[Sequence[Exchange]], AnyPrompt],
     count: Callable[[AnyPrompt], int],
 ) -> FittedPrompt[AnyPrompt]:
-    """Render ``request`` and drop whole rounds, oldest first, until the reply has its reserve.
+    """Render ``request`` with as many rounds as fit, dropping the oldest ones.
 
     Args:
-        context_limit: tokens, prompt and reply together.
-        render: the prompt with these rounds before the query.
-        count: the length of a prompt in tokens; called once if all rounds fit, else about
-            2 + log2(rounds) times.
+        context_limit: tokens for prompt and reply.
+        render: function that renders the prompt with the given rounds.
+        count: function that counts the tokens of a prompt; called once if all rounds fit, else
+            about 2 + log2(rounds) times.
 
     Raises:
-        ChatuiError: the window has no room for a prompt, or the query does not fit even alone.
+        ChatuiError: the window has no room for a prompt, or the query alone does not fit.
     """
     rounds = request.history
     reserve = reply_reserve(spec, request, context_limit)
@@ -76,9 +76,9 @@ def fit_prompt(
 
 
 def reply_reserve(spec: ModelSpec, request: GenerateRequest, context_limit: int) -> int:
-    """Tokens that a prompt leaves to the reply: the spec's, else up to 512 or a quarter of all."""
+    """Return the tokens reserved for the reply: the spec's, else 512 or a quarter of the window."""
     reserve = spec.reply_reserve
     if reserve is None:
-        reserve = min(_USUAL_RESERVE, context_limit // 4)
-    wanted = request.sampling.max_new_tokens
-    return max(1, reserve if wanted is None else min(reserve, wanted))
+        reserve = min(_DEFAULT_RESERVE, context_limit // 4)
+    limit = request.sampling.max_new_tokens
+    return max(1, reserve if limit is None else min(reserve, limit))

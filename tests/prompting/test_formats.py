@@ -215,5 +215,5 @@ def test_running_on_into_the_next_round_is_stopped() -> None:
 )
 def test_a_begun_reply_stands_where_the_format_writes_one(name: str, begun: str) -> None:
     form = formats.get(name)
-    assert form.begun("甲", "乙") == begun
-    assert form.begun("甲", " 乙") == " 乙"
+    assert form.reply_start("甲", "乙") == begun
+    assert form.reply_start("甲", " 乙") == " 乙"

@@ -83,12 +83,12 @@ def test_a_raven_message_keeps_no_blank_line() -> None:
 
 
 def test_reset_is_answered_without_the_model() -> None:
-    assert RAVEN.answered is not None
-    assert RAVEN.answered(" +reset ") == "The chat is forgotten."
-    assert RAVEN.answered("你好") is None
+    assert RAVEN.fixed_answer is not None
+    assert RAVEN.fixed_answer(" +reset ") == "The chat is forgotten."
+    assert RAVEN.fixed_answer("你好") is None
 
 
 def test_free_text_stays_as_it_was_written() -> None:
     assert RAVEN.clean("+gen 从前", " 有\n") == " 有\n"
     assert RAVEN.clean("你好", " 好\n") == "好"
-    assert RAVEN.free_tokens == 256
+    assert RAVEN.free_text_tokens == 256

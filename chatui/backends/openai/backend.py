@@ -294,8 +294,8 @@ def _body(
         limit = room if window and client.counter else _UNLIMITED_REPLY_TOKENS
         if window:
             limit = max(1, min(limit, room))
-        if client.format.is_free(request.query):
-            limit = min(limit, client.format.free_tokens or limit)
+        if client.format.is_free_text(request.query):
+            limit = min(limit, client.format.free_text_tokens or limit)
     if limit is not None:
         body["max_tokens"] = limit
     return body

@@ -73,7 +73,7 @@ def render(
     if format is CHAT:
         return _messages(history, query, system)
     prompt = format.render(history, query, system)
-    return without_surrogates(prompt + (format.begun(query, begun) if begun else ""))
+    return without_surrogates(prompt + (format.reply_start(query, begun) if begun else ""))
 
 
 def _messages(history: Sequence[Exchange], query: str, system: str | None) -> Messages:

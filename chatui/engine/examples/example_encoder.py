@@ -130,7 +130,7 @@ class ExampleEncoder:
         # an empty one, and leaves a query without history bare.
         self._numbered = formats.get("shiyou") if format.name == "chatglm-6b" else format
         # So much of a prompt is enough to see its first tokens, in formats that only grow.
-        only_grows = not format.literal and format.unstopped is None
+        only_grows = not format.literal and format.free_text is None
         self._enough = _ENOUGH * (self.layout.most_source + _MARGIN) if only_grows else None
         # What all prompts of a very long dialogue begin with, from a round on.
         self._shared: tuple[Dialogue | None, int, str] = (None, 0, "")

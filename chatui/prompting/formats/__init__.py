@@ -1,8 +1,8 @@
-"""The prompt formats by name: ours, and those of other packages.
+"""The prompt formats by name: chatui's own, and those of other packages.
 
-Most of ours are in ``dialogues.toml``; the modules of this folder hold theirs as ``FORMATS``. Other
-packages add formats through the entry point group ``chatui.formats``: the entry's name is the
-format's name and its object a :class:`~chatui.prompting.format.PromptFormat`.
+Most of chatui's are in ``dialogues.toml``; each module of this folder has a tuple ``FORMATS``.
+Other packages add formats through the entry point group ``chatui.formats``: the name of an entry
+point is the format's name, its object a :class:`~chatui.prompting.format.PromptFormat`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ GROUP = "chatui.formats"
 
 
 def get(name: str) -> PromptFormat:
-    """The format called ``name``.
+    """Return the format called ``name``.
 
     Raises:
-        ChatuiError: there is none (the nearest names are offered), another package's cannot
-            be loaded, or ``name`` is "chat-template", which lies in the model and not here.
+        ChatuiError: there is no such format (similar names are suggested), another package's
+            cannot be loaded, or ``name`` is "chat-template", which is part of a model.
     """
     if name == CHAT_TEMPLATE:
         raise ChatuiError(say("prompting.template_in_model"))
@@ -50,7 +50,7 @@ def get(name: str) -> PromptFormat:
 
 
 def names() -> tuple[str, ...]:
-    """All names that :func:`get` knows, sorted."""
+    """Return all names of formats, sorted."""
     return tuple(sorted({*_built_in(), *_others().names}))
 
 
@@ -63,7 +63,7 @@ def _built_in() -> dict[str, PromptFormat]:
 
 
 def _others() -> EntryPoints:
-    # Imported late: it takes as long as ten formats, and most starts look for no other package's.
+    # Slow to import, and most starts use a built-in format.
     from importlib.metadata import entry_points
 
     return entry_points(group=GROUP)

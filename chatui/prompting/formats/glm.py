@@ -18,28 +18,28 @@ _MARK_BESIDE_CJK = re.compile(f"(?<=[{CJK}])[,!:;?]|[,!:;?](?=[{CJK}])")
 
 
 def process_response(text: str) -> str:
-    """The reply as ChatGLM-6B shows it (THUDM/chatglm-6b: modeling_chatglm.py).
+    """Clean a reply like ChatGLM-6B (THUDM/chatglm-6b: modeling_chatglm.py).
 
-    White space at both ends goes, the placeholder of the training time becomes the year, and
-    `,` `!` `:` `;` `?` next to a CJK character (U+4E00–9FFF, on either side) become full-width.
+    Strips white space, replaces the placeholder of the training time by the year, and makes
+    `,` `!` `:` `;` `?` next to a CJK character (U+4E00–9FFF, on either side) full-width.
     """
     text = text.strip().replace(TRAINING_TIME, TRAINING_YEAR)
     return _MARK_BESIDE_CJK.sub(lambda match: FULL_WIDTH[match[0]], text)
 
 
 def _render_glm(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    """The bare query in the first round, then numbered rounds from 0."""
+    """Render the bare query in the first round, then rounds numbered from 0."""
     opening = f"{system}\n" if system else ""
     return opening + (DIALOGUES["shiyou"].render(history, query, None) if history else query)
 
 
 def _render_glm3(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    """Roles in special tokens, each followed by a line break and a space."""
-    said = [("<|system|>", system)] if system else []
-    for asked, answered in history:
-        said += [("<|user|>", asked), ("<|assistant|>", answered)]
-    said.append(("<|user|>", query))
-    parts = (part for role, text in said for part in (f"{role}\n ", LiteralText(text)))
+    """Render roles as special tokens, each followed by a line break and a space."""
+    messages = [("<|system|>", system)] if system else []
+    for earlier, reply in history:
+        messages += [("<|user|>", earlier), ("<|assistant|>", reply)]
+    messages.append(("<|user|>", query))
+    parts = (part for role, text in messages for part in (f"{role}\n ", LiteralText(text)))
     return joined(*parts, "<|assistant|>")
 
 

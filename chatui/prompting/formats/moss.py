@@ -1,8 +1,8 @@
-"""MOSS: a meta instruction, then the speakers between its own marks.
+"""MOSS: a meta instruction, then messages between MOSS's marks.
 
-With plugins a round is ``<|Human|>``, ``<|Inner Thoughts|>``, ``<|Commands|>``, ``<|Results|>``,
-``<|MOSS|>``. No plugin runs here, so all of them are named as disabled and the model fills every
-part; :mod:`chatui.prompting.parts` takes the reply apart. A system text replaces the whole
+With plugins, a round is ``<|Human|>``, ``<|Inner Thoughts|>``, ``<|Commands|>``, ``<|Results|>``,
+``<|MOSS|>``. chatui runs no plugins, so the instruction disables all of them and the model writes
+every part; :mod:`chatui.prompting.parts` splits the reply. A system prompt replaces the whole
 instruction, and may enable plugins.
 """
 
@@ -37,16 +37,16 @@ PLUGINS = (
     "- Image edition: disabled.\n"
     "- Text-to-speech: disabled.\n"
 )
-_NOTHING = (
+_EMPTY_PARTS = (
     "<|Inner Thoughts|>: None<eot>\n<|Commands|>: None<eoc>\n<|Results|>: None<eor>\n<|MOSS|>: "
 )
 _PARTS = (("<|Commands|>:", "<eot>"), ("<|Results|>:", "<eoc>"), ("<|MOSS|>:", "<eor>"))
 
 
 def _reply(text: str) -> str:
-    """An earlier reply with all its parts, each closed by its mark (lost in the decoded text)."""
+    """Close each part of an earlier reply with its mark, which the decoded text lacks."""
     if not text.startswith("<|Inner Thoughts|>"):
-        return _NOTHING + text
+        return _EMPTY_PARTS + text
     for label, mark in _PARTS:
         before, found, after = text.partition(label)
         if found and not before.rstrip().endswith(mark):
@@ -57,18 +57,18 @@ def _reply(text: str) -> str:
 def _moss(
     name: str, source: str, instruction: str, *, reply: Callable[[str], str], begin: str
 ) -> PromptFormat:
-    """A format of the family.
+    """Return a format of MOSS.
 
     Args:
-        reply: what an earlier reply stands as.
-        begin: what the prompt ends with.
+        reply: function that formats an earlier reply.
+        begin: end of the prompt.
     """
 
     def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
         opening = instruction if system is None else system
         if opening and not opening.endswith("\n"):
             opening += "\n"
-        rounds = (f"<|Human|>: {asked}<eoh>\n{reply(told)}<eom>\n" for asked, told in history)
+        rounds = (f"<|Human|>: {asked}<eoh>\n{reply(text)}<eom>\n" for asked, text in history)
         return f"{opening}{''.join(rounds)}<|Human|>: {query}<eoh>\n{begin}"
 
     stops = ("<eom>", "<|Human|>")

@@ -1,13 +1,13 @@
-"""ChatRWKV's chats, and the commands that its users know.
+"""ChatRWKV's chats and its commands.
 
-    +              another reply to the last message
-    +reset         forget the chat
-    +gen TEXT      free text that goes on from TEXT, beside the chat
-    +i TEXT        an instruction, beside the chat
-    +qa TEXT       a question, beside the chat
-    +qq TEXT       a question, with nothing before it
-    ++             another try at the last free text
-    +++            the last free text goes on
+    +              regenerate the reply to the last message
+    +reset         clear the chat
+    +gen TEXT      continue TEXT, outside the chat
+    +i TEXT        follow an instruction, outside the chat
+    +qa TEXT       answer a question, outside the chat
+    +qq TEXT       answer a question without a preamble
+    ++             regenerate the last free text
+    +++            continue the last free text
 
 Source of the commands: BlinkDL/ChatRWKV, v2/chat.py, on_message().
 """
@@ -24,13 +24,13 @@ from chatui.prompting.formats.toml_formats import PREAMBLE as INSTRUCTION
 WITH_TEXT = ("+gen", "+i", "+qa", "+qq")
 ALONE = ("+", "++", "+++", "+reset")
 FREE_TOKENS = 256
-"""Length of a free text (FREE_GEN_LEN); +++ goes on with it."""
+"""Tokens of a free text (FREE_GEN_LEN), which +++ continues."""
 
 _FREE = ("+gen", "+i", "+qq", "++", "+++")
 
 
 def command_of(query: str) -> tuple[str, str]:
-    """The command that a query begins with, in small letters, and its text; "" for a message."""
+    """Split a query into a lower-case command ("" for a message) and its text."""
     message = query.replace("\\n", "\n").strip()
     word, _, text = message.partition(" ")
     if word.lower() in WITH_TEXT and text.strip():
@@ -41,27 +41,27 @@ def command_of(query: str) -> tuple[str, str]:
 
 
 def is_reset(query: str) -> bool:
-    """Whether the query only asks to forget the chat; nothing is generated then."""
+    """True if the query only clears the chat."""
     return command_of(query)[0] == "+reset"
 
 
-def is_free(query: str) -> bool:
-    """Whether the query asks for free text, which no stop string ends."""
+def is_free_text(query: str) -> bool:
+    """True if the query asks for free text, which has no stop strings."""
     return command_of(query)[0] in _FREE
 
 
 def _rwkv(
     name: str, source: str, *, user: str, bot: str, preamble: str, tidy: Callable[[str], str]
 ) -> PromptFormat:
-    """A chat between ``user`` and ``bot``.
+    """Return the format of a chat between ``user`` and ``bot``.
 
     Args:
-        preamble: opens it and ends with a blank line.
-        tidy: applied to messages.
+        preamble: start of the prompt, which ends with a blank line.
+        tidy: function applied to messages.
     """
 
-    def beside(opening: str, command: str, text: str) -> str:
-        """The prompt of a command that stands beside the chat."""
+    def command_prompt(opening: str, command: str, text: str) -> str:
+        """The prompt of a command outside the chat."""
         if command == "+gen":
             return f"\n{text}"
         if command == "+qq":
@@ -74,16 +74,17 @@ def _rwkv(
     def render(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
         opening = preamble if system is None else _as_preamble(system)
         chat: list[Exchange] = []
-        free = written = ""  # the prompt of the last free text, and with what the model wrote
-        aside = False
+        # Prompt of the last free text, without and with the model's text.
+        free = written = ""
+        is_outside = False
         for asked, answered in (*history, (query, "")):
             command, text = command_of(asked)
             if command in WITH_TEXT:
-                free = beside(opening, command, text)
+                free = command_prompt(opening, command, text)
             elif command == "+++":
                 free = written or free
-            aside = command in WITH_TEXT or (command in ("++", "+++") and free != "")
-            if aside:
+            is_outside = command in WITH_TEXT or (command in ("++", "+++") and free != "")
+            if is_outside:
                 written = free + answered
             elif command == "+reset":
                 chat.clear()
@@ -93,7 +94,7 @@ def _rwkv(
                 elif command:
                     text = asked
                 chat.append((tidy(text), answered))
-        if aside:
+        if is_outside:
             return free
         turns = "".join(f"{user}: {asked}\n\n{bot}: {reply}\n\n" for asked, reply in chat)
         return opening + turns.removesuffix(" \n\n")
@@ -104,14 +105,14 @@ def _rwkv(
         source=source,
         stop_strings=("\n\n", f"\n{user}:"),
         system=preamble,
-        unstopped=is_free,
-        free_tokens=FREE_TOKENS,
-        answered=lambda query: say("rwkv.reset") if is_reset(query) else None,
+        free_text=is_free_text,
+        free_text_tokens=FREE_TOKENS,
+        fixed_answer=lambda query: say("rwkv.reset") if is_reset(query) else None,
     )
 
 
 def _as_preamble(system: str) -> str:
-    """A preamble as v2/chat.py's load_prompt() makes it of a text."""
+    """Turn a system prompt into a preamble like load_prompt() in v2/chat.py."""
     lines = [line.strip().strip("\u3000") for line in system.strip().split("\n")]
     text = "\n".join(lines).strip()
     return f"\n{text}\n\n" if text else ""

@@ -1,4 +1,4 @@
-"""The formats of dialogues.toml, and those that differ from one of them in a function or two."""
+"""The formats of dialogues.toml, and similar formats with functions of their own."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def _read() -> dict[str, PromptFormat]:
 
 
 def _without_spaces(text: str) -> str:
-    """The text without the spaces that BERT's decoding puts between characters."""
+    """Remove the spaces that BERT's decoding inserts between Chinese characters."""
     return _SPACE_BESIDE_HAN.sub("", text).strip(" ")
 
 
 def _render_web_demo(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    """Chinese-Alpaca in rounds, with the stray line breaks and spaces of its web demo.
+    """Render Chinese-Alpaca's rounds with the stray line breaks and spaces of its web demo.
 
-    A round whose reply is empty is not closed, the last one included.
+    A round with an empty reply, such as the last one, is left open.
     """
     preamble = PREAMBLE if system is None else system
     opening = f"\n{preamble}\n" if preamble else "\n"
@@ -54,7 +54,7 @@ def _render_web_demo(history: Sequence[Exchange], query: str, system: str | None
 
 
 def _render_vicuna(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    """Chinese-Vicuna's instruction, which holds the rounds after an empty line."""
+    """Render Chinese-Vicuna's instruction, which contains all rounds."""
     preamble = PREAMBLE if system is None else system
     opening = f"{preamble}\n\n" if preamble else ""
     rounds = "\n".join(f"User:{asked}\nAssistant:{answered}" for asked, answered in history)
@@ -63,20 +63,20 @@ def _render_vicuna(history: Sequence[Exchange], query: str, system: str | None =
 
 
 def _clean_vicuna(text: str) -> str:
-    """The reply up to where the model speaks for the user, without undecodable characters."""
+    """Cut a reply where the model writes the user's next turn; remove undecodable characters."""
     return cut_at("User:", "###", "</s>")(text.replace("\N{REPLACEMENT CHARACTER}", ""))
 
 
 def _render_zoo(history: Sequence[Exchange], query: str, system: str | None = None) -> str:
-    """LLMZoo's Phoenix and Chimera: <s> and </s> are the special tokens; "" is left open."""
+    """Render LLMZoo's messages between the special tokens <s> and </s>; empty ones stay open."""
     preamble = _ZOO_PREAMBLE if system is None else system
     opening = f"{preamble}\n\n" if preamble else ""
-    said = (
+    messages = (
         f"{role}: <s>{text}</s>" if text else f"{role}: <s>"
         for exchange in (*history, (query, ""))
         for role, text in zip(("Human", "Assistant"), exchange, strict=True)
     )
-    return opening + "".join(said)
+    return opening + "".join(messages)
 
 
 DIALOGUES = _read()

@@ -44,7 +44,7 @@ def prefill_next_prompt(
     """
     network = model.network
     assert isinstance(network, RwkvNetwork)
-    free = model.format.is_free(request.query)
+    free = model.format.is_free_text(request.query)
     queries = (_CONTINUE_FREE_TEXT,) if free else _SAMPLE_QUERIES
     after = replace(request, history=(*request.history, (request.query, reply)))
     try:
