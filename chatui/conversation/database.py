@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from chatui.conversation.upgrades import keep_old, upgrade
+from chatui.conversation.upgrades import back_up_old_version, upgrade
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
@@ -162,7 +162,7 @@ def connect_for_writing(
                 _use_wal(connection)
                 # Survives kill -9. A power cut may lose the last transactions, not the file.
                 connection.execute("PRAGMA synchronous = NORMAL")
-                keep_old(connection, file, on_progress)
+                back_up_old_version(connection, file, on_progress)
             upgrade(connection)
     except BaseException:
         connection.close()

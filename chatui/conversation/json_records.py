@@ -1,4 +1,4 @@
-"""JSON values of a file one after the other: JSON Lines, one array, one object; never all at once.
+"""Read the JSON values of a file one by one: JSON Lines, an array, or an object.
 
 A value that cannot be read becomes an :class:`UnreadableRecord`. Reading then continues with the
 next line of JSON Lines, or with the next element of an array that begins a line as the first did.
@@ -18,27 +18,26 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
+from chatui.conversation.text_window import TextWindow
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
 _PEEKED_BYTES = 1 << 20
-_CHUNK_CHARACTERS = 1 << 19
 _LONGEST_CUT_TOKEN = 12
-"""Characters of the longest token beside strings that an end can cut: an escape, -Infinity."""
+"""Characters in which the longest token besides strings fits: an escape, -Infinity."""
 
-_BLANK = re.compile(r"[ \t\r\n]*")
 _KEY = re.compile(r'\{[ \t\r\n]*"[^"\\]{0,60}"')
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class UnreadableRecord:
-    """What could not be read.
+    """A value that could not be read.
 
     Attributes:
-        line: where it begins, from 1.
+        line: the line where it begins, from 1.
         reason: why, as a part of a sentence.
-        is_torn: whether it is a last line without a line break.
+        is_torn: True for a last line without a line break, as an interrupted write leaves it.
     """
 
     line: int
@@ -54,7 +53,7 @@ class JsonRecords:
     """The records of one file.
 
     Attributes:
-        is_array: whether the file holds one array; known from the first record on.
+        is_array: True if the file is one array; set before the first record is returned.
     """
 
     def __init__(
@@ -63,12 +62,12 @@ class JsonRecords:
         encoding: str | None = None,
         parse_constant: Callable[[str], Any] | None = None,
     ) -> None:
-        """Read ``file``, or what stands in one.
+        """Read ``file``, a path or the bytes of a file.
 
         Args:
             encoding: None for UTF-8, or UTF-16 with a byte order mark.
-            parse_constant: makes a value of NaN and infinities, or raises ValueError; None takes
-                them as Python does.
+            parse_constant: as for ``json.loads``: called with "NaN", "Infinity" or "-Infinity";
+                may raise ValueError.
         """
         self._file = file
         self._encoding = encoding
@@ -79,16 +78,16 @@ class JsonRecords:
 
     @property
     def done_bytes(self) -> int:
-        """How far reading is, for a progress."""
+        """Bytes read so far."""
         if self._stream is not None and not self._stream.closed:
             self._done_bytes = self._stream.tell()
         return self._done_bytes
 
     def __iter__(self) -> Iterator[Record]:
-        """The records in their order.
+        """Yield the records in order.
 
         Raises:
-            ChatuiError: the file cannot be read at all.
+            ChatuiError: the file cannot be opened or read.
         """
         try:
             with io.BufferedReader(self._opened(), _PEEKED_BYTES) as stream:
@@ -130,12 +129,12 @@ class JsonRecords:
 
 
 def _reader(stream: Any, encoding: str) -> io.TextIOWrapper:
-    """The text of ``stream``, with what is not of the encoding as lone surrogates."""
+    """Decode ``stream``; bytes invalid in the encoding become lone surrogates."""
     return io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="\n")
 
 
 def _decodable(records: Iterator[Record]) -> Iterator[Record]:
-    """The records up to where the bytes are no text at all, which UTF-16 may be."""
+    """Yield the records up to bytes that cannot be decoded at all, as in a cut UTF-16 file."""
     line = 0
     try:
         for record in records:
@@ -147,7 +146,7 @@ def _decodable(records: Iterator[Record]) -> Iterator[Record]:
 
 
 def _is_one_value(start: str) -> bool:
-    """Whether a file that starts so is one value over several lines, or one array."""
+    """True if a file with this start is one value over several lines, or one array."""
     first, is_line, rest = start.partition("\n")
     if first.rstrip() in ("{", "["):
         return True
@@ -163,7 +162,7 @@ def _is_one_value(start: str) -> bool:
 
 
 def _lines(lines: Iterable[bytes], parse_constant: Callable[[str], Any] | None) -> Iterator[Record]:
-    """The records of JSON Lines, each line as UTF-8."""
+    """Yield the records of JSON Lines in UTF-8."""
     decode = msgspec.json.Decoder().decode
     for number, line in enumerate(lines, 1):
         try:
@@ -171,147 +170,106 @@ def _lines(lines: Iterable[bytes], parse_constant: Callable[[str], Any] | None) 
         except (ValueError, RecursionError):
             if line.isspace():
                 continue
-            # Python's own reader takes what msgspec does not, lone surrogates among it.
+            # Python's decoder also accepts, for example, lone surrogates and NaN.
             try:
                 yield number, json.loads(line.decode(), parse_constant=parse_constant)
             except (ValueError, RecursionError) as error:
                 yield UnreadableRecord(number, _reason(error), not line.endswith(b"\n"))
 
 
-class _Text:
-    """The part of a file's text that is being read.
-
-    Attributes:
-        held: what is held of it.
-        at: how much of that is read.
-        line: the line in which ``at`` lies.
-    """
-
-    def __init__(self, stream: io.TextIOBase) -> None:
-        self._stream = stream
-        self._counted = 0
-        self.held = ""
-        self.at = 0
-        self.line = 1
-
-    def more(self) -> bool:
-        """Hold more, twice as much if need be; False at the file's end."""
-        self.here()
-        new = self._stream.read(max(_CHUNK_CHARACTERS, len(self.held) - self.at))
-        self.held = self.held[self.at :] + new
-        self.at = self._counted = 0
-        return bool(new)
-
-    def here(self) -> int:
-        """The line of ``at``."""
-        # Far faster than counting where there is none.
-        if self.held.find("\n", self._counted, self.at) >= 0:
-            self.line += self.held.count("\n", self._counted, self.at)
-        self._counted = self.at
-        return self.line
-
-    def next_character(self) -> str:
-        """The next character that is not blank; "" at the file's end."""
-        while True:
-            found = _BLANK.match(self.held, self.at)
-            self.at = found.end() if found else self.at
-            if self.at < len(self.held):
-                return self.held[self.at]
-            if not self.more():
-                return ""
-
-
 def _values(stream: io.TextIOBase, parse_constant: Callable[[str], Any] | None) -> Iterator[Record]:
-    """The elements of an array, or the values that follow each other."""
-    text = _Text(stream)
+    """Yield the elements of an array, or values that follow each other."""
+    window = TextWindow(stream)
     decode = json.JSONDecoder(parse_constant=parse_constant).raw_decode
-    if text.next_character() == "[":
-        text.at += 1
-    margin = mark = tried = None
-    while character := text.next_character():
+    if window.next_character() == "[":
+        window.position += 1
+    indent = start = tried = None
+    while character := window.next_character():
         if character in ",]":
-            text.at += 1
+            window.position += 1
             continue
-        line = text.here()
-        if margin is None or mark is None:
-            margin = _margin(text)
-            key = _KEY.match(text.held, text.at)
-            mark = margin or (key[0] if key else "")
-        if mark and tried is not text.held:
-            tried = text.held
-            several = _several(text, mark)
-            if several:
+        line = window.line()
+        if indent is None or start is None:
+            indent = _indent(window)
+            key = _KEY.match(window.text, window.position)
+            start = indent or (key[0] if key else "")
+        if start and tried is not window.text:
+            tried = window.text
+            if several := _decode_several(window, start):
                 yield from several
                 continue
         try:
-            value, end = decode(text.held, text.at)
+            value, end = decode(window.text, window.position)
         except (ValueError, RecursionError) as error:
-            if _is_cut_off(error, text) and text.more():
+            if _is_cut_off(error, window) and window.read_more():
                 continue
             yield UnreadableRecord(line, _reason(error))
-            if not margin or not _go_to(text, margin):
+            if not indent or not _skip_to(window, indent):
                 return
             continue
         try:
-            text.held[text.at : end].encode()
+            window.text[window.position : end].encode()
         except UnicodeEncodeError:
             yield UnreadableRecord(line, say("dataset.no_utf8"))
         else:
             yield line, value
-        text.at = end
+        window.position = end
 
 
-def _several(text: _Text, mark: str) -> list[tuple[int, Any]]:
-    """The elements up to the last one that is held, whose end may not be; [] if one is at fault.
+def _decode_several(window: TextWindow, start: str) -> list[tuple[int, Any]]:
+    """Decode all elements held except the last, which may be cut; return [] if one is invalid.
 
-    They are read at once, by msgspec, three times as fast as one by one.
+    msgspec decodes them three times as fast together as Python does one by one.
 
     Args:
-        mark: with which an element begins, unless another part of the text does too.
+        start: the text with which an element begins; it may also occur within elements.
     """
-    end = text.held.rfind(mark, text.at + 1)
-    held = text.held[text.at : max(end, text.at)].rstrip(" \t\r\n")
-    has_margin = mark.startswith("\n")
-    if not held.endswith(",") or (not has_margin and "\n" in held):
+    end = window.text.rfind(start, window.position + 1)
+    held = window.text[window.position : max(end, window.position)].rstrip(" \t\r\n")
+    is_indented = start.startswith("\n")
+    if not held.endswith(",") or (not is_indented and "\n" in held):
         return []
     try:
         values = msgspec.json.decode(f"[{held[:-1]}]")
     except (ValueError, RecursionError):
         return []
-    lines = [text.here()] * len(values)
-    if has_margin:
-        before = held.split(mark)[:-1]
+    lines = [window.line()] * len(values)
+    if is_indented:
+        before = held.split(start)[:-1]
         if len(before) != len(values) - 1 or len(set(map(type, values))) > 1:
             return []
         lines = list(accumulate((part.count("\n") + 1 for part in before), initial=lines[0]))
-    text.at = end
+    window.position = end
     return list(zip(lines, values, strict=True))
 
 
-def _margin(text: _Text) -> str:
-    """The line break, the blanks and the character with which an element begins; "" without."""
-    start = text.held.rfind("\n", 0, text.at)
-    before = text.held[start : text.at] if start >= 0 else ""
-    return before + text.held[text.at] if before and before.isspace() else ""
+def _indent(window: TextWindow) -> str:
+    """Return the line break, white space and first character of an element that begins a line.
+
+    Other elements give "".
+    """
+    start = window.text.rfind("\n", 0, window.position)
+    before = window.text[start : window.position] if start >= 0 else ""
+    return before + window.text[window.position] if before and before.isspace() else ""
 
 
-def _go_to(text: _Text, margin: str) -> bool:
-    """Go to the next element that begins as the first one; False if there is none."""
-    text.at += 1
-    while (found := text.held.find(margin, text.at)) < 0:
-        # The mark may lie across the border.
-        text.at = max(text.at, len(text.held) - len(margin))
-        if not text.more():
+def _skip_to(window: TextWindow, indent: str) -> bool:
+    """Move to the next element that begins with ``indent``; return False if there is none."""
+    window.position += 1
+    while (found := window.text.find(indent, window.position)) < 0:
+        # It may be cut by the end of the window.
+        window.position = max(window.position, len(window.text) - len(indent))
+        if not window.read_more():
             return False
-    text.at = found + len(margin) - 1
+    window.position = found + len(indent) - 1
     return True
 
 
-def _is_cut_off(error: Exception, text: _Text) -> bool:
-    """Whether a value that is no JSON would be, if more of the text were there."""
+def _is_cut_off(error: Exception, window: TextWindow) -> bool:
+    """True if a value may be invalid only because the window ends within it."""
     if not isinstance(error, json.JSONDecodeError):
         return False
-    near_end = error.pos >= len(text.held) - _LONGEST_CUT_TOKEN
+    near_end = error.pos >= len(window.text) - _LONGEST_CUT_TOKEN
     return near_end or error.msg.startswith("Unterminated")
 
 

@@ -1,7 +1,7 @@
-"""Which chatui processes are alive: each writer holds a lock on a file of its own.
+"""Detect which chatui processes are running: each writer holds a lock on its own file.
 
-The system drops the lock when the process ends, however it ends, so nothing depends on process
-ids, clocks or heartbeats, and a reply that waits minutes for its first token is still alive.
+The operating system releases the lock when the process ends, even by kill -9. Process ids, clocks
+and timeouts are not needed, so a process that waits minutes for a first token counts as running.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 _SUFFIX = ".lock"
 _NEW_SUFFIX = ".new"
-"""Of a file that gets its lock in this moment."""
+"""Suffix of a lock file until it is locked."""
 _NEW_SECONDS = 3600
+"""Age in seconds at which an unlocked new file is removed."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,13 +40,13 @@ else:
 
 
 class Presence:
-    """The lock files beside one database, and this process's own.
+    """The lock files of the processes that write to a database, this one's included.
 
-    A name must be written into the database only after :meth:`announce` has returned it: then
-    whoever finds the name there can tell by the lock whether its process still lives.
+    A name may be written to the database only after :meth:`announce` returned it. Other processes
+    then test the lock to see whether the process of that name is running.
 
     Attributes:
-        name: what was announced; "" before.
+        name: the announced name of this process; "" before.
     """
 
     def __init__(self, database: Path) -> None:
@@ -54,15 +55,15 @@ class Presence:
         self._descriptor = -1
 
     def announce(self) -> str:
-        """Take the lock unless it is held already, and give its name.
+        """Create and lock this process's file unless that is done; return its name.
 
         Raises:
-            OSError: the folder cannot be written, or knows no locks.
+            OSError: the folder cannot be written, or has no file locks.
         """
         if not self.name:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             name = uuid.uuid4().hex
-            # A file under its own name is locked, or its process is gone.
+            # Renamed after locking, so that an unlocked file means that its process ended.
             new = self._folder / (name + _NEW_SUFFIX)
             descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
@@ -76,7 +77,7 @@ class Presence:
         return self.name
 
     def is_alive(self, name: str) -> bool:
-        """Whether the process that announced ``name`` (this one included) still runs."""
+        """True if the process that announced ``name`` is running; it may be this one."""
         if name and name == self.name:
             return True
         if not _is_name(name):
@@ -95,16 +96,16 @@ class Presence:
             os.close(descriptor)
 
     def is_anyone_alive(self) -> bool:
-        """Whether any process has announced itself and still runs."""
+        """True if any process that announced itself is running."""
         return any(self.is_alive(file.stem) for file in self._folder.glob("*" + _SUFFIX))
 
     def forget(self, name: str) -> None:
-        """Remove the file of a process that is gone."""
+        """Remove the lock file of a process that ended."""
         if _is_name(name):
             self._file(name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove the files of processes that ended while no reply was being written."""
+        """Remove the lock files of all processes that ended."""
         if not self._folder.is_dir():
             return
         for file in self._folder.glob("*" + _SUFFIX):
@@ -116,7 +117,7 @@ class Presence:
                     file.unlink()
 
     def leave(self) -> None:
-        """Give the lock back."""
+        """Release this process's lock and remove its file."""
         if self.name:
             os.close(self._descriptor)
             self.forget(self.name)
@@ -127,5 +128,5 @@ class Presence:
 
 
 def _is_name(name: object) -> bool:
-    """Whether some process may have announced it; a damaged database may hold anything."""
+    """True if ``name`` has the form of an announced name; a damaged database may hold others."""
     return isinstance(name, str) and name.isalnum() and len(name) < 64

@@ -1,4 +1,4 @@
-"""Saving a reply while it streams, from an event loop that never waits for the disk."""
+"""Save a reply while it streams, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
 SAVE_SECONDS = 0.5
-"""A piece waits at most so long before it is saved."""
+"""Seconds between saves; a piece is queued for saving within this time."""
 
 
 class RoundWriter:
-    """Buffers the pieces of one streaming round and saves them every half second.
+    """Buffers the pieces of a streaming round and saves them every half second.
 
-    Pieces that cannot be saved stay in memory and are tried again with the next ones.
+    If saving fails, the pieces stay in memory and are saved with the next ones.
 
     Attributes:
-        pieces: the reply so far, saved or not.
+        pieces: all pieces so far, saved or not.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class RoundWriter:
         clock: Callable[[], float] = time.monotonic,
         interval_seconds: float = SAVE_SECONDS,
     ) -> None:
-        """Begin to write a round that ``Store.add_round`` returned.
+        """Start the clock of a round that ``Store.add_round`` returned.
 
         Args:
-            on_problem: called each time the pieces could not be saved.
-            clock: seconds; pieces are timed from now on.
+            on_problem: called with the error each time the pieces cannot be saved.
+            clock: returns seconds.
         """
         self.pieces: list[Piece] = []
         self._store = store
@@ -52,7 +52,7 @@ class RoundWriter:
 
     @property
     def seconds(self) -> float:
-        """Since the writer began."""
+        """Seconds since the writer was created."""
         return self._clock() - self._started
 
     def add(
@@ -62,17 +62,17 @@ class RoundWriter:
         logprob: float | None = None,
         alternatives: tuple[tuple[int, str, float], ...] = (),
     ) -> None:
-        """Take one streamed token; it is saved soon."""
+        """Add a streamed token and schedule it for saving."""
         piece = Piece(self.seconds, text, token_id, logprob, alternatives)
         self._unsaved.append(piece)
         self.pieces.append(piece)
-        self._plan()
+        self._schedule_save()
 
     async def finish(self, ended: Round) -> None:
-        """Save the rest and end the round.
+        """Save the unsaved pieces and the end of the round.
 
         Raises:
-            ChatuiError: it cannot be saved; everything is kept and the call can be repeated.
+            ChatuiError: saving failed; the pieces are kept and the call can be repeated.
         """
         self._is_finishing = True
         if self._timer is not None:
@@ -82,14 +82,14 @@ class RoundWriter:
         await self._store.queued(self._store.finish_round, ended, tuple(self._unsaved))
         self._unsaved = []
 
-    def _plan(self) -> None:
-        """Save an interval after the last time, unless that is planned or going on."""
-        is_planned = self._timer is not None or self._saving is not None
-        if self._unsaved and not is_planned and not self._is_finishing:
+    def _schedule_save(self) -> None:
+        """Schedule a save one interval after the last, unless one is scheduled or running."""
+        is_scheduled = self._timer is not None or self._saving is not None
+        if self._unsaved and not is_scheduled and not self._is_finishing:
             delay = max(0.0, self._saved_at + self._interval - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._begin_to_save)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._start_saving)
 
-    def _begin_to_save(self) -> None:
+    def _start_saving(self) -> None:
         self._timer = None
         self._saved_at = self._clock()
         self._saving = asyncio.ensure_future(self._save())
@@ -103,4 +103,4 @@ class RoundWriter:
             self._on_problem(problem)
         finally:
             self._saving = None
-            self._plan()
+            self._schedule_save()

@@ -1,6 +1,6 @@
-"""The two trigram indexes of what was said, which the search reads: of the texts and their sounds.
+"""Maintain the two trigram indexes of the search: one of texts, one of pinyin initials.
 
-A round that is in them has ``indexed = 1``.
+Rounds that are in the indexes have ``indexed = 1``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from chatui.pinyin import initials
 
 
 def has_index(db: sqlite3.Connection) -> bool:
-    """Whether there are trigram indexes that this SQLite can use."""
+    """True if the database has trigram indexes and this SQLite supports them."""
     try:
         db.execute("SELECT rowid FROM round_index WHERE round_index MATCH '\"abc\"' LIMIT 1")
     except sqlite3.OperationalError as error:
@@ -25,21 +25,21 @@ def has_index(db: sqlite3.Connection) -> bool:
 
 
 def index(db: sqlite3.Connection, condition: str, *values: object) -> None:
-    """Index the rounds that an SQL condition selects, none of which is in the indexes yet."""
+    """Index the rounds that match an SQL condition; none of them may be indexed already."""
     if has_index(db):
         _write(db, "INSERT INTO {0} (rowid, {1}) SELECT", condition, values)
         db.execute(f"UPDATE rounds SET indexed = 1 WHERE {condition} AND indexed = 0", values)
 
 
 def index_some(db: sqlite3.Connection, most: int, after: int = 0) -> int:
-    """Index rounds that have ended and are not indexed yet, the newest first.
+    """Index ended rounds that are not indexed yet, newest first.
 
     Args:
-        most: at most so many.
-        after: only those with a higher id.
+        most: maximum number of rounds.
+        after: index only rounds with a higher id.
 
     Returns:
-        How many it were.
+        The number of rounds indexed.
     """
     if not has_index(db):
         return 0
@@ -51,23 +51,24 @@ def index_some(db: sqlite3.Connection, most: int, after: int = 0) -> int:
 
 
 def unindex(db: sqlite3.Connection, condition: str, *values: object) -> None:
-    """Take the rounds that an SQL condition selects out of the indexes, before they change."""
+    """Remove the rounds that match an SQL condition from the indexes; call it before a change."""
     if has_index(db):
-        # An index keeps no text of its own: it must be told what it indexed.
+        # FTS5 stores no text here, and needs the indexed text to remove it.
         condition += " AND indexed = 1"
         _write(db, "INSERT INTO {0} ({0}, rowid, {1}) SELECT 'delete',", condition, values)
         db.execute(f"UPDATE rounds SET indexed = 0 WHERE {condition}", values)
 
 
 def _write(db: sqlite3.Connection, insert: str, condition: str, values: Sequence[object]) -> None:
-    """Write the rounds that a condition selects into both indexes.
+    """Run an INSERT into both indexes for the rounds that match a condition.
 
-    Each statement is one step without Python's lock, so that reading an import goes on beside it.
+    All rounds are inserted by one statement per index. SQLite runs it without Python's global
+    interpreter lock, so that an import can read on meanwhile.
 
     Args:
-        insert: the beginning of the statement, for a table and its columns.
+        insert: the beginning of the statement, a format string for the table and its columns.
     """
-    # Two characters more, so that each character of the text begins a trigram.
+    # Two more characters, so that each character of the text begins a trigram.
     texts = f" id, query || char(10, 10), reply || char(10, 10) FROM rounds WHERE {condition}"
     db.execute(insert.format("round_index", "query, reply") + texts, values)
     said = "json_group_array(json_array(id, query || char(10) || reply))"

@@ -1,14 +1,14 @@
-"""Search over titles, queries and replies, in any script.
+"""Search titles, queries and replies, in any script.
 
-A text is found as a substring of one character or more, whatever the case, in traditional as well
-as in simplified hanzi. Two letters or more find hanzi by their sound too: ``bj`` and ``beij`` find
-北京.
+A text of one or more characters is found as a substring, ignoring case and the difference between
+traditional and simplified hanzi. Two or more letters also find hanzi by their pinyin: ``bj`` and
+``beij`` find 北京.
 
-What may hold the text is looked up in two trigram indexes (SQLite FTS5): ``round_index`` of the
-texts, ``sound_index`` of the first letters of the hanzi's sounds. Both end in two characters more
-than the text, so that one or two characters are the beginning of some trigram; if that is a
-common one, the rounds are read, the newest first, until enough are found. Each place is then looked
-at in the text itself.
+Candidate rounds are looked up in two trigram indexes (SQLite FTS5): ``round_index`` of the texts
+and ``sound_index`` of the first letters of the hanzi's pinyin. Each indexed text is followed by two
+more characters, so that a search for one or two characters is a search for the beginning of
+trigrams. If many rounds have these, rounds are read without the index, newest first, until enough
+are found. Every candidate is then checked with a regular expression.
 """
 
 from __future__ import annotations
@@ -30,23 +30,28 @@ from chatui.pinyin import Spelling
 from chatui.traditional import script_variants
 
 LONGEST_TEXT = 200
-_BEFORE, _AFTER = 16, 48
-_RARE = 1_000
-"""What more rounds have is common: reading them finds enough of it soon."""
-_MOST_PHRASES = 100
-_MOST_CHARACTERS = 300
+_CHARACTERS_BEFORE, _CHARACTERS_AFTER = 16, 48
+"""Characters of the text shown before and after a match."""
+_MOST_CANDIDATES = 1_000
+"""If more rounds have a trigram, reading rounds without the index finds enough matches soon."""
+_MOST_TRIGRAMS = 100
+"""Maximum alternatives of a trigram in an FTS5 query."""
+_MOST_FIRST_CHARACTERS = 300
+"""Maximum alternatives of the first character of a trigram."""
 
 
 @dataclass(frozen=True)
 class SearchHit:
-    """A place where the text was found.
+    """A match of a search.
+
+    A round gives one hit, in its query if that matches. A title gives none if a first query of the
+    conversation matches.
 
     Attributes:
         conversation_id, title: the conversation.
         round_id: the round; None for a hit in the title.
-        where: "title", "query" or "reply"; a round gives one hit, its query's first, and a title
-            none where its first query has it already.
-        before, match, after: one line of the text around the place; "…" if it was cut.
+        where: "title", "query" or "reply".
+        before, match, after: the match and the text around it on one line; "…" where it was cut.
     """
 
     conversation_id: int
@@ -64,12 +69,13 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class _SearchTerm:
-    """What is looked for.
+    """A text to find, either as it is written or by its pinyin.
 
     Attributes:
-        pattern: finds it in a text.
-        written: the characters at each place as the store has them; () if sounds are meant.
-        initials, syllables: the ways to read the letters as sounds.
+        pattern: matches it in a text.
+        written: the characters allowed at each place, as stored; () for pinyin.
+        initials: the letters, if each can be the initial of a hanzi; otherwise "".
+        syllables: the ways to read the letters as syllables.
     """
 
     pattern: re.Pattern[str]
@@ -79,32 +85,32 @@ class _SearchTerm:
 
 
 def search_pattern(text: str) -> re.Pattern[str] | None:
-    """What finds ``text`` as the search does, by its characters or by its sound; None: blank."""
-    found = [each.pattern.pattern for each in _wanted(text)]
+    """Return a regular expression for ``text`` by its characters or pinyin; None if blank."""
+    found = [each.pattern.pattern for each in _search_terms(text)]
     return re.compile("|".join(found), re.IGNORECASE) if found else None
 
 
 def search(
     db: sqlite3.Connection, text: str, limit: int, *, once: bool = False, tag: str = ""
 ) -> tuple[SearchHit, ...]:
-    """Titles first, then rounds, the newest first; what only sounds so stands behind all others.
+    """Return hits in titles, then in rounds, newest first; matches by pinyin follow all others.
 
     Args:
-        text: searched as it is, without blanks around it; blank finds nothing, and only the first
-            ``LONGEST_TEXT`` characters count.
-        limit: at most so many hits; below 0: all.
-        once: give one hit of each conversation.
-        tag: only of conversations with this one, as the store has it.
+        text: the text to find; surrounding white space is ignored, and only the first
+            ``LONGEST_TEXT`` characters are used. A blank text finds nothing.
+        limit: maximum number of hits; negative for all.
+        once: return one hit for each conversation.
+        tag: search only conversations with this tag, encoded by ``stored_values.encode_tags``.
     """
-    left_out = db.execute(
+    excluded = db.execute(
         "SELECT id FROM conversations WHERE deleted_at IS NOT NULL OR NOT instr(tags, ?)", (tag,)
     )
-    gone = {id_ for (id_,) in left_out}
-    return tuple(islice(_hits(db, text, once, gone), None if limit < 0 else limit))
+    skipped = {id_ for (id_,) in excluded}
+    return tuple(islice(_hits(db, text, once, skipped), None if limit < 0 else limit))
 
 
 @lru_cache(16)
-def _wanted(text: str) -> tuple[_SearchTerm, ...]:
+def _search_terms(text: str) -> tuple[_SearchTerm, ...]:
     text = text.strip()[:LONGEST_TEXT]
     if not text:
         return ()
@@ -121,94 +127,87 @@ def _wanted(text: str) -> tuple[_SearchTerm, ...]:
     return tuple(found)
 
 
-def _hits(db: sqlite3.Connection, text: str, once: bool, gone: set[int]) -> Iterator[SearchHit]:
-    given: set[tuple[int, int | None]] = set()
+def _hits(db: sqlite3.Connection, text: str, once: bool, skipped: set[int]) -> Iterator[SearchHit]:
+    found: set[tuple[int, int | None]] = set()
 
-    def is_known(conversation_id: int, round_id: int | None) -> bool:
-        return conversation_id in gone or (conversation_id, round_id) in given
+    def is_done(conversation_id: int, round_id: int | None) -> bool:
+        return conversation_id in skipped or (conversation_id, round_id) in found
 
-    for wanted in _wanted(text):
-        for hits in (_in_titles, _in_rounds):
-            for hit in hits(db, wanted, is_known):
-                given.add((hit.conversation_id, hit.round_id))
+    for term in _search_terms(text):
+        for search_in in (_in_titles, _in_rounds):
+            for hit in search_in(db, term, is_done):
+                found.add((hit.conversation_id, hit.round_id))
                 if once:
-                    gone.add(hit.conversation_id)
+                    skipped.add(hit.conversation_id)
                 yield hit
 
 
-IsKnown = Callable[[int, int | None], bool]
-"""Whether nothing more is to be found in a conversation's title (None) or round."""
+_IsDone = Callable[[int, int | None], bool]
+"""True if a conversation's title (None) or round need not be searched."""
 
 
-def _in_titles(
-    db: sqlite3.Connection, wanted: _SearchTerm, is_known: IsKnown
-) -> Iterator[SearchHit]:
+def _in_titles(db: sqlite3.Connection, term: _SearchTerm, is_done: _IsDone) -> Iterator[SearchHit]:
     titles = db.execute(
         "SELECT id, title FROM conversations WHERE head_id IS NOT NULL"
         " ORDER BY updated_at DESC, id DESC"
     )
     for conversation_id, stored in titles:
-        found = wanted.pattern.search(title := decode_text(stored))
-        if found is None or is_known(conversation_id, None):
+        found = term.pattern.search(title := decode_text(stored))
+        if found is None or is_done(conversation_id, None):
             continue
         firsts = db.execute(
             "SELECT query FROM rounds WHERE conversation_id = ? AND parent_id IS NULL",
             (conversation_id,),
         )
-        if not any(wanted.pattern.search(decode_text(query)) for (query,) in firsts.fetchall()):
-            yield SearchHit(conversation_id, title, None, "title", *_around(title, found))
+        if not any(term.pattern.search(decode_text(query)) for (query,) in firsts.fetchall()):
+            yield SearchHit(conversation_id, title, None, "title", *_snippet(title, found))
 
 
-def _in_rounds(
-    db: sqlite3.Connection, wanted: _SearchTerm, is_known: IsKnown
-) -> Iterator[SearchHit]:
-    candidates, values = _candidates(db, wanted) if search_index.has_index(db) else ("", ())
+def _in_rounds(db: sqlite3.Connection, term: _SearchTerm, is_done: _IsDone) -> Iterator[SearchHit]:
+    candidates, values = _candidates(db, term) if search_index.has_index(db) else ("", ())
     condition = candidates and f"WHERE id IN ({candidates})"
     rounds = db.execute(
         f"SELECT id, conversation_id, query, reply FROM rounds {condition} ORDER BY id DESC", values
     )
     for round_id, conversation_id, query, reply in rounds:
-        if is_known(conversation_id, round_id):
+        if is_done(conversation_id, round_id):
             continue
         texts: tuple[tuple[Literal["query", "reply"], str], ...]
         texts = (("query", decode_text(query)), ("reply", decode_text(reply)))
         for where, said in texts:
-            if found := wanted.pattern.search(said):
+            if found := term.pattern.search(said):
                 titles = db.execute(
                     "SELECT title FROM conversations WHERE id = ?", (conversation_id,)
                 )
-                # In a damaged database a round may belong to none.
+                # In a damaged database the conversation may be missing.
                 for (stored,) in titles.fetchall():
                     title = decode_text(stored)
-                    yield SearchHit(conversation_id, title, round_id, where, *_around(said, found))
+                    yield SearchHit(conversation_id, title, round_id, where, *_snippet(said, found))
                 break
 
 
-# What the indexes know
-
-
-def _candidates(db: sqlite3.Connection, wanted: _SearchTerm) -> tuple[str, Sequence[object]]:
-    """SQL for the ids of the rounds that may hold what is wanted, and its values; "" for all."""
+def _candidates(db: sqlite3.Connection, term: _SearchTerm) -> tuple[str, Sequence[object]]:
+    """Return SQL that selects the ids of candidate rounds, and its values; "" for all rounds."""
     queries = ["SELECT id FROM rounds WHERE indexed = 0"]
     values: list[object] = []
     lookups: list[tuple[str, Spelling]] = []
-    if wanted.written:
-        lookups.append(("round", wanted.written))
-    if wanted.initials:
-        lookups.append(("sound", tuple(wanted.initials)))
-    for way in wanted.syllables:
-        letters = tuple(pinyin.initials(place[0])[0] for place in way)
-        lookups.append(("round", way) if len(way) < 3 else ("sound", letters))
-    for index, way in lookups:
-        if len(way) < 3:
-            trigrams = _beginning_with(db, index, way)
+    if term.written:
+        lookups.append(("round", term.written))
+    if term.initials:
+        lookups.append(("sound", tuple(term.initials)))
+    for syllables in term.syllables:
+        letters = tuple(pinyin.initials(place[0])[0] for place in syllables)
+        lookups.append(("round", syllables) if len(syllables) < 3 else ("sound", letters))
+    for index, spelling in lookups:
+        if len(spelling) < 3:
+            trigrams = _trigrams_beginning_with(db, index, spelling)
             if trigrams is None:
                 return "", ()
             queries.append(
                 f"SELECT doc FROM json_each(?) CROSS JOIN {index}_terms WHERE term = value"
             )
             values.append(json.dumps(trigrams))
-        elif phrases := _match(way):
+        elif phrases := _trigram_query(spelling):
             queries.append(f"SELECT rowid FROM {index}_index WHERE {index}_index MATCH ?")
             values.append(phrases)
         else:
@@ -216,24 +215,29 @@ def _candidates(db: sqlite3.Connection, wanted: _SearchTerm) -> tuple[str, Seque
     return " UNION ".join(queries), values
 
 
-def _match(spelling: Spelling) -> str:
-    """FTS5's query for the trigrams of a spelling; "" if there would be too many."""
+def _trigram_query(spelling: Spelling) -> str:
+    """Return an FTS5 query for the trigrams of a spelling; "" if all have too many alternatives."""
     alternatives = []
-    # All of them, though every third has each character: "shi" is in many texts, "his" in few.
+    # Overlapping trigrams are more selective: "shi" is in many texts, "his" in few.
     for start in range(len(spelling) - 2):
         places = spelling[start : start + 3]
-        if prod(map(len, places)) <= _MOST_PHRASES:
+        if prod(map(len, places)) <= _MOST_TRIGRAMS:
             grams = ("".join(gram).replace('"', '""') for gram in product(*places))
             alternatives.append("(" + " OR ".join(f'"{gram}"' for gram in grams) + ")")
     return " AND ".join(dict.fromkeys(alternatives))
 
 
-def _beginning_with(db: sqlite3.Connection, index: str, way: Spelling) -> list[str] | None:
-    """The trigrams that begin with one or two characters; None if many rounds have them."""
-    firsts, seconds = way[0].lower(), "".join(way[1:]).lower()
-    if len(firsts) > _MOST_CHARACTERS:
+def _trigrams_beginning_with(
+    db: sqlite3.Connection, index: str, spelling: Spelling
+) -> list[str] | None:
+    """Return the indexed trigrams that begin with a spelling of one or two characters.
+
+    If many rounds have them, return None.
+    """
+    firsts, seconds = spelling[0].lower(), "".join(spelling[1:]).lower()
+    if len(firsts) > _MOST_FIRST_CHARACTERS:
         return None
-    # A row for each trigram, many times fewer than places in the texts.
+    # This table has one row for each distinct trigram.
     db.execute(
         f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.{index}_trigrams"
         f" USING fts5vocab (main, {index}_index, row)"
@@ -252,15 +256,16 @@ def _beginning_with(db: sqlite3.Connection, index: str, way: Spelling) -> list[s
     for trigram, count in rows:
         trigrams.append(trigram)
         rounds += count
-        if rounds >= _RARE:
+        if rounds >= _MOST_CANDIDATES:
             return None
     return trigrams
 
 
-def _around(text: str, found: re.Match[str]) -> tuple[str, str, str]:
-    """What stands before, at and after a place in a text, in one line."""
+def _snippet(text: str, found: re.Match[str]) -> tuple[str, str, str]:
+    """Return the text before a match, the match, and the text after it, each on one line."""
     start, end = found.span()
-    first, last = max(0, start - _BEFORE), min(len(text), end + _AFTER)
+    first = max(0, start - _CHARACTERS_BEFORE)
+    last = min(len(text), end + _CHARACTERS_AFTER)
     before = ("…" if first else "") + text[first:start]
     after = text[end:last] + ("…" if last < len(text) else "")
     return _one_line(before), _one_line(found[0]), _one_line(after)

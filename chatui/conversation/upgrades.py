@@ -1,7 +1,7 @@
-"""Upgrades of the schema: numbered steps, each from one version of the database to the next.
+"""Upgrade the database's schema in numbered steps, each to the next version.
 
-A database carries its version in ``PRAGMA user_version``; a new one starts at 0 and goes through
-all steps, which ``upgrades.sql`` has.
+The version is stored in ``PRAGMA user_version``. A new database starts at 0 and runs all steps of
+``upgrades.sql``.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ STEPS = tuple(
 """The statements of each version."""
 
 CURRENT_VERSION = len(STEPS)
-_PAGES_AT_ONCE = 5_000
+_PAGES_COPIED_AT_ONCE = 5_000
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The schema version of an open database."""
+    """Return the schema version of an open database."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def keep_old(
+def back_up_old_version(
     connection: sqlite3.Connection, file: Path, on_progress: Callable[[], None] | None = None
 ) -> None:
-    """Copy a database of an older version beside itself, as ``NAME.version-N``, once.
+    """Copy a database of an older version to ``NAME.version-N`` beside it, unless that exists.
 
     Args:
-        on_progress: called again and again meanwhile.
+        on_progress: called repeatedly meanwhile.
 
     Raises:
         OSError, sqlite3.Error: the copy cannot be written.
@@ -52,7 +52,7 @@ def keep_old(
     try:
         with closing(sqlite3.connect(name)) as copy:
             connection.backup(
-                copy, pages=_PAGES_AT_ONCE, progress=lambda *_: on_progress and on_progress()
+                copy, pages=_PAGES_COPIED_AT_ONCE, progress=lambda *_: on_progress and on_progress()
             )
         Path(name).replace(kept)
     finally:
@@ -60,7 +60,7 @@ def keep_old(
 
 
 def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
-    """Bring a database to version ``to``, in one transaction: wholly or not at all.
+    """Upgrade a database to version ``to``, in one transaction.
 
     Raises:
         ChatuiError: the database was written by a newer chatui.
@@ -75,7 +75,7 @@ def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
         if version > to:
             raise ChatuiError(say("conversation.newer_database", found=version, known=to))
         for statements in STEPS[version:to]:
-            _take_step(connection, statements)
+            _run_step(connection, statements)
         connection.execute(f"PRAGMA user_version = {to}")
         connection.execute("COMMIT")
     except BaseException:
@@ -84,11 +84,11 @@ def upgrade(connection: sqlite3.Connection, to: int = CURRENT_VERSION) -> None:
         raise
 
 
-def _take_step(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
-    """Run the statements of a step; one that needs what this SQLite lacks is left out.
+def _run_step(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    """Run the statements of a step; skip the step if this SQLite lacks a module it needs.
 
-    The trigram tokenizer came with SQLite 3.34; without it there is no index, and the search reads
-    the rounds themselves.
+    The trigram tokenizer needs SQLite 3.34. Without it there is no index, and a search reads all
+    rounds.
     """
     connection.execute("SAVEPOINT step")
     try:

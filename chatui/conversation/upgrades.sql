@@ -1,8 +1,8 @@
--- The schema's history, read by upgrades.py. A step, once released, is never edited.
+-- The steps of upgrades.py. The statements of a released step are never changed.
 
--- Version 1: conversations, rounds, and the pieces of their replies. Short columns stand before the
--- long texts, so that a listing need not read the texts' pages. A seed may need 64 unsigned bits,
--- more than an SQLite integer has, so it is text.
+-- Version 1: conversations, rounds, and the pieces of their replies. Short columns come before the
+-- long texts, so that a listing does not read the pages of the texts. A seed is text, because it may
+-- have 64 unsigned bits and SQLite's integers are signed.
 CREATE TABLE conversations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     title TEXT NOT NULL,
@@ -42,35 +42,35 @@ CREATE TABLE pieces (
     PRIMARY KEY (round_id, batch)
 ) WITHOUT ROWID;
 
--- Version 2: "indexed" is 1 for the rounds that are in the search's indexes.
+-- Version 2: "indexed" is 1 for rounds that are in the search indexes.
 ALTER TABLE rounds ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX rounds_unindexed ON rounds (id) WHERE indexed = 0;
 
--- Version 3: what the model read for each round, as JSON compressed by zlib.
+-- Version 3: the prompt of each round, as JSON compressed by zlib.
 CREATE TABLE prompts (
     round_id INTEGER PRIMARY KEY REFERENCES rounds (id),
     data BLOB NOT NULL
 );
 
--- Version 4: ratings, notes and corrections of replies. "corrects_id" is no foreign key: that would
--- look through all rounds for each that is deleted, and ids are never used again.
+-- Version 4: ratings, notes and corrections of replies. "corrects_id" is not a foreign key, which
+-- would search all rounds for each one deleted; ids are never reused.
 ALTER TABLE rounds ADD COLUMN rating INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE rounds ADD COLUMN note TEXT NOT NULL DEFAULT '';
 ALTER TABLE rounds ADD COLUMN corrects_id INTEGER;
 
--- Version 5: what it indexed, version 7 indexes anew.
+-- Version 5: replaced by version 7.
 
--- Version 6: conversations are pinned, archived, tagged (a line break before and behind each tag),
--- and deleted so that it can be undone (in seconds since the epoch).
+-- Version 6: pinned and archived conversations; tags, with a line break before and after each; the
+-- time of a deletion that can be undone, in seconds since the epoch.
 ALTER TABLE conversations ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN tags TEXT NOT NULL DEFAULT '';
 ALTER TABLE conversations ADD COLUMN deleted_at REAL;
 
--- Version 7: indexes of three-character sequences, for substring search in any script.
--- "round_index" holds the texts, each with two characters behind it, so that every character of a
--- text begins a trigram; "sound_index" what chatui.pinyin.initials gives of them. Both are empty at
--- first: search_index.index_some fills them while the app runs.
+-- Version 7: trigram indexes for substring search in any script. "round_index" has the texts, each
+-- followed by two characters, so that every character of a text begins a trigram. "sound_index" has
+-- chatui.pinyin.initials of the texts. Both are created empty; search_index.index_some fills them
+-- while the app runs.
 DROP TABLE IF EXISTS round_terms;
 DROP TABLE IF EXISTS sound_terms;
 DROP TABLE IF EXISTS round_index;

@@ -1,4 +1,4 @@
-"""JSON files read value by value: every layout, whatever is broken, in constant memory."""
+"""JSON files read value by value: all layouts, broken values, constant memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatui.conversation import json_records
+from chatui.conversation import text_window
 from chatui.conversation.json_records import JsonRecords, UnreadableRecord
 
 RECORDS = [{"a": "春\n" * n, "n": n} for n in range(5)]
@@ -44,7 +44,7 @@ def test_every_layout_gives_the_same_values_with_their_lines(
     step: int,
     chunk: int,
 ) -> None:
-    monkeypatch.setattr(json_records, "_CHUNK_CHARACTERS", chunk)
+    monkeypatch.setattr(text_window, "_CHUNK_CHARACTERS", chunk)
     found = read(tmp_path / "f", content)
     assert found == [(begin + step * n, record) for n, record in enumerate(RECORDS)]
 
@@ -57,7 +57,7 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     assert read(tmp_path / "g", lines(records).encode("utf-16")) == expected
 
 
-def test_bytes_that_are_no_text_end_a_file_of_utf_16(tmp_path: Path) -> None:
+def test_reading_utf_16_ends_at_invalid_bytes(tmp_path: Path) -> None:
     data = lines([{"a": "中"}, {"a": "文"}, {"a": "字"}]).encode("utf-16")
     for broken in (data[:-3], data[:-14] + b"\x00\xd8" + data[-14:]):
         *kept, fault = read(tmp_path / "f", broken)
@@ -65,14 +65,14 @@ def test_bytes_that_are_no_text_end_a_file_of_utf_16(tmp_path: Path) -> None:
         assert kept == [(1, {"a": "中"}), (2, {"a": "文"})][: len(kept)]
 
 
-def test_lists_on_lines_and_one_list_are_told_apart(tmp_path: Path) -> None:
+def test_lists_on_lines_and_one_list_are_distinguished(tmp_path: Path) -> None:
     pairs = [["a", "b"], ["c", "d"]]
     assert read(tmp_path / "f", lines([pairs, pairs])) == [(1, pairs), (2, pairs)]
     assert read(tmp_path / "g", lines([pairs])) == [(1, pairs[0]), (1, pairs[1])]
     assert read(tmp_path / "h", json.dumps({"a": 1}, indent=1)) == [(1, {"a": 1})]
 
 
-def test_a_broken_line_is_told_and_the_others_kept(tmp_path: Path) -> None:
+def test_a_broken_line_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
     bad = [b'{"a": ', b"\xff\xfe\xff", b"[" * 100_000, b'{"a": 1} x']
     good = b'{"a": 1}'
     found = read(tmp_path / "f", b"\n".join([good, bad[0], b"", *bad[1:], good]))
@@ -89,10 +89,10 @@ def test_a_lone_surrogate_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunk", [9, 40, 1 << 20])
-def test_a_broken_element_of_an_array_is_told_and_the_others_kept(
+def test_a_broken_element_is_reported_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(json_records, "_CHUNK_CHARACTERS", chunk)
+    monkeypatch.setattr(text_window, "_CHUNK_CHARACTERS", chunk)
     text = json.dumps(RECORDS, ensure_ascii=False, indent=2).replace('"n": 2', '"n" 2')
     found = read(tmp_path / "f", text)
     assert [each for each in found if not isinstance(each, UnreadableRecord)] == [
@@ -101,7 +101,7 @@ def test_a_broken_element_of_an_array_is_told_and_the_others_kept(
     assert [each.line for each in found if isinstance(each, UnreadableRecord)] == [10]
 
 
-def test_an_array_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
+def test_the_complete_elements_of_a_cut_array_are_read(tmp_path: Path) -> None:
     whole = json.dumps(RECORDS, ensure_ascii=False)
     for end in range(1, len(whole) - 1):
         found = read(tmp_path / "f", whole[:end])
@@ -110,13 +110,13 @@ def test_an_array_that_is_cut_off_keeps_what_is_whole(tmp_path: Path) -> None:
         assert len(found) - len(kept) <= 1
 
 
-def test_an_empty_file_has_no_record(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
     for content in ("", "\n \n", "[]", "\ufeff"):
         assert read(tmp_path / "f", content) == []
 
 
 @pytest.mark.parametrize("one_line", [True, False])
-def test_a_large_array_is_never_held_at_once(tmp_path: Path, one_line: bool) -> None:
+def test_a_large_array_is_read_in_constant_memory(tmp_path: Path, one_line: bool) -> None:
     element = json.dumps({"text": "x" * 10_000})
     between = ", " if one_line else ",\n"
     file = tmp_path / "f"

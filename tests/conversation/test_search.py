@@ -74,7 +74,7 @@ def test_traditional_and_simplified_find_each_other(store: Store, text: str) -> 
 def test_common_characters_are_found_beyond_what_the_index_counts(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatui.conversation.text_search._RARE", 3)
+    monkeypatch.setattr("chatui.conversation.text_search._MOST_CANDIDATES", 3)
     ids = [add(store, "q", f"春眠不觉晓{number}") for number in range(5)]
     assert [id_ for id_, _ in found(store, "晓")] == ids[::-1]
     assert [id_ for id_, _ in found(store, "cm")] == ids[::-1]

@@ -80,7 +80,7 @@ def test_an_upgrade_that_fails_leaves_the_old_version(
         db.execute("CREATE TABLE half (x)")
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(upgrades, "_take_step", broken)
+    monkeypatch.setattr(upgrades, "_run_step", broken)
     with pytest.raises(ChatuiError, match="disk is full"):
         Store(file)
     assert dump(file) == before
