@@ -47,7 +47,6 @@ class ChatApp(TurnsApp):
             "widgets/fetch_bar.tcss",
             "widgets/more_below.tcss",
             "widgets/prose.tcss",
-            "widgets/purpose_line.tcss",
             "widgets/query_box.tcss",
             "widgets/round_list.tcss",
             "widgets/status_line.tcss",

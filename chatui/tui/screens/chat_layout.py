@@ -26,8 +26,7 @@ from chatui.tui.screens import COMPACT_BELOW_CELLS, NARROW_BELOW_CELLS, SHORT_BE
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.fetch_bar import FetchBar
 from chatui.tui.widgets.more_below import MoreBelow
-from chatui.tui.widgets.purpose_line import PurposeLine
-from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.query_box import PurposeLine, QueryBox
 from chatui.tui.widgets.status_line import StatusLine
 from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_for

@@ -13,8 +13,7 @@ from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.turn_display import TurnDisplay
-from chatui.tui.widgets.purpose_line import PurposeLine
-from chatui.tui.widgets.query_box import QueryBox
+from chatui.tui.widgets.query_box import PurposeLine, QueryBox
 from chatui.tui.widgets.round_list import RoundList
 
 

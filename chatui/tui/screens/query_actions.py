@@ -105,12 +105,12 @@ class QueryActions(RatingActions):
         from chatui.tui.query_files import complete_path, read_query_file
 
         name = await asyncio.to_thread(complete_path, event.name)
-        self._box.replace_mention(event.name, f"@{name}")
+        self._box.replace_before_cursor(f"@{event.name}", f"@{name}")
         if name.endswith("/") or not await asyncio.to_thread(expanded(name).exists):
             return
         with self.reporting_errors():
             file = await asyncio.to_thread(read_query_file, name)
-            self._box.hold_mention(name, file.in_query)
+            self._box.replace_before_cursor(f"@{name}", file.in_query, name)
 
     # The user's editor
 

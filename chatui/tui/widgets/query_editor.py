@@ -1,0 +1,237 @@
+"""The editor behind the query box: grapheme clusters, control characters, and long pastes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from rich.text import Text
+from textual import events
+from textual.document._document import EditResult, Location, Selection
+from textual.document._edit import Edit
+from textual.strip import Strip
+from textual.widgets import TextArea
+
+from chatui.locales import say
+from chatui.text import one_line, escape_unsafe, escaped_as_shown, unescape_unsafe
+from chatui.tui.editing import (
+    grapheme_end,
+    grapheme_start,
+    is_typed_text,
+    outside_grapheme,
+    word_end,
+    word_start,
+)
+
+LONG_PASTE_CHARACTERS = 4_000
+LONG_PASTE_LINES = 200
+"""A paste beyond either limit is shown as a label: editing it as text would be slow."""
+
+MAX_EDITABLE_CHARACTERS = 40_000
+"""A text beyond this is shown as a label even if it was opened for editing."""
+
+
+class HeldPastes:
+    """The long pastes of one query, each shown as a label such as ``[pasted text 1: …]``."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._labels: re.Pattern[str] | None = None
+
+    @staticmethod
+    def is_long(text: str) -> bool:
+        """True if a paste is to be shown as a label."""
+        return len(text) > LONG_PASTE_CHARACTERS or text.count("\n") > LONG_PASTE_LINES
+
+    def hold(self, text: str, file: str = "") -> str:
+        """Keep ``text`` and return its label.
+
+        Args:
+            file: the name of the file that the text comes from; "" for a paste.
+        """
+        name = one_line(file, 60) or say("tui.query.paste")
+        label = say(
+            "tui.query.held", name=name, number=len(self._texts) + 1, count=f"{len(text):,}"
+        )
+        self._texts[label] = text
+        self._labels = re.compile("|".join(map(re.escape, self._texts)))
+        return label
+
+    def expand(self, text: str) -> str:
+        """Replace each label in ``text`` with its paste."""
+        return self._labels.sub(lambda match: self._texts[match[0]], text) if self._labels else text
+
+    def spans(self, line: str) -> list[tuple[int, int]]:
+        """Return (start, end) of each label in a line."""
+        return [match.span() for match in self._labels.finditer(line)] if self._labels else []
+
+    def clear(self) -> None:
+        """Forget all pastes."""
+        self._texts.clear()
+        self._labels = None
+
+
+class QueryEditor(TextArea):
+    """A text area that keeps every character and takes text of any size.
+
+    It moves by grapheme cluster and by Chinese word, shows control characters as pictures, and
+    replaces long pastes with labels, which move and delete as one character.
+    """
+
+    def __init__(self, *, id: str | None = None, placeholder: str = "") -> None:
+        # TextArea.__init__ sets the selection, which asks for the labels.
+        self._pastes = HeldPastes()
+        super().__init__(id=id, highlight_cursor_line=False, placeholder=placeholder)
+        self.cursor_blink = False
+        self.match_cursor_bracket = False
+
+    @property
+    def query_text(self) -> str:
+        """The whole text, exactly as it was typed and pasted."""
+        return self._pastes.expand(unescape_unsafe(self.text))
+
+    def set_query(self, text: str, *, held: bool = True) -> None:
+        """Replace the text and move the cursor to its end.
+
+        Args:
+            held: show a long text as a label; a text beyond ``MAX_EDITABLE_CHARACTERS`` always is.
+        """
+        self.clear_query()
+        self.insert_text(text, held=held or len(text) > MAX_EDITABLE_CHARACTERS)
+
+    def insert_text(self, text: str, *, held: bool = True) -> None:
+        """Replace the selection with ``text``, or with a label if it is long and ``held``."""
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        shown = self._pastes.hold(text) if held and self._pastes.is_long(text) else escape_unsafe(text)
+        self.replace(shown, *self.selection, maintain_selection_offset=False)
+
+    def clear_query(self) -> None:
+        """Remove the text and the pastes; this cannot be undone."""
+        self.load_text("")
+        self._pastes.clear()
+
+    def text_before_cursor(self) -> str:
+        """Return the cursor's line up to the cursor."""
+        row, column = self.cursor_location
+        return self.document[row][:column]
+
+    def replace_before_cursor(self, old: str, new: str, file: str = "") -> bool:
+        """Replace ``old``, if it stands before the cursor, and return True if it did.
+
+        Args:
+            file: the name of a file whose text ``new`` is, to show it as a label; "" inserts text.
+        """
+        typed = escape_unsafe(old)
+        if not self.text_before_cursor().endswith(typed):
+            return False
+        row, column = self.cursor_location
+        shown = self._pastes.hold(new, file) if file else escape_unsafe(new)
+        self.replace(shown, (row, column - len(typed)), (row, column))
+        return True
+
+    # Labels
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Perform an edit; one that touches a part of a label takes the whole label."""
+        top, bottom = sorted((edit.from_location, edit.to_location))
+        first, last = self._label_around(top), self._label_around(bottom)
+        if top != bottom and (first or last):
+            top, bottom = (first[0] if first else top), (last[1] if last else bottom)
+            edit = replace(edit, from_location=top, to_location=bottom)
+        return super().edit(edit)
+
+    def validate_selection(self, selection: Selection) -> Selection:
+        """Move a cursor inside a label to the end that it was moving towards."""
+        label = self._label_around(selection.end)
+        if label is None:
+            return selection
+        moves_forward = self.selection.end <= label[0]
+        end = label[1] if moves_forward else label[0]
+        return Selection(end if selection.is_empty else selection.start, end)
+
+    def _label_around(self, location: Location) -> tuple[Location, Location] | None:
+        """Return the start and end of the label that a location is inside of."""
+        row, column = location
+        spans = self._pastes.spans(self.document[row]) if row < self.document.line_count else []
+        inside = (((row, start), (row, end)) for start, end in spans if start < column < end)
+        return next(inside, None)
+
+    # Keys and the clipboard
+
+    async def _on_key(self, event: events.Key) -> None:
+        if is_typed_text(event) and not event.is_printable:
+            event.stop()
+            event.prevent_default()
+            self.insert_text(event.character or "")
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.insert_text(event.text)
+
+    def action_cut(self) -> None:
+        selected = self.selected_text
+        super().action_cut()
+        if selected:
+            self.app.copy_to_clipboard(selected)
+
+    def action_paste(self) -> None:
+        self.insert_text(self.app.clipboard)
+
+    def action_delete_word_right(self) -> None:
+        start, end = self.selection
+        if start == end:
+            end = self.get_cursor_word_right_location()
+        self.delete(start, end, maintain_selection_offset=False)
+
+    @property
+    def selected_text(self) -> str:
+        return self._pastes.expand(unescape_unsafe(super().selected_text))
+
+    # Drawing
+
+    def get_line(self, line_index: int) -> Text:
+        return Text(escaped_as_shown(self.document.get_line(line_index)), end="", no_wrap=True)
+
+    def render_line(self, y: int) -> Strip:
+        # Textual wraps the placeholder, which raises for a width of 0.
+        return super().render_line(y) if self.content_size.width > 0 else Strip.blank(0)
+
+    # The cursor
+
+    def get_cursor_left_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == 0:
+            return super().get_cursor_left_location()
+        return row, grapheme_start(self.document[row], column)
+
+    def get_cursor_right_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == len(self.document[row]):
+            return super().get_cursor_right_location()
+        return row, grapheme_end(self.document[row], column)
+
+    def get_cursor_word_left_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == 0:
+            return super().get_cursor_word_left_location()
+        return row, word_start(self.document[row], column)
+
+    def get_cursor_word_right_location(self) -> Location:
+        row, column = self.cursor_location
+        if column == len(self.document[row]):
+            return super().get_cursor_word_right_location()
+        return row, word_end(self.document[row], column)
+
+    def get_cursor_up_location(self) -> Location:
+        return self._outside_grapheme(super().get_cursor_up_location())
+
+    def get_cursor_down_location(self) -> Location:
+        return self._outside_grapheme(super().get_cursor_down_location())
+
+    def get_target_document_location(self, event: events.MouseEvent) -> Location:
+        return self._outside_grapheme(super().get_target_document_location(event))
+
+    def _outside_grapheme(self, location: Location) -> Location:
+        row, column = location
+        return row, outside_grapheme(self.document[row], column)
