@@ -22,7 +22,7 @@ from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.tui import turn_messages as told
 from chatui.tui.turn import Turns
-from chatui.tui.widgets.round_view import exclusion_reason
+from chatui.tui.widgets.round_note import exclusion_reason
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")
 

@@ -1,4 +1,4 @@
-"""A reply beside others, with what it has otherwise than they."""
+"""A reply in a comparison, with its differences highlighted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatui.conversation.rounds import Round
 from chatui.text_difference import Spans
 from chatui.tui.widgets.round_layout import Viewport
 from chatui.tui.widgets.round_list import RoundList
-from chatui.tui.widgets.round_view import PartName, PartPosition, RoundView
+from chatui.tui.widgets.round_view import PartName, RoundPart, RoundView
 from chatui.tui.wrapped_text import WrappedText, shown_text
 from chatui.tui.wrapping import Row, Span, cut_spans, overlay_spans
 
@@ -19,17 +19,17 @@ _ALL_ROWS = 1_000_000_000
 
 
 class ReplyView(RoundView):
-    """A round without its query and who replied."""
+    """A round without its query and author."""
 
-    def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
-        return (part for part in super()._parts() if part[0] not in ("query", "author"))
+    def _part_texts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
+        return (part for part in super()._part_texts() if part[0] not in ("query", "author"))
 
 
 class ComparedReply(RoundList):
-    """Draws the reply of one round, all of it.
+    """Draws the whole reply of one round.
 
     Attributes:
-        view: the reply.
+        view: the reply's view.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"markup--{_DIFFERS}"}
@@ -43,11 +43,11 @@ class ComparedReply(RoundList):
 
     @property
     def answer(self) -> str:
-        """The reply as it is shown, without what is folded."""
+        """The reply as shown, without folded parts."""
         return "\n".join(line for _, line in self._answer_lines())
 
     def mark_differing(self, spans: Spans) -> None:
-        """Mark parts of :attr:`answer`."""
+        """Highlight parts of :attr:`answer`."""
         self._differing, start = {}, 0
         for paragraph, line in self._answer_lines():
             end = start + len(line)
@@ -58,18 +58,18 @@ class ComparedReply(RoundList):
         self.refresh()
 
     def _answer_lines(self) -> Iterator[tuple[int, str]]:
-        for place in self.view.part_positions():
-            if place.name == "reply":
-                lines = shown_text(place.text.rows).split("\n")
-                yield from enumerate(lines, place.paragraph)
+        for part in self.view.parts():
+            if part.name == "reply":
+                lines = shown_text(part.text.rows).split("\n")
+                yield from enumerate(lines, part.paragraph)
 
     @property
     def _viewport(self) -> Viewport:
-        # What scrolls here may itself be scrolled.
+        # The column may be scrolled by its parent, so all rows count as visible.
         return Viewport(0, _ALL_ROWS)
 
-    def _row(self, index: int, place: PartPosition, number: int) -> Row:
-        row = super()._row(index, place, number)
-        differing = self._differing.get(place.paragraph + row.paragraph, ())
+    def _row(self, index: int, part: RoundPart, number: int) -> Row:
+        row = super()._row(index, part, number)
+        differing = self._differing.get(part.paragraph + row.paragraph, ())
         over = cut_spans(differing, row.start, row.start + len(row.text))
         return replace(row, spans=overlay_spans(row.spans, over)) if over else row

@@ -1,4 +1,4 @@
-"""The rounds of a conversation in one widget: which are laid out, and which part is seen."""
+"""The base of the widgets that show rounds: lays them out lazily, and scrolls to them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from chatui.tui.widgets.round_layout import RoundLayout, Viewport
 from chatui.tui.widgets.round_view import RoundView, Shape
 
 MARGIN_CELLS = 2
-"""Cells left of the text; none where the terminal is short, and probably narrow."""
+"""Cells left of the text; 0 on a short screen."""
 
 VISIBLE_LAYOUT_SECONDS = 0.02
-"""So long the screen may wait for what is about to be seen; the rest comes a moment later."""
+"""Processor time that one frame may spend on laying out visible rows."""
 
 STEP_SECONDS = 0.008
-"""What is near the viewport is laid out before it is seen, in steps of about this length."""
+"""Processor time of one step that lays out rows near the viewport in the background."""
 
 BETWEEN_STEPS_SECONDS = 0.008
-"""Keys are taken and frames drawn between two steps."""
+"""Pause between two steps, in which keys are handled and frames drawn."""
 
 
 class LaidOutRounds(Widget):
-    """Lays rounds out as they come near what is seen; what holds it scrolls them.
+    """Lays rounds out as they come near the viewport; its parent scrolls.
 
     Attributes:
-        rounds: where each round stands.
+        rounds: the layout of the rounds.
     """
 
     VIEW: ClassVar[type[RoundView]] = RoundView
@@ -48,7 +48,7 @@ class LaidOutRounds(Widget):
         return self.rounds.views
 
     def show(self, rounds: Iterable[Round], is_markdown: bool | None) -> None:
-        """Show these rounds and no others."""
+        """Replace the rounds."""
         self.rounds = RoundLayout()
         if self.is_attached and self in self.screen.selections:
             self.screen.clear_selection()
@@ -57,17 +57,17 @@ class LaidOutRounds(Widget):
         self.refresh(layout=True)
 
     def add(self, round_: Round, is_markdown: bool | None) -> None:
-        """Show one more round at the end."""
+        """Append a round."""
         self.rounds.add(self.VIEW(round_, self._on_change, is_markdown=is_markdown))
         self.refresh(layout=True)
 
     def truncate(self, count: int) -> None:
-        """Take away all but the first ``count`` rounds."""
+        """Remove all but the first ``count`` rounds."""
         self.rounds.truncate(count)
         self.refresh(layout=True)
 
     def round_region(self, view: RoundView) -> Region:
-        """Where a round stands."""
+        """Return the region of a round in the widget."""
         index = self.views.index(view)
         top, bottom = self.rounds.tops[index : index + 2]
         return Region(0, top, self.size.width, bottom - top - self.rounds.shape.gap)
@@ -83,7 +83,7 @@ class LaidOutRounds(Widget):
 
     @property
     def _viewport(self) -> Viewport:
-        """What is seen, as the one that scrolls has it."""
+        """The visible rows, according to the parent's scroll position."""
         scroller = self.parent
         assert isinstance(scroller, Widget)
         follows = scroller._anchored and not scroller._anchor_released
@@ -99,12 +99,12 @@ class LaidOutRounds(Widget):
         return self.rounds.tops[-1]
 
     def on_scroll(self) -> None:
-        """Another part is about to be seen."""
+        """Lay out the rows that have become visible."""
         if self._visible_rows and self._lay_out_visible():
             self.refresh(layout=True)
 
     def scroll_to_round(self, view: RoundView) -> None:
-        """Scroll as little as is needed to see a round, or its beginning."""
+        """Scroll the least distance that makes a round visible, or its first rows."""
         region, rows = self.round_region(view), self._visible_rows
         top = self.rounds.first_row(self._viewport)
         if view.shape != self.rounds.shape or not top <= region.y <= region.bottom <= top + rows:
@@ -121,7 +121,7 @@ class LaidOutRounds(Widget):
         self.refresh(layout=True)
 
     def _lay_out_visible(self) -> bool:
-        # A new size is laid out several times in a row, which must not take this long each time.
+        # A resize lays out several times in a row; all of them share one budget.
         now, spent = time.monotonic(), time.thread_time()
         if now - self._laying_out_since > 2 * VISIBLE_LAYOUT_SECONDS:
             self._laying_out_since, self._laid_out_for = now, 0.0
@@ -133,14 +133,14 @@ class LaidOutRounds(Widget):
         return changed
 
     def _schedule_layout(self) -> None:
-        """Lay out what is near, and what is seen and took too long."""
+        """Plan a step that lays out rows near the viewport, if any are missing."""
         viewport = self._viewport
         if (
             not self._layout_scheduled
             and self.rounds.next_incomplete(viewport, viewport.rows) is not None
         ):
             self._layout_scheduled = True
-            # Not call_later: what a widget calls later runs in one go, before anything is drawn.
+            # call_later would run all steps before the next frame.
             self.set_timer(BETWEEN_STEPS_SECONDS, self._continue_layout)
 
     def _continue_layout(self) -> None:

@@ -1,4 +1,4 @@
-"""Where rounds stand below each other: what is far from the viewport is an estimate."""
+"""The vertical layout of rounds; heights far from the viewport are estimates."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from chatui.tui.widgets.round_view import RoundView, Shape
 
 
 class Viewport(NamedTuple):
-    """What is seen of the rows.
+    """The visible rows.
 
     Attributes:
-        top: the first row; None if the last rows are seen, however many there are.
-        rows: how many.
+        top: the first visible row; None if the last rows are visible.
+        rows: number of visible rows.
     """
 
     top: int | None
@@ -23,13 +23,13 @@ class Viewport(NamedTuple):
 
 
 class RoundLayout:
-    """The height of each round. One is laid out when it comes near the viewport.
+    """The height of each round; a round is laid out when it comes near the viewport.
 
     Attributes:
         views: the rounds, from top to bottom.
         shape: what they are laid out for.
-        shift: where estimates above the viewport were wrong, what is seen has moved down by so many
-            rows; whoever scrolls takes it up and sets it to 0.
+        shift: rows that the visible rows moved down, because heights above them were estimated
+            too low (negative: too high). The widget that scrolls adds it and sets it to 0.
     """
 
     def __init__(self) -> None:
@@ -41,28 +41,28 @@ class RoundLayout:
 
     @property
     def tops(self) -> list[int]:
-        """The first row of each round; behind them the height of all."""
+        """The first row of each round, and the total height as the last item."""
         if self._known_tops is None:
             self._known_tops = [0, *accumulate(self._heights)]
         return self._known_tops
 
     def add(self, view: RoundView) -> None:
-        """One more round at the end."""
+        """Append a round."""
         self.views.append(view)
         self._heights.append(self._estimate(view))
         self._known_tops = None
 
     def truncate(self, count: int) -> None:
-        """Keep the first ``count`` rounds."""
+        """Remove all but the first ``count`` rounds."""
         del self.views[count:], self._heights[count:]
         self._known_tops = None
 
     def index_at(self, row: int) -> int:
-        """The round that a row belongs to; rows outside belong to the first and the last."""
+        """Return the index of the round at a row; of the first or last one for rows outside."""
         return max(0, min(bisect_right(self.tops, row), len(self.views)) - 1)
 
     def update_height(self, index: int) -> int:
-        """Look at the height of a round that has changed; by how many rows it grew."""
+        """Take over the height of a changed round and return the rows that it grew by."""
         grown = self.views[index].height + self.shape.gap - self._heights[index]
         if grown:
             self._heights[index] += grown
@@ -70,7 +70,7 @@ class RoundLayout:
         return grown
 
     def set_shape(self, shape: Shape, viewport: Viewport) -> None:
-        """Estimate all heights anew; the round at the top of the viewport stays there."""
+        """Estimate all heights for another shape; the round at the top of the viewport stays."""
         top = self.first_row(viewport)
         index = self.index_at(top)
         inside = top - self.tops[index]
@@ -82,13 +82,13 @@ class RoundLayout:
             self.shift += self.tops[index] + inside * self._heights[index] // before - top
 
     def lay_out(self, viewport: Viewport, near: int, seconds: float) -> bool:
-        """Lay out what is seen, then what stands up to ``near`` rows from it.
+        """Lay out the visible rounds, then those within ``near`` rows of them.
 
         Args:
-            seconds: about so long at most, but one step at least.
+            seconds: processor time after which it stops; it makes one step at least.
 
         Returns:
-            Whether anything was laid out.
+            True if anything was laid out.
         """
         began, changed = time.thread_time(), False
         while (index := self.next_incomplete(viewport, near)) is not None:
@@ -99,22 +99,22 @@ class RoundLayout:
         return changed
 
     def lay_out_at(self, index: int, inside: int, above: int, rows: int) -> int:
-        """Lay out all that is seen where a row of a round has ``above`` rows over it.
+        """Lay out a viewport that has a row of a round ``above`` rows below its top.
 
         Args:
-            inside: which row of the round.
-            rows: how many are seen.
+            inside: the row, counted from the top of the round.
+            rows: number of visible rows.
 
         Returns:
-            The first row that is seen then; where the viewport stood before does not matter.
+            The first row of that viewport.
         """
         while True:
             self.shift = 0
             top = max(0, min(self.tops[index] + inside - above, self.tops[-1] - rows))
-            missing = self.next_incomplete(Viewport(top, rows), 0)
-            if missing is None:
+            incomplete = self.next_incomplete(Viewport(top, rows), 0)
+            if incomplete is None:
                 return top
-            self._lay_out_one(missing, Viewport(None, rows))
+            self._lay_out_one(incomplete, Viewport(None, rows))
 
     def lay_out_whole(self, index: int) -> None:
         """Lay out all rows of a round."""
@@ -122,7 +122,10 @@ class RoundLayout:
             self._lay_out_one(index, Viewport(None, 0))
 
     def next_incomplete(self, viewport: Viewport, near: int) -> int | None:
-        """The round that is to be laid out next, or read on; None if nothing is missing."""
+        """Return the index of the next round to lay out; None if all are complete.
+
+        Visible rounds come first, then those within ``near`` rows of them.
+        """
         top = self.first_row(viewport)
         bottom = top + viewport.rows
         for first, stop in ((top, bottom), (top - near, bottom + near)):
@@ -135,7 +138,7 @@ class RoundLayout:
         return None
 
     def _lay_out_one(self, index: int, viewport: Viewport) -> None:
-        """Lay out a round, or read on in it; what is seen stays where it is."""
+        """Lay out a round, or more rows of it, and keep the visible rows in place."""
         view, before = self.views[index], self._heights[index]
         inside = self.first_row(viewport) - self.tops[index]
         known = 0
@@ -149,7 +152,7 @@ class RoundLayout:
             self.shift += round(grown * min(1.0, (inside - known) / max(1, before - known)))
 
     def first_row(self, viewport: Viewport) -> int:
-        """The first row that is seen."""
+        """Return the first visible row."""
         if viewport.top is None:
             return max(0, self.tops[-1] - viewport.rows)
         return viewport.top + self.shift

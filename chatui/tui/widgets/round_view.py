@@ -1,4 +1,4 @@
-"""A round as rows: the query, who replied, the reply, and how it ended."""
+"""A round as rows: the query, the author, the reply, and a note."""
 
 from __future__ import annotations
 
@@ -11,38 +11,42 @@ from textual.selection import Selection
 
 from chatui.conversation.rounds import Round
 from chatui.locales import say
-from chatui.prompting.parts import answer_of, reply_for_history
+from chatui.prompting.parts import answer_of
 from chatui.text import one_line, plain_text
 from chatui.tui.model_names import display_name, writes_markdown
 from chatui.tui.reply_blocks import BlockName, ReplyBlocks
+from chatui.tui.widgets.round_note import note_text
 from chatui.tui.wrapped_text import WrappedText
 from chatui.tui.wrapping import estimated_rows
 
-SHOWN_QUERY_CHARACTERS = 4_000
-SHOWN_REPLY_CHARACTERS = 50_000
-"""A longer text is shown up to here when it is loaded; the store keeps all of it."""
+MAX_QUERY_CHARACTERS = 4_000
+MAX_REPLY_CHARACTERS = 50_000
+"""A longer text is cut here when it is loaded; the store keeps all of it."""
 
 PartName: TypeAlias = BlockName | Literal["query", "author", "note"]
 
 
 class Shape(NamedTuple):
-    """What rounds are laid out for.
+    """The width and spacing that rounds are laid out for.
 
     Attributes:
         width: cells of text in a row.
-        gap: empty rows between the query and the reply, and behind the round.
+        gap: empty rows between the query and the reply, and after the round.
     """
 
     width: int
     gap: int
 
 
-class PartPosition(NamedTuple):
-    """Where a part stands: its rows from ``top`` on, and its first paragraph.
+class RoundPart(NamedTuple):
+    """A part of a round and its position in the round.
 
     Attributes:
-        height: rows, an estimate of those that are not read yet among them.
-        fold: which part of the reply it is, where a click opens or folds it; else None.
+        text: the rows of the part.
+        top: its first row.
+        height: number of rows; an estimate for a long text that is not wrapped to its end.
+        paragraph: its first paragraph.
+        fold: index of the reply's part that a click here opens or folds; None if it does neither.
     """
 
     name: PartName
@@ -54,11 +58,11 @@ class PartPosition(NamedTuple):
 
 
 class RoundView:
-    """The rows of one round, which are made when they are first asked for.
+    """The rows of one round, made on first use.
 
     Attributes:
-        round: as it stands.
-        shape: what the rows are laid out for; None before they are.
+        round: the round that is shown.
+        shape: what the rows are laid out for; None before the first layout.
     """
 
     def __init__(
@@ -70,8 +74,8 @@ class RoundView:
     ) -> None:
         """
         Args:
-            changed: called with the first row that looks different.
-            is_markdown: whether the reply is shown as Markdown; None leaves it to the preset.
+            changed: called with the view and its first changed row.
+            is_markdown: show the reply as Markdown; None leaves it to the preset.
         """
         self.round = round_
         self.shape: Shape | None = None
@@ -81,7 +85,7 @@ class RoundView:
 
     @cached_property
     def _query(self) -> WrappedText:
-        return WrappedText(plain_text(self.round.query[:SHOWN_QUERY_CHARACTERS]))
+        return WrappedText(plain_text(self.round.query[:MAX_QUERY_CHARACTERS]))
 
     @cached_property
     def _author(self) -> WrappedText:
@@ -95,26 +99,24 @@ class RoundView:
     def _reply(self) -> ReplyBlocks:
         return ReplyBlocks(
             self.round.reply,
-            SHOWN_REPLY_CHARACTERS,
+            MAX_REPLY_CHARACTERS,
             is_complete=self.round.state == "done",
             is_markdown=self.is_markdown,
         )
 
     @cached_property
     def _note(self) -> WrappedText:
-        edited = say("tui.round.edited") if self.round.sampling.get("edited") else ""
-        words = [edited, state_text(self.round, self._reply.has_text), exclusion_reason(self.round)]
-        words += rating_text(self.round)
-        if self.round.damaged:
-            words.append(say("tui.round.damaged", names=", ".join(self.round.damaged)))
-        hidden = max(0, len(self.round.query) - SHOWN_QUERY_CHARACTERS) + self._reply.hidden
-        if hidden:
-            words.append(say("tui.round.hidden", count=f"{hidden:,}"))
-        if self._dropped_rounds:
-            words.append(say("tui.round.dropped", count=self._dropped_rounds))
-        return WrappedText("\n".join(filter(None, words)))
+        hidden_query = max(0, len(self.round.query) - MAX_QUERY_CHARACTERS)
+        note = note_text(
+            self.round,
+            has_reply=self._reply.has_text,
+            hidden=hidden_query + self._reply.hidden,
+            dropped_rounds=self._dropped_rounds,
+        )
+        return WrappedText(note)
 
     def _rebuild(self, *names: str) -> None:
+        """Drop these cached texts and lay the round out again."""
         for name in names:
             self.__dict__.pop(name, None)
         if self.shape is not None:
@@ -128,13 +130,13 @@ class RoundView:
 
     @property
     def is_markdown(self) -> bool:
-        """Whether the reply is shown as Markdown, and not as it was written."""
+        """True if the reply is shown as Markdown, False if as plain text."""
         if self._is_markdown is None:
             return writes_markdown(self.round.model)
         return self._is_markdown
 
     def show_markdown(self, is_markdown: bool | None) -> None:
-        """Show the reply as Markdown, or as it was written; None as the preset says."""
+        """Show the reply as Markdown or as plain text; None leaves it to the preset."""
         before, self._is_markdown = self.is_markdown, is_markdown
         if self.is_markdown != before and "_reply" in self.__dict__:
             self._reply.is_markdown = self.is_markdown
@@ -143,28 +145,28 @@ class RoundView:
 
     @property
     def has_folds(self) -> bool:
-        """Whether the reply has parts that are folded away."""
+        """True if the reply has foldable parts."""
         return self._reply.has_folds
 
     @property
     def last_code(self) -> str:
-        """The last block of code of the reply; "" without one."""
+        """The last code block of the reply; "" if there is none."""
         from chatui.tui.markdown.markdown_text import MarkdownText
 
         return MarkdownText(answer_of(self._reply.raw)).last_code
 
     def toggle_folds(self) -> None:
-        """Open what is folded away, or fold it again."""
+        """Open all foldable parts, or fold them if any is open."""
         self._reply.toggle_all()
         self._rebuild()
 
     def toggle_fold(self, part: int) -> None:
-        """Open one folded part of the reply, or fold it again."""
+        """Open or fold one part of the reply."""
         self._reply.toggle(part)
         self._rebuild()
 
     def append(self, text: str) -> None:
-        """The reply goes on."""
+        """Append ``text`` to the reply."""
         had_begun = self._reply.has_text
         first = self._reply.append(text)
         if not had_begun:
@@ -172,132 +174,107 @@ class RoundView:
         elif first is None:
             self._rebuild()
         else:
-            top = next((place.top for place in self.part_positions() if place.name == "reply"), 0)
+            top = next((part.top for part in self.parts() if part.name == "reply"), 0)
             self._changed(self, top + first)
 
     def update(self, round_: Round) -> None:
-        """The reply has ended, or was rated since."""
+        """Show the round as it is now: its reply has ended, or it was rated."""
         self._reply.end(round_.reply, is_complete=round_.state == "done")
         self.round = round_
         self._rebuild("_author", "_note")
 
     def set_dropped_rounds(self, count: int) -> None:
-        """Say that the oldest ``count`` rounds did not fit into what the model read."""
+        """Set the number of older rounds that did not fit into the prompt."""
         self._dropped_rounds = count
         self._rebuild("_note")
 
     # Rows
 
     def lay_out(self, shape: Shape) -> None:
-        """Make the rows for a shape; of a very long reply the first ones."""
+        """Make the rows for a shape; only the first ones of a very long reply."""
         self.shape = shape
-        for _, text, _ in self._parts():
+        for _, text, _ in self._part_texts():
             if text.width != shape.width:
                 text.rewrap(shape.width)
 
     def estimated_height(self, shape: Shape) -> int:
-        """About how many rows the round will take; quick."""
+        """Return a quick estimate of the round's rows."""
         texts = (self.round.query, self.round.reply)
         return 1 + shape.gap + sum(estimated_rows(text, shape.width) for text in texts)
 
     @property
     def height(self) -> int:
-        """Rows; those of a very long reply that are not read yet are an estimate."""
-        last = self.part_positions()[-1]
+        """Number of rows, with an estimate for the rows not yet made."""
+        last = self.parts()[-1]
         return last.top + last.height
 
     @property
     def read_height(self) -> int:
-        """So many of the rows, from the first, are no estimate."""
-        for place in self.part_positions():
-            if place.height > len(place.text.rows):
-                return place.top + len(place.text.rows)
+        """Number of rows up to the first row that is an estimate."""
+        for part in self.parts():
+            if part.height > len(part.text.rows):
+                return part.top + len(part.text.rows)
         return self.height
 
     @property
     def has_unread(self) -> bool:
-        """Whether some rows are still an estimate."""
+        """True if some rows are still an estimate."""
         return any(block.text.has_unread for block in self._reply.blocks)
 
     def read_more(self) -> None:
-        """Read more of a very long reply."""
+        """Make more rows of a very long reply."""
         for block in self._reply.blocks:
             if block.text.has_unread:
                 block.text.read_more()
                 return
 
-    def _parts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
-        """All parts with their rows, and which part of the reply a click folds."""
+    def _part_texts(self) -> Iterator[tuple[PartName, WrappedText, int | None]]:
+        """Yield the name, the text and the fold of each part, also of empty ones."""
         yield "query", self._query, None
         yield "author", self._author, None
         for block in self._reply.blocks:
             yield block.name, block.text, block.part if block.name == "fold" else None
         yield "note", self._note, None
 
-    def part_positions(self) -> list[PartPosition]:
-        """The parts that are shown, from top to bottom."""
+    def parts(self) -> list[RoundPart]:
+        """Return the parts that have text, from top to bottom."""
         gap = 1 if self.shape is None else self.shape.gap
-        places: list[PartPosition] = []
+        parts: list[RoundPart] = []
         top = paragraph = 0
-        for name, text, fold in self._parts():
+        for name, text, fold in self._part_texts():
             if not text.has_text:
                 continue
             top += gap if name == "author" else 0
             height = len(text.rows) + text.unread_rows
-            places.append(PartPosition(name, text, top, height, paragraph, fold))
+            parts.append(RoundPart(name, text, top, height, paragraph, fold))
             top += height
             paragraph += text.rows[-1].paragraph + 1
-        return places
+        return parts
 
-    def part_at(self, y: int) -> PartPosition | None:
-        """The part that a row belongs to; None between parts and where nothing is read yet."""
-        for place in reversed(self.part_positions()):
-            if place.top <= y < place.top + len(place.text.rows):
-                return place
+    def part_at(self, y: int) -> RoundPart | None:
+        """Return the part at a row; None for a gap and for rows not yet made."""
+        for part in reversed(self.parts()):
+            if part.top <= y < part.top + len(part.text.rows):
+                return part
         return None
 
     def selected_text(self, selection: Selection) -> str:
-        """What a selection takes, by paragraphs of the round and indices in them."""
+        """Return the selected text.
+
+        Args:
+            selection: x counts characters in a paragraph, y paragraphs of the round.
+        """
         if selection.start in (None, Offset(0, 0)) and selection.end is None:
-            # All of it: the reply exactly as it was written, folded or not.
+            # The whole round: the reply as the model wrote it, folded or not.
             texts = (self.round.query, self._author.text, self._reply.raw, self._note.text)
             return "\n".join(filter(None, texts))
         chosen: list[str] = []
-        for place in self.part_positions():
-            first, rows = place.paragraph, place.text.rows
+        for part in self.parts():
+            first, rows = part.paragraph, part.text.rows
             start = Offset(0, 0) if selection.start is None else selection.start - (0, first)
             last = Offset(len(rows[-1].text) + rows[-1].start, rows[-1].paragraph)
             end = last if selection.end is None else selection.end - (0, first)
             if start.y <= last.y and end.y >= 0:
                 start = Offset(0, 0) if start.y < 0 else start
-                chosen.append(
-                    place.text.selected(Selection(start, last if end.y > last.y else end))
-                )
+                chosen.append(part.text.selected(Selection(start, last if end.y > last.y else end)))
         return "\n".join(chosen)
-
-
-def state_text(round_: Round, has_reply: bool) -> str:
-    """How a round stands; "" if there is nothing to say."""
-    if round_.state == "streaming":
-        return "" if has_reply else say("tui.round.reading")
-    if round_.state == "failed":
-        return say("tui.round.failed", reason=one_line(round_.error or "", 1000))
-    if round_.state in ("stopped", "interrupted"):
-        return say(f"tui.round.{round_.state}")
-    if round_.finish_reason in ("length", "filter"):
-        return say(f"tui.round.{round_.finish_reason}")
-    return ""
-
-
-def rating_text(round_: Round) -> list[str]:
-    """The user's rating and note of a reply."""
-    rating = {1: say("tui.round.good"), -1: say("tui.round.bad"), 0: ""}[round_.rating]
-    note = plain_text(round_.note[:SHOWN_QUERY_CHARACTERS])
-    return [" ".join(filter(None, (rating, note and say("tui.round.note", text=note))))]
-
-
-def exclusion_reason(round_: Round) -> str:
-    """Why later prompts leave the round out; "" for a round that the model reads."""
-    if round_.state == "streaming" or reply_for_history(round_.reply).strip():
-        return ""
-    return say("tui.round.only_thoughts" if round_.reply.strip() else "tui.round.empty")
