@@ -45,7 +45,6 @@ class ChatApp(TurnsApp):
             "widgets/completion_list.tcss",
             "widgets/conversation_view.tcss",
             "widgets/fetch_bar.tcss",
-            "widgets/more_below.tcss",
             "widgets/prose.tcss",
             "widgets/query_box.tcss",
             "widgets/round_list.tcss",

@@ -1,4 +1,4 @@
-"""The conversation: its rounds, which of them is chosen, and where the window stands."""
+"""The scrolling view of a conversation, and the hint that more of it is below."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.style import Style
 from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Click
 from textual.geometry import Region, Size
 from textual.layout import DockArrangeResult
 from textual.message import Message
@@ -15,54 +17,56 @@ from textual.reactive import Reactive
 from textual.scrollbar import ScrollBar
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets import Static
 
 from chatui.conversation.rounds import Round
+from chatui.locales import say
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.round_view import RoundView
 
 
 class FollowingScroll(VerticalScroll, can_focus=False):
-    """Can stay at the end of what grows in it; what is shorter than the view stands at the top."""
+    """Follows the end of growing content; content shorter than the view stays at the top."""
 
     def set_reactive(self, reactive: Reactive[Any], value: Any) -> None:
-        """As Textual's, which puts what is shorter than the view at its bottom edge."""
+        """Keep scroll positions at 0 or more; an anchored view of short content would go below."""
         if reactive in (Widget.scroll_y, Widget.scroll_target_y):
             value = max(0, value)
             if value != self.scroll_y:
-                # Textual moves the bar too, and leaves it drawn where it was.
+                # An anchored view moves its scroll bar without drawing it again.
                 self.vertical_scrollbar.refresh()
         super().set_reactive(reactive, value)
 
 
 class ConversationView(FollowingScroll):
-    """Shows rounds; stays at the end while a reply grows, unless the user scrolled up."""
+    """Shows rounds, and follows a growing reply unless the user scrolled up."""
 
     class RoundChosen(Message):
-        """Another round is chosen, or none any more."""
+        """The chosen round changed."""
 
     def __init__(self, greeting: Widget, id: str | None = None) -> None:
         """
         Args:
-            greeting: shown until there are rounds.
+            greeting: shown while there are no rounds.
         """
         super().__init__(greeting, id=id)
         self._list = RoundList()
         self._is_markdown: bool | None = None
-        self._found: re.Pattern[str] | None = None
+        self._pattern: re.Pattern[str] | None = None
 
     @property
     def views(self) -> list[RoundView]:
-        """All rounds, in order."""
+        """The views of all rounds, in order."""
         return self._list.views
 
     @property
     def chosen(self) -> RoundView | None:
-        """The round that the user chose, else the last one."""
+        """The round that the user chose, else the last one; None without rounds."""
         return self._chosen or self.last
 
     @property
     def has_chosen(self) -> bool:
-        """Whether the user chose a round."""
+        """True if the user chose a round."""
         return self._chosen is not None
 
     @property
@@ -72,7 +76,7 @@ class ConversationView(FollowingScroll):
 
     @property
     def branching_round(self) -> Round | None:
-        """The round that the user chose, else the last one with several versions."""
+        """The round that the user chose, else the last one with several versions; or None."""
         if self._chosen is not None:
             return self._chosen.round
         rounds = (view.round for view in reversed(self.views))
@@ -80,32 +84,32 @@ class ConversationView(FollowingScroll):
 
     @property
     def rows_below(self) -> int:
-        """How many rows stand below what is seen; 0 while the end is followed."""
+        """Number of rows below the visible ones; 0 while the view follows its end."""
         follows = self._anchored and not self._anchor_released
         return 0 if follows or not self.views else round(self.max_scroll_y - self.scroll_y)
 
     @property
     def rounds(self) -> tuple[Round, ...]:
-        """All rounds, in order, as they stand."""
+        """All rounds, in order."""
         return tuple(view.round for view in self.views)
 
     @property
     def round_ids(self) -> list[int]:
-        """All rounds, in order."""
+        """The ids of all rounds, in order."""
         return [view.round.id for view in self.views]
 
     @property
     def last(self) -> RoundView | None:
-        """The last round."""
+        """The last round; None without rounds."""
         return self.views[-1] if self.views else None
 
     @property
     def last_with_folds(self) -> RoundView | None:
-        """The last round whose reply has folded parts."""
+        """The last round whose reply has foldable parts; or None."""
         return next((view for view in reversed(self.views) if view.has_folds), None)
 
     def view_of(self, round_id: int) -> RoundView | None:
-        """The view of a round; None if the conversation has no such round."""
+        """Return the view of a round; None if the round is not shown."""
         return next((view for view in reversed(self.views) if view.round.id == round_id), None)
 
     async def show(self, rounds: Sequence[Round], greeting: Widget) -> None:
@@ -124,7 +128,7 @@ class ConversationView(FollowingScroll):
             self.scroll_home(animate=False, immediate=True)
 
     def add(self, round_: Round) -> RoundView:
-        """Show one more round behind its parent, and look at it; other versions of it go."""
+        """Show a round after its parent, in place of what follows there, and scroll to the end."""
         self.choose_round(None)
         if not self.views:
             self.remove_children([each for each in self.children if each is not self._list])
@@ -139,18 +143,18 @@ class ConversationView(FollowingScroll):
         return self.views[-1]
 
     def replace(self, round_: Round) -> None:
-        """Show a round as it is now."""
+        """Update a shown round."""
         view = self.view_of(round_.id)
         if view is not None:
             view.update(round_)
 
     def choose(self, step: int) -> None:
-        """Choose the round ``step`` places after the chosen one; behind the last, none is."""
+        """Choose the round ``step`` places after the chosen one; after the last, choose none."""
         place = (self.views.index(self._chosen) if self._chosen else len(self.views)) + step
         self.choose_round(self.views[max(place, 0)].round.id if place < len(self.views) else None)
 
     def choose_round(self, round_id: int | None) -> None:
-        """Mark a round as the one that the next command is about; None: the last again."""
+        """Choose the round that the next command applies to; None chooses none."""
         if round_id != self._list.chosen_id:
             self.post_message(self.RoundChosen())
         self._list.choose(round_id)
@@ -165,22 +169,23 @@ class ConversationView(FollowingScroll):
             self._list.scroll_to_round(self._chosen)
 
     def highlight(self, pattern: re.Pattern[str] | None) -> None:
-        """Mark what is found, in all rounds; None marks nothing any more."""
-        self._found = pattern
+        """Highlight the matches of a pattern in all rounds; None removes the highlights."""
+        self._pattern = pattern
         self._list.highlight(pattern)
 
     def show_match(self, round_id: int, index: int) -> None:
-        """Bring a place that is marked to the screen, the ``index``-th of its round."""
+        """Scroll to match ``index`` of a round and highlight it as the current one."""
         view = self.view_of(round_id)
         if view is not None:
-            self._list.highlight(self._found, (view, index))
+            self._list.highlight(self._pattern, (view, index))
             self.release_anchor()
             self.call_after_refresh(self._list.scroll_to_match)
 
     def toggle_markdown(self) -> bool | None:
-        """Show all replies the other way than the chosen one; whether that is Markdown.
+        """Switch all replies between Markdown and plain text.
 
-        None: there is no reply.
+        Returns:
+            True if they are shown as Markdown now; None if there are no rounds.
         """
         if self.chosen is None:
             return None
@@ -190,26 +195,26 @@ class ConversationView(FollowingScroll):
         return self._is_markdown
 
     def follow(self) -> None:
-        """Go to the end, and stay there as a reply grows."""
+        """Scroll to the end, and follow it as a reply grows."""
         self.anchor(bool(self.views))
 
     def scroll_pages(self, pages: int) -> None:
-        """Scroll by pages, up where ``pages`` is negative."""
+        """Scroll down by pages, or up if ``pages`` is negative."""
         if pages < 0:
             self.release_anchor()
-        # At once: what is laid out until the next frame may move what is seen.
+        # Immediately: a layout before the next frame may change the scroll position.
         rows = pages * self.container_size.height
         self.scroll_relative(y=rows, animate=False, immediate=True)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The background alone, which Textual would make anew, row by row, as a reply grows."""
+        """Return blank rows from one strip; Textual renders each of them whenever a reply grows."""
         background = self.background_colors[1]
         strip = Strip.blank(crop.width, Style.from_color(bgcolor=background.rich_color))
         for line_filter in self.get_line_filters():
             strip = strip.apply_filter(line_filter, background)
         return [strip] * crop.height
 
-    # Where the window stands
+    # The scroll position
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -217,7 +222,7 @@ class ConversationView(FollowingScroll):
             self._list.on_scroll()
 
     def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:
-        """As Textual's; what is seen stays where it is when rounds above it were laid out."""
+        """Arrange the children, and keep the visible rows in place if rounds above changed."""
         arranged = super().arrange(size, optimal)
         if shift := self._list.rounds.shift:
             self._list.rounds.shift = 0
@@ -225,6 +230,34 @@ class ConversationView(FollowingScroll):
             for reactive in (Widget.scroll_y, Widget.scroll_target_y):
                 self.set_reactive(reactive, y)
             self.vertical_scrollbar.set_reactive(ScrollBar.position, self.scroll_y)
-            # Who watches it is told when the layout is done.
+            # Watchers run after the layout.
             self.call_later(self.mutate_reactive, Widget.scroll_y)
         return arranged
+
+
+class MoreBelow(Static):
+    """A line below the conversation, shown while its end is not visible; a click scrolls there."""
+
+    def __init__(self, conversation: ConversationView) -> None:
+        super().__init__()
+        self._conversation = conversation
+        self._rows = 0
+        self.display = False
+
+    def on_mount(self) -> None:
+        self.watch(self._conversation, "scroll_y", self._count_rows, init=False)
+        # A layout may change the height of the rounds or of the view.
+        self.screen.screen_layout_refresh_signal.subscribe(self, lambda _: self._count_rows())
+
+    def _count_rows(self) -> None:
+        rows = self._conversation.rows_below
+        # Hiding this line makes room for one more row.
+        self.display = rows > int(self.display)
+        # An update causes a layout, which calls this again.
+        if rows and rows != self._rows:
+            self._rows = rows
+            self.update(Content(say("tui.more_below", count=f"{rows:,}")))
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        self._conversation.follow()
