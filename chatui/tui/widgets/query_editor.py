@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from chatui.locales import say
-from chatui.text import one_line, escape_unsafe, escaped_as_shown, unescape_unsafe
+from chatui.text import escape_unsafe, escaped_as_shown, one_line, unescape_unsafe
 from chatui.tui.editing import (
     grapheme_end,
     grapheme_start,
@@ -102,7 +102,9 @@ class QueryEditor(TextArea):
     def insert_text(self, text: str, *, held: bool = True) -> None:
         """Replace the selection with ``text``, or with a label if it is long and ``held``."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        shown = self._pastes.hold(text) if held and self._pastes.is_long(text) else escape_unsafe(text)
+        shown = (
+            self._pastes.hold(text) if held and self._pastes.is_long(text) else escape_unsafe(text)
+        )
         self.replace(shown, *self.selection, maintain_selection_offset=False)
 
     def clear_query(self) -> None:
