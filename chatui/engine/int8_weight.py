@@ -1,8 +1,8 @@
-"""Weights of 8 bits in the layout of FBGEMM, whose products on a CPU read them at memory's speed.
+"""8-bit weights in FBGEMM's layout, with products on a CPU at the speed of its memory.
 
-A weight is ``code · scale`` with a scale for each output. FBGEMM multiplies 8-bit codes by numbers
-of 7 bits. One such number would lose too much of the states, so each of their numbers is the sum of
-two, the second of which has the rest of the first: 14 bits together, in one product of two rows.
+A weight is ``code · scale`` with one scale per output. FBGEMM multiplies 8-bit codes by 7-bit
+inputs, which is too coarse for the states. Each input is therefore split into two 7-bit numbers,
+the second of which holds the rounding error of the first, and both are multiplied in one call.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 
 MIN_ELEMENTS = 1 << 22
-"""Of a weight, for which this layout is taken."""
-_MOST = 63
-"""The largest number of 7 bits. FBGEMM adds two products in 16 bits, where larger ones overflow."""
-_ZERO = 64
-_FINER = 2 * _MOST
-"""Rounding leaves half a step, so the second part counts in so much smaller ones."""
-_IN_STEPS = torch.tensor([_MOST, _MOST * _FINER], dtype=torch.float32)[:, None, None]
-"""Of both parts, for numbers between -1 and 1."""
-_LEAST = 1e-30
+"""Smallest size of a weight, in numbers, for which this layout is used."""
+_MAX_CODE = 63
+"""Largest 7-bit number. FBGEMM adds two products in 16 bits, which larger inputs overflow."""
+_ZERO_POINT = 64
+_SECOND_SCALE = 2 * _MAX_CODE
+"""Scale of the second number relative to the first; the rounding error is at most half a step."""
+_STEPS = torch.tensor([_MAX_CODE, _MAX_CODE * _SECOND_SCALE], dtype=torch.float32)[:, None, None]
+"""Scales of both numbers, for inputs between -1 and 1."""
+_MIN_SCALE = 1e-30
 
 
 class Int8Weight:
-    """A weight ``[out, in]``.
+    """An 8-bit weight ``[out, in]``.
 
     Args:
         codes: int8 ``[out, in]``.
@@ -40,7 +40,7 @@ class Int8Weight:
         self.shape = codes.shape
         zeros = torch.zeros(len(scale), dtype=torch.int64)
         with warnings.catch_warnings():
-            # These tensors are to go some day; then the rows of ``packed`` serve alone.
+            # PyTorch warns that these tensors are deprecated; without them `packed` is used.
             warnings.simplefilter("ignore")
             made = torch._make_per_channel_quantized_tensor(codes, scale.double(), zeros, 0)
         before = torch.backends.quantized.engine
@@ -52,7 +52,7 @@ class Int8Weight:
 
     @classmethod
     def quantise(cls, weight: Tensor) -> Int8Weight:
-        """Quantise floating point ``[out, in]``, each output by its largest number."""
+        """Quantise floating point ``[out, in]``; each output is scaled by its largest magnitude."""
         weight = weight.float()
         largest = weight.abs().amax(dim=1)
         scale = torch.where(largest == 0, 1, largest / 127)
@@ -63,26 +63,28 @@ class Int8Weight:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes, and of a scale, a zero and a sum for each output."""
+        """Size in bytes: the codes, and a scale, a zero point and a sum for each output."""
         outputs, inputs = self.shape
         return outputs * (inputs + 12)
 
     def dequantise(self) -> Tensor:
-        """The numbers, float32 ``[out, in]``."""
+        """Return the weight as float32 ``[out, in]``."""
         made: Tensor = torch.ops.quantized.linear_unpack(self._packed)[0].dequantize()
         return made
 
     def product(self, parts: Tensor) -> Tensor:
-        """States in parts, float32 ``[2, n, in]``, times the weight: float32 ``[2, n, out]``."""
+        """Multiply split states, float32 ``[2, n, in]``, by the weight: float32 ``[2, n, out]``."""
         _, count, inputs = parts.shape
         made: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            parts.view(2 * count, inputs), 1.0, _ZERO, self._packed
+            parts.view(2 * count, inputs), 1.0, _ZERO_POINT, self._packed
         )
         return made.view(2, count, -1)
 
 
 def products(states: Tensor, weights: Sequence[Int8Weight]) -> Tensor:
-    """States times several weights, side by side; a gradient passes on to the states.
+    """Multiply states by several weights and concatenate the results.
+
+    The product is differentiable with respect to the states.
 
     Args:
         states: floating point ``[..., in]``.
@@ -92,21 +94,23 @@ def products(states: Tensor, weights: Sequence[Int8Weight]) -> Tensor:
     """
     vectors = states.reshape(-1, states.shape[-1]).float()
     if states.requires_grad and torch.is_grad_enabled():
-        parts = [_Learned.apply(vectors, weight) for weight in weights]  # type: ignore[no-untyped-call]
+        parts = [_DifferentiableProduct.apply(vectors, weight) for weight in weights]  # type: ignore[no-untyped-call]
         return torch.cat(parts, dim=-1).to(states.dtype).view(*states.shape[:-1], -1)
-    # Few operations: after a product, which empties the processor's cache, each is slow.
-    largest = torch.linalg.vector_norm(vectors, torch.inf, dim=1, keepdim=True).clamp_(min=_LEAST)
-    pair = vectors * (_IN_STEPS / largest)
-    # FBGEMM rounds; what that leaves is the second part.
-    pair[1].sub_(pair[0].round(), alpha=_FINER)
+    # Each further operation is slow, because the product evicts the processor's cache.
+    largest = torch.linalg.vector_norm(vectors, torch.inf, dim=1, keepdim=True).clamp_(
+        min=_MIN_SCALE
+    )
+    pair = vectors * (_STEPS / largest)
+    # FBGEMM rounds the first number; the second one holds the rounding error.
+    pair[1].sub_(pair[0].round(), alpha=_SECOND_SCALE)
     made = [weight.product(pair) for weight in weights]
     sums = made[0] if len(made) == 1 else torch.cat(made, dim=-1)
-    total = torch.add(sums[0], sums[1], alpha=1 / _FINER).mul_(largest * (1 / _MOST))
+    total = torch.add(sums[0], sums[1], alpha=1 / _SECOND_SCALE).mul_(largest * (1 / _MAX_CODE))
     return total.to(states.dtype).view(*states.shape[:-1], -1)
 
 
-class _Learned(torch.autograd.Function):
-    """The product with the numbers themselves, which the way back makes anew."""
+class _DifferentiableProduct(torch.autograd.Function):
+    """The product with the dequantised weight, which the backward pass dequantises again."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, weight: Int8Weight) -> Tensor:
@@ -119,16 +123,16 @@ class _Learned(torch.autograd.Function):
 
 
 def is_faster(weight: Tensor) -> bool:
-    """Whether a weight ``[out, in]`` is multiplied faster so than as the rows of ``packed``.
+    """True if products with a weight ``[out, in]`` are faster in this layout than in `packed`'s.
 
-    Of a small one, taking the states apart costs more than the product (measured with AVX2).
+    For a small weight, splitting the states takes longer than the product (measured with AVX2).
     """
     return weight.device.type == "cpu" and weight.numel() >= MIN_ELEMENTS and fbgemm_works()
 
 
 @cache
 def fbgemm_works() -> bool:
-    """Whether PyTorch carries FBGEMM for this processor, and it does what is said here."""
+    """True if PyTorch has FBGEMM for this processor and it gives the expected results."""
     if "fbgemm" not in torch.backends.quantized.supported_engines:
         return False
     random = torch.Generator().manual_seed(0)

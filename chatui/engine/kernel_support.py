@@ -1,4 +1,4 @@
-"""Whether there are kernels of our own for a device, and whether they are right there."""
+"""Select chatui's Triton kernels for a device, after checking their results on it."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
     from chatui.engine.architectures.decoder.causal_attention import DecoderShape
 
 DEVICES = {"cuda"}
-"""Kinds of devices that they are for; the tests add "cpu", where Triton interprets them."""
+"""Device types with kernels; the tests add "cpu" for Triton's interpreter."""
 
 
 def vector_kernels(states: Tensor) -> ModuleType | None:
-    """:mod:`chatui.engine.triton_kernels` if ``states`` are one vector that they are there for."""
+    """Return :mod:`chatui.engine.triton_kernels` if ``states`` is one vector on such a device."""
     if states.device.type not in DEVICES:
         return None
     return _checked_kernels(states.device) if states.numel() == states.shape[-1] else None
 
 
-def attention_kernel(joint: Tensor, shape: DecoderShape, normed: bool) -> ModuleType | None:
-    """:mod:`chatui.engine.triton_attention` if it is there for a decoder of this shape.
+def attention_kernel(qkv: Tensor, shape: DecoderShape, normed: bool) -> ModuleType | None:
+    """Return :mod:`chatui.engine.triton_attention` if it works for a decoder of this shape.
 
     Args:
-        joint: queries, keys and values; of one token, or there is nothing for it.
-        normed: whether queries and keys go through a norm.
+        qkv: queries, keys and values ``[rows, …]``; the kernel supports one row.
+        normed: whether queries and keys are normalised.
     """
-    if joint.device.type not in DEVICES or joint.shape[0] != 1:
+    if qkv.device.type not in DEVICES or qkv.shape[0] != 1:
         return None
-    return _checked_attention(joint.device, joint.dtype, shape, normed)
+    return _checked_attention(qkv.device, qkv.dtype, shape, normed)
 
 
 @cache
 def _checked_kernels(device: torch.device) -> ModuleType | None:
-    """None without Triton or a C compiler for it, and where a kernel gives something else."""
+    """Return the kernels; None without Triton or its C compiler, or if a result is wrong."""
     if find_spec("triton") is None:
         return None
     from chatui.engine import packed
@@ -57,10 +57,10 @@ def _checked_kernels(device: torch.device) -> ModuleType | None:
             expected = vector.double() @ packed.unpack(made)[:, :100].double()
             found.append((triton_kernels.packed_matvec(vector, made, 100, bits, None), expected))
     except Exception:
-        # Whatever a compiler says: PyTorch's own products serve as well.
+        # Compilers raise many types of errors; PyTorch's own products are used instead.
         return None
-    right = all(torch.allclose(one.double(), two, atol=1e-3) for one, two in found)
-    return triton_kernels if right else None
+    correct = all(torch.allclose(one.double(), two, atol=1e-3) for one, two in found)
+    return triton_kernels if correct else None
 
 
 @cache
@@ -78,31 +78,32 @@ def _checked_attention(
     def numbers(*size: int) -> Tensor:
         return torch.randn(size, generator=random).to(device, dtype)
 
-    turning = shape.heads + shape.key_heads
-    joint = numbers(1, (turning + shape.key_heads) * shape.head_dim)
-    norm = numbers(turning, shape.head_dim) if normed else None
+    rotated_heads = shape.heads + shape.key_heads
+    qkv = numbers(1, (rotated_heads + shape.key_heads) * shape.head_dim)
+    norm = numbers(rotated_heads, shape.head_dim) if normed else None
     cached = numbers(2, shape.key_heads, 700, shape.head_dim)
-    turn = None
+    rotation = None
     if shape.rotary is not None:
-        turn = (numbers(1, 1, shape.rotary_dim), numbers(1, 1, shape.rotary_dim))
+        rotation = (numbers(1, 1, shape.rotary_dim), numbers(1, 1, shape.rotary_dim))
 
     def results(kernel: ModuleType | None, place: int) -> tuple[Tensor, Tensor, Tensor]:
         position = torch.tensor([place], device=device)
         mask = (torch.arange(700, device=device) <= position)[None]
         layer = FixedLayer(cached[0].clone(), cached[1].clone(), zero_unused=True)
         attend = CachedAttention(shape, device, lambda *_: kernel)
-        seen = attend(joint, turn, norm, position, layer, 700, mask)
-        return seen, layer.keys, layer.values
+        attended = attend(qkv, rotation, norm, position, layer, 700, mask)
+        return attended, layer.keys, layer.values
 
-    near = 1e-3 if dtype == torch.float32 else 0.05
+    tolerance = 1e-3 if dtype == torch.float32 else 0.05
     try:
         from chatui.engine import triton_attention
 
         for place in (40, 600):
             both = zip(results(triton_attention, place), results(None, place), strict=True)
-            if not all(torch.allclose(one, two, atol=near, rtol=near) for one, two in both):
-                return None
+            for one, two in both:
+                if not torch.allclose(one, two, atol=tolerance, rtol=tolerance):
+                    return None
     except Exception:
-        # Whatever a compiler says: PyTorch's own operations serve as well.
+        # Compilers raise many types of errors; PyTorch's own operations are used instead.
         return None
     return triton_attention

@@ -1,8 +1,8 @@
-"""Matrix products where PyTorch's own choice of library is slow: one vector on a GPU, and CPUs.
+"""Faster matrix products for one vector on a GPU, and for float32 on AMD processors.
 
-PyTorch gives float32 products to Intel's MKL, which reads weights at a quarter of the memory's
-speed on AMD processors; oneDNN, which PyTorch carries too, is two to three times as fast there for
-one token and for many. It takes the weights as they lie, so nothing is copied.
+On a CPU, PyTorch computes float32 products with Intel's MKL, which reads weights at a quarter of
+the memory's speed on AMD processors. oneDNN, which is part of PyTorch too, is two to three times as
+fast there, for one token and for many, and needs no copy of the weights.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from transformers.pytorch_utils import Conv1D
 
 from chatui.engine import kernel_support
 
-# Multiplications below which starting oneDNN costs more than it saves.
-_LEAST_WORK = 1 << 18
-_LEAST_WORK_TRANSPOSED = 1 << 19
+# Multiplications below which a call of oneDNN costs more than it saves.
+_MIN_WORK = 1 << 18
+_MIN_WORK_TRANSPOSED = 1 << 19
 
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether this is a processor on which float32 products go to oneDNN.
+    """True if float32 products are computed by oneDNN on this processor.
 
-    By its maker and not by a measurement, so that a seed gives the same text on every day.
+    The choice depends on the processor's vendor, so that a seed always gives the same text.
     """
     both: bool = torch._C.has_mkl and torch._C._has_mkldnn
     if not both or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
@@ -44,7 +44,7 @@ def onednn_is_faster() -> bool:
 
 
 def _processor_maker() -> str:
-    """E.g. "AuthenticAMD"."""
+    """Return the processor's vendor, e.g. "AuthenticAMD"."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("vendor_id"):
@@ -60,7 +60,7 @@ def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``functional.linear`` on the library that is faster here.
+    """Compute ``functional.linear`` with the fastest library available.
 
     Args:
         states: [..., in].
@@ -72,15 +72,15 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """
     if (
         weight.dtype == states.dtype
-        and (own := kernel_support.vector_kernels(states))
+        and (kernels := kernel_support.vector_kernels(states))
         and weight.is_contiguous()
     ):
-        vector: Tensor = own.matvec(states.reshape(-1), weight, bias)
+        vector: Tensor = kernels.matvec(states.reshape(-1), weight, bias)
         return vector.view(*states.shape[:-1], -1)
     if (
         states.dtype == weight.dtype == torch.float32
         and states.device.type == "cpu"
-        and states.numel() * weight.shape[0] >= _LEAST_WORK
+        and states.numel() * weight.shape[0] >= _MIN_WORK
         and onednn_is_faster()
     ):
         return _onednn(states, weight, bias)
@@ -88,26 +88,26 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 class FastLinear(nn.Linear):
-    """``nn.Linear`` through :func:`linear`."""
+    """An ``nn.Linear`` that calls :func:`linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias)
 
 
 class FastConv1D(Conv1D):  # type: ignore[misc]
-    """GPT-2's linear layer, whose weight is [in, out], through oneDNN if that is faster."""
+    """GPT-2's linear layer, with a weight [in, out], computed by oneDNN if that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32 and x.numel() * self.nf >= _LEAST_WORK_TRANSPOSED:
+        if x.dtype == torch.float32 and x.numel() * self.nf >= _MIN_WORK_TRANSPOSED:
             return _onednn(x, self.weight.t(), self.bias)
         output: Tensor = super().forward(x)
         return output
 
 
 def speed_up(model: Any) -> None:
-    """Let the linear layers of a float32 model on the CPU use the faster library.
+    """Make the linear layers of a float32 model on the CPU use oneDNN if that is faster.
 
-    Layers keep their weights and stay instances of the classes that adapters look for.
+    Layers keep their weights, and their new classes are subclasses of those that adapters look for.
     """
     if not onednn_is_faster():
         return

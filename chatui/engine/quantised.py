@@ -1,7 +1,7 @@
-"""Modules whose weights are packed, in place of a network's linears and embeddings.
+"""Linear layers and embeddings with packed weights.
 
-They stay instances of the classes that adapters look for, and what else belongs to a module stays
-with it. A weight that an adapter brings, in floating point, is used as it is.
+A network's modules get these classes in place; they are subclasses of those that adapters look for.
+If an adapter replaces a packed weight by a floating point one, that is used without packing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,30 @@ from chatui.catalog.memory_need import MemoryNeed
 from chatui.engine import int8_weight, packed
 from chatui.engine.int8_weight import Int8Weight
 
-MORE_BITS = 8
-"""Of embedding and head, whose rows are not averaged over anything, and of ``OUTPUTS``."""
+SENSITIVE_BITS = 8
+"""Bits of the embedding, the head and ``SENSITIVE_LINEARS``."""
 
-OUTPUTS = ("v_proj", "down_proj", "c_proj", "dense", "dense_4h_to_h", "out_proj", "fc_out")
-"""Linears whose products come into the states: every later layer reads what they lose. Where values
-have no linear of their own, what they become on the way out of attention."""
+SENSITIVE_LINEARS = (
+    "v_proj",
+    "down_proj",
+    "c_proj",
+    "dense",
+    "dense_4h_to_h",
+    "out_proj",
+    "fc_out",
+)
+"""Linear layers whose outputs are added to the states, so that errors reach all later layers; and
+the values' projection, or attention's output projection if the values have none of their original."""
 
-READ_BY_OTHERS = ("dt_proj",)
-"""Linears whose weight the module around them multiplies by itself (Mamba's steps of time)."""
+UNCALLED_LINEARS = ("dt_proj",)
+"""Linear layers whose weight is read by another module instead of being called (Mamba)."""
 
-PLAIN_HEADS = ("mamba", "mamba2", "falcon_mamba", "xlstm")
-"""Model types that turn the states into the dtype of the head's weight, which may be tied."""
+PLAIN_HEAD_MODELS = ("mamba", "mamba2", "falcon_mamba", "xlstm")
+"""Model types that cast the states to the dtype of the head's weight, so it must not be packed."""
 
 
 class QuantisedLinear(nn.Linear):
-    """``nn.Linear`` with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
+    """An ``nn.Linear`` with a packed weight, uint8 [blocks, in, row], or an ``int8_weight``."""
 
     int8_weight: Int8Weight | None = None
 
@@ -45,7 +53,7 @@ class QuantisedLinear(nn.Linear):
 
 
 class QuantisedConv1D(Conv1D):  # type: ignore[misc]
-    """GPT-2's linear layer with a packed weight, uint8 [blocks, in, row], or with ``codes``."""
+    """A ``Conv1D`` with a packed weight, uint8 [blocks, in, row], or an ``int8_weight``."""
 
     int8_weight: Int8Weight | None = None
 
@@ -58,9 +66,9 @@ class QuantisedConv1D(Conv1D):  # type: ignore[misc]
 
 
 class QuantisedEmbedding(nn.Embedding):
-    """``nn.Embedding`` with a packed weight; ``dtype`` is its output's.
+    """An ``nn.Embedding`` with a packed weight; ``dtype`` is the dtype of its output.
 
-    Some architectures multiply by an ``embed_scale``, in a class of their own (Gemma 3).
+    Embeddings with an ``embed_scale`` (Gemma 3) multiply by it.
     """
 
     dtype: torch.dtype
@@ -81,11 +89,11 @@ def _product(module: Any, states: Tensor, outputs: int) -> Tensor:
     return packed.product(states, module.weight, outputs)
 
 
-_OURS = (QuantisedLinear, QuantisedConv1D, QuantisedEmbedding)
+_QUANTISED = (QuantisedLinear, QuantisedConv1D, QuantisedEmbedding)
 
 
 def shape_of(module: Any) -> tuple[int, int]:
-    """Outputs and inputs of a module that can be quantised; an embedding's tokens are outputs."""
+    """Return the outputs and inputs of a linear layer, or the tokens and width of an embedding."""
     if isinstance(module, nn.Embedding):
         return module.num_embeddings, module.embedding_dim
     if isinstance(module, Conv1D):
@@ -94,75 +102,79 @@ def shape_of(module: Any) -> tuple[int, int]:
 
 
 def is_packed(module: Any) -> bool:
-    return isinstance(module, _OURS) and not module.weight.is_floating_point()
+    return isinstance(module, _QUANTISED) and not module.weight.is_floating_point()
 
 
 def quantisable_modules(network: Any, bits: int) -> Iterator[tuple[str, Any, int]]:
-    """The modules that are packed in ``bits``: name, module and their own number of bits.
+    """Yield the modules to pack: name, module, and bits, which may be more than ``bits``.
 
-    All linears but those with fewer outputs than a block, such as routers of experts, and those
-    that are not called; and the embedding of the tokens.
+    These are the token embedding and all linear layers, except small ones (fewer outputs than a
+    block, such as routers of experts) and ``UNCALLED_LINEARS``.
     """
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
-    plain = (embedding, head) if network.config.model_type in PLAIN_HEADS else ()
+    plain = (embedding, head) if network.config.model_type in PLAIN_HEAD_MODELS else ()
     for name, module in network.named_modules():
         if module in plain:
             continue
         leaf = name.rpartition(".")[2]
         if module is embedding and (type(module) is nn.Embedding or hasattr(module, "embed_scale")):
-            yield name, module, MORE_BITS
+            yield name, module, SENSITIVE_BITS
         elif type(module) in (nn.Linear, Conv1D) and (
             module is head
-            or (shape_of(module)[0] >= packed.BLOCK_OUTPUTS[bits] and leaf not in READ_BY_OTHERS)
+            or (shape_of(module)[0] >= packed.BLOCK_OUTPUTS[bits] and leaf not in UNCALLED_LINEARS)
         ):
-            more = module is head or leaf in OUTPUTS
-            yield name, module, MORE_BITS if more else bits
+            more = module is head or leaf in SENSITIVE_LINEARS
+            yield name, module, SENSITIVE_BITS if more else bits
 
 
 def quantised_needs(network: Any, need: MemoryNeed) -> dict[int, MemoryNeed]:
-    """What a model takes with its weights packed, by bits; most bits first.
+    """Return the memory that a model needs with packed weights, by bits, the most bits first.
 
     Args:
-        network: on the meta device.
-        need: what it takes as it is.
+        network: the network on the meta device.
+        need: the memory that it needs without packing.
     """
     found = {}
     for bits in packed.BITS:
         numbers = size = 0
         modules = {
-            id(module.weight): (module, own)
-            for _, module, own in quantisable_modules(network, bits)
+            id(module.weight): (module, module_bits)
+            for _, module, module_bits in quantisable_modules(network, bits)
         }
-        for module, own in modules.values():
+        for module, module_bits in modules.values():
             outputs, inputs = shape_of(module)
             numbers += outputs * inputs
-            size += packed.packed_bytes(outputs, inputs, own)
+            size += packed.packed_bytes(outputs, inputs, module_bits)
         found[bits] = replace(need, floats=max(0, need.floats - numbers), packed=need.packed + size)
     return found
 
 
 def make_quantised(module: Any, dtype: torch.dtype) -> None:
-    """Turn a linear or an embedding into one that takes a packed weight; its weight stays so far.
+    """Change a module's class to one that supports a packed weight; its weight is unchanged.
 
     Args:
-        module: a linear or an embedding.
-        dtype: of an embedding's output.
+        module: a linear layer or an embedding.
+        dtype: dtype of an embedding's output.
     """
     if isinstance(module, nn.Embedding):
         module.dtype = dtype  # type: ignore[assignment]
-        own = type(module)
+        original = type(module)
         module.__class__ = (
             QuantisedEmbedding
-            if own is nn.Embedding
-            # What a class of its own is set up with, it still needs.
-            else type(own.__name__, (QuantisedEmbedding, own), {})
+            if original is nn.Embedding
+            # A subclass of nn.Embedding may need its original attributes and methods.
+            else type(original.__name__, (QuantisedEmbedding, original), {})
         )
     else:
         module.__class__ = QuantisedConv1D if isinstance(module, Conv1D) else QuantisedLinear
 
 
 def pack_weight(module: Any, weight: Tensor, bits: int) -> Tensor:
-    """``weight``, as a checkpoint has it, packed for ``module``; empty if ``codes`` hold it now."""
+    """Pack a checkpoint's weight for ``module``.
+
+    Returns:
+        The packed weight, or an empty tensor if ``module.int8_weight`` now holds it.
+    """
     weight = weight.T if isinstance(module, Conv1D) else weight
     if bits == 8 and not isinstance(module, nn.Embedding) and int8_weight.is_faster(weight):
         module.int8_weight = Int8Weight.quantise(weight)
@@ -171,7 +183,7 @@ def pack_weight(module: Any, weight: Tensor, bits: int) -> Tensor:
 
 
 def dequantised_weight(module: Any, dtype: torch.dtype) -> Tensor:
-    """A module's weight in floating point, in its own layout; unpacked if it is packed."""
+    """Return a module's weight in its original layout, dequantised to ``dtype`` if it is packed."""
     weight: Tensor = module.weight.detach()
     if not is_packed(module):
         return weight
@@ -183,7 +195,7 @@ def dequantised_weight(module: Any, dtype: torch.dtype) -> Tensor:
 
 
 def uses_row_sums(network: Any) -> bool:
-    """Whether a linear's weight is packed in rows, which are summed for each vector anew."""
+    """True if a linear layer's weight is packed in rows, which are read again for each vector."""
     return any(
         is_packed(module) and getattr(module, "int8_weight", None) is None
         for module in network.modules()
@@ -192,14 +204,14 @@ def uses_row_sums(network: Any) -> bool:
 
 
 def weight_bytes(network: Any) -> int:
-    """Bytes of the weights; tied ones once."""
+    """Return the size of the weights in bytes; tied ones count once."""
     codes = [getattr(module, "int8_weight", None) for module in network.modules()]
     plain = sum(parameter.nbytes for parameter in network.parameters())
     return int(plain + sum(one.nbytes for one in codes if one is not None))
 
 
 def parameter_count(network: Any) -> int:
-    """Numbers in the weights, packed or not; tied ones once."""
+    """Return the number of parameters, packed or not; tied ones count once."""
     counted = {id(parameter): parameter.numel() for parameter in network.parameters()}
     for module in network.modules():
         if is_packed(module):

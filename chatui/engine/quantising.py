@@ -1,4 +1,4 @@
-"""Quantise while loading: transformers' loader hands over each weight when it has read it."""
+"""A quantiser for transformers' loader, which packs each weight as soon as it is read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _METHOD = "chatui"
 
 @register_quantization_config(_METHOD)
 class QuantisationConfig(QuantizationConfigMixin):  # type: ignore[misc]
-    """What ``from_pretrained`` is told.
+    """The ``quantization_config`` for ``from_pretrained``.
 
     Args:
         bits: 8 or 4.
-        dtype: of the activations.
+        dtype: dtype of the activations.
     """
 
     def __init__(self, bits: int, dtype: torch.dtype) -> None:
@@ -33,7 +33,7 @@ class QuantisationConfig(QuantizationConfigMixin):  # type: ignore[misc]
 
 @register_quantizer(_METHOD)
 class Quantiser(HfQuantizer):  # type: ignore[misc]
-    """Packs the weights of linears and embeddings, one after another."""
+    """A quantiser that packs the weights of linear layers and embeddings one by one."""
 
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
         wanted = self.quantization_config
@@ -46,7 +46,7 @@ class Quantiser(HfQuantizer):  # type: ignore[misc]
         return param_name in self.modules
 
     def get_quantize_ops(self) -> ConversionOps:
-        return _Pack(self.modules)
+        return _PackWeight(self.modules)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> None:
         self.remove_quantization_config(model)
@@ -59,8 +59,8 @@ class Quantiser(HfQuantizer):  # type: ignore[misc]
         return False
 
 
-class _Pack(ConversionOps):  # type: ignore[misc]
-    """What is done with a weight: the loader has it in the activations' dtype, on the device."""
+class _PackWeight(ConversionOps):  # type: ignore[misc]
+    """The loader's operation that packs a weight, given in the activations' dtype on its device."""
 
     def __init__(self, modules: dict[str, tuple[Any, int]]) -> None:
         self._modules = modules
@@ -72,7 +72,7 @@ class _Pack(ConversionOps):  # type: ignore[misc]
         weight = value[0] if isinstance(value, list) else value
         module, bits = self._modules[full_layer_name]
         if weight.shape != module.weight.shape:
-            # The loader compares what is not quantised, and says what is wrong.
+            # The loader reports a wrong shape of a weight that is not quantised.
             del self._modules[full_layer_name]
             return {full_layer_name: weight}
         packed = pack_weight(module, weight, bits)

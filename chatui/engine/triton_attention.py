@@ -1,10 +1,10 @@
-"""Attention of one decode token in Triton: rotary positions, cache and softmax without a detour.
+"""Attention of one decode token in Triton, fused with rotary positions and the cache's update.
 
-PyTorch needs a dozen launches for it and, with a mask, looks at the whole window; here what was
-not written yet is not read. Keys and values are read in parts, so that a few heads fill a GPU, and
-a second kernel joins what the parts saw (arXiv:2307.08691 with split keys). Imported only where
-Triton is there, through :mod:`chatui.engine.kernel_support`; the plain PyTorch form is
-:meth:`chatui.engine.architectures.decoder.causal_attention.Attention.plainly`.
+PyTorch needs a dozen kernel launches for it and, with a mask, reads the whole window; these kernels
+skip unused slots. Keys and values are split into parts, so that a few heads occupy a GPU, and a
+second kernel combines the parts' results (arXiv:2307.08691 with split keys). Import this module
+through :mod:`chatui.engine.kernel_support`, which checks that Triton is installed. The PyTorch
+equivalent is :class:`chatui.engine.architectures.decoder.causal_attention.CachedAttention`.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
@@ -17,8 +17,8 @@ import triton.language as tl
 from torch import Tensor
 
 _SLOTS = {"cuda": 16, "cpu": 512}
-"""Keys and values that a program reads: 16 stay in registers when compiled for sm_80 and sm_90, and
-64 did not. Triton's interpreter takes its time for each program.
+"""Cache slots of a program. Compiled for sm_80 and sm_90, 16 fit the registers and 64 do not. On a
+CPU, Triton's interpreter has a high cost per program.
 """
 _PARTS_AT_ONCE = 32
 
@@ -34,21 +34,21 @@ def attend(
     window: int,
     scale: float,
 ) -> Tensor:
-    """Put the token's key and value into the cache and look back from it.
+    """Write a token's key and value to the cache, and attend to all tokens up to it.
 
     Args:
-        joint: floating point ``[(heads + 2 · key heads) · width]``: queries, keys and values.
-        turn: cosines and sines with their signs, each ``[rotary width]``; None for no rotation.
-        partner: int32 ``[rotary width]``, the number that each one turns with.
-        head_norm: weights ``[heads + key heads, width]`` of the norm of queries and keys, and its
-            epsilon; None for none.
-        keys, values: ``[key heads, capacity, width]``, contiguous.
+        joint: floating point ``[(heads + 2 · key heads) · head_dim]``: queries, keys and values.
+        turn: cosines and signed sines of the rotation, each ``[rotary_dim]``; None for no rotation.
+        partner: int32 ``[rotary_dim]``, the index of the other element of each rotated pair.
+        head_norm: weights ``[heads + key heads, head_dim]`` of the norm of queries and keys, and
+            its epsilon; None for no norm.
+        keys, values: ``[key heads, capacity, head_dim]``, contiguous.
         position: int64 ``[1]``, less than ``window``.
-        window: tokens that it looks back on at most.
-        scale: factor on the products.
+        window: maximum number of tokens to attend to.
+        scale: factor on the scores.
 
     Returns:
-        ``[heads · width]`` in the dtype of ``joint``, computed in float32.
+        ``[heads · head_dim]`` in the dtype of ``joint``, computed in float32.
     """
     key_heads, capacity, width = keys.shape
     heads = joint.numel() // width - 2 * key_heads
@@ -76,7 +76,7 @@ def _turned(
     joint, head, column, other, cosine, sine, weights, eps, WIDTH: tl.constexpr,
     NORMED: tl.constexpr,
 ):  # fmt: skip
-    """A query or key of one head, ``[PADDED]`` float32."""
+    """Return the normalised and rotated query or key of one head, ``[PADDED]`` float32."""
     wide = column < WIDTH
     numbers = tl.load(joint + head * WIDTH + column, mask=wide, other=0.0).to(tl.float32)
     swapped = tl.load(joint + head * WIDTH + other, mask=wide, other=0.0).to(tl.float32)
@@ -93,7 +93,7 @@ def _attend_part(
     GROUPS: tl.constexpr, WIDTH: tl.constexpr, PADDED: tl.constexpr, SLOTS: tl.constexpr,
     ROTARY: tl.constexpr, NORMED: tl.constexpr,
 ):  # fmt: skip
-    """Each program lets the queries of one key head look at some slots."""
+    """Attend from the queries of one key head to some slots in each program."""
     key_head, part = tl.program_id(0), tl.program_id(1)
     here = tl.load(position)
     if part * SLOTS <= here:
@@ -118,7 +118,7 @@ def _attend_part(
         own = tl.where(last, key[None, :], own)
         what = tl.load(values + place, mask=before, other=0.0).to(tl.float32)
         what = tl.where(last, value[None, :], what)
-        # Other programs read slots before this one alone.
+        # All other programs read earlier slots only.
         tl.store(keys + place, own.to(keys.dtype.element_ty), mask=last)
         tl.store(values + place, what.to(values.dtype.element_ty), mask=last)
         for group in range(GROUPS):
@@ -139,7 +139,7 @@ def _join_parts(
     seen, position, output, parts,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, SLOTS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """Each program joins what one head saw in the parts that were written."""
+    """Combine the results of one head's parts in each program."""
     head = tl.program_id(0)
     count = tl.load(position) // SLOTS + 1
     column = tl.arange(0, PADDED)

@@ -1,8 +1,8 @@
-"""A vector times a matrix in Triton: every weight is read once, and unpacked in registers.
+"""Matrix-vector products in Triton, which read every weight once and unpack it in registers.
 
-cuBLAS reaches 60 to 75 % of a GPU's memory bandwidth with a single vector. Imported only where
-Triton is there, through :mod:`chatui.engine.kernel_support`; the plain PyTorch forms are
-``functional.linear`` and :func:`chatui.engine.packed.product`.
+For a single vector, cuBLAS reaches 60 to 75 % of a GPU's memory bandwidth. Import this module
+through :mod:`chatui.engine.kernel_support`, which checks that Triton is installed. The PyTorch
+equivalents are ``functional.linear`` and :func:`chatui.engine.packed.product`.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
@@ -16,15 +16,18 @@ from torch import Tensor
 
 _MOST_COLUMNS = 1024
 _ROWS = {"cuda": 2, "cpu": 512}
-"""Outputs of a program; Triton's interpreter takes its time for each program."""
+"""Outputs of a program; many on the CPU, where Triton's interpreter has a high cost per program."""
 _STEP = {8: 32, 4: 64}
-"""Inputs at once: some kilobytes of codes for each program."""
+"""Inputs of a loop iteration, by bits: some kilobytes of codes for each program."""
 _PROGRAMS = {"cuda": 1024, "cpu": 4}
-"""Enough for every GPU: the inputs are split into parts until there are so many."""
+"""Number of programs up to which the inputs are split into parts; enough for every GPU."""
 
 
 def matvec(vector: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Floating point ``[in]``, ``[out, in]``, ``[out]`` -> ``[out]``, summed in float32."""
+    """Multiply and add a bias: floating point ``[in]``, ``[out, in]``, ``[out]`` -> ``[out]``.
+
+    Sums are float32.
+    """
     outputs, inputs = weight.shape
     output = vector.new_empty(outputs)
     rows = _ROWS[vector.device.type]
@@ -39,14 +42,14 @@ def matvec(vector: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def packed_matvec(
     vector: Tensor, packed: Tensor, outputs: int, bits: int, scale: Tensor | None
 ) -> Tensor:
-    """A vector times a packed weight; for the layout see :mod:`chatui.engine.packed`.
+    """Multiply a vector by a packed weight; for its layout see :mod:`chatui.engine.packed`.
 
     Args:
         vector: floating point ``[in]``.
         packed: uint8 ``[blocks, in, row]``.
-        outputs: how many there are.
+        outputs: number of outputs, without padding.
         bits: 8 or 4.
-        scale: float16 ``[out]``; then a weight is half(code · scale), as ChatGLM-6B has it.
+        scale: float16 ``[out]``; a weight is then half(code · scale), as in ChatGLM-6B.
 
     Returns:
         ``[outputs]`` in the vector's dtype, summed in float32.
@@ -66,7 +69,7 @@ def packed_matvec(
         BITS=bits, CODED=coded, PADDED=triton.next_power_of_2(coded), TAIL=tail,
         ROUNDED=scale is not None, STEP=step,
     )  # fmt: skip
-    # Not added up in the kernel: the order of its programs would change the text of a seed.
+    # Not summed in the kernel, whose programs run in any order: a seed must give the same text.
     return sums.sum(0)[:outputs].to(vector.dtype)
 
 
@@ -75,7 +78,7 @@ def _matvec(
     vector, weight, bias, output, outputs, inputs,
     HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Each program makes ``ROWS`` outputs."""
+    """Compute ``ROWS`` outputs in each program."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     there = rows < outputs
     starts = weight + rows.to(tl.int64) * inputs
@@ -100,7 +103,7 @@ def _packed_matvec(
     BITS: tl.constexpr, CODED: tl.constexpr, PADDED: tl.constexpr, TAIL: tl.constexpr,
     ROUNDED: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
-    """Each program sums a part of the inputs for one block of outputs."""
+    """Sum a part of the inputs for one block of outputs in each program."""
     block, part = tl.program_id(0), tl.program_id(1)
     word, place = tl.arange(0, PADDED), tl.arange(0, 32 // BITS)
     output = block * CODED * (32 // BITS) + word[:, None] * (32 // BITS) + place[None, :]

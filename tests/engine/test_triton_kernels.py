@@ -21,7 +21,7 @@ HALVES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def kernels(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     pytest.importorskip("triton", reason="Triton is not installed: pip install triton")
     monkeypatch.setattr(kernel_support, "DEVICES", {"cpu"})
     found = kernel_support._checked_kernels(torch.device("cpu"))
@@ -31,15 +31,15 @@ def own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("shape", [(5, 3), (37, 1030)])
-def test_a_plain_weight(own: ModuleType, dtype: torch.dtype, shape: tuple[int, int]) -> None:
+def test_a_plain_weight(kernels: ModuleType, dtype: torch.dtype, shape: tuple[int, int]) -> None:
     weight, bias = torch.randn(shape).to(dtype), torch.randn(shape[0]).to(dtype)
     vector = torch.randn(shape[1]).to(dtype)
     expected = functional.linear(vector.float(), weight.float(), bias.float())
-    found = own.matvec(vector, weight, bias)
+    found = kernels.matvec(vector, weight, bias)
     assert found.dtype == dtype
     torch.testing.assert_close(found, expected.to(dtype), atol=1e-4, rtol=1e-2)
     torch.testing.assert_close(
-        own.matvec(vector, weight, None).float(), expected - bias.float(), atol=0.05, rtol=0.01
+        kernels.matvec(vector, weight, None).float(), expected - bias.float(), atol=0.05, rtol=0.01
     )
 
 
@@ -47,7 +47,7 @@ def test_a_plain_weight(own: ModuleType, dtype: torch.dtype, shape: tuple[int, i
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("shape", [(200, 40), (64, 300), (97, 1)])
 def test_a_packed_weight(
-    own: ModuleType, bits: int, dtype: torch.dtype, shape: tuple[int, int]
+    kernels: ModuleType, bits: int, dtype: torch.dtype, shape: tuple[int, int]
 ) -> None:
     outputs, inputs = shape
     made = packed.pack(torch.randn(shape), bits)
@@ -59,14 +59,14 @@ def test_a_packed_weight(
 
 
 @pytest.mark.parametrize("bits", packed.BITS)
-def test_a_weight_of_chatglm_is_rounded_once(own: ModuleType, bits: int) -> None:
+def test_a_weight_of_chatglm_is_rounded_once(kernels: ModuleType, bits: int) -> None:
     """half(code · scale), and not a product that is scaled at the end."""
     least = -(2 ** (bits - 1))
     codes = torch.randint(least, -least, (130, 70), dtype=torch.int8)
     scale = (torch.rand(130) / 50).half()
     vector = torch.randn(70)
     weight = (codes.float() * scale.float()[:, None]).half().double()
-    found = own.packed_matvec(vector, packed.pack_codes(codes, bits), 130, bits, scale)
+    found = kernels.packed_matvec(vector, packed.pack_codes(codes, bits), 130, bits, scale)
     torch.testing.assert_close(found.double(), weight @ vector.double(), atol=1e-5, rtol=1e-5)
 
 
@@ -81,7 +81,7 @@ SHAPES = [
 @pytest.mark.parametrize("dtype", HALVES[:2])
 @pytest.mark.parametrize(("shape", "normed"), SHAPES, ids=str)
 def test_attention(
-    own: ModuleType,
+    kernels: ModuleType,
     shape: DecoderShape,
     normed: bool,
     dtype: torch.dtype,
@@ -121,7 +121,7 @@ def triton_attention() -> Any:
 @pytest.mark.parametrize("weights", ["plain", "int4"])
 @pytest.mark.parametrize("windowed", [False, True])
 def test_replies_stay_the_same(
-    own: ModuleType, made: Maker, weights: str, windowed: bool, monkeypatch: pytest.MonkeyPatch
+    kernels: ModuleType, made: Maker, weights: str, windowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = loaded(made("llama"), weights=weights)
     engine._loaded().network.decoder.windowed = windowed  # type: ignore[attr-defined]
@@ -130,7 +130,7 @@ def test_replies_stay_the_same(
     assert found == parts(ask(engine, max_new_tokens=3))[2].output_ids
 
 
-def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_not_used(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """No compiler, for instance, or a GPU on which a kernel gives something else."""
 
     def broken(*_: Any) -> torch.Tensor:
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_not_used(own: ModuleType, monkeypatch: pytest.MonkeyPa
         (lambda *_: torch.zeros(100), lambda *_: torch.zeros(64)),
     ):
         with monkeypatch.context() as changed:
-            changed.setattr(own, "packed_matvec", gemv)
+            changed.setattr(kernels, "packed_matvec", gemv)
             changed.setattr(triton_attention(), "attend", attend)
             assert kernel_support._checked_kernels.__wrapped__(cpu) is None
             assert kernel_support._checked_attention.__wrapped__(*llama) is None
