@@ -30,8 +30,8 @@ SENSITIVE_LINEARS = (
     "out_proj",
     "fc_out",
 )
-"""Linear layers whose outputs are added to the states, so that errors reach all later layers; and
-the values' projection, or attention's output projection if the values have none of their original."""
+"""Linear layers packed in ``SENSITIVE_BITS``: those whose outputs are added to the states, so that
+errors reach all later layers, and the projection of attention's values."""
 
 UNCALLED_LINEARS = ("dt_proj",)
 """Linear layers whose weight is read by another module instead of being called (Mamba)."""
@@ -162,7 +162,7 @@ def make_quantised(module: Any, dtype: torch.dtype) -> None:
         module.__class__ = (
             QuantisedEmbedding
             if original is nn.Embedding
-            # A subclass of nn.Embedding may need its original attributes and methods.
+            # A subclass of nn.Embedding may need its own attributes and methods.
             else type(original.__name__, (QuantisedEmbedding, original), {})
         )
     else:
