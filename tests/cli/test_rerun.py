@@ -31,7 +31,7 @@ async def converse(store: Store, spec: ModelSpec) -> int:
 
     async def ask(query: WaitingQuery) -> Round:
         start = await begin_round(store, query, spec, loaded, think=None, alternatives=4)
-        reply = RunningReply(start.round, store, lambda _: None, start.written)
+        reply = RunningReply(start.round, store, lambda _: None, start.begun_pieces)
         await reply.run(backend, start.request)
         await reply.wait_until_saved()
         return reply.round
