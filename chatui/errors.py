@@ -1,12 +1,12 @@
-"""The exceptions for errors that a user can cause."""
+"""Exceptions for errors that a user can cause."""
 
 
 class ChatuiError(Exception):
-    """An error that a user can cause: one plain sentence, with the next step if there is one.
+    """An error that a user can cause, with a sentence that says what is wrong and what to do.
 
-    Everything else that is raised is a bug and keeps its traceback in the log file.
+    All other exceptions are bugs and are logged with their traceback.
     """
 
 
 class BackendLost(ChatuiError):
-    """The backend has no model any more (its process died, its server went away): load again."""
+    """The backend lost its model: its process died or its server is gone. Load it again."""

@@ -1,4 +1,4 @@
-"""Every path that chatui reads or writes, in one place."""
+"""Paths of the files and folders that chatui uses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import platformdirs
 
 
 def expanded(path: str) -> Path:
-    """``path`` with its "~" replaced, unless it names a user that is not there."""
-    # No file name holds a NUL; looking for one would be a ValueError.
+    """Expand "~" in a path, unless it names an unknown user."""
+    # A file name cannot contain NUL; using one would raise ValueError.
     path = path.replace("\0", "\N{REPLACEMENT CHARACTER}")
     with suppress(RuntimeError):
         return Path(path).expanduser()
@@ -19,19 +19,19 @@ def expanded(path: str) -> Path:
 
 
 def _home() -> Path | None:
-    """The folder that overrides the platform's, from the environment."""
+    """Return the folder in CHATUI_HOME, which replaces the platform's folders."""
     value = os.environ.get("CHATUI_HOME", "").strip()
     return expanded(value).absolute() if value else None
 
 
 def config_folder() -> Path:
-    """Settings and the user's own presets."""
+    """Return the folder of the settings and the user's presets."""
     home = _home()
     return home if home else Path(platformdirs.user_config_dir("chatui", appauthor=False))
 
 
 def data_folder() -> Path:
-    """Conversations and the log file."""
+    """Return the folder of the conversations and the log file."""
     home = _home()
     return home if home else Path(platformdirs.user_data_dir("chatui", appauthor=False))
 
@@ -53,7 +53,7 @@ def log_file() -> Path:
 
 
 def assets_folder() -> Path:
-    """Files shipped with the program: inside the wheel, or beside the package in a checkout."""
+    """Return the folder of shipped files: in the package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / "assets"
     return installed if installed.is_dir() else package.parent / "assets"

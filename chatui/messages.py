@@ -1,7 +1,6 @@
-"""Messages between the packages and processes: requests to a backend, and its events.
+"""Messages: requests to a backend, and the events it answers with.
 
-Requests go down, events come up. Each is a frozen value that survives JSON
-(:mod:`chatui.wire` writes them onto the engine's pipe).
+All are immutable and JSON-compatible; :mod:`chatui.wire` sends them through the engine's pipe.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ FinishReason: TypeAlias = Literal["eos", "stop", "length", "filter", "cancelled"
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter to put on a base model.
+    """A LoRA adapter to apply to a base model.
 
     Attributes:
-        path: folder of a PEFT adapter or file of a bare state dict.
+        path: folder of a PEFT adapter, or file with a bare state dict.
         scale: factor on the adapter's own scaling; 1 is as trained.
-        rank: for bare state dicts, which do not state it; None infers it.
-        alpha: likewise.
+        rank, alpha: for bare state dicts, which do not contain them; None infers them.
     """
 
     path: str
@@ -35,36 +33,34 @@ class Adapter:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that a backend needs to load a model: the catalog's answer to a reference.
+    """Everything a backend needs to load a model.
 
     Attributes:
-        name: what is shown; a preset's name or the folder's or server model's name.
+        name: display name: a preset's, a folder's or a server model's.
         path: a folder of weights, a file (GGUF, RWKV .pth), or the model's id on a server.
         backend: entry point name in the group ``chatui.backends``: "local", "llama.cpp", "openai".
-        family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv"; None lets the engine see.
+        family: e.g. "gpt2", "chatglm", "llama", "bloom", "moss", "rwkv"; None detects it.
         format: entry point or built-in name of the prompt format; None lets the engine choose.
         tokenizer: folder of the tokenizer, if not ``path``.
-        adapters: put on in this order.
-        merge_adapters: add their LoRA pairs to the weights for good: decode is faster, and other
-            adapters need the base to be loaded again.
-        delta: folder of weights that are added to the base's (Chimera); None for none.
+        adapters: applied in this order.
+        merge_adapters: merge LoRA into the base weights: faster, but a change reloads the base.
+        delta: folder of weights to add to the base's (Chimera).
         sampling: defaults of the preset.
         stop_strings: end the reply, in addition to the format's own.
-        eos_ids: end the reply; empty takes the model's own.
-        context_limit: the model's window in tokens, prompt and reply together; None takes the
-            config's.
-        context: the window that is used, if it is smaller; None takes as many tokens as fit.
+        eos_ids: end the reply; empty uses the model's own.
+        context_limit: the model's context window in tokens; None reads it from the config.
+        context: smaller window to use; None uses as many tokens as fit in memory.
         reply_reserve: tokens that the prompt leaves free for the reply.
-        system: system prompt; None takes the format's own.
+        system: system prompt; None uses the format's own.
         dtype: "auto", "float32", "bfloat16", "float16".
-        weights: "plain" as they are, "int8" or "int4" quantises them while they are read; "auto"
-            does if they do not fit otherwise.
+        weights: "plain" loads them unchanged, "int8" and "int4" quantise them while reading;
+            "auto" quantises if they do not fit otherwise.
         weights_required: refuse a model whose weights cannot be quantised as ``weights`` says.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         device_map: accelerate's device map ("auto", "balanced", …); None for a single device.
         server: base URL of an OpenAI-compatible server, for that backend.
         key_env: name of the environment variable that holds the server's API key, never the key.
-        notes: sentences the user should know when it is loaded, for ``Loaded.notes``.
+        notes: sentences to show once the model is loaded; become part of ``Loaded.notes``.
         think: whether the model thinks before it answers; None leaves it to the model.
     """
 
@@ -96,13 +92,13 @@ class ModelSpec:
 
 
 class PartialReply(Struct, frozen=True):
-    """The start of a reply that is to go on.
+    """The start of a reply that the model is to continue.
 
     Attributes:
-        text: as it came, before any clean-up.
-        ids: its tokens, with those that make no whole character yet; empty if they are not
-            known and ``text`` has to be encoded.
-        next_id: the token that comes then, in place of one that is sampled; -1 for none.
+        text: the raw text, before the format's clean-up.
+        ids: its tokens, including those of an incomplete character; empty if not known, then
+            ``text`` is encoded.
+        next_id: the next token, chosen by the user; -1 samples it.
     """
 
     text: str
@@ -112,20 +108,18 @@ class PartialReply(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One query to answer.
+    """A query to answer.
 
     Attributes:
-        query: what the user typed.
+        query: the user's text.
         history: earlier rounds as (query, reply), oldest first.
         system: overrides the spec's system prompt; None keeps it.
-        sampling: settings for this reply.
         stop_strings: end the reply, in addition to the format's and the spec's.
-        alternatives: how many of the best candidates each token event reports.
-        think: whether to think before the answer, if the model's template has a switch for it;
-            None leaves it to the model.
-        partial_reply: text that the reply continues; ``Done.text`` begins with it, the ``Token``
-            events do not repeat it.
-        window: tokens that prompt and reply may take together; None for all that there are.
+        alternatives: number of best candidates that each token event reports.
+        think: think before the answer, if the model has a switch; None leaves it to the model.
+        partial_reply: the reply to continue; ``Done.text`` includes it, the ``Token`` events only
+            what follows.
+        window: limit of prompt and reply together in tokens; None uses the model's.
     """
 
     query: str
@@ -139,16 +133,16 @@ class GenerateRequest:
     window: int | None = None
 
     def limit(self, context_limit: int) -> int:
-        """The window of this reply, in tokens.
+        """Return the context window of this reply in tokens, 0 if not known.
 
         Args:
-            context_limit: the model's; 0 if it is not known.
+            context_limit: the model's window; 0 if not known.
         """
         return min(filter(None, (self.window, context_limit)), default=0)
 
 
 class Candidate(Struct, frozen=True):
-    """A token that could come next: its raw logit, and its softmax probability over all logits."""
+    """A candidate for the next token: raw logit, and softmax probability over all logits."""
 
     id: int
     token: str
@@ -157,7 +151,7 @@ class Candidate(Struct, frozen=True):
 
 
 class Loading(Struct, frozen=True):
-    """Progress of a load; ``total_bytes`` is 0 if it is not known."""
+    """Progress of a load; ``total_bytes`` is 0 if not known."""
 
     stage: str
     done_bytes: int = 0
@@ -168,21 +162,16 @@ class Loaded(Struct, frozen=True):
     """The model is ready.
 
     Attributes:
-        name: as in the spec; or the server's choice if that names no model.
-        family: recognised family.
-        format: prompt format in use.
-        context_limit: the window in use: tokens, prompt and reply together.
-        device: e.g. "cpu", "cuda:0".
-        dtype: of the weights, e.g. "float32", "int8".
-        parameters: number of parameters (0 if unknown).
-        weight_bytes: bytes of the weights in memory (0 if unknown).
-        load_seconds: time that the load took.
-        notes: sentences the user should know (e.g. beams fall back to sampling).
-        free_bytes: memory that was free on its device for it (0 if unknown).
-        skipped_gpu: the GPU that was not used, a model of this size being quicker on the CPU;
-            "" for none.
-        can_switch_thinking: whether ``GenerateRequest.think`` has an effect, as far as is known.
-        can_continue: whether ``GenerateRequest.partial_reply`` is possible.
+        name: the spec's name, or the server's model if the spec names none.
+        context_limit: context window in use, in tokens.
+        device, dtype: of the weights, e.g. "cuda:0" and "int8".
+        parameters: number of parameters; 0 if not known.
+        weight_bytes: size of the weights in memory; 0 if not known.
+        notes: sentences to show to the user, e.g. that beam search is replaced by sampling.
+        free_bytes: free memory on the device before the load; 0 if not known.
+        skipped_gpu: the GPU left unused because so small a model is faster on the CPU; "" for none.
+        can_switch_thinking: whether ``GenerateRequest.think`` has an effect, if known.
+        can_continue: whether ``GenerateRequest.partial_reply`` is supported.
     """
 
     name: str
@@ -205,17 +194,15 @@ class Prefill(Struct, frozen=True):
     """The prompt as the model reads it, sent before the first token.
 
     Attributes:
-        prompt: the text, up to where the reply begins.
-        input_ids, tokens: the prompt as ids and as pieces, with a reply that goes on; empty if the
-            backend does not tell.
+        prompt: the text, up to the start of the reply.
+        input_ids, tokens: the prompt as ids and as pieces, with the partial reply; empty if the
+            backend does not report them.
         position_ids: rows of positions as in ``Inspection``; empty if they are 0, 1, 2, ….
-        prompt_tokens: its length in tokens (0 if the backend cannot count).
-        reused_tokens: leading tokens whose KV cache was kept from before.
-        context_limit: tokens, prompt and reply together.
-        dropped_rounds: how many of the oldest rounds did not fit and were left out.
-        seed: the seed in use for this reply.
-        notes: sentences the user should know about this reply (e.g. a server refused a setting).
-        memory_bytes: what the engine's process holds, weights and caches included; 0 if not known.
+        prompt_tokens, context_limit: prompt and context window in tokens; 0 if not known.
+        reused_tokens: leading tokens that were read from the KV cache.
+        dropped_rounds: number of the oldest rounds left out because they did not fit.
+        notes: sentences to show to the user, e.g. that a server refused a setting.
+        memory_bytes: memory of the engine's process with weights and caches; 0 if not known.
     """
 
     prompt: str
@@ -232,14 +219,14 @@ class Prefill(Struct, frozen=True):
 
 
 class Token(Struct, frozen=True):
-    """One generated token.
+    """A generated token.
 
     Attributes:
-        text: what this token adds to the visible reply; "" while characters or a possible stop
-            string are held back. The texts of all tokens join to ``Done.text`` before clean-up.
-        id: token id; -1 if the backend does not report it.
+        text: text that this token adds to the reply; "" while an incomplete character or a possible
+            stop string is held back. Joined, the texts are ``Done.text`` before clean-up.
+        id: token id; -1 if not known.
         logprob: natural log of the probability under the raw logits; None if not known.
-        alternatives: the best candidates, if the request asks for them.
+        alternatives: the best candidates, if requested.
     """
 
     text: str
@@ -252,13 +239,12 @@ class Done(Struct, frozen=True):
     """The reply is finished.
 
     Attributes:
-        text: the reply as shown and kept (after the format's clean-up).
+        text: the reply after the format's clean-up.
         finish_reason: "eos", "stop" (a stop string), "length", "filter" (a server's content filter)
             or "cancelled".
-        output_ids: generated ids, with the end token, if there was one.
-        seed: repeats the reply.
-        prompt_tokens, output_tokens: counts.
-        first_token_seconds, total_seconds: from the request's arrival.
+        output_ids: generated ids, including the end token.
+        seed: seed that reproduces the reply.
+        first_token_seconds, total_seconds: since the request arrived.
     """
 
     text: str
@@ -272,23 +258,20 @@ class Done(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """The load or the reply ended with an error: one sentence; ``detail`` is for the log."""
+    """A load or a reply failed: one sentence for the user, and details for the log."""
 
     sentence: str
     detail: str = ""
 
 
 class Inspection(Struct, frozen=True):
-    """What the model would read and say next: the answer of ``inspect``.
+    """The prompt of a request and the best next tokens: the result of ``inspect``.
 
     Attributes:
-        prompt: the text.
-        input_ids, tokens: the prompt as ids and as pieces.
+        prompt, input_ids, tokens, dropped_rounds, notes: as in :class:`Prefill`.
         position_ids: rows of positions; one row for most families, two for ChatGLM-6B.
         context_used, context_limit: tokens.
-        dropped_rounds: how many of the oldest rounds did not fit.
         next: the best candidates for the next token, best first.
-        notes: sentences the user should know about this prompt.
     """
 
     prompt: str
@@ -303,11 +286,10 @@ class Inspection(Struct, frozen=True):
 
 
 class Scored(Struct, frozen=True):
-    """How probable the model finds a reply that it is given: the answer of ``score``.
+    """The probability of a given reply: the result of ``score``.
 
     Attributes:
-        logprobs: natural logs of the probabilities of its tokens, in order, under the raw logits;
-            empty for a reply without any.
+        logprobs: natural log of each token's probability under the raw logits.
     """
 
     logprobs: tuple[float, ...] = ()

@@ -1,4 +1,4 @@
-"""The sampling settings of a reply, and all that is known of each of them."""
+"""The sampling settings of a reply, with their ranges, options and server fields."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from chatui.text import one_line
 
 _LARGEST_INT = 2**31 - 1
 _GREEDY_BELOW = 1e-3
-"""Lower temperatures would overflow single precision; they choose the best token anyway."""
+"""Temperatures below this are greedy; dividing by them would overflow float32."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its default.
+    """Type, range, command line option and server fields of a setting.
 
     Attributes:
-        kind: type of its values; a float takes an int too.
-        minimum, maximum: range of a number, both ends included.
-        exclusive_minimum: command line options refuse ``minimum`` itself. Files may have it:
-            with a ``top_p`` of 0 ChatRWKV takes the best token.
+        kind: type of its values; a float setting accepts an int too.
+        minimum, maximum: range of a number, inclusive.
+        exclusive_minimum: the command line option refuses ``minimum`` itself. Files may contain
+            it: with a ``top_p`` of 0 ChatRWKV takes the best token.
         optional: None is allowed.
-        metavar: placeholder of its command line option ``--name``, which ``cli.option.name``
-            explains and the README lists; "" for a flag, None for a setting without an option.
-        server_fields: its names in requests to OpenAI-compatible servers.
+        metavar: placeholder of the command line option ``--name``, described by
+            ``cli.option.name``; "" for a flag, None for a setting without an option.
+        server_fields: field names in requests to OpenAI-compatible servers.
         affects_greedy: whether it has an effect on a greedy reply.
     """
 
@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def range(self) -> str:
-        """The allowed values in words."""
+        """The allowed values, as text for the user."""
         if self.kind in (bool, str):
             return say(f"settings.range.{self.kind.__name__}")
         number = say("settings.range.whole" if self.kind is int else "settings.range.number")
@@ -50,14 +50,14 @@ class Setting:
         return say(key, number=number, minimum=self.minimum, maximum=self.maximum)
 
     def allows(self, value: object) -> bool:
-        """Whether ``value`` has the right type and lies in the range."""
+        """True if ``value`` has the right type and lies in the range."""
         if value is None:
             return self.optional
         if self.kind in (bool, str) or isinstance(value, (bool, str)):
             return isinstance(value, self.kind) and isinstance(value, bool) == (self.kind is bool)
         if not isinstance(value, (int, float) if self.kind is float else int):
             return False
-        # NaN is not in any range.
+        # False for NaN.
         return self.minimum <= value <= self.maximum
 
 
@@ -76,31 +76,31 @@ def _setting(
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How the next token is chosen; the defaults of a preset, overridden by the user.
+    """How the next token is chosen: a preset's defaults with the user's overrides.
 
     Attributes:
-        temperature: logits are divided by it; 0 means greedy.
+        temperature: divides the logits; 0 means greedy.
         top_k: keep the k best tokens; 0 keeps all.
         top_p: keep the smallest set of tokens whose probabilities reach this sum; 1 keeps all.
         min_p: keep tokens with at least this share of the best probability; 0 keeps all.
-        repetition_penalty: CTRL's penalty on tokens seen in prompt or reply; 1 is none.
+        repetition_penalty: CTRL's penalty on tokens in prompt or reply; 1 is none.
         presence_penalty: subtracted once from the logit of each token already in the reply.
         frequency_penalty: subtracted for each earlier occurrence in the reply.
-        penalty_decay: the occurrence counts are multiplied by it at each token (ChatRWKV: 0.996).
-        no_repeat_ngram_size: no n-gram of this size occurs twice; 0 allows all.
-        temperature_last: divide by the temperature after top-k, top-p and min-p have chosen who
-            stays, as ChatRWKV does, not before.
-        avoid_repeat: characters that do not come twice in a row, if each is one token of the
-            model (ChatRWKV: 「，：？！」).
-        newline_bias: ChatRWKV's way to end a chat reply: no end token, and a newline never at
-            first, seldom within 40 tokens, and ever likelier after 150.
-        uniform_top_k: choose evenly among the ``top_k`` best, whatever their probabilities.
+        penalty_decay: factor on the occurrence counts at each token (ChatRWKV: 0.996).
+        no_repeat_ngram_size: n-grams of this size occur only once; 0 disables it.
+        temperature_last: apply the temperature after top-k, top-p and min-p instead of before
+            them, as ChatRWKV does.
+        avoid_repeat: characters that may not occur twice in a row, if each is a single token
+            (ChatRWKV: 「，：？！」).
+        newline_bias: ChatRWKV's rule for the end of a chat reply: no end token; a newline is
+            impossible at first, unlikely within 40 tokens and increasingly likely after 150.
+        uniform_top_k: choose among the ``top_k`` best with equal probability.
         greedy: always take the best token, after the penalties.
-        max_new_tokens: the reply's limit in tokens; None leaves it to the context window.
-        seed: makes the reply repeatable; None draws a fresh one.
+        max_new_tokens: limit of the reply in tokens; None uses the context window.
+        seed: makes the reply reproducible; None draws a new one.
 
     Raises:
-        ChatuiError: a value has the wrong type or lies outside its range.
+        ChatuiError: a value has a wrong type or lies outside its range.
     """
 
     temperature: float = _setting(1.0, float, 0, 100, "T", ("temperature",), affects_greedy=False)
@@ -139,11 +139,11 @@ class SamplingSettings:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the best token is always taken."""
+        """True if the best token is always taken."""
         return self.greedy or self.temperature < _GREEDY_BELOW
 
     def active_settings(self) -> dict[str, float | int | bool | str]:
-        """The settings that change how this reply is chosen, by name."""
+        """Return the settings that have an effect, by name."""
         found = {
             name: getattr(self, name)
             for name, setting in SETTINGS.items()
@@ -156,17 +156,17 @@ class SamplingSettings:
 SETTINGS: Mapping[str, Setting] = {
     item.name: item.metadata["setting"] for item in fields(SamplingSettings)
 }
-"""All settings by name, in the order in which they are shown."""
+"""All settings by name, in display order."""
 
 DEFAULTS = SamplingSettings()
-"""Every value that changes nothing."""
+"""Settings without any effect."""
 
 
 def override(sampling: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
-    """``sampling`` with ``values`` in place of its own, by name.
+    """Return ``sampling`` with ``values`` by name.
 
     Raises:
-        ChatuiError: there is no setting of a name, or a value is wrong.
+        ChatuiError: a name is unknown, or a value is invalid.
     """
     for name in values:
         if name not in SETTINGS:
@@ -176,10 +176,10 @@ def override(sampling: SamplingSettings, values: Mapping[str, object]) -> Sampli
 
 
 def override_by_user(preset: SamplingSettings, values: Mapping[str, object]) -> SamplingSettings:
-    """A preset's sampling with what the user chose in its place.
+    """Return a preset's sampling with the values that the user set.
 
-    A temperature or a threshold would have no effect on a preset that is greedy or picks evenly:
-    with one of them it is neither, unless the user says so too.
+    A temperature, top-p or min-p turns off the preset's ``greedy`` and ``uniform_top_k``, with
+    which it would have no effect, unless the user sets ``greedy`` too.
 
     Raises:
         ChatuiError: as :func:`override`.

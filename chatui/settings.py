@@ -24,7 +24,7 @@ else:
 
 _TOKENS = Setting(int, 0, 2**31 - 1)
 CONTEXT = Setting(int, 1, 2**31 - 1)
-"""What a window may be asked to have, in tokens."""
+"""Range of the context window, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Server:
 
     Attributes:
         url: base URL, with or without "/v1".
-        name: shown before its models' names; the URL's host if empty.
-        api: "chat" (the server's template) or "completions" (our prompt formats).
+        name: shown before the names of its models; the URL's host if empty.
+        api: "chat" (the server's chat template) or "completions" (chatui's prompt formats).
         key_env: name of the environment variable that holds the API key, never the key itself.
     """
 
@@ -50,31 +50,30 @@ class Settings:
 
     Attributes:
         language: "zh", "en", or "auto" for the locale's.
-        model: the model that a start without ``--model`` takes.
+        model: the default model.
         theme: name of a Textual theme.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", "float32", "bfloat16", "float16".
-        weights: "plain", "int8", "int4"; "auto" quantises them where they do not fit otherwise.
+        weights: "plain", "int8", "int4"; "auto" quantises them if they do not fit otherwise.
         device_map: accelerate's device map; empty for a single device.
-        context: tokens of the window, if the model has so many; "auto" takes as many as fit.
-        merge_adapters: add LoRA pairs to the weights: decode is a little faster, and other
-            adapters need the base to be loaded again.
-        max_new_tokens: limit of a reply if the preset has none; 0 leaves it to the window.
-        reply_reserve: tokens that a prompt leaves free for the reply; 0 takes the preset's.
-        think: whether models think before they answer, if they can do both; "auto" leaves it to
-            the preset and the model.
-        notify: how the terminal tells that a reply has ended while one is in another window: its
-            bell, or the notifications "osc9" (iTerm2, kitty, Windows Terminal, …) and "osc777"
-            (foot, urxvt, VTE).
-        side_bar: open the list of conversations beside the one that is shown at the start.
-        ambiguous_width: cells that the terminal takes for “ ” … — α → and the like.
-        model_folders: folders that are searched for models.
+        context: context window in tokens, at most the model's own; "auto" uses as many as fit.
+        merge_adapters: merge LoRA into the base weights: decoding is slightly faster, but changing
+            the adapters reloads the base.
+        max_new_tokens: limit of a reply if the preset has none; 0 uses the context window.
+        reply_reserve: tokens that a prompt leaves free for the reply; 0 uses the preset's value.
+        think: whether models that can do both think before they answer; "auto" leaves it to the
+            preset and the model.
+        notify: notification when a reply ends while the terminal has no focus: "bell", "osc9"
+            (iTerm2, kitty, Windows Terminal, …) or "osc777" (foot, urxvt, VTE).
+        side_bar: open the conversation list beside the conversation at the start.
+        ambiguous_width: width in cells of “ ” … — α → and similar characters in the terminal.
+        model_folders: folders to search for models.
         servers: OpenAI-compatible servers.
-        keys: names of what can be done, and the keys that do it; what is wrong is left out.
+        keys: keys by the name of their action; invalid entries are ignored.
         sampling: overrides of the preset's sampling, by the names of ``SamplingSettings``.
 
     Raises:
-        ChatuiError: a number lies outside its range.
+        ChatuiError: a number or a sampling value is invalid.
     """
 
     language: Literal["auto", "zh", "en"] = "auto"
@@ -109,10 +108,10 @@ class Settings:
 
 
 def load_settings(file: Path | None = None) -> Settings:
-    """Read the settings file; one that does not exist is all defaults.
+    """Read the settings file; without one, return the defaults.
 
     Raises:
-        ChatuiError: the file cannot be read, is no TOML, or a key has a wrong name, type or value.
+        ChatuiError: the file cannot be read, is not TOML, or a key or value is invalid.
     """
     path = file or locations.settings_file()
     try:
@@ -124,7 +123,7 @@ def load_settings(file: Path | None = None) -> Settings:
     except UnicodeDecodeError as error:
         raise ChatuiError(say("settings.not_utf8", path=path)) from error
     except (ValueError, RecursionError) as error:
-        # tomllib has errors of its own for bad syntax alone, not for huge numbers or deep nesting.
+        # For huge numbers and deep nesting tomllib raises other errors than its own.
         raise ChatuiError(say("settings.not_toml", path=path, reason=error)) from error
     if unknown := _unknown_keys(raw):
         raise ChatuiError(say("settings.unknown_key", path=path, key=one_line(unknown[0], 60)))
@@ -136,7 +135,7 @@ def load_settings(file: Path | None = None) -> Settings:
 
 
 def _unknown_keys(raw: dict[str, Any]) -> list[str]:
-    """The keys of the file that are no settings, in order."""
+    """Return the unknown keys of the file, sorted."""
     servers = raw.get("servers")
     tables = (
         [table for table in servers if isinstance(table, dict)] if isinstance(servers, list) else []

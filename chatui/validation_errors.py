@@ -1,4 +1,4 @@
-"""What msgspec says of a wrong value in a file, in the user's words."""
+"""Translate msgspec's validation errors for the user."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from chatui.locales import say
 
 _TYPES = {"int": "whole", "float": "number", "array": "list", "object": "table"}
-"""msgspec's names of types -> ours."""
+"""Our names of msgspec's types, for ``settings.range``."""
 
 
 def key_and_reason(error: Exception) -> tuple[str, str]:
-    """The key of the wrong value ("servers[0].url"; "" without one), and what is wrong with it.
+    """Return the key of an invalid value, such as "servers[0].url" or "", and the reason.
 
-    msgspec says "Expected `str`, got `int` - at `$.theme`"; other errors keep their words.
+    msgspec's message is "Expected `str`, got `int` - at `$.theme`"; other messages are unchanged.
     """
     reason, _, path = str(error).partition(" - at `$")
     key = path.removesuffix("`").removeprefix(".")
@@ -30,5 +30,5 @@ def key_and_reason(error: Exception) -> tuple[str, str]:
 
 
 def describe_error(error: Exception) -> str:
-    """The key of the wrong value and what is wrong with it, as one clause."""
+    """Return the key of an invalid value and the reason in one text."""
     return " ".join(filter(None, key_and_reason(error)))

@@ -1,4 +1,4 @@
-"""Messages as lines of JSON, for the engine's pipe."""
+"""Encode messages as lines of JSON for the engine's pipe."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from chatui.messages import Event, GenerateRequest, ModelSpec
 
 @dataclass(frozen=True)
 class Load:
-    """Load this model in place of the one that is loaded."""
+    """Load a model, replacing the current one."""
 
     spec: ModelSpec
 
 
 @dataclass(frozen=True)
 class Generate:
-    """Answer this request."""
+    """Answer a request."""
 
     request: GenerateRequest
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what the model would read for this request."""
+    """Return the prompt of a request and the ``top`` best next tokens."""
 
     request: GenerateRequest
     top: int = 8
@@ -35,14 +35,14 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Score:
-    """Say how probable the model finds the reply with which this request begins."""
+    """Return the log probabilities of the request's partial reply."""
 
     request: GenerateRequest
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the running reply."""
+    """Stop the running reply."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,16 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message
 
 
 def encode(message: Message) -> bytes:
-    """One line of ASCII JSON, newline included; lone surrogates survive as escapes."""
+    """Return a message as a line of ASCII JSON; lone surrogates become escapes."""
     fields: dict[str, Any] = msgspec.to_builtins(message)
     return json.dumps({"kind": type(message).__name__, **fields}).encode("ascii") + b"\n"
 
 
 def decode(line: bytes) -> Message:
-    """The message of one line.
+    """Return the message of a line.
 
     Raises:
-        ValueError: the line is no message (``msgspec.ValidationError`` and
-            ``json.JSONDecodeError`` are ValueErrors too).
+        ValueError: the line is not a message.
     """
     fields = json.loads(line)
     if not isinstance(fields, dict) or fields.get("kind") not in _KINDS:

@@ -1,4 +1,4 @@
-"""What several models reply to recorded queries, beside what was recorded, and the sums of it."""
+"""Replies of several models to recorded queries, compared with the recorded replies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from chatui.text_difference import differences
 
 RECORDED = 0
-"""The column of what was recorded; those of the models follow in their order."""
+"""Column of the recorded replies; the models follow in order."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class ComparedReply:
     """A reply to a recorded query.
 
     Attributes:
-        text: as it is kept.
-        ids, pieces: its tokens and what each added to the text; ids are -1 if they are not told.
-        seconds: what it took; 0 if not known.
-        error: the sentence that ended it; "" for none.
+        text: the final text.
+        ids, pieces: its tokens and the text that each added; ids are -1 if not known.
+        seconds: duration; 0 if not known.
+        error: the error that ended it; "" for none.
     """
 
     text: str
@@ -32,7 +32,7 @@ class ComparedReply:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """None if it is not known."""
+        """Speed; None if not known."""
         return len(self.ids) / self.seconds if self.ids and self.seconds else None
 
 
@@ -41,11 +41,11 @@ class ComparedRound:
     """The replies to one query.
 
     Attributes:
-        file, number: if it was recorded; rounds count from 1.
-        query: what the user typed.
-        replies: by column, as far as they have come.
-        logprobs: the reply of the first column under the model of the second: log probabilities of
-            its tokens. Left out if the model cannot tell.
+        file, number: the transcript and the number of the round in it, from 1.
+        query: the user's text.
+        replies: by column; columns without a reply yet are missing.
+        logprobs: log probabilities of the tokens of a column's reply under another column's model,
+            by (reply's column, model's column); missing if the model does not report them.
     """
 
     file: str
@@ -55,23 +55,23 @@ class ComparedRound:
     logprobs: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict)
 
     def agreement(self, column: int, other: int = RECORDED) -> float | None:
-        """The share of the characters of both replies that they have in common, in their order."""
+        """Return the :func:`agreement` of two columns' replies; None without both."""
         found = [self.replies.get(each) for each in (column, other)]
         texts = [reply.text for reply in found if reply is not None and not reply.error]
         return agreement(*texts) if len(texts) == 2 else None
 
     def perplexity(self, column: int, model: int) -> float | None:
-        """Of a reply under the model of a column; see :func:`perplexity`."""
+        """Return the :func:`perplexity` of a column's reply under another column's model."""
         return perplexity([self.logprobs.get((column, model), ())])
 
 
 @dataclass
 class ComparedReplies:
-    """A whole comparison.
+    """A comparison of all rounds.
 
     Attributes:
-        names: of the columns.
-        models: what ran, by column, as a transcript describes it.
+        names: names of the columns.
+        models: description of each column's model, as in transcripts.
         rounds: in the order of the files.
     """
 
@@ -80,32 +80,32 @@ class ComparedReplies:
     rounds: Sequence[ComparedRound]
 
     def replies(self, column: int) -> list[ComparedReply]:
-        """All that came of a column without an error."""
+        """Return a column's replies without an error."""
         found = (each.replies.get(column) for each in self.rounds)
         return [reply for reply in found if reply is not None and not reply.error]
 
-    def same(self, column: int) -> int:
-        """How many replies are the recorded ones to the letter."""
+    def identical_count(self, column: int) -> int:
+        """Return the number of replies equal to the recorded ones."""
         return sum(each.agreement(column) == 1 for each in self.rounds)
 
     def agreement(self, column: int, other: int = RECORDED) -> float | None:
-        """The mean over the rounds."""
+        """Return the mean :func:`agreement` over the rounds."""
         found = (each.agreement(column, other) for each in self.rounds)
         return mean(share for share in found if share is not None)
 
     def tokens_per_second(self, column: int) -> float | None:
-        """Over all replies whose time is known."""
+        """Return the speed over all replies with a known duration."""
         known = [each for each in self.replies(column) if each.tokens_per_second is not None]
         seconds = sum(each.seconds for each in known)
         return sum(len(each.ids) for each in known) / seconds if seconds else None
 
     def perplexity(self, column: int, model: int) -> float | None:
-        """Over the tokens of all replies; see :func:`perplexity`."""
+        """Return the :func:`perplexity` over the tokens of all replies."""
         return perplexity(each.logprobs.get((column, model), ()) for each in self.rounds)
 
 
 def agreement(one: str, other: str) -> float:
-    """The share of the characters of both texts that they have in common, in their order."""
+    """Return the share of the characters of both texts that match in order, 0 to 1."""
     if not one and not other:
         return 1.0
     differing = sum(stop - start for spans in differences(one, other) for start, stop in spans)
@@ -113,16 +113,16 @@ def agreement(one: str, other: str) -> float:
 
 
 def perplexity(logprobs: Iterable[Sequence[float]]) -> float | None:
-    """exp of the mean negative log probability of a token; None without tokens.
+    """Return exp of the mean negative log probability of a token; None without tokens.
 
-    Models with different tokenizers cut a text into different tokens: then theirs do not compare.
+    Values of models with different tokenizers are not comparable.
     """
-    each = mean(-value for values in logprobs for value in values)
-    # Beyond it exp overflows.
-    return None if each is None else math.exp(min(each, 700.0))
+    loss = mean(-value for values in logprobs for value in values)
+    # exp overflows above 709.
+    return None if loss is None else math.exp(min(loss, 700.0))
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """None without values."""
+    """Return the mean; None without values."""
     found = list(values)
     return sum(found) / len(found) if found else None

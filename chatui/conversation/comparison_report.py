@@ -1,4 +1,4 @@
-"""Compared replies as a page, as Markdown, and as JSON."""
+"""Write compared replies as an HTML page, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from chatui.text_difference import Spans, differing_spans
 
 
 def report_writer(file: Path) -> Callable[[ComparedReplies], str]:
-    """The form that a file's ending asks for.
+    """Return the function that writes the format of a file's ending.
 
     Raises:
-        ChatuiError: there is none.
+        ChatuiError: the ending is unknown.
     """
-    form = _WRITERS.get(file.suffix.lower())
-    if form is None:
+    writer = _WRITERS.get(file.suffix.lower())
+    if writer is None:
         raise ChatuiError(say("compare.unknown_form", path=file, forms=", ".join(_WRITERS)))
-    return form
+    return writer
 
 
 def summary_rows(whole: ComparedReplies) -> Iterator[list[str]]:
-    """The sums: a name, then a value for each column."""
+    """Yield the rows of the summary: a label, then a value for each column."""
     columns = range(len(whole.names))
     models = columns[1:]
 
@@ -37,7 +37,7 @@ def summary_rows(whole: ComparedReplies) -> Iterator[list[str]]:
         return [say(f"compare.{key}", **words), *map(value, columns)]
 
     yield row("replies", lambda at: str(len(whole.replies(at))))
-    yield row("same", lambda at: str(whole.same(at)) if at != RECORDED else "–")
+    yield row("same", lambda at: str(whole.identical_count(at)) if at != RECORDED else "–")
     for other in columns[:-1]:
         name = one_line(whole.names[other])
         yield row(
@@ -57,7 +57,7 @@ def summary_rows(whole: ComparedReplies) -> Iterator[list[str]]:
 
 
 def reply_facts(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
-    """About one reply: lengths, speed, agreement, and its perplexity under each model."""
+    """Return a line about a reply: length, speed, agreement, perplexity under each model."""
     reply = one.replies[column]
     facts = [say("compare.length", characters=len(reply.text))]
     if reply.ids:
@@ -69,7 +69,7 @@ def reply_facts(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
     found = [(at, one.perplexity(column, at)) for at in range(1, len(whole.names))]
     known = [(at, value) for at, value in found if value is not None]
     if known:
-        # One model needs no name.
+        # A single model is not named.
         names = [f" ({one_line(whole.names[at])})" * (len(found) > 1) for at, _ in known]
         words = (_number(value) + name for (_, value), name in zip(known, names, strict=True))
         facts.append(say("compare.perplexity_is", values=", ".join(words)))
@@ -80,7 +80,7 @@ def reply_facts(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
 
 
 def marked_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
-    """What to show in each column, with what differs there; "" if no reply has come."""
+    """Return each column's text and the spans that differ; "" for columns without a reply."""
     replies = [one.replies.get(at) for at in range(columns)]
     texts = [plain_text(reply.text) if reply is not None else "" for reply in replies]
     with_text = [at for at, reply in enumerate(replies) if reply is not None and not reply.error]
@@ -92,12 +92,12 @@ def marked_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
 
 
 def round_heading(one: ComparedRound) -> str:
-    """File and number of a round."""
+    """Return the heading of a round: its file and number."""
     return say("compare.round", file=one_line(one.file), number=one.number)
 
 
 def to_markdown(whole: ComparedReplies) -> str:
-    """A table of the sums, then each query with its replies one after the other."""
+    """Return Markdown: a summary table, then each query with its replies."""
     names = [_cell(name) for name in ("", *whole.names)]
     lines = [f"# {say('compare.title')}", "", _row(names), _row(["---"] * len(names))]
     lines += [_row(map(_cell, row)) for row in summary_rows(whole)]
@@ -107,7 +107,7 @@ def to_markdown(whole: ComparedReplies) -> str:
         for at, (text, _) in enumerate(marked_replies(one, len(whole.names))):
             if at in one.replies:
                 lines += ["", f"**{_cell(whole.names[at])}** · {reply_facts(whole, one, at)}", ""]
-                # Two blanks break a line in Markdown; a poem is no paragraph.
+                # Two spaces are a line break in Markdown; poems keep their lines.
                 lines += [line + "  " * bool(line) for line in text.split("\n")]
     return "\n".join(lines) + "\n"
 
@@ -121,7 +121,7 @@ def _cell(text: str) -> str:
 
 
 def to_json(whole: ComparedReplies) -> str:
-    """One object; numbers that are not known are null."""
+    """Return a JSON object; unknown numbers are null."""
     columns = range(len(whole.names))
 
     def by_model(value: Callable[[int], float | None]) -> dict[str, float | None]:
@@ -132,7 +132,7 @@ def to_json(whole: ComparedReplies) -> str:
             "name": whole.names[at],
             "model": whole.models.get(at),
             "replies": len(whole.replies(at)),
-            "same": whole.same(at) if at != RECORDED else None,
+            "same": whole.identical_count(at) if at != RECORDED else None,
             "agreement": {whole.names[to]: whole.agreement(at, to) for to in columns if to != at},
             "characters": sum(len(each.text) for each in whole.replies(at)),
             "tokens": sum(len(each.ids) for each in whole.replies(at)),
@@ -175,7 +175,7 @@ mark { background: #f2c14e66; color: inherit; }
 
 
 def to_html(whole: ComparedReplies) -> str:
-    """One page: the sums, then the replies to each query side by side, differences marked."""
+    """Return HTML: a summary, then each query's replies side by side with marked differences."""
     title = escape(say("compare.title"))
     head = "".join(f"<th>{escape(one_line(name))}</th>" for name in whole.names)
     parts = [f"<header><h1>{title}</h1></header>", f"<table><tr><th></th>{head}</tr>"]
@@ -206,7 +206,7 @@ def _marked(text: str, spans: Spans) -> str:
 
 
 def _percent(share: float | None) -> str:
-    # What is not quite all is never called 100 %.
+    # Rounded down, so that only exact agreement is 100 %.
     return "–" if share is None else f"{int(share * 1000) / 10:g} %"
 
 
@@ -221,4 +221,4 @@ _WRITERS: dict[str, Callable[[ComparedReplies], str]] = {
     ".md": to_markdown,
     ".json": to_json,
 }
-"""By the ending of the file."""
+"""Writers by file ending."""

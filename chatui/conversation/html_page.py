@@ -1,4 +1,4 @@
-"""A conversation as one HTML file: for dark and light screens and for paper, without any script."""
+"""Export a conversation as one HTML file for dark and light screens and paper, without scripts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _STYLE = Path(__file__).with_suffix(".css")
 
 
 def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
-    """HTML: the title, and for each round the query as it is and the reply as Markdown.
+    """Return HTML: the title, then each round with the raw query and the reply as Markdown.
 
-    All text is escaped; HTML in a reply stays text, pictures become links, and nothing is loaded
-    from elsewhere. Thoughts are folded.
+    All text is escaped, HTML in a reply too. Images become links and nothing is loaded from other
+    hosts. Thoughts are collapsed.
 
     Args:
-        probabilities: a reply whose tokens' probabilities are known is shown as it came, each token
-            in the colour of its probability, which its tooltip tells with the other candidates.
+        probabilities: show replies with known probabilities as raw tokens, each coloured by its
+            probability, with the other candidates in a tooltip.
     """
     conversation = whole.conversation
     title = escape(plain_text(conversation.title))
@@ -44,11 +44,11 @@ def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
 
 
 def page(title: str, body: str, style: str = "") -> str:
-    """A whole file.
+    """Return a complete HTML document.
 
     Args:
-        title, body: HTML, all text in it escaped.
-        style: CSS behind the page's own.
+        title, body: HTML with all text escaped.
+        style: CSS to add to the page's own.
     """
     parts = (
         "<!DOCTYPE html>",
@@ -106,6 +106,6 @@ def _markdown(text: str) -> str:
 def _reader() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # Lines stay lines: a poem is no paragraph. HTML is text, and a picture only a link to it.
+    # Line breaks are kept, as in poems. HTML is shown as text, and images become links.
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
     return reader.disable("image")

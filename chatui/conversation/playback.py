@@ -1,4 +1,4 @@
-"""A transcript as it happened: steps on a clock of its own, and a player that goes along them."""
+"""Replay transcripts: timed steps, and a player that can pause and seek."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 
 LONGEST_GAP_SECONDS = 2.0
-"""Between rounds, if no other limit is set: what the user needed to read and type is cut short."""
+"""Maximum pause between rounds, in which the user read and typed, unless set otherwise."""
 
 
 class ReplayStep(msgspec.Struct, frozen=True):
-    """One step of a replay.
+    """A step of a replay.
 
     Attributes:
-        at_seconds: when it comes, from the start of the replay at its own speed.
-        kind: "query": a round begins; "piece": its reply grows; "end": it is over.
-        text: the query; what the reply grows by; the whole reply as it was kept, which may differ
-            from the pieces by the format's clean-up.
-        round: the round it belongs to.
+        at_seconds: time since the start of the replay, at normal speed.
+        kind: "query" begins a round, "piece" adds to its reply, "end" ends it.
+        text: the query, the added text, or the final reply, which may differ from the pieces by
+            the format's clean-up.
+        round: the round of the step.
     """
 
     at_seconds: float
@@ -37,11 +37,11 @@ class ReplayStep(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ReplayPoint:
-    """A moment of a replay.
+    """A position in a replay.
 
     Attributes:
-        round: the last one that has begun.
-        pieces: how many pieces of its reply have come; None once it is over.
+        round: the round being played, or the last one that ended.
+        pieces: number of pieces of its reply played so far; None once it has ended.
     """
 
     round: Round
@@ -49,13 +49,14 @@ class ReplayPoint:
 
 
 def replay_steps(transcript: Transcript, idle_limit: float | None = None) -> Iterator[ReplayStep]:
-    """The steps of a transcript from its first round to its head, in their own timing.
+    """Yield the steps from the first round to the head, with the recorded timing.
 
-    A reply takes the time it took. A reply without pieces comes whole, after the time it took, at
-    most ``LONGEST_GAP_SECONDS``.
+    A reply without pieces is one piece, after the duration of its round, which is limited like the
+    pause between rounds.
 
     Args:
-        idle_limit: no pause is longer, in seconds; None shortens those between rounds alone.
+        idle_limit: maximum of all pauses in seconds; None limits only those between rounds, to
+            ``LONGEST_GAP_SECONDS``.
     """
     longest_gap = LONGEST_GAP_SECONDS if idle_limit is None else idle_limit
     longest_pause = float("inf") if idle_limit is None else idle_limit
@@ -82,15 +83,13 @@ def replay_steps(transcript: Transcript, idle_limit: float | None = None) -> Ite
 
 
 class Player:
-    """Goes along the steps of a replay; its clock stands while it is paused.
-
-    Of the steps the times alone are in memory.
+    """Plays the steps of a replay. Keeps only their times in memory.
 
     Attributes:
-        rounds: from the first one to the head.
-        step_count: how many steps there are.
-        steps_done: how many of them have happened.
-        is_paused: whether time stands still.
+        rounds: from the first to the head.
+        step_count: number of steps.
+        steps_done: number of steps played so far.
+        is_paused: whether the clock is stopped.
     """
 
     def __init__(
@@ -100,11 +99,11 @@ class Player:
         idle_limit: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to play.
+        """Start playing.
 
         Args:
             speed: 2 is twice as fast; above 0.
-            idle_limit: as :func:`replay_steps` takes it.
+            idle_limit: as in :func:`replay_steps`.
         """
         self.rounds = whole.path()
         self.steps_done = 0
@@ -112,7 +111,7 @@ class Player:
         self._pieces = whole.pieces
         self._unpacked: tuple[int | None, tuple[Piece, ...]] = (None, ())
         self._times = array("d")
-        # The places of the queries.
+        # Indexes of the query steps.
         self._starts: list[int] = []
         for step in replay_steps(whole, idle_limit):
             if step.kind == "query":
@@ -126,7 +125,7 @@ class Player:
         self._since = clock()
 
     def steps(self, first: int, last: int) -> Iterator[ReplayStep]:
-        """The steps from place ``first`` on, up to ``last``."""
+        """Yield the steps with indexes ``first`` to ``last`` - 1."""
         for place in range(first, last):
             at, done, is_end = self._position(place + 1)
             each, seconds = self.rounds[at], self._times[place]
@@ -138,22 +137,22 @@ class Player:
                 yield ReplayStep(seconds, "piece", self._piece_text(each, done - 2, done - 1), each)
 
     def rounds_begun(self, steps_done: int | None = None) -> int:
-        """How many rounds have begun when so many steps have happened; None: by now."""
+        """Return the number of rounds begun after ``steps_done`` steps; None means now."""
         return bisect_left(self._starts, self.steps_done if steps_done is None else steps_done)
 
     def reply_so_far(self) -> str | None:
-        """What the reply has come to that is being played; None if none is."""
+        """Return the text of the reply being played, None between replies."""
         if (point := self.point) is None or point.pieces is None:
             return None
         return self._piece_text(point.round, 0, point.pieces)
 
     def _position(self, steps_done: int) -> tuple[int, int, bool]:
-        """Behind so many steps: a round's place, how many are its own, whether it is over."""
+        """Return a round's index, its steps among the first ``steps_done``, and if it has ended."""
         at = self.rounds_begun(steps_done) - 1
         return at, steps_done - self._starts[at], steps_done == self._ends[at]
 
     def _piece_text(self, each: Round, first: int, last: int) -> str:
-        """What pieces of a round spell; a reply without pieces is one."""
+        """Return the text of pieces of a round; a reply without pieces is a single one."""
         if self._unpacked[0] != each.id:
             self._unpacked = each.id, tuple(self._pieces.get(each.id, ()))
         pieces = self._unpacked[1]
@@ -163,17 +162,17 @@ class Player:
 
     @property
     def start_seconds(self) -> list[float]:
-        """When each round begins."""
+        """Start of each round, at normal speed."""
         return [self._times[start] for start in self._starts]
 
     @property
     def total_seconds(self) -> float:
-        """How long the whole is at its own speed."""
+        """Duration of the replay at normal speed."""
         return self._times[-1] if self._times else 0.0
 
     @property
     def at_seconds(self) -> float:
-        """Where the replay is, in its own time."""
+        """Current time in the replay, at normal speed."""
         if self.is_paused:
             return self._at
         at = self._at + (self._clock() - self._since) * self._speed
@@ -181,7 +180,7 @@ class Player:
 
     @property
     def speed(self) -> float:
-        """2 is twice as fast; may be set."""
+        """Speed of the replay; 2 is twice as fast."""
         return self._speed
 
     @speed.setter
@@ -191,39 +190,42 @@ class Player:
 
     @property
     def is_over(self) -> bool:
-        """Whether all steps have happened."""
+        """True if all steps have been played."""
         return self.steps_done == self.step_count
 
     @property
     def point(self) -> ReplayPoint | None:
-        """Where the replay is; None before the first round."""
+        """Current position; None before the first round."""
         if not self.steps_done:
             return None
         at, done, is_end = self._position(self.steps_done)
         return ReplayPoint(self.rounds[at], None if is_end else done - 1)
 
     def advance(self) -> int:
-        """Let what is due by now happen; how many steps have happened in all."""
+        """Play the steps that are due, and return ``steps_done``."""
         if not self.is_paused:
             self.steps_done = max(self.steps_done, bisect_right(self._times, self.at_seconds))
         return self.steps_done
 
     def pause(self, is_paused: bool) -> None:
-        """Stand still, or go on; at the end from the beginning."""
+        """Pause, or continue; at the end, continue from the beginning."""
         self._go_to_time(0.0 if self.is_over and not is_paused else self.at_seconds)
         self.is_paused = is_paused
 
     def seek(self, at_seconds: float) -> None:
-        """Jump to a moment."""
+        """Jump to a time, clamped to the replay."""
         self._go_to_time(min(max(at_seconds, 0.0), self.total_seconds))
 
     def step(self, count: int) -> None:
-        """Let so many steps happen or unhappen, and stand still."""
+        """Go ``count`` steps forward, or back if negative, and pause."""
         self.is_paused = True
         self._go_to_step(min(max(self.steps_done + count, 0), self.step_count))
 
     def step_round(self, count: int) -> None:
-        """Go to the start of a later round, or of this or an earlier one; playing goes on."""
+        """Go ``count`` rounds forward, or back if negative, without pausing.
+
+        One round back is the start of the current round, unless only its query was played.
+        """
         if count > 0:
             later = self._starts[self.rounds_begun() :]
             place = later[min(count, len(later)) - 1] if later else self.step_count - 1

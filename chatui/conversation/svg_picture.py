@@ -1,4 +1,4 @@
-"""A conversation as an SVG picture of a terminal, without fonts or anything else from elsewhere."""
+"""Export a conversation as an SVG picture of a terminal that loads no external fonts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 _COLUMNS = 80
 _QUERY, _MUTED = "bold #e0917f", "#9a978f"
 _STEPS = ("", "on #244a34", "on #5a4a1c", "on #5e2a2a")
-"""Behind tokens, the least probable last."""
+"""Backgrounds of tokens, from the most to the least probable."""
 
 _NO_XML = re.compile("[\ufffe\uffff]")
 
-_FROM_ELSEWHERE = re.compile(r"<!--.*?-->|@font-face \{\{.*?\}\}", re.DOTALL)
-"""In rich's picture: fonts of a server."""
+_EXTERNAL_FONTS = re.compile(r"<!--.*?-->|@font-face \{\{.*?\}\}", re.DOTALL)
+"""Font declarations in rich's SVG template."""
+
 _STYLES = {
     "Fira Code": '"Sarasa Mono SC", "Noto Sans Mono CJK SC"',
     "font-variant-east-asian: full-width": "white-space: pre",
@@ -31,10 +32,10 @@ _STYLES = {
 
 
 def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
-    """SVG: for each round the query and the reply, wrapped to 80 columns.
+    """Return SVG with the query and the reply of each round, wrapped to 80 columns.
 
     Args:
-        probabilities: colour the tokens of a reply whose probabilities are known.
+        probabilities: colour tokens by their probability, if known.
     """
     from rich._export_format import CONSOLE_SVG_FORMAT
     from rich.console import Console
@@ -49,7 +50,7 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
         color_system="truecolor",
         highlight=False,
         legacy_windows=False,
-        # A test's or a user's NO_COLOR is about terminals.
+        # NO_COLOR is only for terminals.
         no_color=False,
         emoji=False,
         markup=False,
@@ -66,7 +67,7 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
     plain = [(0, 0, 0)] * 8
     theme = TerminalTheme((23, 24, 27), (228, 226, 220), plain, plain)
     title = _safe(whole.conversation.title)
-    code_format = _FROM_ELSEWHERE.sub("", CONSOLE_SVG_FORMAT)
+    code_format = _EXTERNAL_FONTS.sub("", CONSOLE_SVG_FORMAT)
     for its, ours in _STYLES.items():
         code_format = code_format.replace(its, ours)
     return console.export_svg(title=title, theme=theme, code_format=code_format)

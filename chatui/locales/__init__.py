@@ -1,4 +1,4 @@
-"""The words of the interface: one TOML file for each language and package."""
+"""The sentences of the interface: a TOML file for each language and package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REASON_INSIDE = re.compile(r"\{reason\}[^\w\s{]")
 
 
 class _Formatter(string.Formatter):
-    """``{count:round|rounds}`` is a count with the singular or plural of what is counted."""
+    """Formats ``{count:round|rounds}`` as the count with the singular or plural."""
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         one, is_plural, many = format_spec.partition("|")
@@ -39,7 +39,7 @@ _key_pattern = re.compile("")
 
 
 def language_of(environ: Mapping[str, str]) -> str:
-    """The language of an environment: CHATUI_LANG, else the locale's, else English."""
+    """Return the language of an environment: CHATUI_LANG, else the locale's, else English."""
     for name in ("CHATUI_LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = environ.get(name, "").lower()
         if value.startswith("zh"):
@@ -54,9 +54,9 @@ def language_of(environ: Mapping[str, str]) -> str:
 
 
 def set_language(language: str) -> None:
-    """Speak ``language`` ("zh" or "en", "auto" for the environment's) from now on.
+    """Set the language: "zh", "en", or "auto" for the environment's.
 
-    The environment keeps it, so that processes started from here speak it too.
+    Also sets CHATUI_LANG, for the processes that this one starts.
     """
     global _current
     if language == "auto":
@@ -66,7 +66,7 @@ def set_language(language: str) -> None:
 
 
 def current_language() -> str:
-    """ "zh" or "en"."""
+    """Return "zh" or "en"."""
     global _current
     if not _current:
         _current = language_of(os.environ)
@@ -75,7 +75,7 @@ def current_language() -> str:
 
 @cache
 def _words(language: str, file: str) -> dict[str, str]:
-    """All words of a file, with tables flattened to dotted keys."""
+    """Return the sentences of a file by dotted key."""
     text = (Path(__file__).parent / language / f"{file}.toml").read_text(encoding="utf-8")
     flat: dict[str, str] = {}
 
@@ -91,7 +91,7 @@ def _words(language: str, file: str) -> dict[str, str]:
 
 
 def set_key_names(names: Mapping[str, str]) -> None:
-    """Write other names of keys than the files do from now on, e.g. "F12" for "Ctrl+R"."""
+    """Replace names of keys in all sentences, e.g. "Ctrl+R" by "F12"."""
     global _key_names, _key_pattern
     _key_names = dict(names)
     longest_first = sorted(_key_names, key=len, reverse=True)
@@ -100,20 +100,20 @@ def set_key_names(names: Mapping[str, str]) -> None:
 
 
 def say(key: str, /, **values: object) -> str:
-    """The words for ``key`` ("file.name" or "file.table.name") with ``{name}`` filled from values.
+    """Return the sentence of ``key`` ("file.name" or "file.table.name") filled with ``values``.
 
     Raises:
-        KeyError: the file has no such key, or a value is missing.
+        KeyError: the key or a value is missing.
     """
     file, _, name = key.partition(".")
     words = _words(current_language(), file)[name]
     if _key_names:
         words = _key_pattern.sub(lambda match: _key_names[match[0]], words)
     if "reason" in values:
-        # An error of the system in its own words, without number and path.
+        # The message of a system error without its number and path.
         reason = values["reason"]
         values["reason"] = (isinstance(reason, OSError) and reason.strerror) or reason
         if _REASON_INSIDE.search(words):
-            # Libraries end their messages with a full stop of their own.
+            # Some libraries end their messages with a full stop.
             values["reason"] = str(values["reason"]).rstrip(" .。\n")
     return _FORMATTER.vformat(words, (), values)

@@ -46,7 +46,7 @@ def test_the_sums_leave_out_what_is_not_known() -> None:
     whole = compared()
     assert agreement("床前明月光", "床前看月光") == pytest.approx(0.8)
     assert (agreement("", ""), agreement("", "好")) == (1, 0)
-    assert whole.same(1) == 1 and whole.agreement(1) == pytest.approx(0.9)
+    assert whole.identical_count(1) == 1 and whole.agreement(1) == pytest.approx(0.9)
     assert whole.tokens_per_second(0) == 2 and whole.tokens_per_second(1) == 4
     assert whole.perplexity(0, 1) == pytest.approx(math.exp(2))
     assert whole.perplexity(2, 1) is None and whole.perplexity(0, 2) == math.exp(700)
