@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    inline.prepare()
+    inline.load_parser()
     colour_line("x", "python", ("root",))
     pieces = tokens()
     seconds(pieces)

@@ -1,8 +1,8 @@
-"""Terminals that draw ambiguous characters two cells wide: “ ” … — α → and the like.
+"""Support terminals that draw ambiguous characters two cells wide, such as “ ” … — α →.
 
-Unicode leaves their width to the font (UAX #11, class A). All that is measured on the screen is
-measured by :mod:`rich.cells`; here its table is widened. Lines, bars and blocks, which have the
-class too and are drawn by the cell, are written in ASCII instead.
+Unicode leaves their width to the font (UAX #11, class A). Textual measures all text with
+:mod:`rich.cells`, whose table is changed here. Box drawing and block characters, which belong to
+the same class but must fill one cell, are replaced by ASCII characters.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def _ascii(line: str) -> str:
 
 
 IN_ASCII = {code: _ascii(chr(code)) for code in _LINES}
-"""For :meth:`str.translate`."""
+"""Table of ASCII replacements for :meth:`str.translate`."""
 
 
 def widen() -> None:
-    """From now on ambiguous characters take two cells, for the whole process."""
+    """Make ambiguous characters two cells wide in the whole process."""
     from rich import cells, segment
     from textual.scrollbar import ScrollBarRender
 
@@ -61,7 +61,7 @@ def widen() -> None:
 
 
 def _merged(widths: Any) -> Iterator[tuple[int, int, int]]:
-    """The table with a row for each run of ambiguous characters that it has no row for."""
+    """Add a row for each ambiguous character that the table does not contain."""
     known = {code for start, end, _ in widths for code in range(start, end + 1)}
     rows = [tuple(row) for row in widths]
     for code in range(0xA1, 0x1F200):
@@ -76,5 +76,5 @@ def _merged(widths: Any) -> Iterator[tuple[int, int, int]]:
 
 
 def writing_ascii_lines(write: Callable[[str], None]) -> Callable[[str], None]:
-    """``write`` with lines and blocks in ASCII."""
+    """Return a ``write`` function that replaces box drawing and blocks by ASCII characters."""
     return lambda text: write(text.translate(IN_ASCII))

@@ -1,4 +1,4 @@
-"""A reply as blocks of rows: the answer, and what comes before it folded to one line each."""
+"""A reply as blocks of rows: the answer, and the folded parts before it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatui.text import plain_text
 from chatui.tui.wrapped_text import WrappedText
 
 BlockName: TypeAlias = Literal["reply", "fold", "folded"]
-"""The answer; the line that stands for a folded part; that part's text."""
+"""The answer; the line of a folded part; the text of that part if it is open."""
 
 _MARKS = (
     "<think>",
@@ -20,17 +20,17 @@ _MARKS = (
     *(f"<eo{letter}>" for letter in "htcrm"),
 )
 _FOLDING = _MARKS[:6]
-"""The marks that make a reply more than an answer."""
+"""The marks with which a folded part begins or ends."""
 
 
 @dataclass
 class ReplyBlock:
-    """Rows of one kind.
+    """A block of rows.
 
     Attributes:
-        name: what they are.
-        text: the rows.
-        part: which part of the reply they belong to, from 0.
+        name: kind of the block.
+        text: rows.
+        part: index of the part in the reply.
     """
 
     name: BlockName
@@ -39,11 +39,13 @@ class ReplyBlock:
 
 
 class ReplyBlocks:
-    """The blocks of a reply that grows; a plain answer costs what is added to it, no more.
+    """The blocks of a growing reply.
+
+    The time to append to a reply without folded parts depends only on the appended text.
 
     Attributes:
-        blocks: from top to bottom; a plain answer is one.
-        hidden: how many characters are not shown.
+        blocks: blocks from top to bottom; one for a reply without folded parts.
+        hidden: number of characters not shown.
         is_markdown: whether the answer is shown as Markdown, from the next ``set_text`` on.
     """
 
@@ -52,9 +54,9 @@ class ReplyBlocks:
     ) -> None:
         """
         Args:
-            limit: so many characters of each part are shown when a text is set.
-            is_complete: whether the text does not go on.
-            is_markdown: whether the answer is shown as Markdown, and not as it was written.
+            limit: maximum number of characters of each part shown by ``set_text``.
+            is_complete: False if text may be appended.
+            is_markdown: whether the answer is shown as Markdown.
         """
         self.hidden = 0
         self.is_markdown = is_markdown
@@ -66,41 +68,42 @@ class ReplyBlocks:
 
     @property
     def text(self) -> str:
-        """What is shown."""
+        """The shown text."""
         return "\n".join(block.text.text for block in self.blocks)
 
     @property
     def raw(self) -> str:
-        """Exactly what was written."""
+        """The reply as given."""
         return "".join(self._raw)
 
     @property
     def has_folds(self) -> bool:
-        """Whether there is anything to fold."""
+        """Whether the reply has folded parts."""
         return any(block.name == "fold" for block in self.blocks)
 
     @property
     def has_text(self) -> bool:
-        """Whether there is anything to show."""
+        """Whether there is text to show."""
         return bool(self.blocks) and (len(self.blocks) > 1 or self.blocks[0].text.has_text)
 
     def set_text(self, text: str, *, is_complete: bool = True) -> None:
-        """Show another text; what was opened stays open."""
+        """Replace the reply; open parts stay open."""
         self._raw = [text]
         self._is_whole = is_complete
-        self._held = "" if is_complete else _start_of_a_mark(text)
+        self._held = "" if is_complete else _unfinished_mark(text)
         self._folds = any(mark in text for mark in _FOLDING)
         if self._folds:
-            self._take_apart(self._limit)
+            self._split(self._limit)
         else:
             shown = text[: len(text) - len(self._held)]
             self.hidden = max(0, len(shown) - self._limit)
             self.blocks = [ReplyBlock("reply", self._answer(plain_text(shown[: self._limit])))]
 
     def end(self, text: str, *, is_complete: bool) -> None:
-        """The reply has ended as ``text``; a plain answer is not wrapped again if it is the same.
+        """End the reply with its final text, without wrapping an unchanged answer again.
 
-        White space at its end may have gone.
+        Args:
+            text: the reply; white space at its end may have been stripped.
         """
         raw = self.raw
         is_stripped = text == raw.rstrip() and not raw[len(text) :].strip(" \t\n\u3000")
@@ -111,19 +114,19 @@ class ReplyBlocks:
             self.blocks[0].text.strip_end()
 
     def append(self, text: str) -> int | None:
-        """The reply goes on; the first changed row of a plain answer, else None."""
+        """Append text; return the first changed row of the answer, or None with folded parts."""
         self._raw.append(text)
         self._is_whole = False
         arrived = self._held + text
-        self._held = _start_of_a_mark(arrived)
+        self._held = _unfinished_mark(arrived)
         self._folds = self._folds or any(mark in arrived for mark in _FOLDING)
         if self._folds:
-            self._take_apart()
+            self._split()
             return None
         return self.blocks[0].text.append(plain_text(arrived[: len(arrived) - len(self._held)]))
 
     def toggle(self, part: int) -> None:
-        """Open a folded part, or fold it again."""
+        """Open a folded part, or fold it."""
         self._open ^= {part}
         self._rebuild()
 
@@ -133,7 +136,7 @@ class ReplyBlocks:
         self._open = set() if self._open & folds else folds
         self._rebuild()
 
-    def _take_apart(self, limit: int | None = None) -> None:
+    def _split(self, limit: int | None = None) -> None:
         raw = self.raw
         shown = raw[: len(raw) - len(self._held)]
         self._parts = split_reply(shown)
@@ -143,7 +146,7 @@ class ReplyBlocks:
         self._rebuild()
 
     def _rebuild(self) -> None:
-        """Make the blocks of the parts; rows that stay are kept."""
+        """Make the blocks of the parts, and reuse unchanged rows."""
         before = {(block.part, block.name): block.text for block in self.blocks}
         blocks: list[ReplyBlock] = []
         for number, part in enumerate(self._parts):
@@ -162,7 +165,7 @@ class ReplyBlocks:
         self.blocks = blocks or [ReplyBlock("reply", self._answer(""))]
 
     def _kept(self, rows: WrappedText | None, text: str) -> WrappedText | None:
-        """``rows`` with what is new in ``text`` at their end; None if they are of another text."""
+        """Append the new end of ``text`` to ``rows``; None if they contain another text."""
         shown = "" if rows is None else rows.source
         if rows is None or not text.startswith(shown):
             return None
@@ -173,7 +176,7 @@ class ReplyBlocks:
     def _answer(self, text: str) -> WrappedText:
         if not self.is_markdown:
             return self._wrapped(text)
-        # The first paint does not pay for it.
+        # Imported late, because the first paint does not need it.
         from chatui.tui.markdown.markdown_text import MarkdownText
 
         return MarkdownText(text, self.blocks[0].text.width, is_complete=self._is_whole)
@@ -188,7 +191,7 @@ def _label(kind: Kind, characters: int, is_open: bool, goes_on: bool) -> str:
     return f"{arrow} " + say("tui.fold.label", name=name, count=f"{characters:,}")
 
 
-def _start_of_a_mark(text: str) -> str:
-    """The end of ``text`` where it may be the start of a mark that has not all come yet."""
+def _unfinished_mark(text: str) -> str:
+    """The end of ``text`` that may be the beginning of a mark; "" if there is none."""
     end = text[text.rfind("<") :] if "<" in text[-20:] else ""
     return end if any(mark.startswith(end) and mark != end for mark in _MARKS) else ""

@@ -1,4 +1,4 @@
-"""How a row is drawn: its style, those of its parts, and what of it is selected."""
+"""Convert a row to segments with styles and selection."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def row_segments(
     selected_style: Style | None = None,
     style_of: Callable[[str], Style] = lambda name: Style(),
 ) -> list[Segment]:
-    """The segments of one row.
+    """Return the segments of one row.
 
     Args:
-        style: of the row, without what its spans say.
-        paragraph: the row's paragraph, counted in the whole widget: what a selection calls y.
-        selected: the selected part of the paragraph as (start, end), end -1 for all of the rest.
-        selected_style: laid over ``style`` there.
-        style_of: what the style names of spans and prefixes mean.
+        style: style of the row without its spans.
+        paragraph: number of the row's paragraph in the widget, the y of a selection.
+        selected: selected part of the paragraph as (start, end); end -1 for the rest.
+        selected_style: added to the style of the selected part.
+        style_of: function from a style name of spans and prefixes to the style.
     """
     segments = [
         _segment(text, style + style_of(name), row.start, paragraph) for text, name in row.prefix
@@ -47,7 +47,7 @@ def row_segments(
                 segments.append(segment)
                 cells += segment.cell_length
             start += len(piece) + 1
-    # An empty row can be the start of a selection too.
+    # A selection can also start in an empty row.
     return segments or [_segment(" ", style, row.start, paragraph)]
 
 
@@ -56,7 +56,7 @@ def _segment(text: str, style: Style, start: int, paragraph: int) -> Segment:
 
 
 def _parts(row: Row, selected: tuple[int, int] | None) -> list[tuple[int, int, bool, str]]:
-    """The parts of a row as (start, end, is selected, style), indices within the row."""
+    """The parts of a row as (start, end, is selected, style), with indices in the row."""
     length = len(row.text)
     first = last = length
     if selected is not None:

@@ -1,4 +1,4 @@
-"""A text as rows of a given width, which grow at their end."""
+"""A growing text, wrapped to rows of a given width."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from chatui.tui.wrapping import Row, estimated_rows, row_starts
 
 
 class GrowingRows(Protocol):
-    """Makes rows of a given width.
+    """Converts a growing text to rows.
 
     Attributes:
-        rows: those of what was read, from top to bottom.
+        rows: rows from top to bottom.
     """
 
     rows: list[Row]
 
     def read(self, text: str) -> int:
-        """Read what comes next; the index of the first row that changed."""
+        """Append text; return the index of the first changed row."""
 
     def finish(self) -> None:
-        """The text is over; white space at its end goes."""
+        """End the text and remove white space at its end."""
 
 
 class PlainRows:
-    """The rows of a text as it was written."""
+    """The rows of a plain text."""
 
     def __init__(self, width: int) -> None:
         self.rows = [Row(0, 0, "")]
         self._width = width
 
     def read(self, text: str) -> int:
-        """Read what comes next; the index of the first row that changed."""
+        """Append text; return the index of the first changed row."""
         first = len(self.rows) - 1
         last = self.rows.pop()
         paragraph, offset = last.paragraph, last.start
@@ -50,7 +50,7 @@ class PlainRows:
         return first
 
     def finish(self) -> None:
-        """The text is over; white space at its end goes."""
+        """End the text and remove white space at its end."""
         while len(self.rows) > 1 and not self.rows[-1].text.strip():
             self.rows.pop()
         last = self.rows.pop()
@@ -58,18 +58,18 @@ class PlainRows:
 
 
 class WrappedText:
-    """Text as rows, made when they are first asked for: most widths are known later than the text.
+    """A text as rows, which are made on first use because most widths are known only then.
 
-    Appending costs what is appended, not what there is.
+    The time to append depends only on the appended text.
     """
 
-    READ_AT_ONCE: ClassVar[int] = 5_000
-    """Characters: about five milliseconds, for which the screen may stand still."""
+    CHUNK_CHARACTERS: ClassVar[int] = 5_000
+    """Characters read at once, in about five milliseconds."""
 
     def __init__(self, text: str = "", width: int = 80, *, is_complete: bool = False) -> None:
         """
         Args:
-            is_complete: whether the text does not go on.
+            is_complete: False if text may be appended.
         """
         self._width = max(1, width)
         self._pieces = [text]
@@ -84,7 +84,7 @@ class WrappedText:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of what was read, one at least; of a long text that is its beginning."""
+        """The rows read so far, at least one; a long text is read in several chunks."""
         return self._rows.rows or [Row(0, 0, "")]
 
     @property
@@ -99,44 +99,44 @@ class WrappedText:
 
     @property
     def has_unread(self) -> bool:
-        """Whether a long text goes on behind the rows."""
+        """Whether a part of the text is not in the rows yet."""
         return bool(self._unread)
 
     @property
     def unread_rows(self) -> int:
-        """About how many rows the text takes that is not read yet."""
+        """Approximate number of rows of the text that is not read yet."""
         return estimated_rows(self._unread, self._width) if self._unread else 0
 
     def read_more(self) -> None:
-        """Read the next part of a long text."""
+        """Read the next chunk of a long text."""
         self._read(self._rows)
 
     def _read(self, rows: GrowingRows) -> None:
-        part = self._unread[: self.READ_AT_ONCE]
-        self._unread = self._unread[self.READ_AT_ONCE :]
+        part = self._unread[: self.CHUNK_CHARACTERS]
+        self._unread = self._unread[self.CHUNK_CHARACTERS :]
         rows.read(part)
         if self._is_whole and not self._unread:
             rows.finish()
 
     @property
     def source(self) -> str:
-        """What it was made of."""
+        """The text as given."""
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0]
 
     @property
     def text(self) -> str:
-        """What is shown, a line for each paragraph."""
+        """The shown text, one line per paragraph."""
         return self.source
 
     @property
     def has_text(self) -> bool:
-        """Whether there is anything to show."""
+        """Whether there is text other than white space."""
         return any(piece and not piece.isspace() for piece in self._pieces)
 
     def append(self, text: str) -> int:
-        """Add ``text`` at the end; the index of the first row that changed."""
+        """Append ``text``; return the index of the first changed row."""
         self._pieces.append(text)
         if self._is_whole:
             self._is_whole, self._made = False, None
@@ -148,7 +148,7 @@ class WrappedText:
         return self._made.read(text)
 
     def strip_end(self) -> None:
-        """The text has ended; white space at its end goes, rows before it stay."""
+        """End the text and remove white space at its end; other rows are kept."""
         self._pieces = [self.source.rstrip()]
         self._is_whole = True
         self._unread = self._unread.rstrip()
@@ -156,20 +156,20 @@ class WrappedText:
             self._made.finish()
 
     def rewrap(self, width: int) -> None:
-        """Make the rows again for another width."""
+        """Set another width."""
         self._width, self._made, self._unread = max(1, width), None, ""
 
     def code_at(self, paragraph: int) -> str:
-        """The code whose head is a paragraph; "" for other paragraphs."""
+        """Return the code below a paragraph that is a code head; "" for other paragraphs."""
         return ""
 
     def selected(self, selection: Selection) -> str:
-        """What a selection, by paragraphs and indices in them, takes of the text."""
+        """Return the selected text; the selection's offsets are (index, paragraph)."""
         return (selected_text(self.text, selection) or ("", ""))[0]
 
 
 def shown_text(rows: Iterable[Row]) -> str:
-    """The text of all rows, a line for each paragraph."""
+    """Return the text of all rows, one line per paragraph."""
     parts: list[str] = []
     for row in rows:
         if row.start == 0 and row.paragraph:
@@ -179,7 +179,7 @@ def shown_text(rows: Iterable[Row]) -> str:
 
 
 def selected_text(text: str, selection: Selection) -> tuple[str, str] | None:
-    """What ``Widget.get_selection`` gives for a text of paragraphs."""
+    """Return the result of ``Widget.get_selection`` for a text of paragraphs."""
     lines = text.split("\n")
     start = selection.start or Offset(0, 0)
     end = selection.end or Offset(len(lines[-1]), len(lines) - 1)

@@ -1,7 +1,7 @@
-"""Paragraphs as rows of a terminal: where they break, and what a row is.
+"""Break paragraphs into rows of a terminal.
 
-Latin words stay whole, Chinese breaks between any two characters, and the usual rules of Chinese
-typesetting hold (GB/T 15834: no row begins with a closing mark or ends with an opening one).
+Latin words are kept whole and Chinese breaks between any two characters, except that no row begins
+with a closing mark or ends with an opening one (GB/T 15834).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOT_LAST = frozenset("（《「『【〔〈〖“‘([{￥$＄")
 
 
 def _may_break(before: str, wide_before: bool, after: str, wide_after: bool) -> bool:
-    """Whether a row may end after ``before`` and the next begin with ``after``."""
+    """True if a row may end after ``before`` and the next begin with ``after``."""
     if after.isspace() or after in _NOT_FIRST:
         return False
     if before.isspace():
@@ -31,11 +31,11 @@ def _may_break(before: str, wide_before: bool, after: str, wide_after: bool) -> 
 
 
 def row_starts(paragraph: str, width: int) -> list[int]:
-    """Indices at which the second and later rows of a paragraph begin.
+    """Return the indices at which the second and later rows of a paragraph begin.
 
     Args:
         paragraph: text without newlines.
-        width: cells in a row; less than 1 counts as 1.
+        width: width of a row in cells; less than 1 counts as 1.
     """
     width = max(1, width)
     if len(paragraph) * 2 <= width and "\t" not in paragraph:
@@ -43,17 +43,17 @@ def row_starts(paragraph: str, width: int) -> list[int]:
     starts: list[int] = []
     row_start = 0
     cells = 0
-    chance = 0
-    cells_at_chance = 0
+    last_break = 0
+    cells_at_break = 0
     before, wide_before = "", False
     for start, end, grapheme_cells in split_graphemes(paragraph)[0]:
         after = paragraph[start:end]
         size = TAB_CELLS - cells % TAB_CELLS if after == "\t" else grapheme_cells
         if start > row_start and _may_break(before[-1:], wide_before, after[:1], size == 2):
-            chance, cells_at_chance = start, cells
+            last_break, cells_at_break = start, cells
         while cells + size > width and start > row_start and not after.isspace():
-            if chance > row_start:
-                row_start, cells = chance, cells - cells_at_chance
+            if last_break > row_start:
+                row_start, cells = last_break, cells - cells_at_break
             else:
                 row_start, cells = start, 0
             starts.append(row_start)
@@ -63,14 +63,14 @@ def row_starts(paragraph: str, width: int) -> list[int]:
 
 
 def estimated_rows(text: str, width: int) -> int:
-    """About how many rows a text takes; hundreds of times faster than to wrap it."""
-    # A Chinese character has three bytes and takes two cells.
+    """Return the approximate number of rows of a text, hundreds of times faster than wrapping."""
+    # A Chinese character has three bytes in UTF-8 and two cells.
     cells = (len(text) + len(text.encode(errors="surrogatepass"))) // 2
     return text.count("\n") + 1 + cells // max(1, width)
 
 
 class Span(NamedTuple):
-    """A part of a text that looks different; ``style`` names how, several names with blanks."""
+    """A styled part of a text; ``style`` has one or more names, separated by blanks."""
 
     start: int
     end: int
@@ -78,18 +78,19 @@ class Span(NamedTuple):
 
 
 Prefix: TypeAlias = tuple[tuple[str, str], ...]
-"""What stands before a row and is no part of its text: (text, style) each."""
+"""Pairs of (text, style) shown before a row; not part of its text."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row on the screen.
+    """A row on the screen.
 
     Attributes:
-        paragraph, start: ``text`` is the paragraph's part from index ``start`` on.
-        spans: parts of ``text`` that look different, in order, none over another.
-        style: how the whole row looks; "" as all text does.
-        prefix: what stands before it.
+        paragraph: number of the paragraph.
+        start: index of ``text`` in the paragraph.
+        spans: styled parts of ``text``, in order, without overlaps.
+        style: style of the whole row; "" for the default.
+        prefix: shown before the row.
     """
 
     paragraph: int
@@ -101,7 +102,7 @@ class Row:
 
 
 def cut_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
-    """What of ``spans`` lies from ``start`` to ``end`` of their text, counted from ``start``."""
+    """Return the parts of ``spans`` between ``start`` and ``end``, relative to ``start``."""
     return tuple(
         Span(max(span.start, start) - start, min(span.end, end) - start, span.style)
         for span in spans
@@ -110,7 +111,7 @@ def cut_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
 
 
 def overlay_spans(spans: Sequence[Span], over: Sequence[Span]) -> tuple[Span, ...]:
-    """Spans with others over them: where both are, the part has the styles of both."""
+    """Combine spans; overlapping parts get the styles of both."""
     found = []
     edges = sorted({edge for span in (*spans, *over) for edge in (span.start, span.end)})
     for start, end in pairwise(edges):

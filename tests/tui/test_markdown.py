@@ -212,7 +212,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_costs_a_moment_at_most_and_looks_the_same_from_the_store(name: str) -> None:
-    inline.prepare()
+    inline.load_parser()
     costs: list[float] = []
 
     def timed(step: Callable[[], object]) -> None:

@@ -1,1 +1,1 @@
-"""Replies as Markdown, line by line: what stands is never drawn again as more comes."""
+"""Render replies as Markdown, line by line; finished lines are not drawn again."""

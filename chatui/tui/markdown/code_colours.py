@@ -1,4 +1,4 @@
-"""Colours of code, one line at a time: Pygments' lexers, gone on with from line to line."""
+"""Highlight code one line at a time, by keeping the state of Pygments' lexers between lines."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from chatui.tui.wrapping import Span
 
-LONGEST_LINE = 500
-"""A longer line stays without colours: some lexers take quadratic time."""
+MAX_LINE_CHARACTERS = 500
+"""Longer lines are not highlighted, because some lexers take quadratic time."""
 
 LexerState = tuple[str, ...]
-"""The states that a lexer is in, the innermost one last."""
+"""The stack of a lexer's states, the innermost last."""
 
 START: LexerState = ("root",)
 
 _COMMENT = "/*"
-"""Innermost state of ours: inside such a comment."""
+"""An additional innermost state: inside a comment of several lines."""
 
 _STYLES = (
     ("Comment", "comment"),
@@ -33,13 +33,13 @@ _STYLES = (
     ("Generic.Inserted", "string"),
     ("Generic.Heading", "name"),
 )
-"""Pygments' kinds of tokens -> our few; the first that fits."""
+"""Prefix of a Pygments token type -> style; the first match is used."""
 
 
 def colour_line(line: str, language: str, state: LexerState) -> tuple[tuple[Span, ...], LexerState]:
-    """The coloured parts of a line of code, and the state in which the next line begins."""
+    """Return the coloured spans of a line of code, and the lexer's state for the next line."""
     lexer = _lexer(language[:40].lower())
-    if lexer is None or len(line) > LONGEST_LINE:
+    if lexer is None or len(line) > MAX_LINE_CHARACTERS:
         return (), state
     spans: list[Span] = []
     start = 0
@@ -52,12 +52,12 @@ def colour_line(line: str, language: str, state: LexerState) -> tuple[tuple[Span
     try:
         tokens, state = _tokens(lexer, line + "\n", start, state)
     except Exception:
-        # A lexer's own callbacks may want all of the text; then this line stays plain.
+        # Some lexers' callbacks need the whole text; the line then stays plain.
         return (), START
     for at, kind, text in tokens:
         begins = line.startswith("/*", at) and "*/" not in line[at + 2 :]
         if begins and "String" not in str(kind) and _has_long_comments(lexer):
-            # The lexer knows a comment by its end, which stands in a later line.
+            # The lexer does not recognise a comment whose end is in a later line.
             return (*spans, Span(at, len(line), "comment")), (*state, _COMMENT)
         if (name := _style(str(kind))) and text.strip():
             spans.append(Span(at, min(at + len(text), len(line)), name))
@@ -79,7 +79,7 @@ def _tokens(
 
 @cache
 def _has_long_comments(lexer: Any) -> bool:
-    """Whether a comment from ``/*`` to ``*/`` over several lines is one token of the lexer."""
+    """True if the lexer reads a comment from ``/*`` to ``*/`` over several lines as one token."""
     tokens = lexer.get_tokens_unprocessed("/* a\nb */\n")
     return any(
         "Comment" in str(kind) and text[:2] == "/*" and "\n" in text for _, kind, text in tokens
@@ -93,8 +93,8 @@ def _style(kind: str) -> str:
 
 
 @cache
-def _places() -> dict[str, tuple[str, str]]:
-    """The lexers that come with Pygments by their short names: (module, class)."""
+def _lexer_classes() -> dict[str, tuple[str, str]]:
+    """Short name -> (module, class) of the lexers in Pygments."""
     from pygments.lexers._mapping import LEXERS
 
     return {
@@ -106,10 +106,10 @@ def _places() -> dict[str, tuple[str, str]]:
 
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Any:
-    """Pygments' lexer for a language; None for one that it does not know."""
-    place = _places().get(language)
-    if place is None:
+    """Pygments' lexer for a language; None if it has none."""
+    found = _lexer_classes().get(language)
+    if found is None:
         return None
     from importlib import import_module
 
-    return getattr(import_module(place[0]), place[1])()
+    return getattr(import_module(found[0]), found[1])()

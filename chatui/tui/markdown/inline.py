@@ -1,7 +1,7 @@
-"""The markup inside one line: emphasis, code, links, formulas.
+"""Parse the markup inside one line: emphasis, code, links, formulas.
 
-markdown-it reads it by CommonMark's rules, with two changes: emphasis opens and closes beside
-Chinese characters and their punctuation, and formulas stay as they were written.
+markdown-it applies CommonMark's rules, with two changes: emphasis may open and close next to
+Chinese characters and punctuation, and formulas are kept as written.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline import StateInline
 
-MOST_MARKS = 200
-"""A line with more characters that may be marks is noise; reading it would take long."""
+MAX_MARKS = 200
+"""Lines with more possible marks are shown as text, because parsing them takes too long."""
 
 _MARKS = re.compile(r"[*_`~\[\]<&\\!$]")
 _FORMULA = re.compile(
@@ -31,11 +31,11 @@ _STYLES = {"strong": "strong", "em": "emphasis", "s": "struck", "link": "link"}
 
 
 def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
-    """What a line shows without its marks, and which parts of that look different.
+    """Return the shown text of a line, without marks, and the spans with a style.
 
-    The target of a link stands behind its words, as it was written; so does an image's.
+    The target of a link or an image follows its text in parentheses.
     """
-    if not 0 < len(_MARKS.findall(text)) <= MOST_MARKS:
+    if not 0 < len(_MARKS.findall(text)) <= MAX_MARKS:
         return text, ()
     shown: list[str] = []
     spans: list[Span] = []
@@ -74,8 +74,8 @@ def read_inline(text: str) -> tuple[str, tuple[Span, ...]]:
     return "".join(shown), tuple(spans)
 
 
-def prepare() -> None:
-    """Import the parser, which takes some tens of milliseconds, before it is needed."""
+def load_parser() -> None:
+    """Import the parser in advance, which takes some tens of milliseconds."""
     _parser()
 
 
@@ -96,10 +96,10 @@ def _parser() -> tuple[MarkdownIt, type[StateInline]]:
     from markdown_it.rules_inline.state_inline import Scanned
 
     class ChineseInline(StateInline):
-        """Reads runs of ``*`` and ``_`` as CommonMark does, but knows Chinese.
+        """Parses runs of ``*`` and ``_`` by CommonMark's rules, extended for Chinese.
 
-        CommonMark lets ``**重点：**然后`` stay asterisks, since a closing run may not stand
-        between punctuation and a letter; here a Chinese character on either side is enough.
+        In CommonMark, ``**重点：**然后`` is not emphasis, because a closing run may not be between
+        punctuation and a letter. Here, a Chinese character on either side is enough.
         """
 
         def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:
@@ -108,32 +108,36 @@ def _parser() -> tuple[MarkdownIt, type[StateInline]]:
                 end += 1
             before = self.src[start - 1] if start else " "
             after = self.src[end] if end < self.posMax else " "
-            opens = _may_begin(before, after)
-            closes = _may_begin(after, before)
+            opens = _may_open(before, after)
+            closes = _may_open(after, before)
             if not canSplitWord:
                 opens, closes = (
-                    opens and (not closes or _is_mark(before)),
-                    closes and (not opens or _is_mark(after)),
+                    opens and (not closes or _is_punctuation(before)),
+                    closes and (not opens or _is_punctuation(after)),
                 )
             return Scanned(opens, closes, end - start)
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
     parser.inline.ruler.before("escape", "formula", _formula)
-    # The target of a link is shown, so it must stand as it was written.
+    # The target of a link is shown as written.
     parser.normalizeLink = lambda url: url  # type: ignore[method-assign]
     return parser, ChineseInline
 
 
-def _may_begin(outside: str, inside: str) -> bool:
-    """Whether marked text may begin between two characters; read backwards: whether it may end."""
+def _may_open(outside: str, inside: str) -> bool:
+    """True if emphasis may open between two characters, or close if they are swapped."""
     if inside.isspace():
         return False
     return (
-        not _is_mark(inside) or outside.isspace() or _is_mark(outside) or _is_chinese(outside)
-    ) or _is_chinese(inside)
+        not _is_punctuation(inside)
+        or outside.isspace()
+        or _is_punctuation(outside)
+        or _is_chinese(outside)
+        or _is_chinese(inside)
+    )
 
 
-def _is_mark(character: str) -> bool:
+def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS"
 
 
@@ -142,7 +146,7 @@ def _is_chinese(character: str) -> bool:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """An inline rule of markdown-it: a formula, with the marks around it, is shown as it is."""
+    """An inline rule of markdown-it that keeps a formula and its marks as written."""
     if state.src[state.pos] not in "$\\":
         return False
     match = _FORMULA.match(state.src, state.pos, state.posMax)

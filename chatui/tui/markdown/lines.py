@@ -1,7 +1,7 @@
-"""What a line of Markdown is: each is read once, with the state in which the line before left.
+"""Parse Markdown one line at a time, with the state left by the line before.
 
-A newline is a line break, as Chinese chat models mean it, so a line changes nothing that stands
-above it. The one exception is a table's second line, which makes the first its head.
+A newline is a line break, as Chinese chat models use it, so a line does not change the lines above
+it. The only exception is the second line of a table, which turns the first into its head.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from chatui.tui.markdown.inline import read_inline
 from chatui.tui.markdown.unfinished import close_open_marks
 from chatui.tui.wrapping import Prefix, Span
 
-DEEPEST = 12
-"""Lists and quotes nested more deeply stand as deep as this."""
+MAX_DEPTH = 12
+"""Lists and quotes nested more deeply are not indented further."""
 
-LONGEST_ROW = 1_000
-"""A longer line is no row of a table."""
+MAX_ROW_CHARACTERS = 1_000
+"""Longer lines are not table rows."""
 
 _QUOTE = re.compile(r" {0,3}> ?")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
@@ -31,19 +31,19 @@ _DELIMITERS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\
 _BEGINS_DELIMITERS = re.compile(r"[ \t]*[|:-][ \t|:-]*$")
 _CELL_END = re.compile(r"(?<!\\)\|")
 _BULLETS = "•◦▪"
-_INDENT = 4
+_CODE_INDENT = 4
 
 Alignment: TypeAlias = Literal["left", "center", "right"]
 
 
 @dataclass(frozen=True)
 class MarkdownLine:
-    """A line as it is shown, before it is wrapped.
+    """A parsed line, before it is wrapped.
 
     Attributes:
-        style: of the whole row.
-        first, rest: what stands before its first row, and before the others.
-        kind: a rule fills the row with its text; at a code head a click copies the code.
+        style: style of the whole line.
+        first, rest: prefix of its first row, and of its other rows.
+        kind: a rule fills the row with a line; a click on a code head copies the code.
     """
 
     text: str
@@ -56,7 +56,7 @@ class MarkdownLine:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table, as cells; the row of delimiters has none, and gives the alignments."""
+    """A row of a table; the delimiter row has alignments instead of cells."""
 
     cells: tuple[str, ...]
     alignments: tuple[Alignment, ...] = ()
@@ -65,22 +65,26 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ListItem:
-    """A list item that later lines may belong to: its columns in the source and on the screen."""
+    """An open list item, which later lines may continue.
+
+    Attributes:
+        column: column of its marker in the source.
+        content: cells from the left edge to its text on the screen.
+    """
 
     column: int
-    shown: int
     content: int
 
 
 @dataclass(frozen=True)
 class CodeFence:
-    """Code between fences.
+    """An open block of code between fences.
 
     Attributes:
-        mark: what opened it.
-        column: so many blanks of each line belong to what surrounds the code.
-        quotes: how many ``>`` stand before each line.
-        lexer: the colours' state.
+        mark: opening mark.
+        column: column of the opening mark; this indent is removed from each line.
+        quotes: number of ``>`` before each line.
+        lexer: state of the highlighting.
     """
 
     mark: str
@@ -93,14 +97,14 @@ class CodeFence:
 
 @dataclass(frozen=True)
 class LineState:
-    """What the lines so far mean for the next one.
+    """The state of the parser after a line.
 
     Attributes:
-        items: the list items that are open, the innermost last.
-        formula: what ends the formula of several lines; "" outside one.
-        head: cells of the line before, which may turn out to be the head of a table.
-        in_table: whether the line before belongs to a table.
-        after_blank: whether the line before was empty, or code by its indentation.
+        items: open list items, the innermost last.
+        formula: closing mark of an open formula of several lines; "" outside one.
+        head: cells of the last line, which may be the head of a table.
+        in_table: whether the last line belongs to a table.
+        after_blank: whether the last line was empty, or indented code.
     """
 
     fence: CodeFence | None = None
@@ -112,36 +116,33 @@ class LineState:
 
 
 ParsedLine: TypeAlias = MarkdownLine | TableRow | None
-"""None: the line shows nothing."""
+"""None for a line that shows nothing."""
+Parsed: TypeAlias = tuple[ParsedLine, LineState]
 
 
-def read_line(
-    source: str, state: LineState, *, is_complete: bool = True
-) -> tuple[ParsedLine, LineState]:
-    """What a line shows, and the state for the next one.
+def read_line(source: str, state: LineState, *, is_complete: bool = True) -> Parsed:
+    """Parse a line; return it with the state for the next one.
 
     Args:
-        is_complete: whether the line is over; what could become a mark shows nothing before that.
+        is_complete: False for a line that may grow; what may become a mark is then left out.
     """
     rest, quotes = source, 0
-    most = 10**9 if state.fence is None else state.fence.quotes
-    while quotes < most and (match := _QUOTE.match(rest)):
+    max_quotes = 10**9 if state.fence is None else state.fence.quotes
+    while quotes < max_quotes and (match := _QUOTE.match(rest)):
         rest, quotes = rest[match.end() :], quotes + 1
-    prefix: Prefix = (("│ ", "quote-bar"),) * min(quotes, DEEPEST)
+    prefix: Prefix = (("│ ", "quote-bar"),) * min(quotes, MAX_DEPTH)
     if state.fence is not None:
         if quotes == state.fence.quotes:
             return _in_fence(rest, state, state.fence, is_complete)
         state = replace(state, fence=None)
-    if state.formula:
-        if rest.strip():
-            ends = state.formula in rest
-            return _formula(rest, prefix), replace(state, formula="" if ends else state.formula)
-        state = replace(state, formula="")
+    if state.formula and rest.strip():
+        ends = state.formula in rest
+        return _formula(rest, prefix), replace(state, formula="" if ends else state.formula)
     if not rest.strip():
         return MarkdownLine("", first=prefix), LineState(items=state.items)
     if (
         state.head
-        and len(rest) < LONGEST_ROW
+        and len(rest) < MAX_ROW_CHARACTERS
         and (shown := _table_row(rest, state, prefix, is_complete)) is not None
     ):
         return shown
@@ -153,10 +154,7 @@ def read_line(
         return _text(match[2], prefix, style, is_complete), LineState()
     if match := _ITEM.match(rest):
         return _item(match, after, prefix, quotes, is_complete)
-    column = _column(rest)
-    items = state.items
-    while items and column <= items[-1].column:
-        items = items[:-1]
+    items = tuple(item for item in state.items if item.column < _column(rest))
     indent = items[-1].content if items else 0
     return _in_item(
         rest, replace(after, items=items), prefix, indent, quotes, state.after_blank, is_complete
@@ -172,11 +170,11 @@ def _in_item(
     after_blank: bool,
     is_complete: bool,
     marker: Prefix | None = None,
-) -> tuple[ParsedLine, LineState]:
-    """A line that is no list item by itself, ``indent`` cells in.
+) -> Parsed:
+    """Parse the content of a line, ``indent`` cells from the left edge.
 
     Args:
-        marker: of the list item that begins with it.
+        marker: prefix of the list item, if one begins in this line.
     """
     inner = (*prefix, *(((" " * indent, ""),) if indent else ()))
     first = inner if marker is None else (*prefix, *marker)
@@ -190,12 +188,11 @@ def _in_item(
     for opening, closing in (("$$", "$$"), ("\\[", "\\]")):
         if stripped.startswith(opening) and closing not in stripped[2:]:
             return _formula(rest, inner), replace(state, formula=closing)
-    is_code = not state.items and marker is None and after_blank and _column(rest) >= _INDENT
-    if is_code:
-        return MarkdownLine(rest, style="code", first=inner, rest=inner), replace(
-            state, after_blank=True
-        )
-    cells = _cells(rest) if len(rest) < LONGEST_ROW else ()
+    is_outside = not state.items and marker is None
+    if is_outside and after_blank and _column(rest) >= _CODE_INDENT:
+        code = MarkdownLine(rest, style="code", first=inner, rest=inner)
+        return code, replace(state, after_blank=True)
+    cells = _cells(rest) if len(rest) < MAX_ROW_CHARACTERS else ()
     if len(cells) > 1 and marker is None:
         state = replace(state, head=cells)
         if rest.lstrip().startswith("|"):
@@ -206,7 +203,7 @@ def _in_item(
 
 
 def as_text(source: str, prefix: Prefix) -> MarkdownLine:
-    """The head of a table that is none: a line like others."""
+    """Parse a line that looked like the head of a table as text."""
     return _text(source.lstrip(" >") if prefix else source, prefix, "", is_complete=True)
 
 
@@ -223,32 +220,27 @@ def _formula(text: str, prefix: Prefix) -> MarkdownLine:
 
 def _item(
     match: re.Match[str], state: LineState, prefix: Prefix, quotes: int, is_complete: bool
-) -> tuple[ParsedLine, LineState]:
+) -> Parsed:
     column = _column(match[1])
-    items = state.items
-    while items and column < items[-1].column + 2:
-        items = items[:-1]
-    shown = items[-1].content if items else 0
+    items = tuple(item for item in state.items if item.column + 2 <= column)
+    indent = items[-1].content if items else 0
     marker, text = match[2], match[3] or ""
     if not text and not is_complete and not marker[0].isdigit():
         return None, state
-    style = "marker"
     if marker in "-*+":
         marker = _BULLETS[min(len(items), len(_BULLETS) - 1)]
         if task := _TASK.match(text):
             marker, text = "☐" if task[1] == " " else "☑", text[task.end() :]
     marker += " "
-    if len(items) < DEEPEST:
-        items = (*items, ListItem(column, shown, shown + len(marker)))
-    first: Prefix = ((" " * shown, ""), (marker, style))
+    content = indent + len(marker)
+    if len(items) < MAX_DEPTH:
+        items = (*items, ListItem(column, content))
+    first: Prefix = ((" " * indent, ""), (marker, "marker"))
     after = replace(state, items=items)
-    content = shown + len(marker)
     return _in_item(text, after, prefix, content, quotes, False, is_complete, first)
 
 
-def _in_fence(
-    rest: str, state: LineState, fence: CodeFence, is_complete: bool
-) -> tuple[ParsedLine, LineState]:
+def _in_fence(rest: str, state: LineState, fence: CodeFence, is_complete: bool) -> Parsed:
     stripped = rest.strip()
     is_mark = stripped and stripped == fence.mark[0] * len(stripped)
     if is_mark and len(stripped) >= len(fence.mark):
@@ -262,10 +254,8 @@ def _in_fence(
     return MarkdownLine(code, spans, "code", fence.prefix, fence.prefix), after
 
 
-def _table_row(
-    rest: str, state: LineState, prefix: Prefix, is_complete: bool
-) -> tuple[ParsedLine, LineState] | None:
-    """The line as a table's next row; None if it is something else."""
+def _table_row(rest: str, state: LineState, prefix: Prefix, is_complete: bool) -> Parsed | None:
+    """Parse the line as the next row of a table; None if it is not one."""
     after = LineState(state.fence, state.items, head=state.head, in_table=True, after_blank=False)
     if state.in_table:
         if "|" not in rest:
@@ -289,7 +279,7 @@ def _table_row(
 
 
 def _cells(text: str) -> tuple[str, ...]:
-    """The cells of a table's row; one for a line without bars."""
+    """The cells of a table row; one for a line without "|"."""
     inside = text.strip().removeprefix("|")
     cells = _CELL_END.split(inside)
     if len(cells) > 1 and not cells[-1].strip():
@@ -300,6 +290,6 @@ def _cells(text: str) -> tuple[str, ...]:
 
 
 def _column(text: str) -> int:
-    """How far the first character stands in."""
+    """The column of the first character that is not a blank."""
     blanks = text[: len(text) - len(text.lstrip(" \t"))]
-    return len(blanks.expandtabs(_INDENT))
+    return len(blanks.expandtabs(_CODE_INDENT))

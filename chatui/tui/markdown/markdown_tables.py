@@ -1,4 +1,4 @@
-"""Tables: columns by display width, and rows folded into lines where the terminal is narrow."""
+"""Lay out tables: columns by display width, or one line per cell on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from chatui.tui.wrapping import Prefix, Span, cut_spans, row_starts
 GAP = 2
 """Cells between two columns."""
 
-NARROWEST = 6
-"""A column that would be narrower folds the table: each cell on a line of its own."""
+MIN_COLUMN_CELLS = 6
+"""Minimum width of a column; below it each cell is on a line of its own."""
 
 Cell = tuple[str, tuple[Span, ...]]
 
 
 class MarkdownTable:
-    """A table that grows by rows; its columns grow with what stands in them."""
+    """A table that grows by rows and whose columns widen with their content."""
 
     def __init__(
         self, head: Sequence[str], alignments: Sequence[Alignment], prefix: Prefix, width: int
     ) -> None:
         """
         Args:
-            width: cells, without the prefix.
+            width: width without the prefix, in cells.
         """
         self._head = [read_inline(cell) for cell in head]
         self._alignments = alignments
@@ -40,26 +40,26 @@ class MarkdownTable:
         self._widen(self._head)
 
     def add(self, cells: Sequence[str]) -> bool:
-        """Add a row; whether columns changed, so that all rows have to be made again."""
+        """Add a row; return True if columns changed, so that all rows must be laid out again."""
         row = [read_inline(cell) for cell in cells]
         self._before = self._natural
         self._rows.append(row)
         return self._widen(row)
 
     def remove_last(self) -> None:
-        """Remove the last row, and what it did to the columns."""
+        """Remove the last row and restore the columns."""
         self._rows.pop()
         self._natural = self._before
 
     def head(self) -> Iterator[MarkdownLine]:
-        """The head and the rule below it; nothing if each row names its cells."""
+        """Yield the head and the rule below it; nothing if the table is folded."""
         if self._columns:
             yield from self._row(self._head, "table-head")
             rules = ["─" * width for width in self._columns]
             yield self._line((" " * GAP).join(rules), (), "rule")
 
     def row(self, index: int) -> Iterator[MarkdownLine]:
-        """A row; the last one is -1."""
+        """Return the lines of a row; -1 is the last one."""
         row = self._rows[index]
         if self._columns:
             return self._row(row, "")
@@ -68,13 +68,13 @@ class MarkdownTable:
     def _widen(self, row: Sequence[Cell]) -> bool:
         widths = [min(cell_len(text), self._width) for text, _ in row]
         self._natural = [max(pair) for pair in zip(self._natural, widths, strict=True)]
-        columns = _fitting(self._natural, self._width - GAP * (len(row) - 1))
+        columns = _column_widths(self._natural, self._width - GAP * (len(row) - 1))
         changed = columns != self._columns
         self._columns = columns
         return changed
 
     def _row(self, cells: Sequence[Cell], style: str) -> Iterator[MarkdownLine]:
-        """A row with its cells side by side, as many lines as the longest of them takes."""
+        """The lines of a row with its cells side by side."""
         wrapped = [
             list(_wrap(cell, width)) for cell, width in zip(cells, self._columns, strict=True)
         ]
@@ -90,7 +90,7 @@ class MarkdownTable:
             yield self._line(text.rstrip(), tuple(spans), style)
 
     def _folded(self, cells: Sequence[Cell], *, is_first: bool) -> Iterator[MarkdownLine]:
-        """A row with each cell on a line of its own, behind the head of its column."""
+        """The lines of a row with one cell per line, after the head of its column."""
         if not is_first:
             yield self._line("", (), "")
         for (name, _), (text, spans) in zip(self._head, cells, strict=True):
@@ -103,8 +103,8 @@ class MarkdownTable:
         return MarkdownLine(text, spans, style, self._prefix, self._prefix)
 
 
-def _fitting(natural: Sequence[int], width: int) -> list[int]:
-    """Columns that fit into ``width`` cells, the widest cut; none where one gets too narrow."""
+def _column_widths(natural: Sequence[int], width: int) -> list[int]:
+    """Return column widths that fit into ``width``; [] if a column would be too narrow."""
     if sum(natural) <= width:
         return list(natural)
     left, columns = width, [0] * len(natural)
@@ -112,8 +112,11 @@ def _fitting(natural: Sequence[int], width: int) -> list[int]:
     for place, column in enumerate(order):
         columns[column] = min(natural[column], left // (len(order) - place))
         left -= columns[column]
-    narrow = any(has < min(NARROWEST, wants) for has, wants in zip(columns, natural, strict=True))
-    return [] if narrow else columns
+    is_narrow = any(
+        column < min(MIN_COLUMN_CELLS, wanted)
+        for column, wanted in zip(columns, natural, strict=True)
+    )
+    return [] if is_narrow else columns
 
 
 def _wrap(cell: Cell, width: int) -> Iterator[Cell]:

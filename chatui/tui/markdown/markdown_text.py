@@ -1,4 +1,4 @@
-"""A reply's Markdown as rows of a terminal."""
+"""A Markdown text as rows of a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from chatui.tui.wrapped_text import WrappedText, shown_text
 
 
 class MarkdownText(WrappedText):
-    """Markdown as rows.
+    """A Markdown text as rows.
 
-    A line that is over is read once. The last one is read again as it grows, and a table's rows
-    are made again where a column gets wider; so a token costs the same at any length.
+    Each finished line is parsed once. Only the last one is parsed again as it grows, and a table is
+    laid out again if a column widens, so the cost of a token does not depend on the length.
     """
 
-    READ_AT_ONCE: ClassVar[int] = 2_000
-    """Characters: about ten milliseconds."""
+    CHUNK_CHARACTERS: ClassVar[int] = 2_000
+    """Characters read at once, in about ten milliseconds."""
 
     def __init__(self, text: str = "", width: int = 80, *, is_complete: bool = True) -> None:
         super().__init__(text, width, is_complete=is_complete)
@@ -38,19 +38,19 @@ class MarkdownText(WrappedText):
         return shown_text(self.rows)
 
     def code_at(self, paragraph: int) -> str:
-        """The code whose head is a paragraph; "" for other paragraphs."""
+        """Return the code below a paragraph that is a code head; "" for other paragraphs."""
         return "\n".join(self._rows.codes.get(paragraph, ()))
 
     @property
     def last_code(self) -> str:
-        """The last block of code; "" without one."""
+        """The last block of code; "" without any."""
         codes = self._rows.codes
         while self.has_unread:
             self.read_more()
         return self.code_at(max(codes)) if codes else ""
 
     def selected(self, selection: Selection) -> str:
-        """What a selection takes: the Markdown of whole lines, what is shown of parts of one."""
+        """Return the selected text: Markdown for whole lines, shown text for parts of a line."""
         lines = self.text.split("\n")
         last = len(lines) - 1
         start = selection.start or Offset(0, 0)

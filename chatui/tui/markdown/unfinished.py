@@ -1,6 +1,6 @@
-"""The end of a line that is still being written: shown as it will probably stand.
+"""Close the marks of an unfinished line, so that it looks as it probably will when finished.
 
-Without this a mark would be seen until its other half came, and the line would jump.
+Otherwise a mark would be visible until its closing mark arrives, and the line would jump.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _OPEN_LINK = re.compile(r"\]\([^()\s]*$")
 
 
 def close_open_marks(line: str) -> str:
-    """``line`` without marks whose sense is not known yet, and with open marks closed."""
+    """Close the open marks of ``line``, and remove marks at its end that may be incomplete."""
     if _ONLY_MARKS.fullmatch(line):
         return ""
     line = _LAST_MARKS.sub("", line).rstrip()
@@ -43,5 +43,5 @@ def _missing_marks(line: str) -> str:
 
 
 def _begins(line: str, start: int) -> bool:
-    """Whether marks may open here: not inside a word of Latin letters or digits."""
+    """True if a mark may open at ``start``: "_" inside a word may not."""
     return line[start] != "_" or not line[start - 1 : start].isalnum()

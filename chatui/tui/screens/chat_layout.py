@@ -113,7 +113,7 @@ class ChatLayout(Screen[None]):
         """Import what reads Markdown before a reply has some."""
         from chatui.tui.markdown import code_colours, inline
 
-        await asyncio.to_thread(inline.prepare)
+        await asyncio.to_thread(inline.load_parser)
         await asyncio.to_thread(code_colours.colour_line, "", "python", code_colours.START)
 
     # The welcome
