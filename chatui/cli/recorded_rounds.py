@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from chatui.backends.protocol import Backend
 from chatui.conversation.compared_replies import ComparedReply
-from chatui.conversation.continued_reply import begun_reply
+from chatui.conversation.continued_reply import partial_reply
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.errors import BackendLost, ChatuiError
@@ -105,7 +105,7 @@ class RecordedRound:
         begun = None
         if self._begun:
             next_id = _whole_number(one.sampling.get("next_id"), -1)
-            begun = begun_reply(self.pieces[: self._begun], next_id)
+            begun = partial_reply(self.pieces[: self._begun], next_id)
         return GenerateRequest(
             one.query,
             prompt_history((each.query, each.reply) for each in self.path[: self.number - 1]),

@@ -1,8 +1,7 @@
-"""The one reader of files with conversations, of every known form, in constant memory.
+"""Read conversations from files of all known formats, in constant memory.
 
-A file of JSON or JSON Lines holds conversations as the records of :mod:`.dialogues` or as one of
-the trees of :mod:`.imports`; further forms are transcripts, oterm's database, and text in which
-lines name the speaker.
+The formats are JSON and JSON Lines with the records of :mod:`.dialogues` or the message trees of
+:mod:`.imports`, transcripts, oterm's database, and text in which lines name the speaker.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from chatui.locales import say
 JSON_SUFFIXES = (".json", ".jsonl")
 _TEXT_SUFFIXES = (".md", ".markdown", ".txt")
 IMPORT_SUFFIXES = (*JSON_SUFFIXES, *_TEXT_SUFFIXES, ".db")
-"""Of the files of a folder that is imported."""
+"""Suffixes of the files that are imported from a folder."""
 
 _PEEKED_BYTES = 4096
 
-_TREES: tuple[
+_TREE_FORMATS: tuple[
     tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], ImportedConversation]],
     ...,
 ] = (
@@ -47,21 +46,21 @@ _TREES: tuple[
 )
 
 _TREE_KEYS = frozenset(("mapping", "messages", "history", "chat"))
-"""One of these is in every record that is a tree."""
+"""Every record with a message tree has one of these keys."""
 
 
 @dataclass(frozen=True)
 class SkippedRecord:
-    """What was left out, told in one sentence."""
+    """A record that was skipped, and a sentence that says why."""
 
     sentence: str
 
 
-Found: TypeAlias = "Dialogue | Transcript | SkippedRecord"
+FileRecord: TypeAlias = "Dialogue | Transcript | SkippedRecord"
 
 
 class ConversationFile:
-    """The conversations of one file, in their order."""
+    """The conversations of one file, in order."""
 
     def __init__(self, file: Path, encoding: str | None = None) -> None:
         """Read ``file`` in ``encoding`` (None: UTF-8, or UTF-16 with a byte order mark)."""
@@ -71,14 +70,14 @@ class ConversationFile:
 
     @property
     def done_bytes(self) -> int:
-        """How far reading is, for a progress."""
+        """Bytes read so far."""
         return self._records.done_bytes if self._records is not None else 0
 
-    def __iter__(self) -> Iterator[Found]:
-        """The conversations, and what of the file is left out.
+    def __iter__(self) -> Iterator[FileRecord]:
+        """Yield the conversations and the skipped records.
 
         Raises:
-            ChatuiError: the file cannot be read at all.
+            ChatuiError: the file cannot be opened or read.
         """
         head = self._head()
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -109,7 +108,7 @@ class ConversationFile:
         starts_json = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"[", b"{")
         return suffix in _TEXT_SUFFIXES or (suffix not in JSON_SUFFIXES and not starts_json)
 
-    def _transcript(self) -> Iterator[Found]:
+    def _transcript(self) -> Iterator[FileRecord]:
         faults: list[UnreadableRecord] = []
         try:
             yield read_transcript(self._file, faults.append, encoding=self._encoding)
@@ -118,18 +117,14 @@ class ConversationFile:
         for fault in faults:
             yield self._skipped(say("import.line", line=fault.line), fault.reason)
 
-    def _database(self) -> Iterator[Found]:
+    def _database(self) -> Iterator[FileRecord]:
         try:
             for number, found in enumerate(read_oterm(self._file), 1):
-                place = say("import.item", number=number)
-                if isinstance(found, InvalidRecord):
-                    yield self._skipped(place, str(found))
-                else:
-                    yield from self._tree(place, found)
+                yield from self._results(say("import.item", number=number), found)
         except sqlite3.Error as error:
             yield self._skipped(None, say("import.no_oterm", reason=error))
 
-    def _text(self) -> Iterator[Found]:
+    def _text(self) -> Iterator[FileRecord]:
         try:
             data = self._file.read_bytes()
         except OSError as error:
@@ -137,15 +132,15 @@ class ConversationFile:
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         try:
             text = data.decode(self._encoding or ("utf-16" if marked else "utf-8-sig"))
-            yield from self._tree(None, read_speaker_lines(text))
+            yield from self._results(None, read_speaker_lines(text))
         except UnicodeError:
             yield self._skipped(None, say("dataset.no_utf8"))
         except InvalidRecord as error:
             yield self._skipped(None, str(error))
 
-    def _json(self) -> Iterator[Found]:
+    def _json(self) -> Iterator[FileRecord]:
         self._records = records = JsonRecords(self._file, self._encoding)
-        parts: list[Any] = []
+        dialogue_parts: list[Any] = []
         for number, record in enumerate(records, 1):
             line = record.line if isinstance(record, UnreadableRecord) else record[0]
             if isinstance(record, UnreadableRecord):
@@ -154,31 +149,28 @@ class ConversationFile:
             value = record[1]
             is_element = records.is_array
             if is_element and (is_message(value) or is_pair(value)):
-                parts.append(value)
+                dialogue_parts.append(value)
                 continue
             found = _read(value)
             if isinstance(found, Dialogue):
                 yield found
                 continue
             key = "import.line_and_item" if is_element else "import.line"
-            yield from self._told(say(key, line=line, number=number), found)
-        if parts:
-            yield from self._told(say("import.line", line=1), _read(parts))
+            yield from self._results(say(key, line=line, number=number), found)
+        if dialogue_parts:
+            yield from self._results(say("import.line", line=1), _read(dialogue_parts))
 
-    def _told(
-        self, place: str, found: Dialogue | ImportedConversation | InvalidRecord
-    ) -> Iterator[Found]:
+    def _results(
+        self, place: str | None, found: Dialogue | ImportedConversation | InvalidRecord
+    ) -> Iterator[FileRecord]:
         if isinstance(found, Dialogue):
             yield found
-        elif isinstance(found, ImportedConversation):
-            yield from self._tree(place, found)
-        else:
+        elif isinstance(found, InvalidRecord):
             yield self._skipped(place, str(found))
-
-    def _tree(self, place: str | None, tree: ImportedConversation) -> Iterator[Found]:
-        yield tree.transcript
-        if tree.unread:
-            yield self._skipped(place, say("import.unread", count=tree.unread))
+        else:
+            yield found.transcript
+            if found.unread:
+                yield self._skipped(place, say("import.unread", count=found.unread))
 
     def _skipped(self, place: str | None, reason: str) -> SkippedRecord:
         where = f"{self._file}" if place is None else f"{self._file}, {place}"
@@ -186,10 +178,10 @@ class ConversationFile:
 
 
 def _read(value: Any) -> Dialogue | ImportedConversation | InvalidRecord:
-    """What a JSON value holds."""
+    """Read the conversation in a JSON value."""
     try:
         if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):
-            for is_form, read_form in _TREES:
+            for is_form, read_form in _TREE_FORMATS:
                 if is_form(value):
                     return read_form(value)
         return parse_record(value)
@@ -197,15 +189,14 @@ def _read(value: Any) -> Dialogue | ImportedConversation | InvalidRecord:
         return error
 
 
-def expand_paths(names: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> tuple[Path, ...]:
-    """The files that ``names`` mean; a folder means its files of these suffixes, sorted by name.
+def expand_paths(paths: Sequence[str], suffixes: Sequence[str] = JSON_SUFFIXES) -> tuple[Path, ...]:
+    """Return files, and for each folder its files with these suffixes, sorted by name.
 
     Raises:
-        ChatuiError: there is no such file, or a folder without any.
+        ChatuiError: a path does not exist, or a folder has no such files.
     """
     found: list[Path] = []
-    for name in names:
-        path = Path(name)
+    for path in map(Path, paths):
         try:
             inside = sorted(each for each in path.iterdir() if each.suffix.lower() in suffixes)
         except NotADirectoryError:

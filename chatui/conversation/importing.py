@@ -1,4 +1,4 @@
-"""Bringing conversations of files into the store."""
+"""Import conversations from files into the store."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BATCH_CONVERSATIONS = 500
 
 @dataclass
 class ImportCounts:
-    """How far an import is.
+    """The progress of an import.
 
     Attributes:
-        conversations, rounds: that were added.
+        conversations, rounds: numbers added.
         known: conversations that the store had already.
-        skipped: sentences that were told.
-        done_bytes, total_bytes: of the files.
+        skipped: problems reported.
+        done_bytes, total_bytes: bytes of the files read, and of all files.
     """
 
     conversations: int = 0
@@ -43,19 +43,19 @@ def import_files(
     report: Callable[[ImportCounts], None],
     tell: Callable[[str], None],
 ) -> ImportCounts:
-    """Add the conversations of ``files`` to the store, a batch at a time.
+    """Add the conversations of ``files`` to the store, in batches.
 
-    A conversation with the title and the times of one that was in the store before is left out.
+    A conversation is skipped if the store had one with its title and times before.
 
     Args:
         report: called after each batch.
-        tell: is given what could not be read, in one sentence each.
+        tell: called with a sentence for each record that cannot be read.
 
     Raises:
-        ChatuiError: a file cannot be read at all, or the store not written; batches before stay.
+        ChatuiError: a file cannot be read, or the store cannot be written; earlier batches stay.
     """
     counts = ImportCounts(total_bytes=sum(file.stat().st_size for file in files))
-    batches = _Batches(store, counts)
+    batches = _BatchWriter(store, counts)
     before = 0
     for file in files:
         reading = ConversationFile(file, encoding)
@@ -65,8 +65,9 @@ def import_files(
                 counts.skipped += 1
                 tell(found.sentence)
                 continue
-            whole = _of_dialogue(found, modified_at) if isinstance(found, Dialogue) else found
-            if batches.add(whole):
+            if isinstance(found, Dialogue):
+                found = _transcript_from_dialogue(found, modified_at)
+            if batches.add(found):
                 counts.done_bytes = before + reading.done_bytes
                 report(counts)
         before += file.stat().st_size
@@ -77,8 +78,8 @@ def import_files(
     return counts
 
 
-class _Batches:
-    """Saves conversations, many in one transaction."""
+class _BatchWriter:
+    """Saves conversations in batches, one transaction each."""
 
     def __init__(self, store: Store, counts: ImportCounts) -> None:
         self._store = store
@@ -86,12 +87,12 @@ class _Batches:
         self._known = {_key(each) for each in store.conversations(limit=-1)}
         self._batch: list[FullConversation] = []
         self._characters = 0
-        # While one batch is saved, the next one is read.
+        # One batch is saved while the next is read.
         self._saved: list[FullConversation] = []
         self._saving = store.submit_conversations(())
 
     def add(self, whole: Transcript) -> bool:
-        """Take a conversation; whether a batch was saved."""
+        """Add a conversation to the batch; return True if that began to save the batch."""
         if not whole.rounds:
             return False
         title = conversation_title(whole.conversation.title, whole.rounds[0].query)
@@ -107,14 +108,14 @@ class _Batches:
         return True
 
     def save(self) -> None:
-        """Begin to save what is left, when the batch before is saved."""
+        """Wait for the previous batch and begin to save this one."""
         self.wait()
         self._saving = self._store.submit_conversations(self._batch)
         self._saved = self._batch
         self._batch, self._characters = [], 0
 
     def wait(self) -> None:
-        """Wait until what was begun is saved."""
+        """Wait until the batch being saved is saved."""
         self._saving.result()
         self._counts.conversations += len(self._saved)
         self._counts.rounds += sum(len(rounds) for _, rounds, _ in self._saved)
@@ -125,8 +126,8 @@ def _key(conversation: Conversation) -> tuple[str, float, float]:
     return conversation.title, conversation.created_at, conversation.updated_at
 
 
-def _of_dialogue(dialogue: Dialogue, at: float) -> Transcript:
-    """A dialogue as rounds one after the other; its file's time stands for its own."""
+def _transcript_from_dialogue(dialogue: Dialogue, at: float) -> Transcript:
+    """Convert a dialogue to a transcript dated ``at``, in seconds since the epoch."""
     rounds = tuple(
         Round(
             number,

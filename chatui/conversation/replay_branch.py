@@ -1,4 +1,4 @@
-"""Going on from a moment of a replay: a branch in the store that ends there."""
+"""Continue from a point of a replay: make a branch in the store that ends there."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from chatui.conversation.transcript import Transcript
 
 
 def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
-    """Make ``point`` the end of the path that is looked at; the conversation's id.
+    """Make ``point`` the end of the shown path and return the conversation's id.
 
-    A transcript that the store does not have is imported. In mid-reply, the round gets a version
-    beside it that was stopped there; nothing else changes.
+    A transcript that is not in the store is imported. If the point is within a reply, a version of
+    the round is added that was stopped there.
 
     Raises:
         ChatuiError: the store cannot be read or written.
     """
-    conversation_id = _known(store, whole)
+    conversation_id = _find_conversation(store, whole)
     if conversation_id is None:
         (conversation_id,) = store.add_conversations(
             [(whole.conversation, whole.rounds, whole.pieces)]
         )
-    place = [each.id for each in whole.rounds].index(point.round.id)
-    of_store = store.full_conversation(conversation_id)[1][place]
+    index = [each.id for each in whole.rounds].index(point.round.id)
+    of_store = store.full_conversation(conversation_id)[1][index]
     if point.pieces is None:
         store.set_head(conversation_id, of_store.id)
         return conversation_id
@@ -42,7 +42,7 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
     ended = replace(
         begun,
         state="stopped",
-        # A reply without pieces comes whole.
+        # A reply without pieces is replayed as a whole.
         reply=of_store.reply if is_whole else "".join(piece.text for piece in pieces),
         finish_reason="cancelled",
         prompt_tokens=of_store.prompt_tokens,
@@ -53,8 +53,8 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
     return conversation_id
 
 
-def _known(store: Store, whole: Transcript) -> int | None:
-    """The conversation of the store that is the transcript's, if it is there; it may have grown."""
+def _find_conversation(store: Store, whole: Transcript) -> int | None:
+    """Return the id of the transcript's conversation in the store, which may have more rounds."""
     about = whole.conversation
     said = [(each.query, each.reply) for each in whole.rounds]
     for each in store.conversations(limit=-1):

@@ -68,7 +68,7 @@ async def begin_round(
         pieces = await asyncio.to_thread(store.pieces, sibling.id)
         is_same_model = sibling.model == author and sibling.format == prompt_format
         if query.replaced_token is None:
-            begun_pieces, begun = continuation_of(sibling, pieces, ids_hold=is_same_model)
+            begun_pieces, begun = continuation_of(sibling, pieces, same_tokens=is_same_model)
         elif is_same_model:
             begun_pieces, begun = continuation_with_token(pieces, *query.replaced_token)
         else:

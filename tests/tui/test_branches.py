@@ -180,8 +180,11 @@ async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any
 def test_half_a_character_and_other_tokens_are_not_gone_on_from() -> None:
     cut = Round(1, 1, None, "甲", "春\ufffd", "stopped", finish_reason="cancelled")
     pieces = (Piece(0, "春", 1), Piece(1, "", 2), Piece(1, "\ufffd"))
-    assert continuation_of(cut, pieces, ids_hold=True) == (pieces[:2], PartialReply("春", (1, 2)))
-    assert continuation_of(cut, pieces, ids_hold=False)[1] == PartialReply("春")
+    assert continuation_of(cut, pieces, same_tokens=True) == (
+        pieces[:2],
+        PartialReply("春", (1, 2)),
+    )
+    assert continuation_of(cut, pieces, same_tokens=False)[1] == PartialReply("春")
     ended = replace(cut, state="done", reply="春", finish_reason="eos")
-    assert continuation_of(ended, pieces, ids_hold=True)[1] == PartialReply("春")
-    assert continuation_of(replace(cut, reply=""), (), ids_hold=True)[1] == PartialReply("")
+    assert continuation_of(ended, pieces, same_tokens=True)[1] == PartialReply("春")
+    assert continuation_of(replace(cut, reply=""), (), same_tokens=True)[1] == PartialReply("")

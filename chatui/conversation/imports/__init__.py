@@ -1,1 +1,1 @@
-"""Conversations out of the files of other programs, each form in a file of its own."""
+"""Readers of other programs' conversation files, one module for each format."""

@@ -1,4 +1,4 @@
-"""ChatGPT's export: ``conversations.json``, an array of conversations, each a tree of messages.
+"""Read ChatGPT's export ``conversations.json``: an array of conversations with message trees.
 
 A conversation has ``title``, ``create_time``, ``update_time``, ``current_node`` and ``mapping``,
 from ids to ``{"message", "parent", "children"}``; a message has ``author.role``, ``create_time``,
@@ -18,20 +18,21 @@ from chatui.conversation.imports.message_tree import (
     epoch_seconds,
     id_in,
     text_or_none,
+    with_thoughts,
 )
 from chatui.locales import say
 
 _SPEAKERS = ("user", "assistant", "tool")
-_LEFT_OUT = ("reasoning_recap", "user_editable_context", "model_editable_context")
+_SKIPPED_TYPES = ("reasoning_recap", "user_editable_context", "model_editable_context")
 
 
 def is_chatgpt(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a conversation of ChatGPT's export."""
+    """True if a record is a conversation of ChatGPT's export."""
     return "mapping" in record
 
 
 def read_chatgpt(record: Mapping[str, Any]) -> ImportedConversation:
-    """The conversation in a record.
+    """Read the conversation in a record.
 
     Raises:
         InvalidRecord: it has no messages.
@@ -73,12 +74,12 @@ def _message(id: str, parent: str | None, node: Any) -> ImportedMessage:
 
 def _text(content: Mapping[str, Any]) -> str:
     kind = content.get("content_type")
-    if kind in _LEFT_OUT:
+    if kind in _SKIPPED_TYPES:
         return ""
     if kind == "thoughts":
         thoughts = [each.get("content") or each.get("summary") for each in content["thoughts"]]
-        said = "\n\n".join(each for each in thoughts if isinstance(each, str))
-        return f"<think>\n{said.strip()}\n</think>" if said.strip() else ""
+        texts = (each for each in thoughts if isinstance(each, str))
+        return with_thoughts("\n\n".join(texts), "").rstrip()
     if kind in ("code", "execution_output"):
         language = content.get("language")
         mark = language if isinstance(language, str) and language.isalnum() else ""

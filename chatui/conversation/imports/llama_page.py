@@ -1,7 +1,7 @@
-"""The web page of llama.cpp's server: ``{"conv", "messages"}``, or an array of those.
+"""Read exports of llama.cpp's web page: ``{"conv", "messages"}``, or an array of these.
 
 ``conv`` has ``name``, ``lastModified`` (milliseconds) and ``currNode``; a message has ``id``,
-``parent``, ``role``, ``content``, ``timestamp``, and in later versions ``model`` and its thoughts.
+``parent``, ``role``, ``content``, ``timestamp``, and in later versions ``model`` and its reasoning.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from chatui.conversation.imports.message_tree import (
 )
 from chatui.locales import say
 
-_THOUGHTS = ("reasoningContent", "reasoning_content", "thinking")
+_REASONING_KEYS = ("reasoningContent", "reasoning_content", "thinking")
 
 
 def is_llama_page(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a conversation of llama.cpp's page."""
+    """True if a record is a conversation of llama.cpp's web page."""
     return isinstance(record.get("conv"), dict) and "messages" in record
 
 
 def read_llama_page(record: Mapping[str, Any]) -> ImportedConversation:
-    """The conversation in a record.
+    """Read the conversation in a record.
 
     Raises:
         InvalidRecord: it has no messages.
@@ -52,4 +52,4 @@ def read_llama_page(record: Mapping[str, Any]) -> ImportedConversation:
 
 
 def _reply(message: Mapping[str, Any], text: str) -> str:
-    return with_thoughts(next(filter(None, map(message.get, _THOUGHTS)), None), text)
+    return with_thoughts(next(filter(None, map(message.get, _REASONING_KEYS)), None), text)

@@ -1,8 +1,8 @@
-"""LM Studio's conversation files: a list of messages, each with ``versions`` and the selected one.
+"""Read LM Studio's files: a list of messages, each with ``versions`` and the selected one's index.
 
 A version is ``{"type": "singleStep", "role", "content": [{"type": "text", "text"}]}``, or
-``"multiStep"`` with ``steps``, of which those of the type ``contentBlock`` have a ``content``. What
-comes after a message follows its selected version.
+``"multiStep"`` with ``steps``; steps of the type ``contentBlock`` have a ``content``. The next
+message follows the selected version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chatui.locales import say
 
 
 def is_lm_studio(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a conversation of LM Studio."""
+    """True if a record is a conversation of LM Studio."""
     messages = record.get("messages")
     return isinstance(messages, list) and any(
         isinstance(each, dict) and "versions" in each for each in messages
@@ -33,7 +33,7 @@ def is_lm_studio(record: Mapping[str, Any]) -> bool:
 
 
 def read_lm_studio(record: Mapping[str, Any]) -> ImportedConversation:
-    """The conversation in a record.
+    """Read the conversation in a record.
 
     Raises:
         InvalidRecord: it has no messages.

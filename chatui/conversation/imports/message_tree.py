@@ -1,4 +1,4 @@
-"""A tree of messages, as most programs keep a conversation, made a tree of rounds."""
+"""Convert a tree of messages, as most programs store it, to a tree of rounds."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from chatui.conversation.transcript import Transcript
 from chatui.locales import say
 
 _LONGEST_REPLY_SECONDS = 3600.0
-_LAST_SECOND = 1e11
-"""Larger timestamps are milliseconds."""
+_MOST_SECONDS = 1e11
+"""Larger timestamps are in milliseconds."""
 
 Speaker: TypeAlias = Literal["user", "assistant"]
 
 
 class ImportedMessage(msgspec.Struct, frozen=True):
-    """What one speaker said.
+    """A message of one speaker.
 
     Attributes:
         id: unique in its conversation.
-        parent: the message before it; None for a first one.
-        role: None for what is no part of the talk; the messages after it are.
-        text: what was said.
-        at: seconds since the epoch; 0 if not known.
-        model: who replied; "" if not known.
+        parent: the id of the message before it; None for a first one.
+        role: the speaker; None for a message that is skipped, such as a system message.
+        text: the message's text.
+        at: seconds since the epoch; 0 if unknown.
+        model: name of the model that replied; "" if unknown.
     """
 
     id: str
@@ -42,19 +42,19 @@ class ImportedMessage(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ImportedConversation:
-    """A conversation, and how many of its messages could not be read."""
+    """A conversation, and the number of its messages that could not be read."""
 
     transcript: Transcript
     unread: int = 0
 
 
 class _OpenRound(msgspec.Struct, frozen=True):
-    """A round while its messages are walked through.
+    """A round to which the messages of a path are added.
 
     Attributes:
         parent: number of the round before it.
-        query: None as long as nobody asked.
-        last: the last message of its reply.
+        query: None until a message of the user is added.
+        last: id of the last message of its reply.
     """
 
     parent: int | None = None
@@ -67,35 +67,35 @@ class _OpenRound(msgspec.Struct, frozen=True):
 
 
 RawMessage: TypeAlias = tuple[str, "str | None", Any]
-"""Id and parent of a message, and the message as its program keeps it."""
+"""The id and parent of a message, and the message in its program's format."""
 
 
 def conversation_of_raw(
-    nodes: Iterable[RawMessage],
-    parse_message: Callable[[str, str | None, Any], ImportedMessage],
+    raw: Iterable[RawMessage],
+    parse: Callable[[str, str | None, Any], ImportedMessage],
     *,
     unread: int = 0,
     **about: Any,
 ) -> ImportedConversation:
-    """Rounds of messages as another program keeps them.
+    """Convert messages in another program's format to a conversation.
 
-    One that cannot be read is counted, and those that follow it stay.
+    Messages that cannot be read are skipped and counted; the messages after them are kept.
 
     Args:
-        nodes: in the order of their versions.
-        parse_message: reads one; may raise AttributeError, KeyError, TypeError and InvalidRecord.
-        unread, about: as :func:`conversation_of` takes them.
+        raw: versions of a message in their order.
+        parse: converts a message; may raise AttributeError, KeyError, TypeError and InvalidRecord.
+        unread, about: passed to :func:`conversation_of`.
 
     Raises:
-        InvalidRecord: there is no message to keep.
+        InvalidRecord: no message has text.
     """
     messages: list[ImportedMessage] = []
-    for node in nodes:
+    for each in raw:
         try:
-            messages.append(parse_message(*node))
+            messages.append(parse(*each))
         except (AttributeError, KeyError, TypeError, InvalidRecord):
             unread += 1
-            messages.append(ImportedMessage(*node[:2], None))
+            messages.append(ImportedMessage(*each[:2], None))
     return conversation_of(messages, unread=unread, **about)
 
 
@@ -105,10 +105,10 @@ def parse_message(
     message: Any,
     reply_of: Callable[[Mapping[str, Any], str], str],
 ) -> ImportedMessage:
-    """A message with "role", "content", "timestamp" and "model".
+    """Convert a message with "role", "content", "timestamp" and "model".
 
     Args:
-        reply_of: a reply with its thoughts, of the message and its content.
+        reply_of: returns the reply with its reasoning, given a message and its content.
     """
     role = speaker_of(message.get("role"))
     if message.get("type") == "root" or role is None:
@@ -123,7 +123,7 @@ def parse_message(
 
 
 def id_in(message: Any, name: str) -> str | None:
-    """The id that a message has under this name; None if it has none, or is no message."""
+    """Return the id in a field of a message; None if there is none."""
     return text_or_none(message.get(name)) if isinstance(message, dict) else None
 
 
@@ -136,18 +136,18 @@ def conversation_of(
     current: str | None = None,
     unread: int = 0,
 ) -> ImportedConversation:
-    """Rounds of a tree of messages.
+    """Convert a tree of messages to a conversation.
 
-    What one speaker says in a row is one text. Messages that are their own ancestors cannot be
-    reached from a first one and are counted as unread.
+    Consecutive messages of one speaker are joined. Messages in a cycle of parents are skipped and
+    counted as unread.
 
     Args:
-        messages: in the order of their versions.
-        current: the message that the user looked at last.
-        unread: messages that the caller could not read.
+        messages: versions of a message in their order.
+        current: id of the message that the user looked at last.
+        unread: number of messages that the caller could not read.
 
     Raises:
-        InvalidRecord: there is no message to keep.
+        InvalidRecord: no message has text.
     """
     by_id = {each.id: each for each in messages}
     children: dict[str | None, list[str]] = {}
@@ -159,22 +159,22 @@ def conversation_of(
     to_do = [(id, _OpenRound()) for id in reversed(children.get(None, []))]
     reached = 0
     while to_do:
-        id, saying = to_do.pop()
+        id, open_round = to_do.pop()
         reached += 1
         message = by_id[id]
-        if message.role == "user" and saying.replies:
-            saying = _OpenRound(_number(saying, rounds, numbers))
-        saying = _with(saying, message)
+        if message.role == "user" and open_round.replies:
+            open_round = _OpenRound(_add_round(open_round, rounds, numbers))
+        open_round = _add_message(open_round, message)
         below = children.get(id, [])
-        to_do += [(child, saying) for child in reversed(below)]
-        if not below and (saying.query is not None or saying.replies):
-            numbers[id] = _number(saying, rounds, numbers)
+        to_do += [(child, open_round) for child in reversed(below)]
+        if not below and (open_round.query is not None or open_round.replies):
+            numbers[id] = _add_round(open_round, rounds, numbers)
     if not rounds:
         raise InvalidRecord(say("import.no_messages"))
     passed: set[str] = set()
     while current in by_id and current not in numbers and children.get(current):
         if current in passed:
-            # Among messages that are their own ancestors.
+            # A cycle of parents.
             break
         passed.add(current)
         current = children[current][-1]
@@ -187,64 +187,64 @@ def conversation_of(
     return ImportedConversation(Transcript(about, tuple(rounds)), unread + len(by_id) - reached)
 
 
-def _with(saying: _OpenRound, message: ImportedMessage) -> _OpenRound:
+def _add_message(open_round: _OpenRound, message: ImportedMessage) -> _OpenRound:
     text = message.text
     if message.role is None or not text.strip():
-        return saying
+        return open_round
     if message.role == "user":
-        query = text if saying.query is None else f"{saying.query}\n{text}"
-        return _OpenRound(saying.parent, query, asked_at=message.at)
+        query = text if open_round.query is None else f"{open_round.query}\n{text}"
+        return _OpenRound(open_round.parent, query, asked_at=message.at)
     return _OpenRound(
-        saying.parent,
-        saying.query,
-        (*saying.replies, text),
-        saying.asked_at,
-        saying.replied_at or message.at,
-        message.model or saying.model,
+        open_round.parent,
+        open_round.query,
+        (*open_round.replies, text),
+        open_round.asked_at,
+        open_round.replied_at or message.at,
+        message.model or open_round.model,
         message.id,
     )
 
 
-def _number(saying: _OpenRound, rounds: list[Round], numbers: dict[str, int]) -> int:
-    """The number of a round, which is added the first time."""
-    known = numbers.get(saying.last)
+def _add_round(open_round: _OpenRound, rounds: list[Round], numbers: dict[str, int]) -> int:
+    """Return the number of a round, after adding it to ``rounds`` if it is new."""
+    known = numbers.get(open_round.last)
     if known is not None:
         return known
-    took = saying.replied_at - saying.asked_at
-    known_times = saying.replied_at and saying.asked_at
+    took = open_round.replied_at - open_round.asked_at
+    known_times = open_round.replied_at and open_round.asked_at
     rounds.append(
         Round(
             len(rounds) + 1,
             0,
-            saying.parent,
-            saying.query or "",
-            "\n\n".join(saying.replies),
-            "done" if saying.replies else "stopped",
-            saying.model,
-            started_at=saying.asked_at or saying.replied_at,
+            open_round.parent,
+            open_round.query or "",
+            "\n\n".join(open_round.replies),
+            "done" if open_round.replies else "stopped",
+            open_round.model,
+            started_at=open_round.asked_at or open_round.replied_at,
             seconds=took if known_times and 0 < took < _LONGEST_REPLY_SECONDS else 0.0,
         )
     )
-    if saying.last:
-        numbers[saying.last] = len(rounds)
+    if open_round.last:
+        numbers[open_round.last] = len(rounds)
     return len(rounds)
 
 
 def speaker_of(name: Any) -> Speaker | None:
-    """Who a role or a name means; None for a system text and for anything unknown."""
+    """Return the speaker of a role or name; None for "system" and unknown names."""
     role = ROLES.get(name.lower()) if isinstance(name, str) else None
     return "user" if role == "user" else "assistant" if role == "assistant" else None
 
 
 def epoch_seconds(value: Any) -> float:
-    """Seconds since the epoch of a number of seconds or milliseconds; 0 for anything else."""
+    """Convert seconds or milliseconds since the epoch to seconds; other values give 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e15:
         return 0.0
-    return float(value) / 1000 if value > _LAST_SECOND else float(value)
+    return float(value) / 1000 if value > _MOST_SECONDS else float(value)
 
 
 def text_or_none(value: Any) -> str | None:
-    """A text as it is, a number as text; None for anything else."""
+    """Return a non-empty string unchanged and an integer as text; otherwise None."""
     if isinstance(value, str):
         return value or None
     is_number = isinstance(value, int) and not isinstance(value, bool)
@@ -252,7 +252,7 @@ def text_or_none(value: Any) -> str | None:
 
 
 def with_thoughts(thoughts: Any, text: str) -> str:
-    """A reply with what was thought before it in front, as chatui keeps it."""
+    """Return a reply after its reasoning in <think> tags, as chatui stores it."""
     if not isinstance(thoughts, str) or not thoughts.strip():
         return text
     return f"<think>\n{thoughts.strip()}\n</think>\n\n{text}"

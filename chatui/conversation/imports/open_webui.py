@@ -1,4 +1,4 @@
-"""Open WebUI's export: chats whose ``history.messages`` maps ids to messages with ``parentId``."""
+"""Read Open WebUI's export: ``history.messages`` maps ids to messages with ``parentId``."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from chatui.locales import say
 _THOUGHTS = re.compile(
     r'\s*<details type="reasoning"[^>]*>\s*(?:<summary>.*?</summary>)?(.*?)</details>\s*', re.DOTALL
 )
-_QUOTED = re.compile(r"^> ?", re.MULTILINE)
+_QUOTE_MARK = re.compile(r"^> ?", re.MULTILINE)
 
 
 def is_open_webui(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a chat of Open WebUI."""
+    """True if a record is a chat of Open WebUI."""
     return isinstance(_chat(record).get("history"), dict)
 
 
 def read_open_webui(record: Mapping[str, Any]) -> ImportedConversation:
-    """The conversation in a record.
+    """Read the conversation in a record.
 
     Raises:
         InvalidRecord: it has no messages.
@@ -57,8 +57,8 @@ def _chat(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _reply(message: Mapping[str, Any], text: str) -> str:
-    """A reply whose thoughts stand in an HTML element, with chatui's own marks."""
+    """Convert reasoning in an HTML element to <think> tags."""
     found = _THOUGHTS.match(text)
     if found is None:
         return text
-    return with_thoughts(_QUOTED.sub("", found[1]), text[found.end() :])
+    return with_thoughts(_QUOTE_MARK.sub("", found[1]), text[found.end() :])

@@ -1,4 +1,4 @@
-"""oterm's database: the tables ``chat`` (name, model) and ``message`` (author, text)."""
+"""Read oterm's database: the tables ``chat`` (name, model) and ``message`` (author, text)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _AUTHORS: dict[str, Speaker] = {
     "ollama": "assistant",
     "assistant": "assistant",
 }
-"""Of older and newer versions."""
+"""The authors' names in older and newer versions."""
 
 
 def read_oterm(file: Path) -> Iterator[ImportedConversation | InvalidRecord]:
-    """The conversations in a database, which is not written to.
+    """Yield the conversations in a database, which is opened read-only.
 
     Raises:
-        sqlite3.Error: it is no database of oterm, or damaged.
+        sqlite3.Error: it is not a database of oterm, or is damaged.
     """
     with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
         db.text_factory = lambda data: data.decode("utf-8", "replace")

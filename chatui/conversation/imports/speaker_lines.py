@@ -1,6 +1,6 @@
-"""Markdown and plain text in which a line names who speaks: "User:", "**答**", "## Assistant".
+"""Read Markdown and text in which lines name the speaker: "User:", "**答**", "## Assistant".
 
-What chatui itself exports as Markdown and as text is among it.
+chatui's exports as Markdown and text have this format.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _SPEAKER = re.compile(
     r"(?(2)(?: · .*)?)( ?[:：])?\s*(.*)",
     re.IGNORECASE,
 )
-"""Heading, bold, name, model and colon in the bold and behind it, chatui's marks, text."""
+"""Groups: heading, bold, name, model and colon within the bold, model and colon after it, text."""
 
-_ROUND = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
+_ROUND_HEADING = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
 
 
 def read_speaker_lines(text: str) -> ImportedConversation:
-    """The conversation in a text.
+    """Read the conversation in a text.
 
-    The first name of each side that occurs is that side's; another one is text.
+    The first name found for a speaker is used; lines with other names for it are text.
 
     Raises:
         InvalidRecord: no line names a speaker.
@@ -60,7 +60,7 @@ def read_speaker_lines(text: str) -> ImportedConversation:
             if is_named and names.setdefault(role, name.lower()) == name.lower():
                 said.append((role, inner_model or model or "", [rest]))
                 continue
-        if not fence and _ROUND.fullmatch(line):
+        if not fence and _ROUND_HEADING.fullmatch(line):
             said.append((None, "", []))
         elif said:
             said[-1][2].append(line)
