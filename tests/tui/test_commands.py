@@ -19,7 +19,7 @@ from chatui.tui import clipboard, commands
 from chatui.tui.app import ChatApp
 from chatui.tui.screens.command_palette import CommandPaletteScreen
 from chatui.tui.screens.conversations import ConversationPicker
-from chatui.tui.screens.form_picker import FormPicker
+from chatui.tui.screens.export_format_picker import ExportFormatPicker
 from chatui.tui.screens.help import HelpScreen
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.user_prompts import UserPrompt, user_prompts
@@ -32,6 +32,11 @@ def prompt_file(name: str, data: bytes) -> None:
     folder = locations.config_folder() / "prompts"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
+
+
+def format_picker_shown(on: Any) -> bool:
+    screen = on.app.screen
+    return isinstance(screen, ExportFormatPicker) and bool(screen.shown)
 
 
 def test_every_command_does_something_and_is_explained(drive: Any) -> None:
@@ -157,11 +162,11 @@ async def test_export_writes_and_never_overwrites(drive: Any, tmp_path: Path) ->
         assert file.read_text() == before
 
 
-async def test_export_offers_the_forms_and_all_conversations(drive: Any, tmp_path: Path) -> None:
+async def test_export_offers_the_formats_and_all_conversations(drive: Any, tmp_path: Path) -> None:
     async with drive(["一", "二"]) as on:
         await on.ask("甲")
         await on.send("/export")
-        await on.until(lambda: isinstance(on.app.screen, FormPicker) and on.app.screen.shown)
+        await on.until(lambda: format_picker_shown(on))
         assert len(on.app.screen.shown) == 11
         await on.pilot.press(*"svg")
         await on.until(lambda: len(on.app.screen.shown) == 2)
@@ -175,7 +180,7 @@ async def test_export_offers_the_forms_and_all_conversations(drive: Any, tmp_pat
         await on.pilot.press("ctrl+n")
         await on.ask("乙")
         await on.send("/export all")
-        await on.until(lambda: isinstance(on.app.screen, FormPicker) and on.app.screen.shown)
+        await on.until(lambda: format_picker_shown(on))
         await on.pilot.press("enter")
         await on.until(lambda: isinstance(on.app.screen, LineQuestion))
         on.app.screen.query_one(Input).value = str(tmp_path / "all")
@@ -189,7 +194,7 @@ async def test_import_tells_what_it_left_out(drive: Any, tmp_path: Path) -> None
     async with drive([]) as on:
         await on.send(f"/import {file}")
         await on.until(lambda: len(on.notices) == 2)
-        assert "line 2" in on.notices[0] and "1 conversation was imported" in on.notices[1]
+        assert "line 2" in on.notices[0] and "Imported 1 conversation" in on.notices[1]
         assert [each.title for each in on.store.conversations()] == ["甲"]
         await on.send(f"/import {file}x")
         await on.until(lambda: on.box.query_text == f"/import {file}x")

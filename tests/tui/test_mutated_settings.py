@@ -42,7 +42,7 @@ BINDINGS = ("regenerate", "fold", "help", "stop", "find", "choose", "close", "",
 def test_damaged_prompts(home: object) -> None:
     dice = random.Random(1)
     sound = "把下面的文字译成英文。{query}\n\n{selection}\n".encode()
-    folder = user_prompts.folder()
+    folder = user_prompts.prompts_folder()
     folder.mkdir(parents=True)
     taken = left_out = 0
     for _ in range(300):
@@ -88,6 +88,6 @@ async def test_damaged_key_bindings(drive: Any) -> None:
                 say("tui.status.keys")
             await on.pilot.press("a")
         finally:
-            keymap.forget()
+            keymap.reset()
             on.app.set_keymap({})
     assert taken > 9

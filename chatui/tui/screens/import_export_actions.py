@@ -18,7 +18,7 @@ from chatui.tui.screens.query_actions import QueryActions
 
 if TYPE_CHECKING:
     from chatui.conversation.export_formats import ExportFormat
-    from chatui.tui.screens.form_picker import FormChoice
+    from chatui.tui.screens.export_format_picker import FormatChoice
 
 _ALL = "all"
 _TOLD_RECORDS = 3
@@ -35,7 +35,7 @@ class ImportExportActions(QueryActions):
             path: "" asks for form and file, ``all`` too, and writes all conversations.
         """
         from chatui.conversation.export_formats import format_of
-        from chatui.tui.screens.form_picker import FormPicker
+        from chatui.tui.screens.export_format_picker import ExportFormatPicker
 
         all_of_them = path == _ALL
         if path and not all_of_them:
@@ -45,12 +45,12 @@ class ImportExportActions(QueryActions):
             self._tell_user(say("tui.rewrite.nothing"), "information")
             return
 
-        async def take(chosen: FormChoice | None) -> None:
+        async def take(chosen: FormatChoice | None) -> None:
             if chosen is not None:
                 self._ask_where(*chosen, all_of_them=all_of_them)
 
         title = say("export.title_all" if all_of_them else "export.title")
-        await picking.show(self.app, FormPicker(title), take)
+        await picking.show(self.app, ExportFormatPicker(title), take)
 
     @work
     async def _ask_where(

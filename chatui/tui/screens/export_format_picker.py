@@ -1,4 +1,4 @@
-"""The forms of an export, to choose from."""
+"""The menu of export formats."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from chatui.locales import say
 from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.pick_list import matches
 
-FormChoice = tuple[ExportFormat, bool]
-"""A form, and whether each token is coloured by its probability."""
+FormatChoice = tuple[ExportFormat, bool]
+"""A format, and whether tokens are coloured by their probability."""
 
 
-class FormPicker(Picker["FormChoice | None", "FormChoice"]):
-    """Gives the form that the user picks, and whether with probabilities."""
+class ExportFormatPicker(Picker["FormatChoice | None", "FormatChoice"]):
+    """Picks an export format, with or without probabilities."""
 
     def __init__(self, title: str) -> None:
         super().__init__(title, say("export.keys"), say("export.search"))
 
     async def find(self, words: str) -> None:
         found = [
-            (form, probabilities)
-            for form in EXPORT_FORMATS
-            for probabilities in ((False, True) if form.shows_probabilities else (False,))
-            if matches(words, form.name, form.suffix, _words(form, probabilities))
+            (format, probabilities)
+            for format in EXPORT_FORMATS
+            for probabilities in ((False, True) if format.shows_probabilities else (False,))
+            if matches(words, format.name, format.suffix, _words(format, probabilities))
         ]
         rows = [
             Content.assemble(_words(*each), (f"  {each[0].suffix}", "$foreground-muted"))
@@ -32,10 +32,10 @@ class FormPicker(Picker["FormChoice | None", "FormChoice"]):
         ]
         self.show(found, rows, 0, say("export.none"))
 
-    def choose(self, item: FormChoice) -> None:
+    def choose(self, item: FormatChoice) -> None:
         self.dismiss(item)
 
 
-def _words(form: ExportFormat, probabilities: bool) -> str:
-    name = say(f"export.form.{form.name}")
+def _words(format: ExportFormat, probabilities: bool) -> str:
+    name = say(f"export.format.{format.name}")
     return say("export.with_probabilities", form=name) if probabilities else name
