@@ -1,7 +1,7 @@
-"""Chinese found by its sound: 翻译 by ``fanyi``, by ``fy``, and by their beginnings.
+"""Match hanzi by pinyin: 翻译 by ``fanyi``, by ``fy``, and by the beginnings of both.
 
-``sounds.txt``, made of pypinyin's dictionary by ``docs/make_hanzi_tables.py``, has each syllable
-with the hanzi of which it is the first reading, and those of which it is another one.
+``sounds.txt`` lists each syllable with the hanzi that have it as their first reading and those that
+have it as another one. ``docs/make_hanzi_tables.py`` makes it from pypinyin's dictionary.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 
 Spelling = tuple[str, ...]
-"""For each place of a text, the characters that may stand there."""
+"""The characters allowed at each place of a text."""
 
-_TABLE_END = 0x10000
+_CODE_POINTS = 0x10000
 _NO_HANZI = "."
 _MOST_LETTERS = 40
-_MOST_WAYS = 8
+_MOST_SPELLINGS = 8
 
 _SECOND_INITIALS = (
     "长c重c行h朝z调t乐y弹t率s降x校j便p曾z藏z传z参s省x系j会k盛c卡q見x见x長c調t樂y彈t傳z參s會k係j"
 )
-"""Hanzi of which a second reading with another initial is as common, and that initial."""
+"""Hanzi with a common second reading, each followed by the initial of that reading."""
 _SECOND = dict(zip(_SECOND_INITIALS[::2], _SECOND_INITIALS[1::2], strict=True))
 _SECOND_HANZI = re.compile(f"[{''.join(_SECOND)}]")
 _AROUND_SECOND = re.compile(f".{{0,3}}{_SECOND_HANZI.pattern}.{{0,3}}")
@@ -29,17 +29,17 @@ _AROUND_SECOND = re.compile(f".{{0,3}}{_SECOND_HANZI.pattern}.{{0,3}}")
 
 @lru_cache(1)
 def _syllables() -> dict[str, tuple[str, str]]:
-    """Syllable -> (hanzi by their first reading, hanzi by another one)."""
+    """Map each syllable to (hanzi by their first reading, hanzi by another reading)."""
     lines = Path(__file__).with_name("sounds.txt").read_text(encoding="utf-8").splitlines()
     parts = (line.split(" ") for line in lines)
-    # "m" and "ng" are sounds that nobody types for a hanzi.
+    # Syllables without a vowel, "m" and "ng", are not typed.
     return {one[0]: (one[1], one[2]) for one in parts if re.search("[aeiou]", one[0])}
 
 
 @lru_cache(1)
 def _initial_letters() -> list[int]:
-    """The first letter of each code point's first reading; "." if there is none."""
-    letters = [ord(_NO_HANZI)] * _TABLE_END
+    """List the first letter of each code point's first reading, or ".", for ``str.translate``."""
+    letters = [ord(_NO_HANZI)] * _CODE_POINTS
     for syllable, (first, _) in _syllables().items():
         for hanzi in first:
             letters[ord(hanzi)] = ord(syllable[0])
@@ -48,7 +48,7 @@ def _initial_letters() -> list[int]:
 
 @lru_cache(1)
 def _by_initial() -> dict[str, str]:
-    """Letter -> the hanzi that begin with it, and the letter itself."""
+    """Map each letter to itself and the hanzi that begin with it."""
     found: dict[str, str] = {}
     for syllable, (first, _) in _syllables().items():
         found[syllable[0]] = found.get(syllable[0], syllable[0]) + first
@@ -59,7 +59,7 @@ def _by_initial() -> dict[str, str]:
 
 @lru_cache(512)
 def _beginning_with(letters: str) -> str:
-    """The hanzi whose syllable begins with these letters."""
+    """Return the hanzi with a syllable that begins with these letters."""
     return "".join(
         first + others
         for syllable, (first, others) in _syllables().items()
@@ -68,20 +68,21 @@ def _beginning_with(letters: str) -> str:
 
 
 def prepare() -> None:
-    """Read the table: in a thread, before it is needed."""
+    """Load the table. Call this in a thread before it is needed."""
     _by_initial()
 
 
 def initials(text: str) -> str:
-    """The first letter of each hanzi's sound, and a full stop for other characters.
+    """Return the initial of each hanzi's pinyin, with "." for other characters.
 
-    Behind it, each after a full stop, the same once more around hanzi with two common readings; two
-    full stops stand at the end. The index of the search holds it, so it must not change.
+    The text around each hanzi with two common readings follows again with the second reading, each
+    time after a ".". Two more "." end the result. The search index stores it, so it must not
+    change.
     """
     letters = _initial_letters()
     parts = [text.translate(letters)]
     end = 0
-    # Searching the hanzi first is far faster than searching what stands around one.
+    # Searching for the hanzi alone first is much faster than matching the text around it.
     while second := _SECOND_HANZI.search(text, end):
         start = max(end, second.start() - 3, text.rfind("\n", end, second.start()) + 1)
         around = _AROUND_SECOND.match(text, start)
@@ -93,7 +94,7 @@ def initials(text: str) -> str:
 
 @lru_cache(256)
 def spelled_initials(typed: str) -> Spelling | None:
-    """The hanzi that ``typed`` spells by one letter each; None if it cannot."""
+    """Return the spelling with one letter for each hanzi; None if a letter is not an initial."""
     known = _by_initial()
     if not typed or len(typed) > _MOST_LETTERS or any(letter not in known for letter in typed):
         return None
@@ -102,25 +103,25 @@ def spelled_initials(typed: str) -> Spelling | None:
 
 @lru_cache(256)
 def spelled_syllables(typed: str) -> tuple[Spelling, ...]:
-    """The ways to read ``typed`` as syllables, the last of which may be begun."""
+    """Return the spellings by syllables; the last syllable may be incomplete."""
     typed = typed.replace("v", "u")
     if len(typed) > _MOST_LETTERS or not typed.isascii() or not typed.isalpha():
         return ()
     known = _syllables()
-    # The ways to read what begins at each place, from the end on.
-    ways: list[list[Spelling]] = [[] for _ in typed]
+    # The spellings of the rest of the text from each place, filled from the end.
+    spellings: list[list[Spelling]] = [[] for _ in typed]
     for start in reversed(range(len(typed))):
         if begun := _beginning_with(typed[start:]):
-            ways[start].append((begun,))
+            spellings[start].append((begun,))
         for end in range(start + 1, min(len(typed), start + 7)):
             if one := known.get(typed[start:end]):
-                ways[start] += [("".join(one), *rest) for rest in ways[end]]
-        ways[start] = sorted(ways[start], key=len)[:_MOST_WAYS]
-    return tuple(ways[0])
+                spellings[start] += [("".join(one), *rest) for rest in spellings[end]]
+        spellings[start] = sorted(spellings[start], key=len)[:_MOST_SPELLINGS]
+    return tuple(spellings[0])
 
 
 def regex(spelling: Spelling) -> str:
-    """A regular expression for one of the characters at each place."""
+    """Return a regular expression that matches a spelling."""
     return "".join(
         f"[{re.escape(characters)}]" if len(characters) > 1 else re.escape(characters)
         for characters in spelling
@@ -129,7 +130,7 @@ def regex(spelling: Spelling) -> str:
 
 @lru_cache(256)
 def _pattern(typed: str) -> re.Pattern[str]:
-    """What a text written so may begin with."""
+    """Compile a pattern for ``typed`` as it is written or by pinyin."""
     found = [re.escape(typed)]
     if spelling := spelled_initials(typed):
         found.append(regex(spelling))
@@ -138,10 +139,10 @@ def _pattern(typed: str) -> re.Pattern[str]:
 
 
 def begins_with(text: str, typed: str) -> bool:
-    """Whether ``text`` begins with what was typed, as it is written or by its sound."""
+    """True if ``text`` begins with ``typed``, as it is written or by pinyin."""
     return bool(_pattern(typed.casefold()).match(text.casefold()))
 
 
 def contains(text: str, typed: str) -> bool:
-    """Whether ``typed`` stands somewhere in ``text``, as it is written or by its sound."""
+    """True if ``text`` contains ``typed``, as it is written or by pinyin."""
     return bool(_pattern(typed.casefold()).search(text.casefold()))

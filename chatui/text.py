@@ -1,7 +1,7 @@
-"""Text from users, models, files and servers, made safe to show.
+"""Make text from users, models, files and servers safe to show.
 
-A terminal obeys control characters and reorders bidirectional ones; a lone surrogate cannot be
-encoded at all. Each is shown as one visible character, so nothing is hidden and nothing obeyed.
+Terminals execute control characters and reorder text at bidirectional ones, and lone surrogates
+cannot be encoded. Each of these characters is replaced with one visible character.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _UNSAFE = re.compile(f"[{_UNSAFE_CLASS}]")
 _UNSAFE_IN_A_LINE = re.compile(f"[\t\n{_UNSAFE_CLASS}]")
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LINE_BREAK = re.compile("\r\n|[\x85\u2028\u2029]")
-_SHELTER = 0x40000
-"""Start of an unassigned plane whose characters stand for unsafe ones in an editor."""
+_ESCAPE_PLANE = 0x40000
+"""Start of an unassigned plane; its characters stand for unsafe ones in an editor."""
 
-_SHELTERED = re.compile(f"[{chr(_SHELTER)}-{chr(_SHELTER + 0xFFFF)}]")
-_QUOTED_CHARACTERS = 200
+_ESCAPED = re.compile(f"[{chr(_ESCAPE_PLANE)}-{chr(_ESCAPE_PLANE + 0xFFFF)}]")
+_MOST_QUOTED_CHARACTERS = 200
 
 
 def _picture(code: int) -> str:
-    """The visible character for an unsafe one; always one cell wide."""
+    """Return a visible character, one cell wide, for an unsafe one."""
     if code < 0x20:
         return chr(0x2400 + code)
     if code in (0x85, 0x2028, 0x2029):
@@ -36,7 +36,7 @@ def _picture(code: int) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Make every unsafe character of ``text`` visible; newlines and tabs stay.
+    """Replace each unsafe character with a visible one; keep newlines and tabs.
 
     The line breaks of Windows and Unicode (CR LF, U+0085, U+2028, U+2029) become newlines.
     """
@@ -44,11 +44,11 @@ def plain_text(text: str) -> str:
 
 
 def one_line(text: str, limit: int | None = 200, *, drop_unsafe: bool = False) -> str:
-    """``text`` on one line, white space collapsed.
+    """Return ``text`` on one line, with white space collapsed.
 
     Args:
-        limit: cut after so many characters, the last one "…"; None keeps all.
-        drop_unsafe: unsafe characters become white space instead of visible.
+        limit: maximum number of characters; a longer text ends with "…". None for no limit.
+        drop_unsafe: replace unsafe characters with white space instead of visible characters.
     """
     if limit is not None:
         text = text[: limit * 4]
@@ -58,26 +58,26 @@ def one_line(text: str, limit: int | None = 200, *, drop_unsafe: bool = False) -
 
 
 def in_quotes(text: str) -> str:
-    """The first 200 characters of ``text`` between quotation marks, all white space kept."""
-    if len(text) > _QUOTED_CHARACTERS:
-        text = text[: _QUOTED_CHARACTERS - 1] + "…"
+    """Return the first 200 characters of ``text`` in quotation marks, with all white space."""
+    if len(text) > _MOST_QUOTED_CHARACTERS:
+        text = text[: _MOST_QUOTED_CHARACTERS - 1] + "…"
     return f"“{_UNSAFE_IN_A_LINE.sub(lambda match: _picture(ord(match[0])), text)}”"
 
 
 def token_in_quotes(token: str) -> str:
-    """A tokenizer's piece between quotation marks, its white space made visible."""
+    """Return a tokenizer's piece in quotation marks, with white space made visible."""
     return "'" + token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") + "'"
 
 
 def similar_names(name: str, known: Iterable[str]) -> str:
-    """Up to three of ``known`` that resemble ``name``, separated by commas; "" if none does."""
+    """Return up to three names of ``known`` similar to ``name``, joined by commas."""
     from difflib import get_close_matches
 
     return ", ".join(get_close_matches(name.casefold(), list(known), n=3, cutoff=0.5))
 
 
 def fit_cells(line: str, cells: int) -> str:
-    """The start of ``line`` that fits ``cells`` terminal cells, "…" at its end if cut."""
+    """Cut ``line`` to at most ``cells`` terminal cells, with "…" at the end if it was longer."""
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(line) <= cells:
@@ -86,41 +86,41 @@ def fit_cells(line: str, cells: int) -> str:
 
 
 def without_surrogates(text: str) -> str:
-    """``text`` as UTF-8 can encode it: surrogate pairs joined, lone surrogates as U+FFFD."""
+    """Join surrogate pairs and replace lone surrogates with U+FFFD, so that UTF-8 can encode it."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def escape_json(text: str) -> str:
-    """JSON with the characters escaped that a terminal obeys or UTF-8 cannot encode."""
+    """Escape characters in JSON that a terminal would execute or UTF-8 cannot encode."""
     return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def escape_unsafe(text: str) -> str:
-    """``text`` with unsafe characters moved to unassigned ones that have a width and no effect.
+    """Replace unsafe characters with unassigned ones, which have a width and no effect.
 
     For an editor that must return its text unchanged: :func:`unescape_unsafe` reverses it, and
     :func:`escaped_as_shown` returns the text to display. CR stays.
     """
     return _UNSAFE.sub(
-        lambda match: match[0] if match[0] == "\r" else chr(_SHELTER + ord(match[0])), text
+        lambda match: match[0] if match[0] == "\r" else chr(_ESCAPE_PLANE + ord(match[0])), text
     )
 
 
 def unescape_unsafe(text: str) -> str:
-    """The text that :func:`escape_unsafe` was given."""
-    return _SHELTERED.sub(lambda match: chr(ord(match[0]) - _SHELTER), text)
+    """Reverse :func:`escape_unsafe`."""
+    return _ESCAPED.sub(lambda match: chr(ord(match[0]) - _ESCAPE_PLANE), text)
 
 
 def escaped_as_shown(text: str) -> str:
-    """What to show for sheltered text, character for character."""
-    return _SHELTERED.sub(lambda match: _picture(ord(match[0]) - _SHELTER), text)
+    """Replace each escaped character with the visible one to display."""
+    return _ESCAPED.sub(lambda match: _picture(ord(match[0]) - _ESCAPE_PLANE), text)
 
 
 class StopStrings:
-    """Lets text through until one of the stop strings is complete.
+    """Passes text through until it contains a stop string.
 
-    What may become a stop string is held back: at most the longest stop string less one
-    character, so the work for each token is bounded.
+    Text that may be the start of a stop string is held back. This is shorter than the longest stop
+    string, so the work for each token is bounded.
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
@@ -129,7 +129,7 @@ class StopStrings:
         self.stopped = False
 
     def add(self, text: str) -> str:
-        """The text that can be shown now; sets ``stopped`` when a stop string is complete."""
+        """Add text and return the text to show; set ``stopped`` at a complete stop string."""
         if self.stopped:
             return ""
         if not self._strings:
@@ -145,13 +145,13 @@ class StopStrings:
         return text[: len(text) - held]
 
     def flush(self) -> str:
-        """Return the text still held back; the reply ended without a stop string."""
+        """Return the text held back, at the end of a reply without a stop string."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, string: str) -> int:
-    """Length of the longest proper beginning of ``string`` with which ``text`` ends."""
+    """Return the length of the longest proper prefix of ``string`` that ends ``text``."""
     for length in range(min(len(text), len(string) - 1), 0, -1):
         if text.endswith(string[:length]):
             return length

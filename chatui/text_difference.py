@@ -1,7 +1,8 @@
-"""Where texts differ, as people see it: by words, and Chinese by characters.
+"""Find the differences between texts by words, and in Chinese by characters.
 
-Two texts are compared with :mod:`difflib`, whose longest common runs stay readable. A run that is
-shorter than what differs on both sides of it is there by chance, and counts as different too.
+Texts are compared with :mod:`difflib`, whose longest common runs give readable results. A common
+run that is shorter than the differences on both sides of it is taken as a coincidence, and counts
+as different too.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from itertools import accumulate
 from typing import Any, TypeAlias
 
 Spans: TypeAlias = tuple[tuple[int, int], ...]
-"""Parts of a text as (start, end), in order, none touching another."""
+"""Parts of a text as (start, end), in order and not adjacent."""
 
 MOST_UNITS = 6_000
-"""Longer texts are compared line by line."""
+"""Texts with more words and characters are compared line by line."""
 
-_ALONE = r"\p{Han}\p{Hiragana}\p{Katakana}"
-_UNIT = rf"[\w--[{_ALONE}]]+|\s+|\X"
+_SINGLE = r"\p{Han}\p{Hiragana}\p{Katakana}"
+_UNIT = rf"[\w--[{_SINGLE}]]+|\s+|\X"
 _LINE = r"[^\n]*\n|[^\n]+"
 
 
 def differences(one: str, other: str) -> tuple[Spans, Spans]:
-    """What of ``one`` is not in ``other``, and what of ``other`` is not in ``one``.
+    """Return the parts of ``one`` that are not in ``other``, and the reverse.
 
-    Indices are those of Python's strings; no grapheme cluster (UAX #29) is cut.
+    Indices count code points. Grapheme clusters (UAX #29) are not split.
     """
     if one == other:
         return (), ()
@@ -42,17 +43,21 @@ def differences(one: str, other: str) -> tuple[Spans, Spans]:
 
 
 def differing_spans(texts: Sequence[str]) -> list[Spans]:
-    """For each text what differs: of the first what not all have, of each other what it has not."""
+    """Return the differing parts of each text.
+
+    Those of the first are the parts that some other text lacks; those of each other text are the
+    parts that the first lacks.
+    """
     pairs = [differences(texts[0], other) for other in texts[1:]]
-    return [_joined([mine for mine, _ in pairs]), *(theirs for _, theirs in pairs)] if texts else []
+    return [_union([mine for mine, _ in pairs]), *(theirs for _, theirs in pairs)] if texts else []
 
 
 _Pair: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 
 def _differing(one: list[str], other: list[str]) -> list[_Pair]:
-    """The units that differ, as (start, end) in both."""
-    # A start takes no diff.
+    """Return the ranges of units that differ, as (start, end) in both texts."""
+    # Importing it here keeps the start of the app fast.
     from difflib import SequenceMatcher
 
     first = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
@@ -64,13 +69,13 @@ def _differing(one: list[str], other: list[str]) -> list[_Pair]:
         here = first + block.a, first + block.b
         if at != here:
             found.append(((one_at, here[0]), (other_at, here[1])))
-            _join_over_chance(found)
+            _join_over_coincidences(found)
         at = one_at, other_at = here[0] + block.size, here[1] + block.size
     return found
 
 
-def _join_over_chance(found: list[_Pair]) -> None:
-    """Join the last two differences, and those before, where what is the same between is short."""
+def _join_over_coincidences(found: list[_Pair]) -> None:
+    """Join the last differences while the common run between two of them is short."""
     while len(found) > 1:
         (one, other), (next_one, next_other) = found[-2:]
         same = next_one[0] - one[1]
@@ -83,8 +88,8 @@ def _size(one: tuple[int, int], other: tuple[int, int]) -> int:
     return max(one[1] - one[0], other[1] - other[0])
 
 
-def _joined(spans: Sequence[Spans]) -> Spans:
-    """All that any of several lists of spans covers."""
+def _union(spans: Sequence[Spans]) -> Spans:
+    """Return the union of several lists of spans."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(span for each in spans for span in each):
         if found and start <= found[-1][1]:

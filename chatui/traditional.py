@@ -1,7 +1,7 @@
-"""Traditional and simplified hanzi of each other, character by character.
+"""Traditional and simplified variants of hanzi, character by character.
 
-``traditional.txt``, made of OpenCC's table by ``docs/make_hanzi_tables.py``, has pairs of a
-traditional and a simplified one.
+``traditional.txt`` has pairs of a traditional and a simplified character.
+``docs/make_hanzi_tables.py`` makes it from OpenCC's table.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 
 @lru_cache(1)
 def _groups() -> dict[str, str]:
-    """Each hanzi that has other forms -> all its forms."""
+    """Map each hanzi that has variants to all its variants, itself included."""
     text = Path(__file__).with_name("traditional.txt").read_text(encoding="utf-8").replace("\n", "")
     groups: dict[str, str] = {}
-    for one, simplified in zip(text[::2], text[1::2], strict=True):
-        groups[simplified] = groups.get(simplified, simplified) + one
+    for traditional, simplified in zip(text[::2], text[1::2], strict=True):
+        groups[simplified] = groups.get(simplified, simplified) + traditional
     return {hanzi: group for group in groups.values() for hanzi in group}
 
 
 def script_variants(character: str) -> str:
-    """The character and its other forms, itself first: 后 is 后後, 後 is 後后, a is a."""
+    """Return the character followed by its variants: 后後 for 后, 後后 for 後, a for a."""
     return character + _groups().get(character, "").replace(character, "")
