@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from chatui.catalog.memory_need import MemoryNeed, window_notes
+from chatui.engine.adapters.adapters_plan import AdaptersPlan, plan_adapters
 from chatui.engine.adapters.applied import AppliedAdapters, read_adapters
 from chatui.engine.adapters.files import title_of
-from chatui.engine.adapters.fitting import AdaptersPlan, BaseNetwork, plan_adapters
+from chatui.engine.adapters.fitting import BaseNetwork
 from chatui.engine.adapters.switching import (
     AdaptableBase,
     FileVersions,

@@ -1,6 +1,6 @@
-"""Adapters: LoRA of any family, embeddings and tokenizers that come with it, P-Tuning v2 prefixes.
+"""Adapters: LoRA with its embeddings and tokenizers, and P-Tuning v2 prefixes.
 
-An adapter is checked against the base's config and its own headers (:mod:`fitting`) before
-anything is loaded, read (:mod:`applied`) once the base is, and put on without touching the base's
-tensors, so that it comes off again and another goes on.
+Adapters are checked against the base's config by their headers (:mod:`fitting`,
+:mod:`adapters_plan`) before anything is loaded. After the base they are read and applied
+(:mod:`applied`). The base's tensors are not modified, so that adapters can be removed or replaced.
 """

@@ -1,4 +1,4 @@
-"""Adapters on a loaded network, and off again: the base's own tensors are never written to."""
+"""Read adapters, apply them to a loaded network and remove them again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from chatui.engine.adapters.fitting import AdaptersPlan
+from chatui.engine.adapters.adapters_plan import AdaptersPlan
 from chatui.engine.adapters.lora import LoraPair, expand_grouped
 from chatui.engine.adapters.vocabulary import resize_rows, table_names
 from chatui.engine.quantised import dequantised_weight, is_packed, shape_of
@@ -23,16 +23,15 @@ from chatui.locales import say
 
 @dataclass
 class LoraHook:
-    """All that the adapters add to one module, as a single pair: ``up (down x)``.
+    """A forward hook that adds the LoRA pairs of all adapters to a module's output.
 
-    The pairs of several adapters stand side by side, so one product serves them all. It is a
-    forward hook that adds to the module's output.
+    The pairs are concatenated to a single one: ``up (down x)``.
 
     Attributes:
         down: ``[Σ rank, in]``.
         up: ``[out, Σ rank]``, scaled.
         bias: ``[out]``, scaled; None for none.
-        of_embedding: the input is token ids, and ``down`` holds a column for each.
+        of_embedding: whether the input is token ids, each with a column of ``down``.
     """
 
     down: Tensor
@@ -58,15 +57,15 @@ class LoraHook:
 
 @dataclass
 class AppliedAdapters:
-    """Adapters whose tensors are in memory, and how to put them on and take them off.
+    """Adapters in memory, which can be applied to the base and removed again.
 
     Attributes:
-        lora_hooks: by module.
-        replaced: by name: tensors that stand in for the base's.
-        vocabulary: rows of the embeddings; None leaves them.
-        prefix: the weights of a P-Tuning v2 prefix.
-        merged: whether the base's weights were changed for good.
-        dtype: of the base's floating point weights.
+        lora_hooks: LoRA hooks, by module.
+        replaced: tensors that replace the base's, by name.
+        vocabulary: rows for the embeddings; None keeps the base's.
+        prefix: weights of a P-Tuning v2 prefix.
+        merged: whether LoRA pairs were merged into the base's weights, which cannot be undone.
+        dtype: dtype of the base's floating point weights.
     """
 
     lora_hooks: dict[str, LoraHook] = field(default_factory=dict)
@@ -80,24 +79,24 @@ class AppliedAdapters:
 
     @property
     def parameters(self) -> int:
-        """Numbers in the low-rank pairs, which are no parameters of the network."""
+        """Count of the numbers in the LoRA pairs, which are not parameters of the network."""
         return sum(pair.down.numel() + pair.up.numel() for pair in self.lora_hooks.values())
 
     @property
     def bytes(self) -> int:
-        """Memory of the low-rank pairs and of the base's tensors that are kept aside."""
+        """Memory of the LoRA pairs and of the replaced tensors of the base, in bytes."""
         pairs = sum(pair.down.nbytes + pair.up.nbytes for pair in self.lora_hooks.values())
         return pairs + self._kept
 
     def apply(self, model: Any, *, merge: bool = False) -> None:
-        """Adapt ``model``; if that fails it is as before, unless it was merging.
+        """Apply the adapters to ``model``; on an error all changes except merges are undone.
 
         Args:
-            model: the base, of the network that the adapters were checked against.
-            merge: add the low-rank pairs to the weights, for good.
+            model: the base, as checked against the adapters.
+            merge: add the LoRA pairs to the weights, which cannot be undone.
 
         Raises:
-            ChatuiError: a tensor to be replaced is not in memory (offloaded).
+            ChatuiError: a tensor to be replaced is offloaded.
         """
         try:
             self._replace(model)
@@ -115,26 +114,26 @@ class AppliedAdapters:
             raise
 
     def remove(self) -> None:
-        """Give the model back as it was, to the bit; merged pairs stay."""
+        """Restore the base exactly, except for merged pairs."""
         while self._undo:
             self._undo.pop()()
         self._kept = 0
 
     def _replace(self, model: Any) -> None:
-        """Put the adapters' own tensors and the resized tables in the base's places."""
+        """Replace tensors of the base by the adapters' tensors and the resized tables."""
         changes = {name: _parameter(tensor) for name, tensor in self.replaced.items()}
         if self.vocabulary is not None:
-            longer: dict[int, nn.Parameter] = {}
+            resized: dict[int, nn.Parameter] = {}
             for name, table in table_names(model).items():
                 if name in changes:
                     changes[name] = _parameter(resize_rows(changes[name], self.vocabulary))
                 elif _rows(model, name) != self.vocabulary:
                     _refuse_offloaded(name, table)
-                    # Tied tables stay tied.
-                    if id(table) not in longer:
+                    # Tied tables must stay tied.
+                    if id(table) not in resized:
                         plain = _plain(model, name, self.dtype)
-                        longer[id(table)] = _parameter(resize_rows(plain, self.vocabulary))
-                    changes[name] = longer[id(table)]
+                        resized[id(table)] = _parameter(resize_rows(plain, self.vocabulary))
+                    changes[name] = resized[id(table)]
             self._undo.append(_set_sizes(model, self.vocabulary))
         before = {name: _get(model, name) for name in changes}
         for name, tensor in changes.items():
@@ -165,14 +164,14 @@ def read_adapters(
     dtype: torch.dtype,
     progress: Callable[[int], None],
 ) -> AppliedAdapters:
-    """Read the adapters' tensors, to the devices of the modules that they are for.
+    """Read the adapters' tensors to the devices of their modules.
 
     Args:
-        plan: made for the network that ``model`` is.
+        plan: the adapters, checked against ``model``.
         model: the loaded base.
-        vocabulary: rows that the embeddings shall have; None leaves them.
-        dtype: of the base's floating point weights.
-        progress: is told the bytes read so far.
+        vocabulary: rows for the embeddings; None keeps the base's.
+        dtype: dtype of the base's floating point weights.
+        progress: called with the number of bytes read so far.
     """
     reader = TensorReader(plan.entries, dtype, torch.device("cpu"), progress)
     applied = AppliedAdapters(vocabulary=vocabulary, dtype=dtype)
@@ -181,20 +180,20 @@ def read_adapters(
         for pair in adapter.pairs:
             parts.setdefault(pair.module, []).append(_read_pair(reader, pair))
         for name, entry in adapter.replaced.items():
-            place = _get(model, name)
-            where = _device_of(model, name.rpartition(".")[0])
-            kept = place.dtype if place.is_floating_point() else dtype
-            applied.replaced[name] = _read(reader, entry).to(where, kept)
+            original = _get(model, name)
+            device = _device_of(model, name.rpartition(".")[0])
+            own_dtype = original.dtype if original.is_floating_point() else dtype
+            applied.replaced[name] = _read(reader, entry).to(device, own_dtype)
         applied.prefix |= {name: _read(reader, entry) for name, entry in adapter.prefix.items()}
     for module, pairs in parts.items():
-        where = _device_of(model, module)
-        downs, ups, biases, embeds = zip(*pairs, strict=True)
+        device = _device_of(model, module)
+        downs, ups, biases, of_embedding = zip(*pairs, strict=True)
         present = [bias for bias in biases if bias is not None]
         applied.lora_hooks[module] = LoraHook(
-            torch.cat(downs).to(where, dtype),
-            torch.cat(ups, dim=1).to(where, dtype),
-            torch.stack(present).sum(dim=0).to(where, dtype) if present else None,
-            embeds[0],
+            torch.cat(downs).to(device, dtype),
+            torch.cat(ups, dim=1).to(device, dtype),
+            torch.stack(present).sum(dim=0).to(device, dtype) if present else None,
+            of_embedding[0],
         )
     return applied
 
@@ -213,7 +212,7 @@ def _read(reader: TensorReader, entry: TensorEntry) -> Tensor:
 
 
 def _device_of(model: Any, module: str) -> torch.device:
-    """Where a module computes; an offloaded one has its weights elsewhere."""
+    """Return the device that a module runs on, even if its weights are offloaded."""
     found = model.get_submodule(module)
     hook = getattr(found, "_hf_hook", None)
     execution = getattr(hook, "execution_device", None)
@@ -232,7 +231,7 @@ def _get(model: Any, name: str) -> Any:
 
 
 def _set(model: Any, name: str, tensor: nn.Parameter) -> Callable[[], None]:
-    """Put ``tensor`` in a parameter's or buffer's place; gives how to undo that."""
+    """Replace a parameter or buffer by ``tensor``; return a function that undoes it."""
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
     before = getattr(module, leaf)
@@ -241,7 +240,7 @@ def _set(model: Any, name: str, tensor: nn.Parameter) -> Callable[[], None]:
 
 
 def _rows(model: Any, name: str) -> int:
-    """Tokens of a table, or numbers of the head's bias."""
+    """Return the number of tokens of a table or of the head's bias."""
     module = model.get_submodule(name.rpartition(".")[0])
     if name.endswith(".weight") and is_packed(module):
         return shape_of(module)[0]
@@ -250,7 +249,7 @@ def _rows(model: Any, name: str) -> int:
 
 
 def _plain(model: Any, name: str, dtype: torch.dtype) -> Tensor:
-    """A table, in floating point also if it is packed; or the head's bias."""
+    """Return a table, dequantised if it is packed, or the head's bias."""
     if name.endswith(".weight"):
         return dequantised_weight(model.get_submodule(name.rpartition(".")[0]), dtype)
     bias: Tensor = _get(model, name).detach()
@@ -262,19 +261,19 @@ def _parameter(tensor: Tensor) -> nn.Parameter:
 
 
 def _merge(module: Any, pair: LoraHook) -> bool:
-    """Add a pair to a weight, in float32 and rounded once; packed weights cannot take it."""
+    """Add a pair to a weight in float32; return False if the weight does not support it."""
     weight = getattr(module, "weight", None)
     if weight is None or not weight.is_floating_point() or weight.is_meta or pair.bias is not None:
         return False
     delta = pair.up.float() @ pair.down.float()
-    turned = isinstance(module, Conv1D) or pair.of_embedding
-    total = weight.detach().float() + (delta.T if turned else delta)
+    transposed = isinstance(module, Conv1D) or pair.of_embedding
+    total = weight.detach().float() + (delta.T if transposed else delta)
     module.weight = _parameter(total.to(weight.dtype))
     return True
 
 
 def _set_sizes(model: Any, rows: int) -> Callable[[], None]:
-    """Tell the modules their new number of tokens; gives how to undo that."""
+    """Set the number of tokens of embedding and head; return a function that undoes it."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     before = embedding.num_embeddings, getattr(head, "out_features", None)
 

@@ -1,4 +1,4 @@
-"""An adapter on the disk: its config, its tensors' headers, and the tokenizer that it may bring."""
+"""Read an adapter's config and the headers of its tensors, and find its tokenizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.validation_errors import describe_error
 
-# What peft can do besides plain LoRA and what would be wrong to leave out in silence.
+# Settings of peft beyond plain LoRA, which must not be ignored.
 _UNSUPPORTED = {
     "alora_invocation_tokens": "aLoRA",
     "arrow_config": "Arrow",
@@ -35,13 +35,13 @@ _UNSUPPORTED = {
     "use_qalora": "QALoRA",
 }
 
-# Initialisations that leave the base as it is; others (PiSSA, OLoRA, …) change it while training.
-_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+# Initialisations that do not change the base; others (PiSSA, OLoRA, …) do.
+_PLAIN_INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """What of an adapter_config.json counts here, under peft's own names."""
+    """The settings of an adapter_config.json that chatui uses, with peft's names."""
 
     lora_alpha: float | None = None
     use_rslora: bool | None = None
@@ -55,14 +55,14 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """What lies on the disk.
+    """The files of an adapter.
 
     Attributes:
-        adapter: what was asked for.
-        title: how sentences call it.
-        entries: its tensors.
-        config: adapter_config.json; None for a bare state dict or a prefix.
-        tokenizer: folder of the tokenizer that it brings; None for none.
+        adapter: the adapter as given by the user.
+        title: its name for messages.
+        entries: the tensors in its files.
+        config: its adapter_config.json; None for a bare state dict or a prefix.
+        tokenizer: folder of its tokenizer; None if it has none.
     """
 
     adapter: Adapter
@@ -73,19 +73,20 @@ class AdapterFiles:
 
     @property
     def made_for(self) -> str:
-        """The base's name as the adapter has it; "" if it has none."""
+        """The base's name in the adapter's config, or ""."""
         return (self.config.base_model_name_or_path if self.config else None) or ""
 
 
 def open_adapter(adapter: Adapter) -> AdapterFiles:
-    """Find an adapter's files and read their headers, nothing more.
+    """Find an adapter's files and read their headers.
 
-    A folder is a PEFT adapter, or a checkpoint of ChatGLM-6B's P-Tuning v2 that holds the prefix
-    alone. A file is a state dict; an adapter_config.json beside it counts, and a tokenizer with it.
+    A folder is a PEFT adapter, or a checkpoint of ChatGLM-6B's P-Tuning v2 with the prefix only. A
+    file is a state dict; if its folder has an adapter_config.json, that is used, and a tokenizer
+    beside it.
 
     Raises:
-        ChatuiError: there is none, a file is missing, truncated or carries code, or the adapter is
-            of a kind that cannot be used here.
+        ChatuiError: a file is missing, truncated or contains code, or the adapter's type is not
+            supported.
     """
     path = Path(adapter.path)
     if not path.exists():
@@ -99,7 +100,7 @@ def open_adapter(adapter: Adapter) -> AdapterFiles:
 
 
 def title_of(folder: Path) -> str:
-    """How sentences call a folder: by its hub id if it is in Hugging Face's cache."""
+    """Return a folder's name for messages: its hub id if it is in Hugging Face's cache."""
     for part in reversed(folder.absolute().parts):
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/", 1)
@@ -122,7 +123,7 @@ def _open_folder(adapter: Adapter, folder: Path) -> AdapterFiles:
 
 
 def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
-    """The tensors of a folder without an adapter_config.json, which may be a P-Tuning v2 prefix."""
+    """Return the tensors of a folder that has a P-Tuning v2 prefix and no adapter_config.json."""
     if any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
         raise ChatuiError(say("adapters.no_config", folder=folder))
     try:
@@ -137,7 +138,7 @@ def _prefix_entries(folder: Path) -> tuple[TensorEntry, ...]:
 
 
 def _read_config(folder: Path) -> LoraConfig:
-    """adapter_config.json, of an adapter that can be used here."""
+    """Read an adapter_config.json; refuse types and features that are not supported."""
     file = folder / ADAPTER_CONFIG
     raw = read_json_object(file)
     kind = str(raw.get("peft_type") or "LORA").upper()
@@ -147,7 +148,7 @@ def _read_config(folder: Path) -> LoraConfig:
         if raw.get(key):
             raise ChatuiError(say("adapters.unsupported", folder=folder, feature=name))
     start = raw.get("init_lora_weights", True)
-    if start not in _PLAIN_STARTS:
+    if start not in _PLAIN_INITIALISATIONS:
         raise ChatuiError(say("adapters.unsupported", folder=folder, feature=start))
     try:
         config = msgspec.convert(raw, LoraConfig)

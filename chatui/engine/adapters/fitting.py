@@ -1,4 +1,4 @@
-"""Whether adapters fit a base, from headers alone, and what each of them does to it."""
+"""Check an adapter against a base by its headers, and plan how it is applied."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import re
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from chatui.engine.adapters.files import AdapterFiles, LoraConfig, open_adapter
+from chatui.engine.adapters.files import AdapterFiles, LoraConfig
 from chatui.engine.adapters.keys import AdapterContents, sort_entries
 from chatui.engine.adapters.lora import (
     LoraPair,
@@ -27,17 +25,16 @@ from chatui.engine.quantised import shape_of
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.messages import Adapter
 
 
 @dataclass(frozen=True)
 class BaseNetwork:
-    """What adapters are compared with.
+    """The network that adapters are checked against.
 
     Attributes:
-        name: how sentences call it.
-        family: e.g. "llama".
-        outline: the network without weights (on the meta device).
+        name: the base's name for messages.
+        family: the base's family, e.g. "llama".
+        outline: the network on the meta device, without weights.
     """
 
     name: str
@@ -47,15 +44,15 @@ class BaseNetwork:
 
 @dataclass(frozen=True)
 class AdapterPlan:
-    """What one adapter does to the base.
+    """The changes that one adapter makes to the base.
 
     Attributes:
-        files: where its tensors lie.
-        pairs: its low-rank pairs.
-        replaced: by the base's name: tensors that it brings whole.
-        prefix: by name: the weights of a P-Tuning v2 prefix.
-        vocabulary: rows of the embeddings that it brings; None if it brings none.
-        notes: sentences for the user.
+        files: the adapter's files.
+        pairs: its LoRA pairs.
+        replaced: tensors that replace the base's, by the base's names.
+        prefix: weights of a P-Tuning v2 prefix, by name.
+        vocabulary: rows of the adapter's embeddings; None if it has none.
+        notes: notes for the user.
     """
 
     files: AdapterFiles
@@ -67,117 +64,21 @@ class AdapterPlan:
 
 
 @dataclass(frozen=True)
-class AdaptersPlan:
-    """All adapters of a spec, in their order.
-
-    Attributes:
-        adapters: one plan each.
-        tokenizer: folder of the tokenizer that counts; None for the base's.
-        base_rows: tokens that the base has rows for (0 if there is no adapter).
-    """
-
-    adapters: tuple[AdapterPlan, ...] = ()
-    tokenizer: Path | None = None
-    base_rows: int = 0
-
-    @property
-    def entries(self) -> tuple[TensorEntry, ...]:
-        """All tensors of the files."""
-        return tuple(entry for plan in self.adapters for entry in plan.files.entries)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user."""
-        return tuple(note for plan in self.adapters for note in plan.notes)
-
-    def rows_for(self, tokens: int) -> int | None:
-        """How many rows the embeddings are to have; None leaves the base's.
-
-        As many as the last adapter that brings embeddings; where none does, enough for the
-        tokenizer that one brings.
-
-        Args:
-            tokens: of the tokenizer in use.
-
-        Raises:
-            ChatuiError: an adapter's tokenizer has more tokens than its embeddings.
-        """
-        bring = [plan for plan in self.adapters if plan.vocabulary is not None]
-        rows = bring[-1].vocabulary if bring else None
-        if rows is not None and tokens > rows:
-            title = bring[-1].files.title
-            raise ChatuiError(say("adapters.short_tables", adapter=title, tokens=tokens, rows=rows))
-        if rows is None:
-            rows = max(self.base_rows, tokens) if self.tokenizer else self.base_rows
-        return rows if rows != self.base_rows else None
-
-
-def plan_adapters(adapters: Sequence[Adapter], base: BaseNetwork) -> AdaptersPlan:
-    """Check adapters against a base that is not loaded yet.
-
-    The tokenizer is that of the last adapter that brings embeddings for it; where none brings
-    embeddings, that of the last one with a tokenizer.
-
-    Args:
-        adapters: in the order in which they are put on.
-
-    Raises:
-        ChatuiError: an adapter cannot be read, is of a kind that cannot be used, or is for another
-            base.
-    """
-    if not adapters:
-        return AdaptersPlan()
-    plans: list[AdapterPlan] = []
-    for files in [open_adapter(adapter) for adapter in adapters]:
-        plans.append(_Fitting(files, base).plan(_brought_rows(plans)))
-    if sum(bool(plan.prefix) for plan in plans) > 1:
-        raise ChatuiError(say("adapters.two_prefixes"))
-    _check_order(plans)
-    _check_tables(plans, base)
-    folders = [
-        (plan.files.tokenizer, plan.vocabulary is not None)
-        for plan in plans
-        # ChatGLM-6B has one vocabulary; trainers copy its files without their tokenizer's name.
-        if plan.files.tokenizer is not None and base.family != "chatglm"
-    ]
-    with_embeddings = [folder for folder, embeds in folders if embeds]
-    tokenizers = with_embeddings or [folder for folder, _ in folders]
-    rows = base.outline.get_input_embeddings().num_embeddings
-    return AdaptersPlan(tuple(plans), tokenizers[-1] if tokenizers else None, rows)
-
-
-def _brought_rows(plans: Sequence[AdapterPlan]) -> int | None:
-    """Rows of the embeddings with these adapters on; None if none of them brings any."""
-    return next((plan.vocabulary for plan in reversed(plans) if plan.vocabulary is not None), None)
-
-
-def _check_order(plans: Sequence[AdapterPlan]) -> None:
-    """Refuse a vocabulary after a larger one, which was trained on top of it."""
-    bring = [(plan.files.title, plan.vocabulary) for plan in plans if plan.vocabulary is not None]
-    for (first, rows), (second, fewer) in pairwise(bring):
-        if fewer < rows:
-            names = {"first": first, "second": second, "rows": rows, "fewer": fewer}
-            raise ChatuiError(say("adapters.wrong_order", **names))
-
-
-def _check_tables(plans: Sequence[AdapterPlan], base: BaseNetwork) -> None:
-    """Refuse a pair on the embedding or the head where another adapter changes their size."""
-    rows = _brought_rows(plans)
-    sizes = {} if rows is None else resized_features(base.outline, rows)
-    for plan in plans:
-        for pair in plan.pairs:
-            _Fitting(plan.files, base).check_features(pair, sizes)
-
-
-@dataclass(frozen=True)
-class _Fitting:
-    """Compares an adapter's files with a base."""
+class AdapterCheck:
+    """The check of an adapter's files against a base."""
 
     files: AdapterFiles
     base: BaseNetwork
 
     def plan(self, rows: int | None) -> AdapterPlan:
-        """What it does to the base, whose embeddings earlier adapters have given ``rows`` rows."""
+        """Check the adapter and return its plan.
+
+        Args:
+            rows: rows of the embeddings after earlier adapters; None if they have none.
+
+        Raises:
+            ChatuiError: the adapter is incomplete, of an unsupported type, or does not fit.
+        """
         files, contents = self.files, sort_entries(self.files.entries)
         if contents.prefix:
             self._check_prefix(contents.prefix)
@@ -205,7 +106,7 @@ class _Fitting:
         return AdapterPlan(files, pairs, replaced, contents.prefix, vocabulary, tuple(notes))
 
     def check_features(self, pair: LoraPair, sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Refuse a pair of other sizes than its module's."""
+        """Refuse a pair whose sizes differ from its module's."""
         found = pair.in_features, pair.out_features
         expected = sizes.get(pair.module, found)
         if found != expected:
@@ -214,7 +115,7 @@ class _Fitting:
     def _pair(
         self, name: str, parts: dict[str, TensorEntry], sizes: dict[str, tuple[int, int]]
     ) -> LoraPair:
-        """One module's pair, which fits it."""
+        """Return the checked pair of one module."""
         files = self.files
         module = self._in_base(name, sizes)
         if "magnitude_vector" in parts:
@@ -238,19 +139,19 @@ class _Fitting:
         return pair
 
     def _check_complete(self, adapted: Collection[str], modules: Iterable[str]) -> None:
-        """Refuse an adapter that reaches some layers only, unless its config says so."""
+        """Refuse an adapter that adapts only some of the layers, unless its config says so."""
         config = self.files.config or LoraConfig()
         targets = config.target_modules or ()
-        chosen = isinstance(targets, str) or any("." in target for target in targets)
-        if chosen or config.layers_to_transform is not None or config.exclude_modules:
+        selective = isinstance(targets, str) or any("." in target for target in targets)
+        if selective or config.layers_to_transform is not None or config.exclude_modules:
             return
-        shapes = {_without_numbers(name) for name in adapted}
+        patterns = {_without_numbers(name) for name in adapted}
         for name in modules:
-            if name not in adapted and _without_numbers(name) in shapes:
+            if name not in adapted and _without_numbers(name) in patterns:
                 raise self._wrong_base(say("adapters.layers_missing", module=name))
 
     def _replaced(self, contents: AdapterContents) -> tuple[dict[str, TensorEntry], int | None]:
-        """The tensors brought whole by the base's names, and the rows of the embeddings in them."""
+        """Return the replacing tensors by the base's names, and the rows of their embeddings."""
         tables = table_names(self.base.outline)
         known = self.base.outline.state_dict()
         replaced: dict[str, TensorEntry] = {}
@@ -258,20 +159,21 @@ class _Fitting:
         for given, entry in contents.replaced.items():
             name = self._in_base(given, known)
             expected = tuple(known[name].shape)
-            of_tokens = name in tables
-            if entry.shape[of_tokens:] != expected[of_tokens:] or not entry.shape:
+            is_table = name in tables
+            # The number of rows of a table may change.
+            if entry.shape[is_table:] != expected[is_table:] or not entry.shape:
                 raise self._wrong_shape(name, entry.shape, expected)
-            if of_tokens and rows not in (None, entry.shape[0]):
+            if is_table and rows not in (None, entry.shape[0]):
                 counts = {"rows": rows, "other": entry.shape[0]}
                 title = self.files.title
                 raise ChatuiError(say("adapters.uneven_tables", adapter=title, **counts))
-            if of_tokens:
+            if is_table:
                 rows = entry.shape[0]
             replaced[name] = entry
         return replaced, rows
 
     def _check_prefix(self, prefix: dict[str, TensorEntry]) -> None:
-        """Refuse a P-Tuning v2 prefix for another network."""
+        """Refuse a P-Tuning v2 prefix that was trained for another network."""
         from chatui.engine.architectures.chatglm.prefix import empty_prefix_encoder
 
         if self.base.family != "chatglm":
@@ -287,9 +189,9 @@ class _Fitting:
                 raise self._wrong_shape(f"prefix_encoder.{name}", found, wanted)
 
     def _in_base(self, name: str, known: Container[str]) -> str:
-        """The base's own name for a module or tensor.
+        """Return the base's name for a module or tensor.
 
-        An adapter trained on the network without its head lacks what stands before its names.
+        An adapter trained on the network without its head uses names without the base's prefix.
         """
         prefix = f"{self.base.outline.base_model_prefix}."
         for candidate in (name, prefix + name, name.removeprefix(prefix)):
@@ -305,7 +207,7 @@ class _Fitting:
         return self._wrong_base(say("adapters.wrong_shape", module=module, **sizes))
 
     def _wrong_base(self, reason: str) -> ChatuiError:
-        """The sentence that names both sides."""
+        """Return an error that names the adapter and the base."""
         made_for = self.files.made_for
         hint = say("adapters.made_for", name=made_for) if made_for else ""
         names = {"adapter": self.files.title, "base": self.base.name}
@@ -313,7 +215,7 @@ class _Fitting:
 
 
 def _features(module: Any) -> tuple[int, int] | None:
-    """Sizes of a module's input and output; None if it cannot be adapted."""
+    """Return the sizes of a module's input and output; None if it cannot be adapted."""
     if isinstance(module, nn.Embedding):
         return shape_of(module)
     if isinstance(module, nn.Linear | Conv1D):

@@ -1,8 +1,8 @@
-"""What the names in an adapter's file mean, as peft of any version and bare state dicts write them.
+"""Parse the tensor names of adapter files, from all versions of peft and from bare state dicts.
 
-A LoRA pair is ``MODULE.lora_A.weight`` and ``MODULE.lora_B.weight``, with the adapter's name
-before the leaf if the file is a bare state dict (``lora_A.default.weight``); everything else is
-a tensor of the base that was trained whole (``modules_to_save``, biases, resized embeddings).
+A LoRA pair is ``MODULE.lora_A.weight`` and ``MODULE.lora_B.weight``; bare state dicts insert the
+adapter's name (``lora_A.default.weight``). All other tensors replace a tensor of the base
+(``modules_to_save``, biases, resized embeddings).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _BUFFERS = ("rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".causal_mask")
 
 @dataclass
 class AdapterContents:
-    """An adapter's tensors by what they are.
+    """An adapter's tensors, by type.
 
     Attributes:
-        pairs: by module: the entries "A" and "B", or "embedding_A" and "embedding_B", perhaps
-            "bias" (of B) and "magnitude_vector" (DoRA).
-        replaced: by name: tensors of the base that the adapter brings whole.
-        prefix: by name: the weights of a P-Tuning v2 prefix encoder.
+        pairs: LoRA pairs by module, with the entries "A" and "B", or "embedding_A" and
+            "embedding_B", and optionally "bias" (of B) and "magnitude_vector" (DoRA).
+        replaced: tensors that replace the base's, by name.
+        prefix: weights of a P-Tuning v2 prefix encoder, by name.
     """
 
     pairs: dict[str, dict[str, TensorEntry]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def sort_entries(entries: Iterable[TensorEntry]) -> AdapterContents:
 
 
 def has_prefix(entries: Iterable[TensorEntry]) -> bool:
-    """Whether a file holds a P-Tuning v2 prefix."""
+    """True if there is a P-Tuning v2 prefix among the tensors."""
     return any(PREFIX_ENCODER in entry.key for entry in entries)
 
 

@@ -1,11 +1,12 @@
-"""Low-rank pairs: from what a file holds to one product ``B A`` for each module (arXiv:2106.09685).
+"""LoRA pairs (arXiv:2106.09685) and their scaling.
 
-A pair adds ``scaling · B A x`` to a module's output, ``A [rank, in]``, ``B [out, rank]``, with
-scaling alpha / rank, or alpha / √rank (rank-stabilised, arXiv:2312.03732).
+A pair adds ``scaling · B A x`` to a module's output, with ``A [rank, in]``, ``B [out, rank]`` and a
+scaling of alpha / rank, or alpha / √rank (rank-stabilised, arXiv:2312.03732).
 
-peft 0.2 and loralib keep the query, key and value of a joint linear apart: only some of the three
-have a pair, their A's are stacked, ``[rank · n, in]``, and B is a convolution's grouped kernel,
-``[out · n / 3, rank, 1]``. chatglm-lora.pt of ChatGLM-Tuning is such a file.
+In the grouped form of peft 0.2 and loralib, some of the query, key and value of a fused linear
+layer
+have separate pairs: A stacks them, ``[rank · n, in]``, and B is the kernel of a grouped
+convolution, ``[out · n / 3, rank, 1]``. chatglm-lora.pt of ChatGLM-Tuning has this form.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from chatui.engine.adapters.files import AdapterFiles, LoraConfig
 from chatui.engine.weights import TensorEntry
 
 _CHATGLM_ALPHA = 32.0
-"""lora_alpha of ChatGLM-Tuning's finetune.py, which chatglm-lora.pt comes from."""
+"""lora_alpha of ChatGLM-Tuning's finetune.py, which made chatglm-lora.pt."""
 _USUAL_ALPHA = 16.0
 """lora_alpha of alpaca-lora's finetune.py."""
 _QUERY_AND_VALUE = (True, False, True)
-"""What peft 0.2 adapts of a joint linear unless told otherwise."""
+"""The parts of a fused linear layer that peft 0.2 adapts by default."""
 
 
 @dataclass(frozen=True)
 class LoraPair:
-    """What one adapter adds to one module.
+    """The LoRA pair of one adapter for one module.
 
     Attributes:
-        module: its name in the base.
+        module: the module's name in the base.
         down, up: the entries of A and B.
         bias: the entry of B's bias; None for none.
-        scaling: factor on B, the adapter's scale included.
-        parts: which of equal parts of the output have a pair of their own; empty for the usual
-            form, if there is one pair for all of it.
-        of_embedding: the module is an embedding: A is ``[rank, vocabulary]``, B ``[width, rank]``.
+        scaling: factor on B, including the adapter's scale.
+        parts: for the grouped form, which of the output's equal parts have a pair; else empty.
+        of_embedding: whether the module is an embedding, with A ``[rank, vocabulary]`` and B
+            ``[width, rank]``.
     """
 
     module: str
@@ -61,7 +62,7 @@ class LoraPair:
 
 
 def expand_grouped(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
-    """B of all the output, ``[out, rank · n]``, from the grouped ``[out · n / 3, rank(, 1)]``."""
+    """Convert the grouped B ``[out · n / 3, rank(, 1)]`` to the usual form ``[out, rank · n]``."""
     count = sum(parts)
     blocks = up.reshape(count, up.shape[0] // count, -1)
     rows, rank = blocks.shape[1:]
@@ -73,7 +74,7 @@ def expand_grouped(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
 def grouped_parts(
     down: TensorEntry, up: TensorEntry, config: LoraConfig | None
 ) -> tuple[bool, ...]:
-    """The parts of a pair in the grouped form; empty for the usual form."""
+    """Return the adapted parts of a pair in the grouped form; empty for the usual form."""
     columns = up.shape[1] if len(up.shape) > 1 else 0
     if len(up.shape) == 2 and columns == down.shape[0]:
         return ()
@@ -83,7 +84,7 @@ def grouped_parts(
 
 
 def scaling_of(files: AdapterFiles, module: str, rank: int, family: str) -> float:
-    """The factor on a pair, without the adapter's own scale."""
+    """Return the scaling of a pair, without the adapter's scale."""
     alpha = stated_alpha(files)
     config = files.config or LoraConfig()
     for pattern, value in (config.alpha_pattern or {}).items():
@@ -96,11 +97,11 @@ def scaling_of(files: AdapterFiles, module: str, rank: int, family: str) -> floa
 
 
 def stated_alpha(files: AdapterFiles) -> float | None:
-    """What the files tell, else the user."""
-    told = files.config.lora_alpha if files.config else None
-    return files.adapter.alpha if told is None else told
+    """Return alpha from the adapter's config, or as given by the user; None if neither has it."""
+    alpha = files.config.lora_alpha if files.config else None
+    return files.adapter.alpha if alpha is None else alpha
 
 
 def default_alpha(family: str) -> float:
-    """What is taken where neither the files nor the user tell."""
+    """Return the alpha to assume if neither the files nor the user state it."""
     return _CHATGLM_ALPHA if family == "chatglm" else _USUAL_ALPHA

@@ -1,4 +1,4 @@
-"""Other adapters on a base that is loaded already."""
+"""Tests whether other adapters can be applied to a base without loading it again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from chatui.catalog.model_files import ADAPTER_CONFIG
 from chatui.engine.adapters.applied import AppliedAdapters
 from chatui.engine.weights import TensorEntry
 from chatui.messages import ModelSpec
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
     from chatui.engine.loading import LoadPlan
 
 FileVersions: TypeAlias = frozenset[tuple[Path, int, int]]
-"""Files with their times of change in nanoseconds and their sizes in bytes."""
+"""Files with their modification times in nanoseconds and their sizes in bytes."""
 
 
 @dataclass(frozen=True)
 class AdaptableBase:
-    """What a loaded model stands on.
+    """A loaded base with its present adapters.
 
     Attributes:
-        plan: that was carried out.
+        plan: the plan it was loaded by.
         model: the network.
-        adapted: what is on it.
+        adapted: the adapters applied to it.
     """
 
     plan: LoadPlan
@@ -33,40 +34,40 @@ class AdaptableBase:
     adapted: AppliedAdapters
 
     def can_switch_to(self, plan: LoadPlan) -> bool:
-        """Whether ``plan`` is for the same base, which is as it was."""
+        """True if ``plan`` is for the same base with the same files, and nothing was merged."""
         unchanged = not self.adapted.merged and not plan.spec.merge_adapters
         same = base_spec(plan.spec) == base_spec(self.plan.spec)
         return unchanged and same and plan.versions == self.plan.versions
 
 
 def base_spec(spec: ModelSpec) -> ModelSpec:
-    """The part of a spec that says which base is loaded, where and in which dtype."""
+    """Return a spec with only the fields that determine how the base is loaded."""
     blank = ModelSpec(name="", path="")
     kept = ("path", "backend", "family", "delta", "dtype", "weights", "device", "device_map")
     return replace(blank, **{name: getattr(spec, name) for name in kept})
 
 
 def file_versions(entries: Iterable[TensorEntry], *files: Path) -> FileVersions:
-    """The versions of the files that hold ``entries``, and of ``files``."""
+    """Return the versions of the files with ``entries``, and of ``files``."""
     stats = {file: file.stat() for file in {*(entry.file for entry in entries), *files}}
     return frozenset((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats.items())
 
 
-def tokenizer_folder(spec: ModelSpec, brought: Path | None, folder: Path) -> Path:
-    """Where the tokenizer is: the adapters', the spec's, the base's, whichever is first.
+def tokenizer_folder(spec: ModelSpec, from_adapters: Path | None, folder: Path) -> Path:
+    """Return the tokenizer's folder: the adapters', else the spec's, else the base's.
 
-    A tokenizer of the spec that came with an adapter goes with it when another is put on.
+    The spec's is ignored if it is the folder of an adapter that is no longer applied.
 
     Args:
-        spec: with its adapters.
-        brought: the folder of the adapters' tokenizer; None for none.
-        folder: the base's.
+        spec: the spec, with its adapters.
+        from_adapters: folder of the adapters' tokenizer; None for none.
+        folder: folder of the base.
     """
-    if brought is not None:
-        return brought
+    if from_adapters is not None:
+        return from_adapters
     if spec.tokenizer is None:
         return folder
-    named = Path(spec.tokenizer)
-    in_use = any(Path(adapter.path) == named for adapter in spec.adapters)
-    left_behind = (named / "adapter_config.json").is_file() and not in_use
-    return folder if left_behind else named
+    given = Path(spec.tokenizer)
+    is_applied = any(Path(adapter.path) == given for adapter in spec.adapters)
+    is_removed_adapter = (given / ADAPTER_CONFIG).is_file() and not is_applied
+    return folder if is_removed_adapter else given

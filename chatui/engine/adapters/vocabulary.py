@@ -1,4 +1,4 @@
-"""The tables with a row for each token: their names, and how they change their number of rows."""
+"""Find and resize the tables with a row for each token: embedding, head and the head's bias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def table_names(model: Any) -> dict[str, Tensor]:
-    """Embedding, head and the head's bias, by name; tied ones under each of their names."""
+    """Return the embedding, the head and its bias by name; tied ones under each of their names."""
     head = model.get_output_embeddings()
     tables = [model.get_input_embeddings().weight]
     if head is not None:
@@ -19,7 +19,7 @@ def table_names(model: Any) -> dict[str, Tensor]:
 
 
 def resized_features(model: Any, rows: int) -> dict[str, tuple[int, int]]:
-    """Sizes of input and output of the modules that hold those tables, with ``rows`` tokens."""
+    """Return the input and output sizes of embedding and head with ``rows`` tokens, by name."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     return {
         name: (rows, module.embedding_dim) if module is embedding else (module.in_features, rows)
@@ -29,10 +29,10 @@ def resized_features(model: Any, rows: int) -> dict[str, tuple[int, int]]:
 
 
 def resize_rows(table: Tensor, rows: int) -> Tensor:
-    """``table`` with ``rows`` rows: cut, or lengthened by the mean of its own.
+    """Truncate a table to ``rows`` rows, or extend it by the mean of its rows.
 
-    The mean moves the other tokens' probabilities least (Hewitt 2021, "Initializing New Word
-    Embeddings for Pretrained Language Models").
+    The mean changes the probabilities of the other tokens least (Hewitt 2021, "Initializing New
+    Word Embeddings for Pretrained Language Models").
     """
     missing = rows - table.shape[0]
     if missing <= 0:

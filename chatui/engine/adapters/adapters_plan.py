@@ -1,0 +1,119 @@
+"""Check the adapters of a spec together, and plan how they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from chatui.engine.adapters.files import open_adapter
+from chatui.engine.adapters.fitting import AdapterCheck, AdapterPlan, BaseNetwork
+from chatui.engine.adapters.vocabulary import resized_features
+from chatui.engine.weights import TensorEntry
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.messages import Adapter
+
+
+@dataclass(frozen=True)
+class AdaptersPlan:
+    """The checked adapters of a spec.
+
+    Attributes:
+        adapters: a plan for each adapter, in the order in which they are applied.
+        tokenizer: folder of the adapters' tokenizer; None for the base's.
+        base_rows: rows of the base's embedding (0 without adapters).
+    """
+
+    adapters: tuple[AdapterPlan, ...] = ()
+    tokenizer: Path | None = None
+    base_rows: int = 0
+
+    @property
+    def entries(self) -> tuple[TensorEntry, ...]:
+        """The tensors in all files."""
+        return tuple(entry for plan in self.adapters for entry in plan.files.entries)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user on all adapters."""
+        return tuple(note for plan in self.adapters for note in plan.notes)
+
+    def rows_for(self, tokens: int) -> int | None:
+        """Return the number of rows for the embeddings; None keeps the base's.
+
+        It is that of the last adapter with embeddings. If no adapter has any but one has a
+        tokenizer, there are enough rows for its tokens.
+
+        Args:
+            tokens: number of tokens of the tokenizer in use.
+
+        Raises:
+            ChatuiError: an adapter's tokenizer has more tokens than its embeddings.
+        """
+        with_embeddings = [plan for plan in self.adapters if plan.vocabulary is not None]
+        rows = with_embeddings[-1].vocabulary if with_embeddings else None
+        if rows is not None and tokens > rows:
+            title = with_embeddings[-1].files.title
+            raise ChatuiError(say("adapters.short_tables", adapter=title, tokens=tokens, rows=rows))
+        if rows is None:
+            rows = max(self.base_rows, tokens) if self.tokenizer else self.base_rows
+        return rows if rows != self.base_rows else None
+
+
+def plan_adapters(adapters: Sequence[Adapter], base: BaseNetwork) -> AdaptersPlan:
+    """Check adapters against a base that is not loaded yet.
+
+    The tokenizer is that of the last adapter with both embeddings and a tokenizer, or of the last
+    adapter with a tokenizer.
+
+    Args:
+        adapters: the adapters, in the order in which they are applied.
+        base: the base network.
+
+    Raises:
+        ChatuiError: an adapter cannot be read, is of an unsupported type, or does not fit the base.
+    """
+    if not adapters:
+        return AdaptersPlan()
+    plans: list[AdapterPlan] = []
+    for files in [open_adapter(adapter) for adapter in adapters]:
+        plans.append(AdapterCheck(files, base).plan(_vocabulary_after(plans)))
+    if sum(bool(plan.prefix) for plan in plans) > 1:
+        raise ChatuiError(say("adapters.two_prefixes"))
+    _check_order(plans)
+    _check_tables(plans, base)
+    folders = [
+        (plan.files.tokenizer, plan.vocabulary is not None)
+        for plan in plans
+        # ChatGLM-6B has one vocabulary, and trainers copy its tokenizer files incompletely.
+        if plan.files.tokenizer is not None and base.family != "chatglm"
+    ]
+    with_embeddings = [folder for folder, embeds in folders if embeds]
+    tokenizers = with_embeddings or [folder for folder, _ in folders]
+    rows = base.outline.get_input_embeddings().num_embeddings
+    return AdaptersPlan(tuple(plans), tokenizers[-1] if tokenizers else None, rows)
+
+
+def _vocabulary_after(plans: Sequence[AdapterPlan]) -> int | None:
+    """Return the rows of the embeddings after these adapters; None if none has embeddings."""
+    return next((plan.vocabulary for plan in reversed(plans) if plan.vocabulary is not None), None)
+
+
+def _check_order(plans: Sequence[AdapterPlan]) -> None:
+    """Refuse a vocabulary after a larger one, which was trained on top of it."""
+    sizes = [(plan.files.title, plan.vocabulary) for plan in plans if plan.vocabulary is not None]
+    for (first, rows), (second, fewer) in pairwise(sizes):
+        if fewer < rows:
+            names = {"first": first, "second": second, "rows": rows, "fewer": fewer}
+            raise ChatuiError(say("adapters.wrong_order", **names))
+
+
+def _check_tables(plans: Sequence[AdapterPlan], base: BaseNetwork) -> None:
+    """Refuse a pair on the embedding or the head if another adapter changes their size."""
+    rows = _vocabulary_after(plans)
+    sizes = {} if rows is None else resized_features(base.outline, rows)
+    for plan in plans:
+        for pair in plan.pairs:
+            AdapterCheck(plan.files, base).check_features(pair, sizes)
