@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=conversation_number,
         metavar="ID",
-        help=say("cli.option.conversation"),
+        help=say("history.history.ids"),
     )
     parser.add_argument("--tag", metavar="TAG", default="", help=say("history.history.tag"))
     parser.add_argument("--archived", action="store_true", help=say("history.history.archived"))

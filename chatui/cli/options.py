@@ -41,7 +41,7 @@ def add_model(
     def add(name: str, **more: Any) -> None:
         if only and name not in only:
             return
-        key = name.replace("-", "_")
+        key = "other_model" if several and name == "model" else name.replace("-", "_")
         group.add_argument(f"--{name}", help=say(f"cli.option.{key}"), **more, **_unless_top(top))
 
     in_order = {"action": "append", "dest": "models"} if several else {}

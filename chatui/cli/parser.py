@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from itertools import pairwise
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chatui import __version__
 from chatui.cli import options
@@ -52,7 +54,7 @@ _LOCALE_FILES = {
 }
 """Locale file of a verb's words, if it is not ``cli``."""
 
-_ARGPARSE_WORDS = {
+_ARGPARSE_KEYS = {
     "usage: ": "usage",
     "options": "options",
     "positional arguments": "positional",
@@ -68,8 +70,31 @@ _ARGPARSE_WORDS = {
 }
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Breaks lines by terminal cells and the rules of Chinese, and keeps the breaks of the text."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        from chatui.tui.wrapping import row_starts
+
+        return [
+            line[start:end].rstrip()
+            for line in text.strip().splitlines()
+            for start, end in pairwise((0, *row_starts(line, width), len(line)))
+        ]
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in self._split_lines(text, width))
+
+
 class Parser(argparse.ArgumentParser):
     """Reports wrong usage in one sentence that names ``--help``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **options)
+
+    def format_help(self) -> str:
+        # argparse puts an ASCII colon behind the Chinese headings.
+        return re.sub(r"(?m)(?<=[\u3400-\u9fff）]):$", "：", super().format_help())
 
     def error(self, message: str) -> NoReturn:
         write_stderr(say("cli.wrong_usage", prog=self.prog, message=message.rstrip(" .。")))
@@ -105,8 +130,6 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
         prog="chatui",
         description=say("cli.description"),
         epilog=say("cli.epilog"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--version",
@@ -127,7 +150,6 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
             name,
             help=say(f"{file}.{name}.help"),
             description=say(f"{file}.{name}.description"),
-            allow_abbrev=False,
         )
         options.add_general(child)
         if name in argv:
@@ -140,7 +162,7 @@ def _module(verb: str) -> ModuleType:
 
 
 def _translate(text: str) -> str:
-    key = _ARGPARSE_WORDS.get(text)
+    key = _ARGPARSE_KEYS.get(text)
     return say(f"cli.argparse.{key}") if key else text
 
 

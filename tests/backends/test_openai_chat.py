@@ -394,10 +394,10 @@ async def test_a_missing_or_wrong_key_is_told_and_never_repeated(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-somebody-elses")
     server.key = "sk-very-secret"
     backend = OpenAIBackend()
-    with pytest.raises(ChatuiError, match="wants an API key"):
+    with pytest.raises(ChatuiError, match="needs an API key"):
         await loaded(backend, servers.spec_for(server.url))
     monkeypatch.setenv("TINY_KEY", "sk-wrong")
-    with pytest.raises(ChatuiError, match="refuses the API key from TINY_KEY") as error:
+    with pytest.raises(ChatuiError, match="rejects the API key from TINY_KEY") as error:
         await loaded(backend, servers.spec_for(Server(url=server.url, key_env="TINY_KEY")))
     assert "sk-wrong" not in str(error.value)
     await backend.close()

@@ -168,7 +168,7 @@ async def test_garbage_in_the_stream_keeps_what_came(faulty: FaultyServer, garba
 
 async def test_an_answer_that_is_no_stream(faulty: FaultyServer) -> None:
     faulty.answer = faulty.say(response(200, b"<html>hello</html>", "text/html"))
-    assert "no reply" in (await ask(faulty.url))[1]
+    assert "not a reply" in (await ask(faulty.url))[1]
 
 
 async def test_an_error_inside_the_stream_is_passed_on(faulty: FaultyServer) -> None:
@@ -181,8 +181,8 @@ async def test_an_error_inside_the_stream_is_passed_on(faulty: FaultyServer) -> 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (401, "wants an API key"),
-        (403, "wants an API key"),
+        (401, "needs an API key"),
+        (403, "needs an API key"),
         (404, "no model “m”"),
         (429, "429"),
         (500, "(500)"),
@@ -209,7 +209,7 @@ async def test_a_model_without_a_chat_template_is_told_the_next_step(faulty: Fau
 
 
 async def test_https_of_a_server_that_speaks_http(faulty: FaultyServer) -> None:
-    with pytest.raises(ChatuiError, match="try http://"):
+    with pytest.raises(ChatuiError, match="use http://"):
         await servers.models_of(faulty.url.replace("http:", "https:"), seconds=0.2)
 
 
@@ -232,7 +232,7 @@ async def test_the_proxy_that_was_asked_is_named_without_its_password(
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
-        for host, words in ((f"127.0.0.1:{port}", "(502)"), ("127.0.0.1:9", "Nobody answers")):
+        for host, words in ((f"127.0.0.1:{port}", "(502)"), ("127.0.0.1:9", "No server answers")):
             monkeypatch.setenv("http_proxy", f"http://user:secret@{host}")
             with pytest.raises(ChatuiError) as error:
                 await servers.models_of("http://gpu.invalid:8000")
@@ -241,7 +241,7 @@ async def test_the_proxy_that_was_asked_is_named_without_its_password(
         monkeypatch.setenv("no_proxy", "gpu.invalid")
         with pytest.raises(ChatuiError) as error:
             await servers.models_of("http://gpu.invalid:8000")
-        assert "is not known" in str(error.value) and "proxy" not in str(error.value)
+        assert "was not found" in str(error.value) and "proxy" not in str(error.value)
 
 
 async def test_no_proxy_is_asked_for_this_machine(
@@ -276,7 +276,7 @@ async def test_a_proxy_that_is_none_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, without_proxies: None
 ) -> None:
     monkeypatch.setenv("http_proxy", "strange://user:secret@127.0.0.1:9")
-    with pytest.raises(ChatuiError, match=r"^The proxy 127\.0\.0\.1:9 of"):
+    with pytest.raises(ChatuiError, match=r"^The proxy 127\.0\.0\.1:9 from"):
         await servers.models_of("http://gpu.invalid:8000")
 
 
@@ -286,7 +286,7 @@ async def test_a_server_that_falls_silent_is_given_up(
     monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.2)
     faulty.answer = faulty.say(STREAM, word("一"), then="wait")
     text, sentence = await ask(faulty.url)
-    assert text == "一" and "sent nothing more" in sentence
+    assert text == "一" and "stopped sending" in sentence
     await asyncio.wait_for(faulty.closed_by_client.wait(), 2)
 
 
@@ -351,19 +351,19 @@ def free_port() -> int:
 
 
 async def test_nobody_at_the_address() -> None:
-    with pytest.raises(ChatuiError, match="Nobody answers"):
+    with pytest.raises(ChatuiError, match="No server answers"):
         await load(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(ChatuiError, match="not known"):
+    with pytest.raises(ChatuiError, match="was not found"):
         await load("http://no-such-host.invalid/v1")
 
 
 @pytest.mark.parametrize(
     ("models", "words"),
     [
-        (response(200, b"<html>hello</html>", "text/html"), "no OpenAI-compatible server"),
+        (response(200, b"<html>hello</html>", "text/html"), "not an OpenAI-compatible server"),
         (response(200, b'{"object": "list", "data": [{"id": "n"}, 7, {}]}'), "it offers n"),
         (response(500, b""), "(500)"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not in HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not answer in HTTP"),
         (b"", "was lost"),
     ],
 )

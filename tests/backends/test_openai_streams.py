@@ -325,7 +325,7 @@ async def test_what_is_not_utf_8_is_decoded_as_the_content_type_says(
     if status == 200:
         assert (await replied(await load(faulty.url))).text == "春风"
     else:
-        assert "says: 模型正忙" in (await ask(faulty.url))[1]
+        assert "message: 模型正忙" in (await ask(faulty.url))[1]
 
 
 async def test_a_plain_answer_is_quoted(faulty: FaultyServer) -> None:

@@ -99,7 +99,7 @@ def test_a_record_is_generated_again_to_the_same_tokens(
     file.write_text("\n".join(map(json.dumps, events)) + "\n", encoding="utf-8")
     other = chatui(*rerun)
     assert (other.returncode, other.stderr) == (3, "")
-    assert "round 1: different from token 5 on" in other.stdout
+    assert "round 1: differs from token 5 on" in other.stdout
     assert "dtype: “bfloat16” before, “float32” now" in other.stdout
     # Without ids there is nothing to compare.
     for event in events:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from chatui import __version__
 from chatui.cli import parser
@@ -25,13 +26,18 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_help_in_both_languages(language: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_in_both_languages(
+    language: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     for verb in ((), *((verb,) for verb in VERBS)):
         assert run(["--lang", language, *verb, "--help"]) == 0
         said = capsys.readouterr()
         assert said.err == ""
         assert ("用法：" in said.out, "usage: " in said.out) == (language == "zh", language == "en")
         assert "\x1b" not in said.out
+        _, _, body = said.out.partition("\n\n")
+        assert all(cell_len(line) < 80 for line in body.splitlines()), verb
         if language == "zh":
             words = re.sub("chatui completion [a-z]+", "", said.out)
             assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", words), verb

@@ -85,7 +85,10 @@ def test_models_lists_servers_and_a_reference_finds_them(
 
 @pytest.mark.parametrize("verb", [("models",), ("ask", "你好")])
 def test_a_server_that_is_none_is_one_sentence(chatui: Chatui, verb: tuple[str, ...]) -> None:
-    for address, words in (("127.0.0.1:1", "Nobody answers"), ("ftp://x", "not the address")):
+    for address, words in (
+        ("127.0.0.1:1", "No server answers"),
+        ("ftp://x", "not a server address"),
+    ):
         done = chatui(*verb, "--server", address)
         assert done.returncode == 1
         assert words in done.stderr and done.stderr.count("\n") == 1
