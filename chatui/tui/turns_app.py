@@ -63,8 +63,9 @@ class TurnsApp(App[None]):
 
     def tell_user(self, sentence: str, severity: str = "error") -> None:
         """Show one sentence for a while."""
-        level = cast(SeverityLevel, severity)
-        self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
+        if sentence:
+            level = cast(SeverityLevel, severity)
+            self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
 
     def notify(
         self, message: str, *, severity: SeverityLevel = "information", **options: Any

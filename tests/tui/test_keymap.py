@@ -12,7 +12,7 @@ from chatui.locales import say
 from chatui.settings import Settings, load_settings
 from chatui.tui.keymap import binding_name, key_label
 from chatui.tui.screens.chat import ChatScreen
-from chatui.tui.screens.edit_actions import EditActions
+from chatui.tui.screens.chat_layout import ChatLayout
 from chatui.tui.screens.help import HelpScreen
 
 
@@ -56,7 +56,7 @@ def test_the_settings_file(home: Path) -> None:
 def test_the_usage_page_names_every_key_and_what_it_does() -> None:
     folder = Path(__file__).parents[2] / "docs"
     pages = [(folder / f"usage{end}.md").read_text(encoding="utf-8") for end in ("", ".zh-CN")]
-    owners = [each for each in ChatScreen.__mro__ if issubclass(each, EditActions)]
+    owners = [each for each in ChatScreen.__mro__ if issubclass(each, ChatLayout)]
     for binding in (binding for each in owners for binding in each.__dict__.get("BINDINGS", ())):
         assert isinstance(binding, Binding)
         for name in (*key_label(binding.key).split(" / "), f"`{binding_name(binding)}`"):

@@ -102,7 +102,7 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     await shown("/512")
     chat = on.app.screen
     assert isinstance(chat, ChatScreen)
-    await on.until(lambda: chat.found is not None and chat._last is not None)
+    await on.until(lambda: chat.findings is not None and chat._last is not None)
     yield "welcome"
 
     await press(*"/s")
@@ -168,7 +168,7 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     await press("enter")
     await on.until(lambda: isinstance(on.app.screen, CompareScreen))
     compared = on.app.screen._comparison  # type: ignore[attr-defined]
-    await on.until(compared.over.is_set, 60)
+    await on.until(compared.finished.is_set, 60)
     await shown("潮生")
     yield "compare"
     await press("escape")

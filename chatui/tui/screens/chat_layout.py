@@ -1,21 +1,21 @@
-"""The conversation, the query box and one line of facts: where they stand and how they begin."""
+"""The widgets of the main screen, from the title down to the status line."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
 from textual.screen import Screen
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from chatui.conversation.rounds import Conversation
 from chatui.errors import ChatuiError
@@ -32,27 +32,30 @@ from chatui.tui.widgets.welcome import Welcome, greeting_for
 
 if TYPE_CHECKING:
     from chatui.tui.first_start import Findings
+    from chatui.tui.screens.picker import Picker
     from chatui.tui.turns_app import TurnsApp
 
+Result = TypeVar("Result")
+
 FRAMES_PER_SECOND = 60
-"""So often, at most, the screen is drawn because of a key."""
+"""Maximum redraws per second for key presses."""
 
 _YOUNG_OBJECTS = 2_000
-"""Garbage is looked for each time that so many objects were made: a millisecond."""
+"""New objects between two collections of the youngest generation, each of about a millisecond."""
 
 
 class ChatLayout(Screen[None]):
-    """What stands on the main screen; without what the turns tell, and without the keys.
+    """The widgets of the main screen and their first contents.
 
     Attributes:
-        found: what is here besides the model that ships; None until it was looked for.
+        findings: what the welcome suggests; None until it is known.
     """
 
     app: TurnsApp
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Findings | None = None
+        self.findings: Findings | None = None
         self._last: Conversation | None = None
         self._drew_key_at = 0.0
 
@@ -77,7 +80,7 @@ class ChatLayout(Screen[None]):
         self.call_after_refresh(self._after_first_paint)
 
     def on_idle(self) -> None:
-        """Draw a key that was pressed; Textual's timer would wait for up to two frames."""
+        """Draw a key press now; Textual's timer would draw it up to two frames later."""
         now = time.monotonic()
         if (
             self.app.is_key_pending
@@ -94,13 +97,13 @@ class ChatLayout(Screen[None]):
         if self.classes != before:
             self.update_node_styles()
         self.query("SidePanel").set_class(event.size.width < NARROW_BELOW_CELLS, "-narrow")
-        # The layout follows, and perhaps another size: what waits has its turn before.
+        # Let other tasks run before the layout, which may be followed by another resize.
         await asyncio.sleep(0)
 
     def _after_first_paint(self) -> None:
         if gc.get_threshold()[0] > _YOUNG_OBJECTS:
-            # The command put collecting off for the start; what it made stays, and is not looked
-            # through again. One collection of many objects would be a hitch of 0.1 s.
+            # The command postponed garbage collection for the start. Objects made so far stay and
+            # are not scanned again; one collection of them all would block for 0.1 s.
             gc.freeze()
             gc.set_threshold(_YOUNG_OBJECTS, 5, 200)
         self.app.start_turns()
@@ -110,7 +113,7 @@ class ChatLayout(Screen[None]):
 
     @work
     async def _prepare_markdown(self) -> None:
-        """Import what reads Markdown before a reply has some."""
+        """Import the Markdown parser and the highlighter before a reply needs them."""
         from chatui.tui.markdown import code_colours, inline
 
         await asyncio.to_thread(inline.load_parser)
@@ -120,28 +123,28 @@ class ChatLayout(Screen[None]):
 
     @work
     async def _inspect_machine(self) -> None:
-        """Say what is here to someone who has only the model that ships."""
+        """Suggest other models if the embedded one is loaded."""
         if not any(welcome.is_poet for welcome in self.query(Welcome)):
             return
         from chatui.tui import first_start
 
         settings = self.app.settings
-        self.found = await asyncio.to_thread(first_start.inspect_machine, settings)
+        self.findings = await asyncio.to_thread(first_start.inspect_machine, settings)
         self._suggest()
-        asking = first_start.first_server_model(settings)
-        # A client takes long to import, and that in the loop would be a hitch.
-        server_model = await asyncio.to_thread(asyncio.run, asking)
+        # In a thread, because the client takes long to import.
+        search = first_start.first_server_model(settings)
+        server_model = await asyncio.to_thread(asyncio.run, search)
         if server_model is not None:
-            self.found = replace(self.found, server_model=server_model)
+            self.findings = replace(self.findings, server_model=server_model)
             self._suggest()
 
     def _suggest(self) -> None:
         for welcome in self.query(Welcome):
-            welcome.set_found(self.found)
+            welcome.set_found(self.findings)
 
     @work
     async def _find_last_conversation(self) -> None:
-        """Offer the conversation used last, and mark what a dead chatui left behind."""
+        """Offer the conversation used last, and mark rounds that a killed chatui left open."""
         store = self.app.store
         with self.reporting_errors():
             self._last = await asyncio.to_thread(store.last_conversation)
@@ -151,20 +154,20 @@ class ChatLayout(Screen[None]):
             await store.queued(store.recover_rounds)
 
     def _greeting(self) -> Welcome:
-        return Welcome(greeting_for(self.app.turns.spec), self._last, self.found)
+        return Welcome(greeting_for(self.app.turns.spec), self._last, self.findings)
 
-    # Words about what is shown
+    # The title and the keys
 
     def _show_title(self) -> None:
         conversation = self.app.turns.conversation
         title = conversation.title if conversation is not None else ""
         words = one_line(title) if title else say("tui.title.new")
-        # What is saved late may find the app ending.
+        # The query is empty if the app is closing.
         for line in self.query("#title").results(Static):
             line.update(Content(words))
 
-    async def show_title_again(self) -> None:
-        """The conversation may have another title."""
+    async def reload_title(self) -> None:
+        """Read the title of the conversation again and show it."""
         current = self.app.turns.current
         if current.id is None:
             return
@@ -173,38 +176,45 @@ class ChatLayout(Screen[None]):
         self._show_title()
 
     def _show_keys(self) -> None:
-        """The keys worth knowing now: of what is focused, which says so, or of what goes on."""
+        """Show the keys of the focused widget, else those of the chosen round or running reply."""
         nodes = [] if self.focused is None else self.focused.ancestors_with_self
         found = filter(None, (getattr(node, "footer_keys", "") for node in nodes))
         chosen = "overview.footer.chosen" if self._conversation.has_chosen else ""
-        going_on = "overview.footer.replying" if self.app.turns.is_replying_here else chosen
-        words = next(found, going_on)
+        default = "overview.footer.replying" if self.app.turns.is_replying_here else chosen
+        words = next(found, default)
         self._status.keys = say(words) if words else ""
 
     def on_conversation_view_round_chosen(self) -> None:
         self._show_keys()
 
-    # Words for the user
+    # Messages and lists
 
-    def _tell_user(self, sentence: str, severity: str = "error") -> None:
-        if sentence:
-            self.app.tell_user(sentence, severity)
+    async def show_picker(
+        self, picker: Picker[Result, Any], take: Callable[[Result | None], Awaitable[None]]
+    ) -> None:
+        """Open a list and focus its search box, so that the next key goes there.
+
+        Args:
+            take: called with the choice before the next key is handled.
+        """
+        await self.app.push_screen(picker, take)
+        picker.set_focus(picker.query_one(Input))
 
     @contextmanager
     def reporting_errors(self, *unsent: str) -> Iterator[None]:
-        """Tell the user what goes wrong inside.
+        """Show a :class:`ChatuiError` raised in the block to the user.
 
         Args:
-            unsent: what then goes back into the query box.
+            unsent: texts to put back into the query box after an error.
         """
         try:
             yield
         except ChatuiError as error:
-            self._tell_user(str(error))
+            self.app.tell_user(str(error))
             self._give_back(unsent)
 
     def _give_back(self, queries: Sequence[str]) -> None:
-        """Put queries that were not sent into the box, before what is being typed."""
+        """Put unsent queries into the query box, before the text that is there."""
         if queries:
             typed = self._box.query_text
             self._box.set_query("\n".join([*queries, typed] if typed else queries))

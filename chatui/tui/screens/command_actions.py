@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on, work
+from textual import work
 from textual._callback import invoke
 from textual.actions import parse
 from textual.binding import Binding, BindingType
@@ -17,11 +17,9 @@ from chatui.locales import say
 from chatui.text import in_quotes
 from chatui.tui import commands
 from chatui.tui.commands import Command
-from chatui.tui.screens import picking
 from chatui.tui.screens.import_export_actions import ImportExportActions
 from chatui.tui.setting_changes import parse_setting
 from chatui.tui.user_prompts import user_prompts
-from chatui.tui.widgets.round_list import RoundList
 
 _UNCHANGED = ("preset", "-", "预设")
 """What gives a setting back to the preset."""
@@ -70,13 +68,13 @@ class CommandActions(ImportExportActions):
             if len(meant) > 1:
                 names = ", ".join(f"/{each.name}" for each in meant)
                 words = say("tui.command.several", name=in_quotes("/" + name), names=names)
-                self._tell_user(words, "information")
+                self.app.tell_user(words, "information")
                 self._give_back((text,))
                 return
             command = next(iter(meant), None)
         if command is None or (rest and not command.takes_argument):
             key = "unknown" if command is None else "takes_nothing"
-            self._tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")
+            self.app.tell_user(say(f"tui.command.{key}", name=in_quotes("/" + name)), "information")
             await self.ask(text)
         else:
             await self.run_command(command, rest)
@@ -88,7 +86,7 @@ class CommandActions(ImportExportActions):
             rest: what follows its name.
         """
         if command.prompt is not None:
-            selection = self.get_selected_text() or self._last_reply()
+            selection = self.get_selected_text() or self._chosen_reply_text()
             self.app.turns.ask(command.prompt.fill(rest, selection))
         elif not rest:
             await self.run_action(command.action)
@@ -115,9 +113,9 @@ class CommandActions(ImportExportActions):
                 await self.run_command(chosen)
 
         await self._find_prompts()
-        await picking.show(self.app, CommandPaletteScreen(self._box.commands), take)
+        await self.show_picker(CommandPaletteScreen(self._box.commands), take)
 
-    def _last_reply(self) -> str:
+    def _chosen_reply_text(self) -> str:
         view = self._conversation.chosen
         return "" if view is None else view.round.reply
 
@@ -134,13 +132,13 @@ class CommandActions(ImportExportActions):
             value = getattr(current.changes.sampling_for(turns.spec), name)
             words = say("tui.command.unset") if value is None else f"{value:g}"
             key = "changed" if name in current.changes.sampling else "of_preset"
-            self._tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
+            self.app.tell_user(say(f"tui.command.{key}", name=name, value=words), "information")
 
     def change_system(self, text: str | None) -> None:
         current = self.app.turns.current
         current.changes = replace(current.changes, system=text)
         words = say("tui.command.system_preset" if text is None else "tui.command.system_changed")
-        self._tell_user(words, "information")
+        self.app.tell_user(words, "information")
 
     def action_edit_system(self, text: str = "") -> None:
         """Set the system prompt of this conversation, or have it changed in the query box."""
@@ -182,7 +180,7 @@ class CommandActions(ImportExportActions):
 
         if not name:
             self._box.set_query("/save ")
-            self._tell_user(say("tui.command.save"), "information")
+            self.app.tell_user(say("tui.command.save"), "information")
             return
         turns = self.app.turns
         changes, spec = turns.current.changes, turns.spec
@@ -196,36 +194,4 @@ class CommandActions(ImportExportActions):
         )
         with self.reporting_errors(f"/save {name}"):
             file = await asyncio.to_thread(save_preset, name, changed)
-            self._tell_user(say("tui.command.saved", name=name, path=file), "information")
-
-    # What was said
-
-    def action_copy_reply(self) -> None:
-        """Copy the reply of the chosen round."""
-        self.app.copy(self._last_reply(), say("tui.rewrite.nothing"))
-
-    def action_copy_code(self) -> None:
-        """Copy the last block of code of the chosen reply."""
-        view = self._conversation.chosen
-        self._copy_code("" if view is None else view.last_code)
-
-    @on(RoundList.CodeClicked)
-    def _on_code_clicked(self, event: RoundList.CodeClicked) -> None:
-        self._copy_code(event.code)
-
-    def _copy_code(self, code: str) -> None:
-        self.app.copy(code, say("tui.hint.no_code"))
-
-    @work
-    async def action_copy_all(self) -> None:
-        """Copy the conversation as Markdown, as /export writes it."""
-        from chatui.conversation import exports, transcript
-
-        id_ = self.app.turns.current.id
-        if id_ is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
-            return
-        with self.reporting_errors():
-            whole = await asyncio.to_thread(transcript.from_store, self.app.store, id_)
-            text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
-            self.app.copy(text)
+            self.app.tell_user(say("tui.command.saved", name=name, path=file), "information")

@@ -83,7 +83,7 @@ class EditActions(TurnDisplay):
         if view is not None and not (while_replying and self.app.turns.is_replying_here):
             return view.round
         words = say("tui.rewrite.nothing") if view is None else while_replying
-        self._tell_user(words, "information")
+        self.app.tell_user(words, "information")
         return None
 
     def rewrite(
@@ -156,7 +156,7 @@ class EditActions(TurnDisplay):
         if round_ is None:
             return
         if turns.loaded is not None and not turns.loaded.can_continue:
-            self._tell_user(say("backends.cannot_go_on"), "information")
+            self.app.tell_user(say("backends.cannot_go_on"), "information")
         else:
             turns.continue_reply(round_)
 
@@ -170,7 +170,7 @@ class EditActions(TurnDisplay):
                 raise ChatuiError(say("tui.rewrite.stop_first"))
             rounds = await turns.save_edited_reply(round_, reply)
         except ChatuiError as error:
-            self._tell_user(str(error))
+            self.app.tell_user(str(error))
             self._rewrite_reply(round_, reply)
             return
         if rounds and round_.conversation_id == turns.current.id:

@@ -13,7 +13,6 @@ from textual.worker import get_current_worker
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.locations import expanded
-from chatui.tui.screens import picking
 from chatui.tui.screens.query_actions import QueryActions
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class ImportExportActions(QueryActions):
             self._export(path, format_of(Path(path)))
             return
         if not all_of_them and self.app.turns.current.id is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
+            self.app.tell_user(say("tui.rewrite.nothing"), "information")
             return
 
         async def take(chosen: FormatChoice | None) -> None:
@@ -50,7 +49,7 @@ class ImportExportActions(QueryActions):
                 self._ask_where(*chosen, all_of_them=all_of_them)
 
         title = say("export.title_all" if all_of_them else "export.title")
-        await picking.show(self.app, ExportFormatPicker(title), take)
+        await self.show_picker(ExportFormatPicker(title), take)
 
     @work
     async def _ask_where(
@@ -97,7 +96,7 @@ class ImportExportActions(QueryActions):
 
         with self.reporting_errors(f"/export {path}"):
             await asyncio.to_thread(write)
-            self._tell_user(say("export.exported", path=target), "information")
+            self.app.tell_user(say("export.exported", path=target), "information")
 
     @work
     async def action_import(self, path: str = "") -> None:
@@ -122,7 +121,7 @@ class ImportExportActions(QueryActions):
             if time.monotonic() - last > _TOLD_EVERY_SECONDS:
                 last = time.monotonic()
                 words = say("export.importing", done=now.conversations)
-                self.app.call_later(self._tell_user, words, "information")
+                self.app.call_later(self.app.tell_user, words, "information")
 
         def work() -> ImportCounts:
             files = expand_paths([str(expanded(path))], IMPORT_SUFFIXES)
@@ -131,20 +130,20 @@ class ImportExportActions(QueryActions):
         try:
             counts = await asyncio.to_thread(work)
         except ChatuiError as error:
-            self._tell_user(str(error))
+            self.app.tell_user(str(error))
             self._give_back((f"/import {path}",))
             return
         for sentence in told[:_TOLD_RECORDS]:
-            self._tell_user(sentence, "warning")
+            self.app.tell_user(sentence, "warning")
         if len(told) > _TOLD_RECORDS:
-            self._tell_user(say("import.import.skipped", count=len(told)), "warning")
+            self.app.tell_user(say("import.import.skipped", count=len(told)), "warning")
         if not counts.conversations and not counts.known:
-            self._tell_user(say("export.import_nothing", path=path))
+            self.app.tell_user(say("export.import_nothing", path=path))
             return
         words = [say("export.imported", conversations=counts.conversations)]
         if counts.known:
             words.append(say("export.imported_known", known=counts.known))
-        self._tell_user(" ".join(words), "information")
+        self.app.tell_user(" ".join(words), "information")
         self._find_last_conversation()
 
 

@@ -97,7 +97,7 @@ class QueryActions(RatingActions):
 
         text, names = await asyncio.to_thread(insert_files, text)
         for words in names:
-            self._tell_user(words, "information")
+            self.app.tell_user(words, "information")
         return text
 
     @on(QueryBox.FileRequested)
@@ -122,7 +122,7 @@ class QueryActions(RatingActions):
                     text = await _edited(without_surrogates(self._box.query_text))
                 self._box.set_query(text, held=False)
         except SuspendNotSupported:
-            self._tell_user(say("tui.editor.not_here"))
+            self.app.tell_user(say("tui.editor.not_here"))
         self.refresh(layout=True)
 
     # Queries that wait
@@ -132,7 +132,7 @@ class QueryActions(RatingActions):
         taken = self.app.turns.withdraw_query(index)
         if taken is not None:
             words = say("overview.waiting.withdrawn", query=one_line(taken.text, 60))
-            self._tell_user(words, "information")
+            self.app.tell_user(words, "information")
 
     def action_edit_waiting(self, index: int = -1) -> None:
         """Take a query that still waits into the box, by default the last; Esc puts it back."""
@@ -141,7 +141,7 @@ class QueryActions(RatingActions):
         self.leave_rewriting()
         taken = turns.withdraw_query(index)
         if taken is None:
-            self._tell_user(say("tui.waiting.none"), "information")
+            self.app.tell_user(say("tui.waiting.none"), "information")
             return
 
         async def take(text: str) -> None:

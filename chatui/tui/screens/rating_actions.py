@@ -34,7 +34,7 @@ class RatingActions(EditActions):
 
     async def action_rate(self, rating: Rating) -> None:
         """Rate the chosen reply; the same rating once more takes it back."""
-        round_ = self._chosen_reply()
+        round_ = self._chosen_ended_round()
         if round_ is not None:
             self._keep(round_, 0 if round_.rating == rating else rating)
 
@@ -46,13 +46,13 @@ class RatingActions(EditActions):
         """Rate the chosen reply as it was typed."""
         if typed not in _RATINGS:
             self._give_back((f"/rate {typed}",) if typed else ())
-            self._tell_user(say("tui.command.rate"), "information")
-        elif (round_ := self._chosen_reply()) is not None:
+            self.app.tell_user(say("tui.command.rate"), "information")
+        elif (round_ := self._chosen_ended_round()) is not None:
             self._keep(round_, _RATINGS[typed])
 
     def action_note(self, text: str = "") -> None:
         """Note this on the chosen reply, or have the note written in the query box."""
-        round_ = self._chosen_reply()
+        round_ = self._chosen_ended_round()
         if round_ is None:
             return
         if text:
@@ -64,13 +64,13 @@ class RatingActions(EditActions):
 
         self.rewrite(round_.note, say("tui.rewrite.note"), take, may_be_empty=True)
 
-    def _chosen_reply(self) -> Round | None:
+    def _chosen_ended_round(self) -> Round | None:
         """The round that is meant; None, with a sentence, if there is no whole reply."""
         view = self._conversation.chosen
         if view is not None and view.round.state != "streaming":
             return view.round
         words = say("tui.rewrite.nothing" if view is None else "tui.rewrite.running")
-        self._tell_user(words, "information")
+        self.app.tell_user(words, "information")
         return None
 
     @work
@@ -86,5 +86,5 @@ class RatingActions(EditActions):
             await store.queued(store.rate, round_.id, rating, note)
         except ChatuiError as error:
             self._conversation.replace(round_)
-            self._tell_user(str(error))
+            self.app.tell_user(str(error))
             self._give_back((f"/note {note}",) if note else ())

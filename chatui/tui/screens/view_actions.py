@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from chatui.conversation.rounds import Round
 from chatui.locales import say
 from chatui.tui.comparison import Column
-from chatui.tui.screens import picking
 from chatui.tui.screens.command_actions import CommandActions
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ class ViewActions(CommandActions):
         Binding("alt+d", "compare", "overview.keys.compare"),
         Binding("alt+t", "tree", "overview.keys.tree"),
         Binding("alt+w", "tell_context", "overview.keys.context"),
+        Binding("f8", "token_panel", "tui.keys.token_panel"),
     ]
 
     async def action_compare(self, query: str = "") -> None:
@@ -35,7 +35,7 @@ class ViewActions(CommandActions):
         query = query or self._box.query_text.strip()
         turns, view = self.app.turns, self._conversation.chosen
         if turns.is_replying or turns.unsent_texts:
-            self._tell_user(say("overview.compare.first"), "information")
+            self.app.tell_user(say("overview.compare.first"), "information")
             if query and not from_box:
                 self._give_back((query,))
             return
@@ -59,7 +59,7 @@ class ViewActions(CommandActions):
                 title = beside.query
                 versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
             screen = VariantPicker(title, turns.current.changes, versions, beside)
-            await picking.show(self.app, screen, take)
+            await self.show_picker(screen, take)
 
     @work
     async def _begin_comparison(
@@ -80,7 +80,7 @@ class ViewActions(CommandActions):
                 await self._show_rounds(rounds)
             elif query:
                 self._give_back((query,))
-                self._tell_user(say("overview.compare.nothing"), "information")
+                self.app.tell_user(say("overview.compare.nothing"), "information")
 
     async def action_tree(self) -> None:
         """Show the conversation as a tree, and go to the round that is chosen there."""
@@ -88,7 +88,7 @@ class ViewActions(CommandActions):
 
         conversation_id = self.app.turns.current.id
         if conversation_id is None:
-            self._tell_user(say("tui.rewrite.nothing"), "information")
+            self.app.tell_user(say("tui.rewrite.nothing"), "information")
             return
 
         async def take(chosen: Round | None) -> None:
@@ -96,13 +96,13 @@ class ViewActions(CommandActions):
                 await self._go_to(chosen)
 
         path = self._conversation.round_ids
-        await picking.show(self.app, TreePicker(self.app.store, conversation_id, path), take)
+        await self.show_picker(TreePicker(self.app.store, conversation_id, path), take)
 
     async def _go_to(self, round_: Round) -> None:
         """Look at a round of this conversation, on whatever branch it is."""
         if round_.id not in self._conversation.round_ids:
             if self.app.turns.is_replying_here:
-                self._tell_user(say("overview.tree.running"), "information")
+                self.app.tell_user(say("overview.tree.running"), "information")
                 return
             with self.reporting_errors():
                 await self._show_rounds(await self.app.turns.go_to_round(round_))
@@ -120,7 +120,7 @@ class ViewActions(CommandActions):
         id_, store = self.app.turns.current.id, self.app.store
         if id_ is None or self.app.turns.is_replying_here:
             words = "tui.rewrite.nothing" if id_ is None else "tui.hint.stop_first"
-            self._tell_user(say(words), "information")
+            self.app.tell_user(say(words), "information")
             return
         with self.reporting_errors():
             whole = await asyncio.to_thread(transcript.from_store, store, id_)
@@ -135,7 +135,7 @@ class ViewActions(CommandActions):
         """Say how full the context is, what is in it, and what falls out next."""
         status, view = self._status, self._conversation.last
         if view is None or not status.context_used:
-            self._tell_user(say("tui.command.no_context"), "information")
+            self.app.tell_user(say("tui.command.no_context"), "information")
             return
         used, limit = status.context_used, status.context_limit
         reply = self.app.turns.reply_here
@@ -155,4 +155,11 @@ class ViewActions(CommandActions):
             from chatui.tui.context_use import describe
 
             lines += describe(status.context, used, limit)
-        self._tell_user("\n".join(lines), "information")
+        self.app.tell_user("\n".join(lines), "information")
+
+    async def action_token_panel(self) -> None:
+        """Open the token panel and focus it, or close it."""
+        from chatui.tui.widgets.token_panel import TokenPanel
+
+        panel = TokenPanel(self.app.turns, self.app.store, self._conversation)
+        await self.toggle_panel(panel, "SettingsPanel")
