@@ -1,4 +1,4 @@
-"""The commands that a text in the query box may become, above the box."""
+"""The list of commands that complete the text in the query box."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME_CELLS = 12
 
 
 class CompletionList(OptionList, can_focus=False):
-    """Takes no room if there is nothing to complete; the query box keeps the focus."""
+    """Lists commands above the query box, which keeps the focus; hidden if there are none."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)
@@ -24,7 +24,7 @@ class CompletionList(OptionList, can_focus=False):
         self.display = False
 
     def show(self, commands: Sequence[Command]) -> None:
-        """List these commands, the first one highlighted."""
+        """List these commands and highlight the first one."""
         if tuple(commands) == self.commands:
             return
         self.commands = tuple(commands)
@@ -35,13 +35,13 @@ class CompletionList(OptionList, can_focus=False):
 
     @property
     def chosen(self) -> Command | None:
-        """The highlighted command."""
+        """The highlighted command; None while the list is hidden."""
         index = self.highlighted
         return self.commands[index] if self.display and index is not None else None
 
 
 def command_row(command: Command) -> Content:
-    """A command's name, and beside it what it does."""
+    """Return a command's name and its description."""
     name = "/" + one_line(command.name, 30)
     space = " " * max(2, _NAME_CELLS - cell_len(name))
     return Content.assemble(Content.styled(name, "$accent"), space, command.description)

@@ -1,4 +1,4 @@
-"""All conversations by day, with a search through everything that was said."""
+"""The list of conversations by day, with a full-text search."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _HITS = 100
 
 @dataclass(frozen=True)
 class ChosenConversation:
-    """What was chosen: a conversation, and where in it the words were found.
+    """A conversation to open, and the search match to show in it.
 
     Attributes:
-        round_id: the round with the first hit; None if the conversation itself is meant.
-        words: what was searched for.
+        round_id: the round with the first match; None if the conversation was not searched for.
+        words: the text that was searched for.
     """
 
     conversation_id: int
@@ -44,7 +44,7 @@ class ChosenConversation:
 
 
 def day_of(conversation: Conversation, now: float) -> str:
-    """The day on which a conversation was last used, in words."""
+    """Return the day on which a conversation was last used: "today", "yesterday" or a date."""
     then = local_time(conversation.updated_at).date()
     days = (date.fromtimestamp(now) - then).days
     words = {0: "today", 1: "yesterday"}.get(days)
@@ -52,7 +52,10 @@ def day_of(conversation: Conversation, now: float) -> str:
 
 
 def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int, Content]:
-    """Each day above its first conversation; those that are pinned stand above all days."""
+    """Return a heading for each day, by the index of its first conversation.
+
+    Pinned conversations come first, under a heading of their own.
+    """
     headings = {}
     before = ""
     for index, conversation in enumerate(conversations):
@@ -67,7 +70,7 @@ def day_headings(conversations: Sequence[Conversation], now: float) -> dict[int,
 def conversation_row(
     conversation: Conversation, hit: SearchHit | None, *, is_open: bool = False
 ) -> Content:
-    """A conversation's two lines: its title, and about it or where the text was found."""
+    """Return two lines: the title, and the details of the conversation or the text that matched."""
     title = one_line(conversation.title) or say("tui.title.new")
     when = local_time(conversation.updated_at).strftime("%H:%M")
     about = say("tui.conversations.about", when=when, rounds=conversation.round_count)
@@ -78,7 +81,7 @@ def conversation_row(
     if conversation.is_replying:
         about += " · " + say("tui.conversations.replying")
     second = Content.styled(about, "$foreground-muted")
-    # A title that is the first query says where it was found already.
+    # The title often is the first query; it is not shown twice.
     if hit is not None and hit.where != "title" and hit.snippet.strip("…") not in title:
         second = Content.assemble(
             Content.styled(plain_text(hit.before), "$foreground-muted"),
@@ -95,21 +98,16 @@ def conversation_row(
 
 
 def split_tag(words: str) -> tuple[str, str]:
-    """What is searched for, and the tag that a word with a # names; "" for none."""
-    rest = words.split()
-    tags = [word for word in rest if word[0] in "#＃" and len(word) > 1]
-    return (
-        (words, "")
-        if not tags
-        else (
-            " ".join(word for word in rest if word not in tags),
-            tags[0][1:],
-        )
-    )
+    """Split a search into its text and its first tag, written ``#tag``; "" for no tag."""
+    typed = words.split()
+    tags = [word for word in typed if word[0] in "#＃" and len(word) > 1]
+    if not tags:
+        return words, ""
+    return " ".join(word for word in typed if word not in tags), tags[0][1:]
 
 
 class ConversationList(PickList[Conversation]):
-    """Conversations to open, rename, pin, tag, archive and delete; each change can be undone."""
+    """Lists conversations to open, rename, pin, tag, archive and delete."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+e", "rename", "tui.keys.rename", priority=True),
@@ -123,20 +121,20 @@ class ConversationList(PickList[Conversation]):
 
     @dataclass
     class Deleted(Message):
-        """A conversation was deleted here."""
+        """A conversation was deleted."""
 
         conversation_id: int
 
     class Renamed(Message):
-        """A conversation has another title."""
+        """A conversation was renamed."""
 
     def __init__(
         self, store: Store, before_delete: Callable[[int], None], open_id: int | None = None
     ) -> None:
         """
         Args:
-            before_delete: called with the id of a conversation that is about to be deleted.
-            open_id: the conversation that is on the screen.
+            before_delete: called with the id of a conversation before it is deleted.
+            open_id: id of the open conversation, which is marked.
         """
         super().__init__(
             say("tui.conversations.title"),
@@ -153,7 +151,7 @@ class ConversationList(PickList[Conversation]):
         self.open_id = open_id
 
     async def find(self, words: str) -> None:
-        """List what matches, and where it was found."""
+        """List the conversations that match, with the matching text."""
         self._overtaken.set()
         overtaken = self._overtaken = threading.Event()
         store, (text, tag) = self._store, split_tag(words)
@@ -182,10 +180,12 @@ class ConversationList(PickList[Conversation]):
         ]
         index = self._index_among([each.id for each in found], words)
         self._shown_words = words
-        self.show(found, rows, index, self._none(text, tag), day_headings(found, time.time()))
+        self.show(
+            found, rows, index, self._empty_message(text, tag), day_headings(found, time.time())
+        )
 
     def _index_among(self, ids: Sequence[int], words: str) -> int:
-        """Where the highlight belongs: on what it was on, or what took its place."""
+        """Return the index to highlight: the same conversation as before, or its successor."""
         before = self.highlighted
         if words != self._shown_words or before is None:
             return ids.index(self.open_id) if self.open_id in ids and not words else 0
@@ -193,14 +193,13 @@ class ConversationList(PickList[Conversation]):
             return ids.index(before.id)
         return max(0, min(self.shown.index(before), len(ids) - 1))
 
-    def _none(self, text: str, tag: str) -> str:
-        """What to do where nothing is listed."""
+    def _empty_message(self, text: str, tag: str) -> str:
         if text.strip() or tag:
             return say("tui.conversations.none")
         return say("organise.list.no_archive" if self._is_archive else "organise.list.empty")
 
     def choice(self, item: Conversation) -> ChosenConversation:
-        """Where a conversation is to be opened."""
+        """Return a conversation of the list as the one to open, with its match."""
         hit = self._hits.get(item.id)
         if hit is None or hit.round_id is None:
             return ChosenConversation(item.id)
@@ -209,8 +208,8 @@ class ConversationList(PickList[Conversation]):
     def on_unmount(self) -> None:
         self._overtaken.set()
 
-    async def _changed(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-        """Have the store write, and list anew; whether it could."""
+    async def _write(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Have the store write, refresh the list, and return True on success."""
 
         def call() -> Any:
             return write(*args, **kwargs)
@@ -233,7 +232,7 @@ class ConversationList(PickList[Conversation]):
             return
         question = say("tui.conversations.new_title")
         title = await self.app.push_screen_wait(LineQuestion(question, chosen.title))
-        if title is not None and await self._changed(self._store.rename, chosen.id, title):
+        if title is not None and await self._write(self._store.rename, chosen.id, title):
             self.post_message(self.Renamed())
 
     @work
@@ -242,7 +241,7 @@ class ConversationList(PickList[Conversation]):
         if chosen is None:
             return
         self._before_delete(chosen.id)
-        if await self._changed(self._store.delete, chosen.id):
+        if await self._write(self._store.delete, chosen.id):
             self._deleted.append(chosen.id)
             self.post_message(self.Deleted(chosen.id))
             title = one_line(chosen.title, 40) or say("tui.title.new")
@@ -250,24 +249,24 @@ class ConversationList(PickList[Conversation]):
 
     @work
     async def action_undelete(self) -> None:
-        """Bring back what was deleted last in this list."""
+        """Restore the last conversation deleted in this list."""
         if not self._deleted:
             self.app.tell_user(say("organise.list.nothing_deleted"), "information")
-        elif await self._changed(self._store.restore, self._deleted[-1]):
+        elif await self._write(self._store.restore, self._deleted[-1]):
             self._deleted.pop()
 
     @work
     async def action_pin(self) -> None:
         if (chosen := self.highlighted) is not None:
-            await self._changed(self._store.organise, chosen.id, pinned=not chosen.pinned)
+            await self._write(self._store.organise, chosen.id, pinned=not chosen.pinned)
 
     @work
     async def action_archive(self) -> None:
         if (chosen := self.highlighted) is not None:
-            await self._changed(self._store.organise, chosen.id, archived=not chosen.archived)
+            await self._write(self._store.organise, chosen.id, archived=not chosen.archived)
 
     async def action_show_archive(self) -> None:
-        """List what is archived, or what is not."""
+        """Switch between archived and other conversations."""
         self._is_archive = not self._is_archive
         self.search(self.words)
 
@@ -291,4 +290,4 @@ class ConversationList(PickList[Conversation]):
         except ChatuiError as error:
             self.app.tell_user(str(error))
             return
-        await self._changed(self._store.organise, chosen.id, tags=tags)
+        await self._write(self._store.organise, chosen.id, tags=tags)

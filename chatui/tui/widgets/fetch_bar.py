@@ -1,4 +1,4 @@
-"""Downloads of models, and the line that shows one while the chat goes on around it."""
+"""Downloads of models, and the line that shows the progress of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.model_names import display_name
 
-# What fetches takes a while to import, and most starts fetch nothing.
+# Importing the fetching code is slow, and most starts download nothing.
 if TYPE_CHECKING:
     from chatui.catalog.fetching.fetch import FetchEvent, FetchProgress
     from chatui.catalog.fetching.planning import FetchPlan
@@ -34,13 +34,13 @@ _LEAST_BAR_CELLS = 5
 
 
 class Download(Struct, frozen=True):
-    """A download that goes on when its events are asked for.
+    """A planned download; iterating its events runs it.
 
     Attributes:
         name: the preset, or a hub id.
-        plan: what is fetched.
-        events: how it goes; closing them ends it and keeps what came.
-        settings: that the model is to run with.
+        plan: the files to download.
+        events: its progress; closing them stops it and keeps what was downloaded.
+        settings: the settings that the model will run with.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Download(Struct, frozen=True):
 
     @property
     def question(self) -> str:
-        """Whether to begin, with the size."""
+        """The question whether to download, with the size and the hubs."""
         plan = self.plan
         hosts = dict.fromkeys(repository.hub.host for repository in plan.repositories)
         words = say(
@@ -65,7 +65,7 @@ class Download(Struct, frozen=True):
         return "\n\n".join((words, *plan.notes))
 
     async def why_unusable(self) -> str:
-        """Why the model cannot run although it was fetched; "" if it can."""
+        """Return why the downloaded model cannot run; "" if it can."""
         try:
             await asyncio.to_thread(catalog.resolve, self.name, self.settings)
         except ChatuiError as error:
@@ -74,10 +74,10 @@ class Download(Struct, frozen=True):
 
 
 async def prepare_download(name: str, settings: Settings) -> Download:
-    """Ask the hubs what there is to fetch.
+    """Ask the hubs for the files of a model.
 
     Raises:
-        ChatuiError: they cannot be reached, do not have it, or the disk has no room for it.
+        ChatuiError: no hub can be reached or has the model, or the disk is too small.
     """
     from chatui.catalog.fetching.fetch import fetch
 
@@ -86,13 +86,13 @@ async def prepare_download(name: str, settings: Settings) -> Download:
 
 
 class FetchBar(Static):
-    """Shows how far a download is, and offers the model when it is there."""
+    """Shows the progress of a download, then offers to switch to the model."""
 
     app: TurnsApp
 
     @dataclass
     class Chosen(Message):
-        """The user wants to talk with the model that was fetched."""
+        """The user chose to switch to the downloaded model."""
 
         name: str
 
@@ -107,17 +107,17 @@ class FetchBar(Static):
 
     @property
     def running(self) -> str:
-        """The name of what is being fetched; "" if nothing is."""
+        """The name of the running download; "" if there is none."""
         return self._download.name if self._download is not None and self._worker else ""
 
     def begin(self, download: Download) -> None:
-        """Fetch; one at a time."""
+        """Start a download; the previous one must have ended."""
         self._download, self._progress = download, None
         self._show_text(say("tui.fetch.begun", name=self._title))
         self._worker = self.run_worker(self._run(download), group="fetch", exclusive=True)
 
     def stop_or_choose(self) -> bool:
-        """Stop the download, or choose what was fetched; whether there was either."""
+        """Stop the download or choose the downloaded model; False if there is neither."""
         if self._download is None:
             return False
         if self._worker is not None:
@@ -130,7 +130,7 @@ class FetchBar(Static):
         return True
 
     def dismiss(self) -> None:
-        """Take the offer back; a download goes on."""
+        """Hide the line, unless a download is running."""
         if self._worker is None:
             self._download = None
             self.display = False
@@ -157,7 +157,7 @@ class FetchBar(Static):
             self._end(str(error), "error")
 
     def _finish(self, why_unusable: str) -> None:
-        """Offer the model, or say why it cannot be talked with."""
+        """Offer the model, or report why it cannot run."""
         if why_unusable:
             self._end(why_unusable, "warning")
             return
@@ -190,7 +190,7 @@ class FetchBar(Static):
             room = self.content_size.width - cell_len(name + rest)
             if room >= _LEAST_BAR_CELLS or not facts:
                 break
-            # The stop key must be seen before the numbers.
+            # The key that stops matters more than the numbers.
             facts.pop()
         return name + readable.progress_bar(event.share, max(0, min(_BAR_CELLS, room))) + rest
 

@@ -1,4 +1,4 @@
-"""Ctrl+F: find in the conversation that is open."""
+"""Ctrl+F: the search bar of the open conversation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatui.tui.widgets.conversation_view import ConversationView
 
 
 def match_positions(rounds: Sequence[Round], pattern: re.Pattern[str]) -> list[tuple[int, int]]:
-    """Where it stands in queries and replies: (round's id, how many there are before in it)."""
+    """Return each match as (id of its round, index among the matches of the round)."""
     return [
         (each.id, index)
         for each in rounds
@@ -34,9 +34,9 @@ def match_positions(rounds: Sequence[Round], pattern: re.Pattern[str]) -> list[t
 
 
 class FindBar(Horizontal, can_focus=True):
-    """What is looked for, and where of how many places one is; n and N go on from the bar."""
+    """The search text and the number of the current match; n and N go through the matches."""
 
-    # Read when the bar first opens, and not at the start.
+    # Loaded with this module, which a start does not import.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,down", "step(1)", "organise.keys.find_next"),
@@ -52,15 +52,15 @@ class FindBar(Horizontal, can_focus=True):
     ) -> None:
         """
         Args:
-            words: what is looked for at first; with some the keys are for the bar at once.
-            round_id: the round whose first place is shown first; None: the last place of all.
+            words: the text to find; without one, the text field gets the focus.
+            round_id: the round of the first current match; None for the last match.
         """
         super().__init__()
         self._conversation = conversation
         self._words = words
-        self._first = round_id
-        self._places: list[tuple[int, int]] = []
-        self._at = 0
+        self._first_round_id = round_id
+        self._matches: list[tuple[int, int]] = []
+        self._index = 0
 
     def compose(self) -> ComposeResult:
         yield Static(say("organise.find.label"), classes="label", markup=False)
@@ -72,8 +72,8 @@ class FindBar(Horizontal, can_focus=True):
         self._find(self._words)
 
     def find(self, words: str, round_id: int | None = None) -> None:
-        """Find other words."""
-        self._first = round_id
+        """Find another text."""
+        self._first_round_id = round_id
         with self.prevent(Input.Changed):
             self.query_one(LineInput).value = words
         self.focus()
@@ -93,31 +93,31 @@ class FindBar(Horizontal, can_focus=True):
     async def _find(self, words: str) -> None:
         pattern = search_pattern(words)
         rounds = self._conversation.rounds
-        self._places = []
+        self._matches = []
         if pattern is not None:
-            self._places = await asyncio.to_thread(match_positions, rounds, pattern)
+            self._matches = await asyncio.to_thread(match_positions, rounds, pattern)
         self._conversation.highlight(pattern)
-        first = [at for at, (id_, _) in enumerate(self._places) if id_ == self._first]
-        self._at = first[0] if first else len(self._places) - 1
+        first = [at for at, (id_, _) in enumerate(self._matches) if id_ == self._first_round_id]
+        self._index = first[0] if first else len(self._matches) - 1
         await self._show()
 
     async def _show(self) -> None:
-        count, words = len(self._places), self.query_one(LineInput).value
+        count, words = len(self._matches), self.query_one(LineInput).value
         if count:
-            shown = say("organise.find.place", place=self._at + 1, count=f"{count:,}")
-            self._conversation.show_match(*self._places[self._at])
+            shown = say("organise.find.place", place=self._index + 1, count=f"{count:,}")
+            self._conversation.show_match(*self._matches[self._index])
         else:
             shown = say("organise.find.nothing") if words.strip() else ""
         self.query_one(".count", Static).update(Content(shown))
 
     async def action_step(self, step: int) -> None:
-        """Go to the next place, or the one before; behind the last comes the first."""
-        if self._places:
-            self._at = (self._at + step) % len(self._places)
+        """Go to the next or previous match; the first follows the last."""
+        if self._matches:
+            self._index = (self._index + step) % len(self._matches)
             await self._show()
 
     async def action_leave(self) -> None:
-        """The user has found it, or gives up."""
+        """Close the bar and remove the highlights."""
         self._conversation.highlight(None)
         await self.app.action_focus("query")
         self.remove()

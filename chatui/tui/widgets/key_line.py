@@ -1,4 +1,4 @@
-"""The keys that are worth knowing here, in one line; a click on one presses it."""
+"""A line of key hints such as "Enter choose · Esc back"; a click on one presses the key."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PRESSABLE = re.compile(
 
 
 class PagedKeys:
-    """Words such as "Enter choose · Esc back", of which a click on … shows the next that fit."""
+    """Key hints in pages of one line; a click on "…" shows the next page."""
 
     def __init__(self) -> None:
         self._words = ""
         self._first = self._next = 0
 
     def page(self, words: str, cells: int) -> Content:
-        """As many of ``words`` as fit; other words than before begin with the first."""
+        """Return the hints of the current page; new hints start at the first page."""
         if words != self._words:
             self._words, self._first = words, 0
         if cell_len(words) <= cells:
@@ -42,7 +42,7 @@ class PagedKeys:
         return Content.assemble(shown, others.stylize(Style.from_meta({_MORE: True})))
 
     def click(self, event: Click) -> None:
-        """Show the next, or press the key that was clicked."""
+        """Show the next page, or press the clicked key."""
         if event.style.meta.get(_MORE) and event.widget is not None:
             event.stop()
             self._first = self._next
@@ -52,7 +52,7 @@ class PagedKeys:
 
 
 class KeyLine(Static):
-    """One line of keys."""
+    """A line of key hints."""
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
@@ -62,7 +62,7 @@ class KeyLine(Static):
         self._pages = PagedKeys()
 
     def set_keys(self, words: str) -> None:
-        """Show other keys."""
+        """Set the key hints."""
         self._words = words
         self.refresh()
 
@@ -74,7 +74,7 @@ class KeyLine(Static):
 
 
 def fitting_keys(words: str, cells: int) -> Content:
-    """As many of the keys and what they do as fit into ``cells``, the first ones at least."""
+    """Return the key hints that fit into ``cells``, but the first one at least."""
     parts = words.split(SEPARATOR)
     while len(parts) > 1 and cell_len(SEPARATOR.join(parts)) > cells:
         parts.pop()
@@ -88,12 +88,12 @@ def fitting_keys(words: str, cells: int) -> Content:
 
 
 def make_clickable(words: Content, key: str) -> Content:
-    """Words that press a key if they are clicked; "" presses none."""
+    """Return ``words`` so that a click on them presses ``key``, unless that is ""."""
     return words.stylize(Style.from_meta({_KEY: key})) if key else words
 
 
 def key_from_label(name: str) -> str:
-    """Textual's name of a key that is written as people do, e.g. "Ctrl+E"; "" if it is none."""
+    """Return Textual's name of a key written as "Ctrl+E"; "" if it is no key."""
     if name in _SIGNS or (len(name) == 1 and name.isupper()):
         return _SIGNS.get(name, name)
     parts = [_NAMES.get(part, part) for part in name.lower().split("+")]
@@ -102,7 +102,7 @@ def key_from_label(name: str) -> str:
 
 
 def press_clicked_key(event: Click) -> bool:
-    """Press the key whose words were clicked; whether there is one."""
+    """Press the key of a clicked hint; False if no hint was clicked."""
     key = event.style.meta.get(_KEY)
     if not isinstance(key, str) or event.widget is None:
         return False

@@ -1,4 +1,4 @@
-"""A list with a search box over it."""
+"""A list with a search box above it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Item = TypeVar("Item")
 
 
 def matches(words: str, *texts: str) -> bool:
-    """Whether every word typed stands somewhere in the texts."""
+    """True if the texts contain every word of ``words``."""
     known = "\n".join(texts).casefold()
     return all(word in known for word in words.casefold().split())
 
 
 class PickList(Generic[Item], Widget):
-    """The search box has the focus; the arrow keys move in the list all the same.
+    """Lists items; the search box keeps the focus while the arrow keys move in the list.
 
     Attributes:
-        shown: the items in the list, in its order.
+        shown: the listed items.
     """
 
     app: TurnsApp
@@ -50,9 +50,9 @@ class PickList(Generic[Item], Widget):
     def __init__(self, title: str, keys: str, search: str, message: str = "") -> None:
         """
         Args:
-            title, keys: above and below.
-            search: the empty search box's words.
-            message: below the list until there is one.
+            title, keys: the line above and the key hints below.
+            search: the placeholder of the search box.
+            message: shown below the list until the first items are listed.
         """
         super().__init__()
         self.shown: list[Item] = []
@@ -65,7 +65,7 @@ class PickList(Generic[Item], Widget):
         yield Static(Content(title), classes="title")
         yield self.SEARCH_BOX(placeholder=search)
         options = OptionList(markup=False)
-        # After a click what is typed still goes to the search box.
+        # A click must not take the focus from the search box.
         options.can_focus = False
         yield options
         yield Static(message, classes="message", markup=False)
@@ -76,15 +76,15 @@ class PickList(Generic[Item], Widget):
 
     @work(exclusive=True)
     async def search(self, words: str) -> None:
-        """Show what matches ``words``; a search that is overtaken by the next key is dropped."""
+        """List the items that match, and cancel a search that is still running."""
         await self.find(words)
 
     async def find(self, words: str) -> None:
-        """Show what matches ``words``; called at the start and with each change of them."""
+        """List the items that match ``words``; called at the start and for each change."""
         raise NotImplementedError
 
     def choose(self, item: Item) -> None:
-        """The user wants this one."""
+        """Handle the choice of an item."""
         raise NotImplementedError
 
     def show(
@@ -95,11 +95,11 @@ class PickList(Generic[Item], Widget):
         none: str,
         headings: Mapping[int, Content] | None = None,
     ) -> None:
-        """List ``items``, each as its row, with the one at ``index`` highlighted.
+        """List ``items`` as ``rows`` and highlight the item at ``index``.
 
         Args:
-            none: what to say if there are none.
-            headings: by the index of the item that each stands above.
+            none: the message if there are no items.
+            headings: by the index of the item below each.
         """
         self.shown = list(items)
         self._items = []
@@ -120,19 +120,19 @@ class PickList(Generic[Item], Widget):
         self.show_message("" if items else none)
 
     def _item_at(self, option: int | None) -> Item | None:
-        """The item of a row; None for a heading."""
+        """Return the item of an option; None for a heading."""
         item = None if option is None or option >= len(self._items) else self._items[option]
         return None if item is None else self.shown[item]
 
     def show_message(self, sentence: str) -> None:
-        """Show a sentence below the list."""
+        """Show a sentence below the list; "" hides it."""
         message = self.query_one(".message", Static)
         message.update(Content(one_line(sentence, 1000)))
         message.display = bool(sentence)
 
     @property
     def words(self) -> str:
-        """What is searched for."""
+        """The text of the search box."""
         return self.query_one(Input).value
 
     @property
@@ -159,7 +159,7 @@ class PickList(Generic[Item], Widget):
             self.choose(item)
 
     async def finish_search(self) -> None:
-        """Have the list be what matches all that was typed, however fast the next key came."""
+        """Complete a running search, so that a key acts on the list of all that was typed."""
         if self._searching is not None and not self._searching.is_finished:
             self._searching.cancel()
             await self.find(self.words)

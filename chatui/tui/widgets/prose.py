@@ -1,4 +1,4 @@
-"""A few sentences, wrapped as Chinese is."""
+"""Text wrapped by the rules of Chinese typesetting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatui.tui.wrapping import Row
 
 
 class Prose(Widget):
-    """Text without markup."""
+    """Selectable text without markup."""
 
     ALLOW_SELECT = True
 
@@ -25,11 +25,11 @@ class Prose(Widget):
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """The text."""
         return self._rows.text
 
     def set_text(self, text: str) -> None:
-        """Say something else."""
+        """Set the text."""
         text = plain_text(text)
         if text != self.text:
             self._rows = WrappedText(text, self._rows.width)
@@ -60,7 +60,7 @@ class Prose(Widget):
         return self._rows.rows[y]
 
     def _style_of(self, name: str) -> Style:
-        """What the style names of a row's spans mean."""
+        """Return the style for a style name of a row's spans."""
         return Style()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:

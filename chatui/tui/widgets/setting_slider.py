@@ -1,4 +1,4 @@
-"""A number of the settings panel: a field that ← → change, and a bar that the mouse moves."""
+"""The fields and sliders for numbers in the settings panel."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SLIDER_RANGES = {
     "penalty_decay": (0.0, 1.0, 0.01),
     "no_repeat_ngram_size": (0, 10, 1),
 }
-"""Name of a setting -> least and most of its bar, and a step; what is typed may lie beyond."""
+"""Setting -> minimum and maximum of its slider, and a step; a typed value may exceed them."""
 
 
 def step_value(name: str, value: float, steps: float) -> str:
-    """The value that is so many steps away, within the bar, as a field says it."""
+    """Return the value ``steps`` steps away, within the slider's range, as a field's text."""
     least, most, step = SLIDER_RANGES[name]
     nearest = round((value - least) / step + steps) * step + least
     return f"{round(min(max(nearest, least), most), 6):g}"
 
 
 class NumberField(LineInput):
-    """A field for a number: ← and → make it less and more, digits type it."""
+    """A field for a number; ← and → change it by a step."""
 
     def action_cursor_left(self, select: bool = False) -> None:
         self.step(-1)
@@ -42,7 +42,7 @@ class NumberField(LineInput):
         self.step(1)
 
     def step(self, steps: int) -> None:
-        """Go so many steps up, from the least value where the text is no number."""
+        """Change the number by ``steps`` steps; a text that is no number counts as the minimum."""
         name = self.id or ""
         value = parse_number(self.value)
         self.value = step_value(name, SLIDER_RANGES[name][0] if value is None else value, steps)
@@ -50,11 +50,11 @@ class NumberField(LineInput):
 
 
 class SettingSlider(Widget):
-    """Where a value lies between the usual ones, and where the preset's does."""
+    """A bar that shows a value and the preset's value, and changes with the mouse."""
 
     @dataclass
     class Moved(Message):
-        """The mouse chose a value."""
+        """The user moved the slider."""
 
         name: str
         text: str
@@ -66,7 +66,7 @@ class SettingSlider(Widget):
         self._preset: float | None = None
 
     def show(self, text: str, preset: str) -> None:
-        """Show what the field and the preset say."""
+        """Show the texts of the field and of the preset."""
         self._value, self._preset = parse_number(text), parse_number(preset)
         self.refresh()
 
@@ -111,7 +111,7 @@ class SettingSlider(Widget):
 
 
 def parse_number(text: str) -> float | None:
-    """What a field says, if it is a number."""
+    """Return the number in a field; None if its text is no number."""
     try:
         return float(text)
     except ValueError:

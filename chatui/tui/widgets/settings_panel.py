@@ -1,4 +1,4 @@
-"""Alt+S: what the conversation does otherwise than its model's preset says."""
+"""Alt+S: the panel for the settings of the conversation."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from chatui.tui.widgets.setting_slider import SLIDER_RANGES, NumberField, Settin
 from chatui.tui.widgets.side_panel import SidePanel
 
 STOPS, WINDOW = "stop_strings", "window"
-_BETWEEN_STOPS = " | "
+_STOP_SEPARATOR = " | "
 _POLL_SECONDS = 0.5
 _YES, _NO = "on", "off"
 
 
 class SystemRow(Static, can_focus=True):
-    """The system prompt in one line; Enter or a click has it changed in the query box."""
+    """The system prompt in one line; Enter or a click opens it in the query box."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "screen.edit_system", "tui.keys.edit_system")
@@ -43,7 +43,7 @@ class SystemRow(Static, can_focus=True):
 
 
 class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
-    """One field for each setting; what is typed holds from the next reply on."""
+    """One field per setting; a change takes effect with the next reply."""
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -85,7 +85,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         self.query(LineInput).first().focus()
 
     def refresh_fields(self) -> None:
-        """Show what holds now; the field that is being typed in keeps its text."""
+        """Update all fields but the focused one."""
         changes, spec = now = (self._turns.current.changes, self._turns.spec)
         if now == self._shown:
             return
@@ -142,7 +142,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         self.action_field(1)
 
     def action_to_preset(self) -> None:
-        """Give the focused field's setting back to the preset."""
+        """Reset the focused setting to the preset's value."""
         field, current = self.screen.focused, self._turns.current
         if isinstance(field, SystemRow):
             current.changes = replace(current.changes, system=None)
@@ -163,34 +163,34 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
 
 
 def is_changed(name: str, changes: SettingChanges) -> bool:
-    """Whether a field says something else than the preset."""
+    """True if the conversation overrides a setting of the preset."""
     if name in (STOPS, WINDOW):
         return bool(changes.stop_strings if name == STOPS else changes.window)
     return name in changes.sampling
 
 
 def preset_text(name: str, spec: ModelSpec) -> str:
-    """What a field says where nothing was changed."""
+    """Return a field's text for the preset's value."""
     return "" if name in (STOPS, WINDOW) else _as_text(getattr(spec.sampling, name))
 
 
 def field_text(name: str, changes: SettingChanges, spec: ModelSpec) -> str:
-    """What a field says."""
+    """Return a field's text for the conversation's value."""
     if name == STOPS:
-        return _BETWEEN_STOPS.join(stop.replace("\n", "\\n") for stop in changes.stop_strings)
+        return _STOP_SEPARATOR.join(stop.replace("\n", "\\n") for stop in changes.stop_strings)
     if name == WINDOW:
         return _as_text(changes.window)
     return _as_text(changes.sampling.get(name, getattr(spec.sampling, name)))
 
 
 def with_field(name: str, text: str, changes: SettingChanges, spec: ModelSpec) -> SettingChanges:
-    """The changes with what a field says; an empty field says what the preset does.
+    """Return ``changes`` with the value of a field; an empty field means the preset's value.
 
     Raises:
-        ChatuiError: the text is no value of the setting.
+        ChatuiError: the text is not a valid value of the setting.
     """
     if name == STOPS:
-        stops = (stop.replace("\\n", "\n") for stop in text.split(_BETWEEN_STOPS.strip(" ")))
+        stops = (stop.replace("\\n", "\n") for stop in text.split(_STOP_SEPARATOR.strip(" ")))
         trimmed = (stop.strip(" ") for stop in stops)
         return replace(changes, stop_strings=tuple(filter(None, trimmed)))
     if name == WINDOW:
@@ -216,6 +216,6 @@ def _value(name: str, text: str) -> Any:
     if kind is str:
         return text
     if kind is bool:
-        # Anything else is refused by the setting itself.
+        # The setting's validation refuses any other text.
         return {_YES: True, _NO: False}.get(text.casefold(), text)
     return parse_setting(name, text)

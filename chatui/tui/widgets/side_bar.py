@@ -1,4 +1,4 @@
-"""Alt+L: the list of conversations beside the one that is open."""
+"""Alt+L: the side bar with the list of conversations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_SECONDS = 3
 
 
 class SideBar(SidePanel, ConversationList, Vertical):
-    """Stays open; what is chosen is opened beside it."""
+    """Lists the conversations, and stays open when one is chosen."""
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -34,7 +34,7 @@ class SideBar(SidePanel, ConversationList, Vertical):
 
     @dataclass
     class Chosen(Message):
-        """The user wants to see this place."""
+        """The user chose a conversation."""
 
         place: ChosenConversation
 
@@ -45,7 +45,7 @@ class SideBar(SidePanel, ConversationList, Vertical):
 
     @work
     async def _poll_store(self) -> None:
-        """Another chatui may have changed the store."""
+        """Refresh the list if another process has changed the store."""
         with suppress(ChatuiError):
             fingerprint = await asyncio.to_thread(self._store.list_fingerprint)
             if self._fingerprint not in (None, fingerprint):
@@ -56,6 +56,6 @@ class SideBar(SidePanel, ConversationList, Vertical):
         self.post_message(self.Chosen(self.choice(item)))
 
     def show_open(self, conversation_id: int | None) -> None:
-        """List anew, with this conversation marked as the one that is on the screen."""
+        """Refresh the list and mark this conversation as the open one."""
         self.open_id = conversation_id
         self.search(self.words)

@@ -1,4 +1,4 @@
-"""A panel beside the conversation; where there is no room beside it, over it."""
+"""The base of the panels beside the conversation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from chatui.tui.screens import NARROW_BELOW_CELLS
 
 
 class SidePanel(Widget):
-    """Its keys stand in the last line of the screen, and in its own where it covers that."""
+    """A panel beside the conversation, or over it on a narrow screen.
 
-    # Read when the first panel opens, and not at the start.
+    While it has the focus the status line shows its key hints; over the conversation, its own line.
+    """
+
+    # Loaded with this module, which a start does not import.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     def on_mount(self) -> None:
-        # From then on the screen does it: what is not shown is told of no new size.
+        # The screen sets it from now on: a hidden widget gets no resize events.
         self.set_class(self.screen.size.width < NARROW_BELOW_CELLS, "-narrow")
 
     async def action_leave(self) -> None:
-        """Give the keys back; the panel stays open."""
+        """Focus the query box; the panel stays open."""
         await self.app.action_focus("query")

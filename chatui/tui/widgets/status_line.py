@@ -1,4 +1,4 @@
-"""The last line: which model, how fast, how full the context is."""
+"""The last line of the screen: the model, its speed, the context, and key hints."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
 _BAR_CELLS = 10
 _MEASURABLE_SECONDS = 0.5
-"""A load that has taken less says nothing about how long the rest takes."""
+"""Minimum load time from which the remaining time is estimated."""
 _CONTEXT = "context"
 _METER_CELLS = (8, 16)
-"""On a line of less than 90 cells, and on others."""
+"""Width of the context meter on lines of less than 90 cells, and on wider ones."""
 
 METER_FROM_CELLS = 70
-"""A line less wide shows the context's numbers alone."""
+"""Minimum width of the line for the context meter; below, only the numbers are shown."""
 
 
 class StatusLine(Widget):
-    """One line of facts at the left, and the keys worth knowing at the right where they fit."""
+    """One line: facts on the left, and key hints on the right if they fit."""
 
     model: reactive[str] = reactive("")
     activity: reactive[str] = reactive("")
-    """What is going on, in place of the speed: loading, stopped, an error."""
+    """What is going on, shown in place of the speed: loading, stopped, an error."""
     thinking: reactive[str] = reactive("")
-    """That thinking is switched on or off; "" if it is not."""
+    """The thinking switch; "" if the model decides."""
     device: reactive[str] = reactive("")
-    """Why the model is where it is; "" if nobody would wonder."""
+    """Why a small model runs on the CPU beside an unused GPU; else ""."""
     tokens_per_second: reactive[float] = reactive(0.0)
     context_used: reactive[int] = reactive(0)
     context_limit: reactive[int] = reactive(0)
     context: reactive[ContextUse | None] = reactive(None)
     """How the rounds share the window."""
     keys: reactive[str] = reactive("")
-    """Those worth knowing now."""
+    """The key hints; "" shows the usual ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self._pages = PagedKeys()
 
     def facts(self) -> str:
-        """The left part, up to the context."""
+        """Return the left part, without the context."""
         facts = [self.model] if self.model else []
         facts += filter(None, (self.device, self.thinking))
         if self.activity:
@@ -72,7 +72,7 @@ class StatusLine(Widget):
         return Content.assemble(left, " " * (room - keys.cell_length), keys)
 
     def _context_meter(self) -> Content:
-        """How full the window is, round by round; a click says it in words."""
+        """Return the use of the context window per round; a click explains it in a notification."""
         used, limit = self.context_used, self.context_limit
         words = say("tui.status.context", used=used, limit=limit)
         parts: list[tuple[str, str]] = [(words, "")]
@@ -93,10 +93,10 @@ class StatusLine(Widget):
 
 
 def progress_words(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
-    """How far a load has come, with a bar where the size is known.
+    """Return the progress of a load, with a bar if its size is known.
 
     Args:
-        seconds: since it began; with some, the rest is estimated too.
+        seconds: time since it began, to estimate the remaining time; 0 gives no estimate.
     """
     if not total_bytes:
         return say("tui.status.loading")

@@ -1,4 +1,4 @@
-"""The line on which a replay goes along: where it is, how fast, and a bar to jump on."""
+"""The timeline of a replay: its position, its speed, and a bar to seek on."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _LEAST_BAR_CELLS = 10
 
 
 class Timeline(Widget):
-    """Shows a player's time; a click on the bar jumps there. ``refresh`` draws it anew."""
+    """Shows a player's position; a click on the bar seeks. Call ``refresh`` to update it."""
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     @dataclass
     class Jumped(Message):
-        """The user clicked on a place of the bar.
+        """The user clicked the bar.
 
         Attributes:
-            share: of the whole, from 0 to 1.
+            share: the clicked position, from 0 (start) to 1 (end).
         """
 
         share: float
@@ -63,7 +63,7 @@ class Timeline(Widget):
         )
 
     def _cells(self, at: float, total: float, cells: int) -> tuple[str, str]:
-        """The bar up to now and behind it, with a mark where a round begins."""
+        """Return the played and the remaining part of the bar, with a mark for each round."""
         starts = {min(cells - 1, int(start / total * cells)) for start in self._starts if total}
         bar = "".join("┿" if cell in starts else "━" for cell in range(cells))
         reached = round(at / total * cells) if total else cells
@@ -71,7 +71,7 @@ class Timeline(Widget):
 
     def on_click(self, event: Click) -> None:
         start, cells = self._bar
-        # The widget's padding is part of the event's place.
+        # The event's x counts the widget's padding.
         place = event.x - self.gutter.left - start
         if cells and 0 <= place < cells:
             self.post_message(self.Jumped(place / max(1, cells - 1)))
@@ -80,7 +80,7 @@ class Timeline(Widget):
 
 
 def format_clock(seconds: float) -> str:
-    """Seconds as 1:05, or 1:00:05."""
+    """Return seconds as 1:05 or 1:00:05."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

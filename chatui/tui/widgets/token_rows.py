@@ -1,4 +1,4 @@
-"""A reply as tokens: each in the colour of its probability, and to be pointed at."""
+"""A reply as tokens, coloured by probability."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from chatui.tui.widgets.prose import Prose
 from chatui.tui.wrapping import Row, Span
 
 PROBABILITY_STYLES = ("", "less-likely", "unlikely", "rare")
-"""How a token looks, by :func:`chatui.readable.probability_step`."""
+"""Style names of tokens, indexed by :func:`chatui.readable.probability_step`."""
 
 
 class TokenRows(Prose):
-    """Draws tokens; one that shows nothing (half a character, the end token) is a dot."""
+    """Draws tokens; a token without text (half a character, the end token) is a dot."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"tokens--{name}" for name in PROBABILITY_STYLES[1:]),
@@ -36,7 +36,7 @@ class TokenRows(Prose):
         """The user clicked a token.
 
         Attributes:
-            index: its place in the reply.
+            index: its index in the reply.
         """
 
         index: int
@@ -49,10 +49,10 @@ class TokenRows(Prose):
         self._paragraphs = [0]
 
     def show(self, pieces: Sequence[Piece], first: int, chosen: int | None) -> None:
-        """Show the pieces from ``first`` on.
+        """Show the pieces from index ``first`` on.
 
         Args:
-            chosen: the index of the token that is pointed at.
+            chosen: index of the selected token.
         """
         shown = pieces[first:]
         texts = ["…" if first else ""]
@@ -63,13 +63,13 @@ class TokenRows(Prose):
         if chosen is not None and chosen >= first:
             self._styles[chosen - first] = "chosen"
         self.set_text("".join(texts))
-        # Another token may be the one that is pointed at.
+        # The selected token may change without the text.
         self.refresh()
         self._paragraphs = [0, *accumulate(len(line) + 1 for line in self.text.split("\n"))]
         self.display = bool(self.text)
 
     def token_at(self, x: int, y: int) -> int | None:
-        """The index of the token at a cell; None where there is none."""
+        """Return the index of the token at a cell; None if there is none."""
         if y >= len(self._rows.rows):
             return None
         row = self._rows.rows[y]
@@ -83,7 +83,7 @@ class TokenRows(Prose):
         return None
 
     def row_of(self, index: int) -> int:
-        """The row on which a token begins."""
+        """Return the row where a token begins."""
         starts = [self._paragraphs[row.paragraph] + row.start for row in self._rows.rows]
         return bisect_right(starts, self._starts[index - self._first]) - 1
 
@@ -93,7 +93,7 @@ class TokenRows(Prose):
             self.post_message(self.Clicked(index))
 
     def _row(self, y: int) -> Row:
-        """A row, with its tokens' styles."""
+        """Return a row with the styles of its tokens."""
         row = super()._row(y)
         start = self._paragraphs[row.paragraph] + row.start
         end = start + len(row.text)

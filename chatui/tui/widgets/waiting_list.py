@@ -1,4 +1,4 @@
-"""The queries that wait for their turn, above the query box."""
+"""The list of waiting queries above the query box."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ACTION = "action"
 
 
 class WaitingList(Static):
-    """Shows the first few waiting queries; takes no room if there are none.
+    """Shows the first few waiting queries; hidden if there are none.
 
-    A click on one takes it back into the query box, a click on its cross withdraws it.
+    A click on a query moves it back to the query box, a click on its cross withdraws it.
     """
 
     def on_mount(self) -> None:
@@ -31,7 +31,7 @@ class WaitingList(Static):
             await self.run_action(action)
 
     def show(self, queries: Sequence[str]) -> None:
-        """Show these queries, the next one first."""
+        """Show these queries, the next to be answered first."""
         lines = [_line(index, query) for index, query in enumerate(queries[:_SHOWN])]
         if len(queries) > _SHOWN:
             more = say("tui.waiting.more", count=len(queries) - _SHOWN)

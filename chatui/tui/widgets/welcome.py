@@ -1,4 +1,4 @@
-"""What a new conversation begins with: what the model is for, and the way back to the last one."""
+"""The welcome page of an empty conversation."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _FOUND_LINES = (
     ("chat-model", "chat_model"),
     ("server-model", "server_model"),
 )
-"""Class of a line about what was found -> what a click on it does."""
+"""CSS class and action of each line of the findings."""
 
 
 class Greeting(Struct, frozen=True):
-    """What an empty conversation says of the model.
+    """The texts about a model on the welcome page.
 
     Attributes:
-        purpose: what it is for.
-        examples: queries to begin with.
-        more: where others are.
+        purpose: what the model is for.
+        examples: queries to start with.
+        more: how to get other models; "" except for the embedded model.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Greeting(Struct, frozen=True):
 
 
 def greeting_for(spec: ModelSpec) -> Greeting:
-    """The embedded poet has a word of its own; of others what the catalog knows."""
+    """Return the greeting of a model: the embedded poet's own, or the catalog's description."""
     is_poet = Path(spec.path).is_relative_to(locations.assets_folder()) and spec.format == "shiyou"
     if is_poet:
         return Greeting(
@@ -61,7 +61,7 @@ def greeting_for(spec: ModelSpec) -> Greeting:
 
 
 class ActionLine(Prose):
-    """A line that does something if it is clicked; takes no room without words."""
+    """A line that runs an action when it is clicked; hidden if it is empty."""
 
     def __init__(self, words: str, action: str, classes: str) -> None:
         super().__init__(words, classes=classes)
@@ -75,12 +75,12 @@ class ActionLine(Prose):
     def on_click(self, event: Click) -> None:
         event.stop()
         if self._action:
-            # What it does may remove this line, which a call from here would wait for.
+            # The action may remove this line, and would wait for this handler to end.
             self.screen.call_later(self.screen.run_action, self._action)
 
 
 class Welcome(Vertical):
-    """The greeting of an empty conversation."""
+    """Shows the greeting, the last conversation, and suggested models."""
 
     def __init__(
         self,
@@ -90,8 +90,8 @@ class Welcome(Vertical):
     ) -> None:
         """
         Args:
-            last: the conversation to offer.
-            found: what is here to chat with.
+            last: the conversation that Ctrl+O continues.
+            found: suggested models.
         """
         super().__init__()
         self._greeting = greeting
@@ -112,30 +112,30 @@ class Welcome(Vertical):
 
     @property
     def is_poet(self) -> bool:
-        """Whether the model here does one thing alone."""
+        """True for the embedded model, which only writes poems."""
         return bool(self._greeting.more)
 
     def set_greeting(self, greeting: Greeting) -> None:
-        """Another model answers."""
+        """Show the greeting of another model."""
         if greeting != self._greeting:
             self._greeting = greeting
             self.refresh(recompose=True)
 
     def set_last(self, last: Conversation | None) -> None:
-        """ActionLine to go on with ``last``; None takes the offer back."""
+        """Offer to continue ``last``; None hides the offer."""
         self._last = last
         self.query_one(".continue", ActionLine).set_text(self._last_words())
 
     def set_found(self, found: Findings | None) -> None:
-        """Say what is here to chat with, if the model here does one thing alone."""
+        """Show suggested models, on the page of the embedded model only."""
         self._found = found
-        # A greeting of another model has no such lines.
+        # The page of another model has no lines for them.
         lines = self.query(".found").results(ActionLine)
         for line, words in zip(lines, self._found_words(), strict=False):
             line.set_text(words)
 
     def _found_words(self) -> tuple[str, str, str]:
-        """Of the machine, a chat model and a server's model; "" for what is not shown."""
+        """Return the lines on the machine, a chat model and a server's model; "" hides a line."""
         found = self._found
         if found is None:
             return "", "", ""
