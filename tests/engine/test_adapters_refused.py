@@ -198,8 +198,8 @@ def test_pickles_with_code(lora: Path, tmp_path: Path, refusal: Refusal, zipped:
     evil = {"base_model.model.lora_A.weight": Payload(mark)}
     for file in (lora / "adapter_model.bin", tmp_path / "chatglm-lora.pt"):
         torch.save(evil, file, _use_new_zipfile_serialization=zipped)
-    assert "carries code" in refusal(lora)
-    assert "carries code" in refusal(tmp_path / "chatglm-lora.pt")
+    assert "contains code" in refusal(lora)
+    assert "contains code" in refusal(tmp_path / "chatglm-lora.pt")
     assert not mark.exists()
 
 

@@ -294,7 +294,7 @@ def test_memory_that_is_full_in_mid_reply_keeps_the_text(
     request = GenerateRequest(
         "春眠不觉晓", sampling=SamplingSettings(greedy=True, max_new_tokens=24)
     )
-    with pytest.raises(ChatuiError, match=r"memory is full after \d+ tokens.*--context"):
+    with pytest.raises(ChatuiError, match=r"Memory is full after \d+ tokens.*--context"):
         events.extend(engine.generate(request, lambda: False))
     tokens = [event for event in events if isinstance(event, Token) and event.id >= 0]
     assert tuple(token.id for token in tokens) == expected.output_ids[:8]

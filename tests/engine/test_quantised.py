@@ -254,7 +254,7 @@ def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: 
     folder = tiny_models.llama(tmp_path / "packed")
     tiny_models.set_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     asked = {"weights": "int4", "weights_required": True}
-    with pytest.raises(ChatuiError, match="packed already, so --weights int4"):
+    with pytest.raises(ChatuiError, match="quantised already, so --weights int4"):
         loaded(folder, **asked)
     with pytest.raises(ChatuiError, match="device map"):
         loaded(wide("llama"), device_map="auto", **asked)
@@ -269,7 +269,7 @@ def test_a_library_that_is_missing_is_named(
     folder = tiny_models.llama(tmp_path / method)
     tiny_models.set_config(folder, quantization_config={"quant_method": method, "bits": 4})
     monkeypatch.setattr(architecture, "find_spec", lambda _: None)
-    with pytest.raises(ChatuiError, match=rf"packed with {method}, .* pip install [a-z -]+\."):
+    with pytest.raises(ChatuiError, match=rf"quantised with {method}, .* pip install [a-z -]+\."):
         loaded(folder)
 
 

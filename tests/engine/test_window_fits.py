@@ -155,7 +155,7 @@ def test_no_window_is_larger_than_the_models_own(made: Maker, family: str) -> No
     assert asked.context_limit == own
     (note,) = asked.notes
     assert "100000000" in note and str(own) in note
-    with pytest.raises(ChatuiError, match="context of 0 tokens"):
+    with pytest.raises(ChatuiError, match="context window of 0 tokens"):
         load(made(family), context=0)
 
 

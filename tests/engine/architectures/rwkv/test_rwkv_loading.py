@@ -133,8 +133,8 @@ class Code:
     ("spoil", "said"),
     [
         (lambda file: file.write_bytes(file.read_bytes()[:-5000]), "is truncated"),
-        (lambda file: file.write_bytes(b""), "does not hold weights"),
-        (lambda file: file.write_bytes(b"\x00" * 4096), "does not hold weights"),
+        (lambda file: file.write_bytes(b""), "no readable weights"),
+        (lambda file: file.write_bytes(b"\x00" * 4096), "no readable weights"),
         (lambda file: file.write_bytes(pickle.dumps(Code())), "carries code"),
         (lambda file: torch.save({"emb.weight": Code()}, file), "carries code"),
         (lambda file: file.unlink(), "There is no model"),
