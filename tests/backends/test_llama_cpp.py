@@ -355,7 +355,7 @@ async def test_a_file_cut_short_is_one_sentence_and_the_model_before_stays(
     broken = copy(tiny, tmp_path / "broken.gguf", cut)
     with pytest.raises(ChatuiError) as error:
         await load(backend, broken)
-    assert "is no GGUF file" in str(error.value) or "is truncated" in str(error.value)
+    assert "is not a GGUF file" in str(error.value) or "is truncated" in str(error.value)
     assert "\n" not in str(error.value)
     assert done_of(await reply(backend, GenerateRequest("abc", sampling=GREEDY)))
 
@@ -365,7 +365,7 @@ async def test_files_that_are_something_else(
 ) -> None:
     text = tmp_path / "text.gguf"
     text.write_text("hello " * 100)
-    with pytest.raises(ChatuiError, match="is no GGUF file"):
+    with pytest.raises(ChatuiError, match="is not a GGUF file"):
         await load(backend, text)
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ChatuiError, match="cannot be read"):

@@ -148,7 +148,8 @@ def test_a_damaged_file_is_noticed_and_fetched_again_once(
     server.faults.corrupted["config.json"] = 1
     events = pull("you/one")
     notes = sorted(event.sentence for event in events if isinstance(event, FetchNote))
-    assert notes == [f"{n} arrived damaged and is fetched again." for n in ("config.json", WEIGHTS)]
+    words = "was damaged in transfer and is fetched again."
+    assert notes == [f"config.json {words}", f"{WEIGHTS} {words}"]
     done = events[-1]
     assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
@@ -158,7 +159,7 @@ def test_a_damaged_file_is_noticed_and_fetched_again_once(
 def test_a_file_that_stays_damaged_is_not_kept(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 400_000)
     server.faults.corrupted[WEIGHTS] = 2
-    with pytest.raises(ChatuiError, match=r"model\.safetensors arrived damaged twice"):
+    with pytest.raises(ChatuiError, match=r"model\.safetensors was damaged in transfer twice"):
         pull("you/one")
     (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
     assert wanted.kept_bytes == 0
@@ -195,7 +196,7 @@ def test_a_busy_server_is_asked_again(server: HubServer, tmp_path: Path) -> None
 def test_a_server_that_keeps_failing_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 50_000)
     server.faults.status[WEIGHTS] = [500] * 9
-    with pytest.raises(ChatuiError, match=r"answers with an error \(500\)"):
+    with pytest.raises(ChatuiError, match=r"responds with an error \(500\)"):
         pull("you/one")
     server.faults.status[WEIGHTS] = [404]
     with pytest.raises(ChatuiError, match="has no repository"):
@@ -210,7 +211,7 @@ def test_a_file_that_is_longer_or_shorter_than_listed_ends(
     with pytest.raises(ChatuiError, match=f"does not send all of {FIRST_SHARD}"):
         pull("you/model")
     repository.claimed_bytes[FIRST_SHARD] = SHARD_BYTES - 5
-    with pytest.raises(ChatuiError, match=f"{FIRST_SHARD} arrived damaged twice"):
+    with pytest.raises(ChatuiError, match=f"{FIRST_SHARD} was damaged in transfer twice"):
         pull("you/model")
 
 

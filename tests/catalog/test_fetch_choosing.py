@@ -111,7 +111,7 @@ def test_a_part_that_names_its_folder_needs_what_is_in_it() -> None:
 @pytest.mark.parametrize(
     ("there", "part", "sentence"),
     [
-        ("README.md config.json", Part("you/it"), "no weights that chatui knows"),
+        ("README.md config.json", Part("you/it"), "no weights that chatui can load"),
         ("a.pth b.pth", Part("you/it"), r"several models \(a.pth, b.pth\).*pull you/it/a.pth`"),
         ("a-Q4.gguf a-Q8.gguf", Part("you/it"), "several models"),
         ("model.safetensors", Part("you/it", file="m.pth"), "you/it has no file m.pth"),

@@ -77,10 +77,10 @@ def test_into_a_pipe_go_plain_lines(
     assert 3 < len(lines) < 15
     assert all(progress.fullmatch(line) for line in lines[1:-2])
     assert lines[-3].startswith("100% 902")
-    assert re.fullmatch(r"you/model is here: 902\.\d kB fetched in 0:\d\d, .*B/s\.", lines[-2])
+    assert re.fullmatch(r"you/model is complete: 902\.\d kB fetched in 0:\d\d, .*B/s\.", lines[-2])
     assert run(["pull", "you/model"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "you/model is here; nothing was missing.",
+        "you/model is complete; nothing was missing.",
         "Start it with: chatui --model you/model",
     ]
 
@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=20)
     assert running.returncode == 130
-    told = r"Stopped with .* of 3\.0 MB on the disk; `chatui pull you/one --mirror \S+` goes on .*"
+    told = r"Stopped with .* of 3\.0 MB on the disk; `chatui pull you/one --mirror \S+` resumes .*"
     assert re.fullmatch(told, errors.strip())
     assert kept_bytes(tmp_path) >= 1_500_000
 
@@ -187,7 +187,7 @@ def test_a_disk_that_fills_up_is_one_sentence(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert re.fullmatch(
-        r"chatui: The disk of \S+ is full; what came in is kept: free .* again\.\n",
+        r"chatui: The disk of \S+ is full; the received part is kept: free .* again\.\n",
         capsys.readouterr().err,
     )
     assert kept_bytes(tmp_path) == most
@@ -291,7 +291,7 @@ def test_rm_leaves_what_is_being_fetched(
         wait_until(lambda: kept_bytes(tmp_path) > 0)
         assert run(["rm", "you/one", "--yes"]) == 1
         refused = capsys.readouterr()
-        assert refused.out == "" and "is being fetched right now" in refused.err
+        assert refused.out == "" and "is being fetched; stop" in refused.err
         server.faults.stalled.set()
         assert running.result()
     assert run(["rm", "you/one", "--yes"]) == 0

@@ -107,7 +107,7 @@ def test_a_damaged_file_is_noticed(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 200_000)
     server.faults.corrupted[WEIGHTS] = 1
     events = list(Fetch(planned("you/one")).events())
-    assert FetchNote(f"{WEIGHTS} arrived damaged and is fetched again.") in events
+    assert FetchNote(f"{WEIGHTS} was damaged in transfer and is fetched again.") in events
     done = events[-1]
     assert isinstance(done, FetchDone)
     assert (done.folders[0] / WEIGHTS).read_bytes() == content

@@ -37,10 +37,10 @@ def test_refusals_are_one_sentence_with_the_next_step(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve_model(server, tmp_path).gated = True
-    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
+    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, create a token"):
         pull("you/model")
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, make a token"):
+    with pytest.raises(ChatuiError, match=r"accept them on http.*/you/model, create a token"):
         pull("you/model")
     monkeypatch.setenv("HF_TOKEN", "wrong")
     with pytest.raises(ChatuiError, match="does not accept the token"):
@@ -92,10 +92,10 @@ def test_no_network_no_hub_and_offline_are_one_sentence(
     with pytest.raises(ChatuiError, match=r"127\.0\.0\.1:9 cannot be reached .* --from modelscope"):
         plan("you/model", Settings(), mirror="http://127.0.0.1:9")
     for wrong in ("hf-mirror.com", "ftp://x", "http://", "http://a b", "http://x:99999999"):
-        with pytest.raises(ChatuiError, match="is no address of a mirror"):
+        with pytest.raises(ChatuiError, match="is not the address of a mirror"):
             plan("you/model", Settings(), mirror=wrong)
     server.faults.is_no_hub = True
-    with pytest.raises(ChatuiError, match="does not answer as a hub does"):
+    with pytest.raises(ChatuiError, match="does not respond like a model hub"):
         plan("you/model", Settings())
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ChatuiError, match="HF_HUB_OFFLINE"):

@@ -53,7 +53,7 @@ def test_what_is_said_to_be_freed_is_freed(server: HubServer, tmp_path: Path) ->
     assert not item.root.exists()
     with pytest.raises(ChatuiError, match="pull you/model"):
         resolve("you/model", Settings())
-    with pytest.raises(ChatuiError, match=r"There is no file of you/model in the hubs' caches\."):
+    with pytest.raises(ChatuiError, match=r"caches contain no files of you/model\."):
         plan_removal("you/model", Settings())
 
 
@@ -124,7 +124,7 @@ def test_what_no_pull_put_there_is_left_alone(server: HubServer, tmp_path: Path)
     settings = Settings(model_folders=(str(tmp_path / "mine"),))
     with pytest.raises(ChatuiError, match=f"you/model stays: {own} is a copy"):
         plan_removal("you/model", settings)
-    with pytest.raises(ChatuiError, match="There is no file of shiyou"):
+    with pytest.raises(ChatuiError, match="caches contain no files of shiyou"):
         plan_removal("shiyou", settings)
     for name in ("nothing", "../..", "", "a/../b"):
         with pytest.raises(ChatuiError):

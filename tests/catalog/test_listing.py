@@ -66,7 +66,7 @@ def test_what_lies_in_caches_and_folders(hub: Hub, tmp_path: Path) -> None:
     assert found["who/good"].usable
     assert found["who/good"].format == "alpaca:article"
     assert "vLLM" in found["who/odd"].missing
-    assert "writes text" in found["who/encoder"].missing
+    assert "generates text" in found["who/encoder"].missing
     assert found["who/lora"].kind == "adapter"
     assert "--lora who/lora" in found["who/lora"].missing
     assert not found["who/dataset"].usable

@@ -46,8 +46,8 @@ def test_wrong_sampling_in_the_settings(sampling: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("", "No model is named"),
-        ("  ", "No model is named"),
+        ("", "No model was given"),
+        ("  ", "No model was given"),
         ("shiyo", "did you mean shiyou"),
         ("chatglm6b", "chatglm-6b"),
         ("../nowhere", "no file or folder"),
@@ -167,7 +167,7 @@ def test_an_adapters_folder_finds_its_base(hub: Hub, tmp_path: Path) -> None:
     spec = resolve(str(tmp_path / "lora"), Settings())
     assert (spec.path, spec.adapters) == (str(base), (Adapter(str(tmp_path / "lora")),))
     file.write_text("{}")
-    with pytest.raises(ChatuiError, match="does not say"):
+    with pytest.raises(ChatuiError, match="does not name"):
         resolve(str(tmp_path / "lora"), Settings())
 
 
@@ -205,7 +205,7 @@ def test_a_gguf_goes_to_llama_cpp(tmp_path: Path) -> None:
 def test_a_truncated_gguf_is_no_model(tmp_path: Path, size: int) -> None:
     file = tmp_path / "tiny.gguf"
     file.write_bytes(gguf(general__architecture="qwen3")[:size])
-    with pytest.raises(ChatuiError, match="is no GGUF file" if size < 4 else "truncated"):
+    with pytest.raises(ChatuiError, match="is not a GGUF file" if size < 4 else "truncated"):
         resolve(str(file), Settings())
 
 
@@ -218,20 +218,23 @@ def test_an_rwkv_file(reference: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, "is no model"),
+        ({}, "is not a model"),
         ({"config.json": "{}"}, "does not say what kind"),
         ({"config.json": "{"}, "cannot be read"),
         ({"config.json": "[]"}, "cannot be read"),
         ({"config.json": "[" * 100_000}, "cannot be read"),
         ({"config.json": '{"model_type": "llama"}'}, "no weights"),
         ({"config.json": '{"model_type": "baichuan"}'}, "--server"),
-        ({"config.json": '{"model_type": "bert", "architectures": ["BertModel"]}'}, "writes text"),
+        (
+            {"config.json": '{"model_type": "bert", "architectures": ["BertModel"]}'},
+            "generates text",
+        ),
         (
             {
                 "config.json": '{"model_type": "llama"}',
                 "model.safetensors.index.json": '{"weight_map": {"a": "one.safetensors"}}',
             },
-            "lacks one.safetensors",
+            "one.safetensors is missing or damaged",
         ),
         (
             {
@@ -239,14 +242,14 @@ def test_an_rwkv_file(reference: Path) -> None:
                 "one.safetensors": "",
                 "model.safetensors.index.json": '{"weight_map": {"a": "one.safetensors"}}',
             },
-            "lacks one.safetensors",
+            "one.safetensors is missing or damaged",
         ),
         (
             {
                 "config.json": '{"model_type": "llama"}',
                 "model.safetensors.index.json": "{",
             },
-            "lacks model.safetensors.index.json",
+            "model.safetensors.index.json is missing or damaged",
         ),
     ],
 )

@@ -88,7 +88,7 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
         ),
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
         ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
-        ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is no name"),
+        ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is not a valid name"),
         ('format = "x"\ndefault = "7b"\nbase = { hf = "a/b" }\n', 1, "no variant '7b'"),
     ],
 )
