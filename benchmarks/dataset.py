@@ -32,7 +32,7 @@ import gc, json, resource, sys, time
 from pathlib import Path
 from chatui.catalog.tokenizer_lookup import LocatedTokenizer
 from chatui.conversation.dialogue_sources import DialogueSources
-from chatui.engine.examples.example_encoder import ExampleLimits
+from chatui.engine.examples.example_layout import ExampleLimits
 from chatui.engine.examples.example_run import write_examples
 from chatui.engine.examples.load_encoder import load_encoder
 
@@ -42,8 +42,9 @@ encoder = load_encoder(LocatedTokenizer(Path(folder), network), ExampleLimits(),
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began, began_cpu = time.perf_counter(), time.process_time()
 state = write_examples(
-    encoder, DialogueSources([Path(source)]), Path(target), form="jsonl", train=None, options={},
-    report=lambda progress: None, tell=lambda sentence: None,
+    encoder, DialogueSources([Path(source)]), Path(target),
+    file_format="jsonl", train=None, options={},
+    report=lambda progress: None, report_skipped=lambda sentence: None,
 )
 print(json.dumps({
     "rounds": state.examples, "seconds": time.perf_counter() - began,

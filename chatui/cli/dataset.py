@@ -34,13 +34,17 @@ from chatui.settings import load_settings
 
 if TYPE_CHECKING:
     from chatui.engine.examples.example_encoder import ExampleEncoder, TextPair
-    from chatui.engine.examples.example_files import Form
+    from chatui.engine.examples.example_files import FileFormat
     from chatui.engine.examples.example_run import RunProgress, RunState
 
 _TOLD_RECORDS = 20
 _FAMILIES = ("chatglm", "alpaca", "causal")
 _RATINGS: dict[str | None, Rating] = {"good": 1, "bad": -1, "+": 1, "-": -1}
-_FORMS: dict[str, Form] = {".jsonl": "jsonl", ".arrow": "arrow", ".safetensors": "safetensors"}
+_FORMS: dict[str, FileFormat] = {
+    ".jsonl": "jsonl",
+    ".arrow": "arrow",
+    ".safetensors": "safetensors",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +139,7 @@ def _check_target(target: Path, files: tuple[Path, ...]) -> None:
 
 
 def _encoder(args: argparse.Namespace, place: LocatedTokenizer) -> ExampleEncoder:
-    from chatui.engine.examples.example_encoder import ExampleLimits
+    from chatui.engine.examples.example_layout import ExampleLimits
     from chatui.engine.examples.load_encoder import load_encoder
 
     limits = ExampleLimits(args.max_source, args.max_target, args.max_length)
@@ -179,7 +183,7 @@ def _write(
     from chatui.engine.examples.example_run import write_examples
 
     target = Path(args.output)
-    form: Form = args.form or _FORMS.get(target.suffix.lower(), "jsonl")
+    file_format: FileFormat = args.form or _FORMS.get(target.suffix.lower(), "jsonl")
     display = ProgressDisplay()
     done = 0
     told = 0
@@ -191,7 +195,7 @@ def _write(
         speed = f"{progress.examples_per_second:,.0f}"
         display.progress(share, say("dataset.dataset.progress", done=f"{done:,}", speed=speed))
 
-    def tell_some(sentence: str) -> None:
+    def report_skipped(sentence: str) -> None:
         nonlocal told
         told += 1
         if told <= _TOLD_RECORDS + 1:
@@ -203,11 +207,11 @@ def _write(
             encoder,
             sources,
             target,
-            form=form,
+            file_format=file_format,
             train=args.train,
             options=_options(encoder, place, args),
             report=report,
-            tell=tell_some,
+            report_skipped=report_skipped,
         )
     _tell_losses(state)
     size = readable.size(target.stat().st_size)

@@ -70,9 +70,7 @@ def _lines(
             continue
         record = record_of(found)
         if encoder is not None:
-            from chatui.engine.examples.pair_ids import pair_ids
-
-            ids = pair_ids(encoder, found)
+            ids = encoder.preference_ids(found)
             if ids is None:
                 continue
             record |= ids

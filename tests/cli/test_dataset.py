@@ -100,7 +100,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     form: str,
 ) -> None:
     """Also within a conversation of many rounds."""
-    monkeypatch.setattr(example_run, "_PAIRS_AT_ONCE", 64)
+    monkeypatch.setattr(example_run, "_PAIRS_PER_BATCH", 64)
     count = len(ROWS)
     if form == "one conversation":
         form, count = "jsonl", 400
@@ -112,7 +112,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     command = ["dataset", str(rows), "--model", tiny, "--as", form, "-o"]
     assert run([*command, str(whole)]) == 0
     pairs = 0
-    written = example_run._written
+    written = example_run._write_batch
 
     def stopped(*args: Any) -> Any:
         nonlocal pairs
@@ -124,7 +124,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
         return written(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(example_run, "_written", stopped)
+        patch.setattr(example_run, "_write_batch", stopped)
         assert run([*command, str(out)]) == 130
     assert "Stopped after 256 examples" in capsys.readouterr().err
     assert not out.exists()
@@ -134,7 +134,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
         taken.append(len(args[3].pairs))
         return written(*args)
 
-    monkeypatch.setattr(example_run, "_written", counted)
+    monkeypatch.setattr(example_run, "_write_batch", counted)
     assert run([*command, str(out)]) == 0
     assert sum(taken) == count - 256
     assert out.read_bytes() == whole.read_bytes()
@@ -171,7 +171,7 @@ def test_other_options_or_sources_begin_anew(
 
     for change in (["--max-length", "20"], ["--train", "last"]):
         with monkeypatch.context() as patch:
-            patch.setattr(example_run, "_CHARACTERS_AT_ONCE", 100)
+            patch.setattr(example_run, "_CHARACTERS_PER_BATCH", 100)
             patch.setattr(example_run, "_SAVE_SECONDS", -1.0)
             patch.setattr(example_run.RunProgress, "__init__", stop)
             assert run(command) == 130

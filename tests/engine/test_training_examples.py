@@ -15,7 +15,8 @@ import tiny_models
 
 from chatui.catalog.tokenizer_lookup import LocatedTokenizer
 from chatui.conversation.dialogues import Dialogue, parse_record
-from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits
+from chatui.engine.examples.example_encoder import ExampleEncoder
+from chatui.engine.examples.example_layout import ExampleLimits
 from chatui.engine.examples.load_encoder import load_encoder
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
@@ -293,7 +294,7 @@ def test_a_long_history_is_read_as_far_as_it_matters(
     assert max(len(pair.prompt) for pair in kept) < 2000
     made = [encoder.make_example(pair) for pair in encoder.encode_pairs(kept)]
     encoder = ExampleEncoder(bloom, family, form, ExampleLimits(max_length=40))
-    monkeypatch.setattr(encoder, "_enough", None)
+    monkeypatch.setattr(encoder, "_max_characters", None)
     pairs = [encoder.text_pair(dialogue, place) for place in (0, 30, 398, 399)]
     assert made == [
         encoder.make_example(ids) for ids in encoder.encode_pairs([p for p in pairs if p])

@@ -1,1 +1,1 @@
-"""Training examples: token ids and labels of dialogues, and the files that hold them."""
+"""Training examples: token ids and labels made of dialogues, and files of them."""

@@ -1,105 +1,51 @@
-"""From dialogues to training examples, with the tokenizer and the prompt format of a model."""
+"""Make training examples of dialogues, with a model's tokenizer and prompt format."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from chatui.conversation.dialogues import Dialogue
-from chatui.engine.codec import added_tokens, adds_special_tokens, appends_eos, special_ids
-from chatui.engine.examples.shared_prefix import encode_prefix_once
-from chatui.engine.examples.training_example import (
-    ChatGLMTokens,
-    TrainingExample,
-    alpaca_example,
-    causal_example,
-    chatglm_example,
-)
-from chatui.engine.tokenizers import template_eos_ids
-from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.conversation.reply_filter import PreferencePair
+from chatui.engine.examples.example_layout import ExampleLimits, Family, make_layout
+from chatui.engine.examples.training_example import IGNORED, TrainingExample
 from chatui.prompting import formats
-from chatui.prompting.families import CHAT_TEMPLATE
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.parts import reply_for_history
-from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
-from chatui.text import without_surrogates
-
-Family: TypeAlias = Literal["chatglm", "alpaca", "causal"]
 
 _MARGIN = 64
-"""Tokens before a cut in a text that the cut may change."""
+"""Tokens before the end of a truncated text that the truncation may have changed."""
 
-_ENOUGH = 16
-"""Characters read for each token wanted; if they are too few, the text is read whole."""
+_CHARACTERS_PER_TOKEN = 16
+"""Characters of a long prompt to encode per token needed, before it is encoded completely."""
 
 IdPair: TypeAlias = tuple[list[int], list[int]]
 """Token ids of a prompt and of its reply."""
 
-EncodeTexts: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
-
-
-@dataclass(frozen=True)
-class ExampleLimits:
-    """Lengths in tokens.
-
-    Attributes:
-        max_source, max_target: ChatGLM's, of the prompt with [gMASK] and of the reply with <sop>
-            and <eop>; an example has the length of both.
-        max_length: of a whole example of the other families.
-    """
-
-    max_source: int = 64
-    max_target: int = 64
-    max_length: int = 192
-
 
 class TextPair(msgspec.Struct, frozen=True):
-    """A prompt, and the reply that is to be learned.
+    """A prompt, and the reply to learn.
 
     Attributes:
         prompt, reply: the texts.
-        whole: gives the whole prompt where ``prompt`` is the beginning of a very long one.
+        whole_prompt: returns the whole prompt, if ``prompt`` is the beginning of a very long one.
     """
 
     prompt: str
     reply: str
-    whole: Callable[[], str] | None = None
-
-
-@dataclass(frozen=True)
-class ExampleLayout:
-    """How one family encodes and lays out its examples.
-
-    Attributes:
-        columns: the names of the columns.
-        length: of each example, in tokens.
-        most_source: so many tokens of a prompt have room in it.
-        encode_prompts, encode_replies: texts -> ids.
-        arrange: (source, target) -> example.
-        keeps_empty: whether an empty query or reply makes an example.
-    """
-
-    columns: tuple[str, ...]
-    length: int
-    most_source: int
-    encode_prompts: EncodeTexts
-    encode_replies: EncodeTexts
-    arrange: Callable[[list[int], list[int]], TrainingExample]
-    keeps_empty: bool = True
+    whole_prompt: Callable[[], str] | None = None
 
 
 class ExampleEncoder:
-    """Makes the examples of one file.
+    """An encoder of dialogues with one tokenizer, family and prompt format.
 
     Attributes:
         tokenizer: a transformers tokenizer.
-        layout: the family's.
+        layout: the family's layout.
         format: the prompt format.
     """
 
@@ -115,8 +61,8 @@ class ExampleEncoder:
         """Choose the layout.
 
         Args:
-            system: for dialogues without a system text of their own.
-            end: what ends a reply in causal examples; None for the chat template's token or the
+            system: system prompt of dialogues that have none.
+            end: token that ends a reply in causal examples; None for the chat template's or the
                 pad token.
 
         Raises:
@@ -124,201 +70,97 @@ class ExampleEncoder:
         """
         self.tokenizer = tokenizer
         self.format = format
-        self.layout = _LAYOUTS[family](tokenizer, format, limits, end)
+        self.layout = make_layout(family, tokenizer, format, limits, end)
         self._system = system
-        # The article numbers the rounds from the first on where a record has a history, if only
-        # an empty one, and leaves a query without history bare.
+        # The article numbers the rounds of records with a history, even an empty one, and leaves a
+        # query without history bare.
         self._numbered = formats.get("shiyou") if format.name == "chatglm-6b" else format
-        # So much of a prompt is enough to see its first tokens, in formats that only grow.
-        only_grows = not format.literal and format.free_text is None
-        self._enough = _ENOUGH * (self.layout.most_source + _MARGIN) if only_grows else None
-        # What all prompts of a very long dialogue begin with, from a round on.
+        # If a format only appends, the beginning of a prompt determines its first tokens.
+        appends_only = not format.literal and format.free_text is None
+        limit = _CHARACTERS_PER_TOKEN * (self.layout.max_source + _MARGIN)
+        self._max_characters = limit if appends_only else None
+        # The beginning shared by all prompts of a very long dialogue, from a round on.
         self._shared: tuple[Dialogue | None, int, str] = (None, 0, "")
 
-    def text_pair(self, dialogue: Dialogue, place: int) -> TextPair | None:
-        """Prompt and reply of the round at ``place``; None if the family leaves it out."""
-        query, reply = dialogue.rounds[place]
+    def text_pair(self, dialogue: Dialogue, index: int) -> TextPair | None:
+        """Return the prompt and reply of a round; None if the family leaves the round out."""
+        query, reply = dialogue.rounds[index]
         if not self.layout.keeps_empty and not (query and reply):
             return None
         shared, first, beginning = self._shared
-        if shared is not dialogue or place < first:
-            history = _history(dialogue, place, self._enough)
-            prompt = self._prompt_of(dialogue, place, history)
-            if self._enough is None or len(prompt) <= self._enough:
+        if shared is not dialogue or index < first:
+            history = _history(dialogue, index, self._max_characters)
+            prompt = self._prompt(dialogue, index, history)
+            if self._max_characters is None or len(prompt) <= self._max_characters:
                 return TextPair(prompt, reply)
-            beginning = prompt[: self._enough]
-            if len(history) < place:
+            beginning = prompt[: self._max_characters]
+            if len(history) < index:
                 self._shared = dialogue, len(history) + 1, beginning
-        return TextPair(beginning, reply, partial(self._prompt_of, dialogue, place))
+        return TextPair(beginning, reply, partial(self._prompt, dialogue, index))
 
-    def _prompt_of(
-        self, dialogue: Dialogue, place: int, history: list[Exchange] | None = None
-    ) -> str:
-        """The prompt of a round; None for its whole history."""
-        history = _history(dialogue, place) if history is None else history
+    def _prompt(self, dialogue: Dialogue, index: int, history: list[Exchange] | None = None) -> str:
+        """Return the prompt of a round, by default with its whole history."""
+        history = _history(dialogue, index) if history is None else history
         system = self._system if dialogue.system is None else dialogue.system
         begins_numbered = dialogue.has_history and not history
         render = (self._numbered if begins_numbered else self.format).render
-        return render(history, dialogue.rounds[place][0], system)
+        return render(history, dialogue.rounds[index][0], system)
 
     def encode_pairs(self, pairs: Sequence[TextPair]) -> list[IdPair]:
-        """The token ids of prompts and replies, as yet uncut.
+        """Return the token ids of prompts and replies, not yet truncated.
 
-        Of a very long prompt there are some more than an example has room for.
+        Of a very long prompt, only the beginning that an example needs is encoded.
         """
-        # Rounds of a very long dialogue share one beginning.
+        # Rounds of a very long dialogue share the same prompt object, which is encoded once.
         prompts = {id(pair.prompt): pair.prompt for pair in pairs}
-        found = self.layout.encode_prompts([*prompts.values()])
-        by_id = dict(zip(prompts, found, strict=True))
+        encoded = self.layout.encode_prompts([*prompts.values()])
+        by_id = dict(zip(prompts, encoded, strict=True))
         sources = [by_id[id(pair.prompt)] for pair in pairs]
-        for place, pair in enumerate(pairs):
-            if pair.whole and len(sources[place]) < self.layout.most_source + _MARGIN:
-                (sources[place],) = self.layout.encode_prompts([pair.whole()])
+        for index, pair in enumerate(pairs):
+            if pair.whole_prompt and len(sources[index]) < self.layout.max_source + _MARGIN:
+                (sources[index],) = self.layout.encode_prompts([pair.whole_prompt()])
         targets = self.layout.encode_replies([pair.reply for pair in pairs])
         return list(zip(sources, targets, strict=True))
 
     def make_example(self, pair: IdPair) -> TrainingExample:
-        """The example of one pair."""
+        """Return the training example of a pair."""
         return self.layout.arrange(*pair)
 
+    def preference_ids(self, pair: PreferencePair) -> dict[str, list[int]] | None:
+        """Return the columns that TRL's DPO trainer makes of a pair, without padding.
 
-def _history(dialogue: Dialogue, place: int, enough: int | None = None) -> list[Exchange]:
-    """What a prompt repeats before a round: of the oldest ones, until they have ``enough`` text."""
+        The prompt is the part of an example with ignored labels. ChatGLM-6B's <sop> is therefore
+        the first token of both replies.
+
+        Returns:
+            "prompt_input_ids", "chosen_input_ids" and "rejected_input_ids"; None if the family
+            leaves the pair out, or a truncated reply has nothing to learn.
+        """
+        chosen = self.text_pair(pair.dialogue, len(pair.dialogue.rounds) - 1)
+        if chosen is None:
+            return None
+        columns: dict[str, list[int]] = {}
+        both = [chosen, msgspec.structs.replace(chosen, reply=pair.rejected)]
+        for name, ids in zip(("chosen", "rejected"), self.encode_pairs(both), strict=True):
+            example = self.make_example(ids)
+            begin, end = example.content
+            labels = example.labels[begin:end]
+            learned = next((at for at, label in enumerate(labels) if label != IGNORED), None)
+            if learned is None:
+                return None
+            columns["prompt_input_ids"] = example.input_ids[begin : begin + learned]
+            columns[f"{name}_input_ids"] = example.input_ids[begin + learned : end]
+        return columns
+
+
+def _history(dialogue: Dialogue, index: int, max_characters: int | None = None) -> list[Exchange]:
+    """Return the rounds before a round, from the oldest until ``max_characters`` are exceeded."""
     history: list[Exchange] = []
     characters = 0
-    for asked, said in islice(dialogue.rounds, place):
-        history.append((asked, reply_for_history(said) if "think>" in said else said))
-        # Formats strip blanks.
-        characters += len(asked.strip()) + len(history[-1][1].strip())
-        if enough is not None and characters > enough:
+    for query, reply in islice(dialogue.rounds, index):
+        history.append((query, reply_for_history(reply) if "think>" in reply else reply))
+        # Formats strip white space.
+        characters += len(query.strip()) + len(history[-1][1].strip())
+        if max_characters is not None and characters > max_characters:
             break
     return history
-
-
-def _chatglm(
-    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
-) -> ExampleLayout:
-    if not hasattr(tokenizer, "gmask_token_id"):
-        raise ChatuiError(say("dataset.no_chatglm"))
-    tokens = ChatGLMTokens(
-        gmask=tokenizer.gmask_token_id,
-        sop=tokenizer.bos_token_id,
-        eop=tokenizer.eos_token_id,
-        pad=tokenizer.pad_token_id,
-    )
-    return ExampleLayout(
-        columns=("input_ids", "labels"),
-        length=limits.max_source + limits.max_target,
-        most_source=limits.max_source,
-        encode_prompts=tokenizer.encode_texts,
-        encode_replies=tokenizer.encode_texts,
-        arrange=lambda source, target: chatglm_example(
-            source, target, tokens, limits.max_source, limits.max_target
-        ),
-        keeps_empty=False,
-    )
-
-
-def _alpaca(
-    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
-) -> ExampleLayout:
-    eos = tokenizer.eos_token
-    # LLaMA came without a pad token, and its users took <unk>, which no text holds.
-    pad = _first_of(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
-    if not eos:
-        raise ChatuiError(say("dataset.no_eos"))
-    encode_prompts, encode_replies = _encoders(tokenizer, format)
-    return ExampleLayout(
-        columns=("input_ids", "labels"),
-        length=limits.max_length,
-        most_source=limits.max_length,
-        encode_prompts=encode_prompts,
-        encode_replies=lambda texts: encode_replies([f"{text}{eos}" for text in texts]),
-        arrange=lambda source, target: alpaca_example(source, target, pad, limits.max_length),
-    )
-
-
-def _causal(
-    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
-) -> ExampleLayout:
-    # GPT-2 came without a pad token; peft's examples take EOS.
-    pad = _first_of(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
-    if end is None and format.name == CHAT_TEMPLATE:
-        # A template says itself how a reply ends.
-        end = next(iter(template_eos_ids(tokenizer, special_ids(tokenizer))), None)
-    last = pad if end is None else end
-    encode_prompts, encode_replies = _encoders(tokenizer, format)
-    return ExampleLayout(
-        columns=("input_ids", "attention_mask", "labels"),
-        length=limits.max_length,
-        most_source=limits.max_length,
-        encode_prompts=encode_prompts,
-        encode_replies=lambda texts: [[*ids, last] for ids in encode_replies(texts)],
-        arrange=lambda source, target: causal_example(source, target, pad, limits.max_length),
-    )
-
-
-_LAYOUTS = {"chatglm": _chatglm, "alpaca": _alpaca, "causal": _causal}
-
-
-def _first_of(*ids: int | None) -> int:
-    """The first id that there is, to pad with."""
-    for id in ids:
-        if id is not None:
-            return id
-    raise ChatuiError(say("dataset.no_padding"))
-
-
-def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, EncodeTexts]:
-    """What encodes prompts, as the model reads them, and replies, which follow them."""
-    has_first = adds_special_tokens(tokenizer, special_tokens=format.name != CHAT_TEMPLATE)
-    drops_eos = has_first and appends_eos(tokenizer)
-    tokens = [token for token in added_tokens(tokenizer) if not token.isspace()]
-    finder = TokenFinder(tokens, any_width=True)
-
-    def texts_of(texts: Sequence[str], special: bool) -> list[list[int]]:
-        try:
-            "".join(texts).encode()
-        except UnicodeEncodeError:
-            # No tokenizer takes lone surrogates.
-            texts = [without_surrogates(text) for text in texts]
-        found = _encode_all(tokenizer, texts, special)
-        return [ids[:-1] for ids in found] if special and drops_eos else found
-
-    many = encode_prefix_once(texts_of, tokenizer, tokens)
-
-    def alone(text: str, special: bool) -> list[int]:
-        return encode(
-            text, finder,
-            lambda part: texts_of([part], special)[0], lambda part: texts_of([part], False)[0],
-        )  # fmt: skip
-
-    def prompts(texts: Sequence[str]) -> list[list[int]]:
-        return _mixed(texts, has_first)
-
-    def replies(texts: Sequence[str]) -> list[list[int]]:
-        if format.literal:
-            texts = [PromptText(text, ((0, len(text)),)) for text in texts]
-        return _mixed(texts, False)
-
-    def _mixed(texts: Sequence[str], special: bool) -> list[list[int]]:
-        """All at once, but for texts with special tokens that are to be read as text."""
-        found = many(texts, special)
-        if not format.literal:
-            return found
-        for place, text in enumerate(texts):
-            spans = getattr(text, "literal", ())
-            if any(next(finder.find(text, *span), None) for span in spans):
-                found[place] = alone(text, special)
-        return found
-
-    return prompts, replies
-
-
-def _encode_all(tokenizer: Any, texts: Sequence[str], special: bool) -> list[list[int]]:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return [tokenizer.encode(text, add_special_tokens=special) for text in texts]
-    backend.no_truncation()
-    backend.no_padding()
-    return [made.ids for made in backend.encode_batch_fast(texts, add_special_tokens=special)]

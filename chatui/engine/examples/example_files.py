@@ -1,7 +1,7 @@
-"""Files of training examples: JSON Lines, Arrow, safetensors.
+"""Write files of training examples: JSON Lines, Arrow and safetensors.
 
-A file grows under a name of its own and takes its real name when it is whole. Growing can be taken
-up again at any place that a file has had.
+A file is written under a temporary name and renamed when it is complete. Writing can be resumed at
+any earlier position.
 """
 
 from __future__ import annotations
@@ -21,39 +21,38 @@ from chatui.engine.examples.training_example import TrainingExample
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-Form: TypeAlias = Literal["jsonl", "arrow", "safetensors"]
-FORMS: tuple[Form, ...] = ("jsonl", "arrow", "safetensors")
+FileFormat: TypeAlias = Literal["jsonl", "arrow", "safetensors"]
 
 _ITEM = np.dtype("<i8")
-_ROWS_AT_ONCE = 4096
+_ROWS_PER_BATCH = 4096
 
 
 class CannotResume(Exception):
-    """A file does not have the place from which it is to grow."""
+    """The partial file is missing, or shorter than the position to resume at."""
 
 
 class GrowingFile(ABC):
-    """A file of examples that is not whole yet, in one part or several.
+    """An incomplete file of examples, in one or several parts.
 
     Args:
-        parts: the files that grow.
-        bytes: how much of each is kept.
+        parts: the files to append to.
+        bytes: the size to truncate each of them to.
     """
 
     def __init__(self, parts: Sequence[Path], bytes: int) -> None:
         self._parts = parts
-        self._streams = [_resumed(file, bytes) for file in parts]
+        self._streams = [_open_at(file, bytes) for file in parts]
 
     @abstractmethod
     def append(self, examples: Sequence[TrainingExample]) -> int:
-        """Add examples; the place behind them."""
+        """Append examples; return the new position."""
 
     @abstractmethod
     def finish(self, target: Path) -> None:
-        """Give the whole file its name."""
+        """Complete the file and rename it to ``target``."""
 
     def flush(self) -> None:
-        """Hand all that was added to the system."""
+        """Flush the buffers to the operating system."""
         for stream in self._streams:
             stream.flush()
 
@@ -63,35 +62,40 @@ class GrowingFile(ABC):
 
 
 def open_growing(
-    form: Form, target: Path, columns: tuple[str, ...], length: int, place: int
+    file_format: FileFormat, target: Path, columns: tuple[str, ...], length: int, position: int
 ) -> GrowingFile:
-    """The file that becomes ``target``, cut off at ``place``; 0 begins it anew.
+    """Open the partial file of ``target``, truncated to ``position``; 0 starts a new one.
+
+    Args:
+        columns: names of the columns.
+        length: length of each example in tokens.
+        position: in bytes for JSON Lines, in rows for the other formats.
 
     Raises:
-        CannotResume: there is less of it than that.
-        ChatuiError: a package is not installed that the form needs.
-        OSError: it cannot be written.
+        CannotResume: the partial file is shorter than ``position``.
+        ChatuiError: a package that the format needs is not installed.
+        OSError: the file cannot be written.
     """
     partial = partial_path(target)
-    if form == "jsonl":
-        return _JsonLines(partial, columns, place)
-    assemble = _safetensors
-    if form == "arrow":
+    if file_format == "jsonl":
+        return _JsonLines(partial, columns, position)
+    assemble = _write_safetensors
+    if file_format == "arrow":
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
             raise ChatuiError(say("dataset.no_pyarrow")) from error
-        assemble = _arrow
-    return _Columns(partial, columns, length, place, assemble)
+        assemble = _write_arrow
+    return _ColumnFiles(partial, columns, length, position, assemble)
 
 
 def partial_path(target: Path) -> Path:
-    """The name under which ``target`` grows."""
+    """Return the temporary name of ``target``."""
     return target.with_name(target.name + ".partial")
 
 
-def _resumed(file: Path, bytes: int) -> BinaryIO:
-    """``file`` for writing behind its first ``bytes``."""
+def _open_at(file: Path, bytes: int) -> BinaryIO:
+    """Open a file for writing, truncated to ``bytes``."""
     if bytes and not (file.is_file() and file.stat().st_size >= bytes):
         raise CannotResume
     stream = file.open("r+b" if bytes else "wb")
@@ -100,17 +104,17 @@ def _resumed(file: Path, bytes: int) -> BinaryIO:
     return stream
 
 
-def _named(partial: Path, target: Path) -> None:
+def _rename_synced(partial: Path, target: Path) -> None:
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(target)
 
 
 class _JsonLines(GrowingFile):
-    """An object a line with the columns as lists; places are bytes."""
+    """A JSON object of lists per line; positions are in bytes."""
 
-    def __init__(self, partial: Path, columns: tuple[str, ...], place: int) -> None:
-        super().__init__([partial], place)
+    def __init__(self, partial: Path, columns: tuple[str, ...], position: int) -> None:
+        super().__init__([partial], position)
         self._columns = columns
         self._encode = msgspec.json.Encoder().encode_lines
 
@@ -122,26 +126,26 @@ class _JsonLines(GrowingFile):
 
     def finish(self, target: Path) -> None:
         self.close()
-        _named(self._parts[0], target)
+        _rename_synced(self._parts[0], target)
 
 
-class _Columns(GrowingFile):
-    """A file for each column with rows of ``length`` int64, put together at the end."""
+class _ColumnFiles(GrowingFile):
+    """A file per column with rows of ``length`` int64, combined at the end; positions are rows."""
 
     def __init__(
         self,
         partial: Path,
         columns: tuple[str, ...],
         length: int,
-        place: int,
+        position: int,
         assemble: Callable[[Path, dict[str, Path], int, int], None],
     ) -> None:
         files = [partial.with_name(f"{partial.name}.{name}") for name in columns]
-        super().__init__(files, place * length * _ITEM.itemsize)
+        super().__init__(files, position * length * _ITEM.itemsize)
         self._partial = partial
         self._columns = columns
         self._length = length
-        self._rows = place
+        self._rows = position
         self._assemble = assemble
 
     def append(self, examples: Sequence[TrainingExample]) -> int:
@@ -155,13 +159,13 @@ class _Columns(GrowingFile):
         self.close()
         files = dict(zip(self._columns, self._parts, strict=True))
         self._assemble(self._partial, files, self._rows, self._length)
-        _named(self._partial, target)
+        _rename_synced(self._partial, target)
         for file in self._parts:
             file.unlink()
 
 
-def _safetensors(whole: Path, columns: dict[str, Path], rows: int, length: int) -> None:
-    """int64 tensors [rows, length] by name (format: huggingface/safetensors, README.md)."""
+def _write_safetensors(whole: Path, columns: dict[str, Path], rows: int, length: int) -> None:
+    """Write int64 tensors [rows, length] by name (format: huggingface/safetensors, README.md)."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     size = rows * length * _ITEM.itemsize
     for number, name in enumerate(columns):
@@ -176,19 +180,19 @@ def _safetensors(whole: Path, columns: dict[str, Path], rows: int, length: int) 
                 shutil.copyfileobj(column, stream, 1 << 20)
 
 
-def _arrow(whole: Path, columns: dict[str, Path], rows: int, length: int) -> None:
-    """A stream of record batches with lists of int64, as ``datasets`` keeps its own."""
+def _write_arrow(whole: Path, columns: dict[str, Path], rows: int, length: int) -> None:
+    """Write a stream of record batches with lists of int64, the format of ``datasets``."""
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.list_(pa.int64())) for name in columns])
     with whole.open("wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
-        for start in range(0, rows, _ROWS_AT_ONCE):
-            count = min(_ROWS_AT_ONCE, rows - start)
+        for start in range(0, rows, _ROWS_PER_BATCH):
+            count = min(_ROWS_PER_BATCH, rows - start)
             offsets = pa.array(np.arange(count + 1, dtype=np.int32) * length)
-            place = start * length * _ITEM.itemsize
+            position = start * length * _ITEM.itemsize
             arrays = [
                 pa.ListArray.from_arrays(
-                    offsets, pa.array(np.fromfile(file, _ITEM, count * length, offset=place))
+                    offsets, pa.array(np.fromfile(file, _ITEM, count * length, offset=position))
                 )
                 for file in columns.values()
             ]

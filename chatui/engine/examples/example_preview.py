@@ -1,4 +1,4 @@
-"""One example as the article prints it."""
+"""A preview of one example, in the format of the article on fine-tuning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatui.engine.examples.training_example import IGNORED
 
 @dataclass(frozen=True)
 class LabelledToken:
-    """A position of an example: its token as the vocabulary spells it, its id and its label."""
+    """A token of an example with its id, its spelling in the vocabulary and its label."""
 
     id: int
     token: str
@@ -25,12 +25,12 @@ class LabelledToken:
 
 @dataclass(frozen=True)
 class ExamplePreview:
-    """What the article prints of an example.
+    """The preview of an example.
 
     Attributes:
-        lines: ids, tokens and text of prompt and reply before they are cut; then ids, tokens,
-            text and labels of the example without its padding, and the labels with it.
-        tokens: the example without its padding.
+        lines: ids, tokens and text of prompt and reply before truncation; then ids, tokens, text
+            and labels of the example without padding, and the labels with padding.
+        tokens: the example without padding.
     """
 
     lines: tuple[str, ...]
@@ -38,7 +38,7 @@ class ExamplePreview:
 
 
 def make_preview(encoder: ExampleEncoder, pair: TextPair) -> ExamplePreview:
-    """The preview of one pair's example."""
+    """Return the preview of a pair's example."""
     tokenizer = encoder.tokenizer
     ((source, target),) = encoder.encode_pairs([pair])
     example = encoder.make_example((source, target))
@@ -47,8 +47,8 @@ def make_preview(encoder: ExampleEncoder, pair: TextPair) -> ExamplePreview:
     tokens = _tokens(tokenizer, ids)
     return ExamplePreview(
         lines=(
-            *_described(tokenizer, source, "input_ids", "input_tokens", "inputs"),
-            *_described(tokenizer, target, "label_ids", "label_tokens", "labels"),
+            *_description(tokenizer, source, "input_ids", "input_tokens", "inputs"),
+            *_description(tokenizer, target, "label_ids", "label_tokens", "labels"),
             str(ids),
             str(tokens),
             tokenizer.decode(ids),
@@ -59,8 +59,8 @@ def make_preview(encoder: ExampleEncoder, pair: TextPair) -> ExamplePreview:
     )
 
 
-def _described(tokenizer: Any, ids: Sequence[int], *names: str) -> Iterator[str]:
-    """The three lines of the article's print_dataset_example."""
+def _description(tokenizer: Any, ids: Sequence[int], *names: str) -> Iterator[str]:
+    """Return the three lines of the article's print_dataset_example."""
     shown = (list(ids), _tokens(tokenizer, ids), tokenizer.decode(list(ids)))
     return (f"{name} {value}" for name, value in zip(names, shown, strict=True))
 

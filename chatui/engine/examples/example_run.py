@@ -1,7 +1,7 @@
-"""Write the examples of many dialogues: in constant memory, and to be taken up again.
+"""Write the examples of many dialogues in constant memory, resumably.
 
-How far a run has come is kept beside its file. What was interrupted goes on there, if sources,
-tokenizer and options are the same, and the bytes of the whole file are those of a run in one go.
+The state of a run is saved beside its file. An interrupted run is resumed if sources, tokenizer and
+options are the same; the complete file then equals that of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chatui.conversation.dialogues import Train
 from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextPair
 from chatui.engine.examples.example_files import (
     CannotResume,
-    Form,
+    FileFormat,
     GrowingFile,
     open_growing,
     partial_path,
@@ -34,25 +34,25 @@ from chatui.engine.examples.training_example import IGNORED
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
-_PAIRS_AT_ONCE = 256
-_CHARACTERS_AT_ONCE = 1 << 22
+_PAIRS_PER_BATCH = 256
+_CHARACTERS_PER_BATCH = 1 << 22
 _SAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run has come.
+    """The saved state of a run.
 
     Attributes:
-        key: of its sources, tokenizer and options.
-        records: how many were read, those that were left out included.
-        rounds: how many replies of the next record were read too.
-        examples: how many were written.
-        place: where the file of examples ends.
-        skipped: records that are no dialogue.
-        empty: rounds that were left out for an empty query or reply.
-        cut: examples whose prompt or reply was too long.
-        blank: of these, examples in which nothing is left to learn.
+        key: hash of its sources, tokenizer and options.
+        records: number of records read, including skipped ones.
+        rounds: number of replies read of the next record.
+        examples: number of examples written.
+        place: position in the file after the last example.
+        skipped: number of records that are not a dialogue.
+        empty: number of rounds left out because their query or reply is empty.
+        cut: number of examples that were truncated.
+        blank: number of truncated examples without anything to learn.
     """
 
     key: str
@@ -68,7 +68,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is, and its speed since it was begun or taken up again."""
+    """The progress of a run, and its speed since it was started or resumed."""
 
     state: RunState
     done_bytes: int
@@ -81,45 +81,47 @@ def write_examples(
     sources: DialogueSources,
     target: Path,
     *,
-    form: Form,
+    file_format: FileFormat,
     train: Train | None,
     options: Mapping[str, object],
     report: Callable[[RunProgress], None],
-    tell: Callable[[str], None],
+    report_skipped: Callable[[str], None],
 ) -> RunState:
-    """Write the examples of ``sources`` to ``target``, going on where an equal run broke off.
+    """Write the examples of ``sources`` to ``target``, resuming an interrupted run.
 
     Args:
-        options: what else the bytes depend on, as JSON values.
-        report: told the progress after each batch.
-        tell: told a sentence for each record that is left out.
+        train: which replies to learn; None for each record's default.
+        options: all other settings that the examples depend on, as JSON values.
+        report: called with the progress after each batch.
+        report_skipped: called with a sentence for each record that is left out.
 
     Raises:
-        ChatuiError: nothing can be read or written, or another chatui writes this file now.
+        ChatuiError: there is nothing to learn, the file cannot be written, or another process is
+            writing it.
     """
-    about = [sources.fingerprint(), train, form, encoder.layout.columns, dict(options)]
-    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-    kept = _state_file(target)
+    identity = [sources.fingerprint(), train, file_format, encoder.layout.columns, dict(options)]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    state_file = _state_path(target)
     try:
         with ExitStack() as stack:
             lock = partial_path(target).with_name(partial_path(target).name + ".lock")
             stack.enter_context(FileLock(str(lock), timeout=0))
             stack.callback(lock.unlink, missing_ok=True)
             open_at = partial(
-                open_growing, form, target, encoder.layout.columns, encoder.layout.length
+                open_growing, file_format, target, encoder.layout.columns, encoder.layout.length
             )
             try:
-                state = _kept_state(kept, key)
+                state = _read_state(state_file, key)
                 file = open_at(state.place)
             except CannotResume:
                 state = RunState(key)
                 file = open_at(state.place)
             stack.callback(file.close)
-            state = _run(encoder, sources, file, kept, state, train, report, tell)
+            state = _run(encoder, sources, file, state_file, state, train, report, report_skipped)
             if not state.examples:
                 raise ChatuiError(say("dataset.nothing"))
             file.finish(target)
-            kept.unlink(missing_ok=True)
+            state_file.unlink(missing_ok=True)
             return state
     except Timeout as error:
         raise ChatuiError(say("dataset.busy", path=target)) from error
@@ -131,37 +133,37 @@ def _run(
     encoder: ExampleEncoder,
     sources: DialogueSources,
     file: GrowingFile,
-    kept: Path,
+    state_file: Path,
     state: RunState,
     train: Train | None,
     report: Callable[[RunProgress], None],
-    tell: Callable[[str], None],
+    report_skipped: Callable[[str], None],
 ) -> RunState:
     total = sources.total_bytes
     began = saved = time.monotonic()
     before = state.examples
-    batches = _batches(encoder, sources, state, train, tell)
+    batches = _batches(encoder, sources, state, train, report_skipped)
     try:
-        for batch, ids in _encoded_ahead(encoder, batches):
-            state = _written(encoder, file, state, batch, ids)
+        for batch, ids in _encode_ahead(encoder, batches):
+            state = _write_batch(encoder, file, state, batch, ids)
             now = time.monotonic()
             speed = (state.examples - before) / max(now - began, 1e-6)
             if batch.pairs:
                 report(RunProgress(state, sources.done_bytes, total, speed))
             if now - saved > _SAVE_SECONDS:
                 saved = now
-                _save(kept, state, file)
+                _save(state_file, state, file)
     except BaseException:
-        # A full disk keeps the state that was saved last.
+        # If the disk is full, the state saved before is kept.
         with suppress(OSError):
-            _save(kept, state, file)
+            _save(state_file, state, file)
         raise
     return state
 
 
 @dataclass
 class _Batch:
-    """Some hundred pairs, and the counts of :class:`RunState` behind them."""
+    """Some hundred pairs, and the counts of :class:`RunState` after them."""
 
     records: int
     rounds: int
@@ -176,26 +178,26 @@ def _batches(
     sources: DialogueSources,
     state: RunState,
     train: Train | None,
-    tell: Callable[[str], None],
+    report_skipped: Callable[[str], None],
 ) -> Iterator[_Batch]:
-    """What to encode, from behind ``state`` on."""
+    """Yield the pairs to encode after ``state``, in batches."""
     batch = _Batch(state.records, state.rounds, state.skipped, state.empty)
     for read, found in enumerate(sources, 1):
         if read <= state.records:
             continue
         if isinstance(found, SkippedRecord):
             batch.skipped += 1
-            tell(found.sentence)
+            report_skipped(found.sentence)
         else:
             done = state.rounds if read == state.records + 1 else 0
-            for rounds, place in enumerate(found.trained_replies(train)[done:], done + 1):
-                pair = encoder.text_pair(found, place)
+            for rounds, index in enumerate(found.trained_replies(train)[done:], done + 1):
+                pair = encoder.text_pair(found, index)
                 if pair is None:
                     batch.empty += 1
                 else:
                     batch.pairs.append(pair)
                     batch.characters += len(pair.prompt) + len(pair.reply)
-                if len(batch.pairs) >= _PAIRS_AT_ONCE or batch.characters > _CHARACTERS_AT_ONCE:
+                if len(batch.pairs) >= _PAIRS_PER_BATCH or batch.characters > _CHARACTERS_PER_BATCH:
                     batch.rounds = rounds
                     yield batch
                     batch = _Batch(read - 1, rounds, batch.skipped, batch.empty)
@@ -203,10 +205,10 @@ def _batches(
     yield batch
 
 
-def _encoded_ahead(
+def _encode_ahead(
     encoder: ExampleEncoder, batches: Iterable[_Batch]
 ) -> Iterator[tuple[_Batch, list[IdPair]]]:
-    """Each batch with its token ids; the next one is encoded meanwhile, beside Python's lock."""
+    """Yield each batch with its token ids, while a thread encodes the next one without the GIL."""
     with ThreadPoolExecutor(1) as pool:
         before: tuple[_Batch, Future[list[IdPair]]] | None = None
         for batch in batches:
@@ -218,19 +220,19 @@ def _encoded_ahead(
             yield before[0], before[1].result()
 
 
-def _written(
+def _write_batch(
     encoder: ExampleEncoder, file: GrowingFile, state: RunState, batch: _Batch, ids: list[IdPair]
 ) -> RunState:
-    """The state when the examples of ``batch``, with these ids, are in ``file``."""
+    """Append the examples of a batch to ``file``; return the new state."""
     examples = [encoder.make_example(pair) for pair in ids]
-    place = file.append(examples) if examples else state.place
+    position = file.append(examples) if examples else state.place
     blank = sum(each.labels.count(IGNORED) == len(each.labels) for each in examples if each.is_cut)
     return replace(
         state,
         records=batch.records,
         rounds=batch.rounds,
         examples=state.examples + len(examples),
-        place=place,
+        place=position,
         skipped=batch.skipped,
         empty=batch.empty,
         cut=state.cut + sum(each.is_cut for each in examples),
@@ -238,12 +240,12 @@ def _written(
     )
 
 
-def _state_file(target: Path) -> Path:
+def _state_path(target: Path) -> Path:
     return partial_path(target).with_name(partial_path(target).name + ".json")
 
 
-def _kept_state(file: Path, key: str) -> RunState:
-    """The state that was kept, if it is of such a run; else that of the beginning."""
+def _read_state(file: Path, key: str) -> RunState:
+    """Return the saved state of the same run, or the initial state."""
     try:
         state = msgspec.json.decode(file.read_bytes(), type=RunState)
     except (OSError, msgspec.MsgspecError):
@@ -251,8 +253,8 @@ def _kept_state(file: Path, key: str) -> RunState:
     return state if state.key == key else RunState(key)
 
 
-def _save(kept: Path, state: RunState, file: GrowingFile) -> None:
+def _save(state_file: Path, state: RunState, file: GrowingFile) -> None:
     file.flush()
-    new = kept.with_name(kept.name + ".new")
+    new = state_file.with_name(state_file.name + ".new")
     new.write_bytes(msgspec.json.encode(state))
-    new.replace(kept)
+    new.replace(state_file)

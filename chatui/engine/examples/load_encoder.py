@@ -1,19 +1,20 @@
-"""The encoder of a model whose tokenizer is at hand."""
+"""Load the example encoder of a model from its tokenizer."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from chatui.catalog.tokenizer_lookup import LocatedTokenizer
-from chatui.engine.examples.example_encoder import ExampleEncoder, ExampleLimits, Family
+from chatui.engine.examples.example_encoder import ExampleEncoder
+from chatui.engine.examples.example_layout import ExampleLimits, Family
 from chatui.engine.tokenizers import EOS_TOKENS, format_named, load_tokenizer, own_format
 
-_ARTICLE: dict[Family, str] = {
+_ARTICLE_FORMATS: dict[Family, str] = {
     "chatglm": "chatglm-6b",
     "alpaca": "alpaca:article",
     "causal": "bloomz",
 }
-"""The prompt formats that the article's examples have."""
+"""Prompt formats of the article's examples, by family."""
 
 
 def load_encoder(
@@ -22,27 +23,28 @@ def load_encoder(
     family: Family | None = None,
     format: str | None = None,
 ) -> ExampleEncoder:
-    """Read the tokenizer, and choose family and prompt format if they are not given.
+    """Load the tokenizer, and choose the family and the prompt format if they are not given.
 
-    A model's own format is taken for its own family, the article's for another one.
+    By default the family is the model's. The format is the model's own for its own family, and the
+    article's for another family.
 
     Raises:
-        ChatuiError: the tokenizer cannot be read or does not fit the family, or there is no such
-            format.
+        ChatuiError: the tokenizer cannot be read or does not fit the family, or the format is
+            unknown.
     """
-    network = place.family or _guess(place, family)
+    network = place.family or _guess_network(place, family)
     tokenizer = load_tokenizer(place.folder, network)
     own = own_format(network, tokenizer)
-    natural = _family_of(network, own)
-    family = family or natural
-    name = format or (place.format or own if family == natural else _ARTICLE[family])
-    end = _end_of(tokenizer, network, name) if family == natural else None
+    default_family = _family_of(network, own)
+    family = family or default_family
+    name = format or (place.format or own if family == default_family else _ARTICLE_FORMATS[family])
+    end = _end_token(tokenizer, network, name) if family == default_family else None
     made = format_named(name, tokenizer)
     return ExampleEncoder(tokenizer, family, made, limits, place.system, end)
 
 
-def _end_of(tokenizer: Any, network: str, format: str) -> int | None:
-    """MOSS's <eom> and the embedded model's [SEP]; None for others, which learn the pad token."""
+def _end_token(tokenizer: Any, network: str, format: str) -> int | None:
+    """Return MOSS's <eom> or the embedded model's [SEP]; None for all others."""
     if format == "shiyou":
         return int(tokenizer.sep_token_id)
     if network != "moss":
@@ -54,11 +56,11 @@ def _end_of(tokenizer: Any, network: str, format: str) -> int | None:
 def _family_of(network: str, format: str) -> Family:
     if network == "chatglm":
         return "chatglm"
-    return "alpaca" if format == _ARTICLE["alpaca"] else "causal"
+    return "alpaca" if format == _ARTICLE_FORMATS["alpaca"] else "causal"
 
 
-def _guess(place: LocatedTokenizer, family: Family | None) -> str:
-    """The network's family where a folder holds a tokenizer alone."""
+def _guess_network(place: LocatedTokenizer, family: Family | None) -> str:
+    """Guess the network's family for a folder with only a tokenizer."""
     if family == "chatglm":
         return "chatglm"
     if family == "alpaca" or (place.folder / "tokenizer.model").is_file():

@@ -1,4 +1,4 @@
-"""What all prompts of a batch begin with is encoded once, where that changes no token id."""
+"""Encode the common beginning of a batch of prompts once, if that changes no token id."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 EncodeAll: TypeAlias = Callable[[Sequence[str], bool], list[list[int]]]
-"""(texts, whether with the special tokens that begin a prompt) -> ids."""
+"""(texts, whether to add the special tokens that begin a prompt) -> ids."""
 
-_FEWEST_TEXTS = 16
-_LEAST, _MOST = 32, 4096
-"""Characters of a beginning that is worth it, and those of it that are looked at."""
-_AHEAD = 6
-"""So many characters behind a cut are the same in all texts, so that none of them can move it."""
+_MIN_TEXTS = 16
+_MIN_CHARACTERS, _MAX_CHARACTERS = 32, 4096
+"""Length of a common beginning in characters: the minimum worth using, and the maximum used."""
+_LOOKAHEAD = 6
+"""Common characters required after the cut, so that later text cannot change the tokens at it."""
 
 _CUT = re.compile(r"(?<=[!-~]) (?=[A-Za-z])")
-_LOOKS_BACK = re.compile(r"\(\?<|\^|\\[AbBGK]")
+_LOOKBEHIND = re.compile(r"\(\?<|\^|\\[AbBGK]")
 _PROBES = (*"a1.，春\t\n\u0301😀", "", "'s", "  x", "\r\n\n x")
-"""What may follow the shared beginning; with each of them the ids are compared."""
+"""Sample texts after the common beginning, with which both ways of encoding are compared."""
 
 
 def encode_prefix_once(encode: EncodeAll, tokenizer: Any, added: Collection[str]) -> EncodeAll:
-    """``encode``, with the same ids, and faster where many texts begin alike.
+    """Return a function with the results of ``encode`` that encodes a common beginning only once.
 
     Args:
-        added: spellings that become one token each wherever they stand.
+        encode: the function to speed up.
+        tokenizer: the tokenizer that it uses.
+        added: spellings of added tokens, which are recognised anywhere in a text.
     """
     if not _splits_by_patterns(tokenizer):
         return encode
 
     @lru_cache(8)
     def cut(beginning: str, special: bool) -> tuple[int, list[int]]:
-        """Where to cut a beginning, and the ids up to there; 0 for nowhere."""
-        places = [found.start() for found in _CUT.finditer(beginning, _LEAST)]
-        at = max((place for place in places if place <= len(beginning) - _AHEAD), default=0)
+        """Return the index at which a beginning can be cut, or 0, and the ids before it."""
+        places = [found.start() for found in _CUT.finditer(beginning, _MIN_CHARACTERS)]
+        at = max((place for place in places if place <= len(beginning) - _LOOKAHEAD), default=0)
         if not at or any(beginning[at:] in token for token in added):
             return 0, []
         (head,) = encode([beginning[:at]], special)
@@ -45,8 +47,8 @@ def encode_prefix_once(encode: EncodeAll, tokenizer: Any, added: Collection[str]
         return (at, head) if apart == encode(wholes, special) else (0, [])
 
     def encode_all(texts: Sequence[str], special: bool) -> list[list[int]]:
-        shared = _shared(texts) if len(texts) >= _FEWEST_TEXTS else ""
-        at, head = cut(shared, special) if len(shared) > _LEAST else (0, [])
+        shared = _common_beginning(texts) if len(texts) >= _MIN_TEXTS else ""
+        at, head = cut(shared, special) if len(shared) > _MIN_CHARACTERS else (0, [])
         if not at:
             return encode(texts, special)
         return [head + ids for ids in encode([text[at:] for text in texts], False)]
@@ -54,9 +56,9 @@ def encode_prefix_once(encode: EncodeAll, tokenizer: Any, added: Collection[str]
     return encode_all
 
 
-def _shared(texts: Sequence[str]) -> str:
-    """What all texts begin with, as far as it is looked at."""
-    first, last = min(texts)[:_MOST], max(texts)
+def _common_beginning(texts: Sequence[str]) -> str:
+    """Return the common beginning of all texts, up to the maximum length."""
+    first, last = min(texts)[:_MAX_CHARACTERS], max(texts)
     at = 0
     while last.startswith(first[: at + 1]) and at < len(first):
         at += 1
@@ -64,10 +66,9 @@ def _shared(texts: Sequence[str]) -> str:
 
 
 def _splits_by_patterns(tokenizer: Any) -> bool:
-    """Whether texts are split from left to right, by a pattern that never looks back.
+    """True if the tokenizer splits texts by patterns without lookbehind.
 
-    Each piece then has ids of its own, and those before a cut do not depend on what comes later
-    than the little that all texts have behind it.
+    The ids before a cut then depend only on the few characters after it.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.pre_tokenizer is None:
@@ -87,4 +88,4 @@ def _is_local(step: dict[str, Any]) -> bool:
     if step["type"] != "Split":
         return bool(step["type"] == "Digits")
     pattern = "".join(step["pattern"].values()).replace("[^", "[")
-    return step["behavior"] == "Isolated" and not _LOOKS_BACK.search(pattern)
+    return step["behavior"] == "Isolated" and not _LOOKBEHIND.search(pattern)

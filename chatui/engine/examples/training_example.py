@@ -1,6 +1,6 @@
-"""The three ways to lay out a training example, as pure functions on token ids.
+"""The three layouts of a training example, as pure functions on token ids.
 
-They follow the article on fine-tuning that chatui grew out of, step by step: ChatGLM-6B as in
+They are those of the article on fine-tuning that chatui follows: ChatGLM-6B as in
 THUDM/ChatGLM-6B's ptuning/main.py, Chinese-LLaMA with the Alpaca template as in
 ymcui/Chinese-LLaMA-Alpaca, BLOOMZ and GPT as in peft's examples of causal language modelling.
 """
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import msgspec
 
 IGNORED = -100
-"""The label of a position that is not trained on: PyTorch's cross entropy leaves it out."""
+"""Label of a position that is not learned, ignored by PyTorch's cross entropy."""
 
 
 class TrainingExample(msgspec.Struct, frozen=True):
-    """What one step of training reads.
+    """An example of one reply.
 
     Attributes:
-        input_ids: token ids, padded to the length that all examples of a file have.
-        labels: as long; a token id if the model is to write it, else :data:`IGNORED`.
-        attention_mask: as long, 1 for a token and 0 for padding; None in families without one.
-        content: first and last position + 1 of what is no padding.
-        is_cut: whether prompt or reply was too long for it.
+        input_ids: token ids, padded to the length of all examples of a file.
+        labels: the token ids to learn, :data:`IGNORED` elsewhere; as long as ``input_ids``.
+        attention_mask: 1 for a token and 0 for padding; None for families without it.
+        content: start and end of the part without padding.
+        is_cut: whether prompt or reply was truncated.
     """
 
     input_ids: list[int]
@@ -35,7 +35,7 @@ class TrainingExample(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ChatGLMTokens:
-    """The ids that ChatGLM-6B's layout needs: [gMASK], <sop>, <eop>, <pad>."""
+    """Ids of the special tokens in ChatGLM-6B's layout: [gMASK], <sop>, <eop>, <pad>."""
 
     gmask: int
     sop: int
@@ -50,12 +50,12 @@ def chatglm_example(
     max_source: int,
     max_target: int,
 ) -> TrainingExample:
-    """``source [gMASK] <sop> target <eop>``, padded on the right to max_source + max_target.
+    """Lay out ``source [gMASK] <sop> target <eop>``, padded right to max_source + max_target.
 
-    Labels begin at the first <sop>, which they hold, and a <pad> is never a label.
+    Labels begin with the first <sop>; a <pad> is never a label.
 
     Args:
-        source, target: without special tokens; cut after max_source - 1 and max_target - 2.
+        source, target: ids without special tokens, truncated to max_source - 1 and max_target - 2.
         max_source: at least 1.
         max_target: at least 2.
     """
@@ -80,12 +80,12 @@ def chatglm_example(
 def alpaca_example(
     source: list[int], target: list[int], pad: int, max_length: int
 ) -> TrainingExample:
-    """``source target``, cut at max_length and padded on the right to it.
+    """Lay out ``source target``, truncated or padded right to max_length.
 
     Args:
-        source: with the special tokens that begin a prompt.
-        target: with EOS at its end.
-        pad: the padding's id.
+        source: prompt ids, with the special tokens that begin a prompt.
+        target: reply ids, with EOS at the end.
+        pad: id of the padding.
     """
     length = len(source) + len(target)
     padding = max_length - length
@@ -98,12 +98,12 @@ def alpaca_example(
 def causal_example(
     source: list[int], target: list[int], pad: int, max_length: int
 ) -> TrainingExample:
-    """``source target``, padded on the left to max_length or cut at it on the right.
+    """Lay out ``source target``, truncated right or padded left to max_length.
 
     Args:
-        source: the prompt.
-        target: with what ends a reply (the pad token) at its end.
-        pad: the padding's id.
+        source: prompt ids.
+        target: reply ids, with the token that ends a reply at the end.
+        pad: id of the padding.
     """
     length = len(source) + len(target)
     padding = max(0, max_length - length)
@@ -113,10 +113,6 @@ def causal_example(
     return TrainingExample(input_ids, labels, mask, (padding, max_length), length > max_length)
 
 
-def _joined(first: list[int], second: list[int], third: list[int], most: int) -> list[int]:
-    """Three lists as one, cut at ``most``."""
-    joined = first.copy()
-    joined += second
-    joined += third
-    del joined[most:]
-    return joined
+def _joined(first: list[int], second: list[int], third: list[int], max_length: int) -> list[int]:
+    """Concatenate three lists, truncated to ``max_length``."""
+    return [*first, *second, *third][:max_length]

@@ -1,0 +1,200 @@
+"""How each model family encodes its training examples and lays them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from chatui.engine.codec import added_tokens, adds_special_tokens, appends_eos, special_ids
+from chatui.engine.examples.shared_prefix import encode_prefix_once
+from chatui.engine.examples.training_example import (
+    ChatGLMTokens,
+    TrainingExample,
+    alpaca_example,
+    causal_example,
+    chatglm_example,
+)
+from chatui.engine.tokenizers import template_eos_ids
+from chatui.errors import ChatuiError
+from chatui.locales import say
+from chatui.prompting.families import CHAT_TEMPLATE
+from chatui.prompting.format import PromptFormat
+from chatui.prompting.prompt_text import PromptText, TokenFinder, encode
+from chatui.text import without_surrogates
+
+Family: TypeAlias = Literal["chatglm", "alpaca", "causal"]
+
+EncodeTexts: TypeAlias = Callable[[Sequence[str]], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class ExampleLimits:
+    """Maximum lengths in tokens.
+
+    Attributes:
+        max_source, max_target: for ChatGLM, of the prompt with [gMASK] and of the reply with <sop>
+            and <eop>; an example has the length of both.
+        max_length: for the other families, of a whole example.
+    """
+
+    max_source: int = 64
+    max_target: int = 64
+    max_length: int = 192
+
+
+@dataclass(frozen=True)
+class ExampleLayout:
+    """The encoding and layout of one family's examples.
+
+    Attributes:
+        columns: names of the columns.
+        length: length of each example in tokens.
+        max_source: maximum number of prompt tokens in an example.
+        encode_prompts, encode_replies: texts -> ids.
+        arrange: (source, target) -> example.
+        keeps_empty: whether to make examples of empty queries and replies.
+    """
+
+    columns: tuple[str, ...]
+    length: int
+    max_source: int
+    encode_prompts: EncodeTexts
+    encode_replies: EncodeTexts
+    arrange: Callable[[list[int], list[int]], TrainingExample]
+    keeps_empty: bool = True
+
+
+def make_layout(
+    family: Family, tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
+) -> ExampleLayout:
+    """Make the layout of a family.
+
+    Args:
+        end: token that ends a reply in causal examples; None for the chat template's or the pad
+            token.
+
+    Raises:
+        ChatuiError: the tokenizer lacks a special token that the family needs.
+    """
+    if family == "chatglm":
+        return _chatglm(tokenizer, limits)
+    if family == "alpaca":
+        return _alpaca(tokenizer, format, limits)
+    return _causal(tokenizer, format, limits, end)
+
+
+def _chatglm(tokenizer: Any, limits: ExampleLimits) -> ExampleLayout:
+    if not hasattr(tokenizer, "gmask_token_id"):
+        raise ChatuiError(say("dataset.no_chatglm"))
+    tokens = ChatGLMTokens(
+        gmask=tokenizer.gmask_token_id,
+        sop=tokenizer.bos_token_id,
+        eop=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+    )
+    return ExampleLayout(
+        columns=("input_ids", "labels"),
+        length=limits.max_source + limits.max_target,
+        max_source=limits.max_source,
+        encode_prompts=tokenizer.encode_texts,
+        encode_replies=tokenizer.encode_texts,
+        arrange=lambda source, target: chatglm_example(
+            source, target, tokens, limits.max_source, limits.max_target
+        ),
+        keeps_empty=False,
+    )
+
+
+def _alpaca(tokenizer: Any, format: PromptFormat, limits: ExampleLimits) -> ExampleLayout:
+    eos = tokenizer.eos_token
+    # LLaMA has no pad token; its users took <unk>, which occurs in no text.
+    pad = _padding_id(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id)
+    if not eos:
+        raise ChatuiError(say("dataset.no_eos"))
+    encode_prompts, encode_replies = _encoders(tokenizer, format)
+    return ExampleLayout(
+        columns=("input_ids", "labels"),
+        length=limits.max_length,
+        max_source=limits.max_length,
+        encode_prompts=encode_prompts,
+        encode_replies=lambda texts: encode_replies([f"{text}{eos}" for text in texts]),
+        arrange=lambda source, target: alpaca_example(source, target, pad, limits.max_length),
+    )
+
+
+def _causal(
+    tokenizer: Any, format: PromptFormat, limits: ExampleLimits, end: int | None
+) -> ExampleLayout:
+    # GPT-2 has no pad token; peft's examples take EOS.
+    pad = _padding_id(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
+    if end is None and format.name == CHAT_TEMPLATE:
+        end = next(iter(template_eos_ids(tokenizer, special_ids(tokenizer))), None)
+    last = pad if end is None else end
+    encode_prompts, encode_replies = _encoders(tokenizer, format)
+    return ExampleLayout(
+        columns=("input_ids", "attention_mask", "labels"),
+        length=limits.max_length,
+        max_source=limits.max_length,
+        encode_prompts=encode_prompts,
+        encode_replies=lambda texts: [[*ids, last] for ids in encode_replies(texts)],
+        arrange=lambda source, target: causal_example(source, target, pad, limits.max_length),
+    )
+
+
+def _padding_id(*ids: int | None) -> int:
+    """Return the first id that is not None."""
+    for id in ids:
+        if id is not None:
+            return id
+    raise ChatuiError(say("dataset.no_padding"))
+
+
+def _encoders(tokenizer: Any, format: PromptFormat) -> tuple[EncodeTexts, EncodeTexts]:
+    """Return the encoders of prompts, as the model reads them, and of replies."""
+    has_first = adds_special_tokens(tokenizer, special_tokens=format.name != CHAT_TEMPLATE)
+    drops_eos = has_first and appends_eos(tokenizer)
+    tokens = [token for token in added_tokens(tokenizer) if not token.isspace()]
+    finder = TokenFinder(tokens, any_width=True)
+
+    def encode_texts(texts: Sequence[str], special: bool) -> list[list[int]]:
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            # No tokenizer accepts lone surrogates.
+            texts = [without_surrogates(text) for text in texts]
+        ids = _encode_all(tokenizer, texts, special)
+        return [each[:-1] for each in ids] if special and drops_eos else ids
+
+    encode_many = encode_prefix_once(encode_texts, tokenizer, tokens)
+
+    def encode_literal(texts: Sequence[str], special: bool) -> list[list[int]]:
+        """Encode the texts; special tokens in their literal spans are read as plain text."""
+        ids = encode_many(texts, special)
+        if not format.literal:
+            return ids
+        for index, text in enumerate(texts):
+            spans = getattr(text, "literal", ())
+            if any(next(finder.find(text, *span), None) for span in spans):
+                ids[index] = encode(
+                    text, finder,
+                    lambda part: encode_texts([part], special)[0],
+                    lambda part: encode_texts([part], False)[0],
+                )  # fmt: skip
+        return ids
+
+    def encode_replies(texts: Sequence[str]) -> list[list[int]]:
+        if format.literal:
+            texts = [PromptText(text, ((0, len(text)),)) for text in texts]
+        return encode_literal(texts, False)
+
+    return lambda texts: encode_literal(texts, has_first), encode_replies
+
+
+def _encode_all(tokenizer: Any, texts: Sequence[str], special: bool) -> list[list[int]]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return [tokenizer.encode(text, add_special_tokens=special) for text in texts]
+    backend.no_truncation()
+    backend.no_padding()
+    return [made.ids for made in backend.encode_batch_fast(texts, add_special_tokens=special)]
