@@ -34,7 +34,7 @@ def test_many_faults_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[s
     file.write_text(json.dumps(SHAREGPT) + "\n" + "[\n" * 50)
     assert run(["import", str(file), "--lang", "en"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 22 and lines[-1] == "50 records could not be read: left out."
+    assert len(lines) == 22 and lines[-1] == "Skipped 50 records that could not be read."
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"text", b"\xff\xfe", b"SQLite format 3\0"])

@@ -227,7 +227,7 @@ def test_text_without_speakers_and_archives_are_told(tmp_path: Path) -> None:
     assert "names a speaker" in text.sentence
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 and so on")
     (archive,) = found_in(tmp_path / "x.zip")
-    assert "unpack" in archive.sentence
+    assert "extract it" in archive.sentence
 
 
 def test_flat_records_and_transcripts(tmp_path: Path) -> None:

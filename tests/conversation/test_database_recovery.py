@@ -123,7 +123,7 @@ def test_nothing_is_moved_while_another_chatui_writes(file: Path) -> None:
     other = Store(file)
     other.add_round(None, None, "?")
     damage_mark(file).touch()
-    with pytest.raises(ChatuiError, match="close every other chatui"):
+    with pytest.raises(ChatuiError, match="close all other running chatui"):
         opened(file)
     other.close()
     store, notice = opened(file)

@@ -295,7 +295,7 @@ def changed(place: int, **values: object) -> bytes:
         (changed(7, state="asleep"), "line 7"),
         (changed(7, seconds=-1), "line 7"),
         (changed(6, **{"\ud800": 1}), "line 6"),
-        (changed(1) + b"5\n", "line 24: no JSON object"),
+        (changed(1) + b"5\n", "line 24: not a JSON object"),
         (changed(1) + b"\xff\n", "line 24: not text"),
         (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 24: no valid JSON"),
     ],
@@ -391,7 +391,7 @@ def test_version_1_is_still_read(indent: int | None) -> None:
     for wrong in (b'"state": "asleep"', b'"state": 5'):
         with pytest.raises(ChatuiError, match="damaged"):
             parse_transcript(data.replace(b'"state": "done"', wrong), "x")
-    with pytest.raises(ChatuiError, match="not a whole"):
+    with pytest.raises(ChatuiError, match="not a complete"):
         parse_transcript(data[: len(data) // 2], "x")
 
 

@@ -126,7 +126,7 @@ def test_each_conversation_has_a_file_and_starts_with_what_was_said_before(tmp_p
 def test_a_file_that_exists_is_not_written_over_and_an_unused_one_goes(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     file.write_text("old")
-    with pytest.raises(ChatuiError, match="exists already"):
+    with pytest.raises(ChatuiError, match="already exists"):
         TranscriptRecorder(file)
     assert file.read_text() == "old"
     with pytest.raises(ChatuiError, match="cannot be written"):

@@ -107,7 +107,7 @@ def test_a_file_that_is_no_database_is_left_alone(file: Path, content: bytes) ->
 def test_a_database_of_another_program_is_left_alone(file: Path) -> None:
     with sqlite3.connect(file) as db:
         db.execute("CREATE TABLE rounds (x)")
-    with pytest.raises(ChatuiError, match="damaged or is none"):
+    with pytest.raises(ChatuiError, match="damaged or not a database"):
         Store(file)
     with sqlite3.connect(file) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("rounds",)]
@@ -139,7 +139,7 @@ def test_a_database_held_by_another_program_is_a_plain_error(
     store = Store(file)
     with sqlite3.connect(file) as db:
         db.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ChatuiError, match="Another program"):
+        with pytest.raises(ChatuiError, match="locked by another program"):
             store.add_round(None, None, "?")
     store.add_round(None, None, "?")
     store.close()
