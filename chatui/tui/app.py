@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 class ChatApp(TurnsApp):
-    """Talks with one model at a time, in conversations that the store keeps."""
+    """The app: conversations in the store, with one model at a time."""
 
     TITLE = "chatui"
     ENABLE_COMMAND_PALETTE = False
-    # The default screen's own CSS_PATH is not read, so its stylesheets are named here.
+    # Textual does not read the CSS_PATH of the default screen, so its stylesheets are named here.
     CSS_PATH = [  # noqa: RUF012  # as the base class has it
         str(Path(__file__).parent / sheet)
         for sheet in (
@@ -68,10 +68,10 @@ class ChatApp(TurnsApp):
     ) -> None:
         """
         Args:
-            spec: the model to begin with.
-            backend: runs it; None takes the one that the spec names.
-            language: of the interface; None leaves it as it is set.
-            notices: sentences to show at the start.
+            spec: the model of the start.
+            backend: runs that model; None creates the backend that the spec names.
+            language: of the interface; None keeps the current one.
+            notices: warnings to show at the start.
         """
         if language is not None:
             locales.set_language(language)
@@ -89,7 +89,7 @@ class ChatApp(TurnsApp):
         if theme not in self.available_themes:
             self._notices.append(say("tui.notice.no_theme", name=in_quotes(theme)))
             theme = themes.DARK.name
-        # Without its watcher, which would apply all stylesheets a second time.
+        # set_reactive skips the watcher, which would apply all stylesheets a second time.
         self.set_reactive(App.theme, theme)
         self.stylesheet.set_variables(self.get_css_variables())
 
@@ -108,22 +108,22 @@ class ChatApp(TurnsApp):
 
     def on_mount(self) -> None:
         if (recording := self._recording) is not None:
-            recording.on_problem = self._tell_recording_problem
+            recording.on_problem = self._show_recording_error
         for notice in self._notices:
             self.tell_user(notice, "warning")
 
     @property
     def _recording(self) -> RecordingStore | None:
-        """The store, if it records; a start without ``--record`` does not import how."""
+        """The store if it records a transcript; the recorder is imported only then."""
         if type(self.store) is Store:
             return None
         from chatui.conversation.transcript_recorder import RecordingStore
 
         return self.store if isinstance(self.store, RecordingStore) else None
 
-    def _tell_recording_problem(self, problem: ChatuiError) -> None:
-        # It comes from the thread that writes.
-        self.call_later(self.tell_user, str(problem))
+    def _show_recording_error(self, error: ChatuiError) -> None:
+        # Called in the store's thread.
+        self.call_later(self.tell_user, str(error))
 
     async def on_event(self, event: events.Event) -> None:
         is_new_key = isinstance(event, events.Key) and not event.is_forwarded
@@ -133,24 +133,24 @@ class ChatApp(TurnsApp):
             await super().on_event(event)
 
     async def _run_key_binding(self, event: events.Key) -> bool:
-        """Do what a key is bound to, after all that was typed before it and before the next."""
+        """Run the action of a key, in the order of typing; return whether it has one."""
         before = self.screen
         focused = self.focused or before
         if terminal_input.is_text(event, self.focused):
             return False
         await terminal_input.wait_for_messages(focused)
-        took = await self._check_bindings(event.key, priority=True) or await self._check_bindings(
+        ran = await self._check_bindings(event.key, priority=True) or await self._check_bindings(
             event.key
         )
-        if took and self.screen is before:
+        if ran and self.screen is before:
             await terminal_input.wait_for_messages(focused)
-        return took
+        return ran
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy; what no terminal can take (lone surrogates) becomes U+FFFD."""
+        """Copy to the terminal's and the system's clipboard; lone surrogates become U+FFFD."""
         text = without_surrogates(text)
         super().copy_to_clipboard(text)
-        # Of an app in a browser the system here is another one.
+        # In a browser, the user's clipboard belongs to another system.
         if not self.is_web:
             from chatui.tui import clipboard
 
@@ -158,9 +158,9 @@ class ChatApp(TurnsApp):
 
     @property
     def cursor_position(self) -> Offset:
-        """Where the terminal's own cursor stands: an input method opens its window there.
+        """The position of the terminal's cursor, where input methods open their window.
 
-        Asked each time something is drawn, so that it is right after every change of the layout.
+        Read at each redraw, so that it follows every change of the layout.
         """
         focused = self.screen.focused if self._screen_stack else None
         offset = getattr(focused, "cursor_screen_offset", None)

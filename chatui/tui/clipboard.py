@@ -1,4 +1,4 @@
-"""The system's own clipboard, for terminals that do not pass on what an app copies (OSC 52)."""
+"""The system clipboard, for terminals without the OSC 52 sequence."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _SECONDS = 5.0
 
 
 def copy(text: str) -> None:
-    """Give ``text`` to the program that holds the clipboard here, if there is one."""
+    """Copy ``text`` with the first clipboard program that is installed, if there is one."""
     command = _command()
     if command:
         try:
             subprocess.run(
                 command,
                 input=text.encode("utf-8", "replace"),
-                # What keeps the text for others to paste would keep these open.
+                # The program stays in the background and would keep inherited pipes open.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 timeout=_SECONDS,
                 check=False,
             )
         except (OSError, subprocess.SubprocessError):
-            # The terminal has it.
+            # The terminal has received the text already.
             return
 
 
 def _command() -> tuple[str, ...]:
-    """The first program that is there; () if there is none."""
+    """Return the command of the first installed program, or ()."""
     known: list[tuple[str, ...]] = [("pbcopy",)] if sys.platform == "darwin" else []
     if os.environ.get("WAYLAND_DISPLAY"):
         known.append(("wl-copy",))

@@ -1,4 +1,4 @@
-"""The commands: by their names behind a slash in the query box, and all in one list on Ctrl+P."""
+"""The commands of the query box (``/name``) and the command palette (Ctrl+P)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from chatui.tui.user_prompts import UserPrompt
 
 
 class Command(Struct, frozen=True):
-    """Something that can be done.
+    """A command.
 
     Attributes:
-        name: what is typed behind the slash.
-        action: of the main screen or, with "app.", of the app.
-        takes: whether something may follow the name, for the action's last parameter.
-        prompt: a prompt of the user's, which is sent.
+        name: the name after the slash.
+        action: the action of the main screen or, with "app.", of the app.
+        takes_argument: whether text after the name is passed as the action's last parameter.
+        prompt: the user's prompt that the command sends, instead of an action.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Command(Struct, frozen=True):
 
     @property
     def description(self) -> str:
-        """What it does."""
+        """What it does, in the user's language."""
         return say("tui.prompts.words") if self.prompt else say(f"tui.commands.{self.name}")
 
 
@@ -73,24 +73,24 @@ COMMANDS = (
     Command("help", "help"),
     Command("quit", "app.quit"),
 )
-"""All that ship with chatui, in the order in which they are listed."""
+"""The built-in commands, in the order of the command palette."""
 
 
 def all_commands(prompts: Sequence[UserPrompt]) -> tuple[Command, ...]:
-    """The commands, and the user's prompts as such; a prompt hides no command."""
+    """Return the built-in commands and one for each prompt whose name is free."""
     names = {command.name for command in COMMANDS}
-    own = (Command(each.name, "", True, each) for each in prompts if each.name not in names)
-    return (*COMMANDS, *own)
+    of_prompts = (Command(each.name, "", True, each) for each in prompts if each.name not in names)
+    return (*COMMANDS, *of_prompts)
 
 
 def name_taken(prompt: UserPrompt) -> str:
-    """That a prompt has the name of a command."""
+    """Return the sentence for a prompt that has the name of a command."""
     name, reason = in_quotes(prompt.name), say("tui.prompts.taken", name=prompt.name)
     return say("tui.prompts.skipped", name=name, reason=reason)
 
 
 def split(text: str) -> tuple[str, str] | None:
-    """The name and what follows it, of a text that begins with a slash and a name."""
+    """Split ``/name argument`` into name and argument; None for other texts."""
     if not text.startswith("/"):
         return None
     name, _, rest = text[1:].partition(" ")
@@ -100,13 +100,15 @@ def split(text: str) -> tuple[str, str] | None:
 
 
 def find(commands: Sequence[Command], name: str) -> Command | None:
-    """The command that is called exactly so."""
+    """Return the command of this name, or None."""
     return next((each for each in commands if each.name == name), None)
 
 
 def matching(commands: Sequence[Command], name: str, rest: str) -> tuple[Command, ...]:
-    """The commands that a name with ``rest`` behind it may mean: the one that is called so, else
-    those whose name it begins and that take what follows.
+    """Return the command of this name, else all whose name begins so and that take an argument.
+
+    Args:
+        rest: the argument; without one a name must be complete.
     """
     exact = find(commands, name)
     begun = (each for each in completions(commands, "/" + name) if each.takes_argument)
@@ -114,7 +116,7 @@ def matching(commands: Sequence[Command], name: str, rest: str) -> tuple[Command
 
 
 def completions(commands: Sequence[Command], text: str) -> tuple[Command, ...]:
-    """The commands whose name a text in the query box begins; none once the name is complete."""
+    """Return the commands that complete ``/text``; none after a space."""
     typed = text[1:]
     if not text.startswith("/") or any(character.isspace() for character in typed):
         return ()
@@ -122,7 +124,7 @@ def completions(commands: Sequence[Command], text: str) -> tuple[Command, ...]:
 
 
 def search(commands: Sequence[Command], words: str) -> tuple[Command, ...]:
-    """The commands that words find: by name first, then by what they do."""
+    """Return the commands found by name, followed by those found by description."""
     typed = words.strip().removeprefix("/")
     by_name = [each for each in commands if pinyin.begins_with(each.name, typed)]
     by_words = [each for each in commands if pinyin.contains(each.description, typed)]

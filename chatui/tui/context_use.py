@@ -1,4 +1,4 @@
-"""How the rounds share the context window, and which of them falls out of it next."""
+"""How the rounds share the context window, and which round is dropped next."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from chatui.prompting.parts import reply_for_history
 from chatui.text import one_line
 
 _NEARLY_FULL = 0.1
-"""The oldest round is marked where less of the window than this is left."""
+"""The oldest round is marked if a smaller share of the window is left."""
 
 
 @dataclass(frozen=True)
 class ContextUse:
-    """What the model read for the last round.
+    """The rounds in the last prompt.
 
     Attributes:
-        rounds: those in the prompt, oldest first, the last one with its query alone.
-        tokens: of each, about: the prompt's, shared out by the bytes of the texts.
-        numbers: of each, counted from 1 in the conversation.
-        dropped: how many older rounds were left out.
-        reserve: tokens that a prompt leaves to the reply.
+        rounds: the rounds, oldest first; of the last one the prompt has only the query.
+        tokens: an estimate for each round: the prompt's tokens divided by the texts' bytes.
+        numbers: the number of each round in the conversation, from 1.
+        dropped: the number of older rounds left out of the prompt.
+        reserve: the tokens that a prompt leaves free for the reply.
     """
 
     rounds: tuple[Round, ...]
@@ -33,11 +33,11 @@ class ContextUse:
     reserve: int
 
     def free_tokens(self, used: int, limit: int) -> int:
-        """Tokens that the next query can have before a round falls out; less than 0 for none."""
+        """Return the tokens of the longest query that drops no round; negative if all do."""
         return limit - self.reserve - used
 
     def rounds_to_drop(self, used: int, limit: int) -> int:
-        """How many of the oldest rounds fall out with the next query, whatever its length."""
+        """Return the number of oldest rounds that even the shortest next query drops."""
         missing, count = -self.free_tokens(used, limit), 0
         for tokens in self.tokens:
             if missing < 0:
@@ -49,13 +49,13 @@ class ContextUse:
 def measure_context_use(
     rounds: Sequence[Round], prompt_tokens: int, dropped: int, reserve: int
 ) -> ContextUse | None:
-    """How the rounds share a prompt; None if nothing is known of it.
+    """Divide a prompt's tokens among its rounds; None without rounds or tokens.
 
     Args:
-        rounds: of the path, from the first to the one whose prompt it is.
+        rounds: the rounds from the first to the one that the prompt was for.
         prompt_tokens: the prompt's length.
-        dropped: how many rounds of those that can be read were left out.
-        reserve: tokens that it leaves to the reply.
+        dropped: the number of rounds with text that were left out.
+        reserve: the tokens that the prompt leaves free for the reply.
     """
     if not rounds or not prompt_tokens:
         return None
@@ -74,7 +74,7 @@ def _text(round_: Round) -> str:
 
 
 def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tuple[str, str]]:
-    """The window as a bar: a part for each round in turn, and what is free; (text, style) each."""
+    """Draw the window as a bar: (text, style) for each round, then for the free part."""
     if not limit:
         return []
     sizes = [] if use is None else list(use.tokens)
@@ -99,7 +99,7 @@ def meter(use: ContextUse | None, used: int, limit: int, cells: int) -> list[tup
 
 
 def describe(use: ContextUse, used: int, limit: int) -> list[str]:
-    """What is in the window, and what falls out next; a sentence each."""
+    """Describe in sentences what is in the window and what is dropped next."""
     if not limit:
         return []
     first, last = use.numbers[0], use.numbers[-1]
@@ -119,8 +119,8 @@ def describe(use: ContextUse, used: int, limit: int) -> list[str]:
     if room > 0:
         lines.append(say("overview.context.next_after", room=room, **values))
     else:
-        falls = min(use.rounds_to_drop(used, limit), len(use.rounds) - 1)
+        count = min(use.rounds_to_drop(used, limit), len(use.rounds) - 1)
         lines.append(say("overview.context.next", **values))
-        if falls > 1:
-            lines.append(say("overview.context.more", last=use.numbers[falls - 1]))
+        if count > 1:
+            lines.append(say("overview.context.more", last=use.numbers[count - 1]))
     return lines

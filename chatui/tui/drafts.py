@@ -1,4 +1,4 @@
-"""What is typed and not sent yet, kept on disk: it is there again after a restart or a crash."""
+"""Unsent drafts, saved to disk so that they survive a restart or a crash."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from chatui.errors import ChatuiError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_MOST = 20
+_MAX_FILES = 20
 logger = logging.getLogger(__name__)
 
 
 class Draft:
     """The draft of one running app.
 
-    Several apps at once have numbered files, each with a lock that its app holds: the next start
-    takes the first one that nobody holds, with what stands in it.
+    Each running app locks one of several numbered files. A start claims the first free file,
+    together with the draft in it.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Draft:
         self._writing = threading.Lock()
 
     def claim(self) -> str:
-        """Take a file, and what was left in it; "" if there is none or no file can be had."""
+        """Claim a file and return its draft; "" if it has none or no file can be claimed."""
         from filelock import FileLock, Timeout
 
         folder = locations.data_folder() / "drafts"
-        for number in range(1, _MOST):
+        for number in range(1, _MAX_FILES):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(folder / f"{number}.lock", timeout=0, thread_local=False)
@@ -58,7 +58,7 @@ class Draft:
         return ""
 
     def save(self, text: str) -> None:
-        """Keep ``text`` in place of what was kept; a full disk is no trouble for the user."""
+        """Replace the saved draft; an error is only logged."""
         with self._writing:
             self._save(text)
 
@@ -76,10 +76,7 @@ class Draft:
             logger.warning("the draft was not kept: %s", error)
 
     def close(self, text: str | None = None) -> None:
-        """Keep ``text`` as the last, if there is any, and give the file to the next start.
-
-        What another thread is about to save is older.
-        """
+        """Release the file, after saving ``text`` unless it is None; later saves do nothing."""
         with self._writing:
             if text is not None:
                 self._save(text)

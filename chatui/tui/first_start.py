@@ -1,4 +1,4 @@
-"""What a first start finds to chat with: this machine, the models on it, and servers."""
+"""Suggestions of the welcome: what the machine has, a chat model, a server."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NVIDIA_SMI_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Findings:
-    """What is here.
+    """The machine, and models to suggest.
 
     Attributes:
-        memory_bytes: of the machine.
-        gpus: its NVIDIA GPUs, each with its name and memory.
-        models: how many lie in the hubs' caches.
-        chat_model: the preset that suits the machine, here or to be fetched.
-        hub: where it would be fetched from, as host.
+        memory_bytes: the machine's memory.
+        gpus: name and memory of each NVIDIA GPU.
+        models: the number of models in the hubs' caches.
+        chat_model: the preset that suits the machine, on disk or to be fetched.
+        hub: the host that it would be fetched from.
         server_model: the first model of the first server that answers.
     """
 
@@ -42,7 +42,7 @@ class Findings:
 
     @property
     def words(self) -> str:
-        """The machine in one line."""
+        """A line about the machine."""
         parts = [say("tui.welcome.memory", size=size(self.memory_bytes)), *self.gpus]
         if self.models:
             parts.append(say("tui.welcome.models", count=self.models))
@@ -50,7 +50,7 @@ class Findings:
 
 
 def inspect_machine(settings: Settings) -> Findings:
-    """What is here, apart from servers; takes a moment."""
+    """Return the findings without a server; takes a moment."""
     import psutil
 
     from chatui import catalog
@@ -64,7 +64,7 @@ def inspect_machine(settings: Settings) -> Findings:
 
 
 async def first_server_model(settings: Settings) -> ModelEntry | None:
-    """The first model of the settings' servers and of those that listen on this machine."""
+    """Return the first model of the servers in the settings and on this machine, or None."""
     from chatui.backends import servers
 
     ports = [each for each in servers.USUAL_PORTS if _listens(each[0])]
@@ -74,7 +74,7 @@ async def first_server_model(settings: Settings) -> ModelEntry | None:
 
 
 def _listens(port: int) -> bool:
-    """Whether something on this machine takes connections; asking costs less than a client."""
+    """Return whether a local port accepts connections; much cheaper than a client."""
     try:
         socket.create_connection(("127.0.0.1", port), _CONNECT_SECONDS).close()
     except OSError:
@@ -83,7 +83,7 @@ def _listens(port: int) -> bool:
 
 
 def _nvidia_gpus() -> tuple[str, ...]:
-    """NVIDIA's GPUs as its driver names them: the app itself has no torch to ask."""
+    """Return name and memory of each NVIDIA GPU, by nvidia-smi: the app does not import torch."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

@@ -1,7 +1,7 @@
-"""Keys as the user's settings bind them: ``[keys]`` there, Textual's keymap here.
+"""Key bindings from the ``[keys]`` table of the settings, as a Textual keymap.
 
-A binding is called what the last part of its description's key is: "tui.keys.regenerate" is
-``regenerate``. F1, the lines of keys and all sentences name the keys that hold.
+The name of a binding is the last part of its description: ``regenerate`` for
+"tui.keys.regenerate". F1, the key lines and all sentences name the keys in use.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from chatui import locales
 from chatui.locales import say
 from chatui.text import in_quotes
 
-_OWNERS = (
+_SCREENS = (
     *("adapter_picker", "chat", "command_palette", "compare", "conversations"),
     *("help", "model_picker", "questions", "variant_picker"),
 )
-"""Modules of screens; with them comes all else that has keys."""
+"""Screen modules that, with the panels, import every class with bindings."""
 _PANELS = ("find_bar", "token_panel", "settings_panel", "side_bar")
-_NAMED = {key.value for key in Keys}
+_KEY_NAMES = {key.value for key in Keys}
 _MODIFIERS = {"ctrl", "alt", "shift", "super", "meta", "hyper"}
-_bound: dict[str, str] = {}
-"""What the settings of the running app bind anew."""
+_rebound: dict[str, str] = {}
+"""Keys by the names of the bindings that the running app's settings change."""
 _SAME_EVERYWHERE = "close"
-"""Also on the key that opened a list, which goes with that."""
+"""A binding that repeats the key that opened a list, and moves with it."""
 
 
 def binding_name(binding: Binding) -> str:
-    """What the settings call a binding; "" for one that has no words."""
+    """Return the name of a binding in the settings; "" for one without a description."""
     return binding.description.rpartition(".")[2] if ".keys." in binding.description else ""
 
 
 def rebind(app: App[Any], wanted: Mapping[str, object]) -> list[str]:
-    """Bind keys as the settings want it.
+    """Apply the key bindings of the settings.
 
     Args:
-        wanted: by the names of bindings, each a key or several with commas between them.
+        wanted: a key, or several separated by commas, by the names of bindings.
 
     Returns:
-        A sentence for each that is wrong; it is left out.
+        A sentence for each wrong binding, which is skipped.
     """
-    for module in (*(f"screens.{name}" for name in _OWNERS), *(f"widgets.{p}" for p in _PANELS)):
+    for module in (*(f"screens.{name}" for name in _SCREENS), *(f"widgets.{p}" for p in _PANELS)):
         import_module(f"chatui.tui.{module}")
     known: dict[str, set[str]] = {}
     together: list[dict[str, set[str]]] = []
@@ -73,21 +73,21 @@ def rebind(app: App[Any], wanted: Mapping[str, object]) -> list[str]:
             problems.append(say("organise.keymap.no_key", name=name, key=in_quotes(wrong)))
         else:
             keymap[name] = ",".join(part.strip() for part in str(keys).split(","))
-    for name, key in _without_key(together, keymap).items():
+    for name, key in _lost_keys(together, keymap).items():
         problems.append(say("organise.keymap.clash", key=key_label(key), name=name))
     app.set_keymap(keymap)
-    _bound.update(keymap)
+    _rebound.update(keymap)
     locales.set_key_names(_new_names(known, keymap))
     return problems
 
 
-def _without_key(
+def _lost_keys(
     together: Iterable[Mapping[str, set[str]]], keymap: Mapping[str, str]
 ) -> dict[str, str]:
-    """What loses a key to another thing on the same screen or widget, and that key.
+    """Return the names of bindings that lose a key to a new binding, and that key.
 
     Args:
-        together: for each of them, the names of bindings by key.
+        together: the names of bindings by key, for each screen and widget.
     """
     lost = {}
     for here in together:
@@ -98,14 +98,14 @@ def _without_key(
 
 
 def reset() -> None:
-    """Name the keys as they are without settings."""
-    _bound.clear()
+    """Forget the settings' bindings, so that sentences name the default keys."""
+    _rebound.clear()
     locales.set_key_names({})
 
 
 def binding_label(binding: Binding) -> str:
-    """The keys that a binding is on now, as people write them."""
-    return key_label(_bound.get(binding_name(binding), binding.key))
+    """Return the keys of a binding, as users write them."""
+    return key_label(_rebound.get(binding_name(binding), binding.key))
 
 
 def _classes(base: type[DOMNode]) -> Iterator[type[DOMNode]]:
@@ -115,19 +115,19 @@ def _classes(base: type[DOMNode]) -> Iterator[type[DOMNode]]:
 
 
 def _wrong_key(keys: object) -> str:
-    """What of a setting's value is no key; "" if all are."""
+    """Return the first part of a setting's value that is not a key, or ""."""
     if not isinstance(keys, str):
         return str(keys)
     for part in keys.split(","):
         *modifiers, base = part.strip().split("+")
-        is_known = base in _NAMED or len(base) == 1 or _is_character(base)
+        is_known = base in _KEY_NAMES or len(base) == 1 or _is_character(base)
         if not is_known or not {*modifiers} <= _MODIFIERS:
             return part.strip() or keys or '""'
     return ""
 
 
 def _is_character(name: str) -> bool:
-    """Whether Textual calls a character so: "question_mark"."""
+    """Return whether a name is Textual's for a character, such as "question_mark"."""
     try:
         return bool(unicodedata.lookup(name.replace("_", " ").upper()))
     except KeyError:
@@ -135,9 +135,9 @@ def _is_character(name: str) -> bool:
 
 
 def _new_names(known: Mapping[str, set[str]], keymap: Mapping[str, str]) -> dict[str, str]:
-    """Keys as sentences write them -> those that do the same now.
+    """Return the new labels of keys by the labels that sentences contain.
 
-    A key that does several things, not all of which were bound anew, keeps its name.
+    A key keeps its label if another of its bindings keeps the key.
     """
     names = {}
     for name, keys in keymap.items():
@@ -148,7 +148,7 @@ def _new_names(known: Mapping[str, set[str]], keymap: Mapping[str, str]) -> dict
     return names
 
 
-_NAMES = {
+_LABELS = {
     "escape": "Esc",
     "pageup": "PageUp",
     "pagedown": "PageDown",
@@ -158,11 +158,11 @@ _NAMES = {
     "right": "→",
 }
 _SIGNS = {"plus": "+", "minus": "-", "equals_sign": "=", "comma": ",", "full_stop": "."}
-"""Keys that stand alone; behind Alt a sign has its name."""
+"""Labels of keys without a modifier; after a modifier the key's name is the label."""
 
 
 def key_label(keys: str) -> str:
-    """A binding's keys as people write them: "ctrl+n" is "Ctrl+N", and "N" is "Shift+N"."""
+    """Return keys as users write them: "Ctrl+N" for "ctrl+n", "Shift+N" for "N"."""
     return " / ".join(map(_one_key_label, keys.split(",")))
 
 
@@ -172,5 +172,5 @@ def _one_key_label(key: str) -> str:
         return _SIGNS[parts[0]]
     shift = "Shift+" if len(parts[0]) == 1 and parts[0].isupper() else ""
     return shift + "+".join(
-        _NAMES.get(part, part.upper() if len(part) == 1 else part.title()) for part in parts
+        _LABELS.get(part, part.upper() if len(part) == 1 else part.title()) for part in parts
     )

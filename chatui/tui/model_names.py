@@ -1,4 +1,4 @@
-"""What models and adapters are called on the screen."""
+"""The names of models and adapters on the screen."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from chatui.catalog import library
 from chatui.locales import current_language
 from chatui.messages import Adapter, Loaded, ModelSpec
 
-AND = " + "
-"""Between the names of a model and of what was put on it."""
+SEPARATOR = " + "
+"""Between the names of a model, its adapters and its quantisation."""
 
 
 def adapter_title(path: str) -> str:
-    """By its hub id where it lies in Hugging Face's cache, else the folder's or file's name."""
+    """Return the hub id of an adapter in Hugging Face's cache, else the last part of its path."""
     parts = Path(path).parts
     for index, part in enumerate(parts):
         if part.startswith("models--"):
@@ -26,10 +26,9 @@ def adapter_title(path: str) -> str:
 
 
 def reply_author(spec: ModelSpec, loaded: Loaded | None = None) -> str:
-    """Who writes a reply: the model, then the adapters beside those that belong to it.
+    """Return the name that is recorded as a reply's author: model + adapters + quantisation.
 
-    A preset without its own adapters is not what it is called; then its base is named. Last comes
-    what the weights were quantised to, if it is known and they were.
+    A preset's own adapters are part of its name; without them, the name of its base is used.
     """
     own, paths = _own_adapters(spec), [adapter.path for adapter in spec.adapters]
     if len(own) <= len(paths) and all(map(_is_called, paths, own)):
@@ -37,11 +36,11 @@ def reply_author(spec: ModelSpec, loaded: Loaded | None = None) -> str:
     else:
         name, rest = adapter_title(spec.path), spec.adapters
     quantised = [loaded.dtype] if loaded and loaded.dtype in ("int8", "int4") else []
-    return AND.join([name, *map(_with_scale, rest), *quantised])
+    return SEPARATOR.join([name, *map(_with_scale, rest), *quantised])
 
 
 def with_adapters(spec: ModelSpec, adapters: tuple[Adapter, ...]) -> ModelSpec:
-    """The same base with other adapters; a name that was an adapter's goes with it."""
+    """Replace the adapters of a spec; a name that came from an adapter becomes the base's."""
     is_adapters_name = library.find(spec.name) is None and bool(_own_adapters(spec))
     name = adapter_title(spec.path) if is_adapters_name else spec.name
     return replace(spec, name=name, adapters=adapters)
@@ -53,7 +52,7 @@ def _with_scale(adapter: Adapter) -> str:
 
 
 def _own_adapters(spec: ModelSpec) -> list[str]:
-    """The names of the adapters, in order, that make the model what it is called."""
+    """Return the names of the adapters, in order, that the model's name includes."""
     preset = library.find(spec.name) if spec.name else None
     if preset is not None:
         return [part.title for part in preset.fields.adapters or ()]
@@ -62,21 +61,18 @@ def _own_adapters(spec: ModelSpec) -> list[str]:
 
 
 def _is_called(path: str, name: str) -> bool:
-    """Whether a path's last step is the name's: repositories are copied without their owners."""
+    """Return whether an adapter has this name; the owner is ignored, as copies often lack it."""
     return adapter_title(path).rpartition("/")[2] == name.rpartition("/")[2]
 
 
 def display_name(name: str) -> str:
-    """The title of a preset in the user's language; any other name as it is.
-
-    What was put on the model stays beside its name.
-    """
-    model, put_on, adapters = name.partition(AND)
-    return _title(model, current_language()) + put_on + adapters
+    """Return an author's name with a preset's title in the user's language."""
+    model, separator, adapters = name.partition(SEPARATOR)
+    return _title(model, current_language()) + separator + adapters
 
 
 def description_of(name: str) -> str:
-    """A preset's one line in the user's language; "" for any other name."""
+    """Return a preset's description in the user's language; "" for other names."""
     preset = library.find(name) if name else None
     if preset is None or preset.fields.description is None:
         return ""
@@ -85,8 +81,8 @@ def description_of(name: str) -> str:
 
 @cache
 def writes_markdown(name: str) -> bool:
-    """Whether the replies of a model, by the name that a round has, are Markdown; verse is not."""
-    preset = library.find(name.partition(AND)[0]) if name else None
+    """Return whether an author's replies are Markdown; those of the poets are not."""
+    preset = library.find(name.partition(SEPARATOR)[0]) if name else None
     return preset is None or preset.fields.markdown is not False
 
 

@@ -1,4 +1,4 @@
-"""Text files in a query: ``@notes.md`` stands for what is in the file."""
+"""Text files in a query: ``@notes.md`` inserts the content of the file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class QueryFile:
-    """The text of a file.
+    """A text file.
 
     Attributes:
-        name: as it was typed.
-        text: all of it.
+        name: the path as typed.
+        text: the whole content.
     """
 
     name: str
@@ -34,7 +34,7 @@ class QueryFile:
 
     @property
     def in_query(self) -> str:
-        """What stands in the query: the name, and the text between fences."""
+        """The text to insert: the name, and the content in a code fence."""
         longest = max((len(run) for run in re.findall(r"`{3,}", self.text)), default=2)
         fence = "`" * (longest + 1)
         return f"{self.name}\n{fence}\n{self.text.rstrip()}\n{fence}\n"
@@ -44,7 +44,8 @@ def read_query_file(name: str) -> QueryFile:
     """Read a text file.
 
     Raises:
-        ChatuiError: it is a folder, a device, too long, no text, or cannot be read.
+        ChatuiError: the path is a folder or a device, or the file is too long, not text, or
+            unreadable.
     """
     path, shown = expanded(name), one_line(name, 100)
     try:
@@ -58,7 +59,7 @@ def read_query_file(name: str) -> QueryFile:
                 say("tui.file.too_long", name=shown, size=size(length), most=size(MAX_BYTES))
             )
         with path.open("rb") as stream:
-            # Some files of /proc say 0 and go on for ever.
+            # Files of /proc have length 0, and some never end.
             data = stream.read(MAX_BYTES + 1)[:MAX_BYTES]
     except (OSError, ValueError) as error:
         raise ChatuiError(say("tui.file.unreadable", name=shown, reason=error)) from error
@@ -77,12 +78,12 @@ def _text_of(data: bytes, shown: str) -> str:
 
 
 def find_mentions(text: str) -> Iterator[tuple[int, int, str]]:
-    """(start, end, name) of each ``@name`` in a text that names something on the disk."""
+    """Yield (start, end, name) of each ``@name`` that is an existing path."""
     for match in _MENTION.finditer(text):
         if match[1]:
             names = [match[1]]
         else:
-            # 看@a.txt，总结: a name may end at a mark.
+            # Punctuation may end the name, as in 看@a.txt，总结.
             ends = [mark.start() for mark in _MARKS.finditer(match[2])]
             names = [match[2], *(match[2][:end] for end in reversed(ends))]
         for name in filter(None, names):
@@ -100,7 +101,7 @@ def _exists(name: str) -> bool:
 
 
 def complete_path(name: str) -> str:
-    """``name`` as far as all files that begin so agree; a folder ends with a slash."""
+    """Extend a path by the characters that all matching files share; a folder ends with a slash."""
     head, slash, start = name.rpartition("/")
     try:
         with os.scandir(expanded(head + slash) if slash else ".") as entries:
@@ -111,20 +112,15 @@ def complete_path(name: str) -> str:
             ]
     except (OSError, ValueError):
         return name
-    return head + slash + _common_start(found) if found else name
-
-
-def _common_start(names: list[str]) -> str:
-    first, last = min(names), max(names)
-    pairs = enumerate(zip(first, last, strict=False))
-    return first[: next((place for place, pair in pairs if len({*pair}) > 1), None)]
+    prefix = os.path.commonprefix(found)  # noqa: RUF071  # by character
+    return head + slash + prefix if found else name
 
 
 def insert_files(text: str) -> tuple[str, tuple[str, ...]]:
-    """A query with what stands in the files that it names.
+    """Replace each ``@name`` in a query by the content of the file.
 
     Returns:
-        The query, and a sentence with the size of each file.
+        The query, and a sentence about the size of each file.
 
     Raises:
         ChatuiError: as :func:`read_query_file`.

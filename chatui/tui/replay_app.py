@@ -1,4 +1,4 @@
-"""A transcript played in the terminal as it happened: no model, no store, no engine."""
+"""The app of ``chatui replay``, which plays a transcript without a store or an engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatui.tui.screens.replay_screen import ReplayScreen
 
 
 class ReplayApp(App[ReplayPoint]):
-    """Plays the steps of a player; gives the moment from which the user wants to go on."""
+    """Plays a transcript; returns the point from which the user wants to continue."""
 
     TITLE = "chatui"
     ENABLE_COMMAND_PALETTE = False
@@ -32,9 +32,9 @@ class ReplayApp(App[ReplayPoint]):
     ) -> None:
         """
         Args:
-            title: of the conversation.
-            theme: a Textual theme; an unknown one is chatui's own.
-            notices: sentences to show at the start.
+            title: the title of the conversation.
+            theme: a Textual theme; chatui's own if it is unknown.
+            notices: warnings to show at the start.
         """
         super().__init__()
         self.replay = ReplayScreen(player, title)
@@ -50,5 +50,5 @@ class ReplayApp(App[ReplayPoint]):
             self.notify(plain_text(notice), severity="warning", markup=False)
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy; what no terminal can take (lone surrogates) becomes U+FFFD."""
+        """Copy to the terminal's clipboard; lone surrogates become U+FFFD."""
         super().copy_to_clipboard(without_surrogates(text))

@@ -1,4 +1,4 @@
-"""What a conversation does otherwise than its model's preset says, recorded with each round."""
+"""The settings of a conversation that differ from its model's preset; recorded with each round."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from chatui.text import one_line
 
 @dataclass(frozen=True)
 class SettingChanges:
-    """Settings of one conversation.
+    """The changed settings of one conversation.
 
     Attributes:
-        system: in place of the preset's system prompt; None leaves that.
-        stop_strings: end a reply, beside the preset's.
-        window: tokens that prompt and reply may take together; None for all of the model's.
-        sampling: in place of the preset's, by the names of ``SamplingSettings``.
+        system: the system prompt; None keeps the preset's.
+        stop_strings: stop strings added to the preset's.
+        window: the maximum of prompt and reply together, in tokens; None is the model's.
+        sampling: the changed fields of ``SamplingSettings``, by name.
     """
 
     system: str | None = None
@@ -30,18 +30,18 @@ class SettingChanges:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def sampling_for(self, spec: ModelSpec) -> SamplingSettings:
-        """The sampling settings of a reply.
+        """Return the sampling settings of a reply.
 
         Raises:
-            ChatuiError: a value is wrong.
+            ChatuiError: a value is out of range.
         """
         return override_by_user(spec.sampling, self.sampling)
 
     def with_setting(self, name: str, value: Any, preset: SamplingSettings) -> SettingChanges:
-        """The same with a setting; the preset's own value is no change.
+        """Change a sampling setting; the preset's own value removes the change.
 
         Raises:
-            ChatuiError: the value is wrong.
+            ChatuiError: the value is out of range.
         """
         override(preset, {name: value})
         rest = {key: kept for key, kept in self.sampling.items() if key != name}
@@ -49,7 +49,7 @@ class SettingChanges:
         return replace(self, sampling=rest | changed)
 
     def to_record(self) -> dict[str, Any]:
-        """What a round keeps beside its sampling settings, for :func:`changes_from_record`."""
+        """Return the changes for a round's record; inverse of :func:`changes_from_record`."""
         found: dict[str, Any] = {"changed": sorted(self.sampling)} if self.sampling else {}
         if self.system is not None:
             found["system"] = self.system
@@ -61,7 +61,7 @@ class SettingChanges:
 
 
 def changes_from_record(recorded: Mapping[str, Any]) -> SettingChanges:
-    """What a round's record says was changed; what it says wrongly is left out."""
+    """Read the changes from a round's record, and skip invalid ones."""
     names, stops, system = (recorded.get(key) for key in ("changed", "stop_strings", "system"))
     sampling = {
         name: recorded[name]
@@ -82,10 +82,10 @@ NO_CHANGES = SettingChanges()
 
 
 def parse_setting(name: str, words: str) -> float | int:
-    """The value of a sampling setting, as it was typed.
+    """Convert the typed value of a sampling setting.
 
     Raises:
-        ChatuiError: it is no number.
+        ChatuiError: it is not a number.
     """
     kind = SETTINGS[name].kind
     try:

@@ -1,8 +1,8 @@
-"""What the terminal sends: pastes are text and nothing else, keys keep the order of typing.
+"""Input from the terminal: pastes are read as plain text, and keys keep the order of typing.
 
-Textual hands every key to the focused box at once, and looks for its binding only when the key has
-come up again from there to the app. Of ``ab⌫c`` in one burst (a slow line, an input method, a
-macro) the ``c`` is typed before the ``⌫`` deletes, and what follows F2 goes to the wrong screen.
+Textual sends each key to the focused box at once, and runs its binding only after the key has
+bubbled up to the app. If ``ab⌫c`` arrives in one burst (a slow line, an input method, a macro), the
+``c`` is inserted before the ``⌫`` deletes, and keys after F2 go to the wrong screen.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from textual.widgets import Input, TextArea
 
 from chatui.tui.editing import is_typed_text
 
-PATIENCE_SECONDS = 0.5
-"""A key waits no longer than this for what was typed before it."""
+MAX_WAIT_SECONDS = 0.5
+"""Maximum seconds that a key waits for the keys before it."""
 
 _DRIVER = "textual.drivers.win32" if sys.platform == "win32" else "textual.drivers.linux_driver"
 
 
 class TerminalInput(XTermParser):
-    """Takes a bracketed paste as it is, up to its end mark.
+    """A parser that reads a bracketed paste as plain text up to its end mark.
 
-    Textual's own parser looks for key sequences in pastes too: after an ESC in one it takes the
-    rest for keys, among them Enter and Ctrl+Q.
+    Textual's parser also looks for key sequences in pastes: after an ESC in a paste it reads the
+    rest as keys, such as Enter and Ctrl+Q.
     """
 
     def __init__(self, debug: bool = False) -> None:
@@ -48,7 +48,7 @@ class TerminalInput(XTermParser):
                 part, data = self._split_at_start(data)
                 yield from super().feed(part)
                 continue
-            # The end mark may come in two reads.
+            # The end mark may be split between two reads.
             data, self._last = self._last + data, ""
             text, end, data = data.partition(BRACKETED_PASTE_END)
             if not end:
@@ -63,12 +63,12 @@ class TerminalInput(XTermParser):
     def tick(self) -> Iterable[Message]:
         for message in super().tick():
             if self._pasted is None:
-                # An Esc that was pressed begins no mark.
+                # The pending ESC was a key press, not the start of a mark.
                 self._last = ""
             yield message
 
     def _split_at_start(self, data: str) -> tuple[str, str]:
-        """What comes up to the end of a start mark, and what comes after it."""
+        """Split after the first start mark of a paste; without one, return all and ""."""
         seen = self._last + data
         at = seen.find(BRACKETED_PASTE_START)
         if at < 0:
@@ -80,19 +80,19 @@ class TerminalInput(XTermParser):
 
 
 def install() -> None:
-    """Have Textual's driver read with :class:`TerminalInput`; it takes no parser as an argument."""
+    """Make Textual's driver use :class:`TerminalInput`; it has no parameter for the parser."""
     setattr(import_module(_DRIVER), "XTermParser", TerminalInput)  # noqa: B010
 
 
 def is_text(event: Key, focused: DOMNode | None) -> bool:
-    """Whether a key only adds to what is typed into the focused box, which keeps the order."""
+    """Return whether a key types into the focused box, which keeps the order itself."""
     return is_typed_text(event) and isinstance(focused, Input | TextArea)
 
 
 async def wait_for_messages(node: DOMNode) -> None:
-    """Wait until a widget, and then all around it up to its screen, took in what they were sent."""
+    """Wait until a widget and its ancestors up to the screen have handled their messages."""
     with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_wait_for_ancestors(node), PATIENCE_SECONDS)
+        await asyncio.wait_for(_wait_for_ancestors(node), MAX_WAIT_SECONDS)
 
 
 async def _wait_for_ancestors(node: DOMNode) -> None:

@@ -1,4 +1,4 @@
-"""chatui's own colours: ink and cinnabar on night and on paper, high contrast, and none."""
+"""The themes of chatui: dark, light and high contrast, and styles without colour."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from textual.theme import Theme
 
 
 def _theme(name: str, selection: str, hover: str, *, dark: bool = True, **colours: Any) -> Theme:
-    """A theme with one accent, which is also Textual's primary colour.
+    """Create a theme whose accent is also the primary colour by default.
 
     Args:
-        selection: behind selected text.
-        hover: of a scroll bar below the mouse.
-        colours: Textual's own; ``quiet`` for borders and scroll bars that are not in use; and as
-            ``variables`` what else is otherwise than in other themes.
+        selection: the background of selected text.
+        hover: the colour of a scroll bar under the mouse.
+        colours: the colours of a Textual theme; ``quiet`` for unfocused borders and scroll bars;
+            ``variables`` for further variables.
     """
     background, quiet = colours["background"], colours.pop("quiet")
     accent = colours.setdefault("primary", colours["accent"])
@@ -109,13 +109,13 @@ RoundList:nocolor > .markup--differs, TokenRows:nocolor > .tokens--unlikely
     { text-style: underline; }
 TokenRows:nocolor > .tokens--rare { text-style: bold underline; }
 """
-"""What colour shows elsewhere: where one is, what is selected, what differs or is unlikely."""
+"""Text styles that replace colours: for the focus, selections, differences, unlikely tokens."""
 
 
 def prepare(app: App[Any]) -> None:
-    """Give an app chatui's themes; with NO_COLOR in the environment, only text styles are left.
+    """Register the themes, and apply NO_COLOR (https://no-color.org).
 
-    See https://no-color.org; Textual by itself would write shades of grey.
+    With NO_COLOR only text styles are written; Textual by default writes shades of grey.
     """
     for theme in (DARK, LIGHT, HIGH_CONTRAST):
         app.register_theme(theme)

@@ -1,4 +1,4 @@
-"""A prompt as tokens, with special ones marked, and the speed of a reply as a line."""
+"""A prompt as tokens, with special tokens highlighted, and the speed of a reply as bars."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _SPECIAL_STYLE = "bold $accent"
 _MUTED = "$foreground-muted"
 _BUCKETS = 24
 _START_SECONDS = 0.005
-"""No token is written so soon after a round began."""
+"""Seconds after the start of a round before which no token can be generated."""
 
 
 def prompt_text(prompt: RenderedPrompt) -> Content:
-    """The exact text, line ends shown, with the special tokens that the tokenizer made of it.
+    """Return the exact text with visible line ends and highlighted special tokens.
 
-    Special tokens that stand in no text, such as ChatGLM's ``[gMASK] <sop>``, are added where the
-    model reads them: before or after it.
+    Special tokens that the tokenizer adds, such as ChatGLM's ``[gMASK] <sop>``, are inserted
+    before or after the text, at their positions in the prompt.
     """
     special = {token for token in prompt.tokens if _SPECIAL.fullmatch(token)}
     text = plain_text(prompt.text)
-    before = _unwritten(prompt.tokens, special, text.startswith)
-    after = _unwritten(prompt.tokens[::-1], special, text.endswith)[::-1]
+    before = _added_tokens(prompt.tokens, special, text.startswith)
+    after = _added_tokens(prompt.tokens[::-1], special, text.endswith)[::-1]
     if len(before) == len(prompt.tokens):
         after = []
     marks = "|".join(map(re.escape, sorted(special, key=len, reverse=True)))
@@ -40,10 +40,10 @@ def prompt_text(prompt: RenderedPrompt) -> Content:
     )
 
 
-def _unwritten(
+def _added_tokens(
     tokens: Sequence[str], special: set[str], is_in_text: Callable[[str], bool]
 ) -> list[str]:
-    """The special tokens at this end of the prompt that its text does not have."""
+    """Return the special tokens at the start of ``tokens`` that are not in the text."""
     found: list[str] = []
     for token in tokens:
         if token not in special or is_in_text(token):
@@ -59,7 +59,7 @@ def _part(part: str, special: set[str]) -> tuple[str, str]:
 
 
 def token_table(prompt: RenderedPrompt) -> Content:
-    """One row a token: its position (both of ChatGLM-6B's), id and piece."""
+    """Return one row for each token: position (two for ChatGLM-6B), id and text."""
     rows = prompt.position_ids or (tuple(range(len(prompt.input_ids))),)
     positions = ["/".join(map(str, column)) for column in zip(*rows, strict=True)]
     ids = list(map(str, prompt.input_ids))
@@ -78,13 +78,13 @@ def token_table(prompt: RenderedPrompt) -> Content:
 
 
 def generated_pieces(pieces: Sequence[Piece]) -> Sequence[Piece]:
-    """The pieces without those that a reply goes on from, which it has from its start on."""
+    """Return the pieces without those of the reply that this one continues."""
     first = next((i for i, each in enumerate(pieces) if each.at_seconds >= _START_SECONDS), 0)
     return pieces[first:]
 
 
 def speed_bars(pieces: Sequence[Piece]) -> str:
-    """Tokens a second over the reply as a row of bars; "" for a reply too short to tell."""
+    """Draw the tokens per second during a reply as bars; "" if the reply is too short."""
     if len(pieces) < _BUCKETS:
         return ""
     first, span = pieces[0].at_seconds, pieces[-1].at_seconds - pieces[0].at_seconds

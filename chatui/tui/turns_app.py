@@ -1,4 +1,4 @@
-"""The app as its screens know it: settings, store, turns, and sentences for the user."""
+"""The base class of the app that its screens refer to: settings, store, turns, messages."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from chatui.tui.turn_messages import TurnMessage
 NOTICE_SECONDS = 8
 
 KEY_PRIORITY_SECONDS = 0.025
-"""So long after a key was pressed its own frame is awaited, and nothing else is drawn."""
+"""Seconds after a key press during which other redraws are postponed."""
 
 _NOTIFICATIONS = {"osc9": "9", "osc777": "777;notify;chatui"}
-"""iTerm2's (https://iterm2.com/documentation-escape-codes.html) and rxvt-unicode's sequences."""
+"""Sequences of iTerm2 (https://iterm2.com/documentation-escape-codes.html) and rxvt-unicode."""
 
 
 class TurnsApp(App[None]):
-    """Runs the turns; a subclass shows what they tell.
+    """Runs the turns; a subclass shows their messages.
 
     Attributes:
-        known_adapters: those that were on a model since the start, which F3 offers again.
-        opened: the conversation to begin with; None for a new one.
-        last_key_at: when the last key was pressed, on the monotonic clock.
+        known_adapters: the adapters used since the start, which F3 lists.
+        initial_conversation_id: the conversation to open at the start; None for a new one.
+        last_key_at: the time of the last key press, ``time.monotonic()``.
     """
 
     def __init__(
@@ -44,25 +44,25 @@ class TurnsApp(App[None]):
         self.initial_conversation_id: int | None = None
         self.known_adapters: tuple[Adapter, ...] = ()
         self._backend, self._backend_name = backend, spec.backend
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.last_key_at = 0.0
         self.turns = ComparingTurns(spec, store, self._create_backend, self.handle_turn_message)
 
     @property
     def is_key_pending(self) -> bool:
-        """Whether a key was just pressed, and what can wait should."""
+        """True just after a key press, when other redraws should wait."""
         return time.monotonic() - self.last_key_at < KEY_PRIORITY_SECONDS
 
     def handle_turn_message(self, message: TurnMessage) -> None:
-        """Show what happened in a turn."""
+        """Show an event of the turns."""
         raise NotImplementedError
 
     def start_turns(self) -> None:
-        """Load the model and begin to answer; after the first paint, which is not to wait."""
+        """Load the model and answer queries; called after the first paint."""
         self.run_worker(self.turns.run(), name="turns", group="turns")
 
     def tell_user(self, sentence: str, severity: str = "error") -> None:
-        """Show one sentence for a while."""
+        """Show a sentence for some seconds; "" shows nothing."""
         if sentence:
             level = cast(SeverityLevel, severity)
             self.notify(plain_text(sentence), severity=level, timeout=NOTICE_SECONDS, markup=False)
@@ -70,32 +70,32 @@ class TurnsApp(App[None]):
     def notify(
         self, message: str, *, severity: SeverityLevel = "information", **options: Any
     ) -> None:
-        """As Textual's; what a key did is told in place of what the one before it did."""
+        """Notify as Textual does; an information replaces the one before."""
         if severity == "information":
             self.clear_hints()
         super().notify(message, severity=severity, **options)
 
     def clear_hints(self) -> None:
-        """Take away what was told that was no warning and no error."""
-        for told in [each for each in self._notifications if each.severity == "information"]:
-            self._unnotify(told)
+        """Remove all notifications except warnings and errors."""
+        for hint in [each for each in self._notifications if each.severity == "information"]:
+            self._unnotify(hint)
 
     def copy(self, text: str, nothing: str = "") -> None:
-        """Copy, and say so.
+        """Copy a text and tell the user.
 
         Args:
-            nothing: what to say where there is no text.
+            nothing: the sentence to show if ``text`` is empty.
         """
         if text:
             self.copy_to_clipboard(text)
         self.tell_user(say("tui.hint.copied") if text else nothing, "information")
 
     def send_desktop_notification(self, sentence: str) -> None:
-        """Have the terminal tell ``sentence`` to someone who looks at another window."""
+        """Let the terminal notify the user, if another window has the focus."""
         kind, driver = self.settings.notify, self._driver
         if self.app_focus or kind == "off" or driver is None:
             return
-        # A semicolon would begin another field.
+        # A semicolon would begin the next field of the sequence.
         words = one_line(sentence, 200).replace(";", "；")
         if kind == "bell":
             self.bell()
@@ -104,9 +104,9 @@ class TurnsApp(App[None]):
             driver.flush()
 
     def warn_once(self, note: str) -> None:
-        """Show a note that was not shown before: it holds for every round, and must not nag."""
-        if note not in self._told:
-            self._told.add(note)
+        """Show a warning, once per start."""
+        if note not in self._warned:
+            self._warned.add(note)
             self.tell_user(note, "warning")
 
     async def action_quit(self) -> None:

@@ -1,7 +1,7 @@
-"""Prompts of one's own: files in the settings' folder that become commands.
+"""The user's prompts: files in the settings folder that become commands.
 
-``prompts/翻译.md`` is ``/翻译``. In it ``{query}`` is what is typed behind the command and
-``{selection}`` what is selected on the screen, else the last reply.
+``prompts/翻译.md`` becomes ``/翻译``. In it, ``{query}`` stands for the text after the command and
+``{selection}`` for the text selected on the screen, or else the chosen reply.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _SUFFIXES = (".md", ".txt")
 
 
 class UserPrompt(Struct, frozen=True):
-    """A prompt with places to fill.
+    """A prompt with placeholders.
 
     Attributes:
-        name: of its command.
-        text: as in the file.
+        name: the name of its command.
+        text: the content of the file.
     """
 
     name: str
     text: str
 
     def fill(self, query: str, selection: str) -> str:
-        """The query to send; what is typed and has no place of its own stands at the end."""
+        """Return the query to send; without ``{query}`` the typed text is appended."""
         parts = self.text.split("{selection}")
         text = selection.join(part.replace("{query}", query) for part in parts)
-        has_place = "{query}" in self.text or not query
-        return text if has_place else f"{text.rstrip()}\n\n{query}"
+        is_complete = "{query}" in self.text or not query
+        return text if is_complete else f"{text.rstrip()}\n\n{query}"
 
 
 def prompts_folder() -> Path:
-    """Where the files lie."""
+    """Return the folder of the prompt files."""
     return locations.config_folder() / "prompts"
 
 
 def user_prompts() -> tuple[tuple[UserPrompt, ...], tuple[str, ...]]:
-    """All prompts by name, and a sentence for each file that is none."""
+    """Return all prompts, and a sentence for each file that was skipped."""
     found: dict[str, UserPrompt] = {}
     problems: list[str] = []
     try:

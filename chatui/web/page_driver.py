@@ -1,4 +1,4 @@
-"""The driver of an app that a web page shows."""
+"""The Textual driver of an app that runs in a web page."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from chatui.tui.terminal_input import TerminalInput
 
 
 class PageDriver(web_driver.WebDriver):
-    """Reads as :class:`TerminalInput` does, and ends the app with the server, however that ends."""
+    """Parses input with :class:`TerminalInput`, and ends the app when the server ends."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._write = self._send  # type: ignore[assignment]
-        # Textual's driver takes no parser as an argument.
+        # Textual's driver has no parameter for the parser.
         setattr(web_driver, "XTermParser", TerminalInput)  # noqa: B010
 
     def _send(self, data: bytes) -> None:
@@ -34,5 +34,5 @@ class PageDriver(web_driver.WebDriver):
     def run_input_thread(self) -> None:
         super().run_input_thread()
         if not self.exit_event.is_set():
-            # Standard input has ended: the server was killed.
+            # Standard input has ended, so the server was killed.
             asyncio.run_coroutine_threadsafe(self._app._post_message(ExitApp()), self._loop)
