@@ -1,4 +1,4 @@
-"""The command line: one module a verb, each a thin call into the packages below."""
+"""The command line: one module per command; each calls the packages below."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import gc
 
 
 def main() -> int:
-    """Run the command line; the exit code."""
+    """Run the command line and return the exit code."""
     try:
         return _run()
     except KeyboardInterrupt:
-        # Also while modules are imported, or while another Ctrl+C is answered.
+        # Ctrl+C while modules are imported, or while another Ctrl+C is handled.
         return 130
     finally:
         import signal
 
-        # Python's own end would answer Ctrl+C with a traceback.
+        # While Python shuts down, its own handler would write a traceback.
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run() -> int:
-    # Imports make many objects and little garbage; with the default of one collection per 700
-    # objects, collecting takes a quarter of the time to the first frame.
+    # Imports create many objects and little garbage: at the default of one collection per 700
+    # objects, the collector takes a quarter of the time to the first frame.
     gc.set_threshold(100_000, 20, 100)
     from chatui.cli.parser import run
 

@@ -1,4 +1,4 @@
-"""``chatui ask``: one query, the reply on standard output as it is generated."""
+"""``chatui ask``: send one query and write the reply to standard output while it streams."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Reply:
-    """A reply as it comes in, written to standard output if ``streamed``.
+    """Collects a reply, and writes it to standard output if ``streamed``.
 
-    White space at its two ends is kept back, so that what is written is the reply as it is kept.
+    White space at both ends is not written, as in the saved reply.
     """
 
     def __init__(self, *, streamed: bool) -> None:
@@ -115,10 +115,10 @@ class Reply:
             write("\n")
 
     def as_json(self, model: Loaded, load_seconds: float) -> dict[str, object]:
-        """The whole reply, its prompt and its circumstances; ``error`` if it broke off.
+        """Return the reply, its prompt and its settings; ``error`` is set if it failed.
 
-        Times are in seconds: ``load`` from the start of the engine's process until the model was
-        ready, the other two from the request on.
+        Times are in seconds: ``load`` from the start of the engine's process until the model is
+        ready, ``first_token`` and ``total`` from the request on.
         """
         done = self.done or Done(
             self._text.strip(),

@@ -1,4 +1,4 @@
-"""``chatui completion``: the script that lets a shell complete verbs, options, models and files."""
+"""``chatui completion``: a script that completes commands, options, models and files in a shell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_values(parser: argparse.ArgumentParser) -> None:
-    """Tell shtab, by the attributes it reads, which arguments take a preset and which a file."""
+    """Mark the arguments that take a preset or a file, in the attributes that shtab reads."""
     import shtab
 
     from chatui.catalog import library

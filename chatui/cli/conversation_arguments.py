@@ -1,4 +1,4 @@
-"""Saved conversations as a command names them: by number, or all."""
+"""Saved conversations as arguments: numbers, or "all"."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chatui.locales import say
 
 
 def open_store() -> Store:
-    """The store of this user; tells what there is to know of its opening."""
+    """Open the user's store; notes are written to standard error."""
     with opening_progress() as on_progress:
         return open_recovered(locations.database_file(), write_stderr, Store, on_progress)
 
 
 def conversation_number(text: str) -> int | None:
-    """A conversation's number, or None for all of them, as an argparse type."""
+    """Argparse type of a conversation's number; "all" is None."""
     if text == "all":
         return None
     if not (text.isascii() and text.isdigit() and 0 < int(text[:19]) < 2**63):
@@ -29,7 +29,7 @@ def conversation_number(text: str) -> int | None:
 
 
 def conversation_ids(store: Store, wanted: Sequence[int | None]) -> tuple[int, ...]:
-    """The conversations' ids, each once; all of them stand in the order of their numbers."""
+    """Return the ids without duplicates; None is replaced by all ids, in ascending order."""
     ids: list[int] = []
     for id in wanted:
         if id is None:

@@ -1,6 +1,6 @@
-"""``chatui dataset``: training examples and preference pairs of conversations.
+"""``chatui dataset``: training examples and preference pairs from conversations.
 
-No weights are read and no screen waits, so this process imports the engine's tokenizers itself.
+The tokenizer runs in this process: there are no weights to load and no screen to keep responsive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chatui.cli.conversation_arguments import conversation_ids, conversation_num
 from chatui.cli.exit_codes import SUCCESS, UsageError, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr
 from chatui.cli.preference_pairs import RECORDS, write_pairs
-from chatui.cli.progress import ProgressDisplay
+from chatui.cli.progress import ProgressDisplay, skipped_records_reporter
 from chatui.conversation.conversation_files import SkippedRecord, expand_paths
 from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.dialogue_sources import DialogueSources
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from chatui.engine.examples.example_files import FileFormat
     from chatui.engine.examples.example_run import RunProgress, RunState
 
-_TOLD_RECORDS = 20
 _FAMILIES = ("chatglm", "alpaca", "causal")
 _RATINGS: dict[str | None, Rating] = {"good": 1, "bad": -1, "+": 1, "-": -1}
 _FORMS: dict[str, FileFormat] = {
@@ -74,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _moment(text: str) -> float:
-    """Seconds since the epoch of a local date, perhaps with a time, as an argparse type."""
+    """Argparse type of a local date, with or without a time, in seconds since the epoch."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError) as error:
@@ -82,7 +81,7 @@ def _moment(text: str) -> float:
 
 
 def _end_of(text: str) -> float:
-    """The same, of a date alone the end of its day."""
+    """Like :func:`_moment`; a date without a time is the end of that day."""
     is_day = len(text) == len("2026-01-31")
     moment = _moment(text)
     day = datetime.fromtimestamp(moment) + timedelta(days=1)
@@ -100,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.files and not args.conversation:
         if choice == ALL_REPLIES and not args.pairs:
             raise UsageError(say("dataset.dataset.no_source"))
-        # Who chooses by what only the history knows means the history.
+        # The filters apply to saved conversations only, so they imply them.
         args.conversation = [None]
     if args.pairs != (args.form in RECORDS) and args.form:
         raise UsageError(say("dataset.dataset.other_form", form=args.form))
@@ -129,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_target(target: Path, files: tuple[Path, ...]) -> None:
-    """Refuse a file that cannot be written, or that is read."""
+    """Raise ChatuiError for a target that cannot be written or is one of the sources."""
     wrong = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
     if wrong:
         reason = os.strerror(wrong)
@@ -186,21 +185,13 @@ def _write(
     file_format: FileFormat = args.form or _FORMS.get(target.suffix.lower(), "jsonl")
     display = ProgressDisplay()
     done = 0
-    told = 0
 
     def report(progress: RunProgress) -> None:
         nonlocal done
         done = progress.state.examples
         share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
         speed = f"{progress.examples_per_second:,.0f}"
-        display.progress(share, say("dataset.dataset.progress", done=f"{done:,}", speed=speed))
-
-    def report_skipped(sentence: str) -> None:
-        nonlocal told
-        told += 1
-        if told <= _TOLD_RECORDS + 1:
-            more = told > _TOLD_RECORDS
-            write_stderr(say("dataset.dataset.more_skipped") if more else sentence)
+        display.update(share, say("dataset.dataset.progress", done=f"{done:,}", speed=speed))
 
     with message_on_interrupt(lambda: say("dataset.dataset.stopped", done=done)):
         state = write_examples(
@@ -211,9 +202,9 @@ def _write(
             train=args.train,
             options=_options(encoder, place, args),
             report=report,
-            report_skipped=report_skipped,
+            report_skipped=skipped_records_reporter(),
         )
-    _tell_losses(state)
+    _report_left_out(state)
     size = readable.size(target.stat().st_size)
     words = {"examples": state.examples, "length": encoder.layout.length}
     write_line(say("dataset.dataset.done", path=f"{target} ({size})", **words))
@@ -223,7 +214,7 @@ def _write(
 def _options(
     encoder: ExampleEncoder, place: LocatedTokenizer, args: argparse.Namespace
 ) -> dict[str, object]:
-    """What the bytes depend on beside the sources: limits, format, the tokenizer's files."""
+    """Return all that the output depends on besides the sources; another run must match it."""
     files = sorted(file for file in place.folder.iterdir() if file.is_file())
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     limits = [args.max_source, args.max_target, args.max_length]
@@ -231,7 +222,7 @@ def _options(
             "system": place.system, "tokenizer": stats}  # fmt: skip
 
 
-def _tell_losses(state: RunState) -> None:
+def _report_left_out(state: RunState) -> None:
     for name in ("skipped", "empty", "cut", "blank"):
         if count := asdict(state)[name]:
             write_stderr(say(f"dataset.dataset.{name}", count=count))

@@ -45,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Look at everything; nothing is written, and no problem ends the examination.
+    """Check everything; writes nothing, and collects problems instead of raising them.
 
     Returns:
-        versions: package -> version, None if it is not installed.
-        devices: as ``chatui.engine.device_probe`` has them.
+        versions: package -> version; None if it is not installed.
+        devices: the output of ``chatui.engine.device_probe``.
         terminal, locale: name -> value.
-        folders: what chatui writes to: name, path, writable, free_bytes of its disk.
-        models: reference -> the device that it would run on, None for none; the window in tokens,
-            0 if it is not known, and memory_bytes with it; small, if it is on the CPU for that;
-            bits, 8 or 4, where its weights are quantised to fit.
-        problems: a sentence each.
+        folders: name, path, writable and free_bytes of each folder that chatui writes to.
+        models: reference -> device (None if it fits nowhere), window in tokens (0 if unknown),
+            memory_bytes with that window, small (True if the CPU was chosen for that), and bits
+            (8 or 4 if the weights are quantised to fit, else 0).
+        problems: one sentence each.
     """
     problems: list[str] = []
     versions = {"chatui": chatui.__version__, "python": platform.python_version()}
@@ -105,7 +105,7 @@ def examine() -> dict[str, Any]:
         },
         "folders": folders,
         "models": {
-            entry.reference: _fitting(entry, devices, settings.context, settings.weights)
+            entry.reference: _best_fit(entry, devices, settings.context, settings.weights)
             for entry in catalog.list_models(settings)
             if entry.usable
         },
@@ -114,7 +114,7 @@ def examine() -> dict[str, Any]:
 
 
 def _folder(name: str, path: Path) -> dict[str, Any]:
-    """A folder, or the nearest one above it that exists."""
+    """Check a folder, or its nearest parent that exists."""
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -124,7 +124,7 @@ def _folder(name: str, path: Path) -> dict[str, Any]:
 
 
 def _probe() -> list[dict[str, Any]]:
-    """The devices, asked of a process that imports torch.
+    """Ask a process that imports torch for the devices.
 
     Raises:
         ChatuiError: torch cannot be imported, or does not answer in time.
@@ -147,13 +147,13 @@ def _probe() -> list[dict[str, Any]]:
     return devices
 
 
-def _fitting(
+def _best_fit(
     entry: catalog.ModelEntry,
     devices: list[dict[str, Any]],
     context: int | str,
     weights: str = "auto",
 ) -> dict[str, Any]:
-    """The first device that a model fits, and how: with which window, in how much memory."""
+    """Find the first device that a model fits; see :func:`examine` for the result."""
     asked = context if isinstance(context, int) else None
     small = entry.small and len(devices) > 1
     for device in devices[-1:] if small else devices:
@@ -169,14 +169,14 @@ def _fitting(
     return {**nowhere, "small": False, "bits": 0}
 
 
-def _in_a_line(fitting: dict[str, Any]) -> str:
-    """Where a model would run, and how, in words."""
-    if fitting["device"] is None:
+def _fit_text(fit: dict[str, Any]) -> str:
+    """Return the device, memory and window of a model as text."""
+    if fit["device"] is None:
         return say("cli.doctor.nowhere")
-    words = [str(fitting["device"]), readable.size(fitting["memory_bytes"])]
-    words += [f"int{fitting['bits']}"] if fitting["bits"] else []
-    words += [say("cli.doctor.window", window=fitting["window"])] if fitting["window"] else []
-    words += [say("cli.doctor.small")] if fitting["small"] else []
+    words = [str(fit["device"]), readable.size(fit["memory_bytes"])]
+    words += [f"int{fit['bits']}"] if fit["bits"] else []
+    words += [say("cli.doctor.window", window=fit["window"])] if fit["window"] else []
+    words += [say("cli.doctor.small")] if fit["small"] else []
     return " · ".join(words)
 
 
@@ -195,7 +195,7 @@ def _print(found: dict[str, Any]) -> None:
         "terminal": found["terminal"],
         "locale": found["locale"],
         "folders": {f["name"]: with_sizes("cli.doctor.folder", f) for f in found["folders"]},
-        "models": {name: _in_a_line(fitting) for name, fitting in found["models"].items()},
+        "models": {name: _fit_text(fit) for name, fit in found["models"].items()},
     }
     for group, rows in groups.items():
         write(say(f"cli.doctor.{group}") + "\n")

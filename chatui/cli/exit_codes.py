@@ -1,4 +1,4 @@
-"""Exit codes, and errors as one sentence each with the traceback in the log."""
+"""Exit codes, and errors reported as one sentence with the traceback in the log."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ INTERRUPTED = 130
 
 
 class UsageError(ChatuiError):
-    """The command was typed wrongly."""
+    """The command was used wrongly."""
 
 
 @contextmanager
 def message_on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
-    """Tell ``sentence`` if Ctrl+C ends the block, and the command with it."""
+    """Write ``sentence`` to standard error if Ctrl+C interrupts the block."""
     try:
         yield
     except KeyboardInterrupt:
@@ -34,7 +34,7 @@ def message_on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
 
 
 def run_verb(action: Callable[[], int], *, debug: bool = False) -> int:
-    """Run a verb; its exit code. An error is one sentence, and a traceback if ``debug``."""
+    """Run a command and return its exit code; ``debug`` also shows tracebacks of errors."""
     try:
         code = action()
         clear_status_line()
@@ -50,7 +50,7 @@ def run_verb(action: Callable[[], int], *, debug: bool = False) -> int:
         clear_status_line()
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever closed the pipe (``| head -1``) has what they wanted.
+        # The reader, such as ``head -1``, needs no more output.
         discard_output()
         return SUCCESS
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``chatui export``: saved conversations as pages to read, transcripts, or data to train on."""
+"""``chatui export``: export saved conversations as pages, transcripts or training data."""
 
 from __future__ import annotations
 

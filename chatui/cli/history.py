@@ -1,4 +1,4 @@
-"""``chatui history``: list saved conversations, and pin, archive, tag, rename, delete them."""
+"""``chatui history``: list saved conversations; pin, archive, tag, rename or delete them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _change(
     store: Store, id: int, changes: Sequence[str], args: argparse.Namespace
 ) -> Conversation:
-    """Do what the options say to one conversation, and return it as it then is."""
+    """Apply the options to one conversation, and return the changed conversation."""
     one = store.restore(id) if "restore" in changes else store.conversation(id)
     tags = None
     if args.add_tag or args.remove_tag:
@@ -85,8 +85,8 @@ def _change(
         tags = [tag for tag in (*one.tags, *args.add_tag) if tag.lstrip("#＃") not in less]
     one = store.organise(
         id,
-        pinned=_yes_or_no("pin", "unpin", changes),
-        archived=_yes_or_no("archive", "unarchive", changes),
+        pinned=_switch("pin", "unpin", changes),
+        archived=_switch("archive", "unarchive", changes),
         tags=tags,
     )
     if args.title is not None:
@@ -96,12 +96,12 @@ def _change(
     return one
 
 
-def _yes_or_no(yes: str, no: str, changes: Sequence[str]) -> bool | None:
-    return True if yes in changes else False if no in changes else None
+def _switch(on: str, off: str, changes: Sequence[str]) -> bool | None:
+    return True if on in changes else False if off in changes else None
 
 
 def write_conversations(found: Sequence[Conversation], *, as_json: bool) -> None:
-    """Conversations as a table, or as a list of objects."""
+    """Write conversations as a table, or as a JSON list of objects."""
     if as_json:
         write_json([asdict(conversation) for conversation in found])
     elif not found:
@@ -114,7 +114,7 @@ def write_conversations(found: Sequence[Conversation], *, as_json: bool) -> None
                     str(each.id),
                     date_and_time(each.updated_at),
                     each.model,
-                    marks(each),
+                    _marks(each),
                     str(each.round_count),
                     each.title,
                 )
@@ -124,8 +124,8 @@ def write_conversations(found: Sequence[Conversation], *, as_json: bool) -> None
         )
 
 
-def marks(conversation: Conversation) -> str:
-    """That a conversation is pinned or archived, and its tags."""
+def _marks(conversation: Conversation) -> str:
+    """Return the marks for pinned and archived, and the tags."""
     names = [name for name in ("pinned", "archived") if getattr(conversation, name)]
     words = [say(f"history.history.{name}_mark") for name in names]
     return " ".join((*words, *(f"#{tag}" for tag in conversation.tags)))

@@ -1,4 +1,4 @@
-"""``chatui import``: bring the conversations of other programs' files into the history."""
+"""``chatui import``: import conversations of other programs into the history."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from chatui.cli import options
 from chatui.cli.conversation_arguments import open_store
 from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
 from chatui.cli.output import write_line, write_stderr
-from chatui.cli.progress import ProgressDisplay
+from chatui.cli.progress import REPORTED_RECORDS, ProgressDisplay, skipped_records_reporter
 from chatui.conversation.conversation_files import IMPORT_SUFFIXES, expand_paths
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.errors import ChatuiError
 from chatui.locales import say
-
-_TOLD_RECORDS = 20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,27 +27,22 @@ def run(args: argparse.Namespace) -> int:
     files = expand_paths(args.files, IMPORT_SUFFIXES)
     display = ProgressDisplay()
     counts = ImportCounts()
-    told = 0
 
     def report(now: ImportCounts) -> None:
         nonlocal counts
         counts = now
         share = now.done_bytes / now.total_bytes if now.total_bytes else 1.0
         done = f"{now.conversations:,}"
-        display.progress(share, say("import.import.progress", done=done))
-
-    def tell_some(sentence: str) -> None:
-        nonlocal told
-        told += 1
-        if told <= _TOLD_RECORDS + 1:
-            write_stderr(say("import.import.more") if told > _TOLD_RECORDS else sentence)
+        display.update(share, say("import.import.progress", done=done))
 
     def stopped() -> str:
         return say("import.import.stopped", count=counts.conversations)
 
     with message_on_interrupt(stopped), closing(open_store()) as store:
-        counts = import_files(store, files, encoding=args.encoding, report=report, tell=tell_some)
-    if counts.skipped > _TOLD_RECORDS:
+        counts = import_files(
+            store, files, encoding=args.encoding, report=report, tell=skipped_records_reporter()
+        )
+    if counts.skipped > REPORTED_RECORDS:
         write_stderr(say("import.import.skipped", count=counts.skipped))
     if not counts.conversations and not counts.known:
         raise ChatuiError(say("import.import.nothing"))

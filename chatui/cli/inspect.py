@@ -1,4 +1,4 @@
-"""``chatui inspect``: what the model reads for a query, and what it would say next."""
+"""``chatui inspect``: the prompt for a query, and the candidates for the next token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PENALTIES = frozenset(
     for name, setting in SETTINGS.items()
     if setting.affects_greedy and name not in ("greedy", "max_new_tokens")
 )
-"""Settings that can change which token is the best."""
+"""Settings that can change which token is best."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
-    """Why even ``ask --greedy`` may not take the best token shown, if that is so."""
+    """Return a note on the settings that let even ``ask --greedy`` take another token, if any."""
     used = [
         f"{name} = {value}"
         for name, value in sampling.active_settings().items()
@@ -81,7 +81,7 @@ def _penalties(sampling: SamplingSettings) -> tuple[str, ...]:
 
 
 def as_json(found: Inspection) -> dict[str, object]:
-    """An inspection as JSON; ``position_ids`` are a list of rows only if there are several."""
+    """Return an inspection as JSON; several rows of ``position_ids`` are a list of lists."""
     rows = found.position_ids
     return {
         "prompt": found.prompt,
@@ -113,7 +113,7 @@ def _prompt_alone(args: argparse.Namespace, settings: Settings, query: str) -> i
 def _format_without_model(
     model: str | None, name: str | None, settings: Settings
 ) -> tuple[PromptFormat, str | None]:
-    """The format that was named or is the preset's, and the preset's system prompt."""
+    """Return the named format or the preset's, and the preset's system prompt."""
     reference = model or (settings.model if name is None else "")
     preset = library.load().find(reference) if reference else None
     system = preset.fields.system if preset else None
@@ -129,7 +129,7 @@ def _format_without_model(
 
 
 def _format_of_model(reference: str, settings: Settings) -> str:
-    """The format of a folder, a file or a repository on this disk, from its config alone."""
+    """Return the format of a folder, a file or a downloaded repository, from its config alone."""
     try:
         found = catalog.describe_model(reference, settings).entry
     except ChatuiError:
@@ -170,7 +170,7 @@ def _print(found: Inspection, sampling: SamplingSettings) -> None:
 
 
 def _columns(found: Inspection) -> Iterator[Sequence[str]]:
-    """Rows of position, id and token, as many beside each other as the terminal is wide for."""
+    """Yield rows of position, id and token, in as many columns as fit on the terminal."""
     from rich.cells import cell_len
 
     ids = list(map(str, found.input_ids))

@@ -1,4 +1,4 @@
-"""A training example on the terminal: the article's lines, then labels under their tokens."""
+"""Print a training example: its lines, then rows of tokens with their ids and labels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _READ = "dim"
 
 
 def print_preview(preview: ExamplePreview) -> None:
-    """Print the lines, and rows of tokens with their ids and labels; what is learned in colour.
+    """Print the lines, then rows of tokens with their ids and labels.
 
-    A pipe, a terminal without colours and NO_COLOR get the same without colour.
+    Tokens with labels are coloured, unless the output has no colours or NO_COLOR is set.
     """
     from rich.console import Console
     from rich.text import Text
@@ -43,7 +43,7 @@ def print_preview(preview: ExamplePreview) -> None:
 
 
 def _rows(tokens: Sequence[LabelledToken], width: int) -> Iterator[list[tuple[LabelledToken, int]]]:
-    """As many tokens in a row as ``width`` cells hold, each with the cells it takes."""
+    """Yield rows of at most ``width`` cells: the tokens with their cells."""
     from rich.cells import cell_len
 
     row: list[tuple[LabelledToken, int]] = []

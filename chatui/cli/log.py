@@ -1,4 +1,4 @@
-"""The log file, which keeps the tracebacks of errors."""
+"""The log file with the tracebacks of errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BACKUPS = 2
 
 
 class _LogFile(RotatingFileHandler):
-    """Creates its folder with the first line."""
+    """Creates its folder when the first line is written."""
 
     def _open(self) -> io.TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ class _LogFile(RotatingFileHandler):
 
 
 def keep_log(level: int = logging.INFO) -> None:
-    """Send what chatui logs to the log file; a log that cannot be written is given up silently."""
+    """Write chatui's log to the log file; errors on writing are ignored."""
     logging.raiseExceptions = False
     logger = logging.getLogger("chatui")
     for old in logger.handlers[:]:

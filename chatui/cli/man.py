@@ -1,4 +1,4 @@
-"""``chatui man``: the man page, made from the parser."""
+"""``chatui man``: the man page, generated from the parser."""
 
 from __future__ import annotations
 

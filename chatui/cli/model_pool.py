@@ -1,4 +1,4 @@
-"""Models that one command uses in turn: each is loaded once, while they fit beside each other."""
+"""The models of a command that uses several; as many as fit stay loaded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from chatui.messages import Loaded, ModelSpec
 
 
 @dataclass
-class _Open:
-    """A base in a process of its own, and with which adapters it is loaded."""
+class _LoadedBase:
+    """A base model in its own process, and the spec with the adapters that are loaded on it."""
 
     backend: Backend
     spec: ModelSpec
@@ -24,18 +24,17 @@ class _Open:
 
 @dataclass
 class ModelPool:
-    """The models that are loaded.
+    """Loads models on demand and keeps those that fit beside each other.
 
-    Adapters of one base are switched on it. A model that would be another one beside the others
-    (smaller weights, a shorter window) has the memory for itself, and they are loaded again when
-    they are wanted.
+    Models that differ in their adapters share one base. If a model would get quantised weights or
+    a shorter window beside the others, the others are unloaded first.
     """
 
     interrupt: session.InterruptHandler
-    _open: dict[ModelSpec, _Open] = field(default_factory=dict)
+    _open: dict[ModelSpec, _LoadedBase] = field(default_factory=dict)
 
     async def use(self, spec: ModelSpec) -> tuple[Backend, Loaded]:
-        """The backend with the model of ``spec`` in it.
+        """Return a backend that holds the model of ``spec``, and load it if necessary.
 
         Raises:
             ChatuiError: the model cannot be loaded.
@@ -55,18 +54,18 @@ class ModelPool:
         return self._open[base].backend, self._open[base].loaded
 
     async def close(self) -> None:
-        """Unload all of them."""
+        """Unload all models."""
         while self._open:
             await self._open.popitem()[1].backend.close()
 
     async def _fits(self, base: ModelSpec, spec: ModelSpec) -> bool:
-        """Load a model beside the others; whether it is what it would be alone."""
+        """Load a model beside the others; True if it is the same as it would be alone."""
         plain = replace(spec, weights="plain") if spec.weights == "auto" else spec
         try:
             loaded = await self._load(base, spec, plain)
         except ChatuiError:
             return False
-        # What was left out to make it fit is told, but for a number format that the file has too.
+        # A reduction to fit has a note, except for loading a 16-bit file in 16 bits.
         narrowed = loaded.device == "cpu" and loaded.dtype == "bfloat16" and spec.dtype == "auto"
         return not loaded.notes and not narrowed
 
@@ -78,13 +77,13 @@ class ModelPool:
         except BaseException:
             await backend.close()
             raise
-        self._open[base] = _Open(backend, spec, loaded)
+        self._open[base] = _LoadedBase(backend, spec, loaded)
         return loaded
 
 
 @asynccontextmanager
 async def model_pool(interrupt: session.InterruptHandler) -> AsyncIterator[ModelPool]:
-    """Models for one command; unloaded at the end."""
+    """Create a pool for one command; its models are unloaded at the end."""
     held = ModelPool(interrupt)
     try:
         yield held

@@ -1,4 +1,4 @@
-"""``chatui models``: what can be used now, and what is missing for the rest."""
+"""``chatui models``: the models that can be used now, and what is missing for the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from chatui.prompting import formats
 from chatui.readable import size
 
 _WIDE_CELLS = 90
-"""A terminal less wide shows no sizes of files: most are those in memory."""
+"""Minimum terminal width for the file sizes, which mostly equal the sizes in memory."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         found = (
             ModelDetails(on_server) if on_server else catalog.describe_model(args.name, settings)
         )
-        _tell_details(found, as_json=args.json)
+        _write_details(found, as_json=args.json)
         return SUCCESS
     entries = (*catalog.list_models(settings), *served)
     for problem in catalog.problems():
@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json([asdict(entry) for entry in entries])
     else:
-        _tell_entries(entries)
+        _write_entries(entries)
     return SUCCESS
 
 
-def _tell_entries(entries: tuple[ModelEntry, ...]) -> None:
-    """A table, what can be used first; on a terminal last, where it is seen, with what to do."""
+def _write_entries(entries: tuple[ModelEntry, ...]) -> None:
+    """Write the table, usable models first; on a terminal last, so that they stay in view."""
     on_terminal = sys.stdout.isatty()
     table = [
         {
@@ -88,12 +88,12 @@ def _about(entry: ModelEntry) -> str:
 
 
 def _stop_strings(format: str, facts: PresetFields) -> tuple[str, ...]:
-    """What ends a reply: the format's, then the preset's; a chat template has none."""
+    """Return the stop strings of the format, then of the preset; chat templates have none."""
     own = formats.get(format).stop_strings if format in formats.names() else ()
     return tuple(dict.fromkeys((*own, *(facts.stop_strings or ()))))
 
 
-def _tell_details(found: ModelDetails, *, as_json: bool) -> None:
+def _write_details(found: ModelDetails, *, as_json: bool) -> None:
     entry, facts = found.entry, found.preset.fields if found.preset else PresetFields()
     known = {
         "aliases": facts.aliases or (),
@@ -118,7 +118,7 @@ def _tell_details(found: ModelDetails, *, as_json: bool) -> None:
 
 
 def _facts(entry: ModelEntry, known: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and values; empty values for what is not known."""
+    """Yield names and values; unknown values are empty."""
     yield "aliases", ", ".join(known["aliases"])
     yield "description", entry.description
     yield "family", entry.family

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and their values."""
+"""Options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatui.text import one_line
 
 
 def add_general(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
-    """What every verb takes; see :func:`_unless_top`."""
+    """Add the options of every command; see :func:`_unless_top`."""
     group = parser.add_argument_group(say("cli.group.general"))
     kept = _unless_top(top)
     group.add_argument("--lang", choices=LANGUAGES, help=say("cli.option.lang"), **kept)
@@ -29,12 +29,11 @@ def add_model(
     only: Collection[str] = (),
     several: bool = False,
 ) -> None:
-    """Which model, and how it is loaded; see :func:`_unless_top`.
+    """Add the options that choose and load a model; see :func:`_unless_top`.
 
     Args:
-        only: the names of the options to add; empty for all.
-        several: there may be more than one model: ``models`` then holds references and adapters
-            in the order in which they were typed.
+        only: names of the options to add; empty adds all.
+        several: collect model references and adapters in ``args.models``, in their order.
     """
     group = parser.add_argument_group(say("cli.group.model"))
 
@@ -58,19 +57,19 @@ def add_model(
 
 
 def _unless_top(top: bool) -> dict[str, Any]:
-    """An option left out after the verb keeps the value given before the verb."""
+    """Without the option after the command, keep its value from before the command."""
     return {} if top else {"default": argparse.SUPPRESS}
 
 
 def add_record(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
-    """Where the conversation is recorded; see :func:`_unless_top`."""
+    """Add ``--record``; see :func:`_unless_top`."""
     parser.add_argument(
         "--record", metavar="FILE", help=say("cli.option.record"), **_unless_top(top)
     )
 
 
 def add_conversation(parser: argparse.ArgumentParser) -> None:
-    """What stands before the query."""
+    """Add the options for the conversation before the query."""
     group = parser.add_argument_group(say("cli.group.conversation"))
     group.add_argument("--history", metavar="FILE", help=say("cli.option.history"))
     group.add_argument("--system", metavar="TEXT", help=say("cli.option.system"))
@@ -78,7 +77,7 @@ def add_conversation(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How the next token is chosen; each overrides the preset's own."""
+    """Add the sampling options, which override the preset."""
     group = parser.add_argument_group(say("cli.group.sampling"))
 
     for name, setting in SETTINGS.items():
@@ -98,14 +97,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def sampling_of(args: argparse.Namespace, preset: SamplingSettings) -> SamplingSettings:
-    """The preset's sampling with what was typed in its place."""
+    """Return the preset's sampling, overridden by the options."""
     typed = {name: value for name in SETTINGS if (value := getattr(args, name, None)) is not None}
     return override_by_user(preset, typed)
 
 
 def adapter(text: str) -> Adapter:
-    """``PATH[@SCALE]``, as an argparse type."""
-    # A start without adapters shows its first frame without it.
+    """Argparse type of ``PATH[@SCALE]``."""
+    # Imported late, so that a start without adapters is faster.
     from chatui.catalog.adapters import named_adapter
 
     try:
@@ -115,7 +114,7 @@ def adapter(text: str) -> Adapter:
 
 
 def encoding(text: str) -> str:
-    """The name of a text encoding, as an argparse type."""
+    """Argparse type of the name of a text encoding."""
     try:
         "a".encode(text)
     except (LookupError, ValueError):
@@ -125,12 +124,12 @@ def encoding(text: str) -> str:
 
 
 def context(text: str) -> int | str:
-    """Tokens of a window, or "auto", as an argparse type."""
+    """Argparse type of a context window in tokens, or "auto"."""
     return text if text == "auto" else number_in(CONTEXT)(text)
 
 
 def number_in(setting: Setting) -> Callable[[str], Any]:
-    """A number within the setting's range, as an argparse type."""
+    """Return the argparse type of a number in the setting's range."""
 
     def convert(text: str) -> Any:
         try:
@@ -149,5 +148,5 @@ def number_in(setting: Setting) -> Callable[[str], Any]:
 
 
 def whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], Any]:
-    """A whole number of a range, as an argparse type."""
+    """Return the argparse type of a whole number in a range."""
     return number_in(Setting(int, least, most))

@@ -1,4 +1,7 @@
-"""Output: unsafe characters are made visible on a terminal, and text is exact in a pipe."""
+"""Write to standard output and error.
+
+Terminals get visible signs for control characters; pipes and files get the exact text.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ from chatui.text import escape_json, fit_cells, one_line, plain_text
 
 
 def prepare_streams() -> None:
-    """Make standard output and error take any text: what cannot be encoded is written as escapes.
+    """Let standard output and error accept any text.
 
-    A stream that the caller closed swallows everything.
+    Characters that cannot be encoded become escapes. Closed streams are redirected to the null
+    device.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -28,32 +32,27 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def for_stream(text: str, stream: TextIO) -> str:
-    """``text`` as it may go to ``stream``: made visible on a terminal, exact elsewhere."""
-    return plain_text(text) if stream.isatty() else text
-
-
 def write(text: str) -> None:
-    """Write to standard output at once, in place of a passing line."""
+    """Write to standard output and flush; replaces the status line."""
     clear_status_line()
-    sys.stdout.write(for_stream(text, sys.stdout))
+    sys.stdout.write(plain_text(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def write_line(sentence: str) -> None:
-    """Write a sentence to standard output, on one line."""
+    """Write a sentence to standard output as one line."""
     write(" ".join(sentence.split()) + "\n")
 
 
 def write_stderr(sentence: str) -> None:
-    """Write a sentence to standard error, which may be closed, in place of a passing line."""
+    """Write a sentence to standard error, which may be closed; replaces the status line."""
     clear_status_line()
     with suppress(OSError, ValueError):
         print(one_line(sentence, None), file=sys.stderr, flush=True)
 
 
 def write_json(value: object) -> None:
-    """One JSON value and a newline; every character that a terminal would obey is escaped."""
+    """Write a JSON value and a newline; control characters are escaped."""
     unicode_out = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, ensure_ascii=not unicode_out)
     write(escape_json(text) + "\n")
@@ -66,9 +65,9 @@ def write_table(
     *,
     whole: bool = False,
 ) -> None:
-    """Rows in columns as wide as their widest cell, wide characters counted as two.
+    """Write rows in aligned columns; wide characters count as two cells.
 
-    A terminal gets what fits into its width, or all of it if ``whole``.
+    On a terminal, rows are cut at its width, unless ``whole``.
     """
     from rich.cells import cell_len
 
@@ -84,10 +83,10 @@ def write_table(
 
 
 class StatusLine:
-    """A line of progress that whatever is written next replaces; shown only on a terminal.
+    """A line of progress that the next output replaces; shown only on a terminal.
 
     Attributes:
-        is_live: whether anything is shown at all.
+        is_live: True if the line is shown.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -96,14 +95,14 @@ class StatusLine:
 
     @property
     def cells(self) -> int:
-        """Cells of the terminal that a line may take without going on in the next."""
+        """Maximum width of the line in cells."""
         return shutil.get_terminal_size().columns - 1
 
     def show(self, text: str) -> None:
-        """Show ``text`` in place of the line before."""
+        """Replace the line by ``text``."""
         global _shown
         if self.is_live:
-            # First, so that Ctrl+C in the middle does not leave the line.
+            # Set before writing, so that Ctrl+C in between does not leave the line.
             _shown = self
             self._write(fit_cells(plain_text(text), self.cells))
 
@@ -117,7 +116,7 @@ _shown: StatusLine | None = None
 
 
 def clear_status_line() -> None:
-    """Wipe the passing line off."""
+    """Clear the status line."""
     global _shown
     if _shown is not None:
         _shown._write("")
@@ -125,7 +124,7 @@ def clear_status_line() -> None:
 
 
 def discard_output() -> None:
-    """Send the rest of standard output to the null device: its reader is gone."""
+    """Redirect standard output to the null device, after its reader closed it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The parser of the command line, in the user's language."""
+"""The argument parser, in the user's language."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ VERBS = (
     "completion",
     "man",
 )
-"""Each is a module of this package with ``add_options(parser)`` and ``run(args) -> int``."""
+"""The commands; each is a module with ``add_options(parser)`` and ``run(args) -> int``."""
 
 _MODULES = {"import": "import_files"}
-"""Module of a verb whose name Python keeps for itself."""
+"""Modules of commands whose names are Python keywords."""
 
 _LOCALE_FILES = {
     "dataset": "dataset",
@@ -52,7 +52,7 @@ _LOCALE_FILES = {
     "tune": "tune",
     "web": "web",
 }
-"""Locale file of a verb's words, if it is not ``cli``."""
+"""Locale files of commands, other than ``cli``."""
 
 _ARGPARSE_KEYS = {
     "usage: ": "usage",
@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (``sys.argv`` without it); the exit code."""
+    """Run the command line ``argv`` (default: ``sys.argv``) and return the exit code."""
     prepare_streams()
     argv = sys.argv[1:] if argv is None else argv
     _choose_language(argv)
@@ -123,8 +123,8 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def build(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for ``argv``; only a verb that occurs in it is imported and has its options."""
-    # argparse asks gettext for its own few sentences and has no other way to translate them.
+    """Build the parser for ``argv``; only the commands in it are imported and get their options."""
+    # argparse translates its own sentences through gettext only.
     setattr(argparse, "_", _translate)  # noqa: B010
     parser = Parser(
         prog="chatui",
@@ -143,7 +143,7 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(
         dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
     )
-    # The app alone, which people start most, does not wait for the parsers of all verbs.
+    # The app starts without the parsers of the commands.
     for name in VERBS if argv else ():
         file = _LOCALE_FILES.get(name, "cli")
         child = verbs.add_parser(
@@ -167,14 +167,14 @@ def _translate(text: str) -> str:
 
 
 def _choose_language(argv: Sequence[str]) -> None:
-    """``--lang`` before all else, so that wrong usage is reported in it, then the settings."""
+    """Choose the language of ``--lang``, else of the settings, before anything is reported."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     peek.add_argument("--lang", choices=LANGUAGES)
     chosen = None
     with suppress(argparse.ArgumentError):
         chosen = peek.parse_known_args(argv)[0].lang
     if chosen is None:
-        # A settings file that is wrong is told when a verb needs it.
+        # Errors in the settings are reported by the command that needs them.
         with suppress(ChatuiError):
             chosen = load_settings().language
     set_language(chosen or "auto")

@@ -1,4 +1,4 @@
-"""Preference pairs of ``chatui dataset --pairs``: texts, and token ids where a model is named."""
+"""Preference pairs of ``chatui dataset --pairs``: texts, with token ids if a model is named."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ RECORDS: dict[str, Callable[[PreferencePair], dict[str, Any]]] = {
 def write_pairs(
     sources: DialogueSources, target: Path | None, form: str, encoder: ExampleEncoder | None
 ) -> int:
-    """Write the pairs to a file, all or none, or print the first one; how many there are.
+    """Write all pairs to a file at once, or print the first pair; returns the number of pairs.
 
     Args:
-        target: None prints one.
-        form: of :data:`RECORDS`.
-        encoder: adds token ids; None does not.
+        target: the file; None prints the first pair.
+        form: a key of :data:`RECORDS`.
+        encoder: adds token ids; None leaves them out.
 
     Raises:
         ChatuiError: there is no pair, or the file cannot be written.

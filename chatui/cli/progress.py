@@ -1,4 +1,4 @@
-"""Progress of a long command: a line with a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long command: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,40 +16,56 @@ _BAR_CELLS = 20
 _LEAST_BAR_CELLS = 4
 _LINE_EVERY_SECONDS = 30.0
 
+REPORTED_RECORDS = 20
+"""Maximum number of unreadable records that are reported one by one."""
+
 
 class ProgressDisplay:
-    """Shows how far a command is."""
+    """Shows the progress of a command."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        """Show it on ``stream``; None for standard output."""
-        self._passing = StatusLine(stream or sys.stdout)
+        """Show it on ``stream`` (default: standard output)."""
+        self._line = StatusLine(stream or sys.stdout)
         self._last_tenth = -1
         self._last_line = time.monotonic()
 
-    def progress(self, share: float, words: str) -> None:
-        """How far it is, of 1, and the numbers to it."""
-        if self._passing.is_live:
+    def update(self, share: float, text: str) -> None:
+        """Show the share that is done, from 0 to 1, and the text beside the bar."""
+        if self._line.is_live:
             from rich.cells import cell_len
 
-            bar = _bar(share, self._passing.cells - cell_len(words) - 1)
-            self._passing.show(bar + words)
+            bar = _bar(share, self._line.cells - cell_len(text) - 1)
+            self._line.show(bar + text)
             return
         tenth = int(10 * share)
         due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
         if tenth > self._last_tenth or due:
             self._last_tenth, self._last_line = tenth, time.monotonic()
-            write(words + "\n")
+            write(text + "\n")
 
 
 def _bar(share: float, room: int) -> str:
-    """A bar of at most ``room`` cells and the space behind it; the numbers come first."""
+    """Return a bar and a space, in at most ``room`` + 1 cells; "" if the bar would be too short."""
     cells = min(_BAR_CELLS, room)
     return readable.progress_bar(share, cells) + " " if cells >= _LEAST_BAR_CELLS else ""
 
 
+def skipped_records_reporter() -> Callable[[str], None]:
+    """Return a function that writes the first sentences, then once that more records follow."""
+    count = 0
+
+    def report(sentence: str) -> None:
+        nonlocal count
+        count += 1
+        if count <= REPORTED_RECORDS + 1:
+            write_stderr(say("import.import.more") if count > REPORTED_RECORDS else sentence)
+
+    return report
+
+
 @contextmanager
 def opening_progress() -> Iterator[Callable[[], None]]:
-    """What is to be called while the history is opened: after a second standard error says so."""
+    """Yield a function to call while the history opens; after a second it shows the progress."""
     line, began, shown = StatusLine(sys.stderr), time.monotonic(), 0
 
     def on_progress() -> None:

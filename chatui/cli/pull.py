@@ -1,4 +1,4 @@
-"""``chatui pull``: fetch what a model needs, with one progress for all of it."""
+"""``chatui pull``: download all parts of a model, with one progress display."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from contextlib import closing
 
 from chatui import catalog, readable
+from chatui.catalog.fetching import planning
 from chatui.catalog.fetching.fetch import Fetch, FetchDone, FetchNote, FetchProgress
-from chatui.catalog.fetching.planning import FetchPlan, plan
+from chatui.catalog.fetching.planning import FetchPlan
 from chatui.cli.exit_codes import SUCCESS, message_on_interrupt
 from chatui.cli.output import StatusLine, write_line, write_stderr
 from chatui.cli.progress import ProgressDisplay
@@ -28,45 +29,45 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = load_settings()
-    made: FetchPlan | None = None
+    plan: FetchPlan | None = None
 
     def stopped() -> str:
-        if made is None:
+        if plan is None:
             return say("fetching.pull.stopped_early")
-        done, total = readable.size(made.kept_bytes), readable.size(made.total_bytes)
-        return say("fetching.pull.stopped", done=done, total=total, command=_again(args))
+        done, total = readable.size(plan.kept_bytes), readable.size(plan.total_bytes)
+        return say("fetching.pull.stopped", done=done, total=total, command=_resume_command(args))
 
     with message_on_interrupt(stopped):
         StatusLine(sys.stdout).show(say("fetching.pull.asking", name=args.name))
-        made = plan(args.name, settings, source=args.source, mirror=args.mirror)
-        for note in made.notes:
+        plan = planning.plan(args.name, settings, source=args.source, mirror=args.mirror)
+        for note in plan.notes:
             write_stderr(note)
-        if made.files:
-            write_line(_announced(made))
-            _fetch(made)
+        if plan.files:
+            write_line(_plan_text(plan))
+            _fetch(plan)
         else:
-            write_line(say("fetching.pull.nothing", name=made.name))
-    _tell_next(made, settings)
+            write_line(say("fetching.pull.nothing", name=plan.name))
+    _write_next_step(plan, settings)
     return SUCCESS
 
 
-def _fetch(made: FetchPlan) -> None:
-    """Carry the plan out, and tell how far it is and how it ended."""
+def _fetch(plan: FetchPlan) -> None:
+    """Download the files of a plan, and show the progress and the result."""
     display = ProgressDisplay()
-    is_here = made.kept_bytes == made.total_bytes
-    with closing(Fetch(made).events()) as events:
+    is_here = plan.kept_bytes == plan.total_bytes
+    with closing(Fetch(plan).events()) as events:
         for event in events:
             if isinstance(event, FetchNote):
                 write_stderr(event.sentence)
             elif isinstance(event, FetchDone):
-                write_line(_told(made, event))
+                write_line(_result_text(plan, event))
             elif not is_here:
-                display.progress(event.share, _progress_words(event))
+                display.update(event.share, _progress_text(event))
 
 
-def _progress_words(event: FetchProgress) -> str:
+def _progress_text(event: FetchProgress) -> str:
     words = {
-        # Rounded down: 100% is said when all is there.
+        # Rounded down, so that 100% means complete.
         "percent": f"{int(100 * event.share)}%",
         "done": readable.size(event.done_bytes),
         "total": readable.size(event.total_bytes),
@@ -77,35 +78,35 @@ def _progress_words(event: FetchProgress) -> str:
     return say("fetching.pull.progress", speed=speed, left=left, **words)
 
 
-def _announced(made: FetchPlan) -> str:
-    hosts = dict.fromkeys(repository.hub.host for repository in made.repositories)
+def _plan_text(plan: FetchPlan) -> str:
+    hosts = dict.fromkeys(repository.hub.host for repository in plan.repositories)
     words = {
-        "name": made.name,
-        "files": len(made.files),
-        "total": readable.size(made.total_bytes),
+        "name": plan.name,
+        "files": len(plan.files),
+        "total": readable.size(plan.total_bytes),
         "where": ", ".join(hosts),
     }
-    if made.kept_bytes:
-        return say("fetching.pull.plan_rest", kept=readable.size(made.kept_bytes), **words)
+    if plan.kept_bytes:
+        return say("fetching.pull.plan_rest", kept=readable.size(plan.kept_bytes), **words)
     return say("fetching.pull.plan", **words)
 
 
-def _told(made: FetchPlan, done: FetchDone) -> str:
+def _result_text(plan: FetchPlan, done: FetchDone) -> str:
     if not done.received_bytes:
-        return say("fetching.pull.done_nothing", name=made.name)
+        return say("fetching.pull.done_nothing", name=plan.name)
     return say(
         "fetching.pull.done",
-        name=made.name,
+        name=plan.name,
         received=readable.size(done.received_bytes),
         time=readable.duration(done.seconds),
         speed=readable.size(done.received_bytes / max(done.seconds, 1e-3)),
     )
 
 
-def _tell_next(made: FetchPlan, settings: Settings) -> None:
-    """The command that starts the model, or what still keeps it from running."""
-    hub_id, file = "/".join(made.name.split("/")[:2]), "/".join(made.name.split("/")[2:])
-    reference = str(made.repositories[0].folder / file) if file else hub_id
+def _write_next_step(plan: FetchPlan, settings: Settings) -> None:
+    """Write the command that starts the model, or the reason why it cannot run yet."""
+    hub_id, file = "/".join(plan.name.split("/")[:2]), "/".join(plan.name.split("/")[2:])
+    reference = str(plan.repositories[0].folder / file) if file else hub_id
     try:
         catalog.resolve(reference, settings)
     except ChatuiError as error:
@@ -115,8 +116,8 @@ def _tell_next(made: FetchPlan, settings: Settings) -> None:
         write_line(say("fetching.pull.next", command=command))
 
 
-def _again(args: argparse.Namespace) -> str:
-    """The command that goes on with this one."""
+def _resume_command(args: argparse.Namespace) -> str:
+    """Return the command that resumes the download."""
     words = ["chatui", "pull", args.name]
     words += ["--from", args.source] if args.source else []
     words += ["--mirror", args.mirror] if args.mirror else []

@@ -1,4 +1,4 @@
-"""Rounds of transcripts that are asked again: which model, which request, and what comes."""
+"""Recorded rounds of transcripts, and the requests to ask their queries again."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ class RecordedRound:
     """A round of a transcript.
 
     Attributes:
-        file: the transcript's name.
-        path: the rounds of its conversation, from the first to the head.
-        number: the round's, from 1.
-        known: the pieces of all rounds, by their ids.
+        file: name of the transcript file.
+        path: rounds of the conversation, from the first to the head.
+        number: position of the round in the path, from 1.
+        pieces_by_round: recorded pieces of all rounds, by round id.
     """
 
     file: str
     path: Sequence[Round]
     number: int
-    known: Mapping[int, Sequence[Piece]]
+    pieces_by_round: Mapping[int, Sequence[Piece]]
 
     @property
     def pieces(self) -> Sequence[Piece]:
-        """What was recorded of its reply, with or without ids."""
-        return self.known.get(self.round.id, ())
+        """The recorded pieces of the reply, with or without token ids."""
+        return self.pieces_by_round.get(self.round.id, ())
 
     @property
     def round(self) -> Round:
-        """The round itself."""
+        """The round."""
         return self.path[self.number - 1]
 
     @property
     def tokens(self) -> list[Piece]:
-        """The pieces that the model wrote for this very round, as tokens whose ids are known."""
-        return [piece for piece in self.pieces[self._begun :] if piece.token_id >= 0]
+        """The pieces with known token ids, without those of the reply that this one continues."""
+        return [piece for piece in self.pieces[self._begun_count :] if piece.token_id >= 0]
 
     @property
-    def _begun(self) -> int:
-        """How many pieces are those of a reply that this one went on from."""
+    def _begun_count(self) -> int:
+        """Number of pieces that belong to the reply that this one continues."""
         return _whole_number(self.round.sampling.get("begun_pieces"), 0)
 
     @property
     def sampling(self) -> SamplingSettings:
-        """As it was recorded, with the seed."""
+        """The recorded sampling settings, with the seed."""
         one = self.round
         known = {
             name: value
@@ -75,12 +75,12 @@ class RecordedRound:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether the same model would have to say the same."""
+        """True if the same model should generate the same tokens again."""
         return bool(self.tokens) and (self.round.seed is not None or self.sampling.is_greedy)
 
     @property
     def recorded(self) -> ComparedReply:
-        """The reply that was recorded."""
+        """The recorded reply."""
         one, tokens = self.round, self.tokens
         ids = tuple(piece.token_id for piece in tokens) or (-1,) * one.output_tokens
         texts = tuple(piece.text for piece in tokens)
@@ -88,24 +88,24 @@ class RecordedRound:
 
     @property
     def request(self) -> GenerateRequest:
-        """The same query on the history that was recorded; without a seed the seed is 0.
+        """The same query with the recorded history and the recorded seed, or seed 0.
 
-        A reply that went on from another one goes on from the same tokens.
+        A reply that continued another one continues from the same tokens.
         """
         one, sampling = self.round, self.sampling
         if sampling.seed is None:
             sampling = replace(sampling, seed=0)
         if one.state != "done" and one.output_tokens:
-            # It was cut off: what would have followed is not known.
+            # The recorded reply was cut off; the rest of it is unknown.
             sampling = replace(sampling, max_new_tokens=len(self.tokens) or one.output_tokens)
         system, think, stops = (
             one.sampling.get(name) for name in ("system", "think", "stop_strings")
         )
         window = _whole_number(one.sampling.get("window"), 0)
         begun = None
-        if self._begun:
+        if self._begun_count:
             next_id = _whole_number(one.sampling.get("next_id"), -1)
-            begun = partial_reply(self.pieces[: self._begun], next_id)
+            begun = partial_reply(self.pieces[: self._begun_count], next_id)
         return GenerateRequest(
             one.query,
             prompt_history((each.query, each.reply) for each in self.path[: self.number - 1]),
@@ -118,13 +118,13 @@ class RecordedRound:
         )
 
     async def ask(self, backend: Backend, spec: ModelSpec, loaded: Loaded) -> ComparedReply:
-        """Let a model answer; what goes wrong is part of the reply, unless the model is gone.
+        """Ask the query; an error becomes part of the reply.
 
         Args:
-            spec, loaded: the backend's model; another one than was recorded has other tokens.
+            spec, loaded: the backend's model.
 
         Raises:
-            BackendLost: the model is gone.
+            BackendLost: the backend has lost its model.
         """
         ids: list[int] = []
         pieces: list[str] = []
@@ -140,7 +140,7 @@ class RecordedRound:
         try:
             async for event in backend.generate(request):
                 if isinstance(event, Prefill):
-                    # The reply's speed, without the prompt's.
+                    # Reading the prompt does not count for the speed of the reply.
                     opening, began = thought_opening(event.prompt), time.monotonic()
                 elif isinstance(event, Token):
                     ids.append(event.id)
@@ -155,17 +155,17 @@ class RecordedRound:
         return ComparedReply(text, tuple(ids), tuple(pieces), time.monotonic() - began, error)
 
     def with_reply(self, text: str) -> GenerateRequest:
-        """The request for a model to read ``text`` as the reply."""
+        """Return the request to score ``text`` as the reply."""
         return replace(self.request, partial_reply=PartialReply(text))
 
 
 def _whole_number(value: object, otherwise: int) -> int:
-    """``value``, if a file has a whole number from 0 on in its place."""
+    """Return ``value`` if it is a whole number from 0, else ``otherwise``."""
     is_one = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return value if is_one else otherwise  # type: ignore[return-value]
 
 
 def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:
-    """The rounds from the first to the head."""
+    """Return the rounds of a transcript from the first to the head."""
     path = whole.path()
     return [RecordedRound(file, path, number, whole.pieces) for number in range(1, len(path) + 1)]

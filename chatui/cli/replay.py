@@ -1,4 +1,4 @@
-"""``chatui replay``: play a transcript as it happened, or ask its queries again."""
+"""``chatui replay``: play a transcript with its timing, or ask its queries again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from chatui.messages import Adapter
 from chatui.sampling import Setting
 
 _SHOWN_FAULTS = 5
-_MOST_AT_ONCE = 1_000
-"""Steps that are due, in one write."""
+_STEPS_PER_WRITE = 1_000
+"""Maximum number of due steps in one write."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
 def requested_models(
     given: Sequence[str | Adapter],
 ) -> list[tuple[str | None, Sequence[Adapter]]]:
-    """The models that ``--model`` and ``--lora`` name, in the order in which they were typed.
+    """Return the models of ``--model`` and ``--lora``, in the order of the options.
 
-    An adapter goes on the model before it; one before all models goes on each of them.
+    An adapter belongs to the model before it; one before all models belongs to each of them.
     """
     first: list[Adapter] = []
     models: list[tuple[str | None, list[Adapter]]] = []
@@ -100,14 +100,14 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
         point = ReplayApp(
             player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])
         ).run()
-        return SUCCESS if point is None else _go_on(whole, args, point)
+        return SUCCESS if point is None else _continue(whole, args, point)
     for fault in faults:
         write_stderr(fault)
     began = time.monotonic()
     due: list[str] = []
     for step in replay_steps(whole, args.idle_limit):
         wait = began + step.at_seconds / args.speed - time.monotonic()
-        if due and (wait > 0 or len(due) >= _MOST_AT_ONCE):
+        if due and (wait > 0 or len(due) >= _STEPS_PER_WRITE):
             write("".join(due))
             due.clear()
         if wait > 0:
@@ -120,12 +120,12 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
     return SUCCESS
 
 
-def _go_on(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> int:
-    """Open the app with a branch that ends at a moment of the replay, on the recorded model."""
+def _continue(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> int:
+    """Open the app with a branch that ends at this point, and the recorded model."""
     from chatui.cli import request, start_app
     from chatui.conversation.replay_branch import resume
 
-    # A model that is not here any more: the one that a start takes.
+    # If the recorded model is missing, take the default one.
     with suppress(ChatuiError):
         wanted = argparse.Namespace(**{**vars(args), "model": point.round.model or None})
         request.spec_of(wanted, request.settings_of(wanted))
@@ -135,11 +135,11 @@ def _go_on(whole: Transcript, args: argparse.Namespace, point: ReplayPoint) -> i
 
 def _read(name: str, encoding: str | None, faults: list[str]) -> Transcript:
     def note(fault: UnreadableRecord) -> None:
-        faults.append(_words(name, fault))
+        faults.append(_skipped_text(name, fault))
 
     return read_transcript(Path(name), note, encoding=encoding)
 
 
-def _words(name: str, fault: UnreadableRecord) -> str:
+def _skipped_text(name: str, fault: UnreadableRecord) -> str:
     place = f"{name}, " + say("import.line", line=fault.line)
     return say("import.skipped", place=place, reason=fault.reason)

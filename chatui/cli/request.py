@@ -26,11 +26,11 @@ _PEEKED_CHARACTERS = 4096
 History = tuple[tuple[str, str], ...]
 
 _SUPERSETS = dict.fromkeys(("gbk", "gb2312", "cp936", "936", "ms936"), "gb18030")
-"""Encodings whose texts often hold characters of a larger one."""
+"""Encodings that are read as a superset, because texts often exceed them."""
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings file, with ``--server`` before its servers."""
+    """Load the settings, with ``--server`` before their servers."""
     settings = load_settings()
     if args.server:
         from chatui.backends import servers
@@ -40,12 +40,12 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def spec_of(args: argparse.Namespace, settings: Settings) -> ModelSpec:
-    """The model that the arguments name; raises ChatuiError if there is none."""
-    spec = _named(args, settings)
+    """Resolve the model that the arguments name; raises ChatuiError if it does not exist."""
+    spec = _resolved(args, settings)
     return spec if args.think is None else replace(spec, think=args.think)
 
 
-def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
+def _resolved(args: argparse.Namespace, settings: Settings) -> ModelSpec:
     from chatui import catalog
 
     reference = args.model or ("" if args.server else settings.model)
@@ -72,7 +72,7 @@ def _named(args: argparse.Namespace, settings: Settings) -> ModelSpec:
 
 
 def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> GenerateRequest:
-    """The query with its history and, if the verb has the options, its sampling."""
+    """Build the request, with sampling options if the command has them."""
     sampled = hasattr(args, "greedy")
     return GenerateRequest(
         query=query,
@@ -85,14 +85,14 @@ def request_of(args: argparse.Namespace, query: str, spec: ModelSpec) -> Generat
 
 
 def read_query(argument: str | None, encoding: str | None = None) -> str:
-    """The query: the argument, or all of standard input if there is none or "-" stands.
+    """Return the query: the argument, or standard input if the argument is None or "-".
 
     Args:
-        encoding: of standard input, and of an argument that the locale could not decode.
+        encoding: encoding of standard input, and of an argument that the locale cannot decode.
 
     Raises:
-        UsageError: it is blank.
-        ChatuiError: there is no standard input, or it is not text of the encoding.
+        UsageError: the query is blank.
+        ChatuiError: standard input is closed or not text in the encoding.
     """
     if argument in (None, "-"):
         query = _read_standard_input(encoding)
@@ -115,13 +115,13 @@ def _read_standard_input(encoding: str | None) -> str:
 
 
 def _decoded(data: bytes, name: str, encoding: str | None) -> str:
-    """``data`` as text: by its byte order mark, the encoding, UTF-8, or the locale's encoding.
+    """Decode ``data`` by the encoding or its byte order mark, else as UTF-8 or in the locale's.
 
     Args:
-        name: what is decoded, for the sentence.
+        name: name of the data in error sentences.
 
     Raises:
-        ChatuiError: it is not text of the encoding, or not UTF-8 and no encoding is given.
+        ChatuiError: the data is not text in the encoding, or no encoding is given and none fits.
     """
     marked = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
     wanted = encoding or marked
@@ -135,10 +135,10 @@ def _decoded(data: bytes, name: str, encoding: str | None) -> str:
 
 
 def read_history(file: str | None, encoding: str | None = None) -> History:
-    """Earlier rounds from a JSON file: a list of [query, reply], sent as it is, or a transcript.
+    """Read earlier rounds from a JSON list of [query, reply] or a transcript; None has none.
 
     Raises:
-        ChatuiError: the file cannot be read or is something else.
+        ChatuiError: the file cannot be read or has another content.
     """
     if file is None:
         return ()

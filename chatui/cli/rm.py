@@ -1,4 +1,4 @@
-"""``chatui rm``: say what deleting a fetched model frees, ask, delete."""
+"""``chatui rm``: delete a downloaded model after confirmation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _agreed() -> bool:
-    """Whether the user says yes; raises UsageError where nobody can be asked."""
+    """Ask the user for confirmation; raises UsageError without a terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(say("fetching.rm.not_asked"))
     answer = ""
@@ -46,6 +46,6 @@ def _agreed() -> bool:
         answer = sys.stdin.readline()
     finally:
         if not answer:
-            # Ctrl+C and Ctrl+D leave the cursor behind the question.
+            # After Ctrl+C or Ctrl+D the cursor is still behind the question.
             write("\n")
     return answer.strip().casefold() in say("fetching.rm.answers").split()

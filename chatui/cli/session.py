@@ -1,4 +1,4 @@
-"""Load a model for one command, and handle Ctrl+C while it works."""
+"""Load a model for one command, and handle Ctrl+C meanwhile."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from chatui.messages import Loaded, Loading, ModelSpec
 
 
 class InterruptHandler:
-    """Handles Ctrl+C: the first press ends a running reply; any other press ends the command.
+    """Handles Ctrl+C: the first press stops a running reply; any other press ends the command.
 
     Attributes:
-        seen: whether Ctrl+C was pressed.
-        replying: whether a reply runs that can be ended.
-        backend: what is told to go; None while there is none.
+        seen: True once Ctrl+C was pressed.
+        replying: set by the command while a reply can be stopped.
+        backend: the backend in use; None before there is one.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class InterruptHandler:
         self.replying = False
         self.backend: Backend | None = None
         self._task: asyncio.Task[int] | None = None
-        self._consequences: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _pressed(self) -> None:
         ending = self._end_reply() if self.replying and not self.seen else self._end_command()
-        self._consequences.append(asyncio.ensure_future(ending))
+        self._tasks.append(asyncio.ensure_future(ending))
         self.seen = True
 
     async def _end_reply(self) -> None:
@@ -43,17 +43,17 @@ class InterruptHandler:
             await self.backend.stop()
 
     async def _end_command(self) -> None:
-        # Closed first: what is cancelled in mid-load waits for the engine, unless it is gone.
+        # Closed first: a load that is cancelled waits for the engine until it has ended.
         if self.backend is not None:
             await self.backend.close()
         if self._task is not None:
             self._task.cancel()
 
     async def guard(self, work: Coroutine[Any, Any, int]) -> int:
-        """Run ``work``; raises KeyboardInterrupt if Ctrl+C cut it off."""
+        """Run ``work``; raises KeyboardInterrupt if Ctrl+C ended it."""
         self._task = asyncio.ensure_future(work)
         loop = asyncio.get_running_loop()
-        # Windows has no signal handlers in a loop; there Ctrl+C ends the command at once.
+        # On Windows a loop has no signal handlers; Ctrl+C ends the command there.
         with suppress(NotImplementedError):
             loop.add_signal_handler(signal.SIGINT, self._pressed)
         try:
@@ -61,18 +61,18 @@ class InterruptHandler:
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
         except ChatuiError:
-            # The engine was told to go: its end is no error.
+            # The error is the end of the engine that Ctrl+C closed.
             if self.seen:
                 raise KeyboardInterrupt from None
             raise
         finally:
-            await asyncio.gather(*self._consequences, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             with suppress(NotImplementedError):
                 loop.remove_signal_handler(signal.SIGINT)
 
 
 def run(work: Callable[[InterruptHandler], Coroutine[Any, Any, int]]) -> int:
-    """Run ``work`` in a loop of its own with Ctrl+C under control; its exit code."""
+    """Run ``work`` in a new event loop, with Ctrl+C handled, and return its exit code."""
 
     async def main() -> int:
         interrupt = InterruptHandler()
@@ -85,7 +85,7 @@ def run(work: Callable[[InterruptHandler], Coroutine[Any, Any, int]]) -> int:
 async def loaded_model(
     spec: ModelSpec, interrupt: InterruptHandler
 ) -> AsyncIterator[tuple[Backend, Loaded]]:
-    """The backend of ``spec`` with the model in it; closed at the end.
+    """Load ``spec`` into a new backend, and close the backend at the end.
 
     Raises:
         ChatuiError: the model cannot be loaded.
@@ -101,10 +101,10 @@ async def loaded_model(
 
 
 async def load(backend: Backend, spec: ModelSpec) -> Loaded:
-    """Load a model, with its progress on standard error.
+    """Load a model and show the progress on standard error.
 
     Raises:
-        ChatuiError: it cannot be loaded.
+        ChatuiError: the model cannot be loaded.
     """
     line = StatusLine(sys.stderr)
     answer: Loaded | None = None
@@ -112,7 +112,7 @@ async def load(backend: Backend, spec: ModelSpec) -> Loaded:
         if isinstance(event, Loaded):
             answer = event
         else:
-            line.show(_words(event))
+            line.show(_progress_text(event))
     clear_status_line()
     if answer is None:
         raise AssertionError("the load ended without Loaded")
@@ -120,12 +120,12 @@ async def load(backend: Backend, spec: ModelSpec) -> Loaded:
 
 
 def write_notes(loaded: Loaded) -> None:
-    """Tell what the user should know of a model."""
+    """Write the notes of a loaded model to standard error."""
     for note in loaded.notes:
         write_stderr(note)
 
 
-def _words(progress: Loading) -> str:
+def _progress_text(progress: Loading) -> str:
     done, total = progress.done_bytes, progress.total_bytes
     share = f" {done / total:.0%}" if total else ""
     return say("cli.loading", stage=progress.stage, share=share)

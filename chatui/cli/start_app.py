@@ -1,4 +1,4 @@
-"""``chatui`` without a verb: the app."""
+"""``chatui`` without a command: open the app."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from chatui.web import PAGE_DRIVER
 
 
 def runs_in_page() -> bool:
-    """Whether ``chatui web`` started this process to show the app on a page."""
+    """Return True if ``chatui web`` started this process for a page."""
     return os.environ.get("TEXTUAL_DRIVER") == PAGE_DRIVER
 
 
 def _check_terminal() -> None:
-    """Raise ChatuiError where the terminal cannot show the app."""
+    """Raise ChatuiError if the terminal cannot show the app."""
     if os.environ.get("TERM") == "dumb":
         raise ChatuiError(say("cli.dumb_terminal"))
     encoding = getattr(sys.__stderr__, "encoding", None) or "utf-8"
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     """Open the app.
 
     Args:
-        opened: gives the conversation of the store to begin with; None begins a new one.
+        opened: returns the conversation to open first; None begins a new one.
     """
     if not runs_in_page() and not all(
         stream and stream.isatty() for stream in (sys.__stdin__, sys.__stderr__)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, opened: Callable[[Store], int] | None = None) 
     from chatui.tui.app import ChatApp
 
     app = ChatApp(settings, spec, store, notices=notices)
-    # Textual would print the traceback of a bug over the terminal; it belongs in the log.
+    # Textual would print the traceback of a bug on the terminal; it goes to the log instead.
     setattr(app, "_fatal_error", app._close_messages_no_wait)  # noqa: B010
     try:
         app.initial_conversation_id = None if opened is None else opened(store)

@@ -1,6 +1,6 @@
-"""``chatui tune``: a LoRA adapter from training examples.
+"""``chatui tune``: train a LoRA adapter on training examples.
 
-No screen waits, so this process loads the base and trains by itself.
+The training runs in this process: there is no screen to keep responsive.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from chatui.engine.tuning.lora_base import TuningOptions
     from chatui.engine.tuning.tuning_run import tune
 
-    # peft and transformers warn of what is as it should be, in the middle of the progress.
+    # peft and transformers warn of normal conditions in the middle of the progress line.
     warnings.simplefilter("ignore")
 
     wanted = TuningOptions(
@@ -72,14 +72,14 @@ def run(args: argparse.Namespace) -> int:
     display, target = ProgressDisplay(sys.stderr), Path(args.output)
 
     def report(state: TuningState) -> None:
-        display.progress(state.step / state.steps, progress_words(state))
+        display.update(state.step / state.steps, progress_text(state))
 
     def stopped() -> str:
         return say("tune.stopped" if target.is_dir() else "tune.stopped_early", path=target)
 
     with message_on_interrupt(stopped):
         state = tune(spec, Path(args.file), target, wanted, report, write_stderr)
-    for sentence in end_words(state):
+    for sentence in result_sentences(state):
         write_line(sentence)
     weights = f" --weights {args.weights}" if args.weights else ""
     command = f"chatui --model {spec.name}{weights} --lora {target}"
@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def progress_words(state: TuningState) -> str:
-    """Step, loss, its curve, speed and the time that is left."""
+def progress_text(state: TuningState) -> str:
+    """Return step, loss, loss curve, speed and remaining time as text."""
     return say(
         "tune.progress",
         step=state.step,
@@ -100,8 +100,8 @@ def progress_words(state: TuningState) -> str:
     )
 
 
-def end_words(state: TuningState) -> list[str]:
-    """What became of the loss."""
+def result_sentences(state: TuningState) -> list[str]:
+    """Return sentences on the loss before and after training."""
     tenth = max(1, len(state.losses) // 10)
     first, last = state.losses[:tenth], state.losses[-tenth:]
     means = {"first": f"{sum(first) / tenth:.3f}", "last": f"{sum(last) / tenth:.3f}"}
@@ -115,7 +115,7 @@ def end_words(state: TuningState) -> list[str]:
 
 
 def curve(losses: list[float]) -> str:
-    """The losses so far as a row of bars, the highest full."""
+    """Return the losses so far as a row of bars, scaled to the highest."""
     cells = min(_CURVE_CELLS, len(losses))
     bounds = [len(losses) * cell // cells for cell in range(cells + 1)]
     means = [sum(losses[start:stop]) / (stop - start) for start, stop in pairwise(bounds)]

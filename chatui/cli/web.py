@@ -1,4 +1,4 @@
-"""``chatui web``: the app in a browser."""
+"""``chatui web``: serve the app to browsers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     local = is_loopback_host(args.host)
     if not local and not args.allow_remote:
         raise ChatuiError(say("web.not_loopback", host=args.host))
-    # What is wrong with the model is told here, and not on every page.
+    # Errors of the model are reported here instead of on every page.
     request.spec_of(args, request.settings_of(args))
     server = AppServer(secrets.token_urlsafe(24))
 

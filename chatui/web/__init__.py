@@ -1,4 +1,4 @@
-"""The app in a browser: a server on loopback, and an app process for each page."""
+"""The app in a browser: a server, and an app process for each page."""
 
 PAGE_DRIVER = "chatui.web.page_driver:PageDriver"
-"""Value of ``TEXTUAL_DRIVER`` for an app that a page shows."""
+"""Value of ``TEXTUAL_DRIVER`` for the app of a page."""

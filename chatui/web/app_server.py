@@ -1,4 +1,4 @@
-"""Serves the app to browsers that know the token, with textual-serve's page and protocol."""
+"""Serve the app to browsers that know the token, with textual-serve's page and protocol."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Nothing is fetched from elsewhere, and no page elsewhere learns the token from a link."""
+"""Headers that forbid loading from other hosts, and keep the token out of Referer."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 logger = logging.getLogger(__name__)
 
 
 class AppServer(Server):
-    """An app for every page, and 403 for whoever does not bring the token.
+    """Serves one app for each page; requests without the token get status 403.
 
     Attributes:
-        token: stands in the address of everything that is served, as ``?token=``.
+        token: required as ``?token=`` in every address.
     """
 
     def __init__(self, token: str) -> None:
@@ -99,7 +99,7 @@ class AppServer(Server):
             await session.start(min(max(width, 1), 1000), min(max(height, 1), 1000))
             await self._process_messages(socket, session)
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
-            logger.warning("a page sent what is no message", exc_info=True)
+            logger.warning("a page sent an invalid message", exc_info=True)
         finally:
             await asyncio.shield(session.stop())
             self._sessions.discard(session)
@@ -112,19 +112,20 @@ class AppServer(Server):
     async def serve_until_interrupted(
         self, host: str, port: int, ready: Callable[[int], None]
     ) -> None:
-        """Serve until Ctrl+C or SIGTERM, and end the apps then.
+        """Serve until Ctrl+C or SIGTERM, then end the apps.
 
         Args:
-            ready: is told the port once it listens; another one than asked for if that was 0.
+            port: 0 takes a free port.
+            ready: called with the port once the server listens.
 
         Raises:
-            ChatuiError: the address cannot be had.
+            ChatuiError: the server cannot listen on the address.
         """
         runner = web.AppRunner(await self._make_app(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         interrupted = asyncio.Event()
         loop = asyncio.get_running_loop()
-        # Windows has no signal handlers in a loop; there Ctrl+C ends the command at once.
+        # On Windows a loop has no signal handlers; Ctrl+C ends the command there.
         with suppress(NotImplementedError):
             for each in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(each, interrupted.set)
@@ -132,7 +133,7 @@ class AppServer(Server):
             try:
                 await web.TCPSite(runner, host, port).start()
             except (OSError, OverflowError, UnicodeError) as error:
-                # asyncio puts words of its own around the system's.
+                # asyncio wraps the message of the system in one of its own.
                 number = getattr(error, "errno", None) or 0
                 reason = os.strerror(number) if number > 0 else error
                 raise ChatuiError(

@@ -1,4 +1,4 @@
-"""One open page: the app process that it shows."""
+"""The app process of one page."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from textual_serve.app_service import AppService
 from chatui.web import PAGE_DRIVER
 
 QUIT_SECONDS = 8.0
-"""An app that was asked to end, and is to write down what its reply has said, gets so long."""
+"""Seconds that an app has to save its running reply and to end, before it is killed."""
 
 
 class PageSession(AppService):
-    """An app process of its own; it ends with its page, with all that it started."""
+    """Runs an app process for a page; the process and its children end with the page."""
 
     async def _open_app_process(self, width: int = 80, height: int = 24) -> Process:
         environment = self._build_environment(width, height)
-        # The same command once more; with this driver it is the app.
+        # The same command; with this driver it runs the app.
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             *sys.orig_argv[1:],
@@ -40,7 +40,7 @@ class PageSession(AppService):
         await self.remote_close()
 
     async def stop(self) -> None:
-        """End the app: by a request, and by force if it does not follow."""
+        """Ask the app to quit, and kill it after :data:`QUIT_SECONDS`."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -50,7 +50,7 @@ class PageSession(AppService):
             self._task.cancel()
             await self._task
         with suppress(asyncio.TimeoutError, ConnectionError):
-            # What it still draws is read and dropped, or it would wait for a reader.
+            # Its output is read and dropped, so that it never waits for a reader.
             await asyncio.wait_for(process.communicate(), QUIT_SECONDS)
         with suppress(ProcessLookupError):
             if sys.platform == "win32":

@@ -49,7 +49,7 @@ def test_a_model_fits_the_first_device_that_has_room() -> None:
         gigabytes: float, context: int | str = "auto", weights: str = "auto", **known: Any
     ) -> dict[str, Any]:
         entry = ModelEntry("x", "folder", "x", memory_bytes=int(gigabytes * 1e9), **known)
-        return doctor._fitting(entry, devices, context, weights)
+        return doctor._best_fit(entry, devices, context, weights)
 
     assert [fit(size)["device"] for size in (1, 25, 99)] == ["cuda:0", "cuda:0", None]
     assert fit(40)["device"] == "cpu" and fit(40)["window"] == 0
@@ -65,8 +65,8 @@ def test_a_model_fits_the_first_device_that_has_room() -> None:
     assert fit(50, "auto", "plain", **llama)["memory_bytes"] < 64 << 30
     packed = fit(99, **llama)
     assert (packed["device"], packed["bits"]) == ("cpu", 8) and packed["window"] >= 2048
-    assert "int8" in doctor._in_a_line(packed)
+    assert "int8" in doctor._fit_text(packed)
     small = fit(0.0132, dtype_bytes=2, cache=CacheSize(3072), context_limit=512)
     assert (small["device"], small["small"], small["window"]) == ("cpu", True, 512)
-    assert "faster on the CPU" in doctor._in_a_line(small)
-    assert doctor._in_a_line(fit(99)) == "too large for the free memory"
+    assert "faster on the CPU" in doctor._fit_text(small)
+    assert doctor._fit_text(fit(99)) == "too large for the free memory"

@@ -12,7 +12,7 @@ from chatui.messages import Loading
 from chatui.tui.screens.adapter_picker import AdapterPicker, how_to_get_adapters
 from chatui.tui.screens.questions import LineQuestion
 from chatui.tui.turn_messages import LoadProgress
-from chatui.tui.widgets.status_line import progress_words
+from chatui.tui.widgets.status_line import progress_text
 
 
 def test_presets_that_are_an_adapter_on_a_base() -> None:
@@ -49,10 +49,10 @@ async def test_f3_says_how_to_get_one_and_takes_a_folder(drive: Any, tmp_path: P
 
 
 def test_a_load_says_how_long_it_still_takes() -> None:
-    assert "0:30 left" in progress_words("", 1_000_000, 4_000_000, 10)
+    assert "0:30 left" in progress_text("", 1_000_000, 4_000_000, 10)
     for done, seconds in ((1_000_000, 0.1), (0, 10), (4_000_000, 10)):
-        assert "left" not in progress_words("", done, 4_000_000, seconds)
-    assert "MB" in progress_words("", 1_000_000, 4_000_000)
+        assert "left" not in progress_text("", done, 4_000_000, seconds)
+    assert "MB" in progress_text("", 1_000_000, 4_000_000)
 
 
 async def test_the_last_line_counts_down(drive: Any) -> None:

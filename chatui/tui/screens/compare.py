@@ -26,7 +26,7 @@ from chatui.tui.widgets.compared_reply import ComparedReply
 from chatui.tui.widgets.conversation_view import FollowingScroll
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.round_list import RoundList
-from chatui.tui.widgets.status_line import progress_words
+from chatui.tui.widgets.status_line import progress_text
 
 _OTHERWISE = 0.9
 """The share of a reply that differs from which on it is another reply altogether."""
@@ -81,7 +81,7 @@ class ColumnView(Vertical):
         column, reply = self.column, self.column.reply
         if column.loading is not None:
             loading = column.loading
-            return progress_words(loading.stage, loading.done_bytes, loading.total_bytes)
+            return progress_text(loading.stage, loading.done_bytes, loading.total_bytes)
         if reply is None:
             return say("overview.compare.there" if column.existing else "overview.compare.waits")
         words = say("overview.compare.tokens", count=reply.output_tokens)

@@ -26,7 +26,7 @@ from chatui.tui.turn_messages import (
     TurnMessage,
     WaitingChanged,
 )
-from chatui.tui.widgets.status_line import progress_words
+from chatui.tui.widgets.status_line import progress_text
 from chatui.tui.widgets.waiting_list import WaitingList
 from chatui.tui.widgets.welcome import Welcome, greeting_for
 
@@ -130,7 +130,7 @@ class TurnDisplay(ReplyDisplay):
         self._status.model = one_line(display_name(reply_author(message.spec)))
         if not loading.done_bytes:
             self._load_began = time.monotonic()
-        self._status.activity = progress_words(
+        self._status.activity = progress_text(
             loading.stage,
             loading.done_bytes,
             loading.total_bytes,

@@ -148,7 +148,7 @@ class FetchBar(Static):
                 async for event in events:
                     if isinstance(event, FetchProgress):
                         self._progress = event
-                        self._show_text(self._progress_words(event))
+                        self._show_text(self._progress_text(event))
                     elif isinstance(event, FetchNote):
                         self.app.tell_user(event.sentence, "information")
                     elif isinstance(event, FetchDone):
@@ -174,7 +174,7 @@ class FetchBar(Static):
     def _title(self) -> str:
         return one_line(display_name(cast("Download", self._download).name), 40)
 
-    def _progress_words(self, event: FetchProgress) -> str:
+    def _progress_text(self, event: FetchProgress) -> str:
         name, percent, keys = (
             f"↓ {self._title} ",
             f" {int(100 * event.share)}%",

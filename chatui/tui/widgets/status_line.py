@@ -92,7 +92,7 @@ class StatusLine(Widget):
             self._pages.click(event)
 
 
-def progress_words(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
+def progress_text(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
     """Return the progress of a load, with a bar if its size is known.
 
     Args:
