@@ -139,7 +139,7 @@ def test_padding_is_left_out(tmp_path: Path) -> None:
     file.write_text("\n".join(map(json.dumps, lines)))
     pairs = TuningExamples(file)
     assert [pairs[0].input_ids.tolist(), pairs[1].input_ids.tolist()] == [[5, 6], [5, 6, 7]]
-    assert [pair.learned for pair in (pairs[0], pairs[1])] == [1, 2]
+    assert [pairs[0].learned_count, pairs[1].learned_count] == [1, 2]
 
 
 def test_the_command_prints_what_to_try(
@@ -181,6 +181,26 @@ def test_a_second_ctrl_c_tears_nothing(
     tune(base, examples, tmp_path / "adapter", options, lambda s: steps.append(s.step))
     assert steps == [2, 3, 4, 5]
     assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_ctrl_c_within_a_step_counts_the_step(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, examples = small
+    options = TuningOptions(rank=2, batch=4, epochs=1)
+    expected = tune(base, examples, tmp_path / "whole", options, quiet)
+    zero_grad = torch.optim.AdamW.zero_grad
+
+    def pressed(self: Any, set_to_none: bool = True) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        zero_grad(self, set_to_none)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "zero_grad", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(base, examples, tmp_path / "parts", options, quiet)
+    resumed = tune(base, examples, tmp_path / "parts", options, quiet)
+    assert resumed.losses == pytest.approx(expected.losses, abs=1e-6)
 
 
 def test_a_full_disk_is_told_and_what_was_saved_stays(

@@ -1,1 +1,1 @@
-"""LoRA on a loaded base, from the examples that ``chatui dataset`` writes."""
+"""Training of LoRA adapters on the examples that ``chatui dataset`` writes."""

@@ -1,4 +1,4 @@
-"""What a training run is given: its options, and a base with a trainable LoRA on it, by peft."""
+"""The options of a training run, and its base with a trainable LoRA of peft."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _TARGETS = {
     "gpt2": ("c_attn",),
     "moss": ("qkv_proj",),
 }
-"""Modules of the attention by family, as the tuners of 2023 adapted them; else the LLaMA line's."""
+"""Default target modules by family, as used in 2023; all other families use the LLaMA family's."""
 
 
 @dataclass(frozen=True)
 class TuningOptions:
-    """What a run depends on, beside the base and the examples.
+    """The options of a training run.
 
     Attributes:
-        rank, alpha, dropout: of the LoRA (arXiv:2106.09685); its scaling is alpha / rank.
-        targets: modules that are adapted; empty takes the family's attention.
-        learning_rate: the highest; it rises over the first twentieth of the steps and then falls
-            to 0 in a straight line.
-        batch: examples a step.
-        epochs: how often each example is read.
-        seed: of the order and the dropout.
+        rank, alpha, dropout: the LoRA's (arXiv:2106.09685); its scaling is alpha / rank.
+        targets: names of the modules to adapt; empty for the family's attention.
+        learning_rate: maximum learning rate, after a linear warm-up over the first 5 % of the
+            steps; it then decays linearly to 0.
+        batch: examples per step.
+        epochs: number of passes over the examples.
+        seed: seed of the examples' order and the dropout.
     """
 
     rank: int = 8
@@ -50,15 +50,16 @@ class TuningOptions:
 
 
 def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
-    """The network of ``spec`` as peft can train on it, its adapters added to its weights.
+    """Load the network of ``spec`` in a form that peft can train.
 
-    Packed weights stay packed, with the adapters beside them.
+    Adapters are merged into the weights, or applied beside packed weights.
 
     Returns:
-        The network in evaluation mode, on its device; its family; what the user should know.
+        The network in evaluation mode, on its device; its family; notes for the user.
 
     Raises:
-        ChatuiError: it cannot be loaded, is an RWKV or GGUF, or was packed by another program.
+        ChatuiError: the model cannot be loaded, is an RWKV or GGUF model, or was quantised by
+            another program.
     """
     if spec.backend != "local":
         raise ChatuiError(say("tune.not_torch", name=spec.name))
@@ -73,41 +74,40 @@ def load_base(spec: ModelSpec) -> tuple[Any, str, tuple[str, ...]]:
 
 
 def add_lora(model: Any, family: str, options: TuningOptions, base: str = "") -> Any:
-    """``model`` as a ``PeftModel`` whose LoRA alone is trained.
+    """Wrap ``model`` in a ``PeftModel`` in which only the LoRA is trained.
 
     Args:
-        base: what the adapter says that it was made for.
+        base: the base's name for the adapter's config.
 
     Raises:
-        ChatuiError: peft is not installed, or there is no such module.
+        ChatuiError: peft is not installed, or a target module does not exist.
     """
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise ChatuiError(say("tune.no_peft")) from error
-    wanted = options.targets or _TARGETS.get(family, _ATTENTION)
-    linear = (name for name, module in model.named_modules() if _is_linear(module))
-    names = {name.rpartition(".")[2] for name in linear}
-    missing = [target for target in wanted if target not in names]
+    targets = options.targets or _TARGETS.get(family, _ATTENTION)
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    }
+    missing = [target for target in targets if target not in names]
     if missing:
         known = ", ".join(sorted(names - {"lm_head"}))
         raise ChatuiError(say("tune.no_target", target=missing[0], names=known))
     for module in model.modules():
         if isinstance(module, QuantisedConv1D):
-            # peft takes a Conv1D's sizes from here where its weight lies in parts, as DeepSpeed's.
+            # peft reads a Conv1D's sizes from this attribute of DeepSpeed.
             module.weight.ds_shape = (module.nx, module.nf)
-    # peft takes the adapter's base from here.
+    # peft writes this name to the adapter's config.
     model.name_or_path = base
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=list(wanted),
+        target_modules=list(targets),
         fan_in_fan_out=family == "gpt2",
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | Conv1D)

@@ -1,4 +1,4 @@
-"""The folder of an adapter in training, with the state of its run, from which it is taken up."""
+"""The folder of an adapter in training, with the saved state from which its run is resumed."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 
 STATE_FILE = Path("checkpoint", "training_state.pt")
-"""In the folder, apart from what is read as an adapter."""
+"""Path of the state in the folder, outside the adapter's own files."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run saves.
+    """The output folder of a run.
 
     Attributes:
         path: the folder.
-        key: of the run; that of another one is not taken up.
+        key: identifies the run; a state with another key is not resumed.
     """
 
     path: Path
     key: str
 
     def check(self) -> None:
-        """Refuse to write among files that are no adapter.
+        """Refuse a folder with files of something else than a run.
 
         Raises:
-            ChatuiError: there are such files.
+            ChatuiError: there are such files, or the path is a file.
         """
-        full = self.path.is_dir() and any(self.path.iterdir())
-        if self.path.is_file() or (full and not (self.path / STATE_FILE).is_file()):
+        is_used = self.path.is_dir() and any(self.path.iterdir())
+        if self.path.is_file() or (is_used and not (self.path / STATE_FILE).is_file()):
             raise ChatuiError(say("tune.other_folder", path=self.path))
 
     def save(self, model: Any, saved: dict[str, Any]) -> None:
-        """Put the adapter and the state of the run into the folder, or leave it as it is.
+        """Save the adapter and the run's state.
 
         Raises:
-            ChatuiError: it cannot be written.
+            ChatuiError: the folder cannot be written.
         """
         new = self.path.with_name(self.path.name + ".new")
         state = io.BytesIO()
-        # The run is taken up from this one file, so that it cannot be half of one moment.
+        # A run is resumed from this file alone, which is replaced atomically.
         torch.save({"key": self.key, **saved}, state)
         try:
-            with _uninterrupted():
+            with uninterrupted():
                 shutil.rmtree(new, ignore_errors=True)
                 model.save_pretrained(new)
                 (new / STATE_FILE).parent.mkdir()
@@ -64,16 +64,16 @@ class RunFolder:
                 for file in [each for each in new.rglob("*") if each.is_file()]:
                     file.replace(self.path / file.relative_to(new))
         except (OSError, SafetensorError) as error:
-            told = say("conversation.file_unwritable", path=self.path, reason=error)
-            raise ChatuiError(told) from error
+            sentence = say("conversation.file_unwritable", path=self.path, reason=error)
+            raise ChatuiError(sentence) from error
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
     def read(self) -> dict[str, Any] | None:
-        """What was saved last; None for nothing.
+        """Return the saved state; None if there is none.
 
         Raises:
-            ChatuiError: it cannot be read, or is of another run.
+            ChatuiError: the state cannot be read, or belongs to another run.
         """
         file = self.path / STATE_FILE
         try:
@@ -88,8 +88,8 @@ class RunFolder:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl+C back until the end: a second one must not tear what the first one saves."""
+def uninterrupted() -> Iterator[None]:
+    """Delay Ctrl+C until the end of the block, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

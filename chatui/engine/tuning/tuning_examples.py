@@ -1,4 +1,4 @@
-"""The examples of a file that ``chatui dataset`` wrote, read one at a time."""
+"""Read the training examples of a file written by ``chatui dataset``, one at a time."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from chatui.locales import say
 
 @dataclass(frozen=True)
 class TokenizedExample:
-    """What one example reads, without its padding.
+    """A training example without padding.
 
     Attributes:
         input_ids: int64 ``[tokens]``.
-        labels: int64 ``[tokens]``, :data:`IGNORED` where nothing is learned.
+        labels: int64 ``[tokens]``, :data:`IGNORED` for tokens that are not learned.
     """
 
     input_ids: Tensor
     labels: Tensor
 
     @property
-    def learned(self) -> int:
-        """Tokens that are learned; nothing stands before the first to learn it from."""
+    def learned_count(self) -> int:
+        """Number of tokens to learn; the first token is never learned, as none precedes it."""
         return int((self.labels[1:] != IGNORED).sum())
 
 
 class TuningExamples:
-    """A JSON Lines file of examples; only where each line begins is kept in memory.
+    """A JSON Lines file of examples, of which only the offsets of the lines are in memory.
 
     Raises:
-        ChatuiError: the file cannot be read, or a line is no example (when it is looked at).
+        ChatuiError: the file cannot be read or is empty; on access, a line is not an example.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._starts: list[int] = []
-        self._rows = 1 << 62
+        self._vocabulary = 1 << 62
         try:
             self._stream: BinaryIO = file.open("rb")
             start = 0
@@ -68,51 +68,52 @@ class TuningExamples:
             row = json.loads(line)
             ids, labels = torch.tensor(row["input_ids"]), torch.tensor(row["labels"])
             mask = row.get("attention_mask")
-            kept = _content(labels) if mask is None else torch.tensor(mask).bool()
-            pair = TokenizedExample(ids[kept], labels[kept])
+            kept = _unpadded(labels) if mask is None else torch.tensor(mask).bool()
+            example = TokenizedExample(ids[kept], labels[kept])
             if ids.dtype != torch.int64 or ids.ndim != 1 or ids.shape != labels.shape:
                 raise ValueError
-            if ((labels < 0) & (labels != IGNORED)).any() or (pair.input_ids < 0).any():
+            if ((labels < 0) & (labels != IGNORED)).any() or (example.input_ids < 0).any():
                 raise ValueError
         except (ValueError, TypeError, KeyError, IndexError, RuntimeError, RecursionError) as error:
             raise ChatuiError(
-                say("tune.no_example", path=self._file, line=self._line_of(index))
+                say("tune.no_example", path=self._file, line=self._line_number(index))
             ) from error
-        highest = int(torch.cat((pair.input_ids, pair.labels)).max()) if len(pair.labels) else 0
-        if highest >= self._rows:
+        tokens = torch.cat((example.input_ids, example.labels))
+        highest = int(tokens.max()) if len(tokens) else 0
+        if highest >= self._vocabulary:
             raise ChatuiError(
-                say("tune.other_tokenizer", path=self._file, id=highest, rows=self._rows)
+                say("tune.other_tokenizer", path=self._file, id=highest, rows=self._vocabulary)
             )
-        return pair
+        return example
 
     def check_labels(self) -> None:
-        """Refuse examples of which nothing can be learned; the first that teaches is enough.
+        """Refuse a file in which no example has tokens to learn.
 
         Raises:
-            ChatuiError: there is none.
+            ChatuiError: there is no such example, or a line is not an example.
         """
-        if not any(self[index].learned for index in range(len(self))):
+        if not any(self[index].learned_count for index in range(len(self))):
             raise ChatuiError(say("tune.nothing_learned", path=self._file))
 
     def check_vocabulary(self, rows: int) -> None:
-        """Refuse examples of another tokenizer, the first hundred now and the others when read.
+        """Refuse ids that are not in the vocabulary; later examples are checked when read.
 
         Args:
-            rows: of the model's embeddings.
+            rows: rows of the model's embedding.
 
         Raises:
-            ChatuiError: an id has no row.
+            ChatuiError: one of the first hundred examples has an id without a row.
         """
-        self._rows = rows
+        self._vocabulary = rows
         for index in range(min(len(self), 100)):
             self[index]
 
-    def _line_of(self, index: int) -> int:
+    def _line_number(self, index: int) -> int:
         self._stream.seek(0)
         return 1 + self._stream.read(self._starts[index]).count(b"\n")
 
 
-def _content(labels: Tensor) -> slice:
-    """Everything up to the last label: what follows in a file without a mask is padding."""
+def _unpadded(labels: Tensor) -> slice:
+    """Return the range up to the last label; in a file without a mask the rest is padding."""
     learned = (labels != IGNORED).nonzero()
     return slice(0, int(learned[-1]) + 1 if len(learned) else len(labels))

@@ -1,4 +1,4 @@
-"""The training loop of a LoRA: steps, held-out loss, checkpoints; stopped and taken up at will."""
+"""The training loop of a LoRA, with held-out loss and checkpoints, resumable after an interrupt."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from chatui.engine.examples.training_example import IGNORED
 from chatui.engine.quantised import parameter_count, shape_of
 from chatui.engine.threads import use_threads
 from chatui.engine.tuning.lora_base import TuningOptions, add_lora, load_base
-from chatui.engine.tuning.run_folder import RunFolder
+from chatui.engine.tuning.run_folder import RunFolder, uninterrupted
 from chatui.engine.tuning.tuning_examples import TokenizedExample, TuningExamples
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 
-_TOKENS_AT_ONCE = 2048
+_TOKENS_PER_PASS = 2048
 _SAVE_SECONDS = 120.0
-_WARM_UP = 0.05
-_MOST_HELD_OUT = 100
-_FEWEST_FOR_HELD_OUT = 20
-_LARGEST_GRADIENT = 1.0
+_WARM_UP_SHARE = 0.05
+_MAX_HELD_OUT = 100
+_MIN_EXAMPLES_FOR_HELD_OUT = 20
+_MAX_GRADIENT_NORM = 1.0
 
 
 @dataclass
 class TuningState:
-    """How far a run has come.
+    """The state of a run.
 
     Attributes:
-        step, steps: done, and in all.
-        losses: of each step, a mean over its learned tokens, in nats.
-        held_out: (step, loss) on examples that are not trained on; empty if there are too few.
-        tokens_per_second: read since the run was begun or taken up again.
-        seconds_left: at that speed.
+        step, steps: number of steps done, and of all steps.
+        losses: mean loss over the learned tokens of each step, in nats.
+        held_out: (step, loss) on held-out examples; empty if there are too few examples.
+        tokens_per_second: speed since the run was started or resumed.
+        seconds_left: estimated remaining time.
     """
 
     steps: int
@@ -60,23 +60,23 @@ def tune(
     target: Path,
     options: TuningOptions,
     report: Callable[[TuningState], None],
-    tell: Callable[[str], None] = lambda _: None,
+    show_note: Callable[[str], None] = lambda _: None,
 ) -> TuningState:
     """Train an adapter for ``spec`` on ``file`` and save it as the folder ``target``.
 
-    A run that was broken off is taken up where it was saved last if base, examples and options are
-    the same. On ``KeyboardInterrupt`` what was learned so far is saved first.
+    An interrupted run is resumed from its last saved state if base, examples and options are the
+    same. ``KeyboardInterrupt`` saves the state before it is raised again.
 
     Args:
-        report: is told how far it is after each step.
-        tell: is given the sentences that the user should know of the base.
+        report: called with the state after each step.
+        show_note: called with each note on the base for the user.
 
     Raises:
-        ChatuiError: base or examples cannot be used, ``target`` is something else or cannot be
-            written.
+        ChatuiError: the base or the examples cannot be used, or ``target`` holds other files or
+            cannot be written.
     """
     examples = TuningExamples(file)
-    folder = RunFolder(target, _key(spec, file, options))
+    folder = RunFolder(target, _run_key(spec, file, options))
     folder.check()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -87,12 +87,12 @@ def tune(
     model = add_lora(base, family, options, spec.name)
     use_threads(parameter_count(base))
     for note in notes:
-        tell(note)
-    return _Run(model, family, examples, folder, options, report).go()
+        show_note(note)
+    return _TuningRun(model, family, examples, folder, options, report).run()
 
 
 @dataclass
-class _Run:
+class _TuningRun:
     model: Any
     family: str
     examples: TuningExamples
@@ -102,8 +102,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         examples, options = self.examples, self.options
-        few = len(examples) < _FEWEST_FOR_HELD_OUT
-        self._held_out = 0 if few else min(_MOST_HELD_OUT, len(examples) // 20)
+        few = len(examples) < _MIN_EXAMPLES_FOR_HELD_OUT
+        self._held_out = 0 if few else min(_MAX_HELD_OUT, len(examples) // 20)
         self._trained = len(examples) - self._held_out
         steps = math.ceil(self._trained * options.epochs / options.batch)
         self._state = TuningState(steps)
@@ -112,9 +112,9 @@ class _Run:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
         self._device = self.model.get_input_embeddings().weight.device
 
-    def go(self) -> TuningState:
+    def run(self) -> TuningState:
         state = self._state
-        self._take_up()
+        self._resume()
         began = saved = time.monotonic()
         first, tokens = state.step, 0
         if not state.held_out:
@@ -138,76 +138,80 @@ class _Run:
         return state
 
     def _rate(self, step: int) -> float:
-        """Factor on the learning rate before step ``step``, counted from 0."""
-        warm = max(1, round(_WARM_UP * self._state.steps))
+        """Return the factor on the learning rate in step ``step``, counted from 0."""
+        warm = max(1, round(_WARM_UP_SHARE * self._state.steps))
         return min((step + 1) / warm, (self._state.steps - step) / self._state.steps)
 
     def _one_step(self) -> int:
-        """Learn from the next batch; returns the tokens read."""
+        """Train on the next batch; return the number of tokens read."""
         state = self._state
-        # Dropout too is the same when a run is taken up again.
+        # A resumed run gets the same dropout as an uninterrupted one.
         torch.manual_seed(self.options.seed + state.step)
-        pairs = [pair for pair in self._batch(state.step) if pair.learned]
-        learned = sum(pair.learned for pair in pairs)
+        examples = [example for example in self._batch(state.step) if example.learned_count]
+        learned = sum(example.learned_count for example in examples)
         total = 0.0
         self.model.train()
-        for group in self._groups(pairs):
+        for group in self._groups(examples):
             loss = self._loss(group) / learned
             torch.autograd.backward(loss)
             total += float(loss.detach())
         if not math.isfinite(total):
             raise ChatuiError(say("tune.not_finite", step=state.step + 1))
-        torch.nn.utils.clip_grad_norm_(self._weights, _LARGEST_GRADIENT)
-        self._optimizer.step()
-        self._schedule.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        state.losses.append(total)
-        return sum(len(pair.input_ids) for pair in pairs)
+        torch.nn.utils.clip_grad_norm_(self._weights, _MAX_GRADIENT_NORM)
+        # An interrupt must not save the weights of a step that is not counted.
+        with uninterrupted():
+            self._optimizer.step()
+            self._schedule.step()
+            self._optimizer.zero_grad(set_to_none=True)
+            state.step += 1
+            state.losses.append(total)
+        return sum(len(example.input_ids) for example in examples)
 
     def _batch(self, step: int) -> Iterator[TokenizedExample]:
+        orders: dict[int, Tensor] = {}
         for place in range(step * self.options.batch, (step + 1) * self.options.batch):
             epoch, index = divmod(place, self._trained)
             if epoch < self.options.epochs:
-                generator = torch.Generator().manual_seed(self.options.seed + epoch)
-                order = torch.randperm(self._trained, generator=generator)
-                yield self.examples[int(order[index])]
+                if epoch not in orders:
+                    generator = torch.Generator().manual_seed(self.options.seed + epoch)
+                    orders[epoch] = torch.randperm(self._trained, generator=generator)
+                yield self.examples[int(orders[epoch][index])]
 
-    def _groups(self, pairs: Sequence[TokenizedExample]) -> Iterator[list[TokenizedExample]]:
-        """The examples that are read at once: as many as a small card holds."""
+    def _groups(self, examples: Sequence[TokenizedExample]) -> Iterator[list[TokenizedExample]]:
+        """Group examples of similar length for a forward pass that fits a small GPU."""
         group: list[TokenizedExample] = []
-        for pair in sorted(pairs, key=lambda pair: len(pair.input_ids)):
-            # ChatGLM-6B finds its positions and its mask in a single sequence.
-            is_full = (len(group) + 1) * len(pair.input_ids) > _TOKENS_AT_ONCE
+        for example in sorted(examples, key=lambda example: len(example.input_ids)):
+            # ChatGLM-6B supports no padding in a batch.
+            is_full = (len(group) + 1) * len(example.input_ids) > _TOKENS_PER_PASS
             if group and (is_full or self.family == "chatglm"):
                 yield group
                 group = []
-            group.append(pair)
+            group.append(example)
         if group:
             yield group
 
     def _loss(self, group: Sequence[TokenizedExample]) -> Tensor:
-        """The sum of the losses of all learned tokens, in nats."""
-        ids = pad_sequence([pair.input_ids for pair in group], batch_first=True)
-        labels = [pair.labels for pair in group]
+        """Return the summed loss of all learned tokens, in nats."""
+        ids = pad_sequence([example.input_ids for example in group], batch_first=True)
+        labels = [example.labels for example in group]
         inputs: dict[str, Tensor] = {
             "input_ids": ids,
             "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         }
         if self.family != "chatglm":
-            lengths = torch.tensor([len(pair.input_ids) for pair in group])
+            lengths = torch.tensor([len(example.input_ids) for example in group])
             inputs["attention_mask"] = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
         inputs = {name: tensor.to(self._device) for name, tensor in inputs.items()}
         mean: Tensor = self.model(**inputs, use_cache=False).loss
-        return mean * sum(pair.learned for pair in group)
+        return mean * sum(example.learned_count for example in group)
 
     @torch.no_grad()
     def _measure_held_out(self) -> None:
         self.model.eval()
         held_out = (self.examples[index] for index in range(self._trained, len(self.examples)))
-        pairs = [pair for pair in held_out if pair.learned]
-        tokens = sum(pair.learned for pair in pairs)
-        total = sum(float(self._loss(group)) for group in self._groups(pairs))
+        examples = [example for example in held_out if example.learned_count]
+        tokens = sum(example.learned_count for example in examples)
+        total = sum(float(self._loss(group)) for group in self._groups(examples))
         if tokens:
             self._state.held_out.append((self._state.step, total / tokens))
 
@@ -220,8 +224,8 @@ class _Run:
         }
         self.folder.save(self.model, saved)
 
-    def _take_up(self) -> None:
-        """Go on from what an equal run saved, if there is any."""
+    def _resume(self) -> None:
+        """Load the saved state of the same run, if there is one."""
         saved = self.folder.read()
         if saved is None:
             return
@@ -235,7 +239,7 @@ class _Run:
         self._state.__dict__.update(values)
 
 
-def _key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
+def _run_key(spec: ModelSpec, file: Path, options: TuningOptions) -> str:
     digest = hashlib.sha256()
     try:
         with file.open("rb") as stream:
