@@ -1,9 +1,8 @@
-"""F8: what the model read for a round, and how sure it was of each token it wrote."""
+"""F8: the panel with the prompt of a round and the probability of each token of its reply."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -15,38 +14,32 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Click
 from textual.geometry import Region
-from textual.style import Style
 from textual.widgets import Static
 
 from chatui.conversation.rounds import Piece, RenderedPrompt, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
-from chatui.readable import percent, size
-from chatui.sampling import DEFAULTS
-from chatui.text import one_line, plain_text, token_in_quotes
-from chatui.tui.model_names import display_name
-from chatui.tui.token_text import generated_pieces, prompt_text, speed_bars, token_table
+from chatui.tui.token_text import prompt_text, token_table
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.conversation_view import ConversationView
 from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.side_panel import SidePanel
+from chatui.tui.widgets.token_details import CANDIDATE, round_facts, token_details
 from chatui.tui.widgets.token_rows import TokenRows
 
 ALTERNATIVES = 5
-"""How many candidates a reply keeps for each token while the box is open."""
+"""Alternatives that a reply records for each token while the panel is open."""
 
-PARTS = ("facts", "read-title", "read", "wrote-title", "wrote")
 _POLL_SECONDS = 0.5
-_CANDIDATE = "candidate"
 _STREAMED_TOKENS = 200
-"""So many of the last tokens are drawn while a reply grows."""
+"""Number of tokens at the end of a growing reply that are drawn."""
 
 
 class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
-    """Shows a round from inside: the last one, or the one that was chosen with p and n.
+    """Shows the prompt and the tokens of the last round, or of one selected with p and n.
 
-    Looks twice a second at what has come, so that a reply costs no more while the box is open.
+    It polls a growing reply twice a second instead of handling each token.
     """
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
@@ -71,10 +64,10 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._turns = turns
         self._store = store
         self._conversation = conversation
-        self._wanted: int | None = None
+        self._selected_id: int | None = None
         self._prompt: RenderedPrompt | None = None
         self._pieces: Sequence[Piece] = ()
-        self._chosen: int | None = None
+        self._token_index: int | None = None
         self._candidate = 0
         self._as_table = False
         self._is_growing = False
@@ -82,10 +75,9 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._parts_shown: dict[str, Content] = {}
 
     def compose(self) -> ComposeResult:
-        for part in PARTS:
-            yield (
-                TokenRows(classes=part) if part == "wrote" else Static(markup=False, classes=part)
-            )
+        for part in ("facts", "read-title", "read", "wrote-title"):
+            yield Static(markup=False, classes=part)
+        yield TokenRows(classes="wrote")
         with Vertical(classes="foot"):
             yield Static(markup=False, classes="token")
             yield KeyLine(say(self.footer_keys))
@@ -100,11 +92,11 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._turns.alternatives = 0
 
     def refresh_round(self) -> None:
-        """Show the round that was chosen, else the last one, if anything of it changed."""
+        """Show the selected round, else the last one, if it has changed."""
         ids = self._conversation.round_ids
-        if self._wanted not in ids:
-            self._wanted = None
-        wanted = self._wanted or (ids[-1] if ids else None)
+        if self._selected_id not in ids:
+            self._selected_id = None
+        wanted = self._selected_id or (ids[-1] if ids else None)
         reply = self._turns.reply_here
         if reply is not None and reply.begun_round.id == wanted:
             self._show(reply.round, reply.prompt, reply.pieces, is_growing=not reply.ended)
@@ -115,7 +107,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
 
     @work(exclusive=True)
     async def _load(self, round_id: int) -> None:
-        """Show a round from what was kept; no model is needed."""
+        """Show a round from the store."""
         store = self._store
         try:
             round_ = await asyncio.to_thread(store.round, round_id)
@@ -137,7 +129,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         if state == self._drawn:
             return
         if self.round is None or round_ is None or self.round.id != round_.id:
-            self._chosen = None
+            self._token_index = None
             self.scroll_home(animate=False)
         self._drawn = state
         self.round, self._prompt, self._pieces = round_, prompt, pieces
@@ -147,25 +139,26 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
     # Keys and clicks
 
     def action_round(self, step: int) -> None:
-        """Look at the round before, or at the next one; after the last, at the newest again."""
+        """Select the previous or the next round; after the last, follow the newest round again."""
         ids = self._conversation.round_ids
         if self.round is not None and self.round.id in ids:
             place = max(0, ids.index(self.round.id) + step)
-            self._wanted = ids[place] if place < len(ids) - 1 else None
+            self._selected_id = ids[place] if place < len(ids) - 1 else None
             self.refresh_round()
 
     def action_point(self, step: int) -> None:
-        """Point at the next token, or at the one before."""
+        """Select the next or the previous token."""
         if self._pieces:
             start = len(self._pieces) if step < 0 else -1
-            self._point(start + step if self._chosen is None else self._chosen + step)
+            self._point(start + step if self._token_index is None else self._token_index + step)
 
     def action_candidate(self, step: int) -> None:
-        """Point at another candidate for the chosen token; without one, scroll."""
-        if self._chosen is None or not (others := self._pieces[self._chosen].alternatives):
+        """Highlight another alternative of the selected token; scroll if it has none."""
+        token = None if self._token_index is None else self._pieces[self._token_index]
+        if token is None or not token.alternatives:
             self.scroll_relative(y=step, animate=False)
         else:
-            self._candidate = max(1, min(self._candidate + step, len(others)))
+            self._candidate = max(1, min(self._candidate + step, len(token.alternatives)))
             self._draw()
 
     def action_take_pointed(self) -> None:
@@ -173,18 +166,19 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             self.action_take(self._candidate)
 
     def action_take(self, number: int) -> None:
-        """Write the reply again from the chosen token on, with one of its alternatives there."""
-        if self.round is None or self._chosen is None or self._is_growing:
+        """Write the reply again from an alternative of the selected token on."""
+        if self.round is None or self._token_index is None or self._is_growing:
             return
-        alternatives = self._pieces[self._chosen].alternatives
+        alternatives = self._pieces[self._token_index].alternatives
         if self._turns.spec.backend == "openai":
             self.notify(say("backends.cannot_go_on"), markup=False)
         elif number <= len(alternatives):
-            self._turns.continue_from_token(self.round, self._chosen, alternatives[number - 1][0])
-            self._wanted = self._chosen = None
+            token_id, _, _ = alternatives[number - 1]
+            self._turns.continue_from_token(self.round, self._token_index, token_id)
+            self._selected_id = self._token_index = None
 
     def action_table(self) -> None:
-        """Show the prompt as a table of ids and pieces, or as text again."""
+        """Switch the prompt between text and a table of token ids."""
         self._as_table = not self._as_table
         self._draw()
 
@@ -193,20 +187,20 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         self._point(event.index)
 
     def on_click(self, event: Click) -> None:
-        number = event.style.meta.get(_CANDIDATE)
+        number = event.style.meta.get(CANDIDATE)
         if isinstance(number, int):
             self.action_take(number)
 
     def _point(self, index: int) -> None:
-        self._chosen = max(0, min(index, len(self._pieces) - 1))
+        self._token_index = max(0, min(index, len(self._pieces) - 1))
         self._candidate = 0
         self._draw()
         self.call_after_refresh(self._bring_into_view)
 
     def _bring_into_view(self) -> None:
         rows = self.query_one(TokenRows)
-        if self._chosen is not None and rows.display:
-            y = rows.virtual_region.y + rows.row_of(self._chosen)
+        if self._token_index is not None and rows.display:
+            y = rows.virtual_region.y + rows.row_of(self._token_index)
             self.scroll_to_region(Region(0, y, 1, 1), animate=False)
 
     # Drawing
@@ -217,10 +211,10 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             self._update_parts({"facts": Content(say("tui.token_panel.empty"))})
             return
         hidden = max(0, len(self._pieces) - _STREAMED_TOKENS) if self._is_growing else 0
-        self.query_one(TokenRows).show(self._pieces, hidden, self._chosen)
+        self.query_one(TokenRows).show(self._pieces, hidden, self._token_index)
         self._update_parts(
             {
-                "facts": self._facts(self.round),
+                "facts": round_facts(self.round, self._prompt, self._pieces),
                 "read-title": Content(say("tui.token_panel.read")),
                 "read": self._read(),
                 "wrote-title": Content(say("tui.token_panel.wrote")),
@@ -232,51 +226,11 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         for part in self.query(Static).exclude("KeyLine"):
             (name,) = part.classes
             content = parts.get(name, Content())
-            said = self._parts_shown.get(name)
-            if said is None or not said.is_same(content):
+            before = self._parts_shown.get(name)
+            if before is None or not before.is_same(content):
                 self._parts_shown[name] = content
                 part.display = bool(content.plain)
                 part.update(content)
-
-    def _facts(self, round_: Round) -> Content:
-        """Who replied, counts, speed, and the settings that differ from chatui's defaults."""
-        prompt, pieces = self._prompt, self._pieces
-        reused = round_.reused_tokens
-        lines = [
-            " · ".join(filter(None, (one_line(display_name(round_.model)), round_.format))),
-            say(
-                "tui.token_panel.counts",
-                prompt=round_.prompt_tokens,
-                reused=reused,
-                limit=self._limit,
-            ),
-        ]
-        if prompt is not None and prompt.memory_bytes:
-            lines.append(say("overview.token_panel.memory", size=size(prompt.memory_bytes)))
-        if prompt is not None and prompt.dropped_rounds:
-            lines.append(say("tui.round.dropped", count=prompt.dropped_rounds))
-        pieces = generated_pieces(pieces)
-        if pieces:
-            span = pieces[-1].at_seconds - pieces[0].at_seconds
-            speed = (len(pieces) - 1) / span if span > 0 else 0.0
-            first = f"{pieces[0].at_seconds:.2f}"
-            lines.append(say("tui.token_panel.speed", first=first, speed=f"{speed:.1f}"))
-            lines.append(speed_bars(pieces))
-        changed = [
-            f"{name} {value}"
-            for name, value in round_.sampling.items()
-            if name not in ("seed", "begun_pieces", "next_id")
-            and value is not None
-            and value != getattr(DEFAULTS, name, None)
-        ]
-        seed = [] if round_.seed is None else [f"seed {round_.seed}"]
-        lines.append(one_line(", ".join((*changed, *seed)), None))
-        return Content("\n".join(filter(None, lines)))
-
-    @property
-    def _limit(self) -> str:
-        limit = 0 if self._prompt is None else self._prompt.context_limit
-        return str(limit or "?")
 
     def _read(self) -> Content:
         if self._prompt is None:
@@ -286,26 +240,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
         return prompt_text(self._prompt)
 
     def _token(self) -> Content:
-        """The token that is pointed at, and what else could have stood there."""
-        if self._chosen is None or self._chosen >= len(self._pieces):
-            words = say("tui.token_panel.point") if self._pieces else ""
-            return Content.styled(words, "$foreground-muted")
-        piece = self._pieces[self._chosen]
-        share = "?" if piece.logprob is None else percent(math.exp(piece.logprob))
-        # Half a character has no text of its own, but its piece is among the candidates.
-        pieces = {id_: token for id_, token, _ in piece.alternatives}
-        name = plain_text(token_in_quotes(piece.text or pieces.get(piece.token_id, "")))
-        at = f"{piece.at_seconds:.2f}"
-        words = say("tui.token_panel.token", token=name, id=piece.token_id, share=share, at=at)
-        lines = [Content.styled(words, "bold")]
-        for number, (id_, token, probability) in enumerate(piece.alternatives, 1):
-            bar = "▇" * round(probability * 12) or "▏"
-            name = plain_text(token_in_quotes(token))
-            mark = "▸" if number == self._candidate else " "
-            text = f"{mark}{number} {bar:<12} {percent(probability):>6}  {name}"
-            is_taken = id_ == piece.token_id
-            line = Content.styled(text, "$accent" if is_taken else "")
-            lines.append(line.stylize(Style.from_meta({_CANDIDATE: number})))
-        hint = "take" if piece.alternatives else "no_alternatives"
-        lines.append(Content.styled(say(f"tui.token_panel.{hint}"), "$foreground-muted"))
-        return Content("\n").join(lines)
+        if self._token_index is not None and self._token_index < len(self._pieces):
+            return token_details(self._pieces[self._token_index], self._candidate)
+        hint = say("tui.token_panel.point") if self._pieces else ""
+        return Content.styled(hint, "$foreground-muted")
