@@ -153,6 +153,19 @@ async def test_escape_and_no_change_load_nothing(drive: Any, settings: Settings)
         assert len(on.backend.specs) == 1
 
 
+async def test_the_adapter_in_use_is_listed_beside_its_former_scale(
+    drive: Any, settings: Settings
+) -> None:
+    poems = Path(settings.model_folders[0]) / "poems"
+    async with drive(settings=settings) as on:
+        for words in (f"{poems}@0.5", str(poems)):
+            await on.send(f"/lora {words}")
+            await on.until(lambda: on.app.turns.spec.adapters and on.app.turns.loaded)
+            await on.settled()
+        await open_adapters(on)
+        assert "1 ● poems" in on.screen_text and "○ poems  ×0.5" in on.screen_text
+
+
 async def test_a_click_switches_an_adapter(drive: Any, settings: Settings) -> None:
     async with drive(settings=settings) as on:
         await open_adapters(on)

@@ -1,16 +1,17 @@
-"""The screens of the app, each with its stylesheet beside it."""
+"""The screens of the app, each with its stylesheet beside it.
+
+Below the sizes defined here a screen has a CSS class. Textual's breakpoints are not used: they give
+the usual sizes a class too, and restyle everything for it.
+"""
 
 COMPACT_BELOW_CELLS = 80
-"""Below this width the main screen has the class "-compact": narrow margins."""
+"""Width below which the main screen has the class "-compact": narrow margins."""
 
 NARROW_BELOW_CELLS = 90
-"""Below this width a panel covers the conversation, as long as it has the keys."""
+"""Width below which a panel has the class "-narrow": it covers the conversation while focused."""
 
 LOW_BELOW_ROWS = 16
-"""Below this height a list over the screen has the class "-low": no space around it."""
+"""Height below which a picker has the class "-low": no space around it."""
 
 SHORT_BELOW_ROWS = 12
-"""Below this height a screen has the class "-short": no frames, margins or title.
-
-Textual's breakpoints would give the usual height a class too, and style everything again for it.
-"""
+"""Height below which a screen has the class "-short": no frames, margins or title."""

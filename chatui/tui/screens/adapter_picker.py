@@ -1,10 +1,10 @@
-"""F3: which adapters are on the loaded base, and in which order."""
+"""F3: the picker of the adapters on the loaded base."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,21 +26,20 @@ from chatui.readable import size
 from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.model_names import adapter_title
-from chatui.tui.screens.picker import OrderedPicker, position_mark
+from chatui.tui.screens.picker import OrderedPicker
 from chatui.tui.widgets.pick_list import matches
 
 _KINDS = {"LORA": "LoRA", "P_TUNING_V2": "P-Tuning v2"}
 
-
-_FEW = 4
-"""So many adapters leave room to say how to get more."""
+_FEW_ADAPTERS = 4
+"""Number of rows below which the list says how to get more adapters."""
 
 
 def how_to_get_adapters(model: str, reference: str, presets: Sequence[str]) -> str:
-    """One sentence on how to get an adapter that fits this base.
+    """Return a sentence on how to get an adapter for a base.
 
     Args:
-        presets: those that are an adapter on it.
+        presets: names of presets that are an adapter on this base.
     """
     key = "fetch" if presets else "make"
     name = presets[0] if presets else ""
@@ -49,57 +48,46 @@ def how_to_get_adapters(model: str, reference: str, presets: Sequence[str]) -> s
 
 @dataclass(frozen=True)
 class FoundAdapter:
-    """An adapter that can be put on.
+    """An adapter in the list; compared by its path and scale.
 
     Attributes:
-        adapter: what a model spec takes.
-        summary: what it says of itself.
+        summary: its own description.
     """
 
     adapter: Adapter
-    summary: AdapterSummary
+    summary: AdapterSummary = field(compare=False)
 
 
 def found_adapters(settings: Settings, given: tuple[Adapter, ...] = ()) -> tuple[FoundAdapter, ...]:
-    """The adapters ``given``, then those in the hubs' caches and in the settings' folders."""
-    named = {Path(one.path).absolute(): FoundAdapter(one, _summary(one)) for one in given}
-    on_disk = {
-        Path(one.path).absolute(): FoundAdapter(Adapter(one.path), one)
-        for one in list_adapters(settings)
-    }
-    return tuple(
-        (named | {path: one for path, one in on_disk.items() if path not in named}).values()
+    """Return the adapters ``given``, then others in the hubs' caches and the settings' folders."""
+    paths = {Path(one.path).absolute() for one in given}
+    on_disk = (each for each in list_adapters(settings) if Path(each.path).absolute() not in paths)
+    return (
+        *(FoundAdapter(one, _summary(one)) for one in given),
+        *(FoundAdapter(Adapter(each.path), each) for each in on_disk),
     )
 
 
 def _summary(adapter: Adapter) -> AdapterSummary:
-    """What an adapter says of itself; its name alone where it says nothing readable."""
-    title = adapter_title(adapter.path)
+    """Return an adapter's description; only its name if its config cannot be read."""
     try:
-        return describe_adapter(Path(adapter.path), title)
+        return describe_adapter(Path(adapter.path), adapter_title(adapter.path))
     except (ChatuiError, OSError):
-        return AdapterSummary(adapter.path, title)
+        return _name_only(adapter)
+
+
+def _name_only(adapter: Adapter) -> AdapterSummary:
+    return AdapterSummary(adapter.path, adapter_title(adapter.path))
 
 
 def _named(words: str) -> FoundAdapter:
-    """The adapter that ``PATH[@SCALE]`` names; raises ChatuiError if there is none."""
+    """Return the adapter at ``PATH[@SCALE]``; raises ChatuiError if it cannot be read."""
     adapter = named_adapter(words)
     return FoundAdapter(adapter, describe_adapter(Path(adapter.path), adapter_title(adapter.path)))
 
 
-def adapter_row(found: FoundAdapter, place: int) -> Content:
-    """An adapter's two lines: its place among those that are on, its name, and its base."""
-    scale = found.adapter.scale
-    return Content.assemble(
-        position_mark(place),
-        (one_line(found.summary.title), "bold" if place else ""),
-        (f"  ×{scale:g}" if scale != 1 else "", "$foreground-muted"),
-        (f"\n    {adapter_details(found.summary)}", "$foreground-muted"),
-    )
-
-
 def adapter_details(summary: AdapterSummary) -> str:
-    """What kind of adapter it is, for which base, and how large."""
+    """Return an adapter's kind, rank, base and size."""
     base = one_line(summary.base) or say("tui.adapters.no_base")
     facts = [
         _KINDS.get(summary.kind, summary.kind),
@@ -111,10 +99,10 @@ def adapter_details(summary: AdapterSummary) -> str:
 
 
 class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
-    """Lists adapters, those that are on first; gives what shall be on, in its order."""
+    """Lists adapters, those in use first; returns the adapters to use, in their order."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "switch", "tui.keys.adapter_toggle", priority=True),
+        Binding("space", "toggle_item", "tui.keys.adapter_toggle", priority=True),
         Binding("alt+up", "order(-1)", "tui.keys.adapter_earlier", priority=True),
         Binding("alt+down", "order(1)", "tui.keys.adapter_later", priority=True),
         Binding("enter", "choose", "tui.keys.adapters_apply", priority=True),
@@ -133,9 +121,9 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
         """
         Args:
             model: the base's name.
-            on: what is on it now, in its order.
-            given: offered beside what is found on the disk.
-            reference: what ``--model`` takes for the base.
+            on: the adapters in use, in their order.
+            given: adapters to offer besides those found on the disk.
+            reference: the value of ``--model`` for the base.
         """
         super().__init__(
             say("tui.adapters.title", model=one_line(model, 40)),
@@ -147,11 +135,11 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
         self._model, self._reference = one_line(model, 40), one_line(reference or model, 60)
         self._how_to_get = ""
         self._given = tuple(dict.fromkeys((*on, *given)))
-        self._on = list(on)
+        self.chosen = [FoundAdapter(one, _name_only(one)) for one in on]
         self._found: tuple[FoundAdapter, ...] | None = None
 
     async def find(self, words: str) -> None:
-        """Show what matches; the first time the disk is read, aside."""
+        """List the adapters that match; the first call reads the disk in a thread."""
         if self._found is None:
             self._found = await asyncio.to_thread(found_adapters, self._settings, self._given)
             presets = await asyncio.to_thread(adapter_presets_for, self._reference)
@@ -161,45 +149,44 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
             for found in self._found
             if matches(words, found.summary.title, found.summary.base)
         ]
-        matching.sort(key=lambda found: self._place(found) or len(self._on) + 1)
-        self._show(matching, self.highlighted)
+        self._list(sorted(matching, key=self._sort_key), self.highlighted)
 
-    def choose(self, item: FoundAdapter) -> None:
-        """A click switches an adapter on or off, as the space bar does."""
-        if item.adapter in self._on:
-            self._on.remove(item.adapter)
-        else:
-            self._on.append(item.adapter)
-        self._show(self.shown, item)
+    def list_again(self, highlighted: FoundAdapter) -> None:
+        self._list(self.shown, highlighted)
 
     def action_order(self, step: int) -> None:
-        """Put the highlighted adapter on earlier or later than its neighbour."""
-        chosen = self.highlighted
-        if chosen is None or chosen.adapter not in self._on:
+        """Move the highlighted adapter before or after its neighbour."""
+        found = self.highlighted
+        if found is None or found not in self.chosen:
             return
-        here = self._on.index(chosen.adapter)
+        here = self.chosen.index(found)
         there = here + step
-        if 0 <= there < len(self._on):
-            self._on[here], self._on[there] = self._on[there], self._on[here]
-            self.shown.sort(key=lambda found: self._place(found) or len(self._on) + 1)
-            self._show(self.shown, chosen)
+        if 0 <= there < len(self.chosen):
+            self.chosen[here], self.chosen[there] = self.chosen[there], self.chosen[here]
+            self._list(sorted(self.shown, key=self._sort_key), found)
 
     def action_choose(self) -> None:
-        self.dismiss(tuple(self._on))
+        self.dismiss(tuple(found.adapter for found in self.chosen))
 
-    def _place(self, found: FoundAdapter) -> int:
-        """From 1 if it is on, else 0."""
-        return self._on.index(found.adapter) + 1 if found.adapter in self._on else 0
+    def _sort_key(self, found: FoundAdapter) -> int:
+        return self.position(found) or len(self.chosen) + 1
 
-    def _show(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:
-        rows = [adapter_row(found, self._place(found)) for found in items]
+    def _list(self, items: list[FoundAdapter], highlighted: FoundAdapter | None) -> None:
         index = items.index(highlighted) if highlighted in items else 0
-        self.show(items, rows, index, "")
-        self.show_message(self._how_to_get if len(items) < _FEW else "")
+        self.show(items, [self._row(found) for found in items], index, "")
+        self.show_message(self._how_to_get if len(items) < _FEW_ADAPTERS else "")
+
+    def _row(self, found: FoundAdapter) -> Content:
+        scale = found.adapter.scale
+        return Content.assemble(
+            self.title_row(found, one_line(found.summary.title)),
+            (f"  ×{scale:g}" if scale != 1 else "", "$foreground-muted"),
+            (f"\n    {adapter_details(found.summary)}", "$foreground-muted"),
+        )
 
     @work
     async def action_name(self) -> None:
-        """Put on an adapter whose folder the user names."""
+        """Add an adapter whose path the user types, as ``PATH[@SCALE]``."""
         from chatui.tui.screens.questions import LineQuestion
 
         words = await self.app.push_screen_wait(LineQuestion(say("organise.adapters.name"), ""))
@@ -210,6 +197,8 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
         except ChatuiError as error:
             self.app.tell_user(str(error))
             return
-        self._found = (named, *self._found)
-        self._on.append(named.adapter)
+        if named not in self._found:
+            self._found = (named, *self._found)
+        if named not in self.chosen:
+            self.chosen.append(named)
         await self.find("")

@@ -1,4 +1,4 @@
-"""Alt+D: the replies to one query next to each other, of which one is gone on with."""
+"""Alt+D: the screen that shows the replies to one query side by side."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from chatui.tui.widgets.key_line import KeyLine
 from chatui.tui.widgets.round_list import RoundList
 from chatui.tui.widgets.status_line import progress_text
 
-_OTHERWISE = 0.9
-"""The share of a reply that differs from which on it is another reply altogether."""
+_UNRELATED_SHARE = 0.9
+"""Share of differing text from which on replies count as unrelated, and nothing is highlighted."""
 
 
 class ColumnView(Vertical):
-    """Who replies, how it goes, and the reply."""
+    """A column: the model, its progress, and its reply."""
 
     class Clicked(Message):
-        """The user points at this column."""
+        """The user clicked the column."""
 
         def __init__(self, column: Column) -> None:
             super().__init__()
@@ -57,7 +57,7 @@ class ColumnView(Vertical):
         yield FollowingScroll()
 
     def draw(self) -> None:
-        """Show what came since the last time."""
+        """Draw what has changed since the last call."""
         round_, reply = self.column.round, self.column.reply
         if round_ is not None and self.reply is None:
             self.reply = ComparedReply(round_)
@@ -65,7 +65,7 @@ class ColumnView(Vertical):
                 self._growing = GrowingReply(reply, self.reply.view, len(reply.pieces))
             place = self.query_one(FollowingScroll)
             place.mount(self.reply)
-            # A reply that is there already is read from its beginning.
+            # An existing reply is shown from its beginning.
             place.anchor(reply is not None)
         elif self._growing is not None:
             self._growing.draw()
@@ -95,7 +95,7 @@ class ColumnView(Vertical):
 
 
 class CompareScreen(Screen[Column | None]):
-    """Gives the column to go on with; None if the user leaves them all."""
+    """Shows the columns of a comparison; returns the one to continue with, or None."""
 
     app: TurnsApp
     CSS_PATH = "compare.tcss"
@@ -120,7 +120,7 @@ class CompareScreen(Screen[Column | None]):
         self._turns = turns
         self._comparison = comparison
         self._chosen = 0
-        self._is_leaving = False
+        self._is_finishing = False
 
     def compose(self) -> ComposeResult:
         words = say("overview.compare.title", query=one_line(self._comparison.query, 200))
@@ -135,10 +135,10 @@ class CompareScreen(Screen[Column | None]):
         self._drawing = self.set_interval(1 / REDRAWS_PER_SECOND, self._draw)
         self._point(0)
         self._draw()
-        self._mark_when_over()
+        self._mark_when_finished()
 
     def on_resize(self, event: Resize) -> None:
-        # Then the columns stand below each other.
+        # Narrow: the columns are stacked.
         self.set_class(event.size.width < COMPACT_BELOW_CELLS, "-narrow")
         self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short")
 
@@ -147,25 +147,24 @@ class CompareScreen(Screen[Column | None]):
             view.draw()
 
     @work(exclusive=True)
-    async def _mark_when_over(self) -> None:
-        """Mark what differs, once all replies are there."""
+    async def _mark_when_finished(self) -> None:
+        """Highlight the differences once all replies are complete."""
         await self._comparison.finished.wait()
         self._drawing.pause()
         self._draw()
         replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
         if len(replies) > 1:
-            # The rows are made for the width of the columns.
+            # The rows exist after the layout of the columns.
             self.call_after_refresh(self._mark, replies)
 
     @work(exclusive=True)
     async def _mark(self, replies: list[ComparedReply]) -> None:
         spans = await asyncio.to_thread(differing_spans, [reply.answer for reply in replies])
         for reply, differing in zip(replies, spans, strict=True):
-            # Of replies that have next to nothing in common the marks would say nothing.
             share = sum(end - start for start, end in differing) / max(1, len(reply.answer))
-            reply.mark_differing(differing if share < _OTHERWISE else ())
+            reply.mark_differing(differing if share < _UNRELATED_SHARE else ())
 
-    # What the user does
+    # Keys and clicks
 
     def _point(self, index: int) -> None:
         self._chosen = index % len(self._comparison.columns)
@@ -186,39 +185,39 @@ class CompareScreen(Screen[Column | None]):
         self._point(self._comparison.columns.index(event.column))
 
     def action_take(self) -> None:
-        """Go on with the column that is pointed at, if it has a reply."""
+        """Continue with the chosen column, if it has a reply."""
         column = self._comparison.columns[self._chosen]
         if column.round is not None:
-            self._leave(column)
+            self._finish(column)
 
     def action_stop_or_leave(self) -> None:
-        """Stop what is being written; when nothing is, leave."""
+        """Stop the running reply; without one, close the screen."""
         if self._comparison.finished.is_set():
-            self._leave(None)
+            self._finish(None)
         else:
             self._turns.stop_comparison(self._comparison)
 
     @work
-    async def _leave(self, column: Column | None) -> None:
-        if not self._is_leaving:
-            self._is_leaving = True
+    async def _finish(self, column: Column | None) -> None:
+        if not self._is_finishing:
+            self._is_finishing = True
             self._turns.stop_comparison(self._comparison)
             await self._comparison.finished.wait()
             self.dismiss(column)
 
     def action_scroll(self, rows: int) -> None:
-        """Scroll all columns, so that what belongs together stays together."""
+        """Scroll all columns together."""
         for view in self.query(FollowingScroll):
             view.scroll_relative(y=rows, animate=False, immediate=True)
 
     def action_markdown(self) -> None:
-        """Show the replies as Markdown, or as they were written."""
+        """Switch all replies between Markdown and plain text."""
         replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
         is_markdown = not any(reply.view.is_markdown for reply in replies)
         for reply in replies:
             reply.mark_differing(())
             reply.view.show_markdown(is_markdown)
-        self._mark_when_over()
+        self._mark_when_finished()
 
     def action_copy(self) -> None:
         round_ = self._comparison.columns[self._chosen].round

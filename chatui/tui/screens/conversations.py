@@ -1,4 +1,4 @@
-"""Ctrl+B: the list of conversations over the one that is open, until one is chosen."""
+"""Ctrl+B: the picker of a conversation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from chatui.tui.widgets.conversation_list import ChosenConversation, Conversatio
 
 
 class ConversationPicker(ConversationList, Picker[ChosenConversation | None, Conversation]):
-    """Gives the place that was chosen.
+    """Lists conversations; returns the chosen one.
 
     Attributes:
-        deleted: ids of the conversations that were deleted here.
-        renamed: whether any has a new title.
+        deleted: ids of the conversations deleted here.
+        renamed: True if a conversation was renamed.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [

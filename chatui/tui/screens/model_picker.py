@@ -1,4 +1,4 @@
-"""F2: which model answers the next round."""
+"""F2: the picker of the model for the next round."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ from chatui.tui.widgets.pick_list import matches
 
 
 class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
-    """Lists what the catalog knows, usable models first; what is typed is found in all of it.
+    """Lists the models of the catalog and of servers, usable ones first.
 
-    Gives the chosen reference, the model of the start, or a download that the user wants of a
-    model that is not here.
+    Returns a reference, the spec of the start, or the confirmed download of a model.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,9 +47,9 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
     ) -> None:
         """
         Args:
-            current: the model that answers now.
-            first: the model of the start, which may be one that no list has.
-            fetch_bar: shows what is being fetched.
+            current: the current model.
+            first: the model that the app was started with, which may be in no list.
+            fetch_bar: shows the running download.
         """
         super().__init__(
             say("tui.models.title"),
@@ -71,7 +70,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
         self._find_served()
 
     async def find(self, words: str) -> None:
-        """Show what matches; the first time the catalog and the disk are read, aside."""
+        """List the models that match; the first call reads the catalog and the disk in a thread."""
         if self._entries is None:
             try:
                 found = await asyncio.to_thread(list_models, self._settings)
@@ -84,17 +83,17 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
 
     @work(group="served")
     async def _find_served(self) -> None:
-        """A server far away may take seconds; the list is there before."""
+        """Add the models of servers to the list that is already shown; they may take seconds."""
         self._served = await server_entries(self._settings)
         if self._served and self._entries is not None:
             moved = self.highlighted is not self._proposed
             self._list(self.words, self.highlighted if moved else None)
 
     def _list(self, words: str, pointed_at: ModelEntry | None = None) -> None:
-        """Show the models that match: the nearest names first, and those that can be used.
+        """List the models that match: the best matches first, then usable ones.
 
         Args:
-            pointed_at: what the user has moved to, and stays on.
+            pointed_at: the entry that the user moved to, which stays highlighted.
         """
         everything = [*self._served, *(self._entries or ())]
         references = {entry.reference for entry in everything}
@@ -130,14 +129,14 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
         return memory_words(entry, self.app.turns.loaded, asked, self._settings.weights)
 
     def action_stop_fetching(self) -> None:
-        """Make room for another download."""
+        """Stop the download, so that another can begin."""
         if self._fetch_bar and self._fetch_bar.running:
             self._fetch_bar.stop_or_choose()
             self.show_message("")
 
     def choose(self, item: ModelEntry) -> None:
         if item.usable:
-            # The model of the start comes as it was opened: with its adapters, format, device.
+            # The model of the start keeps its options: adapters, format, device.
             is_first = item.reference in (self._first.name, self._first.path)
             self.dismiss(self._first if is_first else item.reference)
         elif item.lacking:
@@ -155,7 +154,7 @@ class ModelPicker(Picker[str | ModelSpec | Download | None, ModelEntry]):
 
 
 def _on_hub(hub_id: str) -> ModelEntry:
-    """A repository that was typed and is not here, if the hub has it."""
+    """Return an entry for a repository id that the user typed."""
     return ModelEntry(
         hub_id, "hub", hub_id, say("tui.models.from_hub"), usable=False, lacking=(hub_id,)
     )

@@ -1,4 +1,4 @@
-"""The rows of F2: what can run here first, then servers, then what can be fetched, by system."""
+"""The rows of the model picker: models here, on servers, and to download, by system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MUTED = "$foreground-muted"
 
 
 def match_rank(entry: ModelEntry, words: str) -> int:
-    """0 if a name is what was typed, 1 if it begins so, 2 if it has it, 3 elsewhere."""
+    """Return 0 if a name equals ``words``, 1 if it starts with, 2 if it contains them, else 3."""
     typed = words.strip().casefold()
     names = [name.casefold() for name in (entry.reference, entry.title)]
     if typed in names:
@@ -32,17 +32,17 @@ def match_rank(entry: ModelEntry, words: str) -> int:
 def memory_words(
     entry: ModelEntry, loaded: Loaded | None, asked: int | None, weights: str = "auto"
 ) -> str:
-    """What a model takes where the present one is, with the window that it would have there.
+    """Return the memory and the context window that a model would have on the current device.
 
     Args:
-        loaded: the present model; None if none is, or not from this machine.
-        asked: the window that the settings ask for, in tokens; None for as many as fit.
-        weights: what the settings say of them.
+        loaded: the current model; None if none is loaded on this machine.
+        asked: the context window of the settings, in tokens; None for as many as fit.
+        weights: the setting for quantised weights.
     """
     if not entry.cache.numbers(1) or loaded is None or not loaded.free_bytes:
         return ""
     if loaded.skipped_gpu and not entry.small:
-        # It goes to the GPU, of whose memory nobody has asked yet.
+        # It would run on the GPU, whose free memory is not known yet.
         return ""
     device = "cpu" if entry.small else loaded.device
     found = entry.fit(device, loaded.free_bytes, asked, weights)
@@ -53,12 +53,12 @@ def memory_words(
 
 
 def model_row(entry: ModelEntry, is_current: bool, memory: str = "") -> Content:
-    """A model's two lines: what it is called, and what it is."""
+    """Return two lines: a model's name, and its details."""
     name = Content.styled(one_line(entry.title), "bold" if entry.usable else "dim")
     parts = [Content.styled("● " if is_current else "  ", "$primary"), name]
     if entry.reference != entry.title:
         parts.append(Content.styled(f"  {one_line(entry.reference)}", "$foreground-muted"))
-    # What is wrong with a server stands below it.
+    # The problem of a server is in its description.
     if not entry.usable and entry.kind != "server":
         why = "missing" if entry.lacking else "adapter" if entry.kind == "adapter" else "unusable"
         parts.append(Content.styled(f"  {say(f'tui.models.{why}')}", "$warning 80%"))
@@ -72,12 +72,11 @@ def model_row(entry: ModelEntry, is_current: bool, memory: str = "") -> Content:
 
 @dataclass
 class ModelRows:
-    """A list with headings.
+    """The rows of a list with headings.
 
     Attributes:
-        entries: in the order of the list.
-        rows: one for each.
-        headings: by the index of the entry that each stands above.
+        rows: one row for each entry.
+        headings: by the index of the entry below each.
     """
 
     entries: list[ModelEntry] = field(default_factory=list)
@@ -85,7 +84,7 @@ class ModelRows:
     headings: dict[int, Content] = field(default_factory=dict)
 
     def add(self, heading: Content, entries: Sequence[ModelEntry], rows: Sequence[Content]) -> None:
-        """Add a group, if there is anything in it."""
+        """Add a group with its heading, unless it is empty."""
         if entries:
             self.headings[len(self.entries)] = heading
             self.entries += entries
@@ -98,12 +97,12 @@ def grouped_rows(
     recent: Sequence[str],
     memory: Callable[[ModelEntry], str] = lambda _: "",
 ) -> ModelRows:
-    """All models in their groups; each system that can be fetched stands there once.
+    """Return the models in groups, with the models to download grouped by system.
 
     Args:
-        current: the references that mean the model that answers now.
-        recent: names of models, the last used first.
-        memory: what a model that is here takes, in words.
+        current: the references of the current model.
+        recent: names of models, most recently used first.
+        memory: returns the memory text of a usable model.
     """
     place = {name: index for index, name in enumerate(recent)}
     here = [entry for entry in entries if entry.usable and entry.kind != "server"]
@@ -120,9 +119,9 @@ def grouped_rows(
         for entry in group:
             systems.setdefault(entry.system or entry.title, []).append(entry)
         heading = _title(name)
-        for system, variants in sorted(systems.items(), key=lambda item: _eagerness(item[1])):
+        for system, variants in sorted(systems.items(), key=lambda item: _system_order(item[1])):
             variants.sort(key=lambda entry: entry.memory_bytes)
-            lines = [heading, _about(system, variants[0])]
+            lines = [heading, _system_heading(system, variants[0])]
             shown = Content("\n").join(filter(None, lines))
             found.add(shown, variants, [variant_row(entry) for entry in variants])
             heading = Content()
@@ -133,22 +132,22 @@ def _title(name: str) -> Content:
     return Content.styled(say(f"tui.models.{name}"), "bold $primary")
 
 
-def _eagerness(group: list[ModelEntry]) -> tuple[bool, int]:
-    """Models of today before those of 2023, small ones first."""
+def _system_order(group: list[ModelEntry]) -> tuple[bool, int]:
+    """Sort key: systems with a chat template before those of 2023, then by smallest model."""
     modern = any(entry.format == CHAT_TEMPLATE for entry in group)
     return not modern, min(entry.memory_bytes for entry in group)
 
 
-def _about(system: str, entry: ModelEntry) -> Content:
-    """A system's name and what it is, once for all its variants."""
+def _system_heading(system: str, entry: ModelEntry) -> Content:
+    """Return a system's name and description."""
     described = f"  {one_line(entry.description)}".rstrip()
     return Content.assemble(("  " + one_line(system), "bold"), (described, _MUTED))
 
 
 def variant_row(entry: ModelEntry) -> Content:
-    """One line: the size on the disk, the name, and what stands in its way.
+    """Return one line: the size on disk, the name, and why the model cannot be used.
 
-    The size comes first: on a narrow screen the end of a line is cut.
+    The size comes first because a narrow screen cuts the end of the line.
     """
     why = ""
     if entry.kind == "adapter":

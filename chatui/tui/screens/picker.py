@@ -1,4 +1,4 @@
-"""A list at the side of the screen that gives what is chosen from it."""
+"""Modal lists at the side of the screen that return the chosen items."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResultType, Item]):
-    """A list over the conversation, until something is chosen."""
+    """A modal list that returns the chosen item; None if the user cancels."""
 
     CSS_PATH = "picker.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -33,13 +33,13 @@ class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResult
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.height < LOW_BELOW_ROWS, "-low")
         if event.size.height < LOW_BELOW_ROWS:
-            # It would cover what is typed to search.
+            # Notifications would cover the search box.
             self.app.clear_hints()
         self.set_class(event.size.height < SHORT_BELOW_ROWS, "-short")
 
     def on_click(self, event: Click) -> None:
         if event.widget is self:
-            # Beside the list.
+            # A click beside the list.
             self.action_cancel()
 
     def action_cancel(self) -> None:
@@ -47,27 +47,49 @@ class Picker(PickList[Item], ModalScreen[ScreenResultType], Generic[ScreenResult
 
 
 class WordInput(LineInput):
-    """A search box that leaves the space bar to the list."""
+    """A search box that leaves Space to the list."""
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return key != "space" and super().check_consume_key(key, character)
 
 
 class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Item]):
-    """A list of which several are chosen, in an order; the space bar chooses as a click does."""
+    """Returns several items in an order; Space or a click chooses an item, or removes it.
+
+    Attributes:
+        chosen: the chosen items, in their order.
+    """
 
     SEARCH_BOX = WordInput
+    MAX_CHOSEN: ClassVar[int | None] = None
 
-    async def action_switch(self) -> None:
+    def __init__(self, title: str, keys: str, search: str, message: str = "") -> None:
+        super().__init__(title, keys, search, message)
+        self.chosen: list[Item] = []
+
+    async def action_toggle_item(self) -> None:
         await self.finish_search()
         if self.highlighted is not None:
             self.choose(self.highlighted)
 
+    def choose(self, item: Item) -> None:
+        """Choose an item, or remove it from the chosen ones."""
+        if item in self.chosen:
+            self.chosen.remove(item)
+        elif self.MAX_CHOSEN is None or len(self.chosen) < self.MAX_CHOSEN:
+            self.chosen.append(item)
+        self.list_again(item)
 
-def position_mark(place: int) -> Content:
-    """What stands before a row.
+    def list_again(self, highlighted: Item) -> None:
+        """List the items with their new positions."""
+        raise NotImplementedError
 
-    Args:
-        place: from 1 on among the chosen; 0 if it is not chosen.
-    """
-    return Content.styled(f"{place} ● ", "$primary") if place else Content.styled("  ○ ", "dim")
+    def position(self, item: Item) -> int:
+        """Return the position of an item among the chosen ones, from 1; 0 if it is not chosen."""
+        return self.chosen.index(item) + 1 if item in self.chosen else 0
+
+    def title_row(self, item: Item, title: str) -> Content:
+        """Return an item's title after its position."""
+        position = self.position(item)
+        mark = (f"{position} ● ", "$primary") if position else ("  ○ ", "dim")
+        return Content.assemble(mark, (title, "bold" if position else ""))

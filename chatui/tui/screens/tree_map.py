@@ -1,4 +1,4 @@
-"""Alt+T: the conversation as a tree, where each version of a round is a branch."""
+"""Alt+T: the conversation as a tree with a branch for each version of a round."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatui.tui.screens.picker import Picker
 from chatui.tui.widgets.pick_list import matches
 
 MAX_DEPTH = 8
-"""Branches within so many branches stand no further in."""
+"""Depth of branches from which on they are not indented further."""
 
 _QUERY_CELLS = 30
 
@@ -31,8 +31,8 @@ class Node:
     """A round in the tree.
 
     Attributes:
-        prefix: what stands before it, e.g. "│ ├ ".
-        depth: from 1 for a first round.
+        prefix: the lines of the tree before it, such as "│ ├ ".
+        depth: number of rounds up to it, from 1.
     """
 
     round: Round
@@ -41,12 +41,12 @@ class Node:
 
 
 def tree_nodes(rounds: Sequence[Round]) -> list[Node]:
-    """The rounds of a conversation as a tree, from top to bottom.
+    """Return the tree of a conversation, from top to bottom.
 
-    A round goes on straight below the one before; only versions of a round stand further in.
+    A round follows below its parent without indent; only versions of a round are indented.
 
     Args:
-        rounds: all of them, a parent before its children.
+        rounds: all rounds, each parent before its children.
     """
     children: dict[int | None, list[Round]] = {}
     for each in rounds:
@@ -61,7 +61,7 @@ def tree_nodes(rounds: Sequence[Round]) -> list[Node]:
 
 
 def _branches(versions: list[Round], above: str, depth: int) -> list[tuple[Node, str]]:
-    """The versions of a round, the last one first, each with what stands before its children."""
+    """Return the versions of a round, last one first, each with the prefix of its children."""
     if len(versions) < 2 or len(above) >= 2 * MAX_DEPTH:
         return [(Node(each, above, depth), above) for each in reversed(versions)]
     last = versions[-1]
@@ -75,7 +75,7 @@ def _branches(versions: list[Round], above: str, depth: int) -> list[tuple[Node,
 
 
 def node_row(node: Node, is_on_path: bool) -> Content:
-    """A round in one line: where it stands, the query, and how the reply begins."""
+    """Return one line: the place in the tree, the query, and the beginning of the reply."""
     round_ = node.round
     query = fit_cells(one_line(round_.query, 80), _QUERY_CELLS)
     reply = one_line(reply_for_history(round_.reply), 80)
@@ -90,7 +90,7 @@ def node_row(node: Node, is_on_path: bool) -> Content:
 
 
 class TreePicker(Picker[Round | None, Node]):
-    """Lists all rounds of a conversation; gives the one to go to."""
+    """Lists all rounds of a conversation; returns the round to show."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+t", "cancel", "tui.keys.close"),
@@ -99,7 +99,7 @@ class TreePicker(Picker[Round | None, Node]):
     def __init__(self, store: Store, conversation_id: int, path: Collection[int]) -> None:
         """
         Args:
-            path: ids of the rounds that are looked at, in order.
+            path: ids of the shown rounds, in order.
         """
         super().__init__(
             say("overview.tree.title"),
@@ -112,7 +112,7 @@ class TreePicker(Picker[Round | None, Node]):
         self._tree: list[Node] | None = None
 
     async def find(self, words: str) -> None:
-        """Show the rounds whose query, reply or model has what is typed."""
+        """List the rounds whose query, reply or model matches."""
         if self._tree is None:
             try:
                 rounds = await asyncio.to_thread(self._store.all_rounds, self._conversation_id)

@@ -1,4 +1,4 @@
-"""Which two or three answer a query side by side."""
+"""Alt+D: the picker of the two or three variants that answer a query side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 from chatui.tui.screens.adapter_picker import found_adapters
-from chatui.tui.screens.picker import OrderedPicker, position_mark
+from chatui.tui.screens.picker import OrderedPicker
 from chatui.tui.screens.variants import (
     GROUPS,
     Variant,
@@ -30,14 +30,13 @@ from chatui.tui.screens.variants import (
 from chatui.tui.setting_changes import SettingChanges
 from chatui.tui.widgets.pick_list import matches
 
-MOST = 3
-
 
 class VariantPicker(OrderedPicker[Variant, Variant]):
-    """Lists who can answer; gives the two or three that were chosen, in their order."""
+    """Lists what can answer a query; returns the two or three chosen variants, in their order."""
 
+    MAX_CHOSEN = 3
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "switch", "overview.keys.candidate", priority=True),
+        Binding("space", "toggle_item", "overview.keys.candidate", priority=True),
         Binding("enter", "choose", "overview.keys.compare_now", priority=True),
         Binding("alt+d", "cancel", "tui.keys.close"),
     ]
@@ -51,10 +50,10 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
     ) -> None:
         """
         Args:
-            query: what is to be answered.
-            changes: of the conversation's settings.
-            versions: the replies to it that are there.
-            beside: the one that is looked at.
+            query: the query to answer.
+            changes: the conversation's changes of the preset's settings.
+            versions: the rounds that answer the query already.
+            beside: the one of them that is shown; None for a new query.
         """
         super().__init__(
             say("overview.compare.title", query=one_line(query, 60)),
@@ -65,25 +64,24 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
         self._beside = beside
         self._changes = changes
         self._all: list[Variant] = []
-        self._chosen: list[Variant] = []
 
     def on_mount(self) -> None:
         self._all = immediate_variants(self.app.turns.spec, self._changes, self._versions)
-        ids = [None if each.existing is None else each.existing.id for each in self._all]
-        looked_at = None if self._beside is None else self._beside.id
-        self._chosen = [self._all[ids.index(looked_at)]]
+        beside = None if self._beside is None else self._beside.id
+        ids = [each.existing.id if each.existing else None for each in self._all]
+        self.chosen = [self._all[ids.index(beside)]]
         self._find_more()
 
     @work(group="more")
     async def _find_more(self) -> None:
-        """Adapters, models and servers; the list is there before."""
+        """Add adapters, models and servers to the list that is already shown."""
         turns, settings = self.app.turns, self.app.settings
-        adapters = await asyncio.to_thread(found_adapters, settings, self.app.known_adapters)
-        pairs = [(found.adapter, found.summary) for found in adapters]
-        self._all += adapter_variants(turns.spec, self._changes, pairs)
         try:
+            found = await asyncio.to_thread(found_adapters, settings, self.app.known_adapters)
+            adapters = [each.adapter for each in found]
+            self._all += adapter_variants(turns.spec, self._changes, adapters)
             self._add_models(await asyncio.to_thread(catalog.list_models, settings))
-            # A server far away may take seconds.
+            # A remote server may take seconds.
             self._add_models(await server_entries(settings))
         except ChatuiError as error:
             self.app.tell_user(str(error))
@@ -99,9 +97,12 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
     async def find(self, words: str) -> None:
         self._list(words)
 
-    def _list(self, words: str, on: Variant | None = None) -> None:
-        """List what matches, in groups; a sampling that was typed first."""
-        pointed_at = on or self.highlighted
+    def list_again(self, highlighted: Variant) -> None:
+        self._list(self.words, highlighted)
+
+    def _list(self, words: str, highlighted: Variant | None = None) -> None:
+        """List the variants that match, in groups; typed sampling settings come first."""
+        highlighted = highlighted or self.highlighted
         own, problem = None, ""
         try:
             own = typed_variant(self.app.turns.spec, self._changes, words)
@@ -110,51 +111,41 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
         found = [
             each
             for each in self._all
-            if each in self._chosen or matches(words, each.title, each.reference)
+            if each in self.chosen or matches(words, each.title, each.reference)
         ]
         found.sort(key=lambda each: GROUPS.index(each.group))
         if own is not None and own not in found:
             found.insert(0, own)
-            pointed_at = own
+            highlighted = own
         groups = [each.group for each in found]
         headings = {
             groups.index(group): Content.styled(say(f"overview.compare.{group}"), "bold $primary")
             for group in dict.fromkeys(groups)
         }
-        rows = [self._row(each) for each in found]
-        if pointed_at in found:
-            index = found.index(pointed_at)
+        rows = [self.title_row(each, each.title) for each in found]
+        if highlighted in found:
+            index = found.index(highlighted)
         else:
-            others = (i for i, each in enumerate(found) if each not in self._chosen)
+            not_chosen = (i for i, each in enumerate(found) if each not in self.chosen)
             here = (i for i, each in enumerate(found) if each.group == "here")
-            index = next(others if self._beside is None else here, 0)
+            index = next(not_chosen if self._beside is None else here, 0)
         self.show(found, rows, index, say("overview.compare.none"), headings)
         if problem:
             self.show_message(problem)
 
-    def _row(self, variant: Variant) -> Content:
-        is_chosen = variant in self._chosen
-        place = self._chosen.index(variant) + 1 if is_chosen else 0
-        return Content.assemble(position_mark(place), (variant.title, "bold" if is_chosen else ""))
-
     def choose(self, item: Variant) -> None:
-        """A click chooses a variant or leaves it out, as the space bar does."""
-        if item in self._chosen:
-            self._chosen.remove(item)
-        elif len(self._chosen) < MOST:
-            self._chosen.append(item)
-            if item not in self._all:
-                self._all.insert(0, item)
-        self._list(self.words, item)
-        if len(self._chosen) == MOST:
+        super().choose(item)
+        if item in self.chosen and item not in self._all:
+            self._all.insert(0, item)
+        if len(self.chosen) == self.MAX_CHOSEN:
             self.show_message(say("overview.compare.enough"))
 
     def action_choose(self) -> None:
-        """Compare those that are chosen; with one alone, the highlighted one beside it."""
-        pointed_at = self.highlighted
-        if len(self._chosen) < 2 and pointed_at is not None and pointed_at not in self._chosen:
-            self._chosen.append(pointed_at)
-        if len(self._chosen) > 1:
-            self.dismiss(tuple(self._chosen))
+        """Compare the chosen variants; a single one is compared with the highlighted one."""
+        highlighted = self.highlighted
+        if len(self.chosen) < 2 and highlighted is not None and highlighted not in self.chosen:
+            self.chosen.append(highlighted)
+        if len(self.chosen) > 1:
+            self.dismiss(tuple(self.chosen))
         else:
             self.show_message(say("overview.compare.too_few"))

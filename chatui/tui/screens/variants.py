@@ -1,4 +1,4 @@
-"""What can answer a query side by side: the replies that are there, models, adapters, samplings."""
+"""The variants of a comparison: existing replies, models, adapters, sampling settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from chatui import catalog
 from chatui.backends import servers
 from chatui.catalog import ModelEntry
-from chatui.catalog.adapters import AdapterSummary
 from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -24,24 +23,24 @@ from chatui.tui.model_names import display_name, reply_author, with_adapters
 from chatui.tui.setting_changes import NO_CHANGES, SettingChanges, parse_setting
 
 GROUPS = ("there", "here", "adapters", "models")
-"""In the order in which they are listed."""
+"""The groups of the list, in its order."""
 
 TEMPERATURES = (0.3, 0.7, 1.2)
-_SHORT = {"temp": "temperature"}
-_BETWEEN = re.compile(r"[,，;；\s]+")
+_ABBREVIATIONS = {"temp": "temperature"}
+_SEPARATORS = re.compile(r"[,，;；\s]+")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One that can be chosen.
+    """One way to answer a query.
 
     Attributes:
         group: one of ``GROUPS``.
-        title: who replies, and how.
-        spec: the model, if it is known without looking it up.
-        reference: of the model, if it is not.
-        changes: of the conversation's settings.
-        existing: a round that has the reply already.
+        title: the model, and what is special about it here.
+        spec: the model; None if ``reference`` must be resolved first.
+        reference: the reference of the model; "" if ``spec`` is given.
+        changes: its changes of the preset's settings.
+        existing: a round that already has the reply.
     """
 
     group: str
@@ -55,33 +54,33 @@ class Variant:
 def immediate_variants(
     spec: ModelSpec, changes: SettingChanges, versions: Sequence[Round]
 ) -> list[Variant]:
-    """Those that need no look at the disk: the versions that are there, and the model that answers.
+    """Return the variants that need no disk access: existing versions and the current model.
 
     Args:
-        versions: of the round whose query is compared.
+        versions: the versions of the round whose query is compared.
     """
     found = []
     for each in versions:
         place = say("tui.round.version", version=each.version, versions=each.versions)
         words = f"{display_name(each.model)}  {place if each.versions > 1 else ''}"
         found.append(Variant("there", one_line(words), existing=each))
-    name = one_line(display_name(reply_author(spec)))
-    found.append(Variant("here", name, spec, changes=changes))
-    for values in _samplings(changes):
-        found.append(sampled_variant(spec, changes, values))
-    return found
+    found.append(Variant("here", _title(spec), spec, changes=changes))
+    samplings: list[dict[str, float | int | bool]] = [
+        {"seed": random.randrange(1_000_000)},
+        {"greedy": True},
+        *({"temperature": value} for value in TEMPERATURES),
+    ]
+    return found + [sampled_variant(spec, changes, values) for values in samplings]
 
 
-def _samplings(changes: SettingChanges) -> Iterator[dict[str, float | int | bool]]:
-    yield {"seed": random.randrange(1_000_000)}
-    yield {"greedy": True}
-    yield from ({"temperature": value} for value in TEMPERATURES)
+def _title(spec: ModelSpec) -> str:
+    return one_line(display_name(reply_author(spec)))
 
 
 def sampled_variant(
     spec: ModelSpec, changes: SettingChanges, values: dict[str, float | int | bool]
 ) -> Variant:
-    """The model that answers, sampled otherwise.
+    """Return the current model with other sampling settings.
 
     Raises:
         ChatuiError: a value is wrong.
@@ -92,20 +91,19 @@ def sampled_variant(
         name if value is True else f"{name} {value:g}" if name != "seed" else f"{name} {value}"
         for name, value in values.items()
     )
-    title = f"{one_line(display_name(reply_author(spec)))} · {how}"
-    return Variant("here", title, spec, changes=changes)
+    return Variant("here", f"{_title(spec)} · {how}", spec, changes=changes)
 
 
 def typed_variant(spec: ModelSpec, changes: SettingChanges, words: str) -> Variant | None:
-    """The sampling that was typed, as ``temp=0.3,top_p=0.9``; None if it is none.
+    """Parse sampling settings such as ``temp=0.3,top_p=0.9``; None if ``words`` are none.
 
     Raises:
         ChatuiError: a value is wrong.
     """
     values: dict[str, float | int | bool] = {}
-    for part in filter(None, _BETWEEN.split(words)):
+    for part in filter(None, _SEPARATORS.split(words)):
         name, _, value = part.partition("=")
-        name = _SHORT.get(name, name)
+        name = _ABBREVIATIONS.get(name, name)
         if not value or name not in SETTINGS or SETTINGS[name].kind not in (int, float):
             return None
         values[name] = parse_setting(name, value)
@@ -113,25 +111,27 @@ def typed_variant(spec: ModelSpec, changes: SettingChanges, words: str) -> Varia
 
 
 def adapter_variants(
-    spec: ModelSpec, changes: SettingChanges, found: Iterable[tuple[Adapter, AdapterSummary]]
+    spec: ModelSpec, changes: SettingChanges, adapters: Iterable[Adapter]
 ) -> list[Variant]:
-    """The base with each adapter alone, and without any if it has some."""
+    """Return the base with each adapter alone, and without adapters if it has some."""
     if spec.backend != "local":
         return []
-    sets = [(adapter,) for adapter, _ in found if (adapter,) != spec.adapters]
-    others = [with_adapters(spec, each) for each in ([()] if spec.adapters else []) + sets]
-    return [
-        Variant("adapters", one_line(display_name(reply_author(each))), each, changes=changes)
-        for each in others
-    ]
+    sets: list[tuple[Adapter, ...]] = [()] if spec.adapters else []
+    sets += [(adapter,) for adapter in adapters if (adapter,) != spec.adapters]
+    specs = [with_adapters(spec, each) for each in sets]
+    return [Variant("adapters", _title(each), each, changes=changes) for each in specs]
 
 
 def model_variants(
     current: ModelSpec, first: ModelSpec, changes: SettingChanges, entries: Iterable[ModelEntry]
 ) -> Iterator[Variant]:
-    """The other models that run here or on servers, with the conversation's settings."""
+    """Yield the other usable models, on this machine and on servers.
+
+    Args:
+        first: the model that the app was started with, which may be in no list.
+    """
     if first != current:
-        yield Variant("models", one_line(display_name(reply_author(first))), first, changes=changes)
+        yield Variant("models", _title(first), first, changes=changes)
     for entry in entries:
         if entry.usable and entry.reference not in (current.name, current.path, first.name):
             title, reference = one_line(entry.title), entry.reference
@@ -139,7 +139,7 @@ def model_variants(
 
 
 async def make_column(variant: Variant, settings: Settings) -> Column:
-    """What a variant is as a column; one that cannot be had says why in it."""
+    """Return the column of a variant; it says why if the model cannot be resolved."""
     if variant.existing is not None:
         return Column(variant.title, existing=variant.existing)
     spec = variant.spec
