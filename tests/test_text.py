@@ -1,4 +1,4 @@
-"""Nothing from users, models or files may be obeyed by a terminal; stop strings never show."""
+"""Text made safe for terminals, and stop strings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_text_is_shown() -> None:
+def test_unsafe_characters_become_visible() -> None:
     shown = plain_text(HOSTILE)
     assert len(shown) == len(HOSTILE)
     assert all(unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") for c in shown if c != "\n")
@@ -37,29 +37,29 @@ def test_hostile_text_is_shown() -> None:
 @pytest.mark.parametrize(
     "text", ["春风\n又绿\t江南岸", "e\u0301 👨‍👩‍👧 𠮷", "[bold]x[/bold]", "𝒳", "\U0010ffff"]
 )
-def test_other_text_is_left_alone(text: str) -> None:
+def test_safe_text_is_unchanged(text: str) -> None:
     assert plain_text(text) == text
     assert without_surrogates(text) == text
 
 
-def test_line_breaks_of_every_system_become_newlines() -> None:
+def test_all_kinds_of_line_breaks_become_newlines() -> None:
     assert plain_text("a\r\nb\u2028c\u2029d\x85e\n") == "a\nb\nc\nd\ne\n"
 
 
-def test_one_line_is_short_and_shows_or_drops_what_is_unsafe() -> None:
+def test_one_line_cuts_and_shows_or_drops_unsafe_characters() -> None:
     assert one_line("a\n b\tc\x1b\u2028d") == "a b c␛ d"
     assert one_line("\x1b[1ma\ud800", drop_unsafe=True) == "[1ma"
     assert one_line("字" * 300, 10) == "字" * 9 + "…"
     assert one_line("字" * 300, None) == "字" * 300
 
 
-def test_quotes_keep_white_space_and_obey_nothing() -> None:
+def test_quoted_text_keeps_white_space_and_is_safe() -> None:
     assert in_quotes("C:\\my  model") == "“C:\\my  model”"
     assert in_quotes("a\x1b[31m\n\ud800\u202e") == "“a␛[31m␊\ufffd\ufffd”"
     assert len(in_quotes("x" * 10**6)) == 202
 
 
-def test_a_line_is_cut_by_cells() -> None:
+def test_a_line_is_cut_to_cells() -> None:
     assert fit_cells("春眠abc", 7) == "春眠abc"
     assert fit_cells("春眠abc", 6) == "春眠a…"
     assert fit_cells("春眠不觉晓", 6) == "春眠…"
@@ -74,13 +74,13 @@ def test_json_is_escaped() -> None:
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "plain 春\n\U00100041"])
-def test_sheltered_text_comes_back_exactly(text: str) -> None:
-    sheltered = escape_unsafe(text)
-    assert unescape_unsafe(sheltered) == text
+def test_unescaping_reverses_escaping(text: str) -> None:
+    escaped = escape_unsafe(text)
+    assert unescape_unsafe(escaped) == text
     # Only CR and newline may break a line of the editor.
-    assert len(sheltered.splitlines()) == 1 + text.count("\r") + text.count("\n")
-    shown = escaped_as_shown(sheltered)
-    assert len(shown) == len(sheltered)
+    assert len(escaped.splitlines()) == 1 + text.count("\r") + text.count("\n")
+    shown = escaped_as_shown(escaped)
+    assert len(shown) == len(escaped)
     assert plain_text(shown).replace("\r", "␍") == shown.replace("\r", "␍")
 
 
@@ -94,7 +94,7 @@ def shown(strings: tuple[str, ...], pieces: list[str]) -> tuple[str, bool]:
     return text + stops.flush(), False
 
 
-def test_the_text_is_cut_at_the_first_stop_string_however_it_is_split() -> None:
+def test_text_ends_at_the_first_stop_string_however_it_is_split() -> None:
     for seed in range(200):
         dice = random.Random(seed)
         strings = tuple(
@@ -115,7 +115,7 @@ def test_the_text_is_cut_at_the_first_stop_string_however_it_is_split() -> None:
         assert len(result) <= min(found)
 
 
-def test_what_may_become_a_stop_string_is_held_back_and_no_more() -> None:
+def test_only_possible_starts_of_stop_strings_are_held_back() -> None:
     stops = StopStrings(("\n[Round", "User:"))
     assert stops.add("好\n") == "好"
     assert stops.add("[Ro") == ""
@@ -125,7 +125,7 @@ def test_what_may_become_a_stop_string_is_held_back_and_no_more() -> None:
     assert not stops.stopped
 
 
-def test_no_stop_strings_hold_nothing() -> None:
+def test_without_stop_strings_nothing_is_held_back() -> None:
     assert shown((), ["a", "b"]) == ("ab", False)
     assert shown(("",), ["a", "b"]) == ("ab", False)
     assert shown(("###",), ["a#", "##b"]) == ("a", True)

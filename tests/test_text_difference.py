@@ -1,4 +1,4 @@
-"""Where two or three texts differ."""
+"""Differences between two or three texts."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def test_chinese_differs_by_characters_and_latin_by_words() -> None:
     assert parts(other, theirs) == ["吹", "Springtime"]
 
 
-def test_what_one_has_beyond_the_other() -> None:
+def test_a_text_with_an_addition() -> None:
     assert differences("明月", "明月光") == ((), ((2, 3),))
     assert differences("", "明") == ((), ((0, 1),))
     assert differences("明月", "明月") == ((), ())
 
 
-def test_no_grapheme_cluster_is_cut() -> None:
+def test_grapheme_clusters_are_not_split() -> None:
     one, other = "好👨‍👩‍👧好", "好👨‍👩‍👦好"
     mine, theirs = differences(one, other)
     assert (parts(one, mine), parts(other, theirs)) == (["👨‍👩‍👧"], ["👨‍👩‍👦"])
     assert differences("e\u0301", "e") == (((0, 2),), ((0, 1),))
 
 
-def test_what_two_sentences_share_by_chance_is_no_common_part() -> None:
+def test_short_common_runs_count_as_different() -> None:
     one, other = "白日依山的尽黄河入海流", "千山鸟飞的绝万径人踪灭"
     assert parts(one, differences(one, other)[0]) == [one]
 
 
-def test_three_texts_are_held_against_the_first() -> None:
+def test_texts_are_compared_with_the_first() -> None:
     texts = ["甲乙丙丁戊", "甲乙丙丁己", "庚乙丙丁戊"]
     spans = differing_spans(texts)
     assert [parts(text, each) for text, each in zip(texts, spans, strict=True)] == [
@@ -48,7 +48,7 @@ def test_three_texts_are_held_against_the_first() -> None:
     assert differing_spans([]) == [] and differing_spans(["甲"]) == [()]
 
 
-def test_a_long_text_is_compared_by_lines_and_soon() -> None:
+def test_long_texts_are_compared_by_lines() -> None:
     line = "床前明月光，疑是地上霜。"
     one = "\n".join(line for _ in range(MOST_UNITS // 4))
     other = one.replace(line, "举头望明月", 1)
@@ -58,7 +58,7 @@ def test_a_long_text_is_compared_by_lines_and_soon() -> None:
     assert time.process_time() - started < 2
 
 
-def test_lone_surrogates_and_other_rubbish() -> None:
+def test_lone_surrogates_and_control_characters() -> None:
     pieces = ["\ud800", "\x1b[31m", "a", "好", "\r\n", "\u202e"]
     chooser = random.Random(7)
     for _ in range(50):

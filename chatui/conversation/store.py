@@ -55,15 +55,14 @@ class Store(ConversationStore):
     @reads
     def leaf(self, db: sqlite3.Connection, round_id: int) -> int:
         """Return the last round of the path from a round through its newest descendants."""
-        child: int | None = tables.get_round(db, round_id).id
-        while child is not None:
-            round_id = child
+        path = (
+            "WITH RECURSIVE path (id) AS (SELECT ? UNION ALL SELECT"
             # Ids of children are higher. The check ends a cycle in a damaged database.
-            newest = db.execute(
-                "SELECT max(id) FROM rounds WHERE parent_id = ?1 AND id > ?1", (round_id,)
-            )
-            (child,) = newest.fetchone()
-        return round_id
+            " (SELECT max(id) FROM rounds WHERE parent_id = path.id AND rounds.id > path.id)"
+            " FROM path WHERE id IS NOT NULL) SELECT max(id) FROM path"
+        )
+        (leaf,) = db.execute(path, (tables.get_round(db, round_id).id,)).fetchone()
+        return int(leaf)
 
     @writes
     def set_head(self, db: sqlite3.Connection, conversation_id: int, round_id: int) -> Conversation:

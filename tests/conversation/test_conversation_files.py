@@ -1,4 +1,4 @@
-"""Every form of file that conversations are brought in from, whole and damaged."""
+"""Imported files of all formats, intact and damaged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chatui.conversation.transcript import Transcript
 
 
 def chatgpt(title: str = "春夜") -> dict[str, Any]:
-    """A conversation whose second question has two answers, the first one with thoughts."""
+    """A conversation whose second question has two answers, the first with reasoning."""
 
     def node(parent: str | None, role: str, content: Any, at: float, **metadata: Any) -> Any:
         if not isinstance(content, dict):
@@ -135,7 +135,7 @@ def told(tree: Transcript) -> list[tuple[int | None, str, str]]:
     return [(each.parent_id, each.query, each.reply) for each in tree.rounds]
 
 
-def test_a_tree_of_chatgpt_keeps_its_branches(tmp_path: Path) -> None:
+def test_chatgpt_branches_are_kept(tmp_path: Path) -> None:
     (found,) = found_in(tmp_path / "conversations.json", [chatgpt()])
     assert told(found) == [
         (None, "写一首诗", "床前明月光"),
@@ -150,7 +150,7 @@ def test_a_tree_of_chatgpt_keeps_its_branches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("record", [OPEN_WEBUI, LLAMA_PAGE, LM_STUDIO])
 @pytest.mark.parametrize("is_array", [True, False])
-def test_other_programs_keep_versions_too(
+def test_versions_of_other_programs_are_kept(
     record: dict[str, Any], is_array: bool, tmp_path: Path
 ) -> None:
     (found,) = found_in(tmp_path / "x.json", [record] if is_array else record)
@@ -175,7 +175,7 @@ def oterm(file: Path) -> None:
     db.close()
 
 
-def test_the_database_of_oterm(tmp_path: Path) -> None:
+def test_oterm_databases(tmp_path: Path) -> None:
     oterm(tmp_path / "store.db")
     before = (tmp_path / "store.db").read_bytes()
     found, unread, empty = found_in(tmp_path / "store.db")
@@ -208,7 +208,7 @@ def test_lines_that_name_the_speaker(text: str, tmp_path: Path) -> None:
     assert found.rounds[0].model == "qwen"
 
 
-def test_what_chatui_exports_as_text_comes_back(tmp_path: Path) -> None:
+def test_text_exported_by_chatui_is_read(tmp_path: Path) -> None:
     rounds = (
         Round(1, 1, None, "写《静夜思》\n五言", "床前明月光，\n疑是地上霜。", "done", "诗友"),
         Round(2, 1, 1, "代码？", "看：\n\n```\n# a\n问：b\n```\n\n完", "done"),
@@ -222,7 +222,7 @@ def test_what_chatui_exports_as_text_comes_back(tmp_path: Path) -> None:
         assert (found.conversation.title, found.rounds[0].model) == ("静夜思", "诗友")
 
 
-def test_text_without_speakers_and_archives_are_told(tmp_path: Path) -> None:
+def test_text_without_speakers_and_archives_are_reported(tmp_path: Path) -> None:
     (text,) = found_in(tmp_path / "x.md", "Only text.")
     assert "names a speaker" in text.sentence
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04 and so on")
@@ -244,7 +244,7 @@ def test_flat_records_and_transcripts(tmp_path: Path) -> None:
         assert found_in(tmp_path / "w.jsonl") == [whole]
 
 
-def test_what_is_damaged_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_damaged_records_are_reported_and_the_rest_is_read(tmp_path: Path) -> None:
     broken = chatgpt("broken")
     broken["mapping"]["b2"]["message"]["content"] = {"content_type": "code", "text": 1, "x": []}
     broken["mapping"]["b1"]["message"]["author"] = "nobody"
@@ -266,14 +266,14 @@ def test_what_is_damaged_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", ["\ufeff", "\r\n \r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_marks_and_line_ends_of_windows(start: str, encoding: str, tmp_path: Path) -> None:
+def test_windows_byte_order_marks_and_line_ends(start: str, encoding: str, tmp_path: Path) -> None:
     text = start.replace("\ufeff", "" if encoding == "utf-16" else "\ufeff")
     text += json.dumps([chatgpt(), chatgpt()], indent=1).replace("\n", "\r\n")
     (tmp_path / "x.json").write_bytes(text.encode(encoding))
     assert [type(each) for each in found_in(tmp_path / "x.json")] == [Transcript] * 2
 
 
-def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
+def test_messages_in_a_cycle_are_skipped() -> None:
     circle = [ImportedMessage("x", "y", "user", "?"), ImportedMessage("y", "x", "assistant", "!")]
     talk = [ImportedMessage("1", None, "user", "问"), ImportedMessage("2", "1", "assistant", "答")]
     tree = conversation_of([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
@@ -285,7 +285,7 @@ def test_messages_in_a_circle_do_not_hang_and_the_rest_is_kept() -> None:
     assert again.transcript.conversation.head_id == 1 and again.unread == 2
 
 
-def test_unanswered_and_unasked_messages_stay() -> None:
+def test_unanswered_and_unasked_messages_are_kept() -> None:
     spoken = [
         ImportedMessage("1", None, "assistant", "你好，我先说。"),
         ImportedMessage("2", "1", "user", "一"),
@@ -296,7 +296,7 @@ def test_unanswered_and_unasked_messages_stay() -> None:
     assert tree.transcript.rounds[1].state == "stopped"
 
 
-def test_a_chain_of_twenty_thousand_rounds() -> None:
+def test_a_conversation_of_20_000_rounds() -> None:
     chain = [
         ImportedMessage(str(at), str(at - 1), "assistant" if at % 2 else "user", "x")
         for at in range(40_000)
@@ -312,7 +312,7 @@ def imported(store: Store, *files: Path) -> tuple[ImportCounts, list[str]]:
     return counts, sentences
 
 
-def test_an_import_appears_in_history_and_search_and_only_once(tmp_path: Path) -> None:
+def test_an_import_is_listed_searchable_and_not_repeated(tmp_path: Path) -> None:
     store = Store(tmp_path / "c.db")
     chats, rows = tmp_path / "conversations.json", tmp_path / "rows.jsonl"
     chats.write_text(json.dumps([chatgpt(), chatgpt("") | {"title": None}]))
@@ -333,7 +333,7 @@ def test_an_import_appears_in_history_and_search_and_only_once(tmp_path: Path) -
     store.close()
 
 
-def test_a_store_and_its_transcript_are_the_same(tmp_path: Path) -> None:
+def test_a_stored_conversation_and_its_transcript_are_equal(tmp_path: Path) -> None:
     store = Store(tmp_path / "c.db")
     begun = store.add_round(None, None, "问\ud800", sampling={"top_k": 3}, seed=2**64 - 1)
     store.finish_round(

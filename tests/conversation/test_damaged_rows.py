@@ -1,4 +1,4 @@
-"""Every column of every table of the store, damaged: what is sound is shown, and nothing raises."""
+"""Damage in every column of the store: the rest can be read, and nothing raises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAMAGED_JSON = [
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database of a conversation with a branch, and one whose reply is still written."""
+    """A database with a branched conversation and one whose reply is being written."""
     file = tmp_path_factory.mktemp("sound") / "x.db"
     store = Store(file)
     sampling = {"temperature": 0.5}
@@ -49,7 +49,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def look(store: Store) -> None:
-    """All that the app and the commands read."""
+    """Read all that the app and the commands read."""
     store.search("不觉")
     store.search("cc")
     store.search_conversations("春", 5)
@@ -101,7 +101,7 @@ def test_every_column_may_be_damaged(table: str, sound: bytes, tmp_path: Path) -
 @pytest.mark.parametrize(
     "where", ["pieces SET data", "rounds SET writer", "rounds SET state", "rounds SET sampling"]
 )
-def test_a_start_ends_what_was_left_behind_in_spite_of_damage(
+def test_rounds_of_dead_processes_end_in_spite_of_damage(
     where: str, sound: bytes, tmp_path: Path
 ) -> None:
     for number, value in enumerate((*DAMAGE, *DAMAGED_JSON)):
@@ -115,7 +115,7 @@ def test_a_start_ends_what_was_left_behind_in_spite_of_damage(
         store.close()
 
 
-def test_a_damaged_round_names_what_was_left_out(sound: bytes, tmp_path: Path) -> None:
+def test_a_damaged_round_names_the_skipped_columns(sound: bytes, tmp_path: Path) -> None:
     file = tmp_path / "x.db"
     file.write_bytes(sound)
     with closing(sqlite3.connect(file)) as db, db:

@@ -1,4 +1,4 @@
-"""Databases that are damaged: what can be read is kept, and the old file too."""
+"""Recovery of damaged databases."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def kept(file: Path) -> Path:
 
 
 def spoil(file: Path, pages: Callable[[int], list[int]]) -> bytes:
-    """Overwrite pages with nonsense; what the file is then."""
+    """Overwrite pages with random bytes; return the new content of the file."""
     data = bytearray(file.read_bytes())
     size = int.from_bytes(data[16:18], "big")
     for page in pages(len(data) // size):
@@ -63,7 +63,7 @@ def spoil(file: Path, pages: Callable[[int], list[int]]) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_can_be_read_goes_into_a_new_database(file: Path, seed: int) -> None:
+def test_readable_rows_are_copied_to_a_new_database(file: Path, seed: int) -> None:
     dice = random.Random(seed)
     # The first pages are the roots of the tables.
     data = spoil(file, lambda count: [dice.randrange(20, count) for _ in range(2)])
@@ -95,7 +95,7 @@ def test_what_can_be_read_goes_into_a_new_database(file: Path, seed: int) -> Non
     again.close()
 
 
-def test_a_file_that_is_no_database_is_kept_beside_a_new_one(file: Path) -> None:
+def test_a_file_that_is_not_a_database_is_kept(file: Path) -> None:
     data = spoil(file, lambda _: [0])
     store, notice = opened(file)
     assert "0 conversations" in notice and store.conversations() == ()
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_database_is_kept_beside_a_new_one(file: Path) -> None
     assert kept(file).read_bytes() == data
 
 
-def test_damage_that_is_met_later_is_recovered_at_the_next_start(file: Path) -> None:
+def test_damage_found_later_is_recovered_at_the_next_start(file: Path) -> None:
     def all_but_the_schema(count: int) -> list[int]:
         return list(range(count // 2, count))
 
@@ -119,7 +119,7 @@ def test_damage_that_is_met_later_is_recovered_at_the_next_start(file: Path) -> 
     again.close()
 
 
-def test_nothing_is_moved_while_another_chatui_writes(file: Path) -> None:
+def test_no_recovery_while_another_chatui_writes(file: Path) -> None:
     other = Store(file)
     other.add_round(None, None, "?")
     damage_mark(file).touch()
@@ -132,7 +132,7 @@ def test_nothing_is_moved_while_another_chatui_writes(file: Path) -> None:
     store.close()
 
 
-def test_parents_that_go_in_a_circle_end(file: Path) -> None:
+def test_a_cycle_of_parents_ends(file: Path) -> None:
     with closing(sqlite3.connect(file)) as db:
         db.execute("UPDATE rounds SET parent_id = 2 WHERE id = 1")
         db.commit()

@@ -1,4 +1,4 @@
-"""Files that a user can hand in, damaged at random: read, or refused with one sentence."""
+"""Randomly damaged files: each is read, or refused with a plain error."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_a_damaged_transcript_of_version_1_is_read_or_refused() -> None:
     assert outcomes == {"read", "refused"}
 
 
-def test_a_damaged_transcript_is_read_as_far_as_it_can_be() -> None:
-    """With a telling of faults nothing but the header is refused; without one, every fault is."""
+def test_the_readable_part_of_a_damaged_transcript_is_read() -> None:
+    """With ``on_fault`` only a damaged header is refused; without it, any damage is."""
     events = lines(transcript.dumps(example()).encode())
     outcomes = set()
     for seed in range(150):
@@ -65,7 +65,7 @@ def test_a_damaged_transcript_is_read_as_far_as_it_can_be() -> None:
 
 
 @pytest.mark.parametrize("place", ["", "conversation", "rounds__0"])
-def test_a_lone_surrogate_in_a_key_is_no_crash(place: str) -> None:
+def test_a_lone_surrogate_in_a_key_does_not_crash(place: str) -> None:
     document = version_1(example())
     part: Any = document
     for step in filter(None, place.split("__")):
@@ -97,10 +97,10 @@ RECORDS: list[Any] = [
     {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
     {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ["a"]}]},
 ]  # fmt: skip
-"""What other programs write, and what examples are made of."""
+"""Files of other programs and of training data."""
 
 
-def test_damaged_files_of_other_programs_are_told_and_left_out(tmp_path: Path) -> None:
+def test_damaged_files_of_other_programs_are_reported_and_skipped(tmp_path: Path) -> None:
     dice = random.Random(1)
     told: list[str] = []
     with_store = Store(None)
@@ -114,7 +114,7 @@ def test_damaged_files_of_other_programs_are_told_and_left_out(tmp_path: Path) -
     assert len(told) > 25 and with_store.file is None
 
 
-def test_damaged_text_and_databases_are_told_and_left_out(tmp_path: Path) -> None:
+def test_damaged_text_and_databases_are_reported_and_skipped(tmp_path: Path) -> None:
     dice = random.Random(2)
     told: list[str] = []
     oterm(tmp_path / "store.db")
@@ -131,7 +131,7 @@ def test_damaged_text_and_databases_are_told_and_left_out(tmp_path: Path) -> Non
     assert told
 
 
-def test_a_damaged_store_is_one_sentence(tmp_path: Path) -> None:
+def test_a_damaged_store_is_a_plain_error(tmp_path: Path) -> None:
     file = tmp_path / "whole.db"
     Store(file).close()
     with sqlite3.connect(file) as db:

@@ -1,4 +1,4 @@
-"""Several processes on one store: writing at once, killed in mid-reply, recovered."""
+"""Several processes on one store: concurrent writes, kills in mid-reply, recovery."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "new" / "conversations.db"
 
 
-def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None:
+def test_concurrent_processes_lose_nothing(file: Path) -> None:
     first = Store(file)
     first.add_round(None, None, "shared")
     writers = [start(WRITE_MANY, str(number), str(file)) for number in range(3)]
@@ -134,7 +134,7 @@ def test_processes_that_start_and_write_at_once_lose_nothing(file: Path) -> None
     first.close()
 
 
-def test_a_new_database_may_be_made_by_several_at_once(file: Path) -> None:
+def test_several_processes_can_create_the_database_at_once(file: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from chatui.conversation.store import Store;"
         "s = Store(Path(sys.argv[1])); s.add_round(None, None, 'x')"
@@ -148,19 +148,19 @@ def test_a_new_database_may_be_made_by_several_at_once(file: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9")
 def test_kill_9_in_mid_reply_loses_at_most_the_last_second(file: Path) -> None:
-    # Where the machine stands still for a moment, once more.
+    # Repeated, because the machine may pause.
     lost = (lost_by_a_kill(file.with_name(f"{attempt}.db")) for attempt in range(3))
     assert any(seconds <= 1 for seconds in lost)
 
 
 def lost_by_a_kill(file: Path) -> float:
-    """Kill a process that writes a reply; seconds of what the store lacks of it."""
+    """Kill a process that writes a reply; return the seconds missing from the store."""
     process = start(STREAM, str(file))
     assert process.stdout is not None
     round_id = int(process.stdout.readline())
     lines = [process.stdout.readline() for _ in range(60)]
     store = Store(file)
-    # The writer lives: its round is not touched.
+    # The writer is running, so its round is not changed.
     assert store.recover_rounds() == ()
     assert store.round(round_id).state == "streaming"
     while not store.round(round_id).reply.startswith("0 1 2 "):
@@ -184,7 +184,7 @@ def lost_by_a_kill(file: Path) -> float:
     return 0.02 * len(spoken[len(recovered.reply) :].split())
 
 
-def test_closing_ends_what_still_streams(file: Path) -> None:
+def test_closing_interrupts_streaming_rounds(file: Path) -> None:
     store, other = Store(file), Store(file)
     begun = store.add_round(None, None, "?")
     theirs = other.add_round(None, None, "?")
@@ -196,7 +196,9 @@ def test_closing_ends_what_still_streams(file: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="flock is Unix's")
-def test_a_drive_without_locks_is_one_sentence(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drive_without_locks_is_a_plain_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import fcntl
 
     def no_locks(*_: object) -> None:
@@ -210,7 +212,7 @@ def test_a_drive_without_locks_is_one_sentence(file: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_FSIZE is Unix's")
-def test_a_disk_that_gets_full_keeps_what_was_saved(file: Path, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_what_was_saved(file: Path, tmp_path: Path) -> None:
     record = tmp_path / "r.jsonl"
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(file), str(record)],
@@ -233,7 +235,7 @@ def test_a_disk_that_gets_full_keeps_what_was_saved(file: Path, tmp_path: Path) 
     store.close()
 
 
-def test_leftovers_are_swept(file: Path) -> None:
+def test_lock_files_of_ended_processes_are_removed(file: Path) -> None:
     store, other = Store(file), Store(file)
     other.add_round(None, None, "?")
     folder = file.parent / "conversations.db-writers"

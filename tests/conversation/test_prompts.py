@@ -1,4 +1,4 @@
-"""What the model read for a round, kept beside it."""
+"""The saved prompts of rounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHATGLM = RenderedPrompt(
 )
 
 
-def test_a_prompt_comes_back_as_it_was_kept(tmp_path: Path) -> None:
+def test_a_prompt_is_read_as_saved(tmp_path: Path) -> None:
     store = Store(tmp_path / "conversations.db")
     first = store.add_round(None, None, "你好")
     second = store.add_round(first.conversation_id, first.id, "再来")
@@ -30,8 +30,8 @@ def test_a_prompt_comes_back_as_it_was_kept(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_long_prompt_takes_little_room(tmp_path: Path) -> None:
-    """Two thousand tokens of Chinese: about six bytes each."""
+def test_a_long_prompt_is_compressed(tmp_path: Path) -> None:
+    """2,000 tokens of Chinese take about six bytes each."""
     store = Store(tmp_path / "conversations.db")
     begun = store.add_round(None, None, "问")
     text = "".join(chr(0x4E00 + (7 * i * i) % 5000) for i in range(2000))

@@ -1,4 +1,4 @@
-"""Going on from a moment of a replay: what is in the store then."""
+"""The branch made by continuing from a point of a replay."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def path(store: Store, id: int) -> list[tuple[str, str, str]]:
     return [(each.query, each.reply, each.state) for each in store.rounds(id)]
 
 
-def test_in_mid_reply_a_version_is_stopped_there(store: Store) -> None:
+def test_within_a_reply_a_stopped_version_is_added(store: Store) -> None:
     point = after(3).point
     assert point is not None and point.pieces == 2
     id = resume(store, WHOLE, point)
@@ -65,7 +65,7 @@ def test_in_mid_reply_a_version_is_stopped_there(store: Store) -> None:
     assert len(store.full_conversation(id)[1]) == 3
 
 
-def test_behind_a_reply_the_recorded_path_goes_on(store: Store) -> None:
+def test_after_a_reply_the_recorded_path_is_continued(store: Store) -> None:
     point = after(7).point
     assert point is not None and point.pieces is None
     id = resume(store, WHOLE, point)
@@ -74,7 +74,7 @@ def test_behind_a_reply_the_recorded_path_goes_on(store: Store) -> None:
     assert resume(store, WHOLE, point) == id and len(store.conversations()) == 1
 
 
-def test_a_conversation_of_the_store_gets_the_branch_itself(store: Store) -> None:
+def test_a_stored_conversation_gets_the_branch(store: Store) -> None:
     (id,) = store.add_conversations([(WHOLE.conversation, WHOLE.rounds, WHOLE.pieces)])
     again = parse_transcript(transcript.dumps(transcript.from_store(store, id)).encode(), "x")
     query, whole_reply = after(8, again).point, after(9, again).point

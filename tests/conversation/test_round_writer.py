@@ -1,4 +1,4 @@
-"""The round writer: when it saves, that it never blocks, and that nothing is lost."""
+"""The round writer saves in time, never blocks, and loses nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def writer_of(store: Store, begun: Round, problems: list[str], seconds: float) -
 
 
 def limit_pages(store: Store, pages: int) -> None:
-    """A disk that is full after so many pages: SQLite itself says so."""
+    """Make SQLite report a full disk after this number of pages."""
     store._database._writing_connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
@@ -62,7 +62,7 @@ def text_of(writer: RoundWriter) -> str:
 async def test_pieces_are_saved_in_batches_and_in_time(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock of its own: 60 tokens in 3 seconds."""
+    """On a simulated clock: 60 tokens in 3 seconds."""
     begun, problems, now = begin(store), [], 0.0
     planned: list[tuple[float, Callable[[], None]]] = []
     loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ async def test_pieces_are_saved_in_batches_and_in_time(
     assert problems == []
 
 
-async def test_a_piece_that_none_follows_is_saved(store: Store) -> None:
+async def test_the_last_piece_is_saved(store: Store) -> None:
     begun = begin(store)
     writer = writer_of(store, begun, [], 0.05)
     writer.add("床")
@@ -123,7 +123,7 @@ async def test_a_full_disk_loses_nothing(store: Store) -> None:
     assert [piece.text for piece in store.pieces(begun.id)] == text
 
 
-async def test_room_made_while_the_reply_streams_ends_the_problem(store: Store) -> None:
+async def test_saving_resumes_when_space_is_freed(store: Store) -> None:
     begun, problems = begin(store), []
     writer = writer_of(store, begun, problems, 0.01)
     limit_pages(store, 1)
@@ -149,7 +149,7 @@ async def test_a_conversation_deleted_in_mid_reply_is_a_plain_error(store: Store
     assert [piece.text for piece in writer.pieces] == ["一"]
 
 
-async def test_ending_a_long_reply_costs_the_loop_nothing(store: Store) -> None:
+async def test_ending_a_long_reply_does_not_block_the_loop(store: Store) -> None:
     begun = begin(store)
     writer = writer_of(store, begun, [], 0.5)
     text = "床前明月光，疑是地上霜。\n" * 4000
@@ -169,7 +169,7 @@ async def test_ending_a_long_reply_costs_the_loop_nothing(store: Store) -> None:
     assert max(sorted(steps)[:-1], default=0.0) < 0.005
 
 
-async def test_another_process_that_writes_does_not_hold_the_loop(
+async def test_a_lock_of_another_process_does_not_block_the_loop(
     store: Store, tmp_path: Path
 ) -> None:
     begun = begin(store)
@@ -191,7 +191,7 @@ async def test_another_process_that_writes_does_not_hold_the_loop(
     assert len(store.pieces(begun.id)) == 101
 
 
-def test_closing_with_a_full_disk_leaves_the_round_to_the_next_start(tmp_path: Path) -> None:
+def test_closing_with_a_full_disk_lets_the_next_start_end_the_round(tmp_path: Path) -> None:
     file = tmp_path / "full.db"
     store = Store(file)
     begun = begin(store)

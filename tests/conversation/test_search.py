@@ -1,4 +1,4 @@
-"""Search in Chinese and everything else, with the index and without."""
+"""Search in Chinese and other scripts, with and without the index."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def found(store: Store, text: str) -> list[tuple[int | None, str]]:
 
 
 @pytest.mark.parametrize("text", ["月", "明月", "明月光", "床前明月光，\n疑是", "  明月光  "])
-def test_hanzi_are_found_from_one_on(store: Store, text: str) -> None:
+def test_one_or_more_hanzi_are_found(store: Store, text: str) -> None:
     first = add(store, "静夜思", "床前明月光，\n疑是地上霜。")
     add(store, "春晓", "春眠不觉晓")
     assert found(store, text) == [(first, "reply")]
@@ -45,19 +45,19 @@ def test_hanzi_are_found_from_one_on(store: Store, text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["bj", "BJ", "beijing", "beij", "beijingdxs", "bjdx", "daxue", "xuesheng", "sheng"]
 )
-def test_hanzi_are_found_by_their_sound(store: Store, text: str) -> None:
+def test_hanzi_are_found_by_pinyin(store: Store, text: str) -> None:
     wanted = add(store, "？", "他是北京大学生")
     add(store, "春晓", "春江水暖鸭先知")
     # Initials and syllables are not mixed.
     assert found(store, text) == ([] if text == "beijingdxs" else [(wanted, "reply")])
 
 
-def test_a_common_second_reading_is_found_too(store: Store) -> None:
+def test_a_common_second_reading_is_found(store: Store) -> None:
     wanted = [(add(store, "？", "去重庆银行"), "reply")]
     assert found(store, "cqyh") == found(store, "chongqingyinhang") == found(store, "cq") == wanted
 
 
-def test_what_is_written_so_stands_before_what_sounds_so(store: Store) -> None:
+def test_literal_matches_come_before_pinyin_matches(store: Store) -> None:
     sounds = add(store, "北京", "a")
     written = add(store, "q", "the BJ office")
     newest = add(store, "背景", "b")
@@ -71,7 +71,7 @@ def test_traditional_and_simplified_find_each_other(store: Store, text: str) -> 
     assert found(store, text) == [(new, "reply"), (old, "query")]
 
 
-def test_common_characters_are_found_beyond_what_the_index_counts(
+def test_common_characters_are_found_without_the_index(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatui.conversation.text_search._MOST_CANDIDATES", 3)
@@ -81,7 +81,7 @@ def test_common_characters_are_found_beyond_what_the_index_counts(
     assert [hit.round_id for hit in store.search("晓", limit=2)] == ids[:2:-1]
 
 
-def test_one_hit_of_each_conversation(store: Store) -> None:
+def test_each_conversation_has_one_hit(store: Store) -> None:
     first = add(store, "明月", "a")
     c = store.round(first).conversation_id
     second = add(store, "x", "明月", c)
@@ -89,7 +89,7 @@ def test_one_hit_of_each_conversation(store: Store) -> None:
     assert [hit.round_id for _, hit in store.search_conversations("明月", 9)] == [other, second]
 
 
-def test_titles_then_rounds_the_newest_first(store: Store) -> None:
+def test_titles_come_before_rounds_and_new_before_old(store: Store) -> None:
     old = add(store, "写《春江花月夜》", "好")
     new = add(store, "你好", "春江花月夜")
     renamed = add(store, "x", "y")
@@ -127,13 +127,13 @@ def test_titles_then_rounds_the_newest_first(store: Store) -> None:
     ],
     ids=ascii,
 )
-def test_every_character_means_itself(store: Store, text: str) -> None:
+def test_every_character_is_searched_literally(store: Store, text: str) -> None:
     add(store, "ordinary", "nothing here: 0000 d800 100 ab a-b")
     wanted = add(store, "q", f"before {text} after")
     assert found(store, text) == [(wanted, "reply")]
 
 
-def test_escapes_are_not_found_by_their_digits(store: Store) -> None:
+def test_escaped_characters_are_not_found_by_their_digits(store: Store) -> None:
     add(store, "q", "a\x00b")
     assert store.search("0000") == store.search("00") == ()
 
@@ -145,7 +145,7 @@ def test_case_does_not_matter(store: Store, request: pytest.FixtureRequest) -> N
         assert found(store, "äpfel") == wanted
 
 
-def test_blank_finds_nothing_and_a_megabyte_does_not_hurt(store: Store) -> None:
+def test_blank_and_very_long_texts(store: Store) -> None:
     long = "长" * 300
     wanted = add(store, "q", long)
     assert found(store, "") == found(store, " \n") == []
@@ -153,12 +153,12 @@ def test_blank_finds_nothing_and_a_megabyte_does_not_hurt(store: Store) -> None:
     assert found(store, "x" * 1_000_000) == []
 
 
-def test_a_round_that_streams_is_found_by_its_query(store: Store) -> None:
+def test_a_streaming_round_is_found_by_its_query(store: Store) -> None:
     begun = store.add_round(None, None, "写一首长诗")
     assert found(store, "一首长诗") == [(begun.id, "query")]
 
 
-def test_the_snippet_is_one_line_around_the_place(store: Store) -> None:
+def test_the_snippet_is_one_line_around_the_match(store: Store) -> None:
     add(store, "q", "前" * 100 + "\n目标\x00目标\n" + "后" * 100)
     (hit,) = store.search("目标\x00目标")
     assert hit.match == "目标\x00目标"
@@ -170,7 +170,7 @@ def test_the_snippet_is_one_line_around_the_place(store: Store) -> None:
     assert (hit.before, hit.match, hit.after, hit.title) == ("只", "此一", "行", "q")
 
 
-def test_an_overtaken_search_ends_soon(tmp_path: Path) -> None:
+def test_a_cancelled_search_ends_soon(tmp_path: Path) -> None:
     file = tmp_path / "many.db"
     store = Store(file)
     begun = store.add_round(None, None, "问")
@@ -182,9 +182,9 @@ def test_an_overtaken_search_ends_soon(tmp_path: Path) -> None:
             [row] * 2_000,
         )
     assert store.search("无有") == ()
-    overtaken = threading.Event()
-    overtaken.set()
+    cancelled = threading.Event()
+    cancelled.set()
     with pytest.raises(ChatuiError):
-        store.search_conversations("无有", 9, overtaken)
+        store.search_conversations("无有", 9, cancelled)
     assert store.search("问", limit=1)[0].round_id == begun.id
     store.close()

@@ -1,4 +1,4 @@
-"""The store: rounds, branches, the list, and what must survive in it."""
+"""The store: rounds, branches and the list of conversations."""
 
 from __future__ import annotations
 
@@ -29,16 +29,6 @@ NASTY = [
 ]
 
 
-class Clock:
-    """Time that passes when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "data" / "conversations.db"
@@ -61,7 +51,7 @@ def say_round(
     )
 
 
-def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
+def test_a_round_is_read_as_written(store: Store) -> None:
     begun = store.add_round(
         None, None, "静夜思", "诗友", "shiyou", {"top_k": 5, "greedy": False}, seed=7
     )
@@ -105,7 +95,7 @@ def test_a_round_comes_back_as_it_was_written(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", NASTY, ids=ascii)
-def test_any_text_survives(file: Path, text: str) -> None:
+def test_any_text_is_stored_exactly(file: Path, text: str) -> None:
     store = Store(file)
     begun = store.add_round(None, None, text, model=text, format=text)
     store.append_pieces(begun.id, [Piece(0, text), Piece(0, text)])
@@ -119,7 +109,7 @@ def test_any_text_survives(file: Path, text: str) -> None:
     store.close()
 
 
-def test_a_seed_of_64_bits_survives(store: Store) -> None:
+def test_a_64_bit_seed_is_stored(store: Store) -> None:
     begun = store.add_round(None, None, "?", seed=2**64 - 1)
     assert begun.seed == 2**64 - 1
     assert store.finish_round(replace(begun, state="done", seed=-(2**63))).seed == -(2**63)
@@ -150,7 +140,7 @@ def test_versions_of_a_round_are_branches(store: Store) -> None:
     ]
 
 
-def test_a_round_that_ends_does_not_take_the_view_back(store: Store) -> None:
+def test_ending_a_round_does_not_change_the_head(store: Store) -> None:
     first = say_round(store, None, None, "一")
     c = first.conversation_id
     again = store.add_round(c, None, "一")
@@ -160,7 +150,7 @@ def test_a_round_that_ends_does_not_take_the_view_back(store: Store) -> None:
     assert store.conversation(c).head_id == first.id
 
 
-def test_first_rounds_of_other_conversations_are_no_versions(store: Store) -> None:
+def test_first_rounds_of_two_conversations_are_not_versions(store: Store) -> None:
     round_one = say_round(store, None, None, "一")
     round_two = say_round(store, None, None, "二")
     one = round_one.conversation_id
@@ -172,16 +162,15 @@ def test_first_rounds_of_other_conversations_are_no_versions(store: Store) -> No
 
 
 def test_the_list_is_newest_first(file: Path) -> None:
-    clock = Clock()
-    clock.now = -25.0  # From before 1970 on.
-    store = Store(file, clock=clock)
+    now = [-25.0]  # Times before 1970 are allowed.
+    store = Store(file, clock=lambda: now[0])
     assert store.last_conversation() is None
     ids = []
     for query in ("甲", "乙", "丙"):
-        clock.now += 10
+        now[0] += 10
         ids.append(say_round(store, None, None, query).conversation_id)
     assert [c.id for c in store.conversations()] == ids[::-1]
-    clock.now += 10
+    now[0] += 10
     say_round(store, ids[0], store.conversation(ids[0]).head_id, "丁")
     last = store.last_conversation()
     assert last is not None and last.id == ids[0] and last.round_count == 2
@@ -210,7 +199,7 @@ def test_the_first_query_is_the_title(store: Store, query: str, title: str) -> N
     assert store.rename(c, " \n").title == title
 
 
-def test_deleting_takes_everything_even_a_long_conversation(file: Path) -> None:
+def test_deletion_removes_all_rows_of_a_long_conversation(file: Path) -> None:
     store = Store(file)
     kept = say_round(store, None, None, "明月几时有").conversation_id
     first = say_round(store, None, None, "明月")
@@ -265,13 +254,13 @@ def test_deleting_takes_everything_even_a_long_conversation(file: Path) -> None:
         lambda s: s.finish_round(Round(99, 1, None, "x", "x", "done")),
     ],
 )
-def test_what_does_not_exist_is_a_plain_error(store: Store, call) -> None:
+def test_missing_rounds_and_conversations_are_plain_errors(store: Store, call) -> None:
     assert store.add_round(None, None, "?").conversation_id == 1
     with pytest.raises(ChatuiError, match="There is no"):
         call(store)
 
 
-def test_threads_may_share_a_store(store: Store) -> None:
+def test_threads_can_share_a_store(store: Store) -> None:
     c = store.add_round(None, None, "first").conversation_id
     errors: list[BaseException] = []
 
@@ -296,7 +285,7 @@ def test_threads_may_share_a_store(store: Store) -> None:
         assert texts == [f"{this.query}.{index} " for index in range(30)]
 
 
-def test_in_memory_is_a_whole_store() -> None:
+def test_a_store_in_memory_has_all_functions() -> None:
     store = Store(None)
     c = say_round(store, None, None, "床前明月光").conversation_id
     assert store.recover_rounds() == ()
@@ -306,14 +295,14 @@ def test_in_memory_is_a_whole_store() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_conversations_are_for_the_user_alone(file: Path, store: Store) -> None:
+def test_only_the_owner_can_read_the_files(file: Path, store: Store) -> None:
     store.add_round(None, None, "?")
     for path in [file.parent, *file.parent.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_random_use_agrees_with_a_plain_tree(file: Path, seed: int) -> None:
+def test_random_operations_agree_with_a_simple_model(file: Path, seed: int) -> None:
     dice = random.Random(seed)
     store = Store(file)
     rounds: dict[int, tuple[int, int | None, str, str]] = {}

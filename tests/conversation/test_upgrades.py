@@ -1,4 +1,4 @@
-"""The database's versions, and databases that are none."""
+"""Upgrades of the database, and files that are not usable databases."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_version_1(file: Path) -> None:
     db.close()
 
 
-def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: Path) -> None:
+def test_version_1_is_upgraded_and_indexed(file: Path) -> None:
     make_version_1(file)
     store = Store(file)
     with sqlite3.connect(file) as db:
@@ -70,9 +70,7 @@ def test_a_database_of_version_1_keeps_everything_and_becomes_searchable(file: P
     store.close()
 
 
-def test_an_upgrade_that_fails_leaves_the_old_version(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_upgrade_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_version_1(file)
     before = dump(file)
 
@@ -86,7 +84,7 @@ def test_an_upgrade_that_fails_leaves_the_old_version(
     assert dump(file) == before
 
 
-def test_a_newer_database_is_refused_and_left_alone(file: Path) -> None:
+def test_a_newer_database_is_refused_and_unchanged(file: Path) -> None:
     Store(file).close()
     with sqlite3.connect(file) as db:
         db.execute("PRAGMA user_version = 99")
@@ -97,14 +95,14 @@ def test_a_newer_database_is_refused_and_left_alone(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
-def test_a_file_that_is_no_database_is_left_alone(file: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_unchanged(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(ChatuiError, match="damaged"):
         Store(file)
     assert file.read_bytes() == content
 
 
-def test_a_database_of_another_program_is_left_alone(file: Path) -> None:
+def test_a_database_of_another_program_is_unchanged(file: Path) -> None:
     with sqlite3.connect(file) as db:
         db.execute("CREATE TABLE rounds (x)")
     with pytest.raises(ChatuiError, match="damaged or not a database"):
@@ -124,7 +122,7 @@ def test_a_truncated_database_is_a_plain_error(file: Path) -> None:
         Store(file).rounds(begun.conversation_id)
 
 
-def test_a_folder_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ChatuiError, match="cannot be saved"):
         Store(tmp_path / "file" / "conversations.db")
@@ -132,9 +130,7 @@ def test_a_folder_that_cannot_be_made_is_a_plain_error(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
-def test_a_database_held_by_another_program_is_a_plain_error(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_database_is_a_plain_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chatui.conversation.database.BUSY_SECONDS", 0.1)
     store = Store(file)
     with sqlite3.connect(file) as db:
@@ -150,7 +146,7 @@ def dump(file: Path) -> list[str]:
         return [str(upgrades.version_of(db)), *db.iterdump()]
 
 
-def test_an_upgrade_says_that_it_goes_on_and_can_be_broken_off(
+def test_an_upgrade_reports_progress_and_can_be_interrupted(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatui.conversation.database._STEPS_BETWEEN_CALLS", 20)

@@ -1,4 +1,4 @@
-"""Conversations pinned, archived, tagged, deleted and brought back."""
+"""Pinned, archived, tagged, deleted and restored conversations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def add(store: Store, query: str) -> int:
     return begun.conversation_id
 
 
-def test_pinned_ones_first_and_archived_ones_apart(store: Store, clock: Clock) -> None:
+def test_pinned_and_archived_conversations(store: Store, clock: Clock) -> None:
     ids = []
     for query in ("一", "二", "三"):
         clock.now += 1
@@ -80,7 +80,7 @@ def test_tags_are_words(store: Store) -> None:
             store.organise(one, tags=[wrong])
 
 
-def test_what_was_deleted_comes_back_for_a_day(store: Store, clock: Clock) -> None:
+def test_a_deletion_can_be_undone_for_a_day(store: Store, clock: Clock) -> None:
     kept, gone = add(store, "留下"), add(store, "不要")
     store.delete(gone)
     assert [each.id for each in store.conversations()] == [kept]
@@ -106,7 +106,7 @@ def test_what_was_deleted_comes_back_for_a_day(store: Store, clock: Clock) -> No
         store.restore(gone)
 
 
-def test_a_transcript_keeps_them(store: Store) -> None:
+def test_a_transcript_keeps_pins_archive_and_tags(store: Store) -> None:
     id_ = add(store, "一")
     store.organise(id_, pinned=True, archived=True, tags=["诗"])
     whole = parse_transcript(transcript.dumps(transcript.from_store(store, id_)).encode(), "t")
