@@ -66,7 +66,7 @@ class ChatScreen(NavigationActions):
     def action_stop(self) -> None:
         """Close what Esc closes first, or stop the load or the reply."""
         turns = self.app.turns
-        if self._box.hide_completions() or self.leave_rewriting():
+        if self._box.hide_completions() or self.cancel_edit():
             return
         if not turns.is_replying and turns.cancel_load():
             return

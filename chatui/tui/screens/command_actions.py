@@ -1,4 +1,4 @@
-"""What the commands do: ``/model``, ``/system`` and the others, and the user's own prompts."""
+"""Running commands by name, and the actions on the settings of a conversation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual._callback import invoke
 from textual.actions import parse
 from textual.binding import Binding, BindingType
@@ -20,13 +20,14 @@ from chatui.tui.commands import Command
 from chatui.tui.screens.import_export_actions import ImportExportActions
 from chatui.tui.setting_changes import parse_setting
 from chatui.tui.user_prompts import user_prompts
+from chatui.tui.widgets.query_box import QueryBox
 
-_UNCHANGED = ("preset", "-", "预设")
-"""What gives a setting back to the preset."""
+_TO_PRESET = ("preset", "-", "预设")
+"""Arguments that return a setting to the preset's value."""
 
 
 class CommandActions(ImportExportActions):
-    """Does what is called by name, in the query box or in the list of commands."""
+    """Runs commands from the query box and the palette, and changes settings."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+p", "palette", "tui.keys.palette"),
@@ -40,7 +41,7 @@ class CommandActions(ImportExportActions):
 
     @work
     async def find_prompts(self) -> None:
-        """Read the user's prompts, which are commands too."""
+        """Read the user's prompts again, which are commands too."""
         await self._find_prompts()
 
     async def _find_prompts(self) -> None:
@@ -54,8 +55,13 @@ class CommandActions(ImportExportActions):
         for problem in (*problems, *map(commands.name_taken, taken)):
             self.app.warn_once(problem)
 
+    @on(QueryBox.Submitted)
+    async def _on_query_submitted(self, event: QueryBox.Submitted) -> None:
+        if not await self.finish_edit(event.text):
+            await self.send(event.text)
+
     async def send(self, text: str) -> None:
-        """Do the command that a text calls; all other texts are queries."""
+        """Run the command that a text begins with, or send the text as a query."""
         called = commands.split(text)
         if called is None:
             await self.ask(text)
@@ -80,10 +86,10 @@ class CommandActions(ImportExportActions):
             await self.run_command(command, rest)
 
     async def run_command(self, command: Command, rest: str = "") -> None:
-        """Do a command.
+        """Run a command.
 
         Args:
-            rest: what follows its name.
+            rest: the argument after its name.
         """
         if command.prompt is not None:
             selection = self.get_selected_text() or self._chosen_reply_text()
@@ -95,7 +101,7 @@ class CommandActions(ImportExportActions):
             await invoke(getattr(self, f"action_{name}"), *parameters, rest)
 
     async def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click on a command that the text may become."""
+        """Complete a command by a click."""
         shown = self._box.completions
         if shown is not None and event.option_list is shown:
             self._box.accept_completion(shown.commands[event.option_index])
@@ -122,12 +128,12 @@ class CommandActions(ImportExportActions):
     # Settings of the conversation
 
     def action_setting(self, name: str, typed: str = "") -> None:
-        """Set a sampling setting of this conversation, if one was typed, and say what it is now."""
+        """Show a sampling setting of this conversation, after changing it if a value was typed."""
         turns = self.app.turns
         current, preset = turns.current, turns.spec.sampling
         with self.reporting_errors():
             if typed:
-                value = getattr(preset, name) if typed in _UNCHANGED else parse_setting(name, typed)
+                value = getattr(preset, name) if typed in _TO_PRESET else parse_setting(name, typed)
                 current.changes = current.changes.with_setting(name, value, preset)
             value = getattr(current.changes.sampling_for(turns.spec), name)
             words = say("tui.command.unset") if value is None else f"{value:g}"
@@ -141,9 +147,9 @@ class CommandActions(ImportExportActions):
         self.app.tell_user(words, "information")
 
     def action_edit_system(self, text: str = "") -> None:
-        """Set the system prompt of this conversation, or have it changed in the query box."""
+        """Set the system prompt of this conversation, or edit it in the query box."""
         if text:
-            self.change_system(None if text in _UNCHANGED else text)
+            self.change_system(None if text in _TO_PRESET else text)
             return
         turns = self.app.turns
 
@@ -152,19 +158,19 @@ class CommandActions(ImportExportActions):
 
         system = turns.current.changes.system
         text = turns.spec.system or "" if system is None else system
-        self.rewrite(text, say("tui.rewrite.system"), take, may_be_empty=True)
+        self.edit_in_box(text, say("tui.rewrite.system"), take, may_be_empty=True)
 
     async def action_panel(self) -> None:
-        """Open the panel of settings and give it the keys, or close it."""
+        """Open the settings panel and focus it, or close it."""
         from chatui.tui.widgets.settings_panel import SettingsPanel
 
         await self.toggle_panel(SettingsPanel(self.app.turns), "TokenPanel")
 
     async def toggle_panel(self, panel: Widget, other: str = "") -> None:
-        """Open a panel, which takes the keys, or close the one of its kind that is seen.
+        """Open a panel, or close the visible one of the same class.
 
         Args:
-            other: the kind of panel whose place it takes.
+            other: the class name of the panel that it replaces.
         """
         opened = self.query(type(panel))
         if any(each.display for each in opened):
@@ -175,7 +181,7 @@ class CommandActions(ImportExportActions):
             await self.mount(panel)
 
     async def action_save_preset(self, name: str = "") -> None:
-        """Save the model with what was changed as a preset of this name, or ask for one."""
+        """Save the model with the changed settings as a preset of this name, or ask for a name."""
         from chatui.catalog.own_presets import save_preset
 
         if not name:

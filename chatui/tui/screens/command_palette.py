@@ -1,4 +1,4 @@
-"""Ctrl+P: every command, found by its name, by what it does, and Chinese by its sound."""
+"""The command palette (Ctrl+P): commands by name, description, or pinyin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatui.tui.widgets.completion_list import command_row
 
 
 class CommandPaletteScreen(Picker[Command, Command]):
-    """Gives the command that the user picks; None if none."""
+    """Returns the chosen command, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+p", "cancel", "tui.keys.close"),

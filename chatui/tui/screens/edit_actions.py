@@ -1,4 +1,4 @@
-"""What is written on the main screen: queries, and earlier queries and replies anew."""
+"""Actions that edit queries and replies, and the editing of any text in the query box."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from chatui.conversation.rounds import Round
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.turn_display import TurnDisplay
-from chatui.tui.widgets.query_box import PurposeLine, QueryBox
+from chatui.tui.widgets.query_box import PurposeLine
 from chatui.tui.widgets.round_list import RoundList
 
 
-class Rewriting(Struct, frozen=True):
-    """A text that is in the query box to be changed.
+class BoxEdit(Struct, frozen=True):
+    """A text that is being edited in the query box.
 
     Attributes:
-        typed: what was in the box before, and comes back.
-        take: takes the changed text.
-        leave: takes the text as it was, where nothing is to be changed.
+        draft: the text that was in the box before, and returns afterwards.
+        on_done: called with the edited text.
+        on_cancel: called after Esc.
     """
 
-    typed: str
-    take: Callable[[str], Awaitable[None]]
-    leave: Callable[[], None] | None = None
+    draft: str
+    on_done: Callable[[str], Awaitable[None]]
+    on_cancel: Callable[[], None] | None = None
 
 
 class EditActions(TurnDisplay):
-    """Sends queries, and lends the query box to other texts."""
+    """Edits queries and replies in the query box, and continues replies."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+e", "edit_query", "tui.keys.edit_query"),
@@ -44,28 +44,11 @@ class EditActions(TurnDisplay):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rewriting: Rewriting | None = None
-
-    @on(QueryBox.Submitted)
-    async def _submit(self, event: QueryBox.Submitted) -> None:
-        rewriting = self._rewriting
-        if rewriting is None:
-            await self.send(event.text)
-            return
-        self._end_rewriting()
-        await rewriting.take(event.text)
-
-    async def send(self, text: str) -> None:
-        """Do what was written."""
-        await self.ask(text)
-
-    async def ask(self, text: str) -> None:
-        """Send a query."""
-        self.app.turns.ask(text)
+        self._edit: BoxEdit | None = None
 
     @on(RoundList.QueryClicked)
     def _on_query_clicked(self, event: RoundList.QueryClicked) -> None:
-        """Choose the round, or none any more."""
+        """Choose the round, or clear the choice if it is chosen."""
         view, clicked = self._conversation, event.round.id
         is_chosen = view.has_chosen and view.chosen is view.view_of(clicked)
         view.choose_round(None if is_chosen else clicked)
@@ -74,10 +57,10 @@ class EditActions(TurnDisplay):
         self._conversation.choose(step)
 
     def chosen_round(self, while_replying: str = "") -> Round | None:
-        """The round that a command is about; if it cannot be had, the user is told and it is None.
+        """Return the chosen round, else the last; None, after telling the user, if there is none.
 
         Args:
-            while_replying: why it cannot be had while a reply is being written here; "" if it can.
+            while_replying: the sentence that refuses while a reply is running; "" never refuses.
         """
         view = self._conversation.chosen
         if view is not None and not (while_replying and self.app.turns.is_replying_here):
@@ -86,72 +69,77 @@ class EditActions(TurnDisplay):
         self.app.tell_user(words, "information")
         return None
 
-    def rewrite(
+    def edit_in_box(
         self,
         text: str,
         purpose: str,
-        take: Callable[[str], Awaitable[None]],
-        leave: Callable[[], None] | None = None,
+        on_done: Callable[[str], Awaitable[None]],
+        on_cancel: Callable[[], None] | None = None,
         *,
         may_be_empty: bool = False,
     ) -> None:
-        """Have the user change ``text`` in the query box; what is being typed there comes back.
+        """Let the user edit ``text`` in the query box; the draft in the box returns afterwards.
 
         Args:
-            purpose: one line about what the text is.
-            take: takes the changed text.
-            leave: called instead where the user leaves it with Esc.
-            may_be_empty: whether nothing is a text too.
+            purpose: a line about the text, shown above the box.
+            on_done: called with the edited text.
+            on_cancel: called after Esc.
+            may_be_empty: whether an empty text can be submitted.
         """
-        self.leave_rewriting()
-        self._rewriting = Rewriting(self._box.query_text, take, leave)
+        self.cancel_edit()
+        self._edit = BoxEdit(self._box.query_text, on_done, on_cancel)
         self.query_one(PurposeLine).set_text(purpose)
         self._box.set_query(text, held=False)
         self._box.may_be_empty = may_be_empty
         self._box.focus()
 
-    def leave_rewriting(self) -> bool:
-        """Leave a text as it was; whether one was being changed."""
-        rewriting = self._rewriting
-        if rewriting is None:
-            return False
-        self._end_rewriting()
-        if rewriting.leave is not None:
-            rewriting.leave()
-        return True
+    async def finish_edit(self, text: str) -> bool:
+        """Submit the edited text; return whether a text was being edited."""
+        edit = self._end_edit()
+        if edit is not None:
+            await edit.on_done(text)
+        return edit is not None
 
-    def _end_rewriting(self) -> None:
-        assert self._rewriting is not None
-        self._box.set_query(self._rewriting.typed)
-        self.query_one(PurposeLine).set_text("")
-        self._box.may_be_empty = False
-        self._rewriting = None
+    def cancel_edit(self) -> bool:
+        """Leave the edited text unchanged; return whether a text was being edited."""
+        edit = self._end_edit()
+        if edit is not None and edit.on_cancel is not None:
+            edit.on_cancel()
+        return edit is not None
+
+    def _end_edit(self) -> BoxEdit | None:
+        edit, self._edit = self._edit, None
+        if edit is not None:
+            self._box.set_query(edit.draft)
+            self.query_one(PurposeLine).set_text("")
+            self._box.may_be_empty = False
+        return edit
 
     def action_edit_query(self) -> None:
-        """Change the query of the chosen round; the answer to it is another branch."""
+        """Edit the query of the chosen round, and answer it as a new branch."""
         round_ = self.chosen_round()
         if round_ is None:
             return
 
-        async def take(query: str) -> None:
+        async def regenerate(query: str) -> None:
             self.app.turns.regenerate(round_, query)
 
-        self.rewrite(round_.query, say("tui.rewrite.query"), take)
+        self.edit_in_box(round_.query, say("tui.rewrite.query"), regenerate)
 
     def action_edit_reply(self) -> None:
-        """Change the reply of the chosen round; the changed one is another branch."""
+        """Edit the reply of the chosen round, as a new branch."""
         round_ = self.chosen_round(say("tui.rewrite.stop_first"))
         if round_ is not None:
-            self._rewrite_reply(round_, round_.reply)
+            self._edit_reply_text(round_, round_.reply)
 
-    def _rewrite_reply(self, round_: Round, text: str) -> None:
-        async def take(reply: str) -> None:
-            self._write_reply(round_, reply)
+    def _edit_reply_text(self, round_: Round, text: str) -> None:
+        async def save(reply: str) -> None:
+            self._save_reply(round_, reply)
 
-        self.rewrite(text, say("tui.rewrite.reply"), take)
+        self.edit_in_box(text, say("tui.rewrite.reply"), save)
 
     def action_go_on(self) -> None:
-        """Have the reply of the chosen round go on from where it ended, as another branch."""
+        """Continue the reply of the chosen round from its end, as a new branch."""
         turns, round_ = self.app.turns, self.chosen_round(say("tui.rewrite.running"))
         if round_ is None:
             return
@@ -161,7 +149,7 @@ class EditActions(TurnDisplay):
             turns.continue_reply(round_)
 
     @work
-    async def _write_reply(self, round_: Round, reply: str) -> None:
+    async def _save_reply(self, round_: Round, reply: str) -> None:
         if reply == round_.reply:
             return
         turns = self.app.turns
@@ -171,7 +159,7 @@ class EditActions(TurnDisplay):
             rounds = await turns.save_edited_reply(round_, reply)
         except ChatuiError as error:
             self.app.tell_user(str(error))
-            self._rewrite_reply(round_, reply)
+            self._edit_reply_text(round_, reply)
             return
         if rounds and round_.conversation_id == turns.current.id:
             await self._show_rounds(rounds)

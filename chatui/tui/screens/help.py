@@ -1,4 +1,4 @@
-"""F1: every key, and where things are."""
+"""The help screen (F1): all keys and the folders."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ EDITING_KEYS = (
     ("Ctrl+X / Ctrl+V", "tui.keys.cut_paste"),
     ("Ctrl+Z / Ctrl+Y", "tui.keys.undo"),
 )
-"""What Textual's text area does with keys; ours are read from the bindings themselves."""
+"""The keys of Textual's text area; all other keys are read from the bindings."""
 
 KEYS_CELLS = 22
 PANEL_CELLS = 84
-LEAST_CELLS = 12
-"""As the stylesheet has them: the panel's width, and what a row of text has at least."""
+MIN_CELLS = 12
+"""The panel's width in the stylesheet, and the minimum width of a row of text."""
 _AROUND_CELLS = 5
-"""Padding and scroll bar."""
+"""The width of padding and scroll bar."""
 
 
 def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
-    """(keys, what they do) for bindings whose description is the name of words.
+    """Return (keys, description) for each binding with a description.
 
-    Several in a row that do the same, as 0 to 9, are one.
+    Consecutive bindings with the same description, such as 0 to 9, become one row.
     """
     shown = [each for each in bindings if isinstance(each, Binding) and each.description]
     rows = []
@@ -57,13 +57,13 @@ def key_rows(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
 
 
 def _indented(words: str, indent: int, cells: int) -> str:
-    """Words in rows of so many cells, all of which begin behind the indent."""
+    """Wrap words to ``cells``, with an indent before every row but the first."""
     cuts = [0, *row_starts(words, max(1, cells - indent)), len(words)]
     return f"\n{' ' * indent}".join(words[start:end] for start, end in pairwise(cuts))
 
 
 def _row(keys: str, words: str, cells: int) -> Content:
-    """The keys, and beside them what they do; below them if there is no room for that."""
+    """Format keys and description in one row, or in two if there is no room."""
     indent = KEYS_CELLS + 2 if cells > 2 * KEYS_CELLS else 6
     gap = indent - 2 - cell_len(keys)
     space = " " * gap if gap > 1 and indent > KEYS_CELLS else "\n" + " " * indent
@@ -72,11 +72,11 @@ def _row(keys: str, words: str, cells: int) -> Content:
 
 
 def help_text(talking: Iterable[BindingType], cells: int) -> Content:
-    """All groups of keys as one aligned table, then the folders.
+    """Return all groups of keys as an aligned table, followed by the folders.
 
     Args:
-        talking: keys of the main screen and of the app.
-        cells: in a row.
+        talking: the bindings of the main screen and of the app.
+        cells: the width of a row.
     """
     from chatui.tui.screens.adapter_picker import AdapterPicker
     from chatui.tui.screens.compare import CompareScreen
@@ -127,13 +127,13 @@ def help_text(talking: Iterable[BindingType], cells: int) -> Content:
     return Content("\n").join(parts)
 
 
-def cells_of(width: int) -> int:
-    """How many cells a row of the text has in a terminal of this width."""
-    return max(LEAST_CELLS, min(PANEL_CELLS, width) - _AROUND_CELLS)
+def row_cells(width: int) -> int:
+    """Return the width of a row of text in a terminal of this width."""
+    return max(MIN_CELLS, min(PANEL_CELLS, width) - _AROUND_CELLS)
 
 
 class HelpScreen(ModalScreen[None]):
-    """All keys."""
+    """All keys and the folders."""
 
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -143,25 +143,25 @@ class HelpScreen(ModalScreen[None]):
     def __init__(self, talking: Iterable[BindingType]) -> None:
         """
         Args:
-            talking: keys of the main screen and of the app.
+            talking: the bindings of the main screen and of the app.
         """
         super().__init__()
         self._talking = tuple(talking)
 
     def compose(self) -> ComposeResult:
-        self._cells = cells_of(self.app.size.width)
+        self._cells = row_cells(self.app.size.width)
         with VerticalScroll():
             yield Static(help_text(self._talking, self._cells), classes="keys")
         yield KeyLine(say("tui.help.close"))
 
     def on_resize(self, event: Resize) -> None:
-        before, self._cells = self._cells, cells_of(event.size.width)
+        before, self._cells = self._cells, row_cells(event.size.width)
         if self._cells != before:
             update = self.query_one(".keys", Static).update
-            # A layout is under way, which would take no notice.
+            # An update during the layout would be ignored.
             self.call_after_refresh(update, help_text(self._talking, self._cells))
 
     def on_click(self, event: Click) -> None:
         if event.widget is self:
-            # Beside it.
+            # A click beside the panel.
             self.dismiss()

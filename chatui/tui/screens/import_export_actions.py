@@ -1,4 +1,4 @@
-"""Conversations out into files of every form, and in from files of other programs."""
+"""Actions that export conversations to files and import them from files of other programs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from chatui.tui.screens.export_format_picker import FormatChoice
 
 _ALL = "all"
-_TOLD_RECORDS = 3
-_TOLD_EVERY_SECONDS = 4.0
+_MAX_SKIPPED_SHOWN = 3
+_PROGRESS_SECONDS = 4.0
 
 
 class ImportExportActions(QueryActions):
     """``/export`` and ``/import``."""
 
     async def action_export(self, path: str = "") -> None:
-        """Write the conversation into a file, whose ending says the form.
+        """Export the conversation to a file, in the format of its suffix.
 
         Args:
-            path: "" asks for form and file, ``all`` too, and writes all conversations.
+            path: "" asks for format and file; ``all`` also asks, and exports all conversations.
         """
         from chatui.conversation.export_formats import format_of
         from chatui.tui.screens.export_format_picker import ExportFormatPicker
@@ -100,7 +100,7 @@ class ImportExportActions(QueryActions):
 
     @work
     async def action_import(self, path: str = "") -> None:
-        """Import a file or a folder of files; "" asks for it."""
+        """Import a file or a folder; "" asks for it."""
         from chatui.conversation.conversation_files import IMPORT_SUFFIXES, expand_paths
         from chatui.conversation.importing import ImportCounts, import_files
         from chatui.tui.screens.questions import LineQuestion
@@ -116,9 +116,9 @@ class ImportExportActions(QueryActions):
         def report(now: ImportCounts) -> None:
             nonlocal last
             if worker.is_cancelled:
-                # The app is being left; what is imported stays.
+                # The app is closing; conversations imported so far stay.
                 raise ChatuiError(say("export.importing", done=now.conversations))
-            if time.monotonic() - last > _TOLD_EVERY_SECONDS:
+            if time.monotonic() - last > _PROGRESS_SECONDS:
                 last = time.monotonic()
                 words = say("export.importing", done=now.conversations)
                 self.app.call_later(self.app.tell_user, words, "information")
@@ -133,9 +133,9 @@ class ImportExportActions(QueryActions):
             self.app.tell_user(str(error))
             self._give_back((f"/import {path}",))
             return
-        for sentence in told[:_TOLD_RECORDS]:
+        for sentence in told[:_MAX_SKIPPED_SHOWN]:
             self.app.tell_user(sentence, "warning")
-        if len(told) > _TOLD_RECORDS:
+        if len(told) > _MAX_SKIPPED_SHOWN:
             self.app.tell_user(say("import.import.skipped", count=len(told)), "warning")
         if not counts.conversations and not counts.known:
             self.app.tell_user(say("export.import_nothing", path=path))
@@ -148,7 +148,7 @@ class ImportExportActions(QueryActions):
 
 
 def _free(path: Path, suffix: str) -> Path:
-    """A name that no file has yet: with a number, if need be."""
+    """Return a path that does not exist, with a number added if necessary."""
     number, found = 1, Path(f"{path}{suffix}")
     while found.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""A query written at length: a draft that lasts, files, the user's editor, queries that wait."""
+"""Actions on unsent queries: drafts, files, the external editor, waiting queries."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from chatui.tui.turn_messages import TurnMessage, WaitingChanged
 from chatui.tui.widgets.query_box import QueryBox
 
 SAVE_SECONDS = 0.4
-"""What is typed is saved so soon."""
+"""Seconds between a change of the query box and saving the draft."""
 
 
 class QueryActions(RatingActions):
-    """Keeps what is typed, and brings text into the query box from elsewhere."""
+    """Saves drafts, sends queries with files, and edits queries in $EDITOR and in the queue."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+x", "editor", "tui.keys.editor"),
@@ -35,9 +35,9 @@ class QueryActions(RatingActions):
     def __init__(self) -> None:
         super().__init__()
         self._draft = Draft()
-        self._draft_writing = asyncio.Lock()
-        self._draft_planned = False
-        self._draft_taken = False
+        self._draft_lock = asyncio.Lock()
+        self._is_save_planned = False
+        self._is_draft_loaded = False
 
     # The draft
 
@@ -47,57 +47,59 @@ class QueryActions(RatingActions):
 
     @work
     async def _load_draft(self) -> None:
-        async with self._draft_writing:
+        async with self._draft_lock:
             text = await asyncio.to_thread(self._draft.claim)
         self._give_back((text,) if text else ())
-        self._draft_taken = True
+        self._is_draft_loaded = True
 
     @property
     def _unsent(self) -> str:
-        """All that the user wrote and that stands nowhere else."""
-        aside = (self._rewriting.typed,) if self._rewriting else ()
-        return "\n".join(filter(None, (*self.app.turns.unsent_texts, *aside, self._box.query_text)))
+        """All texts of the user that are stored nowhere else."""
+        edited = (self._edit.draft,) if self._edit else ()
+        return "\n".join(
+            filter(None, (*self.app.turns.unsent_texts, *edited, self._box.query_text))
+        )
 
     @on(QueryBox.Changed)
-    def _plan_draft(self) -> None:
-        if not self._draft_planned:
-            self._draft_planned = True
+    def _plan_saving(self) -> None:
+        if not self._is_save_planned:
+            self._is_save_planned = True
             self.set_timer(SAVE_SECONDS, self._save_draft)
 
     def handle_turn_message(self, message: TurnMessage) -> None:
         super().handle_turn_message(message)
         if isinstance(message, WaitingChanged):
-            self._plan_draft()
+            self._plan_saving()
 
     @work
     async def _save_draft(self) -> None:
-        self._draft_planned = False
-        async with self._draft_writing:
+        self._is_save_planned = False
+        async with self._draft_lock:
             await asyncio.to_thread(self._draft.save, self._unsent)
 
     def on_unmount(self) -> None:
-        self._draft.close(self._unsent if self._draft_taken else None)
+        self._draft.close(self._unsent if self._is_draft_loaded else None)
 
     # Files
 
     async def ask(self, text: str) -> None:
-        """Send a query with what stands in the files that it names."""
+        """Send a query, with the content of the files that it names."""
         with self.reporting_errors(text):
             self.app.turns.ask(await self.insert_files(text))
 
     async def insert_files(self, text: str) -> str:
-        """A query with what stands in the files that it names.
+        """Replace each ``@name`` in a query by the content of the file.
 
         Raises:
-            ChatuiError: one cannot be read.
+            ChatuiError: a file cannot be read.
         """
         if "@" not in text:
             return text
         from chatui.tui.query_files import insert_files
 
-        text, names = await asyncio.to_thread(insert_files, text)
-        for words in names:
-            self.app.tell_user(words, "information")
+        text, sentences = await asyncio.to_thread(insert_files, text)
+        for sentence in sentences:
+            self.app.tell_user(sentence, "information")
         return text
 
     @on(QueryBox.FileRequested)
@@ -112,56 +114,56 @@ class QueryActions(RatingActions):
             file = await asyncio.to_thread(read_query_file, name)
             self._box.replace_before_cursor(f"@{name}", file.in_query, name)
 
-    # The user's editor
+    # The external editor
 
     async def action_editor(self) -> None:
         """Edit the text of the query box in $EDITOR."""
         try:
             with self.reporting_errors():
                 with self.app.batch_update(), self.app.suspend():
-                    text = await _edited(without_surrogates(self._box.query_text))
+                    text = await _edit_externally(without_surrogates(self._box.query_text))
                 self._box.set_query(text, held=False)
         except SuspendNotSupported:
             self.app.tell_user(say("tui.editor.not_here"))
         self.refresh(layout=True)
 
-    # Queries that wait
+    # Waiting queries
 
     def action_withdraw_waiting(self, index: int) -> None:
-        """Withdraw a query that waits."""
+        """Withdraw a waiting query."""
         taken = self.app.turns.withdraw_query(index)
         if taken is not None:
             words = say("overview.waiting.withdrawn", query=one_line(taken.text, 60))
             self.app.tell_user(words, "information")
 
     def action_edit_waiting(self, index: int = -1) -> None:
-        """Take a query that still waits into the box, by default the last; Esc puts it back."""
+        """Edit a waiting query in the query box, by default the last; Esc puts it back."""
         turns = self.app.turns
-        # One that is being edited waits again before another is taken.
-        self.leave_rewriting()
+        # Put back a query that is being edited.
+        self.cancel_edit()
         taken = turns.withdraw_query(index)
         if taken is None:
             self.app.tell_user(say("tui.waiting.none"), "information")
             return
 
-        async def take(text: str) -> None:
+        async def put_back(text: str) -> None:
             if text.strip():
                 turns.put_back(taken, text)
 
-        self.rewrite(
+        self.edit_in_box(
             taken.text,
             say("tui.rewrite.waiting"),
-            take,
+            put_back,
             lambda: turns.put_back(taken),
             may_be_empty=True,
         )
 
 
-async def _edited(text: str) -> str:
-    """``text`` as the user's editor leaves it.
+async def _edit_externally(text: str) -> str:
+    """Return ``text`` as edited in the user's editor.
 
     Raises:
-        ChatuiError: the editor cannot be run, or ended with an error; nothing is changed then.
+        ChatuiError: the editor cannot be run, or ended with an error.
     """
     import shlex
     import tempfile

@@ -1,4 +1,4 @@
-"""Small questions in the middle of the screen."""
+"""Dialogs that ask the user one question."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class YesNoQuestion(ModalScreen[bool]):
-    """A question that only ``y`` says yes to."""
+    """A yes-or-no question; only ``y`` means yes."""
 
     CSS_PATH = "questions.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,7 +43,7 @@ class YesNoQuestion(ModalScreen[bool]):
 
 
 class LineQuestion(ModalScreen[str | None]):
-    """A question for one line of text."""
+    """A question that is answered with one line of text."""
 
     CSS_PATH = "questions.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -69,10 +69,10 @@ class LineQuestion(ModalScreen[str | None]):
 async def offer_to_fetch(
     app: TurnsApp, bar: FetchBar | None, item: ModelEntry, tell: Callable[[str], None]
 ) -> Download | None:
-    """Ask whether to fetch a model; the download that was agreed to, not yet begun.
+    """Ask whether to fetch a model; return the download, not yet begun, or None.
 
     Args:
-        tell: shows a sentence; "" takes it away.
+        tell: shows a sentence; "" removes it.
     """
     if bar is not None and bar.running:
         tell(say("tui.fetch.one_at_a_time", name=one_line(bar.running)))

@@ -1,4 +1,4 @@
-"""What the user thinks of replies: good or bad, and a note; training examples are chosen by it."""
+"""Actions that rate replies and add notes, by which training examples can be chosen."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _RATINGS: dict[str, Rating] = {
     **dict.fromkeys(("-", "-1", "−", "bad", "差"), -1),
     **dict.fromkeys(("0", "none", "无"), 0),
 }
-"""What may be typed behind /rate."""
+"""Arguments of ``/rate``."""
 
 
 class RatingActions(EditActions):
-    """Rates the chosen reply, and notes something on it."""
+    """Rates the chosen reply and adds a note to it."""
 
-    # Terminals send Alt with a sign in the protocol of kitty alone; U lies above J.
+    # Alt with a sign needs the kitty protocol; U and J, one above the other, work everywhere.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+u,alt+plus", "rate(1)", "tui.keys.rate_good"),
         Binding("alt+j,alt+minus", "rate(-1)", "tui.keys.rate_bad"),
@@ -33,39 +33,39 @@ class RatingActions(EditActions):
     ]
 
     async def action_rate(self, rating: Rating) -> None:
-        """Rate the chosen reply; the same rating once more takes it back."""
+        """Rate the chosen reply; the same rating again removes it."""
         round_ = self._chosen_ended_round()
         if round_ is not None:
-            self._keep(round_, 0 if round_.rating == rating else rating)
+            self._save_rating(round_, 0 if round_.rating == rating else rating)
 
     @on(RoundList.Rated)
     async def _on_rated(self, event: RoundList.Rated) -> None:
-        self._keep(event.round, 0 if event.round.rating == event.rating else event.rating)
+        self._save_rating(event.round, 0 if event.round.rating == event.rating else event.rating)
 
     def action_rate_as(self, typed: str = "") -> None:
-        """Rate the chosen reply as it was typed."""
+        """Rate the chosen reply with the argument of ``/rate``."""
         if typed not in _RATINGS:
             self._give_back((f"/rate {typed}",) if typed else ())
             self.app.tell_user(say("tui.command.rate"), "information")
         elif (round_ := self._chosen_ended_round()) is not None:
-            self._keep(round_, _RATINGS[typed])
+            self._save_rating(round_, _RATINGS[typed])
 
     def action_note(self, text: str = "") -> None:
-        """Note this on the chosen reply, or have the note written in the query box."""
+        """Set the note on the chosen reply, or let the user edit it in the query box."""
         round_ = self._chosen_ended_round()
         if round_ is None:
             return
         if text:
-            self._keep(round_, note=text)
+            self._save_rating(round_, note=text)
             return
 
-        async def take(text: str) -> None:
-            self._keep(round_, note=text)
+        async def save(text: str) -> None:
+            self._save_rating(round_, note=text)
 
-        self.rewrite(round_.note, say("tui.rewrite.note"), take, may_be_empty=True)
+        self.edit_in_box(round_.note, say("tui.rewrite.note"), save, may_be_empty=True)
 
     def _chosen_ended_round(self) -> Round | None:
-        """The round that is meant; None, with a sentence, if there is no whole reply."""
+        """Return the chosen round; None, after telling the user, if its reply has not ended."""
         view = self._conversation.chosen
         if view is not None and view.round.state != "streaming":
             return view.round
@@ -74,12 +74,12 @@ class RatingActions(EditActions):
         return None
 
     @work
-    async def _keep(
+    async def _save_rating(
         self, round_: Round, rating: Rating | None = None, note: str | None = None
     ) -> None:
         changed = round_ if rating is None else replace(round_, rating=rating)
         changed = changed if note is None else replace(changed, note=note)
-        # Shown at once: a second press means what the first one left.
+        # Shown before it is saved, so that a second key press refers to the new rating.
         self._conversation.replace(changed)
         store = self.app.store
         try:

@@ -1,4 +1,4 @@
-"""A conversation played as it happened: no model, no store, no engine."""
+"""The replay of a conversation, in its own timing."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from chatui.tui.widgets.timeline import Timeline
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 _FRAMES_PER_SECOND = 30
-_STEPS_SHOWN_ONE_BY_ONE = 500
-"""After a longer jump the conversation is built anew."""
+_MAX_APPENDED_STEPS = 500
+"""Longer jumps rebuild the conversation."""
 
 
 class ReplayScreen(Screen["ReplayPoint | None"]):
-    """Plays the steps of a player; gives the moment from which the user wants to go on.
+    """Plays a conversation; returns the point from which the user wants to continue.
 
     Attributes:
-        player: says what has happened by now.
-        frames: how often the screen was brought there.
+        player: the clock and the steps.
+        shown: the number of steps on the screen.
+        frames: the number of updates so far.
     """
 
     DEFAULT_CSS = """
@@ -59,7 +60,7 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
     def __init__(self, player: Player, title: str) -> None:
         """
         Args:
-            title: of the conversation.
+            title: the title of the conversation.
         """
         super().__init__()
         self.player = player
@@ -84,21 +85,21 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
         return self.query_one(ConversationView)
 
     async def show_what_is_due(self) -> None:
-        """Bring the screen to where the player is."""
+        """Update the screen to the player's position."""
         if not self.query(Timeline):
-            # The app is going.
+            # The app is closing.
             return
         reached = self.player.advance()
-        if self.shown <= reached <= self.shown + _STEPS_SHOWN_ONE_BY_ONE:
-            self._go_on(self.player.steps(self.shown, reached))
+        if self.shown <= reached <= self.shown + _MAX_APPENDED_STEPS:
+            self._append(self.player.steps(self.shown, reached))
         else:
             await self._conversation.show(_rounds(self.player), Static(""))
         self.shown = reached
         self.frames += 1
         self.query_one(Timeline).refresh()
 
-    def _go_on(self, steps: Iterator[ReplayStep]) -> None:
-        """Show steps that follow what is on the screen; tokens of one moment at once."""
+    def _append(self, steps: Iterator[ReplayStep]) -> None:
+        """Append steps to the screen, with consecutive tokens in one update."""
         for kind, group in groupby(steps, key=lambda step: step.kind):
             if kind == "piece":
                 view = self._conversation.last
@@ -111,7 +112,7 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
                 elif (view := self._conversation.last) is not None:
                     view.update(step.round)
 
-    # What the user does
+    # Actions
 
     def action_pause(self) -> None:
         self.player.pause(not self.player.is_paused and not self.player.is_over)
@@ -139,7 +140,7 @@ class ReplayScreen(Screen["ReplayPoint | None"]):
         if len(self.app.screen_stack) > 1:
             self.dismiss(point)
         else:
-            # There is nothing but the replay.
+            # The replay is the only screen, in ``chatui replay``.
             self.app.exit(point)
 
     def action_jump(self, tenth: int) -> None:
@@ -162,7 +163,7 @@ def _begun(whole: Round, reply: str = "") -> Round:
 
 
 def _rounds(player: Player) -> list[Round]:
-    """The rounds as they stand where the player is."""
+    """Return the rounds at the player's position."""
     rounds = list(player.rounds[: player.rounds_begun()])
     if (said := player.reply_so_far()) is not None:
         rounds[-1] = _begun(rounds[-1], said)

@@ -1,4 +1,4 @@
-"""What shows the conversation as a whole: its tree, its context, replies side by side."""
+"""Actions that open views of the conversation: comparison, tree, replay, tokens, context use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ViewActions(CommandActions):
-    """Opens the views that stand beside or over the conversation."""
+    """Opens views beside or over the conversation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("alt+d", "compare", "overview.keys.compare"),
@@ -28,7 +28,7 @@ class ViewActions(CommandActions):
     ]
 
     async def action_compare(self, query: str = "") -> None:
-        """Answer this side by side, else what is in the query box or asks the chosen round."""
+        """Compare replies to this query, else to the query box's or the chosen round's."""
         from chatui.tui.screens.variant_picker import VariantPicker
 
         from_box = not query
@@ -41,7 +41,7 @@ class ViewActions(CommandActions):
             return
         beside: Round | None = None if query or view is None else view.round
         if not query and beside is None:
-            self.rewrite("", say("overview.compare.query"), self.action_compare)
+            self.edit_in_box("", say("overview.compare.query"), self.action_compare)
             return
 
         async def take(chosen: tuple[Variant, ...] | None) -> None:
@@ -83,7 +83,7 @@ class ViewActions(CommandActions):
                 self.app.tell_user(say("overview.compare.nothing"), "information")
 
     async def action_tree(self) -> None:
-        """Show the conversation as a tree, and go to the round that is chosen there."""
+        """Show the conversation as a tree, and go to the round that the user chooses."""
         from chatui.tui.screens.tree_map import TreePicker
 
         conversation_id = self.app.turns.current.id
@@ -99,7 +99,7 @@ class ViewActions(CommandActions):
         await self.show_picker(TreePicker(self.app.store, conversation_id, path), take)
 
     async def _go_to(self, round_: Round) -> None:
-        """Look at a round of this conversation, on whatever branch it is."""
+        """Show a round of this conversation, on its own branch."""
         if round_.id not in self._conversation.round_ids:
             if self.app.turns.is_replying_here:
                 self.app.tell_user(say("overview.tree.running"), "information")
@@ -111,7 +111,7 @@ class ViewActions(CommandActions):
 
     @work
     async def action_replay(self) -> None:
-        """Play the conversation as it happened, and go on from the moment that is chosen there."""
+        """Replay the conversation, and continue from the point that the user chooses."""
         from chatui.conversation import transcript
         from chatui.conversation.playback import Player
         from chatui.conversation.replay_branch import resume
@@ -132,7 +132,7 @@ class ViewActions(CommandActions):
                 await self.open_conversation(id_)
 
     def action_tell_context(self) -> None:
-        """Say how full the context is, what is in it, and what falls out next."""
+        """Show how full the context is, what is in it, and what is dropped next."""
         status, view = self._status, self._conversation.last
         if view is None or not status.context_used:
             self.app.tell_user(say("tui.command.no_context"), "information")
