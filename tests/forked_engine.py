@@ -1,12 +1,10 @@
-"""Engines that fork from one process which has imported torch: a start takes 0.1 s, not seconds.
+"""Engines forked from a template process that has imported torch; starting one takes 0.1 s.
 
-The fixture ``engines`` starts that process, the template. Backends given to `forking`, and commands
-that begin with `CHATUI`, then have engines that are forked from it; all but their imports is real.
-What a client starts is a small process that hands its standard streams to the fork; each of the two
-ends with the other.
+The fixture ``engines`` starts the template. Backends passed to `forking`, and commands that begin
+with `CHATUI`, fork their engines from it; only the imports are skipped. A client starts a small
+process that passes its standard streams to the fork; if one of the two ends, so does the other.
 
-The processes that share the tests are themselves forked, from a second template that has imported
-the tests too.
+pytest's worker processes are forked from a second template, which has also imported the tests.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ if TYPE_CHECKING:
 Forking = TypeVar("Forking", "LocalBackend", "type[LocalBackend]")
 
 CHATUI = (sys.executable, __file__)
-"""In place of ``python -m chatui``, for a process that gets signals or a terminal."""
+"""Replaces ``python -m chatui`` for a process that gets signals or a terminal."""
 TRANSFORMERS = (sys.executable, __file__, "transformers")
-"""In place of ``transformers``."""
+"""Replaces ``transformers``."""
 
 WORKER = (sys.executable, __file__, "worker")
-"""In place of ``python``, for a process that runs tests."""
+"""Replaces ``python`` for a process that runs tests."""
 
 _FOLDER = "CHATUI_TEST_TEMPLATES"
 _ENGINES = "engines"
@@ -50,14 +48,14 @@ _WORKERS = "workers"
 
 @contextmanager
 def template(folder: Path, tests: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """Run a template behind a Unix socket; gives the environment of what is to fork from it.
+    """Run a template that listens on a Unix socket; yield the environment of its clients.
 
     Args:
-        folder: for the sockets.
-        tests: what pytest is to collect; there is a template for its workers then.
+        folder: folder of the sockets.
+        tests: paths for pytest to collect; starts a second template for its workers.
     """
     if _FOLDER in os.environ:
-        # A worker's environment has it already.
+        # A worker already has the environment.
         yield {}
         return
     found = os.environ.get("PYTHONPATH")
@@ -65,7 +63,7 @@ def template(folder: Path, tests: Sequence[str] = ()) -> Iterator[dict[str, str]
     listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
     for listener, name in zip(listeners, (_ENGINES, _WORKERS), strict=True):
         listener.bind(str(folder / name))
-        # Whoever comes while the template still imports has to wait.
+        # Clients wait while the template imports.
         listener.listen(64)
     files = [listener.fileno() for listener in listeners]
     process = subprocess.Popen(
@@ -73,7 +71,7 @@ def template(folder: Path, tests: Sequence[str] = ()) -> Iterator[dict[str, str]
         stdin=subprocess.PIPE,
         pass_fds=files,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        # Ctrl+C is for whoever runs the tests, and with them the template ends.
+        # Ctrl+C goes to pytest; the template ends with it.
         start_new_session=True,
     )
     for listener in listeners:
@@ -83,7 +81,7 @@ def template(folder: Path, tests: Sequence[str] = ()) -> Iterator[dict[str, str]
 
 
 def forking(backend: Forking) -> Forking:
-    """Let a backend, or all of its kind, start engines that are forked from the template."""
+    """Make a backend, or all of its class, fork its engines from the template."""
     module, _, function = backend.server.partition(":")
     assert module == "chatui.engine.process"
     backend.server = f"forked_engine:{function}"
@@ -91,18 +89,18 @@ def forking(backend: Forking) -> Forking:
 
 
 def serve_torch() -> None:
-    """As `chatui.engine.process.serve_torch`."""
+    """Run `chatui.engine.process.serve_torch` in a fork."""
     fork("chatui.engine.process:serve_torch")
 
 
 def serve_llama_cpp() -> None:
-    """As `chatui.engine.process.serve_llama_cpp`."""
+    """Run `chatui.engine.process.serve_llama_cpp` in a fork."""
     fork("chatui.engine.process:serve_llama_cpp")
 
 
 def fork(function: str, *arguments: str, template: str = _ENGINES) -> None:
-    """Let a fork of a template run ``function`` with this process's streams, until it ends."""
-    # The fork has a process group of its own; so that Ctrl+C passes this process by too:
+    """Run ``function`` in a fork of a template, with this process's streams, until it ends."""
+    # Like an engine's process, this one must not receive Ctrl+C.
     os.setpgrp()
     wanted = json.dumps([function, arguments, dict(os.environ), str(Path.cwd())])
     with socket.socket(socket.AF_UNIX) as fork:
@@ -117,10 +115,9 @@ def fork(function: str, *arguments: str, template: str = _ENGINES) -> None:
 def run_chatui(
     *arguments: str | bytes, stdin: bytes = b"", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``chatui`` in a fork of the template, which has imported most of it already.
+    """Run ``chatui`` in a fork of the template, which has already imported most of it.
 
-    Python's own start is left out: what it reads of the environment (the encoding of the streams)
-    is as in the template.
+    Python itself is not started again, so the encoding of the streams is the template's.
     """
     words = [os.fsdecode(word) for word in arguments]
     environment = {**os.environ, **(env or {})}
@@ -143,7 +140,7 @@ def run_chatui(
 
 
 def pid_of_fork(pid: int) -> int:
-    """The process that works for the engine's process ``pid``."""
+    """Return the pid of the fork that works for the process ``pid``."""
     return int(_note_of(pid).read_text())
 
 
@@ -152,8 +149,8 @@ def _note_of(pid: int) -> Path:
 
 
 def _be_template(engines: socket.socket, workers: socket.socket, tests: Sequence[str]) -> None:
-    """Fork for everyone who comes, until standard input ends."""
-    # With what the first load of a model imports and compiles.
+    """Fork for each client until standard input ends."""
+    # These are imported by the first load of a model.
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
     from transformers.models.gpt2 import modeling_gpt2  # noqa: F401
     from transformers.models.llama import modeling_llama  # noqa: F401
@@ -223,7 +220,7 @@ def _be_fork(client: socket.socket, wanted: bytes, streams: list[int]) -> NoRetu
 
 
 def run_statement() -> None:
-    """As ``python -c``."""
+    """Run the last argument, as ``python -c``."""
     exec(sys.argv[-1], {"__name__": "__main__"})
 
 

@@ -1,4 +1,4 @@
-"""Folders of tiny models with random weights in the true architectures, for any room's tests."""
+"""Tiny models with random weights in the real architectures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHAT_TEMPLATE = (
 def gpt2_chinese(
     folder: Path, *, seed: int = 0, context: int = 256, dtype: str = "float32"
 ) -> Path:
-    """GPT-2 with one token a character, the way of uer/gpt2-chinese and of the embedded model."""
+    """GPT-2 with one token per character, like uer/gpt2-chinese and the embedded model."""
     from transformers import AddedToken, BertTokenizer, GPT2Config, GPT2LMHeadModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def gpt2_chinese(
 
 
 def llama(folder: Path, *, seed: int = 0, dtype: str = "float32", **config: Any) -> Path:
-    """LLaMA with a byte-fallback tokenizer that puts <s> in front."""
+    """LLaMA with a byte-fallback tokenizer that adds <s>."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer = byte_fallback_tokenizer()
@@ -113,7 +113,7 @@ def moss(folder: Path, *, seed: int = 0, dtype: str = "float32") -> Path:
 
 
 def byte_level_tokenizer(specials: list[str], **names: str) -> Any:
-    """GPT-2's kind, trained on the spot."""
+    """A tokenizer like GPT-2's, trained on ``TEXTS``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -131,7 +131,7 @@ def byte_level_tokenizer(specials: list[str], **names: str) -> Any:
 
 
 def byte_fallback_tokenizer() -> Any:
-    """LLaMA's kind, trained on the spot; as transformers converts SentencePiece models."""
+    """A tokenizer like LLaMA's as converted by transformers, trained on ``TEXTS``."""
     from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -157,7 +157,7 @@ def byte_fallback_tokenizer() -> Any:
         show_progress=False,
     )
     made.train_from_iterator(TEXTS, trainer)
-    # Bytes are ordinary tokens of the vocabulary, not special ones.
+    # Byte tokens are ordinary tokens, not special ones.
     data = json.loads(made.to_str())
     data["added_tokens"] = [token for token in data["added_tokens"] if token["content"] in specials]
     return PreTrainedTokenizerFast(
@@ -179,7 +179,7 @@ def _save(folder: Path, kind: Any, config: Any, tokenizer: Any, seed: int, dtype
 
 
 def to_bin(folder: Path) -> Path:
-    """Turn a folder's safetensors into two sharded PyTorch files with an index."""
+    """Convert a folder's safetensors file into two PyTorch shards with an index."""
     import torch
     from safetensors.torch import load_file
 

@@ -13,7 +13,7 @@ _WORDS = (" User", "User", "Assistant", "\n\n", "。\n\n", "你好", "世界", "
 
 
 def raven(folder: Path, name: str = "RWKV-4-Raven-tiny-ctx2048.pth", **options: Any) -> Path:
-    """A Pile or Raven model with its tokenizer beside it; the path of the weights."""
+    """Write a Pile or Raven model with its tokenizer; return the path of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = pile_tokenizer()
     tokenizer.save(str(folder / PILE_FILE))
@@ -21,7 +21,7 @@ def raven(folder: Path, name: str = "RWKV-4-Raven-tiny-ctx2048.pth", **options: 
 
 
 def world(folder: Path, name: str = "RWKV-4-World-tiny-ctx4096.pth", **options: Any) -> Path:
-    """A World model with its vocabulary beside it; the path of the weights."""
+    """Write a World model with its vocabulary; return the path of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WORLD_FILE).write_text(world_lines(), encoding="utf-8")
     return write(folder / name, rows=WORLD_ROWS, width=16, hidden=32, **options)
@@ -43,7 +43,7 @@ def tensors(
     dtype: str = "bfloat16",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Names, shapes and order of RWKV-LM/RWKV-v4neo; a head as wide as the logits of a chat."""
+    """Return random tensors with the names, shapes and order of RWKV-LM/RWKV-v4neo."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -90,7 +90,7 @@ def tensors(
 
 
 def hf_folder(folder: Path, state: dict[str, Any]) -> Path:
-    """The same weights as transformers' RwkvForCausalLM, with its tokenizer.json."""
+    """Write the weights as transformers' RwkvForCausalLM, with a tokenizer.json."""
     from transformers import RwkvConfig, RwkvForCausalLM
 
     layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
@@ -121,7 +121,7 @@ def _hf_name(name: str) -> str:
 
 
 def pile_tokenizer() -> Any:
-    """Byte-level BPE as GPT-NeoX's, with a token for a blank line."""
+    """Byte-level BPE like GPT-NeoX's, with a token for a blank line."""
     from tiny_models import TEXTS
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -139,7 +139,7 @@ def pile_tokenizer() -> Any:
 
 
 def world_lines() -> str:
-    """A small vocabulary in the World models' file format: all bytes, then some words."""
+    """A small vocabulary in the World models' file format: all bytes and some words."""
     lines = [f"{byte + 1} {_literal(bytes([byte]))} 1" for byte in range(256)]
     for id, word in enumerate(_WORDS, 257):
         lines.append(f"{id} {word!r} {len(word.encode())}")

@@ -1,4 +1,4 @@
-"""Loading an engine and asking it, in one line each."""
+"""Helpers that load an engine and generate a reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chatui.messages import (
 from chatui.sampling import SamplingSettings
 
 FAMILIES = ("gpt2_chinese", "llama", "bloom", "qwen2", "moss")
-"""Those that ``tiny_models`` makes and every test of the engine runs through."""
+"""Families of ``tiny_models`` that most tests of the engine run on."""
 
 
 def spec(folder: Path, **values: Any) -> ModelSpec:

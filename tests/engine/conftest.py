@@ -1,4 +1,4 @@
-"""Tiny models, made once for the room."""
+"""Tiny models, made once for the tests of the engine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from asking import loaded
 
 from chatui.engine.engine import Engine
 
-# Tiny tensors gain nothing from threads, and lose much where the machine is busy.
+# Threads do not speed up tiny tensors, and slow them down on a busy machine.
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def unloads_models(frozen: None) -> None:
-    """Each test does."""
+    """Apply the fixture ``frozen`` to all tests that unload models."""
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A folder of each family, made when it is first asked for; not to be changed."""
+    """Return a family's folder, made on first use; tests must not change it."""
     root = tmp_path_factory.mktemp("models")
 
     def make(family: str) -> Path:
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def copied(made: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    """A copy of a family's folder, to be spoilt."""
+    """Return a copy of a family's folder that a test can change."""
 
     def copy(family: str) -> Path:
         return Path(shutil.copytree(made(family), tmp_path / family))
@@ -47,7 +47,7 @@ def copied(made: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def moss_reference(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden MOSS with a tokenizer, which it comes without."""
+    """The golden MOSS with a tokenizer, which the reference lacks."""
     root = tmp_path_factory.mktemp("moss")
     folder = tiny_models.moss(root / "tokenizer")
     for name in ("config.json", "model.safetensors"):
@@ -58,5 +58,5 @@ def moss_reference(reference: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def golden_chatglm(reference: Path) -> Engine:
-    """The golden ChatGLM-6B, whose vocabulary takes a while to read."""
+    """The golden ChatGLM-6B, loaded once because its vocabulary is slow to read."""
     return loaded(reference / "chatglm-6b" / "model")

@@ -1,4 +1,4 @@
-"""Damaged files of a model are refused in a sentence, whatever their readers raise."""
+"""Damaged model files raise a ChatuiError, whatever their readers raise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refused_or_read(file: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "before-1.6"])
-def test_mutated_files(tmp_path: Path, kind: str) -> None:
+def test_mutated_weight_files(tmp_path: Path, kind: str) -> None:
     file = tmp_path / ("m.safetensors" if kind == "safetensors" else "m.bin")
     if kind == "safetensors":
         save_file(WEIGHTS, file)
@@ -74,7 +74,7 @@ def test_a_header_nested_too_deep(tmp_path: Path) -> None:
 
 
 def refused(read: Callable[[], object]) -> bool:
-    """Whether it is; nothing but one sentence may be raised."""
+    """Return True if ``read`` raises a ChatuiError of one line; let other errors through."""
     try:
         read()
     except ChatuiError as error:
@@ -152,7 +152,7 @@ def test_mutated_training_examples(tmp_path: Path) -> None:
     for _ in range(200):
         file.write_bytes(b"\n".join((sound, damaged(row, dice))))
         refused(read_all)
-    # Behind the first hundred too.
+    # Wrong rows after the first hundred are found too.
     for wrong in ({"input_ids": [1, 2, 3, 99]}, {"labels": [-5, 1, 2, 3]}, {"labels": [99] * 4}):
         file.write_bytes(b"\n".join([sound] * 120 + [json.dumps(row | wrong).encode()]))
         assert refused(read_all)

@@ -1,23 +1,15 @@
-"""Streaming text against the tokenizers' own final decode."""
+"""Streamed text equals the tokenizers' own decode of the whole reply."""
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
-from tokenizers import (
-    AddedToken,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
+import tiny_models
+from tokenizers import AddedToken
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from chatui.engine.codec import Codec, decoder_kinds, make_codec
@@ -44,61 +36,27 @@ def streamed(codec: Codec, ids: list[int]) -> str:
 
 @pytest.fixture(scope="module")
 def byte_level() -> Any:
-    """GPT-2's, Qwen's and BLOOM's kind, trained on the spot on too little to know rare hanzi."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXTS[:2], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
-    fast.add_tokens([AddedToken("<think>", normalized=False), AddedToken("思考", normalized=False)])
-    return fast
+    """A byte-level tokenizer with two added tokens."""
+    tokenizer = tiny_models.byte_level_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>")
+    added = [AddedToken(token, normalized=False) for token in ("<think>", "思考")]
+    tokenizer.add_tokens(added)
+    return tokenizer
 
 
 @pytest.fixture(scope="module")
 def byte_fallback() -> Any:
-    """LLaMA's kind: SentencePiece BPE with byte fallback, as transformers converts it."""
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace("▁", " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    specials = ["<unk>", "<s>", "</s>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=[*specials, *(f"<0x{byte:02X}>" for byte in range(256))],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([TEXTS[0], TEXTS[1]], trainer)
-    # Bytes are ordinary tokens of the vocabulary, not special ones.
-    data = json.loads(tokenizer.to_str())
-    data["added_tokens"] = [token for token in data["added_tokens"] if token["content"] in specials]
-    bare = Tokenizer.from_str(json.dumps(data))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bare, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+    """LLaMA's tokenizer, SentencePiece BPE with byte fallback, as converted by transformers."""
+    return tiny_models.byte_fallback_tokenizer()
 
 
-def test_byte_level_joins_to_the_decode(byte_level: Any) -> None:
+def test_byte_level_streams_the_decoded_text(byte_level: Any) -> None:
     codec = make_codec(byte_level)
     for text in TEXTS:
         ids = byte_level.encode(text + "<think>思考</think>")
         assert streamed(codec, ids) == byte_level.decode(ids, skip_special_tokens=True)
 
 
-def test_byte_level_on_any_tokens_at_all(byte_level: Any) -> None:
+def test_byte_level_streams_random_tokens(byte_level: Any) -> None:
     codec = make_codec(byte_level)
     for seed in range(50):
         dice = random.Random(seed)
@@ -106,7 +64,7 @@ def test_byte_level_on_any_tokens_at_all(byte_level: Any) -> None:
         assert streamed(codec, ids) == byte_level.decode(ids, skip_special_tokens=True), seed
 
 
-def test_byte_fallback_joins_to_the_decode(byte_fallback: Any) -> None:
+def test_byte_fallback_streams_the_decoded_text(byte_fallback: Any) -> None:
     codec = make_codec(byte_fallback)
     for text in TEXTS:
         ids = byte_fallback.encode(text)
@@ -114,10 +72,10 @@ def test_byte_fallback_joins_to_the_decode(byte_fallback: Any) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_level", "byte_fallback"])
-def test_never_half_a_character_and_none_late(
+def test_characters_are_shown_as_soon_as_they_are_whole(
     tokenizer: str, request: pytest.FixtureRequest
 ) -> None:
-    """Each token shows all characters that are whole with it."""
+    """Each token shows the characters that it completes."""
     made = request.getfixturevalue(tokenizer)
     for text in TEXTS:
         ids = made.encode(text)
@@ -127,13 +85,13 @@ def test_never_half_a_character_and_none_late(
             shown += detokenizer.add(id)
             whole = made.decode(ids[:count], skip_special_tokens=True)
             assert "\ufffd" not in shown
-            # The decoders give up on a whole run of bytes where one is missing; we do not.
+            # The libraries' decoders replace a whole run of bytes if one is missing.
             if "\ufffd" not in whole:
                 assert shown == whole
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_level", "byte_fallback"])
-def test_bytes_that_make_no_character_are_replaced_at_the_end(
+def test_incomplete_characters_become_replacement_characters(
     tokenizer: str, request: pytest.FixtureRequest
 ) -> None:
     made = request.getfixturevalue(tokenizer)
@@ -145,7 +103,7 @@ def test_bytes_that_make_no_character_are_replaced_at_the_end(
 
 @pytest.fixture(scope="module")
 def pieces_with_bytes(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A real SentencePiece model with byte fallback, as LLaMA's."""
+    """A SentencePiece model with byte fallback, like LLaMA's."""
     prefix = tmp_path_factory.mktemp("sentencepiece") / "tiny"
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(list(TEXTS[:2]) * 20),
@@ -158,8 +116,8 @@ def pieces_with_bytes(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
 
 
-def test_bytes_are_read_as_sentencepiece_reads_them(pieces_with_bytes: Any) -> None:
-    """Runs of any bytes among other pieces, and real text cut off in the middle."""
+def test_bytes_decode_as_in_sentencepiece(pieces_with_bytes: Any) -> None:
+    """For random bytes among other pieces, and for text cut within a character."""
     library = pieces_with_bytes
     for seed in range(60):
         dice = random.Random(seed)
@@ -173,17 +131,10 @@ def test_bytes_are_read_as_sentencepiece_reads_them(pieces_with_bytes: Any) -> N
 
 
 @pytest.mark.parametrize("special", [False, True])
-def test_an_added_token_is_its_own_spelling(special: bool) -> None:
-    """Its letters may lie in the byte alphabet, where "é" stands for the byte 0xE9."""
+def test_added_tokens_are_plain_text(special: bool) -> None:
+    """Even if their letters are in the byte alphabet, in which "é" stands for the byte 0xE9."""
     texts = ["café", "naïve", "ß", "Ä", "ÅÄÖ", "Ġ", "ĊĊ", "¡olé!", "a", "中é"]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS[:2], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    fast = tiny_models.byte_level_tokenizer([])
     added = [AddedToken(text, special=special, normalized=False) for text in texts]
     fast.add_tokens(added, special_tokens=special)
     codec = make_codec(fast)
@@ -246,7 +197,9 @@ def test_rwkv_tokenizer(reference: Path) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte_level", "byte_fallback"])
-def test_the_window_joins_to_the_decode(tokenizer: str, request: pytest.FixtureRequest) -> None:
+def test_the_window_detokenizer_streams_the_decoded_text(
+    tokenizer: str, request: pytest.FixtureRequest
+) -> None:
     made = request.getfixturevalue(tokenizer)
     for text in TEXTS:
         ids = made.encode(text)
@@ -254,5 +207,5 @@ def test_the_window_joins_to_the_decode(tokenizer: str, request: pytest.FixtureR
         assert "".join(window.add(id) for id in ids) + window.flush() == made.decode(ids)
 
 
-def test_an_id_outside_of_the_vocabulary_is_no_text(byte_level: Any) -> None:
+def test_ids_outside_the_vocabulary_are_skipped(byte_level: Any) -> None:
     assert streamed(make_codec(byte_level), [10**6, -1, len(byte_level)]) == ""

@@ -1,4 +1,4 @@
-"""What is done faster than transformers and PyTorch do it, against what they do."""
+"""Fast paths give the results of transformers and PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Maker = Callable[[str], Path]
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @pytest.mark.parametrize("bias", [True, False])
-def test_onednns_products(rows: int, bias: bool) -> None:
+def test_onednn_products_match_pytorch(rows: int, bias: bool) -> None:
     if not linear.onednn_is_faster():
         pytest.skip("float32 products stay with MKL on this processor")
     states = torch.randn(1, rows, 768)
@@ -37,7 +37,7 @@ def test_onednns_products(rows: int, bias: bool) -> None:
             torch.testing.assert_close(one, expected[0, 0], atol=1e-3, rtol=1e-4)
 
 
-def test_half_precision_stays_with_pytorch() -> None:
+def test_half_precision_uses_pytorch() -> None:
     module = nn.Linear(768, 2048).bfloat16()
     linear.speed_up(nn.ModuleList([module]))
     assert type(module) is nn.Linear
@@ -45,7 +45,7 @@ def test_half_precision_stays_with_pytorch() -> None:
     assert mixed(torch.ones(1, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-def test_the_seed_gives_the_same_text_on_either_library(
+def test_a_seed_gives_the_same_text_with_onednn_and_mkl(
     made: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast = parts(ask(loaded(made("llama")), greedy=False, seed=4))[2]
@@ -53,7 +53,7 @@ def test_the_seed_gives_the_same_text_on_either_library(
     assert parts(ask(loaded(made("llama")), greedy=False, seed=4))[2].text == fast.text
 
 
-def test_small_models_take_one_core(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_models_use_one_thread(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
     monkeypatch.setattr(threads, "_all_threads", lambda: 6)
     monkeypatch.setattr(torch, "set_num_threads", taken.append)

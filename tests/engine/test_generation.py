@@ -1,4 +1,4 @@
-"""The decode loop on every family: against generate(), and all the ways in which a reply ends."""
+"""The decode loop on every family, against generate() of transformers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Maker = Callable[[str], Path]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_is_what_generate_gives(made: Maker, family: str) -> None:
+def test_greedy_replies_equal_generate(made: Maker, family: str) -> None:
     engine = loaded(made(family), eos_ids=(100_000,), format="bloomz")
     prefill, tokens, done = parts(ask(engine, max_new_tokens=40, stop_strings=()))
     model = engine._loaded()
@@ -36,7 +36,7 @@ def test_greedy_is_what_generate_gives(made: Maker, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_stream_joins_to_the_text(made: Maker, family: str) -> None:
+def test_the_tokens_join_to_the_text(made: Maker, family: str) -> None:
     engine = loaded(made(family), eos_ids=(100_000,))
     clean = engine._loaded().format.clean_reply
     for seed in range(5):
@@ -44,7 +44,7 @@ def test_the_stream_joins_to_the_text(made: Maker, family: str) -> None:
         assert clean("".join(token.text for token in tokens)) == done.text
 
 
-def test_logprob_and_alternatives_are_of_the_raw_logits(made: Maker) -> None:
+def test_log_probabilities_are_of_the_raw_logits(made: Maker) -> None:
     engine = loaded(made("llama"))
     _, tokens, done = parts(ask(engine, alternatives=3, greedy=False, temperature=0.3, seed=2))
     model = engine._loaded()
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_text(made: Maker) -> None:
     assert (again.text, again.seed) == (drawn[0].text, drawn[0].seed)
 
 
-def test_an_end_token_ends_the_reply_and_is_no_text(made: Maker) -> None:
+def test_an_eos_token_ends_the_reply_and_is_not_shown(made: Maker) -> None:
     free = parts(ask(loaded(made("gpt2_chinese"), eos_ids=(100_000,))))[2]
     end = next(id for place, id in enumerate(free.output_ids) if place > 4)
     _, tokens, done = parts(ask(loaded(made("gpt2_chinese"), eos_ids=(end,))))
@@ -95,7 +95,7 @@ def test_a_stop_string_is_never_shown(made: Maker) -> None:
         assert "".join(token.text for token in tokens) == done.text
 
 
-def test_what_was_held_back_is_shown_at_the_end(made: Maker) -> None:
+def test_text_held_for_a_stop_string_is_shown_at_the_end(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), eos_ids=(100_000,))
     free = parts(ask(engine, max_new_tokens=20))[2]
     almost = (free.text[-3:] + "never",)
@@ -109,7 +109,7 @@ def test_what_was_held_back_is_shown_at_the_end(made: Maker) -> None:
     assert "".join(token.text for token in tokens) == done.text
 
 
-def test_a_stop_keeps_what_was_said(made: Maker) -> None:
+def test_a_stopped_reply_keeps_its_text(made: Maker) -> None:
     engine = loaded(made("llama"), eos_ids=(100_000,))
     free = parts(ask(engine, max_new_tokens=40))[2]
     count = 0
@@ -124,11 +124,11 @@ def test_a_stop_keeps_what_was_said(made: Maker) -> None:
     assert 0 < len(done.output_ids) < 40
     assert done.output_ids == free.output_ids[: len(done.output_ids)]
     assert done.text.startswith("".join(token.text for token in tokens).strip()[:5])
-    # And the engine goes on as if nothing had been.
+    # The stop does not affect the next reply.
     assert parts(ask(engine, max_new_tokens=40))[2].output_ids == free.output_ids
 
 
-def test_a_stop_while_the_prompt_is_read(made: Maker) -> None:
+def test_a_stop_during_prefill(made: Maker) -> None:
     engine = loaded(made("llama"))
     _, tokens, done = parts(ask(engine, stop_wanted=lambda: True))
     assert (done.finish_reason, done.text, tokens) == ("cancelled", "", [])
@@ -136,7 +136,7 @@ def test_a_stop_while_the_prompt_is_read(made: Maker) -> None:
     assert parts(ask(engine))[2].output_ids == expected
 
 
-def test_rounds_that_do_not_fit_are_dropped_whole(made: Maker) -> None:
+def test_rounds_that_do_not_fit_are_dropped(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), format="shiyou", context_limit=100, reply_reserve=30)
     history = tuple((HANZI[i], HANZI[i] * 4) for i in range(12))
     prefill, _, done = parts(ask(engine, HANZI[:3], history, max_new_tokens=None))
@@ -147,7 +147,7 @@ def test_rounds_that_do_not_fit_are_dropped_whole(made: Maker) -> None:
     assert done.prompt_tokens + done.output_tokens <= 100
 
 
-def test_a_query_may_ask_for_a_smaller_window_than_the_model_has(made: Maker) -> None:
+def test_a_request_can_limit_the_window(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), context_limit=100, eos_ids=(100_000,))
     history = tuple((HANZI[i], HANZI[i] * 4) for i in range(12))
     whole, narrow, wider = (
@@ -160,14 +160,14 @@ def test_a_query_may_ask_for_a_smaller_window_than_the_model_has(made: Maker) ->
     assert narrow[2].prompt_tokens + narrow[2].output_tokens == 60
 
 
-def test_a_query_that_does_not_fit_is_refused_with_the_numbers(made: Maker) -> None:
+def test_a_query_that_does_not_fit_is_refused(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), context_limit=64)
     with pytest.raises(ChatuiError, match=r"500.*64"):
         ask(engine, "春" * 500)
     assert parts(ask(engine))[2].output_ids
 
 
-def test_the_window_is_never_overrun(made: Maker) -> None:
+def test_the_window_limits_the_reply(made: Maker) -> None:
     engine = loaded(made("gpt2_chinese"), context_limit=64, eos_ids=(100_000,))
     done = parts(ask(engine, max_new_tokens=10_000))[2]
     assert done.prompt_tokens + done.output_tokens == 64
@@ -175,7 +175,7 @@ def test_the_window_is_never_overrun(made: Maker) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_logits_that_are_no_numbers_end_the_reply_with_the_cause(made: Maker, value: float) -> None:
+def test_nan_and_infinite_logits_end_the_reply(made: Maker, value: float) -> None:
     engine = loaded(made("llama"), eos_ids=(100_000,))
     model = engine._loaded().network.model  # type: ignore[attr-defined]
     events = engine.generate(GenerateRequest("春眠"), lambda: False)
@@ -187,13 +187,13 @@ def test_logits_that_are_no_numbers_end_the_reply_with_the_cause(made: Maker, va
     assert len(seen) == 5
 
 
-def test_lone_surrogates_nul_and_escapes_are_only_text(made: Maker) -> None:
+def test_surrogates_nul_and_escapes_are_encoded(made: Maker) -> None:
     for family in FAMILIES:
         engine = loaded(made(family))
         assert parts(ask(engine, "春\ud800\x00\x1b[31m眠[bold]"))[2].output_ids
 
 
-def test_a_system_prompt_reaches_the_template_or_the_first_query(
+def test_a_system_prompt_goes_to_the_template_or_the_first_query(
     made: Maker, tmp_path: Path
 ) -> None:
     engine = loaded(made("qwen2"), system="你是诗人")
@@ -209,24 +209,24 @@ def test_a_system_prompt_reaches_the_template_or_the_first_query(
     assert prompt.startswith("<|im_start|>user\n你是诗人\n\na<|im_end|>")
 
 
-def test_a_failing_template_is_one_sentence(made: Maker, tmp_path: Path) -> None:
+def test_a_failing_template_is_reported(made: Maker, tmp_path: Path) -> None:
     folder = tiny_models.qwen2(tmp_path / "broken")
     (folder / "chat_template.jinja").write_text("{{ raise_exception('only on Sundays') }}")
     with pytest.raises(ChatuiError, match="only on Sundays"):
         ask(loaded(folder))
 
 
-def test_times_are_told(made: Maker) -> None:
+def test_times_are_reported(made: Maker) -> None:
     done = parts(ask(loaded(made("llama"))))[2]
     assert 0 < done.first_token_seconds < done.total_seconds < 5
 
 
-def test_nothing_is_loaded() -> None:
+def test_no_model_is_loaded() -> None:
     with pytest.raises(ChatuiError, match="No model"):
         ask(Engine())
 
 
-def test_inspect_shows_what_is_read_and_what_follows(made: Maker) -> None:
+def test_inspect_shows_prompt_and_next_tokens(made: Maker) -> None:
     for family in FAMILIES:
         engine = loaded(made(family))
         request = GenerateRequest("春眠")
@@ -244,7 +244,7 @@ def test_inspect_shows_what_is_read_and_what_follows(made: Maker) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(made: Maker, family: str) -> None:
+def test_a_continued_reply_equals_an_uncut_one(made: Maker, family: str) -> None:
     penalties = {"presence_penalty": 0.5, "repetition_penalty": 1.3, "no_repeat_ngram_size": 3}
     engine = loaded(made(family), eos_ids=(100_000,))
     _, tokens, whole = parts(ask(engine, **penalties))
@@ -265,7 +265,7 @@ def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(made: Maker, family: str)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_edited_reply_goes_on_from_its_text(made: Maker, family: str) -> None:
+def test_an_edited_reply_is_continued(made: Maker, family: str) -> None:
     engine = loaded(made(family), eos_ids=(100_000,))
     prefill, _, done = parts(ask(engine, partial_reply=PartialReply("春眠"), max_new_tokens=5))
     assert done.text.startswith("春眠")
@@ -276,9 +276,7 @@ def test_an_edited_reply_goes_on_from_its_text(made: Maker, family: str) -> None
     assert text.replace(" ", "").endswith("春眠")
 
 
-def test_memory_that_is_full_in_mid_reply_keeps_the_text(
-    made: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_keeps_the_text(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = loaded(made("llama"))
     expected = parts(ask(engine))[2]
     network = engine._loaded().network
@@ -300,13 +298,13 @@ def test_memory_that_is_full_in_mid_reply_keeps_the_text(
     assert tuple(token.id for token in tokens) == expected.output_ids[:8]
     text = "".join(event.text for event in events if isinstance(event, Token))
     assert text and len(text) >= len("".join(token.text for token in tokens))
-    # What broke off left nothing behind.
+    # The failed reply does not affect the next one.
     monkeypatch.setattr(network, "step", step)
     assert parts(ask(engine))[2].output_ids == expected.output_ids
 
 
 @pytest.mark.parametrize("family", ["llama", "bloom"])
-def test_another_token_may_be_taken_anywhere(made: Maker, family: str) -> None:
+def test_another_token_can_be_chosen_anywhere(made: Maker, family: str) -> None:
     engine = loaded(made(family), eos_ids=(100_000,))
     _, tokens, _ = parts(ask(engine, alternatives=2))
     for place in (0, 5):

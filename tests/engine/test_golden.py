@@ -1,4 +1,4 @@
-"""The reference's golden values through the engine's own loop."""
+"""The engine's decode loop against golden values of the reference."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_moss_logits_and_greedy_tokens(reference: Path, moss_reference: Path) ->
 
 
 @pytest.mark.parametrize("windowed", [False, True])
-def test_chatglm_through_the_loop(reference: Path, golden_chatglm: Engine, windowed: bool) -> None:
-    """On what is there, and as a captured step looks."""
+def test_chatglm_golden_replies(reference: Path, golden_chatglm: Engine, windowed: bool) -> None:
+    """With attention over the cache's used part, and over a fixed window as in a CUDA graph."""
     engine, model = golden_chatglm, golden_chatglm._loaded()
     assert (model.summary.family, model.summary.format) == ("chatglm", "chatglm-6b")
     model.network.decoder.windowed = windowed  # type: ignore[attr-defined]
@@ -58,7 +58,7 @@ def test_chatglm_through_the_loop(reference: Path, golden_chatglm: Engine, windo
         assert "".join(token.text for token in tokens).strip() or done.text == ""
 
 
-def test_chatglm_goes_on_after_nan_as_the_original_did(golden_chatglm: Engine) -> None:
+def test_chatglm_repairs_nan_as_the_original(golden_chatglm: Engine) -> None:
     weight = golden_chatglm._loaded().network.model.lm_head.weight  # type: ignore[attr-defined]
     before = weight[9].clone()
     with torch.no_grad():

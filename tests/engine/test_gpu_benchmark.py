@@ -1,4 +1,4 @@
-"""The measurement of a GPU, the same way on a CPU with tiny shapes."""
+"""The GPU benchmark on a CPU with tiny shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatui.engine import kernel_support
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-def test_the_whole_way_of_the_gpu_benchmark(
+def test_the_gpu_benchmark_runs_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
@@ -25,7 +25,7 @@ def test_the_whole_way_of_the_gpu_benchmark(
     said = capsys.readouterr().out
     assert "CPU, dry: figures are void" in said and "none (" not in said
     for family in gpu_models.FAMILIES:
-        # On one device the two sides are one.
+        # On a CPU the two compared models are the same.
         (line,) = (line for line in said.splitlines() if f"{family}: fp32" in line)
         assert line.endswith("max |Δlogit| 0.0e+00, 32 of 32 tokens equal")
     figures = ("limit", "first query", "chatui greedy", "chatui sampled", "LoRA beside the weights")

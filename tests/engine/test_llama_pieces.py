@@ -1,4 +1,4 @@
-"""LLaMA's tokenizer.model with appended Chinese pieces: the ids that SentencePiece gives."""
+"""LLaMA's tokenizer.model with added Chinese pieces gives the ids of SentencePiece."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A merged vocabulary, as merge_tokenizers.py of Chinese-LLaMA-Alpaca makes it, and [PAD]."""
+    """A vocabulary merged as in merge_tokenizers.py of Chinese-LLaMA-Alpaca, and [PAD]."""
     written = io.BytesIO()
     hanzi = " ".join(dict.fromkeys("".join(WORDS)))
     sentencepiece.SentencePieceTrainer.train(
@@ -50,8 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_words_that_overlap(folder: Path) -> None:
-    """Of two pieces of the same score the one on the left is taken."""
+def test_overlapping_pieces_of_equal_score(folder: Path) -> None:
+    """Of two pieces of the same score the left one is chosen."""
     reference = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     tokenizer = load_tokenizer(folder, "llama")
     choose = random.Random(0)
@@ -64,7 +64,7 @@ def test_words_that_overlap(folder: Path) -> None:
     assert tokenizer.pad_token_id == reference.get_piece_size()
 
 
-def test_special_tokens_in_a_prompt(folder: Path) -> None:
+def test_special_tokens_are_encoded_as_one_id(folder: Path) -> None:
     codec = make_codec(load_tokenizer(folder, "llama"))
     ids = codec.encode("a</s>b")
     assert ids[0] == 1
@@ -72,7 +72,7 @@ def test_special_tokens_in_a_prompt(folder: Path) -> None:
     assert ids[ids.index(2) + 1 :] == codec.encode("b")[1:]
 
 
-def test_the_stream_gives_the_text_back(folder: Path) -> None:
+def test_the_stream_gives_the_text(folder: Path) -> None:
     codec = make_codec(load_tokenizer(folder, "llama"))
     for text in ("是不会飞 hello  world", "😀𠮷可以用\n\n输出了", "a"):
         detokenizer = codec.detokenizer()

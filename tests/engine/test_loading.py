@@ -1,4 +1,4 @@
-"""Loading: what is recognised, what is refused, and what is kept."""
+"""Loading of models: recognition, errors, and the model that stays after an error."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_family_and_format_are_recognised(made: Maker, family: str) -> None:
     ("family", "stored"),
     [*((family, "float32") for family in FAMILIES), ("llama", "float16"), ("moss", "bfloat16")],
 )
-def test_every_file_gives_what_transformers_gives(tmp_path: Path, family: str, stored: str) -> None:
-    """Safetensors and sharded .bin, mapped and converted, against from_pretrained's tensors."""
+def test_loaded_tensors_equal_from_pretrained(tmp_path: Path, family: str, stored: str) -> None:
+    """For safetensors and sharded .bin files, mapped and converted."""
     folder = getattr(tiny_models, family)(tmp_path / family, dtype=stored)
     kind = transformers.CodeGenForCausalLM if family == "moss" else None
     config = transformers.CodeGenConfig.from_pretrained(folder) if family == "moss" else None
@@ -71,7 +71,7 @@ def test_dtypes(tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "half", dtype="float16")
     summary = Engine().load(spec(folder), lambda _: None)
     assert summary.dtype == "float32"
-    assert not any("float16" in note for note in summary.notes), "too small to speak of"
+    assert not any("float16" in note for note in summary.notes), "small models get no note"
     summary = Engine().load(spec(folder, dtype="bfloat16"), lambda _: None)
     assert summary.dtype == "bfloat16"
     assert summary.weight_bytes == 2 * summary.parameters
@@ -83,8 +83,8 @@ def test_dtypes(tmp_path: Path) -> None:
         loaded(folder, device="toaster")
 
 
-def test_old_pickles_are_read(copied: Maker) -> None:
-    """Files from before PyTorch 1.6 are no zip archives."""
+def test_files_from_before_pytorch_1_6_are_read(copied: Maker) -> None:
+    """They are not zip archives."""
     folder = copied("llama")
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -107,14 +107,14 @@ def test_a_config_without_model_type(copied: Maker) -> None:
 
 @pytest.fixture(scope="module")
 def busy(made: Maker) -> tuple[Engine, str]:
-    """An engine with a model, and what that model answers."""
+    """An engine with a model, and that model's reply."""
     engine = loaded(made("gpt2_chinese"))
     return engine, parts(ask(engine, max_new_tokens=3))[2].text
 
 
 @pytest.fixture
 def refusal(busy: tuple[Engine, str]) -> Callable[..., str]:
-    """The sentence of a load that is refused, while the model before it is there still."""
+    """Return the error sentence of a load, after checking that the previous model still works."""
     engine, answer = busy
 
     def refuse(folder: Path, **values: object) -> str:
@@ -155,7 +155,7 @@ def test_a_broken_config(copied: Maker, text: str, refusal: Refusal) -> None:
     assert "config.json" in refusal(folder)
 
 
-def test_an_architecture_nobody_runs(copied: Maker, refusal: Refusal) -> None:
+def test_an_unsupported_architecture(copied: Maker, refusal: Refusal) -> None:
     folder = copied("llama")
     tiny_models.set_config(folder, model_type="hal9000")
     assert "hal9000" in refusal(folder)
@@ -240,11 +240,11 @@ def test_tokenizer_missing_or_broken(copied: Maker, refusal: Refusal) -> None:
     assert "no tokenizer" in refusal(folder)
 
 
-def test_a_chat_template_where_there_is_none(copied: Maker, refusal: Refusal) -> None:
+def test_a_missing_chat_template(copied: Maker, refusal: Refusal) -> None:
     assert "--format" in refusal(copied("llama"), format="chat-template")
 
 
-def test_a_context_of_nothing(made: Maker, tmp_path: Path) -> None:
+def test_a_context_window_of_0(made: Maker, tmp_path: Path) -> None:
     with pytest.raises(ChatuiError, match="context window of 0"):
         loaded(made("llama"), context_limit=0)
 
@@ -255,7 +255,7 @@ def test_quantised_moss_is_refused(copied: Maker, refusal: Refusal) -> None:
     assert "--weights int4" in refusal(folder)
 
 
-def test_what_the_sentence_on_quantised_moss_names_runs(made: Maker) -> None:
+def test_moss_runs_in_int4(made: Maker) -> None:
     summary = loaded(made("moss"), weights="int4")._loaded().summary
     assert summary.dtype == "int4" and summary.weight_bytes < 2 * summary.parameters
 
@@ -285,8 +285,8 @@ def _size(folder: Path, dtype: torch.dtype) -> int:
     return memory.memory_need(find_weights(folder), config).total(dtype.itemsize, 512)
 
 
-def test_a_switch_counts_what_it_frees(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Weights that are converted are copies; weights mapped from their file give nothing back.
+def test_a_switch_counts_freed_memory(made: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Converted weights are copies and are freed; mapped weights free nothing.
     folder = made("llama")
     copied, mapped = loaded(folder, dtype="bfloat16"), loaded(folder)
     monkeypatch.setattr(memory_need, "WORKSPACE", 0)
@@ -304,7 +304,7 @@ def test_a_device_map_places_the_model(made: Maker) -> None:
     assert parts(ask(engine))[2].text == parts(ask(loaded(made("llama"))))[2].text
 
 
-def test_the_end_of_a_turn_is_read_off_the_template(made: Maker) -> None:
+def test_eos_tokens_include_the_templates_end_of_turn(made: Maker) -> None:
     engine = loaded(made("qwen2"))
     model = engine._loaded()
     vocabulary = json.loads((made("qwen2") / "tokenizer.json").read_text(encoding="utf-8"))
@@ -326,7 +326,7 @@ def test_moss_reads_its_marks_as_single_tokens(made: Maker) -> None:
 
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SentencePiece model trained as LLaMA's was."""
+    """A SentencePiece model with LLaMA's training options."""
     prefix = tmp_path_factory.mktemp("pieces") / "tokenizer"
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(list(tiny_models.TEXTS) * 20),
@@ -351,10 +351,10 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=("none", "decapoda", "yahma", "without bos"),
 )
-def test_llama_with_nothing_but_a_sentencepiece_model(
+def test_llama_with_only_a_sentencepiece_model(
     copied: Maker, pieces: Path, settings: dict[str, object] | None
 ) -> None:
-    """The ids of SentencePiece itself, after <s>, as in 2023."""
+    """Its ids are <s> and those of SentencePiece itself, as in 2023."""
     folder = copied("llama")
     for file in folder.glob("tokenizer*"):
         file.unlink()
@@ -369,14 +369,14 @@ def test_llama_with_nothing_but_a_sentencepiece_model(
         assert ids == [*start, *library.encode(text)]
         detokenizer = model.codec.detokenizer()
         assert "".join(detokenizer.add(id) for id in ids) + detokenizer.flush() == text
-    # After a special token the text gets its space again, as SentencePiece encodes each part.
+    # SentencePiece encodes each part, so the text after a special token gets a space again.
     marked = model.codec.encode("Human</s>Human")
     assert marked == [*start, *library.encode("Human"), 2, *library.encode("Human")]
     assert 2 in model.eos_ids
 
 
 @pytest.mark.parametrize("kind", ["LlamaTokenizer", "LlamaTokenizerFast", "LLaMATokenizer", None])
-def test_a_tokenizer_json_is_taken_as_it_is(copied: Maker, kind: str | None) -> None:
+def test_a_tokenizer_json_is_used_unchanged(copied: Maker, kind: str | None) -> None:
     folder = copied("llama")
     settings = {"tokenizer_class": kind} if kind else {}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -389,7 +389,7 @@ def test_a_tokenizer_json_is_taken_as_it_is(copied: Maker, kind: str | None) -> 
     assert loaded(folder)._loaded().codec.encode("a")[0] != 1
 
 
-def test_a_config_that_asks_for_far_more_than_there_is(copied: Maker, refusal: Refusal) -> None:
+def test_a_config_with_far_larger_tensors_than_the_files(copied: Maker, refusal: Refusal) -> None:
     folder = copied("llama")
     tiny_models.set_config(folder, vocab_size=2_000_000_000)
     assert "do not match its config.json" in refusal(folder)

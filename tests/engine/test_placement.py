@@ -1,4 +1,4 @@
-"""What is said of the dtype that was chosen."""
+"""Choice of device, dtype and window, and the notes on it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from chatui.messages import ModelSpec
 
 
 def placed(floats: int) -> Placement:
-    """A model of so many float16 numbers on a CPU with plenty of memory."""
+    """Place a float16 model with ``floats`` parameters on a CPU with enough memory."""
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (floats,), 2 * floats)
     spec = ModelSpec("m", "/m", device="cpu")
     return place(spec, (weights,), MemoryNeed(floats), 512, FreedMemory("cpu", 1 << 50))
 
 
 @pytest.mark.parametrize(("floats", "told"), [(6_600_000, False), (300_000_000, True)])
-def test_only_a_large_model_is_said_to_run_wider_than_it_is_stored(floats: int, told: bool) -> None:
+def test_only_large_models_get_a_note_on_widened_weights(floats: int, told: bool) -> None:
     placement = placed(floats)
     assert placement.dtype == torch.float32
     assert bool(placement.notes) is told
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that can be asked for, with 24 GiB free."""
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate a GPU with 24 GiB free."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: 24 << 30)
@@ -44,8 +44,8 @@ def on(device: str, floats: int, stored: torch.dtype = torch.float16, **values: 
     return place(spec, (weights,), MemoryNeed(floats), 512, FreedMemory())
 
 
-@pytest.mark.usefixtures("card")
-def test_a_small_model_stays_on_the_cpu_unless_the_gpu_is_asked_for() -> None:
+@pytest.mark.usefixtures("gpu")
+def test_small_models_stay_on_the_cpu_by_default() -> None:
     small, large = on("auto", 6_600_000), on("auto", 300_000_000)
     assert (str(small.device), small.dtype, small.skipped_gpu) == ("cpu", torch.float32, "cuda:0")
     assert (str(large.device), large.dtype, large.skipped_gpu) == ("cuda:0", torch.float16, "")
@@ -54,9 +54,9 @@ def test_a_small_model_stays_on_the_cpu_unless_the_gpu_is_asked_for() -> None:
     assert str(on("auto", 6_600_000, device_map="auto").device) == "cuda:0"
 
 
-@pytest.mark.usefixtures("card")
-def test_the_window_of_a_spread_model_fits_into_all_memory_together() -> None:
-    """24 GiB on the card and as many beside it; 16 GB of weights, 131,072 bytes a token."""
+@pytest.mark.usefixtures("gpu")
+def test_a_spread_model_uses_the_memory_of_all_devices() -> None:
+    """24 GiB are free on the GPU and on the CPU; 16 GB of weights, 131,072 bytes a token."""
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float16, (1,), 16 * 10**9)
     need = MemoryNeed(8 * 10**9, cache=CacheSize(65_536))
 
@@ -67,15 +67,15 @@ def test_the_window_of_a_spread_model_fits_into_all_memory_together() -> None:
     assert window(131_072) == 131_072
     assert 200_000 < window(1_000_000) < 300_000
     assert window(1_000_000, context=4096) == 4096
-    assert window(1_000_000, context=500_000) == 500_000, "the disk may hold what does not fit"
+    assert window(1_000_000, context=500_000) == 500_000, "the rest may be offloaded to disk"
 
 
-def test_without_a_gpu_nothing_is_passed_over() -> None:
+def test_no_gpu_is_skipped_without_a_gpu() -> None:
     assert on("auto", 6_600_000).skipped_gpu == ""
 
 
-@pytest.mark.usefixtures("card")
-def test_a_gpu_too_old_for_bfloat16_takes_float16_and_says_so(
+@pytest.mark.usefixtures("gpu")
+def test_old_gpus_use_float16_for_bfloat16_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def is_new(new: bool) -> None:
@@ -88,7 +88,7 @@ def test_a_gpu_too_old_for_bfloat16_takes_float16_and_says_so(
     placed = on("cuda", 300_000_000, torch.bfloat16)
     assert placed.dtype == torch.float16 and "does not support bfloat16" in placed.notes[0]
     assert on("cuda", 300_000_000, torch.float16).notes == ()
-    # Who asks for it gets it: torch emulates it there.
+    # An explicit dtype is used: torch emulates it.
     assert on("cuda", 9, torch.bfloat16, dtype="bfloat16").dtype == torch.bfloat16
 
 
@@ -100,7 +100,7 @@ def test_a_gpu_too_old_for_bfloat16_takes_float16_and_says_so(
         ("Found no NVIDIA driver on your system.", False),
     ],
 )
-def test_a_driver_that_does_not_fit_this_torch_is_told(
+def test_a_driver_mismatch_is_reported(
     told: str, said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init() -> None:
@@ -114,8 +114,8 @@ def test_a_driver_that_does_not_fit_this_torch_is_told(
         on("cuda", 9)
 
 
-@pytest.mark.usefixtures("card")
-def test_a_full_gpu_names_the_cpu_where_that_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("gpu")
+def test_a_full_gpu_suggests_the_cpu_if_it_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     def free_on_cpu(count: int) -> None:
         monkeypatch.setattr(
             "chatui.engine.placement.available_bytes",
@@ -131,7 +131,7 @@ def test_a_full_gpu_names_the_cpu_where_that_has_room(monkeypatch: pytest.Monkey
     assert "--device cpu" not in str(told.value)
 
 
-def test_memory_of_another_device_is_no_room_here() -> None:
+def test_memory_freed_on_another_device_does_not_count() -> None:
     weights = TensorEntry(Path("/m/model.safetensors"), "w", torch.float32, (1 << 45,), 1 << 47)
     spec = ModelSpec("m", "/m", device="cpu")
     need = MemoryNeed(1 << 45)
@@ -145,7 +145,7 @@ def test_memory_of_another_device_is_no_room_here() -> None:
     ("freed", "device", "count"),
     [("mps:0", "mps", 7), ("cuda:0", "cuda:1", 0), ("cuda:1", "cuda:1", 7), ("gpu", "cpu", 0)],
 )
-def test_freed_memory_is_told_by_its_device(freed: str, device: str, count: int) -> None:
+def test_freed_memory_by_device(freed: str, device: str, count: int) -> None:
     assert FreedMemory(freed, 7).on(torch.device(device)) == count
 
 
@@ -158,13 +158,13 @@ def test_freed_memory_is_told_by_its_device(freed: str, device: str, count: int)
         ("m.bin", torch.float32, False),
     ],
 )
-def test_mapped_weights_are_counted_once(name: str, dtype: torch.dtype, maps: bool) -> None:
+def test_which_weights_are_mapped(name: str, dtype: torch.dtype, maps: bool) -> None:
     placement = Placement(torch.device("cpu"), torch.float32)
     assert placement.is_mapped(TensorEntry(Path(name), "w", dtype, (4,), 16)) is maps
 
 
 @pytest.mark.parametrize("wanted", ["bogus", "cuda:7"])
-def test_a_device_map_that_is_none_is_refused_with_what_would_be(wanted: str) -> None:
+def test_unknown_device_maps_are_refused(wanted: str) -> None:
     with pytest.raises(ChatuiError, match=f"Unknown device map “{wanted}”; use auto, balanced"):
         on("cpu", 1000, device_map=wanted)
     assert str(on("cpu", 1000, device_map="sequential").device) == "cpu"

@@ -1,4 +1,4 @@
-"""Prefix reuse: exact, or not used."""
+"""Reuse of the cache for a common beginning of prompts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Maker = Callable[[str], Path]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_conversation_is_the_same_with_and_without(made: Maker, family: str) -> None:
-    """Rounds, the last one regenerated, edited, and one in the middle edited."""
+def test_replies_are_the_same_with_and_without_the_cache(made: Maker, family: str) -> None:
+    """Over several rounds, with the last one regenerated or edited, and an edit in the middle."""
     history: tuple[tuple[str, str], ...] = ()
     values = {"context_limit": 400, "system": ""}
     kept = loaded(made(family), **values)
@@ -44,7 +44,7 @@ def test_a_conversation_is_the_same_with_and_without(made: Maker, family: str) -
     reply("春", ())
 
 
-def test_an_equal_prompt_reads_its_last_token_only(made: Maker) -> None:
+def test_an_equal_prompt_reads_only_its_last_token(made: Maker) -> None:
     engine = loaded(made("llama"))
     first = parts(ask(engine))
     again = parts(ask(engine))
@@ -69,14 +69,14 @@ def test_a_long_prompt_in_chunks_is_the_same(made: Maker) -> None:
     assert int(logits.argmax()) == first[2].output_ids[0]
 
 
-def test_big_models_read_little_at_once() -> None:
+def test_prefill_chunk() -> None:
     cpu = torch.device("cpu")
     sizes = [prefill_chunk(count, cpu) for count in (10**7, 110 * 10**6, 7 * 10**9)]
     assert sizes == [PREFILL_CHUNK, 256, 32]
     assert prefill_chunk(7 * 10**9, torch.device("cuda")) == PREFILL_CHUNK
 
 
-def test_a_sliding_window_is_not_reused_and_still_right(tmp_path: Path) -> None:
+def test_a_sliding_window_is_not_reused(tmp_path: Path) -> None:
     folder = tiny_models.qwen2(
         tmp_path / "sliding",
         use_sliding_window=True,
@@ -99,8 +99,8 @@ def test_a_sliding_window_is_not_reused_and_still_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("system", ["", "你是诗人" * 20])
-def test_a_new_conversation_gives_the_memory_back(made: Maker, system: str) -> None:
-    """With a system prompt the new one shares some tokens with the old."""
+def test_a_new_conversation_frees_the_cache(made: Maker, system: str) -> None:
+    """A system prompt is shared by both conversations."""
     engine = loaded(made("qwen2"), context_limit=6000, system=system)
 
     def held() -> int:
@@ -118,7 +118,7 @@ def test_a_new_conversation_gives_the_memory_back(made: Maker, system: str) -> N
     assert again[0].reused_tokens > len(system)
 
 
-def test_an_error_in_the_middle_leaves_no_half_cache(made: Maker) -> None:
+def test_an_aborted_reply_discards_the_cache(made: Maker) -> None:
     engine = loaded(made("llama"))
     expected = parts(ask(engine))[2].output_ids
     events = engine.generate(_request(), lambda: False)

@@ -1,4 +1,4 @@
-"""Tokens that are drafted from prompt and reply: the same reply, in fewer reads."""
+"""Prompt look-up decoding gives the same replies with fewer reads."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ QUERIES = ("春眠不觉晓，处处闻啼鸟。" * 3, "春眠不觉晓，处处
     ("family", "weights"), [*((family, "plain") for family in FAMILIES), ("llama", "int8")]
 )
 def test_greedy_replies_are_the_same(made: Maker, family: str, weights: str) -> None:
-    """And what is kept of them serves the next round."""
+    """The next round reuses the same part of the cache."""
 
     def replies(ahead: bool) -> list[Any]:
         engine = loaded(made(family), weights=weights, system="")
         network: Any = engine._loaded().network
-        assert network.benefits_from_drafts or weights == "int8", "rows are summed for each vector"
+        assert network.benefits_from_drafts or weights == "int8", "only int8 weights do not benefit"
         network.benefits_from_drafts = ahead
         found: list[Any] = []
         history: tuple[tuple[str, str], ...] = ()
@@ -39,7 +39,7 @@ def test_greedy_replies_are_the_same(made: Maker, family: str, weights: str) -> 
 
 
 class Counting:
-    """A network that always goes on counting, and counts its reads."""
+    """A network whose next token is the token + 1; it counts its reads."""
 
     def __init__(self) -> None:
         self.reads = self.length = 0
@@ -57,8 +57,8 @@ class Counting:
 
 
 @pytest.mark.parametrize(("prompt", "most"), [([*range(20)] * 2, 13), ([*range(0, 20, 2)] * 2, 24)])
-def test_what_was_said_before_is_read_in_fewer_steps(prompt: list[int], most: int) -> None:
-    """A quotation; and a text of the same words in another order costs little more."""
+def test_repeated_text_takes_fewer_reads(prompt: list[int], most: int) -> None:
+    """For a quotation; tokens in another order need only a few more reads."""
     network = Counting()
     network.length = len(prompt)
     lookup = PromptLookup(network, network, prompt)

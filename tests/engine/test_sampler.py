@@ -50,7 +50,7 @@ def transformers_processors(settings: SamplingSettings) -> LogitsProcessorList:
 
 
 def scores_of(reply: ReplySoFar, logits: torch.Tensor) -> torch.Tensor:
-    """What the enabled steps leave: ``[vocabulary]``, -inf for tokens that were dropped."""
+    """Apply the enabled steps; return ``[vocabulary]``, with -inf for tokens left out."""
     kept, ids = logits, None
     for step in enabled_steps(reply):
         kept, ids = step((kept, ids))
@@ -59,7 +59,7 @@ def scores_of(reply: ReplySoFar, logits: torch.Tensor) -> torch.Tensor:
     return scores
 
 
-def test_filters_keep_what_transformers_keeps() -> None:
+def test_filters_match_transformers() -> None:
     values = itertools.product(
         (0.2, 1.0, 1.7), (0, 1, 40, 99999), (1e-9, 0.3, 0.9, 0.999, 1.0), (0.0, 0.1)
     )
@@ -69,7 +69,7 @@ def test_filters_keep_what_transformers_keeps() -> None:
         expected = transformers_processors(settings)(torch.tensor([[1]]), logits[None].clone())[0]
         found = scores_of(ReplySoFar(settings, ()), logits)
         differs = (found > -torch.inf) != (expected > -torch.inf)
-        # A sum of hundreds of probabilities may lie on either side of p by rounding.
+        # Rounding can put a sum of hundreds of probabilities on either side of p.
         assert int(differs.sum()) <= (0.9 < top_p < 1)
         torch.testing.assert_close(found[~differs], expected[~differs])
 
@@ -101,7 +101,7 @@ FOUR = (0.1, 0.2, 0.3, 0.4)
         ({"min_p": 1.0}, FOUR, (0, 0, 0, 1)),
     ],
 )
-def test_filters_as_in_the_tables_of_llama_cpp(
+def test_filters_match_the_tables_of_llama_cpp(
     settings: dict[str, Any], probabilities: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
     """tests/test-sampling.cpp: test_temp, test_top_k, test_top_p, test_min_p."""
@@ -113,8 +113,8 @@ def test_filters_as_in_the_tables_of_llama_cpp(
     )
 
 
-def test_top_p_takes_a_sum_that_is_reached_as_reached() -> None:
-    """Whatever the order of the tokens, the level of the logits and the rounding of the sum."""
+def test_top_p_with_sums_equal_to_p() -> None:
+    """For any order of tokens, offset of the logits and rounding of the sum."""
     for parts in ((10, 7, 2, 1), (8, 5, 4, 2, 1), (4, 4, 4, 4, 4), (12, 3, 3, 2)):
         for count in range(1, len(parts)):
             p = sum(sorted(parts, reverse=True)[:count]) / sum(parts)
@@ -125,8 +125,8 @@ def test_top_p_takes_a_sum_that_is_reached_as_reached() -> None:
 
 
 @pytest.mark.parametrize("name", ["k", "p", "m", "kp", "pk", "pm", "kpm"])
-def test_queues_of_filters_as_in_llama_cpp(name: str) -> None:
-    """tests/test-sampling.cpp, test_sampler_queue: logits log(id), so that sums can be counted."""
+def test_combined_filters_match_llama_cpp(name: str) -> None:
+    """tests/test-sampling.cpp, test_sampler_queue: logits log(id), for exact sums."""
     size = 10_000
     logits = torch.arange(size, dtype=torch.float32).log()
     values = {"k": {"top_k": 100}, "p": {"top_p": 0.8}, "m": {"min_p": 0.9}}
@@ -158,7 +158,7 @@ def test_queues_of_filters_as_in_llama_cpp(name: str) -> None:
         ([0, 1, 2, 0, 0], (1, 5, 5), (0, 0.000023, 0.000023, 0.499977, 0.499977)),
     ],
 )
-def test_penalties_as_in_the_tables_of_llama_cpp(
+def test_penalties_match_the_tables_of_llama_cpp(
     output: list[int], settings: tuple[float, float, float], expected: tuple[float, ...]
 ) -> None:
     """tests/test-sampling.cpp: test_penalties."""
@@ -183,7 +183,7 @@ def test_penalties_as_in_the_tables_of_llama_cpp(
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 6])
 @pytest.mark.parametrize("penalty", [1.0, 1.3, 0.8])
-def test_penalties_on_prompt_and_reply(size: int, penalty: float) -> None:
+def test_penalties_match_transformers(size: int, penalty: float) -> None:
     settings = SamplingSettings(repetition_penalty=penalty, no_repeat_ngram_size=size)
     prompt = [5, 6, 7, 5, 6, 8, 5, 6]
     output = [7, 5, 6, 9, 5, 6, 7, 5, 6]
@@ -219,7 +219,7 @@ def test_presence_and_frequency_decay_as_in_chatrwkv() -> None:
         occurrence[token] = occurrence.get(token, 0) + 1
 
 
-def test_a_character_that_is_one_token_after_the_first_is_not_repeated() -> None:
+def test_avoid_repeat_with_a_tokenizer_that_adds_bos() -> None:
     """LLaMA's tokenizer puts BOS before every text."""
     settings = SamplingSettings(greedy=True, avoid_repeat="，")
     encode = {"": [1], "，": [1, 9]}.__getitem__
@@ -240,7 +240,7 @@ def test_draws_follow_the_probabilities() -> None:
     assert set(drawn) == set(ids.tolist())
 
 
-def test_uniform_top_k_takes_no_notice_of_the_probabilities() -> None:
+def test_uniform_top_k_ignores_the_probabilities() -> None:
     sampler = Sampler(ReplySoFar(SamplingSettings(uniform_top_k=True, top_k=10), []), seed=1)
     logits = random_logits(0)
     drawn = Counter(sampler(logits) for _ in range(4000))
@@ -263,7 +263,7 @@ def test_greedy(settings: SamplingSettings) -> None:
         assert sampler(logits) == int(logits.argmax())
 
 
-def test_the_same_seed_draws_the_same_tokens_whatever_else_draws() -> None:
+def test_a_seed_draws_the_same_tokens() -> None:
     settings = SamplingSettings(temperature=1.2, top_p=0.95)
 
     def tokens(seed: int) -> list[int]:
@@ -276,7 +276,7 @@ def test_the_same_seed_draws_the_same_tokens_whatever_else_draws() -> None:
     assert tokens(8) != first
 
 
-def test_an_all_but_certain_token_survives_every_filter() -> None:
+def test_the_most_probable_token_passes_every_filter() -> None:
     logits = torch.full((50,), -100.0)
     logits[3] = 100.0
     settings = SamplingSettings(temperature=0.01, top_k=1, top_p=1e-9, min_p=1.0)
@@ -298,7 +298,7 @@ LARGE = 30_000
         {"top_k": 60},
     ],
 )
-def test_of_a_large_vocabulary_as_many_are_kept_as_transformers_keeps(
+def test_filters_match_transformers_on_a_large_vocabulary(
     name: str, values: dict[str, Any]
 ) -> None:
     logits = random_logits(3, LARGE)
@@ -310,12 +310,12 @@ def test_of_a_large_vocabulary_as_many_are_kept_as_transformers_keeps(
         "wide": logits * 30,
     }[name]
     settings = SamplingSettings(**values)
-    # Of equal tokens transformers' top-k keeps all; a little difference makes them k.
+    # transformers' top-k keeps all equal tokens; a small slope makes them differ.
     slope = torch.linspace(0, 1e-4, LARGE) if name == "equal" else 0
     expected = transformers_processors(settings)(torch.tensor([[1]]), (logits + slope)[None])[0]
     found = scores_of(ReplySoFar(settings, ()), logits)
     kept, as_many = (int((scores > -torch.inf).sum()) for scores in (found, expected))
-    # float32 sums of thousands of probabilities, as transformers makes them, are less exact.
+    # transformers' float32 sums of thousands of probabilities are less exact.
     assert abs(kept - as_many) <= 2e-3 * as_many
     assert found[found > -torch.inf].min() >= found.new_tensor(
         sorted((logits / settings.temperature).tolist())[-kept]
@@ -323,8 +323,8 @@ def test_of_a_large_vocabulary_as_many_are_kept_as_transformers_keeps(
 
 
 @pytest.mark.parametrize("size", [20_000, 300])
-def test_draws_from_many_follow_the_probabilities(size: int) -> None:
-    """Shares of ten groups of tokens, and never a token that is forbidden."""
+def test_draws_from_a_large_vocabulary_follow_the_probabilities(size: int) -> None:
+    """Compare ten groups of tokens; forbidden tokens are never drawn."""
     weights = torch.rand(size, generator=torch.Generator().manual_seed(5))
     weights[-7:] = weights[:5] = weights[1000:2000] = 0
     sampler = Sampler(ReplySoFar(SamplingSettings(), []), seed=3)
@@ -345,8 +345,8 @@ def test_draws_from_many_follow_the_probabilities(size: int) -> None:
         SamplingSettings(temperature=100),
     ],
 )
-def test_a_token_costs_no_full_sort(settings: SamplingSettings) -> None:
-    """Against a full sort of the vocabulary, which is what transformers' top-p does."""
+def test_sampling_is_faster_than_a_full_sort(settings: SamplingSettings) -> None:
+    """transformers' top-p sorts the whole vocabulary."""
     logits = random_logits(0, 150_000)
     sampler = Sampler(ReplySoFar(settings, [1, 2, 3]), seed=0)
 

@@ -1,4 +1,4 @@
-"""How probable a model finds a reply that it is given: as when it wrote it, on every network."""
+"""Scoring of given replies on every family."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scored(engine: Engine, text: str, ids: tuple[int, ...] = ()) -> Scored:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_its_own_tokens_are_as_probable_as_when_they_came(made: Maker, family: str) -> None:
+def test_scores_equal_the_log_probabilities_of_generation(made: Maker, family: str) -> None:
     engine = loaded(made(family), eos_ids=(100_000,))
     _, tokens, done = parts(ask(engine, QUERY, HISTORY, max_new_tokens=40))
     found = scored(engine, "x", done.output_ids)
@@ -31,7 +31,7 @@ def test_its_own_tokens_are_as_probable_as_when_they_came(made: Maker, family: s
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_a_text_is_encoded_as_a_reply_and_read_in_one_pass(made: Maker, family: str) -> None:
+def test_a_text_is_scored_as_a_reply(made: Maker, family: str) -> None:
     engine = loaded(made(family))
     model = engine._loaded()
     prompt = parts(ask(engine, QUERY, HISTORY))[0]
@@ -44,7 +44,7 @@ def test_a_text_is_encoded_as_a_reply_and_read_in_one_pass(made: Maker, family: 
     assert scored(engine, text).logprobs == pytest.approx(expected.tolist(), abs=1e-3)
 
 
-def test_an_empty_reply_has_no_tokens_and_a_stop_ends_it(made: Maker) -> None:
+def test_an_empty_reply_and_a_stop(made: Maker) -> None:
     engine = loaded(made("llama"))
     assert scored(engine, "") == Scored(())
     request = GenerateRequest(QUERY, partial_reply=PartialReply("处处"))

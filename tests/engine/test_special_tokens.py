@@ -1,4 +1,4 @@
-"""Special tokens that a user spells: text with a chat template, tokens in the formats of 2023."""
+"""Special tokens in a message: text with a chat template, tokens in the formats of 2023."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ def byte_fallback() -> Any:
     return tokenizer
 
 
-def test_a_sentencepiece_model_keeps_the_text(reference: Path, tmp_path: Path) -> None:
-    """It trims white space and puts a space before each text that it is given."""
+def test_special_tokens_in_a_message_stay_text_in_sentencepiece(
+    reference: Path, tmp_path: Path
+) -> None:
+    """SentencePiece trims white space and adds a space before each part."""
     model = reference / "tokenizers" / "chinese-llama.sp.model"
     (tmp_path / "tokenizer.model").write_bytes(model.read_bytes())
     config = {"chat_template": LLAMA2, "bos_token": "<s>", "eos_token": "</s>"}
@@ -72,8 +74,8 @@ def test_a_message_cannot_forge_a_turn(make: Callable[[], Any]) -> None:
     assert text.count(FORGED) == 3
 
 
-def test_a_message_cannot_forge_a_turn_with_characters_of_full_width() -> None:
-    """Tokenizers with NFKC find their own marks in them."""
+def test_a_message_cannot_forge_a_turn_with_full_width_characters() -> None:
+    """Tokenizers with NFKC normalise them to their special tokens."""
     tokenizer = tiny_models.byte_level_tokenizer(["<|endoftext|>"])
     tokenizer.chat_template = tiny_models.CHAT_TEMPLATE
     tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
@@ -90,7 +92,7 @@ def test_a_message_cannot_forge_a_turn_with_characters_of_full_width() -> None:
 
 
 @pytest.mark.parametrize("make", [byte_level, byte_fallback])
-def test_other_texts_have_the_ids_of_apply_chat_template(make: Callable[[], Any]) -> None:
+def test_ordinary_texts_have_the_ids_of_apply_chat_template(make: Callable[[], Any]) -> None:
     tokenizer = make()
     codec = make_codec(tokenizer, special_tokens=False)
     render = chat_template_format(template_of(tokenizer), "").render
@@ -111,7 +113,7 @@ def test_the_roles_of_chatglm3_cannot_be_forged() -> None:
     assert tokenizer.decode(ids, skip_special_tokens=False) == prompt
 
 
-def test_the_formats_of_2023_read_tokens_and_say_so(made: Maker) -> None:
+def test_the_formats_of_2023_read_special_tokens_and_add_a_note(made: Maker) -> None:
     engine = loaded(made("llama"))
     prefill, _, _ = parts(ask(engine, "甲</s>乙"))
     (note,) = prefill.notes
@@ -122,7 +124,7 @@ def test_the_formats_of_2023_read_tokens_and_say_so(made: Maker) -> None:
     assert parts(ask(engine, "甲 < /s>乙"))[0].notes == ()
 
 
-def test_thinking_is_switched_in_the_prompt(copied: Maker) -> None:
+def test_thinking_is_switched_by_the_template(copied: Maker) -> None:
     folder = copied("qwen2")
     switch = "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     for file in folder.glob("chat_template.jinja"):
@@ -138,12 +140,12 @@ def test_thinking_is_switched_in_the_prompt(copied: Maker) -> None:
         assert prefill.notes == ()
 
 
-def test_a_switch_that_a_model_lacks_is_told(made: Maker) -> None:
+def test_a_missing_thinking_switch_adds_a_note(made: Maker) -> None:
     engine = loaded(made("llama"))
     found = engine.inspect(GenerateRequest("你好", think=False), 1)
     assert len(found.notes) == 1
 
 
-def test_chatglm_tells_its_own_special_tokens(golden_chatglm: Engine) -> None:
+def test_chatglm_adds_a_note_on_its_special_tokens(golden_chatglm: Engine) -> None:
     (note,) = golden_chatglm.inspect(GenerateRequest("甲<sop>乙[gMASK]"), 1).notes
     assert "<sop>" in note and "gMASK" not in note

@@ -1,4 +1,4 @@
-"""Tokens that the device chooses, one step ahead, against those that the host chooses in turn."""
+"""Tokens chosen on the device one step ahead, against tokens chosen on the host."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def ahead(made: Maker) -> Engine:
-    """A model that is read as in a captured step; not to be changed."""
+def on_device(made: Maker) -> Engine:
+    """A model with the step of a CUDA graph; tests must not change it."""
     return windowed(made)
 
 
@@ -50,23 +50,25 @@ def windowed(made: Maker) -> Engine:
     return engine
 
 
-def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def choose_on_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_choice, "DeviceChooser", token_choice.HostChooser)
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
-def test_replies_are_those_of_the_host(
-    ahead: Engine, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_replies_equal_those_of_the_host(
+    on_device: Engine, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Text, probabilities, other candidates, and what the next query finds in the cache."""
+    """In text, probabilities, candidates, and tokens reused by the next query."""
     values = {"greedy": False, "seed": 5} | values
 
     def replies() -> list[tuple[Prefill, list[Token], Done]]:
-        ahead._loaded().prompt_cache.cache = None  # type: ignore[attr-defined]
-        return [parts(ask(ahead, query, alternatives=3, **values)) for query in ("春眠", "春眠不")]
+        on_device._loaded().prompt_cache.cache = None  # type: ignore[attr-defined]
+        return [
+            parts(ask(on_device, query, alternatives=3, **values)) for query in ("春眠", "春眠不")
+        ]
 
     found = replies()
-    in_turn(monkeypatch)
+    choose_on_host(monkeypatch)
     for ours, (prefill, tokens, done) in zip(found, replies(), strict=True):
         assert ours[0].reused_tokens == prefill.reused_tokens
         assert ours[2].output_ids == done.output_ids and len(done.output_ids) > 10
@@ -76,24 +78,24 @@ def test_replies_are_those_of_the_host(
             assert one.alternatives == other.alternatives
 
 
-def test_a_reply_goes_on_from_a_beginning_and_a_chosen_token(
-    ahead: Engine, monkeypatch: pytest.MonkeyPatch
+def test_a_continued_reply_with_a_forced_token(
+    on_device: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values: dict[str, Any] = {
         "frequency_penalty": 2.0,
         "partial_reply": PartialReply("", (9, 11, 9), 17),
     }
-    found = parts(ask(ahead, **values))[2].output_ids
-    in_turn(monkeypatch)
-    assert found == parts(ask(ahead, **values))[2].output_ids
+    found = parts(ask(on_device, **values))[2].output_ids
+    choose_on_host(monkeypatch)
+    assert found == parts(ask(on_device, **values))[2].output_ids
     assert found[:4] == (9, 11, 9, 17)
 
 
-def test_the_next_step_begins_before_the_last_token_is_read(
-    ahead: Engine, monkeypatch: pytest.MonkeyPatch
+def test_the_next_step_starts_before_the_host_reads_the_token(
+    on_device: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    network: Any = ahead._loaded().network
+    network: Any = on_device._loaded().network
     step, sent = network.step, token_choice.copy_to_host
 
     def noted_step(*args: Any) -> Any:
@@ -106,23 +108,25 @@ def test_the_next_step_begins_before_the_last_token_is_read(
 
     monkeypatch.setattr(network, "step", noted_step)
     monkeypatch.setattr(token_choice, "copy_to_host", noted)
-    ask(ahead, max_new_tokens=4)
-    # The first token waits for nothing.
+    ask(on_device, max_new_tokens=4)
+    # The first token is chosen without a step.
     assert events == ["read", "step", "step", "read", "step", "read", "step", "read"]
-    cache: Any = ahead._loaded().prompt_cache
+    cache: Any = on_device._loaded().prompt_cache
     assert len(cache.ids) == cache.cache.length
 
 
 @pytest.mark.parametrize("stopped_at", [0, 1, 2, 5])
-def test_a_stop_leaves_only_what_was_told(ahead: Engine, stopped_at: int) -> None:
+def test_a_stop_leaves_only_reported_tokens_in_the_cache(
+    on_device: Engine, stopped_at: int
+) -> None:
     asked = iter(range(10**6))
-    done = parts(ask(ahead, stop_wanted=lambda: next(asked) > stopped_at))[2]
-    cache: Any = ahead._loaded().prompt_cache
+    done = parts(ask(on_device, stop_wanted=lambda: next(asked) > stopped_at))[2]
+    cache: Any = on_device._loaded().prompt_cache
     assert done.finish_reason == "cancelled"
     assert cache.cache.get_seq_length() == len(cache.ids) == int(cache.cache.position)
 
 
-def test_a_logit_that_is_no_number_is_told(made: Maker) -> None:
+def test_a_nan_logit_is_reported(made: Maker) -> None:
     engine = windowed(made)
     network: Any = engine._loaded().network
     with torch.no_grad():
@@ -131,7 +135,7 @@ def test_a_logit_that_is_no_number_is_told(made: Maker) -> None:
         ask(engine)
 
 
-def test_the_first_query_finds_the_graphs_ready(made: Maker) -> None:
+def test_warm_up_captures_the_graphs(made: Maker) -> None:
     engine = windowed(made)
     expected = parts(ask(windowed(made)))[2].output_ids
     engine.warm_up(lambda: False)
@@ -140,13 +144,13 @@ def test_the_first_query_finds_the_graphs_ready(made: Maker) -> None:
     assert steps and len(cache.ids) > 300
     assert parts(ask(engine))[2].output_ids == expected
     assert cache.cache.steps == steps
-    # A query that comes meanwhile does not wait.
+    # A query that arrives stops the warm-up.
     engine.warm_up(lambda: True)
     assert len(cache.ids) < 300
 
 
-def test_settings_that_ask_the_host_wait_for_it(ahead: Engine) -> None:
-    model = ahead._loaded()
+def test_settings_select_the_chooser(on_device: Engine) -> None:
+    model = on_device._loaded()
     for values, kind in (
         ({"no_repeat_ngram_size": 3}, token_choice.HostChooser),
         ({"top_k": 3}, token_choice.DeviceChooser),
@@ -156,8 +160,8 @@ def test_settings_that_ask_the_host_wait_for_it(ahead: Engine) -> None:
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
-def test_a_choice_on_the_device_never_asks_the_host(values: dict[str, Any]) -> None:
-    """On the meta device a number that is read, or a tensor of the CPU, is an error."""
+def test_choosing_on_the_device_never_waits_for_the_host(values: dict[str, Any]) -> None:
+    """On the meta device, reading a value or mixing in a CPU tensor is an error."""
     device = torch.device("meta")
     reply = ReplySoFar(SamplingSettings(**values), (1, 2, 3))
     reply.last_on_device = torch.zeros(1, dtype=torch.int64, device=device)
@@ -169,8 +173,8 @@ def test_a_choice_on_the_device_never_asks_the_host(values: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("values", SETTINGS, ids=str)
-def test_filters_on_the_device_keep_what_those_on_the_host_keep(values: dict[str, Any]) -> None:
-    """Of a large vocabulary, with many logits that are equal, as those of half precision are."""
+def test_filters_on_the_device_match_the_host(values: dict[str, Any]) -> None:
+    """For a large vocabulary with many equal logits, as in half precision."""
     for seed in range(3):
         logits = torch.randn(20_000, generator=torch.Generator().manual_seed(seed)).half().float()
         kept = []
@@ -191,11 +195,11 @@ LOST = "CUDA error: an illegal memory access was encountered"
 
 
 @pytest.mark.parametrize("where", ["launch", "arrival"])
-def test_a_gpu_that_falls_away_leaves_what_was_told(
-    ahead: Engine, where: str, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_gpu_keeps_the_reported_tokens(
+    on_device: Engine, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As torch says it: at a launch, or when the host waits for what was launched before."""
-    free = parts(ask(ahead))[2].output_ids
+    """torch reports it at a launch, or when the host waits for an earlier launch."""
+    free = parts(ask(on_device))[2].output_ids
     count = iter(range(100))
 
     def failing(*args: Any, call: Callable[..., Any]) -> Any:
@@ -204,7 +208,7 @@ def test_a_gpu_that_falls_away_leaves_what_was_told(
         return call(*args)
 
     if where == "launch":
-        network: Any = ahead._loaded().network
+        network: Any = on_device._loaded().network
         monkeypatch.setattr(network, "step", partial(failing, call=network.step))
     else:
         sent = token_choice.copy_to_host
@@ -214,17 +218,17 @@ def test_a_gpu_that_falls_away_leaves_what_was_told(
     told: list[int] = []
     request = GenerateRequest("春眠不觉晓", sampling=SamplingSettings(greedy=True))
     with pytest.raises(torch.AcceleratorError) as caught:
-        for event in ahead.generate(request, lambda: False):
+        for event in on_device.generate(request, lambda: False):
             if isinstance(event, Token):
                 told.append(event.id)
     assert told == list(free[:4]) and is_gpu_lost(caught.value)
     assert failure(caught.value).sentence == say("engine.gpu_lost")
 
 
-def test_a_stop_while_a_step_is_captured(ahead: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl+C reaches the app, which stops the reply; the capture ends in peace."""
-    free = parts(ask(ahead))[2].output_ids
-    cache: Any = ahead._loaded().prompt_cache
+def test_a_stop_during_a_capture(on_device: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop request does not abort the capture."""
+    free = parts(ask(on_device))[2].output_ids
+    cache: Any = on_device._loaded().prompt_cache
     cache.cache = None
     stopped: list[bool] = []
 
@@ -235,13 +239,13 @@ def test_a_stop_while_a_step_is_captured(ahead: Engine, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as changed:
         changed.setattr(captured_step, "CapturedGraph", Interrupted)
-        done = parts(ask(ahead, stop_wanted=lambda: bool(stopped)))[2]
+        done = parts(ask(on_device, stop_wanted=lambda: bool(stopped)))[2]
     assert (done.finish_reason, done.output_ids) == ("cancelled", free[:1])
-    assert parts(ask(ahead))[2].output_ids == free
+    assert parts(ask(on_device))[2].output_ids == free
 
 
 class Graph:
-    """In place of a CUDA graph: what was done while it was captured is done again."""
+    """Stands in for a CUDA graph: replays the captured function."""
 
     captured: Callable[[], Any]
 
@@ -250,7 +254,7 @@ class Graph:
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("operation not permitted when capturing")])
-def test_what_cannot_be_captured_is_run_as_it_is(
+def test_functions_that_cannot_be_captured_run_uncaptured(
     error: RuntimeError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = torch.zeros(1)

@@ -1,4 +1,4 @@
-"""The context window: as many tokens as fit into the memory, or as many as the user asks for."""
+"""The context window: the largest that fits into memory, or the one that the user sets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Room = Callable[[int], None]
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Room:
-    """State how many bytes of memory are free."""
+    """Return a function that sets the free memory in bytes."""
 
     def state(count: int) -> None:
         monkeypatch.setattr("chatui.engine.placement.available_bytes", lambda _: count)
@@ -61,8 +61,8 @@ def load(folder: Path, **values: object) -> Loaded:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_counted_cache_is_the_one_that_is_held(made: Maker, family: str) -> None:
-    """By transformers' config, and by the file's alone."""
+def test_the_estimated_cache_is_the_real_one(made: Maker, family: str) -> None:
+    """Estimated from transformers' config and from the config.json alone."""
     engine = loaded(made(family))
     network = engine._loaded().network
     cache = network.new_cache()
@@ -74,7 +74,7 @@ def test_the_counted_cache_is_the_one_that_is_held(made: Maker, family: str) -> 
     assert cache_size(raw).numbers(tokens) == held
 
 
-def test_sliding_layers_and_latent_attention_are_counted_as_transformers_keeps_them(
+def test_the_cache_of_sliding_layers_and_latent_attention(
     tmp_path: Path,
 ) -> None:
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
@@ -108,7 +108,7 @@ def test_sliding_layers_and_latent_attention_are_counted_as_transformers_keeps_t
         ("falcon", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}),
     ],
 )
-def test_other_names_of_sizes_are_counted_too(kind: str, config: dict[str, int]) -> None:
+def test_the_cache_with_other_config_keys(kind: str, config: dict[str, int]) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     made = AutoConfig.for_model(kind, vocab_size=32, **config)
@@ -149,7 +149,7 @@ def test_a_window_that_is_asked_for(long_windowed: Path, room: Room) -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2_chinese", "llama"])
-def test_no_window_is_larger_than_the_models_own(made: Maker, family: str) -> None:
+def test_a_window_is_limited_to_the_models_own(made: Maker, family: str) -> None:
     own = load(made(family)).context_limit
     asked = load(made(family), context=100_000_000)
     assert asked.context_limit == own
@@ -159,8 +159,8 @@ def test_no_window_is_larger_than_the_models_own(made: Maker, family: str) -> No
         load(made(family), context=0)
 
 
-def test_what_decides_on_the_dtype_is_a_usual_window(tmp_path: Path, room: Room) -> None:
-    """float32 is not given up for a window that hardly anybody fills."""
+def test_the_dtype_is_chosen_for_a_usual_window(tmp_path: Path, room: Room) -> None:
+    """float32 is kept even if the model's largest window does not fit with it."""
     folder = tiny_models.llama(tmp_path / "m", dtype="float16", max_position_embeddings=131_072)
     room(need(folder).total(4, 4096) * 16 // 15)
     full = load(folder)
@@ -169,7 +169,7 @@ def test_what_decides_on_the_dtype_is_a_usual_window(tmp_path: Path, room: Room)
     assert load(folder).dtype == "bfloat16"
 
 
-def test_history_and_replies_keep_to_the_window(made: Maker) -> None:
+def test_history_and_reply_fit_into_the_window(made: Maker) -> None:
     engine = loaded(made("llama"), context=80, format="bloomz")
     history = (("春眠不觉晓", "处处闻啼鸟"),) * 12
     prefill, _, done = parts(ask(engine, "夜来风雨声", history, max_new_tokens=None))
@@ -177,7 +177,7 @@ def test_history_and_replies_keep_to_the_window(made: Maker) -> None:
     assert prefill.prompt_tokens + done.output_tokens <= 80
 
 
-def test_another_window_is_no_other_base(made: Maker) -> None:
+def test_another_window_keeps_the_base(made: Maker) -> None:
     engine = Engine()
     engine.load(spec(made("llama")), lambda _: None)
     base = engine._loaded().adaptable_base
@@ -187,9 +187,7 @@ def test_another_window_is_no_other_base(made: Maker) -> None:
     assert engine._loaded().adaptable_base.model is base.model  # type: ignore[union-attr]
 
 
-def test_a_kept_conversation_counts_as_memory_that_a_load_frees(
-    long_windowed: Path, room: Room
-) -> None:
+def test_the_prompt_cache_counts_as_freed_memory(long_windowed: Path, room: Room) -> None:
     engine = loaded(long_windowed)
     first = engine._loaded().context_limit
     ask(engine, "春眠不觉晓" * 1200)
@@ -199,7 +197,7 @@ def test_a_kept_conversation_counts_as_memory_that_a_load_frees(
     assert engine.load(spec(long_windowed), lambda _: None).context_limit == first
 
 
-def test_a_cache_grows_by_steps_and_never_beyond_the_window() -> None:
+def test_a_cache_grows_in_steps_up_to_the_window() -> None:
     layer, held = GrowingLayer(5000), []
     for _ in range(50):
         keys = torch.zeros(1, 1, 100, 4)
@@ -209,19 +207,19 @@ def test_a_cache_grows_by_steps_and_never_beyond_the_window() -> None:
     sizes = sorted(set(held))
     assert sizes[0] == 256 and sizes[-1] == 5000 and len(sizes) < 15
     assert all(size <= max(256, 1.25 * (count + 1) * 100 + 256) for count, size in enumerate(held))
-    # A soft prompt of an adapter may come on top.
+    # The soft prompt of an adapter can exceed the window.
     layer.update(torch.zeros(1, 1, 7, 4), torch.zeros(1, 1, 7, 4))
     assert layer.get_seq_length() == 5007
 
 
-def test_a_small_window_holds_a_small_cache(made: Maker) -> None:
+def test_a_small_window_has_a_small_cache(made: Maker) -> None:
     engine = loaded(made("llama"), context=100, format="bloomz")
     ask(engine, "春眠")
     cache = engine._loaded().prompt_cache.cache  # type: ignore[attr-defined]
     assert cache_bytes(cache) == 100 * 4 * need(made("llama")).cache.per_token
 
 
-def test_the_arithmetic_of_windows() -> None:
+def test_window_ranges() -> None:
     assert WindowRange.for_model(None, 512) == WindowRange(512, 512)
     assert WindowRange.for_model(None, 131_072) == WindowRange(2048, 131_072)
     assert WindowRange.for_model(8192, 131_072) == WindowRange(8192, 8192)
@@ -231,7 +229,7 @@ def test_the_arithmetic_of_windows() -> None:
         assert found <= room < found + 256
     assert window.largest(lambda tokens: tokens <= 131_072) == 131_072
     assert window.largest(lambda _: False) == 2048
-    # Llama-3.1-8B in bfloat16 on a card with 24 GB, of which 23.3 GiB are free.
+    # Llama-3.1-8B in bfloat16 on a GPU with 24 GB, of which 23.3 GiB are free.
     llama = MemoryNeed(8_030_261_248, cache=CacheSize(2 * 32 * 8 * 128))
     assert llama.total(2, 131_072) > 30 << 30
     found = best_fit(llama, (2,), WindowRange.for_model(None, 131_072), 25_000_000_000)
