@@ -1,7 +1,7 @@
-"""What LoRA beside the weights costs a decoded token, next to none, merged, and peft's own layers.
+"""Cost of LoRA per decoded token: chatui's unmerged and merged, peft's, and without an adapter.
 
-A random-weight 110M Llama in float32 with pairs of rank 8 on all linears of its layers. The four
-take turns within one run. CPU time is of the process; on a busy machine it is the steadier number.
+Uses a random-weight 110M Llama in float32 with LoRA of rank 8 on all linear layers. The four take
+turns in one run. CPU time is that of the process; it varies less on a busy machine.
 
     python benchmarks/adapters.py [--tokens 10] [--repeat 10] [--threads 0]
 """
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tokens", type=int, default=10)
     parser.add_argument("--repeat", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
+    parser.add_argument("--threads", type=int, default=0, help="0 uses torch's default")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     limit_spinning()
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure(root: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Medians in milliseconds a token."""
+    """Return medians in milliseconds per token."""
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -76,7 +76,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, dict[str, floa
     with_peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), root / "lora")
     networks = {
         "no adapter": network(),
-        "beside the weights": network(adapters=adapters),
+        "unmerged": network(adapters=adapters),
         "merged": network(adapters=adapters, merge_adapters=True),
         "peft": CausalNetwork(with_peft.eval().base_model.model, 1024),
     }
@@ -94,7 +94,7 @@ def measure(root: Path, options: argparse.Namespace) -> dict[str, dict[str, floa
 
 
 def _decode(network: Any, tokens: int) -> list[tuple[float, float]]:
-    """(wall, CPU) seconds of each step."""
+    """Return (wall, CPU) seconds of each step."""
     cache = network.new_cache()
     logits = network.prefill(PROMPT, cache, lambda: False)
     found = []

@@ -1,11 +1,11 @@
-"""The app at rest with 10,000 rounds in its store: its memory, and how busy it keeps the processor.
+"""Memory and processor use of the idle app with 10,000 rounds in its store.
 
     python benchmarks/at_rest.py [--rounds 10000] [--seconds 20] [--json]
 
-chatui is the whole command with the embedded model loaded, in a pseudo-terminal of 100 x 30; nobody
-types. Its memory is the resident memory of the app's own process, beside that of a bare Textual app
-with the same widgets; the engine's process, which holds torch and the model, is told by itself. The
-processor's time is that of both. Linux only, for it reads /proc.
+Runs the complete command with the embedded model in a pseudo-terminal of 100 x 30, without input.
+Compares the resident memory of the app's process with a bare Textual app with the same widgets; the
+engine's process with torch and the model is listed separately. Processor time is that of both
+processes. Linux only, as it reads /proc.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SETTLING_SECONDS = 15
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process started, at any depth."""
+    """Return all descendants of a process."""
     found: list[int] = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, file.read_text().split()):
@@ -36,19 +36,19 @@ def children(pid: int) -> list[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """The resident memory of a process."""
+    """Return the resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def spent_seconds(pid: int) -> float:
-    """The processor's time that a process has had."""
+    """Return the processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(command: list[str], seconds: float) -> dict[str, float]:
-    """Start an app, let it settle, and watch it for a while."""
+    """Start an app, let it settle, and measure it."""
     terminal = Terminal(command)
     try:
         terminal.wait_for(MARK)

@@ -1,10 +1,10 @@
-"""The longest hitch of the screen on replies and terminals that are out of the ordinary.
+"""Longest pause of the screen with extreme replies and while the terminal is resized.
 
     python benchmarks/bad_replies.py [--json]
 
-The app runs headless at 100 x 30. Each reply comes in pieces of 20 characters, at most 1,000 a
-second, and is then opened from the store. A hitch is the longest step of the event loop, in the
-processor's time: so long nothing else can be done.
+The app runs headless at 100 x 30. Each reply streams in pieces of 20 characters, at most 1,000 a
+second, and is then opened from the store. The pause is the longest step of the event loop, in
+processor time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SIZES = ((140, 45), (1, 1), (80, 24), (20, 5), (200, 60), (40, 12))
 
 
 class PiecesBackend(SilentBackend):
-    """Says a text in longer pieces."""
+    """Streams a text in longer pieces."""
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
         self._stopped = False
@@ -60,7 +60,7 @@ class PiecesBackend(SilentBackend):
 
 
 async def stream(text: str, *, resizing: bool = False) -> float:
-    """The longest hitch while a reply comes."""
+    """Return the longest pause while a reply streams."""
     store = Store(None)
     backend = PiecesBackend(text)
     app = ChatApp(Settings(), SPEC, store, backend)
@@ -77,7 +77,7 @@ async def stream(text: str, *, resizing: bool = False) -> float:
                     await pilot.resize_terminal(*choose.choice(SIZES))
                     await pilot.pause(0.02)
                 app.turns.stop()
-            while app.turns.is_busy:  # noqa: ASYNC110  # nothing tells of it
+            while app.turns.is_busy:  # noqa: ASYNC110  # no event is sent
                 await asyncio.sleep(0.05)
             await pilot.pause(0.2)
     store.close()
@@ -85,7 +85,7 @@ async def stream(text: str, *, resizing: bool = False) -> float:
 
 
 async def opened(text: str) -> float:
-    """The longest hitch when a conversation with a reply is opened, and paged through."""
+    """Return the longest pause while a conversation with a reply is opened and scrolled."""
     store = Store(None)
     begun = store.add_round(None, None, "问")
     store.finish_round(replace(begun, state="done", reply=text))
@@ -105,7 +105,7 @@ async def opened(text: str) -> float:
 
 
 def measured(name: str) -> dict[str, float]:
-    """The longest hitches with a reply; "" for an ordinary one, while the terminal changes."""
+    """Return the longest pauses with a reply; "" is a normal one with a resizing terminal."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CHATUI_HOME"] = folder
         if not name:
@@ -120,10 +120,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     names = ["", *REPLIES]
-    # A process each, as an app has one to itself: what others leave behind would be collected.
+    # One process each, so that no garbage of other measurements is collected.
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        hitches = pool.map(measured, names, chunksize=1)
-    longest = dict(zip(("60 resizes", *REPLIES), hitches, strict=True))
+        pauses = pool.map(measured, names, chunksize=1)
+    longest = dict(zip(("60 resizes", *REPLIES), pauses, strict=True))
     if args.json:
         print(json.dumps(longest))
         return

@@ -1,11 +1,11 @@
-"""``chatui dataset``: rounds a second, and memory over a smaller and a larger file.
+"""Speed of ``chatui dataset`` in rounds per second, and its memory for a small and a large file.
 
     python benchmarks/dataset.py [--rounds 20000] [--larger 200000] [--chatglm FOLDER]
 
-Rows of one round of Chinese prose in Alpaca's form; a process of its own for each line, whose time
-begins when the tokenizer is loaded. The fast tokenizer is a byte-level BPE that is trained here on
-the same prose; ChatGLM's is the one of the folder. Beside the rounds a second stands what a second
-of one core gives, which other programs at work change less. Memory is the peak of the resident set.
+The rows have one round of Chinese prose in Alpaca's format. Each line of the output is a process of
+its own, timed from the loaded tokenizer on. The fast tokenizer is a byte-level BPE trained on the
+same prose; ChatGLM's is read from the folder. The rounds per second of CPU time vary less on a busy
+machine. Memory is the peak resident set.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ print(json.dumps({
 
 
 def write_rows(file: Path, rounds: int) -> None:
-    """Alpaca's rows: a query of one sentence, a reply of one or two."""
+    """Write Alpaca rows with a query of one sentence and a reply of one or two."""
     chance = random.Random(0)
     with file.open("w", encoding="utf-8") as stream:
         for _ in range(rounds):

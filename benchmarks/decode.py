@@ -1,11 +1,10 @@
-"""Tokens a second: our decode loop against generate() with TextIteratorStreamer in a thread.
+"""Decode speed of chatui against generate() with TextIteratorStreamer in a thread.
 
-Both answer the same prompt with the same weights, sampling and thread settings, in turns within
-one run, so that whatever else the machine does touches both. --default-threads leaves the
-reference the threads' default waiting, as demos have it. With the weights as they are, in int8 and
-in int4; "of memory" is the share of the memory's bandwidth that reading the weights once a token
-takes, measured by a sum over 1 GB in the same run. The wide Llama's weights are many times the
-caches. Prints a table; --json an object.
+Both take turns in one run with the same prompt, weights, sampling and thread settings, so that
+other load affects both. --default-threads keeps torch's default threads for the reference, as in
+demos. Weights are plain, int8 and int4. "memory" is the share of the memory bandwidth, measured
+with a sum over 1 GB, that is used if each token reads the weights once. The wide Llama's weights
+are much larger than the processor's caches. Prints a table; --json prints an object.
 
     python benchmarks/decode.py [--model embedded|llama|wide] [--tokens 96] [--rounds 5]
 """
@@ -38,7 +37,7 @@ WEIGHTS = ("plain", "int8", "int4")
 
 
 async def ours(backend: LocalBackend, tokens: int, seed: int) -> float:
-    """Tokens a second from the first token to the last, as the app would see them."""
+    """Return tokens per second from the first token to the last, as received by the app."""
     settings = SamplingSettings(**SETTINGS, max_new_tokens=tokens, seed=seed)
     times = []
     async for event in backend.generate(GenerateRequest(QUERY, sampling=settings)):
@@ -48,7 +47,7 @@ async def ours(backend: LocalBackend, tokens: int, seed: int) -> float:
 
 
 class Reference:
-    """What every demo does: generate() in a second thread, the text read from its streamer."""
+    """generate() in a second thread, with the text read from its streamer."""
 
     def __init__(self, folder: Path) -> None:
         import torch
@@ -89,12 +88,12 @@ class Reference:
         for _ in streamer:
             pass
         thread.join()
-        # The first put is the prompt.
+        # The first call receives the prompt.
         return (len(times) - 2) / (times[-1] - times[1])
 
 
 def bandwidth() -> float:
-    """Bytes a second that a sum over 1 GB reads."""
+    """Return the bytes per second read by a sum over 1 GB."""
     import torch
 
     numbers = torch.ones(1 << 28)
@@ -107,7 +106,7 @@ def bandwidth() -> float:
 
 
 async def measure(folder: Path, format: str, tokens: int, rounds: int) -> dict[str, Any]:
-    """By the form of the weights: tokens a second, ratios in one round, and the memory's share."""
+    """Return speed, ratios within one round and share of the bandwidth, by weights."""
     backends, sizes = {}, {}
     for weights in WEIGHTS:
         backend = backends[weights] = LocalBackend()
@@ -175,7 +174,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(results))
         return
-    print("tokens a second, median; ratios of one round each")
+    print("median tokens per second; ratios are medians of single rounds")
     print(f"{'':26}{'ours':>9}{'generate()':>12}{'ratio':>8}{'to plain':>10}{'MB':>8}{'memory':>8}")
     for name, row in results.items():
         for weights in WEIGHTS:

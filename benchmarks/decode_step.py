@@ -1,10 +1,10 @@
-"""One decode step: our decoder against transformers' own forward, on the same weights.
+"""One decode step of chatui's decoder against transformers' forward pass on the same weights.
 
-Operations a token (of PyTorch, counted below its dispatcher), tokens a second, and the largest
-difference of the logits; the two take turns token by token, so that whatever else the machine does
-touches both, and the medians are compared. On a busy machine --cpu-time compares the processor's
-time of one thread instead of the clock's. The reference has our growing cache and our linear layers
-too, so what is compared is the step alone. Prints a table; --json an object.
+Prints PyTorch operations per token (counted below the dispatcher), tokens per second and the
+largest difference of the logits. The two take turns token by token, so that other load affects
+both; medians are compared. --cpu-time compares processor time of one thread, for busy machines. The
+reference uses chatui's cache and linear layers too, so only the step differs. --json prints an
+object.
 
     python benchmarks/decode_step.py [--models tiny embedded qwen2-0.5b] [--tokens 100]
 """
@@ -56,7 +56,7 @@ WINDOW = 1024
 
 
 def model_of(name: str, dtype: torch.dtype) -> Any:
-    """Random weights in the shape called ``name``, or the embedded ones."""
+    """Return a model with random weights in the shape ``name``, or the embedded model."""
     if name == "embedded":
         folder = locations.assets_folder() / "shiyou"
         return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
@@ -83,7 +83,7 @@ class _Counter(TorchDispatchMode):
 
 
 class Side:
-    """A network in the middle of a text."""
+    """A network that has read a prompt."""
 
     def __init__(self, model: Any, *, ours: bool) -> None:
         self.network = CausalNetwork(model, WINDOW)
@@ -98,7 +98,7 @@ class Side:
         return counter.count
 
     def seconds(self, token: int, clock: Callable[[], float]) -> float:
-        """Of one step."""
+        """Return the duration of one step."""
         began = clock()
         float(self.network.step(token, self.cache)[0])
         return clock() - began

@@ -1,12 +1,12 @@
-"""From the start of the process to the first frame: chatui against a bare Textual app.
+"""Time from process start to the first frame: chatui against a bare Textual app.
 
     python benchmarks/first_paint.py [--runs 15] [--others PROGRAM ...] [--json]
 
-They run in a pseudo-terminal, in turn; with ``--others`` also oterm and elia, given by the paths of
-their programs, each with an empty home. The bare app has the same widgets (a title, a scrolling
-conversation with the welcome text, a text area, a line of facts) and does nothing else. chatui is
-the whole command: it reads the settings and the catalog, opens the store and shows the welcome.
-The engine starts after the first frame.
+They take turns in a pseudo-terminal; ``--others`` adds oterm and elia by the paths of their
+programs, each with an empty home. The bare app only has the same widgets: a title, a scrolling
+conversation with the welcome text, a text area, a status line. chatui runs completely: it reads the
+settings and the catalog, opens the store and shows the welcome page. The engine starts after the
+first frame.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ Bare().run()
 """
 MARK = b"New conversation"
 OTHERS = {"oterm": b"Welcome to oterm", "elia": b"History ("}
-"""What the first frame of other programs says."""
+"""Text in the first frame of other programs."""
 
 
 def seconds(name: str, command: list[str]) -> float:
-    """From the start of ``command`` to its first frame."""
+    """Return the time from the start of ``command`` to its first frame."""
     terminal = Terminal(command)
     try:
         return terminal.wait_for(OTHERS.get(name, MARK)) - terminal.started
@@ -77,23 +77,23 @@ def main() -> None:
     args = parser.parse_args()
     commands = {
         "bare": [sys.executable, "-c", BARE],
-        # As the program that an installation makes; "-m" would import more first.
+        # As the installed script does; "-m" imports more.
         "chatui": [sys.executable, "-c", "from chatui.cli import main; main()"],
         **{Path(program).name: [program] for program in args.others},
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(HOME=folder, CHATUI_HOME=folder, CHATUI_LANG="en")
-        # The picture with which oterm begins would be its first frame.
+        # Without oterm's splash screen, which would be its first frame.
         settings = Path(folder, ".local/share/oterm/config.json")
         settings.parent.mkdir(parents=True)
         settings.write_text('{"splash-screen": false}', encoding="utf-8")
-        # Byte code of all, as an installation has it.
+        # With compiled byte code, as after an installation.
         os.environ.update(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=f"{folder}/bytecode")
         for run in range(args.runs + 1):
             for name, command in commands.items():
                 taken = seconds(name, command)
-                # The first of each fills the disk's cache and writes the byte code.
+                # The first run fills the disk cache and writes byte code.
                 if run:
                     times[name].append(taken)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
@@ -102,7 +102,7 @@ def main() -> None:
         return
     for name, median in medians.items():
         ratio = medians["chatui"] / median
-        print(f"{name:>6}: {median:.3f} s (median of {args.runs}); chatui takes {ratio:.2f} of it")
+        print(f"{name:>6}: {median:.3f} s (median of {args.runs}); chatui: {ratio:.2f} of it")
     print("aim: <= 1.3 of the bare app, <= 0.5 of others")
 
 

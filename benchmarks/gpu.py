@@ -1,10 +1,10 @@
-"""What a GPU gives: decode, first token, memory, LoRA and exactness, one line a figure.
+"""Decode speed, first token, memory, LoRA and exactness on a GPU, one line per figure.
 
-One process, no network, under three minutes; each line is written as soon as it is known. Decode
-is compared with its limit (bandwidth of a copy ÷ bytes of the weights that a token reads), with
-plain ``generate()``, with transformers' own step on a static cache in a CUDA graph, and with chatui
-without its kernels. --dry goes the same way on a CPU with tiny shapes, where the numbers mean
-nothing; with TRITON_INTERPRET=1 the kernels run there too, if Triton is installed.
+Runs in one process without a network, in less than three minutes, and prints each line at once.
+Decode is compared with its limit (bandwidth of a copy ÷ bytes of weights read per token), plain
+``generate()``, transformers' step on a static cache in a CUDA graph, and chatui without its
+kernels. --dry runs the same code on a CPU with tiny shapes; its figures are meaningless. With
+TRITON_INTERPRET=1 it also runs the kernels, if Triton is installed.
 
     python -u benchmarks/gpu.py [--dry] [--tokens 64]
 """
@@ -35,16 +35,16 @@ _began = time.monotonic()
 
 
 def say(name: str, figure: str) -> None:
-    """One line, at once: seconds since the start, what it is, the figure."""
+    """Print a line with the seconds since the start, a name and a figure."""
     print(f"{time.monotonic() - _began:6.1f} s  {name:58}{figure}", flush=True)
 
 
 class Device:
-    """Where it is measured.
+    """The device to measure.
 
     Attributes:
         name: "cuda" or, dry, "cpu".
-        bandwidth: bytes a second of a copy, reading and writing.
+        bandwidth: bytes read and written per second by a copy.
     """
 
     def __init__(self, dry: bool) -> None:
@@ -73,7 +73,7 @@ class Device:
 
 
 def reply(model: LoadedModel, prompt: int, tokens: int, **sampling: Any) -> tuple[float, float]:
-    """Tokens a second from the first token to the last, and seconds to the first."""
+    """Return tokens per second after the first token, and the seconds to the first."""
     settings = SamplingSettings(max_new_tokens=tokens, seed=1, **sampling)
     request = GenerateRequest(str(prompt), sampling=settings)
     times, first = [], 0.0
@@ -86,7 +86,7 @@ def reply(model: LoadedModel, prompt: int, tokens: int, **sampling: Any) -> tupl
 
 
 def plain_generate(model: Any, tokens: int, device: Device) -> float:
-    """Tokens a second of transformers' generate(), greedy, its prefill taken off."""
+    """Return tokens per second of transformers' greedy generate(), without its prefill."""
     ids = torch.tensor([gpu_models.prompt_ids(model, "", PROMPT)], device=device.name)
     mask = torch.ones_like(ids)
 
@@ -104,7 +104,7 @@ def plain_generate(model: Any, tokens: int, device: Device) -> float:
 
 @torch.inference_mode()
 def anchor(model: Any, tokens: int, device: Device) -> float:
-    """Tokens a second of transformers' own step on a static cache, in a CUDA graph where one is."""
+    """Return tokens per second of transformers' step on a static cache, in a graph on CUDA."""
     from transformers import StaticCache
 
     cache = StaticCache(config=model.config, max_cache_len=PROMPT + tokens + 8)
@@ -177,7 +177,7 @@ def measure_shape(name: str, device: Device, dry: bool, tokens: int) -> None:
 
 
 def without_kernels(model: Any, family: str, network: Any, tokens: int) -> float:
-    """Tokens a second with PyTorch's own products, in a graph of their own."""
+    """Return tokens per second with PyTorch's products, in a separate graph."""
     devices, kernel_support.DEVICES = kernel_support.DEVICES, set()
     try:
         ours = gpu_models.loaded_model(model, family, network)
@@ -190,7 +190,7 @@ def without_kernels(model: Any, family: str, network: Any, tokens: int) -> float
 def attempt(
     name: str, what: str, told: Callable[[str, float], None], work: Callable[[], float]
 ) -> None:
-    """Tell a reference's figure, or why there is none; ours must not wait for it."""
+    """Print the figure of a reference, or the error that it raised."""
     try:
         told(what, work())
     except Exception as error:
@@ -198,7 +198,7 @@ def attempt(
 
 
 def measure_embedded(device: Device, tokens: int) -> None:
-    """The embedded poem model there and on the CPU, each as the engine loads it."""
+    """Measure the embedded model on the device and on the CPU, as the engine loads it."""
     folder = str(locations.assets_folder() / "shiyou")
     for where in dict.fromkeys((device.name, "cpu")):
         engine = Engine()
@@ -218,7 +218,7 @@ def measure_embedded(device: Device, tokens: int) -> None:
 
 @torch.inference_mode()
 def compare(family: str, device: Device) -> None:
-    """The largest difference of the logits from the CPU's, and equal greedy tokens, in fp32."""
+    """Compare logits and greedy tokens with the CPU's in fp32."""
     values = gpu_models.tiny_values(family)
     here = gpu_models.make(family, values, torch.float32, "cpu", 0.3)
     there = gpu_models.make(family, values, torch.float32, device.name, 0.3)
@@ -246,9 +246,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=64)
     options = parser.parse_args(argv)
     if not options.dry and not torch.cuda.is_available():
-        raise SystemExit("There is no GPU here; --dry goes the same way on the CPU.")
+        raise SystemExit("There is no GPU; --dry runs the same code on the CPU.")
     device = Device(options.dry)
-    name = torch.cuda.get_device_name() if device.name == "cuda" else "CPU, dry: figures are void"
+    name = (
+        torch.cuda.get_device_name()
+        if device.name == "cuda"
+        else "CPU, dry: figures are meaningless"
+    )
     say("device", name)
     say("versions", f"chatui {__version__}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
     say("bandwidth of a copy", f"{device.bandwidth / 1e12:9.3f} TB/s")

@@ -1,4 +1,4 @@
-"""Models with random weights for ``gpu.py``, made where they run: no file, no network."""
+"""Models with random weights for ``gpu.py``, created on the device without files or a network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     | {"vocab_size": 320, "n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 8},
     "chatglm": {},
 }
-"""Every family in a size that takes no time, for comparing the GPU with the CPU."""
+"""A tiny model of each family, for comparing the GPU with the CPU."""
 _CHATGLM_TINY: dict[str, Any] = {
     "vocab_size": 320, "hidden_size": 64, "num_layers": 2, "num_attention_heads": 4,
     "inner_hidden_size": 96, "bos_token_id": 304, "eos_token_id": 305,
@@ -63,7 +63,7 @@ _CHATGLM_TINY: dict[str, Any] = {
 
 
 def make(family: str, values: dict[str, Any], dtype: torch.dtype, device: str, wide: float) -> Any:
-    """A network in evaluation mode; ``wide`` is the deviation of its weights."""
+    """Return a model in evaluation mode; ``wide`` is the standard deviation of its weights."""
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     try:
@@ -88,7 +88,7 @@ def make(family: str, values: dict[str, Any], dtype: torch.dtype, device: str, w
 
 
 def shape_of(family: str, values: dict[str, Any], dry: bool) -> dict[str, Any]:
-    """The shape itself, or a tiny one of its kind."""
+    """Return the shape, or a tiny one of the same family."""
     if not dry:
         return values
     return values | _CHATGLM_TINY if family == "chatglm" else FAMILIES[family]
@@ -99,12 +99,12 @@ def tiny_values(family: str) -> dict[str, Any]:
 
 
 def network_of(model: Any, family: str) -> Any:
-    """chatui's own network on a model."""
+    """Return chatui's network for a model."""
     return ChatGLMNetwork(model, WINDOW) if family == "chatglm" else CausalNetwork(model, WINDOW)
 
 
 def prompt_ids(model: Any, family: str, count: int) -> list[int]:
-    """``count`` ids of a prompt, all different texts for different counts."""
+    """Return ``count`` prompt ids; different counts give different prompts."""
     rows = 300
     ids = [3 + (7 * index + count) % (rows - 20) for index in range(count)]
     if family == "chatglm":
@@ -113,7 +113,7 @@ def prompt_ids(model: Any, family: str, count: int) -> list[int]:
 
 
 def loaded_model(model: Any, family: str, network: Any) -> LoadedModel:
-    """What the decode loop takes; a prompt is its number of tokens, in decimals."""
+    """Return a model for the decode loop whose prompts are numbers of tokens as text."""
     codec = Codec(
         encode=lambda text: prompt_ids(model, family, int(text)),
         piece=str,
@@ -127,7 +127,7 @@ def loaded_model(model: Any, family: str, network: Any) -> LoadedModel:
 
 
 def put_lora_on(model: Any) -> AppliedAdapters:
-    """Put pairs of rank 8 beside every linear layer of the blocks, as chatui does."""
+    """Apply LoRA of rank 8 to all linear layers of the blocks, as chatui does."""
     applied = AppliedAdapters()
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and "head" not in name:
@@ -140,7 +140,7 @@ def put_lora_on(model: Any) -> AppliedAdapters:
 
 
 def read_bytes(model: Any) -> int:
-    """Bytes of weights that one token reads: all but a table of embeddings of its own."""
+    """Return the bytes of weights read per token: all but separate input embeddings."""
     table = model.get_input_embeddings().weight
     head = model.get_output_embeddings().weight
     total = sum(parameter.nbytes for parameter in model.parameters())

@@ -1,9 +1,9 @@
-"""``chatui import`` of a large ChatGPT export: megabytes a second and a CPU second, and memory.
+"""Speed and memory of ``chatui import`` with a large ChatGPT export.
 
     python benchmarks/import_speed.py [--megabytes 200]
 
-The export is one line, as ChatGPT writes it, with the fields that its messages carry. The reading
-alone stands beside the whole import, and beside what ``json.loads`` of all of it takes.
+The export is a single line with the same fields as ChatGPT's. Measures the complete import, reading
+alone, and ``json.loads`` of the whole file, in megabytes per second and per second of CPU time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ print(count, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def conversation(number: int, dice: random.Random) -> dict[str, Any]:
-    """A conversation of ten rounds, with what ChatGPT's export says about each message."""
+    """Return a conversation of ten rounds with the fields of ChatGPT's export."""
     mapping: dict[str, Any] = {"root": {"id": "root", "message": None, "parent": None}}
     parent = "root"
     for at in range(20):
@@ -98,7 +98,7 @@ def conversation(number: int, dice: random.Random) -> dict[str, Any]:
 
 
 def write_export(file: Path, size: int) -> None:
-    """An export of at least ``size`` bytes; texts are ASCII escapes, as in ChatGPT's."""
+    """Write an export of at least ``size`` bytes; texts are ASCII escapes, as in ChatGPT's."""
     dice = random.Random(0)
     with file.open("w") as stream:
         number = written = 0
@@ -110,13 +110,13 @@ def write_export(file: Path, size: int) -> None:
 
 
 def cpu_seconds() -> float:
-    """What all processes that were started and have ended took."""
+    """Return the CPU time of all child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def measured(code: str, *arguments: str) -> tuple[int, float, float]:
-    """What a process of its own prints: conversations, seconds, MiB at its peak."""
+    """Run code in a process; return the conversations, seconds and peak MiB that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )

@@ -1,10 +1,10 @@
-"""Kill the app at random moments while it streams and records, and tell what was lost.
+"""Data lost when the app is killed at random moments while it streams and records.
 
     python benchmarks/kills.py [--count 50]
 
-Each time the app is started in a terminal on the same store, gets some queries, and is killed by
-SIGKILL within three seconds. Seconds are from the oldest token that is missing to the newest that
-the app had got.
+Each time, the app starts in a terminal on the same store, gets some queries, and is killed with
+SIGKILL within three seconds. The loss in seconds is the time from the oldest missing token to the
+newest token that the app had received.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
         (home / "presets").mkdir(parents=True)
         (home / "presets" / "endless.toml").write_text(ENDLESS, encoding="utf-8")
         os.environ |= {"CHATUI_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-        # What the app is made of is found where this script found it.
+        # The app imports the same code as this script.
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         outcomes = []
         with forked_engine.template(Path(folder) / "engines") as environment:

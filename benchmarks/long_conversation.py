@@ -1,10 +1,10 @@
-"""Opening a conversation of 1,000 rounds of Markdown, scrolling to its first, and typing in it.
+"""Time to open, scroll and type in a conversation of 1,000 rounds of Markdown.
 
     python benchmarks/long_conversation.py [--rounds 1000] [--json]
 
-The app runs headless at 100 x 30. "open" is from the call to the first frame with the last round
-on it; "key" from a key press to the frame that shows it. A hitch is the longest step of the event
-loop, in the processor's time: so long nothing else can be drawn.
+The app runs headless at 100 x 30. Opening ends with the first frame that shows the last round; a
+key press ends with the frame that shows it. The longest pause is the longest step of the event
+loop, in processor time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def poem(n: int = {n}) -> str:
 
 
 def fill(store: Store, rounds: int) -> int:
-    """A conversation of so many rounds; its id."""
+    """Add a conversation of ``rounds`` rounds and return its id."""
     conversation_id = parent = None
     for number in range(rounds):
         begun = store.add_round(conversation_id, parent, f"第 {number} 首")
@@ -82,10 +82,10 @@ async def measure(store: Store, conversation_id: int) -> dict[str, float]:
     return {
         "open_seconds": opened,
         "open_cpu_seconds": opened_cpu,
-        "open_hitch_seconds": max(opening),
+        "open_pause_seconds": max(opening),
         "pages": pages,
         "scroll_seconds": scrolled,
-        "scroll_hitch_seconds": max(scrolling),
+        "scroll_pause_seconds": max(scrolling),
         "key_seconds_empty": statistics.median(empty),
         "key_seconds_long": statistics.median(long),
         "key_seconds_after_scrolling": statistics.median(after),
@@ -108,11 +108,11 @@ def main() -> None:
     print(
         f"opening {args.rounds:,} rounds: {result['open_seconds']:.2f} s on the clock, "
         f"{result['open_cpu_seconds']:.2f} s of the processor (aim <= 0.3 s), "
-        f"longest hitch {result['open_hitch_seconds'] * 1e3:.0f} ms"
+        f"longest pause {result['open_pause_seconds'] * 1e3:.0f} ms"
     )
     print(
         f"scrolling {result['pages']} pages up to the first: {result['scroll_seconds']:.2f} s, "
-        f"longest hitch {result['scroll_hitch_seconds'] * 1e3:.0f} ms (aim <= 50 ms)"
+        f"longest pause {result['scroll_pause_seconds'] * 1e3:.0f} ms (aim <= 50 ms)"
     )
     print(f"a key in an empty conversation: {result['key_seconds_empty'] * 1e3:.1f} ms (median)")
     print(f"a key in {args.rounds:,} rounds: {result['key_seconds_long'] * 1e3:.1f} ms")

@@ -1,10 +1,10 @@
-"""What a token of a Markdown reply costs as the reply grows.
+"""Processor time per token of a Markdown reply as the reply grows.
 
     python benchmarks/markdown_tokens.py [--runs 5] [--json]
 
-2,000 tokens of Chinese, with headings, lists, blocks of code and a table, are added one by one to
-the rows of a reply 76 cells wide; the times are the processor's. Each of the parts repeats itself,
-so the last hundred tokens hold the same text as the first hundred, but for the numbers in it.
+Adds 2,000 Chinese tokens with headings, lists, code blocks and a table one by one to a reply 76
+cells wide. The text repeats, so the last hundred tokens differ from the first hundred only in their
+numbers.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def poem(n: int = {n}) -> str:
 
 
 def tokens() -> list[str]:
-    """Pieces of text as a tokenizer cuts it: a few Chinese characters, or a word."""
+    """Return token-like pieces of text: one or two Chinese characters, or a word."""
     found: list[str] = []
     number = 0
     while len(found) < TOKENS:
         number += 1
         found += re.findall(r"[一-鿿]{1,2}|\w+|\s+|[^\w\s]{1,2}", PART.format(n=number))
-    # The last hundred begin at a part's beginning, as the first do.
+    # The last hundred tokens begin a part, like the first hundred.
     start = max(i for i in range(TOKENS - HUNDRED + 1) if found[i] == "##")
     return found[: start + HUNDRED]
 
 
 def seconds(pieces: list[str]) -> list[float]:
-    """The processor time of each token."""
+    """Return the processor time of each token."""
     text = MarkdownText("", 76, is_complete=False)
     _ = text.rows
     times = []

@@ -1,8 +1,8 @@
-"""Peak memory of the engine's process: while a model loads, while it answers, and after it is gone.
+"""Peak memory of the engine's process while a model loads and replies, and memory after unloading.
 
-Random-weight Llamas of several files and dtypes; the peak is VmHWM of /proc (Linux only), mapped
-pages of the files included. The limit is 1.15 times the weights in their loaded dtype, and the
-KV cache. After that the embedded model is loaded in the same process: what is left is VmRSS.
+Uses random-weight Llamas in several file formats and dtypes. The peak is VmHWM of /proc (Linux
+only), including mapped pages of the files. The limit is 1.15 times the weights in their loaded
+dtype, plus the KV cache. Then the embedded model replaces it in the same process; "left" is VmRSS.
 
     python benchmarks/memory.py [--layers 32]
 """
@@ -32,7 +32,7 @@ CASES = (
 
 
 def status(pid: int, name: str) -> int:
-    """Bytes of a line of /proc/PID/status."""
+    """Return the bytes in a line of /proc/PID/status."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

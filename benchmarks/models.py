@@ -1,4 +1,4 @@
-"""Models for the measurements: random weights in a true architecture, and the embedded ones."""
+"""Models with random weights for the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HANZI = "春眠不觉晓处处闻啼鸟夜来风雨声花落知多少"
 
 
 def llama_110m(folder: Path, *, context: int = 4096) -> Path:
-    """A 110M-parameter Llama in float32 with random weights, and a tokenizer of its size."""
+    """Save a Llama of 110 million random float32 parameters with a tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -29,7 +29,7 @@ def llama_110m(folder: Path, *, context: int = 4096) -> Path:
 
 
 def llama_of(folder: Path, layers: int, dtype: str) -> Path:
-    """A wide Llama of about 52M parameters a layer with random weights."""
+    """Save a wide Llama of random weights, about 52 million parameters per layer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -53,7 +53,7 @@ def llama_of(folder: Path, layers: int, dtype: str) -> Path:
 
 
 def _tokenizer(size: int) -> Any:
-    """Byte-level BPE of exactly ``size`` tokens: the bytes, and as many pairs of them as needed."""
+    """Return a byte-level BPE of exactly ``size`` tokens: all bytes, then pairs of bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -74,7 +74,7 @@ def _save(folder: Path, model: Any, tokenizer: Any, dtype: Any) -> Path:
 
 
 def to_bin(folder: Path) -> None:
-    """Put a folder's weights into one PyTorch file instead."""
+    """Convert a folder's weights to a single PyTorch file."""
     import torch
     from safetensors.torch import load_file
 

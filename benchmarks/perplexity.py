@@ -1,7 +1,7 @@
-"""Perplexity of a model in float32, and with its weights in int8 and int4: what those cost.
+"""Perplexity of a model in float32, int8 and int4.
 
-The embedded model reads 300 poems that it never saw (they are made by training/, see its README);
-another model reads a text file of UTF-8, 512 tokens at a time.
+The embedded model reads 300 held-out poems, which training/ prepares (see its README); another
+model reads a UTF-8 text file, 512 tokens at a time.
 
     python -m training.fetch_corpus && python -m training.corpus
     python benchmarks/perplexity.py [--model FOLDER --text FILE]
@@ -25,7 +25,7 @@ WINDOW = 512
 
 
 def load(folder: Path, bits: int | None) -> Any:
-    """The network in float32, or with its weights packed as the engine packs them."""
+    """Return the model in float32, or with weights quantised as in the engine."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -36,7 +36,7 @@ def load(folder: Path, bits: int | None) -> Any:
 
 
 def held_out_poems(count: int = 300) -> list[list[int]]:
-    """The tokens of the poems that training/evaluate.py takes."""
+    """Return the tokens of the poems used by training/evaluate.py."""
     from random import Random
 
     from training.corpus import load, split
@@ -54,16 +54,16 @@ def held_out_poems(count: int = 300) -> list[list[int]]:
     return [encoder.ids(couplets(poem.lines)) for poem in Random(0).sample(poems, count)]
 
 
-def of_poems(network: Any, poems: list[list[int]]) -> float:
-    """Per character, as training/evaluate.py measures it."""
+def perplexity_of_poems(network: Any, poems: list[list[int]]) -> float:
+    """Return the perplexity per character, as in training/evaluate.py."""
     from training.evaluate import log_likelihood
 
     total = sum(log_likelihood(network, [], ids) for ids in poems)
     return math.exp(-total / sum(len(ids) - 1 for ids in poems))
 
 
-def of_text(folder: Path, network: Any, file: Path, most: int) -> float:
-    """Per token of a text."""
+def perplexity_of_text(folder: Path, network: Any, file: Path, most: int) -> float:
+    """Return the perplexity per token of the first ``most`` tokens of a file."""
     import torch
     from transformers import AutoTokenizer
 
@@ -100,9 +100,9 @@ def main() -> None:
     for name, bits in (("float32", None), ("int8", 8), ("int4", 4)):
         network = load(folder, bits)
         value = (
-            of_text(folder, network, options.text, options.most)
+            perplexity_of_text(folder, network, options.text, options.most)
             if options.text
-            else of_poems(network, poems)
+            else perplexity_of_poems(network, poems)
         )
         results[name] = {"perplexity": value, "bytes": weight_bytes(network)}
         del network

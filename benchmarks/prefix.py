@@ -1,8 +1,8 @@
-"""Time to the first token in the twelfth round, with the KV cache kept and read all over again.
+"""Time to the first token of the twelfth round, with and without the KV cache of earlier rounds.
 
-A conversation of about 1,800 tokens on a random-weight 110M Llama in float32. The last round is
-asked in turns within one run: of an engine that has read and answered the rounds before it, and
-with its cache taken away. The replies must be the same, token for token.
+The conversation has about 1,800 tokens; the model is a random-weight 110M Llama in float32. The
+last round is generated in turns with the cache of the earlier rounds and without a cache. Both
+replies must be the same, token for token.
 
     python benchmarks/prefix.py [--tokens 1800] [--rounds 12] [--repeat 3]
 """
@@ -37,9 +37,9 @@ def main() -> None:
     if options.json:
         print(json.dumps(row))
         return
-    print(f"prompt {row['prompt_tokens']} tokens, of which {row['reused_tokens']} were kept")
-    print(f"first token with the cache kept   {row['kept']:8.3f} s")
-    print(f"first token, all read again       {row['fresh']:8.3f} s")
+    print(f"prompt {row['prompt_tokens']} tokens, {row['reused_tokens']} of them in the cache")
+    print(f"first token with the cache        {row['kept']:8.3f} s")
+    print(f"first token without the cache     {row['fresh']:8.3f} s")
     print(f"ratio                             {row['ratio']:8.1f}")
 
 
@@ -49,7 +49,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
 
     engine = Engine()
     engine.load(ModelSpec("benchmark", str(folder), format="linly"), lambda _: None)
-    # A hanzi is three tokens of this tokenizer, its bytes.
+    # Each hanzi is three tokens (bytes) of this tokenizer.
     text = models.HANZI * 100
     query = text[:20]
     share = options.tokens // (options.rounds - 1) // 3 - 4 - len(query)
@@ -72,7 +72,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
         forget()
         _, fresh = ask(query, rounds)
         forget()
-        # The cache as the reply before leaves it: all rounds are read, the query is not.
+        # The cache after the previous reply: it holds all rounds, but not the query.
         engine.inspect(GenerateRequest("", rounds), 1)
         prefill, kept = ask(query, rounds)
         if kept.output_ids != fresh.output_ids:

@@ -1,8 +1,7 @@
-"""Greedy replies with drafts from the prompt against single steps: processor time of one thread.
+"""Greedy decoding with drafts from the prompt against single steps, in one thread's processor time.
 
-The tokens of a reply are given, as a model would choose them that quotes its prompt wholly, in part
-(every other run of eight tokens), or not at all; so random weights do. Prints a table; --json an
-object.
+The tokens of the reply are given, so random weights suffice. They quote the prompt completely, in
+every other run of eight tokens, or not at all. Prints a table; --json prints an object.
 
     python benchmarks/prompt_lookup.py [--tokens 48]
 """
@@ -28,7 +27,7 @@ PROMPT, RUN = 200, 8
 
 
 def replies(prompt: list[int], count: int) -> dict[str, list[int]]:
-    """The tokens of each reply, by its kind."""
+    """Return the tokens of each kind of reply."""
     whole, other = prompt[20 : 20 + count], [5000 + 7 * place for place in range(count)]
     half = [(whole, other)[place // RUN % 2][place] for place in range(count)]
     return {"all of it": whole, "half of it": half, "nothing": other}
@@ -70,7 +69,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print("how many times as fast with drafts as without, for a reply that quotes")
+    print("speed with drafts relative to single steps, for replies that quote")
     for kind, row in rows.items():
         print(f"{kind:12}" + "".join(f"{name:>8} {one:5.2f}×" for name, one in row.items()))
 

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, its output as raw bytes with the time they came."""
+"""Run a program in a pseudo-terminal and wait for its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from signal import SIGKILL
 
 
 class Terminal:
-    """Starts ``command`` in a terminal of ``columns`` x ``rows``."""
+    """A running ``command`` in a terminal of ``columns`` x ``rows``."""
 
     def __init__(self, command: Sequence[str], columns: int = 100, rows: int = 30) -> None:
         self.started = time.perf_counter()
@@ -30,7 +30,7 @@ class Terminal:
         os.write(self.fd, data)
 
     def wait_for(self, wanted: bytes, timeout_seconds: float = 30.0) -> float:
-        """The time (``perf_counter``) at which ``wanted`` had come; what came before is dropped."""
+        """Wait for ``wanted``, drop the output up to it, and return its ``perf_counter`` time."""
         deadline = time.perf_counter() + timeout_seconds
         while wanted not in self.seen:
             ready, _, _ = select.select([self.fd], [], [], deadline - time.perf_counter())
@@ -42,7 +42,7 @@ class Terminal:
         return now
 
     def drain(self, seconds: float) -> None:
-        """Read and drop what comes for a while."""
+        """Read and drop output for some seconds."""
         deadline = time.perf_counter() + seconds
         while (left := deadline - time.perf_counter()) > 0:
             if select.select([self.fd], [], [], left)[0]:

@@ -1,7 +1,7 @@
-"""``chatui pull`` against ``hf download``: the same files from the same server on loopback.
+"""Speed of ``chatui pull`` against ``hf download`` from a server on loopback.
 
-Both are whole processes with empty caches of their own, in turns, so that whatever else the machine
-does meets both. ``chatui pull`` also checks every file's hash, which ``hf download`` does not.
+Both take turns as complete processes with empty caches, so that other load affects both. ``chatui
+pull`` also checks the hash of every file, which ``hf download`` does not.
 
     python benchmarks/pull.py [--megabytes 400] [--files 4] [--rounds 5]
 """
@@ -24,7 +24,7 @@ HUB_ID = "benchmark/model"
 
 
 def make_repository(folder: Path, megabytes: int, files: int) -> int:
-    """Random weights in shards; their size in bytes."""
+    """Write random weights in shards and return their size in bytes."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     for number in range(1, files + 1):
@@ -35,7 +35,7 @@ def make_repository(folder: Path, megabytes: int, files: int) -> int:
 
 
 def seconds_of(command: list[str], url: str, home: Path) -> float:
-    """How long ``command`` takes with an empty cache in ``home``."""
+    """Return the duration of ``command`` with an empty cache in ``home``."""
     shutil.rmtree(home, ignore_errors=True)
     environment = {
         **os.environ,
@@ -74,7 +74,7 @@ def main() -> None:
             for number in range(options.rounds + 1):
                 for name, command in commands.items():
                     seconds = seconds_of(command, url, Path(scratch, "home"))
-                    # The first round only warms the server and the page cache.
+                    # The first round warms up the server and the page cache.
                     if number:
                         taken[name].append(seconds)
         finally:

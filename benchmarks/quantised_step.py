@@ -1,9 +1,9 @@
-"""One decode step with weights in int8 and int4 against float32: processor time of one thread.
+"""One decode step with int8 and int4 weights against float32, in processor time of one thread.
 
-The three take turns token by token, and the medians are compared, so other programs change little.
-A wide Llama of four layers as the engine quantises it, and blocks of ChatGLM-6B as its own
-checkpoints are packed; of that also 28 layers with the head, which stays in float32, reckoned from
-both. Prints a table; --json an object.
+The three take turns token by token and medians are compared, so other load matters little. Uses a
+wide Llama of four layers quantised by the engine, and blocks of ChatGLM-6B packed like its own
+checkpoints; the figure for 28 layers with the float32 head is computed from blocks and head. Prints
+a table; --json prints an object.
 
     python benchmarks/quantised_step.py [--tokens 20]
 """
@@ -91,13 +91,13 @@ def main() -> None:
     state = torch.randn(1, 4096)
     with torch.inference_mode():
         last = milliseconds({"head": lambda: head(state)}, options.tokens)["head"]
-    rows["ChatGLM-6B, reckoned"] = {
+    rows["ChatGLM-6B, computed"] = {
         weights: one * 28 / LAYERS + last for weights, one in blocks.items()
     }
     if options.json:
         print(json.dumps(rows))
         return
-    print("processor time of a step, one thread, ms; and how many times as fast as float32")
+    print("processor time of a step in ms, one thread; speed relative to float32")
     for name, row in rows.items():
         told = [f"{one:8.1f} {row['plain'] / one:5.2f}×" for one in row.values()]
         print(f"{name:24}" + "".join(told))

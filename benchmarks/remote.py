@@ -1,10 +1,10 @@
-"""The OpenAI-compatible backend's overhead a token against the bare ``openai`` client.
+"""Overhead per token of the OpenAI-compatible backend against the bare ``openai`` client.
 
     python benchmarks/remote.py [--tokens N] [--rounds N]
 
-A server in a process of its own sends tokens as fast as a client takes them, so that all that is
-measured is the client's work. Both clients ask the same server for the same tokens, taking turns;
-the overhead is the median over the turns of the difference in CPU time and in wall time a token.
+A server in a process of its own sends tokens as fast as the client reads them, so only the client's
+work is measured. Both clients take turns with the same server and tokens. The overhead is the
+median difference of CPU time and wall time per token.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MESSAGES = [{"role": "user", "content": "你好"}]
 
 
 def serve(ready: Connection) -> None:
-    """Speak just enough of the protocol, one chunk a token, each in a write of its own."""
+    """Serve a minimal part of the protocol, with one chunk and one write per token."""
     asyncio.run(_serve(ready))
 
 
@@ -68,14 +68,14 @@ async def _stream(writer: asyncio.StreamWriter, tokens: int) -> None:
         event = f"data: {json.dumps(chunk | {'choices': [choice]})}\n\n".encode()
         writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
         await writer.drain()
-        # A token that waits for its own turn on the wire, as a real server's does.
+        # Send each token separately, as a real server does.
         await asyncio.sleep(0)
     end = b"data: [DONE]\n\n"
     writer.write(f"{len(end):x}\r\n".encode() + end + b"\r\n0\r\n\r\n")
 
 
 async def bare(client: Any, tokens: int) -> int:
-    """The reply through the openai client alone."""
+    """Read a reply with the openai client; return its length."""
     text = ""
     stream = await client.chat.completions.create(
         model="m", messages=MESSAGES, max_tokens=tokens, stream=True
@@ -87,7 +87,7 @@ async def bare(client: Any, tokens: int) -> int:
 
 
 async def ours(backend: OpenAIBackend, tokens: int) -> int:
-    """The reply through the backend."""
+    """Read a reply with the backend; return its length."""
     text = ""
     request = GenerateRequest("你好", sampling=SamplingSettings(max_new_tokens=tokens))
     async for event in backend.generate(request):
@@ -120,7 +120,7 @@ async def measure(port: int, tokens: int, rounds: int) -> None:
     def median_ms(values: list[float]) -> float:
         return statistics.median(values) / tokens * 1000
 
-    print(f"{tokens} tokens a reply, median of {rounds} pairs, ms a token (wall / CPU)")
+    print(f"{tokens} tokens per reply, median of {rounds} pairs, ms per token (wall / CPU)")
     print(
         f"bare openai client  {median_ms([c[0] for c in costs]):6.3f} / "
         f"{median_ms([c[1] for c in costs]):6.3f}"

@@ -1,10 +1,9 @@
-"""How well a replay keeps time at 16 times its speed: the app without a terminal, real tokens.
+"""Timing of a replay at 16 times its speed, in the headless app.
 
     python benchmarks/replay_time.py [--speed 16]
 
-A transcript of 60 seconds at 40 tokens a second, as Markdown, is played to its end. Told are the
-time to the end against what it should be, the processor time of it, and how far the screen lags
-behind the player.
+Plays a transcript of 60 seconds at 40 tokens per second, as Markdown, to its end. Prints the time
+to the end against the expected time, the processor time, and the delay of the screen.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ TEXT = "春眠不觉晓，**处处**闻啼鸟。\n夜来风雨声，`花落`知�
 
 
 def recording(rounds: int, seconds: float, rate: float) -> Transcript:
-    """Rounds that follow each other at once, of so many seconds each."""
+    """Return a transcript of consecutive rounds of ``seconds`` seconds each."""
     replies, pieces = [], {}
     for number in range(1, rounds + 1):
         texts = [TEXT[at % len(TEXT)] for at in range(int(seconds * rate))]
@@ -41,7 +40,7 @@ def recording(rounds: int, seconds: float, rate: float) -> Transcript:
 
 
 async def played(speed: float) -> tuple[float, float, float, list[float]]:
-    """Seconds of the clock, of the processor, as it should be, and how late each step was drawn."""
+    """Return actual, processor and expected seconds, and the delay of each drawn step."""
     player = Player(recording(6, 10.0, 40.0), speed)
     app = ReplayApp(player, "诗")
     late: list[float] = []

@@ -1,7 +1,7 @@
-"""Milliseconds of one thread that the choice of a token takes on the CPU, for a large vocabulary.
+"""Time to choose a token from a large vocabulary on the CPU, in milliseconds of one thread.
 
-For logits as models have them, all but flat ones, and settings that keep few or most tokens. The
-reference is transformers' processors and a draw, for the same settings in the same run.
+Uses typical and nearly flat logits, and settings that keep few or most tokens. The reference is
+transformers' logits processors and one draw, with the same settings in the same run.
 
     python benchmarks/sampling.py [--vocabulary 152000] [--rounds 30]
 """
@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def reference(values: dict[str, Any], logits: Any, prompt: list[int]) -> Callable[[], Any]:
-    """What transformers' ``generate()`` does between a step's logits and its token."""
+    """Choose a token as transformers' ``generate()`` does."""
     import torch
     from transformers import LogitsProcessorList, generation
 
@@ -89,7 +89,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(results))
         return
-    print(f"{'':48}{'ours':>8}{'transformers':>14}   (ms of the processor a token, median)")
+    print(f"{'':48}{'ours':>8}{'transformers':>14}   (median ms of processor time per token)")
     for name, row in results.items():
         print(f"{name:48}{row['ours']:8.2f}{row['reference']:14.1f}")
 

@@ -1,10 +1,9 @@
-"""What saving costs while 200 tokens a second stream: the store alone, and recording beside it.
+"""Processor time of saving 200 tokens per second, to the store and to a transcript.
 
     python benchmarks/saving.py [--seconds 20]
 
-A token has its id, log probability and eight candidates, as in the app. Processor time of all
-threads is told as a share of the time in which the tokens came, less that of the same stream
-without saving.
+Each token has its id, log probability and eight candidates, as in the app. Prints the processor
+time of all threads as a share of the streaming time, minus that of the same stream without saving.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ CANDIDATES = tuple((id, TEXT[id], 0.1) for id in range(8))
 
 
 async def stream(add: Callable[..., Any], seconds: float, rate: float) -> None:
-    """Give tokens at their times; those that are late come at once."""
+    """Yield tokens at their times; late tokens come immediately."""
     began = time.monotonic()
     for number in range(int(seconds * rate)):
         await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -38,7 +37,7 @@ async def stream(add: Callable[..., Any], seconds: float, rate: float) -> None:
 
 
 async def measured(store: Store | None, seconds: float, rate: float) -> tuple[float, float]:
-    """Processor seconds, and seconds that the end of the reply took."""
+    """Return the processor seconds, and the duration of the end of the reply."""
     pieces: list[Any] = []
 
     def keep(*piece: Any) -> None:
@@ -61,7 +60,7 @@ async def measured(store: Store | None, seconds: float, rate: float) -> tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rate", type=float, default=200, help="tokens a second")
+    parser.add_argument("--rate", type=float, default=200, help="tokens per second")
     options = parser.parse_args()
     times = (options.seconds, options.rate)
     bare, _ = asyncio.run(measured(None, *times))

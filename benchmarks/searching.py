@@ -1,11 +1,11 @@
-"""``chatui search`` over many rounds: how long one to four characters and sounds take.
+"""Duration of ``chatui search`` over many rounds, for one to four characters and pinyin.
 
     python benchmarks/searching.py [--rounds 100000] [--file FILE] [--runs 5]
 
-The texts are sentences of this repository's Chinese pages, words of them at random, and hanzi at
-random, 300 characters a round. Each is searched as the app does (the first hit of each
-conversation) and as the command does, each up to 100 hits, in milliseconds of the processor; the
-longest of the medians counts. ``--file`` keeps the store for the next run.
+Rounds have 300 characters: sentences and random words of this repository's Chinese pages, and
+random hanzi. Each query is searched as in the app (first hit of each conversation) and as on the
+command line, up to 100 hits, in milliseconds of processor time. ``--file`` keeps the store for the
+next run.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TEXTS = (
     *("模型的", "春风吹", "lora", "QZXK", "的模型在", "床前明月"),
     *("bj", "oe", "beijing", "nve", "zgrm", "beijingdaxue", "xian", "lili", "shishi", "龍鳳"),
 )
-"""Common and rare ones of one to four characters, and sounds."""
+"""Common and rare queries of one to four characters, and pinyin."""
 
 
 def texts(seed: int = 7) -> tuple[list[str], list[str], str]:
-    """Sentences and words of the pages, and all common hanzi."""
+    """Return sentences and words of the pages, and all common hanzi."""
     page = "\n".join(file.read_text(encoding="utf-8") for file in PAGES)
     sentences = [each for each in re.split(r"[。\n]", page) if 5 < len(each) < 80]
     words = re.findall("[一-鿿]{2,6}", page)
@@ -42,7 +42,7 @@ def texts(seed: int = 7) -> tuple[list[str], list[str], str]:
 
 
 def reply(random_: random.Random, sentences: list[str], words: list[str], hanzi: str) -> str:
-    """300 characters."""
+    """Return a text of 300 characters."""
     parts, length = [], 0
     while length < 300:
         kind = random_.random()
@@ -58,7 +58,7 @@ def reply(random_: random.Random, sentences: list[str], words: list[str], hanzi:
 
 
 def fill(store: Store, rounds: int) -> float:
-    """Add conversations of ``ROUNDS_EACH`` rounds; seconds of the processor."""
+    """Add conversations of ``ROUNDS_EACH`` rounds; return the processor seconds."""
     random_, source = random.Random(7), texts()
     spent = 0.0
     for first in range(0, rounds, ROUNDS_EACH * 50):

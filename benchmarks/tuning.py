@@ -1,8 +1,8 @@
-"""Memory and time of ``chatui tune`` on plain and on packed weights.
+"""Memory and time of ``chatui tune`` on plain and quantised weights.
 
-A wide Llama with random weights, one example a step. For each form of its weights in a process of
-its own with one thread: the peak (VmHWM of /proc, Linux only) less what Python and torch take
-before, against the bytes of the weights; and the processor time of a step, without the first.
+Trains a wide Llama with random weights, one example per step, in a process with one thread for each
+kind of weights. Prints the bytes of the weights, the peak (VmHWM of /proc, Linux only) without
+Python and torch, and the processor time of a step, without the first.
 
     python benchmarks/tuning.py [--layers 6] [--tokens 512]
 """
@@ -26,7 +26,7 @@ STEPS = 4
 
 
 def peak() -> int:
-    """Bytes that this process had in memory at most."""
+    """Return the peak memory of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -66,7 +66,7 @@ def measure(folder: Path, weights: str, tokens: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--tokens", type=int, default=512, help="of the example")
+    parser.add_argument("--tokens", type=int, default=512, help="tokens of the example")
     parser.add_argument("--one", nargs=2, metavar=("FOLDER", "WEIGHTS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -1,11 +1,10 @@
-"""From a key press to the screen, while Markdown streams at 200 tokens a second beside F8.
+"""Time from a key press to the screen while Markdown streams at 200 tokens per second beside F8.
 
     python benchmarks/typing_latency.py [--keys 400] [--json]
 
-The app runs in a pseudo-terminal of 140 x 40, with the glass box open beside the reply; a key is
-written to it, and the time is taken until the bytes that show the text with this key have come
-out. The reference is the same app with no reply streaming. The reply comes from a script, not from
-a model, so that the screen alone is measured.
+The app runs in a pseudo-terminal of 140 x 40 with the token panel open. Measures the time from
+writing a key until the output shows the text with this key. The reference is the same app without a
+reply. The reply is scripted, so only the screen is measured.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def type_keys(terminal: Terminal, keys: int) -> list[float]:
-    """The time of each of so many key presses, at a typist's uneven pace."""
+    """Press ``keys`` keys at irregular intervals and return the time of each."""
     pace = random.Random(1)
     letters = "abcdefghijklmnopqrstuvwxyz"
     typed = ""
@@ -81,7 +80,7 @@ def main() -> None:
             still = type_keys(terminal, args.keys // 2)
             terminal.send(b"\x15go\r")
             terminal.wait_for("东风".encode())
-            # F8 opens the glass box, Esc gives the keys back to the query box.
+            # F8 opens the token panel, Esc returns the focus to the query box.
             terminal.send(b"\x1b[19~")
             terminal.drain(0.5)
             terminal.send(b"\x1b")
@@ -103,7 +102,7 @@ def main() -> None:
     for name, numbers in result.items():
         words = ", ".join(f"{key[:-3]} {value:.1f} ms" for key, value in numbers.items())
         print(f"{name:>9}: {words}")
-    print(f"aim: p99 <= 33 ms while a reply streams at {TOKENS_PER_SECOND} tokens a second")
+    print(f"aim: p99 <= 33 ms while a reply streams at {TOKENS_PER_SECOND} tokens per second")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the measurements of the screen share."""
+"""Helpers of the benchmarks of the screen."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ from chatui.messages import (
 from chatui.tui.app import ChatApp
 from chatui.tui.widgets.query_box import QueryBox
 
-# As the command sets it.
+# As chatui.cli.main sets it.
 gc.set_threshold(100_000, 20, 100)
 SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"))
 
 
 class SilentBackend:
-    """A backend without a model: says ``text`` at a given speed, so that only the screen is
-    measured."""
+    """A backend without a model that streams ``text`` at a given speed."""
 
     def __init__(self, text: str = "", tokens_per_second: float = 200.0) -> None:
         self.text = text
@@ -68,7 +67,7 @@ class SilentBackend:
 
 @contextmanager
 def loop_steps() -> Iterator[list[float]]:
-    """The processor time of each step of the event loop: so long nothing else could be done."""
+    """Collect the processor time of each step of the event loop."""
     run, steps = asyncio.Handle._run, []
 
     def timed(handle: asyncio.Handle) -> None:
@@ -84,7 +83,7 @@ def loop_steps() -> Iterator[list[float]]:
 
 
 async def key_seconds(app: ChatApp, pilot: Pilot[Any], count: int) -> list[float]:
-    """For each of ``count`` key presses the time until the frame that shows it is made."""
+    """Press ``count`` keys; return the time until each is in a frame."""
     from textual import events
 
     box = app.screen_stack[0].query_one(QueryBox)
@@ -98,7 +97,7 @@ async def key_seconds(app: ChatApp, pilot: Pilot[Any], count: int) -> list[float
         expected = len(box.text) + 1
         started = time.perf_counter()
         app.post_message(events.Key(key, key))
-        while len(box.text) < expected:  # noqa: ASYNC110  # as soon as the loop turns
+        while len(box.text) < expected:  # noqa: ASYNC110  # no event is sent
             await asyncio.sleep(0)
         drawn.clear()
         await drawn.wait()

@@ -23,7 +23,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu(
     monkeypatch.setattr(kernel_support, "DEVICES", {"cuda"})
     gpu.main(["--dry", "--tokens", "4"])
     said = capsys.readouterr().out
-    assert "CPU, dry: figures are void" in said and "none (" not in said
+    assert "CPU, dry: figures are meaningless" in said and "none (" not in said
     for family in gpu_models.FAMILIES:
         # On a CPU the two compared models are the same.
         (line,) = (line for line in said.splitlines() if f"{family}: fp32" in line)
