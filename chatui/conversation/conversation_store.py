@@ -74,7 +74,7 @@ class ConversationStore(OpenStore):
         # Importing it here keeps the start of the app fast.
         from chatui.conversation import text_search
 
-        stored = encode_tags(tag and [tag])
+        stored = encode_tags([tag] if tag else [])
         with self._database.reading(cancelled) as db:
             hits = text_search.search(db, text, limit, once=True, tag=stored)
             by_id = {hit.conversation_id: hit for hit in hits}
@@ -85,9 +85,11 @@ class ConversationStore(OpenStore):
     @reads
     def list_fingerprint(self, db: sqlite3.Connection) -> object:
         """Return a value that changes when the list of conversations changes."""
+        # As bytes, because text in a damaged database may not be UTF-8.
+        listed = "id || ' ' || updated_at || pinned || archived || tags || title"
         return db.execute(
-            "SELECT count(*), max(updated_at), count(deleted_at), sum(pinned), sum(archived),"
-            " sum(length(tags)), sum(length(title)) FROM conversations"
+            f"SELECT CAST(group_concat({listed}) AS BLOB) FROM conversations"
+            " WHERE deleted_at IS NULL"
         ).fetchone()
 
     conversation = read_by(tables.get_conversation)
@@ -114,31 +116,31 @@ class ConversationStore(OpenStore):
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
         return tuple(decode_text(name) for (name,) in found.fetchall())
 
-    def add_conversations(self, wholes: Iterable[FullConversation]) -> tuple[int, ...]:
+    def add_conversations(self, added: Iterable[FullConversation]) -> tuple[int, ...]:
         """Add conversations of ended rounds, parents first, in one transaction.
 
         Returns:
             Their new ids.
         """
-        last, ids = self._insert_conversations(wholes)
+        last, ids = self._insert_conversations(added)
         # Queued, so that an import can read on meanwhile.
         self._database.queue(self._index_after, last)
         return ids
 
     @writes
     def _insert_conversations(
-        self, db: sqlite3.Connection, wholes: Iterable[FullConversation]
+        self, db: sqlite3.Connection, added: Iterable[FullConversation]
     ) -> tuple[int, tuple[int, ...]]:
-        return tables.last_id(db, "rounds"), tables.insert_conversations(db, wholes)
+        return tables.last_id(db, "rounds"), tables.insert_conversations(db, added)
 
     def _index_after(self, round_id: int) -> None:
         some = partial(search_index.index_some, most=_INDEXED_AT_ONCE, after=round_id)
         while self._database.write(some):
             pass
 
-    def submit_conversations(self, wholes: Iterable[FullConversation]) -> Future[tuple[int, ...]]:
+    def submit_conversations(self, added: Iterable[FullConversation]) -> Future[tuple[int, ...]]:
         """Queue :meth:`add_conversations` for the writing thread and return at once."""
-        return self._database.queue(self.add_conversations, wholes)
+        return self._database.queue(self.add_conversations, added)
 
     @writes
     def rename(self, db: sqlite3.Connection, conversation_id: int, title: str) -> Conversation:

@@ -130,7 +130,10 @@ class Database:
             with self._in_memory_lock:
                 yield self._writing_connection
             return
-        connection = self._idle_readers.pop() if self._idle_readers else _connect(self._file)
+        try:
+            connection = self._idle_readers.pop()
+        except IndexError:
+            connection = _connect(self._file)
         try:
             yield connection
         finally:

@@ -64,6 +64,25 @@ def test_pinned_and_archived_conversations(store: Store, clock: Clock) -> None:
     assert not store.organise(ids[0], pinned=False).pinned
 
 
+def test_every_change_of_the_list_changes_its_fingerprint(store: Store) -> None:
+    one, other = add(store, "一"), add(store, "二")
+    store.organise(one, pinned=True, tags=["诗"])
+    seen = [store.list_fingerprint()]
+    for change in (
+        lambda: store.organise(one, pinned=False),
+        lambda: store.organise(other, pinned=True),
+        lambda: store.organise(one, tags=["词"]),
+        lambda: store.rename(one, "三"),
+        lambda: store.delete(one),
+        lambda: store.restore(one),
+        lambda: store.organise(one, archived=True),
+    ):
+        change()
+        assert store.list_fingerprint() != seen[-1]
+        seen.append(store.list_fingerprint())
+    assert store.list_fingerprint() == seen[-1]
+
+
 def test_tags_are_words(store: Store) -> None:
     one, other = add(store, "一"), add(store, "二")
     assert store.organise(one, tags=["#诗", "工作", "诗"]).tags == ("诗", "工作")
