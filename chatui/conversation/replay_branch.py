@@ -24,7 +24,7 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
             [(whole.conversation, whole.rounds, whole.pieces)]
         )
     index = [each.id for each in whole.rounds].index(point.round.id)
-    of_store = store.full_conversation(conversation_id)[1][index]
+    of_store = store.all_rounds(conversation_id)[index]
     if point.pieces is None:
         store.set_head(conversation_id, of_store.id)
         return conversation_id
@@ -59,7 +59,7 @@ def _find_conversation(store: Store, whole: Transcript) -> int | None:
     said = [(each.query, each.reply) for each in whole.rounds]
     for each in store.conversations(limit=-1):
         if (each.title, each.created_at) == (about.title, about.created_at):
-            rounds = store.full_conversation(each.id)[1][: len(said)]
+            rounds = store.all_rounds(each.id)[: len(said)]
             if [(one.query, one.reply) for one in rounds] == said:
                 return each.id
     return None

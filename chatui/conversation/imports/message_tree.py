@@ -82,7 +82,7 @@ def conversation_of_raw(
     Messages that cannot be read are skipped and counted; the messages after them are kept.
 
     Args:
-        raw: versions of a message in their order.
+        raw: the messages; versions of a message are in order.
         parse: converts a message; may raise AttributeError, KeyError, TypeError and InvalidRecord.
         unread, about: passed to :func:`conversation_of`.
 
@@ -142,7 +142,7 @@ def conversation_of(
     counted as unread.
 
     Args:
-        messages: versions of a message in their order.
+        messages: the messages; versions of a message are in order.
         current: id of the message that the user looked at last.
         unread: number of messages that the caller could not read.
 
@@ -156,18 +156,18 @@ def conversation_of(
         children.setdefault(parent, []).append(each.id)
     rounds: list[Round] = []
     numbers: dict[str, int] = {}
-    to_do = [(id, _OpenRound()) for id in reversed(children.get(None, []))]
+    stack = [(id, _OpenRound()) for id in reversed(children.get(None, []))]
     reached = 0
-    while to_do:
-        id, open_round = to_do.pop()
+    while stack:
+        id, open_round = stack.pop()
         reached += 1
         message = by_id[id]
         if message.role == "user" and open_round.replies:
             open_round = _OpenRound(_add_round(open_round, rounds, numbers))
         open_round = _add_message(open_round, message)
-        below = children.get(id, [])
-        to_do += [(child, open_round) for child in reversed(below)]
-        if not below and (open_round.query is not None or open_round.replies):
+        child_ids = children.get(id, [])
+        stack += [(child, open_round) for child in reversed(child_ids)]
+        if not child_ids and (open_round.query is not None or open_round.replies):
             numbers[id] = _add_round(open_round, rounds, numbers)
     if not rounds:
         raise InvalidRecord(say("import.no_messages"))
@@ -210,8 +210,8 @@ def _add_round(open_round: _OpenRound, rounds: list[Round], numbers: dict[str, i
     known = numbers.get(open_round.last)
     if known is not None:
         return known
-    took = open_round.replied_at - open_round.asked_at
-    known_times = open_round.replied_at and open_round.asked_at
+    seconds = open_round.replied_at - open_round.asked_at
+    has_times = open_round.replied_at and open_round.asked_at
     rounds.append(
         Round(
             len(rounds) + 1,
@@ -222,7 +222,7 @@ def _add_round(open_round: _OpenRound, rounds: list[Round], numbers: dict[str, i
             "done" if open_round.replies else "stopped",
             open_round.model,
             started_at=open_round.asked_at or open_round.replied_at,
-            seconds=took if known_times and 0 < took < _LONGEST_REPLY_SECONDS else 0.0,
+            seconds=seconds if has_times and 0 < seconds < _LONGEST_REPLY_SECONDS else 0.0,
         )
     )
     if open_round.last:
