@@ -131,7 +131,7 @@ async def walk(on: Driven) -> AsyncIterator[str]:
     await shown("2023-11-15")
     yield "side-bar"
     await press("alt+l", "ctrl+f", *"rhyme")
-    await on.until(lambda: (found := on.conversation._found) and found.fullmatch("rhyme"))
+    await on.until(lambda: (found := on.conversation._pattern) and found.fullmatch("rhyme"))
     await on.until(lambda: str(chat.query_one("FindBar .count", Static).content))
     yield "find"
     await press("escape")
