@@ -27,8 +27,9 @@ from chatui.catalog.memory_need import (
     best_fit,
 )
 from chatui.catalog.model_files import WeightFiles, weight_files
+from chatui.catalog.preset_parts import missing_parts, why_missing
 from chatui.catalog.recognise import RecognisedModel, recognise
-from chatui.catalog.resolving import missing_parts, why_missing, why_unknown
+from chatui.catalog.resolving import why_unknown
 from chatui.catalog.schema import Preset, Role
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -8,8 +8,9 @@ from pathlib import Path
 from chatui.catalog import library, unlisted_models
 from chatui.catalog.local_models import find_part, locate
 from chatui.catalog.model_files import has_tokenizer
+from chatui.catalog.preset_parts import why_missing
 from chatui.catalog.recognise import family_of, read_config
-from chatui.catalog.resolving import why_missing, why_unknown
+from chatui.catalog.resolving import why_unknown
 from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -18,8 +18,8 @@ from chatui.catalog.model_files import (
     is_rwkv_file,
     weight_files,
 )
+from chatui.catalog.preset_parts import build_spec
 from chatui.catalog.recognise import RecognisedModel, read_config, recognise
-from chatui.catalog.resolving import build_spec
 from chatui.catalog.schema import Preset, PresetFields, is_hub_id, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -171,8 +171,6 @@ class Hub(ABC):
         status = getattr(response, "status_code", getattr(error, "status_code", None))
         if isinstance(status, int):
             return self.http_error(status, getattr(response, "headers", {}), hub_id, revision)
-        if type(error).__name__ == "OfflineModeIsEnabled":
-            return ChatuiError(say("fetching.offline"))
         # modelscope-hub's own errors are also Python's ConnectionError and TimeoutError.
         if isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError):
             return self.network_error(error)

@@ -45,8 +45,12 @@ def hub_of(source: Source, endpoint: str = "") -> Hub:
         endpoint: address of a mirror; "" for the hub's own.
 
     Raises:
-        ChatuiError: the hub's client is not installed.
+        ChatuiError: the hub's client is not installed, or offline mode is on.
     """
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        raise ChatuiError(say("fetching.offline"))
     return HuggingFace(endpoint) if source == "hf" else ModelScope(endpoint)
 
 
@@ -61,12 +65,10 @@ class HuggingFace(Hub):
         self.endpoint = endpoint.rstrip("/")
 
     def listing(self, hub_id: str, revision: str) -> RepositoryListing:
-        from huggingface_hub import HfApi, constants
+        from huggingface_hub import HfApi
 
         # Its log would appear between chatui's lines and on the screen.
         logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-        if constants.is_offline_mode():
-            raise ChatuiError(say("fetching.offline"))
         api = HfApi(endpoint=self.endpoint)
         wanted = revision or "main"
         try:
@@ -138,8 +140,6 @@ class ModelScope(Hub):
         self.endpoint = str(self._api.legacy.endpoint).rstrip("/")
 
     def listing(self, hub_id: str, revision: str) -> RepositoryListing:
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-            raise ChatuiError(say("fetching.offline"))
         wanted = revision or "master"
         try:
             entries = self._api.list_repo_files(hub_id, "model", revision=wanted)
