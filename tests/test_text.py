@@ -103,7 +103,7 @@ def test_text_ends_at_the_first_stop_string_however_it_is_split() -> None:
         text = "".join(dice.choices("ab问\n", k=30))
         cuts = sorted(dice.sample(range(1, 30), k=dice.randint(5, 20)))
         pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, 30], strict=True)]
-        # The reference: the shortest beginning that holds a stop string, cut where that one starts.
+        # The reference: the shortest prefix with a stop string, cut at the start of the string.
         found = [text.find(string) + len(string) for string in strings if string in text]
         result, stopped = shown(strings, pieces)
         if not found:

@@ -280,7 +280,7 @@ def test_messages_in_a_cycle_are_skipped() -> None:
     assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
     with pytest.raises(InvalidRecord):
         conversation_of(circle)
-    # Also if the user looked at one of them last.
+    # Also if one of them is the current message.
     again = conversation_of([*circle, *talk], current="x")
     assert again.transcript.conversation.head_id == 1 and again.unread == 2
 

@@ -60,7 +60,7 @@ def look(store: Store) -> None:
     listed = store.conversations()
     for each in listed:
         path = store.rounds(each.id)
-        assert path or each.head_id is None, "its rounds are shown"
+        assert path or each.head_id is None, "the rounds can be read"
         rounds = store.all_rounds(each.id)
         for one in rounds:
             store.siblings(one.id)

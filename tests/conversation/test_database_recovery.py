@@ -65,7 +65,7 @@ def spoil(file: Path, pages: Callable[[int], list[int]]) -> bytes:
 @pytest.mark.parametrize("seed", range(4))
 def test_readable_rows_are_copied_to_a_new_database(file: Path, seed: int) -> None:
     dice = random.Random(seed)
-    # The first pages are the roots of the tables.
+    # The first pages are the root pages of the tables.
     data = spoil(file, lambda count: [dice.randrange(20, count) for _ in range(2)])
     damage_mark(file).touch()
     store, notice = opened(file)
@@ -79,11 +79,11 @@ def test_readable_rows_are_copied_to_a_new_database(file: Path, seed: int) -> No
             if one.query.startswith("问"):
                 assert one.reply == f"明月{one.query[1:]}" * 40
                 assert store.pieces(one.id) in ((), (Piece(0.5, one.reply, 7, -0.5),))
-    # A page is a few rounds; a page that leads to others is some more.
+    # A leaf page has a few rounds; an interior page leads to more.
     assert rounds > COUNT
     hit = store.search("清风", limit=1)
     assert len(hit) == 1
-    # It is a store like any other.
+    # The recovered store can be written.
     begun = store.add_round(found[0].id, found[0].head_id, "新")
     store.finish_round(replace(begun, state="done", reply="好"))
     with closing(sqlite3.connect(file)) as db:

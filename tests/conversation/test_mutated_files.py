@@ -137,7 +137,7 @@ def test_a_damaged_store_is_a_plain_error(tmp_path: Path) -> None:
     with sqlite3.connect(file) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     whole = file.read_bytes()
-    # SQLite quotes the schema that it cannot read, line breaks and wrong bytes with it.
+    # SQLite's message quotes the damaged schema, with line breaks and invalid bytes.
     for wrong in (b"[\nTABLE rounds", b"\xffTABLE rounds"):
         file.write_bytes(whole.replace(b"TABLE rounds", wrong[: len(b"TABLE rounds")]))
         with pytest.raises(ChatuiError, match="damaged") as error:

@@ -88,7 +88,7 @@ from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRe
 from chatui.conversation.rounds import Piece
 from chatui.errors import ChatuiError
 
-# What goes beyond it is refused, as on a full disk.
+# Writes beyond the limit fail, as on a full disk.
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = RecordingStore(Path(sys.argv[1]), TranscriptRecorder(Path(sys.argv[2])))
 problems = []

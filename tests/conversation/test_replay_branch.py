@@ -60,7 +60,7 @@ def test_within_a_reply_a_stopped_version_is_added(store: Store) -> None:
     (cut,) = store.rounds(id)
     assert (cut.model, cut.seed, cut.output_tokens, cut.versions) == ("诗友", 7, 2, 2)
     assert store.pieces(cut.id) == PIECES[1][:2]
-    # What was recorded is there as it was, beside it.
+    # The recorded version is unchanged.
     assert [each.reply for each in store.siblings(cut.id)] == ["床前明月光", "床前"]
     assert len(store.full_conversation(id)[1]) == 3
 
@@ -70,7 +70,7 @@ def test_after_a_reply_the_recorded_path_is_continued(store: Store) -> None:
     assert point is not None and point.pieces is None
     id = resume(store, WHOLE, point)
     assert path(store, id) == [("写诗", "床前明月光", "done")]
-    # The same recording again is no second conversation.
+    # The same recording does not add a second conversation.
     assert resume(store, WHOLE, point) == id and len(store.conversations()) == 1
 
 
@@ -81,6 +81,6 @@ def test_a_stored_conversation_gets_the_branch(store: Store) -> None:
     assert query is not None and whole_reply is not None
     assert resume(store, again, query) == id
     assert path(store, id)[1:] == [("再来", "", "stopped")]
-    # A reply without pieces comes whole.
+    # A reply without pieces is replayed as a whole.
     resume(store, again, whole_reply)
     assert path(store, id)[1:] == [("再来", "好", "stopped")]

@@ -165,7 +165,7 @@ async def test_ending_a_long_reply_does_not_block_the_loop(store: Store) -> None
         steps.append(time.thread_time() - used)
         used = time.thread_time()
     assert store.round(begun.id).reply == text
-    # The garbage collector may fall on one.
+    # The garbage collector may run during one.
     assert max(sorted(steps)[:-1], default=0.0) < 0.005
 
 
@@ -185,7 +185,7 @@ async def test_a_lock_of_another_process_does_not_block_the_loop(
     assert [each.id for each in store.rounds(begun.conversation_id)] == [begun.id]
     other.execute("COMMIT")
     other.close()
-    # Who waited for the lock would have waited so long.
+    # Waiting for the lock would have taken this long.
     assert longest < BUSY_SECONDS / 2
     await writer.finish(replace(begun, state="done", reply=text_of(writer)))
     assert len(store.pieces(begun.id)) == 101

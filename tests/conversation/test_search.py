@@ -62,7 +62,7 @@ def test_literal_matches_come_before_pinyin_matches(store: Store) -> None:
     written = add(store, "q", "the BJ office")
     newest = add(store, "背景", "b")
     assert found(store, "bj") == [(written, "reply"), (newest, "query"), (sounds, "query")]
-    assert found(store, "b") == [(newest, "reply"), (written, "reply")], "one letter is no sound"
+    assert found(store, "b") == [(newest, "reply"), (written, "reply")], "not by pinyin"
 
 
 @pytest.mark.parametrize("text", ["發", "发", "头发", "頭發", "髮", "理髮店", "头"])

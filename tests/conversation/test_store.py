@@ -204,7 +204,7 @@ def test_deletion_removes_all_rows_of_a_long_conversation(file: Path) -> None:
     kept = say_round(store, None, None, "明月几时有").conversation_id
     first = say_round(store, None, None, "明月")
     c, parent = first.conversation_id, first.id
-    # Deeper than SQLite's recursion of triggers goes.
+    # Deeper than the maximum recursion of SQLite's triggers.
     with sqlite3.connect(file) as db:
         c_row = db.execute("SELECT max(id) FROM rounds").fetchone()[0]
         for index in range(1500):

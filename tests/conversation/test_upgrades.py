@@ -49,7 +49,7 @@ def test_version_1_is_upgraded_and_indexed(file: Path) -> None:
     assert [r.reply for r in store.rounds(1)] == ["床前明月光\x00\ud800", "春眠不觉晓"]
     assert [h.round_id for h in store.search("前明月光")] == [1], "before it is indexed"
     assert [r.state for r in store.recover_rounds()] == ["interrupted"]
-    store.rename(1, "静夜思")  # Its turn comes after the indexing.
+    store.rename(1, "静夜思")  # Queued after the indexing.
     with sqlite3.connect(file) as db:
         assert db.execute("SELECT count(*) FROM rounds WHERE indexed = 0").fetchone() == (0,)
     assert [h.round_id for h in store.search("前明月光")] == [1]
