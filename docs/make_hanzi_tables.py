@@ -1,9 +1,9 @@
-"""Writes the tables of hanzi that the search reads; needs the extra ``test``.
+"""Write the tables of hanzi for the search; needs the extra ``test``.
 
     python docs/make_hanzi_tables.py
 
-``chatui/sounds.txt`` has a line for each syllable of Mandarin: the syllable without its tone, the
-hanzi of which it is the first reading, and those of which it is another one (pypinyin's single
+``chatui/sounds.txt`` has a line for each syllable of Mandarin without its tone: the syllable, the
+hanzi with this first reading, and the hanzi with this as another reading (pypinyin's single
 characters, MIT). ``chatui/traditional.txt`` has pairs of a traditional and a simplified hanzi
 (OpenCC's t2s, character by character, Apache-2.0).
 """
@@ -22,7 +22,7 @@ EXTENDED = range(0x3400, 0xA000)
 
 
 def sounds() -> str:
-    """The lines of ``sounds.txt``."""
+    """Return the contents of ``sounds.txt``."""
     first: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
     for code in BASIC:
@@ -37,10 +37,10 @@ def sounds() -> str:
 
 
 def traditional() -> str:
-    """The pairs of ``traditional.txt``, forty a line."""
+    """Return the contents of ``traditional.txt``, forty pairs per line."""
     convert = opencc.OpenCC("t2s").convert
     hanzi = [chr(code) for code in EXTENDED]
-    # One a line: no word of several hanzi may be found.
+    # One hanzi per line, so that OpenCC does not match words.
     simplified = convert("\n".join(hanzi)).split("\n")
     pairs = [
         one + other

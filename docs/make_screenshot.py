@@ -1,9 +1,9 @@
-"""Take the pictures of the READMEs: conversations with the embedded model, on the real engine.
+"""Make the pictures of the READMEs: conversations with the embedded model.
 
-``screenshot.svg`` stands still; ``recording.svg`` shows a reply as it comes, and then what the
-model read and had to choose from.
+    python docs/make_screenshot.py
 
-python docs/make_screenshot.py
+``screenshot.svg`` is a still picture; ``recording.svg`` shows a reply as it streams, then its
+prompt and candidates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pictures import moving, widened
+from pictures import animated, in_cells
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 QUERIES = ("写一首七言绝句，题目是《春夜》", "换成五言", "写一首藏头诗：平安喜乐")
 SEED = 11
-TYPED = 5
-"""Characters that are typed from one frame to the next."""
-GROWN = 0.09
-"""Seconds of the reply from one frame to the next."""
+TYPED_CHARACTERS = 5
+"""Characters typed per frame."""
+FRAME_SECONDS = 0.09
+"""Seconds between frames of the reply."""
 
 
 def app() -> ChatApp:
@@ -50,11 +50,11 @@ async def until_idle(pilot: Pilot[None], shown: ChatApp) -> None:
 
 
 def picture(shown: ChatApp) -> str:
-    return widened(shown.export_screenshot(title="chatui"))
+    return in_cells(shown.export_screenshot(title="chatui"))
 
 
 async def screenshot() -> str:
-    """A conversation of three rounds, as SVG."""
+    """Return a conversation of three rounds as SVG."""
     from chatui.tui.widgets.query_box import QueryBox
 
     shown = app()
@@ -67,7 +67,7 @@ async def screenshot() -> str:
 
 
 async def recording() -> str:
-    """A query, its reply as it comes, and the glass box beside it, as a moving SVG."""
+    """Return a query, its streaming reply and the token panel as an animated SVG."""
     from chatui.tui.widgets.query_box import QueryBox
 
     shown = app()
@@ -78,7 +78,7 @@ async def recording() -> str:
         await pilot.press("f8")
         box = shown.screen.query_one(QueryBox)
         box.focus()
-        for end in range(TYPED, len(QUERIES[0]) + TYPED, TYPED):
+        for end in range(TYPED_CHARACTERS, len(QUERIES[0]) + TYPED_CHARACTERS, TYPED_CHARACTERS):
             box.set_query(QUERIES[0][:end])
             await pilot.pause()
             frames.append((0.35, picture(shown)))
@@ -86,7 +86,7 @@ async def recording() -> str:
         await pilot.pause(0.05)
         while shown.turns.is_busy:
             frames.append((0.15, picture(shown)))
-            await pilot.pause(GROWN)
+            await pilot.pause(FRAME_SECONDS)
         await until_idle(pilot, shown)
         frames.append((2.0, picture(shown)))
         await pilot.press("f8", "f8")
@@ -95,7 +95,7 @@ async def recording() -> str:
             await pilot.pause(0.1)
             frames.append((0.5, picture(shown)))
         frames[-1] = (3.0, frames[-1][1])
-    return moving(frames)
+    return animated(frames)
 
 
 def main() -> None:

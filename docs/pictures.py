@@ -1,7 +1,7 @@
-"""Pictures of the app as SVG, also moving ones, with characters as wide as on a terminal.
+"""Still and animated SVG pictures of the app with characters as wide as on a terminal.
 
-Rich's export measures text in characters, not cells, and squeezes hanzi to half their width; here
-each character is put into its own cell.
+Rich's export measures text in characters instead of cells and compresses hanzi to half their width;
+here each character is placed in its cell.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ FONTS = "Menlo, 'DejaVu Sans Mono', 'Sarasa Mono SC', 'Noto Sans Mono CJK SC', m
 _TEXT = re.compile(r'(<text[^>]*) x="([\d.]+)"([^>]*) textLength="[\d.]+"([^>]*>)([^<]*)(</text>)')
 
 
-def widened(svg: str) -> str:
-    """The picture with every character in its cell."""
+def in_cells(svg: str) -> str:
+    """Return the picture with every character placed in its cell."""
 
     def place(match: re.Match[str]) -> str:
         text = html.unescape(match[5])
         x = float(match[2])
         places = []
         for start, end, cells in split_graphemes(text)[0]:
-            # An SVG counts UTF-16 units; the later ones of a grapheme stay with its first.
+            # SVG needs a position for each UTF-16 unit; units of a grapheme share one.
             units = len(text[start:end].encode("utf-16-le")) // 2
             places += [f"{x:.1f}"] * units
             x += cells * CELL
@@ -47,10 +47,10 @@ _ROW = 24.4
 """Height of a row in Rich's export."""
 
 
-def moving(frames: Sequence[tuple[float, str]]) -> str:
-    """One picture that shows pictures of one size in turn, each for so many seconds, for ever.
+def animated(frames: Sequence[tuple[float, str]]) -> str:
+    """Return an SVG animation of frames, (seconds, SVG) of the same size, repeated forever.
 
-    A row that several of them share is in it once.
+    Rows that occur in several frames are stored once.
     """
     classes: dict[str, str] = {}
     rows: dict[str, str] = {}
@@ -71,7 +71,7 @@ def moving(frames: Sequence[tuple[float, str]]) -> str:
             f".f{number} {{ animation: k{number} {total:.1f}s step-end infinite }}"
         )
     rules += [f".{name} {{ {rule} }}" for rule, name in classes.items()]
-    # The window around it is every picture's own.
+    # The window frame is the same in every picture.
     before, _, rest = frames[0][1].partition("</defs>")
     window = rest.partition('<g transform="translate(9, 41)"')[0]
     before = before.replace("</style>", "\n".join((*rules, "</style>")), 1).partition("<defs>")[0]
@@ -84,7 +84,7 @@ def moving(frames: Sequence[tuple[float, str]]) -> str:
 
 
 def _rows(svg: str, names: dict[str, str]) -> list[str]:
-    """What is drawn in each row; its rectangles of one colour are one."""
+    """Return the drawing of each row, with rectangles of one colour merged."""
     drawn = svg.partition('<g transform="translate(9, 41)"')[2]
     parts = [(int(float(each[2]) // _ROW), each[0]) for each in _PART.finditer(drawn)]
     found: dict[int, list[str]] = {}

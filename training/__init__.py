@@ -1,1 +1,1 @@
-"""How the embedded model was made: from the corpus to the weights in assets/shiyou."""
+"""Train the embedded model: from the corpus to the weights in assets/shiyou."""

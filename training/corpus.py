@@ -1,6 +1,6 @@
-"""From the fetched package to regular poems in simplified characters.
+"""Extract regular poems in simplified characters from the fetched package.
 
-``python -m training.corpus`` writes training/data/poems.jsonl once; everything else reads that.
+``python -m training.corpus`` writes training/data/poems.jsonl, which all other modules read.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from .forms import Form, form_of
 from .paths import PACKAGE, POEMS
 
 HELD_OUT_PERCENT = 2
-"""Share of the titles, and of the first lines, that training never sees."""
+"""Share of titles and of first lines that are excluded from training."""
 
 _VERSE = re.compile(r"([\u3400-\u9fff\u3007]+)[，。？！；：、]")
 _NUMBERING = re.compile(
@@ -37,13 +37,13 @@ class Poem:
 
 
 def is_held_out(text: str) -> bool:
-    """Whether a title or a first line belongs to the evaluation: decided by its hash alone."""
+    """True if a title or a first line belongs to the evaluation, depending only on its hash."""
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
 
 
 def clean_title(title: str) -> str:
-    """The title without part numbers (其一, 二首 …), notes and spaces."""
+    """Return the title without part numbers (其一, 二首 …), notes and spaces."""
     title = re.split(r"[ （(〈\[]", title.strip())[0]
     while (shorter := _NUMBERING.sub("", title)) != title and len(shorter) >= 2:
         title = shorter
@@ -51,7 +51,7 @@ def clean_title(title: str) -> str:
 
 
 def parse(record: dict[str, object]) -> Poem | None:
-    """A regular poem from one record of the package, or None where it is none."""
+    """Return the poem of a record of the package, or None if it is not regular."""
     title = clean_title(str(record["title"]))
     paragraphs = record["paragraphs"]
     assert isinstance(paragraphs, list)
@@ -65,7 +65,7 @@ def parse(record: dict[str, object]) -> Poem | None:
 
 
 def split(poems: Iterable[Poem]) -> tuple[list[Poem], list[Poem]]:
-    """(training, held out): no held-out title or first line occurs anywhere in training."""
+    """Return (training, held out); no held-out title or first line occurs in training."""
     training: list[Poem] = []
     held_out: list[Poem] = []
     for poem in poems:
@@ -77,13 +77,13 @@ def split(poems: Iterable[Poem]) -> tuple[list[Poem], list[Poem]]:
 
 
 def load() -> list[Poem]:
-    """All prepared poems, in the order of the corpus."""
+    """Return all prepared poems, in the order of the corpus."""
     with POEMS.open(encoding="utf-8") as file:
         return [Poem(title, tuple(lines)) for title, lines in map(json.loads, file)]
 
 
 def main() -> int:
-    """Read the package, convert to simplified characters, keep the regular poems once each."""
+    """Write the regular poems of the package in simplified characters, without duplicates."""
     from opencc import OpenCC
     from tqdm import tqdm
 

@@ -1,7 +1,6 @@
-"""Dialogues for training: rounds of queries and replies, synthesised from the poems.
+"""Training dialogues, synthesised from the poems.
 
-A dialogue is a list of (query, reply). What the model must remember between rounds (title, form,
-given line, given characters, poems already shown) is the ``Topic``.
+A dialogue is a list of (query, reply). ``Topic`` holds the state that follow-ups refer to.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,15 @@ MAX_ROUNDS = 8
 
 @dataclass(frozen=True)
 class Topic:
-    """What a follow-up refers to. ``kind`` is poem, continuation or acrostic."""
+    """The subject of a dialogue, which follow-ups refer to.
+
+    Attributes:
+        kind: "poem", "continuation" or "acrostic".
+        title: title of the poem; "" for the other kinds.
+        form: form of the reply.
+        given: the given line or couplet of a continuation, or the characters of an acrostic.
+        used: poems already shown.
+    """
 
     kind: str
     title: str
@@ -29,21 +36,21 @@ class Topic:
 
 
 def frame(number: int, query: str) -> str:
-    """A round as the prompt has it, up to where the reply starts."""
+    """Return a round as in the prompt, up to the start of the reply."""
     return f"[Round {number}]\n问：{query}\n答："
 
 
 class Writer:
-    """Writes dialogues out of a library; every choice comes from ``random``."""
+    """Writes dialogues from the poems of a library, with ``random`` for all choices."""
 
     def __init__(self, library: Library, characters: str, random: Random) -> None:
-        """``characters`` are those that random titles and acrostics are drawn from."""
+        """``characters`` are used for random titles and acrostics."""
         self.library = library
         self.characters = characters
         self.random = random
 
     def dialogue(self) -> list[Round]:
-        """One to eight rounds, mostly one to four."""
+        """Return a dialogue of one to eight rounds, mostly one to four."""
         n_rounds = self.random.choices(range(1, MAX_ROUNDS + 1), (28, 26, 20, 14, 5, 3, 2, 2))[0]
         rounds: list[Round] = []
         topic: Topic | None = None
@@ -56,7 +63,7 @@ class Writer:
         return rounds
 
     def plain(self) -> str:
-        """One to three poems as they stand in a book, with or without a title line."""
+        """Return one to three poems as in a book, with or without a title line."""
         texts = []
         for _ in range(self.random.choice((1, 1, 2, 3))):
             poem = self.library.any_poem(self.random, self.random.choice(FORMS))
@@ -65,7 +72,7 @@ class Writer:
         return "\n\n".join(texts)
 
     def request(self, topic: Topic | None) -> tuple[str, str, Topic | None]:
-        """A round that asks for something new; the topic stays where there is none in it."""
+        """Return a round with a new request; small talk keeps the topic."""
         ask: Callable[[], tuple[str, str, Topic]] = self.random.choices(
             (self.poem, self.continuation, self.acrostic), (44, 22, 34)
         )[0]
@@ -89,13 +96,13 @@ class Writer:
         return self.ended(query), *self.titled(Topic("poem", title, form), poem)
 
     def title_in(self, template: str, title: str, form: str = "") -> str:
-        """The query; a bare title of five or seven characters would read as a line to go on."""
+        """Fill a template; titles that could be read as a verse line get brackets."""
         if template == "{t}" and len(title) in (5, 7):
             template = "《{t}》"
         return template.format(t=title, f=form)
 
     def new_title(self, form: Form) -> tuple[str, Poem]:
-        """A title that is not held out, and a poem in ``form`` to go under it."""
+        """Return a title that is not held out, and a poem in ``form`` for it."""
         while True:
             poem = self.library.any_poem(self.random, form)
             source = self.random.random()
@@ -115,12 +122,12 @@ class Writer:
         return "".join(self.random.choices(self.characters, k=n))
 
     def form_name(self, form: Form) -> str:
-        """A name that pins the form down, or now and then only half of it."""
+        """Return a name of the form, or sometimes of only its length or kind."""
         names = [form.name, form.name, form.short_name, form.short_name]
         return self.random.choice([*names, *names, form.kind_name, form.length_name + "诗"])
 
     def titled(self, topic: Topic, poem: Poem | None = None) -> tuple[str, Topic]:
-        """The reply with a poem under the topic's title, and the topic that knows of it."""
+        """Return a reply with a poem under the topic's title, and the topic with it as used."""
         if poem is None:
             poem = self.library.poem_on(self.random, topic.title, topic.form, topic.used)
         reply = f"《{topic.title}》\n{couplets(poem.lines)}"
@@ -142,7 +149,7 @@ class Writer:
         return query, couplets(poem.lines), Topic("continuation", "", form, given, (poem,))
 
     def with_rare(self, poem: Poem, n_lines: int) -> Poem:
-        """The poem with random characters in its first lines, so that rare ones are copied too."""
+        """Put random characters into the first lines, to train copying of rare ones."""
         lines = [list(line) for line in poem.lines]
         for line in lines[:n_lines]:
             for at in self.random.sample(range(len(line)), 2):
@@ -161,7 +168,7 @@ class Writer:
         return self.ended(query), couplets(lines), Topic("acrostic", "", form, heads)
 
     def heads(self, n_chars: int) -> tuple[str, list[str]]:
-        """Two to eight characters and a verse line for each."""
+        """Return two to eight characters and a verse line for each."""
         n = self.random.choices(range(2, 9), (10, 18, 40, 8, 8, 5, 11))[0]
         source = self.random.random()
         if source < 0.35:
@@ -196,7 +203,7 @@ class Writer:
         return self.ended(query), answer, topic
 
     def follow_up(self, topic: Topic) -> tuple[str, str, Topic]:
-        """A round that only the history makes clear."""
+        """Return a round that depends on the history."""
         if topic.kind == "continuation":
             return self.continue_again(topic)
         if topic.kind == "acrostic":
@@ -233,7 +240,7 @@ class Writer:
         return self.ended(query), *self.titled(topic)
 
     def continue_again(self, topic: Topic) -> tuple[str, str, Topic]:
-        """Another poem behind the same given line, or the other number of lines."""
+        """Return another poem after the same given line, or one with the other number of lines."""
         form = topic.form
         query = self.random.choice(wording.AGAIN)
         if self.random.random() < 0.4:
@@ -250,7 +257,7 @@ class Writer:
         )
 
     def acrostic_again(self, topic: Topic) -> tuple[str, str, Topic]:
-        """The same characters again, in the other length, or other characters."""
+        """Return a round with the same characters, another line length or other characters."""
         n_chars, heads = topic.form.n_chars, topic.given
         change = self.random.random()
         if change < 0.35:
@@ -267,7 +274,7 @@ class Writer:
         return self.ended(query), couplets(lines), topic
 
     def ended(self, query: str) -> str:
-        """The query as people end it: mostly bare, at times with a mark."""
+        """Return the query, sometimes with a final mark."""
         if query[-1] in "，。？！；：、.?!":
             return query
         mark = "？" if query[-1] in "吗呢么" else "。"
@@ -275,7 +282,7 @@ class Writer:
 
 
 def all_wording() -> list[str]:
-    """Every text that a dialogue can hold beside the poems, for the vocabulary."""
+    """Return all texts of dialogues except the poems, for the vocabulary."""
     lists = [value for value in vars(wording).values() if isinstance(value, list)]
     return (
         [text for group in lists for text in group]

@@ -1,6 +1,6 @@
-"""Measure the embedded model on what it never saw: ``python -m training.evaluate``.
+"""Evaluate the embedded model on held-out poems: ``python -m training.evaluate``.
 
-200 prompts of each kind on held-out titles, lines and characters, with the default sampling of
+Uses 200 prompts of each kind with held-out titles, lines and characters, and the sampling of
 generation_config.json. Prints the table of the model card.
 """
 
@@ -32,7 +32,7 @@ class Generator:
         self.model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
 
     def replies(self, prompts: list[str], batch: int = 50) -> list[str]:
-        """One reply for each prompt; a reply that did not end is marked by a final …."""
+        """Return a reply for each prompt; an incomplete reply ends with …."""
         replies = []
         for start in tqdm(range(0, len(prompts), batch), desc="generate", leave=False):
             inputs = self.tokenizer(
@@ -62,14 +62,14 @@ class Generator:
 
 
 def prompt(rounds: list[Round], query: str) -> str:
-    """What the model reads before it replies to ``query``."""
+    """Return the prompt for ``query`` after ``rounds``."""
     said = "".join(f"{frame(i, q)}{reply}\n" for i, (q, reply) in enumerate(rounds))
     return said + frame(len(rounds), query)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A query and what its reply must be."""
+    """A query and the requirements on its reply."""
 
     query: str
     form: Form
@@ -98,7 +98,7 @@ class Cases:
         return Case(query, poem.form, given=given)
 
     def acrostic(self) -> Case:
-        """Half the heads are those of a held-out poem, half are characters in a row from one."""
+        """Use first characters of lines, or consecutive characters, of a held-out poem."""
         poem = self.random.choice(self.poems)
         n = self.random.randint(2, 8)
         heads = "".join(line[0] for line in poem.lines)[:n]
@@ -108,7 +108,7 @@ class Cases:
         return Case(query, Form(0, len(heads)), given=tuple(heads))
 
     def other_form(self, case: Case) -> Case:
-        """A follow-up that changes the form and keeps the title."""
+        """Return a follow-up that changes the form and keeps the title."""
         old, pick = case.form, self.random.choice
         match self.random.choice(("length", "kind", "form")):
             case "length":
@@ -137,9 +137,9 @@ def percent(hits: list[bool]) -> str:
 
 
 def perplexities(generator: Generator, n_poems: int) -> tuple[float, float, float]:
-    """Per character of held-out poems: the model's, plain and under its title, and the trigram's.
+    """Return perplexities per character of held-out poems: plain, with title, and the trigram's.
 
-    The first character is left out for all: the model has nothing in front of it to go by.
+    The first character is not counted, as the model has no context for it.
     """
     encoder = Encoder(MODEL)
     training, held_out = split(load())
@@ -166,7 +166,7 @@ def perplexities(generator: Generator, n_poems: int) -> tuple[float, float, floa
 
 
 def log_likelihood(model: GPT2LMHeadModel, head: list[int], ids: list[int]) -> float:
-    """Sum of the log probabilities of ``ids[1:]``, in nats, after ``head``."""
+    """Return the sum of the log probabilities of ``ids[1:]`` after ``head``, in nats."""
     both = torch.tensor([head + ids])
     with torch.inference_mode():
         logs = model(both).logits[0].log_softmax(-1)
@@ -177,7 +177,7 @@ def log_likelihood(model: GPT2LMHeadModel, head: list[int], ids: list[int]) -> f
 def follow_ups(
     generator: Generator, first: list[Case], replies: list[str], second: list[Case]
 ) -> list[str]:
-    """Replies to the second queries, the first rounds being the history."""
+    """Return the replies to the second queries, with the first rounds as history."""
     said = zip(first, replies, second, strict=True)
     return generator.replies([prompt([(a.query, reply)], b.query) for a, reply, b in said])
 

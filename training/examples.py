@@ -1,4 +1,4 @@
-"""From dialogues to token ids and targets, in batches of similar length."""
+"""Encode dialogues as token ids, targets and weights, in batches of similar length."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,21 +14,21 @@ from .vocabulary import PAD, SEP
 
 CONTEXT = 512
 IGNORED = -100
-"""The target where nothing is to be learnt: the frame and the query."""
+"""Target of tokens that are not trained on: the frame and the query."""
 
 BINDING = 4.0
-"""How much more a place weighs in the loss where form, title or given text leaves no choice."""
+"""Weight in the loss of tokens determined by form, title or given text."""
 
 Example = tuple[list[int], list[int], list[float]]
-"""Token ids, the target of each (the next token, or ``IGNORED``), and the weight of each."""
+"""Token ids, and for each its target (the next token or ``IGNORED``) and weight."""
 
 
 def weights(reply: str, said: str) -> list[float]:
-    """The weight of each character of a reply, and of its end, after the queries ``said``.
+    """Return the weight of each character of a reply and of its end, after the queries ``said``.
 
-    The places that bind are the title, the marks and line breaks, what is repeated from a query at
-    the start, the first character of a verse line without a title above it, and the end. Left to
-    themselves the many places with a free choice drown them.
+    Title, punctuation, line breaks, text repeated from a query, the first character of a line in
+    untitled verse, and the end are determined and weigh ``BINDING``; otherwise the many free
+    choices would dominate the loss.
     """
     given = 0
     while given < len(reply) and reply[: given + 1] in said:
@@ -48,12 +48,12 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def padded(length: int) -> int:
-    """The width of a batch whose longest example has ``length`` ids: a multiple of 16."""
+    """Round a length up to a multiple of 16, the width of a batch."""
     return -(-length // 16) * 16
 
 
 class Encoder:
-    """Encodes with the tokenizer files of the embedded model."""
+    """Encodes examples with the tokenizer of the embedded model."""
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -68,14 +68,14 @@ class Encoder:
         return ids
 
     def plain(self, text: str) -> Example:
-        """All of the text is learnt, and that it ends."""
+        """Return an example that trains on the whole text and its end."""
         ids = self.ids(text)[:CONTEXT]
         return ids, [*ids[1:], self.end], [1.0] * len(ids)
 
     def dialogue(self, rounds: list[Round], first_number: int = 0) -> Example:
-        """Each reply is learnt, and after its last character the end.
+        """Return an example that trains on each reply and its end.
 
-        The ids go on as the prompt of the next round has them, with a line break and no [SEP].
+        As in the prompt of the next round, a line break and no [SEP] follows a reply.
         """
         ids: list[int] = []
         targets: list[int] = []
@@ -100,10 +100,10 @@ def training_library(encoder: Encoder) -> Library:
 
 
 class Batches:
-    """Endless batches; the same ``seed`` gives the same ones."""
+    """Infinite batches, reproducible by ``seed``."""
 
     def __init__(self, encoder: Encoder, library: Library, seed: int, tokens: int) -> None:
-        """``tokens``: the most ids, padding counted, in one batch."""
+        """``tokens`` is the maximum number of ids in a batch, including padding."""
         self.encoder, self.tokens, self.random = encoder, tokens, Random(seed)
         self.writer = Writer(library, encoder.characters, self.random)
 
@@ -114,7 +114,7 @@ class Batches:
         return self.encoder.dialogue(self.writer.dialogue(), first)
 
     def __iter__(self) -> Iterator[Batch]:
-        """(ids, targets, weights) of shape (examples, length), padded at the right."""
+        """Yield (ids, targets, weights) of shape (examples, length), padded on the right."""
         while True:
             pool = sorted((self.example() for _ in range(1024)), key=lambda one: len(one[0]))
             groups: list[list[Example]] = [[]]

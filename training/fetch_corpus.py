@@ -1,6 +1,6 @@
 """Fetch the corpus through npm: ``python -m training.fetch_corpus``.
 
-The package chinese-poetry 2.0.1 (MIT, https://www.npmjs.com/package/chinese-poetry) holds the
+The package chinese-poetry 2.0.1 (MIT, https://www.npmjs.com/package/chinese-poetry) contains the
 Complete Tang Poems and the Complete Song Poems as JSON in traditional characters.
 """
 
@@ -15,7 +15,7 @@ NAME, VERSION = "chinese-poetry", "2.0.1"
 
 
 def main() -> int:
-    """Download and unpack into training/data/package; 0 when it is there."""
+    """Download and unpack the package into training/data/package."""
     if (PACKAGE / "package.json").exists():
         print(f"{PACKAGE} is already there")
         return 0

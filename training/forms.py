@@ -1,7 +1,7 @@
-"""The four regular forms, the layout of a reply, and the checkers of both.
+"""The four regular forms, the layout of replies, and checks of both.
 
-A poem reply is ``《title》``, then one couplet a line: ``床前明月光，疑是地上霜。``. A continuation
-(续写) and an acrostic (藏头诗) have the couplets alone, without a title line.
+A poem is ``《title》``, then one couplet per line: ``床前明月光，疑是地上霜。``. A continuation
+(续写) and an acrostic (藏头诗) have no title line.
 """
 
 import re
@@ -41,13 +41,13 @@ _TITLE = re.compile(r"《([^《》\n]+)》\n")
 
 
 def couplets(lines: list[str] | tuple[str, ...]) -> str:
-    """Lay verse lines out, two to a text line; an odd last one stands alone."""
+    """Return verse lines as text, two per line; an odd last one has its own line."""
     rows = ["，".join(lines[i : i + 2]) + "。" for i in range(0, len(lines), 2)]
     return "\n".join(rows)
 
 
 def verse_lines(text: str) -> list[str] | None:
-    """The verse lines of a laid-out text, or None where the layout is broken."""
+    """Return the verse lines of a text, or None if the layout is wrong."""
     lines: list[str] = []
     rows = text.split("\n")
     for i, row in enumerate(rows):
@@ -59,13 +59,13 @@ def verse_lines(text: str) -> list[str] | None:
 
 
 def split_title(reply: str) -> tuple[str | None, str]:
-    """The title between 《》 on the first line (None without one) and the rest."""
+    """Return the title in 《》 on the first line, or None, and the rest."""
     match = _TITLE.match(reply)
     return (match[1], reply[match.end() :]) if match else (None, reply)
 
 
 def form_of(lines: list[str] | None) -> Form | None:
-    """The regular form of verse lines, or None."""
+    """Return the regular form of verse lines, or None."""
     if not lines:
         return None
     form = Form(len(lines[0]), len(lines))
@@ -75,7 +75,7 @@ def form_of(lines: list[str] | None) -> Form | None:
 
 
 def is_poem(reply: str, form: Form | None = None, title: str | None = None) -> bool:
-    """Whether a reply is a titled poem in a regular form (that form and title, where given)."""
+    """True if a reply is a titled poem in a regular form, with the given form and title if any."""
     found_title, body = split_title(reply)
     found = form_of(verse_lines(body))
     return (
@@ -87,13 +87,13 @@ def is_poem(reply: str, form: Form | None = None, title: str | None = None) -> b
 
 
 def is_continuation(reply: str, given: list[str] | tuple[str, ...]) -> bool:
-    """Whether a reply is a regular poem that opens with the given verse lines."""
+    """True if a reply is a regular poem that begins with the given verse lines."""
     lines = verse_lines(reply)
     return form_of(lines) is not None and (lines or [])[: len(given)] == list(given)
 
 
 def is_verse(reply: str, n_lines: int) -> bool:
-    """Whether a reply is ``n_lines`` verse lines, all of five or all of seven characters."""
+    """True if a reply is ``n_lines`` verse lines, all of five or all of seven characters."""
     lines = verse_lines(reply)
     if lines is None or len(lines) != n_lines:
         return False
@@ -101,6 +101,6 @@ def is_verse(reply: str, n_lines: int) -> bool:
 
 
 def is_acrostic(reply: str, heads: str) -> bool:
-    """Whether every verse line starts with its given character, in the right layout."""
+    """True if every verse line starts with its given character, in the right layout."""
     lines = verse_lines(reply) or []
     return is_verse(reply, len(heads)) and "".join(line[0] for line in lines) == heads

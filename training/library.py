@@ -1,4 +1,4 @@
-"""The training poems, sorted so that a fitting one is found for any title, form or character."""
+"""An index of the training poems by form, word and first character."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterable
@@ -21,11 +21,11 @@ _LITURGY = (
     "郊庙",
     "歌辞",
 )
-"""Titles of series whose poems say nothing about their title, or are hymns."""
+"""Title words of series and hymns, whose poems have no relation to the title."""
 
 
 def words_of(line: str) -> list[str]:
-    """The two-character words that the caesura of a verse line allows: 床前 明月."""
+    """Split a verse line into its two-character words: 床前 明月."""
     return [line[i : i + 2] for i in range(0, len(line) - 1, 2)]
 
 
@@ -33,7 +33,7 @@ class Library:
     """Poems by form, by word, and verse lines by first character."""
 
     def __init__(self, poems: Iterable[Poem], characters: Container[str]) -> None:
-        """Keep the poems that ``characters`` (the vocabulary) can write."""
+        """Index the poems whose characters are all in ``characters``, the vocabulary."""
         self.by_form: dict[Form, list[Poem]] = {form: [] for form in FORMS}
         self.by_word: dict[str, dict[Form, list[Poem]]] = defaultdict(lambda: defaultdict(list))
         self.lines_by_head: dict[tuple[int, str], list[str]] = defaultdict(list)
@@ -52,7 +52,7 @@ class Library:
         return random.choice(self.by_form[form])
 
     def poem_on(self, random: Random, title: str, form: Form, used: Container[Poem] = ()) -> Poem:
-        """A poem in ``form`` that suits ``title`` as well as can be, not one of ``used``."""
+        """Return a poem in ``form`` that matches ``title`` best and is not in ``used``."""
         pairs = [title[i : i + 2] for i in range(len(title) - 1)]
         keys = [title, *THEMES.get(title, "").split(), *random.sample(pairs, len(pairs))]
         for key in [*keys, *random.sample(title, len(title))]:
@@ -64,14 +64,14 @@ class Library:
         return self.any_poem(random, form)
 
     def own_title(self, random: Random, poem: Poem) -> str:
-        """A title for a poem: its own where it is short, else a word from its text."""
+        """Return a title for a poem: its own if short, else a word from its text."""
         long = len(poem.title) > 4 and random.random() < 0.15 * (len(poem.title) - 4)
         if poem.title and not long and not any(word in poem.title for word in _LITURGY):
             return poem.title
         return self.word_from(random, poem)
 
     def word_from(self, random: Random, poem: Poem) -> str:
-        """Two to four characters cut from the poem's lines, never a held-out title."""
+        """Return two to four characters of the poem that are not a held-out title."""
         while True:
             word = "".join(words_of(random.choice(poem.lines))[: random.choice((1, 1, 2))])
             if random.random() < 0.5:
@@ -80,7 +80,7 @@ class Library:
                 return word
 
     def line_with_head(self, random: Random, head: str, n_chars: int) -> str:
-        """A verse line of ``n_chars`` characters that starts with ``head``."""
+        """Return a verse line of ``n_chars`` characters that starts with ``head``."""
         lines = self.lines_by_head.get((n_chars, head), [])
         if len(lines) >= 3 and random.random() < 0.9:
             return random.choice(lines)

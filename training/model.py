@@ -1,4 +1,4 @@
-"""The embedded model: its shape, and how its weights leave training."""
+"""The architecture of the embedded model, and the export of its weights."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .examples import CONTEXT, Encoder
 
 
 def new_model(encoder: Encoder) -> GPT2LMHeadModel:
-    """A GPT-2 of 6.6 million parameters with random weights."""
+    """Return a GPT-2 of 6.6 million parameters with random weights."""
     config = GPT2Config(
         vocab_size=-(-encoder.tokenizer.get_vocab_size() // 16) * 16,
         n_positions=CONTEXT,
@@ -36,7 +36,7 @@ def export(state: dict[str, torch.Tensor], encoder: Encoder, folder: Path) -> No
 
 
 def write_generation_config(encoder: Encoder, folder: Path) -> None:
-    """Write the default sampling, with which the model card's numbers were measured."""
+    """Write the default sampling, which the model card's figures use."""
     from transformers import GenerationConfig
 
     GenerationConfig(

@@ -1,10 +1,10 @@
-"""Where the training scripts read and write."""
+"""Paths of the training scripts."""
 
 from pathlib import Path
 
 TRAINING = Path(__file__).resolve().parent
 DATA = TRAINING / "data"
-"""Ignored by git: the fetched corpus, the prepared poems, the checkpoints."""
+"""The fetched corpus, the prepared poems and the checkpoints; ignored by git."""
 
 PACKAGE = DATA / "package"
 POEMS = DATA / "poems.jsonl"

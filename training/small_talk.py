@@ -1,4 +1,4 @@
-"""Small talk, and what the embedded model cannot do: many ways to ask, a few ways to answer."""
+"""Small talk, and requests that the embedded model cannot fulfil, with answers."""
 
 from random import Random
 
@@ -6,7 +6,7 @@ from .wording import words
 
 
 def exchanges() -> list[tuple[list[str], list[str]]]:
-    """Groups of (queries, answers): lines after ``? `` and ``! ``, a blank line between groups."""
+    """Read groups of (queries, answers): lines with ``? `` and ``! ``, separated by blank lines."""
     groups = "\n".join(words("small_talk")).split("\n\n")
     return [
         (
@@ -28,7 +28,7 @@ ENGLISH = words("english")
 
 
 def question(random: Random) -> str:
-    """A query that the model cannot serve."""
+    """Return a request that the model cannot fulfil."""
     return random.choice(CANNOT).format(
         s=random.choice(SKILLS),
         o=random.choice(TOPICS),
@@ -39,7 +39,7 @@ def question(random: Random) -> str:
 
 
 def exchange(random: Random) -> tuple[str, str]:
-    """(query, answer); ``{p}`` in the answer stands for a short poem on its own lines."""
+    """Return (query, answer); ``{p}`` in the answer is the place of a short poem."""
     if random.random() < 0.55:
         return question(random), random.choice(CANNOT_ANSWERS)
     queries, answers = random.choice(TALK)
@@ -47,6 +47,6 @@ def exchange(random: Random) -> tuple[str, str]:
 
 
 def all_wording() -> list[str]:
-    """Every template, word and answer, for the vocabulary."""
+    """Return all templates, words and answers, for the vocabulary."""
     said = [text for queries, answers in TALK for text in queries + answers]
     return [*CANNOT, *CANNOT_ANSWERS, *SKILLS, *TOPICS, *said]

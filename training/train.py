@@ -1,11 +1,11 @@
 """Train the embedded model: ``python -m training.train --minutes 90``.
 
-The learning rate follows the clock: a short rise, a plateau, and a linear fall over the last third.
-A checkpoint is written every few minutes, and the same command goes on from it; with more
-``--minutes`` than before a finished training goes on too. At the end the weights are exported.
+The learning rate depends on the elapsed time: a short warm-up, a plateau, and a linear decay over
+the last third. A checkpoint is written every few minutes; the same command continues from it, and
+with more ``--minutes`` also after the end. At the end the weights are exported.
 
-Under ``torchrun`` each process takes batches of its own and the gradients are averaged. On a busy
-CPU one process a core loses far less to its neighbours than one process with as many threads.
+With ``torchrun`` each process has its own batches and the gradients are averaged. On a busy CPU one
+process per core is much faster than one process with as many threads.
 """
 
 import argparse
@@ -28,12 +28,12 @@ MUON_RATE, ADAM_RATE = 0.02, 0.003
 
 
 def rate(progress: float) -> float:
-    """The share of the full learning rate at ``progress`` (0 to 1) of the training time."""
+    """Return the factor on the learning rate at ``progress`` (0 to 1) of the training time."""
     return min(progress / 0.01, 1.0, max((1.0 - progress) / 0.35, 0.01))
 
 
 def optimizers(model: GPT2LMHeadModel) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for all else (Jordan et al. 2024)."""
+    """Return Muon for the matrices of the blocks and AdamW for the rest (Jordan et al. 2024)."""
     matrices = [p for name, p in model.named_parameters() if ".h." in name and p.ndim == 2]
     others = [p for name, p in model.named_parameters() if ".h." not in name or p.ndim != 2]
     return [
@@ -45,7 +45,7 @@ def optimizers(model: GPT2LMHeadModel) -> list[torch.optim.Optimizer]:
 def loss_of(
     model: GPT2LMHeadModel, ids: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Weighted mean cross entropy in nats; logits are made only where there is a target."""
+    """Return the weighted mean cross entropy in nats; logits are computed only for targets."""
     learnt = targets != IGNORED
     device = ids.device.type
     with torch.autocast(device, torch.bfloat16):
@@ -56,7 +56,7 @@ def loss_of(
 
 
 def average_gradients(model: GPT2LMHeadModel, *values: float) -> list[float]:
-    """Average the gradients, and the given values, over all processes; returns the values."""
+    """Average the gradients and ``values`` over all processes; return the averaged values."""
     if not distributed.is_initialized():
         return list(values)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
@@ -73,7 +73,7 @@ def average_gradients(model: GPT2LMHeadModel, *values: float) -> list[float]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=90, help="training time in total")
-    parser.add_argument("--tokens", type=int, default=8192, help="token ids in a process's batch")
+    parser.add_argument("--tokens", type=int, default=8192, help="token ids per batch and process")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-compile", action="store_true", help="run without torch.compile")
     return parser.parse_args()
@@ -99,7 +99,7 @@ def main() -> int:
         seconds, step = saved["seconds"], saved["step"]
     total = options.minutes * 60
     if seconds >= total:
-        print("The checkpoint has had that many minutes; ask for more with --minutes.")
+        print("Training has already run that long; set more --minutes to continue.")
         return 0
 
     def save() -> None:

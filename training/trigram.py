@@ -8,7 +8,7 @@ DISCOUNT = 0.75
 
 
 class Counts:
-    """How often each whole number occurs; 0 for one that does not."""
+    """Number of occurrences of each integer, 0 if absent."""
 
     def __init__(self, keys: Ids) -> None:
         self.keys, self.counts = np.unique(keys, return_counts=True)
@@ -19,7 +19,7 @@ class Counts:
 
 
 class Trigram:
-    """``texts`` are lists of ids below ``n_ids``; id 0 stands before each."""
+    """A model of ``texts``, lists of ids below ``n_ids``; id 0 pads the start."""
 
     def __init__(self, texts: list[list[int]], n_ids: int) -> None:
         self.n = n_ids
@@ -36,14 +36,14 @@ class Trigram:
         self.n_bigrams = len(kinds)
 
     def keys(self, texts: list[list[int]]) -> Ids:
-        """A number for each trigram of the texts."""
+        """Return an integer for each trigram of the texts."""
         joined = np.array([i for text in texts for i in (0, 0, *text)], dtype=np.int64)
         keys: Ids = (joined[:-2] * self.n + joined[1:-1]) * self.n + joined[2:]
         kept: Ids = keys[joined[2:] != 0]
         return kept
 
     def log_probabilities(self, text: list[int]) -> NDArray[np.float64]:
-        """The natural logarithm of each id's probability, given the two before it."""
+        """Return the natural log of each id's probability given the two ids before it."""
         keys = self.keys([text])
         before, pair, last = keys // self.n, keys % self.n**2, keys % self.n
         single = (self.unigrams[last] + 1) / (self.n_bigrams + self.n)
@@ -59,6 +59,6 @@ class Trigram:
 
     @staticmethod
     def mix(count: Ids, total: Ids, kinds: Ids, lower: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Absolute discounting, the discounted share going to the lower order."""
+        """Apply absolute discounting; the discounted mass goes to the lower order."""
         high = np.maximum(count - DISCOUNT, 0) + DISCOUNT * kinds * lower
         return np.where(total > 0, high / np.maximum(total, 1), lower)

@@ -1,4 +1,4 @@
-"""The vocabulary: one token a character, in the files of a transformers ``BertTokenizer``.
+"""The vocabulary, one token per character, as a transformers ``BertTokenizer``.
 
 ``python -m training.vocabulary`` writes vocab.txt and the tokenizer files into assets/shiyou.
 """
@@ -16,18 +16,18 @@ PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = [PAD, UNK, CLS, SEP, MASK]
 FULL_WIDTH = "　，。！？；：、“”‘’（）《》〈〉「」『』【】〔〕…—～·￥％＋－＝／〇℃"
 MIN_COUNT = 10
-"""A character outside GB2312's common 3,755 is kept from this many occurrences on."""
+"""Minimum occurrences of a character outside GB2312's 3,755 common ones."""
 
 
 def common_characters() -> list[str]:
-    """The 3,755 characters of GB2312 level 1, in its order."""
+    """Return the 3,755 characters of GB2312 level 1, in order."""
     pairs = ((high, low) for high in range(0xB0, 0xD8) for low in range(0xA1, 0xFF))
     decoded = (bytes(pair).decode("gb2312", errors="ignore") for pair in pairs)
     return [char for char in decoded if char]
 
 
 def vocabulary(poems: Iterable[Poem], texts: Iterable[str] = ()) -> list[str]:
-    """All tokens in order: special ones, symbols and letters, then Chinese characters."""
+    """Return all tokens: special ones, symbols, letters, then Chinese characters."""
     counts = Counter(char for poem in poems for line in poem.lines for char in line)
     letters = string.ascii_letters + string.digits
     tokens = [*SPECIAL, *string.punctuation, *letters, *(f"##{char}" for char in letters)]
@@ -41,7 +41,7 @@ def vocabulary(poems: Iterable[Poem], texts: Iterable[str] = ()) -> list[str]:
 def write_tokenizer(tokens: list[str], folder: Path) -> None:
     """Write vocab.txt, tokenizer.json and tokenizer_config.json into ``folder``.
 
-    A line break is an added token, because BERT's pre-tokenizer would drop it as white space.
+    The line break is an added token, as BERT's pre-tokenizer drops white space.
     """
     from transformers import AddedToken, BertTokenizer
 

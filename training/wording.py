@@ -1,8 +1,7 @@
-"""How people ask: the paraphrases, one a line, in training/words.
+"""Templates of requests, one per line in training/words.
 
-In a template ``{t}`` is a title, ``{f}`` the name of a form, ``{n}`` that of a line length, ``{g}``
-the given line or couplet, ``{h}`` the given characters. A line that stands twice is drawn twice as
-often.
+``{t}`` is a title, ``{f}`` the name of a form, ``{n}`` the name of a line length, ``{g}`` the given
+line or couplet, ``{h}`` the given characters. Repeated lines are chosen more often.
 """
 
 from pathlib import Path
@@ -11,7 +10,7 @@ WORDS = Path(__file__).parent / "words"
 
 
 def words(name: str) -> list[str]:
-    """The lines of a word list."""
+    """Return the lines of a word list."""
     return (WORDS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -32,10 +31,10 @@ TO_TITLE = words("to_title")
 TO_HEADS = words("to_heads")
 
 PHRASES = words("phrases")
-"""Everyday words for acrostics, beside those cut from poems and drawn at random."""
+"""Common words for acrostics."""
 
 THEMES = dict(line.partition("\t")[::2] for line in words("themes"))
-"""A modern theme word → the words, most telling first, by which fitting poems are found."""
+"""Words for finding poems on a modern theme, the most specific first, by theme."""
 
 LENGTH_NAMES = {
     5: ["五言", "五言", "五言", "五个字", "五字", "每句五个字", "5言"],
