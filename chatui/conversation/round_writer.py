@@ -10,7 +10,7 @@ from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
-SAVE_SECONDS = 0.5
+_SAVE_SECONDS = 0.5
 """Seconds between saves; a piece is queued for saving within this time."""
 
 
@@ -30,7 +30,7 @@ class RoundWriter:
         on_problem: Callable[[ChatuiError], None],
         *,
         clock: Callable[[], float] = time.monotonic,
-        interval_seconds: float = SAVE_SECONDS,
+        interval_seconds: float = _SAVE_SECONDS,
     ) -> None:
         """Start the clock of a round that ``Store.add_round`` returned.
 

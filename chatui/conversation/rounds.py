@@ -26,7 +26,7 @@ Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
-TITLE_CELLS = 30
+_TITLE_CELLS = 30
 _MOST_BYTES_IN_MEMORY = 1 << 24
 
 
@@ -200,13 +200,13 @@ def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:
     return tuple(reversed(path))
 
 
-def title_from_query(query: str, cells: int = TITLE_CELLS) -> str:
-    """Return the start of a query as one printable line, at most ``cells`` terminal cells wide.
+def title_from_query(query: str) -> str:
+    """Return the start of a query as one printable line, at most 30 terminal cells wide.
 
     A query without printable text gives "".
     """
     # A query may be a pasted megabyte; its start is enough.
-    return fit_cells(one_line(query.lstrip()[:1000], None, drop_unsafe=True), cells)
+    return fit_cells(one_line(query.lstrip()[:1000], None, drop_unsafe=True), _TITLE_CELLS)
 
 
 def conversation_title(title: str, first_query: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from chatui.conversation import tables
@@ -99,8 +98,18 @@ class Store(ConversationStore):
             id_ = tables.insert_conversation(db, conversation_title("", query), now)
         else:
             id_ = tables.get_conversation(db, conversation_id).id
-        begun = Round(0, id_, parent_id, query, model=model, format=format, started_at=now)
-        begun = replace(begun, seed=seed, sampling=sampling or {}, corrects_id=corrects_id)
+        begun = Round(
+            0,
+            id_,
+            parent_id,
+            query,
+            model=model,
+            format=format,
+            seed=seed,
+            sampling=sampling or {},
+            started_at=now,
+            corrects_id=corrects_id,
+        )
         writer = "" if self._presence is None else self._presence.announce()
         round_id = tables.insert_round(db, begun, writer)
         values = (round_id, now, id_)

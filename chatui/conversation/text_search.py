@@ -120,9 +120,9 @@ def _search_terms(text: str) -> tuple[_SearchTerm, ...]:
     typed = text.lower()
     if len(typed) > 1 and typed.isascii() and typed.isalpha():
         spelled, syllables = pinyin.spelled_initials(typed), pinyin.spelled_syllables(typed)
-        ways = [*([spelled] if spelled else []), *syllables]
-        if ways:
-            sounds = re.compile("|".join(map(pinyin.regex, ways)))
+        spellings = [*([spelled] if spelled else []), *syllables]
+        if spellings:
+            sounds = re.compile("|".join(map(pinyin.regex, spellings)))
             found.append(_SearchTerm(sounds, (), typed if spelled else "", syllables))
     return tuple(found)
 
