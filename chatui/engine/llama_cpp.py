@@ -19,12 +19,13 @@ import llama_cpp
 import psutil
 import torch
 
+from chatui import readable
 from chatui.catalog.gguf import CHUNK_TOKENS, GgufHeader, check_gguf
 from chatui.catalog.memory_need import MemoryNeed, WindowRange, best_fit, window_notes
 from chatui.engine.allocator import trim_heap
 from chatui.engine.gguf_network import GgufNetwork
 from chatui.engine.gguf_vocabulary import GgufVocabulary
-from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes, gib
+from chatui.engine.memory import NOTHING_FREED, FreedMemory, available_bytes
 from chatui.engine.model import LoadedModel
 from chatui.engine.placement import choose_device
 from chatui.errors import ChatuiError
@@ -113,7 +114,8 @@ def _window(
     room = available_bytes(device) + freed.on(device)
     found = best_fit(MemoryNeed(0, size, header.cache), (2,), window, room)
     if found is None and asked is not None:
-        sizes = {"needed": gib(2 * header.cache.numbers(asked)), "available": gib(room)}
+        needed, available = readable.size(2 * header.cache.numbers(asked)), readable.size(room)
+        sizes = {"needed": needed, "available": available}
         raise ChatuiError(say("backends.llama.window_too_large", window=asked, **sizes))
     # The weights are mapped from their file; llama.cpp reports if they do not fit at all.
     tokens = found.window if found else window.least

@@ -117,8 +117,3 @@ def driver_fault() -> str:
         no_gpu = "no NVIDIA driver" in message or "No CUDA GPUs" in message
         return "" if no_gpu else message
     return ""
-
-
-def gib(count: int) -> str:
-    """Format bytes as GiB with one decimal, e.g. "12.6"."""
-    return f"{count / (1 << 30):.1f}"

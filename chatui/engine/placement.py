@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from chatui import readable
 from chatui.catalog.memory_need import SMALL_MODEL, MemoryNeed, WindowRange, best_fit
-from chatui.engine.memory import FreedMemory, available_bytes, driver_fault, gib
+from chatui.engine.memory import FreedMemory, available_bytes, driver_fault
 from chatui.engine.weights import TensorEntry
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -228,7 +229,7 @@ def _too_large(
     ways = []
     half = need.total(2, window.least)
     if dtype == torch.float32 and half <= room and bits is None:
-        ways.append(say("engine.fits_half", size=gib(half)))
+        ways.append(say("engine.fits_half", size=readable.size(half)))
     smaller = WindowRange(min(_SMALL_WINDOW, window.least), window.least)
     tokens = smaller.largest(lambda tokens: need.total(dtype.itemsize, tokens) <= room)
     if need.total(dtype.itemsize, tokens) <= room:
@@ -236,15 +237,17 @@ def _too_large(
     for fewer, smaller_need in quantised.items():
         size = smaller_need.total(dtype.itemsize, window.least)
         if size <= room and (bits is None or fewer < bits):
-            ways.append(say("engine.fits_quantised", weights=f"int{fewer}", size=gib(size)))
+            ways.append(
+                say("engine.fits_quantised", weights=f"int{fewer}", size=readable.size(size))
+            )
     if device.type != "cpu":
         if half <= available_bytes(torch.device("cpu")):
             ways.append("--device cpu")
         ways.append(say("engine.fits_offload"))
     return say(
         "engine.too_large",
-        needed=gib(need.total(dtype.itemsize, window.least)),
-        available=gib(room),
+        needed=readable.size(need.total(dtype.itemsize, window.least)),
+        available=readable.size(room),
         device=device,
         dtype=f"int{bits}" if bits else str(dtype).removeprefix("torch."),
         window=window.least,
