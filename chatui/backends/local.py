@@ -1,4 +1,4 @@
-"""The local engine: a client of :mod:`chatui.engine.process` on an asyncio pipe."""
+"""The local engine: a client for :mod:`chatui.engine.process` on an asyncio pipe."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from chatui.messages import (
     Scored,
 )
 
-# The engine must not import a stray random.py from the folder the user happens to stand in,
-# but must find chatui where this process found it.
+# The engine must not import, say, a random.py from the current folder, but must find the same
+# chatui as this process.
 _BOOT_CODE = (
     "import sys\n"
     "sys.path[:] = [p for p in sys.path if p] + [sys.argv.pop()]\n"
@@ -42,14 +42,14 @@ _QUIT_SECONDS = 1.0
 
 
 class _EngineDiedError(BackendLost):
-    """The engine's process is gone."""
+    """The engine's process has ended."""
 
 
 class LocalBackend:
-    """Runs models of the local disk in the engine's process (see ``Backend`` for the methods).
+    """Runs local models in the engine's process (see ``Backend`` for the methods).
 
-    The process is started by :meth:`start` or the first :meth:`load`, and once more by the next
-    ``load`` if it died. Requests run one after another.
+    :meth:`start` or the first :meth:`load` starts the process; if it died, the next ``load`` starts
+    it again. Requests run one after another.
 
     Attributes:
         server: "module:function" that the process runs.
@@ -65,14 +65,14 @@ class LocalBackend:
 
     @property
     def pid(self) -> int | None:
-        """The engine's process id; None while there is no process."""
+        """The id of the engine's process; None without a process."""
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the engine's process, so that it imports torch while the caller does other things.
+        """Start the engine's process, which imports torch in the background.
 
         Raises:
-            ChatuiError: no process can be started.
+            ChatuiError: the process cannot be started.
         """
         if await self._alive():
             return
@@ -101,7 +101,7 @@ class LocalBackend:
 
     async def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
         async with self._turn:
-            # A process that died while nobody listened shows it only when it is asked.
+            # The end of an idle process may show only at the next command.
             may_be_dead = await self._alive()
             await self.start()
             try:
@@ -154,8 +154,8 @@ class LocalBackend:
         await asyncio.gather(*self._drains, return_exceptions=True)
 
     async def _alive(self) -> bool:
-        """Whether there is a process that has not closed its pipe."""
-        # Let the loop notice the end of a process that died a moment ago.
+        """Return True if there is a process that has not closed its pipe."""
+        # Let the loop notice a process that has just ended.
         await asyncio.sleep(0)
         process = self._process
         if process is None or process.stdout is None or process.returncode is not None:
@@ -169,7 +169,7 @@ class LocalBackend:
         await self._process.stdin.drain()
 
     async def _receive(self) -> Event:
-        """The next event; raises ChatuiError if the process has died."""
+        """Return the next event; raises BackendLost if the process has ended."""
         process = self._process
         if process is None or process.stdout is None:
             raise BackendLost(say("engine.no_model"))
@@ -186,24 +186,24 @@ class LocalBackend:
             return message  # type: ignore[return-value]  # the engine sends events only
 
     async def _answer(self, command: wire.Command) -> Any:
-        """The one event that answers a command to the loaded model, in its turn."""
+        """Send a command for the loaded model, and return its one event."""
         async with aclosing(self._ask(command, self._turn)) as events:
             return await anext(events)
 
     async def _ask(
         self, command: wire.Command, turn: AbstractAsyncContextManager[None] | None = None
     ) -> AsyncGenerator[Any, None]:
-        """All events of one command, the last one included; a ``Failed`` is raised.
+        """Send a command and yield its events; ``Failed`` is raised as ChatuiError.
 
         Args:
-            turn: waited for, and for a model then; None for a load, which has its turn.
+            turn: lock for commands that need a loaded model; None for a load, which holds it.
         """
         finished = False
         async with turn or nullcontext():
             if turn is not None and (self._process is None or not self._loaded):
                 raise BackendLost(say("engine.no_model"))
             try:
-                # A process that died before this is noticed by the read that follows.
+                # If the process has ended, the next read raises.
                 with suppress(ConnectionError):
                     await self._send(command)
                 while not finished:
@@ -220,7 +220,7 @@ class LocalBackend:
                     await self._stop_and_drain()
 
     async def _stop_and_drain(self) -> None:
-        """The caller left in the middle: stop the command and read what still comes of it."""
+        """Stop the command after its caller left, and read its remaining events."""
 
         async def drain() -> None:
             with suppress(ChatuiError, ConnectionError):
@@ -235,7 +235,7 @@ class LocalBackend:
 
 
 class LlamaCppBackend(LocalBackend):
-    """Runs one GGUF file at a time in llama.cpp's process (see ``Backend`` for the methods)."""
+    """Runs GGUF files in llama.cpp's process, one at a time (see ``Backend`` for the methods)."""
 
     server = "chatui.engine.process:serve_llama_cpp"
 
@@ -243,7 +243,7 @@ class LlamaCppBackend(LocalBackend):
         """Start the process.
 
         Raises:
-            ChatuiError: llama-cpp-python is not installed, or no process can be started.
+            ChatuiError: llama-cpp-python is not installed, or the process cannot be started.
         """
         if find_spec("llama_cpp") is None:
             raise ChatuiError(say("backends.llama.missing"))
@@ -255,7 +255,7 @@ def _is_last(event: Event) -> bool:
 
 
 def _open_log() -> IO[bytes]:
-    """The log file for the engine's standard error; the null device if it cannot be written."""
+    """Open the log file for the engine's standard error; the null device if that fails."""
     file = locations.log_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def _open_log() -> IO[bytes]:
 
 
 def _exit_reason(returncode: int) -> str:
-    """One sentence on why the process ended."""
+    """Return a sentence on why the process ended."""
     if returncode == -9:
         return say("engine.killed")
     return say("engine.died", code=returncode)

@@ -1,4 +1,4 @@
-"""The protocol that every backend offers to the app and the command line."""
+"""The protocol between backends and the app or the command line."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from chatui.messages import GenerateRequest, Inspection, LoadEvent, ModelSpec, R
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs one model at a time. All methods belong to one asyncio loop and never block it.
+    """Runs one model at a time. All methods are called from one asyncio loop and never block it.
 
-    A class that fulfils this protocol and takes no arguments is found through the entry point
-    group ``chatui.backends``.
+    Implementations are classes without constructor arguments, registered in the entry point group
+    ``chatui.backends``.
     """
 
     def load(self, spec: ModelSpec) -> AsyncIterator[LoadEvent]:
-        """Load ``spec``, yielding progress and at last one :class:`~chatui.messages.Loaded`.
+        """Load ``spec``; yields progress and finally one :class:`~chatui.messages.Loaded`.
 
         Raises:
-            ChatuiError: the model cannot be loaded; a model loaded before is kept.
+            ChatuiError: the model cannot be loaded; the previous model is kept.
         """
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[ReplyEvent]:
-        """Answer: one ``Prefill``, any number of ``Token``, one ``Done``.
+        """Generate a reply: yields one ``Prefill``, any number of ``Token``, and one ``Done``.
 
         Raises:
-            ChatuiError: the reply cannot be begun or broke off; what came before stays valid.
-            BackendLost: likewise, and the model is gone with it (load it again).
+            ChatuiError: the reply failed; the events before stay valid.
+            BackendLost: the reply failed and the model is lost; load it again.
         """
         ...
 
     async def inspect(self, request: GenerateRequest, top: int = 8) -> Inspection:
-        """What the model would read for ``request``, and the ``top`` candidates to come next."""
+        """Return the prompt for ``request`` and the ``top`` candidates for the next token."""
         ...
 
     async def stop(self) -> None:
-        """End the running reply after at most one more token; ``Done`` says "cancelled"."""
+        """End the running reply after at most one more token, with the reason "cancelled"."""
         ...
 
     async def close(self) -> None:
-        """Unload the model and give back its memory."""
+        """Unload the model and free its memory."""
         ...
 
 
 @runtime_checkable
 class ScoringBackend(Protocol):
-    """An optional protocol: the backend can score a reply that it did not write."""
+    """Optional protocol of backends that can score a given reply."""
 
     async def score(self, request: GenerateRequest) -> Scored:
         """Return the probabilities of the tokens of ``request.partial_reply.text``.
 
         Raises:
-            ChatuiError: the rounds do not fit, or the model is gone.
+            ChatuiError: the prompt does not fit, or the model is lost.
         """
         ...

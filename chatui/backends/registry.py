@@ -11,14 +11,14 @@ GROUP = "chatui.backends"
 
 
 def create(name: str) -> Backend:
-    """A new backend, not yet started.
+    """Create a backend; it is not started yet.
 
     Raises:
-        ChatuiError: there is no such backend, its package is not installed, or it is no backend.
+        ChatuiError: the name is unknown, its package is missing, or its class is not a backend.
     """
     if name == "local":
         return LocalBackend()
-    # It takes two megabytes, and the app has no need of it with the engine.
+    # Imported late: it takes two megabytes, and the local backend does not need it.
     from importlib.metadata import entry_points
 
     points = entry_points(group=GROUP)

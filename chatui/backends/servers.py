@@ -1,4 +1,4 @@
-"""The models on servers: those in the settings, and those on this machine's usual ports."""
+"""The models on servers: those of the settings, and those on the usual local ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chatui.backends.openai.model_list import ListedModel
 
 PLAIN_TEXT_FORMAT = "bloomz"
-"""The prompt format that adds nothing to the query."""
+"""The prompt format that consists of the query alone."""
 
 USUAL_PORTS: tuple[tuple[int, str], ...] = (
     (11434, "ollama"),
@@ -31,7 +31,7 @@ USUAL_PORTS: tuple[tuple[int, str], ...] = (
     (8080, "llama-server"),
     (1234, "lm-studio"),
 )
-"""Ports, and the name of the server that listens on each by default."""
+"""Default ports of servers, and their names."""
 
 _LOCAL_SECONDS = 1.0
 _REMOTE_SECONDS = 3.0
@@ -39,13 +39,13 @@ _log = logging.getLogger(__name__)
 
 
 async def models_of(server: Server | str, seconds: float = 10.0) -> tuple[ListedModel, ...]:
-    """The models of one server.
+    """Return the models of one server.
 
     Raises:
-        ChatuiError: it is no address, nobody answers there, the key is missing or wrong, or it is
-            no OpenAI-compatible server.
+        ChatuiError: an invalid address, no answer, a missing or wrong key, or not an
+            OpenAI-compatible server.
     """
-    # httpx2 takes 60 ms to import; a start without servers does not pay for it.
+    # Imported late, because httpx2 takes 60 ms.
     from chatui.backends.openai.model_list import ask_with_key, http_client, list_models
     from chatui.backends.openai.server_errors import RequestTarget
 
@@ -65,14 +65,14 @@ async def entries(
     must_answer: str | None = None,
     ports: Iterable[tuple[int, str]] | None = None,
 ) -> tuple[ModelEntry, ...]:
-    """The models of all servers that answer, as rows of the models' table.
+    """Return the models of all servers that answer, as rows of the models' table.
 
-    Asks the servers of the settings and this machine's ``ports`` (``USUAL_PORTS`` by default), all
-    at once. A server of the settings that does not answer (in 0.3 s on this machine, 3 s elsewhere)
-    or not as it should has a row that says so; what else does not answer is left out.
+    Asks the servers of the settings and the local ``ports`` (default: ``USUAL_PORTS``) at the same
+    time. A server of the settings that fails or does not answer in time (2 s on this machine, 6 s
+    elsewhere) gets a row with the error; ports without a server are left out.
 
     Raises:
-        ChatuiError: ``must_answer``, the address of a server, is none that answers.
+        ChatuiError: the server with the address ``must_answer`` fails.
     """
     if must_answer is not None:
         await models_of(_known_or_new(must_answer, settings))
@@ -80,24 +80,24 @@ async def entries(
     usual = _usual(USUAL_PORTS if ports is None else ports)
     asked = (*settings.servers, *(one for one in usual if _address(one) not in taken))
     rows: list[ModelEntry] = []
-    silent: list[ModelEntry] = []
+    failed: list[ModelEntry] = []
     for server, answer in zip(
         asked, await asyncio.gather(*map(_models_or_error, asked)), strict=True
     ):
         if not isinstance(answer, ChatuiError):
             rows += [_row(server, model.id) for model in answer]
         elif server in settings.servers:
-            silent.append(_silent_row(server, answer))
-    return (*rows, *silent)
+            failed.append(_failed_row(server, answer))
+    return (*rows, *failed)
 
 
 def _row(server: Server, model: str) -> ModelEntry:
     reference = f"{server_name(server)}:{model}"
     about = say("backends.on_server", url=base_url(server.url))
-    return ModelEntry(reference, "server", reference, about, format=_format_on(server))
+    return ModelEntry(reference, "server", reference, about, format=_default_format(server))
 
 
-def _silent_row(server: Server, error: ChatuiError) -> ModelEntry:
+def _failed_row(server: Server, error: ChatuiError) -> ModelEntry:
     name = server.name or (server_name(server) if _address(server) else "?")
     return ModelEntry(name, "server", name, str(error), usable=False, missing=str(error))
 
@@ -105,13 +105,13 @@ def _silent_row(server: Server, error: ChatuiError) -> ModelEntry:
 def resolve(
     reference: str, settings: Settings, *, server: str | None = None, format: str | None = None
 ) -> ModelSpec | None:
-    """What a backend needs for ``NAME:MODEL``, or for MODEL on ``server``, an address.
+    """Return the spec of ``NAME:MODEL``, or of MODEL on the server with the address ``server``.
 
-    NAME is a server's name in the settings (its host and port if it has none), or one of
-    ``USUAL_PORTS``. No server is asked; None if the reference is no such thing.
+    NAME is the name of a server in the settings (default: its host and port) or in
+    ``USUAL_PORTS``. No request is sent. None if the reference does not name a server.
 
     Raises:
-        ChatuiError: ``server`` is no address, or a sampling setting of the user's is wrong.
+        ChatuiError: ``server`` is not an address, or a sampling setting is invalid.
     """
     if server is not None:
         spec = spec_for(_known_or_new(server, settings), reference, format=format)
@@ -132,10 +132,10 @@ def resolve(
 
 
 def with_server(settings: Settings, url: str) -> Settings:
-    """The settings with this server before the others, if it is not among them.
+    """Return the settings with a server added before the others, if it is new.
 
     Raises:
-        ChatuiError: it is no address.
+        ChatuiError: ``url`` is not a server address.
     """
     server = _known_or_new(url, settings)
     if server in settings.servers:
@@ -144,12 +144,12 @@ def with_server(settings: Settings, url: str) -> Settings:
 
 
 def server_name(server: Server) -> str:
-    """The server's name, or its host and port."""
+    """Return the name of a server, or its host and port."""
     return server.name or host_of(base_url(server.url))
 
 
 def _usual(ports: Iterable[tuple[int, str]]) -> tuple[Server, ...]:
-    """The servers that may listen on this machine's ``ports``."""
+    """Return servers for the local ``ports``."""
     return tuple(Server(url=f"http://127.0.0.1:{port}", name=name) for port, name in ports)
 
 
@@ -158,25 +158,25 @@ def _known(settings: Settings) -> tuple[Server, ...]:
 
 
 def _known_or_new(url: str, settings: Settings) -> Server:
-    """The server with this address, with its key and name if the settings have it."""
+    """Return the server of the settings with this address, else a new one."""
     wanted = base_url(url)
     return next((one for one in _known(settings) if _address(one) == wanted), Server(url=url))
 
 
 def _address(server: Server) -> str:
-    """The server's base URL; "" if the settings name no address."""
+    """Return the base URL of a server; "" if its address is invalid."""
     try:
         return base_url(server.url)
     except ChatuiError:
         return ""
 
 
-def _format_on(server: Server) -> str:
+def _default_format(server: Server) -> str:
     return CHAT_TEMPLATE if server.api == "chat" else PLAIN_TEXT_FORMAT
 
 
 async def _models_or_error(server: Server) -> tuple[ListedModel, ...] | ChatuiError:
-    """The server's models, or why there are none."""
+    """Return the models of a server, or the error."""
     try:
         seconds = _LOCAL_SECONDS if is_loopback(base_url(server.url)) else _REMOTE_SECONDS
         return await asyncio.wait_for(models_of(server, seconds), seconds * 2)
@@ -189,15 +189,15 @@ async def _models_or_error(server: Server) -> tuple[ListedModel, ...] | ChatuiEr
 
 
 def spec_for(server: Server | str, model: str = "", *, format: str | None = None) -> ModelSpec:
-    """What a backend needs to talk with ``model`` on ``server``.
+    """Return the spec of ``model`` on ``server``.
 
     Args:
-        model: as the server calls it; "" for the first that the server lists.
-        format: None takes the server's own template (its chat API), or the bare text if the
-            settings say that the server is to be used for completions.
+        model: id of the model on the server; "" for the first one in its list.
+        format: prompt format; None takes the server's chat API, or plain text if the settings
+            choose its completions API.
 
     Raises:
-        ChatuiError: the server's address is none.
+        ChatuiError: the address of the server is invalid.
     """
     server = Server(url=server) if isinstance(server, str) else server
     name = server_name(server)
@@ -205,7 +205,7 @@ def spec_for(server: Server | str, model: str = "", *, format: str | None = None
         name=f"{name}:{model}" if model else name,
         path=model,
         backend="openai",
-        format=format or _format_on(server),
+        format=format or _default_format(server),
         server=base_url(server.url),
         key_env=server.key_env,
     )

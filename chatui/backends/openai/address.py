@@ -1,6 +1,6 @@
-"""The address of a server that a user types, and the API key for it.
+"""Server addresses as users type them, and API keys.
 
-Keys come from the environment or the system's keyring, and from nowhere else.
+Keys come only from the environment or the system's keyring.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
-# What people copy out of a curl command.
+# Endings of addresses that are copied from curl commands.
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 
 
 def base_url(text: str) -> str:
-    """The base URL, e.g. "http://localhost:8000/v1", of what was typed, e.g. "localhost:8000".
+    """Return the base URL, e.g. "http://localhost:8000/v1" for "localhost:8000".
 
-    A path that is there is kept (not every server lives under ``/v1``); if there is none, it is
-    ``/v1``.
+    The default path is ``/v1``; another path is kept.
 
     Raises:
-        ChatuiError: this is no address of a server, or a key or password is part of it.
+        ChatuiError: the text is not a server address, or contains a key or password.
     """
     typed = text.strip()
     parts = _split(typed if "://" in typed else f"http://{typed}")
@@ -43,17 +42,17 @@ def base_url(text: str) -> str:
 
 
 def host_of(base: str) -> str:
-    """Host and port, for display."""
+    """Return host and port, for display."""
     return urlsplit(base).netloc
 
 
 def is_loopback(base: str) -> bool:
-    """Whether the server runs on this machine."""
+    """True if the server runs on this machine."""
     return is_loopback_host(urlsplit(base).hostname or "")
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
+    """True if a host name or IP address is a loopback address."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -63,9 +62,9 @@ def is_loopback_host(host: str) -> bool:
 
 
 def proxy_of(base: str) -> str:
-    """Host and port of the proxy of the environment that requests go through; "" for none.
+    """Return host and port of the environment's proxy for ``base``, for display; "" for none.
 
-    Without its user and password, for display.
+    User and password are left out.
     """
     parts = urlsplit(base)
     if is_loopback(base) or proxy_bypass(parts.hostname or ""):
@@ -76,10 +75,10 @@ def proxy_of(base: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an http(s) URL with a host; None if it is none."""
+    """Split an http(s) URL; None if it is not one or has no host."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if it is no number or out of range
+        _ = parts.port  # raises if it is not a number or out of range
     except ValueError:
         return None
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -88,7 +87,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _without_secrets(url: str) -> str:
-    """The URL as it may be shown: without user, password and query, on one line, not too long."""
+    """Return the URL for display: without user, password and query, on one line, shortened."""
     head, mark, rest = url.partition("://")
     if not mark:
         head, rest = "", url
@@ -97,7 +96,7 @@ def _without_secrets(url: str) -> str:
 
 
 SERVICE = "chatui"
-"""The keyring's service; the user name in it is the server's base URL or its host and port."""
+"""Service name in the keyring; the user name is the base URL, or host and port."""
 
 _KEYRING_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -105,20 +104,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Key:
-    """An API key that does not show itself: ``repr`` names only its source."""
+    """An API key; its ``repr`` shows only the source."""
 
     value: str = field(repr=False)
     source: str
 
 
 def from_environment(base: str, variable: str = "") -> Key | None:
-    """The key in the environment variable that the settings name for this server.
+    """Return the key in the environment variable that the settings name for this server.
 
-    ``OPENAI_API_KEY`` is used for OpenAI's own host alone: no other server shall see that key
-    unless the settings say so.
+    The default is ``OPENAI_API_KEY`` for OpenAI's host, and none for other servers.
 
     Raises:
-        ChatuiError: what is in the variable is no key.
+        ChatuiError: the value is not a valid key.
     """
     if not variable and urlsplit(base).hostname == "api.openai.com":
         variable = "OPENAI_API_KEY"
@@ -127,12 +125,12 @@ def from_environment(base: str, variable: str = "") -> Key | None:
 
 
 async def from_keyring(base: str) -> Key | None:
-    """The key that the keyring holds for this server, under its base URL or its host and port.
+    """Return the key in the keyring for this server's base URL, or its host and port.
 
-    The keyring may ask the user to unlock it, so it is asked in a thread and given up in time.
+    Runs in a thread with a timeout, because the keyring may ask the user to unlock it.
 
     Raises:
-        ChatuiError: what the keyring holds is no key.
+        ChatuiError: the value is not a valid key.
     """
     try:
         return await asyncio.wait_for(asyncio.to_thread(_ask_keyring, base), _KEYRING_SECONDS)
@@ -142,7 +140,7 @@ async def from_keyring(base: str) -> Key | None:
 
 
 def _checked(key: Key) -> Key:
-    """The key, if a header can carry it: the HTTP client's own complaint would repeat it."""
+    """Raise ChatuiError for a key that a header cannot hold; httpx's error would show the key."""
     if all("!" <= character <= "~" for character in key.value):
         return key
     raise ChatuiError(say("backends.no_key", source=key.source))

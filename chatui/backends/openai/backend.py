@@ -9,13 +9,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from chatui.backends.openai.address import Key, base_url, host_of
 from chatui.backends.openai.client import ServerClient
 from chatui.backends.openai.deltas import ReplyReader
 from chatui.backends.openai.model_list import ask_with_key, choose_model, http_client, list_models
-from chatui.backends.openai.request_fields import sampling_fields, unsupported_settings
+from chatui.backends.openai.request_fields import (
+    logprob_fields,
+    requested_fields,
+    unsupported_settings,
+)
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     KeyWantedError,
@@ -29,7 +32,6 @@ from chatui.backends.openai.server_prompt import (
     find_server_tokenizer,
     format_of,
     prompt_as_text,
-    template_arguments,
 )
 from chatui.backends.openai.streamed_reply import StreamedReply
 from chatui.errors import BackendLost, ChatuiError
@@ -48,12 +50,9 @@ from chatui.messages import (
 from chatui.prompting.format import PromptFormat, fixed_reply
 from chatui.prompting.window import FittedPrompt
 
-_UNLIMITED_REPLY_TOKENS = 2048
-"""The limit that is sent without one of the user's: servers stop completions at 16 tokens."""
-
-_MOST_CONTEXT_TRIES = 5
+_MAX_TRIES = 5
 _LONG_PROMPT_TOKENS = 3000
-"""Below this every server's context is expected to hold a prompt and its reply."""
+"""Shorter prompts are expected to fit, with their reply, into the context of any server."""
 
 
 class OpenAIBackend:
@@ -72,7 +71,7 @@ class OpenAIBackend:
         try:
             client = await ask_with_key(url, spec.key_env, partial(_connected, spec, url, format))
         except KeyWantedError as error:
-            if not (error.may_be_list_alone and spec.path):
+            if not (error.only_for_list and spec.path):
                 raise
             client = await _connected(spec, url, format, None, has_list=False)
         notes = list(spec.notes)
@@ -132,9 +131,11 @@ class OpenAIBackend:
         think = request.think if client.chat else None
         counter = client.counter
         ids, pieces = await counter.tokenize(prompt.prompt, think) if counter else NO_TOKENS
-        body = _body(client, request, prompt) | {"max_tokens": 1} | _logprobs(client, top)
+        body = (
+            client.body(request, prompt) | {"max_tokens": 1} | logprob_fields(top, chat=client.chat)
+        )
         try:
-            answer = await client.ask(body)
+            answer = await client.ask(body | {"max_tokens": 1})
         except ContextExceededError as error:
             raise ChatuiError(_too_long(client, error)) from error
         reader = ReplyReader()
@@ -166,7 +167,7 @@ class OpenAIBackend:
 
 
 def _name(spec: ModelSpec, model: str) -> str:
-    """The spec's name, and the model's if the spec left the choice to the server."""
+    """Return the spec's name, with the model's if the server chose it."""
     named = spec.path or spec.name.endswith(f":{model}")
     return spec.name if named else f"{spec.name}:{model}"
 
@@ -174,14 +175,14 @@ def _name(spec: ModelSpec, model: str) -> str:
 async def _connected(
     spec: ModelSpec, url: str, format: PromptFormat, key: Key | None, has_list: bool = True
 ) -> ServerClient:
-    """A client for the model, and what the server tells of it."""
+    """Connect to the server, and choose and describe the model."""
     target = RequestTarget(url, spec.path, key, spec.key_env)
     client = ServerClient(spec, target, format, http_client(target))
     try:
         try:
             listed = await list_models(client.http, target) if has_list else ()
         except NoModelListError:
-            # Some gateways keep no list; a model that is named is believed to be there.
+            # Some gateways have no list of models; then trust the name.
             if not spec.path:
                 raise
             listed = ()
@@ -199,18 +200,18 @@ async def _connected(
 async def _answer(
     client: ServerClient, request: GenerateRequest, reply: StreamedReply
 ) -> AsyncGenerator[Prefill | list[Token], None]:
-    """Send the request, with fewer rounds each time that the server finds it too long.
+    """Send the request, and again with fewer rounds if the server finds it too long.
 
-    Yields a ``Prefill`` before the first text.
+    Yields a ``Prefill`` before the first tokens.
     """
     prompt = await client.fit(request)
     extra = {"seed": reply.seed, "stream_options": {"include_usage": True}}
     if reply.stop_strings:
         extra["stop"] = list(reply.stop_strings)
     if request.alternatives:
-        extra |= _logprobs(client, request.alternatives)
-    for tries_left in reversed(range(_MOST_CONTEXT_TRIES)):
-        body = _body(client, request, prompt) | extra
+        extra |= logprob_fields(request.alternatives, chat=client.chat)
+    for tries_left in reversed(range(_MAX_TRIES)):
+        body = client.body(request, prompt) | extra
         begun = False
         try:
             async with aclosing(client.stream(body, reply.reader)) as chunks:
@@ -247,7 +248,7 @@ def _prefill(
 def _new_notes(
     client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt]
 ) -> Iterator[str]:
-    """What the user should know of lengths and refused fields, each sentence once."""
+    """Yield notes on lengths and refused fields that were not shown before."""
     notes = []
     if prompt.dropped_rounds and not client.counter:
         notes.append(say("backends.lengths_estimated"))
@@ -255,55 +256,12 @@ def _new_notes(
         notes.append(say("backends.limit_unknown"))
     if request.think is not None and not client.chat:
         notes.append(say("prompting.no_thinking_switch"))
-    if refused := sorted(client.refused_fields & _wanted(request)):
+    if refused := sorted(client.refused_fields & requested_fields(request)):
         notes.append(say("backends.fields_refused", names=", ".join(refused)))
     for note in notes:
         if note not in client.shown_notes:
             client.shown_notes.add(note)
             yield note
-
-
-def _wanted(request: GenerateRequest) -> set[str]:
-    """Fields that the user would miss."""
-    names = {"stop", "max_tokens", *sampling_fields(request.sampling, all_fields=False)}
-    if request.sampling.seed is not None:
-        names.add("seed")
-    if request.think is not None:
-        names.add("chat_template_kwargs")
-    if request.alternatives:
-        names |= {"logprobs", "top_logprobs"}
-    # One setting, spelt in two ways for two kinds of servers.
-    return names - {"repeat_penalty"}
-
-
-def _body(
-    client: ServerClient, request: GenerateRequest, prompt: FittedPrompt[Prompt]
-) -> dict[str, Any]:
-    """The request without what only a streamed reply needs."""
-    limit = request.sampling.max_new_tokens
-    body = {
-        "model": client.target.model,
-        "messages" if client.chat else "prompt": prompt.prompt,
-        **sampling_fields(request.sampling, all_fields=not client.chat),
-    }
-    if client.chat:
-        body |= template_arguments(request.think)
-    elif limit is None:
-        window = request.limit(client.context_limit)
-        room = window - prompt.tokens
-        limit = room if window and client.counter else _UNLIMITED_REPLY_TOKENS
-        if window:
-            limit = max(1, min(limit, room))
-        if client.format.is_free_text(request.query):
-            limit = min(limit, client.format.free_text_tokens or limit)
-    if limit is not None:
-        body["max_tokens"] = limit
-    return body
-
-
-def _logprobs(client: ServerClient, top: int) -> dict[str, Any]:
-    """Fields that ask for the best candidates of each token."""
-    return {"logprobs": True, "top_logprobs": top} if client.chat else {"logprobs": top}
 
 
 def _too_long(client: ServerClient, error: ContextExceededError) -> str:

@@ -1,4 +1,4 @@
-"""From the bytes of a server's answer to JSON objects, one a chunk."""
+"""Decode the bytes of a server's answer into JSON objects, one for each chunk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MAX_UNPARSED_CHARACTERS = 1000
 
 
 class TextDecoder:
-    """Decodes bytes that should be UTF-8, as JSON and server-sent events always are.
+    """Decodes UTF-8, the encoding of JSON and server-sent events.
 
-    Bytes that are not are decoded in the ``charset`` of the content type, if there is one.
+    After invalid UTF-8, decodes in the ``charset`` of the content type, if there is one.
     """
 
     def __init__(self, charset: str | None) -> None:
@@ -24,7 +24,7 @@ class TextDecoder:
         self._decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder("utf-8-sig")()
 
     def decode(self, data: bytes, final: bool = False) -> str:
-        """The text of the next ``data``; what cannot be decoded becomes U+FFFD."""
+        """Decode the next bytes; invalid bytes become U+FFFD."""
         try:
             return self._decoder.decode(data, final)
         except UnicodeDecodeError:
@@ -38,16 +38,16 @@ class TextDecoder:
 
 
 class ChunkDecoder:
-    """Decodes the body of an answer into JSON objects, whatever its content type says.
+    """Decodes the body of an answer into JSON objects, regardless of its content type.
 
-    Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), one
-    JSON object a line, and one JSON document. Comments, empty and unknown events are skipped. The
-    field ``error`` of llama.cpp and events called "error" become ``{"error": …}``.
+    Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), JSON
+    Lines, and single JSON documents. Comments, empty and unknown events are skipped. The field
+    ``error`` of llama.cpp and events named "error" become ``{"error": …}``.
 
     Attributes:
-        ended: the server sent ``[DONE]``: nothing follows.
-        is_document: the answer is JSON without events, so its end is the reply's.
-        unparsed: the first text that is neither an event's field nor JSON.
+        ended: True after ``[DONE]``, the end of the stream.
+        is_document: True if the answer is JSON without events, which ends with the body.
+        unparsed: the first text that is neither a field of an event nor JSON.
     """
 
     def __init__(self, charset: str | None = None) -> None:
@@ -61,13 +61,13 @@ class ChunkDecoder:
         self.unparsed = ""
 
     def feed(self, data: bytes, final: bool = False) -> Iterator[dict[str, Any]]:
-        """The objects that ``data`` completes; ``final`` ends the body.
+        """Decode the next bytes, and yield the objects that are complete; ``final`` ends the body.
 
         Raises:
-            ValueError: the data of an unnamed event is broken JSON.
+            ValueError: the data of an unnamed event is invalid JSON.
         """
         text = self._rest + self._decoder.decode(data, final)
-        # A line feed may follow in the next bytes.
+        # The next bytes may begin with the line feed of a CRLF.
         held = "\r" if text.endswith("\r") and not final else ""
         *lines, last = _LINE_END.split(text[: len(text) - len(held)])
         self._rest = last + held
@@ -92,7 +92,7 @@ class ChunkDecoder:
         name, _, value = line.partition(":")
         if name == "data":
             if self._data and parse_json("\n".join(self._data)) is not None:
-                # The blank line between two events was left out.
+                # The blank line between two events is missing.
                 yield from self._dispatch()
             self._data.append(value)
         elif name == "event":
@@ -122,13 +122,13 @@ class ChunkDecoder:
             yield value if has_error else {"error": value or payload or True}
         elif value is not None:
             for chunk in objects_in(value):
-                # Events of other names tell of the server's state, such as a queue.
+                # Events with other names report the state of the server, such as a queue.
                 if event in ("", "message") or not _OF_A_REPLY.isdisjoint(chunk):
                     yield chunk
         else:
             self._keep_unparsed(payload)
             if payload[:1] in ("{", "[") and event in ("", "message"):
-                raise ValueError("the data of an event is broken JSON")
+                raise ValueError("the data of an event is invalid JSON")
 
     def _keep_unparsed(self, text: str) -> None:
         if text and len(self.unparsed) < _MAX_UNPARSED_CHARACTERS:
@@ -139,7 +139,7 @@ _DONE = "[DONE]"
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value, or None."""
+    """Parse JSON; None if it is invalid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -147,7 +147,7 @@ def parse_json(text: str) -> Any:
 
 
 def objects_in(value: Any) -> Iterator[dict[str, Any]]:
-    """The object, or those in a list (Gemini's servers put an error into one)."""
+    """Yield the object, or the objects of a list (Gemini sends errors in a list)."""
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, dict):
             yield one

@@ -1,4 +1,4 @@
-"""The requests for replies that go to one server."""
+"""Requests for replies to one model on one server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import httpx2
 
 from chatui.backends.openai.chunk_decoder import ChunkDecoder
 from chatui.backends.openai.deltas import ReplyReader
-from chatui.backends.openai.request_fields import NEW_LIMIT_FIELD, drop_refused_fields
+from chatui.backends.openai.request_fields import (
+    NEW_LIMIT_FIELD,
+    drop_refused_fields,
+    sampling_fields,
+)
 from chatui.backends.openai.server_errors import (
     ContextExceededError,
     RequestTarget,
@@ -32,6 +36,7 @@ from chatui.backends.openai.server_prompt import (
     ServerTokenizer,
     estimate_tokens,
     render,
+    template_arguments,
 )
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -39,24 +44,27 @@ from chatui.messages import GenerateRequest, ModelSpec, Token
 from chatui.prompting.format import Exchange, PromptFormat
 from chatui.prompting.window import FittedPrompt, fit_prompt
 
-_MOST_TRIES = 8
-"""OpenAI names only one field that it does not know at a time."""
+_DEFAULT_REPLY_TOKENS = 2048
+"""``max_tokens`` of a completion request without a limit; servers would stop at 16 tokens."""
+
+_MAX_TRIES = 8
+"""Maximum number of requests with ever fewer fields; OpenAI names one unknown field at a time."""
 
 
 @dataclass
 class ServerClient:
-    """One model on one server, and the requests that go to it.
+    """A client for one model on one server.
 
     Attributes:
-        spec: what was loaded.
-        target: the server and the model on it.
-        format: ``CHAT``, or the format of the prompts that go to the completions API.
-        http: the connections.
-        context_limit: tokens; 0 if it is not known.
-        tokenizer: the server's, if it can be asked.
-        refused_fields: names of request fields that the server refused so far.
-        renamed_fields: what the server calls fields that it knows by another name.
-        shown_notes: notes that the user has seen.
+        spec: the loaded spec.
+        target: the server and the model.
+        format: ``CHAT``, or the format of prompts for the completions API.
+        http: the HTTP client.
+        context_limit: context length in tokens; 0 if unknown.
+        tokenizer: the server's tokenizer; None if it has no endpoint for it.
+        refused_fields: names of request fields that the server has refused.
+        renamed_fields: the server's names of fields that it calls differently.
+        shown_notes: notes that were already shown.
     """
 
     spec: ModelSpec
@@ -71,20 +79,20 @@ class ServerClient:
 
     @property
     def chat(self) -> bool:
-        """Whether the server renders the rounds itself."""
+        """True if the server renders the prompt itself."""
         return self.format is CHAT
 
     @property
     def counter(self) -> ServerTokenizer | None:
-        """The server's tokenizer, if it counts this kind of prompt exactly."""
+        """The server's tokenizer, if it can count the tokens of these prompts."""
         counts = self.tokenizer is not None and (self.tokenizer.chat or not self.chat)
         return self.tokenizer if counts else None
 
     async def fit(self, request: GenerateRequest) -> FittedPrompt[Prompt]:
-        """The prompt with as many of the latest rounds as fit; with all if no limit is known.
+        """Render the prompt with as many of the latest rounds as fit; all if no limit is known.
 
         Raises:
-            ChatuiError: the query does not fit even alone.
+            ChatuiError: the query alone does not fit.
         """
         system = self.spec.system if request.system is None else request.system
         begun = request.partial_reply.text if request.partial_reply else ""
@@ -99,21 +107,43 @@ class ServerClient:
             asked = counter.count(prompt, request.think)
             return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
-        # A count waits for the server, so it needs a thread while this loop asks.
+        # In a thread, because a count waits for a request that this loop sends.
         limit = request.limit(self.context_limit) or sys.maxsize
         return await asyncio.to_thread(fit_prompt, self.spec, request, limit, rendered, count)
+
+    def body(self, request: GenerateRequest, prompt: FittedPrompt[Prompt]) -> dict[str, Any]:
+        """Return the body of a request, without the fields of a streamed reply."""
+        limit = request.sampling.max_new_tokens
+        body = {
+            "model": self.target.model,
+            "messages" if self.chat else "prompt": prompt.prompt,
+            **sampling_fields(request.sampling, all_fields=not self.chat),
+        }
+        if self.chat:
+            body |= template_arguments(request.think)
+        elif limit is None:
+            window = request.limit(self.context_limit)
+            room = window - prompt.tokens
+            limit = room if window and self.counter else _DEFAULT_REPLY_TOKENS
+            if window:
+                limit = max(1, min(limit, room))
+            if self.format.is_free_text(request.query):
+                limit = min(limit, self.format.free_text_tokens or limit)
+        if limit is not None:
+            body["max_tokens"] = limit
+        return body
 
     async def stream(
         self, body: dict[str, Any], reader: ReplyReader
     ) -> AsyncGenerator[list[Token], None]:
-        """Send a request; the tokens of each chunk of the answer, up to the last that matters.
+        """Send a request, and yield the tokens of each chunk of the answer.
 
-        Closing the generator closes the connection, which makes the server stop.
+        Closing the generator closes the connection, which stops the server.
 
         Raises:
             ChatuiError: the server cannot be reached, refuses the request, reports an error, sends
-                no reply, falls silent, or the connection breaks in the middle of the reply.
-            ContextExceededError: the server says, before any text, that the prompt is too long.
+                no valid reply, or times out, or the connection breaks.
+            ContextExceededError: the server reports, before any text, that the prompt is too long.
         """
         response = await self._post(body | {"stream": True})
         decoder = ChunkDecoder(response.charset_encoding)
@@ -133,7 +163,7 @@ class ServerClient:
                         self._raise_error(error, before)
                     complaint = complaint or notice_in(chunk)
                     seen = seen or bool(chunk.get("choices"))
-                    # Some servers send counts with every chunk; alone they come at the end.
+                    # Some servers send counts in every chunk; the last chunk has counts alone.
                     counted = bool(chunk.get("usage")) and not chunk.get("choices")
                     yield tokens
         except httpx2.TimeoutException as error:
@@ -158,7 +188,7 @@ class ServerClient:
         raise self._dropped(reader.begun)
 
     async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; the JSON object of the answer. Raises as ``stream`` does."""
+        """Send a request and return the JSON object of the answer; raises like :meth:`stream`."""
         response = await self._post(body | {"stream": False})
         decoder = ChunkDecoder(response.charset_encoding)
         complaint: dict[str, Any] = {}
@@ -191,13 +221,13 @@ class ServerClient:
         raise stream_error(error, self.target)
 
     async def _post(self, body: dict[str, Any]) -> httpx2.Response:
-        """Post, without the fields that this server does not take; the answer is yet to be read."""
+        """Post ``body`` without refused fields; the body of the response is not read yet."""
         fields = {
             self.renamed_fields.get(name, name): value
             for name, value in body.items()
             if name not in self.refused_fields
         }
-        for tries_left in reversed(range(_MOST_TRIES)):
+        for tries_left in reversed(range(_MAX_TRIES)):
             response = await self._post_once(fields)
             if response.is_success:
                 self._learn_from(body, fields)
@@ -216,10 +246,7 @@ class ServerClient:
         raise AssertionError("the last try returns or raises")
 
     def _learn_from(self, body: dict[str, Any], taken: dict[str, Any]) -> None:
-        """Remember the fields that were dropped or renamed before the server accepted the request.
-
-        A request that is refused to the end proves nothing about its fields.
-        """
+        """Remember the fields that were dropped or renamed in a request that succeeded."""
         if "max_tokens" in body and NEW_LIMIT_FIELD in taken:
             self.renamed_fields["max_tokens"] = NEW_LIMIT_FIELD
         self.refused_fields |= {
@@ -229,7 +256,7 @@ class ServerClient:
         }
 
     async def _post_once(self, fields: dict[str, Any]) -> httpx2.Response:
-        """Post; once more if the server had closed the kept-alive connection."""
+        """Post, and try again if the server had closed the kept-alive connection."""
         endpoint = "/chat/completions" if self.chat else "/completions"
         url = f"{self.target.url}{endpoint}"
         for again in (True, False):
@@ -237,7 +264,7 @@ class ServerClient:
                 request = self.http.build_request("POST", url, json=fields)
                 response = await self.http.send(request, stream=True)
                 if response.request.method != "POST":
-                    # Most redirections turn it into a GET.
+                    # Most redirects turn it into a GET.
                     await response.aclose()
                     raise redirect_error(response.url, endpoint, self.target)
                 return response
@@ -250,13 +277,13 @@ class ServerClient:
 
 
 def _may_stream(response: httpx2.Response) -> bool:
-    """Whether an answer without a single chunk may be a stream that broke early."""
+    """True if an answer without chunks may be a stream that broke early."""
     kind = response.headers.get("content-type", "").casefold()
     return "event-stream" in kind or not response.num_bytes_downloaded
 
 
 async def _body_of(response: httpx2.Response) -> object:
-    """The body of a refusal: its JSON objects if it has any, else its text."""
+    """Return the body of an error response: its JSON objects, else its text."""
     decoder = ChunkDecoder(response.charset_encoding)
     try:
         chunks = list(decoder.feed(await response.aread(), final=True))

@@ -1,4 +1,4 @@
-"""Read tokens, the reason of the end and token counts out of a server's JSON chunks."""
+"""Read tokens, the finish reason and token counts from a server's JSON chunks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _ENDS_AT_LENGTH = frozenset(("length", "max_tokens", "max_output_tokens"))
 
 
 class ReplyReader:
-    """Reads the chunks of one reply, of the chat API or of the completions API.
+    """Reads the chunks of one reply of the chat API or the completions API.
 
-    Reasoning that a server takes apart from the reply (``reasoning_content``, or ``reasoning`` in
-    OpenRouter, Ollama and new vLLM) becomes text between ``<think>`` and ``</think>`` again, as
-    the model wrote it; calls of tools become text between ``<tool_call>`` and ``</tool_call>``.
-    Two halves of a surrogate pair in neighbouring chunks are joined.
+    Reasoning that a server separates from the reply (``reasoning_content``, or ``reasoning`` in
+    OpenRouter, Ollama and new vLLM) becomes text between ``<think>`` and ``</think>``, and tool
+    calls become text between ``<tool_call>`` and ``</tool_call>``. The halves of a surrogate pair
+    in adjacent chunks are joined.
 
     Attributes:
-        begun: whether there was any text.
-        finish: why the reply ended, as the server calls it; "" while it goes on.
-        prompt_tokens, output_tokens: the latest counts; 0 until they are told.
+        begun: True after the first text.
+        finish: the server's finish reason; "" until the end.
+        prompt_tokens, output_tokens: the latest counts; 0 until they are known.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class ReplyReader:
 
     @property
     def reason(self) -> FinishReason:
-        """The server's reason in chatui's words."""
+        """The finish reason as a ``FinishReason``."""
         # vLLM names the stop string.
         if self._stopped_by_string:
             return "stop"
@@ -53,7 +53,7 @@ class ReplyReader:
         return "filter" if self.finish.casefold() in _ENDS_BY_FILTER else "eos"
 
     def read(self, chunk: Mapping[str, Any]) -> list[Token]:
-        """The tokens of one chunk, as decoded from JSON; fields of unknown types are skipped."""
+        """Return the tokens of one decoded chunk; fields of unknown types are skipped."""
         usage = chunk.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         self.prompt_tokens = token_count(usage.get("prompt_tokens")) or self.prompt_tokens
@@ -81,15 +81,15 @@ class ReplyReader:
         return tokens
 
     def flush(self) -> str:
-        """What was held back when the answer ended without a reason."""
+        """Return the text that was held back, after an end without a finish reason."""
         return self._join_surrogates(self._close_tags(), final=True)
 
     def _message(self, message: Any) -> str:
-        """The text of a delta or a whole message, with marks around reasoning and calls."""
+        """Return the text of a delta or a message, with tags around reasoning and tool calls."""
         if not isinstance(message, dict):
             return _text(message)
         reasoning = _text(message.get("reasoning_content") or message.get("reasoning"))
-        # Mistral's thoughts are parts of the content.
+        # Mistral sends reasoning as parts of the content.
         for part in objects_in(message.get("content")):
             reasoning += _text(part.get("thinking"))
         content = _text(message.get("content")) + _text(message.get("refusal"))
@@ -105,7 +105,7 @@ class ReplyReader:
         return text
 
     def _call(self, call: Any) -> str:
-        """A part of a call: its name opens the mark, its arguments come in pieces."""
+        """Return the text of a part of a tool call; the name opens the tag, arguments follow."""
         function = call.get("function", call) if isinstance(call, dict) else {}
         if not isinstance(function, dict):
             return ""
@@ -124,7 +124,7 @@ class ReplyReader:
         return text
 
     def _join_surrogates(self, text: str, final: bool) -> str:
-        """The text with surrogate pairs joined; half a pair at its end waits for the other."""
+        """Join surrogate pairs; unless ``final``, half a pair at the end is held back."""
         text, self._half = self._half + text, ""
         if not final and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
@@ -132,7 +132,7 @@ class ReplyReader:
 
 
 def token_events(text: str, logprobs: Any) -> Iterator[Token]:
-    """One token event for each that the server tells of; the last carries the chunk's text."""
+    """Yield one event for each reported token; the last one carries the text of the chunk."""
     details = list(_details(logprobs)) if isinstance(logprobs, dict) else []
     if not details:
         if text:
@@ -146,10 +146,10 @@ def token_events(text: str, logprobs: Any) -> Iterator[Token]:
 def _details(
     logprobs: Mapping[str, Any],
 ) -> Iterator[tuple[int, float | None, tuple[Candidate, ...]]]:
-    """(id, log probability, candidates) of each token.
+    """Yield (id, log probability, candidates) of each token.
 
-    The chat API (and llama-server everywhere) has a list of entries under ``content``, the
-    completions API parallel lists.
+    The chat API (and llama-server in both) has a list of entries in ``content``; the completions
+    API has parallel lists.
     """
     entries = logprobs.get("content")
     if isinstance(entries, list) and entries:
@@ -167,7 +167,7 @@ def _details(
 
 
 def _ranked(rows: Iterator[tuple[int, Any, Any]]) -> tuple[Candidate, ...]:
-    """Best first. A server gives log probabilities, which are logits up to a constant."""
+    """Return candidates, best first; their logits are log probabilities."""
     candidates = [
         Candidate(token_id, token, value, math.exp(value))
         for token_id, token, logprob in rows
@@ -177,20 +177,20 @@ def _ranked(rows: Iterator[tuple[int, Any, Any]]) -> tuple[Candidate, ...]:
 
 
 def _id_of(entry: Mapping[str, Any]) -> int:
-    """The token's id, which llama-server adds to its text; -1 if there is none."""
+    """Return the token id, which llama-server sends; -1 if there is none."""
     token_id = entry.get("id")
     return token_id if isinstance(token_id, int) else -1
 
 
 def _number(value: Any) -> float | None:
-    """A finite log probability (0 at most); None if this is none."""
+    """Return a finite log probability, at most 0; None if the value is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return min(float(value), 0.0)
 
 
 def token_count(value: Any) -> int:
-    """A number of tokens, also as a string; 0 if this is none."""
+    """Return a number of tokens, also from a string; 0 if the value is not one."""
     if isinstance(value, bool):
         return 0
     try:
@@ -200,7 +200,7 @@ def token_count(value: Any) -> int:
 
 
 def _text(content: Any) -> str:
-    """The text of a message's content: a string, or a list of parts."""
+    """Return the text of a message's content: a string, or a list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

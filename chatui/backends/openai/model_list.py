@@ -1,4 +1,4 @@
-"""The connection to a server, with its key, and the list of its models."""
+"""Connections to servers with their API keys, and the lists of their models."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _Answer = TypeVar("_Answer")
 CONNECT_SECONDS = 5.0
 LIST_SECONDS = 10.0
 FIRST_BYTE_SECONDS = 600.0
-"""A server may load the model or read a long prompt before it answers."""
+"""Seconds to wait for an answer: a server may first load the model or read a long prompt."""
 
-# uvicorn closes idle connections after 5 s; one that we let go earlier is never found broken.
+# uvicorn closes idle connections after 5 s; close them earlier.
 _KEEPALIVE_SECONDS = 4.0
 _NOT_THE_LIST_ALONE = frozenset((401, 402, 408, 429))
 
@@ -48,8 +48,8 @@ class ListedModel:
     """A model in a server's ``/v1/models``.
 
     Attributes:
-        id: what a request calls it.
-        context_limit: tokens, prompt and reply together; None if the server does not tell.
+        id: its name in requests.
+        context_limit: context length in tokens; None if the server does not report it.
     """
 
     id: str
@@ -59,17 +59,16 @@ class ListedModel:
 def http_client(
     target: RequestTarget, *, connect_seconds: float = CONNECT_SECONDS
 ) -> httpx2.AsyncClient:
-    """A client for one server.
+    """Create an HTTP client for one server.
 
-    It uses the proxies and certificates of the environment, but no proxy for a server on this
-    machine.
+    It uses the environment's proxies and certificates, but no proxy for a server on this machine.
 
     Raises:
-        ChatuiError: the environment's proxy or file of certificates cannot be used.
+        ChatuiError: the environment's proxy or certificates cannot be used.
     """
     headers = {"Authorization": f"Bearer {target.key.value}"} if target.key else {}
     try:
-        # Reading the certificates takes 30 ms, and plain HTTP has no use for them.
+        # Reading the certificates takes 30 ms and is useless for plain HTTP.
         verify = httpx2.create_ssl_context() if target.url.startswith("https:") else False
     except (OSError, ValueError) as error:
         raise ChatuiError(say("backends.bad_certificates", reason=error)) from error
@@ -91,13 +90,13 @@ def http_client(
 async def ask_with_key(
     url: str, variable: str, ask: Callable[[Key | None], Awaitable[_Answer]]
 ) -> _Answer:
-    """What ``ask`` gives with the key for the server at ``url``, if there is one.
+    """Call ``ask`` with the key for the server at ``url``, or None, and return the result.
 
-    A server on this machine is asked without a key first: it seldom needs one, and a keyring may
-    prompt the user.
+    A server on this machine is asked without the keyring's key first: it seldom needs one, and the
+    keyring may prompt the user.
 
     Raises:
-        ChatuiError: what ``ask`` raises, or a key that is none.
+        ChatuiError: ``ask`` raised it, or the key is invalid.
     """
     key = from_environment(url, variable)
     if key is None and not is_loopback(url):
@@ -114,11 +113,11 @@ async def ask_with_key(
 async def list_models(
     http: httpx2.AsyncClient, target: RequestTarget, seconds: float = LIST_SECONDS
 ) -> tuple[ListedModel, ...]:
-    """The models that the server offers.
+    """Return the models that the server offers.
 
     Raises:
-        NoModelListError: it answers, but not with a list of models.
-        ChatuiError: nobody answers there, the key is missing or wrong, or it is no such server.
+        NoModelListError: the answer is not a list of models.
+        ChatuiError: no answer, a missing or wrong key, or not an OpenAI-compatible server.
     """
     try:
         answer = await http.get(f"{target.url}/models", timeout=seconds)
@@ -126,7 +125,7 @@ async def list_models(
         raise connection_error(error, target) from error
     body = parse_json(TextDecoder(answer.charset_encoding).decode(answer.content, final=True))
     status = answer.status_code
-    # Without a list there may be replies all the same: the key may be good for them alone.
+    # A key without access to the list may have access to replies.
     is_refusal = status in _NOT_THE_LIST_ALONE or (status >= 500 and status != 501)
     if is_refusal or (status == 403 and target.key is None):
         raise status_error(status, body, target, answer.headers.get("retry-after", ""))
@@ -147,14 +146,13 @@ async def list_models(
 
 
 def choose_model(listed: tuple[ListedModel, ...], wanted: str, url: str) -> ListedModel:
-    """The listed model that ``wanted`` names; the first one if it is empty.
+    """Return the listed model that ``wanted`` names; "" takes the first one.
 
-    The owner before a repository's name and Ollama's tag after it may be left out; SGLang's
-    adapters are asked for as BASE:ADAPTER (docs.sglang.io, "LoRA Serving"). A server that lists
-    nothing (yet) is believed.
+    The owner of a repository and Ollama's tag ":latest" may be left out. SGLang's adapters are
+    named BASE:ADAPTER (docs.sglang.io, "LoRA Serving"). With an empty list, ``wanted`` is trusted.
 
     Raises:
-        ChatuiError: the server lists others (the nearest are named), or none at all.
+        ChatuiError: the model is not in the list, or the list is empty and ``wanted`` too.
     """
     for candidate in listed:
         if candidate.id in (wanted, f"{wanted}:latest") or not wanted:
@@ -175,7 +173,7 @@ def choose_model(listed: tuple[ListedModel, ...], wanted: str, url: str) -> List
 
 
 def _listed(model: Any) -> ListedModel | None:
-    """The model of an entry: a name, or an object with an id (Ollama: name, model)."""
+    """Return the model of an entry: a name, or an object with an id (Ollama: name, model)."""
     if isinstance(model, str) and model:
         return ListedModel(model)
     if not isinstance(model, dict):
@@ -187,7 +185,7 @@ def _listed(model: Any) -> ListedModel | None:
 
 
 def _context_limit(model: dict[str, Any]) -> int | None:
-    """vLLM and SGLang say ``max_model_len``, llama-server ``meta.n_ctx``."""
+    """Return ``max_model_len`` (vLLM, SGLang) or ``meta.n_ctx`` (llama-server)."""
     meta = model.get("meta")
     values = [model.get("max_model_len"), model.get("context_length")]
     if isinstance(meta, dict):

@@ -1,4 +1,4 @@
-"""The fields of a request for a reply, and which are left out after a server refused it."""
+"""The fields of a request for a reply, and those to leave out after a refusal."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from chatui.messages import GenerateRequest
 from chatui.sampling import DEFAULTS, SETTINGS, SamplingSettings
 
 _LIMITS = frozenset(("max_new_tokens", "seed"))
-"""Settings that a request gets apart from its sampling."""
+"""Settings that are not part of :func:`sampling_fields`."""
 
 _MOST_STOP_STRINGS = 4
-"""OpenAI's own limit; most other servers take any number."""
+"""OpenAI's limit; most other servers take any number."""
 
 NEW_LIMIT_FIELD = "max_completion_tokens"
-"""What OpenAI's newer models call ``max_tokens``."""
+"""The name of ``max_tokens`` for OpenAI's newer models."""
 
 _REQUIRED = frozenset(("model", "messages", "prompt", "stream"))
 
@@ -27,17 +28,19 @@ _EXTENSIONS = frozenset(
         *("chat_template_kwargs", "stream_options", "logprobs", "top_logprobs"),
     }
 )
-"""Fields that are not in every server's version of the API."""
+"""Fields that some servers do not know."""
 
 
 def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str, Any]:
-    """The fields for ``sampling``.
+    """Return the fields for ``sampling``.
 
-    Chat requests (``all_fields`` False) leave settings at their defaults to the server, which
-    often knows the model's own; a completion request says everything, for a prompt of ours goes
-    with our settings and servers have defaults of their own (llama-cpp-python a penalty of 1.1).
-    ``top_k``, ``min_p`` and ``repetition_penalty`` are no fields of OpenAI's API, but vLLM and
-    SGLang (and, as ``repeat_penalty``, llama-server and Ollama) take them.
+    Args:
+        all_fields: also send settings at their defaults. Chat requests leave them to the server,
+            which often knows the model's own. Completion requests send all, because servers have
+            other defaults (llama-cpp-python: a repetition penalty of 1.1).
+
+    ``top_k``, ``min_p`` and ``repetition_penalty`` are not part of OpenAI's API, but vLLM and
+    SGLang (and, as ``repeat_penalty``, llama-server and Ollama) support them.
     """
     fields: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
@@ -49,8 +52,26 @@ def sampling_fields(sampling: SamplingSettings, *, all_fields: bool) -> dict[str
     return fields | {"temperature": 0.0} if sampling.is_greedy else fields
 
 
+def logprob_fields(top: int, *, chat: bool) -> dict[str, Any]:
+    """Return the fields that ask for the ``top`` candidates of each token."""
+    return {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
+
+
+def requested_fields(request: GenerateRequest) -> set[str]:
+    """Return the names of the fields that the user set, to report those that a server refuses."""
+    names = {"stop", "max_tokens", *sampling_fields(request.sampling, all_fields=False)}
+    if request.sampling.seed is not None:
+        names.add("seed")
+    if request.think is not None:
+        names.add("chat_template_kwargs")
+    if request.alternatives:
+        names |= {"logprobs", "top_logprobs"}
+    # The same setting as repetition_penalty, for other servers.
+    return names - {"repeat_penalty"}
+
+
 def unsupported_settings(sampling: SamplingSettings) -> tuple[str, ...]:
-    """Names of the settings in use that no server has a field for."""
+    """Return the names of the settings in use for which servers have no field."""
     return tuple(
         name
         for name in sampling.active_settings()
@@ -59,11 +80,12 @@ def unsupported_settings(sampling: SamplingSettings) -> tuple[str, ...]:
 
 
 def drop_refused_fields(fields: Mapping[str, Any], complaint: str) -> dict[str, Any] | None:
-    """What is left of ``fields`` after a server answered 400 or 422 with ``complaint``.
+    """Return the fields for another try after a server answered 400 or 422 with ``complaint``.
 
-    Fields that the complaint names are left out; if it names none, first those that not every
-    server has, then the others, and last what ends the reply. A server that wants
-    ``max_completion_tokens`` gets it. None if nothing is left to leave out.
+    Drops the fields that the complaint names; if it names none, first those that some servers do
+    not know, then the other optional ones, and last the limits of the reply. ``max_tokens`` is
+    renamed to ``max_completion_tokens`` if the complaint names that. None if no field is left to
+    drop.
     """
     if NEW_LIMIT_FIELD in complaint and "max_tokens" in fields:
         changed = {name: value for name, value in fields.items() if name != "max_tokens"}

@@ -1,4 +1,4 @@
-"""The faults of servers and of the connections to them, each as one sentence."""
+"""Errors of servers and connections, each as one sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line
 
-_LONGEST_REASON = 200
+_MAX_MESSAGE_CHARACTERS = 200
 _NO_TEMPLATE = re.compile(r"chat.?template", re.IGNORECASE)
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window|limit)|maximum context|n_ctx|max_model_len"
@@ -38,12 +38,12 @@ _ANOTHER_LIMIT = re.compile(
 )
 # OpenRouter, Zhipu, DeepSeek.
 _BROKEN_OFF = ("error", "network_error", "insufficient_system_resource")
-# Baidu, MiniMax and an error that has a code alone among them.
-_WORDS = (
+# The last ones are those of Baidu, MiniMax, and errors that have only a code.
+_MESSAGE_FIELDS = (
     *("error", "errors", "message", "detail", "msg", "error_msg", "base_resp", "status_msg"),
     *("title", "reason", "code"),
 )
-_LOST: tuple[tuple[type[BaseException], str], ...] = (
+_CONNECTION_ERRORS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "no_such_host"),
     (ConnectionRefusedError, "refused"),
     (ssl.SSLCertVerificationError, "certificate"),
@@ -53,20 +53,20 @@ _LOST: tuple[tuple[type[BaseException], str], ...] = (
     (httpx2.ProtocolError, "no_http"),
     (httpx2.ConnectError, "unreachable"),
 )
-"""What may be among the causes of a failure, the most telling first, and its sentence."""
+"""Exceptions among the causes of a failure, most specific first, and their sentences."""
 
 _NEVER_TOO_LONG = frozenset((401, 402, 403, 404, 405, 408, 429))
 
 
 @dataclass(frozen=True)
 class RequestTarget:
-    """The server and the model that a request goes to.
+    """The server and the model of a request.
 
     Attributes:
-        url: the base URL.
-        model: the model's id on the server.
-        key: the API key that was sent, None for none.
-        key_env: the environment variable that the settings name for the key.
+        url: base URL of the server.
+        model: id of the model on the server.
+        key: the API key; None for none.
+        key_env: name of the key's environment variable in the settings.
     """
 
     url: str
@@ -75,45 +75,48 @@ class RequestTarget:
     key_env: str = ""
 
     def hide_key(self, text: str) -> str:
-        """``text`` with every occurrence of the key struck out."""
+        """Replace the key in ``text`` by dots."""
         return text.replace(self.key.value, "•••") if self.key else text
 
 
 class NoModelListError(ChatuiError):
-    """The server answers, but not with a list of models."""
+    """The answer of a server is not a list of models."""
 
 
 class ContextExceededError(Exception):
-    """The server says that the prompt is too long for the model; the text is its reason."""
+    """The server reports that the prompt is too long; the text is its message."""
 
 
 class KeyWantedError(ChatuiError):
-    """The server wants a key, and none was sent.
+    """The server needs a key, and none was sent.
 
     Attributes:
-        may_be_list_alone: it may give replies all the same (status 403).
+        only_for_list: True if it may give replies without a key (status 403).
     """
 
-    may_be_list_alone = False
+    only_for_list = False
 
 
 def connection_error(error: BaseException, target: RequestTarget) -> ChatuiError:
-    """The sentence for a connection that could not be made or broke before an answer came."""
+    """Return the error for a connection that failed before an answer arrived."""
     causes = tuple(_causes(error))
-    key = next((key for kind, key in _LOST if any(isinstance(one, kind) for one in causes)), "lost")
+    key = next(
+        (key for kind, key in _CONNECTION_ERRORS if any(isinstance(one, kind) for one in causes)),
+        "lost",
+    )
     if key == "no_http" and "disconnected" in str(error.__cause__ or error):
         key = "lost"
     return ChatuiError(_with_proxy(say(f"backends.{key}", url=target.url), target))
 
 
 def redirect_error(place: object, endpoint: str, target: RequestTarget) -> ChatuiError:
-    """The sentence for a redirection that a request for a reply does not survive."""
+    """Return the error for a redirect that turned a POST into a GET."""
     base = str(place).partition("?")[0].rstrip("/").removesuffix(endpoint)
     return ChatuiError(say("backends.moved", url=target.url, place=one_line(base)))
 
 
 def status_error(status: int, body: object, target: RequestTarget, wait: str = "") -> ChatuiError:
-    """The sentence for an answer whose status is not 200; ``wait`` is its Retry-After."""
+    """Return the error for a status other than 200; ``wait`` is the header Retry-After."""
     reason = server_message(body, target)
     if status in (401, 403):
         if target.key is not None:
@@ -122,7 +125,7 @@ def status_error(status: int, body: object, target: RequestTarget, wait: str = "
             name = "key_wanted_in" if target.key_env else "key_wanted"
             text = say(f"backends.{name}", url=target.url, variable=target.key_env)
             wanted = KeyWantedError(with_server_message(text, reason))
-            wanted.may_be_list_alone = status == 403
+            wanted.only_for_list = status == 403
             return wanted
     elif status == 404 and target.model:
         text = say("backends.no_model_there", url=target.url, model=target.model)
@@ -132,7 +135,7 @@ def status_error(status: int, body: object, target: RequestTarget, wait: str = "
         text = say("backends.too_many_requests", url=target.url)
     elif status >= 500:
         text = say("backends.server_error", url=target.url, status=status)
-        # A proxy answers so for a server that it cannot reach.
+        # A proxy sends these for a server that it cannot reach.
         text = _with_proxy(text, target) if status in (502, 503, 504) else text
     elif status == 400 and _NO_TEMPLATE.search(reason):
         text = say("backends.no_template", url=target.url)
@@ -142,17 +145,17 @@ def status_error(status: int, body: object, target: RequestTarget, wait: str = "
 
 
 def exceeds_context(status: int, reason: str) -> bool:
-    """Whether a server's reason says that the prompt exceeds the context, in English or Chinese."""
+    """True if the message says, in English or Chinese, that the prompt exceeds the context."""
     if status in _NEVER_TOO_LONG or _ANOTHER_LIMIT.search(reason):
         return False
     return status == 413 or bool(_TOO_LONG.search(reason))
 
 
 def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
-    """What a chunk reports as an error, None if it reports none.
+    """Return the object in a chunk that reports an error, or None.
 
-    ``{"error": …}`` (OpenAI, vLLM, llama.cpp), ``{"object": "error", …}`` (older vLLM, FastChat),
-    an error in the choice (OpenRouter). An empty error beside a choice does not count.
+    Errors are ``{"error": …}`` (OpenAI, vLLM, llama.cpp), ``{"object": "error", …}`` (older vLLM,
+    FastChat), or part of the choice (OpenRouter). An empty error beside a choice is ignored.
     """
     choice = next(objects_in(chunk.get("choices")), None)
     error = chunk.get("error") or chunk.get("errors")
@@ -166,45 +169,45 @@ def error_in(chunk: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def notice_in(chunk: dict[str, Any]) -> dict[str, Any]:
-    """A chunk that says something and has nothing of a reply, else {}.
+    """Return a chunk that has a message and no part of a reply, else {}.
 
-    It is the cause if no reply follows (``{"detail": …}`` of FastAPI, ``{"code": …, "message": …}``
-    of DashScope), and else one of the server's notices.
+    It is an error if no reply follows (``{"detail": …}`` of FastAPI, ``{"code": …, "message": …}``
+    of DashScope), and a notice otherwise.
     """
     has_reply = chunk.get("choices") or chunk.get("usage")
     return chunk if not has_reply and _first_message(chunk) else {}
 
 
-def invalid_reply_error(said: str, target: RequestTarget) -> ChatuiError:
-    """The sentence for an answer that is no reply; ``said`` is its text, if it has any."""
+def invalid_reply_error(text: str, target: RequestTarget) -> ChatuiError:
+    """Return the error for an answer that is not a reply; ``text`` is its text."""
     return ChatuiError(
-        with_server_message(say("backends.garbage", url=target.url), server_message(said, target))
+        with_server_message(say("backends.garbage", url=target.url), server_message(text, target))
     )
 
 
 def stream_error(error: Mapping[str, Any], target: RequestTarget) -> ChatuiError:
-    """The sentence for an error that the server reports in the middle of a reply."""
+    """Return the error for an error that the server reports within a reply."""
     reason = server_message(error, target) or str(error.get("finish_reason") or "")
     return ChatuiError(with_server_message(say("backends.broke_off", url=target.url), reason))
 
 
 def server_message(body: object, target: RequestTarget = RequestTarget("")) -> str:
-    """The server's own words out of an answer's body, on one line; "" if there are none."""
+    """Return the message in the body of an answer, on one line; "" if there is none."""
     text = _first_message(body)
     if text.lstrip().startswith("<"):
         return ""
-    return one_line(target.hide_key(text), _LONGEST_REASON, drop_unsafe=True)
+    return one_line(target.hide_key(text), _MAX_MESSAGE_CHARACTERS, drop_unsafe=True)
 
 
 def with_server_message(sentence: str, reason: str) -> str:
-    """The sentence with the server's own words, if there are any."""
+    """Add the server's message to a sentence, if there is one."""
     if not reason:
         return sentence
     return say("backends.server_says", sentence=sentence.rstrip(".。"), reason=reason.rstrip("."))
 
 
 def _with_proxy(sentence: str, target: RequestTarget) -> str:
-    """The sentence with the proxy that was asked instead, if there is one."""
+    """Add the proxy to a sentence, if there is one."""
     proxy = proxy_of(target.url)
     if not proxy:
         return sentence
@@ -212,18 +215,18 @@ def _with_proxy(sentence: str, target: RequestTarget) -> str:
 
 
 def _first_message(body: Any, depth: int = 8) -> str:
-    """The first words in a string, a list or the fields that servers put them into."""
+    """Return the first message in a string, a list, or the usual fields of an object."""
     if isinstance(body, str) or depth == 0:
         return body if isinstance(body, str) else ""
     if isinstance(body, dict):
-        body = [body.get(name) for name in _WORDS]
+        body = [body.get(name) for name in _MESSAGE_FIELDS]
     if not isinstance(body, list):
         return ""
     return next((words for one in body if (words := _first_message(one, depth - 1))), "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and all that led to it."""
+    """Yield the error and all its causes."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

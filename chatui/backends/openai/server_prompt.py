@@ -1,7 +1,7 @@
-"""The prompt that a server reads, and its length in tokens.
+"""Prompts for servers, and their lengths in tokens.
 
-Messages for the chat API, or a prompt in one of chatui's formats for the completions API. Lengths
-are asked of the server if it tells them, else estimated.
+A prompt is a list of messages for the chat API, or a text in one of chatui's formats for the
+completions API. The server counts its tokens if it can; otherwise the length is estimated.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from chatui.text import without_surrogates
 
 Messages: TypeAlias = Sequence[dict[str, str]]
 Prompt: TypeAlias = str | Messages
-"""A rendered prompt, or the messages that the server will render."""
+"""A rendered prompt, or messages that the server renders."""
 
 Tokens: TypeAlias = tuple[tuple[int, ...], tuple[str, ...]]
-"""A prompt's ids, and its pieces if the server shows them."""
+"""Token ids of a prompt, and its pieces if the server reports them."""
 
 _TOKENS_A_MESSAGE = 8
-"""What a chat template adds around a message; ChatML adds 5, GLM-4 3, Llama 3 4."""
+"""Estimated tokens that a chat template adds to a message; ChatML adds 5, GLM-4 3, Llama 3 4."""
 
 _COUNT_SECONDS = 10.0
 NO_TOKENS: Tokens = ((), ())
@@ -38,21 +38,21 @@ _log = logging.getLogger(__name__)
 
 
 def prompt_as_text(prompt: Prompt) -> str:
-    """The prompt for display: messages as JSON, if the server does not tell how it renders them."""
+    """Return the prompt for display, messages as JSON."""
     if isinstance(prompt, str):
         return prompt
     return json.dumps(list(prompt), ensure_ascii=False, indent=2)
 
 
 CHAT = PromptFormat(CHAT_TEMPLATE, lambda *rounds: prompt_as_text(_messages(*rounds)))
-"""The chat API: the server renders the messages with the model's own template."""
+"""The format for the chat API: the server renders messages with the model's template."""
 
 
 def format_of(spec: ModelSpec) -> PromptFormat:
-    """The format that the spec asks for; :data:`CHAT` if it names none.
+    """Return the format of the spec; :data:`CHAT` if it names none.
 
     Raises:
-        ChatuiError: there is no such format.
+        ChatuiError: the format does not exist.
     """
     name = spec.format or CHAT_TEMPLATE
     return CHAT if name == CHAT_TEMPLATE else formats.get(name)
@@ -65,7 +65,7 @@ def render(
     system: str | None,
     begun: str = "",
 ) -> Prompt:
-    """What the server reads for ``query`` after ``history``.
+    """Render the prompt for ``query`` after ``history``.
 
     Args:
         begun: the beginning of the reply, for a format other than :data:`CHAT`.
@@ -79,16 +79,16 @@ def render(
 def _messages(history: Sequence[Exchange], query: str, system: str | None) -> Messages:
     said = [("system", system)] if system else []
     for earlier, reply in history:
-        # Thoughts of earlier rounds are not read again; most templates drop them, not all.
+        # Most templates drop the thoughts of earlier rounds, but not all.
         said += [("user", earlier), ("assistant", reply_for_history(reply))]
     said.append(("user", query))
     return [{"role": role, "content": without_surrogates(text)} for role, text in said]
 
 
 def template_arguments(think: bool | None) -> dict[str, Any]:
-    """The request field that switches thinking; {} to leave it to the model.
+    """Return the request field that switches thinking; {} leaves it to the model.
 
-    vLLM, SGLang and llama-server give its content to the template, which knows one of the names.
+    vLLM, SGLang and llama-server pass its content to the template, which uses one of the names.
     """
     if think is None:
         return {}
@@ -96,10 +96,10 @@ def template_arguments(think: bool | None) -> dict[str, Any]:
 
 
 def estimate_tokens(prompt: Prompt) -> int:
-    """Estimate the number of tokens, rather too many than too few.
+    """Estimate the number of tokens, rather too high than too low.
 
-    One for each character beyond ASCII (today's vocabularies need 0.6 to 0.8 for a hanzi, LLaMA's
-    first one 1 to 3) and one for three of ASCII.
+    Counts one token for each non-ASCII character (a hanzi takes 0.6 to 0.8 tokens in today's
+    vocabularies, 1 to 3 in LLaMA's first), and one for three ASCII characters.
     """
     if isinstance(prompt, str):
         ascii_count = sum(character < "\x80" for character in prompt)
@@ -109,14 +109,14 @@ def estimate_tokens(prompt: Prompt) -> int:
 
 @dataclass(frozen=True)
 class ServerTokenizer:
-    """A server's endpoint for tokens.
+    """The tokenizer endpoint of a server.
 
     Attributes:
-        root: the server's address, without ``/v1``.
-        path: of the endpoint.
-        field: of the request that holds the text.
-        options: further fields.
-        chat: whether the endpoint also takes messages and renders them.
+        root: address of the server, without ``/v1``.
+        path: path of the endpoint.
+        field: name of the request field for the text.
+        options: further request fields.
+        chat: True if the endpoint also takes messages, and renders them.
     """
 
     http: httpx2.AsyncClient
@@ -128,7 +128,7 @@ class ServerTokenizer:
     chat: bool = False
 
     async def tokenize(self, prompt: Prompt, think: bool | None = None) -> Tokens:
-        """The prompt's tokens; empty if the server does not tell."""
+        """Return the tokens of a prompt; empty if the server does not report them."""
         text = {self.field: prompt}
         if not isinstance(prompt, str):
             text = {"messages": prompt, **template_arguments(think)}
@@ -136,7 +136,7 @@ class ServerTokenizer:
         return _tokens_in(await self._ask(self.path, body))
 
     async def render(self, messages: Messages, think: bool | None = None) -> str:
-        """The messages as the server's chat template renders them; "" if it does not tell."""
+        """Return the messages as the server's chat template renders them; "" if not available."""
         path = "/apply-template"
         body: dict[str, Any] = {"messages": list(messages), **template_arguments(think)}
         if self.chat:
@@ -146,12 +146,12 @@ class ServerTokenizer:
         return prompt if isinstance(prompt, str) else ""
 
     async def count(self, prompt: Prompt, think: bool | None = None) -> int:
-        """The prompt's length in tokens; estimated if the server does not tell."""
+        """Return the length of a prompt in tokens; estimated if the server does not report it."""
         ids, _ = await self.tokenize(prompt, think)
         return len(ids) or estimate_tokens(prompt)
 
     async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The JSON object of an answer; {} if there is none."""
+        """Post to an endpoint and return the JSON object of the answer; {} on any failure."""
         try:
             answer = await self.http.post(self.root + path, json=body, timeout=_COUNT_SECONDS)
             told = answer.json() if answer.status_code == 200 else None
@@ -174,7 +174,7 @@ _ENDPOINTS: tuple[tuple[str, str, dict[str, Any], bool], ...] = (
 async def find_server_tokenizer(
     http: httpx2.AsyncClient, base: str, model: str
 ) -> ServerTokenizer | None:
-    """The server's tokenizer, if it has an endpoint that we know."""
+    """Return the server's tokenizer; None without a known endpoint."""
     for endpoint in _ENDPOINTS:
         tokenizer = ServerTokenizer(http, base.removesuffix("/v1"), model, *endpoint)
         if (await tokenizer.tokenize("你好"))[0]:
@@ -197,7 +197,7 @@ def _tokens_in(answer: dict[str, Any]) -> Tokens:
 
 
 def _piece(piece: Any) -> str:
-    """llama-server gives a piece that is no whole character as a list of bytes."""
+    """Return the text of a piece; llama-server sends incomplete characters as a list of bytes."""
     if isinstance(piece, list):
         return bytes(piece).decode("utf-8", "replace")
     return str(piece or "")

@@ -1,4 +1,4 @@
-"""One reply from a server, read in a task of its own so that it can be stopped at any moment."""
+"""A streamed reply from a server, read in a separate task so that it can be stopped at any time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from chatui.messages import Done, Prefill, ReplyEvent, Token
 from chatui.text import StopStrings
 
 STALL_SECONDS = 120.0
-"""A server that has begun to answer and then is silent for so long is given up."""
+"""Maximum seconds between two chunks of a reply."""
 
 USAGE_SECONDS = 2.0
-"""After the reply's end the token counts may follow for so long."""
+"""Seconds to wait for the token counts after the end of the reply."""
 
 
 @dataclass
@@ -29,11 +29,11 @@ class StreamedReply:
     """The state of one reply.
 
     Attributes:
-        stop_strings: end it, also if the server does not know them.
-        clean: the clean-up of the finished text.
-        seed: that was sent.
-        url: of the server, for error sentences.
-        reader: reads the server's chunks.
+        stop_strings: strings that end the reply, also if the server ignores them.
+        clean: cleans up the finished text.
+        seed: the seed that was sent.
+        url: address of the server, for error sentences.
+        reader: reader of the server's chunks.
     """
 
     stop_strings: tuple[str, ...]
@@ -47,20 +47,20 @@ class StreamedReply:
     )
 
     def stop(self) -> None:
-        """End the reply now; the text so far is kept."""
+        """End the reply now, and keep the text so far."""
         self.stopped = True
         self.items.put_nowait(None)
 
     async def events(
         self, answer: AsyncGenerator[Prefill | list[Token], None]
     ) -> AsyncIterator[ReplyEvent]:
-        """The events of the reply. Leaving in the middle closes the connection.
+        """Yield the events of the reply. Closing the generator closes the connection.
 
         Args:
             answer: sends the request when it is iterated.
 
         Raises:
-            ChatuiError: the reply could not be begun or broke off.
+            ChatuiError: the request or the reply failed.
         """
         started = time.perf_counter()
         reader = asyncio.create_task(self._read(answer))
@@ -95,7 +95,7 @@ class StreamedReply:
         if failure is not None:
             raise failure
         if prefill is None:
-            # Stopped before the server had begun to answer.
+            # Stopped before the server began to answer.
             yield (prefill := Prefill(prompt="", seed=self.seed))
         reason = "stop" if ending.stopped else self.reader.reason
         if self.stopped and not self.reader.finish and not ending.stopped:
@@ -112,11 +112,11 @@ class StreamedReply:
         )
 
     async def _read(self, answer: AsyncGenerator[Prefill | list[Token], None]) -> None:
-        """Put what comes into the queue, then None or the error that ended it."""
+        """Put the answer's items into the queue, then the error that ended it, or None."""
         end: Exception | None = None
         begun = finished = False
         try:
-            # asyncio's wait_for loses a cancellation that comes with an item (Python < 3.12).
+            # asyncio.wait_for loses a cancellation that arrives with an item (Python < 3.12).
             with anyio.CancelScope() as timeout:
                 async with aclosing(answer):
                     async for item in answer:
@@ -134,7 +134,7 @@ class StreamedReply:
 
 
 def _shown(tokens: list[Token], ending: StopStrings) -> Iterator[Token]:
-    """The tokens with what may become a stop string held back; none after a stop string."""
+    """Yield the tokens, with the start of a possible stop string held back."""
     for token in tokens:
         if ending.stopped:
             return
