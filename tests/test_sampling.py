@@ -1,4 +1,4 @@
-"""One validation of the sampling settings, for every way in."""
+"""Validation of sampling settings from files, options, presets and requests; the settings file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
-def test_a_wrong_value_is_one_sentence_with_name_value_and_range(name: str, value: Any) -> None:
+def test_an_invalid_value_is_a_sentence_with_name_value_and_range(name: str, value: Any) -> None:
     with pytest.raises(ChatuiError) as raised:
         SamplingSettings(**{name: value})
     said = str(raised.value)
@@ -44,14 +44,14 @@ def test_a_wrong_value_is_one_sentence_with_name_value_and_range(name: str, valu
     assert said.endswith(f"it must be {SETTINGS[name].range}.")
 
 
-def test_the_range_is_told() -> None:
+def test_ranges_as_text() -> None:
     assert SETTINGS["temperature"].range == "a number from 0 to 100"
     assert SETTINGS["top_p"].range == "a number above 0 and at most 1"
     assert SETTINGS["max_new_tokens"].range == "a whole number from 1 to 2147483647"
     assert SETTINGS["greedy"].range == "true or false"
 
 
-def test_the_ends_of_a_range_and_what_is_optional_are_allowed() -> None:
+def test_limits_and_optional_values_are_allowed() -> None:
     for name, setting in SETTINGS.items():
         if setting.kind in (int, float):
             SamplingSettings(**{name: setting.maximum})
@@ -60,7 +60,7 @@ def test_the_ends_of_a_range_and_what_is_optional_are_allowed() -> None:
     assert SamplingSettings(temperature=1, top_p=1).temperature == 1
 
 
-def test_the_settings_file(home: Path) -> None:
+def test_invalid_sampling_in_the_settings_file(home: Path) -> None:
     file = home / "settings.toml"
     home.mkdir()
     for line, said in (
@@ -80,13 +80,13 @@ def test_the_settings_file(home: Path) -> None:
         load_settings()
 
 
-def test_presets_models_and_the_wire(tmp_path: Path) -> None:
+def test_invalid_sampling_in_presets_models_and_messages(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="repetition_penalty is 0"):
         PresetFields(sampling={"repetition_penalty": 0})
     sound = wire.encode(wire.Generate(GenerateRequest("a", sampling=SamplingSettings(top_k=5))))
     with pytest.raises(ChatuiError, match="top_k is -5"):
         wire.decode(re.sub(rb'("top_k": ?)5', rb"\1-5", sound))
-    # What a model's own file says wrongly is passed over.
+    # Invalid values in a model's own file are ignored.
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]})
     )
@@ -98,14 +98,14 @@ def test_presets_models_and_the_wire(tmp_path: Path) -> None:
     assert catalog.resolve(str(tmp_path), Settings()).sampling == SamplingSettings(temperature=0.3)
 
 
-def test_options_refuse_what_the_settings_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_refuse_invalid_values(capsys: pytest.CaptureFixture[str]) -> None:
     for name, setting in SETTINGS.items():
         if setting.metavar:
             assert run(["ask", "hi", "--" + name.replace("_", "-"), str(setting.minimum - 1)]) == 2
             assert setting.range in capsys.readouterr().err
 
 
-def test_only_what_has_an_effect_is_in_force() -> None:
+def test_only_settings_with_an_effect_are_active() -> None:
     settings = SamplingSettings(temperature=0.7, top_k=9, repetition_penalty=1.1, seed=3)
     assert settings.active_settings() == {
         "temperature": 0.7, "top_k": 9, "repetition_penalty": 1.1, "seed": 3
@@ -116,7 +116,7 @@ def test_only_what_has_an_effect_is_in_force() -> None:
     assert not DEFAULTS.active_settings()
 
 
-def test_the_pages_of_both_languages_list_the_options() -> None:
+def test_the_manuals_list_the_options() -> None:
     options = {
         f"`--{name.replace('_', '-')}`" for name, setting in SETTINGS.items()
         if setting.metavar is not None
@@ -143,7 +143,7 @@ def test_the_pages_of_both_languages_list_the_options() -> None:
         (b"theme = '\xd6\xd0'", "not UTF-8 text; save it as UTF-8"),
     ],
 )
-def test_a_wrong_settings_file_is_one_sentence(
+def test_an_invalid_settings_file_is_one_sentence(
     text: str | bytes, said: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"
@@ -153,14 +153,14 @@ def test_a_wrong_settings_file_is_one_sentence(
     assert str(file) in str(raised.value)
 
 
-def test_a_folder_that_cannot_be_is_no_folder() -> None:
+def test_impossible_model_folders_are_ignored() -> None:
     settings = Settings(model="a\0b", model_folders=("~nobody-at-all/x", "a\0b"))
     assert catalog.list_models(settings)
     with pytest.raises(ChatuiError):
         catalog.resolve(settings.model, settings)
 
 
-def test_a_mutated_settings_file_raises_chatui_errors_alone(tmp_path: Path) -> None:
+def test_a_damaged_settings_file_raises_only_chatui_errors(tmp_path: Path) -> None:
     sound = (
         'language = "zh"\nmodel = "shiyou"\nmerge_adapters = true\nmax_new_tokens = 12\n'
         'model_folders = ["/a", "~/b"]\n[sampling]\ntemperature = 0.9\ntop_k = 5\n'

@@ -1,4 +1,4 @@
-"""Compared replies: the sums, and the forms of a report."""
+"""Compared replies: the summary and the report formats."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def compared() -> ComparedReplies:
     return ComparedReplies(("recorded", "A|B", HOSTILE), {1: {"name": "A|B"}}, (first, second))
 
 
-def test_the_sums_leave_out_what_is_not_known() -> None:
+def test_the_summary_leaves_out_unknown_values() -> None:
     whole = compared()
     assert agreement("床前明月光", "床前看月光") == pytest.approx(0.8)
     assert (agreement("", ""), agreement("", "好")) == (1, 0)
@@ -54,7 +54,7 @@ def test_the_sums_leave_out_what_is_not_known() -> None:
     assert perplexity([]) is None
 
 
-def test_every_form_has_all_of_it_and_obeys_nothing() -> None:
+def test_every_format_is_complete_and_escaped() -> None:
     whole = compared()
     found = json.loads(to_json(whole))
     assert [len(each["replies"]) for each in found["rounds"]] == [3, 3]
@@ -70,7 +70,7 @@ def test_every_form_has_all_of_it_and_obeys_nothing() -> None:
         assert "\x1b" not in form and form.encode()
 
 
-def test_the_form_goes_by_the_ending() -> None:
+def test_the_ending_chooses_the_format() -> None:
     assert report_writer(Path("x.MD")) is to_markdown
     with pytest.raises(ChatuiError, match="md"):
         report_writer(Path("x.pdf"))

@@ -1,4 +1,4 @@
-"""Dialogues in every form in which files hold them, and what is wrong with the others."""
+"""Records in all supported formats, and errors in others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TWO = (("你好", "你好！"), ("再见", "慢走。"))
         ],
     ],
 )
-def test_a_conversation_teaches_all_its_replies(record: object) -> None:
+def test_all_replies_of_a_conversation_are_trained_on(record: object) -> None:
     found = parse_record(record)
     assert found == Dialogue(TWO)
     assert (
@@ -74,14 +74,14 @@ def test_a_conversation_teaches_all_its_replies(record: object) -> None:
         ({"instruction": "", "input": "春", "output": "spring"}, "\n春"),
     ],
 )
-def test_a_row_teaches_its_reply(row: dict[str, object], query: str) -> None:
+def test_the_reply_of_a_row_is_trained_on(row: dict[str, object], query: str) -> None:
     found = parse_record(row)
     assert found.rounds == ((query, "spring"),)
     assert not found.has_history
     assert found.trained_replies(None) == [0]
 
 
-def test_a_row_teaches_its_own_reply_and_not_its_history() -> None:
+def test_the_history_of_a_row_is_not_trained_on() -> None:
     row = {"prompt": "再见", "response": "慢走。", "history": [["你好", "你好！"]], "system": "短"}
     found = parse_record(row)
     assert found == Dialogue(TWO, "短", last_only=True, has_history=True)
@@ -93,7 +93,7 @@ def test_a_row_teaches_its_own_reply_and_not_its_history() -> None:
     assert parse_record({"prompt": "a", "response": "b", "history": []}).has_history
 
 
-def test_what_one_speaker_says_in_a_row_is_one_text() -> None:
+def test_consecutive_messages_of_a_speaker_are_joined() -> None:
     said = [("system", "甲"), ("system", "乙"), ("user", "一"), ("user", "二")]
     said += [("assistant", "三"), ("assistant", "四")]
     found = parse_record({"messages": [{"role": role, "content": text} for role, text in said]})
@@ -124,12 +124,12 @@ def test_what_one_speaker_says_in_a_row_is_one_text() -> None:
         [["a", "b"], ["c"]],
     ],
 )
-def test_anything_else_is_no_dialogue(record: object) -> None:
+def test_other_records_are_invalid(record: object) -> None:
     with pytest.raises(InvalidRecord, match=r"\w"):
         parse_record(record)
 
 
-def test_replies_that_broke_off_are_read_and_not_learned() -> None:
+def test_incomplete_replies_are_only_context() -> None:
     ends = [("done", "eos"), ("stopped", "cancelled"), ("done", "length"), ("failed", None)]
     rounds = [
         Round(n, 1, n - 1 or None, f"q{n}", reply=f"r{n}", state=state, finish_reason=reason)

@@ -1,4 +1,4 @@
-"""Conversations to read, as Markdown and plain text."""
+"""Exports in all formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROUNDS = (
 )
 
 
-def test_markdown_keeps_the_lines_of_a_poem_and_of_code() -> None:
+def test_markdown_keeps_the_lines_of_poems_and_code() -> None:
     locales.set_language("zh")
     assert to_markdown(ABOUT, ROUNDS[:2]) == (
         "# 静夜思\n\n## 第 1 轮\n\n**问**\n\n> 写《静夜思》  \n> 五言\n\n**答** (诗友)\n\n"
@@ -46,7 +46,7 @@ def test_plain_text() -> None:
     )
 
 
-def test_nothing_in_an_export_is_obeyed_by_a_terminal() -> None:
+def test_exports_have_no_control_characters() -> None:
     for text in (to_markdown(ABOUT, ROUNDS), to_text(ABOUT, ROUNDS)):
         assert "␛[31m��" in text
         assert "ended with an error: No {memory}." in text
@@ -54,7 +54,7 @@ def test_nothing_in_an_export_is_obeyed_by_a_terminal() -> None:
         assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
 
 
-def test_ratings_notes_and_corrections_are_shown_and_stay_out_of_an_import() -> None:
+def test_ratings_notes_and_corrections_are_exported_but_not_imported_as_text() -> None:
     rated = Round(
         *(1, 1, None, "春？", "眠", "done", "诗友"),
         rating=1, note="好\n<b>", sampling={"edited": True}, corrects_id=9,
@@ -71,7 +71,7 @@ def test_ratings_notes_and_corrections_are_shown_and_stay_out_of_an_import() -> 
     assert "✎ Edited by hand · + Good" in picture
 
 
-def test_a_fence_that_a_stopped_reply_left_open_is_closed() -> None:
+def test_the_open_code_fence_of_a_stopped_reply_is_closed() -> None:
     stopped = Round(1, 1, None, "q", "````py\nx = 1\n```", "stopped")
     assert "````py\nx = 1\n```\n````\n" in to_markdown(ABOUT, [stopped])
 
@@ -93,7 +93,7 @@ HOSTILE = (
 
 
 class Page(HTMLParser):
-    """The elements of a page, and its text."""
+    """Collects the elements and the text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_a_page_shows_everything_and_runs_and_loads_nothing() -> None:
+def test_a_page_is_complete_without_scripts_and_external_files() -> None:
     far = Transcript(Conversation(1, "t", 0, 1e12, 2, 2), HOSTILE)
     assert "9999-12-31 23:59" in to_html(far), "a clock far ahead"
     html = to_html(Transcript(Conversation(1, "<title>静", 0, 1.7e9, 2, 2), HOSTILE))
@@ -126,7 +126,7 @@ def test_a_page_shows_everything_and_runs_and_loads_nothing() -> None:
     assert "prefers-color-scheme: dark" in html and "@media print" in html
 
 
-def test_records_to_train_on_are_read_back() -> None:
+def test_training_records_are_read_back() -> None:
     dialogue = dialogue_from_rounds(ROUNDS)
     assert len(dialogue.rounds) == 3
     for write in (to_openai, to_sharegpt, to_chatglm):
@@ -152,7 +152,7 @@ def with_tokens() -> Transcript:
     return Transcript(Conversation(1, "<静>", 0, 1.7e9, 2, 2), HOSTILE, PIECES)
 
 
-def test_a_page_colours_tokens_where_it_is_asked_to() -> None:
+def test_a_page_colours_tokens_on_request() -> None:
     plain, coloured = to_html(with_tokens()), to_html(with_tokens(), probabilities=True)
     assert 'class="tokens"' not in plain and 'class="p3"' not in plain
     assert '<span class="p0" title="99.0%">&lt;静&gt;</span>' in coloured
@@ -162,7 +162,7 @@ def test_a_page_colours_tokens_where_it_is_asked_to() -> None:
     assert "␛[31m�" in coloured and Page(coloured).text.encode()
 
 
-def test_a_picture_is_xml_and_loads_nothing() -> None:
+def test_a_picture_is_xml_without_external_files() -> None:
     for probabilities in (False, True):
         picture = to_svg(with_tokens(), probabilities=probabilities)
         root = ElementTree.fromstring(picture)
@@ -176,7 +176,7 @@ def test_a_picture_is_xml_and_loads_nothing() -> None:
     assert "<静>" in "".join(ElementTree.fromstring(to_svg(with_tokens())).itertext())
 
 
-def test_one_table_says_the_form_of_a_file(tmp_path: Path) -> None:
+def test_the_ending_of_a_file_chooses_the_format(tmp_path: Path) -> None:
     endings = {".md": "markdown", ".txt": "text", ".HTML": "html", ".htm": "html", ".svg": "svg"}
     endings |= {".jsonl": "transcript", ".json": "transcript", ".xyz": "markdown"}
     assert {end: format_of(Path(f"a{end}")).name for end in endings} == endings

@@ -1,4 +1,4 @@
-"""The steps of a replay, and the player that goes along them."""
+"""The steps of a replay, and the player."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECES = {
 
 
 def played(transcript: Transcript, **options: float) -> list[tuple[float, str, str, int]]:
-    """The steps with the seconds to wait before each."""
+    """Return the steps with the pause before each."""
     steps = list(replay_steps(transcript, **options))
     times = [0.0, *(step.at_seconds for step in steps)]
     return [
@@ -30,7 +30,7 @@ def of(head: int, pieces: dict[int, tuple[Piece, ...]] = PIECES) -> Transcript:
     return Transcript(Conversation(0, "t", 0, 0, 2, head), (FIRST, OTHER, LAST), pieces)
 
 
-def test_the_path_is_played_in_its_own_timing() -> None:
+def test_the_recorded_timing_is_kept() -> None:
     assert played(of(2)) == [
         (0, "query", "一", 1),
         (0.5, "piece", " 甲", 1),
@@ -42,14 +42,14 @@ def test_the_path_is_played_in_its_own_timing() -> None:
     ]
 
 
-def test_long_pauses_are_cut() -> None:
+def test_long_pauses_are_shortened() -> None:
     waits = [beat[0] for beat in played(of(3))]
     assert waits == [0, 0.5, 1.0, 0.5, 2.0, 0.75, 0.25]
     assert [beat[0] for beat in played(of(3), idle_limit=0.25)] == [0] + [0.25] * 6
     assert {beat[0] for beat in played(of(3), idle_limit=0)} == {0}
 
 
-def test_a_reply_without_pieces_comes_whole() -> None:
+def test_a_reply_without_pieces_is_one_piece() -> None:
     assert played(of(1, {})) == [
         (0, "query", "一", 1),
         (2, "piece", "甲乙", 1),
@@ -57,7 +57,7 @@ def test_a_reply_without_pieces_comes_whole() -> None:
     ]
 
 
-def test_clocks_that_ran_backwards_do_not_wait_backwards() -> None:
+def test_negative_pauses_are_zero() -> None:
     early = Round(2, 0, 1, "二", "丙", "done", started_at=900, seconds=0.1)
     pieces = {1: (Piece(1.0, "a"), Piece(0.5, "b"), Piece(3.0, "c")), 2: (Piece(0.2, "d"),)}
     transcript = Transcript(Conversation(0, "t", 0, 0, 2, 2), (FIRST, early), pieces)
@@ -65,7 +65,7 @@ def test_clocks_that_ran_backwards_do_not_wait_backwards() -> None:
     assert waits == [0, 1, 0, 2, 0, 0, 0.2, 0]
 
 
-def test_an_empty_transcript_plays_nothing() -> None:
+def test_an_empty_transcript_has_no_steps() -> None:
     empty = Transcript(Conversation(0, "", 0, 0), ())
     assert played(empty) == []
     player = Player(empty)
@@ -77,7 +77,7 @@ def test_an_empty_transcript_plays_nothing() -> None:
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that tests set."""
 
     now = 100.0
 
@@ -85,7 +85,7 @@ class Clock:
         return self.now
 
 
-def test_a_player_keeps_time_at_every_speed_and_across_pauses() -> None:
+def test_a_player_keeps_time_with_speeds_and_pauses() -> None:
     clock = Clock()
     player = Player(of(2), clock=clock)
     assert player.advance() == 1
@@ -107,7 +107,7 @@ def test_a_player_keeps_time_at_every_speed_and_across_pauses() -> None:
     assert (player.at_seconds, player.steps_done) == (0.0, 1)
 
 
-def test_a_player_steps_by_token_and_by_round_and_jumps() -> None:
+def test_a_player_steps_by_token_and_round_and_seeks() -> None:
     clock = Clock()
     player = Player(of(2), clock=clock)
     player.advance()

@@ -1,4 +1,4 @@
-"""Transcripts: what is written is read and is as documented, and every fault has its line."""
+"""Transcripts are read as written, match the schema, and report faults with their line."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def lines(data: bytes) -> list[dict[str, Any]]:
 
 
 def check(data: bytes) -> None:
-    """Hold every line to the documented schema."""
+    """Check every line against the schema."""
     schema = json.loads((DOCS / "transcript.schema.json").read_text())
     header, *events = lines(data)
     jsonschema.Draft202012Validator(
@@ -78,7 +78,7 @@ def check(data: bytes) -> None:
         validator.validate(event)
 
 
-def test_what_is_written_is_read_and_is_as_documented(file: Path) -> None:
+def test_a_transcript_is_read_as_written_and_matches_the_schema(file: Path) -> None:
     write_atomically(file, transcript.dumps(example()))
     assert read_transcript(file) == example()
     assert [this.id for this in example().path()] == [1, 3]
@@ -115,7 +115,7 @@ def test_the_example_of_the_documentation_is_read_and_valid() -> None:
     assert (one.reply, one.seed, one.state) == ("床前明月光", 7, "done")
 
 
-def test_a_terminal_does_not_obey_the_file(file: Path) -> None:
+def test_a_file_has_no_control_characters(file: Path) -> None:
     write_atomically(file, transcript.dumps(example()))
     text = file.read_text(encoding="utf-8")
     assert "静夜思" in text
@@ -129,7 +129,7 @@ def random_text(dice: random.Random) -> str:
 
 
 def fill(store: Store, dice: random.Random) -> int:
-    """Write a conversation of any shape into the store; its id."""
+    """Write a random conversation into the store; return its id."""
     ids: list[int] = []
     conversation: int | None = None
     for _ in range(dice.randrange(1, 7)):
@@ -184,8 +184,8 @@ def fill(store: Store, dice: random.Random) -> int:
     return conversation
 
 
-def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> None:
-    """Any conversation: branches, versions, control characters, every end."""
+def test_exporting_and_importing_random_conversations_is_lossless(tmp_path: Path) -> None:
+    """Includes branches, versions, control characters and all states."""
     times = random.Random(1)
     now = 1.7e9
 
@@ -222,7 +222,7 @@ def test_from_the_store_to_a_file_and_back_is_the_identity(tmp_path: Path) -> No
     store.close()
 
 
-def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -> None:
+def test_a_saved_conversation_is_exported(tmp_path: Path, file: Path) -> None:
     store = Store(tmp_path / "c.db")
     store.add_round(None, None, "another")
     one = store.add_round(None, None, "一")
@@ -242,7 +242,7 @@ def test_a_saved_conversation_becomes_a_transcript(tmp_path: Path, file: Path) -
     store.close()
 
 
-def test_cut_off_anywhere_behind_the_header_is_a_whole_transcript() -> None:
+def test_a_file_truncated_after_the_header_is_readable() -> None:
     data = transcript.dumps(example()).encode()
     header = data.index(b"\n")
     for length in range(0, len(data), 2):
@@ -258,7 +258,7 @@ def test_cut_off_anywhere_behind_the_header_is_a_whole_transcript() -> None:
 
 
 def changed(place: int, **values: object) -> bytes:
-    """The example with values of one line replaced; line 1 is the header."""
+    """Return the example with values of one line replaced; line 1 is the header."""
     document = lines(transcript.dumps(example()).encode())
     document[place - 1] |= values
     return b"".join(json.dumps(event).encode() + b"\n" for event in document)
@@ -301,14 +301,14 @@ def changed(place: int, **values: object) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_anything_else_is_a_plain_error_that_names_the_line(data: bytes, sentence: str) -> None:
+def test_invalid_files_are_a_plain_error_with_the_line(data: bytes, sentence: str) -> None:
     with pytest.raises(ChatuiError, match=sentence) as caught:
         parse_transcript(data, "x.json")
     assert "x.json" in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
-def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
+def test_readable_lines_are_kept_with_on_fault() -> None:
     data = changed(8, parent=99).replace(b'"id": 5', b'"id": "5"').replace(b'"mood"', b"mood")
     faults: list[UnreadableRecord] = []
     read = parse_transcript(data, "x", faults.append)
@@ -327,12 +327,12 @@ def test_what_can_be_read_is_kept_if_faults_are_told() -> None:
         lambda text: text.encode("utf-16"),
     ],
 )
-def test_marks_line_ends_and_encodings(encode: Any, file: Path) -> None:
+def test_byte_order_marks_line_ends_and_encodings(encode: Any, file: Path) -> None:
     file.write_bytes(encode(transcript.dumps(example())))
     assert read_transcript(file) == example()
 
 
-def test_another_encoding_can_be_named(file: Path) -> None:
+def test_other_encodings(file: Path) -> None:
     one = Transcript(Conversation(0, "春", 1, 1, 1, 1), (Round(1, 0, None, "问", "答", "done"),))
     file.write_bytes(transcript.dumps(one).encode("gbk"))
     assert read_transcript(file, encoding="gbk").rounds[0].reply == "答"
@@ -353,7 +353,7 @@ def test_a_chain_of_five_thousand_rounds(file: Path) -> None:
 
 
 def version_1(whole: Transcript) -> dict[str, Any]:
-    """A transcript as the first version of chatui wrote it."""
+    """Return a transcript of version 1."""
     about = whole.conversation
     names = ("query", "reply", "state", "model", "format", "finish_reason", "seed", "sampling")
     names += ("prompt_tokens", "reused_tokens", "output_tokens", "started_at", "seconds", "error")
@@ -395,7 +395,7 @@ def test_version_1_is_still_read(indent: int | None) -> None:
         parse_transcript(data[: len(data) // 2], "x")
 
 
-def test_a_file_that_cannot_be_read_or_written_is_a_plain_error(tmp_path: Path) -> None:
+def test_unreadable_and_unwritable_files_are_plain_errors(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none", Path("a\0b"), tmp_path / "none" / "x"):
         with pytest.raises(ChatuiError, match="cannot be read"):
             read_transcript(path)
@@ -406,9 +406,7 @@ def test_a_file_that_cannot_be_read_or_written_is_a_plain_error(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_write_that_fails_leaves_the_old_file(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_keeps_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("old")
 
     def full(descriptor: int) -> None:
@@ -421,7 +419,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_lone_surrogates_cannot_tear_a_file(file: Path) -> None:
+def test_a_lone_surrogate_keeps_the_old_file(file: Path) -> None:
     file.write_text("old")
     with pytest.raises(ChatuiError, match="cannot be written"):
         write_atomically(file, "\ud800")
@@ -429,7 +427,7 @@ def test_lone_surrogates_cannot_tear_a_file(file: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX links and devices")
-def test_links_are_followed_and_devices_written(file: Path) -> None:
+def test_links_are_followed_and_devices_are_written(file: Path) -> None:
     link = file.with_name("link.json")
     link.symlink_to(file)
     write_atomically(link, transcript.dumps(example()))
@@ -438,7 +436,7 @@ def test_links_are_followed_and_devices_written(file: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
-def test_an_export_is_of_one_moment(tmp_path: Path) -> None:
+def test_an_export_is_a_consistent_snapshot(tmp_path: Path) -> None:
     store = Store(tmp_path / "c.db")
     first = store.add_round(None, None, "问")
     c, parent = first.conversation_id, first.id
@@ -464,7 +462,7 @@ def test_an_export_is_of_one_moment(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_token_behind_the_end_is_kept_and_surrogates_survive() -> None:
+def test_tokens_after_the_end_and_surrogates_are_kept() -> None:
     query = '{"t": 0, "type": "query", "round": 1, "parent": null, "text": "q"}\n'
     token = '{"t": 1, "type": "token", "round": 1, "text": "%s",'
     token += ' "alternatives": [[1, "\\ud800", 0.5]]}\n'

@@ -1,4 +1,4 @@
-"""Recording while a conversation goes on: as it happens, through crashes and full disks."""
+"""Recording transcripts during a conversation, with crashes and full disks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ while True:
 
 
 def talk(store: Store) -> tuple[Round, Round]:
-    """Two rounds, the second one a version of the first, with prompt and tokens."""
+    """Add two versions of a round, with prompt and tokens."""
     one = store.add_round(None, None, "问\ud800", "诗友", "shiyou", {"top_k": 5})
     store.save_prompt(one.id, RenderedPrompt("提示", (1, 2, 3), dropped_rounds=1))
     store.append_pieces(one.id, [Piece(0.1, "甲", 5, -0.5), Piece(0.2, " 乙 ")])
@@ -88,7 +88,7 @@ def test_ratings_notes_and_corrections_are_recorded(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_recorded_is_what_is_stored(tmp_path: Path) -> None:
+def test_a_recording_equals_the_stored_conversation(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     store = RecordingStore(tmp_path / "c.db", TranscriptRecorder(file))
     store.set_model(lambda: {"name": "诗友", "weights": ""})
@@ -105,7 +105,7 @@ def test_what_is_recorded_is_what_is_stored(tmp_path: Path) -> None:
     store.close()
 
 
-def test_each_conversation_has_a_file_and_starts_with_what_was_said_before(tmp_path: Path) -> None:
+def test_each_conversation_has_a_file_with_its_earlier_rounds(tmp_path: Path) -> None:
     store = Store(tmp_path / "c.db")
     one, _ = talk(store)
     store.close()
@@ -123,7 +123,7 @@ def test_each_conversation_has_a_file_and_starts_with_what_was_said_before(tmp_p
     assert [each.query for each in read_transcript(tmp_path / "r-3.jsonl").rounds] == ["别的"]
 
 
-def test_a_file_that_exists_is_not_written_over_and_an_unused_one_goes(tmp_path: Path) -> None:
+def test_existing_files_are_kept_and_empty_ones_deleted(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     file.write_text("old")
     with pytest.raises(ChatuiError, match="already exists"):
@@ -135,7 +135,7 @@ def test_a_file_that_exists_is_not_written_over_and_an_unused_one_goes(tmp_path:
     assert not (tmp_path / "unused.jsonl").exists()
 
 
-def test_a_full_disk_is_told_once_and_costs_only_the_recording(
+def test_a_full_disk_is_reported_once_and_ends_the_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "r.jsonl"
@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_once_and_costs_only_the_recording(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_a_kill_leaves_a_valid_file_up_to_the_last_moment(tmp_path: Path) -> None:
+def test_a_kill_leaves_a_valid_file(tmp_path: Path) -> None:
     for attempt in range(4):
         file = tmp_path / f"{attempt}.jsonl"
         talking = subprocess.Popen(
@@ -182,7 +182,7 @@ def test_a_kill_leaves_a_valid_file_up_to_the_last_moment(tmp_path: Path) -> Non
         check(whole[: whole.rfind(b"\n") + 1])
 
 
-def test_the_model_is_described_without_any_secret(tmp_path: Path) -> None:
+def test_the_model_is_recorded_without_secrets(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 100_000)
     (tmp_path / "config.json").write_text("{}")
     spec = ModelSpec("m", str(tmp_path), adapters=(Adapter("/a", 0.5),))
@@ -200,7 +200,7 @@ def test_the_model_is_described_without_any_secret(tmp_path: Path) -> None:
     assert "geheim" not in str(model_description(served, Loaded("m", "", "", 0)))
 
 
-def test_a_line_of_a_recording_stands_in_the_file_at_once(tmp_path: Path) -> None:
+def test_lines_are_written_immediately(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     store = RecordingStore(None, TranscriptRecorder(file))
     begun = store.add_round(None, None, "问")

@@ -1,4 +1,4 @@
-"""Which language is spoken."""
+"""The language of the interface."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from chatui.text import in_quotes
         ({"CHATUI_LANG": "en", "LANG": "zh_CN.UTF-8"}, "en"),
     ],
 )
-def test_the_environment_chooses(environ: dict[str, str], language: str) -> None:
+def test_the_language_of_the_environment(environ: dict[str, str], language: str) -> None:
     assert language_of(environ) == language
 
 
-def test_auto_takes_the_environments_language(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATUI_LANG", "zh")
     set_language("auto")
     assert current_language() == "zh"
     assert say("settings.unknown_key", path="p", key="k") == "设置文件 p 中有未知的键“k”。"
 
 
-def test_what_a_user_wrote_is_quoted_without_effect() -> None:
+def test_quoted_user_text_has_no_control_characters() -> None:
     assert in_quotes("我的 model") == "“我的 model”"
     assert in_quotes("C:\\m") == "“C:\\m”"
     assert in_quotes("a\x1b[31m\n\ud800") == "“a␛[31m␊\ufffd”"
     assert len(in_quotes("x" * 10**6)) == 202
 
 
-def test_a_reason_brings_no_second_full_stop() -> None:
+def test_a_reason_adds_no_second_full_stop() -> None:
     set_language("en")
     assert say("engine.tokenizer_broken", folder="f", reason="it is odd.").endswith(
         "read: it is odd."
     )
 
 
-def test_a_count_takes_its_singular_or_plural() -> None:
+def test_counts_have_singular_and_plural() -> None:
     set_language("en")
     said = [say("tui.conversations.about", when="now", rounds=n) for n in (0, 1, 2)]
     assert said == ["now · 0 rounds", "now · 1 round", "now · 2 rounds"]

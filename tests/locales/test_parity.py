@@ -1,4 +1,4 @@
-"""The words of the interface: the same keys in both languages, and every key that is used."""
+"""Both languages have the same keys, and every key exists and is used."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def test_both_languages_have_the_same_keys_and_placeholders(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_no_words_are_empty(file: str) -> None:
+def test_no_sentence_is_empty(file: str) -> None:
     for language in locales.LANGUAGES:
         assert [key for key, text in locales._words(language, file).items() if not text] == []
 
 
 @cache
 def nodes() -> tuple[tuple[Path, ast.AST], ...]:
-    """What stands in the package's modules: (file, node)."""
+    """Return (file, node) for all syntax nodes of the package."""
     found = []
-    # The collector would look through all that was parsed again and again.
+    # Garbage collection during parsing is slow and finds nothing.
     gc.disable()
     for file in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -56,9 +56,9 @@ def nodes() -> tuple[tuple[Path, ast.AST], ...]:
 
 
 def said_keys() -> Iterator[tuple[str, str, set[str] | None]]:
-    """(where, key, names of the values) of each ``say("…")`` in the package.
+    """Yield (place, key, value names) of each ``say("…")`` in the package.
 
-    The names are None where a call passes ``**values``.
+    The names are None for a call with ``**values``.
     """
     for file, node in nodes():
         if (
@@ -74,7 +74,7 @@ def said_keys() -> Iterator[tuple[str, str, set[str] | None]]:
             yield f"{file}:{node.lineno}", key, None if None in names else known
 
 
-def test_every_key_that_is_said_has_words_for_its_values() -> None:
+def test_every_used_key_exists_and_gets_its_values() -> None:
     found = list(said_keys())
     wrong = []
     for where, key, names in found:
@@ -91,8 +91,8 @@ def test_every_key_that_is_said_has_words_for_its_values() -> None:
     assert len(found) > 30
 
 
-def test_every_key_is_said() -> None:
-    """A key stands whole in the code, or fills a hole of an f-string with a name from the code."""
+def test_every_key_is_used() -> None:
+    """A key is a string in the code, or matches an f-string filled with names from the code."""
     whole: set[str] = set()
     names: set[str] = set()
     patterns: list[re.Pattern[str]] = []
@@ -118,8 +118,8 @@ def test_every_key_is_said() -> None:
     assert [key for key in keys if not is_said(key)] == []
 
 
-def test_errors_of_users_are_said_in_their_language() -> None:
-    """A ChatuiError takes its sentence from ``say``, never from words in the code."""
+def test_user_errors_are_translated() -> None:
+    """The sentence of a ChatuiError comes from ``say``, not from a string in the code."""
     kinds = ("ChatuiError", "UsageError", "ArgumentTypeError", "BackendLost")
     wrong = [
         f"{file}:{node.lineno}"

@@ -1,4 +1,4 @@
-"""Own prompts, themes and key bindings, damaged at random: taken, or left out with one sentence."""
+"""Randomly damaged prompts, themes and key bindings are used, or skipped with one sentence."""
 
 from __future__ import annotations
 
