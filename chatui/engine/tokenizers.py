@@ -6,7 +6,6 @@ vocabulary and the class named in tokenizer_config.json, and give other ids if t
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +149,6 @@ def format_named(name: str, tokenizer: Any) -> PromptFormat:
     return chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
 
 
-@lru_cache(maxsize=1)
 def template_of(tokenizer: Any) -> ChatTemplate:
     """Compile the tokenizer's chat template.
 

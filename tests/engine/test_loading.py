@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -297,6 +298,16 @@ def test_a_switch_counts_freed_memory(made: Maker, monkeypatch: pytest.MonkeyPat
         with pytest.raises(ChatuiError, match="is free"):
             engine.load(wanted, lambda _: None)
     assert isinstance(copied.load(wanted, lambda _: None), Loaded)
+
+
+def test_the_tokenizer_of_the_previous_model_is_freed(made: Maker) -> None:
+    engine = loaded(made("qwen2"))
+    base = engine._loaded().adaptable_base
+    assert base is not None
+    tokenizer = weakref.ref(base.plan.tokenizer)
+    del base
+    engine.load(spec(made("llama")), lambda _: None)
+    assert tokenizer() is None
 
 
 def test_a_device_map_places_the_model(made: Maker) -> None:
