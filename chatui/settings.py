@@ -115,7 +115,7 @@ def load_settings(file: Path | None = None) -> Settings:
     """
     path = file or locations.settings_file()
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
     except OSError as error:

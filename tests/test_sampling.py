@@ -73,7 +73,8 @@ def test_invalid_sampling_in_the_settings_file(home: Path) -> None:
         with pytest.raises(ChatuiError, match=said) as raised:
             load_settings()
         assert str(file) in str(raised.value)
-    file.write_text('[sampling]\navoid_repeat = "，。"\nmin_p = 0.1\n', encoding="utf-8")
+    # Windows' Notepad writes a byte order mark.
+    file.write_text('[sampling]\navoid_repeat = "，。"\nmin_p = 0.1\n', encoding="utf-8-sig")
     assert catalog.resolve("shiyou", load_settings()).sampling.avoid_repeat == "，。"
     file.write_text("max_new_tokens = -1\n")
     with pytest.raises(ChatuiError, match="max_new_tokens is -1; it must be"):
