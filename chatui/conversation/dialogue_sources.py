@@ -67,7 +67,7 @@ class DialogueSources:
         for id in self.conversations:
             assert self.store is not None
             about = self.store.conversation(id)
-            versions += [id, about.updated_at, about.head_id]
+            versions += [id, about.updated_at, about.head_id, about.tags]
             if self.reply_filter.rating is not None:
                 versions += [(one.id, one.rating) for one in self.store.all_rounds(id)]
         return hashlib.sha256(json.dumps(versions).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.dialogues import (
     Dialogue,
     InvalidRecord,
@@ -11,6 +12,7 @@ from chatui.conversation.dialogues import (
     parse_record,
 )
 from chatui.conversation.rounds import Round
+from chatui.conversation.store import Store
 
 TWO = (("你好", "你好！"), ("再见", "慢走。"))
 
@@ -140,3 +142,13 @@ def test_incomplete_replies_are_only_context() -> None:
     assert [query for query, _ in found.rounds] == ["q1", "q2", "q3", "q4", "q5"]
     assert found.trained_replies(None) == found.trained_replies("all") == [0, 4]
     assert found.trained_replies("last") == [4]
+
+
+def test_new_tags_change_the_fingerprint_of_sources() -> None:
+    store = Store(None)
+    id = store.add_round(None, None, "问").conversation_id
+    sources = DialogueSources([], store, [id])
+    before = sources.fingerprint()
+    store.organise(id, tags=["诗"])
+    assert sources.fingerprint() != before
+    store.close()
