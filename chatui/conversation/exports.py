@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -124,7 +125,7 @@ def write_atomically(file: Path, text: str | Iterable[str]) -> None:
     """Write UTF-8 text to ``file``, or leave the file unchanged if that fails.
 
     Writes a temporary file in the same folder, flushes it to disk and renames it. Links are
-    followed. Pipes and devices are written directly.
+    followed, and an existing file keeps its permissions. Pipes and devices are written directly.
 
     Raises:
         ChatuiError: the file cannot be written.
@@ -144,6 +145,8 @@ def write_atomically(file: Path, text: str | Iterable[str]) -> None:
                 stream.writelines(parts)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if target.exists():
+                shutil.copymode(target, temporary)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

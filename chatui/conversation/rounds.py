@@ -22,8 +22,9 @@ Rating: TypeAlias = Literal[-1, 0, 1]
 """The user's rating of a reply: bad, none, good."""
 
 # The limits are checked when values are read from files.
-Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
-Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
+MAX_EPOCH, MAX_SECONDS = 1e12, 1e7
+Epoch: TypeAlias = Annotated[float, msgspec.Meta(ge=-MAX_EPOCH, le=MAX_EPOCH)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 _TITLE_CELLS = 30

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,8 @@ import msgspec
 from chatui.conversation import transcript_events as events
 from chatui.conversation.json_records import JsonRecords, Record, UnreadableRecord
 from chatui.conversation.rounds import (
+    MAX_EPOCH,
+    MAX_SECONDS,
     Conversation,
     PackedPieces,
     Piece,
@@ -139,7 +140,8 @@ class _TranscriptBuilder:
             return
         try:
             event = _converted(raw, kind or events.OtherEvent)
-            if not math.isfinite(event.t):
+            # False for NaN too.
+            if not abs(self._header.start + event.t) <= MAX_EPOCH:
                 raise ValueError(say("conversation.no_time"))
             if kind is None:
                 self._others.append(raw)
@@ -224,8 +226,11 @@ class _TranscriptBuilder:
         self._rounds[number] = replace(self._rounds[number], **values)
 
     def _seconds(self, event: events.Event) -> float:
-        """Return the time of an event since its round began."""
-        return max(0.0, round(event.t - self._began[event.round], DIGITS))
+        """Return the time of an event since its round began; raises ValueError if too long."""
+        seconds = round(event.t - self._began[event.round], DIGITS)
+        if seconds > MAX_SECONDS:
+            raise ValueError(say("conversation.no_time"))
+        return max(0.0, seconds)
 
     def _text(self, number: int) -> str:
         pieces = self._pieces.get(number)

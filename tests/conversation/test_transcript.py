@@ -290,6 +290,8 @@ def changed(place: int, **values: object) -> bytes:
         (changed(4, id="x"), "line 4"),
         (changed(4, t=None), "line 4"),
         (changed(4, t=1e400), "line 4"),
+        (changed(3, t=1e300), "line 3: the time is out of range"),
+        (changed(4, t=1e8), "line 4: the time is out of range"),
         (changed(4, type=None), "line 4"),
         (changed(4, round=9), "line 4: there is no round 9"),
         (changed(7, state="asleep"), "line 7"),
@@ -417,6 +419,13 @@ def test_a_failed_write_keeps_the_old_file(file: Path, monkeypatch: pytest.Monke
         write_atomically(file, transcript.dumps(example()))
     assert file.read_text() == "old"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_replaced_file_keeps_its_permissions(file: Path) -> None:
+    file.write_text("old")
+    file.chmod(0o600)
+    write_atomically(file, "new")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o600)
 
 
 def test_a_lone_surrogate_keeps_the_old_file(file: Path) -> None:
