@@ -43,7 +43,7 @@ from chatui.engine.placement import BITS, Placement, place
 from chatui.engine.quantised import parameter_count, quantised_needs, weight_bytes
 from chatui.engine.tensor_check import check_loaded, check_matching
 from chatui.engine.threads import use_threads as use_threads
-from chatui.engine.tokenizers import eos_ids_of, format_named, load_tokenizer, own_format
+from chatui.engine.tokenizers import default_format_name, find_eos_ids, load_format, load_tokenizer
 from chatui.engine.weight_delta import WeightDelta, find_delta
 from chatui.engine.weights import TensorEntry, TensorReader, find_weights, progress_reporter
 from chatui.errors import ChatuiError
@@ -109,7 +109,7 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> LoadPlan |
         config=config,
         entries=entries,
         tokenizer=tokenizer,
-        format=format_named(spec.format or own_format(family, tokenizer), tokenizer),
+        format=load_format(spec.format or default_format_name(family, tokenizer), tokenizer),
         own_window=own_window,
         placement=place(spec, entries, need, own_window, freed, quantised),
         versions=file_versions(files, folder / "config.json"),
@@ -221,7 +221,7 @@ def _assemble(plan: LoadPlan, model: Any, adapted: AppliedAdapters, seconds: flo
         network=network,
         codec=codec,
         format=plan.format,
-        eos_ids=eos_ids_of(plan.spec, plan.family, plan.format, plan.config, plan.tokenizer),
+        eos_ids=find_eos_ids(plan.spec, plan.family, plan.format, plan.config, plan.tokenizer),
         prompt_cache=LastPromptCache(),
         guard=guard,
         adaptable_base=AdaptableBase(plan, model, adapted),

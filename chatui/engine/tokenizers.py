@@ -132,24 +132,23 @@ def _begin_as_llama(tokenizer: Any, with_bos: bool) -> None:
     )
 
 
-def own_format(family: str, tokenizer: Any) -> str:
+def default_format_name(family: str, tokenizer: Any) -> str:
     """Return the format name of a family, or of the tokenizer's chat template if it has one."""
-    has_template = bool(getattr(tokenizer, "chat_template", None))
-    return format_of(family, has_chat_template=has_template)
+    return format_of(family, has_chat_template=bool(getattr(tokenizer, "chat_template", None)))
 
 
-def format_named(name: str, tokenizer: Any) -> PromptFormat:
+def load_format(name: str, tokenizer: Any) -> PromptFormat:
     """Return the prompt format ``name``, which may be the tokenizer's chat template.
 
     Raises:
-        ChatuiError: there is no such format, or see :func:`template_of`.
+        ChatuiError: there is no such format, or see :func:`compile_template`.
     """
     if name != CHAT_TEMPLATE:
         return formats.get(name)
-    return chat_template_format(template_of(tokenizer), "tokenizer_config.json: chat_template")
+    return chat_template_format(compile_template(tokenizer), "tokenizer_config.json: chat_template")
 
 
-def template_of(tokenizer: Any) -> ChatTemplate:
+def compile_template(tokenizer: Any) -> ChatTemplate:
     """Compile the tokenizer's chat template.
 
     Raises:
@@ -164,17 +163,17 @@ def template_of(tokenizer: Any) -> ChatTemplate:
     return ChatTemplate.compiled(source, tokenizer.special_tokens_map, added_tokens(tokenizer))
 
 
-def template_eos_ids(tokenizer: Any, special: frozenset[int]) -> frozenset[int]:
+def template_eos_ids(tokenizer: Any) -> frozenset[int]:
     """Return the special token with which the template ends a reply, if there is one.
 
     Many folders name only the end of a text as EOS, not the end of a turn.
     """
-    after = end_of_turn(template_of(tokenizer))
+    after = end_of_turn(compile_template(tokenizer))
     ids: list[int] = tokenizer.encode(after, add_special_tokens=False) if after else []
-    return frozenset(ids[:1]) & special
+    return frozenset(ids[:1]) & special_ids(tokenizer)
 
 
-def eos_ids_of(
+def find_eos_ids(
     spec: ModelSpec, family: str, format: PromptFormat, config: Any, tokenizer: Any
 ) -> frozenset[int]:
     """Return the tokens that end a reply.
@@ -183,17 +182,17 @@ def eos_ids_of(
     """
     if spec.eos_ids:
         return frozenset(spec.eos_ids)
-    found: set[Any] = {tokenizer.eos_token_id}
+    found = [tokenizer.eos_token_id]
     named = [getattr(config, "eos_token_id", None)]
     file = Path(spec.path, "generation_config.json")
     if file.is_file():
         named.append(read_json_object(file).get("eos_token_id"))
     for value in named:
-        found |= set(value) if isinstance(value, list | tuple) else {value}
+        found += value if isinstance(value, list | tuple) else [value]
     if "WordPiece" in decoder_kinds(tokenizer):
-        found |= {tokenizer.pad_token_id, tokenizer.sep_token_id}
+        found += [tokenizer.pad_token_id, tokenizer.sep_token_id]
     vocabulary = tokenizer.get_vocab()
-    found |= {vocabulary.get(token) for token in EOS_TOKENS.get(family, ())}
+    found += [vocabulary.get(token) for token in EOS_TOKENS.get(family, ())]
     if format.name == CHAT_TEMPLATE:
-        found |= template_eos_ids(tokenizer, special_ids(tokenizer))
+        found += template_eos_ids(tokenizer)
     return frozenset(id for id in found if isinstance(id, int))

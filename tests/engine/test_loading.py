@@ -323,6 +323,13 @@ def test_eos_tokens_include_the_templates_end_of_turn(made: Maker) -> None:
     assert model.eos_ids == {ids["<|endoftext|>"], ids["<|im_end|>"]}
 
 
+@pytest.mark.parametrize("value", ['{"a": 1}', "[[2]]", '"</s>"', "null"])
+def test_a_damaged_generation_config(copied: Maker, value: str) -> None:
+    folder = copied("llama")
+    (folder / "generation_config.json").write_text(f'{{"eos_token_id": {value}}}')
+    assert loaded(folder)._loaded().eos_ids == {2}
+
+
 def test_moss_ends_at_eom(made: Maker) -> None:
     added = json.loads((made("moss") / "added_tokens.json").read_text())
     assert added["<eom>"] in loaded(made("moss"))._loaded().eos_ids

@@ -220,13 +220,13 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
 
 
 def test_a_chat_template_ends_a_reply_as_it_says() -> None:
-    from chatui.engine.tokenizers import template_of
+    from chatui.engine.tokenizers import compile_template
     from chatui.prompting.chat_template import chat_template_format
 
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokenizer = tiny_models.byte_level_tokenizer(specials, eos_token="<|endoftext|>")
     tokenizer.chat_template = tiny_models.CHAT_TEMPLATE
-    form = chat_template_format(template_of(tokenizer), "test")
+    form = chat_template_format(compile_template(tokenizer), "test")
     encoder = ExampleEncoder(tokenizer, "causal", form, ExampleLimits())
     dialogue = parse_record([["春", "眠"], ["夜<|im_end|>", "来<|im_end|>"]])
     pair = encoder.text_pair(dialogue, 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from chatui.engine.codec import added_tokens, adds_special_tokens, appends_eos, special_ids
+from chatui.engine.codec import added_tokens, adds_special_tokens, appends_eos
 from chatui.engine.examples.shared_prefix import encode_prefix_once
 from chatui.engine.examples.training_example import (
     ChatGLMTokens,
@@ -129,7 +129,7 @@ def _causal(
     # GPT-2 has no pad token; peft's examples take EOS.
     pad = _padding_id(tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
     if end is None and format.name == CHAT_TEMPLATE:
-        end = next(iter(template_eos_ids(tokenizer, special_ids(tokenizer))), None)
+        end = next(iter(template_eos_ids(tokenizer)), None)
     last = pad if end is None else end
     encode_prompts, encode_replies = _encoders(tokenizer, format)
     return ExampleLayout(

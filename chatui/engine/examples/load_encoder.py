@@ -7,7 +7,7 @@ from typing import Any
 from chatui.catalog.tokenizer_lookup import LocatedTokenizer
 from chatui.engine.examples.example_encoder import ExampleEncoder
 from chatui.engine.examples.example_layout import ExampleLimits, Family
-from chatui.engine.tokenizers import EOS_TOKENS, format_named, load_tokenizer, own_format
+from chatui.engine.tokenizers import EOS_TOKENS, default_format_name, load_format, load_tokenizer
 
 _ARTICLE_FORMATS: dict[Family, str] = {
     "chatglm": "chatglm-6b",
@@ -34,12 +34,12 @@ def load_encoder(
     """
     network = place.family or _guess_network(place, family)
     tokenizer = load_tokenizer(place.folder, network)
-    own = own_format(network, tokenizer)
+    own = default_format_name(network, tokenizer)
     default_family = _family_of(network, own)
     family = family or default_family
     name = format or (place.format or own if family == default_family else _ARTICLE_FORMATS[family])
     end = _end_token(tokenizer, network, name) if family == default_family else None
-    made = format_named(name, tokenizer)
+    made = load_format(name, tokenizer)
     return ExampleEncoder(tokenizer, family, made, limits, place.system, end)
 
 
