@@ -1,4 +1,4 @@
-"""Caches and presets of a user who has only just begun."""
+"""Fixtures with empty caches, the user's presets and a hub on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chatui.catalog.fetching import transfer
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Gives the snapshot folder of a repository in an otherwise empty Hugging Face cache."""
+    """Return a function that makes a repository's snapshot folder in an empty cache."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
 
@@ -31,7 +31,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path
 
 @pytest.fixture
 def users_preset() -> Callable[[str, str], Path]:
-    """Writes a preset of the user's own."""
+    """Return a function that writes a preset file of the user."""
 
     def write(name: str, text: str) -> Path:
         file = locations.user_presets_folder() / name
@@ -43,21 +43,21 @@ def users_preset() -> Callable[[str, str], Path]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that failed is made again at once."""
+def no_retry_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat failed requests without waiting."""
     monkeypatch.setattr(transfer, "_WAIT_SECONDS", 0.01)
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A hub on loopback that this process and its children talk to, with empty caches."""
+    """A hub on loopback, used by this process and its children, with empty caches."""
     from huggingface_hub import constants
 
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
     monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    # The library reads the environment when it is imported, the children when they start.
+    # huggingface_hub reads the variable on import; child processes read it when they start.
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with HubServer() as running:

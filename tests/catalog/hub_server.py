@@ -1,8 +1,8 @@
-"""A small server on loopback that speaks the protocols of Hugging Face's hub and ModelScope's.
+"""A server on loopback with the protocols of Hugging Face's hub and of ModelScope.
 
-It serves real files with real hashes, counts the bytes that it sends, and fails on request. The
-endpoints and headers are those that huggingface_hub 2.4 and modelscope-hub 0.5 use. Run as a
-script it serves the folder ``owner/name/files…`` given, and prints its address.
+It serves real files with real hashes, counts the sent bytes, and simulates faults. The endpoints
+and headers are those used by huggingface_hub 2.4 and modelscope-hub 0.5. As a script, it serves a
+folder ``owner/name/files…`` and prints its address.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LFS_FROM_BYTES = 10_000
-"""The hub keeps in git what is small, and by its SHA-256 what is large."""
+"""Smaller files are stored in git, larger ones in LFS by their SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class ServedFile:
 
 @dataclass
 class Repository:
-    """What the server has under an id.
+    """A served repository.
 
     Attributes:
-        files: by path.
-        commit: of its only revision, "main" ("master" for ModelScope).
-        token: who has it may read; "" for all.
-        gated: whether the token's owner must have accepted terms, which nobody here has.
-        claimed_bytes: sizes that the listing says instead of the true ones, by path.
+        files: path -> file.
+        commit: commit of its only revision, "main" ("master" for ModelScope).
+        token: token that may read it; "" for everyone.
+        gated: whether terms must be accepted first, which no token has done.
+        claimed_bytes: path -> wrong size in the listing.
     """
 
     files: dict[str, ServedFile]
@@ -80,18 +80,18 @@ class Repository:
 
 @dataclass
 class Faults:
-    """What goes wrong, by the path of a file; a count is used up by each request.
+    """Simulated faults, by the path of a file; each request decreases a count.
 
     Attributes:
         cut_after: bytes of the file after which the connection is closed.
-        cuts: how often that still happens.
-        corrupted: how many answers have one byte wrong.
-        status: answered instead of the file, this many times.
-        bytes_per_second: of all answers, 0 for as fast as it goes.
-        stalled: answers stop after half of the file until this is set.
-        silent: how many answers send their headers and then nothing, for two seconds at most.
-        ignores_ranges: whether every answer is the whole file.
-        is_no_hub: whether every answer is a web page.
+        cuts: number of responses that are cut.
+        corrupted: number of responses with one wrong byte.
+        status: status codes to send instead of the file, one for each request.
+        bytes_per_second: speed of all responses; 0 for no limit.
+        stalled: responses stop after half of the file until this event is set.
+        silent: number of responses that stall after their headers, for two seconds at most.
+        ignores_ranges: whether every response is the whole file.
+        is_no_hub: whether every response is a web page.
     """
 
     cut_after: dict[str, int] = field(default_factory=dict)
@@ -106,13 +106,13 @@ class Faults:
 
 
 class HubServer(ThreadingHTTPServer):
-    """The server; ``with`` it runs in a thread.
+    """The server; as a context manager it runs in a thread.
 
     Attributes:
-        repositories: by "owner/name".
-        sent: bytes of each file's content that went out, by path.
-        requests: "METHOD /path" in their order.
-        leaked: paths of requests to the storage host that brought a token along.
+        repositories: "owner/name" -> repository.
+        sent: path -> sent bytes of the file's content.
+        requests: "METHOD /path" of all requests, in order.
+        leaked: paths of requests to the storage host that contained a token.
     """
 
     daemon_threads = True
@@ -132,7 +132,7 @@ class HubServer(ThreadingHTTPServer):
 
     @property
     def storage_url(self) -> str:
-        """Large files come from another origin, as the hub's do from its storage."""
+        """Another origin for large files, like the hub's storage."""
         return f"http://localhost:{self.server_port}/storage"
 
     def add(self, hub_id: str, folder: Path, *, token: str = "", gated: bool = False) -> Repository:
@@ -160,14 +160,14 @@ class HubServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no error here."""
+        """Ignore clients that disconnect."""
 
 
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and content go in two writes; Nagle's algorithm would hold the second back.
+    # Headers and content are two writes; Nagle's algorithm would delay the second.
     disable_nagle_algorithm = True
     server: HubServer
 
@@ -203,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
     # Hugging Face: https://huggingface.co/docs/hub/api
 
     def _allowed(self, hub_id: str, *, content: bool) -> Repository | None:
-        """The repository, if whoever asks may read it; as the hub answers where not."""
+        """Return the repository, or respond like the hub if the client may not read it."""
         repository = self.server.repositories.get(hub_id)
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token == "wrong":
@@ -227,13 +227,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         gated = "manual" if repository.gated else False
         siblings = [self._entry(file, repository) for file in repository.files.values()]
-        told = {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
-        # The real hub tells an excerpt of the config where it can read it.
+        info = {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
+        # Like the real hub, include an excerpt of the config if it can be read.
         with suppress(KeyError, ValueError):
             config = json.loads(repository.files["config.json"].source.read_text())
             kept = ("model_type", "architectures")
-            told["config"] = {name: config[name] for name in kept if name in config}
-        return self._json(told)
+            info["config"] = {name: config[name] for name in kept if name in config}
+        return self._json(info)
 
     def _entry(self, file: ServedFile, repository: Repository) -> dict[str, object]:
         size = repository.claimed_bytes.get(file.path, file.size)
@@ -295,7 +295,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._content(file, {"Accept-Ranges": "bytes"})
         return self._error(404, "", "record not found")
 
-    # What both send.
+    # Common to both
 
     def _content(self, file: ServedFile, headers: dict[str, str]) -> None:
         faults = self.server.faults
@@ -347,7 +347,7 @@ class Handler(BaseHTTPRequestHandler):
                 step = min(end - at, rate // 20 or 1 << 20)
                 if faults.stalled and at < file.size // 2:
                     step = min(step, file.size // 2 - at)
-                # Counted before, since the other side may look as soon as it has the last byte.
+                # Counted first, because the test may look as soon as the last byte has arrived.
                 self._count(file, step)
                 count = 0
                 try:
@@ -404,7 +404,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve every ``owner/name`` below the folder named, until killed."""
+    """Serve every ``owner/name`` below the given folder until killed."""
     root = Path(sys.argv[1])
     server = HubServer()
     for repository in sorted(root.glob("*/*")):

@@ -1,4 +1,4 @@
-"""Models on disk, as hubs and users hold them: real layouts, tiny files."""
+"""Write tiny models in real layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LLAMA = {
 
 
 def write_model(folder: Path, config: dict[str, Any], **files: str | bytes) -> Path:
-    """A model's folder with a few bytes of weights."""
+    """Write a model's folder with a few bytes of weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(bytes(64))
@@ -28,10 +28,10 @@ def write_model(folder: Path, config: dict[str, Any], **files: str | bytes) -> P
 
 
 def gguf(*, tensors: Sequence[Sequence[int]] = ((8,),), **values: str | int) -> bytes:
-    """A GGUF file with these keys ("__" for "."), after an array of strings, and zeros as float32.
+    """Return a GGUF file with the given keys ("__" for "."), after an array of strings.
 
     Args:
-        tensors: their shapes; without any the file holds a vocabulary alone.
+        tensors: shapes of its float32 tensors of zeros; none for a file with only a vocabulary.
     """
 
     def string(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Repositories for the server on loopback to serve, and what is pulled from them."""
+"""Repositories for the server on loopback, and functions that fetch from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST_SHARD = "model-00001-of-00003.safetensors"
 
 
 def model_folder(folder: Path, *, shards: int = 3, shard_bytes: int = SHARD_BYTES) -> Path:
-    """The layout of a sharded LLaMA with both forms of weights and what lies around them."""
+    """Write a sharded LLaMA with both forms of weights and files that are not needed."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 64}
     (folder / "config.json").write_text(json.dumps(config))
@@ -44,7 +44,7 @@ NEEDED = {
     "model.safetensors.index.json",
     *(f"model-{n:05}-of-00003.safetensors" for n in (1, 2, 3)),
 }
-"""What of :func:`model_folder` is needed."""
+"""The files of :func:`model_folder` that are needed."""
 
 
 def serve_model(server: HubServer, tmp_path: Path, hub_id: str = "you/model") -> Repository:
@@ -52,7 +52,7 @@ def serve_model(server: HubServer, tmp_path: Path, hub_id: str = "you/model") ->
 
 
 def serve_file(server: HubServer, tmp_path: Path, size: int, hub_id: str = "you/one") -> bytes:
-    """A repository whose weights are one file; its content."""
+    """Serve a repository whose weights are one file; return the file's content."""
     folder = tmp_path / "served" / hub_id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
@@ -63,7 +63,7 @@ def serve_file(server: HubServer, tmp_path: Path, size: int, hub_id: str = "you/
 
 
 def pull(name: str, **options: str) -> list[object]:
-    """Fetch ``name`` in this process; all events."""
+    """Fetch ``name`` in this process and return all events."""
     return list(Fetch(plan(name, Settings(), **options)).events())  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Which adapters lie on the disk, and what they say of themselves."""
+"""Finding and describing adapters on the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching from a real server on loopback that speaks the hub's protocol."""
+"""Fetching from a server on loopback with Hugging Face's protocol."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def partials(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "hub").rglob("*.incomplete"))
 
 
-def test_only_what_is_needed_is_fetched_and_other_programs_find_it(
+def test_needed_files_are_fetched_and_found_by_huggingface_hub(
     server: HubServer, tmp_path: Path
 ) -> None:
     from huggingface_hub import snapshot_download
@@ -71,7 +71,7 @@ def test_progress_ends_with_all_bytes_and_never_goes_back(
     assert middle.seconds_left is not None
 
 
-def test_what_is_here_is_not_fetched_again(server: HubServer, tmp_path: Path) -> None:
+def test_existing_files_are_not_fetched_again(server: HubServer, tmp_path: Path) -> None:
     serve_model(server, tmp_path)
     pull("you/model")
     before = server.sent.total()
@@ -81,7 +81,7 @@ def test_what_is_here_is_not_fetched_again(server: HubServer, tmp_path: Path) ->
     assert server.sent.total() == before
 
 
-def test_what_huggingface_hub_has_fetched_is_not_fetched_again(
+def test_files_fetched_by_huggingface_hub_are_not_fetched_again(
     server: HubServer, tmp_path: Path
 ) -> None:
     from huggingface_hub import hf_hub_download
@@ -92,7 +92,7 @@ def test_what_huggingface_hub_has_fetched_is_not_fetched_again(
     assert server.sent[FIRST_SHARD] == SHARD_BYTES
 
 
-def test_a_line_that_breaks_is_taken_up_where_it_broke(server: HubServer, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 400_000)
     server.faults.cut_after[WEIGHTS] = 150_000
     server.faults.cuts[WEIGHTS] = 1
@@ -102,9 +102,7 @@ def test_a_line_that_breaks_is_taken_up_where_it_broke(server: HubServer, tmp_pa
     assert server.sent[WEIGHTS] == 400_000
 
 
-def test_a_fetch_that_was_stopped_goes_on_with_the_rest_alone(
-    server: HubServer, tmp_path: Path
-) -> None:
+def test_a_cancelled_fetch_is_resumed(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 2_000_000)
     server.faults.bytes_per_second = 1_000_000
     running = Fetch(plan("you/one", Settings()))
@@ -129,7 +127,9 @@ def test_a_fetch_that_was_stopped_goes_on_with_the_rest_alone(
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
 
-def test_a_server_without_ranges_sends_all_again(server: HubServer, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_whole_file_again(
+    server: HubServer, tmp_path: Path
+) -> None:
     content = serve_file(server, tmp_path, 400_000)
     server.faults.cut_after[WEIGHTS] = 150_000
     server.faults.cuts[WEIGHTS] = 1
@@ -140,9 +140,7 @@ def test_a_server_without_ranges_sends_all_again(server: HubServer, tmp_path: Pa
     assert server.sent[WEIGHTS] == 550_000
 
 
-def test_a_damaged_file_is_noticed_and_fetched_again_once(
-    server: HubServer, tmp_path: Path
-) -> None:
+def test_a_damaged_file_is_fetched_again_once(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 400_000)
     server.faults.corrupted[WEIGHTS] = 1
     server.faults.corrupted["config.json"] = 1
@@ -156,7 +154,7 @@ def test_a_damaged_file_is_noticed_and_fetched_again_once(
     assert (done.folders[0] / "config.json").read_text() == '{"model_type": "gpt2"}'
 
 
-def test_a_file_that_stays_damaged_is_not_kept(server: HubServer, tmp_path: Path) -> None:
+def test_a_file_damaged_twice_is_refused(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 400_000)
     server.faults.corrupted[WEIGHTS] = 2
     with pytest.raises(ChatuiError, match=r"model\.safetensors was damaged in transfer twice"):
@@ -167,9 +165,7 @@ def test_a_file_that_stays_damaged_is_not_kept(server: HubServer, tmp_path: Path
     assert hugging_face_snapshot("you/one") is None
 
 
-def test_a_partial_file_that_was_spoilt_on_the_disk_is_replaced(
-    server: HubServer, tmp_path: Path
-) -> None:
+def test_a_partial_file_damaged_on_disk_is_replaced(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 400_000)
     (wanted,) = (f for f in plan("you/one", Settings()).files if f.listed.path == WEIGHTS)
     wanted.partial.parent.mkdir(parents=True)
@@ -187,13 +183,13 @@ def test_a_partial_file_that_was_spoilt_on_the_disk_is_replaced(
     assert (done.folders[0] / WEIGHTS).read_bytes() == other
 
 
-def test_a_busy_server_is_asked_again(server: HubServer, tmp_path: Path) -> None:
+def test_a_request_to_a_busy_server_is_repeated(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 50_000)
     server.faults.status[WEIGHTS] = [503, 429]
     assert isinstance(pull("you/one")[-1], FetchDone)
 
 
-def test_a_server_that_keeps_failing_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+def test_a_failing_server_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 50_000)
     server.faults.status[WEIGHTS] = [500] * 9
     with pytest.raises(ChatuiError, match=r"responds with an error \(500\)"):
@@ -203,9 +199,7 @@ def test_a_server_that_keeps_failing_is_one_sentence(server: HubServer, tmp_path
         pull("you/one")
 
 
-def test_a_file_that_is_longer_or_shorter_than_listed_ends(
-    server: HubServer, tmp_path: Path
-) -> None:
+def test_a_file_of_another_length_than_listed_is_refused(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
     repository.claimed_bytes[FIRST_SHARD] = SHARD_BYTES + 5
     with pytest.raises(ChatuiError, match=f"does not send all of {FIRST_SHARD}"):
@@ -215,7 +209,9 @@ def test_a_file_that_is_longer_or_shorter_than_listed_ends(
         pull("you/model")
 
 
-def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_path: Path) -> None:
+def test_cancelling_does_not_wait_for_a_stalled_connection(
+    server: HubServer, tmp_path: Path
+) -> None:
     serve_file(server, tmp_path, 400_000)
     server.faults.stalled = threading.Event()
     running = Fetch(plan("you/one", Settings()))
@@ -231,7 +227,7 @@ def test_cancelling_does_not_wait_for_a_line_that_hangs(server: HubServer, tmp_p
 
 
 @pytest.mark.parametrize("times", [1, 99])
-def test_a_line_that_falls_silent_is_given_up(
+def test_a_stalled_connection_is_repeated(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.1)
@@ -245,7 +241,7 @@ def test_a_line_that_falls_silent_is_given_up(
     assert "timed out" in str(error.value)
 
 
-def test_a_hub_that_never_answers_is_given_up(
+def test_a_hub_that_never_responds_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hubs, "LIST_TIMEOUT_SECONDS", 0.1)
@@ -255,7 +251,7 @@ def test_a_hub_that_never_answers_is_given_up(
             plan("you/one", Settings(), mirror=endpoint)
 
 
-def test_two_pulls_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:
+def test_two_fetches_at_once_fetch_each_file_once(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
     server.faults.bytes_per_second = 500_000
     ends: list[object] = []
@@ -268,9 +264,7 @@ def test_two_pulls_at_once_fetch_everything_once(server: HubServer, tmp_path: Pa
     assert server.sent == {path: repository.files[path].size for path in NEEDED}
 
 
-def test_a_newer_state_takes_over_only_when_all_of_it_is_there(
-    server: HubServer, tmp_path: Path
-) -> None:
+def test_a_newer_commit_is_used_once_it_is_complete(server: HubServer, tmp_path: Path) -> None:
     serve_model(server, tmp_path)
     pull("you/model")
     old = hugging_face_snapshot("you/model")
@@ -290,7 +284,7 @@ def test_a_newer_state_takes_over_only_when_all_of_it_is_there(
     assert names_below(new) == NEEDED
 
 
-def test_files_fetched_one_by_one_stay_together_when_the_branch_moves(
+def test_files_fetched_separately_are_all_updated_when_the_branch_moves(
     server: HubServer, tmp_path: Path
 ) -> None:
     folder = tmp_path / "served" / "you" / "many"
@@ -306,7 +300,9 @@ def test_files_fetched_one_by_one_stay_together_when_the_branch_moves(
     assert server.sent["a.gguf"] == 30_000
 
 
-async def test_a_screen_gets_the_plan_and_the_events(server: HubServer, tmp_path: Path) -> None:
+async def test_the_async_fetch_yields_the_plan_and_the_events(
+    server: HubServer, tmp_path: Path
+) -> None:
     serve_model(server, tmp_path)
     seen = [event async for event in fetch("you/model", Settings())]
     assert isinstance(seen[0], FetchPlan)
@@ -314,7 +310,7 @@ async def test_a_screen_gets_the_plan_and_the_events(server: HubServer, tmp_path
     assert any(isinstance(event, FetchProgress) for event in seen)
 
 
-async def test_a_screen_that_goes_away_ends_the_fetch(server: HubServer, tmp_path: Path) -> None:
+async def test_closing_the_async_fetch_cancels_it(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 4_000_000)
     server.faults.bytes_per_second = 1_000_000
     events = fetch("you/one", Settings())

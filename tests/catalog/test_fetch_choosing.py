@@ -1,4 +1,4 @@
-"""Which files of a repository are needed."""
+"""Selecting the needed files of a repository."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_tokenizer_needs_no_weights() -> None:
     assert chosen(there, role="tokenizer") == set(there.split()) - {"model.safetensors"}
 
 
-def test_a_part_that_names_its_file_needs_that_alone() -> None:
+def test_a_part_with_a_file_needs_only_that_file() -> None:
     there = "a.pth b.pth deep/a.pth 20B_tokenizer.json config.json"
     assert chosen(there, Part("you/it", file="b.pth")) == {"b.pth"}
     assert chosen(there, Part("you/it", file="deep/a.pth")) == {"deep/a.pth"}
@@ -100,7 +100,7 @@ def test_a_part_that_names_its_file_needs_that_alone() -> None:
     }
 
 
-def test_a_part_that_names_its_folder_needs_what_is_in_it() -> None:
+def test_a_part_with_a_folder_needs_the_files_in_it() -> None:
     there = "config.json model.safetensors lora/adapter_config.json lora/adapter_model.bin lora/x/y"
     assert chosen(there, Part("you/it", folder="lora")) == {
         "lora/adapter_config.json",
@@ -120,7 +120,7 @@ def test_a_part_that_names_its_folder_needs_what_is_in_it() -> None:
         ("", Part("you/it"), "has no files in /"),
     ],
 )
-def test_what_is_missing_is_one_sentence(there: str, part: Part, sentence: str) -> None:
+def test_missing_files_are_one_sentence(there: str, part: Part, sentence: str) -> None:
     with pytest.raises(ChatuiError, match=sentence):
         chosen(there, part)
 
@@ -129,7 +129,7 @@ def test_what_is_missing_is_one_sentence(there: str, part: Part, sentence: str) 
     "path",
     ["../model.safetensors", "/model.safetensors", "a\\..\\model.safetensors", "a//b", "c:x"],
 )
-def test_a_path_that_leads_elsewhere_is_never_taken(path: str) -> None:
+def test_paths_outside_the_folder_are_never_fetched(path: str) -> None:
     with pytest.raises(ChatuiError):
         chosen(path)
     with pytest.raises(ChatuiError):

@@ -1,4 +1,4 @@
-"""``chatui pull`` and ``chatui rm`` as a user runs them."""
+"""``chatui pull`` and ``chatui rm`` on the command line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_model_is_pulled_and_answers(
     assert answer.stdout.strip()
 
 
-def test_into_a_pipe_go_plain_lines(
+def test_a_pipe_gets_plain_lines(
     server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve_model(server, tmp_path)
@@ -85,8 +85,8 @@ def test_into_a_pipe_go_plain_lines(
     ]
 
 
-def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Path) -> None:
-    """In a narrow terminal the numbers come before the bar."""
+def test_a_terminal_gets_one_updated_line(server: HubServer, tmp_path: Path) -> None:
+    """On a narrow terminal, the numbers are more important than the bar."""
     import pexpect
 
     serve_model(server, tmp_path)
@@ -119,7 +119,7 @@ def test_on_a_terminal_one_line_is_written_over(server: HubServer, tmp_path: Pat
     assert left[2:] == ["启动：chatui --model you/model", ""]
 
 
-def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(
+def test_ctrl_c_keeps_the_received_bytes_and_names_the_next_command(
     server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = serve_file(server, tmp_path, 3_000_000)
@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(
     assert (folder / WEIGHTS).read_bytes() == content
 
 
-def test_a_killed_pull_is_gone_on_with(
+def test_a_killed_pull_is_resumed(
     server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = serve_file(server, tmp_path, 2_000_000)
@@ -160,7 +160,7 @@ def test_a_killed_pull_is_gone_on_with(
     assert (folder / WEIGHTS).read_bytes() == content
 
 
-def test_two_processes_at_once_fetch_everything_once(server: HubServer, tmp_path: Path) -> None:
+def test_two_processes_at_once_fetch_each_file_once(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
     server.faults.bytes_per_second = 450_000
     script = (
@@ -237,7 +237,7 @@ def test_a_proxy_is_respected(
     assert server.sent
 
 
-def test_rm_asks_and_says_what_it_freed(
+def test_rm_asks_and_prints_the_freed_bytes(
     server: HubServer,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -281,7 +281,7 @@ def test_rm_asks_and_says_what_it_freed(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_rm_leaves_what_is_being_fetched(
+def test_rm_refuses_a_model_that_is_being_fetched(
     server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve_file(server, tmp_path, 3_000_000)

@@ -1,4 +1,4 @@
-"""Fetching from ModelScope's protocol through its own client, from the server on loopback."""
+"""Fetching through ModelScope's client from the server on loopback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def planned(name: str, **options: str) -> FetchPlan:
     return plan(name, Settings(), source="modelscope", **options)
 
 
-def test_only_what_is_needed_is_fetched_and_its_client_finds_it(
+def test_needed_files_are_fetched_and_found_by_modelscopes_client(
     server: HubServer, tmp_path: Path
 ) -> None:
     from modelscope_hub import HubApi, HubConfig
@@ -53,7 +53,7 @@ def test_only_what_is_needed_is_fetched_and_its_client_finds_it(
     assert resolve("you/model-1.5", Settings()).path == str(folder)
 
 
-def test_what_its_client_has_fetched_is_not_fetched_again(
+def test_files_fetched_by_modelscopes_client_are_not_fetched_again(
     server: HubServer, tmp_path: Path
 ) -> None:
     from modelscope_hub import HubApi, HubConfig
@@ -64,7 +64,7 @@ def test_what_its_client_has_fetched_is_not_fetched_again(
     assert server.sent[WEIGHTS] == 200_000
 
 
-def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
+def test_a_cancelled_modelscope_fetch_is_resumed(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 1_000_000)
     server.faults.bytes_per_second = 1_000_000
     running = Fetch(planned("you/one"))
@@ -82,7 +82,7 @@ def test_stopped_and_gone_on_with(server: HubServer, tmp_path: Path) -> None:
     assert (done.folders[0] / WEIGHTS).read_bytes() == content
 
 
-def test_a_line_that_falls_silent_is_given_up(
+def test_a_stalled_connection_is_repeated(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.1)
@@ -91,7 +91,9 @@ def test_a_line_that_falls_silent_is_given_up(
     assert isinstance(list(Fetch(planned("you/one")).events())[-1], FetchDone)
 
 
-def test_a_file_whose_line_hangs_can_be_fetched_again(server: HubServer, tmp_path: Path) -> None:
+def test_a_file_can_be_fetched_again_while_its_connection_hangs(
+    server: HubServer, tmp_path: Path
+) -> None:
     serve_file(server, tmp_path, 400_000)
     server.faults.stalled = stalled = threading.Event()
     running = Fetch(planned("you/one"))
@@ -103,7 +105,7 @@ def test_a_file_whose_line_hangs_can_be_fetched_again(server: HubServer, tmp_pat
     stalled.set()
 
 
-def test_a_damaged_file_is_noticed(server: HubServer, tmp_path: Path) -> None:
+def test_a_damaged_modelscope_file_is_fetched_again(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 200_000)
     server.faults.corrupted[WEIGHTS] = 1
     events = list(Fetch(planned("you/one")).events())
@@ -134,7 +136,7 @@ def test_no_network_is_one_sentence(
         planned("you/model", mirror="http://127.0.0.1:9")
 
 
-def test_a_preset_takes_what_modelscope_has_not_from_the_other_hub(
+def test_parts_missing_on_modelscope_come_from_hugging_face(
     server: HubServer, tmp_path: Path, users_preset: object
 ) -> None:
     serve_file(server, tmp_path, 20_000, "here/base")
@@ -164,7 +166,7 @@ def test_it_can_be_removed(server: HubServer, tmp_path: Path) -> None:
     assert modelscope_folder("you/one") is None
 
 
-def test_without_the_client_the_command_that_installs_it_is_told(
+def test_a_missing_client_names_the_pip_command(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "modelscope_hub", None)

@@ -1,4 +1,4 @@
-"""All parts of a preset are fetched together, and the catalog finds them."""
+"""Fetching all parts of a preset."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_all_parts_of_a_preset_are_fetched_and_resolved(
     }
 
 
-def test_what_the_user_keeps_elsewhere_is_not_fetched(
+def test_parts_in_the_users_folders_are_not_fetched(
     server: HubServer, tmp_path: Path, users_preset: object
 ) -> None:
     users_preset("three.toml", preset_of_three_parts(server, tmp_path))  # type: ignore[operator]
@@ -84,7 +84,7 @@ def test_what_the_user_keeps_elsewhere_is_not_fetched(
 
 
 def serve_every_part_of_every_preset(server: HubServer, tmp_path: Path) -> None:
-    """A few bytes in the layout that the presets say each repository has."""
+    """Serve a few bytes in the layout of each repository in the presets."""
     for preset in library.load().by_name.values():
         adapters = preset.fields.adapters or ()
         for part in preset.parts:
@@ -101,7 +101,7 @@ def serve_every_part_of_every_preset(server: HubServer, tmp_path: Path) -> None:
         server.add(f"{folder.parent.name}/{folder.name}", folder)
 
 
-def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_path: Path) -> None:
+def test_each_preset_finds_the_files_that_pull_fetched(server: HubServer, tmp_path: Path) -> None:
     serve_every_part_of_every_preset(server, tmp_path)
     different = {preset.parts: preset for preset in library.load().by_name.values()}
     pulled = 0
@@ -115,11 +115,11 @@ def test_what_is_pulled_is_what_each_preset_looks_for(server: HubServer, tmp_pat
     assert pulled > 15
 
 
-def test_what_ships_with_chatui_needs_no_fetching() -> None:
+def test_the_embedded_model_needs_no_fetch() -> None:
     assert plan("shiyou", Settings()) == FetchPlan("shiyou")
 
 
-def test_a_part_on_no_hub_is_told_without_asking_one(
+def test_a_part_on_no_hub_is_refused_without_a_request(
     server: HubServer, users_preset: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ChatuiError, match=r"decrypt\.py") as refused:

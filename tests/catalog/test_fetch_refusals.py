@@ -1,4 +1,4 @@
-"""What a hub, the network, the disk or the user keeps from being fetched: one sentence each."""
+"""Refused fetches: errors of the hub, the network, the disk or the user are one sentence each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
 
-def test_there_must_be_room_on_the_disk(server: HubServer, tmp_path: Path) -> None:
+def test_a_full_disk_is_refused_before_the_fetch(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
     repository.claimed_bytes[FIRST_SHARD] = 10**16
     with pytest.raises(ChatuiError, match=r"needs 10000000\.\d GB more, .* only [\d.]+ GB free"):
         plan("you/model", Settings())
 
 
-def test_a_token_opens_a_private_repository_and_never_reaches_the_storage(
+def test_the_token_opens_a_private_repository_and_is_not_sent_to_the_storage(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve_model(server, tmp_path).token = "hf_secret"
@@ -47,7 +47,7 @@ def test_refusals_are_one_sentence_with_the_next_step(
         pull("you/model")
 
 
-def test_a_folder_of_the_hubs_client_that_is_a_file_is_no_fault_of_the_hub(
+def test_an_unreadable_token_folder_is_not_blamed_on_the_hub(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
@@ -59,7 +59,7 @@ def test_a_folder_of_the_hubs_client_that_is_a_file_is_no_fault_of_the_hub(
         plan("you/model", Settings())
 
 
-def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) -> None:
+def test_missing_repositories_and_files_are_one_sentence(server: HubServer, tmp_path: Path) -> None:
     serve_model(server, tmp_path)
     with pytest.raises(ChatuiError, match="has no repository you/nothing"):
         plan("you/nothing", Settings())
@@ -72,7 +72,7 @@ def test_what_is_not_there_is_one_sentence(server: HubServer, tmp_path: Path) ->
             plan(name, Settings())
 
 
-def test_a_family_that_cannot_run_here_is_told_before_the_download(
+def test_an_unsupported_family_is_noted_before_the_download(
     server: HubServer, tmp_path: Path
 ) -> None:
     repository = serve_model(server, tmp_path)
@@ -83,7 +83,7 @@ def test_a_family_that_cannot_run_here_is_told_before_the_download(
     assert "baichuan" in note and "--server URL" in note
 
 
-def test_no_network_no_hub_and_offline_are_one_sentence(
+def test_network_errors_and_offline_mode_are_one_sentence(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
@@ -102,7 +102,7 @@ def test_no_network_no_hub_and_offline_are_one_sentence(
         plan("you/model", Settings())
 
 
-def test_a_mirror_is_asked_instead(
+def test_a_mirror_replaces_the_hub(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve_model(server, tmp_path)

@@ -1,4 +1,4 @@
-"""Giving back what fetched models take on the disk."""
+"""Removing fetched models from the disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def two_presets_on_one_base(server: HubServer, tmp_path: Path, users_preset: obj
         users_preset(f"{name}.toml", ON_BASE.replace("ADAPTER", name))  # type: ignore[operator]
 
 
-def test_what_is_said_to_be_freed_is_freed(server: HubServer, tmp_path: Path) -> None:
+def test_the_planned_bytes_are_freed(server: HubServer, tmp_path: Path) -> None:
     repository = serve_model(server, tmp_path)
     pull("you/model")
     before = size_of(tmp_path / "hub")
@@ -57,7 +57,7 @@ def test_what_is_said_to_be_freed_is_freed(server: HubServer, tmp_path: Path) ->
         plan_removal("you/model", Settings())
 
 
-def test_what_an_interrupted_pull_left_can_go(server: HubServer, tmp_path: Path) -> None:
+def test_the_rest_of_an_interrupted_pull_can_be_removed(server: HubServer, tmp_path: Path) -> None:
     serve_file(server, tmp_path, 2_000_000)
     server.faults.bytes_per_second = 2_000_000
     running = Fetch(plan("you/one", Settings()))
@@ -71,7 +71,7 @@ def test_what_an_interrupted_pull_left_can_go(server: HubServer, tmp_path: Path)
     assert size_of(tmp_path / "hub") == 0
 
 
-def test_what_another_preset_needs_stays(
+def test_parts_of_other_presets_are_kept(
     server: HubServer, tmp_path: Path, users_preset: object
 ) -> None:
     two_presets_on_one_base(server, tmp_path, users_preset)
@@ -85,7 +85,7 @@ def test_what_another_preset_needs_stays(
     assert [i.title for i in plan_removal("second", Settings()).items] == ["you/base", "me/second"]
 
 
-def test_a_hubs_repository_goes_though_presets_miss_it(
+def test_a_repository_is_removed_although_presets_need_it(
     server: HubServer, tmp_path: Path, users_preset: object
 ) -> None:
     two_presets_on_one_base(server, tmp_path, users_preset)
@@ -95,7 +95,7 @@ def test_a_hubs_repository_goes_though_presets_miss_it(
     assert removal.notes == ("first will not run without it.",)
 
 
-def test_one_file_of_a_repository_goes_alone(
+def test_one_file_of_a_repository_is_removed(
     server: HubServer, tmp_path: Path, users_preset: object
 ) -> None:
     folder = tmp_path / "served" / "you" / "raven"
@@ -119,7 +119,7 @@ def test_one_file_of_a_repository_goes_alone(
     assert size_of(tmp_path / "hub") == 0
 
 
-def test_what_no_pull_put_there_is_left_alone(server: HubServer, tmp_path: Path) -> None:
+def test_files_outside_the_caches_are_kept(server: HubServer, tmp_path: Path) -> None:
     own = model_folder(tmp_path / "mine" / "you" / "model")
     settings = Settings(model_folders=(str(tmp_path / "mine"),))
     with pytest.raises(ChatuiError, match=f"you/model stays: {own} is a copy"):

@@ -1,4 +1,4 @@
-"""Ctrl+C between any two statements of ``pull`` and ``rm``: one sentence at most, exit code 130."""
+"""Ctrl+C at each line of ``pull`` and ``rm``: at most one sentence and exit code 130."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRACED = {
 
 
 def interrupted(run: Callable[[], int]) -> Iterator[int]:
-    """Run a verb with Ctrl+C before each of its lines in turn, and at last without; exit codes."""
+    """Run a verb with Ctrl+C before each of its lines, then without; yield the exit codes."""
     at = lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
@@ -55,7 +55,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_everywhere(
+def test_ctrl_c_at_every_line(
     server: HubServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -84,7 +84,7 @@ def test_everywhere(
     assert len(codes) > 20 and set(codes[:-1]) == {130} and codes[-1] == 1
 
 
-def test_before_a_verb_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_before_a_verb_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def press() -> int:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""The table of what can be used now and what is missing."""
+"""The list of models: usable ones, and what the others lack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _by_reference(settings: Settings | None = None) -> dict[str, ModelEntry]:
     return {entry.reference: entry for entry in found}
 
 
-def test_presets_say_what_they_need(hub: Hub) -> None:
+def test_presets_list_their_missing_parts(hub: Hub) -> None:
     found = _by_reference()
     assert found["belle"].missing.endswith("`chatui pull belle` fetches what is missing.")
     assert not found["belle"].usable
@@ -48,7 +48,7 @@ def test_a_fetched_preset_is_usable(hub: Hub) -> None:
     assert not _by_reference()["belle"].usable
 
 
-def test_what_lies_in_caches_and_folders(hub: Hub, tmp_path: Path) -> None:
+def test_models_in_caches_and_folders_are_listed(hub: Hub, tmp_path: Path) -> None:
     write_model(hub("who/good"), LLAMA)
     write_model(hub("who/odd"), {"model_type": "baichuan"})
     write_model(hub("who/encoder"), {"model_type": "bert", "architectures": ["BertModel"]})
@@ -78,7 +78,7 @@ def test_what_lies_in_caches_and_folders(hub: Hub, tmp_path: Path) -> None:
     assert not found[str(models / "broken.gguf")].usable
 
 
-def test_all_that_is_usable_resolves(hub: Hub, tmp_path: Path) -> None:
+def test_all_usable_models_resolve(hub: Hub, tmp_path: Path) -> None:
     write_model(hub("who/good"), LLAMA)
     write_model(tmp_path / "models" / "mine", LLAMA)
     settings = Settings(model_folders=(str(tmp_path / "models"),))

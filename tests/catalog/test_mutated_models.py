@@ -1,4 +1,4 @@
-"""Presets and models' files, damaged at random: read, or refused with one sentence."""
+"""Randomly damaged presets and model files are read or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +30,22 @@ JUNK += [[1], [[]], ["a", None], {"a": 1}, float("nan"), "x" * 5000]
 
 
 def damaged_json(document: dict[str, Any], dice: random.Random) -> bytes:
-    """``document`` with one to three values replaced or removed, and with wrong bytes."""
+    """Replace or remove one to three values of ``document``, and damage some bytes."""
     document = json.loads(json.dumps(document))
     for _ in range(dice.randint(1, 3)):
         key = dice.choice([*document, "extra"])
         value = document.get(key)
         if isinstance(value, dict) and value and dice.random() < 0.7:
-            value[dice.choice([*value])] = dice.choice(JUNK)
+            value[dice.choice([*value])] = deepcopy(dice.choice(JUNK))
         elif dice.random() < 0.8:
-            document[key] = dice.choice(JUNK)
+            document[key] = deepcopy(dice.choice(JUNK))
         else:
             document.pop(key, None)
     return damaged(json.dumps(document).encode(), dice, dice.choice((0, 0, 0, 2)))
 
 
 def damaged(data: bytes, dice: random.Random, times: int) -> bytes:
-    """``data`` with so many bytes or runs of bytes replaced."""
+    """Replace ``times`` bytes or runs of bytes in ``data``."""
     result = bytearray(data)
     pieces = [b"", b"\xff", b"\x00" * 8, b"\xff" * 8, b'"', b"[", b"[" * 9000, b"9" * 5000, b"\\ud"]
     for _ in range(times):
@@ -54,7 +55,7 @@ def damaged(data: bytes, dice: random.Random, times: int) -> bytes:
 
 
 def outcomes(read: Callable[[], object]) -> bool:
-    """Whether ``read`` succeeded; it may raise one sentence and nothing else."""
+    """True if ``read`` succeeds; it may only raise ChatuiError."""
     try:
         read()
     except ChatuiError as error:
@@ -94,8 +95,8 @@ def test_damaged_gguf_headers(tmp_path: Path) -> None:
     assert 8 < read < 190
 
 
-def test_a_damaged_gguf_says_what_the_reader_of_llama_cpps_authors_says(tmp_path: Path) -> None:
-    """Where both read one; the reader refuses more, twice the same name for instance."""
+def test_a_damaged_gguf_is_read_like_by_the_gguf_package(tmp_path: Path) -> None:
+    """Compare files that both can read; the package refuses more, e.g. duplicate names."""
     dice = random.Random(6)
     sound = gguf(tensors=((64, 4), (32,)), general__architecture="llama", general__name="Mine")
     file = tmp_path / "m.gguf"
@@ -188,7 +189,7 @@ def test_damaged_rwkv_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "tokenizer.model"])
-def test_a_pointer_in_a_models_folder_keeps_it_from_loading(tmp_path: Path, name: str) -> None:
+def test_a_folder_with_an_lfs_pointer_is_refused(tmp_path: Path, name: str) -> None:
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     folder = write_model(tmp_path, config)
     if name == "pytorch_model.bin":

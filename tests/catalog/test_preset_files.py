@@ -1,4 +1,4 @@
-"""Every shipped preset is whole, and says what it is made of."""
+"""Every shipped preset is complete and names its parts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_files_fit_the_schema() -> None:
         assert system.name == file.stem
 
 
-def test_the_presets_say_all() -> None:
+def test_presets_have_all_required_fields() -> None:
     known = {*formats.names(), formats.CHAT_TEMPLATE}
     for preset in PRESETS:
         facts, name = preset.fields, preset.name
@@ -64,7 +64,7 @@ def test_the_presets_say_all() -> None:
             assert facts.assembly, name
 
 
-def test_the_systems_are_there() -> None:
+def test_all_systems_have_presets() -> None:
     every = library.load()
     for name in (*FIFTEEN, *VARIANTS, "shiyou", "xuxie"):
         assert every.find(name), name
@@ -81,7 +81,7 @@ def test_aliases_and_names_do_not_clash() -> None:
 
 
 def _put(part: Part, hub: Callable[[str], Path], folder: Path) -> None:
-    """Put a part on the disk, in the cache or in a folder of the settings."""
+    """Put a part into the cache or into a settings' folder."""
     place = folder / part.local if part.local else hub(part.hf) / part.folder
     write_model(place, LLAMA)
     if part.file:
@@ -115,7 +115,7 @@ def _check_parts(preset: Preset, hub: Callable[[str], Path], tmp_path: Path) -> 
         assert getattr(spec.sampling, name) == value, preset.name
 
 
-def test_a_broken_off_download_is_missing(hub: Callable[[str], Path]) -> None:
+def test_an_interrupted_download_counts_as_missing(hub: Callable[[str], Path]) -> None:
     folder = hub("BelleGroup/BELLE-7B-2M")
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ChatuiError, match="chatui pull belle"):
@@ -124,7 +124,7 @@ def test_a_broken_off_download_is_missing(hub: Callable[[str], Path]) -> None:
     assert resolve("belle", Settings()).path == str(folder)
 
 
-def test_beams_are_said_to_be_replaced(hub: Callable[[str], Path], tmp_path: Path) -> None:
+def test_beam_search_is_noted_as_replaced(hub: Callable[[str], Path], tmp_path: Path) -> None:
     luotuo = library.load().by_name["luotuo"]
     for part in luotuo.parts:
         _put(part, hub, tmp_path)
@@ -139,7 +139,7 @@ def test_bare_state_dicts_carry_rank_and_alpha(hub: Callable[[str], Path], tmp_p
     assert adapter.path.endswith("chatglm-lora.pt")
 
 
-def test_finding_one_reads_the_same_as_reading_all() -> None:
+def test_find_and_load_return_the_same_preset() -> None:
     every = library.load()
     for reference in (*every.by_name, "诗友", "BELLE", "nobody"):
         assert library.find(reference) == every.find(reference), reference

@@ -1,4 +1,4 @@
-"""A config alone says what a model is."""
+"""Recognising models by their config or header."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_families(
     assert not found.lacks
 
 
-def test_the_first_chatglm(reference: Path) -> None:
+def test_chatglm_6b_is_recognised(reference: Path) -> None:
     found = recognise(reference / "chatglm-6b" / "model")
     assert (found.family, found.format, found.lacks) == ("chatglm", "chatglm-6b", "")
 
@@ -59,13 +59,13 @@ def test_later_generations_of_chatglm(
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
-def test_a_chat_template_is_seen(tmp_path: Path, name: str) -> None:
+def test_a_chat_template_is_recognised(tmp_path: Path, name: str) -> None:
     text = json.dumps({"chat_template": "{{ messages }}"})
     write_model(tmp_path, {"model_type": "llama"}, **{name: text})
     assert recognise(tmp_path).format == "chat-template"
 
 
-def test_an_empty_chat_template_is_none(tmp_path: Path) -> None:
+def test_an_empty_chat_template_is_ignored(tmp_path: Path) -> None:
     write_model(tmp_path, {"model_type": "llama"}, tokenizer_config__json="{}")
     assert recognise(tmp_path).format == "alpaca:article"
 
@@ -81,7 +81,7 @@ def test_an_empty_chat_template_is_none(tmp_path: Path) -> None:
         ("emu3", "Emu3ForCausalLM"),
     ],
 )
-def test_what_runs_is_not_refused(family: str, writer: str) -> None:
+def test_supported_classes_are_not_refused(family: str, writer: str) -> None:
     assert why_unsupported({"model_type": family, "architectures": [writer]}) == ""
 
 
@@ -138,14 +138,14 @@ def test_rwkv_files(reference: Path, tmp_path: Path) -> None:
         ({"model_type": "internlm"}, "does not know its model type “internlm”: it needs code"),
     ],
 )
-def test_the_true_reason_why_a_model_cannot_run(
+def test_unsupported_models_are_refused_with_the_right_reason(
     tmp_path: Path, config: dict[str, Any], words: str
 ) -> None:
     assert words in recognise(write_model(tmp_path, config)).lacks
 
 
 @pytest.mark.parametrize("name", ["codegeex2-6b", "CodeGeeX2"])
-def test_codegeex_is_told_from_chatglm(tmp_path: Path, name: str) -> None:
+def test_codegeex2_is_not_called_chatglm2(tmp_path: Path, name: str) -> None:
     config = {"model_type": "chatglm", "padded_vocab_size": 65024, "seq_length": 8192}
     found = recognise(write_model(tmp_path / name, config))
     assert found.family == "codegeex2" and found.lacks.startswith("It is CodeGeeX2")
@@ -154,7 +154,7 @@ def test_codegeex_is_told_from_chatglm(tmp_path: Path, name: str) -> None:
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
 
 
-def test_a_gguf_that_is_no_whole_model(tmp_path: Path) -> None:
+def test_incomplete_gguf_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     whole = gguf(tensors=((64, 4), (32,)))
     file.write_bytes(whole)
@@ -175,7 +175,7 @@ def test_a_gguf_that_is_no_whole_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_an_lfs_pointer_in_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
+def test_an_lfs_pointer_is_named_in_the_error(tmp_path: Path, name: str) -> None:
     folder = write_model(tmp_path / "m", {"model_type": "llama", "architectures": []})
     (folder / name).write_bytes(POINTER)
     check = read_config if name == "config.json" else None

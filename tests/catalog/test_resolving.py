@@ -1,4 +1,4 @@
-"""What the user names becomes what a backend loads."""
+"""Resolving references to specs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatui.settings import Settings
 Hub = Callable[[str], Path]
 
 
-def test_options_stand_over_settings_over_presets() -> None:
+def test_options_override_settings_and_settings_override_presets() -> None:
     settings = Settings(
         dtype="bfloat16",
         device="cpu",
@@ -38,7 +38,7 @@ def test_options_stand_over_settings_over_presets() -> None:
 
 
 @pytest.mark.parametrize("sampling", [{"topk": 3}, {"top_k": 0.5}, {"greedy": 3}])
-def test_wrong_sampling_in_the_settings(sampling: dict[str, float]) -> None:
+def test_invalid_sampling_settings_are_refused(sampling: dict[str, float]) -> None:
     with pytest.raises(ChatuiError, match="sampling"):
         resolve("shiyou", Settings(sampling=sampling))
 
@@ -65,7 +65,7 @@ def test_wrong_sampling_in_the_settings(sampling: dict[str, float]) -> None:
         ("belle-llama", "decrypt.py"),
     ],
 )
-def test_what_cannot_be_resolved(reference: str, said: str, hub: Hub) -> None:
+def test_unknown_references_are_refused(reference: str, said: str, hub: Hub) -> None:
     with pytest.raises(ChatuiError) as caught:
         resolve(reference, Settings())
     sentence = str(caught.value)
@@ -74,7 +74,9 @@ def test_what_cannot_be_resolved(reference: str, said: str, hub: Hub) -> None:
     sentence.encode()
 
 
-def test_a_lost_asset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_embedded_model_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("chatui.locations.assets_folder", lambda: tmp_path)
     with pytest.raises(ChatuiError, match="install chatui again"):
         resolve("shiyou", Settings())
@@ -89,7 +91,7 @@ def test_an_adapter_preset_without_its_base_names_the_pull(hub: Hub) -> None:
     assert "`chatui pull chinese-alpaca`" in str(caught.value)
 
 
-def test_adapters_go_on_in_order_with_the_last_ones_tokenizer(hub: Hub) -> None:
+def test_adapters_keep_their_order_and_the_last_gives_the_tokenizer(hub: Hub) -> None:
     write_model(hub("huggyllama/llama-13b"), LLAMA)
     plus, alpaca = hub("hfl/chinese-llama-plus-lora-13b"), hub("hfl/chinese-alpaca-plus-lora-13b")
     spec = resolve("Chinese-Alpaca-13B-Plus", Settings())
@@ -98,14 +100,14 @@ def test_adapters_go_on_in_order_with_the_last_ones_tokenizer(hub: Hub) -> None:
     assert "huggyllama" in spec.path
 
 
-def test_a_delta(hub: Hub) -> None:
+def test_a_delta_preset_resolves(hub: Hub) -> None:
     write_model(hub("yahma/llama-7b-hf"), LLAMA)
     delta = write_model(hub("FreedomIntelligence/chimera-chat-7b-delta"), LLAMA)
     spec = resolve("chimera", Settings())
     assert (spec.delta, spec.tokenizer) == (str(delta), str(delta))
 
 
-def test_a_folder(tmp_path: Path) -> None:
+def test_a_folder_resolves(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "我的 模型", LLAMA)
     spec = resolve(str(folder), Settings())
     assert (spec.name, spec.path, spec.family) == ("我的 模型", str(folder), "llama")
@@ -113,7 +115,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert resolve(str(folder / ".." / folder.name), Settings()).name == "我的 模型"
 
 
-def test_a_folder_of_the_settings(tmp_path: Path) -> None:
+def test_a_model_in_a_settings_folder_resolves(tmp_path: Path) -> None:
     write_model(tmp_path / "models" / "mine", LLAMA)
     write_model(tmp_path / "models" / "somebody" / "theirs", LLAMA)
     settings = Settings(model_folders=(str(tmp_path / "models"),))
@@ -122,7 +124,7 @@ def test_a_folder_of_the_settings(tmp_path: Path) -> None:
     assert resolve("whoever/mine", settings).path.endswith("models/mine")
 
 
-def test_a_cached_repository(hub: Hub) -> None:
+def test_a_cached_repository_resolves(hub: Hub) -> None:
     chat = {"chat_template": "{{ messages }}"}
     config = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
     own = json.dumps({"do_sample": True, "temperature": 0.3, "top_k": 9})
@@ -136,12 +138,12 @@ def test_a_cached_repository(hub: Hub) -> None:
     assert (spec.sampling.temperature, spec.sampling.top_k) == (0.3, 9)
 
 
-def test_a_modelscope_repository(tmp_path: Path, hub: Hub) -> None:
+def test_a_modelscope_repository_resolves(tmp_path: Path, hub: Hub) -> None:
     folder = write_model(tmp_path / "modelscope" / "hub" / "Qwen" / "Qwen2___5-X", LLAMA)
     assert resolve("Qwen/Qwen2.5-X", Settings()).path == str(folder)
 
 
-def test_a_repository_that_a_preset_names_takes_its_facts(hub: Hub) -> None:
+def test_a_repository_of_a_preset_gets_its_fields(hub: Hub) -> None:
     config = {"model_type": "bloom", "architectures": ["BloomForCausalLM"]}
     write_model(hub("BelleGroup/BELLE-7B-1M"), config)
     spec = resolve("BelleGroup/BELLE-7B-1M", Settings())
@@ -149,7 +151,7 @@ def test_a_repository_that_a_preset_names_takes_its_facts(hub: Hub) -> None:
     assert spec.sampling.top_p == 0.95
 
 
-def test_an_adapters_id_means_its_preset(hub: Hub) -> None:
+def test_the_hub_id_of_an_adapter_resolves_to_its_preset(hub: Hub) -> None:
     write_model(hub("yahma/llama-7b-hf"), LLAMA)
     hub("silk-road/luotuo-lora-7b-0.3")
     spec = resolve("silk-road/luotuo-lora-7b-0.3", Settings())
@@ -171,7 +173,7 @@ def test_an_adapters_folder_finds_its_base(hub: Hub, tmp_path: Path) -> None:
         resolve(str(tmp_path / "lora"), Settings())
 
 
-def test_added_adapters(hub: Hub, tmp_path: Path) -> None:
+def test_adapters_are_added_after_the_presets_own(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "lora").mkdir()
     cached = hub("who/lora")
     spec = resolve(
@@ -184,7 +186,7 @@ def test_added_adapters(hub: Hub, tmp_path: Path) -> None:
         resolve("shiyou", Settings(), adapters=["who/absent"])
 
 
-def test_a_gguf_goes_to_llama_cpp(tmp_path: Path) -> None:
+def test_a_gguf_file_uses_the_llama_cpp_backend(tmp_path: Path) -> None:
     file = tmp_path / "tiny.gguf"
     file.write_bytes(
         gguf(
@@ -202,14 +204,14 @@ def test_a_gguf_goes_to_llama_cpp(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 10, 24, 30, 60, 90])
-def test_a_truncated_gguf_is_no_model(tmp_path: Path, size: int) -> None:
+def test_a_truncated_gguf_is_refused(tmp_path: Path, size: int) -> None:
     file = tmp_path / "tiny.gguf"
     file.write_bytes(gguf(general__architecture="qwen3")[:size])
     with pytest.raises(ChatuiError, match="is not a GGUF file" if size < 4 else "truncated"):
         resolve(str(file), Settings())
 
 
-def test_an_rwkv_file(reference: Path) -> None:
+def test_an_rwkv_file_resolves(reference: Path) -> None:
     spec = resolve(str(reference / "rwkv4" / "tiny.pth"), Settings())
     assert (spec.backend, spec.family, spec.format) == ("local", "rwkv", "chatrwkv")
     assert spec.sampling.penalty_decay == 0.996
@@ -253,7 +255,9 @@ def test_an_rwkv_file(reference: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_model(tmp_path: Path, files: dict[str, str], said: str) -> None:
+def test_folders_without_a_model_are_refused(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(ChatuiError) as caught:
@@ -261,15 +265,15 @@ def test_what_is_no_model(tmp_path: Path, files: dict[str, str], said: str) -> N
     assert said in str(caught.value)
 
 
-def test_thinking_is_the_users_then_the_presets() -> None:
+def test_the_thinking_setting_overrides_the_presets() -> None:
     assert resolve("shiyou", Settings()).think is None
     assert resolve("shiyou", Settings(think=False)).think is False
 
 
-def test_the_window_of_option_settings_and_preset() -> None:
+def test_the_window_comes_from_option_setting_or_preset() -> None:
     assert resolve("shiyou", Settings()).context is None
     assert resolve("shiyou", Settings(context=300)).context == 300
-    # The embedded model's own window is smaller: nobody is told about that at each start.
+    # The embedded model's own window is smaller, which needs no note at each start.
     assert resolve("shiyou", Settings(context=8192)).context == 512
     assert resolve("shiyou", Settings(context=300), context=9000).context == 9000
     assert resolve("shiyou", Settings(context=300), context="auto").context is None

@@ -1,4 +1,4 @@
-"""A model's tokenizer is found without its weights."""
+"""Finding a model's tokenizer without its weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from chatui.settings import Settings
 Hub = Callable[[str], Path]
 
 
-def test_a_preset_whose_weights_are_not_here(hub: Hub) -> None:
+def test_a_preset_without_weights_has_a_tokenizer(hub: Hub) -> None:
     folder = hub("THUDM/chatglm-6b")
     (folder / "ice_text.model").write_bytes(b"")
     found = find_tokenizer("chatglm-6b", Settings())
     assert (found.folder, found.family, found.format) == (folder, "chatglm", "chatglm-6b")
 
 
-def test_the_adapters_tokenizer_is_before_the_bases(hub: Hub) -> None:
+def test_the_adapters_tokenizer_overrides_the_bases(hub: Hub) -> None:
     (hub("yahma/llama-7b-hf") / "tokenizer.model").write_bytes(b"")
     base = find_tokenizer("chinese-alpaca", Settings())
     assert base.folder == hub("yahma/llama-7b-hf")
@@ -32,7 +32,7 @@ def test_the_adapters_tokenizer_is_before_the_bases(hub: Hub) -> None:
     assert (found.family, found.format) == ("llama", "chinese-alpaca")
 
 
-def test_folders_say_their_family_if_they_have_a_config(tmp_path: Path) -> None:
+def test_the_family_comes_from_a_folders_config(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("a")
     assert find_tokenizer(str(tmp_path), Settings()).family == ""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
@@ -41,7 +41,7 @@ def test_folders_say_their_family_if_they_have_a_config(tmp_path: Path) -> None:
     assert by_name.folder == tmp_path
 
 
-def test_an_adapter_folder_takes_its_bases_tokenizer(tmp_path: Path, hub: Hub) -> None:
+def test_an_adapter_without_tokenizer_gets_the_bases(tmp_path: Path, hub: Hub) -> None:
     base = hub("who/base")
     (base / "tokenizer.json").write_text("{}")
     (base / "config.json").write_text(json.dumps({"model_type": "llama"}))
@@ -55,7 +55,7 @@ def test_an_adapter_folder_takes_its_bases_tokenizer(tmp_path: Path, hub: Hub) -
 
 
 @pytest.mark.parametrize("reference", ["qwen3-1.7b", "no-such", "who/model", "empty", "file.gguf"])
-def test_what_has_no_tokenizer_is_told(
+def test_models_without_a_tokenizer_are_refused(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
     hub("none/none")

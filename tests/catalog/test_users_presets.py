@@ -1,4 +1,4 @@
-"""Users' own presets stand over ours; a wrong file is named with its line and skipped."""
+"""Presets of the user: they override shipped ones, and invalid files are reported and skipped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ top_k = 5
 """
 
 
-def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
+def test_a_users_preset_resolves(users_preset: Write, tmp_path: Path) -> None:
     write_model(tmp_path, LLAMA)
     users_preset("mine.toml", MINE.replace("FOLDER", str(tmp_path)))
     spec = resolve("mine", Settings())
@@ -44,7 +44,7 @@ def test_a_preset_of_ones_own(users_preset: Write, tmp_path: Path) -> None:
     assert "mine" in {entry.reference for entry in catalog.list_models(Settings())}
 
 
-def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
+def test_a_users_preset_overrides_a_shipped_one(users_preset: Write, tmp_path: Path) -> None:
     write_model(tmp_path, LLAMA)
     users_preset("belle.toml", MINE.replace("FOLDER", str(tmp_path)))
     assert resolve("belle", Settings()).format == "luotuo"
@@ -92,7 +92,7 @@ def test_it_stands_over_ours(users_preset: Write, tmp_path: Path) -> None:
         ('format = "x"\ndefault = "7b"\nbase = { hf = "a/b" }\n', 1, "no variant '7b'"),
     ],
 )
-def test_a_wrong_file_is_named_with_its_line(
+def test_an_invalid_file_is_reported_with_its_line(
     users_preset: Write, text: str, line: int, said: str
 ) -> None:
     file = users_preset("wrong.toml", text)
@@ -110,7 +110,7 @@ def test_a_wrong_file_is_named_with_its_line(
 
 
 @pytest.mark.parametrize("data", [b"format = \n", b"\xff\xfe", b"a = 'x", b"\0"])
-def test_what_is_no_toml_is_skipped(users_preset: Write, data: bytes) -> None:
+def test_invalid_toml_is_skipped(users_preset: Write, data: bytes) -> None:
     users_preset("wrong.toml", "").write_bytes(data)
     (problem,) = catalog.problems()
     assert "wrong.toml" in problem
@@ -125,13 +125,13 @@ def test_a_corrected_file_is_read_again(users_preset: Write, tmp_path: Path) -> 
     assert library.load().find("mine")
 
 
-def test_a_folder_that_is_none(home: Path) -> None:
+def test_a_presets_folder_that_is_a_file_is_ignored(home: Path) -> None:
     home.mkdir()
     (home / "presets").write_text("a file")
     assert library.load().find("shiyou")
 
 
-def test_the_line_of_a_key() -> None:
+def test_line_of_finds_the_line_of_a_key() -> None:
     text = 'a = 1\n[b]\nc = 2\n[b.d]\n"e-f" = 3\n[[g]]\nh = 1\n'
     lines = {("a",): 1, ("b", "c"): 3, ("b", "d", "e-f"): 5, ("g", 0, "h"): 7, ("b", "x"): 2}
     for location, line in lines.items():

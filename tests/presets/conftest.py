@@ -1,4 +1,4 @@
-"""Presets with their parts on the disk, and a conversation with each."""
+"""Fixtures that put the parts of a preset on the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="module", autouse=True)
 def unloads_models(frozen: None) -> None:
-    """Each test does."""
+    """Apply the fixture ``frozen`` to all tests, because they unload models."""
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,12 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 @pytest.fixture
 def preset(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preset:
-    """The spec of a preset that has all its parts, and nothing else, on this disk."""
+    """Return a function that gives the spec of a preset with only its own parts on the disk."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
 
     def put(name: str, base: str = "", **settings: str) -> ModelSpec:
-        """``base``: the hub id of the same base in other hands."""
+        """Args: ``base`` is the hub id of a copy of the base."""
         found = library.load().by_name[name]
         other = replace(found.base, hf=base) if base else None
         shelf.place(found, tmp_path, other)

@@ -1,4 +1,4 @@
-"""Adapters and a delta with random weights, in the files that peft of 2023 and others wrote."""
+"""Adapters and a delta with random weights, in the file formats of their authors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WRAPPER = "base_model.model."
 
 
 def state_of(folder: Path) -> checkpoints.State:
-    """All tensors of a made checkpoint, under the names of the whole model."""
+    """Return all tensors of a checkpoint under the names of the whole model."""
     found: checkpoints.State = {}
     for file in sorted(folder.glob("*.bin")):
         found |= torch.load(file, weights_only=True)
@@ -31,7 +31,7 @@ def state_of(folder: Path) -> checkpoints.State:
 
 
 def pairs(base: Path, targets: Sequence[str], rank: int, seed: int) -> checkpoints.State:
-    """LoRA pairs for the linears called so, with nothing left at 0; by bare names."""
+    """Return LoRA pairs, none of them zero, for the linear layers with these names."""
     generator = torch.Generator().manual_seed(seed)
     made = {}
     for name, weight in state_of(base).items():
@@ -47,7 +47,7 @@ def lora(
     base: Path, folder: Path, targets: Sequence[str], *, rank: int = 8, alpha: int = 16,
     rows: int = 0, seed: int = 1, made_for: str = "decapoda-research/llama-7b-hf",
 ) -> None:  # fmt: skip
-    """adapter_config.json of peft 0.2 and adapter_model.bin; with ``rows``, trained tables too."""
+    """Write peft 0.2's adapter_config.json and adapter_model.bin; ``rows`` adds embeddings."""
     state = pairs(base, targets, rank, seed)
     if rows:
         generator = torch.Generator().manual_seed(seed + 100)
@@ -66,7 +66,7 @@ def lora(
 
 
 def llama_attention(base: Path, folder: Path) -> None:
-    """Luotuo, Alpaca-CoT, Chinese-Vicuna: queries and values alone, or all of the attention."""
+    """Luotuo, Alpaca-CoT, Chinese-Vicuna: only queries and values, or all of the attention."""
     lora(base, folder, LLAMA_LINEARS[:4])
 
 
@@ -93,7 +93,7 @@ def moss_attention(base: Path, folder: Path) -> None:
 
 
 def bare_state_dict(base: Path, folder: Path) -> None:
-    """CamelBell's chatglm-lora.pt: what get_peft_model_state_dict gave, without any config."""
+    """CamelBell's chatglm-lora.pt: a state dict of get_peft_model_state_dict without a config."""
     made = pairs(base, ("query_key_value",), rank=8, seed=4)
     torch.save({f"{WRAPPER}{name}": t for name, t in made.items()}, folder / "chatglm-lora.pt")
 
@@ -112,7 +112,7 @@ def chimera_delta(base: Path, folder: Path) -> None:
 
 
 def chimera_sum(base: Path, delta: Path) -> transformers.LlamaForCausalLM:
-    """What LLMZoo's apply_delta.py gives: the base resized, the delta added, in float16."""
+    """Apply a delta like LLMZoo's apply_delta.py: resize the base and add, in float16."""
     rows = preset_pieces.count(preset_pieces.llama()) + 1
     config = transformers.LlamaConfig(vocab_size=rows, **checkpoints.LLAMA_SIZES)
     model = transformers.LlamaForCausalLM(config)

@@ -1,7 +1,7 @@
-"""Whole checkpoints with random weights, each in its authors' layout; made once a session.
+"""Write complete checkpoints with random weights, each in its authors' layout.
 
-A maker writes config, tokenizer and weights into a folder, under the names and in the file format
-of the repository it stands for. Weights are float16 or bfloat16, as they were published.
+Each function writes config, tokenizer and weights into a folder, with the names and file formats of
+the repository in its docstring. Weights are float16 or bfloat16, as published.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LLAMA_SIZES = {
 
 
 def random_state(kind: Any, config: Any, dtype: torch.dtype, seed: int = 0) -> State:
-    """A model's weights; biases and norms random too, so that none is left at 0 or 1."""
+    """Return a model's weights, with random biases and norms instead of 0 and 1."""
     torch.manual_seed(seed)
     model = kind(config)
     with torch.no_grad():
@@ -43,7 +43,7 @@ def random_state(kind: Any, config: Any, dtype: torch.dtype, seed: int = 0) -> S
 
 
 def write_bins(folder: Path, state: State, shards: int, **torch_save: Any) -> None:
-    """pytorch_model.bin, or its shards and their index."""
+    """Write pytorch_model.bin, or its shards and their index."""
     if shards == 1:
         torch.save(state, folder / "pytorch_model.bin", **torch_save)
         return
@@ -60,7 +60,7 @@ def write_bins(folder: Path, state: State, shards: int, **torch_save: Any) -> No
 
 
 def write_safetensors(folder: Path, state: State, shards: int) -> None:
-    """model.safetensors, or its shards and their index."""
+    """Write model.safetensors, or its shards and their index."""
     names = list(state)
     places = {}
     for number in range(shards):
@@ -76,7 +76,7 @@ def write_safetensors(folder: Path, state: State, shards: int) -> None:
 
 
 def write_config(folder: Path, config: Any, architecture: str, **changes: Any) -> None:
-    """config.json with the keys of its time; a change to None takes a key away."""
+    """Write config.json with the keys of its time; None removes a key."""
     values = config.to_dict() | {"architectures": [architecture]} | changes
     values.pop("transformers_version", None)
     values.pop("dtype", None)
@@ -356,7 +356,7 @@ def chatglm_state(folder: Path, **changes: Any) -> State:
 
 
 def chatglm_packed(folder: Path, bits: int) -> State:
-    """The linears of the blocks packed into ``bits``, as NOTES of the quantised checkpoints say."""
+    """Quantise the linear layers of the blocks to ``bits``, as in the quantised checkpoints."""
     state = chatglm_state(folder, quantization_bit=bits, quantization_embeddings=False)
     linears = (".query_key_value.weight", ".dense.weight", "_4h.weight", "4h_to_h.weight")
     for name in [name for name in state if name.endswith(linears)]:

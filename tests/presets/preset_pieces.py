@@ -1,4 +1,4 @@
-"""SentencePiece models, trained on the spot, as the checkpoints carry them."""
+"""Train small SentencePiece models like those of the checkpoints."""
 
 from __future__ import annotations
 

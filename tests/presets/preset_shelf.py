@@ -1,4 +1,4 @@
-"""Puts the parts of a preset where a user has them: in the hub's cache and in model folders."""
+"""Put the parts of a preset into the hub's cache and into model folders."""
 
 from __future__ import annotations
 
@@ -63,22 +63,22 @@ _OTHER_ADAPTERS: dict[str, Addition] = {
 
 
 class Shelf:
-    """Everything that was made in this session, by how it was made.
+    """The checkpoints and adapters made in this test session, each made once.
 
     Args:
-        root: a folder of its own.
+        root: an empty folder.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def base(self, preset: schema.Preset, part: Part) -> Path:
-        """The folder of a base's files."""
+        """Return the folder of a base's files."""
         make = _base_of(preset, part)
         return self._made(make.__name__, make)
 
     def addition(self, base: Path, make: Addition) -> Path:
-        """The folder of what goes on a base."""
+        """Return the folder of an adapter or delta."""
         return self._made(f"{make.__name__}-on-{base.name}", lambda folder: make(base, folder))
 
     def _made(self, name: str, make: Maker) -> Path:
@@ -89,11 +89,11 @@ class Shelf:
         return folder
 
     def place(self, preset: schema.Preset, home: Path, base: Part | None = None) -> None:
-        """Lay out all parts of a preset.
+        """Put all parts of a preset into a cache and a model folder.
 
         Args:
-            home: gets ``hub`` (a Hugging Face cache) and ``models`` (a folder of the settings).
-            base: another place of the same base.
+            home: folder for ``hub`` (a Hugging Face cache) and ``models`` (a settings' folder).
+            base: a copy of the base in another repository.
         """
         chosen = base or preset.base
         if chosen.asset:
@@ -120,7 +120,7 @@ class Shelf:
 
 
 def assembly_of(preset: schema.Preset) -> tuple[str, ...]:
-    """What a preset is made of here; presets of other sizes are made of the same."""
+    """The kinds of a preset's parts; presets that differ only in size have the same."""
     if preset.base.asset:
         return (preset.base.asset,)
     adapters = (_adapter_of(preset, part).__name__ for part in preset.fields.adapters or ())
@@ -146,7 +146,7 @@ def _put(part: Part, files: Path, home: Path) -> None:
 
 
 def _folder(part: Part, home: Path) -> Path:
-    """Where the files of a part lie, as huggingface_hub lays them out."""
+    """The folder of a part's files in huggingface_hub's layout."""
     if part.local:
         folder = home / "models" / part.local
     else:

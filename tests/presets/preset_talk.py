@@ -44,7 +44,7 @@ def ask(engine: Engine, asked: GenerateRequest) -> Reply:
 
 
 def renderer(spec: ModelSpec) -> Render:
-    """How a prompt has to be: by the format's own function, or by the folder's chat template."""
+    """The expected prompt, by the format's function or by the folder's chat template."""
     if spec.format != CHAT_TEMPLATE:
         return formats.get(spec.format or "").render
     from tokenizers import Tokenizer, models
@@ -71,7 +71,7 @@ def renderer(spec: ModelSpec) -> Render:
 
 
 def shown(spec: ModelSpec, query: str, tokens: Sequence[Token]) -> str:
-    """The reply that the tokens' texts make."""
+    """The reply as the texts of its tokens."""
     streamed = "".join(token.text for token in tokens)
     if spec.format == CHAT_TEMPLATE:
         return streamed.strip()
@@ -79,7 +79,7 @@ def shown(spec: ModelSpec, query: str, tokens: Sequence[Token]) -> str:
 
 
 def three_rounds(engine: Engine, spec: ModelSpec) -> None:
-    """Prompts as the authors write them, replies as streamed, and the same again by the seed."""
+    """Check the prompts, the streamed replies, and that the seed repeats them."""
     render = renderer(spec)
     history: list[Exchange] = []
     for query in QUERIES:

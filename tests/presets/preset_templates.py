@@ -1,4 +1,4 @@
-"""Chat templates as the model cards have them, without their branches for tools."""
+"""Chat templates of the model cards, without their branches for tools."""
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n'"

@@ -1,6 +1,6 @@
-"""Tokenizers' files as each checkpoint carries them, written into a folder.
+"""Write the tokenizer files of each checkpoint into a folder.
 
-Every writer returns the number of rows that the model's tables need.
+Every function returns the number of rows that the model's embeddings need.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def llama(folder: Path, **config: Any) -> int:
 
 
 def decapoda(folder: Path) -> int:
-    """The first conversion of LLaMA: no names of specials, a class that nobody has any more."""
+    """The first conversion of LLaMA: no names of special tokens, and a class that was renamed."""
     names = {"bos_token": "", "eos_token": "", "unk_token": "", "tokenizer_class": "LLaMATokenizer"}
     (folder / "tokenizer.model").write_bytes(preset_pieces.llama())
     write_json(folder / "tokenizer_config.json", names)
@@ -97,7 +97,7 @@ def minicpm3(folder: Path) -> int:
 
 
 def internlm3(folder: Path) -> int:
-    """Pieces of ChatML in a class of the repository's own, which is not run."""
+    """Pieces of ChatML in a class of the repository's own code, which is not run."""
     return _sentencepiece(
         folder, preset_pieces.chatml(), tokenizer_class="InternLM3Tokenizer",
         auto_map={"AutoTokenizer": ["tokenization_internlm3.InternLM3Tokenizer", None]},
@@ -114,7 +114,7 @@ def _chatml_pieces() -> dict[str, Any]:
 
 
 def ice_text(folder: Path) -> int:
-    """ChatGLM-6B's; its model's table has some rows more than there are pieces."""
+    """ChatGLM-6B's; the model's embedding has more rows than there are pieces."""
     (folder / "ice_text.model").write_bytes(preset_pieces.ice_text())
     names = {
         "bos_token": "<sop>", "eos_token": "<eop>", "end_token": "</s>", "gmask_token": "[gMASK]",
@@ -130,7 +130,7 @@ def ice_text(folder: Path) -> int:
 
 
 def gpt2_chinese(folder: Path) -> int:
-    """vocab.txt of BERT: a token a character."""
+    """vocab.txt of BERT: one token per character."""
     words = ["[PAD]", *(f"[unused{n}]" for n in range(1, 10)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words += [*dict.fromkeys(tiny_models.HANZI), *"0123456789", "hello", "world", "##ly"]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
@@ -245,9 +245,10 @@ def _byte_level(
     folder: Path, marks: tuple[str, ...], *, split: str = "", plain: tuple[str, ...] = (),
     first: bool = False,
 ) -> int:  # fmt: skip
-    """Write tokenizer.json: marks in front of the vocabulary or behind it, ``plain`` not special.
+    """Write tokenizer.json with marks before or after the vocabulary; ``plain`` are not special.
 
-    Returns the number of tokens.
+    Returns:
+        The number of tokens.
     """
     from tokenizers import AddedToken, Tokenizer
 

@@ -1,4 +1,4 @@
-"""The same logits as the authors' code, as peft, and as transformers' own loader."""
+"""Logits equal those of the authors' code, of peft, and of transformers' loader."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def transformers_own(folder: str) -> Any:
         "internlm",
     ],
 )  # fmt: skip
-def test_transformers_own_loader(name: str, preset: Preset) -> None:
+def test_logits_equal_transformers_loader(name: str, preset: Preset) -> None:
     spec = preset(name, dtype="float32")
     torch.testing.assert_close(logits_of(spec), theirs(transformers_own(spec.path)), **CLOSE)
 
 
-def test_chimera_is_the_sum(preset: Preset) -> None:
+def test_chimera_is_base_plus_delta(preset: Preset) -> None:
     spec = preset("llmzoo-chimera-7b", dtype="float32")
     assert spec.delta
     expected = theirs(chimera_sum(Path(spec.path), Path(spec.delta)))
@@ -70,7 +70,7 @@ def test_chimera_is_the_sum(preset: Preset) -> None:
 
 
 @pytest.mark.parametrize("name", ["chinese-alpaca-7b", "chinese-alpaca-13b-plus"])
-def test_chinese_alpaca_as_its_merge_script(name: str, preset: Preset) -> None:
+def test_chinese_alpaca_equals_its_merge_script(name: str, preset: Preset) -> None:
     """merge_llama_with_chinese_lora.py: resize to the adapter's tokenizer, merge, the next one."""
     spec = preset(name, dtype="float32")
     model = transformers_own(spec.path)
@@ -83,7 +83,7 @@ def test_chinese_alpaca_as_its_merge_script(name: str, preset: Preset) -> None:
 
 
 @pytest.mark.parametrize("name", ["luotuo", "alpaca-cot-bloom", "chinese-vicuna"])
-def test_other_adapters_as_peft(name: str, preset: Preset) -> None:
+def test_other_adapters_equal_peft(name: str, preset: Preset) -> None:
     spec = preset(name, dtype="float32")
     model = transformers_own(spec.path)
     for adapter in spec.adapters:
@@ -92,7 +92,7 @@ def test_other_adapters_as_peft(name: str, preset: Preset) -> None:
 
 
 def unpacked(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """int4: the even columns are the high halves of the bytes, the odd ones the low; signed."""
+    """Unpack a weight; in int4, even columns are the high signed halves of the bytes."""
     if bits == 4:
         bytes_ = packed.view(torch.uint8).int()
         columns = torch.stack((bytes_ // 16, bytes_ % 16), dim=-1).flatten(1)
@@ -101,7 +101,7 @@ def unpacked(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_packed_chatglm_as_unpacked(bits: int, preset: Preset, tmp_path: Path) -> None:
+def test_packed_chatglm_equals_unpacked(bits: int, preset: Preset, tmp_path: Path) -> None:
     packed = preset(f"chatglm-6b-int{bits}", dtype="float32")
     plain = tmp_path / "plain"
     plain.mkdir()
@@ -130,7 +130,7 @@ def test_packed_chatglm_as_unpacked(bits: int, preset: Preset, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["chatrwkv-3b", "chatrwkv-world-0.1b"])
-def test_rwkv_as_its_authors_package(name: str, preset: Preset) -> None:
+def test_rwkv_equals_the_authors_package(name: str, preset: Preset) -> None:
     os.environ["RWKV_JIT_ON"] = "0"
     package = pytest.importorskip("rwkv.model", reason="the rwkv package is not installed")
     spec = preset(name, dtype="float32")
@@ -139,8 +139,8 @@ def test_rwkv_as_its_authors_package(name: str, preset: Preset) -> None:
     torch.testing.assert_close(logits_of(spec), expected, **CLOSE)
 
 
-def test_the_authors_package_as_transformers(preset: Preset, tmp_path: Path) -> None:
-    """RwkvForCausalLM, once its table has gone through the first norm in bfloat16 too."""
+def test_the_authors_package_equals_transformers(preset: Preset, tmp_path: Path) -> None:
+    """RwkvForCausalLM, after its embedding has passed the first norm in bfloat16 too."""
     from transformers import RwkvForCausalLM
 
     os.environ["RWKV_JIT_ON"] = "0"

@@ -1,4 +1,4 @@
-"""Presets by name: found, put together, loaded and talked with; their marks in tokens."""
+"""Presets by name: resolving, loading and conversations, and their special tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GLM_ENDS = {"<|endoftext|>", "<|user|>", "<|observation|>"}
 QWEN_ENDS = {"<|endoftext|>", "<|im_end|>"}
 PRESETS = library.load().by_name
 ASSEMBLIES: dict[tuple[str, ...], str] = {}
-"""One preset for each way in which they are put together, with its marks told below if possible."""
+"""One preset for each combination of parts, preferably one whose marks are listed below."""
 
 # First tokens of a prompt, last tokens, what ends a reply.
 MARKS = {
@@ -62,7 +62,7 @@ def ends_of(engine: Engine) -> set[str]:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """One for all, so that models of all families follow one another in it."""
+    """One engine for all tests, so that it loads models of all families one after another."""
     return Engine()
 
 
@@ -100,7 +100,7 @@ def check_marks(engine: Engine, name: str, first: list[str], last: list[str], en
     assert ends_of(engine) >= ends
 
 
-def test_what_cannot_run_says_why() -> None:
+def test_unsupported_presets_say_why() -> None:
     refused = {name: one.fields.lacks for name, one in PRESETS.items() if one.fields.lacks}
     assert refused
     for name, lacks in refused.items():
@@ -110,7 +110,7 @@ def test_what_cannot_run_says_why() -> None:
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_first_conversion_of_llama(preset: Preset) -> None:
+def test_special_tokens_of_the_first_llama_conversion(preset: Preset) -> None:
     """Its files name neither <s> nor </s>, and its config the wrong ids."""
     engine, loaded = load(preset("luotuo", base=DECAPODA))
     tokens = tokens_of(engine)
@@ -121,7 +121,7 @@ def test_the_first_conversion_of_llama(preset: Preset) -> None:
 
 
 def test_a_chinese_vocabulary_is_used(preset: Preset) -> None:
-    """With the adapter's tokenizer a rare character is one token, without it some bytes."""
+    """With the adapter's tokenizer a rare character is one token, otherwise several bytes."""
     longer, _ = load(preset("chinese-alpaca-7b-plus"))
     shorter, _ = load(preset("luotuo"))
     assert "啼" in tokens_of(longer)
@@ -148,7 +148,7 @@ def test_phoenix_reads_special_tokens(preset: Preset) -> None:
 
 
 @pytest.mark.parametrize("name", ["qwen3", "deepseek-r1", "glm-4-z1-9b-0414"])
-def test_thoughts_are_not_read_again(name: str, preset: Preset) -> None:
+def test_thoughts_are_left_out_of_later_prompts(name: str, preset: Preset) -> None:
     engine, _ = load(preset(name))
     reply = "<think>\n想了又想\n</think>\n\n花落知多少"
     history = [("春眠", reply if name == "qwen3" else reply.removeprefix("<think>\n"))]

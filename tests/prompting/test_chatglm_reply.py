@@ -1,4 +1,4 @@
-"""The reply of ChatGLM-6B as it is shown."""
+"""Cleaning ChatGLM-6B's replies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_equals_the_reference(reference: Path) -> None:
         assert process_response(case["raw"]) == case["shown"]
 
 
-def test_one_pass_equals_one_substitution_after_the_other() -> None:
+def test_one_pass_equals_successive_substitutions() -> None:
     def one_by_one(text: str) -> str:
         text = text.strip().replace("[[训练时间]]", "2023年")
         for half, full in FULL_WIDTH.items():

@@ -1,4 +1,4 @@
-"""The context window drops whole rounds, oldest first, with few counts."""
+"""Fitting rounds into the context window, with few counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = get("shiyou")
 
 
 class Counter:
-    """One token a character; keeps count of its calls."""
+    """Counts one token per character, and its own calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -43,7 +43,7 @@ def fit(
     return fit_prompt(spec, request, limit, render, count or Counter())
 
 
-def test_all_rounds_fit_with_one_count() -> None:
+def test_rounds_that_all_fit_are_counted_once() -> None:
     count = Counter()
     fitted = fit([("一", "二")], 100, 20, count=count)
     assert fitted.history == (("一", "二"),)
@@ -63,19 +63,19 @@ def test_the_most_rounds_that_fit_are_kept() -> None:
             assert len(FORMAT.render(history[dropped - 1 :], "好", None)) > limit - 10
 
 
-def test_few_counts_for_many_rounds() -> None:
+def test_many_rounds_need_few_counts() -> None:
     count = Counter()
     fitted = fit([("问" * 9, "答" * 30)] * 500, 2048, 256, count=count)
     assert 0 < len(fitted.history) < 500
     assert count.calls <= 2 + ceil(log2(500))
 
 
-def test_the_format_renumbers_what_is_left() -> None:
+def test_kept_rounds_are_numbered_again() -> None:
     fitted = fit([("甲", "乙" * 100), ("丙", "丁")], 60, 1)
     assert fitted.prompt.startswith("[Round 0]\n问：丙\n")
 
 
-def test_a_query_that_does_not_fit_is_refused_with_the_numbers() -> None:
+def test_a_query_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ChatuiError) as caught:
         fit([("一", "二")], 128, 28, query="长" * 500)
     for number in ("515", "128", "28", "100"):

@@ -1,4 +1,4 @@
-"""Formats are found by name, ours and outsiders'."""
+"""Finding formats by name, chatui's own and those of other packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRONG = "no format"
 
 @pytest.fixture
 def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package of someone else's, installed as far as Python can tell."""
+    """Install a package with a format, as seen by importlib.metadata."""
     (tmp_path / "someone_elses.py").write_text(OUTSIDER)
     info = tmp_path / "someone_elses-1.0.dist-info"
     info.mkdir()
@@ -34,7 +34,7 @@ def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "someone_elses", raising=False)
 
 
-def test_every_name_is_found_and_is_the_formats_own() -> None:
+def test_every_listed_format_is_found() -> None:
     assert "shiyou" in formats.names()
     for name in formats.names():
         found = formats.get(name)
@@ -50,24 +50,24 @@ def test_the_nearest_names_are_offered(name: str, near: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "zzzz", "../shiyou", "你好", "__init__", "a b"])
-def test_a_name_like_none_is_refused(name: str) -> None:
+def test_an_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(ChatuiError, match="no prompt format"):
         formats.get(name)
 
 
-def test_the_chat_template_is_the_models_own() -> None:
+def test_chat_template_is_not_a_format() -> None:
     with pytest.raises(ChatuiError, match="chat-template"):
         formats.get("chat-template")
 
 
 @pytest.mark.usefixtures("outsider")
-def test_an_outsiders_format_is_found() -> None:
+def test_another_packages_format_is_found() -> None:
     assert formats.get("upper").render([], "hi", None) == "HI"
     assert "upper" in formats.names()
 
 
 @pytest.mark.usefixtures("outsider")
 @pytest.mark.parametrize("name", ["wrong", "absent"])
-def test_an_outsiders_mistake_is_named(name: str) -> None:
+def test_errors_in_another_packages_format_are_reported(name: str) -> None:
     with pytest.raises(ChatuiError, match=name):
         formats.get(name)

@@ -1,4 +1,4 @@
-"""Each format writes its own prompt, character for character."""
+"""Prompts of all formats, character by character."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_moss_with_plugins() -> None:
     )
 
 
-def test_a_system_text_is_used_and_rounds_follow_it() -> None:
+def test_a_system_prompt_comes_before_the_rounds() -> None:
     for name in formats.names():
         found = formats.get(name)
         plain, told = found.render(TWO, "戊", None), found.render(TWO, "戊", "你是诗人")
@@ -171,7 +171,7 @@ def test_a_system_text_is_used_and_rounds_follow_it() -> None:
             assert found.system.strip() not in told, name
 
 
-def test_any_text_is_taken_as_it_is() -> None:
+def test_braces_in_messages_are_kept() -> None:
     text = "{query} {0} \\ %s [bold] \ud800 \0 é\u200d👨‍👩‍👧 \x1b[31m"
     for name in formats.names():
         prompt = formats.get(name).render([(f"a{text}b", f"c{text}d")], f"e{text}f", None)
@@ -200,8 +200,8 @@ def test_reply(name: str, raw: str, reply: str) -> None:
     assert formats.get(name).clean_reply(raw) == reply
 
 
-def test_running_on_into_the_next_round_is_stopped() -> None:
-    """What the format writes between two replies holds one of its stop strings."""
+def test_the_start_of_the_next_round_is_a_stop_string() -> None:
+    """The text between two replies must contain a stop string."""
     for name in set(formats.names()) - {"gpt2-chinese", "bloomz"}:
         found = formats.get(name)
         prompt = found.render([("QUERY", "REPLY")], "NEXT", None)
@@ -213,7 +213,7 @@ def test_running_on_into_the_next_round_is_stopped() -> None:
     ("name", "begun"),
     [("belle", " 乙"), ("bloomz", "\n乙"), ("shiyou", "乙"), ("chatglm-6b", "乙"), ("moss", " 乙")],
 )
-def test_a_begun_reply_stands_where_the_format_writes_one(name: str, begun: str) -> None:
+def test_reply_start_includes_the_formats_prefix(name: str, begun: str) -> None:
     form = formats.get(name)
     assert form.reply_start("甲", "乙") == begun
     assert form.reply_start("甲", " 乙") == " 乙"

@@ -1,4 +1,4 @@
-"""Thoughts and commands are told apart from the answer."""
+"""Splitting replies into thoughts, commands and the answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_answer_alone() -> None:
         ("  缩进\n", "  缩进\n"),
     ],
 )
-def test_the_history_is_what_is_shown(reply: str, read: str) -> None:
+def test_prompt_history_leaves_out_thoughts(reply: str, read: str) -> None:
     assert reply_for_history(reply) == read
     assert reply_for_history(read) == read
 
@@ -82,5 +82,5 @@ def test_the_history_is_what_is_shown(reply: str, read: str) -> None:
         ("", ""),
     ],
 )
-def test_what_a_prompt_opens(prompt: str, mark: str) -> None:
+def test_thought_opening(prompt: str, mark: str) -> None:
     assert thought_opening(prompt) == mark

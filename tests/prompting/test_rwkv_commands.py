@@ -1,4 +1,4 @@
-"""ChatRWKV's chat and the commands that its users know."""
+"""ChatRWKV's chats and commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSTRUCTION = (
 )
 
 
-def test_the_opening_is_ended_by_a_blank_line() -> None:
+def test_preambles_end_with_a_blank_line() -> None:
     assert OPENING.startswith("\nThe following is a coherent verbose detailed conversation")
     assert OPENING.endswith("而不是飞行。\n\n")
 
@@ -59,7 +59,7 @@ def test_world() -> None:
     assert prompt.endswith("answer it.\n\nUser: 甲\n\nAssistant: 乙\n\nUser: 戊\n己\n\nAssistant:")
 
 
-def test_a_system_text_is_the_preamble() -> None:
+def test_a_system_prompt_replaces_the_preamble() -> None:
     assert RAVEN.render([], "戊", " 你是诗人 \n\n") == "\n你是诗人\n\nBob: 戊\n\nAlice:"
     assert RAVEN.render([], "戊", "") == "Bob: 戊\n\nAlice:"
 
@@ -88,7 +88,7 @@ def test_reset_is_answered_without_the_model() -> None:
     assert RAVEN.fixed_answer("你好") is None
 
 
-def test_free_text_stays_as_it_was_written() -> None:
+def test_free_text_is_not_cleaned() -> None:
     assert RAVEN.clean("+gen 从前", " 有\n") == " 有\n"
     assert RAVEN.clean("你好", " 好\n") == "好"
     assert RAVEN.free_text_tokens == 256

@@ -1,4 +1,4 @@
-"""``ambiguous_width = 2``: tables, wrapping and boxes on a terminal that draws “ ” … wide."""
+"""``ambiguous_width = 2``: tables, wrapping and boxes on a terminal with wide “ ” …."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ async def main():
 
 asyncio.run(main())
 """
-"""In a process of its own: measuring is changed for all that is in it."""
+"""A script for a separate process, because it changes how Textual measures text."""
 
 
 def cells(text: str) -> int:
-    """What such a terminal takes for a text without joined emoji."""
+    """Cells of a text without joined emoji on such a terminal."""
     wide = ("W", "F", "A")
     return sum(
         0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in wide)
@@ -46,7 +46,7 @@ def cells(text: str) -> int:
     )
 
 
-def test_rows_and_columns_follow_the_terminal() -> None:
+def test_rows_and_columns_use_the_terminals_widths() -> None:
     path = [str(Path(__file__).parent), *sys.path]
     code = f"import sys; sys.path[:0] = {path!r}\n{CODE}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -58,12 +58,12 @@ def test_rows_and_columns_follow_the_terminal() -> None:
         next(row for row in rows if word in row) for word in ("“甲”", "α→β", "🌄")
     )
     assert cells(head.partition("说明")[0]) == cells(first.partition("一")[0])
-    # The family is one cluster of two cells.
+    # The family emoji is one cluster of two cells.
     family = second.partition("二")[0].replace("👨‍👩‍👧", "人").replace("\u0301", "")
     assert cells(family) == cells(first.partition("一")[0])
     assert any(row.strip().startswith("+---") for row in rows)
 
 
-def test_lines_and_blocks_have_letters_that_every_terminal_draws_by_the_cell() -> None:
+def test_lines_and_blocks_have_ascii_replacements() -> None:
     assert all(text.isascii() and len(text) == 1 for text in IN_ASCII.values())
     assert "╭─╮│▌█━".translate(IN_ASCII) == "+-+||#="

@@ -1,4 +1,4 @@
-"""Thoughts and plugin commands are folded to one line each, also while they stream."""
+"""Folded thoughts and plugin commands, in streaming and finished replies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shown(blocks: ReplyBlocks) -> list[tuple[str, str]]:
     return [(block.name, block.text.text) for block in blocks.blocks]
 
 
-def test_thoughts_are_one_line_until_they_are_opened() -> None:
+def test_thoughts_are_folded_to_one_line() -> None:
     blocks = ReplyBlocks(THOUGHT, 1000)
     assert shown(blocks) == [("fold", "▸ Thoughts · 8 characters"), ("reply", "春风又绿江南岸")]
     blocks.toggle_all()
@@ -49,7 +49,7 @@ def test_a_plugin_reply_is_an_answer_with_two_folded_parts() -> None:
 
 
 @pytest.mark.parametrize("reply", [THOUGHT, MOSS, "没有标记 a < b，<b>不是</b>"])
-def test_growing_never_shows_a_mark_and_ends_as_all_at_once(reply: str) -> None:
+def test_a_growing_reply_never_shows_marks(reply: str) -> None:
     for seed in range(30):
         generator = random.Random(seed)
         blocks = ReplyBlocks("", 1000, is_complete=False)
@@ -66,7 +66,7 @@ def test_growing_never_shows_a_mark_and_ends_as_all_at_once(reply: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", " \n\n\u3000", "\x0b", "<", " \r\n"])
-def test_a_reply_that_ends_stripped_looks_like_a_new_one(end: str) -> None:
+def test_a_stripped_end_equals_a_new_reply(end: str) -> None:
     for seed in range(20):
         dice = random.Random(seed)
         text = "".join(dice.choice("春风，又绿 a-b\n\n\t") for _ in range(dice.randrange(80)))
@@ -81,7 +81,7 @@ def test_a_reply_that_ends_stripped_looks_like_a_new_one(end: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_ending_a_long_reply_costs_next_to_nothing(end: str) -> None:
+def test_ending_a_long_reply_is_fast(end: str) -> None:
     text = "床前明月光，疑是地上霜。\n" * 3900 + "完"
     costs = []
     for _ in range(3):
@@ -156,7 +156,7 @@ async def test_a_saved_plugin_reply_is_folded_too(drive: Any) -> None:
         assert "<|" not in on.screen_text
 
 
-async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) -> None:
+async def test_thoughts_opened_by_the_prompt_are_folded(drive: Any, monkeypatch: Any) -> None:
     async with drive(["想着呢</think>好"]) as on:
         generate = on.backend.generate
 
@@ -184,7 +184,7 @@ async def test_a_prompt_that_opens_the_thoughts(drive: Any, monkeypatch: Any) ->
         on.backend.reply_gate.set()
         await on.settled()
         on.backend.hold_after = None
-        # Opened again, thoughts that were stopped are still thoughts, and not read as an answer.
+        # In a reopened conversation, stopped thoughts are still thoughts and not the answer.
         stopped = on.rounds[0].reply
         assert stopped.startswith("<think>\n想") and "</think>" not in stopped
         await on.ask("再来")
@@ -207,7 +207,7 @@ async def test_f5_switches_thinking(drive: Any) -> None:
         assert backend.requests[0].think is False
 
 
-async def test_f5_says_where_thinking_has_no_switch(drive: Any) -> None:
+async def test_f5_without_a_thinking_switch_is_explained(drive: Any) -> None:
     async with drive() as on:
         await on.until(lambda: on.app.turns.loaded)
         await on.pilot.press("f5")

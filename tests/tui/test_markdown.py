@@ -1,4 +1,4 @@
-"""Replies as Markdown: while they stream, from the store, at any width, and of any kind."""
+"""Replies as Markdown, streaming and from the store, at several widths."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def looks(text: MarkdownText) -> list[Any]:
     return [(row.text.rstrip(), row.spans, row.style, row.prefix) for row in text.rows]
 
 
-def test_every_construct_at_once() -> None:
+def test_all_constructs() -> None:
     assert shown(MarkdownText(REPLY, 60)) == [
         ("水果 x", "heading2"),
         ("注意：按价格 (https://a.b/价?x=1_2)排序", ""),
@@ -111,7 +111,7 @@ def test_marks_inside_a_line(source: str, words: str, style: str) -> None:
 @pytest.mark.parametrize(
     "source", ["2 * 3 * 4", "snake_case_name", "<script>x</script>", "$5 和 $6"]
 )
-def test_what_only_looks_like_marks_stays(source: str) -> None:
+def test_literal_marks_are_kept(source: str) -> None:
     assert read_inline(source) == (source, ())
 
 
@@ -134,7 +134,7 @@ def test_the_end_of_an_unfinished_line(line: str, probably: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_growing_changes_nothing_above_and_ends_as_all_at_once(seed: int) -> None:
+def test_growing_text_ends_like_complete_text(seed: int) -> None:
     dice = random.Random(seed)
     source = REPLY if seed < 8 else "".join(dice.choice(PIECES) for _ in range(250))
     width = dice.choice([10, 20, 33, 60])
@@ -151,7 +151,7 @@ def test_growing_changes_nothing_above_and_ends_as_all_at_once(seed: int) -> Non
     assert all(cell_len(row.text.rstrip()) <= max(width, 2) for row in text.rows)
 
 
-def test_above_a_line_or_a_table_that_grows_nothing_moves() -> None:
+def test_rows_above_a_growing_line_or_table_do_not_change() -> None:
     text = MarkdownText("# 题\n一行\n", 40, is_complete=False)
     above = list(text.rows)
     for character in "| 名 | 数 |\n|---|---|\n| 苹果 | 12 |\n| 一个很长的名字 | **3":
@@ -165,7 +165,7 @@ def test_above_a_line_or_a_table_that_grows_nothing_moves() -> None:
     ]
 
 
-def test_a_table_is_cut_to_the_terminal_and_then_folded() -> None:
+def test_a_wide_table_is_narrowed_and_then_folded() -> None:
     source = "| 名称 | 说明 |\n|---|---|\n| 苹果 | 一种又红又甜的水果，很好吃 |"
     assert [row for row, _ in shown(MarkdownText(source, 24))] == [
         "名称  说明",
@@ -182,7 +182,7 @@ def test_a_table_is_cut_to_the_terminal_and_then_folded() -> None:
     ]
 
 
-def test_colours_go_on_from_line_to_line() -> None:
+def test_highlighting_continues_over_lines() -> None:
     state, names = START, []
     for line in ("/* 注", "释 */ int x = 1;"):
         spans, state = colour_line(line, "java", state)
@@ -211,7 +211,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_costs_a_moment_at_most_and_looks_the_same_from_the_store(name: str) -> None:
+def test_extreme_input_is_fast_and_the_same_when_complete(name: str) -> None:
     inline.load_parser()
     costs: list[float] = []
 
@@ -230,7 +230,7 @@ def test_bad_input_costs_a_moment_at_most_and_looks_the_same_from_the_store(name
     while stored.has_unread:
         timed(stored.read_more)
     assert looks(stored) == looks(growing)
-    # Some may meet a collection of garbage.
+    # A few may include a garbage collection.
     assert sorted(costs)[-3] < 0.1
 
 
@@ -251,7 +251,7 @@ async def test_streaming_in_the_app(drive: Any) -> None:
         assert on.rounds[0].reply == REPLY, "the store keeps it as it was written"
 
 
-async def test_a_key_shows_what_was_written(drive: Any) -> None:
+async def test_a_key_toggles_markdown(drive: Any) -> None:
     store = Store(None)
     conversation = add_conversation(store, ("甲", "# 题\n**粗**"), ("乙", "- 一"))
     async with drive(store=store, spec=TALKER) as on:
@@ -259,7 +259,7 @@ async def test_a_key_shows_what_was_written(drive: Any) -> None:
         await on.pilot.pause()
         assert any("no round" in notice for notice in on.notices)
         await on.app.screen.open_conversation(conversation)
-        # Written by the embedded model, whose replies are verse.
+        # The replies of the embedded model are verse, which is not Markdown by default.
         await on.until(lambda: "**粗**" in on.screen_text)
         await on.pilot.press("alt+m")
         await on.until(lambda: "• 一" in on.screen_text)
@@ -268,13 +268,13 @@ async def test_a_key_shows_what_was_written(drive: Any) -> None:
         await on.until(lambda: "**粗**" in on.screen_text)
 
 
-async def test_poems_are_verse(drive: Any) -> None:
+async def test_poems_are_not_markdown(drive: Any) -> None:
     async with drive(["# 春\n\n\n1. *花*"], spec=SPEC) as on:
         await on.ask("写诗")
         assert on.views[0].reply_text == "# 春\n\n\n1. *花*"
 
 
-async def test_a_selection_gives_the_source_of_whole_lines(drive: Any) -> None:
+async def test_selecting_whole_lines_copies_markdown(drive: Any) -> None:
     async with drive([REPLY], spec=TALKER, size=(80, 45)) as on:
         await on.ask("水果？")
         on.app.screen.text_select_all()
@@ -289,7 +289,7 @@ async def test_a_selection_gives_the_source_of_whole_lines(drive: Any) -> None:
         assert on.app.clipboard == "1. 苹果\n   - 红的"
 
 
-async def test_hostile_markdown(drive: Any) -> None:
+async def test_control_characters_in_markdown(drive: Any) -> None:
     reply = "# \x1b[31m\u202e\n| \x07 | [bold]x |\n|---|---|\n| \ud800 | <a> |\n```\x9b\n\x00\n```"
     async with drive([[*reply]], spec=TALKER, size=(60, 30)) as on:
         await on.ask("x")
@@ -299,7 +299,7 @@ async def test_hostile_markdown(drive: Any) -> None:
         assert not set("\x1b\x07\x9b\x00\u202e\ud800") & set(on.screen_text)
 
 
-async def test_only_white_space(drive: Any) -> None:
+async def test_a_reply_of_white_space(drive: Any) -> None:
     async with drive([" \n\n \t\n"], spec=TALKER) as on:
         await on.ask("x")
         assert "no text" in on.screen_text
@@ -331,7 +331,7 @@ async def test_copying_by_key_by_mouse_and_by_command(drive: Any) -> None:
         assert on.app.clipboard == "甲"
 
 
-async def test_the_end_is_followed_only_while_one_is_there(drive: Any) -> None:
+async def test_the_view_follows_the_end_only_when_scrolled_there(drive: Any) -> None:
     async with drive(["行\n" * 60 + "完"], spec=TALKER) as on:
         on.backend.hold_after = 80
         on.box.set_query("写")
@@ -358,7 +358,7 @@ async def test_the_end_is_followed_only_while_one_is_there(drive: Any) -> None:
         await on.until(lambda: "完" in on.screen_text and "below" not in on.screen_text)
 
 
-async def test_a_short_reply_stands_at_the_top_of_a_tall_terminal(drive: Any) -> None:
+async def test_a_short_reply_is_at_the_top_of_a_tall_terminal(drive: Any) -> None:
     async with drive(["好"], spec=TALKER, size=(140, 45)) as on:
         await on.ask("写")
         assert "▌ 写" in "\n".join(on.screen_text.split("\n")[:4])

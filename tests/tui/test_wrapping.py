@@ -1,4 +1,4 @@
-"""Rows as wide as the terminal allows, broken where Chinese and English may break."""
+"""Wrapping Chinese and English text into rows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_rows_fit_and_lose_nothing(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [2, 9, 33])
-def test_growing_gives_the_same_rows_as_all_at_once(width: int) -> None:
+def test_growing_text_has_the_rows_of_complete_text(width: int) -> None:
     generator = random.Random(width)
     for _ in range(100):
         pieces = generator.choices([g for g in GRAPHEMES if g != "\t"], k=40)
@@ -68,14 +68,14 @@ def test_growing_gives_the_same_rows_as_all_at_once(width: int) -> None:
         assert growing.rows == WrappedText("".join(pieces), width).rows
 
 
-def test_rewrap_is_wrapping_anew() -> None:
+def test_rewrap_equals_a_new_text() -> None:
     text = "春眠不觉晓，处处闻啼鸟。hello world\n" * 3
     wrapped = WrappedText(text, 12)
     wrapped.rewrap(20)
     assert wrapped.rows == WrappedText(text, 20).rows
 
 
-def test_append_tells_the_first_row_that_changed() -> None:
+def test_append_returns_the_first_changed_row() -> None:
     wrapped = WrappedText("春眠不觉晓处处", 10)
     assert len(wrapped.rows) == 2
     assert wrapped.append("闻啼鸟夜来") == 1
