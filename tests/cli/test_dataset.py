@@ -303,7 +303,7 @@ def test_two_at_once_do_not_write_one_file(
     out = tmp_path / "out"
     with FileLock(tmp_path / "out.partial.lock"):
         assert run(["dataset", str(rows), "--model", tiny, "-o", str(out)]) == 1
-    assert "Another chatui is writing" in capsys.readouterr().err
+    assert "Another chatui process is writing" in capsys.readouterr().err
 
 
 def test_a_preview_colours_what_is_learned(

@@ -267,12 +267,12 @@ def changed(place: int, **values: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"hello", "no valid JSON"),
+        (b"hello", "not valid JSON"),
         (b"\xff\xfe", "not a transcript"),
-        (b"[" * 100_000, "no valid JSON"),
-        (b"[" * 100_000 + b"]" * 100_000, "no valid JSON"),
-        (b"1" * 10_000, "no valid JSON"),
-        (b'{"format": NaN}', "no valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
+        (b"1" * 10_000, "not valid JSON"),
+        (b'{"format": NaN}', "not valid JSON"),
         (b"[]", "not a transcript"),
         (b"null", "not a transcript"),
         (b'[["query", "reply"]]', "not a transcript"),
@@ -298,8 +298,8 @@ def changed(place: int, **values: object) -> bytes:
         (changed(7, seconds=-1), "line 7"),
         (changed(6, **{"\ud800": 1}), "line 6"),
         (changed(1) + b"5\n", "line 24: not a JSON object"),
-        (changed(1) + b"\xff\n", "line 24: not text"),
-        (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 24: no valid JSON"),
+        (changed(1) + b"\xff\n", "line 24: the text does not match"),
+        (changed(1) + b'{"t": NaN, "type": "x"}\n', "line 24: not valid JSON"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -117,7 +117,7 @@ def test_a_delta_of_another_base(halves: tuple[Path, Path], tmp_path: Path) -> N
     with pytest.raises(ChatuiError, match=r"layers\.2"):
         loaded(deep, delta=str(delta))
     flat = tiny_models.llama(tmp_path / "flat", num_hidden_layers=1)
-    with pytest.raises(ChatuiError, match=r"base flat, which lacks model\.layers\.1"):
+    with pytest.raises(ChatuiError, match=r"base flat: the base lacks model\.layers\.1"):
         loaded(flat, delta=str(delta))
     with pytest.raises(ChatuiError, match="no weights"):
         loaded(base, delta=str(tmp_path))

@@ -107,7 +107,7 @@ def test_another_vocabulary(made: Maker, tmp_path: Path, refusal: Refusal) -> No
 def test_other_kinds(lora: Path, refusal: Refusal, kind: str) -> None:
     set_config(lora, peft_type=kind)
     assert kind in refusal(lora)
-    assert "LoRA can be used" in refusal(lora)
+    assert "use LoRA, or" in refusal(lora)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_half_a_pair(lora: Path, refusal: Refusal) -> None:
 
 def test_a_file_without_an_adapter(made: Maker, tmp_path: Path, refusal: Refusal) -> None:
     torch.save({"epoch": 3}, tmp_path / "state.pt")
-    assert "holds no adapter" in refusal(tmp_path / "state.pt")
+    assert "is not an adapter" in refusal(tmp_path / "state.pt")
     assert "not an adapter" in refusal(made("llama") / "model.safetensors")
     (tmp_path / "words.txt").write_text("hello")
     assert "words.txt" in refusal(tmp_path / "words.txt")

@@ -108,12 +108,12 @@ def test_a_stopped_run_ends_as_one_in_one_go(small: Small, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        ("", "has no examples"),
-        ('{"input_ids": [1, 2]}', "line 1: no training example"),
-        ('{"input_ids": [1], "labels": [1, 2]}', "line 1: no training example"),
-        ("\n[]", "line 2: no training example"),
-        ('{"input_ids": [1, 2], "labels": [-100, -100]}', "teaches nothing"),
-        ('{"input_ids": [1, 99999], "labels": [-100, 99999]}', "has the token 99999"),
+        ("", "contains no examples"),
+        ('{"input_ids": [1, 2]}', "Line 1 of .* is not a training example"),
+        ('{"input_ids": [1], "labels": [1, 2]}', "Line 1 of .* is not a training example"),
+        ("\n[]", "Line 2 of .* is not a training example"),
+        ('{"input_ids": [1, 2], "labels": [-100, -100]}', "has nothing to learn"),
+        ('{"input_ids": [1, 99999], "labels": [-100, 99999]}', "contains the token 99999"),
     ],
 )
 def test_wrong_examples_are_named(small: Small, content: str, wrong: str, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_wrong_examples_are_named(small: Small, content: str, wrong: str, tmp_pa
 
 def test_a_folder_of_something_else_stays_as_it_is(examples: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(ChatuiError, match="no run of chatui tune"):
+    with pytest.raises(ChatuiError, match="not a run of chatui tune"):
         tune(SHIYOU, examples, tmp_path, OPTIONS, quiet)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -153,9 +153,9 @@ def test_the_command_prints_what_to_try(
     assert parser.run([*arguments, "c_attn,c_proj"]) == 0
     said = capsys.readouterr()
     assert f"chatui --model shiyou --lora {target}" in said.out
-    assert "On examples kept apart" in said.out
+    assert "Loss on held-out examples" in said.out
     assert parser.run([*arguments, "q_proj"]) == 1
-    assert "no module q_proj; it has c_attn, c_fc, c_proj" in capsys.readouterr().err
+    assert "no module named q_proj; choose from c_attn, c_fc, c_proj" in capsys.readouterr().err
     torch.set_num_threads(threads)
 
 

@@ -84,7 +84,7 @@ def test_a_raven_message_keeps_no_blank_line() -> None:
 
 def test_reset_is_answered_without_the_model() -> None:
     assert RAVEN.fixed_answer is not None
-    assert RAVEN.fixed_answer(" +reset ") == "The chat is forgotten."
+    assert RAVEN.fixed_answer(" +reset ") == "The chat was reset."
     assert RAVEN.fixed_answer("你好") is None
 
 

@@ -38,7 +38,7 @@ async def test_dropped_rounds_are_said_while_the_reply_grows_and_after(drive: An
 
 async def test_reset_is_a_round_of_one_line_that_later_prompts_begin_after(drive: Any) -> None:
     """The format begins the prompt after it; the engine answers it without the model."""
-    line = "The chat is forgotten."
+    line = "The chat was reset."
     async with drive(["一", line, "二"]) as on:
         await on.ask("甲")
         await on.ask("+reset")
@@ -46,7 +46,7 @@ async def test_reset_is_a_round_of_one_line_that_later_prompts_begin_after(drive
         assert line in on.screen_text
         history = on.backend.requests[-1].history
         assert history == (("甲", "一"), ("+reset", line))
-        assert formats.get("chatrwkv").answered("+reset")
+        assert formats.get("chatrwkv").answer_to("+reset")
         prompt = formats.get("chatrwkv").render(history, "乙", None)
         assert "乙" in prompt
         assert "甲" not in prompt

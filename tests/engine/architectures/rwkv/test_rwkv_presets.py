@@ -92,7 +92,7 @@ async def test_in_the_engines_process(preset: Callable[[str], ModelSpec], engine
             if history and query != "+reset":
                 assert first.prompt_tokens - first.reused_tokens < 80
             history = (*history, (query, last.text))
-        assert history[4] == ("+reset", "The chat is forgotten.")
+        assert history[4] == ("+reset", "The chat was reset.")
         assert first.prompt.count("Bob: ") == 3
     finally:
         await backend.close()

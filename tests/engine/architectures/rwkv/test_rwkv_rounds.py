@@ -180,7 +180,7 @@ def test_reset_asks_nothing_of_the_model(raven: Path, load: Load, ask: Ask) -> N
     engine = load(raven)
     opening, _, _ = ask(engine, "春", system=None)
     prefill, tokens, done = ask(engine, "+reset", [("春", "眠")], system=None)
-    assert (done.text, done.output_ids, prefill.prompt_tokens) == ("The chat is forgotten.", (), 0)
+    assert (done.text, done.output_ids, prefill.prompt_tokens) == ("The chat was reset.", (), 0)
     assert "".join(token.text for token in tokens) == done.text
     after, _, _ = ask(engine, "春", [("春", "眠"), ("+reset", done.text)], system=None)
     assert after.prompt == opening.prompt

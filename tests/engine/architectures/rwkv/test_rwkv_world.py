@@ -95,7 +95,7 @@ def test_the_vocabulary_as_json(tmp_path: Path, tiny: WorldVocabulary) -> None:
     assert read_world_vocabulary(file).tokens == tiny.tokens
     lossy = {token.decode("utf-8", "ignore"): id for id, token in tiny.tokens.items()}
     file.write_text(json.dumps(lossy))
-    with pytest.raises(ChatuiError, match="has lost the tokens that are no whole characters"):
+    with pytest.raises(ChatuiError, match="it lacks the tokens for parts of characters"):
         read_world_vocabulary(file)
 
 
@@ -113,7 +113,7 @@ def test_the_vocabulary_as_json(tmp_path: Path, tiny: WorldVocabulary) -> None:
 def test_a_broken_vocabulary(tmp_path: Path, text: str) -> None:
     file = tmp_path / tiny_rwkv.WORLD_FILE
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(ChatuiError, match="is no whole RWKV tokenizer") as caught:
+    with pytest.raises(ChatuiError, match="is not a complete RWKV tokenizer") as caught:
         load_codec(file, tiny_rwkv.WORLD_ROWS)
     assert len(str(caught.value).splitlines()) == 1
 
