@@ -61,7 +61,7 @@ def compare(
         if not shows_at_once:
             for one in whole.rounds:
                 _show(whole, one)
-        write_table(list(comparison_report.summary_rows(whole)), ("", *whole.names))
+        write_table(comparison_report.summary_rows(whole), ("", *whole.names))
     else:
         write_line(say("compare.written", path=report))
     return DIFFERENT if args.rerun and run.differing else SUCCESS

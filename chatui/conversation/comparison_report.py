@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,91 +28,96 @@ def report_writer(file: Path) -> Callable[[ComparedReplies], str]:
     return writer
 
 
-def summary_rows(whole: ComparedReplies) -> Iterator[list[str]]:
-    """Yield the rows of the summary: a label, then a value for each column."""
-    columns = range(len(whole.names))
-    models = columns[1:]
-
-    def row(key: str, value: Callable[[int], str], **words: object) -> list[str]:
-        return [say(f"compare.{key}", **words), *map(value, columns)]
-
-    yield row("replies", lambda at: str(len(whole.replies(at))))
-    yield row("same", lambda at: str(whole.identical_count(at)) if at != RECORDED else "–")
+def summary_rows(comparison: ComparedReplies) -> list[list[str]]:
+    """Return the rows of the summary: a label, then a value for each column."""
+    names = [one_line(name) for name in comparison.names]
+    columns = range(len(names))
+    models = columns[RECORDED + 1 :]
+    replies = [comparison.replies(column) for column in columns]
+    identical = (str(comparison.identical_count(column)) for column in models)
+    rows = [
+        [say("compare.replies"), *(str(len(each)) for each in replies)],
+        [say("compare.same"), "–", *identical],
+    ]
     for other in columns[:-1]:
-        name = one_line(whole.names[other])
-        yield row(
-            "agreement",
-            lambda at, other=other: _percent(whole.agreement(at, other) if at > other else None),  # type: ignore[misc]
-            name=name,
-        )
-    yield row("characters", lambda at: str(sum(len(each.text) for each in whole.replies(at))))
-    yield row("tokens", lambda at: str(sum(len(each.ids) for each in whole.replies(at)) or "–"))
-    yield row("speed", lambda at: _number(whole.tokens_per_second(at)))
+        later = (comparison.agreement(column, other) for column in columns[other + 1 :])
+        shares = [*["–"] * (other + 1), *map(_percent, later)]
+        rows.append([say("compare.agreement", name=names[other]), *shares])
+    characters = (sum(len(reply.text) for reply in each) for each in replies)
+    tokens = (sum(len(reply.ids) for reply in each) or "–" for each in replies)
+    speeds = (_number(comparison.tokens_per_second(column)) for column in columns)
+    rows += [
+        [say("compare.characters"), *map(str, characters)],
+        [say("compare.tokens"), *map(str, tokens)],
+        [say("compare.speed"), *speeds],
+    ]
+    missing = say("compare.not_available")
     for model in models:
-        yield row(
-            "perplexity",
-            lambda at, model=model: _number(whole.perplexity(at, model), "compare.not_available"),  # type: ignore[misc]
-            name=one_line(whole.names[model]),
-        )
+        values = (_number(comparison.perplexity(column, model), missing) for column in columns)
+        rows.append([say("compare.perplexity", name=names[model]), *values])
+    return rows
 
 
-def reply_facts(whole: ComparedReplies, one: ComparedRound, column: int) -> str:
+def reply_facts(comparison: ComparedReplies, round_: ComparedRound, column: int) -> str:
     """Return a line about a reply: length, speed, agreement, perplexity under each model."""
-    reply = one.replies[column]
+    reply = round_.replies[column]
     facts = [say("compare.length", characters=len(reply.text))]
     if reply.ids:
         facts.append(say("compare.length_in_tokens", tokens=len(reply.ids)))
     if (speed := reply.tokens_per_second) is not None:
         facts.append(say("compare.tokens_per_second", speed=_number(speed)))
-    if column != RECORDED and (share := one.agreement(column)) is not None:
+    if column != RECORDED and (share := round_.agreement(column)) is not None:
         facts.append(say("compare.agrees", share=_percent(share)))
-    found = [(at, one.perplexity(column, at)) for at in range(1, len(whole.names))]
-    known = [(at, value) for at, value in found if value is not None]
-    if known:
-        # A single model is not named.
-        names = [f" ({one_line(whole.names[at])})" * (len(found) > 1) for at, _ in known]
-        words = (_number(value) + name for (_, value), name in zip(known, names, strict=True))
-        facts.append(say("compare.perplexity_is", values=", ".join(words)))
-    elif reply.text.strip() and not reply.error:
-        values = say("compare.not_available")
-        facts.append(say("compare.perplexity_is", values=values))
+    models = range(RECORDED + 1, len(comparison.names))
+    values = []
+    for model in models:
+        if (value := round_.perplexity(column, model)) is not None:
+            # A single model is not named.
+            name = f" ({one_line(comparison.names[model])})" if len(models) > 1 else ""
+            values.append(_number(value) + name)
+    if not values and reply.text.strip() and not reply.error:
+        values = [say("compare.not_available")]
+    if values:
+        facts.append(say("compare.perplexity_is", values=", ".join(values)))
     return " · ".join(facts)
 
 
-def marked_replies(one: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
+def marked_replies(round_: ComparedRound, columns: int) -> list[tuple[str, Spans]]:
     """Return each column's text and the spans that differ; "" for columns without a reply."""
-    replies = [one.replies.get(at) for at in range(columns)]
+    replies = [round_.replies.get(column) for column in range(columns)]
     texts = [plain_text(reply.text) if reply is not None else "" for reply in replies]
-    with_text = [at for at, reply in enumerate(replies) if reply is not None and not reply.error]
-    spans = dict(zip(with_text, differing_spans([texts[at] for at in with_text]), strict=True))
+    compared = [at for at, reply in enumerate(replies) if reply is not None and not reply.error]
+    found = differing_spans([texts[at] for at in compared])
+    spans = dict(zip(compared, found, strict=True))
     for at, reply in enumerate(replies):
         if reply is not None and reply.error:
-            texts[at] = (texts[at] + "\n\n" if texts[at] else "") + plain_text(reply.error)
+            texts[at] = "\n\n".join(filter(None, (texts[at], plain_text(reply.error))))
     return [(text, spans.get(at, ())) for at, text in enumerate(texts)]
 
 
-def round_heading(one: ComparedRound) -> str:
+def round_heading(round_: ComparedRound) -> str:
     """Return the heading of a round: its file and number."""
-    return say("compare.round", file=one_line(one.file), number=one.number)
+    return say("compare.round", file=one_line(round_.file), number=round_.number)
 
 
-def to_markdown(whole: ComparedReplies) -> str:
+def to_markdown(comparison: ComparedReplies) -> str:
     """Return Markdown: a summary table, then each query with its replies."""
-    names = [_cell(name) for name in ("", *whole.names)]
+    names = [_cell(name) for name in ("", *comparison.names)]
     lines = [f"# {say('compare.title')}", "", _row(names), _row(["---"] * len(names))]
-    lines += [_row(map(_cell, row)) for row in summary_rows(whole)]
-    for one in whole.rounds:
-        lines += ["", f"## {round_heading(one)}", ""]
-        lines += [f"> {line}".rstrip() for line in plain_text(one.query).split("\n")]
-        for at, (text, _) in enumerate(marked_replies(one, len(whole.names))):
-            if at in one.replies:
-                lines += ["", f"**{_cell(whole.names[at])}** · {reply_facts(whole, one, at)}", ""]
+    lines += [_row(map(_cell, row)) for row in summary_rows(comparison)]
+    for round_ in comparison.rounds:
+        lines += ["", f"## {round_heading(round_)}", ""]
+        lines += [f"> {line}".rstrip() for line in plain_text(round_.query).split("\n")]
+        for column, (text, _) in enumerate(marked_replies(round_, len(comparison.names))):
+            if column in round_.replies:
+                facts = reply_facts(comparison, round_, column)
+                lines += ["", f"**{_cell(comparison.names[column])}** · {facts}", ""]
                 # Two spaces are a line break in Markdown; poems keep their lines.
                 lines += [line + "  " * bool(line) for line in text.split("\n")]
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: Any) -> str:
+def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
@@ -120,47 +125,47 @@ def _cell(text: str) -> str:
     return one_line(text).replace("|", "\\|")
 
 
-def to_json(whole: ComparedReplies) -> str:
+def to_json(comparison: ComparedReplies) -> str:
     """Return a JSON object; unknown numbers are null."""
-    columns = range(len(whole.names))
+    names = comparison.names
+    columns = range(len(names))
+    models = columns[RECORDED + 1 :]
+    summary = []
+    for column in columns:
+        replies = comparison.replies(column)
+        others = (other for other in columns if other != column)
+        summary.append(
+            {
+                "name": names[column],
+                "model": comparison.models.get(column),
+                "replies": len(replies),
+                "same": None if column == RECORDED else comparison.identical_count(column),
+                "agreement": {names[each]: comparison.agreement(column, each) for each in others},
+                "characters": sum(len(reply.text) for reply in replies),
+                "tokens": sum(len(reply.ids) for reply in replies),
+                "tokens_per_second": comparison.tokens_per_second(column),
+                "perplexity": {names[each]: comparison.perplexity(column, each) for each in models},
+            }
+        )
 
-    def by_model(value: Callable[[int], float | None]) -> dict[str, float | None]:
-        return {whole.names[at]: value(at) for at in columns[1:]}
+    def replies_of(round_: ComparedRound) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": names[column],
+                "text": reply.text,
+                "ids": reply.ids,
+                "seconds": reply.seconds,
+                "tokens_per_second": reply.tokens_per_second,
+                "agreement": None if column == RECORDED else round_.agreement(column),
+                "perplexity": {names[each]: round_.perplexity(column, each) for each in models},
+                "error": reply.error or None,
+            }
+            for column, reply in sorted(round_.replies.items())
+        ]
 
-    summary = [
-        {
-            "name": whole.names[at],
-            "model": whole.models.get(at),
-            "replies": len(whole.replies(at)),
-            "same": whole.identical_count(at) if at != RECORDED else None,
-            "agreement": {whole.names[to]: whole.agreement(at, to) for to in columns if to != at},
-            "characters": sum(len(each.text) for each in whole.replies(at)),
-            "tokens": sum(len(each.ids) for each in whole.replies(at)),
-            "tokens_per_second": whole.tokens_per_second(at),
-            "perplexity": by_model(lambda model, at=at: whole.perplexity(at, model)),  # type: ignore[misc]
-        }
-        for at in columns
-    ]
     rounds = [
-        {
-            "file": one.file,
-            "round": one.number,
-            "query": one.query,
-            "replies": [
-                {
-                    "name": whole.names[at],
-                    "text": reply.text,
-                    "ids": reply.ids,
-                    "seconds": reply.seconds,
-                    "tokens_per_second": reply.tokens_per_second,
-                    "agreement": one.agreement(at) if at != RECORDED else None,
-                    "perplexity": by_model(lambda model, at=at, one=one: one.perplexity(at, model)),  # type: ignore[misc]
-                    "error": reply.error or None,
-                }
-                for at, reply in sorted(one.replies.items())
-            ],
-        }
-        for one in whole.rounds
+        {"file": each.file, "round": each.number, "query": each.query, "replies": replies_of(each)}
+        for each in comparison.rounds
     ]
     text = json.dumps({"summary": summary, "rounds": rounds}, ensure_ascii=False, indent=1)
     return escape_json(text) + "\n"
@@ -174,25 +179,26 @@ mark { background: #f2c14e66; color: inherit; }
 """
 
 
-def to_html(whole: ComparedReplies) -> str:
+def to_html(comparison: ComparedReplies) -> str:
     """Return HTML: a summary, then each query's replies side by side with marked differences."""
     title = escape(say("compare.title"))
-    head = "".join(f"<th>{escape(one_line(name))}</th>" for name in whole.names)
+    head = "".join(f"<th>{escape(one_line(name))}</th>" for name in comparison.names)
     parts = [f"<header><h1>{title}</h1></header>", f"<table><tr><th></th>{head}</tr>"]
-    for first, *values in summary_rows(whole):
+    for label, *values in summary_rows(comparison):
         cells = "".join(f"<td>{escape(value)}</td>" for value in values)
-        parts.append(f"<tr><th>{escape(first)}</th>{cells}</tr>")
+        parts.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
     parts.append("</table>")
-    for one in whole.rounds:
-        parts.append(f"<section><h2>{escape(round_heading(one))}</h2>")
-        parts.append(f'<div class="query">{escape(plain_text(one.query))}</div>')
+    for round_ in comparison.rounds:
+        parts.append(f"<section><h2>{escape(round_heading(round_))}</h2>")
+        parts.append(f'<div class="query">{escape(plain_text(round_.query))}</div>')
         parts.append(f'<table class="replies"><tr>{head}</tr><tr>')
-        for text, spans in marked_replies(one, len(whole.names)):
+        for text, spans in marked_replies(round_, len(comparison.names)):
             parts.append(f"<td>{_marked(text, spans)}</td>")
         parts.append("</tr><tr>")
-        for at in range(len(whole.names)):
-            facts = escape(reply_facts(whole, one, at)) if at in one.replies else ""
-            parts.append(f'<td class="by">{facts}</td>')
+        for column in range(len(comparison.names)):
+            known = column in round_.replies
+            facts = reply_facts(comparison, round_, column) if known else ""
+            parts.append(f'<td class="by">{escape(facts)}</td>')
         parts.append("</tr></table></section>")
     return page(title, "\n".join(parts), _STYLE)
 
@@ -210,9 +216,9 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{int(share * 1000) / 10:g} %"
 
 
-def _number(value: float | None, missing: str = "") -> str:
+def _number(value: float | None, missing: str = "–") -> str:
     if value is None:
-        return say(missing) if missing else "–"
+        return missing
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 

@@ -26,18 +26,14 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
     """
     parts = [f"# {plain_text(conversation.title)}"]
     for number, each in enumerate(rounds, 1):
-        quoted = "\n".join(f"> {line}".rstrip() for line in _lines(each.query))
+        quoted = "\n".join(f"> {line}".rstrip() for line in with_line_feeds(each.query).split("\n"))
+        notes = filter(None, (*reply_marks(each), one_line(note_line(each), None)))
+        reply = f"**{say('conversation.export.reply')}**{_model(each)}"
         parts += [
             f"## {say('conversation.export.round', number=number)}",
             f"**{say('conversation.export.query')}**",
             re.sub(r"(?<=\S)\n(?=> \S)", "  \n", quoted),
-            " · ".join(
-                (
-                    f"**{say('conversation.export.reply')}**{_model(each)}",
-                    *reply_marks(each),
-                    *filter(None, [one_line(note_line(each), None)]),
-                )
-            ),
+            " · ".join((reply, *notes)),
             _with_line_breaks(each.reply),
         ]
         if ending := state_line(each):
@@ -47,24 +43,24 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
 
 def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
     """Return plain text: the title, then a heading, the query and the reply of each round."""
+    colon = say("conversation.export.colon")
     parts = [plain_text(conversation.title)]
     for number, each in enumerate(rounds, 1):
-        colon = say("conversation.export.colon")
+        query, reply = with_line_feeds(each.query), with_line_feeds(each.reply)
         parts += [
             f"[{say('conversation.export.round', number=number)}]",
-            f"{say('conversation.export.query')}{colon}" + "\n".join(_lines(each.query)),
-            f"{say('conversation.export.reply')}{_model(each)}{colon}"
-            + "\n".join(_lines(each.reply)),
+            f"{say('conversation.export.query')}{colon}{query}",
+            f"{say('conversation.export.reply')}{_model(each)}{colon}{reply}",
         ]
-        if words := " · ".join(
-            filter(None, (state_line(each), *reply_marks(each), note_line(each)))
-        ):
+        notes = filter(None, (state_line(each), *reply_marks(each), note_line(each)))
+        if words := " · ".join(notes):
             parts.append(f"({words})")
     return "\n\n".join(parts) + "\n"
 
 
-def _lines(text: str) -> list[str]:
-    return plain_text(text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
+def with_line_feeds(text: str) -> str:
+    """Return text with visible control characters and all line breaks as line feeds."""
+    return plain_text(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _model(each: Round) -> str:
@@ -90,11 +86,11 @@ def reply_marks(each: Round) -> list[str]:
 
 def note_line(each: Round) -> str:
     """Return the user's note on a reply with its symbol; "" for none."""
-    return say("tui.round.note", text="\n".join(_lines(each.note))) if each.note else ""
+    return say("tui.round.note", text=with_line_feeds(each.note)) if each.note else ""
 
 
 def _with_line_breaks(text: str) -> str:
-    lines = _lines(text.strip("\r\n"))
+    lines = with_line_feeds(text.strip("\r\n")).split("\n")
     fence = ""
     for index, line in enumerate(lines):
         before, fence = fence, fence_after(line, fence)

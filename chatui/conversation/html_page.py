@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatui.conversation.exports import note_line, reply_marks, state_line
+from chatui.conversation.exports import note_line, reply_marks, state_line, with_line_feeds
 from chatui.conversation.rounds import Piece, Round
 from chatui.conversation.transcript import Transcript
 from chatui.locales import current_language, say
@@ -24,7 +24,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = Path(__file__).with_suffix(".css")
 
 
-def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
+def to_html(transcript: Transcript, *, probabilities: bool = False) -> str:
     """Return HTML: the title, then each round with the raw query and the reply as Markdown.
 
     All text is escaped, HTML in a reply too. Images become links and nothing is loaded from other
@@ -34,12 +34,12 @@ def to_html(whole: Transcript, *, probabilities: bool = False) -> str:
         probabilities: show replies with known probabilities as raw tokens, each coloured by its
             probability, with the other candidates in a tooltip.
     """
-    conversation = whole.conversation
+    conversation = transcript.conversation
     title = escape(plain_text(conversation.title))
     when = date_and_time(conversation.updated_at)
     parts = [f"<header><h1>{title}</h1>", f"<p>{when}</p></header>"]
-    pieces = whole.pieces if probabilities else {}
-    parts += [_section(each, pieces.get(each.id, ())) for each in whole.path()]
+    pieces = transcript.pieces if probabilities else {}
+    parts += [_section(each, pieces.get(each.id, ())) for each in transcript.path()]
     return page(title, "\n".join(parts))
 
 
@@ -64,7 +64,7 @@ def page(title: str, body: str, style: str = "") -> str:
 
 
 def _section(each: Round, pieces: Sequence[Piece]) -> str:
-    parts = [f'<section><div class="query">{escape(_lines(each.query))}</div>']
+    parts = [f'<section><div class="query">{escape(with_line_feeds(each.query))}</div>']
     marks = [f'<span class="mark">{escape(mark)}</span>' for mark in reply_marks(each)]
     if by := " · ".join(filter(None, (escape(plain_text(each.model)), *marks))):
         parts.append(f'<p class="by">{by}</p>')
@@ -73,10 +73,10 @@ def _section(each: Round, pieces: Sequence[Piece]) -> str:
         parts.append(f'<div class="tokens">{"".join(map(_token, pieces))}</div>')
     for part in () if has_probabilities else split_reply(each.reply):
         if part.kind == "answer":
-            parts.append(_markdown(_lines(part.text)))
+            parts.append(str(_markdown_renderer().render(with_line_feeds(part.text))))
         else:
             name = escape(say(f"tui.fold.{part.kind}"))
-            said = escape(_lines(part.text))
+            said = escape(with_line_feeds(part.text))
             parts.append(f"<details><summary>{name}</summary>{said}</details>")
     for words in filter(None, (state_line(each), note_line(each))):
         parts.append(f'<p class="note">{escape(words)}</p>')
@@ -94,18 +94,10 @@ def _token(piece: Piece) -> str:
     return f'<span class="p{probability_step(piece.logprob)}" title="{words}">{text}</span>'
 
 
-def _lines(text: str) -> str:
-    return plain_text(text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _markdown(text: str) -> str:
-    return str(_reader().render(text))
-
-
 @cache
-def _reader() -> MarkdownIt:
+def _markdown_renderer() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # Line breaks are kept, as in poems. HTML is shown as text, and images become links.
-    reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
-    return reader.disable("image")
+    renderer = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
+    return renderer.disable("image")

@@ -31,7 +31,7 @@ _STYLES = {
 }
 
 
-def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
+def to_svg(transcript: Transcript, *, probabilities: bool = False) -> str:
     """Return SVG with the query and the reply of each round, wrapped to 80 columns.
 
     Args:
@@ -55,18 +55,18 @@ def to_svg(whole: Transcript, *, probabilities: bool = False) -> str:
         emoji=False,
         markup=False,
     )
-    for each in whole.path():
+    for each in transcript.path():
         console.print(Text(_safe(each.query), _QUERY))
         if by := " · ".join(filter(None, (each.model, *reply_marks(each)))):
             console.print(Text(_safe(by), _MUTED))
-        pieces = whole.pieces.get(each.id, ()) if probabilities else ()
+        pieces = transcript.pieces.get(each.id, ()) if probabilities else ()
         console.print(_reply(each, pieces))
         for words in filter(None, (state_line(each), note_line(each))):
             console.print(Text(_safe(words), f"italic {_MUTED}"))
         console.print()
     plain = [(0, 0, 0)] * 8
     theme = TerminalTheme((23, 24, 27), (228, 226, 220), plain, plain)
-    title = _safe(whole.conversation.title)
+    title = _safe(transcript.conversation.title)
     code_format = _EXTERNAL_FONTS.sub("", CONSOLE_SVG_FORMAT)
     for its, ours in _STYLES.items():
         code_format = code_format.replace(its, ours)
