@@ -84,7 +84,7 @@ def test_an_adapter_on_top_of_an_adapter(
     assert engine._loaded().codec.piece(rows - 1) == "[PAD]"
     with pytest.raises(ChatuiError) as error:
         loaded(made("llama"), adapters=both[::-1])
-    assert str(error.value).endswith(f"one of {alpaca[1]}; put alpaca on first, then plus.")
+    assert str(error.value).endswith(f"has {alpaca[1]}; apply alpaca first, then plus.")
     assert f"{rows} tokens" in str(error.value)
 
 
