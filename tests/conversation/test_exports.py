@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from msgspec import structs
 
 from chatui import locales
 from chatui.conversation.dialogue_records import to_alpaca, to_chatglm, to_openai, to_sharegpt
 from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds, parse_record
 from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, format_of
-from chatui.conversation.exports import to_markdown, to_text
+from chatui.conversation.exports import to_markdown, to_text, write_atomically
 from chatui.conversation.html_page import to_html
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.svg_picture import to_svg
 from chatui.conversation.transcript import Transcript
+from chatui.errors import ChatuiError
 
 ABOUT = Conversation(1, "静夜思", 0, 0, 2, 2)
 ROUNDS = (
@@ -194,3 +197,48 @@ def test_the_ending_of_a_file_chooses_the_format(tmp_path: Path) -> None:
                 f"{id}-静{form.suffix}" for id in ids
             }
     store.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "对话.txt"
+    file.write_text("old")
+    return file
+
+
+def test_unwritable_files_are_plain_errors(file: Path) -> None:
+    folder = file.parent
+    for path in (folder, file / "x", folder / "none" / "x", Path("a\0b")):
+        with pytest.raises(ChatuiError, match="cannot be written"):
+            write_atomically(path, "new")
+    assert [path.name for path in folder.iterdir()] == [file.name]
+
+
+def test_a_failed_write_keeps_the_old_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ChatuiError, match="cannot be written"):
+        write_atomically(file, "\ud800")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ChatuiError, match="No space left"):
+        write_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_replaced_file_keeps_its_permissions(file: Path) -> None:
+    file.chmod(0o600)
+    write_atomically(file, "new")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX links and devices")
+def test_links_are_followed_and_devices_are_written(file: Path) -> None:
+    link = file.with_name("link.txt")
+    link.symlink_to(file)
+    write_atomically(link, "new")
+    assert link.is_symlink() and file.read_text() == "new"
+    write_atomically(Path("/dev/null"), "new")
+    assert Path("/dev/null").is_char_device()

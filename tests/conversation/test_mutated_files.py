@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from damage import damaged, wrong_bytes
+from example_transcripts import example, lines, version_1
 from test_conversation_files import LLAMA_PAGE, LM_STUDIO, OPEN_WEBUI, chatgpt, oterm
-from test_transcript import example, lines, version_1
 
 from chatui.cli.request import read_history
 from chatui.conversation import transcript

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_transcript import check, lines
+from example_transcripts import check, lines
 
 from chatui.catalog.model_description import model_description, weights_fingerprint
 from chatui.conversation import transcript
