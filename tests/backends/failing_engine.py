@@ -1,4 +1,4 @@
-"""Engines' processes whose work fails: after each reply, or with their GPU."""
+"""Engine processes that fail: after each reply, or with their GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def serve_without_gpu() -> None:
 
 
 def serve_lost_gpu() -> None:
-    """The GPU fails at the sixth token, as CUDA says it."""
+    """Raise CUDA's error at the sixth token."""
     import torch
 
     from chatui.engine import engine, process

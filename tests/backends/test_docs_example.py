@@ -1,4 +1,4 @@
-"""The example of docs/backends.md: taken out of the page, installed, and talked with."""
+"""The example backend of docs/backends.md: installed from the page, and used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def blocks(kind: str) -> list[str]:
 
 @pytest.fixture
 def package(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page's package as pip leaves it behind: the modules, and the entry points beside them."""
+    """The page's package as pip installs it: modules and entry points."""
     parrot, two_voices = blocks("python")
     project, preset = blocks("toml")
     folder = tmp_path / "site"

@@ -1,4 +1,4 @@
-"""GGUF files through llama.cpp's own process, with a tiny model in the true layout."""
+"""GGUF files in llama.cpp's process, with a tiny model in the real file layout."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def size_of(path: Path) -> int:
 
 
 def copy(source: Path, target: Path, cut: int | None = None, **replaced: bytes) -> Path:
-    """``source`` cut short, and with ``{"llama": b"zebra"}`` in place of its architecture."""
+    """Copy ``source`` truncated, with strings replaced, such as ``llama=b"zebra"``."""
     data = source.read_bytes()[:cut]
     for name, other in replaced.items():
         data = data.replace(b"\x05\0\0\0\0\0\0\0" + name.encode(), b"\x05\0\0\0\0\0\0\0" + other, 1)
@@ -95,8 +95,8 @@ def prefill_of(events: list[ReplyEvent]) -> Prefill:
     return events[0]
 
 
-async def test_a_reply_is_what_llama_cpp_itself_says(backend: LlamaCppBackend, tiny: Path) -> None:
-    """Greedy tokens, log probabilities and the template against llama-cpp-python's own loop."""
+async def test_a_reply_matches_llama_cpp_python(backend: LlamaCppBackend, tiny: Path) -> None:
+    """Greedy tokens, log probabilities and the template against llama-cpp-python's loop."""
     import llama_cpp
     import numpy as np
 
@@ -121,7 +121,7 @@ async def test_a_reply_is_what_llama_cpp_itself_says(backend: LlamaCppBackend, t
     assert (done.finish_reason, done.prompt_tokens) == ("length", len(ids))
 
 
-async def test_the_window_that_is_asked_for(
+async def test_the_requested_context_is_used(
     backend: LlamaCppBackend, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spec(**values: int) -> ModelSpec:
@@ -152,7 +152,7 @@ async def test_the_window_that_is_asked_for(
     assert 8192 < plan.window < 100_000 and str(plan.window) in plan.notes[0]
 
 
-async def test_a_command_of_the_format_asks_nothing_of_the_model(
+async def test_a_command_of_a_format_is_answered_without_the_model(
     backend: LlamaCppBackend, tiny: Path
 ) -> None:
     await load(backend, tiny, "chatrwkv")
@@ -171,7 +171,7 @@ async def test_a_free_text_of_the_format_has_its_own_end(
     assert (free.finish_reason, len(free.output_ids)) == ("length", FREE_TOKENS)
 
 
-async def test_our_formats_render_the_prompt(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_a_prompt_format_renders_the_prompt(backend: LlamaCppBackend, tiny: Path) -> None:
     history = (("早", "早！"),)
     loaded = await load(backend, tiny, "chatglm-6b")
     events = await reply(backend, GenerateRequest("你好", history, sampling=GREEDY))
@@ -193,7 +193,7 @@ async def test_the_same_seed_gives_the_same_reply(backend: LlamaCppBackend, tiny
     assert done.seed == 5 and done.text == texts[0]
 
 
-async def test_settings_do_what_they_say(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_sampling_settings_take_effect(backend: LlamaCppBackend, tiny: Path) -> None:
     await load(backend, tiny)
 
     async def ids(**settings: float | int | bool) -> tuple[int, ...]:
@@ -211,7 +211,7 @@ async def test_settings_do_what_they_say(backend: LlamaCppBackend, tiny: Path) -
     assert await ids(temperature=1.0) != await ids(uniform_top_k=True, top_k=5)
 
 
-async def test_an_even_choice_among_the_best(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_uniform_choice_among_the_top_k(backend: LlamaCppBackend, tiny: Path) -> None:
     await load(backend, tiny)
     best = {
         candidate.id for candidate in (await backend.inspect(GenerateRequest("abc"), top=3)).next
@@ -226,7 +226,7 @@ async def test_an_even_choice_among_the_best(backend: LlamaCppBackend, tiny: Pat
 
 
 async def test_prefix_reuse_gives_the_same_tokens(backend: LlamaCppBackend, tiny: Path) -> None:
-    """Three rounds with the cache kept, and each of them once more with a fresh one."""
+    """Three rounds with the cache kept, each also with a fresh cache."""
     from chatui.engine import llama_cpp
     from chatui.engine.engine import Engine
 
@@ -288,7 +288,7 @@ async def test_rounds_that_do_not_fit_are_dropped(backend: LlamaCppBackend, tiny
         await reply(backend, GenerateRequest("长" * 600, sampling=GREEDY))
 
 
-async def test_a_reply_ends_where_the_window_does(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_a_reply_ends_at_the_end_of_the_context(backend: LlamaCppBackend, tiny: Path) -> None:
     await load(backend, tiny)
     request = GenerateRequest("a" * 300, sampling=SamplingSettings(greedy=True))
     done = done_of(await reply(backend, request))
@@ -296,7 +296,9 @@ async def test_a_reply_ends_where_the_window_does(backend: LlamaCppBackend, tiny
     assert done.prompt_tokens + done.output_tokens == 512
 
 
-async def test_inspect_shows_what_the_model_reads(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_inspect_shows_the_prompt_and_candidates(
+    backend: LlamaCppBackend, tiny: Path
+) -> None:
     await load(backend, tiny)
     inspection = await backend.inspect(GenerateRequest("你a"), top=4)
     assert inspection.prompt == "<user>你a\n<assistant>"
@@ -329,7 +331,7 @@ async def test_alternatives_come_with_each_token(backend: LlamaCppBackend, tiny:
 
 
 async def test_characters_stay_whole(backend: LlamaCppBackend, tmp_path: Path) -> None:
-    """A model that says nothing but bytes: the stream is their decoding, never half a character."""
+    """A model of byte tokens: the stream has only whole characters."""
     from tiny_gguf import make_gguf
 
     await load(backend, make_gguf(tmp_path / "bytes.gguf", says_bytes=True), "bloomz")
@@ -341,14 +343,14 @@ async def test_characters_stay_whole(backend: LlamaCppBackend, tmp_path: Path) -
     assert text == raw.decode("utf-8", "replace")
 
 
-async def test_odd_characters_are_read(backend: LlamaCppBackend, tiny: Path) -> None:
+async def test_unusual_characters_are_tokenized(backend: LlamaCppBackend, tiny: Path) -> None:
     await load(backend, tiny)
     events = await reply(backend, GenerateRequest("a\ud800b\x00🐂", sampling=GREEDY))
     assert done_of(events).output_tokens == 12
 
 
 @pytest.mark.parametrize("cut", [0, 3, 10, 400, 5000, -100])
-async def test_a_file_cut_short_is_one_sentence_and_the_model_before_stays(
+async def test_a_truncated_file_is_one_error_and_keeps_the_previous_model(
     backend: LlamaCppBackend, tiny: Path, tmp_path: Path, cut: int
 ) -> None:
     await load(backend, tiny)
@@ -360,7 +362,7 @@ async def test_a_file_cut_short_is_one_sentence_and_the_model_before_stays(
     assert done_of(await reply(backend, GenerateRequest("abc", sampling=GREEDY)))
 
 
-async def test_files_that_are_something_else(
+async def test_other_files_are_refused(
     backend: LlamaCppBackend, tiny: Path, tmp_path: Path
 ) -> None:
     text = tmp_path / "text.gguf"
@@ -376,7 +378,7 @@ async def test_files_that_are_something_else(
 
 
 async def test_two_models_are_never_loaded_at_once(tiny: Path, tmp_path: Path) -> None:
-    """The old one is gone before the new weights are read, and comes back if those fail."""
+    """The old model is unloaded before the new weights are read, and reloaded if those fail."""
     from chatui.engine import llama_cpp
     from chatui.engine.engine import Engine
 
@@ -423,7 +425,7 @@ async def test_adapters_and_missing_templates_are_refused(
     assert (await load(backend, bare)).format == "bloomz"
 
 
-async def test_without_the_extra_the_sentence_names_it(
+async def test_without_llama_cpp_the_error_names_the_extra(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "find_spec", lambda name: None)
@@ -457,7 +459,7 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_a_real_quantised_model(backend: LlamaCppBackend, gemma: Path) -> None:
-    """Gemma 3 with its sliding window: Chinese text, and a kept cache that changes nothing."""
+    """Gemma 3 with its sliding window: Chinese text, equal with and without a kept cache."""
     loaded = await load(backend, gemma)
     assert loaded.family == "gemma3" and loaded.context_limit == 32_768
     history = (("很久以前，有一个小村庄。" * 40, "村里住着一位老人。"),)
@@ -468,7 +470,7 @@ async def test_a_real_quantised_model(backend: LlamaCppBackend, gemma: Path) -> 
     assert any("\u4e00" <= character <= "\u9fff" for character in done_of(first).text)
 
 
-async def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(
+async def test_scoring_a_reply_gives_the_probabilities_of_its_generation(
     backend: LlamaCppBackend, tiny: Path
 ) -> None:
     await load(backend, tiny)

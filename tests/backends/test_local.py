@@ -1,4 +1,4 @@
-"""The engine's process as its client sees it."""
+"""The local backend and the engine's process."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_a_reply(backend: LocalBackend, folder: Path) -> None:
     assert again.text == done.text
 
 
-async def test_an_error_after_a_reply_is_not_the_next_ones(
+async def test_an_error_after_a_reply_does_not_reach_the_next_request(
     folder: Path, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(LocalBackend):
@@ -145,7 +145,7 @@ async def test_a_late_stop_does_not_touch_the_next_reply(
     assert last.finish_reason != "cancelled"
 
 
-async def test_leaving_in_the_middle_frees_the_engine(backend: LocalBackend, folder: Path) -> None:
+async def test_closing_the_generator_frees_the_engine(backend: LocalBackend, folder: Path) -> None:
     await load(backend, folder)
     replies = backend.generate(request(None))
     async for event in replies:
@@ -257,7 +257,7 @@ def _engine(*command: str) -> subprocess.Popen[bytes]:
     )
 
 
-async def test_the_end_of_its_input_ends_the_engine_in_the_middle_of_a_reply(
+async def test_closing_its_input_ends_the_engine_during_a_reply(
     folder: Path, engines: None
 ) -> None:
     process = _engine("-c", "import forked_engine; forked_engine.serve_torch()")
@@ -273,7 +273,7 @@ async def test_the_end_of_its_input_ends_the_engine_in_the_middle_of_a_reply(
     process.wait(timeout=60)
 
 
-async def test_a_line_that_is_no_message_is_passed_over(folder: Path) -> None:
+async def test_invalid_lines_are_skipped(folder: Path) -> None:
     process = _engine("-m", "chatui.engine")
     output, _ = process.communicate(b"hello\n{}\n" + wire.encode(wire.Quit()), timeout=60)
     assert output == b""

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible backend against a server that speaks vLLM's dialect over a real model."""
+"""The OpenAI-compatible backend with a server that has vLLM's API and a tiny real model."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_chat_sends_messages_and_streams_the_reply(server: TinyServer) -> 
     assert done.seed == server.record.bodies[-1]["seed"]
 
 
-async def test_our_format_goes_through_completions(server: TinyServer) -> None:
+async def test_a_prompt_format_uses_the_completions_api(server: TinyServer) -> None:
     backend = await backend_for(server, "gpt2-chinese")
     events = await reply(backend, GenerateRequest("abc", sampling=FEW))
     await backend.close()
@@ -100,7 +100,7 @@ async def test_our_format_goes_through_completions(server: TinyServer) -> None:
     assert body["temperature"] == 1.0  # a completion request leaves nothing to the server
 
 
-async def test_a_command_of_the_format_asks_nothing_of_the_server(server: TinyServer) -> None:
+async def test_a_command_of_a_format_is_answered_without_the_server(server: TinyServer) -> None:
     backend = await backend_for(server, "chatrwkv")
     events = await reply(backend, GenerateRequest("+reset", (("你好", "好"),), sampling=FEW))
     assert [type(event) for event in events] == [Prefill, Token, Done]
@@ -109,7 +109,7 @@ async def test_a_command_of_the_format_asks_nothing_of_the_server(server: TinySe
     await backend.close()
 
 
-async def test_a_free_text_of_the_format_has_no_stop_strings(server: TinyServer) -> None:
+async def test_free_text_of_a_format_has_no_stop_strings(server: TinyServer) -> None:
     backend = await backend_for(server, "chatrwkv")
     await reply(backend, GenerateRequest("你好", system="短", sampling=FEW))
     assert server.record.bodies[-1]["stop"] == ["\n\n", "\nBob:"]
@@ -170,7 +170,7 @@ async def test_stop_makes_the_server_stop(server: TinyServer, format: str | None
     await backend.close()
 
 
-async def test_leaving_in_the_middle_makes_the_server_stop(server: TinyServer) -> None:
+async def test_closing_the_generator_stops_the_server(server: TinyServer) -> None:
     backend = await backend_for(server)
     events = backend.generate(GenerateRequest("abc", sampling=SamplingSettings(max_new_tokens=200)))
     async for event in events:
@@ -231,7 +231,7 @@ async def test_refused_fields_are_left_out_and_named_once(server: TinyServer) ->
     assert isinstance(done, Done) and done.output_tokens == 3
 
 
-async def test_a_request_refused_to_the_end_tells_nothing_of_its_fields(server: TinyServer) -> None:
+async def test_a_request_that_always_fails_marks_no_field_as_refused(server: TinyServer) -> None:
     server.refused = {"messages"}
     backend = await backend_for(server)
     request = GenerateRequest("a", sampling=SamplingSettings(seed=7, max_new_tokens=3))
@@ -245,7 +245,7 @@ async def test_a_request_refused_to_the_end_tells_nothing_of_its_fields(server: 
     assert server.record.bodies[-1]["max_tokens"] == 3
 
 
-async def test_the_limit_keeps_the_name_that_the_server_wants(server: TinyServer) -> None:
+async def test_the_name_of_the_token_limit_is_remembered(server: TinyServer) -> None:
     server.refused = {"max_tokens"}
     server.advice = "; use max_completion_tokens instead"
     backend = await backend_for(server)
@@ -300,7 +300,7 @@ async def test_rounds_that_do_not_fit_are_dropped_and_reported(server: TinyServe
     assert sent[0]["content"] == history[prefill.dropped_rounds][0]
 
 
-async def test_a_server_that_finds_the_prompt_too_long_gets_fewer_rounds(
+async def test_a_prompt_too_long_for_the_server_is_sent_with_fewer_rounds(
     server: TinyServer,
 ) -> None:
     backend = await backend_for(server)
@@ -349,7 +349,7 @@ async def test_thinking_is_switched_in_the_servers_template(server: TinyServer) 
     assert lengths[0] == lengths[2] < lengths[1], "what switches it off is counted"
 
 
-async def test_a_server_that_cannot_switch_thinking_is_told(server: TinyServer) -> None:
+async def test_a_server_without_a_thinking_switch_gives_a_note(server: TinyServer) -> None:
     server.refused = {"chat_template_kwargs"}
     for format, said in ((None, "chat_template_kwargs"), ("bloomz", "no switch for thinking")):
         backend = await backend_for(server, format)
@@ -359,7 +359,7 @@ async def test_a_server_that_cannot_switch_thinking_is_told(server: TinyServer) 
         assert any(said in note for note in first.notes)
 
 
-async def test_lone_surrogates_and_nul_are_survived(server: TinyServer) -> None:
+async def test_lone_surrogates_and_nul_can_be_sent(server: TinyServer) -> None:
     backend = await backend_for(server)
     events = await reply(backend, GenerateRequest("a\ud800b\x00", sampling=FEW))
     await backend.close()
@@ -415,7 +415,7 @@ async def test_no_key_of_the_environment_reaches_a_server_that_is_not_openai(
     assert "authorization" not in server.record.headers[-1]
 
 
-async def test_a_failed_load_keeps_the_model_that_was_there(server: TinyServer) -> None:
+async def test_a_failed_load_keeps_the_previous_model(server: TinyServer) -> None:
     backend = await backend_for(server)
     with pytest.raises(ChatuiError, match="it offers tiny, other"):
         await loaded(backend, servers.spec_for(server.url, "tinny"))
@@ -423,7 +423,7 @@ async def test_a_failed_load_keeps_the_model_that_was_there(server: TinyServer) 
     await backend.close()
 
 
-def test_an_adapter_of_a_listed_base_is_taken_at_its_word() -> None:
+def test_an_adapter_of_a_listed_base_is_accepted() -> None:
     listed = (ListedModel("org/base", 4096), ListedModel("qwen3:0.6b"))
     assert choose_model(listed, "org/base:luotuo", "http://h/v1") == ListedModel(
         "org/base:luotuo", 4096
@@ -444,7 +444,7 @@ def test_a_model_is_found_without_its_owner() -> None:
     assert choose_model(listed, "Qwen3-8B-AWQ", "http://h/v1").id == "Qwen3-8B-AWQ"
 
 
-async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
+async def test_the_default_model_is_the_first_listed(server: TinyServer) -> None:
     backend = OpenAIBackend()
     spec = servers.spec_for(server.url)
     event = await loaded(backend, spec)
@@ -457,14 +457,14 @@ async def test_no_model_named_takes_the_first(server: TinyServer) -> None:
     assert event.context_limit == CONTEXT
 
 
-def test_a_begun_reply_stands_behind_a_prompt_of_ours() -> None:
+def test_a_partial_reply_follows_the_rendered_prompt() -> None:
     belle = format_of(ModelSpec("m", "m", backend="openai", format="belle"))
     prompt = render(belle, (), "甲", None, "乙")
     assert isinstance(prompt, str)
     assert prompt.endswith("Human: 甲\n\nAssistant: 乙")
 
 
-async def test_chat_does_not_go_on_within_a_reply(server: TinyServer) -> None:
+async def test_the_chat_api_cannot_continue_a_reply(server: TinyServer) -> None:
     backend = await backend_for(server)
     with pytest.raises(ChatuiError):
         await reply(backend, GenerateRequest("甲", partial_reply=PartialReply("乙")))
@@ -472,7 +472,7 @@ async def test_chat_does_not_go_on_within_a_reply(server: TinyServer) -> None:
     assert not server.record.bodies
 
 
-async def test_a_begun_reply_goes_on_through_completions(server: TinyServer) -> None:
+async def test_the_completions_api_continues_a_reply(server: TinyServer) -> None:
     backend = await backend_for(server, "gpt2-chinese")
     events = await reply(
         backend, GenerateRequest("abc", sampling=FEW, partial_reply=PartialReply("de"))

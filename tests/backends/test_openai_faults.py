@@ -1,4 +1,4 @@
-"""What goes wrong with a server: one sentence each, and what came before stays."""
+"""Failures of servers and connections: one sentence each, and the text so far is kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def response(status: int, body: bytes, kind: str = "application/json") -> bytes:
 
 
 class FaultyServer:
-    """Lists its one model properly and then answers as ``answer`` does."""
+    """Lists one model, and answers requests with ``answer``."""
 
     def __init__(self) -> None:
         self.answer: Answer = self.say(response(500, b"{}"))
@@ -102,7 +102,7 @@ async def load(url: str, model: str = "m") -> OpenAIBackend:
 
 
 async def replied(backend: OpenAIBackend, query: str = "你好") -> Done:
-    """The end of a reply that is whole; its text is what was streamed."""
+    """Return the end of a reply, after checking its text against the streamed tokens."""
     events = [event async for event in backend.generate(GenerateRequest(query))]
     await backend.close()
     done = events[-1]
@@ -112,7 +112,7 @@ async def replied(backend: OpenAIBackend, query: str = "你好") -> Done:
 
 
 async def ask(url: str) -> tuple[str, str]:
-    """(what came, the sentence of the error) of one query."""
+    """Return the text so far and the error sentence of one query."""
     backend = await load(url)
     text = ""
     try:
@@ -128,21 +128,21 @@ async def ask(url: str) -> tuple[str, str]:
     return text, sentence
 
 
-async def test_a_connection_dropped_in_mid_reply_keeps_what_came(faulty: FaultyServer) -> None:
+async def test_a_connection_lost_during_the_reply_keeps_the_text(faulty: FaultyServer) -> None:
     faulty.answer = faulty.say(STREAM, word("一"), word("二"))
     text, sentence = await ask(faulty.url)
     assert text == "一二"
     assert "in the middle of the reply" in sentence
 
 
-async def test_a_connection_dropped_before_the_first_word(faulty: FaultyServer) -> None:
-    """So llama-cpp-python's server answers a prompt that is too long for it."""
+async def test_a_connection_lost_before_the_reply(faulty: FaultyServer) -> None:
+    """llama-cpp-python's server does this if the prompt is too long."""
     for parts in ((STREAM,), (STREAM, word("")), (STREAM, b"0\r\n\r\n")):
         faulty.answer = faulty.say(*parts)
         assert "before the reply began" in (await ask(faulty.url))[1]
 
 
-async def test_a_reply_that_ends_without_a_reason_is_a_dropped_one(faulty: FaultyServer) -> None:
+async def test_a_stream_without_an_end_is_a_lost_connection(faulty: FaultyServer) -> None:
     faulty.answer = faulty.say(STREAM, word("一"), b"0\r\n\r\n")
     assert (await ask(faulty.url))[0] == "一"
 
@@ -159,19 +159,21 @@ async def test_a_reply_that_ends_without_a_reason_is_a_dropped_one(faulty: Fault
         chunk("\udcff".encode("utf-8", "surrogateescape").decode("latin-1")),
     ],
 )
-async def test_garbage_in_the_stream_keeps_what_came(faulty: FaultyServer, garbage: bytes) -> None:
+async def test_invalid_data_in_the_stream_keeps_the_text(
+    faulty: FaultyServer, garbage: bytes
+) -> None:
     faulty.answer = faulty.say(STREAM, word("一"), garbage)
     text, sentence = await ask(faulty.url)
     assert text == "一"
     assert faulty.url in sentence
 
 
-async def test_an_answer_that_is_no_stream(faulty: FaultyServer) -> None:
+async def test_an_invalid_answer_is_one_error(faulty: FaultyServer) -> None:
     faulty.answer = faulty.say(response(200, b"<html>hello</html>", "text/html"))
     assert "not a reply" in (await ask(faulty.url))[1]
 
 
-async def test_an_error_inside_the_stream_is_passed_on(faulty: FaultyServer) -> None:
+async def test_an_error_within_the_stream_is_reported(faulty: FaultyServer) -> None:
     error = json.dumps({"error": {"message": "CUDA out of memory"}})
     faulty.answer = faulty.say(STREAM, word("一"), chunk(error))
     text, sentence = await ask(faulty.url)
@@ -202,13 +204,13 @@ async def test_a_refusal_is_one_sentence(faulty: FaultyServer, status: int, word
 
 
 async def test_a_model_without_a_chat_template_is_told_the_next_step(faulty: FaultyServer) -> None:
-    """vLLM's words."""
+    """The message is vLLM's."""
     message = "default chat template is no longer allowed, so you must provide a chat template"
     faulty.answer = faulty.say(response(400, json.dumps({"error": {"message": message}}).encode()))
     assert "--format" in (await ask(faulty.url))[1]
 
 
-async def test_https_of_a_server_that_speaks_http(faulty: FaultyServer) -> None:
+async def test_https_to_a_plain_http_server(faulty: FaultyServer) -> None:
     with pytest.raises(ChatuiError, match="use http://"):
         await servers.models_of(faulty.url.replace("http:", "https:"), seconds=0.2)
 
@@ -222,7 +224,7 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-async def test_the_proxy_that_was_asked_is_named_without_its_password(
+async def test_errors_name_the_proxy_without_its_password(
     monkeypatch: pytest.MonkeyPatch, without_proxies: None
 ) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -244,7 +246,7 @@ async def test_the_proxy_that_was_asked_is_named_without_its_password(
         assert "was not found" in str(error.value) and "proxy" not in str(error.value)
 
 
-async def test_no_proxy_is_asked_for_this_machine(
+async def test_loopback_servers_are_reached_without_the_proxy(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, without_proxies: None
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -272,7 +274,7 @@ async def test_a_socks_proxy_can_be_used(
     assert [model.id for model in models] == ["m"]
 
 
-async def test_a_proxy_that_is_none_is_one_sentence(
+async def test_an_invalid_proxy_is_one_error(
     monkeypatch: pytest.MonkeyPatch, without_proxies: None
 ) -> None:
     monkeypatch.setenv("http_proxy", "strange://user:secret@127.0.0.1:9")
@@ -280,7 +282,7 @@ async def test_a_proxy_that_is_none_is_one_sentence(
         await servers.models_of("http://gpu.invalid:8000")
 
 
-async def test_a_server_that_falls_silent_is_given_up(
+async def test_a_silent_server_times_out(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.2)
@@ -290,7 +292,7 @@ async def test_a_server_that_falls_silent_is_given_up(
     await asyncio.wait_for(faulty.closed_by_client.wait(), 2)
 
 
-async def test_a_server_that_is_only_slow_is_waited_for(
+async def test_a_slow_server_does_not_time_out(
     faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streamed_reply, "STALL_SECONDS", 0.3)
@@ -350,7 +352,7 @@ def free_port() -> int:
         return port
 
 
-async def test_nobody_at_the_address() -> None:
+async def test_no_server_at_the_address() -> None:
     with pytest.raises(ChatuiError, match="No server answers"):
         await load(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ChatuiError, match="was not found"):
@@ -367,7 +369,7 @@ async def test_nobody_at_the_address() -> None:
         (b"", "was lost"),
     ],
 )
-async def test_an_address_that_is_no_such_server(
+async def test_an_address_of_another_server(
     faulty: FaultyServer, models: bytes, words: str
 ) -> None:
     faulty.models = models
@@ -383,9 +385,10 @@ async def test_an_address_that_is_no_such_server(
         response(405, b""),
         response(403, b'{"error": "not for this key"}'),
         response(200, b'{"data": 7}'),
+        response(200, b""),
     ],
 )
-async def test_a_named_model_is_believed_where_there_is_no_list(
+async def test_a_named_model_needs_no_list_of_models(
     faulty: FaultyServer, models: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faulty.models = models
@@ -415,8 +418,8 @@ async def test_a_server_without_any_model(faulty: FaultyServer) -> None:
         await load(faulty.url, "")
 
 
-async def test_a_round_keeps_what_came_and_ctrl_r_answers_it_again(faulty: FaultyServer) -> None:
-    """The whole way of a turn: the round in the store, the error's sentence, the second try."""
+async def test_a_failed_round_keeps_its_text_and_can_be_regenerated(faulty: FaultyServer) -> None:
+    """A whole turn: the round in the store, the error, and the second try."""
     faulty.answer = faulty.say(STREAM, word("春"), word("风"))
     store = Store(None)
     told: list[TurnMessage] = []

@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server in a process of its own, shared by all tests of this file."""
+    """The port of a server in a separate process, shared by all tests of this file."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         number: int = listener.getsockname()[1]
@@ -81,10 +81,10 @@ async def reply(
     return [event async for event in backend.generate(request)]
 
 
-async def test_three_rounds_give_what_the_same_file_gives_here(
+async def test_three_rounds_match_the_llama_cpp_backend(
     port: int, model: Path, engines: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The completions API with our format against our own llama.cpp backend, greedy."""
+    """Greedy replies of the completions API against those of the llama.cpp backend."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     local, remote = forked_engine.forking(LlamaCppBackend()), await loaded(port, "chatglm-6b")
     async for _ in local.load(ModelSpec("t", str(model), "llama.cpp", format="chatglm-6b")):

@@ -1,4 +1,4 @@
-"""Addresses of servers, and finding their models."""
+"""Addresses, keys and lists of models of servers."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ from chatui.settings import Server, Settings
         ("HTTP://Host", "http://Host/v1"),
     ],
 )
-def test_what_people_type_becomes_a_base_url(typed: str, base: str) -> None:
+def test_typed_addresses_become_base_urls(typed: str, base: str) -> None:
     assert address.base_url(typed) == base
 
 
 @pytest.mark.parametrize(
     "typed", ["", "http://", "ftp://host", "http://host:99999", "http://a b", "a\nb", "file:///etc"]
 )
-def test_what_is_no_address_is_refused(typed: str) -> None:
+def test_invalid_addresses_are_refused(typed: str) -> None:
     with pytest.raises(ChatuiError, match="is not a server address"):
         address.base_url(typed)
 
 
-def test_a_key_in_the_address_is_refused_and_not_repeated() -> None:
+def test_a_key_in_the_address_is_refused_and_not_shown() -> None:
     for typed in ("http://user:sk-secret@host/v1", "https://host/v1?key=sk-secret", "sk-secret@h"):
         with pytest.raises(ChatuiError) as error:
             address.base_url(typed)
         assert "sk-secret" not in str(error.value)
 
 
-def test_loopback_is_told_from_the_network() -> None:
+def test_loopback_addresses() -> None:
     assert address.is_loopback("http://localhost:1/v1")
     assert address.is_loopback("http://127.3.2.1/v1")
     assert address.is_loopback("http://[::1]:8/v1")
@@ -83,7 +83,7 @@ async def test_a_probe_of_silent_and_closed_ports_is_quick_and_does_not_block() 
     assert beats > 10
 
 
-async def test_a_server_of_the_settings_that_does_not_answer_has_a_row() -> None:
+async def test_a_server_of_the_settings_that_fails_has_a_row() -> None:
     settings = Settings(servers=(Server("http://127.0.0.1:9", "gpu"), Server("bad address")))
     rows = {entry.reference: entry for entry in await servers.entries(settings)}
     assert not rows["gpu"].usable and "127.0.0.1:9" in rows["gpu"].missing
@@ -119,7 +119,7 @@ def test_a_reference_names_a_server_and_a_model(monkeypatch: pytest.MonkeyPatch)
         assert servers.resolve(reference, settings) is None
 
 
-def test_a_server_given_by_address_keeps_what_the_settings_know_of_it() -> None:
+def test_an_address_takes_name_and_key_from_the_settings() -> None:
     gpu = Server(url="http://gpu:8000/v1/", name="gpu", key_env="GPU_KEY")
     settings = Settings(servers=(gpu,), sampling={"temperature": 0.2}, max_new_tokens=50)
     assert servers.with_server(settings, "gpu:8000") is settings
@@ -133,7 +133,7 @@ def test_a_server_given_by_address_keeps_what_the_settings_know_of_it() -> None:
 
 
 class Keyring(keyring.backend.KeyringBackend):
-    """A keyring of one entry."""
+    """A keyring with one entry."""
 
     priority = 1  # type: ignore[assignment]
 
@@ -169,7 +169,7 @@ async def test_a_key_from_the_keyring(ring: None, username: str) -> None:
     assert await address.from_keyring("https://elsewhere/v1") is None
 
 
-async def test_a_keyring_that_does_not_answer_is_given_up(
+async def test_a_keyring_that_does_not_answer_times_out(
     ring: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(address, "_KEYRING_SECONDS", 0.05)
@@ -177,7 +177,7 @@ async def test_a_keyring_that_does_not_answer_is_given_up(
     assert await address.from_keyring("https://gpu/v1") is None
 
 
-async def test_a_server_on_this_machine_that_wants_a_key_gets_the_keyrings(ring: None) -> None:
+async def test_a_local_server_that_needs_a_key_gets_it_from_the_keyring(ring: None) -> None:
     seen: list[address.Key | None] = []
 
     async def ask(key: address.Key | None) -> str:
@@ -197,7 +197,7 @@ async def test_a_server_on_this_machine_that_wants_a_key_gets_the_keyrings(ring:
 
 
 @pytest.mark.parametrize("value", ["sk-sec ret", "sk-secret\nx", "sk-secret密", "“sk-secret”"])
-async def test_what_no_header_can_carry_is_no_key_and_not_repeated(
+async def test_an_invalid_key_is_refused_and_not_shown(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_KEY", value)
@@ -206,7 +206,7 @@ async def test_what_no_header_can_carry_is_no_key_and_not_repeated(
     assert "sec" not in str(error.value)
 
 
-def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openai_api_key_is_sent_to_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     assert address.from_environment("http://localhost:8000/v1") is None
     assert address.from_environment("https://api.openai.com.evil.org/v1") is None
@@ -215,7 +215,7 @@ def test_openais_key_is_for_openai_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert address.from_environment("https://gpu/v1", "UNSET_VARIABLE") is None
 
 
-def test_what_is_left_out_when_a_server_refuses() -> None:
+def test_fields_dropped_after_a_refusal() -> None:
     from chatui.backends.openai.request_fields import drop_refused_fields
 
     fields = {

@@ -1,4 +1,4 @@
-"""Streams as servers really send them: what must be skipped is skipped, what came is given."""
+"""Streams of real servers: what must be skipped, other forms of text and errors."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from chatui.messages import Done, GenerateRequest, Prefill, Token
 
 __all__ = ["faulty"]
 
-USAGE = '{"usage": {"prompt_tokens": "7", "completion_tokens": 2}}'
+USAGE = '{"usage": {"prompt_tokens": "7", "completion_tokens": "2.0"}}'
 CHUNK = '{"choices": [{"delta": {"content": "%s"}, "finish_reason": %s}]}'
 END = b"0\r\n\r\n"
 
 
 def raw(text: str) -> bytes:
-    """One piece of the body, in chunked transfer coding."""
+    """Encode a piece of the body in chunked transfer coding."""
     data = text.encode()
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
@@ -79,9 +79,7 @@ async def test_chunks_without_text_are_skipped(faulty: FaultyServer, noise: str)
         "\r\n\r\n",
     ],
 )
-async def test_events_that_are_none_of_the_reply_are_skipped(
-    faulty: FaultyServer, noise: str
-) -> None:
+async def test_other_events_are_skipped(faulty: FaultyServer, noise: str) -> None:
     faulty.answer = faulty.say(
         STREAM, raw("\ufeff" + noise), word("春"), raw(noise), word("风", "stop"), raw(noise), END
     )
@@ -89,13 +87,13 @@ async def test_events_that_are_none_of_the_reply_are_skipped(
 
 
 @pytest.mark.parametrize("end", ["[DONE]", '"[DONE]"', "[DONE]\n\ndata: {junk"])
-async def test_done_ends_a_reply_without_a_reason(faulty: FaultyServer, end: str) -> None:
+async def test_done_ends_a_reply_without_a_finish_reason(faulty: FaultyServer, end: str) -> None:
     faulty.answer = faulty.say(STREAM, word("好"), chunk(end), then="wait")
     done = await asyncio.wait_for(replied(await load(faulty.url)), 5)
     assert (done.text, done.finish_reason) == ("好", "eos")
 
 
-async def test_a_reason_ends_the_reply_though_the_connection_stays_open(
+async def test_a_finish_reason_ends_the_reply_on_an_open_connection(
     faulty: FaultyServer,
 ) -> None:
     faulty.answer = faulty.say(STREAM, word("好", "length"), chunk(USAGE), then="wait")
@@ -191,7 +189,9 @@ ERRORS = [
         f'event: error\ndata: {{"message": "{REASON}"}}\n\n',
     ],
 )
-async def test_the_cause_is_told(faulty: FaultyServer, event: str, begun: bool) -> None:
+async def test_errors_in_the_stream_are_reported(
+    faulty: FaultyServer, event: str, begun: bool
+) -> None:
     first = (word("春"),) if begun else ()
     faulty.answer = faulty.say(STREAM, *first, raw(event), END)
     text, sentence = await ask(faulty.url)
@@ -199,14 +199,14 @@ async def test_the_cause_is_told(faulty: FaultyServer, event: str, begun: bool) 
 
 
 @pytest.mark.parametrize("finish", ["network_error", "insufficient_system_resource"])
-async def test_a_reason_that_is_a_failure_keeps_the_text(faulty: FaultyServer, finish: str) -> None:
+async def test_a_finish_reason_of_failure_keeps_the_text(faulty: FaultyServer, finish: str) -> None:
     faulty.answer = faulty.say(STREAM, word("春"), word("风", finish), END)
     text, sentence = await ask(faulty.url)
     assert text == "春风" and "error" in sentence and finish in sentence
 
 
 @pytest.mark.parametrize("error", ERRORS[:9])
-async def test_the_cause_is_told_with_status_200(faulty: FaultyServer, error: Any) -> None:
+async def test_errors_with_status_200_are_reported(faulty: FaultyServer, error: Any) -> None:
     faulty.answer = faulty.say(response(200, json.dumps(error).encode()))
     assert REASON in (await ask(faulty.url))[1]
 
@@ -240,7 +240,7 @@ async def test_a_prompt_that_is_too_long_is_sent_again_with_fewer_rounds(
     assert isinstance(done, Done) and done.text == "好"
 
 
-def test_only_a_length_is_taken_for_one() -> None:
+def test_only_messages_about_the_context_mean_too_long() -> None:
     for other in (
         "Rate limit exceeded: too many tokens per minute",
         "temperature must be at most 2",
@@ -290,7 +290,7 @@ def test_only_a_length_is_taken_for_one() -> None:
         ({"delta": {"reasoning_content": "想", "content": "好"}}, "<think>想</think>好", "eos"),
     ],
 )
-async def test_text_in_every_shape(
+async def test_text_in_every_form(
     faulty: FaultyServer, choice: dict[str, Any], text: str, reason: str
 ) -> None:
     full = json.dumps({"choices": [{"finish_reason": "stop", **choice}]})
@@ -299,14 +299,14 @@ async def test_text_in_every_shape(
     assert (done.text, done.finish_reason) == (text, reason)
 
 
-def test_a_reason_called_null_is_none() -> None:
-    """DashScope's own API ends no reply with it."""
+def test_a_finish_reason_of_null_is_ignored() -> None:
+    """DashScope's API sends it before the end of a reply."""
     reader = ReplyReader()
     (token,) = reader.read({"choices": [{"delta": {"content": "春"}, "finish_reason": "null"}]})
     assert (token.text, reader.finish) == ("春", "")
 
 
-async def test_the_whole_reply_is_not_read_twice(faulty: FaultyServer) -> None:
+async def test_a_repeated_whole_reply_is_ignored(faulty: FaultyServer) -> None:
     """MiniMax repeats it as a message in the last chunk."""
     last = {"choices": [{"message": {"content": "春风"}, "finish_reason": "stop"}]}
     faulty.answer = faulty.say(STREAM, word("春"), word("风"), chunk(json.dumps(last)), END)
@@ -314,7 +314,7 @@ async def test_the_whole_reply_is_not_read_twice(faulty: FaultyServer) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-async def test_what_is_not_utf_8_is_decoded_as_the_content_type_says(
+async def test_other_encodings_are_decoded_by_the_content_type(
     faulty: FaultyServer, status: int
 ) -> None:
     body = (
@@ -328,18 +328,18 @@ async def test_what_is_not_utf_8_is_decoded_as_the_content_type_says(
         assert "message: 模型正忙" in (await ask(faulty.url))[1]
 
 
-async def test_a_plain_answer_is_quoted(faulty: FaultyServer) -> None:
+async def test_a_plain_text_error_is_quoted(faulty: FaultyServer) -> None:
     faulty.answer = faulty.say(response(200, REASON.encode(), "text/plain"))
     assert REASON in (await ask(faulty.url))[1]
 
 
-async def test_the_wait_that_a_server_asks_for_is_told(faulty: FaultyServer) -> None:
+async def test_retry_after_is_reported(faulty: FaultyServer) -> None:
     answer = response(429, b"{}").replace(b"\r\n\r\n", b"\r\nRetry-After: 20\r\n\r\n")
     faulty.answer = faulty.say(answer)
     assert "20 seconds" in (await ask(faulty.url))[1]
 
 
-async def test_the_place_of_a_server_that_has_moved_is_told(faulty: FaultyServer) -> None:
+async def test_a_redirect_is_reported(faulty: FaultyServer) -> None:
     place = b"\r\nLocation: /new/v1/chat/completions\r\nConnection: close\r\n\r\n"
     faulty.answer = faulty.say(response(301, b"").replace(b"\r\n\r\n", place))
     assert f"{faulty.url.removesuffix('/v1')}/new/v1;" in (await ask(faulty.url))[1]
@@ -375,7 +375,7 @@ def test_events_without_a_blank_line_between_them() -> None:
     assert len(list(decoder.feed(body.encode()))) == 2 and decoder.ended
 
 
-async def test_a_certificate_of_the_users_is_trusted(
+async def test_a_certificate_in_ssl_cert_file_is_trusted(
     faulty: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trustme = pytest.importorskip("trustme")
@@ -397,7 +397,7 @@ async def test_a_certificate_of_the_users_is_trusted(
             await servers.models_of(url)
 
 
-async def test_an_unknown_context_is_told_once_and_only_for_a_long_prompt(
+async def test_an_unknown_context_length_is_noted_once_for_a_long_prompt(
     faulty: FaultyServer,
 ) -> None:
     faulty.models = response(200, b'{"data": [{"id": "m"}]}')

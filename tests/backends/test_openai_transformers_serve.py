@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(model: Path, tmp_path_factory: pytest.TempPathFactory, engines: None) -> Iterator[int]:
-    """The port of a server in a process of its own, shared by all tests of this file."""
+    """The port of a server in a separate process, shared by all tests of this file."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         number: int = listener.getsockname()[1]
@@ -82,10 +82,8 @@ async def test_it_is_found_on_its_port(port: int, model: Path) -> None:
 
 
 @pytest.mark.parametrize("format", [None, "gpt2-chinese"])
-async def test_three_rounds_give_what_the_model_says(
-    port: int, model: Path, format: str | None
-) -> None:
-    """The same greedy tokens as transformers in this process, through chat and completions."""
+async def test_three_rounds_match_transformers(port: int, model: Path, format: str | None) -> None:
+    """Greedy tokens through both APIs against those of transformers in this process."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -136,7 +134,7 @@ async def test_stop_ends_the_reply_and_the_server_is_free(port: int, format: str
     await backend.close()
 
 
-async def test_fields_that_it_refuses_are_left_out_with_a_note(port: int) -> None:
+async def test_refused_fields_are_left_out_with_a_note(port: int) -> None:
     backend = await loaded(port)
     sampling = SamplingSettings(top_k=5, min_p=0.1, repetition_penalty=1.2, max_new_tokens=3)
     events = await reply(backend, GenerateRequest("abc", sampling=sampling))

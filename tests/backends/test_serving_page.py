@@ -1,4 +1,4 @@
-"""What docs/serving.md tells to type is there."""
+"""The names and options in docs/serving.md exist."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ TEMPLATE = (
 
 
 def make_gguf(path: Path, *, template: bool = True, says_bytes: bool = False) -> Path:
-    """SentencePiece's byte tokens and the ASCII letters; one or the other is ever likely."""
+    """Write a model of byte tokens and ASCII letters that generates only one of the two kinds."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
     tokens = ["<unk>", "<s>", "</s>", *byte_tokens, *letters, "你", "好"]

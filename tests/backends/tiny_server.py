@@ -1,7 +1,7 @@
-"""A small server that speaks vLLM's dialect over a tiny real model, for the tests.
+"""A small server with vLLM's API and a tiny real model.
 
-It does what it is asked (sampling aside: it always takes the best token), counts tokens with the
-model's own tokenizer, and remembers what it was asked and whether a reply was cut off.
+It always takes the best token, counts tokens with the model's tokenizer, and records the requests
+and whether a reply was cut off.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The types of the fixtures that run ``chatui`` as a process, and what they answer."""
+"""Types of the fixtures that run ``chatui`` as a process, and of their results."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ InTerminal = Callable[..., str]
 
 
 def is_one_sentence(text: str) -> bool:
-    """Whether ``text`` is all that an error may write to standard error."""
+    """True if ``text`` is one error sentence on standard error."""
     return text.startswith("chatui: ") and text.count("\n") == 1 and text.rstrip().endswith(".")

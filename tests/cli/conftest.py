@@ -1,4 +1,4 @@
-"""The command as a user runs it: a process of its own."""
+"""Fixtures that run the command as a process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from command import Chatui, Completed, InTerminal
 
 @pytest.fixture
 def chatui(engines: None) -> Chatui:
-    """Run ``chatui`` with arguments, standard input and environment; its output as UTF-8 text."""
+    """Run ``chatui`` with arguments, standard input and environment; returns its output as text."""
 
     def run(
         *arguments: str | bytes, stdin: str | bytes = b"", env: Mapping[str, str] | None = None
@@ -36,7 +36,7 @@ def chatui(engines: None) -> Chatui:
 
 @pytest.fixture
 def write_settings(home: Path) -> Callable[[str], Path]:
-    """Write the settings file; its path."""
+    """Write the settings file and return its path."""
 
     def write(text: str) -> Path:
         home.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def write_settings(home: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def in_terminal(engines: None) -> InTerminal:
-    """Run ``chatui`` in a pseudo-terminal; what it writes to it."""
+    """Run ``chatui`` in a pseudo-terminal and return its output."""
 
     def run(*arguments: str, columns: int = 80) -> str:
         master, slave = pty.openpty()
@@ -59,7 +59,7 @@ def in_terminal(engines: None) -> InTerminal:
         with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env):
             os.close(slave)
             shown = b""
-            # Reading from a terminal that nobody writes to any more is an error on Linux.
+            # On Linux, reading a terminal without writers is an error.
             with suppress(OSError):
                 while block := os.read(master, 4096):
                     shown += block

@@ -36,7 +36,7 @@ FIELDS = (
 )
 
 
-def test_json_has_everything_and_its_seed_repeats_the_text(chatui: Chatui, tiny: str) -> None:
+def test_json_has_all_fields_and_its_seed_repeats_the_text(chatui: Chatui, tiny: str) -> None:
     ask = ("--model", tiny, "--format", "shiyou", "--max-new-tokens", "30")
     done = chatui("ask", "-", *ask, "--json", stdin="\ufeff春眠\n")
     assert (done.returncode, done.stderr) == (0, "")
@@ -53,7 +53,7 @@ def test_json_has_everything_and_its_seed_repeats_the_text(chatui: Chatui, tiny:
     assert (again.returncode, again.stdout, again.stderr) == (0, said["text"] + "\n", "")
 
 
-def test_a_record_has_what_the_reply_was(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
+def test_a_record_has_the_reply_and_its_settings(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
     history, file = tmp_path / "history.json", tmp_path / "r.jsonl"
     history.write_text('[["早", "好"]]', encoding="utf-8")
     ask = ("--model", tiny, "--format", "shiyou", "--max-new-tokens", "12", "--seed", "3")
@@ -81,9 +81,7 @@ def test_a_record_has_what_the_reply_was(chatui: Chatui, tiny: str, tmp_path: Pa
     assert said["text"] in json.loads(on.stdout)["prompt"]
 
 
-def test_a_record_is_generated_again_to_the_same_tokens(
-    chatui: Chatui, tiny: str, tmp_path: Path
-) -> None:
+def test_rerun_of_a_record_gives_the_same_tokens(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     ask = ("--model", tiny, "--format", "shiyou", "--max-new-tokens", "12", "--seed", "3")
     assert chatui("ask", "春眠", *ask, "--record", str(file)).returncode == 0
@@ -109,7 +107,7 @@ def test_a_record_is_generated_again_to_the_same_tokens(
     assert none.returncode == 1 and is_one_sentence(none.stderr)
 
 
-def test_bytes_that_are_no_text_and_escape_sequences_are_a_query(chatui: Chatui, tiny: str) -> None:
+def test_invalid_bytes_and_escape_sequences_can_be_a_query(chatui: Chatui, tiny: str) -> None:
     query = b"\xe6\x98\xa5\xff\x1b[31m\xe7\x9c\xa0\x1b]0;x\x07[bold]"
     ask = ("--model", tiny, "--format", "shiyou", "--greedy", "--max-new-tokens", "5", "--json")
     done = chatui("ask", query, *ask)
@@ -137,9 +135,7 @@ def test_a_broken_model_is_one_sentence(
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "no/such", "/no/such/folder", "坏 名字", ".."])
-def test_a_model_that_is_not_there_is_one_sentence(
-    model: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_model_is_one_sentence(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ask", "春眠", "--model", model]) == 1
     said = capsys.readouterr()
     assert said.out == "" and is_one_sentence(said.err), said.err
@@ -199,7 +195,7 @@ def are_gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=20)[1]
 
 
-def test_ctrl_c_keeps_what_came_and_exits_130(start: Start) -> None:
+def test_ctrl_c_keeps_the_text_and_exits_130(start: Start) -> None:
     process = start()
     assert process.stdout is not None
     first = process.stdout.read(3)

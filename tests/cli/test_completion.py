@@ -1,4 +1,4 @@
-"""Completion scripts and the man page, read by the programs that they are for."""
+"""``chatui completion`` and ``chatui man``, checked by the shells and groff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``chatui search``, ``export`` and ``replay``: what was said before."""
+"""``chatui search``, ``history``, ``export`` and ``replay`` of saved conversations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatui.conversation.store import Store
 
 @pytest.fixture
 def saved() -> int:
-    """A conversation of two rounds with strange text in it; its id."""
+    """The id of a saved conversation of two rounds with unusual characters."""
     store = Store(locations.database_file())
     conversation = parent = None
     for query, reply in (("春眠", "不觉晓\n处处闻啼鸟"), ("\x1b[31m夜来", "风雨声\ud800")):
@@ -31,7 +31,7 @@ def saved() -> int:
     return conversation
 
 
-def test_search_finds_what_was_said(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_finds_text_in_conversations(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", "闻啼"]) == 0
     assert capsys.readouterr().out.split() == [str(saved), "春眠", "不觉晓", "处处闻啼鸟"]
     assert run(["search", "风雨", "--json"]) == 0
@@ -39,7 +39,7 @@ def test_search_finds_what_was_said(saved: int, capsys: pytest.CaptureFixture[st
     assert (hit["where"], hit["match"], hit["conversation_id"]) == ("reply", "风雨", saved)
 
 
-def test_search_that_finds_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_without_hits_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", "没有", "这个"]) == 0
     said = capsys.readouterr()
     assert said.out == "" and "没有 这个" in said.err
@@ -71,7 +71,7 @@ def test_history_lists_and_changes(saved: int, capsys: pytest.CaptureFixture[str
     assert len(listed(str(saved), "--restore")) == 1 == len(listed())
 
 
-def test_history_says_what_is_wrong(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_history_reports_wrong_usage(saved: int, capsys: pytest.CaptureFixture[str]) -> None:
     for wrong, code in (
         (["--pin"], 2),
         (["all", "--title", "x"], 2),
@@ -138,7 +138,7 @@ def test_nothing_to_export_is_one_sentence(
 
 
 class Time:
-    """Time that passes while one sleeps."""
+    """A clock that only ``sleep`` advances."""
 
     now = 0.0
 
@@ -165,7 +165,7 @@ def test_a_replay_has_the_reply_and_its_timing(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"format": "chatui-tran', b"\xff"])
-def test_a_file_that_is_no_transcript_is_one_sentence(
+def test_an_invalid_transcript_is_one_sentence(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "a.json"

@@ -91,7 +91,7 @@ def test_the_tokenizer_alone_is_enough_and_every_file_form_holds_the_same(
 
 
 @pytest.mark.parametrize("form", ["jsonl", "safetensors", "one conversation"])
-def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
+def test_an_interrupted_run_resumes_to_the_same_bytes(
     rows: Path,
     tiny: str,
     tmp_path: Path,
@@ -141,7 +141,9 @@ def test_what_was_interrupted_goes_on_and_gives_the_same_bytes(
     assert sorted(file.name for file in tmp_path.glob("out*")) == [out.name]
 
 
-def test_a_file_that_was_lost_meanwhile_begins_anew(rows: Path, tiny: str, tmp_path: Path) -> None:
+def test_a_lost_output_file_is_written_from_the_start(
+    rows: Path, tiny: str, tmp_path: Path
+) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     command = ["dataset", str(rows), "--model", tiny, "-o"]
     for lost in (None, b"", whole):
@@ -160,7 +162,7 @@ def test_a_file_that_was_lost_meanwhile_begins_anew(rows: Path, tiny: str, tmp_p
         assert len(read_lines(out)) == len(ROWS)
 
 
-def test_other_options_or_sources_begin_anew(
+def test_other_options_or_sources_start_from_the_beginning(
     rows: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.jsonl"
@@ -180,7 +182,7 @@ def test_other_options_or_sources_begin_anew(
         assert len(read_lines(out)) == len(ROWS)
 
 
-def test_faults_are_told_by_file_and_line_and_the_rest_is_kept(
+def test_unreadable_records_are_reported_by_line_and_the_rest_is_kept(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mixed.jsonl"
@@ -200,7 +202,7 @@ def test_faults_are_told_by_file_and_line_and_the_rest_is_kept(
     assert len(read_lines(out)) == 2
 
 
-def test_conversations_and_transcripts_of_ours(tiny: str, tmp_path: Path) -> None:
+def test_saved_conversations_and_transcripts_are_sources(tiny: str, tmp_path: Path) -> None:
     store = Store(locations.database_file())
     first = store.add_round(None, None, "你好")
     store.finish_round(replace(first, reply="你好！", state="done", finish_reason="eos"))
@@ -224,7 +226,7 @@ def test_conversations_and_transcripts_of_ours(tiny: str, tmp_path: Path) -> Non
     assert (tmp_path / "last").read_bytes().splitlines() == made[0].splitlines()[1:]
 
 
-def test_a_folder_means_its_files(tiny: str, tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_files(tiny: str, tmp_path: Path) -> None:
     (folder := tmp_path / "in").mkdir()
     write_lines(folder / "b.jsonl", ROWS[:2])
     (folder / "a.json").write_text(json.dumps(ROWS[2:5], indent=1), encoding="utf-8")
@@ -268,7 +270,7 @@ def test_wrong_usage_is_one_sentence(
     assert not Path("out").exists() and rows.read_bytes() == before
 
 
-def test_a_full_disk_is_told_and_can_be_gone_on_from(
+def test_a_full_disk_is_reported_and_the_run_can_resume(
     rows: Path,
     tiny: str,
     tmp_path: Path,
@@ -295,7 +297,7 @@ def test_a_full_disk_is_told_and_can_be_gone_on_from(
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_two_at_once_do_not_write_one_file(
+def test_two_runs_never_write_the_same_file(
     rows: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from filelock import FileLock
@@ -306,7 +308,7 @@ def test_two_at_once_do_not_write_one_file(
     assert "Another chatui process is writing" in capsys.readouterr().err
 
 
-def test_a_preview_colours_what_is_learned(
+def test_a_preview_colours_the_labels(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_terminal(*arguments: str) -> str:
@@ -358,7 +360,7 @@ def rated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 def text_of(ids: list[int]) -> str:
-    """What the embedded model's ids spell, without [SEP]."""
+    """Decode ids with the embedded model's tokenizer, without [SEP]."""
     from transformers import AutoTokenizer
 
     folder = locations.assets_folder() / "shiyou"
@@ -382,7 +384,7 @@ def replies_of(file: Path) -> list[str]:
         (["--since", "2026-01-01T04:30"], ["对"]),
     ],
 )
-def test_filters_choose_what_goes_out(
+def test_filters_choose_the_replies(
     rated: Store,
     tmp_path: Path,
     options: list[str],
@@ -437,7 +439,7 @@ def test_preference_pairs_of_ratings_and_corrections(
     assert pair["chosen_input_ids"][-1] == pair["rejected_input_ids"][-1]
 
 
-def test_a_reply_that_broke_off_is_never_preferred(rated: Store, tmp_path: Path) -> None:
+def test_a_failed_reply_is_never_preferred(rated: Store, tmp_path: Path) -> None:
     rated.rate(4, 0)
     for id in (1, 2):
         rated.finish_round(replace(rated.round(id), state="stopped"))
@@ -460,7 +462,7 @@ def test_a_reply_that_broke_off_is_never_preferred(rated: Store, tmp_path: Path)
         (["--pairs"], 2),
     ],
 )
-def test_filters_that_leave_nothing_are_told(
+def test_filters_without_a_match_are_reported(
     rows: Path,
     tiny: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -29,7 +29,7 @@ def test_the_doctor_sees_this_machine(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["problems"] == []
 
 
-def test_what_is_in_the_way_is_told_and_exit_1(
+def test_problems_are_reported_with_exit_code_1(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""``chatui ask`` with the model that ships with it, as a newcomer would."""
+"""``chatui ask`` with the embedded model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``chatui import``: the files of other programs, from the command to the search."""
+"""``chatui import`` of other programs' files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def test_files_and_folders_are_imported_and_found(
     assert "夜来" in capsys.readouterr().out
 
 
-def test_many_faults_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_unreadable_records_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(json.dumps(SHAREGPT) + "\n" + "[\n" * 50)
     assert run(["import", str(file), "--lang", "en"]) == 0
@@ -38,7 +40,7 @@ def test_many_faults_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"text", b"\xff\xfe", b"SQLite format 3\0"])
-def test_nothing_to_import_is_said(
+def test_files_without_conversations_are_reported(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "a.db"

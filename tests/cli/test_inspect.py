@@ -1,4 +1,4 @@
-"""``chatui inspect``: the prompt alone for every format, and the candidates of real weights."""
+"""``chatui inspect``: the prompt of every format, and candidates of real weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_format_renders_without_a_model(capsys: pytest.CaptureFixture[str]
         assert said == {"prompt": formats.get(name).render((), "你好", None), "format": name}
 
 
-def test_prompts_are_the_references(
+def test_prompts_match_the_reference_implementations(
     reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (reference / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
@@ -37,12 +37,12 @@ def test_prompts_are_the_references(
         assert json.loads(capsys.readouterr().out)["prompt"] == case["prompt"]
 
 
-def test_a_preset_brings_its_format(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_names_its_format(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", "你好", "--no-model", "--model", "诗友"]) == 0
     assert capsys.readouterr().out == "[Round 0]\n问：你好\n答：\n"
 
 
-def test_a_folder_says_its_format_by_its_config(
+def test_the_format_of_a_folder_follows_from_its_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "moss"}', encoding="utf-8")
@@ -68,7 +68,7 @@ def test_a_system_prompt_is_used(capsys: pytest.CaptureFixture[str]) -> None:
         (["--format", "chat-template"], 2),
     ],
 )
-def test_no_format_is_one_sentence(
+def test_an_unknown_format_is_one_sentence(
     arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["inspect", "你好", "--no-model", *arguments]) == code
@@ -76,7 +76,7 @@ def test_no_format_is_one_sentence(
     assert said.out == "" and is_one_sentence(said.err)
 
 
-def test_it_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> None:
+def test_it_shows_prompt_tokens_and_candidates(chatui: Chatui, tiny: str) -> None:
     asked = ("inspect", "春眠", "--model", tiny, "--format", "shiyou", "--top", "3", "--json")
     done = chatui(*asked)
     assert (done.returncode, done.stderr) == (0, "")
@@ -92,13 +92,13 @@ def test_it_shows_what_the_model_reads(chatui: Chatui, tiny: str) -> None:
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) <= 1
 
 
-def test_penalties_and_the_thinking_switch_are_told(
+def test_penalties_and_the_thinking_switch_give_notes(
     chatui: Chatui,
     tiny: str,
     write_settings: Callable[[str], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """``ask --greedy`` keeps penalties, so that its first token may be another than the best."""
+    """``ask --greedy`` keeps penalties, so its first token may differ from the best one."""
     write_settings("think = false\n[sampling]\nrepetition_penalty = 1.3\n")
     asked = ("inspect", "春眠", "--model", tiny, "--format", "shiyou", "--json")
     switch, penalties = json.loads(chatui(*asked).stdout)["notes"]
@@ -108,7 +108,7 @@ def test_penalties_and_the_thinking_switch_are_told(
     assert "penalties still apply" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_views_stand_side_by_side(
+def test_tokens_are_shown_in_several_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "70")

@@ -1,4 +1,4 @@
-"""--lora from the command line to the engine and back."""
+"""``--lora``, from the command line to the engine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_inspect_shows_what_an_adapter_changes(chatui: Chatui, base: Path, tmp_p
     assert best[0] != best[1]
 
 
-def test_a_lora_for_another_base(chatui: Chatui, base: Path, tmp_path: Path) -> None:
+def test_a_lora_for_another_base_is_refused(chatui: Chatui, base: Path, tmp_path: Path) -> None:
     path = str(lora(tmp_path / "wide-lora", width=64))
     done = chatui("ask", "春眠", "--model", str(base), "--lora", path)
     assert done.returncode == 1

@@ -23,9 +23,7 @@ def test_the_embedded_presets_are_there(capsys: pytest.CaptureFixture[str]) -> N
     assert "● " in table and "shiyou" in table and "古诗" in table and "\x1b" not in table
 
 
-def test_a_wrong_preset_of_the_users_is_told(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_user_preset_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "presets").mkdir(parents=True)
     (home / "presets" / "mine.toml").write_text("family = 3\n", encoding="utf-8")
     assert run(["models", "--json"]) == 0
@@ -42,7 +40,7 @@ def test_wrong_settings_are_one_sentence(home: Path, capsys: pytest.CaptureFixtu
     assert said.out == "" and "modle" in said.err and said.err.count("\n") == 1
 
 
-def test_a_terminal_gets_what_fits(in_terminal: InTerminal) -> None:
+def test_the_table_fits_the_terminal(in_terminal: InTerminal) -> None:
     lines = in_terminal("models", columns=60).splitlines()
     table = lines[: lines.index("")]
     assert len(table) > 10 and all(cell_len(line) <= 60 for line in table)
@@ -50,7 +48,7 @@ def test_a_terminal_gets_what_fits(in_terminal: InTerminal) -> None:
     assert "chatui pull NAME" in lines[-1]
 
 
-def test_all_that_is_known_of_one_model(
+def test_the_details_of_one_model(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["--lang", "en", "models", "Luotuo"]) == 0

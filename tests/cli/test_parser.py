@@ -1,7 +1,8 @@
-"""What can be typed, what it costs to start, and how wrong usage is told."""
+"""Options, help, imports at the start, and reports of wrong usage."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command import Chatui, is_one_sentence
 from rich.cells import cell_len
 
 from chatui import __version__
@@ -43,7 +45,7 @@ def test_help_in_both_languages(
             assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", words), verb
 
 
-def test_what_needs_no_weights_imports_nothing_heavy() -> None:
+def test_commands_without_weights_import_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from chatui.cli.parser import run\n"
@@ -149,3 +151,35 @@ def test_a_poor_locale_does_not_crash() -> None:
     done = subprocess.run(command, capture_output=True, env=env)
     assert done.returncode == 0 and done.stderr == b""
     assert b"\\u" in done.stdout
+
+
+def test_without_a_terminal_the_error_names_ask(chatui: Chatui) -> None:
+    done = chatui()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert is_one_sentence(done.stderr) and "chatui ask" in done.stderr
+
+
+@pytest.mark.parametrize("window", ["0", "-5", "many", "1.5", "99999999999"])
+def test_invalid_context_options(window: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", "春", f"--context={window}"]) == 2
+    said = capsys.readouterr().err
+    assert window in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("window", ["0", '"many"', "true", "[1]"])
+def test_invalid_context_settings(
+    window: str, write_settings: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_settings(f"context = {window}")
+    assert run(["ask", "春"]) == 1
+    said = capsys.readouterr().err
+    assert "context" in said and said.count("\n") == 1
+
+
+def test_inspect_uses_the_context_option(chatui: Chatui) -> None:
+    done = chatui("inspect", "春夜", "--context", "100", "--json")
+    assert json.loads(done.stdout)["context"]["limit"] == 100
+    # More than the model has: its own window, and one sentence.
+    done = chatui("inspect", "春夜", "--context", "100000000", "--json")
+    assert json.loads(done.stdout)["context"]["limit"] == 512
+    assert done.stderr.count("\n") == 1 and "100000000" in done.stderr

@@ -24,7 +24,7 @@ from chatui.messages import Adapter, Loaded, ModelSpec
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model that says something else."""
+    """A model with other weights."""
     folder = tmp_path_factory.mktemp("models") / "other"
     return str(tiny_models.gpt2_chinese(folder, context=8192, seed=1))
 
@@ -64,7 +64,7 @@ def test_several_models_make_a_report(
     assert chatui(*asked, "--rerun").returncode == 3
 
 
-def test_another_model_stands_beside_what_was_recorded(
+def test_another_model_is_shown_beside_the_recorded_reply(
     chatui: Chatui, other: str, record: str
 ) -> None:
     done = chatui("replay", record, "--model", other, "--format", "shiyou")
@@ -75,7 +75,7 @@ def test_another_model_stands_beside_what_was_recorded(
     assert "[-" in done.stdout and "{+" in done.stdout and "perplexity" in done.stdout
 
 
-def test_what_cannot_be_compared_is_one_sentence(
+def test_errors_of_a_comparison_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = tmp_path / "e.jsonl"
@@ -96,10 +96,10 @@ def test_an_adapter_belongs_to_the_model_before_it() -> None:
     assert requested_models([]) == []
 
 
-def test_each_model_is_loaded_once_while_it_is_the_same_beside_the_others(
+def test_models_stay_loaded_while_they_fit_beside_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Adapters are switched on their base; one that does not fit has the memory for itself."""
+    """Adapters share their base; a model that does not fit beside the others is loaded alone."""
     seen: list[str] = []
 
     class Fake:

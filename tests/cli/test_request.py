@@ -1,4 +1,4 @@
-"""From what was typed to what a backend is asked."""
+"""From arguments to a request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sampling(*typed: str, preset: SamplingSettings | None = None) -> SamplingSet
     return options.sampling_of(parser.parse_args(typed), preset or SamplingSettings())
 
 
-def test_what_is_not_typed_stays_the_presets() -> None:
+def test_settings_without_an_option_stay_the_presets() -> None:
     preset = SamplingSettings(temperature=0.7, top_k=40, seed=3, max_new_tokens=9)
     assert sampling(preset=preset) == preset
     assert sampling("--top-k", "0", "--seed", "0", preset=preset) == SamplingSettings(
@@ -43,7 +43,7 @@ def test_every_option_reaches_the_settings() -> None:
     )  # fmt: skip
 
 
-def test_a_temperature_ends_what_would_leave_it_without_effect() -> None:
+def test_a_temperature_ends_greedy_and_uniform_choice() -> None:
     even = SamplingSettings(top_k=10, uniform_top_k=True)
     assert not sampling("--temperature", "0.7", preset=even).uniform_top_k
     assert sampling("--top-k", "5", preset=even) == SamplingSettings(top_k=5, uniform_top_k=True)
@@ -95,7 +95,7 @@ def test_a_query_from_standard_input(
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "gb18030", "big5", "utf-16-le", "shift_jis"])
-def test_another_encoding_is_told_and_can_be_named(
+def test_another_encoding_is_reported_and_can_be_named(
     encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data = "春眠不覚暁".replace("覚暁", "" if encoding == "shift_jis" else "覺曉").encode(encoding)
@@ -114,7 +114,7 @@ def test_another_encoding_is_told_and_can_be_named(
             read_history(str(file))
 
 
-def test_gbk_takes_the_characters_of_gb18030(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gbk_accepts_all_characters_of_gb18030(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Input("㐀𠮷".encode("gb18030")))
     assert read_query(None, "GBK") == "㐀𠮷"
 
@@ -123,7 +123,7 @@ def test_gbk_takes_the_characters_of_gb18030(monkeypatch: pytest.MonkeyPatch) ->
     ("data", "encoding"), [("春".encode(), "ascii"), ("春".encode("gbk")[:1], "gbk"),
                            (b"\xff\xfea", None)]
 )  # fmt: skip
-def test_what_is_not_of_the_encoding_is_one_sentence(
+def test_text_in_another_encoding_is_one_sentence(
     data: bytes, encoding: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Input(data))

@@ -1,4 +1,4 @@
-"""``chatui replay --rerun`` of what the app wrote: a reply that went on, and what came after it."""
+"""``chatui replay --rerun`` of the app's transcripts: a continued reply and later rounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatui.tui.waiting_queries import OpenConversation, WaitingQuery
 
 
 async def converse(store: Store, spec: ModelSpec) -> int:
-    """Rounds as the app makes them: cut, gone on, with another token, edited and gone on."""
+    """Rounds of the app: cut off, continued, with another token, edited and continued."""
     backend = forked_engine.forking(LocalBackend())
     loaded = [event async for event in backend.load(spec)][-1]
     assert isinstance(loaded, Loaded)
@@ -54,7 +54,7 @@ async def converse(store: Store, spec: ModelSpec) -> int:
 
 
 @pytest.mark.usefixtures("engines")
-def test_a_reply_that_went_on_goes_on_again(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
+def test_a_continued_reply_is_continued_again(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
     store = Store(None)
     conversation = asyncio.run(converse(store, ModelSpec("tiny", tiny, format="shiyou")))
     whole = transcript.from_store(store, conversation)

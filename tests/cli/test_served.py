@@ -1,4 +1,4 @@
-"""``--server``: the command line in front of a server that speaks over a tiny real model."""
+"""``--server``: the command line with a server that runs a tiny model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_ask_takes_the_first_model_of_the_server(chatui: Chatui, server: TinySer
     assert server.record.bodies[-1]["messages"] == [{"role": "user", "content": "abc"}]
 
 
-def test_a_reply_that_the_server_broke_off_is_written_and_recorded(
+def test_a_reply_that_failed_on_the_server_is_written_and_recorded(
     chatui: Chatui, server: TinyServer, tmp_path: Path
 ) -> None:
     server.record.clear()
@@ -46,7 +46,9 @@ def test_a_reply_that_the_server_broke_off_is_written_and_recorded(
     assert one.seed == said["seed"] == server.record.bodies[-1]["seed"]
 
 
-def test_a_format_of_ours_renders_the_prompt(chatui: Chatui, server: TinyServer) -> None:
+def test_a_prompt_format_renders_the_prompt_for_a_server(
+    chatui: Chatui, server: TinyServer
+) -> None:
     shown = chatui(
         *("inspect", "--server", server.url, "--model", "tiny", "--format", "luotuo", "--json"),
         "写诗",
@@ -58,10 +60,8 @@ def test_a_format_of_ours_renders_the_prompt(chatui: Chatui, server: TinyServer)
     assert len(found["next"]) == 8 and len(found["input_ids"]) == found["context"]["used"]
 
 
-def test_inspect_does_without_what_a_server_does_not_tell(
-    chatui: Chatui, server: TinyServer
-) -> None:
-    """SGLang and llama-cpp-python tell the ids alone, and no server the ids of what is next."""
+def test_inspect_works_with_servers_that_report_less(chatui: Chatui, server: TinyServer) -> None:
+    """SGLang and llama-cpp-python report only ids, and no server the ids of candidates."""
     server.tells_pieces = False
     shown = chatui("inspect", "--server", server.url, "--format", "bloomz", "ab")
     server.tells_pieces = True
@@ -84,7 +84,7 @@ def test_models_lists_servers_and_a_reference_finds_them(
 
 
 @pytest.mark.parametrize("verb", [("models",), ("ask", "你好")])
-def test_a_server_that_is_none_is_one_sentence(chatui: Chatui, verb: tuple[str, ...]) -> None:
+def test_an_invalid_server_is_one_sentence(chatui: Chatui, verb: tuple[str, ...]) -> None:
     for address, words in (
         ("127.0.0.1:1", "No server answers"),
         ("ftp://x", "not a server address"),
@@ -94,15 +94,15 @@ def test_a_server_that_is_none_is_one_sentence(chatui: Chatui, verb: tuple[str, 
         assert words in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_adapters_are_the_servers_affair(chatui: Chatui, server: TinyServer) -> None:
+def test_adapters_on_a_server_are_refused(chatui: Chatui, server: TinyServer) -> None:
     done = chatui("ask", "--server", server.url, "--lora", "x", "你好")
     assert done.returncode == 1 and "Adapters" in done.stderr
 
 
-def test_a_key_stands_in_nothing_that_is_written(
+def test_a_key_is_written_nowhere(
     chatui: Chatui, server: TinyServer, write_settings: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Transcripts, exports, reports, log and settings, also of a server that repeats the key."""
+    """Check transcripts, exports, reports, log and settings; the server repeats the key."""
     key = "sk-very-secret-0123456789"
     settings = write_settings(
         f'[[servers]]\nname = "gpu"\nurl = "{server.url}"\nkey_env = "A_KEY"\n'

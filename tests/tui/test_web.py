@@ -1,4 +1,4 @@
-"""``chatui web``: who gets in, and what a page shows."""
+"""``chatui web``: access, and the contents of a page."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def served(home: Path, engines: None) -> Iterator[Served]:
 
 
 class Client:
-    """A page without a browser: what its app draws, and what is typed."""
+    """A page without a browser: reads what its app draws, and sends keys."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -185,7 +185,7 @@ REFUSED: tuple[tuple[list[str], str], ...] = (
 
 
 @pytest.mark.parametrize(("options", "word"), REFUSED)
-def test_what_cannot_be_served_is_told(
+def test_errors_on_serving_are_one_sentence(
     options: list[str], word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from chatui.cli.parser import run
@@ -195,7 +195,7 @@ def test_what_cannot_be_served_is_told(
     assert said.out == "" and word in said.err and said.err.count("\n") == 1
 
 
-def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     from chatui.cli.parser import run
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -194,7 +194,7 @@ def token_count(value: Any) -> int:
     if isinstance(value, bool):
         return 0
     try:
-        return max(0, int(value)) if isinstance(value, int | float | str) else 0
+        return max(0, int(float(value))) if isinstance(value, int | float | str) else 0
     except (ValueError, OverflowError):
         return 0
 

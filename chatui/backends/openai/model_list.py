@@ -138,7 +138,7 @@ async def list_models(
         models = [] if models is None and "data" in body else models
     if status != 200 or not isinstance(models, list):
         sentence = say("backends.no_such_server", url=target.url)
-        is_web_page = status == 200 and not isinstance(body, dict | list)
+        is_web_page = status == 200 and answer.content and not isinstance(body, dict | list)
         kind = ChatuiError if is_web_page else NoModelListError
         raise kind(with_server_message(sentence, server_message(body, target)))
     listed = (_listed(model) for model in models)
