@@ -157,10 +157,10 @@ def conversation_of(
     rounds: list[Round] = []
     numbers: dict[str, int] = {}
     stack = [(id, _OpenRound()) for id in reversed(children.get(None, []))]
-    reached = 0
+    reached: set[str] = set()
     while stack:
         id, open_round = stack.pop()
-        reached += 1
+        reached.add(id)
         message = by_id[id]
         if message.role == "user" and open_round.replies:
             open_round = _OpenRound(_add_round(open_round, rounds, numbers))
@@ -171,20 +171,18 @@ def conversation_of(
             numbers[id] = _add_round(open_round, rounds, numbers)
     if not rounds:
         raise InvalidRecord(say("import.no_messages"))
-    passed: set[str] = set()
-    while current in by_id and current not in numbers and children.get(current):
-        if current in passed:
-            # A cycle of parents.
-            break
-        passed.add(current)
-        current = children[current][-1]
+    # Messages in a cycle are not reached.
+    while current in reached and current not in numbers:
+        current = children[current][-1] if current in children else None
     head = numbers.get(current or "", len(rounds))
     created = created_at or rounds[0].started_at
     updated = max(updated_at, created, max(each.started_at for each in rounds))
     about = Conversation(
         0, title, created, updated, len(path_to(dict(enumerate(rounds, 1)), head)), head
     )
-    return ImportedConversation(Transcript(about, tuple(rounds)), unread + len(by_id) - reached)
+    return ImportedConversation(
+        Transcript(about, tuple(rounds)), unread + len(by_id) - len(reached)
+    )
 
 
 def _add_message(open_round: _OpenRound, message: ImportedMessage) -> _OpenRound:
