@@ -11,7 +11,13 @@ from chatui.cli.conversation_arguments import conversation_ids, conversation_num
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.history import write_conversations
 from chatui.cli.output import write
-from chatui.conversation import export_formats
+from chatui.conversation.export_formats import (
+    EXPORT_FORMATS,
+    export_files,
+    export_parts,
+    format_named,
+    format_of,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -24,8 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help=say("cli.option.conversation"),
     )
-    names = tuple(form.name for form in export_formats.EXPORT_FORMATS)
-    parser.add_argument("--as", dest="form", choices=names, help=say("cli.option.as"))
+    names = tuple(format.name for format in EXPORT_FORMATS)
+    parser.add_argument("--as", dest="format", choices=names, help=say("cli.option.as"))
     parser.add_argument("-o", "--output", metavar="FILE", help=say("cli.option.output"))
     parser.add_argument(
         "--probabilities", action="store_true", help=say("export.option.probabilities")
@@ -40,13 +46,9 @@ def run(args: argparse.Namespace) -> int:
             write_conversations(store.conversations(), as_json=args.json)
             return SUCCESS
         target = Path(args.output) if args.output else None
-        form = (
-            export_formats.format_named(args.form)
-            if args.form
-            else export_formats.format_of(target)
-        )
-        if args.probabilities and not form.shows_probabilities:
-            raise UsageError(say("export.no_probabilities", form=form.name))
+        format = format_named(args.format) if args.format else format_of(target)
+        if args.probabilities and not format.shows_probabilities:
+            raise UsageError(say("export.no_probabilities", form=format.name))
         ids = conversation_ids(store, args.ids)
         if not args.ids and (last := store.last_conversation()):
             ids = (last.id,)
@@ -54,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
             raise ChatuiError(say("cli.export.none"))
         if target is not None:
             is_folder = len(ids) > 1 or None in args.ids
-            export_formats.export_files(
-                store, ids, target, form, probabilities=args.probabilities, is_folder=is_folder
+            export_files(
+                store, ids, target, format, probabilities=args.probabilities, is_folder=is_folder
             )
             return SUCCESS
-        for part in export_formats.export_parts(store, ids, form, probabilities=args.probabilities):
+        for part in export_parts(store, ids, format, probabilities=args.probabilities):
             write(part)
     return SUCCESS

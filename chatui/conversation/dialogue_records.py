@@ -1,6 +1,6 @@
-"""Dialogues and preference pairs as records that other programs train on.
+"""Convert dialogues and preference pairs to the JSON records of training programs.
 
-:func:`.dialogues.parse_record` reads those of dialogues.
+:func:`.dialogues.parse_record` reads the records of dialogues.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from chatui.prompting.parts import reply_for_history
 
 
 def to_openai(dialogue: Dialogue) -> dict[str, Any]:
-    """OpenAI's messages."""
+    """Return OpenAI's messages."""
     return {"messages": _messages(dialogue, "role", "content", "user", "assistant")}
 
 
 def to_sharegpt(dialogue: Dialogue) -> dict[str, Any]:
-    """ShareGPT's conversations."""
+    """Return ShareGPT's conversations."""
     return {"conversations": _messages(dialogue, "from", "value", "human", "gpt")}
 
 
 def to_alpaca(dialogue: Dialogue) -> dict[str, Any]:
-    """Alpaca's row of the last round, with the earlier ones as its history."""
+    """Return Alpaca's row for the last round, with the earlier rounds as its history."""
     *history, (query, reply) = dialogue.rounds
     return {
         "instruction": query,
@@ -35,12 +35,12 @@ def to_alpaca(dialogue: Dialogue) -> dict[str, Any]:
 
 
 def to_chatglm(dialogue: Dialogue) -> list[list[str]]:
-    """ChatGLM's history: pairs of query and reply."""
+    """Return ChatGLM's history: pairs of query and reply."""
     return [list(pair) for pair in dialogue.rounds]
 
 
 def to_trl(pair: PreferencePair) -> dict[str, Any]:
-    """TRL's conversational preference with an explicit prompt (its page "Dataset formats")."""
+    """Return TRL's conversational preference with explicit prompt (its page "Dataset formats")."""
     history, query, chosen = _parts(pair)
     before = Dialogue(history, pair.dialogue.system)
     asked = _messages(before, "role", "content", "user", "assistant")
@@ -52,7 +52,7 @@ def to_trl(pair: PreferencePair) -> dict[str, Any]:
 
 
 def to_llama_factory(pair: PreferencePair) -> dict[str, Any]:
-    """LLaMA-Factory's preference in Alpaca's form (its data/README.md): texts and a history."""
+    """Return LLaMA-Factory's preference row in Alpaca's format (its data/README.md)."""
     history, query, chosen = _parts(pair)
     return {
         "prompt": query,
@@ -64,7 +64,7 @@ def to_llama_factory(pair: PreferencePair) -> dict[str, Any]:
 
 
 def _parts(pair: PreferencePair) -> tuple[tuple[tuple[str, str], ...], str, str]:
-    """The rounds before as prompts repeat them, the query, and the preferred reply."""
+    """Return the earlier rounds as prompts contain them, the query and the preferred reply."""
     *before, (query, chosen) = pair.dialogue.rounds
     return tuple((asked, reply_for_history(said)) for asked, said in before), query, chosen
 

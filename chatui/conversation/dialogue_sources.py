@@ -36,8 +36,8 @@ class DialogueSources:
         store: holds the conversations; None if there are none.
         conversations: ids of saved conversations.
         encoding: of the files; None for UTF-8.
-        reply_filter: which replies to train on. Only transcripts and saved conversations have what
-            it tests; with a filter, dialogues from other files are skipped.
+        reply_filter: which replies to train on. Other files than transcripts lack ratings, models
+            and times; with a filter, their dialogues are skipped.
     """
 
     files: Sequence[Path]

@@ -1,4 +1,4 @@
-"""Transcripts: a conversation with everything in it, and its form as JSON Lines.
+"""Transcripts: complete conversations, and how they are written as JSON Lines.
 
 ``docs/transcript.md`` describes the format and ``docs/transcript.schema.json`` defines it.
 :mod:`.transcript_events` defines the lines, :mod:`.transcript_reader` reads them.

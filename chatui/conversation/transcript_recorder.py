@@ -102,7 +102,7 @@ class TranscriptRecorder:
         lines: list[events.Event] = []
         counts = ended.prompt_tokens, ended.reused_tokens
         if self._counts.pop(ended.id, (0, 0)) != counts:
-            # Only the end of a reply tells the final counts.
+            # The final counts are known only at the end of a reply.
             lines.append(events.prompt(number, began + ended.seconds, *counts, None))
         lines.append(events.stop(ended, number, began + ended.seconds, token_text))
         self._append(lines)

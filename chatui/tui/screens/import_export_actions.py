@@ -53,26 +53,26 @@ class ImportExportActions(QueryActions):
 
     @work
     async def _ask_where(
-        self, form: ExportFormat, probabilities: bool, *, all_of_them: bool
+        self, format: ExportFormat, probabilities: bool, *, all_of_them: bool
     ) -> None:
         from chatui.conversation.export_formats import file_name
         from chatui.tui.screens.questions import LineQuestion
 
         about = self.app.turns.conversation
         name = "chatui" if all_of_them or about is None else file_name(about.title)
-        is_folder = all_of_them and form.page is not None
-        suffix = "" if is_folder else form.suffix
+        is_folder = all_of_them and format.page is not None
+        suffix = "" if is_folder else format.suffix
         key = "where" if not all_of_them else "where_all" if is_folder else "where_lines"
         proposed = await asyncio.to_thread(_free, Path(name), suffix)
         path = await self.app.push_screen_wait(LineQuestion(say(f"export.{key}"), str(proposed)))
         if path and path.strip():
-            self._export(path.strip(), form, probabilities, all_of_them=all_of_them)
+            self._export(path.strip(), format, probabilities, all_of_them=all_of_them)
 
     @work
     async def _export(
         self,
         path: str,
-        form: ExportFormat,
+        format: ExportFormat,
         probabilities: bool = False,
         *,
         all_of_them: bool = False,
@@ -91,7 +91,7 @@ class ImportExportActions(QueryActions):
             if target.exists():
                 raise ChatuiError(say("tui.command.exists", path=target))
             export_files(
-                store, ids, target, form, probabilities=probabilities, is_folder=all_of_them
+                store, ids, target, format, probabilities=probabilities, is_folder=all_of_them
             )
 
         with self.reporting_errors(f"/export {path}"):
