@@ -207,7 +207,7 @@ async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> No
     store = Store(None)
     add_conversation(store, ("甲", "春"), ("乙", "夏"))
     async with drive(store=store) as on:
-        await on.until_shown("Go on with the last conversation: 甲 (2 rounds)")
+        await on.until_shown("Continue the last conversation: 甲 (2 rounds)")
         assert not on.views
         await on.pilot.press("ctrl+o")
         await on.pilot.pause()
@@ -215,7 +215,7 @@ async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> No
         await on.ask("丙")
         assert on.backend.requests[-1].history == (("甲", "春"), ("乙", "夏"))
         await on.pilot.press("ctrl+n")
-        await on.until_shown("Go on with the last conversation: 甲 (3 rounds)")
+        await on.until_shown("Continue the last conversation: 甲 (3 rounds)")
         await on.pilot.click(".continue")
         await on.pilot.pause()
         assert [view.reply_text for view in on.views] == ["春", "夏", "好"]

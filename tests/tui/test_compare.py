@@ -142,7 +142,7 @@ async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(dr
         await on.pilot.press("alt+d")
         await on.until(lambda: isinstance(on.app.screen, VariantPicker))
         await on.pilot.press("enter")
-        await on.until(lambda: "waits for its turn" in on.screen_text)
+        await on.until(lambda: "waiting for its turn" in on.screen_text)
         await on.pilot.press("escape")
         await on.until(lambda: "Not written" in on.screen_text)
         await on.pilot.press("escape")

@@ -66,7 +66,7 @@ async def test_a_model_is_fetched_while_the_chat_goes_on(drive: Any, hub: Any) -
         await choose_mine(on)
         await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
         await on.pilot.pause()
-        assert "Fetch mine? 8 files" in on.screen_text
+        assert "Download mine? 8 files" in on.screen_text
         assert "kB" in on.screen_text
         await on.pilot.press("y")
         await on.until(lambda: "━" in on.screen_text and "Ctrl+G stop" in on.screen_text)
@@ -74,8 +74,8 @@ async def test_a_model_is_fetched_while_the_chat_goes_on(drive: Any, hub: Any) -
         assert on.rounds[0].reply == "一"
         assert bar_of(on).running == "mine", "the reply did not wait for the download"
         hub.faults.bytes_per_second = 0
-        await on.until(lambda: "mine is here" in on.screen_text, 20)
-        await on.until(lambda: any("mine has been fetched" in one for one in on.notices))
+        await on.until(lambda: "mine is ready" in on.screen_text, 20)
+        await on.until(lambda: any("mine has been downloaded" in one for one in on.notices))
         await on.pilot.press("ctrl+g")
         await on.until(lambda: on.backend.specs[-1].name == "mine")
         assert Path(on.backend.specs[-1].path).is_relative_to(hub_cache())
@@ -117,9 +117,9 @@ async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
         assert sent < 900_000
         hub.faults.bytes_per_second = 0
         await choose_mine(on)
-        await on.until(lambda: "already here" in on.screen_text, 20)
+        await on.until(lambda: "already downloaded" in on.screen_text, 20)
         await on.pilot.press("y")
-        await on.until(lambda: "mine is here" in on.screen_text, 20)
+        await on.until(lambda: "mine is ready" in on.screen_text, 20)
 
 
 async def test_a_list_opened_during_a_download_offers_the_next_when_it_is_done(
@@ -134,9 +134,9 @@ async def test_a_list_opened_during_a_download_offers_the_next_when_it_is_done(
         await on.pilot.press("f2", *"you/other", "enter")
         await on.until(lambda: "wait for it" in on.screen_text)
         hub.faults.bytes_per_second = 0
-        await on.until(lambda: any("mine has been fetched" in one for one in on.notices), 20)
+        await on.until(lambda: any("mine has been downloaded" in one for one in on.notices), 20)
         await on.pilot.press("enter")
-        await on.until(lambda: "Fetch you/other?" in on.screen_text)
+        await on.until(lambda: "Download you/other?" in on.screen_text)
 
 
 async def test_a_model_that_cannot_run_is_not_offered(drive: Any, hub: Any) -> None:
@@ -163,7 +163,7 @@ async def test_no_leaves_the_list_open_and_fetches_nothing(drive: Any, hub: Any)
         assert not hub.sent
         await on.pilot.press("ctrl+g")
         await on.pilot.pause()
-        assert "Nothing is being fetched" in on.notices[0]
+        assert "Nothing is being downloaded" in on.notices[0]
 
 
 async def test_what_the_hub_refuses_is_said_in_the_list(drive: Any, hub: Any) -> None:
@@ -198,7 +198,7 @@ async def test_quitting_in_mid_download_keeps_what_came(drive: Any, hub: Any) ->
 
 async def test_the_welcome_offers_a_chat_model(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async with drive() as on:
-        await on.until(lambda: "F9  Chat about anything: fetch qwen3 (1.5 GB)" in on.screen_text)
+        await on.until(lambda: "F9  Chat about anything: download qwen3 (1.5 GB)" in on.screen_text)
         await on.ask("一")
         assert "F9  Chat" not in on.screen_text
     here = ModelEntry("mine", "folder", "mine", disk_bytes=10**9)

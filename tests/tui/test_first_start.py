@@ -47,8 +47,8 @@ async def test_a_server_on_this_machine_is_offered(
 ) -> None:
     monkeypatch.setattr(servers, "USUAL_PORTS", ((port, "ollama"),))
     async with drive() as on:
-        await on.until(lambda: "Here: 16.0 GB of memory" in on.screen_text)
-        await on.until(lambda: "F10  chat with ollama:qwen3 on its server" in on.screen_text)
+        await on.until(lambda: "This machine: 16.0 GB of memory" in on.screen_text)
+        await on.until(lambda: "F10  Chat with ollama:qwen3 on its server" in on.screen_text)
         await on.pilot.press("f10")
         await on.until(lambda: on.app.turns.spec.path == "qwen3")
         assert on.app.turns.spec.server == f"http://127.0.0.1:{port}/v1"
@@ -56,7 +56,7 @@ async def test_a_server_on_this_machine_is_offered(
 
 async def test_without_a_server_its_key_says_how_to_open_one(drive: Any) -> None:
     async with drive() as on:
-        await on.until(lambda: "Here: " in on.screen_text)
+        await on.until(lambda: "This machine: " in on.screen_text)
         assert "F10" not in on.screen_text
         await on.pilot.press("f10")
         await on.until(lambda: say("tui.hint.no_server") in on.notices)
@@ -73,7 +73,8 @@ def test_cards_are_named_as_their_driver_names_them(
     gpus = first_start._nvidia_gpus()
     found = replace(first_start.inspect_machine(Settings()), gpus=gpus, models=2)
     assert found.words == (
-        "Here: 16.0 GB of memory · NVIDIA A 8192 MiB · NVIDIA B 24576 MiB · models in the caches: 2"
+        "This machine: 16.0 GB of memory · NVIDIA A 8192 MiB · NVIDIA B 24576 MiB · "
+        "models in the caches: 2"
     )
     program.write_text("#!/bin/sh\necho broken\nexit 9\n")
     assert first_start._nvidia_gpus() == ()

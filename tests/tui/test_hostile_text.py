@@ -40,7 +40,7 @@ async def test_replies(drive: Any, streamed: bool) -> None:
         if streamed:
             await on.ask("x")
         else:
-            await on.until(lambda: "Go on with" in on.screen_text)
+            await on.until(lambda: "Continue the last conversation" in on.screen_text)
             await on.pilot.press("ctrl+o")
             await on.pilot.pause(0.05)
         text = on.screen_text

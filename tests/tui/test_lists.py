@@ -109,7 +109,7 @@ async def test_f2_goes_back_to_the_model_of_the_start(drive: Any, catalogue: Non
         on.app.turns.start_spec = on.app.turns.spec = ModelSpec("mine", "/m/mine")
         await open_models(on)
         await on.pilot.pause()
-        assert "the model of this start" in on.screen_text
+        assert "the model chatui was started with" in on.screen_text
         await on.pilot.press(*"xuxie", "enter")
         await on.settled()
         assert on.app.turns.spec.name == "xuxie"
@@ -149,7 +149,7 @@ async def test_f2_offers_to_fetch_what_only_a_hub_may_have(drive: Any, catalogue
         await open_models(on)
         await on.pilot.press(*"who/model-1b")
         await on.pilot.pause()
-        assert "fetch it from the hub" in on.screen_text
+        assert "download it from the hub" in on.screen_text
         (entry,) = on.app.screen.shown
         assert entry.lacking == ("who/model-1b",) and not entry.usable
 
@@ -398,7 +398,7 @@ def test_f2_groups_what_can_be_fetched_by_system() -> None:
     assert {index: text.plain for index, text in listed.headings.items()} == {
         0: "On this machine",
         2: "On servers",
-        3: "To fetch: Enter asks first\n  qwen3  About qwen3.",
+        3: "To download (Enter asks first)\n  qwen3  About qwen3.",
         6: "  moss  About moss.",
         7: "Not usable here\n  t5",
     }

@@ -28,7 +28,7 @@ def long_store(rounds: int = ROUNDS, reply: str = "reply {n}\n" * 4) -> Store:
 
 
 async def open_it(on: Any) -> None:
-    await on.until(lambda: "Go on with" in on.screen_text)
+    await on.until(lambda: "Continue the last conversation" in on.screen_text)
     await on.pilot.press("ctrl+o")
     await on.until(lambda: on.views)
     await on.pilot.pause(0.05)
@@ -51,7 +51,7 @@ def laid_out(on: Any) -> int:
 
 async def test_only_what_is_near_the_window_is_laid_out(drive: Any) -> None:
     async with drive(store=long_store(1000)) as on:
-        await on.until(lambda: "Go on with" in on.screen_text)
+        await on.until(lambda: "Continue the last conversation" in on.screen_text)
         started = time.process_time()
         await open_it(on)
         assert time.process_time() - started < 2
@@ -198,7 +198,7 @@ async def test_nothing_is_drawn_while_nothing_changes(drive: Any) -> None:
     async with drive(store=long_store(), size=(120, 30)) as on:
         await open_it(on)
         await on.pilot.press("pageup", "f8")
-        await on.until(lambda: "below" in on.screen_text and "Read" in on.screen_text)
+        await on.until(lambda: "below" in on.screen_text and "Prompt" in on.screen_text)
         await on.pilot.pause(0.5)
         on.app.post_display_hook = count
         await on.pilot.pause(0.5)

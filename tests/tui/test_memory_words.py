@@ -55,5 +55,5 @@ def test_what_is_not_known_is_not_told() -> None:
 
 def test_the_status_line_says_why_a_small_model_is_on_the_cpu() -> None:
     line = StatusLine()
-    line.model, line.device = "诗友", "CPU (quicker at this size)"
-    assert line.facts() == "诗友 · CPU (quicker at this size)"
+    line.model, line.device = "诗友", "CPU (faster at this size)"
+    assert line.facts() == "诗友 · CPU (faster at this size)"

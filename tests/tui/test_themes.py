@@ -59,7 +59,7 @@ async def test_without_colour_one_sees_what_is_chosen_and_what_differs(
         await on.pilot.press("alt+up")
         await on.until(lambda: styles_of("春风又绿") == {(True, False, False)})
         await on.pilot.press("alt+d")
-        await on.until_shown("There already")
+        await on.until_shown("Already answered")
         await on.pilot.press("down", "enter")
         await on.until(lambda: styles_of("吹") == {(False, True, False)})
         assert styles_of("1  ") == {(False, False, True)}

@@ -118,7 +118,7 @@ async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: A
         await on.ask("一")
         assert on.backend.requests[-1].alternatives == 0
         await on.pilot.press("f8")
-        await on.until(lambda: "Read" in on.screen_text)
+        await on.until(lambda: "Prompt" in on.screen_text)
         box = on.app.screen.query_one(TokenPanel)
         assert on.app.focused is box
         assert on.screen_text.count("seed ") == 1
@@ -143,7 +143,7 @@ async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, 
     async with drive(store=store, size=size) as on:
         await on.app.screen.open_conversation(id_)
         await on.pilot.press("f8")
-        await on.until(lambda: "was not kept" in on.screen_text)
+        await on.until(lambda: "No prompt was saved" in on.screen_text)
         await on.pilot.press("p")
         await on.until(lambda: "[gMASK]<sop>" in on.screen_text)
         await on.pilot.press("right")
