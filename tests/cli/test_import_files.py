@@ -22,7 +22,7 @@ def test_files_and_folders_are_imported_and_found(
     assert run(["import", str(tmp_path / "a.jsonl"), "--lang", "en"]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == "1 conversation with 1 round imported."
-    assert "a.jsonl, line 2: no valid JSON" in said.err
+    assert "a.jsonl, line 2: not valid JSON" in said.err
     assert run(["import", str(tmp_path), "--encoding", "gbk"]) == 0
     assert "1 conversation was in the history already." in capsys.readouterr().out
     assert run(["search", "风雨"]) == 0

@@ -14,7 +14,7 @@ from chatui.conversation import exports, transcript
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue, InvalidRecord
 from chatui.conversation.importing import ImportCounts, import_files
-from chatui.conversation.imports.message_tree import ImportedMessage, conversation_of
+from chatui.conversation.imports.message_tree import ImportedMessage, build_conversation
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.store import Store
 from chatui.conversation.transcript import Transcript
@@ -276,12 +276,12 @@ def test_windows_byte_order_marks_and_line_ends(start: str, encoding: str, tmp_p
 def test_messages_in_a_cycle_are_skipped() -> None:
     circle = [ImportedMessage("x", "y", "user", "?"), ImportedMessage("y", "x", "assistant", "!")]
     talk = [ImportedMessage("1", None, "user", "问"), ImportedMessage("2", "1", "assistant", "答")]
-    tree = conversation_of([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
+    tree = build_conversation([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
     assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
     with pytest.raises(InvalidRecord):
-        conversation_of(circle)
+        build_conversation(circle)
     # Also if one of them is the current message.
-    again = conversation_of([*circle, *talk], current="x")
+    again = build_conversation([*circle, *talk], current="x")
     assert again.transcript.conversation.head_id == 1 and again.unread == 2
 
 
@@ -291,7 +291,7 @@ def test_unanswered_and_unasked_messages_are_kept() -> None:
         ImportedMessage("2", "1", "user", "一"),
         ImportedMessage("3", "2", "user", "二"),
     ]
-    tree = conversation_of(spoken)
+    tree = build_conversation(spoken)
     assert told(tree.transcript) == [(None, "", "你好，我先说。"), (1, "一\n二", "")]
     assert tree.transcript.rounds[1].state == "stopped"
 
@@ -301,7 +301,7 @@ def test_a_conversation_of_20_000_rounds() -> None:
         ImportedMessage(str(at), str(at - 1), "assistant" if at % 2 else "user", "x")
         for at in range(40_000)
     ]
-    tree = conversation_of(chain, current="39999")
+    tree = build_conversation(chain, current="39999")
     assert tree.transcript.conversation.round_count == 20_000
     assert len(tree.transcript.path()) == 20_000
 

@@ -14,9 +14,9 @@ from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
-    conversation_of_raw,
     epoch_seconds,
-    id_in,
+    optional_id,
+    parse_conversation,
     text_or_none,
     with_thoughts,
 )
@@ -40,8 +40,8 @@ def read_chatgpt(record: Mapping[str, Any]) -> ImportedConversation:
     mapping = record["mapping"]
     if not isinstance(mapping, dict):
         raise InvalidRecord(say("import.no_tree", name="mapping"))
-    return conversation_of_raw(
-        ((id, id_in(node, "parent"), node) for id, node in mapping.items()),
+    return parse_conversation(
+        ((id, optional_id(node, "parent"), node) for id, node in mapping.items()),
         _message,
         title=text_or_none(record.get("title")) or "",
         created_at=epoch_seconds(record.get("create_time")),

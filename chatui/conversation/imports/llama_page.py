@@ -13,9 +13,9 @@ from typing import Any
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
-    conversation_of_raw,
     epoch_seconds,
-    id_in,
+    optional_id,
+    parse_conversation,
     parse_message,
     text_or_none,
     with_thoughts,
@@ -39,9 +39,11 @@ def read_llama_page(record: Mapping[str, Any]) -> ImportedConversation:
     about, found = record["conv"], record["messages"]
     if not isinstance(found, list):
         raise InvalidRecord(say("import.no_tree", name="messages"))
-    nodes = [(id_in(message, "id"), id_in(message, "parent"), message) for message in found]
+    nodes = [
+        (optional_id(message, "id"), optional_id(message, "parent"), message) for message in found
+    ]
     known = [(id, parent, message) for id, parent, message in nodes if id is not None]
-    return conversation_of_raw(
+    return parse_conversation(
         known,
         partial(parse_message, reply_of=_reply),
         title=text_or_none(about.get("name")) or "",

@@ -15,9 +15,9 @@ from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
     RawMessage,
-    conversation_of_raw,
     epoch_seconds,
-    speaker_of,
+    parse_conversation,
+    parse_speaker,
     text_or_none,
     with_thoughts,
 )
@@ -50,7 +50,7 @@ def read_lm_studio(record: Mapping[str, Any]) -> ImportedConversation:
         is_place = isinstance(selected, int) and 0 <= selected < len(versions)
         nodes += [(f"{place}.{number}", parent, version) for number, version in enumerate(versions)]
         parent = f"{place}.{selected if is_place else 0}"
-    return conversation_of_raw(
+    return parse_conversation(
         nodes,
         _message,
         title=text_or_none(record.get("name")) or "",
@@ -61,7 +61,7 @@ def read_lm_studio(record: Mapping[str, Any]) -> ImportedConversation:
 
 
 def _message(id: str, parent: str | None, version: Mapping[str, Any]) -> ImportedMessage:
-    role = speaker_of(version["role"])
+    role = parse_speaker(version["role"])
     if role is None:
         return ImportedMessage(id, parent, None)
     steps = version.get("steps", [version]) if version.get("type") == "multiStep" else [version]

@@ -70,7 +70,7 @@ RawMessage: TypeAlias = tuple[str, "str | None", Any]
 """The id and parent of a message, and the message in its program's format."""
 
 
-def conversation_of_raw(
+def parse_conversation(
     raw: Iterable[RawMessage],
     parse: Callable[[str, str | None, Any], ImportedMessage],
     *,
@@ -84,7 +84,7 @@ def conversation_of_raw(
     Args:
         raw: the messages; versions of a message are in order.
         parse: converts a message; may raise AttributeError, KeyError, TypeError and InvalidRecord.
-        unread, about: passed to :func:`conversation_of`.
+        unread, about: passed to :func:`build_conversation`.
 
     Raises:
         InvalidRecord: no message has text.
@@ -96,7 +96,7 @@ def conversation_of_raw(
         except (AttributeError, KeyError, TypeError, InvalidRecord):
             unread += 1
             messages.append(ImportedMessage(*each[:2], None))
-    return conversation_of(messages, unread=unread, **about)
+    return build_conversation(messages, unread=unread, **about)
 
 
 def parse_message(
@@ -110,7 +110,7 @@ def parse_message(
     Args:
         reply_of: returns the reply with its reasoning, given a message and its content.
     """
-    role = speaker_of(message.get("role"))
+    role = parse_speaker(message.get("role"))
     if message.get("type") == "root" or role is None:
         return ImportedMessage(id, parent, None)
     text = message["content"]
@@ -122,12 +122,12 @@ def parse_message(
     return ImportedMessage(id, parent, role, text, epoch_seconds(message.get("timestamp")), model)
 
 
-def id_in(message: Any, name: str) -> str | None:
+def optional_id(message: Any, name: str) -> str | None:
     """Return the id in a field of a message; None if there is none."""
     return text_or_none(message.get(name)) if isinstance(message, dict) else None
 
 
-def conversation_of(
+def build_conversation(
     messages: Iterable[ImportedMessage],
     *,
     title: str = "",
@@ -228,7 +228,7 @@ def _add_round(open_round: _OpenRound, rounds: list[Round], numbers: dict[str, i
     return len(rounds)
 
 
-def speaker_of(name: Any) -> Speaker | None:
+def parse_speaker(name: Any) -> Speaker | None:
     """Return the speaker of a role or name; None for "system" and unknown names."""
     role = ROLES.get(name.lower()) if isinstance(name, str) else None
     return "user" if role == "user" else "assistant" if role == "assistant" else None

@@ -10,9 +10,9 @@ from typing import Any
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
     ImportedConversation,
-    conversation_of_raw,
     epoch_seconds,
-    id_in,
+    optional_id,
+    parse_conversation,
     parse_message,
     text_or_none,
     with_thoughts,
@@ -41,8 +41,8 @@ def read_open_webui(record: Mapping[str, Any]) -> ImportedConversation:
     found = history.get("messages")
     if not isinstance(found, dict):
         raise InvalidRecord(say("import.no_tree", name="history.messages"))
-    return conversation_of_raw(
-        ((id, id_in(message, "parentId"), message) for id, message in found.items()),
+    return parse_conversation(
+        ((id, optional_id(message, "parentId"), message) for id, message in found.items()),
         partial(parse_message, reply_of=_reply),
         title=text_or_none(record.get("title")) or text_or_none(chat.get("title")) or "",
         created_at=epoch_seconds(record.get("created_at")) or epoch_seconds(chat.get("timestamp")),

@@ -12,7 +12,7 @@ from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
     Speaker,
-    conversation_of,
+    build_conversation,
 )
 
 MAGIC = b"SQLite format 3\0"
@@ -54,4 +54,4 @@ def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ImportedCon
             continue
         messages.append(ImportedMessage(str(number), parent, speaker, text, model=model))
         parent = str(number)
-    return conversation_of(messages, title=name, unread=unread)
+    return build_conversation(messages, title=name, unread=unread)

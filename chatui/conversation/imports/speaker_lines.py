@@ -13,13 +13,13 @@ from chatui.conversation.imports.message_tree import (
     ImportedConversation,
     ImportedMessage,
     Speaker,
-    conversation_of,
-    speaker_of,
+    build_conversation,
+    parse_speaker,
 )
 from chatui.locales import say
 
 _NAMES: dict[str, Speaker | None] = {
-    **{name: speaker_of(name) for name in ROLES},
+    **{name: parse_speaker(name) for name in ROLES},
     **dict.fromkeys(("me", "you", "question", "q", "用户", "我", "问", "提问"), "user"),
     **dict.fromkeys(
         ("ai", "answer", "a", "reply", "助手", "答", "回答", "机器人", "模型"), "assistant"
@@ -72,7 +72,7 @@ def read_speaker_lines(text: str) -> ImportedConversation:
         ImportedMessage(str(number), str(number - 1), role, _text(lines, role), model=model)
         for number, (role, model, lines) in enumerate(said)
     ]
-    return conversation_of(messages, title=title)
+    return build_conversation(messages, title=title)
 
 
 def _text(lines: list[str], role: Speaker | None) -> str:
