@@ -222,9 +222,11 @@ class Handler(BaseHTTPRequestHandler):
         repository = self._allowed(hub_id, content=False)
         if repository is None:
             return None
-        revision = rest[1] if rest[:1] == ["revision"] else "main"
+        revision = rest[1] if rest[:1] in (["revision"], ["tree"]) else "main"
         if revision not in ("main", repository.commit):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        if rest[:1] == ["tree"]:
+            return self._json([self._tree_entry(file) for file in repository.files.values()])
         gated = "manual" if repository.gated else False
         siblings = [self._entry(file, repository) for file in repository.files.values()]
         info = {"id": hub_id, "sha": repository.commit, "gated": gated, "siblings": siblings}
@@ -244,6 +246,13 @@ class Handler(BaseHTTPRequestHandler):
         entry |= {"size": size, "blobId": pointer if file.is_lfs else file.blob_id}
         if file.is_lfs:
             entry["lfs"] = {"sha256": file.sha256, "size": size, "pointerSize": 134}
+        return entry
+
+    def _tree_entry(self, file: ServedFile) -> dict[str, object]:
+        """A file as ``hf download`` lists it."""
+        entry = {"type": "file", "path": file.path, "size": file.size, "oid": file.blob_id}
+        if file.is_lfs:
+            entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": 134}
         return entry
 
     def _resolve(self, hub_id: str, revision: str, path: str) -> None:
