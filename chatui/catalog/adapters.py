@@ -133,13 +133,11 @@ def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
     for path in models_in_folders(settings):
         if path.is_dir() and _holds_adapter(path):
             yield path, ""
-    for root in settings.model_folders:
-        for depth in ("*", "*/*"):
-            for file in sorted(expanded(root).glob(depth)):
-                if file.suffix not in _STATE_DICT_SUFFIXES or "lora" not in file.name.casefold():
-                    continue
-                if file.is_file():
-                    yield file, ""
+    for root in map(expanded, settings.model_folders):
+        for file in (*root.glob("*"), *root.glob("*/*")):
+            is_lora = file.suffix in _STATE_DICT_SUFFIXES and "lora" in file.name.casefold()
+            if is_lora and file.is_file():
+                yield file, ""
 
 
 def _holds_adapter(folder: Path) -> bool:
@@ -186,12 +184,12 @@ def adapter_presets_for(reference: str) -> tuple[str, ...]:
         reference: preset or hub id of the base.
     """
     known = library.load()
-    own = known.find(reference)
-    wanted = {reference.casefold()} | (_hub_ids(own) if own is not None else set())
+    base = known.find(reference)
+    wanted = {reference.casefold()} | (_hub_ids(base) if base is not None else set())
     return tuple(
         each.name
         for each in known.listed
-        if each.fields.adapters and wanted & _hub_ids(each) and each is not own
+        if each.fields.adapters and wanted & _hub_ids(each) and each is not base
     )
 
 

@@ -90,13 +90,13 @@ def read_gguf(file: Path) -> GgufHeader | None:
     except (OSError, struct.error, ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
         return None
     architecture = str(values.get("general.architecture") or "")
-    own = {key.removeprefix(f"{architecture}."): value for key, value in values.items()}
-    window = own.get("context_length")
+    model_values = {key.removeprefix(f"{architecture}."): value for key, value in values.items()}
+    window = model_values.get("context_length")
     return GgufHeader(
         architecture,
         str(values.get("general.name") or ""),
         window if isinstance(window, int) else None,
-        _cache_size(own),
+        _cache_size(model_values),
         bool(values.get("tokenizer.chat_template")),
         tensors,
         least,

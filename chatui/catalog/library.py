@@ -140,8 +140,8 @@ def validated(raw: dict[str, Any], text: str, file: Path) -> SystemFile:
         if isinstance(error.__cause__, InvalidValue):
             keys += error.__cause__.keys
         line, key = line_of(text, keys), ".".join(keys) or "name"
-        said = say("catalog.preset.wrong", file=file, line=line, key=key, reason=reason)
-        raise ChatuiError(said) from error
+        message = say("catalog.preset.wrong", file=file, line=line, key=key, reason=reason)
+        raise ChatuiError(message) from error
 
 
 def line_of(text: str, location: Sequence[str | int]) -> int:
@@ -158,10 +158,10 @@ def line_of(text: str, location: Sequence[str | int]) -> int:
             table = [part.strip().strip("\"'") for part in header[1].split(".")]
             path = table
         else:
-            said = re.match(r"\s*([\w.\"'-]+)\s*=", line)
-            if not said:
+            assignment = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+            if not assignment:
                 continue
-            path = [*table, *(part.strip("\"'") for part in said[1].split("."))]
+            path = [*table, *(part.strip("\"'") for part in assignment[1].split("."))]
         depth = len(path)
         if path == keys[:depth] and depth > best_depth:
             best, best_depth = number, depth

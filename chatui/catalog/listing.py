@@ -88,15 +88,15 @@ class ModelEntry:
     system: str = ""
 
     def fit(
-        self, device: str, room: int, asked: int | None = None, weights: str = "auto"
+        self, device: str, room: int, requested: int | None = None, weights: str = "auto"
     ) -> MemoryFit | None:
         """Return how it would run in ``room`` bytes on ``device``; None if it does not fit.
 
         Args:
-            asked: requested window in tokens; None for the largest that fits.
+            requested: requested window in tokens; None for the largest that fits.
             weights: value of the setting.
         """
-        window = WindowRange.for_model(asked, self.context_limit or LEAST_WINDOW)
+        window = WindowRange.for_model(requested, self.context_limit or LEAST_WINDOW)
         if not self.dtype_bytes:
             return best_fit(MemoryNeed(0, self.memory_bytes, self.cache), (2,), window, room)
         # The same choice as in chatui.engine.placement: CPUs are fast and exact in float32.

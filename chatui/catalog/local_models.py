@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatui import locations
+from chatui.catalog.model_files import children
 from chatui.catalog.schema import Part, is_hub_id
 from chatui.locations import expanded
 from chatui.settings import Settings
@@ -158,11 +159,7 @@ def _models_below(path: Path, depth: int) -> Iterator[Path]:
     if _looks_like_repository(path):
         yield path
         return
-    try:
-        children = sorted(path.iterdir())
-    except OSError:
-        return
-    for child in children:
+    for child in children(path):
         if child.suffix in (".gguf", ".pth") and child.is_file():
             yield child
         elif depth and child.is_dir() and not child.name.startswith("."):
@@ -187,7 +184,4 @@ def _roots(part: Part, settings: Settings) -> Iterator[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    try:
-        return sorted(child for child in path.iterdir() if child.is_dir())
-    except OSError:
-        return []
+    return [child for child in children(path) if child.is_dir()]

@@ -114,20 +114,20 @@ class WindowRange:
     most: int
 
     @classmethod
-    def for_model(cls, asked: int | None, own: int) -> WindowRange:
+    def for_model(cls, requested: int | None, limit: int) -> WindowRange:
         """Return the range for a model.
 
         Args:
-            asked: window requested by the user; None for the largest that fits.
-            own: the model's own limit.
+            requested: window requested by the user; None for the largest that fits.
+            limit: the model's own limit.
 
         Raises:
             ChatuiError: the window is empty.
         """
-        most = own if asked is None else min(asked, own)
+        most = limit if requested is None else min(requested, limit)
         if most <= 0:
             raise ChatuiError(say("engine.no_context", limit=most))
-        return cls(min(most, LEAST_WINDOW) if asked is None else most, most)
+        return cls(min(most, LEAST_WINDOW) if requested is None else most, most)
 
     def largest(self, fits: Callable[[int], bool]) -> int:
         """Return the largest window for which ``fits`` is true; ``least`` if there is none.
@@ -174,10 +174,10 @@ def best_fit(
     return None
 
 
-def window_notes(asked: int | None, own: int, window: int) -> tuple[str, ...]:
+def window_notes(requested: int | None, limit: int, window: int) -> tuple[str, ...]:
     """Return a note if the window differs from the requested one or from the model's own."""
-    if asked is not None and asked > own:
-        return (say("engine.window_own", asked=asked, own=own),)
-    if asked is None and window < own:
-        return (say("engine.window_fitted", window=window, own=own),)
+    if requested is not None and requested > limit:
+        return (say("engine.window_own", asked=requested, own=limit),)
+    if requested is None and window < limit:
+        return (say("engine.window_fitted", window=window, own=limit),)
     return ()

@@ -85,7 +85,7 @@ def weight_files(folder: Path) -> WeightFiles | None:
     for index in INDEXES:
         if (folder / index).is_file():
             return _sharded(folder, index)
-    weights = [file for file in _files(folder) if file.suffix in WEIGHT_SUFFIXES]
+    weights = [file for file in children(folder) if file.suffix in WEIGHT_SUFFIXES]
     sizes = {file.name: _size(file) for file in weights if file.name not in _NO_WEIGHTS}
     sizes = {name: size for name, size in sizes.items() if size}
     if not sizes:
@@ -100,7 +100,7 @@ def check_no_pointers(folder: Path) -> None:
     Raises:
         ChatuiError: one of them is.
     """
-    for file in _files(folder):
+    for file in children(folder):
         is_read = file.suffix in WEIGHT_SUFFIXES or file.name.startswith(_TOKENIZER_STEMS)
         if is_read and 0 < _size(file) <= _MOST_POINTER_BYTES:
             check_not_pointer(file)
@@ -129,7 +129,8 @@ def _sharded(folder: Path, index: str) -> WeightFiles:
     return WeightFiles(sum(sizes.values()), missing)
 
 
-def _files(folder: Path) -> list[Path]:
+def children(folder: Path) -> list[Path]:
+    """Return the files and folders in ``folder``, sorted; none if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError:

@@ -214,8 +214,5 @@ def _has_chat_template(folder: Path) -> bool:
 
 
 def _window_of(config: dict[str, Any]) -> int | None:
-    for key in _WINDOW_KEYS:
-        value = config.get(key)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
+    values = (config.get(key) for key in _WINDOW_KEYS)
+    return next((value for value in values if isinstance(value, int) and value > 0), None)

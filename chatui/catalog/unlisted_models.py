@@ -103,8 +103,8 @@ def preset_with_base(hub_id: str) -> Preset | None:
     for preset in library.load().by_name.values():
         if len(preset.parts) != 1 or preset.base.file or preset.base.asset:
             continue
-        for own in map(str.casefold, preset.base.hub_ids):
-            if own == wanted or ("/" not in wanted and own.rpartition("/")[2] == wanted):
+        for known_id in map(str.casefold, preset.base.hub_ids):
+            if known_id == wanted or ("/" not in wanted and known_id.rpartition("/")[2] == wanted):
                 return preset
     return None
 

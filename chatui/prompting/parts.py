@@ -101,8 +101,8 @@ def _split_moss(text: str) -> list[ReplyPart]:
     return [
         ReplyPart("answer", before.strip()),
         *(
-            ReplyPart(_MOSS[label], said.strip())
-            for label, said in zip(labels, texts, strict=True)
-            if label == "MOSS" or said.strip() != "None"
+            ReplyPart(_MOSS[label], text.strip())
+            for label, text in zip(labels, texts, strict=True)
+            if label == "MOSS" or text.strip() != "None"
         ),
     ]

@@ -241,9 +241,11 @@ async def fetch(
     Raises:
         ChatuiError: see :func:`plan` and :meth:`Fetch.events`.
     """
-    made = await asyncio.to_thread(partial(plan, name, settings, source=source, mirror=mirror))
-    yield made
-    running = Fetch(made)
+    fetch_plan = await asyncio.to_thread(
+        partial(plan, name, settings, source=source, mirror=mirror)
+    )
+    yield fetch_plan
+    running = Fetch(fetch_plan)
     events = running.events()
     try:
         while (event := await asyncio.to_thread(next, events, None)) is not None:

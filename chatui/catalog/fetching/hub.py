@@ -210,8 +210,8 @@ class Hub(ABC):
         else:
             key = "too_many" if status == 429 else "server_error"
         hub = {"title": self.title, "host": self.host, "endpoint": self.address}
-        asked = {"hub_id": hub_id, "revision": revision, "path": path}
-        return kind(say(f"fetching.{key}", status=status, **hub, **asked))
+        request = {"hub_id": hub_id, "revision": revision, "path": path}
+        return kind(say(f"fetching.{key}", status=status, **hub, **request))
 
     def network_error(self, error: BaseException) -> ChatuiError:
         """The sentence for a hub that cannot be reached, or whose answer breaks off."""
@@ -250,8 +250,8 @@ def _reason(error: BaseException) -> str:
     """The message of the first error in a chain of causes."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    said = error.strerror if isinstance(error, OSError) else None
-    return one_line(said or str(error), _LONGEST_REASON).rstrip(".") or type(error).__name__
+    message = error.strerror if isinstance(error, OSError) else None
+    return one_line(message or str(error), _LONGEST_REASON).rstrip(".") or type(error).__name__
 
 
 def _size(file: Path) -> int:

@@ -51,17 +51,19 @@ def needed_files(
     folder = part.folder.strip("/")
     if part.file:
         return _named(hub_id, safe, f"{folder}/{part.file}" if folder else part.file)
-    here = {f.path.rpartition("/")[2]: f for f in safe if f.path.rpartition("/")[0] == folder}
-    if not here:
+    by_name = {f.path.rpartition("/")[2]: f for f in safe if f.path.rpartition("/")[0] == folder}
+    if not by_name:
         raise ChatuiError(say("fetching.empty", hub_id=hub_id, folder=folder or "/"))
     small = [
-        name for name in here if _SMALL_FILES.fullmatch(name) and not _UNUSED_FILES.fullmatch(name)
+        name
+        for name in by_name
+        if _SMALL_FILES.fullmatch(name) and not _UNUSED_FILES.fullmatch(name)
     ]
     if role == "tokenizer":
-        return _sorted(here[name] for name in small)
-    weights = _weights(hub_id, set(here))
-    index = [name for name in here if name.endswith(".index.json") and _goes_with(name, weights)]
-    return _sorted(here[name] for name in {*small, *index, *weights})
+        return _sorted(by_name[name] for name in small)
+    weights = _weights(hub_id, set(by_name))
+    index = [name for name in by_name if name.endswith(".index.json") and _goes_with(name, weights)]
+    return _sorted(by_name[name] for name in {*small, *index, *weights})
 
 
 def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFile]:

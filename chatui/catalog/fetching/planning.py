@@ -136,10 +136,10 @@ class _Planner:
 
     def add(self, part: Part, role: Role) -> None:
         """Add the files of ``part``, unless the user already has a copy elsewhere."""
-        own = self._users_copy(part)
-        if own:
+        copy = self._users_copy(part)
+        if copy:
             if not part.asset:
-                self.notes.append(say("fetching.present", part=part.title, path=own))
+                self.notes.append(say("fetching.present", part=part.title, path=copy))
             return
         source = self._source_of(part)
         if source is None:

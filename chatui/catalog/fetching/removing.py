@@ -88,8 +88,8 @@ def plan_removal(name: str, settings: Settings) -> RemovalPlan:
             continue
         if found and others:
             notes.append(say("fetching.rm.missed", names=", ".join(others)))
-        if not found and (own := find_part(part, settings)):
-            notes.append(say("fetching.rm.own", part=part.title, path=own))
+        if not found and (path := find_part(part, settings)):
+            notes.append(say("fetching.rm.own", part=part.title, path=path))
         items += found
     if not items:
         raise ChatuiError(" ".join([say("fetching.rm.nothing", name=name), *notes]))

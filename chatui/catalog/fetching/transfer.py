@@ -117,7 +117,7 @@ class Transfer:
         """
         import httpx2
 
-        with self.file.partial.open("ab+", buffering=0) as stream:
+        with self.file.partial.open("ab+") as stream:
             partial = _PartialFile(stream, self.file)
             for _ in partial.read_back():
                 self._check_stopped()
@@ -228,14 +228,11 @@ class _PartialFile:
 
     def write(self, content: bytes) -> int:
         """Append ``content`` up to the file's size; return the number of appended bytes."""
-        room = self._listed.size_bytes - self.size
-        rest = memoryview(content)[:room]
-        fits = len(rest)
-        self._digest.update(rest)
-        while rest:
-            rest = rest[self._stream.write(rest) :]
-        self.size += fits
-        return fits
+        part = content[: self._listed.size_bytes - self.size]
+        self._digest.update(part)
+        self._stream.write(part)
+        self.size += len(part)
+        return len(part)
 
     def clear(self) -> None:
         if self.size:
@@ -255,5 +252,5 @@ class _PartialFile:
 
 def _retry_after(response: httpx2.Response) -> float:
     """Seconds to wait by the header Retry-After, 30 at most."""
-    asked = response.headers.get("Retry-After", "")
-    return min(float(asked), _LONGEST_WAIT_SECONDS) if asked.isdigit() else _WAIT_SECONDS
+    seconds = response.headers.get("Retry-After", "")
+    return min(float(seconds), _LONGEST_WAIT_SECONDS) if seconds.isdigit() else _WAIT_SECONDS

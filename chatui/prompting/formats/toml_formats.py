@@ -1,4 +1,4 @@
-"""The formats of dialogues.toml, and similar formats with functions of their own."""
+"""The formats of dialogues.toml, and similar formats with functions of their values."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _read() -> dict[str, PromptFormat]:
     text = Path(__file__).with_name("dialogues.toml").read_text(encoding="utf-8")
     table: dict[str, dict[str, Any]] = tomllib.loads(text)
     found = {}
-    for name, own in table.items():
-        facts = {**table.get(own.pop("like", ""), {}), **own}
-        found[name] = dialogue(name, **facts)
+    for name, values in table.items():
+        arguments = {**table.get(values.pop("like", ""), {}), **values}
+        found[name] = dialogue(name, **arguments)
     return found
 
 

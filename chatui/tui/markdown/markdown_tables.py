@@ -81,11 +81,11 @@ class MarkdownTable:
         for number in range(max(map(len, wrapped))):
             text, spans = "", []
             for column, parts in enumerate(wrapped):
-                part, own = parts[number] if number < len(parts) else ("", ())
+                part, part_spans = parts[number] if number < len(parts) else ("", ())
                 space = self._columns[column] - cell_len(part)
                 left = {"left": 0, "center": space // 2, "right": space}[self._alignments[column]]
                 text += " " * left
-                spans += [Span(len(text) + at, len(text) + to, name) for at, to, name in own]
+                spans += [Span(len(text) + at, len(text) + to, name) for at, to, name in part_spans]
                 text += part + " " * (space - left + GAP)
             yield self._line(text.rstrip(), tuple(spans), style)
 
