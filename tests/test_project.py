@@ -71,7 +71,7 @@ def test_every_setting_is_named_with_its_default(name: str) -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_a_readme_names_every_verb(name: str) -> None:
     text = text_of(name)
-    assert [verb for verb in parser.VERBS if f"chatui {verb}" not in text] == []
+    assert [name for name in parser.COMMANDS if f"chatui {name}" not in text] == []
 
 
 @pytest.mark.parametrize("name", USAGES)

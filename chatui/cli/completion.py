@@ -19,9 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import shtab
 
-    from chatui.cli.parser import VERBS, build
+    from chatui.cli.parser import COMMANDS, build
 
-    parser = build(VERBS)
+    parser = build(COMMANDS)
     _add_values(parser)
     write(shtab.complete(parser, shell=args.shell) + "\n")
     return SUCCESS

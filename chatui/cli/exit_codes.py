@@ -33,7 +33,7 @@ def message_on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
         raise
 
 
-def run_verb(action: Callable[[], int], *, debug: bool = False) -> int:
+def run_command(action: Callable[[], int], *, debug: bool = False) -> int:
     """Run a command and return its exit code; ``debug`` also shows tracebacks of errors."""
     try:
         code = action()

@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     from argparse_manpage.manpage import Manpage
 
     from chatui import __version__
-    from chatui.cli.parser import VERBS, build
+    from chatui.cli.parser import COMMANDS, build
 
     facts = {
         "project_name": "chatui",
@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
         "description": say("cli.man.summary"),
         "manual_section": "1",
     }
-    write(str(Manpage(build(VERBS), facts)) + "\n")
+    write(str(Manpage(build(COMMANDS), facts)) + "\n")
     return SUCCESS

@@ -14,13 +14,13 @@ from typing import Any, NoReturn
 
 from chatui import __version__
 from chatui.cli import options
-from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_verb
+from chatui.cli.exit_codes import SUCCESS, WRONG_USAGE, run_command
 from chatui.cli.output import prepare_streams, write_stderr
 from chatui.errors import ChatuiError
 from chatui.locales import LANGUAGES, say, set_language
 from chatui.settings import load_settings
 
-VERBS = (
+COMMANDS = (
     "ask",
     "inspect",
     "models",
@@ -110,16 +110,16 @@ def run(argv: Sequence[str] | None = None) -> int:
         args = build(argv).parse_args(argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else SUCCESS
-    verb = _module(args.verb or "start_app")
+    command = _module(args.command or "start_app")
 
     def action() -> int:
         from chatui.cli.log import keep_log
 
         keep_log()
-        code: int = verb.run(args)
+        code: int = command.run(args)
         return code
 
-    return run_verb(action, debug=args.debug)
+    return run_command(action, debug=args.debug)
 
 
 def build(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -140,13 +140,13 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     options.add_general(parser, top=True)
     options.add_model(parser, top=True)
     options.add_record(parser, top=True)
-    verbs = parser.add_subparsers(
-        dest="verb", metavar=say("cli.verb"), title=say("cli.verbs"), parser_class=Parser
+    commands = parser.add_subparsers(
+        dest="command", metavar=say("cli.command"), title=say("cli.commands"), parser_class=Parser
     )
     # The app starts without the parsers of the commands.
-    for name in VERBS if argv else ():
+    for name in COMMANDS if argv else ():
         file = _LOCALE_FILES.get(name, "cli")
-        child = verbs.add_parser(
+        child = commands.add_parser(
             name,
             help=say(f"{file}.{name}.help"),
             description=say(f"{file}.{name}.description"),
@@ -157,8 +157,8 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _module(verb: str) -> ModuleType:
-    return import_module(f"chatui.cli.{_MODULES.get(verb, verb)}")
+def _module(command: str) -> ModuleType:
+    return import_module(f"chatui.cli.{_MODULES.get(command, command)}")
 
 
 def _translate(text: str) -> str:

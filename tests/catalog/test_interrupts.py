@@ -18,7 +18,7 @@ from served_models import serve_file
 from chatui import cli
 from chatui.catalog.local_models import hugging_face_snapshot
 from chatui.cli import parser, pull, rm
-from chatui.cli.exit_codes import run_verb
+from chatui.cli.exit_codes import run_command
 
 TRACED = {
     str(Path(cli.__file__).with_name(name))
@@ -27,7 +27,7 @@ TRACED = {
 
 
 def interrupted(run: Callable[[], int]) -> Iterator[int]:
-    """Run a verb with Ctrl+C before each of its lines, then without; yield the exit codes."""
+    """Run a command with Ctrl+C before each of its lines, then without; yield the exit codes."""
     at = lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
@@ -44,7 +44,7 @@ def interrupted(run: Callable[[], int]) -> Iterator[int]:
         at, lines = at + 1, 0
         sys.settrace(trace)
         try:
-            code = run_verb(run)
+            code = run_command(run)
         finally:
             sys.settrace(before)
         yield code

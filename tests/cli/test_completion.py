@@ -58,11 +58,11 @@ def test_bash_completes(
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_man_page_has_every_verb(language: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_man_page_has_every_command(language: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--lang", language, "man"]) == 0
     page = capsys.readouterr().out
     assert page.startswith(".TH")
-    for verb in ("ask", "inspect", "pull"):
-        assert f"chatui {verb}" in page
+    for command in ("ask", "inspect", "pull"):
+        assert f"chatui {command}" in page
     if shutil.which("groff"):
         subprocess.run(["groff", "-man", "-Tutf8", "-Kutf8"], input=page.encode(), check=True)

@@ -181,7 +181,7 @@ def test_a_data_folder_that_is_a_file_is_one_sentence(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CHATUI_HOME", str(tmp_path / "file"))
-    for verb in ("search", "x"), ("export",):
-        assert run([*verb]) == 1
+    for command in ("search", "x"), ("export",):
+        assert run([*command]) == 1
         said = capsys.readouterr()
         assert said.out == "" and is_one_sentence(said.err)

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from chatui import __version__
 from chatui.cli import parser
-from chatui.cli.parser import VERBS, run
+from chatui.cli.parser import COMMANDS, run
 
 PROMPT = "inspect 春 --no-model --format shiyou"
 HEAVY = ("torch", "transformers", "textual", "pydantic", "openai", "huggingface_hub")
@@ -32,17 +32,17 @@ def test_help_in_both_languages(
     language: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for verb in ((), *((verb,) for verb in VERBS)):
-        assert run(["--lang", language, *verb, "--help"]) == 0
+    for command in ((), *((command,) for command in COMMANDS)):
+        assert run(["--lang", language, *command, "--help"]) == 0
         said = capsys.readouterr()
         assert said.err == ""
         assert ("用法：" in said.out, "usage: " in said.out) == (language == "zh", language == "en")
         assert "\x1b" not in said.out
         _, _, body = said.out.partition("\n\n")
-        assert all(cell_len(line) < 80 for line in body.splitlines()), verb
+        assert all(cell_len(line) < 80 for line in body.splitlines()), command
         if language == "zh":
             words = re.sub("chatui completion [a-z]+", "", said.out)
-            assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", words), verb
+            assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", words), command
 
 
 def test_commands_without_weights_import_nothing_heavy() -> None:
@@ -117,7 +117,7 @@ def test_the_settings_choose_the_language(
     assert "usage: " in capsys.readouterr().out
 
 
-def test_options_may_stand_before_the_verb_and_after_it() -> None:
+def test_options_work_before_and_after_the_command() -> None:
     build = parser.build(["ask"])
     before = build.parse_args(["--model", "a", "--lora", "x@0.5", "ask", "hi"])
     after = build.parse_args(["--model", "a", "ask", "hi", "--model", "b", "--debug"])

@@ -83,13 +83,13 @@ def test_models_lists_servers_and_a_reference_finds_them(
     assert done.returncode == 0 and len(done.stdout.strip()) == 3
 
 
-@pytest.mark.parametrize("verb", [("models",), ("ask", "你好")])
-def test_an_invalid_server_is_one_sentence(chatui: Chatui, verb: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", [("models",), ("ask", "你好")])
+def test_an_invalid_server_is_one_sentence(chatui: Chatui, command: tuple[str, ...]) -> None:
     for address, words in (
         ("127.0.0.1:1", "No server answers"),
         ("ftp://x", "not a server address"),
     ):
-        done = chatui(*verb, "--server", address)
+        done = chatui(*command, "--server", address)
         assert done.returncode == 1
         assert words in done.stderr and done.stderr.count("\n") == 1
 
