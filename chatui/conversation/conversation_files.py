@@ -173,7 +173,9 @@ class ConversationFile:
                 yield self._skipped(place, say("import.unread", count=found.unread))
 
     def _skipped(self, place: str | None, reason: str) -> SkippedRecord:
-        where = f"{self._file}" if place is None else f"{self._file}, {place}"
+        where = str(self._file)
+        if place is not None:
+            where = say("import.in_file", path=where, place=place)
         return SkippedRecord(say("import.skipped", place=where, reason=reason))
 
 
