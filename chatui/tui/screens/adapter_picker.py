@@ -151,7 +151,7 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
         ]
         self._list(sorted(matching, key=self._sort_key), self.highlighted)
 
-    def list_again(self, highlighted: FoundAdapter) -> None:
+    def refresh_list(self, highlighted: FoundAdapter) -> None:
         self._list(self.shown, highlighted)
 
     def action_order(self, step: int) -> None:

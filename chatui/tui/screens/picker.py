@@ -78,9 +78,9 @@ class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Ite
             self.chosen.remove(item)
         elif self.MAX_CHOSEN is None or len(self.chosen) < self.MAX_CHOSEN:
             self.chosen.append(item)
-        self.list_again(item)
+        self.refresh_list(item)
 
-    def list_again(self, highlighted: Item) -> None:
+    def refresh_list(self, highlighted: Item) -> None:
         """List the items with their new positions."""
         raise NotImplementedError
 

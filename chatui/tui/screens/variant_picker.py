@@ -97,7 +97,7 @@ class VariantPicker(OrderedPicker[Variant, Variant]):
     async def find(self, words: str) -> None:
         self._list(words)
 
-    def list_again(self, highlighted: Variant) -> None:
+    def refresh_list(self, highlighted: Variant) -> None:
         self._list(self.words, highlighted)
 
     def _list(self, words: str, highlighted: Variant | None = None) -> None:
