@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         record = AskRecord(Path(args.record), asked)
 
     async def work(interrupt: session.InterruptHandler) -> int:
-        reply = Reply(streamed=not args.json)
+        reply = ReplyOutput(streamed=not args.json)
         began = time.perf_counter()
         async with session.loaded_model(spec, interrupt) as (backend, model):
             load_seconds = time.perf_counter() - began
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             record.close()
 
 
-class Reply:
+class ReplyOutput:
     """Collects a reply, and writes it to standard output if ``streamed``.
 
     White space at both ends is not written, as in the saved reply.

@@ -24,6 +24,9 @@ def run(args: argparse.Namespace) -> int:
         "version": __version__,
         "description": say("cli.man.summary"),
         "manual_section": "1",
+        "manual_title": "chatui",
     }
-    write(str(Manpage(build(COMMANDS), facts)) + "\n")
+    page = str(Manpage(build(COMMANDS), facts))
+    # The library recognises the word before a usage in English only.
+    write(page.replace(say("cli.argparse.usage"), "") + "\n")
     return SUCCESS

@@ -187,7 +187,7 @@ class ReplayRun:
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The names; repeated ones get a number."""
+    """Return the names, with a number added to repeated ones."""
     return [
         f"{name} ({names[: at + 1].count(name)})" if name in names[:at] else name
         for at, name in enumerate(names)

@@ -81,7 +81,7 @@ def rerun(
 
 
 def _changes(others: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> Iterator[str]:
-    """The differences between the recorded model description and the present one."""
+    """Yield the differences between the recorded model description and the present one."""
     models = [other for other in others if other.get("type") == "model"]
     if not models:
         yield say("cli.replay.no_model")

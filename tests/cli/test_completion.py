@@ -61,7 +61,7 @@ def test_bash_completes(
 def test_the_man_page_has_every_command(language: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--lang", language, "man"]) == 0
     page = capsys.readouterr().out
-    assert page.startswith(".TH")
+    assert page.startswith(".TH") and ".B chatui\n" in page
     for command in ("ask", "inspect", "pull"):
         assert f"chatui {command}" in page
     if shutil.which("groff"):
