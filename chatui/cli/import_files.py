@@ -40,7 +40,11 @@ def run(args: argparse.Namespace) -> int:
 
     with message_on_interrupt(stopped), closing(open_store()) as store:
         counts = import_files(
-            store, files, encoding=args.encoding, report=report, tell=skipped_records_reporter()
+            store,
+            files,
+            encoding=args.encoding,
+            on_progress=report,
+            on_skipped=skipped_records_reporter(),
         )
     if counts.skipped > REPORTED_RECORDS:
         write_stderr(say("import.import.skipped", count=counts.skipped))

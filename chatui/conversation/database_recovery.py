@@ -33,14 +33,14 @@ _ROWS_TRIED = 100_000
 
 def open_recovered(
     file: Path,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     open_store: Callable[..., AnyStore],
     on_progress: ProgressHandler | None = None,
 ) -> AnyStore:
     """Open a store; recover its database first if it is damaged or marked as damaged.
 
     Args:
-        tell: called with a sentence for the user after a recovery.
+        notify: called with a sentence for the user after a recovery.
         open_store: takes the file and ``on_progress``.
         on_progress: called repeatedly meanwhile.
 
@@ -50,7 +50,7 @@ def open_recovered(
     if not damage_mark(file).exists():
         with suppress(DamagedDatabaseError):
             return open_store(file, on_progress=on_progress)
-    tell(recover_database(file, on_progress))
+    notify(recover_database(file, on_progress))
     return open_store(file, on_progress=on_progress)
 
 

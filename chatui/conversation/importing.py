@@ -40,16 +40,16 @@ def import_files(
     files: Sequence[Path],
     *,
     encoding: str | None = None,
-    report: Callable[[ImportCounts], None],
-    tell: Callable[[str], None],
+    on_progress: Callable[[ImportCounts], None],
+    on_skipped: Callable[[str], None],
 ) -> ImportCounts:
     """Add the conversations of ``files`` to the store, in batches.
 
     A conversation is skipped if the store had one with its title and times before.
 
     Args:
-        report: called after each batch.
-        tell: called with a sentence for each record that cannot be read.
+        on_progress: called after each batch.
+        on_skipped: called with a sentence for each record that cannot be read.
 
     Raises:
         ChatuiError: a file cannot be read, or the store cannot be written; earlier batches stay.
@@ -63,18 +63,18 @@ def import_files(
         for found in reading:
             if isinstance(found, SkippedRecord):
                 counts.skipped += 1
-                tell(found.sentence)
+                on_skipped(found.sentence)
                 continue
             if isinstance(found, Dialogue):
                 found = _transcript_from_dialogue(found, modified_at)
             if batches.add(found):
                 counts.done_bytes = before + reading.done_bytes
-                report(counts)
+                on_progress(counts)
         before += file.stat().st_size
         batches.save()
         batches.wait()
         counts.done_bytes = before
-        report(counts)
+        on_progress(counts)
     return counts
 
 

@@ -308,7 +308,9 @@ def test_a_conversation_of_20_000_rounds() -> None:
 
 def imported(store: Store, *files: Path) -> tuple[ImportCounts, list[str]]:
     sentences: list[str] = []
-    counts = import_files(store, files, report=lambda counts: None, tell=sentences.append)
+    counts = import_files(
+        store, files, on_progress=lambda counts: None, on_skipped=sentences.append
+    )
     return counts, sentences
 
 

@@ -108,7 +108,7 @@ def test_damaged_files_of_other_programs_are_reported_and_skipped(tmp_path: Path
         for record in RECORDS:
             file = tmp_path / dice.choice(("x.json", "x.jsonl"))
             file.write_bytes(damaged(dice.choice((record, [record])), dice))
-            import_files(with_store, [file], report=lambda _: None, tell=told.append)
+            import_files(with_store, [file], on_progress=lambda _: None, on_skipped=told.append)
             list(DialogueSources([file]))
     with_store.close()
     assert len(told) > 25 and with_store.file is None
@@ -126,7 +126,7 @@ def test_damaged_text_and_databases_are_reported_and_skipped(tmp_path: Path) -> 
             wrong_bytes("User: 你好\nAssistant: 好\n用户：问\n助手：答\n".encode(), dice)
         )
         copy.write_bytes(database[:16] + wrong_bytes(database[16:], dice))
-        import_files(store, [text, copy], report=lambda _: None, tell=told.append)
+        import_files(store, [text, copy], on_progress=lambda _: None, on_skipped=told.append)
     store.close()
     assert told
 

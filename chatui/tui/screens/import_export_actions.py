@@ -125,7 +125,7 @@ class ImportExportActions(QueryActions):
 
         def work() -> ImportCounts:
             files = expand_paths([str(expanded(path))], IMPORT_SUFFIXES)
-            return import_files(self.app.store, files, report=report, tell=told.append)
+            return import_files(self.app.store, files, on_progress=report, on_skipped=told.append)
 
         try:
             counts = await asyncio.to_thread(work)
