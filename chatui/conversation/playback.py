@@ -94,7 +94,7 @@ class Player:
 
     def __init__(
         self,
-        whole: Transcript,
+        transcript: Transcript,
         speed: float = 1.0,
         idle_limit: float | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -105,15 +105,15 @@ class Player:
             speed: 2 is twice as fast; above 0.
             idle_limit: as in :func:`replay_steps`.
         """
-        self.rounds = whole.path()
+        self.rounds = transcript.path()
         self.steps_done = 0
         self.is_paused = False
-        self._pieces = whole.pieces
+        self._pieces = transcript.pieces
         self._unpacked: tuple[int | None, tuple[Piece, ...]] = (None, ())
         self._times = array("d")
         # Indexes of the query steps.
         self._starts: list[int] = []
-        for step in replay_steps(whole, idle_limit):
+        for step in replay_steps(transcript, idle_limit):
             if step.kind == "query":
                 self._starts.append(len(self._times))
             self._times.append(step.at_seconds)
@@ -126,9 +126,9 @@ class Player:
 
     def steps(self, first: int, last: int) -> Iterator[ReplayStep]:
         """Yield the steps with indexes ``first`` to ``last`` - 1."""
-        for place in range(first, last):
-            at, done, is_end = self._position(place + 1)
-            each, seconds = self.rounds[at], self._times[place]
+        for index in range(first, last):
+            at, done, is_end = self._position(index + 1)
+            each, seconds = self.rounds[at], self._times[index]
             if done == 1:
                 yield ReplayStep(seconds, "query", each.query, each)
             elif is_end:
@@ -228,11 +228,11 @@ class Player:
         """
         if count > 0:
             later = self._starts[self.rounds_begun() :]
-            place = later[min(count, len(later)) - 1] if later else self.step_count - 1
+            index = later[min(count, len(later)) - 1] if later else self.step_count - 1
         else:
             earlier = self._starts[: self.rounds_begun(self.steps_done - 1)]
-            place = earlier[max(len(earlier) + count, 0)] if earlier else 0
-        self._go_to_step(min(place + 1, self.step_count))
+            index = earlier[max(len(earlier) + count, 0)] if earlier else 0
+        self._go_to_step(min(index + 1, self.step_count))
 
     def _go_to_step(self, steps_done: int) -> None:
         self._at = self._times[steps_done - 1] if steps_done else 0.0
