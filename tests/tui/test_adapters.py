@@ -251,4 +251,4 @@ async def test_a_start_with_an_adapter_that_does_not_fit_goes_on_with_the_base(d
         await on.ask("甲")
         assert [load.adapters for load in backend.specs] == [spec.adapters, ()]
         assert on.rounds[0].reply == "好"
-        assert any("does not fit. The base runs" in notice for notice in on.notices)
+        assert any("does not fit. The base model is loaded" in notice for notice in on.notices)

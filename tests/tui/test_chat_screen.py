@@ -295,8 +295,8 @@ async def test_the_terminal_tells_that_a_reply_has_ended(
     sent = {
         "off": "",
         "bell": "\x07",
-        "osc9": "\x1b]9;The reply has ended: 甲；[31m乙\x07",
-        "osc777": "\x1b]777;notify;chatui;The reply has ended: 甲；[31m乙\x07",
+        "osc9": "\x1b]9;Reply finished: 甲；[31m乙\x07",
+        "osc777": "\x1b]777;notify;chatui;Reply finished: 甲；[31m乙\x07",
     }
     async with drive(["一二"]) as on:
         written: list[str] = []

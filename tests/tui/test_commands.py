@@ -225,7 +225,7 @@ async def test_ones_own_prompts_are_commands(drive: Any) -> None:
         assert on.backend.requests[-1].query == "把下面的文字译成英文：\n春风\nok"
         await on.ask("/fy 快些")
         assert on.backend.requests[-1].query.endswith("译成英文：\n好\n快些")
-        for wrong in ("坏.md", "/help is a command already"):
+        for wrong in ("坏.md", "/help is a built-in command"):
             assert any(wrong in notice for notice in on.notices)
 
 

@@ -122,7 +122,7 @@ async def test_a_conversation_with_a_running_reply_is_marked(drive: Any, store: 
         assert on.screen_text.count("● replying") == 1
         backend.reply_gate.set()
         await on.until(lambda: "● replying" not in on.screen_text)
-        assert any("Ctrl+B opens it" in notice for notice in on.notices)
+        assert any("Ctrl+B opens the conversation" in notice for notice in on.notices)
         assert "in another conversation" not in on.screen_text
         (round_,) = store.rounds(writing)
         assert (round_.state, round_.reply) == ("done", "春" * 60)

@@ -174,7 +174,7 @@ async def test_a_choice_during_a_reply_applies_to_the_next_round(
         await on.until(lambda: on.views and on.views[0].reply_text)
         await open_models(on)
         await on.pilot.press("down", "enter")
-        await on.until(lambda: any("when this reply has ended" in one for one in on.notices))
+        await on.until(lambda: any("answers after this reply" in one for one in on.notices))
         await on.pilot.press("b", "enter")
         on.backend.reply_gate.set()
         await on.settled()

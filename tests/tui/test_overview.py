@@ -98,8 +98,8 @@ def test_the_prompt_is_shared_out_among_the_rounds_that_are_in_it() -> None:
     assert use.free_tokens(130, 300) == 70 and use.rounds_to_drop(130, 300) == 0
     assert use.free_tokens(210, 300) == -10 and use.rounds_to_drop(210, 300) == 1
     text = " ".join(describe(use, 130, 300))
-    assert "rounds 3 to 4" in text and "1 older round did" in text and "up to 70 tokens" in text
-    assert "With the next query round 3" in " ".join(describe(use, 210, 300))
+    assert "rounds 3 to 4" in text and "1 older round is" in text and "up to 70 tokens" in text
+    assert "The next query drops round 3" in " ".join(describe(use, 210, 300))
     assert (
         measure_context_use(rounds, 0, 0, 100) is None and measure_context_use([], 9, 0, 1) is None
     )
