@@ -1,4 +1,4 @@
-"""Packing a weight as the released int8 and int4 checkpoints of ChatGLM-6B are packed."""
+"""Quantise weights like the released int8 and int4 checkpoints of ChatGLM-6B."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chatui.engine.architectures.chatglm.quantisation import ChatGLMQuantisedLin
 
 
 def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Pack a weight as the released checkpoints are packed.
+    """Quantise a weight like the released checkpoints.
 
     Args:
         weight: fp16, bf16 or fp32 [out, in]; `in` even for 4 bits.
@@ -28,7 +28,7 @@ def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """Unpack a weight, or some of its rows: q · scale, rounded once to fp16.
+    """Dequantise a weight, or some of its rows: q · scale, rounded to fp16.
 
     Args:
         packed: int8 [out, in · bits / 8].
@@ -38,12 +38,12 @@ def dequantise(packed: Tensor, scale: Tensor, bits: int) -> Tensor:
     Returns:
         fp16 [out, in].
     """
-    # The product of the two is exact in fp32.
+    # This product is exact in fp32.
     return (unpack_codes(packed, bits).float() * scale.float()[:, None]).half()
 
 
 def packed_linear(linear: nn.Linear, bits: int) -> ChatGLMQuantisedLinear:
-    """A plain linear layer, packed."""
+    """Return a packed copy of a linear layer."""
     layer = ChatGLMQuantisedLinear(linear.in_features, linear.out_features, bits, bias=False)
     packed, scale = quantise(linear.weight.detach(), bits)
     layer.weight = nn.Parameter(packed, requires_grad=False)

@@ -1,4 +1,4 @@
-"""Adapters with random weights that change what a model says, as peft and its elders save them."""
+"""Adapters with random weights, in the formats of peft and earlier programs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ALL = {
     "qwen2": ["q_proj", "v_proj", "down_proj"],
     "moss": ["qkv_proj", "out_proj", "fc_in"],
 }
-"""The modules that an adapter of a family reaches here."""
+"""Modules to adapt, by family."""
 
 
-# peft's card about an adapter is compiled anew each time, which takes longer than all the rest.
+# Rendering peft's model card takes longer than everything else.
 PeftModel.create_or_update_model_card = lambda *_: None
 
 _adapters: dict[tuple[object, ...], dict[str, bytes]] = {}
 
 
 def base_of(folder: Path) -> Any:
-    """The network of a folder by transformers' own loader, in float32."""
+    """Load a folder's network with transformers' own loader, in float32."""
     return copy.deepcopy(_base_in(folder, _version(folder)))
 
 
@@ -52,7 +52,7 @@ def lora(
     base: Path, folder: Path, targets: Sequence[str] | str, *, seed: int = 1, rows: int = 0,
     tokenizer: Any = None, **config: Any,
 ) -> Path:  # fmt: skip
-    """A PEFT LoRA for the model in ``base``, with nothing left at its initial value."""
+    """Save a PEFT LoRA with random weights for the model in ``base``."""
     key = base, _version(base), repr((targets, seed, rows, config))
     if key not in _adapters:
         model = base_of(base)
@@ -76,7 +76,7 @@ def lora(
 
 
 def expected(base: Path, ids: Sequence[int], *folders: Path, rows: int = 0) -> torch.Tensor:
-    """peft's own logits of the next token, ``[vocabulary]``, adapters merged one after another."""
+    """Return peft's next logits, ``[vocabulary]``, merging one adapter after another."""
     model = base_of(base)
     for folder in folders:
         if rows:
@@ -90,7 +90,7 @@ def expected(base: Path, ids: Sequence[int], *folders: Path, rows: int = 0) -> t
 
 
 def logits_of(engine: Any, ids: Sequence[int]) -> torch.Tensor:
-    """The engine's logits of the next token, ``[vocabulary]``."""
+    """Return the engine's logits of the next token, ``[vocabulary]``."""
     network = engine._loaded().network
     logits = network.prefill(list(ids), network.new_cache(), lambda: False)
     assert logits is not None
@@ -98,7 +98,7 @@ def logits_of(engine: Any, ids: Sequence[int]) -> torch.Tensor:
 
 
 def to_bin(folder: Path) -> Path:
-    """Turn an adapter's safetensors into adapter_model.bin."""
+    """Convert an adapter's safetensors file to adapter_model.bin."""
     from safetensors.torch import load_file
 
     tensors = load_file(folder / "adapter_model.safetensors")

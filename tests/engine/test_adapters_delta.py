@@ -1,4 +1,4 @@
-"""Weights published as a difference: base + delta is the model, as apply_delta.py writes it."""
+"""Weights published as a delta: base + delta gives the model, as with apply_delta.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLES = ("embed_tokens", "lm_head")
 
 
 def make_delta(target: Path, base: Path, folder: Path) -> Path:
-    """target - base in float16, tokens that the base does not have whole; as make_delta.py does."""
+    """Write target - base in float16, with the rows of new tokens unchanged, as make_delta.py."""
     folder.mkdir()
     of_target = load_file(target / "model.safetensors")
     of_base = load_file(base / "model.safetensors")
@@ -41,7 +41,7 @@ def make_delta(target: Path, base: Path, folder: Path) -> Path:
 
 @pytest.fixture
 def halves(tmp_path: Path) -> tuple[Path, Path]:
-    """A base and a model with one token more, both float16."""
+    """A base and a model with one more token, both in float16."""
     base = tiny_models.llama(tmp_path / "llama-7b", dtype="float16")
     tokenizer = tiny_models.byte_fallback_tokenizer()
     tokenizer.add_tokens([AddedToken("<pad>", normalized=False)])

@@ -1,4 +1,4 @@
-"""LoRA on every family: what peft itself computes, merged or not, stacked and scaled."""
+"""LoRA on every family, merged and unmerged, against peft's own results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOSE = {"atol": 2e-5, "rtol": 1e-5}
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_logits_are_those_of_peft(made: Maker, tmp_path: Path, family: str) -> None:
-    """And of the base with the adapter merged into its weights."""
+    """With the adapter beside the weights, and merged into them."""
     folder = adapter_files.lora(made(family), tmp_path / "lora", ALL[family])
     adapters = (Adapter(str(folder)),)
     beside = loaded(made(family), adapters=adapters)
@@ -51,7 +51,7 @@ def test_the_logits_are_those_of_peft(made: Maker, tmp_path: Path, family: str) 
         {"exclude_modules": r".*\.0\.mlp.*"},
     ],
 )
-def test_what_a_config_can_say(made: Maker, tmp_path: Path, config: dict[str, object]) -> None:
+def test_settings_of_the_config(made: Maker, tmp_path: Path, config: dict[str, object]) -> None:
     values = {"targets": ALL["llama"]} | config
     if "target_modules" in config:
         values["targets"] = values.pop("target_modules")
@@ -71,7 +71,7 @@ def test_trained_biases(made: Maker, tmp_path: Path) -> None:
     torch.testing.assert_close(logits_of(engine, IDS), wanted, **CLOSE)
 
 
-def test_adapters_add_up_in_their_order(made: Maker, tmp_path: Path) -> None:
+def test_several_adapters(made: Maker, tmp_path: Path) -> None:
     base = made("llama")
     first = adapter_files.lora(base, tmp_path / "first", ["q_proj", "v_proj"])
     second = adapter_files.lora(base, tmp_path / "second", ["v_proj", "up_proj"], seed=2, r=2)

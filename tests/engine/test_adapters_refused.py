@@ -1,4 +1,4 @@
-"""Adapters that do not fit or cannot be read: one sentence, before anything is loaded."""
+"""Adapters that do not fit or cannot be read are refused before anything is loaded."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def busy(made: Maker) -> Engine:
 
 @pytest.fixture
 def refusal(busy: Engine, made: Maker, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The sentence of a refusal that came before any weight was read, on a model that stays."""
+    """Return the message of a refusal, which reads no weights and keeps the loaded model."""
     before = logits_of(busy, IDS)
 
     def fail(*_: object, **__: object) -> None:
-        raise AssertionError("the weights were touched")
+        raise AssertionError("the weights were read")
 
     def refuse(path: Path, family: str = "llama", **values: object) -> str:
         adapter = Adapter(str(path), **values)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_more_or_fewer_layers(tmp_path: Path, refusal: Refusal) -> None:
 
 
 def test_another_vocabulary(made: Maker, tmp_path: Path, refusal: Refusal) -> None:
-    """A pair on the head that was trained with more tokens than this base has."""
+    """A LoRA pair of the head, trained with more tokens than the base has."""
     folder = adapter_files.lora(made("llama"), tmp_path / "lora", ["q_proj", "lm_head"], rows=500)
     tensors = load_file(folder / "adapter_model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if "lora_" in name}
@@ -104,7 +104,7 @@ def test_another_vocabulary(made: Maker, tmp_path: Path, refusal: Refusal) -> No
 
 
 @pytest.mark.parametrize("kind", ["PREFIX_TUNING", "IA3", "ADALORA", "PROMPT_TUNING", "VERA"])
-def test_other_kinds(lora: Path, refusal: Refusal, kind: str) -> None:
+def test_unsupported_types(lora: Path, refusal: Refusal, kind: str) -> None:
     set_config(lora, peft_type=kind)
     assert kind in refusal(lora)
     assert "use LoRA, or" in refusal(lora)
@@ -119,7 +119,7 @@ def test_other_kinds(lora: Path, refusal: Refusal, kind: str) -> None:
         ({"layer_replication": [[0, 1]]}, "layer replication"),
     ],
 )
-def test_more_than_plain_lora(
+def test_unsupported_features(
     lora: Path, refusal: Refusal, config: dict[str, object], name: str
 ) -> None:
     set_config(lora, **config)
@@ -203,7 +203,7 @@ def test_pickles_with_code(lora: Path, tmp_path: Path, refusal: Refusal, zipped:
     assert not mark.exists()
 
 
-def test_half_a_pair(lora: Path, refusal: Refusal) -> None:
+def test_an_incomplete_pair(lora: Path, refusal: Refusal) -> None:
     file = lora / "adapter_model.safetensors"
     tensors = load_file(file)
     one = next(name for name in tensors if "lora_B" in name)
@@ -231,14 +231,14 @@ def test_a_prefix_on_another_family(tmp_path: Path, refusal: Refusal) -> None:
     assert "ChatGLM-6B" in refusal(tmp_path / "prefix.pt")
 
 
-def test_a_rank_that_is_not_so(tmp_path: Path, made: Maker, refusal: Refusal) -> None:
+def test_a_wrong_rank(tmp_path: Path, made: Maker, refusal: Refusal) -> None:
     file = tmp_path / "bare.pt"
     folder = adapter_files.lora(made("llama"), tmp_path / "bare-lora", ["q_proj"])
     torch.save(load_file(folder / "adapter_model.safetensors"), file)
     assert "rank 4, not 8" in refusal(file, rank=8)
 
 
-def test_a_stacked_adapter_names_the_one_that_fails(
+def test_the_failing_adapter_of_several_is_named(
     made: Maker, lora: Path, tmp_path: Path, busy: Engine
 ) -> None:
     wide = tiny_models.llama(tmp_path / "wide-llama", hidden_size=64)
@@ -248,7 +248,7 @@ def test_a_stacked_adapter_names_the_one_that_fails(
         busy.load(spec(made("llama"), adapters=both), lambda _: None)
 
 
-def test_a_failure_while_putting_on_leaves_the_adapters_before(
+def test_a_failure_while_applying_keeps_the_previous_adapters(
     made: Maker, lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = loaded(made("llama"), adapters=(Adapter(str(lora)),))

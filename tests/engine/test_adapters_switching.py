@@ -1,4 +1,4 @@
-"""Other adapters on a loaded base: when it stays in memory, and that it stays exact."""
+"""Switching adapters: when the base is read again, and that its weights are restored exactly."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def other(made: Maker, tmp_path: Path) -> Adapter:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[ModelSpec]:
-    """The specs whose base was read from the disk."""
+    """Return the list of specs whose base was read from disk."""
     found: list[ModelSpec] = []
     real = loading._load_weights
 
@@ -69,7 +69,7 @@ def test_the_base_is_read_once(
     assert len(reads) == 1
 
 
-def test_what_goes_with_an_adapter_keeps_the_base(
+def test_other_settings_of_the_spec_keep_the_base(
     made: Maker, lora: Adapter, reads: list[ModelSpec]
 ) -> None:
     engine = loaded(made("llama"))
@@ -134,8 +134,8 @@ def test_the_other_families(made: Maker, tmp_path: Path, reads: list[ModelSpec])
         assert len(reads) == count
 
 
-async def test_through_the_pipe(made: Maker, lora: Adapter, engines: None) -> None:
-    """As F3 does it: a load of the same spec with other adapters."""
+async def test_switching_in_the_engine_process(made: Maker, lora: Adapter, engines: None) -> None:
+    """A load of the same spec with other adapters, as by F3."""
     backend = forked_engine.forking(LocalBackend())
     bare = spec(made("llama"))
     settings = SamplingSettings(greedy=True, max_new_tokens=8)

@@ -1,4 +1,4 @@
-"""Adapters that bring a tokenizer and embeddings, the way of Chinese-LLaMA-Alpaca."""
+"""Adapters with a tokenizer and embeddings, such as those of Chinese-LLaMA-Alpaca."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS = ["鹊桥仙", "满江红", "蝶恋花"]
 
 
 def longer(*words: str) -> Any:
-    """The base's tokenizer with more words."""
+    """Return the base's tokenizer with additional words."""
     tokenizer = tiny_models.byte_fallback_tokenizer()
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
     return tokenizer
@@ -36,7 +36,7 @@ def longer(*words: str) -> Any:
 
 @pytest.fixture
 def alpaca(made: Maker, tmp_path: Path) -> tuple[Path, int]:
-    """An adapter with three tokens more than its base, and their number in all."""
+    """An adapter with three more tokens than its base, and its number of tokens."""
     tokenizer = longer(*WORDS)
     folder = adapter_files.lora(
         made("llama"), tmp_path / "alpaca", ALL["llama"], rows=len(tokenizer),
@@ -63,7 +63,7 @@ def test_the_base_is_resized(made: Maker, alpaca: tuple[Path, int]) -> None:
 def test_an_adapter_on_top_of_an_adapter(
     made: Maker, alpaca: tuple[Path, int], tmp_path: Path
 ) -> None:
-    """Plus on plus: one token more, its own embeddings; the LoRA of both count."""
+    """The second adapter has one more token and embeddings of its own; both LoRAs apply."""
     tokenizer = longer(*WORDS, "[PAD]")
     rows = len(tokenizer)
     plus = adapter_files.lora(
@@ -89,7 +89,7 @@ def test_an_adapter_on_top_of_an_adapter(
 
 
 @pytest.mark.parametrize("table", ["embed_tokens", "lm_head"])
-def test_a_pair_on_a_table_that_an_adapter_before_resized(
+def test_a_pair_on_a_table_resized_by_an_earlier_adapter(
     made: Maker, alpaca: tuple[Path, int], tmp_path: Path, table: str
 ) -> None:
     folder = adapter_files.lora(
@@ -109,7 +109,7 @@ def test_a_pair_on_a_table_that_an_adapter_before_resized(
         loaded(made("llama"), adapters=both[1:])
 
 
-def test_an_adapter_that_brings_one_table_alone_lengthens_the_other(
+def test_one_new_table_extends_the_other(
     made: Maker, alpaca: tuple[Path, int], tmp_path: Path
 ) -> None:
     tokenizer = longer(*WORDS, "[PAD]")
@@ -124,24 +124,22 @@ def test_an_adapter_that_brings_one_table_alone_lengthens_the_other(
 
 
 def keep(folder: Path, *parts: str) -> None:
-    """Take all tensors out of an adapter whose names have none of ``parts`` in them."""
+    """Remove all tensors of an adapter except those with one of ``parts`` in their names."""
     file = folder / "adapter_model.safetensors"
     tensors = load_file(file).items()
     save_file({key: value for key, value in tensors if any(p in key for p in parts)}, file)
 
 
-def test_the_file_of_an_adapter_brings_what_its_folder_does(
-    made: Maker, alpaca: tuple[Path, int]
-) -> None:
+def test_a_file_uses_the_tokenizer_of_its_folder(made: Maker, alpaca: tuple[Path, int]) -> None:
     file = alpaca[0] / "adapter_model.safetensors"
     engine = loaded(made("llama"), adapters=(Adapter(str(file)),))
     assert engine._loaded().codec.encode("满江红")[-1] == alpaca[1] - 2
 
 
-def test_a_plain_adapter_after_it_keeps_the_vocabulary(
+def test_a_later_adapter_without_embeddings_keeps_the_vocabulary(
     made: Maker, alpaca: tuple[Path, int], tmp_path: Path
 ) -> None:
-    """Also where a trainer saved the base's tokenizer beside it."""
+    """Even if a trainer saved the base's tokenizer beside the adapter."""
     plain = adapter_files.lora(
         made("llama"), tmp_path / "plain", ["q_proj"], seed=3, tokenizer=longer()
     )
@@ -150,7 +148,7 @@ def test_a_plain_adapter_after_it_keeps_the_vocabulary(
     assert logits_of(engine, IDS).shape == (alpaca[1],)
 
 
-def test_switching_gives_the_base_back_to_the_bit(made: Maker, alpaca: tuple[Path, int]) -> None:
+def test_removing_adapters_restores_the_base_exactly(made: Maker, alpaca: tuple[Path, int]) -> None:
     bare = spec(made("llama"))
     engine = loaded(made("llama"))
     model = engine._loaded().adaptable_base.model  # type: ignore[union-attr]
@@ -162,7 +160,7 @@ def test_switching_gives_the_base_back_to_the_bit(made: Maker, alpaca: tuple[Pat
     assert summary.parameters > sum(tensor.numel() for tensor in state.values())
     with_adapter = logits_of(engine, IDS)
     assert with_adapter.shape != before.shape
-    # The tokenizer that came with the adapter goes with it.
+    # The adapter's tokenizer is removed with it.
     engine.load(replace(adapted, adapters=()), lambda _: None)
     assert engine._loaded().adaptable_base.model is model  # type: ignore[union-attr]
     assert torch.equal(logits_of(engine, IDS), before)
@@ -176,7 +174,7 @@ def test_switching_gives_the_base_back_to_the_bit(made: Maker, alpaca: tuple[Pat
 
 
 def test_tied_embeddings_stay_tied(made: Maker, tmp_path: Path) -> None:
-    """A tokenizer with more tokens and no embeddings of its own: the mean of the others."""
+    """A tokenizer without embeddings extends the tables by the mean of their rows."""
     tokenizer = tiny_models.byte_level_tokenizer(
         ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], eos_token="<|endoftext|>"
     )
@@ -214,7 +212,7 @@ def test_a_tokenizer_longer_than_its_embeddings(made: Maker, tmp_path: Path) -> 
         loaded(made("llama"), adapters=(Adapter(str(folder)),))
 
 
-def test_notes_say_what_the_scale_leaves(made: Maker, alpaca: tuple[Path, int]) -> None:
+def test_a_note_says_that_embeddings_are_not_scaled(made: Maker, alpaca: tuple[Path, int]) -> None:
     adapters = (Adapter(str(alpaca[0]), scale=0.5),)
     summary = Engine().load(spec(made("llama"), adapters=adapters), lambda _: None)
     assert any("not to its embeddings" in note for note in summary.notes)

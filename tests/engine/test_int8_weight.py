@@ -1,4 +1,4 @@
-"""Weights of 8 bits in FBGEMM's layout: products in two parts against the unpacked weight."""
+"""8-bit weights in FBGEMM's layout, against products with the dequantised weight."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from chatui.engine.int8_weight import Int8Weight, products
 
 @pytest.mark.parametrize("rows", [(), (1,), (2, 20)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_states_are_taken_in_14_bits(rows: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Also those with a number that is a hundred times the others, or all of them nothing."""
+def test_products_use_14_bits_of_the_states(rows: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Including states with an outlier, and states of zeros."""
     torch.manual_seed(0)
     weight = torch.randn(70, 200)
     weight[3] = 0
@@ -30,21 +30,21 @@ def test_states_are_taken_in_14_bits(rows: tuple[int, ...], dtype: torch.dtype) 
     assert not products(torch.zeros(4, 200), [made]).any()
 
 
-def test_codes_of_a_checkpoint_come_back() -> None:
+def test_codes_are_kept_exactly() -> None:
     codes = torch.randint(-128, 128, (33, 65), dtype=torch.int8)
     scale = (torch.rand(33) / 50).half()
     made = Int8Weight(codes, scale)
     assert torch.equal(made.dequantise(), codes.float() * scale.float()[:, None])
 
 
-def test_the_sums_never_overflow() -> None:
-    """FBGEMM adds pairs of products in 16 bits: the largest numbers there are."""
+def test_sums_do_not_overflow() -> None:
+    """With the largest numbers, because FBGEMM adds pairs of products in 16 bits."""
     made = Int8Weight(torch.full((32, 512), -128, dtype=torch.int8), torch.ones(32))
     found = products(torch.full((1, 512), -5.0), [made])
     torch.testing.assert_close(found, torch.full((1, 32), 5.0 * 128 * 512), rtol=1e-3, atol=0)
 
 
-def test_a_gradient_passes_on() -> None:
+def test_the_gradient_of_a_product() -> None:
     made = Int8Weight.quantise(torch.randn(40, 64))
     states = torch.randn(3, 64, requires_grad=True)
     products(states, [made, made]).square().sum().backward()

@@ -1,4 +1,4 @@
-"""Weights of 8 and 4 bits: their layout, and products with them against the unpacked weight."""
+"""Packed weights of 8 and 4 bits, against products with the unpacked weight."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from chatui.engine import packed
 
 
-def test_the_cpu_kernels_are_in_use_here() -> None:
+def test_the_cpu_kernels_work() -> None:
     assert packed.kernels_work()
 
 
 @pytest.mark.parametrize("bits", packed.BITS)
 @pytest.mark.parametrize("shape", [(200, 96), (64, 33), (7, 5), (513, 32), (96, 1)])
 @pytest.mark.parametrize("kernels", [True, False])
-def test_a_product_is_that_with_the_unpacked_weight(
+def test_products_equal_those_with_the_unpacked_weight(
     bits: int, shape: tuple[int, int], kernels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the CPU's kernels and in plain PyTorch, for one vector, a few and many."""
+    """With and without the CPU kernels, for one, a few and many vectors."""
     monkeypatch.setattr(packed, "kernels_work", lambda: kernels)
     torch.manual_seed(1)
     outputs, inputs = shape
@@ -44,7 +44,7 @@ def test_a_product_is_that_with_the_unpacked_weight(
 
 @pytest.mark.parametrize("bits", packed.BITS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_kernels_pack_as_plain_pytorch_does(
+def test_the_kernels_pack_as_pytorch_does(
     bits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weight = torch.randn(200, 31, generator=torch.Generator().manual_seed(2)).to(dtype)
@@ -55,13 +55,13 @@ def test_the_kernels_pack_as_plain_pytorch_does(
     plain = packed.unpack(packed.pack(weight, bits))
     assert torch.equal(plain[3], torch.zeros_like(plain[3]))
     assert torch.equal(plain[4, :200], torch.full((200,), 1.5))
-    # A number in the middle of two codes may go either way.
+    # A number halfway between two codes may be rounded either way.
     assert (fast - plain).abs().max() <= 8 / (2**bits - 1)
     assert (fast - plain).abs().mean() <= 1e-3
 
 
 @pytest.mark.parametrize("bits", packed.BITS)
-def test_codes_come_back(bits: int) -> None:
+def test_packed_codes_are_restored(bits: int) -> None:
     least = -(2 ** (bits - 1))
     codes = torch.randint(least, -least, (130, 40), dtype=torch.int8)
     unpacked = packed.unpack(packed.pack_codes(codes, bits))[:, :130].T

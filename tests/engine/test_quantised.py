@@ -1,4 +1,4 @@
-"""Weights that are quantised while they are read, against the same network with them unpacked."""
+"""Weights quantised while loading, against the network with the dequantised weights."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Maker = Callable[[str], Path]
 IDS = [5, 9, 30, 12, 7, 41, 22]
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 NEAR = {"atol": 2e-2, "rtol": 1e-3}
-"""Where the states are taken in 14 bits."""
+"""Tolerance of products with 14-bit states."""
 WIDE: dict[str, dict[str, Any]] = {
     "llama": {"hidden_size": 128, "intermediate_size": 192},
     "qwen2": {"hidden_size": 128, "intermediate_size": 192},
 }
-"""Large enough that attention and MLP are quantised too."""
+"""Sizes for which attention and MLP are quantised."""
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +61,7 @@ def network_of(engine: Engine) -> Any:
 
 
 def unpacked(engine: Engine, plain: Any) -> Any:
-    """``plain`` with the quantised weights of the engine's network, unpacked."""
+    """Return ``plain`` with the dequantised weights of the engine's network."""
     others = dict(plain.named_modules())
     for name, module in network_of(engine).named_modules():
         if is_packed(module):
@@ -83,10 +83,10 @@ def summary_of(engine: Engine) -> Loaded:
         ("llama", "int4", True),
     ],
 )
-def test_logits_are_those_of_the_unpacked_weights(
+def test_logits_equal_those_of_the_dequantised_weights(
     wide: Maker, family: str, weights: str, codes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a prompt is read, and token by token; with FBGEMM's products, and without them."""
+    """For a prompt and for single tokens, with and without FBGEMM's products."""
     assert int8_weight.fbgemm_works(), "on this processor"
     monkeypatch.setattr(int8_weight, "MIN_ELEMENTS", 0 if codes else 1 << 40)
     close = NEAR if codes else CLOSE
@@ -114,10 +114,8 @@ def test_logits_are_those_of_the_unpacked_weights(
 
 
 @pytest.mark.parametrize("stored", ["float16", "bfloat16"])
-def test_files_in_half_precision_give_nearly_what_float32_gives(
-    tmp_path: Path, stored: str
-) -> None:
-    """int8 loses little: the logits stay close to those of the plain weights."""
+def test_int8_logits_stay_close_to_float32(tmp_path: Path, stored: str) -> None:
+    """For files in half precision too."""
     folder = tiny_models.llama(tmp_path / "half", dtype=stored, **WIDE["llama"])
     plain = logits_of(loaded(folder), IDS)
     for change in (lambda: folder, lambda: tiny_models.to_bin(folder)):
@@ -126,7 +124,7 @@ def test_files_in_half_precision_give_nearly_what_float32_gives(
 
 
 def test_scaled_embeddings_stay_scaled(tmp_path: Path) -> None:
-    """Gemma 3 multiplies its embeddings in a class of its own."""
+    """Gemma 3 scales its embeddings in a subclass of nn.Embedding."""
     config = Gemma3TextConfig(
         vocab_size=300, hidden_size=128, intermediate_size=192, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, head_dim=32, initializer_range=0.2,
@@ -143,7 +141,7 @@ def test_scaled_embeddings_stay_scaled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2_chinese", "llama"])
-def test_a_lora_goes_on_top_and_off_again(wide: Maker, tmp_path: Path, family: str) -> None:
+def test_a_lora_is_applied_and_removed(wide: Maker, tmp_path: Path, family: str) -> None:
     folder = wide(family)
     lora = adapter_files.lora(folder, tmp_path / "lora", ALL[family])
     engine = loaded(folder, weights="int4")
@@ -160,10 +158,10 @@ def test_a_lora_goes_on_top_and_off_again(wide: Maker, tmp_path: Path, family: s
 
 @pytest.mark.parametrize("weights", ["int8", "int4"])
 @pytest.mark.parametrize("family", ["gpt2_chinese", "llama"])
-def test_a_lora_on_top_learns_as_on_the_unpacked_weights(
+def test_gradients_equal_those_of_the_dequantised_weights(
     wide: Maker, family: str, weights: str
 ) -> None:
-    """Its gradients, and no other weight takes one."""
+    """Only the LoRA gets gradients."""
     folder = wide(family)
     made = []
     for base in (
@@ -192,7 +190,7 @@ def test_a_lora_on_top_learns_as_on_the_unpacked_weights(
 def test_an_adapter_can_change_the_vocabulary(
     wide: Maker, tmp_path: Path, saved: list[str] | None
 ) -> None:
-    """With tables of its own, or with the base's, which are unpacked and lengthened."""
+    """With the adapter's tables, or with the base's, dequantised and extended."""
     folder, tokenizer = wide("llama"), longer(*WORDS)
     rows = len(tokenizer)
     lora = adapter_files.lora(
@@ -207,10 +205,10 @@ def test_an_adapter_can_change_the_vocabulary(
     assert torch.equal(logits_of(engine, IDS), before)
 
 
-def test_auto_quantises_what_does_not_fit_otherwise(
+def test_auto_quantises_if_a_model_does_not_fit(
     wide: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """bfloat16 before int8 before int4, and the sentence of what would fit."""
+    """It tries bfloat16, int8 and int4 in this order, and names what would fit."""
     plans: list[Any] = []
     place = placement.place
 
@@ -241,7 +239,7 @@ def test_auto_quantises_what_does_not_fit_otherwise(
         with_room(smaller[4].total(4, 512), weights="int8")
 
 
-def test_the_estimate_is_the_size(wide: Maker) -> None:
+def test_the_memory_estimate_is_exact(wide: Maker) -> None:
     engine = loaded(wide("qwen2"), weights="int4")
     network = base_of(wide("qwen2"))
     numbers = sum(parameter.numel() for parameter in network.parameters())
@@ -250,7 +248,7 @@ def test_the_estimate_is_the_size(wide: Maker) -> None:
     assert need.packed + 4 * need.floats == size
 
 
-def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: Path) -> None:
+def test_quantised_checkpoints_are_refused(wide: Maker, tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "packed")
     tiny_models.set_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     asked = {"weights": "int4", "weights_required": True}
@@ -263,7 +261,7 @@ def test_what_is_packed_already_is_refused_in_a_sentence(wide: Maker, tmp_path: 
 
 
 @pytest.mark.parametrize("method", ["awq", "bitsandbytes", "compressed-tensors", "gptq", "torchao"])
-def test_a_library_that_is_missing_is_named(
+def test_a_missing_library_is_named(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny_models.llama(tmp_path / method)
@@ -273,8 +271,8 @@ def test_a_library_that_is_missing_is_named(
         loaded(folder)
 
 
-def test_weights_in_8_bit_floats_are_widened(tmp_path: Path) -> None:
-    """As DeepSeek-V3 and Qwen3-FP8 have them: a scale for each square of 128 by 128."""
+def test_8_bit_floats_are_dequantised(tmp_path: Path) -> None:
+    """As in DeepSeek-V3 and Qwen3-FP8, with a scale for each block of 128 by 128."""
     sizes = {"hidden_size": 128, "intermediate_size": 256}
     folder = tiny_models.llama(tmp_path / "fp8", **sizes)
     file = folder / "model.safetensors"
@@ -301,15 +299,15 @@ def test_weights_in_8_bit_floats_are_widened(tmp_path: Path) -> None:
     assert memory_need(find_weights(folder), network.config).floats >= size
 
 
-def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
+def test_a_weight_of_a_wrong_shape_is_named(tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "odd", **WIDE["llama"])
     tiny_models.set_config(folder, intermediate_size=200)
     with pytest.raises(ChatuiError, match=r"down_proj.*192"):
         loaded(folder, weights="int8")
 
 
-def test_small_linears_stay_plain(made: Maker) -> None:
-    """Routers of experts for instance: little is gained, and they decide much."""
+def test_small_linear_layers_are_not_quantised(made: Maker) -> None:
+    """Such as routers of experts, which are small and sensitive."""
     network = network_of(loaded(made("llama"), weights="int8"))
     sizes = {shape_of(m)[0] for m in network.modules() if isinstance(m, torch.nn.Linear)}
     assert min(sizes) < 96 < max(sizes)

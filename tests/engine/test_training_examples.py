@@ -1,4 +1,4 @@
-"""Training examples, number for number as the article's own code makes them."""
+"""Training examples equal those of the article's own code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEXTS = (
 
 
 def article(reference: Path, part: str, end: str) -> str:
-    """The article's code block that has ``part`` in it, up to ``end``."""
+    """Return the article's code block that contains ``part``, up to ``end``."""
     text = (reference / "article.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return next(block for block in blocks if part in block).partition(end)[0]
@@ -60,7 +60,7 @@ def chatglm(reference: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def articles_chatglm(reference: Path, chatglm: Any) -> Callable[..., tuple[Any, Any]]:
-    """(query, reply, history or None, limits) -> input_ids and labels of the article's code."""
+    """Return a function from query, reply, history and limits to the article's ids and labels."""
     code = article(reference, "def preprocess_function_train", "res = preprocess")
     space: dict[str, Any] = {"tokenizer": chatglm, "print": lambda *_: None}
     exec(code, space)
@@ -88,7 +88,7 @@ def made_by(
 
 
 @pytest.mark.parametrize("limits", [(64, 64), (1, 2), (2, 3), (10, 200), (200, 5), (33, 25)])
-def test_chatglm_is_the_articles(
+def test_chatglm_examples_equal_the_articles(
     chatglm: Any, articles_chatglm: Callable[..., Any], limits: tuple[int, int]
 ) -> None:
     for query, reply in (*TEXTS, ("", "x"), ("x", "")):
@@ -104,13 +104,13 @@ def test_chatglm_learns_each_reply_of_a_conversation(
 ) -> None:
     pairs = [["你好", "你好！"], ["介绍一下北京", "北京是首都。"], ["谢谢", "不客气"]]
     made = made_by(chatglm, "chatglm", parse_record(pairs), ExampleLimits(), "chatglm-6b")
-    # A conversation's first query is bare, as in the model's own chat().
+    # The first query of a conversation is not numbered, as in the model's own chat().
     expected = [articles_chatglm(*pairs[0], None, 64, 64)]
     expected += [articles_chatglm(*pairs[n], pairs[:n], 64, 64) for n in (1, 2)]
     assert made == [example for (example,) in expected]
 
 
-def test_many_texts_have_the_ids_of_each(chatglm: Any) -> None:
+def test_encoding_many_texts_equals_encoding_each(chatglm: Any) -> None:
     texts = [text for pair in TEXTS for text in pair] + ["", "a  b   c", "\n\n", "[MASK] x"]
     expected = [chatglm.encode(text, add_special_tokens=False) for text in texts]
     assert chatglm.encode_texts(texts) == expected
@@ -130,7 +130,7 @@ def llama(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize("max_length", [1, 30, 45, 60, 192])
-def test_alpaca_is_the_articles(reference: Path, llama: Any, max_length: int) -> None:
+def test_alpaca_examples_equal_the_articles(reference: Path, llama: Any, max_length: int) -> None:
     code = article(reference, "class NerCollate", "if __name__")
     space: dict[str, Any] = {}
     exec(code, space)
@@ -151,7 +151,7 @@ def test_alpaca_is_the_articles(reference: Path, llama: Any, max_length: int) ->
         assert made == [(expected["input_ids"][0].tolist(), expected["labels"][0].tolist())]
 
 
-def test_a_lone_surrogate_is_read_as_the_replacement_character(llama: Any) -> None:
+def test_a_lone_surrogate_becomes_the_replacement_character(llama: Any) -> None:
     made = [
         made_by(llama, "alpaca", parse_record([[text, text]]), ExampleLimits(), "alpaca:article")
         for text in ("a\ud83d", "a\ufffd")
@@ -159,7 +159,7 @@ def test_a_lone_surrogate_is_read_as_the_replacement_character(llama: Any) -> No
     assert made[0] == made[1]
 
 
-def test_alpaca_repeats_its_blocks_for_each_round(llama: Any) -> None:
+def test_alpaca_repeats_the_template_for_each_round(llama: Any) -> None:
     encoder = ExampleEncoder(llama, "alpaca", formats.get("alpaca:article"), ExampleLimits())
     pair = encoder.text_pair(parse_record([["一", "1"], ["二", "2"]]), 1)
     assert pair is not None and pair.prompt.endswith(
@@ -178,8 +178,8 @@ def bloom() -> Any:
     return tiny_models.byte_level_tokenizer(specials, eos_token="</s>", pad_token="<pad>")
 
 
-def test_what_all_prompts_begin_with_changes_no_id() -> None:
-    """It is encoded once, whatever follows, but for the special token that goes on into a query."""
+def test_a_common_beginning_changes_no_ids() -> None:
+    """The beginning is encoded once, unless an added token could span its end."""
     dice = random.Random(0)
     parts = [*"aB1 .,'\n\r\t春，！🙂\u0301#:", "'s", "\n\n", "### Instruction:\n", "</s>", "\ud83d"]
     texts = ["".join(dice.choices(parts, k=dice.randrange(12))) for _ in range(200)]
@@ -196,9 +196,9 @@ def test_what_all_prompts_begin_with_changes_no_id() -> None:
 
 
 @pytest.mark.parametrize("max_length", [1, 5, 30, 64, 400])
-def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) -> None:
+def test_causal_examples_equal_the_articles(reference: Path, bloom: Any, max_length: int) -> None:
     block = article(reference, "bloomz-560m", "# 对于测试数据")
-    # Some lines of the block begin with one stray space.
+    # Some lines of the block begin with a superfluous space.
     code = re.sub(
         r"^ (?=\S)", "", block.partition("# 针对于训练数据")[2].partition("\n")[2], flags=re.M
     )
@@ -219,7 +219,7 @@ def test_causal_is_the_articles(reference: Path, bloom: Any, max_length: int) ->
         assert example.labels == labels["input_ids"][0].tolist()
 
 
-def test_a_chat_template_ends_a_reply_as_it_says() -> None:
+def test_a_chat_template_gives_the_end_of_a_reply() -> None:
     from chatui.engine.tokenizers import compile_template
     from chatui.prompting.chat_template import chat_template_format
 
@@ -233,12 +233,12 @@ def test_a_chat_template_ends_a_reply_as_it_says() -> None:
     assert pair is not None
     ((source, target),) = encoder.encode_pairs([pair])
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    # Twice in the rounds before; what a message spells is text.
+    # Twice in earlier rounds; special tokens spelled in a message are text.
     assert source.count(end) == 3 and target.index(end) == len(target) - 1
     assert tokenizer.decode(target[:-1]) == "来<|im_end|>"
 
 
-def test_moss_ends_a_reply_with_its_own_mark(tmp_path: Path) -> None:
+def test_moss_ends_a_reply_with_eom(tmp_path: Path) -> None:
     tokenizer = tiny_models.byte_level_tokenizer(["<|endoftext|>", "<eom>"])
     tokenizer.eos_token = "<|endoftext|>"
     tokenizer.save_pretrained(tmp_path)
@@ -261,7 +261,7 @@ def test_moss_ends_a_reply_with_its_own_mark(tmp_path: Path) -> None:
         ("", "causal", "bloomz", 3),
     ],
 )
-def test_a_model_brings_its_family_and_format(
+def test_family_and_format_of_a_model(
     tmp_path: Path, family: str, asked: Any, format: str, columns: int
 ) -> None:
     specials = ["<unk>", "<s>", "</s>"]
@@ -270,7 +270,7 @@ def test_a_model_brings_its_family_and_format(
     assert encoder.format.name == format and len(encoder.layout.columns) == columns
 
 
-def test_a_presets_format_is_for_its_own_family(tmp_path: Path) -> None:
+def test_a_presets_format_applies_to_its_own_family(tmp_path: Path) -> None:
     specials = ["<unk>", "<s>", "</s>"]
     tiny_models.byte_level_tokenizer(specials, eos_token="</s>").save_pretrained(tmp_path)
     place = LocatedTokenizer(tmp_path, "bloom", "belle")
@@ -283,7 +283,7 @@ def test_a_presets_format_is_for_its_own_family(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["春眠不觉晓，", "hello world ", " " * 50, "\n"])
 @pytest.mark.parametrize("family", ["alpaca", "causal"])
-def test_a_long_history_is_read_as_far_as_it_matters(
+def test_only_the_beginning_of_a_long_history_is_encoded(
     monkeypatch: pytest.MonkeyPatch, bloom: Any, family: Any, text: str
 ) -> None:
     form = formats.get("alpaca:article" if family == "alpaca" else "bloomz")
@@ -332,7 +332,7 @@ def test_the_layouts_on_ids() -> None:
 
 
 def transcribed_chatglm(a: list[int], b: list[int], max_source: int, max_target: int) -> Any:
-    """The article's steps behind its tokenizer; 90 to 92 and 0 are [gMASK], <sop>, <eop>, <pad>."""
+    """The article's steps on ids; 90 to 92 and 0 are [gMASK], <sop>, <eop>, <pad>."""
     if len(a) > max_source - 1:
         a = a[: max_source - 1]
     if len(b) > max_target - 2:
@@ -368,8 +368,8 @@ def transcribed_causal(sample: list[int], label: list[int], max_length: int) -> 
     )
 
 
-def test_any_ids_are_laid_out_as_the_article_does() -> None:
-    """Prompts and replies from none to longer than any limit, special tokens among them."""
+def test_random_examples_equal_the_articles() -> None:
+    """With prompts and replies from empty to longer than all limits, and special tokens in them."""
     dice = random.Random(5)
     tokens = ChatGLMTokens(gmask=90, sop=91, eop=92, pad=0)
     for _ in range(3000):

@@ -1,4 +1,4 @@
-"""Kernels for a GPU in Triton's interpreter, against plain PyTorch; else there are none."""
+"""The Triton kernels in Triton's interpreter, against PyTorch."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_a_packed_weight(
 
 
 @pytest.mark.parametrize("bits", packed.BITS)
-def test_a_weight_of_chatglm_is_rounded_once(kernels: ModuleType, bits: int) -> None:
-    """half(code · scale), and not a product that is scaled at the end."""
+def test_chatglm_weights_are_rounded_to_half_precision(kernels: ModuleType, bits: int) -> None:
+    """Weights are half(code · scale); the scale is not applied to the product."""
     least = -(2 ** (bits - 1))
     codes = torch.randint(least, -least, (130, 70), dtype=torch.int8)
     scale = (torch.rand(130) / 50).half()
@@ -87,7 +87,7 @@ def test_attention(
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At the cache's start, at an edge of what a program reads, and where many are joined."""
+    """At the cache's start, at the boundary of a part, and with many parts."""
     monkeypatch.setattr(triton_attention(), "_SLOTS", {"cpu": 64})
     monkeypatch.setattr(triton_attention(), "_PARTS_AT_ONCE", 2)
     joined = shape.heads + 2 * shape.key_heads
@@ -130,8 +130,10 @@ def test_replies_stay_the_same(
     assert found == parts(ask(engine, max_new_tokens=3))[2].output_ids
 
 
-def test_what_is_wrong_is_not_used(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No compiler, for instance, or a GPU on which a kernel gives something else."""
+def test_kernels_that_fail_are_not_used(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example without a compiler, or with wrong results on a GPU."""
 
     def broken(*_: Any) -> torch.Tensor:
         raise RuntimeError("Failed to find C compiler")
@@ -150,5 +152,5 @@ def test_what_is_wrong_is_not_used(kernels: ModuleType, monkeypatch: pytest.Monk
             assert kernel_support._checked_attention.__wrapped__(*llama) is None
 
 
-def test_a_cpu_has_none() -> None:
+def test_a_cpu_has_no_kernels() -> None:
     assert kernel_support.vector_kernels(torch.ones(4)) is None

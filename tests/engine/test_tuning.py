@@ -1,4 +1,4 @@
-"""chatui tune: the loss falls, the replies change, and a run is stopped and taken up."""
+"""chatui tune: training, the resulting adapters, interrupted and resumed runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OPTIONS = TuningOptions(learning_rate=1e-2, batch=4, epochs=3, targets=("c_attn"
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty queries with one answer, as ``chatui dataset`` lays them out."""
+    """A file of ``chatui dataset`` with twenty queries and one answer."""
     folder = tmp_path_factory.mktemp("tuning")
     rows = folder / "rows.jsonl"
     with rows.open("w", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(made: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """A tiny base, and five steps of examples for it."""
+    """A tiny base, and examples for five steps."""
     file = tmp_path_factory.mktemp("small") / "examples.jsonl"
     rows = [{"input_ids": [5, 6, 7, 8 + n], "labels": [-100, -100, 7, 8 + n]} for n in range(20)]
     file.write_text("\n".join(map(json.dumps, rows)))
@@ -60,8 +60,8 @@ def quiet(_: TuningState) -> None:
     pass
 
 
-def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -> None:
-    """What was learned on top of packed weights goes on them and on the plain ones."""
+def test_training_lowers_the_loss_and_changes_replies(examples: Path, tmp_path: Path) -> None:
+    """An adapter trained on packed weights works with packed and plain weights."""
     target = tmp_path / "adapter"
     base = replace(SHIYOU, weights="int8")
     state = tune(base, examples, target, OPTIONS, quiet)
@@ -81,7 +81,7 @@ def test_the_loss_falls_and_the_replies_change(examples: Path, tmp_path: Path) -
         assert (done.text, done.finish_reason) == (ANSWER, "eos")
 
 
-def test_a_stopped_run_ends_as_one_in_one_go(small: Small, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(small: Small, tmp_path: Path) -> None:
     base, examples = small
     options = TuningOptions(rank=2, batch=4, epochs=1)
     whole = tune(base, examples, tmp_path / "whole", options, quiet)
@@ -92,7 +92,7 @@ def test_a_stopped_run_ends_as_one_in_one_go(small: Small, tmp_path: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         tune(base, examples, tmp_path / "parts", options, stop)
-    # What was learned so far is an adapter like any other, and the rest lies apart from it.
+    # The folder is a normal adapter; the state of the run is in a folder of its own.
     names = {file.name for file in (tmp_path / "parts").iterdir() if file.is_file()}
     assert names - {"README.md"} == {"adapter_config.json", "adapter_model.safetensors"}
     tuned = replace(base, adapters=(Adapter(str(tmp_path / "parts")),))
@@ -116,7 +116,9 @@ def test_a_stopped_run_ends_as_one_in_one_go(small: Small, tmp_path: Path) -> No
         ('{"input_ids": [1, 99999], "labels": [-100, 99999]}', "contains the token 99999"),
     ],
 )
-def test_wrong_examples_are_named(small: Small, content: str, wrong: str, tmp_path: Path) -> None:
+def test_invalid_examples_are_reported(
+    small: Small, content: str, wrong: str, tmp_path: Path
+) -> None:
     file = tmp_path / "examples.jsonl"
     file.write_text(content)
     with pytest.raises(ChatuiError, match=wrong):
@@ -124,14 +126,14 @@ def test_wrong_examples_are_named(small: Small, content: str, wrong: str, tmp_pa
     assert not (tmp_path / "adapter").exists()
 
 
-def test_a_folder_of_something_else_stays_as_it_is(examples: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(examples: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(ChatuiError, match="not a run of chatui tune"):
         tune(SHIYOU, examples, tmp_path, OPTIONS, quiet)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_padding_is_left_out(tmp_path: Path) -> None:
+def test_padding_is_removed(tmp_path: Path) -> None:
     file = tmp_path / "examples.jsonl"
     left = {"input_ids": [0, 0, 5, 6], "labels": [-100, -100, -100, 6]}
     right = {"input_ids": [5, 6, 7, 0, 0], "labels": [-100, 6, 7, -100, -100]}
@@ -142,7 +144,7 @@ def test_padding_is_left_out(tmp_path: Path) -> None:
     assert [pairs[0].learned_count, pairs[1].learned_count] == [1, 2]
 
 
-def test_the_command_prints_what_to_try(
+def test_the_command_prints_a_command_to_try(
     examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     threads = torch.get_num_threads()
@@ -159,7 +161,7 @@ def test_the_command_prints_what_to_try(
     torch.set_num_threads(threads)
 
 
-def test_a_second_ctrl_c_tears_nothing(
+def test_a_second_ctrl_c_does_not_interrupt_saving(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, examples = small
@@ -203,7 +205,7 @@ def test_ctrl_c_within_a_step_counts_the_step(
     assert resumed.losses == pytest.approx(expected.losses, abs=1e-6)
 
 
-def test_a_full_disk_is_told_and_what_was_saved_stays(
+def test_a_full_disk_keeps_the_saved_state(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning_run, "_SAVE_SECONDS", 0.0)
@@ -228,7 +230,7 @@ def test_a_full_disk_is_told_and_what_was_saved_stays(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_gives_an_adapter_that_it_takes(
+def test_an_adapter_of_every_family_can_be_loaded(
     family: str, made: Callable[[str], Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "examples.jsonl"

@@ -1,4 +1,4 @@
-"""Architectures that run as transformers has them: other caches, other names in the files."""
+"""Architectures that run with transformers' own forward, with various caches and tensor names."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _DELTA = {
 @pytest.mark.parametrize(
     ("kind", "config"),
     [
-        # The experts are a tensor each in the files and one in the network.
+        # The experts are separate tensors in the files and one tensor in the network.
         ("mixtral", _ATTENTION | {"num_local_experts": 4}),
-        # The names in the files are other ones than the network's.
+        # The tensor names in the files differ from the network's.
         ("exaone", _ATTENTION),
-        # Recurrent states alone, which do not count tokens and begin anew with each piece.
+        # Recurrent states only, without a token count.
         ("mamba", {"state_size": 8}),
-        # A state that goes on from piece to piece, and attention.
+        # A recurrent state and attention.
         ("qwen3_next", _ATTENTION | _DELTA),
-        # A cache of its own kind.
+        # A special cache class.
         ("minimax", _ATTENTION | {"num_local_experts": 4, "head_dim": 8, "block_size": 16}),
-        # No cache at all.
+        # No cache.
         ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
     ],
 )
-def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
+def test_logits_of_a_long_prompt_equal_those_without_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, config: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("chatui.engine.network._CHUNK_FLOP", 1.0)
@@ -53,7 +53,7 @@ def test_a_long_prompt_gives_what_transformers_gives_without_a_cache(
             ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
 
 
-def test_a_stop_counts_while_a_mamba_reads_its_prompt_at_once(tmp_path: Path) -> None:
+def test_a_mamba_can_be_stopped_while_it_reads_a_prompt(tmp_path: Path) -> None:
     saved(tmp_path, "mamba", {"state_size": 8})
     engine = loaded(tmp_path, device="cpu")
     read: list[object] = []
@@ -67,7 +67,9 @@ def test_a_stop_counts_while_a_mamba_reads_its_prompt_at_once(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("weights", ["int8", "int4"])
-def test_what_a_mamba_reads_of_its_weights_is_not_quantised(tmp_path: Path, weights: str) -> None:
+def test_weights_that_a_mamba_reads_directly_are_not_quantised(
+    tmp_path: Path, weights: str
+) -> None:
     model = saved(
         tmp_path, "mamba", {"state_size": 8, "hidden_size": 128, "initializer_range": 0.1}
     )
@@ -82,7 +84,7 @@ def test_what_a_mamba_reads_of_its_weights_is_not_quantised(tmp_path: Path, weig
 
 
 def saved(folder: Path, kind: str, config: dict[str, Any]) -> Any:
-    """A small model of random weights, whose files lie in ``folder`` with a tokenizer."""
+    """Save a small model with random weights and a tokenizer in ``folder``."""
     made = transformers.AutoConfig.for_model(
         kind, **{**_SMALL, **config, "bos_token_id": 0, "eos_token_id": 0}
     )

@@ -1,4 +1,4 @@
-"""Tiny ChatGLM-6B models with random weights, and a tiny SentencePiece model of its layout."""
+"""Tiny ChatGLM-6B models with random weights, and a tiny SentencePiece model."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SENTENCES = (
 
 @pytest.fixture(scope="session")
 def original(reference: Path) -> ChatGLMTokenizer:
-    """The original's vocabulary, which is the reference's."""
+    """The tokenizer with the original's vocabulary, from the reference data."""
     made: ChatGLMTokenizer = ChatGLMTokenizer.from_pretrained(reference / "chatglm-6b/model")
     return made
 
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., ChatGLMForCausalLM]:
-    """A model with random weights, in evaluation mode, fp32; its options are the config's."""
+    """Return a function that makes a random fp32 model with the given configuration."""
 
     def make(seed: int = 0, **options: Any) -> ChatGLMForCausalLM:
         torch.manual_seed(seed)
@@ -67,7 +67,7 @@ def prompt() -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def pieces_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained ice_text.model with the special pieces of the original, some hundred in all."""
+    """A trained ice_text.model of some hundred pieces, with the original's special pieces."""
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(SENTENCES * 20),
@@ -87,7 +87,7 @@ def pieces_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tokenizer_folder(tmp_path: Path, pieces_file: Path) -> Path:
-    """A folder with a tokenizer as the later checkpoints have it, remote code named and all."""
+    """A folder with a tokenizer like that of later checkpoints, which names remote code."""
     folder = tmp_path / "tokenizer"
     folder.mkdir()
     (folder / "ice_text.model").write_bytes(pieces_file.read_bytes())
@@ -120,7 +120,7 @@ def tokenizer_folder(tmp_path: Path, pieces_file: Path) -> Path:
 def folder(
     make_model: Callable[..., ChatGLMForCausalLM], tokenizer_folder: Path, tmp_path: Path
 ) -> Path:
-    """A whole ChatGLM-6B, tiny, with a tokenizer."""
+    """A folder with a tiny ChatGLM-6B and its tokenizer."""
     tokenizer = ChatGLMTokenizer.from_pretrained(tokenizer_folder)
     ids = {
         f"{name}_token_id": tokenizer.convert_tokens_to_ids(piece)
@@ -137,7 +137,7 @@ def folder(
 
 @pytest.fixture
 def packed(folder: Path, tmp_path: Path) -> Callable[[int], Path]:
-    """The checkpoint of ``folder`` in 8 or 4 bits, as the released ones are."""
+    """Return a function that quantises the checkpoint of ``folder`` like the released ones."""
 
     def make(bits: int) -> Path:
         model = ChatGLMForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Adapters of ChatGLM-6B through the engine: chatglm-lora.pt, old peft's form, P-Tuning v2."""
+"""Adapters of ChatGLM-6B in the engine: chatglm-lora.pt, peft 0.2's form, P-Tuning v2."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ids(folder: Path) -> list[int]:
 
 
 def plain(form: str = "lora_{}.default.weight") -> dict[str, Tensor]:
-    """The state dict of a LoRA as ``save_tunable_parameters`` writes it."""
+    """Return the state dict of a LoRA as written by ``save_tunable_parameters``."""
     torch.manual_seed(5)
     state = {}
     for layer in range(LAYERS):
@@ -46,7 +46,7 @@ def plain(form: str = "lora_{}.default.weight") -> dict[str, Tensor]:
 
 
 def with_hooks(folder: Path, add: Callable[[int, Tensor], Tensor], ids: list[int]) -> Tensor:
-    """Logits of the next token of a base whose query_key_value gets ``add(layer, x)`` on top."""
+    """Return a base's next logits with ``add(layer, x)`` added to each query_key_value."""
     model = base_of(folder)
     for number, layer in enumerate(model.transformer.layers):
         layer.attention.query_key_value.register_forward_hook(
@@ -81,7 +81,7 @@ def test_a_bare_state_dict(folder: Path, tmp_path: Path, ids: list[int], form: s
     torch.testing.assert_close(logits_of(engine, ids), with_hooks(folder, add, ids), **CLOSE)
 
 
-def test_alpha_is_guessed_and_said(folder: Path, tmp_path: Path, ids: list[int]) -> None:
+def test_an_assumed_alpha_is_noted(folder: Path, tmp_path: Path, ids: list[int]) -> None:
     torch.save(plain(), tmp_path / "chatglm-lora.pt")
     path = str(tmp_path / "chatglm-lora.pt")
     engine = Engine()
@@ -93,7 +93,7 @@ def test_alpha_is_guessed_and_said(folder: Path, tmp_path: Path, ids: list[int])
         loaded(folder, adapters=(Adapter(path, rank=8),))
 
 
-def test_a_config_beside_the_file_tells_alpha(folder: Path, tmp_path: Path) -> None:
+def test_a_config_beside_the_file_gives_alpha(folder: Path, tmp_path: Path) -> None:
     torch.save(plain(), tmp_path / "chatglm-lora.pt")
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": RANK, "lora_alpha": 8}))
     adapter = Adapter(str(tmp_path / "chatglm-lora.pt"))
@@ -102,10 +102,10 @@ def test_a_config_beside_the_file_tells_alpha(folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("whole_folder", [True, False])
-def test_query_and_value_of_old_peft(
+def test_the_grouped_form_of_old_peft(
     folder: Path, tmp_path: Path, ids: list[int], whole_folder: bool
 ) -> None:
-    """peft 0.2's MergedLinear: A [2r, in], B a grouped convolution's kernel [2·out/3, r, 1]."""
+    """peft 0.2's MergedLinear: A [2r, in], B a grouped kernel [2·out/3, r, 1]."""
     torch.manual_seed(6)
     downs = [torch.randn(2 * RANK, WIDTH) * 0.2 for _ in range(LAYERS)]
     ups = [torch.randn(2 * WIDTH, RANK, 1) * 0.2 for _ in range(LAYERS)]
@@ -142,7 +142,7 @@ def test_query_and_value_of_old_peft(
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_packed_weights_keep_the_adapter_beside_them(
+def test_adapters_run_beside_packed_weights(
     folder: Path, packed: Callable[[int], Path], tmp_path: Path, ids: list[int], bits: int
 ) -> None:
     checkpoint = packed(bits)
@@ -163,10 +163,10 @@ def test_packed_weights_keep_the_adapter_beside_them(
 
 
 @pytest.mark.parametrize("projection", [False, True])
-def test_a_prefix_comes_and_goes(
+def test_a_prefix_is_applied_and_removed(
     folder: Path, tmp_path: Path, ids: list[int], make_model: MakeModel, projection: bool
 ) -> None:
-    """A checkpoint of the authors' ptuning folder: the prefix encoder's weights and a config."""
+    """A checkpoint of ChatGLM-6B's ptuning folder: the prefix encoder's weights and a config."""
     tuned = make_model(seed=3, pre_seq_len=5, prefix_projection=projection)
     state = {
         f"transformer.prefix_encoder.{name}": tensor.half()

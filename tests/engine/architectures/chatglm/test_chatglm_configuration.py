@@ -1,4 +1,4 @@
-"""ChatGLM-6B's configuration, and the ones that are another network's."""
+"""ChatGLM-6B's configuration, and configurations of other networks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_v1_is_read_without_its_remote_code(tmp_path: Path) -> None:
     assert (config.id_offset, config.space_token_id) == (0, 5)
 
 
-def test_the_oldest_checkpoints_have_their_ids_shifted(tmp_path: Path) -> None:
+def test_ids_of_the_oldest_checkpoints_are_shifted(tmp_path: Path) -> None:
     config = load(tmp_path, {**V1, "bos_token_id": 150004, "vocab_size": 150528})
     assert (config.mask_token_id, config.gmask_token_id) == (150000, 150001)
     assert (config.id_offset, config.space_token_id) == (20000, 20005)
@@ -82,6 +82,6 @@ def test_a_chatglm2_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path, config)
 
 
-def test_a_file_that_does_not_say_what_it_is_is_refused(tmp_path: Path) -> None:
+def test_a_config_without_a_model_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ChatuiError, match="position_encoding_2d"):
         load(tmp_path, {"model_type": "chatglm", "hidden_size": 32})

@@ -1,4 +1,4 @@
-"""A reply that goes on: its tokens are read one way, as they were written, the prompt both ways."""
+"""Continued replies: bidirectional attention in the prompt, causal attention in the reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asking import ask, loaded, parts
 from chatui.messages import GenerateRequest, PartialReply
 
 
-def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
+def test_a_continued_reply_equals_an_uninterrupted_one(folder: Path) -> None:
     engine = loaded(folder, eos_ids=(10**6,))
     _, tokens, whole = parts(ask(engine, "晚上睡不着应该怎么办"))
     assert len(whole.output_ids) == 12
@@ -23,7 +23,7 @@ def test_a_cut_reply_goes_on_as_if_it_had_not_been_cut(folder: Path) -> None:
         assert done.text == whole.text
 
 
-def test_an_edited_reply_is_encoded_without_a_prompts_end(folder: Path) -> None:
+def test_an_edited_reply_is_encoded_without_special_tokens(folder: Path) -> None:
     engine = loaded(folder, eos_ids=(10**6,))
     alone, _, _ = parts(ask(engine, "晚上"))
     begun, _, done = parts(
@@ -35,7 +35,7 @@ def test_an_edited_reply_is_encoded_without_a_prompts_end(folder: Path) -> None:
     assert done.text.startswith("你好")
 
 
-def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(folder: Path) -> None:
+def test_scoring_a_reply_gives_its_original_probabilities(folder: Path) -> None:
     engine = loaded(folder, eos_ids=(10**6,))
     _, tokens, done = parts(ask(engine, "晚上睡不着应该怎么办"))
     request = GenerateRequest(

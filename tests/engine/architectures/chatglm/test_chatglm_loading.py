@@ -1,4 +1,4 @@
-"""Checkpoints of ChatGLM-6B from the disk."""
+"""Loading ChatGLM-6B's checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MakeModel = Callable[..., ChatGLMForCausalLM]
 
 
 def write_bins(folder: Path, state: dict[str, Tensor], shards: int) -> None:
-    """The layout of the first releases: pytorch_model-0000n-of-0000m.bin and an index."""
+    """Write the layout of the first releases: pytorch_model-0000n-of-0000m.bin and an index."""
     names = sorted(state)
     weight_map = {}
     for shard in range(shards):
@@ -73,7 +73,7 @@ def test_bin_shards_equal_safetensors(
     assert_same(again, model, prompt)
 
 
-def test_the_remote_code_that_a_folder_names_is_never_run(folder: Path) -> None:
+def test_remote_code_is_never_run(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {
         "AutoConfig": "configuration_chatglm.ChatGLMConfig",
@@ -86,8 +86,8 @@ def test_the_remote_code_that_a_folder_names_is_never_run(folder: Path) -> None:
     assert loaded(folder)._loaded().summary.family == "chatglm"
 
 
-def test_weights_are_not_doubled(make_model: MakeModel, tmp_path: Path) -> None:
-    """The head has weights of its own, and every other weight is there once."""
+def test_no_weight_is_stored_twice(make_model: MakeModel, tmp_path: Path) -> None:
+    """The head is not tied, and every other weight is stored once."""
     model = make_model().half()
     model.save_pretrained(tmp_path / "saved")
     again = ChatGLMForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float16)

@@ -18,7 +18,7 @@ MakeModel = Callable[..., ChatGLMForCausalLM]
 
 
 def add_lora(base: ChatGLMForCausalLM, folder: Path) -> Any:
-    """A base with a saved adapter of random weights, loaded as a user's would be."""
+    """Save an adapter with random weights and load it on a base."""
     config = LoraConfig(
         r=4, lora_alpha=32, target_modules=["query_key_value"], task_type="CAUSAL_LM"
     )

@@ -23,7 +23,7 @@ STEPS = 6
 
 
 def greedy(model: ChatGLMForCausalLM, prompt: Tensor, cache: DynamicCache) -> list[int]:
-    """The plain decode loop that the engine runs."""
+    """Return the tokens of a plain greedy decode loop."""
     positions = prompt_position_ids(prompt, model.config)
     with torch.inference_mode():
         logits = model(prompt, cache=cache).logits
@@ -53,7 +53,7 @@ def test_positions_and_mask_of_a_prompt_with_a_reply(make_model: MakeModel) -> N
     ]
 
 
-def test_the_first_gmask_counts_and_mask_where_there_is_none(make_model: MakeModel) -> None:
+def test_positions_use_the_first_gmask_or_else_mask(make_model: MakeModel) -> None:
     config = make_model().config
     assert prompt_position_ids(torch.tensor([[11, 201, 12, 201, 204]]), config)[0, 0, -1] == 1
     assert prompt_position_ids(torch.tensor([[200, 11, 201, 204]]), config)[0, 0, -1] == 2
@@ -61,7 +61,7 @@ def test_the_first_gmask_counts_and_mask_where_there_is_none(make_model: MakeMod
 
 
 @pytest.mark.parametrize("ids", [[11, 12], [11, 12, 204], [11, 201]])
-def test_what_is_no_prompt_is_refused(make_model: MakeModel, ids: list[int]) -> None:
+def test_ids_without_gmask_or_sop_are_refused(make_model: MakeModel, ids: list[int]) -> None:
     with pytest.raises(ValueError, match="a ChatGLM prompt ends with"):
         prompt_position_ids(torch.tensor([ids]), make_model().config)
 
@@ -80,10 +80,10 @@ def test_decoding_with_a_cache_equals_reading_all_again(
 
 @pytest.mark.parametrize("windowed", [False, True])
 @pytest.mark.parametrize("prefix", [0, 5])
-def test_the_network_gives_the_loops_tokens(
+def test_the_network_gives_the_tokens_of_a_plain_loop(
     make_model: MakeModel, prompt: Tensor, prefix: int, windowed: bool
 ) -> None:
-    """On what is there, and as a captured step looks; a second prompt in the same buffers."""
+    """With and without a fixed window; a second prompt uses the same buffers."""
     model = make_model(pre_seq_len=prefix)
     network = ChatGLMNetwork(model, 2000)
     assert network.decoder is not None
@@ -105,8 +105,8 @@ def test_the_network_gives_the_loops_tokens(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_a_step_never_asks_the_host(make_model: MakeModel, dtype: torch.dtype) -> None:
-    """On the meta device a number that is read, or a tensor of the CPU, is an error."""
+def test_a_step_reads_no_values_on_the_host(make_model: MakeModel, dtype: torch.dtype) -> None:
+    """On the meta device, reading a value or using a tensor on the CPU is an error."""
     model = make_model().to("meta", dtype)
     network = ChatGLMNetwork(model, 64)
     assert network.decoder is not None
@@ -117,7 +117,9 @@ def test_a_step_never_asks_the_host(make_model: MakeModel, dtype: torch.dtype) -
         assert network.decoder.read_one(ids, cache, 64).shape == (300,)
 
 
-def test_a_spread_model_reads_with_its_own_forward(make_model: MakeModel, prompt: Tensor) -> None:
+def test_a_model_on_several_devices_uses_its_own_forward(
+    make_model: MakeModel, prompt: Tensor
+) -> None:
     model = make_model()
     model.hf_device_map = {"transformer": "cpu", "lm_head": "disk"}
     network = ChatGLMNetwork(model, 64)
@@ -132,7 +134,7 @@ def test_a_spread_model_reads_with_its_own_forward(make_model: MakeModel, prompt
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_smaller_dtypes_stay_near_fp32(
+def test_half_precision_stays_close_to_fp32(
     make_model: MakeModel, prompt: Tensor, dtype: torch.dtype
 ) -> None:
     with torch.inference_mode():
@@ -143,8 +145,8 @@ def test_smaller_dtypes_stay_near_fp32(
     assert (rounded.float() - exact).abs().max() < tolerance * exact.std()
 
 
-def test_scores_beyond_fp16_are_kept_in_range() -> None:
-    """q · k of 98304 is infinite in fp16; divided by the layer's number it is not."""
+def test_scores_beyond_the_range_of_fp16() -> None:
+    """q · k of 98304 overflows fp16, unless it is divided by the layer's number."""
     query = torch.full((1, 1, 1, 96), 32.0, dtype=torch.float16)
     key = torch.stack((query[0, 0, 0], -query[0, 0, 0]))[None, None]
     value = torch.tensor([[1.0], [2.0]], dtype=torch.float16).expand(2, 96)[None, None]
@@ -153,7 +155,7 @@ def test_scores_beyond_fp16_are_kept_in_range() -> None:
     assert context.tolist() == value[:, :, :1].tolist()
 
 
-def test_labels_count_from_sop_on(make_model: MakeModel, prompt: Tensor) -> None:
+def test_labels_begin_at_sop(make_model: MakeModel, prompt: Tensor) -> None:
     model = make_model()
     pair = torch.cat((prompt, torch.tensor([[30, 31, 205]])), dim=1)
     start = prompt.shape[1] - 1
@@ -167,7 +169,7 @@ def test_labels_count_from_sop_on(make_model: MakeModel, prompt: Tensor) -> None
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
-def test_the_guard_leaves_only_a_space(broken: float) -> None:
+def test_the_guard_forces_a_space(broken: float) -> None:
     logits = torch.linspace(-1, 1, 9)
     assert torch.equal(guard_logits(logits, 5), logits)
     logits[2] = broken

@@ -43,7 +43,7 @@ def model(folder: Path) -> ChatGLMForCausalLM:
 def check(
     model: ChatGLMForCausalLM, ids: list[int], case: dict[str, Any], top: str, greedy: str
 ) -> None:
-    """The last logits of a prompt and the greedy tokens after it."""
+    """Compare a prompt's last logits and the greedy tokens after it."""
     prompt = torch.tensor([ids])
     positions = prompt_position_ids(prompt, model.config)
     cache = DynamicCache(config=model.config)
@@ -62,7 +62,7 @@ def check(
 
 
 @pytest.mark.parametrize("index", range(CASES))
-def test_the_golden_cases(
+def test_golden_cases(
     original: ChatGLMTokenizer, model: ChatGLMForCausalLM, golden: list[dict[str, Any]], index: int
 ) -> None:
     case = golden[index]
@@ -75,7 +75,7 @@ def test_the_golden_cases(
     assert original.decode(case["greedy_32"]) == case["greedy_text"]
 
 
-def test_the_int4_cases(folder: Path, golden: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_golden_cases_in_int4(folder: Path, golden: list[dict[str, Any]], tmp_path: Path) -> None:
     state = load_file(folder / "int4_layers.safetensors")
     plain = load_file(folder / "model/model.safetensors")
     for name in ("transformer.word_embeddings.weight", "lm_head.weight"):

@@ -24,10 +24,10 @@ def tuned(request: pytest.FixtureRequest, make_model: MakeModel) -> ChatGLMForCa
     return make_model(pre_seq_len=LENGTH, prefix_projection=request.param)
 
 
-def test_the_prefix_stands_before_every_layers_keys(
+def test_the_prefix_precedes_the_keys_of_every_layer(
     tuned: ChatGLMForCausalLM, prompt: Tensor
 ) -> None:
-    """Layer l reads columns 2l·H…(2l+1)·H of the embedding as keys and the next H as values."""
+    """Layer l uses columns 2l·H…(2l+1)·H of the embedding as keys and the next H as values."""
     encoder, heads = tuned.transformer.prefix_encoder, tuned.config.num_attention_heads
     with torch.inference_mode():
         cache = DynamicCache(config=tuned.config)
@@ -57,7 +57,7 @@ def test_decoding_equals_reading_all_again(tuned: ChatGLMForCausalLM, prompt: Te
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-4, atol=1e-4)
 
 
-def test_the_network_reads_behind_the_prefix(tuned: ChatGLMForCausalLM, prompt: Tensor) -> None:
+def test_the_network_reads_after_the_prefix(tuned: ChatGLMForCausalLM, prompt: Tensor) -> None:
     network = ChatGLMNetwork(tuned, 64)
     cache = network.new_cache()
     found = network.prefill(prompt[0].tolist(), cache, lambda: False)
@@ -78,7 +78,7 @@ def test_a_whole_checkpoint_with_its_prefix(
         torch.testing.assert_close(again(prompt).logits, tuned(prompt).logits)
 
 
-def test_a_prefix_is_put_on_a_loaded_base(
+def test_a_prefix_is_installed_in_a_loaded_base(
     tuned: ChatGLMForCausalLM, make_model: MakeModel, prompt: Tensor
 ) -> None:
     base = make_model(seed=1)

@@ -1,4 +1,4 @@
-"""The packed linears of ChatGLM-6B's int8 and int4 checkpoints."""
+"""The packed linear layers of ChatGLM-6B's int8 and int4 checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MakeModel = Callable[..., ChatGLMForCausalLM]
 
 
 def quantised(model: ChatGLMForCausalLM, bits: int) -> dict[str, Tensor]:
-    """The state of a model as a quantised checkpoint has it."""
+    """Return the state dict of a quantised checkpoint of a model."""
     state = {}
     for name, tensor in model.half().state_dict().items():
         if (".attention." in name or ".mlp." in name) and name.endswith(".weight"):
@@ -47,10 +47,10 @@ def test_a_row_of_zeros_stays_zeros(bits: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("vectors", [1, 3, 40])
 @pytest.mark.parametrize("codes", [False, True])
-def test_the_product_is_that_with_the_whole_weight(
+def test_products_equal_those_with_the_dequantised_weight(
     bits: int, dtype: torch.dtype, vectors: int, codes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the weight in the layouts of a small one and of a large one, which has no 4 bits."""
+    """In the layout for small weights, and in that for large ones, which has 8 bits."""
     torch.manual_seed(0)
     layer = packed_linear(nn.Linear(64, 150), bits)
     states = torch.randn(1, vectors, 64).to(dtype)
@@ -64,7 +64,7 @@ def test_the_product_is_that_with_the_whole_weight(
         layer(states.requires_grad_()).float().square().sum() / 2, states
     )
     assert output.dtype == dtype
-    # For a few vectors a weight is not rounded to float16; codes take the states in 14 bits.
+    # For a few vectors weights are not rounded to float16; int8 products use 14-bit states.
     exact = 2e-3 if codes else 1e-5 if vectors == 40 else 5e-4
     tolerance = {torch.float32: exact, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
     torch.testing.assert_close(output.float(), expected, rtol=tolerance, atol=tolerance)
@@ -102,7 +102,7 @@ def test_a_checkpoint_stays_packed_in_memory(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_no_cast_reaches_the_scales(dtype: torch.dtype) -> None:
+def test_casts_keep_the_scales_in_fp16(dtype: torch.dtype) -> None:
     layer = packed_linear(nn.Linear(16, 8), 8)
     scale = layer.weight_scale.clone()
     layer.to(dtype)

@@ -1,4 +1,4 @@
-"""The streamed text of ChatGLM-6B joins to the decode of all its tokens."""
+"""Streamed text of ChatGLM-6B equals the decode of all its tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def clean(text: str) -> str:
     return text
 
 
-def test_the_cleaner_gives_what_cleaning_the_whole_gives() -> None:
+def test_streamed_cleaning_equals_cleaning_the_whole_text() -> None:
     random_ = random.Random(0)
     atoms = [*" .?!,'", "  ", "n't", "'m", "'s", " 've", "'r", "e", "a", "<n>", "<|blank_", "2|>"]
     atoms += ["<", "n", ">", "<|ta", "b|>", "<|blank_80|>", "<|blank_81|>", "中", "<<n>>"]
@@ -47,7 +47,7 @@ def test_the_cleaner_gives_what_cleaning_the_whole_gives() -> None:
         assert streamed == clean("".join(pieces)), pieces
 
 
-def test_the_cleaner_holds_back_a_dozen_characters_at_most() -> None:
+def test_at_most_a_dozen_characters_are_held_back() -> None:
     cleaner = ChatGLMStreamCleaner()
     given = 0
     for count in range(1, 2000):
@@ -58,7 +58,7 @@ def test_the_cleaner_holds_back_a_dozen_characters_at_most() -> None:
     assert cleaner.push("z") == " <|blank_8z"
 
 
-def test_any_tokens_stream_to_their_decode(tokenizer: ChatGLMTokenizer) -> None:
+def test_streamed_text_equals_the_decoded_text(tokenizer: ChatGLMTokenizer) -> None:
     random_ = random.Random(0)
     specials = [*tokenizer.all_special_ids, tokenizer.gmask_token_id, tokenizer.vocab_size + 1]
     bytes_ = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in "😀中".encode()])
@@ -71,13 +71,13 @@ def test_any_tokens_stream_to_their_decode(tokenizer: ChatGLMTokenizer) -> None:
             assert stream(tokenizer, ids, skip) == tokenizer.decode(ids, skip_special_tokens=skip)
 
 
-def test_a_character_of_several_tokens_comes_whole(tokenizer: ChatGLMTokenizer) -> None:
+def test_a_character_of_several_tokens_is_streamed_at_once(tokenizer: ChatGLMTokenizer) -> None:
     detokenizer = ChatGLMDetokenizer(tokenizer, ())
     ids = tokenizer.encode("😀", add_special_tokens=False)
     assert [text for text in map(detokenizer.add, ids) if text] == ["😀"]
 
 
-def test_the_first_space_goes_and_later_ones_stay(tokenizer: ChatGLMTokenizer) -> None:
+def test_only_leading_spaces_are_removed(tokenizer: ChatGLMTokenizer) -> None:
     ids = tokenizer.encode("the model", add_special_tokens=False)
     assert stream(tokenizer, ids) == "the model"
     assert stream(tokenizer, [*ids, *ids]) == "the model the model"

@@ -23,7 +23,7 @@ def test_a_prompt_ends_with_gmask_and_sop(tokenizer: ChatGLMTokenizer) -> None:
     assert ids[:-2] == tokenizer.encode("你好", add_special_tokens=False)
 
 
-def test_white_space_comes_back(tokenizer: ChatGLMTokenizer) -> None:
+def test_white_space_is_restored(tokenizer: ChatGLMTokenizer) -> None:
     text = "def f(x):\n    return x\n\n\tx" + " " * 90 + "y"
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert {"<n>", "<|tab|>", "<|blank_4|>", "<|blank_80|>", "<|blank_10|>"} <= set(
@@ -38,7 +38,7 @@ def test_spaces_before_punctuation_are_cleaned_up(tokenizer: ChatGLMTokenizer) -
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == "see it is n't , so it 's ."
 
 
-def test_special_tokens_in_a_query_are_what_the_original_took_them_for(
+def test_special_tokens_in_a_query_as_in_the_original(
     tokenizer: ChatGLMTokenizer,
 ) -> None:
     def tokens(text: str) -> list[str]:
@@ -59,7 +59,7 @@ def test_image_tokens_shift_every_id(tokenizer_folder: Path, tokenizer: ChatGLMT
     assert shifted.convert_tokens_to_ids("<image_7>") == 7
 
 
-def test_the_oldest_files_call_it_eop_token(tokenizer_folder: Path) -> None:
+def test_eop_token_of_the_oldest_files(tokenizer_folder: Path) -> None:
     path = tokenizer_folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
     del config["num_image_tokens"]
@@ -75,12 +75,12 @@ def test_any_text_can_be_encoded(tokenizer: ChatGLMTokenizer, text: str) -> None
     assert "\ud800" not in tokenizer.decode(ids)
 
 
-def test_ids_beyond_the_vocabulary_are_no_text(tokenizer: ChatGLMTokenizer) -> None:
+def test_ids_beyond_the_vocabulary_have_no_text(tokenizer: ChatGLMTokenizer) -> None:
     ids = tokenizer.encode("你好", add_special_tokens=False)
     assert tokenizer.decode([*ids, tokenizer.vocab_size + 5]) == "你好"
 
 
-def test_a_broken_vocabulary_is_one_sentence(tmp_path: Path) -> None:
+def test_a_broken_vocabulary_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "ice_text.model"
     for content in (b"", b"version https://git-lfs.github.com/spec/v1\n"):
         path.write_bytes(content)
@@ -112,7 +112,7 @@ def test_equals_the_reference(original: ChatGLMTokenizer, reference: Path) -> No
         ("\x00a\x01", [5, 130088, 131], "\x00a"),
     ],
 )
-def test_odd_texts_as_transformers_4_28_had_them(
+def test_unusual_texts_as_in_transformers_4_28(
     original: ChatGLMTokenizer, text: str, ids: list[int], decoded: str
 ) -> None:
     assert original.encode(text, add_special_tokens=False) == ids

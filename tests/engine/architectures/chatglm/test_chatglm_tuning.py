@@ -1,4 +1,4 @@
-"""A LoRA trained on ChatGLM-6B's architecture goes on it, and changes what it says."""
+"""A LoRA trained on ChatGLM-6B's architecture can be loaded and changes its replies."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ REQUEST = GenerateRequest("晚上")
 
 
 def probability(engine: Engine, token: int) -> float:
-    """Of ``token`` as the reply's first."""
+    """Return the probability of ``token`` as the first of the reply."""
     candidates = engine.inspect(REQUEST, 10_000).next
     return next(each.probability for each in candidates if each.id == token)
 
 
 @pytest.mark.parametrize("bits", [0, 8, 4])
-def test_chatglm_learns_what_follows_a_prompt(
+def test_training_raises_the_probability_of_a_reply(
     folder: Path, packed: Callable[[int], Path], tmp_path: Path, bits: int
 ) -> None:
-    """Also on top of its packed checkpoints; the adapter goes on those and on the plain one."""
+    """On plain and packed checkpoints; the adapter works with both."""
     base = packed(bits) if bits else folder
     engine = loaded(folder)
     prompt = engine.inspect(REQUEST, 1).input_ids

@@ -1,4 +1,4 @@
-"""Our decoder against transformers' own forward, with random weights in the true architectures."""
+"""The decoder against transformers' own forward, with random weights."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ IDS = [(7 * place * place + 3) % 97 for place in range(64)]
 
 
 def made(case: str, **changes: Any) -> Any:
-    """A model of a case; norms and biases random too, so that none is left at 0 or 1."""
+    """Make a model with random weights, including norms and biases."""
     kind, values = CASES[case]
     config = getattr(transformers, f"{kind}Config")(**SIZES | values | changes)
     found = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
@@ -72,7 +72,7 @@ def made(case: str, **changes: Any) -> Any:
 
 
 class Oracle:
-    """transformers, reading all of the same tokens anew each time."""
+    """transformers' own forward, which reads all tokens again in each call."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -94,7 +94,7 @@ def decoder_on(model: Any) -> Decoder:
 
 
 def assert_same(model: Any) -> None:
-    """A prompt in one piece, then a token."""
+    """Compare the logits of a prompt and of one more token."""
     with torch.inference_mode():
         decoder, oracle = decoder_on(model), Oracle(model)
         cache = decoder.new_cache(WINDOW)
@@ -106,8 +106,8 @@ def assert_same(model: Any) -> None:
 @pytest.mark.parametrize("windowed", [False, True])
 @pytest.mark.parametrize("case", CASES)
 @torch.inference_mode()
-def test_logits_are_transformers_own(case: str, windowed: bool) -> None:
-    """Chunks, single tokens, a crop and on: on what is there, and as a captured step looks."""
+def test_logits_equal_those_of_transformers(case: str, windowed: bool) -> None:
+    """Chunks, single tokens and a crop, with and without a fixed window."""
     model = made(case)
     decoder, oracle = decoder_on(model), Oracle(model)
     decoder.windowed = windowed
@@ -134,7 +134,7 @@ def test_logits_are_transformers_own(case: str, windowed: bool) -> None:
 
 
 @torch.inference_mode()
-def test_windows_and_buffers_grow_with_the_text() -> None:
+def test_windows_and_buffers_grow() -> None:
     model = made("qwen 3", num_hidden_layers=1)
     decoder, oracle = decoder_on(model), Oracle(model)
     decoder.windowed = True
@@ -143,7 +143,7 @@ def test_windows_and_buffers_grow_with_the_text() -> None:
     for part, windows in ((text[:600], []), ([5], [1024]), (text[:430], []), ([6], [2048])):
         expected = oracle.read(part)
         torch.testing.assert_close(decoder.read(part, cache), expected, atol=1e-5, rtol=0)
-        # The step that was captured on smaller buffers goes with them.
+        # Reallocating the buffers discards the steps captured on them.
         assert list(cache.steps) == windows
     assert cache.capacity == 2048
     cache.crop(-1000)
@@ -152,7 +152,7 @@ def test_windows_and_buffers_grow_with_the_text() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 40])
-def test_a_crop_far_back_gives_memory_back(length: int) -> None:
+def test_a_large_crop_frees_memory(length: int) -> None:
     network = CausalNetwork(made("llama"), WINDOW)
     cache = network.new_cache()
     network.prefill(IDS * 20, cache, lambda: False)
@@ -169,7 +169,7 @@ def test_a_crop_far_back_gives_memory_back(length: int) -> None:
     torch.testing.assert_close(got, oracle.read([4]), atol=1e-5, rtol=0)
 
 
-def test_joined_weights_are_the_layers_own() -> None:
+def test_joined_weights_share_the_memory_of_the_layers() -> None:
     model = made("llama with biases")
     attention = model.model.layers[0].self_attn
     layers = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -185,7 +185,7 @@ def test_joined_weights_are_the_layers_own() -> None:
     assert len(storages) == 1
     size = attention.k_proj.weight.untyped_storage().nbytes()
     assert size == sum(layer.weight.nbytes for layer in layers)
-    # They lie together already: nothing is moved any more.
+    # The weights are adjacent already, so nothing is moved.
     projection(*layers, move=True)
     assert {layer.weight.untyped_storage().data_ptr() for layer in layers} == storages
     assert_same(model)
@@ -193,8 +193,8 @@ def test_joined_weights_are_the_layers_own() -> None:
     assert_same(model)
 
 
-def test_what_hangs_on_a_layer_is_asked_too() -> None:
-    """As adapters do, on layers whose weights lie together."""
+def test_forward_hooks_are_called() -> None:
+    """Hooks on layers with joined weights, as adapters add them."""
     model = made("qwen 2")
     layer = model.model.layers[1]
     parts = (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj)
@@ -218,8 +218,8 @@ def test_what_hangs_on_a_layer_is_asked_too() -> None:
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_adapters_beside_the_base_are_joined_too(move: bool) -> None:
-    """Pairs on some of the layers that read the same states, with and without a bias."""
+def test_lora_pairs_are_joined(move: bool) -> None:
+    """LoRA pairs on some of the joined layers, with and without a bias."""
     model = made("qwen 2")
     torch.manual_seed(1)
     for layer in model.model.layers:
@@ -242,7 +242,7 @@ def test_adapters_beside_the_base_are_joined_too(move: bool) -> None:
 
 
 class PackedLinear(nn.Linear):
-    """A layer that keeps its weight in bytes: whole numbers, the scale beside them."""
+    """A linear layer with an int8 weight and a separate scale."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__(1, 1, bias=False)
@@ -284,7 +284,7 @@ def test_faster_linear_layers() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @torch.inference_mode()
-def test_half_precision_differs_by_its_roundings(dtype: torch.dtype) -> None:
+def test_half_precision_stays_close(dtype: torch.dtype) -> None:
     model = made("qwen 3").to(dtype)
     decoder = decoder_on(model)
     cache = decoder.new_cache(WINDOW)
@@ -310,14 +310,14 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     ],
     ids=str,
 )
-def test_all_others_are_left_to_transformers(case: str, changes: dict[str, Any]) -> None:
+def test_unsupported_settings_use_transformers(case: str, changes: dict[str, Any]) -> None:
     network = CausalNetwork(made(case, **changes), WINDOW)
     assert network.decoder is None
     logits = network.prefill(IDS[:30], network.new_cache(), lambda: False)
     torch.testing.assert_close(logits, Oracle(network.model).read(IDS[:30]), atol=1e-5, rtol=0)
 
 
-def test_a_spread_model_is_left_to_transformers() -> None:
+def test_a_model_on_several_devices_uses_transformers() -> None:
     model = made("llama")
     model.hf_device_map = {"model": "cpu", "lm_head": "disk"}
     assert build_decoder(model, WINDOW) is None

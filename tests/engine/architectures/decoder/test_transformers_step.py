@@ -1,4 +1,4 @@
-"""transformers' own forward over a cache of fixed size, and what a captured step may not do."""
+"""transformers' own forward over a preallocated cache, and the limits of a captured step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "opt": ("OPT", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
     "hunyuan": ("HunYuanDenseV1", {"head_dim": 8}),
     "mixtral": ("Mixtral", EXPERTS),
-    # Windows that slide, in some layers or in all.
+    # Sliding windows, in some layers or in all.
     "gemma 2": ("Gemma2", {"head_dim": 16, "sliding_window": 16}),
     "gemma 3": ("Gemma3Text", {"head_dim": 16, "sliding_window": 16, "num_hidden_layers": 7}),
     "mistral, sliding": ("Mistral", {"sliding_window": 16}),
@@ -44,8 +44,10 @@ def other(case: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize("case", OTHERS)
 @torch.inference_mode()
-def test_logits_are_those_of_a_growing_cache(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks, single tokens, a crop and on, a longer window, and back to the start."""
+def test_logits_equal_those_with_a_growing_cache(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks, single tokens, a crop, a larger window, and a return to the start."""
     model = other(case, monkeypatch)
     step, oracle = TransformersStep(model), Oracle(model)
     cache = step.new_cache(WINDOW)
@@ -70,7 +72,7 @@ def test_logits_are_those_of_a_growing_cache(case: str, monkeypatch: pytest.Monk
     assert rows.shape == (2, 97) and cache.length == 13
 
 
-def test_a_window_that_slides_is_kept_whole_where_that_fits(
+def test_sliding_windows_keep_all_tokens_if_they_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = other("gemma 2", monkeypatch)
@@ -83,8 +85,8 @@ def test_a_window_that_slides_is_kept_whole_where_that_fits(
 
 @pytest.mark.parametrize("case", [*CASES, *(case for case in OTHERS if case != "mixtral")])
 @torch.inference_mode()
-def test_a_step_never_asks_the_host(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the meta device a number that is read, or a tensor of the CPU, is an error."""
+def test_a_step_reads_no_values_on_the_host(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, reading a value or using a tensor on the CPU is an error."""
     model = made(case) if case in CASES else other(case, monkeypatch)
     model = model.to("meta")
     reader: Any = build_decoder(model, WINDOW) or TransformersStep(model)
@@ -95,7 +97,7 @@ def test_a_step_never_asks_the_host(case: str, monkeypatch: pytest.MonkeyPatch) 
     assert reader.read_one(ids, cache, 1024).shape == (97,)
 
 
-def test_replies_are_the_same_over_either_cache(tmp_path: Path) -> None:
+def test_replies_are_the_same_with_either_cache(tmp_path: Path) -> None:
     folder = tiny_models.llama(tmp_path / "llama", rope_theta=1e4)
     tiny_models.set_config(folder, rope_parameters={"rope_type": "dynamic", "factor": 2.0})
     engine = loaded(folder)

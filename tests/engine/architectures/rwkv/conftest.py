@@ -1,4 +1,4 @@
-"""Loaded tiny RWKVs."""
+"""Tiny RWKV models in an engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ask = Callable[..., tuple[Prefill, list[Token], Done]]
 
 @pytest.fixture
 def load() -> Callable[..., Engine]:
-    """Loads a file or folder into an engine of its own."""
+    """Return a function that loads a file or folder into a new engine."""
 
     def load_(path: Path, **values: Any) -> Engine:
         engine = Engine()
@@ -38,7 +38,7 @@ def model_of() -> Callable[[Engine], LoadedModel]:
 
 @pytest.fixture
 def ask() -> Ask:
-    """A query to an engine: the prefill, the tokens, and the end; greedy unless said."""
+    """Return a function that sends a query, greedy by default, and returns the engine's events."""
 
     def ask_(
         engine: Engine,
@@ -61,7 +61,7 @@ def ask() -> Ask:
 
 @pytest.fixture
 def read() -> Callable[[LoadedModel, Sequence[int]], Tensor]:
-    """The logits after some tokens."""
+    """Return a function that computes the logits after some tokens."""
 
     def read_(model: LoadedModel, ids: Sequence[int]) -> Tensor:
         cache = model.network.new_cache()
@@ -74,7 +74,7 @@ def read() -> Callable[[LoadedModel, Sequence[int]], Tensor]:
 
 @pytest.fixture
 def authors() -> Callable[[Path, str], Callable[[Sequence[int]], Tensor]]:
-    """The authors' own package on a `.pth` file."""
+    """Return a function that runs the `rwkv` package on a `.pth` file."""
     os.environ["RWKV_JIT_ON"] = "0"
     package = pytest.importorskip("rwkv.model", reason="the rwkv package is not installed")
 

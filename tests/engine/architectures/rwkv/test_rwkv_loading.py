@@ -1,4 +1,4 @@
-"""Checkpoints of RWKV from the disk, and what is no such checkpoint."""
+"""Loading RWKV checkpoints, and refusing others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_a_file_with_its_tokenizer_beside_it(
         ("RWKV-4-Pile-430M-20220808-8066.pth", 1024),
     ],
 )
-def test_the_window_is_in_the_name(tmp_path: Path, load: Load, name: str, limit: int) -> None:
+def test_the_context_length_in_the_file_name(
+    tmp_path: Path, load: Load, name: str, limit: int
+) -> None:
     assert load(tiny_rwkv.raven(tmp_path, name))._loaded().context_limit == limit
     assert load(tmp_path / name, context_limit=300)._loaded().context_limit == 300
 
@@ -58,7 +60,7 @@ def test_a_world_model(tmp_path: Path, load: Load, ask: Ask) -> None:
     assert done.output_tokens > 0
 
 
-def test_the_tokenizer_may_lie_elsewhere(tmp_path: Path, load: Load) -> None:
+def test_the_tokenizer_in_another_folder(tmp_path: Path, load: Load) -> None:
     file = tiny_rwkv.raven(tmp_path / "models" / "weights")
     (tmp_path / "elsewhere").mkdir()
     elsewhere = shutil.move(file.parent / tiny_rwkv.PILE_FILE, tmp_path / "elsewhere")
@@ -116,7 +118,7 @@ def spoilt(state: dict[str, Any], how: str) -> dict[str, Any]:
         ("other", "contains no RWKV model"),
     ],
 )
-def test_other_checkpoints_are_told_apart(tmp_path: Path, load: Load, how: str, said: str) -> None:
+def test_other_checkpoints_are_refused(tmp_path: Path, load: Load, how: str, said: str) -> None:
     file = tiny_rwkv.raven(tmp_path)
     torch.save(spoilt(torch.load(file), how), file)
     with pytest.raises(ChatuiError, match=said) as caught:
@@ -157,7 +159,7 @@ def test_a_broken_file(
     assert "must not run" not in capfd.readouterr().out
 
 
-def test_the_model_before_stays(tmp_path: Path, load: Load, ask: Ask) -> None:
+def test_a_failed_load_keeps_the_previous_model(tmp_path: Path, load: Load, ask: Ask) -> None:
     engine = load(tiny_rwkv.raven(tmp_path))
     before = ask(engine, "春")[2].text
     bad = tmp_path / "bad.pth"
@@ -167,7 +169,7 @@ def test_the_model_before_stays(tmp_path: Path, load: Load, ask: Ask) -> None:
     assert ask(engine, "春")[2].text == before
 
 
-def test_what_an_rwkv_does_not_take(tmp_path: Path, load: Load) -> None:
+def test_unsupported_options(tmp_path: Path, load: Load) -> None:
     file = tiny_rwkv.raven(tmp_path)
     with pytest.raises(ChatuiError, match="not supported on rwkv"):
         load(file, adapters=(Adapter("lora"),))

@@ -1,4 +1,4 @@
-"""The arithmetic by itself."""
+"""RWKV-4's forward pass."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def empty_sums(width: int) -> Tensor:
 
 
 @torch.inference_mode()
-def test_the_average_is_the_papers_sum() -> None:
-    """Equation 16 written out, in float64."""
+def test_the_average_equals_the_formula_of_the_paper() -> None:
+    """Equation 16, computed directly in float64."""
     torch.manual_seed(0)
     key, value = torch.randn(12, 5) * 3, torch.randn(12, 5)
     decay, first = -torch.exp(torch.randn(5)), torch.randn(5)
@@ -51,7 +51,7 @@ def test_large_exponents_do_not_overflow(scale: float) -> None:
 
 
 @torch.inference_mode()
-def test_in_pieces_and_at_once(tmp_path: Path, load: Callable[..., Engine]) -> None:
+def test_chunks_equal_one_pass(tmp_path: Path, load: Callable[..., Engine]) -> None:
     network = load(tiny_rwkv.raven(tmp_path))._loaded().network.model  # type: ignore[attr-defined]
     ids = torch.arange(2 * PREFILL_CHUNK) * 31 % 390
     at_once, state = network.read(ids, network.first_state())
@@ -64,12 +64,12 @@ def test_in_pieces_and_at_once(tmp_path: Path, load: Callable[..., Engine]) -> N
     assert state.sums.shape == (2, 3, tiny_rwkv.WIDTH)
 
 
-def test_float16_is_halved_on_the_way(
+def test_float16_activations_are_halved(
     tmp_path: Path,
     load: Callable[..., Engine],
     read: Callable[[LoadedModel, Sequence[int]], Tensor],
 ) -> None:
-    """Twelve blocks are halved twice, and the logits are the same."""
+    """Activations of twelve blocks are halved twice, with the same logits."""
     file = tiny_rwkv.raven(tmp_path, layers=13, dtype="float16")
     half, full = load(file, dtype="float16")._loaded(), load(file, dtype="float32")._loaded()
     assert half.network.model.halve_every == 6  # type: ignore[attr-defined]

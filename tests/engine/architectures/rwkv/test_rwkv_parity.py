@@ -1,4 +1,4 @@
-"""The same logits as the authors' package and as transformers."""
+"""Logits equal those of the `rwkv` package and of transformers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_golden(reference: Path, load: Load, read: Read) -> None:
         ("bfloat16", "cpu bf16", "bfloat16", 0.3),
     ],
 )
-def test_the_authors_package(
+def test_logits_equal_those_of_the_rwkv_package(
     tmp_path: Path,
     load: Load,
     read: Read,
@@ -69,7 +69,7 @@ def test_the_authors_package(
 
 
 def test_transformers(tmp_path: Path, load: Load, read: Read) -> None:
-    """RwkvForCausalLM, whose table has to go through its first norm in bfloat16 as well."""
+    """Compare with RwkvForCausalLM, which also applies the first norm in bfloat16."""
     state = tiny_rwkv.tensors(rows=tiny_rwkv.pile_tokenizer().get_vocab_size())
     folder = tiny_rwkv.hf_folder(tmp_path / "folder", state)
     theirs = RwkvForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()

@@ -1,4 +1,4 @@
-"""Presets of the system: found in the cache, loaded, and talked with."""
+"""Chats with RWKV's presets, from files in Hugging Face's cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUERIES = ("春眠不觉晓", "处处闻啼鸟", "夜来风雨声")
 
 @pytest.fixture
 def preset(tmp_path: Path) -> Callable[[str], ModelSpec]:
-    """The spec of a preset whose parts lie in Hugging Face's cache, as BlinkDL lays them out."""
+    """Return a function that puts a preset's files into Hugging Face's cache."""
 
     def put(name: str) -> ModelSpec:
         found = library.load().by_name[name]

@@ -1,4 +1,4 @@
-"""A conversation with a state: nothing is read again, and nothing is different for it."""
+"""Reuse of the state in a conversation: fewer tokens to read, and the same results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def unread(prefill: Prefill) -> int:
 
 
 def new_part(engine: Engine, query: str, user: str = "Bob", bot: str = "Alice") -> int:
-    """Tokens of what a round adds to the prompt before its reply, without the name in front."""
+    """Return the number of tokens that a round adds before its reply, without the leading name."""
     return len(engine._loaded().codec.encode(f" {query}\n\n{bot}:"))
 
 
@@ -57,10 +57,8 @@ def test_only_the_new_query_is_read(file: Path, load: Load, ask: Ask) -> None:
     assert before > 150
 
 
-def test_with_and_without_the_state_the_tokens_are_the_same(
-    file: Path, load: Load, ask: Ask
-) -> None:
-    """Rounds, the last one again, edited ones, another conversation, and back."""
+def test_reusing_the_state_changes_no_tokens(file: Path, load: Load, ask: Ask) -> None:
+    """New, repeated and edited rounds, and a second conversation."""
     kept, fresh = load(file), load(file)
     sampling = {"greedy": "World" not in file.name, "seed": 5, "max_new_tokens": 12}
     history: tuple[tuple[str, str], ...] = ()
@@ -83,8 +81,8 @@ def test_with_and_without_the_state_the_tokens_are_the_same(
     assert reused[4] == reused[-1] == 1
 
 
-def test_every_way_a_reply_ends_keeps_the_state(raven: Path, load: Load, ask: Ask) -> None:
-    """A stop string or a length: the next round reads its query only."""
+def test_the_state_is_reused_after_every_finish_reason(raven: Path, load: Load, ask: Ask) -> None:
+    """After a stop string or a length limit, the next round reads its query only."""
     engine = load(raven)
     full = ask(engine, QUERIES[0], max_new_tokens=20)[2]
     stop = full.text[len(full.text) // 2 :][:3]
@@ -97,7 +95,7 @@ def test_every_way_a_reply_ends_keeps_the_state(raven: Path, load: Load, ask: As
         assert unread(prefill) <= new_part(engine, QUERIES[1]) + 1
 
 
-def test_a_stopped_reply_is_gone_on_from(raven: Path, load: Load, ask: Ask) -> None:
+def test_the_state_is_reused_after_a_stopped_reply(raven: Path, load: Load, ask: Ask) -> None:
     engine, fresh = load(raven), load(raven)
     left = iter([False] * 9)
     _, _, done = ask(engine, QUERIES[0], stop_wanted=lambda: next(left, True))
@@ -111,7 +109,7 @@ def test_a_stopped_reply_is_gone_on_from(raven: Path, load: Load, ask: Ask) -> N
     assert (none.output_ids, none.finish_reason) == ((), "cancelled")
 
 
-def test_a_stop_counts_after_each_chunk_of_the_prompt(raven: Path, load: Load, ask: Ask) -> None:
+def test_a_prompt_can_be_stopped_between_chunks(raven: Path, load: Load, ask: Ask) -> None:
     engine = load(raven)
     network = engine._loaded().network
     assert isinstance(network, RwkvNetwork)
@@ -141,7 +139,7 @@ def test_the_oldest_rounds_are_dropped(raven: Path, load: Load, ask: Ask) -> Non
     assert dropped[0] == 0 < dropped[-1]
 
 
-def test_other_replies_and_free_text_beside_the_chat(raven: Path, load: Load, ask: Ask) -> None:
+def test_variants_and_free_text_beside_the_chat(raven: Path, load: Load, ask: Ask) -> None:
     """ChatRWKV's commands on the state: chat_pre, gen_0 and gen_1 of v2/chat.py."""
     engine = load(raven)
     first = ask(engine, "春眠不觉晓")[2]
@@ -163,8 +161,8 @@ def test_other_replies_and_free_text_beside_the_chat(raven: Path, load: Load, as
     assert unread(chat) <= new_part(engine, "花落") + 1
 
 
-def test_free_text_is_kept_as_it_was_written(raven: Path, load: Load, ask: Ask) -> None:
-    """What +++ goes on from must not lose a space or a newline at the seam."""
+def test_white_space_of_free_text_is_kept(raven: Path, load: Load, ask: Ask) -> None:
+    """A continuation by +++ keeps spaces and newlines at its beginning."""
     engine = load(raven)
     for seed in range(2):
         _, tokens, done = ask(engine, "+gen a", greedy=False, seed=seed, max_new_tokens=None)
@@ -176,7 +174,7 @@ def test_free_text_is_kept_as_it_was_written(raven: Path, load: Load, ask: Ask) 
         )
 
 
-def test_reset_asks_nothing_of_the_model(raven: Path, load: Load, ask: Ask) -> None:
+def test_reset_does_not_run_the_model(raven: Path, load: Load, ask: Ask) -> None:
     engine = load(raven)
     opening, _, _ = ask(engine, "春", system=None)
     prefill, tokens, done = ask(engine, "+reset", [("春", "眠")], system=None)
@@ -188,7 +186,7 @@ def test_reset_asks_nothing_of_the_model(raven: Path, load: Load, ask: Ask) -> N
 
 
 def test_a_chat_reply_does_not_begin_with_a_newline(raven: Path, load: Load, ask: Ask) -> None:
-    """Nor does it end by an end token; both as v2/chat.py has it."""
+    """It does not stop at an end token either; both as in v2/chat.py."""
     engine = load(raven)
     newline = engine._loaded().codec.encode("\n")[0]
     for seed in range(12):
@@ -197,7 +195,7 @@ def test_a_chat_reply_does_not_begin_with_a_newline(raven: Path, load: Load, ask
         assert 0 not in ids.output_ids
 
 
-def test_inspecting_leaves_the_state_of_use(raven: Path, load: Load, ask: Ask) -> None:
+def test_inspecting_keeps_the_state(raven: Path, load: Load, ask: Ask) -> None:
     engine = load(raven)
     request = GenerateRequest("春", system="")
     inspection = engine.inspect(request, 3)
@@ -207,7 +205,7 @@ def test_inspecting_leaves_the_state_of_use(raven: Path, load: Load, ask: Ask) -
     assert tokens[0].id == inspection.next[0].id
 
 
-def test_the_store_forgets_the_least_recently_used() -> None:
+def test_the_store_drops_the_least_recently_used_state() -> None:
 
     store, state = StateStore(max_states=3), RwkvState(torch.zeros(1), torch.zeros(1))
 
@@ -226,9 +224,7 @@ def test_the_store_forgets_the_least_recently_used() -> None:
     assert store.take(network, [5])[1] == 0  # type: ignore[arg-type]
 
 
-def test_a_reply_that_it_is_given_is_as_probable_as_when_it_came(
-    file: Path, load: Load, ask: Ask
-) -> None:
+def test_scoring_a_reply_gives_its_original_probabilities(file: Path, load: Load, ask: Ask) -> None:
     engine = load(file, eos_ids=(100_000,))
     _, tokens, done = ask(engine, QUERIES[0])
     begun = PartialReply("x", done.output_ids)

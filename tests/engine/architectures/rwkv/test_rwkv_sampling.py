@@ -1,4 +1,4 @@
-"""ChatRWKV's ways with the logits, against v2/chat.py's loop and the package's sampler."""
+"""ChatRWKV's changes to the logits, against v2/chat.py and the package's sampler."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def logits_of(seed: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.2, 0.5), (0.7, 0.85), (1.0, 0.3), (2.0, 0)])
-def test_the_temperature_comes_last(
+def test_temperature_is_applied_last(
     temperature: float, top_p: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The probabilities are those among which PIPELINE.sample_logits draws."""
+    """The probabilities equal those of PIPELINE.sample_logits."""
     os.environ["RWKV_JIT_ON"] = "0"
     utils: Any = pytest.importorskip("rwkv.utils", reason="the rwkv package is not installed")
     drawn: list[np.ndarray] = []
@@ -52,8 +52,8 @@ def test_the_temperature_comes_last(
         torch.testing.assert_close(ours, torch.from_numpy(drawn[-1]).float(), atol=1e-6, rtol=1e-4)
 
 
-def test_biases_as_in_the_loop_of_chat_py() -> None:
-    """All of it together, over a reply of 200 tokens."""
+def test_biases_as_in_chat_py() -> None:
+    """All biases together, over a reply of 200 tokens."""
     settings = SamplingSettings(
         greedy=True, presence_penalty=0.4, frequency_penalty=0.4, penalty_decay=0.996,
         avoid_repeat="，：", newline_bias=True,
@@ -92,7 +92,7 @@ def test_biases_as_in_the_loop_of_chat_py() -> None:
             adjustment = min(3, (place - 150) * 0.25)
 
 
-def test_no_mark_twice_in_a_row() -> None:
+def test_repeated_punctuation_is_suppressed() -> None:
     logits = torch.zeros(400)
     logits[COMMA], logits[STOP], logits[5] = 9.0, 8.0, 7.0
     settings = SamplingSettings(greedy=True, avoid_repeat="，。：")
@@ -105,7 +105,7 @@ def test_no_mark_twice_in_a_row() -> None:
     assert Sampler(ReplySoFar(settings, [], encode), 0)(logits) == COMMA
 
 
-def test_without_the_settings_nothing_changes() -> None:
+def test_without_settings_logits_are_unchanged() -> None:
     assert not enabled_steps(ReplySoFar(SamplingSettings(), [1], encode, {END}))
     without_newline = ReplySoFar(SamplingSettings(greedy=True, newline_bias=True), [1])
     assert Sampler(without_newline, 0)(logits_of(1)) >= 0

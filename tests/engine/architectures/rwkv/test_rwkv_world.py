@@ -36,8 +36,8 @@ def tiny(tmp_path: Path) -> WorldVocabulary:
     return read_world_vocabulary(file)
 
 
-def test_as_the_authors_package(tmp_path: Path) -> None:
-    """On a part of the vocabulary, for their trie takes seconds."""
+def test_ids_equal_those_of_the_rwkv_package(tmp_path: Path) -> None:
+    """With a part of the vocabulary, because building the package's trie takes seconds."""
     package = find_spec("rwkv")
     if package is None or not package.submodule_search_locations:
         pytest.skip("the rwkv package is not installed")
@@ -58,7 +58,7 @@ def test_as_the_authors_package(tmp_path: Path) -> None:
     assert ours.encode("\n\n") == [261]
 
 
-def test_the_longest_token_wins(tiny: WorldVocabulary) -> None:
+def test_the_longest_token_is_taken(tiny: WorldVocabulary) -> None:
     by_word = {token: id for id, token in tiny.tokens.items()}
     assert tiny.encode("abcab") == [by_word[b"abc"], by_word[b"ab"]]
     assert tiny.encode("。\n\n") == [by_word["。\n\n".encode()]]
@@ -66,7 +66,7 @@ def test_the_longest_token_wins(tiny: WorldVocabulary) -> None:
     assert tiny.encode("你好") == [by_word["你好".encode()]]
 
 
-def test_the_stream_joins_to_the_text(tiny: WorldVocabulary) -> None:
+def test_streamed_text_equals_the_text(tiny: WorldVocabulary) -> None:
     for text in TEXTS:
         detokenizer = BytesDetokenizer(tiny.bytes_of)
         pieces = [detokenizer.add(id) for id in tiny.encode(text)]
@@ -78,7 +78,7 @@ def test_the_stream_joins_to_the_text(tiny: WorldVocabulary) -> None:
     assert text == b"".join(tiny.tokens.get(id, b"") for id in drawn).decode("utf-8", "replace")
 
 
-def test_a_lone_surrogate_is_read_as_a_replacement(tiny: WorldVocabulary) -> None:
+def test_a_lone_surrogate_becomes_the_replacement_character(tiny: WorldVocabulary) -> None:
     assert tiny.encode("\ud800a") == tiny.encode("\ufffda")
 
 
@@ -118,8 +118,8 @@ def test_a_broken_vocabulary(tmp_path: Path, text: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_two_newlines_at_a_prompts_end(reference: Path, tmp_path: Path) -> None:
-    """v2/chat.py, fix_tokens: the models have only seen [187, 187]."""
+def test_two_newlines_at_the_end_of_a_prompt(reference: Path, tmp_path: Path) -> None:
+    """v2/chat.py, fix_tokens: the models were trained with [187, 187]."""
     encode = load_codec(reference / "tokenizers" / "rwkv-20B_tokenizer.json", 50277).encode
     assert encode("a\n\n") == [66, 187, 187]
     assert encode("\n\n") == [187, 187]
