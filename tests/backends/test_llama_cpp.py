@@ -144,7 +144,7 @@ async def test_the_requested_context_is_used(
     assert header.cache.numbers(1) == 2 * LAYERS * WIDTH + 4 * CHUNK_TOKENS * HEADS
     room = WORKSPACE + size_of(tiny) + 2 * header.cache.numbers(300)
     monkeypatch.setattr(llama_cpp, "available_bytes", lambda _: room)
-    with pytest.raises(ChatuiError, match="window of 400 tokens"):
+    with pytest.raises(ChatuiError, match="context of 400 tokens"):
         llama_cpp.plan_load(spec(context=400))
     assert llama_cpp.plan_load(spec(context=300)).window == 300
     room = WORKSPACE + size_of(tiny) + 2 * header.cache.numbers(100_000)

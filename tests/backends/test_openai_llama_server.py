@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import forked_engine
@@ -69,7 +70,7 @@ def port(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]
 
 async def loaded(port: int, format: str | None = None) -> OpenAIBackend:
     backend = OpenAIBackend()
-    spec = servers.spec_for(f"127.0.0.1:{port}", format=format, context_limit=512)
+    spec = replace(servers.spec_for(f"127.0.0.1:{port}", format=format), context_limit=512)
     events = [event async for event in backend.load(spec)]
     assert isinstance(events[-1], Loaded)
     return backend
