@@ -10,10 +10,11 @@ from textual.pilot import Pilot
 from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round
 from chatui.conversation.transcript import Transcript
+from chatui.readable import duration
 from chatui.tui.replay_app import ReplayApp
 from chatui.tui.screens.replay_screen import ReplayScreen
 from chatui.tui.widgets.conversation_view import ConversationView
-from chatui.tui.widgets.timeline import Timeline, format_clock
+from chatui.tui.widgets.timeline import Timeline
 
 ROUNDS = (
     Round(1, 0, None, "写诗", "床前明月光", "done", "诗友", started_at=1000, seconds=4),
@@ -133,8 +134,8 @@ async def test_an_empty_transcript_can_be_looked_at() -> None:
         assert await settled(app, pilot) == []
 
 
-def test_times_as_people_write_them() -> None:
-    assert (format_clock(0), format_clock(65.9), format_clock(3605)) == ("0:00", "1:05", "1:00:05")
+def test_durations_are_formatted_as_clock_times() -> None:
+    assert (duration(0), duration(65), duration(3605)) == ("0:00", "1:05", "1:00:05")
 
 
 async def test_a_conversation_of_the_app_is_replayed_and_gone_on_with(drive: Any) -> None:

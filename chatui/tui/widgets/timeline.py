@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from chatui.conversation.playback import Player
 from chatui.locales import say
+from chatui.readable import duration
 from chatui.tui.widgets.key_line import fitting_keys, press_clicked_key
 
 _LEAST_BAR_CELLS = 10
@@ -43,7 +44,7 @@ class Timeline(Widget):
         player = self._player
         mark = "‖" if player.is_paused else "■" if player.is_over else "▶"
         at, total = player.at_seconds, player.total_seconds
-        before = f"{mark} {format_clock(at)} / {format_clock(total)} "
+        before = f"{mark} {duration(int(at))} / {duration(int(total))} "
         rounds = say("tui.replay.rounds", done=player.rounds_begun(), rounds=len(self._starts))
         behind = f" {player.speed:g}× · {rounds}"
         room = self.size.width - cell_len(before) - cell_len(behind)
@@ -77,10 +78,3 @@ class Timeline(Widget):
             self.post_message(self.Jumped(place / max(1, cells - 1)))
         else:
             press_clicked_key(event)
-
-
-def format_clock(seconds: float) -> str:
-    """Return seconds as 1:05 or 1:00:05."""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
