@@ -113,7 +113,7 @@ def read_user_preset(file: Path) -> SystemFile:
     except (OSError, ValueError, RecursionError) as error:
         # Huge numbers and deep nesting raise Python's own errors instead of TOMLDecodeError.
         is_text = not isinstance(error, OSError | UnicodeDecodeError)
-        key = "catalog.preset.not_toml" if is_text else "catalog.preset.unreadable"
+        key = "catalog.preset.not_toml" if is_text else "catalog.unreadable"
         raise ChatuiError(say(key, file=file, reason=error)) from error
     raw.setdefault("name", file.stem)
     return validated(raw, text, file)
@@ -179,7 +179,7 @@ def _read_shipped(file: Path) -> SystemFile:
 
 
 def _users() -> tuple[tuple[Path, int], ...]:
-    """The user's preset files with their modification times in nanoseconds."""
+    """Return the user's preset files with their modification times in nanoseconds."""
     found = []
     try:
         for file in sorted(locations.user_presets_folder().glob("*.toml")):

@@ -1,4 +1,4 @@
-"""List the models: which are usable now, what the others lack, and the details of one."""
+"""List the models, usable or not, and describe one."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def modelscope_root() -> Path:
 
 
 def _modelscope_caches() -> tuple[Path, ...]:
-    """Folders in which ModelScope's clients before 1.38 put ``owner/name``."""
+    """Return the folders in which ModelScope's clients before 1.38 put ``owner/name``."""
     root = modelscope_root()
     return (root / "models", root / "hub" / "models", root / "hub", root)
 
@@ -93,7 +93,7 @@ def older_modelscope_folders(hub_id: str) -> Iterator[Path]:
 
 
 def _in_model_folders(hub_id: str, settings: Settings) -> Path | None:
-    """A model in the settings' folders, as ``owner/name`` or as ``name``."""
+    """Return a model in the settings' folders, as ``owner/name`` or as ``name``."""
     for root in settings.model_folders:
         for below in dict.fromkeys((hub_id, hub_id.rpartition("/")[2])):
             if path := existing_path(str(Path(root) / below)):

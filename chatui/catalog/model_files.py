@@ -138,7 +138,7 @@ def children(folder: Path) -> list[Path]:
 
 
 def _size(file: Path) -> int:
-    """Size in bytes; 0 for a missing file, a broken link or an impossible name."""
+    """Return the size in bytes; 0 for a missing file, a broken link or an impossible name."""
     try:
         return file.stat().st_size
     except (OSError, ValueError):

@@ -41,7 +41,7 @@ def save_preset(name: str, spec: ModelSpec) -> Path:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(_toml(spec))
     except (OSError, UnicodeError) as error:
-        raise ChatuiError(say("catalog.own.unwritable", path=file, reason=error)) from error
+        raise ChatuiError(say("conversation.file_unwritable", path=file, reason=error)) from error
     try:
         library.read_user_preset(file)
     except ChatuiError:

@@ -158,7 +158,7 @@ _OTHER_KINDS = (
 
 
 def _classes(auto_class: str) -> dict[str, str]:
-    """Model type -> class, for one auto class."""
+    """Return the model types of an auto class, each with its class."""
     return _mapping(f"MODEL_FOR_{auto_class}_MAPPING_NAMES")
 
 

@@ -295,5 +295,5 @@ def _merged(common: Mapping[str, Any], variant: PresetFields | None) -> PresetFi
 
 
 def _values(fields: PresetFields) -> dict[str, Any]:
-    """The fields by name, without a file's own ``name``, ``default`` and ``variants``."""
+    """Return the fields by name, without a file's own ``name``, ``default`` and ``variants``."""
     return {name: getattr(fields, name) for name in PresetFields.__struct_fields__}

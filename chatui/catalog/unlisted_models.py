@@ -89,7 +89,7 @@ def why_incomplete(name: str, path: Path) -> str:
 
 
 def _why_files_missing(name: str, folder: Path, missing: Sequence[str]) -> str:
-    """The sentence about missing files; it names the command that fetches them if one does."""
+    """Return the sentence about missing files, with the command that fetches them, if any."""
     names = ", ".join(missing)
     if not is_hub_id(name):
         return say("catalog.missing_files", path=folder, names=names)
@@ -146,7 +146,7 @@ def default_fields(name: str, path: Path, found: RecognisedModel) -> PresetField
 
 
 def _own_sampling(folder: Path) -> dict[str, Any]:
-    """The sampling settings of generation_config.json; empty if they are for greedy decoding."""
+    """Return generation_config.json's sampling settings; empty if it asks for greedy decoding."""
     try:
         config = read_config(folder, "generation_config.json")
     except ChatuiError:
@@ -164,7 +164,7 @@ def _is_model_file(file: Path) -> bool:
 
 
 def _adapter_spec(name: str, folder: Path, settings: Settings) -> ModelSpec:
-    """The spec of an adapter on the base that its config names."""
+    """Return the spec of an adapter on the base that its config names."""
     base = adapter_base(folder)
     if not base:
         raise ChatuiError(say("catalog.adapter_without_base", name=name))

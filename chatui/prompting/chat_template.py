@@ -201,7 +201,7 @@ class _Placeholders:
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja's environment as in transformers (utils/chat_template_utils.py)."""
+    """Return Jinja's environment as set up by transformers (utils/chat_template_utils.py)."""
     from jinja2 import ext, nodes
     from jinja2.exceptions import TemplateError
     from jinja2.parser import Parser

@@ -192,6 +192,6 @@ def _label(kind: Kind, characters: int, is_open: bool, goes_on: bool) -> str:
 
 
 def _unfinished_mark(text: str) -> str:
-    """The end of ``text`` that may be the beginning of a mark; "" if there is none."""
+    """Return the end of ``text`` that may be the beginning of a mark; "" if there is none."""
     end = text[text.rfind("<") :] if "<" in text[-20:] else ""
     return end if any(mark.startswith(end) and mark != end for mark in _MARKS) else ""

@@ -56,7 +56,7 @@ def _segment(text: str, style: Style, start: int, paragraph: int) -> Segment:
 
 
 def _parts(row: Row, selected: tuple[int, int] | None) -> list[tuple[int, int, bool, str]]:
-    """The parts of a row as (start, end, is selected, style), with indices in the row."""
+    """Return the parts of a row as (start, end, is selected, style), with indices in the row."""
     length = len(row.text)
     first = last = length
     if selected is not None:

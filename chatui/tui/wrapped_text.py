@@ -58,7 +58,7 @@ class PlainRows:
 
 
 class WrappedText:
-    """A text as rows, which are made on first use because most widths are known only then.
+    """A text as rows, made on first use, because the width is often unknown before.
 
     The time to append depends only on the appended text.
     """

@@ -1,4 +1,4 @@
-"""The list of models: usable ones, and what the others lack."""
+"""Listing models, and the missing parts of unusable ones."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from chatui.catalog import library, resolve
 from chatui.messages import ModelSpec
 from chatui.settings import Settings
 
-# Tiny tensors gain nothing from threads, and lose much where the machine is busy.
+# Threads do not help with tiny tensors, and cost much on a busy machine.
 torch.set_num_threads(1)
 
 

@@ -124,7 +124,7 @@ def decapoda(folder: Path) -> None:
 
 
 def chinese_llama(folder: Path) -> None:
-    """LLaMA with a Chinese vocabulary of its own: BELLE-LLaMA-EXT, Linly's Chinese-LLaMA-2."""
+    """LLaMA with a Chinese vocabulary: BELLE-LLaMA-EXT, Linly's Chinese-LLaMA-2."""
     rows = tokenizers.chinese_llama(folder, pad_token="<unk>")
     llama_of_2023(folder, rows, safetensors=True)
 
@@ -273,7 +273,7 @@ def _bloom(folder: Path) -> State:
 
 
 def gpt2_chinese(folder: Path) -> None:
-    """uer/gpt2-chinese-cluecorpussmall: pytorch_model.bin alone, with the masks as buffers."""
+    """uer/gpt2-chinese-cluecorpussmall: only pytorch_model.bin, with the masks as buffers."""
     rows = tokenizers.gpt2_chinese(folder)
     config = transformers.GPT2Config(
         vocab_size=rows, n_positions=1024, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3,
@@ -365,7 +365,7 @@ def chatglm_packed(folder: Path, bits: int) -> State:
 
 
 def rwkv_raven(folder: Path) -> None:
-    """BlinkDL/rwkv-4-raven: one .pth, no tokenizer (put beside it here, moved by the shelf)."""
+    """BlinkDL/rwkv-4-raven: a .pth file; ``Shelf`` moves the tokenizer to its own repository."""
     tiny_rwkv.raven(folder, "weights.pth")
 
 

@@ -32,7 +32,7 @@ _BASES: dict[str, Maker] = {
     "minicpm3": checkpoints.minicpm3,
     "internlm3": checkpoints.internlm3,
 }
-# Repositories of a family with a layout of their own: (family, what their id has in it).
+# (family, part of the repository's id) of repositories with a special layout.
 _OTHERS: dict[tuple[str, str], Maker] = {
     ("chatglm", "-int8"): checkpoints.chatglm_int8,
     ("chatglm", "-int4"): checkpoints.chatglm_int4,

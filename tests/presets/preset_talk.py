@@ -88,7 +88,7 @@ def three_rounds(engine: Engine, spec: ModelSpec) -> None:
         assert prefill.dropped_rounds == 0
         assert done.text == shown(spec, query, tokens)
         assert tuple(token.id for token in tokens) == done.output_ids
-        # Templates leave out what stands before the end of thinking, which chance may write.
+        # Random weights may write the end of thinking, before which templates cut a reply.
         history.append((query, done.text.replace("</think>", "") or "嗯"))
     # ChatGLM-6B sees a prompt in both directions: a longer one shares nothing with it.
     assert (prefill.reused_tokens > 0) == (spec.family != "chatglm")

@@ -63,7 +63,7 @@ def chinese_alpaca(folder: Path) -> int:
 
 
 def chimera(folder: Path) -> int:
-    """LLaMA's with a pad token behind it."""
+    """LLaMA's with a pad token at the end."""
     rows = llama(folder, pad_token="[PAD]")
     write_json(folder / "added_tokens.json", {"[PAD]": rows})
     return rows + 1
@@ -152,7 +152,7 @@ def bloom(folder: Path) -> int:
 
 
 def moss(folder: Path) -> int:
-    """vocab.json, merges.txt and added_tokens.json of remote code, <eom> where the original has it.
+    """vocab.json, merges.txt and added_tokens.json of remote code, with <eom> at its original id.
 
     The pieces in between are fillers that no text contains.
     """
@@ -175,7 +175,7 @@ def moss(folder: Path) -> int:
 
 
 def qwen(folder: Path, template: str = preset_templates.QWEN25, *, thinks: bool = False) -> int:
-    """Qwen2.5's and Qwen3's: four files, the marks behind the vocabulary, padded tables."""
+    """Qwen2.5's and Qwen3's: four files, marks after the vocabulary, and padded embeddings."""
     marks = (*QWEN_MARKS, *(THINKING if thinks else ()))
     rows = _byte_level(folder, marks, split=_QWEN_SPLIT, plain=THINKING)
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
@@ -210,7 +210,7 @@ def deepseek(folder: Path, tokenizer_class: str = "LlamaTokenizerFast") -> int:
 
 
 def glm(folder: Path, template: str) -> int:
-    """GLM-4's: tokenizer.json alone, [gMASK] and <sop> in the template."""
+    """GLM-4's: only tokenizer.json, with [gMASK] and <sop> in the template."""
     thinks = "<think>" in template
     rows = _byte_level(folder, (*GLM_MARKS, *(THINKING if thinks else ())), plain=THINKING)
     settings = {

@@ -23,7 +23,7 @@ PRESETS = library.load().by_name
 ASSEMBLIES: dict[tuple[str, ...], str] = {}
 """One preset for each combination of parts, preferably one whose marks are listed below."""
 
-# First tokens of a prompt, last tokens, what ends a reply.
+# First tokens of a prompt, last tokens, and end tokens of a reply.
 MARKS = {
     "luotuo": (["<s>"], [], {"</s>"}),
     "chinese-alpaca": (["<s>"], [], {"</s>"}),

@@ -214,7 +214,7 @@ class Hub(ABC):
         return kind(say(f"fetching.{key}", status=status, **hub, **request))
 
     def network_error(self, error: BaseException) -> ChatuiError:
-        """The sentence for a hub that cannot be reached, or whose answer breaks off."""
+        """Return the sentence for a hub that cannot be reached or whose response breaks off."""
         import httpx2
 
         key = "fetching.proxy" if isinstance(error, httpx2.ProxyError) else "fetching.unreachable"
@@ -243,11 +243,11 @@ def disk_error(error: OSError, path: Path) -> ChatuiError:
     """Return the sentence for a file that cannot be written."""
     if error.errno in _NO_ROOM:
         return ChatuiError(say("fetching.disk_full", path=path))
-    return ChatuiError(say("fetching.unwritable", path=path, reason=error))
+    return ChatuiError(say("conversation.file_unwritable", path=path, reason=error))
 
 
 def _reason(error: BaseException) -> str:
-    """The message of the first error in a chain of causes."""
+    """Return the message of the first error in a chain of causes."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     message = error.strerror if isinstance(error, OSError) else None
@@ -255,7 +255,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _size(file: Path) -> int:
-    """Size in bytes; -1 if there is no file."""
+    """Return the size in bytes; -1 if there is no file."""
     try:
         return file.stat().st_size
     except OSError:

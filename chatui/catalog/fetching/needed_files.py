@@ -85,7 +85,7 @@ def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFi
 
 
 def _weights(hub_id: str, names: set[str]) -> set[str]:
-    """The names of the weights of a model, an adapter or both, in one form each."""
+    """Return the names of the weights of a model, an adapter or both, in one form each."""
     named = _one_form(names, _MODEL_FORMS) | _one_form(names, _ADAPTER_FORMS)
     if named:
         return named
@@ -108,7 +108,7 @@ def _weights(hub_id: str, names: set[str]) -> set[str]:
 
 
 def _one_form(names: set[str], forms: Sequence[re.Pattern[str]]) -> set[str]:
-    """The names in the first complete form, else in the first form with any file."""
+    """Return the names in the first complete form, else in the first form with any file."""
     sets = [found for form in forms if (found := set(filter(form.fullmatch, names)))]
     for found in sets:
         single = {name for name in found if not _SHARD_NAME.fullmatch(name)}

@@ -165,7 +165,7 @@ class _Planner:
             yield self._hub(key[0]).plan_files(self._listings[key], ordered)
 
     def _users_copy(self, part: Part) -> Path | None:
-        """Path of a complete copy that chatui would not fetch again; None if there is none."""
+        """Return the path of a copy that makes a fetch unnecessary; None without one."""
         found = find_part(part, self.settings)
         if found is None or found.is_relative_to(hugging_face_cache()):
             return None
@@ -174,7 +174,7 @@ class _Planner:
         return found if part.hf and self.source is None and has_all_files(found) else None
 
     def _source_of(self, part: Part) -> Source | None:
-        """The hub to fetch a part from; None if no hub has it."""
+        """Return the hub to fetch a part from; None if no hub has it."""
         hubs: tuple[tuple[Source, str], ...] = (("hf", part.hf), ("modelscope", part.modelscope))
         having = [source for source, hub_id in hubs if hub_id]
         if self.source in having:
@@ -187,7 +187,7 @@ class _Planner:
     def _listed(
         self, part: Part, source: Source
     ) -> tuple[tuple[Source, str, str], RepositoryListing]:
-        """The key and listing of the first repository with the part that may be read."""
+        """Return the key and listing of the first repository with the part that may be read."""
         ids = [part.hf, *part.also] if source == "hf" else [part.modelscope]
         # Resume a partly fetched repository.
         ids.sort(key=lambda hub_id: hugging_face_snapshot(hub_id, part.revision) is None)
@@ -216,7 +216,7 @@ class _Planner:
 
 
 def _earlier_files(listing: RepositoryListing, revision: str) -> list[ListedFile]:
-    """The files that were fetched at an earlier commit of the repository.
+    """Return the files that were fetched at an earlier commit of the repository.
 
     They must be fetched at the new commit too, because the branch will point to it.
     """

@@ -189,12 +189,12 @@ def _pointers(root: Path) -> Iterator[Path]:
 
 
 def _in_repository(pointer: Path, root: Path) -> str:
-    """The path of a snapshot's file in the repository."""
+    """Return the path of a snapshot's file in the repository."""
     below = pointer.relative_to(root).parts
     return "/".join(below[2:] if below[0] == "snapshots" else below)
 
 
 def _size(root: Path) -> int:
-    """Bytes of the files below ``root``, without links."""
+    """Return the bytes of the files below ``root``, without links."""
     files = (Path(folder) / file for folder, _, names in os.walk(root) for file in names)
     return sum(file.lstat().st_size for file in files if not file.is_symlink())

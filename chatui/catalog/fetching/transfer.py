@@ -251,6 +251,6 @@ class _PartialFile:
 
 
 def _retry_after(response: httpx2.Response) -> float:
-    """Seconds to wait by the header Retry-After, 30 at most."""
+    """Return the seconds to wait by the header Retry-After, 30 at most."""
     seconds = response.headers.get("Retry-After", "")
     return min(float(seconds), _LONGEST_WAIT_SECONDS) if seconds.isdigit() else _WAIT_SECONDS

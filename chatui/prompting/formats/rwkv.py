@@ -61,7 +61,7 @@ def _rwkv(
     """
 
     def command_prompt(opening: str, command: str, text: str) -> str:
-        """The prompt of a command outside the chat."""
+        """Return the prompt of a command outside the chat."""
         if command == "+gen":
             return f"\n{text}"
         if command == "+qq":

@@ -94,7 +94,7 @@ def _style(kind: str) -> str:
 
 @cache
 def _lexer_classes() -> dict[str, tuple[str, str]]:
-    """Short name -> (module, class) of the lexers in Pygments."""
+    """Return the (module, class) of each lexer in Pygments by its short names."""
     from pygments.lexers._mapping import LEXERS
 
     return {
@@ -106,7 +106,7 @@ def _lexer_classes() -> dict[str, tuple[str, str]]:
 
 @lru_cache(maxsize=64)
 def _lexer(language: str) -> Any:
-    """Pygments' lexer for a language; None if it has none."""
+    """Return Pygments' lexer for a language; None if it has none."""
     found = _lexer_classes().get(language)
     if found is None:
         return None

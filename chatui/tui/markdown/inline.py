@@ -146,7 +146,7 @@ def _is_chinese(character: str) -> bool:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """An inline rule of markdown-it that keeps a formula and its marks as written."""
+    """Parse a formula and keep its marks; an inline rule of markdown-it."""
     if state.src[state.pos] not in "$\\":
         return False
     match = _FORMULA.match(state.src, state.pos, state.posMax)

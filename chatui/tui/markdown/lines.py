@@ -279,7 +279,7 @@ def _table_row(rest: str, state: LineState, prefix: Prefix, is_complete: bool) -
 
 
 def _cells(text: str) -> tuple[str, ...]:
-    """The cells of a table row; one for a line without "|"."""
+    """Return the cells of a table row; one for a line without "|"."""
     inside = text.strip().removeprefix("|")
     cells = _CELL_END.split(inside)
     if len(cells) > 1 and not cells[-1].strip():
@@ -290,6 +290,6 @@ def _cells(text: str) -> tuple[str, ...]:
 
 
 def _column(text: str) -> int:
-    """The column of the first character that is not a blank."""
+    """Return the column of the first character that is not a blank."""
     blanks = text[: len(text) - len(text.lstrip(" \t"))]
     return len(blanks.expandtabs(_CODE_INDENT))

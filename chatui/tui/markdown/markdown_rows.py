@@ -222,13 +222,13 @@ class MarkdownRows:
 
 
 def _head_line(row: TableRow) -> MarkdownLine:
-    """A row that may become the head of a table, as one line."""
+    """Return a row that may become the head of a table, as one line."""
     text = "  ".join(read_inline(cell)[0] for cell in row.cells)
     return MarkdownLine(text, (), "table-head", row.prefix, row.prefix)
 
 
 def _part_end(line: str) -> int:
-    """The end of the first part of a long line: after a sentence, if possible."""
+    """Return the end of the first part of a long line: after a sentence, if possible."""
     ends = (line.rfind(mark, PART_CHARACTERS // 2, PART_CHARACTERS) for mark in _SENTENCE_ENDS)
     return max(ends) + 1 or PART_CHARACTERS
 
@@ -251,7 +251,7 @@ def _wrap(line: MarkdownLine, paragraph: int, width: int) -> Iterator[Row]:
 
 
 def _narrowed(prefix: Prefix, width: int) -> Prefix:
-    """The end of a prefix, with the marker of a list, that leaves room for the text."""
+    """Return the end of a prefix, with the marker of a list, that leaves room for the text."""
     kept: list[tuple[str, str]] = []
     left = width - MIN_TEXT_CELLS
     for text, style in reversed(prefix):

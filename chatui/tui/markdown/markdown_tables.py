@@ -74,7 +74,7 @@ class MarkdownTable:
         return changed
 
     def _row(self, cells: Sequence[Cell], style: str) -> Iterator[MarkdownLine]:
-        """The lines of a row with its cells side by side."""
+        """Yield the lines of a row with its cells side by side."""
         wrapped = [
             list(_wrap(cell, width)) for cell, width in zip(cells, self._columns, strict=True)
         ]
@@ -90,7 +90,7 @@ class MarkdownTable:
             yield self._line(text.rstrip(), tuple(spans), style)
 
     def _folded(self, cells: Sequence[Cell], *, is_first: bool) -> Iterator[MarkdownLine]:
-        """The lines of a row with one cell per line, after the head of its column."""
+        """Yield the lines of a row with one cell per line, after the head of its column."""
         if not is_first:
             yield self._line("", (), "")
         for (name, _), (text, spans) in zip(self._head, cells, strict=True):
