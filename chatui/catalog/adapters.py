@@ -11,7 +11,13 @@ import msgspec
 
 from chatui.catalog import library
 from chatui.catalog.local_models import cached_repositories, models_in_folders
-from chatui.catalog.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from chatui.catalog.model_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    children,
+    is_file,
+    is_folder,
+)
 from chatui.catalog.recognise import read_config
 from chatui.catalog.schema import Preset
 from chatui.errors import ChatuiError
@@ -69,17 +75,17 @@ def describe_adapter(path: Path, title: str = "") -> AdapterSummary:
         ChatuiError: there is no adapter, or its config cannot be read.
     """
     folder = path if path.is_dir() else path.parent
-    has_config = (folder / ADAPTER_CONFIG).is_file()
-    if path.is_file():
+    has_config = is_file(folder / ADAPTER_CONFIG)
+    if is_file(path):
         weights = [path]
     elif has_config:
-        weights = [path / name for name in ADAPTER_WEIGHTS if (path / name).is_file()][:1]
+        weights = [path / name for name in ADAPTER_WEIGHTS if is_file(path / name)][:1]
     elif _is_prefix(path):
         weights = list(path.glob("pytorch_model*.bin"))
     else:
         raise ChatuiError(say("catalog.no_such_adapter", path=in_quotes(str(path))))
     size = sum(file.stat().st_size for file in weights)
-    kind = "" if path.is_file() else "P_TUNING_V2"
+    kind = "" if is_file(path) else "P_TUNING_V2"
     summary = AdapterSummary(str(path), title or path.absolute().name, kind, disk_bytes=size)
     return _configured(summary, folder) if has_config else summary
 
@@ -124,37 +130,37 @@ def list_adapters(settings: Settings) -> tuple[AdapterSummary, ...]:
 def _candidates(settings: Settings) -> Iterator[tuple[Path, str]]:
     for repository in cached_repositories():
         # Some repositories, such as Alpaca-CoT's, hold one adapter in each folder.
-        inner = sorted(filter(Path.is_dir, repository.folder.iterdir()))
+        inner = filter(is_folder, children(repository.folder))
         for folder in (repository.folder, *inner):
             if _holds_adapter(folder):
                 below = folder.relative_to(repository.folder).as_posix()
                 title = repository.hub_id if below == "." else f"{repository.hub_id}/{below}"
                 yield folder, title
     for path in models_in_folders(settings):
-        if path.is_dir() and _holds_adapter(path):
+        if is_folder(path) and _holds_adapter(path):
             yield path, ""
     for root in map(expanded, settings.model_folders):
         for file in (*root.glob("*"), *root.glob("*/*")):
             is_lora = file.suffix in _STATE_DICT_SUFFIXES and "lora" in file.name.casefold()
-            if is_lora and file.is_file():
+            if is_lora and is_file(file):
                 yield file, ""
 
 
 def _holds_adapter(folder: Path) -> bool:
-    return (folder / ADAPTER_CONFIG).is_file() or _is_prefix(folder)
+    return is_file(folder / ADAPTER_CONFIG) or _is_prefix(folder)
 
 
 def _is_prefix(folder: Path) -> bool:
     """True if a checkpoint of ChatGLM-6B holds only a P-Tuning v2 prefix and no layers."""
-    if not (folder / "config.json").is_file():
+    if not is_file(folder / "config.json"):
         return False
     try:
         config = read_config(folder)
     except ChatuiError:
         return False
-    shards = (folder / "pytorch_model.bin.index.json").is_file()
+    shards = is_file(folder / "pytorch_model.bin.index.json")
     weights = folder / "pytorch_model.bin"
-    return bool(config.get("pre_seq_len")) and weights.is_file() and not shards
+    return bool(config.get("pre_seq_len")) and is_file(weights) and not shards
 
 
 def _configured(summary: AdapterSummary, folder: Path) -> AdapterSummary:

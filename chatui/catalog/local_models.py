@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatui import locations
-from chatui.catalog.model_files import children
+from chatui.catalog.model_files import children, is_file, is_folder
 from chatui.catalog.schema import Part, is_hub_id
 from chatui.locations import expanded
 from chatui.settings import Settings
@@ -71,7 +71,7 @@ def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
         commit = (repository / "refs" / wanted).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         commit = wanted
-    if commit and (snapshots / commit).is_dir():
+    if commit and is_folder(snapshots / commit):
         return snapshots / commit
     if revision:
         return None
@@ -81,7 +81,7 @@ def _snapshot(repository: Path, branch: str, revision: str = "") -> Path | None:
 def modelscope_folder(hub_id: str) -> Path | None:
     """Return a repository's folder in ModelScope's cache; None if it is not there."""
     name = hub_id.replace("/", "--")
-    folders = filter(Path.is_dir, older_modelscope_folders(hub_id))
+    folders = filter(is_folder, older_modelscope_folders(hub_id))
     return _snapshot(modelscope_root() / "models" / name, "master") or next(folders, None)
 
 
@@ -123,9 +123,9 @@ def find_part(part: Part, settings: Settings) -> Path | None:
     """Return the path of a preset's part on this disk; None if it is missing."""
     for root in _roots(part, settings):
         path = root / part.folder if part.folder else root
-        if part.file and path.is_dir():
+        if part.file and is_folder(path):
             path = path / part.file
-        if path.exists():
+        if is_file(path) or is_folder(path):
             return path
     return None
 
@@ -160,14 +160,14 @@ def _models_below(path: Path, depth: int) -> Iterator[Path]:
         yield path
         return
     for child in children(path):
-        if child.suffix in (".gguf", ".pth") and child.is_file():
+        if child.suffix in (".gguf", ".pth") and is_file(child):
             yield child
-        elif depth and child.is_dir() and not child.name.startswith("."):
+        elif depth and is_folder(child) and not child.name.startswith("."):
             yield from _models_below(child, depth - 1)
 
 
 def _looks_like_repository(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return any(is_file(folder / name) for name in ("config.json", "adapter_config.json"))
 
 
 def _roots(part: Part, settings: Settings) -> Iterator[Path]:
@@ -184,4 +184,4 @@ def _roots(part: Part, settings: Settings) -> Iterator[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    return [child for child in children(path) if child.is_dir()]
+    return [child for child in children(path) if is_folder(child)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,20 @@ _POINTER = b"version https://git-lfs"
 
 _MOST_POINTER_BYTES = 1024
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def is_file(path: Path) -> bool:
+    """True if ``path`` is a file; False in a folder without permission."""
+    with suppress(PermissionError):
+        return path.is_file()
+    return False
+
+
+def is_folder(path: Path) -> bool:
+    """True if ``path`` is a folder; False in a folder without permission."""
+    with suppress(PermissionError):
+        return path.is_dir()
+    return False
 
 
 def check_not_pointer(file: Path) -> None:
@@ -63,7 +78,7 @@ def read_json_object(file: Path) -> dict[str, Any]:
 
 def has_tokenizer(folder: Path) -> bool:
     """True if ``folder`` holds a tokenizer's vocabulary."""
-    return any((folder / name).is_file() for name in _TOKENIZERS)
+    return any(is_file(folder / name) for name in _TOKENIZERS)
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,7 @@ class WeightFiles:
 def weight_files(folder: Path) -> WeightFiles | None:
     """Find the weights in a model's folder; None if there are none."""
     for index in INDEXES:
-        if (folder / index).is_file():
+        if is_file(folder / index):
             return _sharded(folder, index)
     weights = [file for file in children(folder) if file.suffix in WEIGHT_SUFFIXES]
     sizes = {file.name: _size(file) for file in weights if file.name not in _NO_WEIGHTS}
@@ -111,7 +126,7 @@ def has_all_files(path: Path) -> bool:
 
     False after an interrupted download.
     """
-    if path.is_file():
+    if is_file(path):
         return _size(path) > 0
     weights = weight_files(path)
     return bool(weights and not weights.missing)

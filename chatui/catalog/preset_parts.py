@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chatui import locations
 from chatui.catalog.local_models import find_part
-from chatui.catalog.model_files import has_all_files
+from chatui.catalog.model_files import has_all_files, is_file
 from chatui.catalog.schema import SPEC_FIELDS, Part, Preset, PresetFields, pull_command
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -71,7 +71,7 @@ def missing_parts(preset: Preset, settings: Settings) -> tuple[Part, ...]:
 
 
 def _is_model(path: Path) -> bool:
-    return has_all_files(path) and (path.is_file() or (path / "config.json").is_file())
+    return has_all_files(path) and (is_file(path) or is_file(path / "config.json"))
 
 
 def why_missing(preset: Preset, missing: Sequence[Part]) -> str:

@@ -15,7 +15,12 @@ from typing import Any
 
 from chatui.catalog.gguf import check_gguf, read_gguf
 from chatui.catalog.memory_need import NO_CACHE, CacheSize, cache_size
-from chatui.catalog.model_files import check_not_pointer, is_rwkv_file, read_json_object
+from chatui.catalog.model_files import (
+    check_not_pointer,
+    is_file,
+    is_rwkv_file,
+    read_json_object,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.prompting.families import CHAT_TEMPLATE, first_class, format_of, model_type_of
@@ -77,7 +82,7 @@ def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     Raises:
         ChatuiError: the file is missing, cannot be read, or is not a JSON object.
     """
-    if not (folder / name).is_file():
+    if not is_file(folder / name):
         raise ChatuiError(say("catalog.no_model", path=folder))
     return read_json_object(folder / name)
 
@@ -205,7 +210,7 @@ def why_unsupported(config: dict[str, Any], name: str = "") -> str:
 
 
 def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+    if is_file(folder / "chat_template.jinja") or is_file(folder / "chat_template.json"):
         return True
     try:
         return bool(read_config(folder, "tokenizer_config.json").get("chat_template"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chatui.catalog import library, unlisted_models
 from chatui.catalog.local_models import find_part, locate
-from chatui.catalog.model_files import has_tokenizer
+from chatui.catalog.model_files import has_tokenizer, is_file
 from chatui.catalog.preset_parts import why_missing
 from chatui.catalog.recognise import family_of, read_config
 from chatui.catalog.resolving import why_unknown
@@ -52,7 +52,7 @@ def find_tokenizer(reference: str, settings: Settings) -> LocatedTokenizer:
     path = locate(reference, settings)
     if path is None:
         raise ChatuiError(why_unknown(reference))
-    if path.is_file():
+    if is_file(path):
         raise ChatuiError(say("engine.not_a_folder", path=path))
     return _folder_tokenizer(reference, path.absolute(), settings)
 
@@ -85,10 +85,10 @@ def _folder_tokenizer(name: str, folder: Path, settings: Settings) -> LocatedTok
 
 
 def _family_of(folder: Path) -> str:
-    if (folder / "config.json").is_file():
+    if is_file(folder / "config.json"):
         return family_of(read_config(folder), folder.name)
-    return "chatglm" if (folder / CHATGLM_VOCABULARY).is_file() else ""
+    return "chatglm" if is_file(folder / CHATGLM_VOCABULARY) else ""
 
 
 def _has_tokenizer(folder: Path) -> bool:
-    return has_tokenizer(folder) or (folder / CHATGLM_VOCABULARY).is_file()
+    return has_tokenizer(folder) or is_file(folder / CHATGLM_VOCABULARY)

@@ -15,6 +15,7 @@ from chatui.catalog.model_files import (
     ADAPTER_CONFIG,
     check_no_pointers,
     has_tokenizer,
+    is_file,
     is_rwkv_file,
     weight_files,
 )
@@ -57,7 +58,7 @@ def model_in(path: Path) -> Path:
     Raises:
         ChatuiError: a folder without a config holds no model file, or several.
     """
-    if not path.is_dir() or (path / "config.json").is_file():
+    if not path.is_dir() or is_file(path / "config.json"):
         return path
     try:
         files = [file for file in sorted(path.iterdir()) if _is_model_file(file)]
@@ -121,7 +122,7 @@ def preset_with_adapter(hub_id: str) -> Preset | None:
 
 def is_adapter(folder: Path) -> bool:
     """True if a folder holds a PEFT adapter and no model."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+    return is_file(folder / ADAPTER_CONFIG) and not is_file(folder / "config.json")
 
 
 def adapter_base(folder: Path) -> str:
@@ -141,7 +142,7 @@ def default_fields(name: str, path: Path, found: RecognisedModel) -> PresetField
         family=family,
         format=found.format or None,
         sampling=sampling or {"temperature": 0.7, "top_p": 0.9},
-        tokenizer=sampling_preset.fields.tokenizer if sampling_preset and path.is_file() else None,
+        tokenizer=sampling_preset.fields.tokenizer if sampling_preset and is_file(path) else None,
     )
 
 

@@ -7,11 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from model_files import LLAMA, gguf, write_model
 
 from chatui import catalog
 from chatui.catalog import ModelEntry
+from chatui.catalog.adapters import list_adapters
+from chatui.errors import ChatuiError
 from chatui.settings import Settings
 
 Hub = Callable[[str], Path]
@@ -87,6 +91,35 @@ def test_all_usable_models_resolve(hub: Hub, tmp_path: Path) -> None:
     for entry in usable:
         spec = catalog.resolve(entry.reference, settings)
         assert (spec.family, spec.format) == (entry.family, entry.format)
+
+
+def test_folders_without_permission(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions are simulated, because root has all of them."""
+    cached, own = hub("who/locked"), tmp_path / "models" / "lost+found"
+    own.mkdir(parents=True)
+    stat, iterdir = Path.stat, Path.iterdir
+
+    def locked_stat(path: Path, **options: Any) -> Any:
+        if {cached, own} & {*path.parents}:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    def locked_iterdir(path: Path) -> Any:
+        if path in (cached, own):
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "stat", locked_stat)
+    monkeypatch.setattr(Path, "iterdir", locked_iterdir)
+    settings = Settings(model_folders=(str(tmp_path / "models"),))
+    entry = _by_reference(settings)["who/locked"]
+    assert not entry.usable and "cannot be read" in entry.missing
+    assert list_adapters(settings) == ()
+    for reference in ("who/locked", "lost+found", str(own)):
+        with pytest.raises(ChatuiError, match=r"cannot be read: .*Permission denied"):
+            catalog.resolve(reference, settings)
 
 
 def test_a_hundred_cached_models_in_a_second_without_torch(hub: Hub) -> None:
