@@ -36,7 +36,7 @@ class Draft:
         from filelock import FileLock, Timeout
 
         folder = locations.data_folder() / "drafts"
-        for number in range(1, _MAX_FILES):
+        for number in range(1, _MAX_FILES + 1):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(folder / f"{number}.lock", timeout=0, thread_local=False)

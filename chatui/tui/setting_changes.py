@@ -66,7 +66,10 @@ def changes_from_record(recorded: Mapping[str, Any]) -> SettingChanges:
     sampling = {
         name: recorded[name]
         for name in (names if isinstance(names, list) else ())
-        if name in SETTINGS and name in recorded and SETTINGS[name].allows(recorded[name])
+        if isinstance(name, str)
+        and name in SETTINGS
+        and name in recorded
+        and SETTINGS[name].allows(recorded[name])
     }
     strings = stops if isinstance(stops, list) else []
     window = recorded.get("window")

@@ -14,6 +14,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.drafts import Draft
 from chatui.tui.query_files import MAX_BYTES, complete_path, insert_files, read_query_file
+from chatui.tui.screens import query_actions
 from chatui.tui.widgets.waiting_list import WaitingList
 
 
@@ -182,6 +183,15 @@ def test_the_editor_changes_the_query_and_a_kill_loses_no_draft(home: Path, tmp_
     left = Draft()
     assert left.claim() == "poem edited"
     left.close()
+
+
+async def test_an_editor_setting_that_cannot_be_parsed_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VISUAL", " ")
+    monkeypatch.setenv("EDITOR", "vi '")
+    with pytest.raises(ChatuiError, match="EDITOR"):
+        await query_actions._edit_externally("poem")
 
 
 async def test_any_waiting_query_is_edited_in_its_place_or_withdrawn_by_a_click(drive: Any) -> None:

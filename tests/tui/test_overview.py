@@ -202,7 +202,7 @@ async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> Non
     async with drive(store=store, size=(120, 30)) as on:
         await on.app.screen.open_conversation(id_)
         await on.pilot.press("f8")
-        await on.until(lambda: "memory of the engine 1.5 GB" in on.screen_text)
+        await on.until(lambda: "engine memory 1.5 GB" in on.screen_text)
 
 
 async def test_a_click_on_the_arrows_beside_the_model_walks_the_versions(drive: Any) -> None:

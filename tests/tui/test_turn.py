@@ -21,6 +21,7 @@ from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
 from chatui.tui import turn_messages as told
+from chatui.tui.setting_changes import SettingChanges, changes_from_record
 from chatui.tui.turn import Turns
 from chatui.tui.widgets.round_note import exclusion_reason
 
@@ -558,3 +559,8 @@ async def test_a_round_without_a_choice_is_regenerated_as_thinking_is_now() -> N
         on.turns.regenerate(ended.round)
         await on.settled()
         assert [asked.think for asked in on.backend.requests] == [None, False]
+
+
+def test_damaged_setting_changes_of_a_round_are_skipped() -> None:
+    record = {"changed": [["seed"], None, "seed", "top_k"], "seed": 7, "top_k": "x", "window": True}
+    assert changes_from_record(record) == SettingChanges(sampling={"seed": 7})

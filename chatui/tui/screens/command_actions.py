@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual._callback import invoke
 from textual.actions import parse
 from textual.binding import Binding, BindingType
@@ -37,14 +37,10 @@ class CommandActions(ImportExportActions):
     def _after_first_paint(self) -> None:
         super()._after_first_paint()
         self._box.commands = commands.COMMANDS
-        self.find_prompts()
-
-    @work
-    async def find_prompts(self) -> None:
-        """Read the user's prompts again, which are commands too."""
-        await self._find_prompts()
+        self.run_worker(self._find_prompts())
 
     async def _find_prompts(self) -> None:
+        """Read the user's prompts, which are commands too."""
         prompts, problems = await asyncio.to_thread(user_prompts)
         self._box.commands = commands.all_commands(prompts)
         if any(not prompt.name.isascii() for prompt in prompts):

@@ -168,17 +168,17 @@ async def _edit_externally(text: str) -> str:
     import shlex
     import tempfile
 
-    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    setting = os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip() or "vi"
     with tempfile.TemporaryDirectory(prefix="chatui-") as folder:
         file = Path(folder) / "query.md"
         try:
             file.write_text(text, encoding="utf-8")
-            process = await asyncio.create_subprocess_exec(*command, str(file))
+            process = await asyncio.create_subprocess_exec(*shlex.split(setting), str(file))
             code = await process.wait()
             if code:
-                raise ChatuiError(say("tui.editor.failed", name=in_quotes(command[0]), code=code))
+                raise ChatuiError(say("tui.editor.failed", name=in_quotes(setting), code=code))
             return file.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
         except (OSError, ValueError) as error:
             raise ChatuiError(
-                say("tui.editor.missing", name=in_quotes(command[0]), reason=error)
+                say("tui.editor.missing", name=in_quotes(setting), reason=error)
             ) from error

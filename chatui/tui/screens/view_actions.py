@@ -39,8 +39,8 @@ class ViewActions(CommandActions):
             if query and not from_box:
                 self._give_back((query,))
             return
-        beside: Round | None = None if query or view is None else view.round
-        if not query and beside is None:
+        sibling: Round | None = None if query or view is None else view.round
+        if not query and sibling is None:
             self.edit_in_box("", say("overview.compare.query"), self.action_compare)
             return
 
@@ -50,29 +50,29 @@ class ViewActions(CommandActions):
                 return
             if from_box and query:
                 self._box.set_query("")
-            self._begin_comparison(query, beside, chosen)
+            self._begin_comparison(query, sibling, chosen)
 
         title = query
         versions: tuple[Round, ...] = ()
         with self.reporting_errors():
-            if beside is not None:
-                title = beside.query
-                versions = await asyncio.to_thread(self.app.store.siblings, beside.id)
-            screen = VariantPicker(title, turns.current.changes, versions, beside)
+            if sibling is not None:
+                title = sibling.query
+                versions = await asyncio.to_thread(self.app.store.siblings, sibling.id)
+            screen = VariantPicker(title, turns.current.changes, versions, sibling)
             await self.show_picker(screen, take)
 
     @work
     async def _begin_comparison(
-        self, query: str, beside: Round | None, chosen: tuple[Variant, ...]
+        self, query: str, sibling: Round | None, chosen: tuple[Variant, ...]
     ) -> None:
         from chatui.tui.screens.compare import CompareScreen
         from chatui.tui.screens.variants import make_column
 
         turns = self.app.turns
         with self.reporting_errors(*([query] if query else [])):
-            text = await self.insert_files(query) if beside is None else beside.query
+            text = await self.insert_files(query) if sibling is None else sibling.query
             columns = [await make_column(each, self.app.settings) for each in chosen]
-            comparison = turns.compare(text, tuple(columns), beside)
+            comparison = turns.compare(text, tuple(columns), sibling)
             screen = CompareScreen(turns, comparison)
             column: Column | None = await self.app.push_screen_wait(screen)
             rounds = await turns.close_comparison(comparison, column)
