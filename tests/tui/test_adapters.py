@@ -1,4 +1,4 @@
-"""F3: adapters on the loaded base."""
+"""F3: the picker of adapters, and the names of models with adapters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def open_adapters(on: Any) -> OptionList:
     return options
 
 
-def test_adapters_are_found_where_models_are(tmp_path: Path, settings: Settings) -> None:
+def test_adapters_are_found_in_caches_and_model_folders(tmp_path: Path, settings: Settings) -> None:
     snapshot = tmp_path / "huggingface/hub/models--me--luotuo-lora/snapshots/0123abcd"
     write_config(snapshot)
     (tmp_path / "models" / "chatglm-lora.pt").write_bytes(b"")
@@ -87,11 +87,11 @@ def test_adapters_are_found_where_models_are(tmp_path: Path, settings: Settings)
         ("/hub/models--me--many/snapshots/0123abcd/one.pt", "me/many/one.pt"),
     ],
 )
-def test_titles(path: str, title: str) -> None:
+def test_adapter_titles(path: str, title: str) -> None:
     assert adapter_title(path) == title
 
 
-def test_a_reply_names_its_model_and_what_was_put_on() -> None:
+def test_the_author_names_the_model_and_its_adapters() -> None:
     assert reply_author(SPEC) == "shiyou"
     two = with_adapters(SPEC, (Adapter("/m/poems"), Adapter("/m/x", 0.5)))
     assert reply_author(two) == "shiyou + poems + x ×0.5"
@@ -115,7 +115,7 @@ def test_a_model_named_after_its_adapter_loses_the_name_with_it() -> None:
     assert reply_author(with_adapters(spec, ())) == "base"
 
 
-async def test_f3_puts_adapters_on_in_order_and_the_next_round_goes_to_them(
+async def test_chosen_adapters_are_loaded_in_order_for_the_next_round(
     drive: Any, settings: Settings
 ) -> None:
     async with drive(["一", "二"], settings=settings) as on:
@@ -140,7 +140,7 @@ async def test_f3_puts_adapters_on_in_order_and_the_next_round_goes_to_them(
         assert [Path(one.path).name for one in on.backend.specs[-1].adapters] == ["couplets"]
 
 
-async def test_escape_and_no_change_load_nothing(drive: Any, settings: Settings) -> None:
+async def test_without_a_change_nothing_is_loaded(drive: Any, settings: Settings) -> None:
     async with drive(settings=settings) as on:
         await on.settled()
         await open_adapters(on)
@@ -166,7 +166,7 @@ async def test_the_adapter_in_use_is_listed_beside_its_former_scale(
         assert "1 ● poems" in on.screen_text and "○ poems  ×0.5" in on.screen_text
 
 
-async def test_a_click_switches_an_adapter(drive: Any, settings: Settings) -> None:
+async def test_a_click_chooses_an_adapter(drive: Any, settings: Settings) -> None:
     async with drive(settings=settings) as on:
         await open_adapters(on)
         await on.pilot.click(OptionList, offset=(6, 0))
@@ -174,13 +174,13 @@ async def test_a_click_switches_an_adapter(drive: Any, settings: Settings) -> No
         assert "1 ●" in on.screen_text
 
 
-async def test_without_adapters_it_says_where_they_come_from(drive: Any) -> None:
+async def test_an_empty_list_says_how_to_get_an_adapter(drive: Any) -> None:
     async with drive() as on:
         await on.pilot.press("f3")
         await on.until(lambda: "chatui pull" in on.screen_text)
 
 
-async def test_a_servers_model_has_no_adapters_here(drive: Any) -> None:
+async def test_a_model_on_a_server_has_no_adapter_picker(drive: Any) -> None:
     spec = ModelSpec("gpu:qwen3", "qwen3", backend="openai", server="http://gpu/v1")
     async with drive(spec=spec) as on:
         await on.settled()
@@ -190,7 +190,7 @@ async def test_a_servers_model_has_no_adapters_here(drive: Any) -> None:
         assert any("gpu:qwen3" in notice for notice in on.notices)
 
 
-async def test_a_refused_adapter_leaves_the_model(drive: Any, settings: Settings) -> None:
+async def test_a_refused_adapter_keeps_the_model_loaded(drive: Any, settings: Settings) -> None:
     async with drive(["一", "二"], settings=settings) as on:
         await on.settled()
         on.backend.refuse_load = "couplets does not fit shiyou."
@@ -203,7 +203,9 @@ async def test_a_refused_adapter_leaves_the_model(drive: Any, settings: Settings
         assert [r.model for r in on.rounds] == ["shiyou"]
 
 
-async def test_in_the_engine_itself(home: Path, tmp_path: Path, forking: None) -> None:
+async def test_adapters_change_the_replies_of_the_engine(
+    home: Path, tmp_path: Path, forking: None
+) -> None:
     """The model that ships with chatui: an adapter on, a wrong one refused, off again."""
     shiyou = locations.assets_folder() / "shiyou"
     if not (shiyou / "config.json").is_file():
@@ -243,7 +245,7 @@ async def test_in_the_engine_itself(home: Path, tmp_path: Path, forking: None) -
     assert versions[0].reply == versions[2].reply != versions[1].reply
 
 
-async def test_a_start_with_an_adapter_that_does_not_fit_goes_on_with_the_base(drive: Any) -> None:
+async def test_a_start_with_a_mismatched_adapter_loads_the_base(drive: Any) -> None:
     backend = ScriptedBackend(["好"])
     backend.refuse_adapters = "The adapter x does not fit."
     spec = replace(SPEC, adapters=(Adapter("/x"),))

@@ -1,4 +1,4 @@
-"""Earlier queries and replies written anew: each makes a branch, and nothing is overwritten."""
+"""Edited queries and replies: each makes a branch, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shown(on: Driven) -> list[tuple[str, str]]:
     return [(view.round.query, view.round.reply) for view in on.views]
 
 
-async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
+async def test_editing_an_earlier_query_makes_a_branch(drive: Any) -> None:
     store = Store(None)
     add_conversation(store, *TALK)
     async with drive(["新"], store=store) as on:
@@ -55,7 +55,7 @@ async def test_an_earlier_query_is_edited_as_a_branch(drive: Any) -> None:
         assert [round_.query for round_ in on.rounds] == ["甲", "乙!"]
 
 
-async def test_a_first_query_is_edited(drive: Any) -> None:
+async def test_the_first_query_can_be_edited(drive: Any) -> None:
     async with drive(["一", "二"]) as on:
         await on.ask("甲")
         await on.pilot.press("alt+e", "乙", "enter")
@@ -64,7 +64,7 @@ async def test_a_first_query_is_edited(drive: Any) -> None:
         assert on.backend.requests[-1].history == ()
 
 
-async def test_esc_leaves_an_edit_and_stops_nothing(drive: Any) -> None:
+async def test_esc_cancels_an_edit(drive: Any) -> None:
     async with drive(["一"]) as on:
         await on.ask("甲")
         on.box.insert_text("草稿")
@@ -75,7 +75,7 @@ async def test_esc_leaves_an_edit_and_stops_nothing(drive: Any) -> None:
         assert say("tui.rewrite.query") not in on.screen_text
 
 
-async def test_an_edit_during_a_reply_waits_and_is_not_lost(drive: Any) -> None:
+async def test_an_edit_during_a_reply_waits_for_its_end(drive: Any) -> None:
     async with drive(["一", "二三"]) as on:
         await on.ask("甲")
         on.backend.hold_after = 1
@@ -89,7 +89,7 @@ async def test_an_edit_during_a_reply_waits_and_is_not_lost(drive: Any) -> None:
         assert on.box.query_text == "甲!"
 
 
-async def test_a_reply_is_edited_by_hand_and_the_model_goes_on_from_it(drive: Any) -> None:
+async def test_an_edited_reply_is_part_of_the_next_prompt(drive: Any) -> None:
     async with drive(["春风又绿", "好"]) as on:
         await on.ask("甲")
         await on.pilot.press("alt+r", "江", "enter")
@@ -103,7 +103,7 @@ async def test_a_reply_is_edited_by_hand_and_the_model_goes_on_from_it(drive: An
         assert (first.reply, first.finish_reason) == ("春风又绿", "eos")
 
 
-async def test_a_long_reply_is_edited_as_text_and_not_behind_a_label(drive: Any) -> None:
+async def test_a_long_reply_is_edited_as_text(drive: Any) -> None:
     store = Store(None)
     text = "\n".join(["春风又绿江南岸"] * 300)
     add_conversation(store, ("甲", text))
@@ -114,7 +114,7 @@ async def test_a_long_reply_is_edited_as_text_and_not_behind_a_label(drive: Any)
         assert on.box.text == text
 
 
-async def test_a_reply_that_cannot_be_saved_is_in_the_box_again(
+async def test_a_reply_that_cannot_be_saved_returns_to_the_box(
     drive: Any, monkeypatch: Any
 ) -> None:
     async with drive(["春"]) as on:
@@ -128,7 +128,7 @@ async def test_a_reply_that_cannot_be_saved_is_in_the_box_again(
         assert on.notices
 
 
-async def test_the_branch_of_a_round_far_above_shows_what_leads_to_it(drive: Any) -> None:
+async def test_a_branch_of_an_early_round_shows_the_rounds_before_it(drive: Any) -> None:
     store = Store(None)
     add_conversation(store, *((str(number), "好") for number in range(70)))
     async with drive(["新"], store=store) as on:
@@ -141,7 +141,7 @@ async def test_the_branch_of_a_round_far_above_shows_what_leads_to_it(drive: Any
         assert len(on.views) == 31
 
 
-async def test_a_stopped_reply_goes_on_from_its_last_token(drive: Any) -> None:
+async def test_a_stopped_reply_continues_from_its_last_token(drive: Any) -> None:
     async with drive(["春风又绿", "绿江南"]) as on:
         on.backend.hold_after = 3
         await on.send("甲")
@@ -164,7 +164,7 @@ async def test_a_stopped_reply_goes_on_from_its_last_token(drive: Any) -> None:
         assert on.store.siblings(on.rounds[0].id)[0].reply == "春风又"
 
 
-async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any) -> None:
+async def test_an_edited_reply_continues_from_its_text(drive: Any) -> None:
     async with drive(["春风", "岸"]) as on:
         await on.ask("甲")
         await on.pilot.press("alt+r", "江", "enter")
@@ -177,7 +177,7 @@ async def test_an_edited_reply_goes_on_from_its_text_and_stays_marked(drive: Any
         assert "3/3" in on.screen_text
 
 
-def test_half_a_character_and_other_tokens_are_not_gone_on_from() -> None:
+def test_a_reply_does_not_continue_from_half_a_character_or_foreign_tokens() -> None:
     cut = Round(1, 1, None, "甲", "春\ufffd", "stopped", finish_reason="cancelled")
     pieces = (Piece(0, "春", 1), Piece(1, "", 2), Piece(1, "\ufffd"))
     assert continuation_of(cut, pieces, same_tokens=True) == (

@@ -1,4 +1,4 @@
-"""Alt+D: one query to several models and samplings, side by side."""
+"""Alt+D: one query answered by several models or sampling settings, side by side."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def replies(on: Driven) -> list[str]:
     return [view.reply.view.reply_text if view.reply else "" for view in found]
 
 
-async def test_a_query_is_answered_twice_and_the_better_one_gone_on_with(drive: Any) -> None:
+async def test_a_query_is_answered_twice_and_the_chosen_reply_continues(drive: Any) -> None:
     async with drive(["春风又绿", "春风吹绿", "好"], size=(100, 24)) as on:
         on.box.insert_text("写诗")
         await on.pilot.press("alt+d")
@@ -75,7 +75,7 @@ def _marked(on: Driven) -> list[list[str]]:
     return found
 
 
-async def test_a_model_that_cannot_load_leaves_its_column_and_the_others_go_on(drive: Any) -> None:
+async def test_a_failed_load_is_shown_in_its_column_and_the_others_continue(drive: Any) -> None:
     async with drive(["一", "二"], size=(110, 24)) as on:
         await on.settled()
         load = on.backend.load
@@ -99,7 +99,7 @@ async def test_a_model_that_cannot_load_leaves_its_column_and_the_others_go_on(d
         assert [each.model for each in on.store.siblings(on.rounds[0].id)] == ["other", "shiyou"]
 
 
-async def test_esc_stops_and_esc_again_goes_on_with_the_first(drive: Any) -> None:
+async def test_esc_stops_and_a_second_esc_continues_with_the_first_reply(drive: Any) -> None:
     async with drive(["春风又绿"], size=(100, 24)) as on:
         await on.settled()
         on.backend.hold_after = 2
@@ -133,7 +133,7 @@ async def test_a_load_can_be_stopped(drive: Any) -> None:
         assert on.rounds[-1].reply == "好"
 
 
-async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(drive: Any) -> None:
+async def test_a_comparison_waits_for_the_first_load_and_survives_its_failure(drive: Any) -> None:
     backend = ScriptedBackend()
     backend.load_gate.clear()
     backend.refuse_load = "No such weights."
@@ -157,7 +157,7 @@ async def test_a_comparison_waits_for_the_first_load_and_outlives_its_failure(dr
         await on.until(lambda: on.box.query_text == "问")
 
 
-async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> None:
+async def test_streamed_text_is_saved_before_a_reply_is_chosen(drive: Any) -> None:
     async with drive(["春风又绿"], size=(100, 24)) as on:
         await on.settled()
         on.backend.hold_after = 3
@@ -173,7 +173,7 @@ async def test_what_streamed_is_in_the_store_before_the_choice(drive: Any) -> No
 
 
 @pytest.mark.parametrize("size", [(140, 45), (40, 12)])
-async def test_the_reply_that_is_there_beside_another_by_mouse(
+async def test_an_existing_reply_is_compared_and_another_chosen_by_mouse(
     drive: Any, size: tuple[int, int]
 ) -> None:
     store = Store(None)
@@ -196,7 +196,7 @@ async def test_the_reply_that_is_there_beside_another_by_mouse(
         assert on.rounds[0].versions == 2
 
 
-async def test_compare_asks_for_a_query_where_there_is_none(drive: Any) -> None:
+async def test_compare_asks_for_a_query_without_one(drive: Any) -> None:
     async with drive(["一", "二"], size=(100, 24)) as on:
         await on.settled()
         await on.pilot.press("alt+d", *"问", "enter")
@@ -205,7 +205,7 @@ async def test_compare_asks_for_a_query_where_there_is_none(drive: Any) -> None:
         await on.until(lambda: on.box.query_text == "问")
 
 
-def test_a_sampling_that_is_typed_variant() -> None:
+def test_typed_sampling_settings_are_a_variant() -> None:
     spec = ModelSpec("a", "a")
     found = typed_variant(spec, NO_CHANGES, "temp=0.3,top_p=0.9")
     assert found is not None and found.title == "a · temperature 0.3, top_p 0.9"
@@ -216,7 +216,7 @@ def test_a_sampling_that_is_typed_variant() -> None:
     )
 
 
-def test_marks_lie_over_the_styles_of_markdown() -> None:
+def test_differences_are_laid_over_markdown_styles() -> None:
     spans = (Span(0, 3, "strong"), Span(5, 6, "code"))
     assert overlay_spans(spans, (Span(2, 4, "differs"),)) == (
         Span(0, 2, "strong"),
@@ -227,7 +227,7 @@ def test_marks_lie_over_the_styles_of_markdown() -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 16), (60, 16)])
-async def test_the_end_of_a_growing_reply_is_followed_until_one_scrolls(
+async def test_a_column_follows_its_growing_reply_until_the_user_scrolls(
     drive: Any, size: tuple[int, int]
 ) -> None:
     lines = [f"第{number}行\n" for number in range(50)]
@@ -248,7 +248,7 @@ async def test_the_end_of_a_growing_reply_is_followed_until_one_scrolls(
         assert "第49行" in on.screen_text
 
 
-async def test_replies_that_have_nothing_in_common_are_not_marked_all_over(drive: Any) -> None:
+async def test_differences_of_unrelated_replies_are_not_highlighted(drive: Any) -> None:
     async with drive(["东风吹雨过春城", "明月何时照我还"], size=(100, 24)) as on:
         await on.settled()
         marked: list[object] = []

@@ -1,4 +1,4 @@
-"""F2 offers to fetch a preset that is not here, and the chat goes on meanwhile."""
+"""Downloads from the model picker, while the chat goes on."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def begin(on: Any) -> None:
     await on.until(lambda: isinstance(on.app.screen, ChatScreen) and bar_of(on).running)
 
 
-async def test_a_model_is_fetched_while_the_chat_goes_on(drive: Any, hub: Any) -> None:
+async def test_a_model_is_downloaded_during_a_chat(drive: Any, hub: Any) -> None:
     hub.faults.bytes_per_second = SLOWLY
     async with drive(["一", "二"], size=(100, 24)) as on:
         await choose_mine(on)
@@ -90,7 +90,7 @@ def hub_cache() -> Path:
     return hugging_face_cache()
 
 
-async def test_the_stop_key_is_seen_at_any_width(drive: Any, hub: Any) -> None:
+async def test_the_stop_key_is_shown_at_any_width(drive: Any, hub: Any) -> None:
     hub.faults.bytes_per_second = SLOWLY
     async with drive(size=(80, 20)) as on:
         await begin(on)
@@ -100,7 +100,7 @@ async def test_the_stop_key_is_seen_at_any_width(drive: Any, hub: Any) -> None:
         assert "%" in on.screen_text
 
 
-async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
+async def test_a_stopped_download_is_resumed(drive: Any, hub: Any) -> None:
     hub.faults.bytes_per_second = SLOWLY
     async with drive() as on:
         await begin(on)
@@ -122,7 +122,7 @@ async def test_a_stopped_download_goes_on_later(drive: Any, hub: Any) -> None:
         await on.until(lambda: "mine is ready" in on.screen_text, 20)
 
 
-async def test_a_list_opened_during_a_download_offers_the_next_when_it_is_done(
+async def test_an_open_list_offers_another_download_after_the_first(
     drive: Any, hub: Any, tmp_path: Path
 ) -> None:
     from served_models import serve_model
@@ -139,7 +139,7 @@ async def test_a_list_opened_during_a_download_offers_the_next_when_it_is_done(
         await on.until(lambda: "Download you/other?" in on.screen_text)
 
 
-async def test_a_model_that_cannot_run_is_not_offered(drive: Any, hub: Any) -> None:
+async def test_a_downloaded_model_that_cannot_run_is_reported(drive: Any, hub: Any) -> None:
     folder = hub.repositories["you/model"].files["config.json"].source.parent
     (folder / "config.json").write_text('{"model_type": "zebra", "architectures": ["Zebra"]}')
     hub.add("you/zebra", folder)
@@ -153,7 +153,7 @@ async def test_a_model_that_cannot_run_is_not_offered(drive: Any, hub: Any) -> N
         assert not bar_of(on).display
 
 
-async def test_no_leaves_the_list_open_and_fetches_nothing(drive: Any, hub: Any) -> None:
+async def test_no_keeps_the_list_open_and_downloads_nothing(drive: Any, hub: Any) -> None:
     async with drive() as on:
         await choose_mine(on)
         await on.until(lambda: isinstance(on.app.screen, YesNoQuestion))
@@ -166,7 +166,7 @@ async def test_no_leaves_the_list_open_and_fetches_nothing(drive: Any, hub: Any)
         assert "Nothing is being downloaded" in on.notices[0]
 
 
-async def test_what_the_hub_refuses_is_said_in_the_list(drive: Any, hub: Any) -> None:
+async def test_a_refusal_of_the_hub_is_shown_in_the_list(drive: Any, hub: Any) -> None:
     hub.repositories.clear()
     async with drive() as on:
         await choose_mine(on)
@@ -174,7 +174,7 @@ async def test_what_the_hub_refuses_is_said_in_the_list(drive: Any, hub: Any) ->
         assert isinstance(on.app.screen, ModelPicker)
 
 
-async def test_a_download_that_breaks_off_says_why(drive: Any, hub: Any) -> None:
+async def test_a_failed_download_is_reported(drive: Any, hub: Any) -> None:
     hub.faults.status = {"model-00001-of-00003.safetensors": [403] * 9}
     async with drive() as on:
         await choose_mine(on)
@@ -186,7 +186,7 @@ async def test_a_download_that_breaks_off_says_why(drive: Any, hub: Any) -> None
         await on.ask("甲")
 
 
-async def test_quitting_in_mid_download_keeps_what_came(drive: Any, hub: Any) -> None:
+async def test_quitting_keeps_the_downloaded_part(drive: Any, hub: Any) -> None:
     hub.faults.bytes_per_second = SLOWLY
     async with drive() as on:
         await begin(on)
@@ -196,7 +196,9 @@ async def test_quitting_in_mid_download_keeps_what_came(drive: Any, hub: Any) ->
     assert list(hub_cache().rglob("*.incomplete"))
 
 
-async def test_the_welcome_offers_a_chat_model(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_welcome_page_offers_a_chat_model(
+    drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with drive() as on:
         await on.until(lambda: "F9  Chat about anything: download qwen3 (1.5 GB)" in on.screen_text)
         await on.ask("一")

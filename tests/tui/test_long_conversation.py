@@ -1,4 +1,4 @@
-"""A conversation of many rounds: only what is near the window is laid out, and nothing jumps."""
+"""Long conversations: rounds are laid out lazily, and the visible rows do not jump."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def long_store(rounds: int = ROUNDS, reply: str = "reply {n}\n" * 4) -> Store:
     return store
 
 
-async def open_it(on: Any) -> None:
+async def open_conversation(on: Any) -> None:
     await on.until(lambda: "Continue the last conversation" in on.screen_text)
     await on.pilot.press("ctrl+o")
     await on.until(lambda: on.views)
@@ -41,33 +41,33 @@ def rows_of(on: Any) -> list[str]:
     return [strip.crop(0, region.width - 2).text.rstrip() for strip in strips]
 
 
-def is_seen(on: Any, number: int) -> bool:
+def is_visible(on: Any, number: int) -> bool:
     return bool(re.search(rf"▌ query {number}\b", on.screen_text))
 
 
-def laid_out(on: Any) -> int:
+def laid_out_count(on: Any) -> int:
     return sum(view.shape is not None for view in on.views)
 
 
-async def test_only_what_is_near_the_window_is_laid_out(drive: Any) -> None:
+async def test_only_rounds_near_the_viewport_are_laid_out(drive: Any) -> None:
     async with drive(store=long_store(1000)) as on:
         await on.until(lambda: "Continue the last conversation" in on.screen_text)
         started = time.process_time()
-        await open_it(on)
+        await open_conversation(on)
         assert time.process_time() - started < 2
         assert len(on.views) == 1000
         assert "reply 999" in on.screen_text
         assert on.conversation.scroll_y == on.conversation.max_scroll_y
         on.conversation.scroll_home(animate=False)
-        await on.until(lambda: is_seen(on, 0))
+        await on.until(lambda: is_visible(on, 0))
         await on.pilot.pause(0.1)
-        assert 6 < laid_out(on) < 40
+        assert 6 < laid_out_count(on) < 40
 
 
 @pytest.mark.parametrize("reply", ["reply {n}\n" * 4, "# {n}\n\n" + "- 春 **风**\n\n" * 3, "{n}"])
-async def test_scrolling_up_shows_every_round_and_the_text_stays(drive: Any, reply: str) -> None:
+async def test_scrolling_up_by_pages_shows_every_round(drive: Any, reply: str) -> None:
     async with drive(store=long_store(reply=reply)) as on:
-        await open_it(on)
+        await open_conversation(on)
         await on.pilot.press("alt+m")
         await on.pilot.pause(0.05)
         seen: set[int] = set()
@@ -84,41 +84,41 @@ async def test_scrolling_up_shows_every_round_and_the_text_stays(drive: Any, rep
         assert seen == set(range(ROUNDS))
 
 
-async def test_a_new_round_looks_at_the_end_from_far_above(drive: Any) -> None:
+async def test_a_new_round_scrolls_to_the_end(drive: Any) -> None:
     async with drive(["好"], store=long_store()) as on:
-        await open_it(on)
+        await open_conversation(on)
         on.conversation.scroll_pages(-1)
         on.conversation.scroll_home(animate=False)
-        await on.until(lambda: is_seen(on, 0))
+        await on.until(lambda: is_visible(on, 0))
         await on.ask("and now")
         await on.until(lambda: "▌ and now" in on.screen_text)
         assert len(on.backend.requests[-1].history) == ROUNDS
 
 
-async def test_a_round_far_above_is_chosen_and_seen(drive: Any) -> None:
+async def test_choosing_a_distant_round_scrolls_to_it(drive: Any) -> None:
     async with drive(store=long_store(reply="春\n" * 30)) as on:
-        await open_it(on)
+        await open_conversation(on)
         for number in (3, 20, 4, 0, 24):
             on.conversation.choose_round(on.views[number].round.id)
-            await on.until(lambda number=number: is_seen(on, number))
+            await on.until(lambda number=number: is_visible(on, number))
 
 
-async def test_another_width_leaves_the_round_at_the_top_there(drive: Any) -> None:
+async def test_a_resize_keeps_the_round_at_the_top(drive: Any) -> None:
     async with drive(store=long_store(reply="春风又绿江南岸，" * 40)) as on:
-        await open_it(on)
+        await open_conversation(on)
         on.conversation.choose_round(on.views[15].round.id)
-        await on.until(lambda: is_seen(on, 15))
+        await on.until(lambda: is_visible(on, 15))
         for width in (60, 100, 41, 80):
             await on.resize(width, 24)
             await on.pilot.pause(0.05)
             assert "▌ query 15" in on.screen_text
 
 
-async def test_what_is_seen_stays_while_a_long_reply_above_is_read(drive: Any) -> None:
+async def test_the_visible_rows_stay_while_a_long_reply_above_is_laid_out(drive: Any) -> None:
     store = Store(None)
     add_conversation(store, ("甲", LONG), ("乙", "好"), ("丙", "\n".join("天地玄黄宇宙洪荒日月")))
     async with drive(store=store) as on:
-        await open_it(on)
+        await open_conversation(on)
         await on.pilot.press("alt+m")
         await on.pilot.pause()
         on.conversation.scroll_pages(-1)
@@ -130,9 +130,9 @@ async def test_what_is_seen_stays_while_a_long_reply_above_is_read(drive: Any) -
         await on.until(lambda: "第 0 行" in on.screen_text)
 
 
-async def test_selecting_takes_rounds_and_parts_of_them(drive: Any) -> None:
+async def test_a_selection_spans_rounds_and_a_double_click_selects_one(drive: Any) -> None:
     async with drive(store=long_store(3, "# {n}\n\n**粗** {n}")) as on:
-        await open_it(on)
+        await open_conversation(on)
         await on.pilot.press("alt+m")
         await on.pilot.pause()
         rows = on.screen_text.split("\n")
@@ -152,7 +152,7 @@ async def test_selecting_takes_rounds_and_parts_of_them(drive: Any) -> None:
         assert text.startswith("query 1\n") and text.endswith("**粗** 1")
 
 
-def seen_at(layout: RoundLayout, row: int) -> tuple[int, str] | None:
+def row_at(layout: RoundLayout, row: int) -> tuple[int, str] | None:
     """The round at a row, and the text there; None where nothing is laid out."""
     index = layout.index_at(row)
     view, inside = layout.views[index], row - layout.tops[index]
@@ -161,7 +161,7 @@ def seen_at(layout: RoundLayout, row: int) -> tuple[int, str] | None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_wherever_the_window_goes_what_is_seen_stays_and_is_right(seed: int) -> None:
+def test_the_lazy_layout_shows_the_same_rows_as_a_complete_one(seed: int) -> None:
     dice = random.Random(seed)
     parts = ("春风 {n}\n", "- {n}\n  > 二\n", "```\n{n}\n```\n", "| a |\n|---|\n| {n} |\n\n")
     replies = [dice.choice(parts) * dice.choice((1, 9, 30, 300)) for _ in range(20)]
@@ -178,17 +178,17 @@ def test_wherever_the_window_goes_what_is_seen_stays_and_is_right(seed: int) -> 
         top = dice.randint(0, layout.tops[-1] - 20)
         layout.lay_out(Viewport(top, 20), 0, 60)
         top, layout.shift = top + layout.shift, 0
-        seen = [seen_at(layout, top + row) for row in range(20)]
+        seen = [row_at(layout, top + row) for row in range(20)]
         while layout.lay_out(Viewport(top, 20), 20, 0):
-            assert [seen_at(layout, top + layout.shift + row) for row in range(20)] == seen
+            assert [row_at(layout, top + layout.shift + row) for row in range(20)] == seen
         index = layout.index_at(top + layout.shift)
         inside = top + layout.shift - layout.tops[index]
-        assert [seen_at(whole, whole.tops[index] + inside + row) for row in range(20)] == seen
+        assert [row_at(whole, whole.tops[index] + inside + row) for row in range(20)] == seen
         layout.shift = 0
 
 
 @pytest.mark.usefixtures("drawn")
-async def test_nothing_is_drawn_while_nothing_changes(drive: Any) -> None:
+async def test_an_idle_screen_draws_no_frames(drive: Any) -> None:
     frames = 0
 
     def count() -> None:
@@ -196,7 +196,7 @@ async def test_nothing_is_drawn_while_nothing_changes(drive: Any) -> None:
         frames += 1
 
     async with drive(store=long_store(), size=(120, 30)) as on:
-        await open_it(on)
+        await open_conversation(on)
         await on.pilot.press("pageup", "f8")
         await on.until(lambda: "below" in on.screen_text and "Prompt" in on.screen_text)
         await on.pilot.pause(0.5)

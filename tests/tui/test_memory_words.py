@@ -1,4 +1,4 @@
-"""What F2 says of a model's memory."""
+"""The memory of models in the model picker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def loaded(device: str, gibibytes: int, skipped_gpu: str = "") -> Loaded:
     )
 
 
-def test_memory_is_told_for_the_window_that_would_be_used() -> None:
+def test_memory_is_shown_for_the_window_that_would_be_used() -> None:
     words = memory_words(LLAMA, loaded("cuda:0", 80), None)
     assert words == "33.5 GB of memory with 131072 tokens"
     words = memory_words(LLAMA, loaded("cuda:0", 24), None)
@@ -44,7 +44,7 @@ def test_memory_is_told_for_the_window_that_would_be_used() -> None:
     assert memory_words(SMALL, loaded("cpu", 8), None).endswith("512 tokens")
 
 
-def test_what_is_not_known_is_not_told() -> None:
+def test_unknown_memory_is_not_shown() -> None:
     assert memory_words(LLAMA, None, None) == ""
     assert memory_words(LLAMA, loaded("server", 0), None) == ""
     assert memory_words(ModelEntry("x", "hub", "x"), loaded("cpu", 8), None) == ""

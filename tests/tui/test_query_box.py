@@ -1,4 +1,4 @@
-"""Typing: several lines, history, pastes of any size, and where the terminal's cursor stands."""
+"""The query box: lines, history, long pastes, and the position of the terminal's cursor."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def paste(on: Any, text: str) -> None:
     on.box.post_message(events.Paste(text))
 
 
-async def test_new_line_keys(drive: Any) -> None:
+async def test_three_keys_insert_a_line_break(drive: Any) -> None:
     async with drive() as on:
         await on.pilot.press("a", "shift+enter", "b", "ctrl+j", "c", "alt+enter", "d")
         assert on.box.query_text == "a\nb\nc\nd"
         assert not on.backend.requests
 
 
-async def test_the_box_grows_to_a_limit(drive: Any) -> None:
+async def test_the_box_grows_up_to_eight_rows(drive: Any) -> None:
     async with drive() as on:
         heights = []
         for _ in range(14):
@@ -58,7 +58,7 @@ async def test_arrows_go_through_the_history_and_back_to_the_draft(drive: Any) -
         assert on.box.query_text == "draft"
 
 
-async def test_the_terminal_cursor_stands_where_the_text_goes(drive: Any) -> None:
+async def test_the_terminal_cursor_is_at_the_text_cursor(drive: Any) -> None:
     """An input method opens its window at the terminal's own cursor."""
     async with drive(["好"], size=(60, 20)) as on:
 
@@ -93,7 +93,9 @@ async def test_the_terminal_cursor_stands_where_the_text_goes(drive: Any) -> Non
 
 
 @pytest.mark.parametrize("kind", MEGABYTE)
-async def test_a_megabyte_is_pasted_without_freezing_and_sent_whole(drive: Any, kind: str) -> None:
+async def test_a_pasted_megabyte_does_not_block_and_is_sent_unchanged(
+    drive: Any, kind: str
+) -> None:
     text = MEGABYTE[kind]
     async with drive() as on:
         started = time.thread_time()
@@ -114,7 +116,7 @@ async def test_a_megabyte_is_pasted_without_freezing_and_sent_whole(drive: Any, 
         assert on.rounds[0].query == text + "a"
 
 
-async def test_a_label_is_deleted_as_a_whole_and_undone(drive: Any) -> None:
+async def test_a_label_is_deleted_and_restored_as_one_character(drive: Any) -> None:
     text = "long " * 2000
     async with drive() as on:
         await on.pilot.press("a")
@@ -138,7 +140,7 @@ async def test_the_cursor_jumps_over_a_label(drive: Any) -> None:
         assert on.box.query_text == f"x{text}y"
 
 
-async def test_two_long_pastes_and_the_history(drive: Any) -> None:
+async def test_two_long_pastes_are_sent_and_kept_in_the_history(drive: Any) -> None:
     one, two = "one " * 2000, "two " * 2000
     async with drive() as on:
         paste(on, one)
@@ -150,7 +152,7 @@ async def test_two_long_pastes_and_the_history(drive: Any) -> None:
         assert on.box.query_text == one + two
 
 
-async def test_hostile_text_is_shown_and_sent_exactly(drive: Any) -> None:
+async def test_control_characters_are_shown_as_pictures_and_sent_unchanged(drive: Any) -> None:
     async with drive(["got \x1b[31mit[/]"]) as on:
         paste(on, HOSTILE)
         await on.pilot.pause()
@@ -173,7 +175,7 @@ async def test_pasted_line_ends_become_newlines(drive: Any) -> None:
         assert on.box.query_text == "a\nb\nc\nd"
 
 
-async def test_copied_text_can_be_pasted_with_ctrl_v(drive: Any) -> None:
+async def test_cut_text_is_pasted_with_ctrl_v(drive: Any) -> None:
     async with drive() as on:
         paste(on, "\x1b春\ud800")
         await on.pilot.press("f7", "ctrl+x", "ctrl+v", "ctrl+v")

@@ -1,4 +1,4 @@
-"""The panel of settings: what the preset says, what was changed, and back; presets of one's own."""
+"""Alt+S: the settings panel, and presets saved from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def field(on: Any, name: str) -> LineInput:
     return found
 
 
-async def test_a_field_changes_the_next_reply_and_goes_back(drive: Any) -> None:
+async def test_a_field_applies_to_the_next_reply_and_resets_to_the_preset(drive: Any) -> None:
     async with drive(size=(120, 40)) as on:
         preset = on.app.turns.spec.sampling
         await on.pilot.press("alt+s")
@@ -49,7 +49,7 @@ async def test_a_field_changes_the_next_reply_and_goes_back(drive: Any) -> None:
         assert on.box.has_focus
 
 
-async def test_stop_strings_truths_and_the_window_have_fields(drive: Any) -> None:
+async def test_stop_strings_switches_and_the_window_have_fields(drive: Any) -> None:
     async with drive(size=(120, 60)) as on:
         await on.pilot.press("alt+s")
         await on.until(lambda: field(on, "temperature").has_focus)
@@ -84,7 +84,7 @@ async def test_the_terminals_cursor_is_in_the_field(drive: Any) -> None:
         assert on.app.cursor_position == (x + cell_len("中文"), y)
 
 
-async def test_a_preset_of_ones_own_is_saved_and_found(drive: Any) -> None:
+async def test_a_saved_preset_can_be_loaded(drive: Any) -> None:
     async with drive() as on:
         await on.send("/temp 0.25")
         await on.send("/system 你是“诗人”\n用\\七言")
@@ -99,7 +99,7 @@ async def test_a_preset_of_ones_own_is_saved_and_found(drive: Any) -> None:
         await on.until(lambda: on.box.query_text == "/save my-poet")
 
 
-def test_all_of_a_model_is_in_the_preset_and_wrong_names_are_refused(home: object) -> None:
+def test_a_preset_keeps_the_whole_spec_and_refuses_invalid_names(home: object) -> None:
     spec = ModelSpec(
         "x", "/models/x", family="llama", format="alpaca:article", eos_ids=(2, 3),
         adapters=(Adapter("/a b/“c”", 0.5, 8, 16.0),), stop_strings=("\n", '"'), think=False,
@@ -155,17 +155,17 @@ async def test_arrows_digits_and_the_mouse_change_a_number(drive: Any) -> None:
         ("presence_penalty", 0, -3, "-0.3"),
     ],
 )
-def test_a_step_stays_on_the_bar(name: str, value: float, steps: int, text: str) -> None:
+def test_a_step_stays_within_the_slider(name: str, value: float, steps: int, text: str) -> None:
     assert step_value(name, value, steps) == text
 
 
-def test_every_slider_stays_within_what_its_setting_allows() -> None:
+def test_every_slider_is_within_the_range_of_its_setting() -> None:
     for name, (least, most, _) in SLIDER_RANGES.items():
         assert SETTINGS[name].allows(least) and SETTINGS[name].allows(most)
 
 
 @pytest.mark.parametrize("key", ["alt+s", "f8", "alt+l"])
-async def test_a_panel_that_covers_the_screen_is_left_by_its_own_line(drive: Any, key: str) -> None:
+async def test_a_panel_over_the_conversation_is_left_by_its_key_line(drive: Any, key: str) -> None:
     async with drive(["春风"], size=(80, 24)) as on:
         await on.ask("你好")
         for _ in range(2):

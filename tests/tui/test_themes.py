@@ -1,4 +1,4 @@
-"""Themes, terminals without colour, and narrow ones."""
+"""Themes, terminals without colour, and narrow terminals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatui.tui.themes import HIGH_CONTRAST
 from chatui.tui.widgets.pick_list import PickList
 
 
-async def test_themes_are_taken_by_name(drive: Any) -> None:
+async def test_a_theme_is_set_by_name(drive: Any) -> None:
     async with drive(settings=Settings(theme="chatui-contrast")) as on:
         assert on.app.theme == "chatui-contrast"
         await on.send("/theme nord")
@@ -26,13 +26,13 @@ async def test_themes_are_taken_by_name(drive: Any) -> None:
         assert on.app.theme == "chatui"
 
 
-async def test_a_wrong_theme_is_named(drive: Any) -> None:
+async def test_an_unknown_theme_is_reported(drive: Any) -> None:
     async with drive(settings=Settings(theme="nonsense")) as on:
         await on.until(lambda: any("nonsense" in notice for notice in on.notices))
         assert on.app.theme == "chatui"
 
 
-def test_high_contrast_is_high() -> None:
+def test_the_high_contrast_theme_meets_wcag_aaa() -> None:
     def luminance(name: str) -> float:
         parts = [part / 255 for part in Color.parse(getattr(HIGH_CONTRAST, name)).rgb]
         linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
@@ -43,7 +43,7 @@ def test_high_contrast_is_high() -> None:
         assert (luminance(name) + 0.05) / (luminance("background") + 0.05) >= 7, name
 
 
-async def test_without_colour_one_sees_what_is_chosen_and_what_differs(
+async def test_without_colour_text_styles_show_the_choice_and_the_differences(
     drive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

@@ -1,4 +1,4 @@
-"""F8: the prompt, the tokens and their probabilities, while a model runs and from the store."""
+"""F8: the token panel, for a running reply and for saved rounds."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def marked(prompt: RenderedPrompt) -> list[str]:
     return [text.plain[span.start : span.end] for span in text.spans if "accent" in str(span.style)]
 
 
-def test_special_tokens_are_marked_and_the_users_own_brackets_are_not() -> None:
+def test_special_tokens_are_marked_and_brackets_of_the_user_are_not() -> None:
     assert prompt_text(CHATGLM).plain == "你好⏎\n<div>[gMASK]<sop>"
     assert marked(CHATGLM) == ["[gMASK]", "<sop>"]
     assert prompt_text(CHATML).plain == "<s><|im_start|>user⏎\n甲<|im_end|>乙"
     assert marked(CHATML) == ["<s>", "<|im_start|>", "<|im_end|>"]
 
 
-def test_the_table_has_both_positions_of_chatglm() -> None:
+def test_the_token_table_shows_both_positions_of_chatglm() -> None:
     rows = token_table(CHATGLM).plain.split("\n")
     assert rows[1] == "1/0   74874  '你好'"
     assert rows[5] == "4/1  130004  '<sop>'"
 
 
-def test_a_reply_is_coloured_by_probability() -> None:
+def test_tokens_are_coloured_by_probability() -> None:
     rows = TokenRows()
     rows.show(PIECES, 0, None)
     assert rows.text == "春·風"
@@ -64,14 +64,14 @@ def test_a_reply_is_coloured_by_probability() -> None:
     assert rows._row(0).spans == ((1, 2, "less-likely"), (2, 3, "chosen"))
 
 
-def test_what_is_improbable_is_not_said_to_be_impossible() -> None:
+def test_small_probabilities_are_not_shown_as_zero() -> None:
     assert [percent(share) for share in (1, 0.123, 0.0005, 0.0004)] == [
         *("100.0%", "12.3%", "0.1%", "<0.1%")
     ]
 
 
 @pytest.mark.parametrize("first", [0, 2])
-def test_each_cell_of_a_reply_belongs_to_its_token(first: int) -> None:
+def test_each_cell_maps_to_its_token(first: int) -> None:
     pieces = [Piece(0.1, text) for text in ("春風", "又", "two ", "words", "\n\n", "綠")]
     rows = TokenRows()
     rows.show(pieces, first, None)
@@ -97,7 +97,7 @@ def test_each_cell_of_a_reply_belongs_to_its_token(first: int) -> None:
     )
 
 
-def test_a_speed_line_shows_a_pause() -> None:
+def test_speed_bars_show_a_pause() -> None:
     steady = [Piece(0.1 * i, "字") for i in range(48)]
     late = [msgspec.structs.replace(piece, at_seconds=piece.at_seconds + 10) for piece in steady]
     assert speed_bars(steady[:10]) == ""
@@ -105,14 +105,14 @@ def test_a_speed_line_shows_a_pause() -> None:
     assert "▁▁▁" in speed_bars([*steady, *late])
 
 
-def test_the_first_token_of_a_reply_that_goes_on_is_the_first_new_one() -> None:
+def test_the_speed_of_a_continued_reply_counts_new_tokens_only() -> None:
     written = [Piece(0.0001 * index, "旧") for index in range(20)]
     fresh = [Piece(0.4 + 0.1 * index, "新") for index in range(3)]
     assert generated_pieces([*written, *fresh]) == fresh
     assert generated_pieces(fresh) == fresh and generated_pieces(written) == written
 
 
-async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: Any) -> None:
+async def test_replies_record_candidates_while_the_panel_is_open(drive: Any) -> None:
     async with drive(["春风又绿江南岸"] * 3, size=(120, 30)) as on:
         await on.ask("/seed 11")
         await on.ask("一")
@@ -134,7 +134,7 @@ async def test_it_opens_beside_the_conversation_and_asks_for_candidates(drive: A
 
 
 @pytest.mark.parametrize("size", [(120, 40), (40, 12)])
-async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, int]) -> None:
+async def test_a_saved_round_is_shown_without_a_model(drive: Any, size: tuple[int, int]) -> None:
     store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"), ("再见", "好"))
     first, _ = store.rounds(id_)
@@ -158,7 +158,7 @@ async def test_a_round_of_last_week_needs_no_model(drive: Any, size: tuple[int, 
 
 
 @pytest.mark.parametrize("how", ["a digit", "Enter", "a click"])
-async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
+async def test_a_reply_continues_from_another_candidate(drive: Any, how: str) -> None:
     store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
@@ -179,9 +179,7 @@ async def test_one_goes_on_from_another_candidate(drive: Any, how: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(120, 24), (40, 12)])
-async def test_the_token_that_is_pointed_at_stays_in_view(
-    drive: Any, size: tuple[int, int]
-) -> None:
+async def test_the_selected_token_stays_visible(drive: Any, size: tuple[int, int]) -> None:
     store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
