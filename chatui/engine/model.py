@@ -77,7 +77,7 @@ class PromptCache(Protocol):
         ...
 
 
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+def common_prefix(first: Sequence[object], second: Sequence[object]) -> int:
     """Return the number of equal tokens at the start of both."""
     count = 0
     for one, other in zip(first, second, strict=False):

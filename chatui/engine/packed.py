@@ -163,11 +163,11 @@ def embedding_rows(packed: Tensor, ids: Tensor) -> Tensor:
     """
     bits = bits_of(packed)
     tail = 2 * _SCALE_DTYPE[bits].itemsize
-    block, place = ids // BLOCK_OUTPUTS[bits], ids % BLOCK_OUTPUTS[bits]
+    block, output = ids // BLOCK_OUTPUTS[bits], ids % BLOCK_OUTPUTS[bits]
     if bits == 4:
-        codes = packed[block, :, place // 2] >> (4 * (place % 2))[:, None].to(torch.uint8) & 15
+        codes = packed[block, :, output // 2] >> (4 * (output % 2))[:, None].to(torch.uint8) & 15
     else:
-        codes = packed[block, :, place]
+        codes = packed[block, :, output]
     ends = packed[block, :, -tail:].contiguous().view(_SCALE_DTYPE[bits]).float()
     return codes.float() * ends[..., 0] + ends[..., 1]
 

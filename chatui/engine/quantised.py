@@ -134,7 +134,7 @@ def quantised_needs(network: Any, need: MemoryNeed) -> dict[int, MemoryNeed]:
         network: the network on the meta device.
         need: the memory that it needs without packing.
     """
-    found = {}
+    needs = {}
     for bits in packed.BITS:
         numbers = size = 0
         modules = {
@@ -145,8 +145,8 @@ def quantised_needs(network: Any, need: MemoryNeed) -> dict[int, MemoryNeed]:
             outputs, inputs = shape_of(module)
             numbers += outputs * inputs
             size += packed.packed_bytes(outputs, inputs, module_bits)
-        found[bits] = replace(need, floats=max(0, need.floats - numbers), packed=need.packed + size)
-    return found
+        needs[bits] = replace(need, floats=max(0, need.floats - numbers), packed=need.packed + size)
+    return needs
 
 
 def make_quantised(module: Any, dtype: torch.dtype) -> None:
@@ -187,11 +187,11 @@ def dequantised_weight(module: Any, dtype: torch.dtype) -> Tensor:
     weight: Tensor = module.weight.detach()
     if not is_packed(module):
         return weight
-    codes = getattr(module, "int8_weight", None)
-    made = (
-        packed.unpack(weight)[:, : shape_of(module)[0]] if codes is None else codes.dequantise().T
-    )
-    return (made if isinstance(module, Conv1D) else made.T).to(dtype).contiguous()
+    if (codes := getattr(module, "int8_weight", None)) is None:
+        weight = packed.unpack(weight)[:, : shape_of(module)[0]].T
+    else:
+        weight = codes.dequantise()
+    return (weight.T if isinstance(module, Conv1D) else weight).to(dtype).contiguous()
 
 
 def uses_row_sums(network: Any) -> bool:

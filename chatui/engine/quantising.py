@@ -36,10 +36,10 @@ class Quantiser(HfQuantizer):  # type: ignore[misc]
     """A quantiser that packs the weights of linear layers and embeddings one by one."""
 
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> None:
-        wanted = self.quantization_config
+        config = self.quantization_config
         self.modules: dict[str, tuple[Any, int]] = {}
-        for name, module, bits in list(quantisable_modules(model, wanted.bits)):
-            make_quantised(module, wanted.dtype)
+        for name, module, bits in list(quantisable_modules(model, config.bits)):
+            make_quantised(module, config.dtype)
             self.modules[f"{name}.weight"] = module, bits
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:

@@ -213,12 +213,12 @@ def _read(reader: TensorReader, entry: TensorEntry) -> Tensor:
 
 def _device_of(model: Any, module: str) -> torch.device:
     """Return the device that a module runs on, even if its weights are offloaded."""
-    found = model.get_submodule(module)
-    hook = getattr(found, "_hf_hook", None)
+    submodule = model.get_submodule(module)
+    hook = getattr(submodule, "_hf_hook", None)
     execution = getattr(hook, "execution_device", None)
     if execution is not None:
         return torch.device(execution)
-    parameter = next(found.parameters(), None)
+    parameter = next(submodule.parameters(), None)
     if parameter is not None and not parameter.is_meta:
         device: torch.device = parameter.device
         return device

@@ -127,9 +127,9 @@ class AdapterCheck:
             raise ChatuiError(say("adapters.incomplete", adapter=files.title, module=name))
         grouped = () if of_embedding else grouped_parts(down, up, files.config)
         rank = down.shape[0] // (sum(grouped) or 1)
-        wanted = files.adapter.rank
-        if wanted is not None and wanted != rank and files.config is None:
-            ranks = {"rank": rank, "wanted": wanted}
+        given_rank = files.adapter.rank
+        if given_rank is not None and given_rank != rank and files.config is None:
+            ranks = {"rank": rank, "wanted": given_rank}
             raise ChatuiError(say("adapters.wrong_rank", adapter=files.title, **ranks))
         scaling = scaling_of(files, module, rank, self.base.family) * files.adapter.scale
         pair = LoraPair(module, down, up, parts.get("bias"), scaling, grouped, of_embedding)

@@ -45,10 +45,10 @@ def sort_entries(entries: Iterable[TensorEntry]) -> AdapterContents:
     contents = AdapterContents()
     for entry in entries:
         name = _unwrapped(entry.key)
-        found = _LORA.fullmatch(name)
-        if found:
-            part = "bias" if found["leaf"] == "bias" else found["part"]
-            contents.pairs.setdefault(found["module"], {})[part] = entry
+        match = _LORA.fullmatch(name)
+        if match:
+            part = "bias" if match["leaf"] == "bias" else match["part"]
+            contents.pairs.setdefault(match["module"], {})[part] = entry
         elif PREFIX_ENCODER in name:
             contents.prefix[name.partition(PREFIX_ENCODER)[2]] = entry
         elif ".original_module." not in name and not name.endswith(_BUFFERS):

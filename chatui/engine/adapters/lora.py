@@ -67,7 +67,7 @@ def expand_grouped(up: Tensor, parts: tuple[bool, ...]) -> Tensor:
     blocks = up.reshape(count, up.shape[0] // count, -1)
     rows, rank = blocks.shape[1:]
     full = up.new_zeros(len(parts), rows, count, rank)
-    full[[place for place, has in enumerate(parts) if has], :, torch.arange(count)] = blocks
+    full[[index for index, adapted in enumerate(parts) if adapted], :, torch.arange(count)] = blocks
     return full.reshape(len(parts) * rows, count * rank)
 
 

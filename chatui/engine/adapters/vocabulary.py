@@ -13,9 +13,9 @@ def table_names(model: Any) -> dict[str, Tensor]:
     tables = [model.get_input_embeddings().weight]
     if head is not None:
         tables += [head.weight, getattr(head, "bias", None)]
-    wanted = {id(table) for table in tables if table is not None}
+    table_ids = {id(table) for table in tables if table is not None}
     named = model.named_parameters(remove_duplicate=False)
-    return {name: parameter for name, parameter in named if id(parameter) in wanted}
+    return {name: parameter for name, parameter in named if id(parameter) in table_ids}
 
 
 def resized_features(model: Any, rows: int) -> dict[str, tuple[int, int]]:

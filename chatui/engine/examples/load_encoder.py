@@ -34,13 +34,14 @@ def load_encoder(
     """
     network = place.family or _guess_network(place, family)
     tokenizer = load_tokenizer(place.folder, network)
-    own = default_format_name(network, tokenizer)
-    default_family = _family_of(network, own)
+    own_format = default_format_name(network, tokenizer)
+    default_family = _family_of(network, own_format)
     family = family or default_family
-    name = format or (place.format or own if family == default_family else _ARTICLE_FORMATS[family])
+    default = place.format or own_format if family == default_family else _ARTICLE_FORMATS[family]
+    name = format or default
     end = _end_token(tokenizer, network, name) if family == default_family else None
-    made = load_format(name, tokenizer)
-    return ExampleEncoder(tokenizer, family, made, limits, place.system, end)
+    prompt_format = load_format(name, tokenizer)
+    return ExampleEncoder(tokenizer, family, prompt_format, limits, place.system, end)
 
 
 def _end_token(tokenizer: Any, network: str, format: str) -> int | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from chatui.engine.model import common_prefix
+
 EncodeAll: TypeAlias = Callable[[Sequence[str], bool], list[list[int]]]
 """(texts, whether to add the special tokens that begin a prompt) -> ids."""
 
@@ -37,32 +39,26 @@ def encode_prefix_once(encode: EncodeAll, tokenizer: Any, added: Collection[str]
     @lru_cache(8)
     def cut(beginning: str, special: bool) -> tuple[int, list[int]]:
         """Return the index at which a beginning can be cut, or 0, and the ids before it."""
-        places = [found.start() for found in _CUT.finditer(beginning, _MIN_CHARACTERS)]
-        at = max((place for place in places if place <= len(beginning) - _LOOKAHEAD), default=0)
+        cuts = [match.start() for match in _CUT.finditer(beginning, _MIN_CHARACTERS)]
+        at = max((index for index in cuts if index <= len(beginning) - _LOOKAHEAD), default=0)
         if not at or any(beginning[at:] in token for token in added):
             return 0, []
         (head,) = encode([beginning[:at]], special)
-        wholes = [beginning + probe for probe in _PROBES]
-        apart = [head + ids for ids in encode([whole[at:] for whole in wholes], False)]
-        return (at, head) if apart == encode(wholes, special) else (0, [])
+        samples = [beginning + probe for probe in _PROBES]
+        apart = [head + ids for ids in encode([sample[at:] for sample in samples], False)]
+        return (at, head) if apart == encode(samples, special) else (0, [])
 
     def encode_all(texts: Sequence[str], special: bool) -> list[list[int]]:
-        shared = _common_beginning(texts) if len(texts) >= _MIN_TEXTS else ""
-        at, head = cut(shared, special) if len(shared) > _MIN_CHARACTERS else (0, [])
+        if len(texts) < _MIN_TEXTS:
+            return encode(texts, special)
+        first, last = min(texts)[:_MAX_CHARACTERS], max(texts)
+        beginning = first[: common_prefix(first, last)]
+        at, head = cut(beginning, special) if len(beginning) > _MIN_CHARACTERS else (0, [])
         if not at:
             return encode(texts, special)
         return [head + ids for ids in encode([text[at:] for text in texts], False)]
 
     return encode_all
-
-
-def _common_beginning(texts: Sequence[str]) -> str:
-    """Return the common beginning of all texts, up to the maximum length."""
-    first, last = min(texts)[:_MAX_CHARACTERS], max(texts)
-    at = 0
-    while last.startswith(first[: at + 1]) and at < len(first):
-        at += 1
-    return first[:at]
 
 
 def _splits_by_patterns(tokenizer: Any) -> bool:

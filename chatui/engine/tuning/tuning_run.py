@@ -169,8 +169,8 @@ class _TuningRun:
 
     def _batch(self, step: int) -> Iterator[TokenizedExample]:
         orders: dict[int, Tensor] = {}
-        for place in range(step * self.options.batch, (step + 1) * self.options.batch):
-            epoch, index = divmod(place, self._trained)
+        for count in range(step * self.options.batch, (step + 1) * self.options.batch):
+            epoch, index = divmod(count, self._trained)
             if epoch < self.options.epochs:
                 if epoch not in orders:
                     generator = torch.Generator().manual_seed(self.options.seed + epoch)

@@ -87,6 +87,6 @@ def context_lengths(input_ids: Tensor, config: ChatGLMConfig) -> Tensor:
 
 def _first_index(input_ids: Tensor, token_id: int | None) -> Tensor:
     """Return each row's first index of `token_id`, or the row's length: int64 [batch]."""
-    found = input_ids == torch.tensor(token_id, device=input_ids.device)
+    matches = input_ids == torch.tensor(token_id, device=input_ids.device)
     length = input_ids.shape[1]
-    return torch.where(found.any(dim=1), found.int().argmax(dim=1), length)
+    return torch.where(matches.any(dim=1), matches.int().argmax(dim=1), length)

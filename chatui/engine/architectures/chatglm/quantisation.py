@@ -83,12 +83,12 @@ class ChatGLMQuantisedLinear(nn.Linear):
         """
         if self.weight.dtype != torch.int8:
             return
-        found = unpack_codes(self.weight.detach(), self.bits)
-        if (self.bits == 8 or widen) and int8_weight.is_faster(found):
-            self.int8_weight = Int8Weight(found, self.weight_scale)
+        codes = unpack_codes(self.weight.detach(), self.bits)
+        if (self.bits == 8 or widen) and int8_weight.is_faster(codes):
+            self.int8_weight = Int8Weight(codes, self.weight_scale)
             packed = torch.empty(0, dtype=torch.uint8)
         else:
-            packed = pack_codes(found, self.bits)
+            packed = pack_codes(codes, self.bits)
         self.weight = nn.Parameter(packed, requires_grad=False)
 
     def _apply(

@@ -66,8 +66,8 @@ class CachedAttention:
         self._grid = grids[shape.rotary or "halves"]
         self._axis = -1 if shape.rotary == "pairs" else -2
         self._angle_count = half // 2 if shape.rotary == "rows" else half
-        places = torch.arange(shape.rotary_dim, dtype=torch.int32, device=device)
-        self._partner = self._swap_pairs(places[None, None]).flatten()
+        indices = torch.arange(shape.rotary_dim, dtype=torch.int32, device=device)
+        self._partner = self._swap_pairs(indices[None, None]).flatten()
 
     def __call__(
         self,

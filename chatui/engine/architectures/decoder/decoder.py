@@ -209,6 +209,6 @@ class Decoder:
         It is the key's position times the head's slope, rounded as in transformers.
         """
         assert self._slopes is not None
-        places = torch.arange(window, device=self._like.device)
-        bias = (self._slopes[:, None, None] * places).to(self._like.dtype)
+        key_positions = torch.arange(window, device=self._like.device)
+        bias = (self._slopes[:, None, None] * key_positions).to(self._like.dtype)
         return bias if mask is None else bias.masked_fill(~mask, -torch.inf)

@@ -125,12 +125,12 @@ def _joined_weight(modules: Sequence[Any], *, move: bool) -> Tensor | None:
     tensors: list[Tensor] = [module.weight.detach() for module in modules]
     first = tensors[0]
     rows = sum(tensor.shape[0] for tensor in tensors)
-    storage, place = first.untyped_storage().data_ptr(), first.data_ptr()
+    storage, address = first.untyped_storage().data_ptr(), first.data_ptr()
     adjacent = True
     for tensor in tensors:
         same = tensor.untyped_storage().data_ptr() == storage and tensor.dtype == first.dtype
-        adjacent = adjacent and same and tensor.data_ptr() == place
-        place += tensor.nbytes
+        adjacent = adjacent and same and tensor.data_ptr() == address
+        address += tensor.nbytes
     if adjacent:
         return first.as_strided((rows, first.shape[1]), (first.shape[1], 1))
     if not move or len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:

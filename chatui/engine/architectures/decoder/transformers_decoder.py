@@ -153,10 +153,10 @@ def _gpt2(model: Any) -> Decoder | None:
         )
         for block in body.h
     ]
-    tokens, places = forward_of(body.wte), forward_of(body.wpe)
+    token_table, position_table = forward_of(body.wte), forward_of(body.wpe)
     return Decoder(
         shape,
-        lambda ids, positions: tokens(ids) + places(positions),
+        lambda ids, positions: token_table(ids) + position_table(positions),
         None,
         blocks,
         forward_of(body.ln_f),
@@ -274,6 +274,6 @@ def alibi_slopes(heads: int) -> Tensor:
     ``heads``, followed by every other slope of the series for 2n.
     """
     whole = 1 << (heads.bit_length() - 1)
-    steps = [8 / whole * (place + 1) for place in range(whole)]
-    steps += [4 / whole * (2 * place + 1) for place in range(heads - whole)]
+    steps = [8 / whole * (index + 1) for index in range(whole)]
+    steps += [4 / whole * (2 * index + 1) for index in range(heads - whole)]
     return torch.tensor([2.0**-step for step in steps])

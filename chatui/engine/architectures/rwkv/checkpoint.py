@@ -133,5 +133,5 @@ def generation_of(names: Iterable[str]) -> int:
 
 
 def _layer_of(name: str) -> int:
-    found = re.match(r"blocks\.(\d+)\.", name)
-    return int(found[1]) if found else -1
+    match = re.match(r"blocks\.(\d+)\.", name)
+    return int(match[1]) if match else -1

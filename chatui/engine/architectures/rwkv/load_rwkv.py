@@ -84,8 +84,8 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
         ChatuiError: the model cannot be loaded.
     """
     path = Path(spec.path)
-    found = find_weights(path) if path.is_dir() else read_entries(_existing(path))
-    entries = {blinkdl_name(entry.key): entry for entry in found}
+    stored = find_weights(path) if path.is_dir() else read_entries(_existing(path))
+    entries = {blinkdl_name(entry.key): entry for entry in stored}
     if spec.adapters:
         raise ChatuiError(say("adapters.not_here", family=FAMILY))
     if spec.weights in BITS and spec.weights_required:
@@ -98,11 +98,11 @@ def plan_load(spec: ModelSpec, freed: FreedMemory = NOTHING_FREED) -> RwkvPlan:
     codec = load_codec(find_tokenizer(tokenizer, folder, size.vocabulary), size.vocabulary)
     world = size.vocabulary == WORLD_ROWS
     need = MemoryNeed(
-        floats=sum(math.prod(entry.shape) for entry in found),
+        floats=sum(math.prod(entry.shape) for entry in stored),
         packed=MAX_STATES * size.state_numbers * 4,
     )
     own_window = _context_limit(spec, path, _WORLD_CONTEXT if world else _CONTEXT)
-    placement = place(spec, found, need, own_window, freed)
+    placement = place(spec, stored, need, own_window, freed)
     notes = window_notes(spec.context, own_window, placement.window)
     return RwkvPlan(
         spec=spec,

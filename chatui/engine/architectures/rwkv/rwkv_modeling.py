@@ -156,16 +156,16 @@ def wkv(
     peaks = torch.empty((count + 1, key.shape[1]), device=key.device)
     peaks[0] = sums[2]
     rows, keys = peaks.unbind(), key.unbind()
-    for place in range(count):
-        torch.maximum(rows[place] + decay, keys[place], out=rows[place + 1])
+    for index in range(count):
+        torch.maximum(rows[index] + decay, keys[index], out=rows[index + 1])
     fading = torch.exp(peaks[:-1] + decay - peaks[1:])
     gain = torch.exp(key - peaks[1:])
     gains = torch.stack((gain * value, gain), 1)
     totals = torch.empty((count + 1, 2, key.shape[1]), device=key.device)
     totals[0] = sums[:2]
     sums_at, gains_at, fading_at = totals.unbind(), gains.unbind(), fading.unbind()
-    for place in range(count):
-        torch.addcmul(gains_at[place], sums_at[place], fading_at[place], out=sums_at[place + 1])
+    for index in range(count):
+        torch.addcmul(gains_at[index], sums_at[index], fading_at[index], out=sums_at[index + 1])
     with_bonus = first + key
     top = torch.maximum(peaks[:-1], with_bonus)
     past, newest = torch.exp(peaks[:-1] - top), torch.exp(with_bonus - top)

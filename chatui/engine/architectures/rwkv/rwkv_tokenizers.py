@@ -44,13 +44,13 @@ def find_tokenizer(given: Path | None, folder: Path, rows: int) -> Path:
     """
     if given is not None and given.is_file():
         return given
-    own = [given, folder] if given is not None else [folder]
-    around = [folder / "tokenizers", folder.parent, folder.parent / "tokenizers"]
+    own_folders = [given, folder] if given is not None else [folder]
+    folders = [*own_folders, folder / "tokenizers", folder.parent, folder.parent / "tokenizers"]
     if rows == WORLD_ROWS:
-        around += _package_folders()
-        found, missing = _first_match([*own, *around], _WORLD), "rwkv.no_world_vocabulary"
+        found = _first_match([*folders, *_package_folders()], _WORLD)
+        missing = "rwkv.no_world_vocabulary"
     else:
-        found = _first_match([*own, *around], _PILE) or _first_match(own, (_ANY, *_WORLD))
+        found = _first_match(folders, _PILE) or _first_match(own_folders, (_ANY, *_WORLD))
         missing = "rwkv.no_tokenizer"
     if found is None:
         raise ChatuiError(say(missing, folder=folder))
@@ -59,8 +59,8 @@ def find_tokenizer(given: Path | None, folder: Path, rows: int) -> Path:
 
 def _package_folders() -> list[Path]:
     package = find_spec("rwkv")
-    places = package.submodule_search_locations if package is not None else None
-    return [Path(place) for place in places or ()]
+    locations = package.submodule_search_locations if package is not None else None
+    return [Path(location) for location in locations or ()]
 
 
 def _first_match(folders: list[Path], names: tuple[str, ...]) -> Path | None:

@@ -44,16 +44,16 @@ class WorldVocabulary:
         """Return the ids of ``text``; a lone surrogate becomes U+FFFD."""
         raw = without_surrogates(text).encode()
         ids: list[int] = []
-        place = 0
-        while place < len(raw):
-            for length in self._lengths.get(raw[place : place + 2], ()):
-                id = self._ids.get(raw[place : place + length])
+        position = 0
+        while position < len(raw):
+            for length in self._lengths.get(raw[position : position + 2], ()):
+                id = self._ids.get(raw[position : position + length])
                 if id is not None:
                     break
             else:
-                id = self._ids[raw[place : place + 1]]
+                id = self._ids[raw[position : position + 1]]
             ids.append(id)
-            place += len(self.tokens[id])
+            position += len(self.tokens[id])
         return ids
 
 
