@@ -5,127 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
 
 import pytest
+from faulty_server import (
+    MODELS,
+    STREAM,
+    FaultyServer,
+    ask,
+    chunk,
+    load,
+    response,
+    word,
+)
 
 from chatui.backends import registry, servers
 from chatui.backends.openai import streamed_reply
-from chatui.backends.openai.backend import OpenAIBackend
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
-from chatui.messages import Done, GenerateRequest, Loaded, Token
-from chatui.settings import Server
+from chatui.messages import Done, GenerateRequest
 from chatui.tui.turn import Turns
 from chatui.tui.turn_messages import TurnMessage
-
-Answer: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-MODELS = json.dumps({"object": "list", "data": [{"id": "m", "max_model_len": 4096}]}).encode()
-
-
-def chunk(payload: str) -> bytes:
-    event = f"data: {payload}\n\n".encode()
-    return f"{len(event):x}\r\n".encode() + event + b"\r\n"
-
-
-def word(text: str, finish: str | None = None) -> bytes:
-    choice = {"delta": {"content": text}, "finish_reason": finish}
-    return chunk(json.dumps({"choices": [choice]}))
-
-
-def response(status: int, body: bytes, kind: str = "application/json") -> bytes:
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-class FaultyServer:
-    """Lists one model, and answers requests with ``answer``."""
-
-    def __init__(self) -> None:
-        self.answer: Answer = self.say(response(500, b"{}"))
-        self.models = response(200, MODELS)
-        self.closed_by_client = asyncio.Event()
-        self.url = ""
-
-    def say(self, *parts: bytes, then: str = "close") -> Answer:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(0.01)
-            if then == "wait":
-                await reader.read()
-                self.closed_by_client.set()
-
-        return answer
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                length = head.partition("content-length: ")[2].split("\r\n")[0]
-                await reader.readexactly(int(length or 0))
-                if head.startswith("get /v1/models"):
-                    writer.write(self.models)
-                    if not self.models.startswith(b"HTTP"):
-                        return
-                elif head.startswith("post /v1/chat/completions"):
-                    await self.answer(reader, writer)
-                    return
-                else:
-                    writer.write(response(404, b"{}"))
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-
-
-@pytest.fixture
-async def faulty() -> AsyncIterator[FaultyServer]:
-    server = FaultyServer()
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v1"
-    yield server
-    listener.close()
-
-
-async def load(url: str, model: str = "m") -> OpenAIBackend:
-    backend = OpenAIBackend()
-    async for event in backend.load(servers.spec_for(url, model)):
-        if isinstance(event, Loaded):
-            assert event.context_limit == 4096
-    return backend
-
-
-async def replied(backend: OpenAIBackend, query: str = "你好") -> Done:
-    """Return the end of a reply, after checking its text against the streamed tokens."""
-    events = [event async for event in backend.generate(GenerateRequest(query))]
-    await backend.close()
-    done = events[-1]
-    assert isinstance(done, Done)
-    assert "".join(event.text for event in events if isinstance(event, Token)).strip() == done.text
-    return done
-
-
-async def ask(url: str) -> tuple[str, str]:
-    """Return the text so far and the error sentence of one query."""
-    backend = await load(url)
-    text = ""
-    try:
-        with pytest.raises(ChatuiError) as error:
-            async for event in backend.generate(GenerateRequest("你好")):
-                if isinstance(event, Token):
-                    text += event.text
-    finally:
-        await backend.close()
-    sentence = str(error.value)
-    assert "\n" not in sentence and sentence.endswith(".")
-    assert "Traceback" not in sentence and len(sentence) < 400
-    return text, sentence
 
 
 async def test_a_connection_lost_during_the_reply_keeps_the_text(faulty: FaultyServer) -> None:
@@ -357,65 +256,6 @@ async def test_no_server_at_the_address() -> None:
         await load(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ChatuiError, match="was not found"):
         await load("http://no-such-host.invalid/v1")
-
-
-@pytest.mark.parametrize(
-    ("models", "words"),
-    [
-        (response(200, b"<html>hello</html>", "text/html"), "not an OpenAI-compatible server"),
-        (response(200, b'{"object": "list", "data": [{"id": "n"}, 7, {}]}'), "it offers n"),
-        (response(500, b""), "(500)"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not answer in HTTP"),
-        (b"", "was lost"),
-    ],
-)
-async def test_an_address_of_another_server(
-    faulty: FaultyServer, models: bytes, words: str
-) -> None:
-    faulty.models = models
-    with pytest.raises(ChatuiError) as error:
-        await load(faulty.url)
-    assert words in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "models",
-    [
-        response(404, b"<html>nginx</html>", "text/html"),
-        response(405, b""),
-        response(403, b'{"error": "not for this key"}'),
-        response(200, b'{"data": 7}'),
-        response(200, b""),
-    ],
-)
-async def test_a_named_model_needs_no_list_of_models(
-    faulty: FaultyServer, models: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faulty.models = models
-    monkeypatch.setenv("A_KEY", "secret")
-    entry = Server(url=faulty.url, key_env="A_KEY")
-    faulty.answer = faulty.say(STREAM, word("好", "stop"), b"0\r\n\r\n")
-    backend = OpenAIBackend()
-    loaded = [event async for event in backend.load(servers.spec_for(entry, "m"))]
-    assert isinstance(loaded[-1], Loaded)
-    assert (await replied(backend)).text == "好"
-    with pytest.raises(ChatuiError):
-        async for _ in OpenAIBackend().load(servers.spec_for(entry, "")):
-            pass
-
-
-@pytest.mark.parametrize(
-    "body", ['["m", "n"]', '[{"id": "m"}]', '{"models": [{"name": "m", "model": "m"}]}']
-)
-async def test_lists_of_models_in_other_shapes(faulty: FaultyServer, body: str) -> None:
-    faulty.models = response(200, body.encode())
-    assert "m" in [model.id for model in await servers.models_of(faulty.url)]
-
-
-async def test_a_server_without_any_model(faulty: FaultyServer) -> None:
-    faulty.models = response(200, b'{"object": "list", "data": null}')
-    with pytest.raises(ChatuiError, match="no model"):
-        await load(faulty.url, "")
 
 
 async def test_a_failed_round_keeps_its_text_and_can_be_regenerated(faulty: FaultyServer) -> None:

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 
-import keyring
-import keyring.backend
-import keyring.errors
 import pytest
+from faulty_server import (
+    STREAM,
+    FaultyServer,
+    load,
+    replied,
+    response,
+    word,
+)
+from tiny_server import (
+    CONTEXT,
+    TinyServer,
+    loaded,
+)
 
 from chatui.backends import servers
 from chatui.backends.openai import address
-from chatui.backends.openai.model_list import ask_with_key
-from chatui.backends.openai.server_errors import KeyWantedError
+from chatui.backends.openai.backend import OpenAIBackend
+from chatui.backends.openai.model_list import ListedModel, choose_model
 from chatui.errors import ChatuiError
+from chatui.messages import (
+    Loaded,
+)
 from chatui.settings import Server, Settings
 
 
@@ -132,111 +145,94 @@ def test_an_address_takes_name_and_key_from_the_settings() -> None:
         servers.with_server(settings, "ftp://x")
 
 
-class Keyring(keyring.backend.KeyringBackend):
-    """A keyring with one entry."""
-
-    priority = 1  # type: ignore[assignment]
-
-    def __init__(self, username: str, seconds: float = 0) -> None:
-        super().__init__()
-        self._username = username
-        self._seconds = seconds
-
-    def get_password(self, service: str, username: str) -> str | None:
-        time.sleep(self._seconds)
-        return "sk-ring" if (service, username) == ("chatui", self._username) else None
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        raise NotImplementedError
-
-    def delete_password(self, service: str, username: str) -> None:
-        raise NotImplementedError
-
-
-@pytest.fixture
-def ring() -> Iterator[None]:
-    former = keyring.get_keyring()
-    yield
-    keyring.set_keyring(former)
-
-
-@pytest.mark.parametrize("username", ["https://gpu/v1", "gpu"])
-async def test_a_key_from_the_keyring(ring: None, username: str) -> None:
-    keyring.set_keyring(Keyring(username))
-    key = await address.from_keyring("https://gpu/v1")
-    assert key is not None and key.value == "sk-ring"
-    assert "sk-ring" not in repr(key)
-    assert await address.from_keyring("https://elsewhere/v1") is None
-
-
-async def test_a_keyring_that_does_not_answer_times_out(
-    ring: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        (response(200, b"<html>hello</html>", "text/html"), "not an OpenAI-compatible server"),
+        (response(200, b'{"object": "list", "data": [{"id": "n"}, 7, {}]}'), "it offers n"),
+        (response(500, b""), "(500)"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "not answer in HTTP"),
+        (b"", "was lost"),
+    ],
+)
+async def test_an_address_of_another_server(
+    faulty: FaultyServer, models: bytes, words: str
 ) -> None:
-    monkeypatch.setattr(address, "_KEYRING_SECONDS", 0.05)
-    keyring.set_keyring(Keyring("gpu", seconds=0.3))
-    assert await address.from_keyring("https://gpu/v1") is None
+    faulty.models = models
+    with pytest.raises(ChatuiError) as error:
+        await load(faulty.url)
+    assert words in str(error.value)
 
 
-async def test_a_local_server_that_needs_a_key_gets_it_from_the_keyring(ring: None) -> None:
-    seen: list[address.Key | None] = []
-
-    async def ask(key: address.Key | None) -> str:
-        seen.append(key)
-        if key is None:
-            raise KeyWantedError("a key, please")
-        return key.value
-
-    url = "http://127.0.0.1:8000/v1"
-    keyring.set_keyring(Keyring(url))
-    assert await ask_with_key(url, "", ask) == "sk-ring"
-    assert seen[0] is None and len(seen) == 2
-    keyring.set_keyring(Keyring("another"))
-    with pytest.raises(KeyWantedError):
-        await ask_with_key(url, "", ask)
-    assert len(seen) == 3
-
-
-@pytest.mark.parametrize("value", ["sk-sec ret", "sk-secret\nx", "sk-secret密", "“sk-secret”"])
-async def test_an_invalid_key_is_refused_and_not_shown(
-    value: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "models",
+    [
+        response(404, b"<html>nginx</html>", "text/html"),
+        response(405, b""),
+        response(403, b'{"error": "not for this key"}'),
+        response(200, b'{"data": 7}'),
+        response(200, b""),
+    ],
+)
+async def test_a_named_model_needs_no_list_of_models(
+    faulty: FaultyServer, models: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TINY_KEY", value)
-    with pytest.raises(ChatuiError, match="TINY_KEY") as error:
-        await servers.models_of(Server(url="http://127.0.0.1:9", key_env="TINY_KEY"))
-    assert "sec" not in str(error.value)
+    faulty.models = models
+    monkeypatch.setenv("A_KEY", "secret")
+    entry = Server(url=faulty.url, key_env="A_KEY")
+    faulty.answer = faulty.say(STREAM, word("好", "stop"), b"0\r\n\r\n")
+    backend = OpenAIBackend()
+    loaded = [event async for event in backend.load(servers.spec_for(entry, "m"))]
+    assert isinstance(loaded[-1], Loaded)
+    assert (await replied(backend)).text == "好"
+    with pytest.raises(ChatuiError):
+        async for _ in OpenAIBackend().load(servers.spec_for(entry, "")):
+            pass
 
 
-def test_openai_api_key_is_sent_to_openai_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
-    assert address.from_environment("http://localhost:8000/v1") is None
-    assert address.from_environment("https://api.openai.com.evil.org/v1") is None
-    key = address.from_environment("https://api.openai.com/v1")
-    assert key is not None and key.value == "sk-openai"
-    assert address.from_environment("https://gpu/v1", "UNSET_VARIABLE") is None
+@pytest.mark.parametrize(
+    "body", ['["m", "n"]', '[{"id": "m"}]', '{"models": [{"name": "m", "model": "m"}]}']
+)
+async def test_lists_of_models_in_other_shapes(faulty: FaultyServer, body: str) -> None:
+    faulty.models = response(200, body.encode())
+    assert "m" in [model.id for model in await servers.models_of(faulty.url)]
 
 
-def test_fields_dropped_after_a_refusal() -> None:
-    from chatui.backends.openai.request_fields import drop_refused_fields
+async def test_a_server_without_any_model(faulty: FaultyServer) -> None:
+    faulty.models = response(200, b'{"object": "list", "data": null}')
+    with pytest.raises(ChatuiError, match="no model"):
+        await load(faulty.url, "")
 
-    fields = {
-        "model": "m",
-        "messages": [],
-        "top_k": 5,
-        "seed": 1,
-        "temperature": 0.5,
-        "stop": ["a"],
-    }
-    left = drop_refused_fields(fields, "Unrecognized request argument supplied: top_k")
-    assert left is not None and set(fields) - set(left) == {"top_k"}
-    left = drop_refused_fields(fields, "bad request")
-    assert left is not None and set(fields) - set(left) == {"top_k", "seed"}
-    left = drop_refused_fields(left, "bad request")
-    assert left is not None and set(left) == {"model", "messages", "stop"}
-    left = drop_refused_fields(left, "bad request")
-    assert left is not None and set(left) == {"model", "messages"}
-    assert drop_refused_fields(left, "bad request") is None
-    many = {"stop": list("abcdef")}
-    assert drop_refused_fields(many, "'stop' takes at most 4") == {"stop": list("abcd")}
-    assert drop_refused_fields({"max_tokens": 5}, "use max_completion_tokens instead") == {
-        "max_completion_tokens": 5
-    }
+
+def test_an_adapter_of_a_listed_base_is_accepted() -> None:
+    listed = (ListedModel("org/base", 4096), ListedModel("qwen3:0.6b"))
+    assert choose_model(listed, "org/base:luotuo", "http://h/v1") == ListedModel(
+        "org/base:luotuo", 4096
+    )
+    tagged = (ListedModel("qwen3", 4096), ListedModel("qwen3:0.6b", 8192))
+    assert choose_model(tagged, "qwen3:0.6b", "http://h/v1") == tagged[1]
+    with pytest.raises(ChatuiError):
+        choose_model(listed, "org/baseline", "http://h/v1")
+
+
+def test_a_model_is_found_without_its_owner() -> None:
+    listed = (
+        ListedModel("other/Qwen3-8B-AWQ"),
+        ListedModel("Qwen/Qwen3-8B"),
+        ListedModel("Qwen3-8B-AWQ"),
+    )
+    assert choose_model(listed, "Qwen3-8B", "http://h/v1").id == "Qwen/Qwen3-8B"
+    assert choose_model(listed, "Qwen3-8B-AWQ", "http://h/v1").id == "Qwen3-8B-AWQ"
+
+
+async def test_the_default_model_is_the_first_listed(server: TinyServer) -> None:
+    backend = OpenAIBackend()
+    spec = servers.spec_for(server.url)
+    event = await loaded(backend, spec)
+    again = await loaded(backend, replace(spec, name=event.name))
+    # The window that the user asks for, and never more than the server has.
+    for asked, limit in ((60, 60), (10**8, CONTEXT)):
+        assert (await loaded(backend, replace(spec, context=asked))).context_limit == limit
+    await backend.close()
+    assert event.name == again.name == f"{spec.name}:tiny"
+    assert event.context_limit == CONTEXT

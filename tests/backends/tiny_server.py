@@ -26,7 +26,20 @@ from starlette.routing import Route
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from chatui.backends import servers
+from chatui.backends.openai.backend import OpenAIBackend
+from chatui.messages import (
+    GenerateRequest,
+    Loaded,
+    ModelSpec,
+    ReplyEvent,
+    Token,
+)
+from chatui.sampling import SamplingSettings
+
 CONTEXT = 256
+
+
 TEMPLATE = (
     "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -255,3 +268,26 @@ def serving(server: TinyServer) -> Iterator[TinyServer]:
         finally:
             runner.should_exit = True
             thread.join(10)
+
+
+FEW = SamplingSettings(max_new_tokens=8)
+
+
+async def loaded(backend: OpenAIBackend, spec: ModelSpec) -> Loaded:
+    events = [event async for event in backend.load(spec)]
+    assert isinstance(events[-1], Loaded)
+    return events[-1]
+
+
+async def backend_for(server: TinyServer, format: str | None = None) -> OpenAIBackend:
+    backend = OpenAIBackend()
+    await loaded(backend, servers.spec_for(server.url, "tiny", format=format))
+    return backend
+
+
+async def reply(backend: OpenAIBackend, request: GenerateRequest) -> list[ReplyEvent]:
+    return [event async for event in backend.generate(request)]
+
+
+def text_of(events: list[ReplyEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token))
