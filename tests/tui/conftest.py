@@ -1,4 +1,4 @@
-"""The app on a scripted backend, driven by Textual's pilot."""
+"""The app with a scripted backend, driven by Textual's pilot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from chatui.tui.app import ChatApp
 
 @pytest.fixture(autouse=True, scope="session")
 def stylesheets_read_once() -> Iterator[None]:
-    """What Textual parses once for each app, and again for each kind of screen."""
+    """Parse each stylesheet once; Textual parses it for each app and each class of screen."""
     parse = Stylesheet._parse_rules
     parsed: dict[object, list[RuleSet]] = {}
 
@@ -43,23 +43,20 @@ def stylesheets_read_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_stray_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happens to listen on this machine's usual ports is in no test's list.
-
-    A test's own server is waited for, however busy the machine is.
-    """
+    """Ignore servers on this machine's usual ports, and wait long for a test's own server."""
     monkeypatch.setattr(servers, "USUAL_PORTS", ())
     monkeypatch.setattr(servers, "_LOCAL_SECONDS", 10.0)
 
 
 @pytest.fixture(autouse=True)
 def own_clipboard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test copies is not what the person at this machine pastes next."""
+    """Keep the system clipboard of this machine unchanged."""
     monkeypatch.setattr(clipboard, "_command", lambda: ())
 
 
 @pytest.fixture(autouse=True)
 def same_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The welcome finds the same machine everywhere."""
+    """Let the welcome find the same machine everywhere."""
     inspect_machine = first_start.inspect_machine
     same = {"memory_bytes": 16_000_000_000, "gpus": (), "models": 0}
     monkeypatch.setattr(listing, "CHAT_MODELS", (("qwen3", 0),))
@@ -70,12 +67,12 @@ def same_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def drawn() -> None:
-    """For a test of drawing itself: each frame is drawn, as it is for a terminal."""
+    """Draw each frame as for a terminal; for tests of drawing."""
 
 
 @pytest.fixture(autouse=True)
 def only_looks_are_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing frames that no terminal shows takes half the time; what a test looks at is drawn."""
+    """Skip drawing frames, which takes half the time; a test renders the screen that it reads."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(
             Compositor, "render_update", lambda self, **_: self._dirty_regions.clear()
@@ -107,7 +104,7 @@ def drive(home: object) -> Any:
             await pilot.pause()
             yield driven
             if app.is_running:
-                # What a test leaves is drawn once: no screen may fail to be.
+                # Render the last screen once, so that errors in rendering are found.
                 rows_of(app)
 
     return run

@@ -1,4 +1,4 @@
-"""A running app, and handles on what a test looks at."""
+"""A running app with shortcuts for tests."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from chatui.tui.widgets.status_line import StatusLine
 
 
 def rows_of(app: App[Any]) -> list[Strip]:
-    """The rows of the screen as a terminal would get them now."""
+    """Return the rows of the screen as a terminal would receive them."""
     visible_screen_stack.set(app._background_screens)
     return app.screen._compositor.render_strips()
 
 
 @dataclass
 class Driven:
-    """A running app and handles on what a test looks at."""
+    """A running app with shortcuts for tests."""
 
     app: ChatApp
     pilot: Pilot[None]
@@ -62,7 +62,7 @@ class Driven:
 
     @property
     def screen_text(self) -> str:
-        """All that stands on the screen, row by row."""
+        """The text of the screen, row by row."""
         return "\n".join(strip.text.rstrip() for strip in rows_of(self.app))
 
     @property
@@ -70,23 +70,23 @@ class Driven:
         return [notification.message for notification in self.app._notifications]
 
     async def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
-        """Wait for something that must come soon."""
+        """Wait until a condition holds."""
 
         async def poll() -> None:
-            while not condition():  # noqa: ASYNC110  # a test may look at anything
+            while not condition():  # noqa: ASYNC110  # the condition may be anything
                 await asyncio.sleep(0.01)
 
         if not condition():
-            # The pilot's pause sends each widget a message: far dearer than a look.
+            # Poll without the pilot's pause, which sends a message to each widget.
             await asyncio.wait_for(poll(), seconds)
             await self.pilot.pause(0)
 
     async def until_shown(self, *texts: str) -> None:
-        """Wait until one of ``texts`` stands on the screen."""
+        """Wait until one of ``texts`` is on the screen."""
         for _ in range(1000):
             if any(text in self.screen_text for text in texts):
                 return
-            # Reading the whole screen is dear: not as often as `until` looks.
+            # Rendering the screen is slow, so poll less often than `until`.
             await asyncio.sleep(0.03)
         raise TimeoutError(f"{texts} did not come; on the screen:\n{self.screen_text}")
 
@@ -96,9 +96,9 @@ class Driven:
         await self.pilot.pause(0.05)
 
     async def resize(self, width: int, height: int) -> None:
-        """Give the terminal another size, and wait until the screen has it."""
+        """Resize the terminal, and wait until the screen has the new size."""
         await self.pilot.resize_terminal(width, height)
-        # On a busy machine the pilot takes a size that waits in a queue for one that is taken.
+        # On a busy machine the pilot returns before the new size has been handled.
         if size := Size(width, height):
             await self.until(lambda: self.app.screen._compositor.size == size)
 

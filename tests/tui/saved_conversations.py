@@ -1,4 +1,4 @@
-"""Conversations that the store holds before the app starts."""
+"""Conversations for a store before the app starts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SPEC = ModelSpec("shiyou", str(locations.assets_folder() / "shiyou"), format="sh
 def add_round(
     store: Store, conversation_id: int | None, parent: int | None, query: str, reply: str
 ) -> int:
-    """A finished round in the store; its id."""
+    """Add a finished round to the store, and return its id."""
     begun = store.add_round(conversation_id, parent, query, model="shiyou", format="chatglm-6b")
     store.finish_round(replace(begun, state="done", reply=reply, finish_reason="eos"))
     return begun.id
 
 
 def add_conversation(store: Store, *exchanges: tuple[str, str]) -> int:
-    """A conversation in the store; its id."""
+    """Add a conversation to the store, and return its id."""
     id_ = parent = None
     for query, reply in exchanges:
         parent = add_round(store, id_, parent, query, reply)

@@ -1,4 +1,4 @@
-"""A backend that says what a test wants, token by token, at the speed that the test wants."""
+"""A backend with scripted replies and a scripted speed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from chatui.messages import (
 
 
 class ScriptedBackend:
-    """Fulfils ``Backend``; replies come from ``replies`` in turn, the last one for ever.
+    """A :class:`Backend` that answers with ``replies`` in order, then repeats the last one.
 
     Attributes:
-        delay_seconds: before each token, and before it is noticed that the model is gone.
-        load_gate: a load ends when this is set.
-        hold_after: a reply waits for ``reply_gate`` after so many tokens; None never.
-        fail_after: the reply breaks off after so many tokens; None never.
-        lost: whether a broken reply takes the model with it.
-        gone: the model went away; the next load brings it back.
-        deaf: does not answer a stop before the script is at its end.
-        requests, specs: what was asked.
+        delay_seconds: the delay before each token and before a missing model is reported.
+        load_gate: a load waits until this is set.
+        hold_after: the number of tokens after which a reply waits for ``reply_gate``, or None.
+        fail_after: the number of tokens after which a reply fails, or None.
+        lost: whether a failed reply also loses the model.
+        gone: True if the model is missing; the next load resets it.
+        deaf: True to ignore a stop.
+        requests, specs: the requests and specs received.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Talking: what the keys of the main screen do."""
+"""The keys of the main screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatui.tui.widgets.prose import Prose
 from chatui.tui.widgets.welcome import Welcome
 
 
-async def test_enter_sends_what_is_no_blank_and_the_reply_appears(drive: Any) -> None:
+async def test_enter_sends_a_query_that_is_not_blank(drive: Any) -> None:
     async with drive(["春风又绿江南岸"]) as on:
         await on.pilot.press("enter", "space", "ctrl+j", "enter")
         await on.settled()
@@ -41,7 +41,7 @@ async def test_each_reply_shows_its_model(drive: Any) -> None:
         assert "my-own-model" not in text.split("乙")[0]
 
 
-async def test_escape_stops_at_once_and_keeps_what_was_said(drive: Any) -> None:
+async def test_escape_stops_the_reply_and_keeps_its_text(drive: Any) -> None:
     async with drive(["春" * 400]) as on:
         on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
@@ -56,7 +56,7 @@ async def test_escape_stops_at_once_and_keeps_what_was_said(drive: Any) -> None:
         assert "Stopped" in on.screen_text
 
 
-async def test_keys_in_mid_reply_say_what_to_do_and_ctrl_c_stops(drive: Any) -> None:
+async def test_ctrl_r_during_a_reply_shows_a_hint_and_ctrl_c_stops_it(drive: Any) -> None:
     async with drive(["春" * 40]) as on:
         on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
@@ -96,7 +96,7 @@ async def test_ctrl_n_begins_a_new_conversation(drive: Any) -> None:
         assert len(on.store.conversations()) == 2
 
 
-async def test_an_empty_conversation_greets_for_the_model_that_answers(drive: Any) -> None:
+async def test_the_welcome_describes_the_model(drive: Any) -> None:
     async with drive() as on:
         on.app.turns.switch(ModelSpec("belle", "/m/belle", format="belle"))
         await on.settled()
@@ -112,7 +112,7 @@ async def test_an_empty_conversation_greets_for_the_model_that_answers(drive: An
         assert on.box.query_text == "写一首七言绝句，题目是《春夜》"
 
 
-async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any) -> None:
+async def test_ctrl_r_regenerates_and_alt_arrows_switch_versions(drive: Any) -> None:
     async with drive(["一", "二", "三"]) as on:
         await on.ask("甲")
         await on.ask("乙")
@@ -129,7 +129,7 @@ async def test_ctrl_r_regenerates_and_alt_arrows_go_between_versions(drive: Any)
         assert [view.reply_text for view in on.views] == ["一", "三"]
 
 
-async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
+async def test_ctrl_q_during_a_reply_saves_it(drive: Any) -> None:
     store = Store(None)
     async with drive(["春" * 40], store=store) as on:
         on.backend.hold_after = 5
@@ -144,7 +144,7 @@ async def test_ctrl_q_quits_in_mid_reply_and_saves_it(drive: Any) -> None:
     assert on.backend.closed
 
 
-async def test_queries_sent_in_mid_reply_wait_and_escape_gives_them_back(drive: Any) -> None:
+async def test_queries_sent_during_a_reply_wait_and_escape_returns_them(drive: Any) -> None:
     async with drive(["春" * 400]) as on:
         on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
@@ -171,7 +171,7 @@ async def test_a_query_sent_while_loading_waits_for_the_model(drive: Any) -> Non
         assert "春风" in on.screen_text
 
 
-async def test_a_dead_engine_says_so_and_the_next_query_revives_it(drive: Any) -> None:
+async def test_a_dead_engine_is_reported_and_restarted_by_the_next_query(drive: Any) -> None:
     async with drive(["春风又绿江南岸", "好"]) as on:
         on.backend.fail_after = 2
         await on.ask("甲")
@@ -184,7 +184,7 @@ async def test_a_dead_engine_says_so_and_the_next_query_revives_it(drive: Any) -
         assert len(on.backend.specs) == 2
 
 
-async def test_a_failed_load_is_one_sentence_and_the_query_is_kept(drive: Any) -> None:
+async def test_a_failed_load_shows_one_sentence_and_keeps_the_query(drive: Any) -> None:
     backend = ScriptedBackend()
     backend.refuse_load = "The weights in [bold]/models[/bold] are truncated."
     async with drive(backend=backend) as on:
@@ -194,7 +194,7 @@ async def test_a_failed_load_is_one_sentence_and_the_query_is_kept(drive: Any) -
         assert "no model loaded" in on.screen_text
 
 
-async def test_speed_context_and_dropped_rounds_are_said(drive: Any) -> None:
+async def test_speed_context_and_dropped_rounds_are_shown(drive: Any) -> None:
     async with drive(["春风又绿"], delay_seconds=0.01) as on:
         on.backend.dropped_rounds = 3
         await on.ask("甲")
@@ -203,7 +203,7 @@ async def test_speed_context_and_dropped_rounds_are_said(drive: Any) -> None:
         assert "oldest 3 rounds" in on.screen_text
 
 
-async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> None:
+async def test_the_welcome_offers_the_last_conversation(drive: Any) -> None:
     store = Store(None)
     add_conversation(store, ("甲", "春"), ("乙", "夏"))
     async with drive(store=store) as on:
@@ -221,7 +221,7 @@ async def test_the_last_conversation_is_offered_and_not_forced(drive: Any) -> No
         assert [view.reply_text for view in on.views] == ["春", "夏", "好"]
 
 
-async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
+async def test_ctrl_t_switches_between_dark_and_light(drive: Any) -> None:
     async with drive() as on:
         assert on.app.theme == "chatui"
         await on.pilot.press("ctrl+t")
@@ -230,7 +230,7 @@ async def test_ctrl_t_changes_between_dark_and_light(drive: Any) -> None:
         assert on.app.theme == "chatui"
 
 
-async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive: Any) -> None:
+async def test_page_keys_scroll_and_only_the_end_is_followed(drive: Any) -> None:
     store = Store(None)
     id_ = add_conversation(store, *((f"q{n}", "line\n" * 5) for n in range(5)))
     async with drive(["春\n" * 60], store=store) as on:
@@ -257,7 +257,7 @@ async def test_page_keys_scroll_and_the_end_is_followed_only_from_the_end(drive:
         assert on.conversation.scroll_y == on.conversation.max_scroll_y
 
 
-async def test_escape_says_where_the_reply_runs(drive: Any) -> None:
+async def test_escape_says_that_the_reply_is_in_another_conversation(drive: Any) -> None:
     async with drive(["春" * 20, "二"]) as on:
         on.backend.hold_after = 5
         await on.pilot.press("a", "enter")
@@ -272,7 +272,7 @@ async def test_escape_says_where_the_reply_runs(drive: Any) -> None:
         assert [view.reply_text for view in on.views] == ["二"]
 
 
-async def test_escape_stops_loading_and_gives_the_query_back(drive: Any) -> None:
+async def test_escape_stops_loading_and_returns_the_query(drive: Any) -> None:
     async with drive(["一"]) as on:
         await on.settled()
         on.backend.load_gate.clear()
@@ -289,7 +289,7 @@ async def test_escape_stops_loading_and_gives_the_query_back(drive: Any) -> None
         assert [round_.model for round_ in on.rounds] == ["shiyou"]
 
 
-async def test_the_terminal_tells_that_a_reply_has_ended(
+async def test_the_terminal_notifies_that_a_reply_has_ended(
     drive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = {
@@ -317,7 +317,7 @@ async def test_the_terminal_tells_that_a_reply_has_ended(
             written.clear()
 
 
-async def test_a_notice_takes_the_place_of_the_one_before_and_few_rows(drive: Any) -> None:
+async def test_a_notice_replaces_the_previous_one_and_needs_few_rows(drive: Any) -> None:
     async with drive(["好"], size=(40, 12), notifications=True) as on:
         await on.ask("你好")
         await on.pilot.press("alt+k", "alt+y", "alt+w")

@@ -1,4 +1,4 @@
-"""Slash commands, their completion, the list of all commands, and prompts of one's own."""
+"""Slash commands, their completion, the command palette, and the user's prompts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def format_picker_shown(on: Any) -> bool:
     return isinstance(screen, ExportFormatPicker) and bool(screen.shown)
 
 
-def test_every_command_does_something_and_is_explained(drive: Any) -> None:
+def test_every_command_has_an_action_and_a_description(drive: Any) -> None:
     from chatui.tui.app import ChatApp
     from chatui.tui.screens.chat import ChatScreen
 
@@ -51,7 +51,7 @@ def test_every_command_does_something_and_is_explained(drive: Any) -> None:
         signature(getattr(owner, f"action_{name}")).bind(None, *parameters, *text)
 
 
-async def test_a_command_is_completed_and_done(drive: Any) -> None:
+async def test_a_command_is_completed_and_run(drive: Any) -> None:
     async with drive() as on:
         await on.pilot.press("/", "h", "e")
         await on.until(lambda: "/help" in on.screen_text)
@@ -78,7 +78,7 @@ async def test_tab_completes_arrows_choose_and_esc_hides(drive: Any) -> None:
         assert on.box.query_text == f"/{names[1][:-1]}"
 
 
-async def test_an_unknown_command_is_sent_as_it_is_after_one_note(drive: Any) -> None:
+async def test_an_unknown_command_is_sent_as_a_query(drive: Any) -> None:
     async with drive() as on:
         await on.ask("/usr/bin 是什么？\n请说明")
         assert on.backend.requests[-1].query == "/usr/bin 是什么？\n请说明"
@@ -90,7 +90,7 @@ async def test_an_unknown_command_is_sent_as_it_is_after_one_note(drive: Any) ->
         assert "/seed, /save, /search" in on.notices[-1] and len(on.backend.requests) == 2
 
 
-async def test_temperature_and_seed_hold_for_the_conversation_and_are_recorded(drive: Any) -> None:
+async def test_temperature_and_seed_belong_to_the_conversation_and_are_recorded(drive: Any) -> None:
     async with drive() as on:
         await on.send("/temp 0.3")
         await on.send("/seed 7")
@@ -120,7 +120,7 @@ async def test_a_wrong_number_is_refused_and_changes_nothing(drive: Any) -> None
         assert on.backend.requests[-1].sampling == on.app.turns.spec.sampling
 
 
-async def test_the_system_prompt_is_changed_in_the_box_or_at_once(drive: Any) -> None:
+async def test_the_system_prompt_is_set_by_command_or_edited_in_the_box(drive: Any) -> None:
     async with drive() as on:
         await on.send("/system 你是一位诗人。\n只用七言。")
         await on.ask("甲")
@@ -137,7 +137,7 @@ async def test_the_system_prompt_is_changed_in_the_box_or_at_once(drive: Any) ->
         assert on.backend.requests[-1].system is None
 
 
-async def test_the_list_of_commands_finds_chinese_by_its_sound(drive: Any) -> None:
+async def test_the_palette_finds_commands_by_pinyin(drive: Any) -> None:
     async with drive(language="zh") as on:
         await on.pilot.press("ctrl+p")
         screen = on.app.screen
@@ -188,7 +188,7 @@ async def test_export_offers_the_formats_and_all_conversations(drive: Any, tmp_p
         await on.until(lambda: [*tmp_path.glob("all/1-甲.md")] and [*tmp_path.glob("all/2-乙.md")])
 
 
-async def test_import_tells_what_it_left_out(drive: Any, tmp_path: Path) -> None:
+async def test_import_reports_skipped_records(drive: Any, tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text('{"instruction": "甲", "output": "乙"}\n{"output": 3}\n', encoding="utf-8")
     async with drive([]) as on:
@@ -208,7 +208,7 @@ def read(file: Path) -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
-async def test_ones_own_prompts_are_commands(drive: Any) -> None:
+async def test_the_users_prompts_are_commands(drive: Any) -> None:
     prompt_file("翻译.md", "把下面的文字译成英文：\n{selection}\n{query}".encode())
     prompt_file("坏.md", b"\xff\xfe\xfa")
     prompt_file("help.md", "不会遮住命令".encode())
@@ -229,13 +229,13 @@ async def test_ones_own_prompts_are_commands(drive: Any) -> None:
             assert any(wrong in notice for notice in on.notices)
 
 
-def test_what_a_prompt_holds_is_filled_once() -> None:
+def test_placeholders_are_filled_only_once() -> None:
     prompt = UserPrompt("p", "A {selection} B {query} C")
     assert prompt.fill("{selection}", "{query}") == "A {query} B {selection} C"
     assert UserPrompt("p", "总结。").fill("短些", "x") == "总结。\n\n短些"
 
 
-def test_wrong_prompt_files_are_named_and_skipped(home: object) -> None:
+def test_invalid_prompt_files_are_reported_and_skipped(home: object) -> None:
     prompt_file("a b.md", b"x")
     prompt_file("empty.md", b" \n")
     prompt_file("long.md", b"x" * (1 << 21))
@@ -248,7 +248,7 @@ def test_wrong_prompt_files_are_named_and_skipped(home: object) -> None:
 
 
 @pytest.mark.parametrize("is_web", [False, True])
-async def test_what_is_copied_is_in_the_systems_clipboard_too(
+async def test_text_is_copied_to_the_system_clipboard(
     drive: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_web: bool
 ) -> None:
     program, copied = tmp_path / "xclip", tmp_path / "copied"

@@ -91,7 +91,7 @@ async def test_unusual_characters_are_sent_as_typed(drive: Any) -> None:
         assert on.backend.requests[0].query == UNUSUAL + "👨‍👩‍👧"
 
 
-async def test_a_cluster_can_be_typed_before_what_it_would_join(drive: Any) -> None:
+async def test_a_cluster_can_be_typed_before_one_that_it_would_join(drive: Any) -> None:
     async with drive() as on:
         await press_text(on, "👩")
         await on.pilot.press("home")
@@ -104,7 +104,7 @@ async def test_a_cluster_can_be_typed_before_what_it_would_join(drive: Any) -> N
         assert box.value == "👨\u200dx👩"
 
 
-async def test_characters_that_a_terminal_obeys_are_shown(drive: Any) -> None:
+async def test_control_characters_are_shown(drive: Any) -> None:
     async with drive() as on:
         await press_text(on, "a\u202eb\u2028c")
         assert on.box.query_text == "a\u202eb\u2028c"
@@ -121,7 +121,7 @@ async def test_a_dialog_takes_pastes_exactly_but_on_one_line(drive: Any) -> None
         assert box.value == "甲\u3000乙  丙 丁"
 
 
-async def test_the_box_goes_by_clusters(drive: Any) -> None:
+async def test_the_query_box_moves_by_cluster(drive: Any) -> None:
     async with drive() as on:
         for cluster in CLUSTERS:
             on.box.set_query("")
@@ -143,7 +143,7 @@ async def test_the_cursor_is_never_inside_a_cluster(drive: Any) -> None:
         assert column == grapheme_start(on.box.document[0], column + 1) or column in (2, 7)
 
 
-async def test_the_box_goes_by_words(drive: Any) -> None:
+async def test_the_query_box_moves_by_word(drive: Any) -> None:
     async with drive() as on:
         await on.pilot.press(*"今天天气很好")
         await on.pilot.press("ctrl+w", "ctrl+w")
@@ -165,7 +165,7 @@ async def renaming(on: Any) -> LineInput:
     return box
 
 
-async def test_a_dialog_goes_by_clusters(drive: Any) -> None:
+async def test_a_dialog_moves_by_cluster(drive: Any) -> None:
     async with drive() as on:
         box = await renaming(on)
         for cluster in CLUSTERS:
@@ -179,7 +179,7 @@ async def test_a_dialog_goes_by_clusters(drive: Any) -> None:
         assert box.value == UNUSUAL
 
 
-async def test_a_dialog_goes_by_words(drive: Any) -> None:
+async def test_a_dialog_moves_by_word(drive: Any) -> None:
     async with drive() as on:
         box = await renaming(on)
         await on.pilot.press(*"今天天气很好", "ctrl+w", "ctrl+backspace", "ctrl+left")

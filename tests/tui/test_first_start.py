@@ -1,4 +1,4 @@
-"""A first start says what is here to chat with, and offers it on keys."""
+"""The suggestions of the welcome, and their keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chatui.tui import first_start
 
 
 class Models(BaseHTTPRequestHandler):
-    """A server with one model, as far as its list."""
+    """A server that only lists one model."""
 
     def do_GET(self) -> None:
         body = json.dumps({"object": "list", "data": [{"id": "qwen3", "object": "model"}]}).encode()
@@ -31,7 +31,7 @@ class Models(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *words: object) -> None:
-        """Nothing: the test's output is not a log."""
+        """Write no log."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_a_server_on_this_machine_is_offered(
         assert on.app.turns.spec.server == f"http://127.0.0.1:{port}/v1"
 
 
-async def test_without_a_server_its_key_says_how_to_open_one(drive: Any) -> None:
+async def test_without_a_server_its_key_says_how_to_add_one(drive: Any) -> None:
     async with drive() as on:
         await on.until(lambda: "This machine: " in on.screen_text)
         assert "F10" not in on.screen_text
@@ -63,9 +63,7 @@ async def test_without_a_server_its_key_says_how_to_open_one(drive: Any) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the driver's program is a shell script here")
-def test_cards_are_named_as_their_driver_names_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'NVIDIA A, 8192 MiB'\necho 'NVIDIA B, 24576 MiB'\n")
     program.chmod(0o755)

@@ -118,7 +118,7 @@ async def test_resizing_in_mid_reply(drive: Any) -> None:
         assert on.views[0].reply_text == "春风又绿江南岸，" * 60
 
 
-async def test_a_round_that_is_damaged_in_the_store_is_shown_and_gone_on_from(
+async def test_a_round_damaged_in_the_store_is_shown_and_continued(
     drive: Any, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "x.db")

@@ -1,4 +1,4 @@
-"""What the first frame must not pay for."""
+"""Modules that must not be imported before the first frame."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ChatApp(settings, request.spec_of(args, settings), Store(None)).run(headless=Tru
 """
 
 
-def test_the_first_frame_imports_nothing_that_it_does_not_show() -> None:
+def test_the_first_frame_imports_only_what_it_shows() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60
     )

@@ -1,4 +1,4 @@
-"""Keys that come in one burst do what they would have done one by one."""
+"""Keys that arrive in one burst, in the order of typing."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def slow_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def burst(on: Any, *keys: str) -> None:
-    """As a terminal's driver does it that has read all of them at once."""
+    """Send keys as a terminal's driver does that has read them all at once."""
     for key in keys:
         on.app.post_message(Key(key, key if len(key) == 1 else None))
 
 
-async def test_what_is_typed_and_what_edits_it_keep_their_order(drive: Any) -> None:
+async def test_typed_characters_and_editing_keys_keep_their_order(drive: Any) -> None:
     async with drive() as on:
         burst(on, *"abc", "backspace", "backspace", *"de", "home", "X", "end", "Y")
         await on.until(lambda: on.box.query_text.endswith("Y"))
@@ -53,7 +53,7 @@ async def test_a_search_box_is_emptied_before_the_next_words(
         assert on.app.screen.words == "xuxie"
 
 
-async def test_what_follows_f2_goes_to_its_list_and_what_follows_enter_to_the_chat(
+async def test_keys_after_f2_go_to_its_list_and_keys_after_enter_to_the_chat(
     drive: Any, slow_catalogue: None
 ) -> None:
     async with drive(["一"]) as on:
@@ -71,7 +71,7 @@ async def test_the_arrows_wait_for_the_list(drive: Any, slow_catalogue: None) ->
         await on.until(lambda: on.app.turns.spec.name == "belle")
 
 
-async def test_a_key_is_drawn_before_what_streams_but_not_for_ever(drive: Any) -> None:
+async def test_a_key_press_postpones_drawing_the_reply_for_a_limited_time(drive: Any) -> None:
     async with drive([list("春风又绿")]) as on:
         on.backend.hold_after = 2
         await on.send("问")

@@ -1,4 +1,4 @@
-"""Keys bound anew in the settings."""
+"""Key bindings in the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chatui.tui.screens.chat_layout import ChatLayout
 from chatui.tui.screens.help import HelpScreen
 
 
-async def test_keys_do_what_the_settings_say(drive: Any) -> None:
+async def test_keys_are_bound_by_the_settings(drive: Any) -> None:
     settings = Settings(keys={"regenerate": "f12", "conversations": "ctrl+l,f10"})
     async with drive(["一", "二"], settings=settings, size=(140, 190)) as on:
         await on.ask("写诗")
@@ -37,7 +37,7 @@ async def test_keys_do_what_the_settings_say(drive: Any) -> None:
         assert "Ctrl+R" in say("tui.hint.stop_first"), "another app has its own"
 
 
-async def test_wrong_bindings_are_named_and_skipped(drive: Any) -> None:
+async def test_invalid_bindings_are_reported_and_skipped(drive: Any) -> None:
     keys = {"nonsense": "f12", "think": "ctrl+nokey", "fold": 5, "markdown": "", "help": "f9"}
     async with drive(["一"], settings=Settings(keys=keys)) as on:
         await on.pilot.press("f9")

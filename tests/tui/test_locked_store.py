@@ -1,4 +1,4 @@
-"""Another process holds the store's write lock: the screen goes on."""
+"""The app while another process holds the store's write lock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ db.execute("COMMIT")
 
 
 class StandingStill:
-    """How long the loop stood still at most."""
+    """Measures the longest block of the event loop, in seconds."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -45,7 +45,7 @@ class StandingStill:
 
 @asynccontextmanager
 async def lock_held(file: Path) -> AsyncIterator[StandingStill]:
-    """Another process holds the write lock; the loop is watched until the end of the block."""
+    """Hold the write lock in another process, and measure how long the loop is blocked."""
     command = [sys.executable, "-c", HOLD, str(file)]
     holder = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     assert holder.stdout is not None and holder.stdin is not None
@@ -90,7 +90,7 @@ async def test_typing_goes_on_while_another_process_writes(drive: Any, tmp_path:
     store.close()
 
 
-async def test_what_is_said_of_a_reply_waits_for_no_other_process(
+async def test_notes_titles_and_ratings_do_not_wait_for_another_process(
     drive: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "conversations.db"

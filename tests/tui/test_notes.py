@@ -1,4 +1,4 @@
-"""What is worth knowing is said, once; what was left out of the prompt is said at its round."""
+"""Warnings about models and rounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chatui.messages import ModelSpec
 from chatui.prompting import formats
 
 
-async def test_notes_are_shown_once(drive: Any) -> None:
+async def test_warnings_are_shown_once(drive: Any) -> None:
     backend = ScriptedBackend(["一", "二"])
     backend.load_notes = ("Beams fall back to sampling.",)
     backend.round_notes = ("The server refused top_k.",)
@@ -23,7 +23,7 @@ async def test_notes_are_shown_once(drive: Any) -> None:
         assert sorted(on.notices) == ["Beams fall back to sampling.", "The server refused top_k."]
 
 
-async def test_dropped_rounds_are_said_while_the_reply_grows_and_after(drive: Any) -> None:
+async def test_dropped_rounds_are_shown_during_and_after_the_reply(drive: Any) -> None:
     async with drive(["一", "春" * 60], delay_seconds=0.02) as on:
         await on.ask("甲")
         on.backend.dropped_rounds = 3

@@ -10,7 +10,7 @@ from chatui.conversation.transcript_reader import parse_transcript, read_transcr
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
 
 
-async def test_the_app_records_what_is_said(drive: Any, tmp_path: Path) -> None:
+async def test_the_app_records_a_transcript(drive: Any, tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     store = RecordingStore(tmp_path / "c.db", TranscriptRecorder(file))
     async with drive(["好的", "再好"], store=store) as app:
@@ -28,7 +28,7 @@ async def test_the_app_records_what_is_said(drive: Any, tmp_path: Path) -> None:
     store.close()
 
 
-async def test_a_disk_that_is_full_is_told(drive: Any, tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported(drive: Any, tmp_path: Path) -> None:
     recorder = TranscriptRecorder(tmp_path / "r.jsonl")
     recorder.close()
     recorder._descriptor = -1

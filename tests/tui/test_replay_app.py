@@ -1,4 +1,4 @@
-"""The replay in the app: what is on the screen at each moment, and the keys."""
+"""The replay: the screen at each moment, and the keys."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def replay_app() -> tuple[ReplayApp, Clock]:
 
 
 async def settled(app: ReplayApp, pilot: Pilot[None]) -> list[tuple[str, str]]:
-    """What is on the screen when the app's own timer has caught up with the player."""
+    """Return the screen after the app's timer has caught up with the player."""
     for _ in range(3):
         drawn = app.replay.frames
         while app.replay.frames == drawn:
@@ -53,7 +53,7 @@ def shown(app: ReplayApp) -> list[tuple[str, str]]:
     return [(view.round.state, view.reply_text) for view in app.query_one(ConversationView).views]
 
 
-async def test_the_conversation_grows_as_it_happened() -> None:
+async def test_the_conversation_is_replayed_in_its_own_timing() -> None:
     app, clock = replay_app()
     async with app.run_test(size=(80, 20)) as pilot:
 
@@ -69,7 +69,7 @@ async def test_the_conversation_grows_as_it_happened() -> None:
         assert app.replay.player.is_over
 
 
-async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
+async def test_keys_pause_step_jump_and_change_the_speed() -> None:
     app, clock = replay_app()
     async with app.run_test(size=(80, 20)) as pilot:
 
@@ -100,7 +100,7 @@ async def test_the_keys_pause_step_jump_and_change_the_speed() -> None:
     assert app.return_code == 0
 
 
-async def test_enter_gives_the_moment_to_go_on_from() -> None:
+async def test_enter_returns_the_point_to_continue_from() -> None:
     for keys, expected in (
         (("right", "right"), (1, 3)),
         (("end",), (2, None)),
@@ -127,7 +127,7 @@ async def test_a_click_on_the_timeline_jumps() -> None:
         assert len({cell for cell in str(app.query_one(Timeline).render()) if cell in "┼┿"}) == 1
 
 
-async def test_an_empty_transcript_can_be_looked_at() -> None:
+async def test_an_empty_transcript_can_be_replayed() -> None:
     app = ReplayApp(Player(Transcript(Conversation(0, "", 0, 0), ())), "")
     async with app.run_test(size=(40, 5)) as pilot:
         await pilot.press("space", "right", "down", "up", "5", "plus")
@@ -138,7 +138,7 @@ def test_durations_are_formatted_as_clock_times() -> None:
     assert (duration(0), duration(65), duration(3605)) == ("0:00", "1:05", "1:00:05")
 
 
-async def test_a_conversation_of_the_app_is_replayed_and_gone_on_with(drive: Any) -> None:
+async def test_a_conversation_of_the_app_is_replayed_and_continued(drive: Any) -> None:
     async with drive(["春风又绿"], size=(100, 24)) as on:
         await on.ask("/replay")
         assert not isinstance(on.app.screen, ReplayScreen), "there is nothing to replay"

@@ -24,19 +24,19 @@ def keys_and_pastes(parser: TerminalInput, *reads: str) -> list[str]:
     ]
 
 
-def test_no_key_comes_out_of_a_paste() -> None:
+def test_a_paste_is_not_read_as_keys() -> None:
     sent = f"a\x1b[200~{HOSTILE}\x1b[201~b\x1b[A"
     assert keys_and_pastes(TerminalInput(), sent) == ["a", HOSTILE, "b", "up"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
-def test_marks_may_come_in_parts(size: int) -> None:
+def test_paste_marks_may_be_split(size: int) -> None:
     sent = f"a\x1b[200~{HOSTILE}\x1b[201~b\x1b[200~c\x1b[201~"
     reads = [sent[at : at + size] for at in range(0, len(sent), size)]
     assert keys_and_pastes(TerminalInput(), *reads) == ["a", HOSTILE, "b", "c"]
 
 
-def test_a_megabyte_comes_in_one_piece() -> None:
+def test_a_megabyte_is_pasted_as_one_event() -> None:
     text = "春眠不觉晓\x1b[0m\n" * 100_000
     sent = f"\x1b[200~{text}\x1b[201~"
     reads = [sent[at : at + 4096] for at in range(0, len(sent), 4096)]
@@ -44,7 +44,7 @@ def test_a_megabyte_comes_in_one_piece() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal")
-async def test_the_apps_driver_reads_with_it(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_apps_driver_uses_the_parser(drive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from textual.drivers.linux_driver import LinuxDriver
 
     async with drive() as on:
@@ -66,7 +66,7 @@ async def test_the_apps_driver_reads_with_it(drive: Any, monkeypatch: pytest.Mon
     assert "\x1b[31m字" in taken[0].text
 
 
-async def test_a_search_box_shows_what_would_be_obeyed(drive: Any) -> None:
+async def test_a_search_box_shows_control_characters(drive: Any) -> None:
     async with drive() as on:
         await on.pilot.press("ctrl+b")
         on.app.post_message(events.Paste("a\x1b[31mb\nc\u202ed"))

@@ -1,4 +1,4 @@
-"""The flow of a turn, without a screen."""
+"""The turns, without a screen."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.messages import ModelSpec
-from chatui.tui import turn_messages as told
 from chatui.tui.setting_changes import SettingChanges, changes_from_record
 from chatui.tui.turn import Turns
+from chatui.tui.turn_messages import ErrorOccurred, LoadFailed, RoundBegun, RoundEnded, TurnMessage
 from chatui.tui.widgets.round_note import exclusion_reason
 
 SPEC = ModelSpec("shiyou", "/models/shiyou")
 
 
-class Stage:
-    """Turns on a scripted backend, and what they told."""
+class RunningTurns:
+    """Turns with a scripted backend, and their messages."""
 
     def __init__(self, backend: ScriptedBackend, store: Store) -> None:
         self.backend = backend
         self.store = store
-        self.told: list[told.TurnMessage] = []
-        self.turns = Turns(SPEC, store, lambda name: backend, self.told.append)
+        self.messages: list[TurnMessage] = []
+        self.turns = Turns(SPEC, store, lambda name: backend, self.messages.append)
 
-    def of(self, kind: type) -> list[told.TurnMessage]:
-        return [message for message in self.told if isinstance(message, kind)]
+    def messages_of(self, kind: type) -> list[TurnMessage]:
+        return [message for message in self.messages if isinstance(message, kind)]
 
     def is_held(self) -> bool:
-        """Whether the first three pieces of a reply have come, and no more will."""
+        """Return whether a reply waits after its first three pieces."""
         return self.turns.reply is not None and len(self.turns.reply.pieces) == 3
 
     async def until(self, condition: Callable[[], object]) -> None:
         async def poll() -> None:
-            while not condition():  # noqa: ASYNC110  # a test may look at anything
+            while not condition():  # noqa: ASYNC110  # the condition may be anything
                 await asyncio.sleep(0.002)
 
         await asyncio.wait_for(poll(), 30)
@@ -57,20 +57,20 @@ class Stage:
 
 
 def held(*replies: str) -> ScriptedBackend:
-    """A backend whose replies wait after three pieces for the gate to be opened."""
+    """Return a backend whose replies wait after three pieces until the gate opens."""
     backend = ScriptedBackend(replies)
     backend.hold_after = 3
     return backend
 
 
 @asynccontextmanager
-async def stage(
+async def running_turns(
     backend: ScriptedBackend | None = None, store: Store | None = None
-) -> AsyncIterator[Stage]:
-    made = Stage(backend or ScriptedBackend(), store or Store(None))
-    task = asyncio.ensure_future(made.turns.run())
+) -> AsyncIterator[RunningTurns]:
+    running = RunningTurns(backend or ScriptedBackend(), store or Store(None))
+    task = asyncio.ensure_future(running.turns.run())
     try:
-        yield made
+        yield running
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -78,7 +78,7 @@ async def stage(
 
 
 async def test_a_query_becomes_a_saved_round() -> None:
-    async with stage(ScriptedBackend(["春风又绿"])) as on:
+    async with running_turns(ScriptedBackend(["春风又绿"])) as on:
         on.turns.ask("写诗")
         await on.settled()
         assert on.turns.conversation is not None
@@ -87,36 +87,36 @@ async def test_a_query_becomes_a_saved_round() -> None:
         assert (round_.model, round_.format, round_.seed) == ("shiyou", "chatglm-6b", 7)
         assert (round_.prompt_tokens, round_.reused_tokens, round_.output_tokens) == (10, 4, 4)
         assert [piece.text for piece in on.store.pieces(round_.id)] == list("春风又绿")
-        kinds = [type(message).__name__ for message in on.told]
+        kinds = [type(message).__name__ for message in on.messages]
         assert kinds.index("ModelReady") < kinds.index("RoundBegun") < kinds.index("PromptRead")
         assert kinds[-1] == "RoundEnded"
 
 
-async def test_the_history_is_the_finished_rounds_on_the_path() -> None:
-    async with stage(ScriptedBackend(["一", "二", "三"])) as on:
+async def test_the_history_is_the_finished_rounds_of_the_branch() -> None:
+    async with running_turns(ScriptedBackend(["一", "二", "三"])) as on:
         for query in ("甲", "乙", "丙"):
             on.turns.ask(query)
         await on.settled()
         assert on.backend.requests[-1].history == (("甲", "一"), ("乙", "二"))
 
 
-async def test_thoughts_are_not_read_again_and_plugin_parts_are() -> None:
+async def test_the_history_leaves_out_thoughts_and_keeps_plugin_parts() -> None:
     moss = "<|Inner Thoughts|>: None<eot>\n<|MOSS|>: 好"
     replies = ["<think>想</think>\n一", "<think>想到一半", moss, "三"]
-    async with stage(ScriptedBackend(replies)) as on:
+    async with running_turns(ScriptedBackend(replies)) as on:
         for query in ("甲", "乙", "丙", "丁"):
             on.turns.ask(query)
         await on.settled()
         assert on.backend.requests[-1].history == (("甲", "一"), ("丙", moss))
-        assert [round_.round.reply for round_ in on.of(told.RoundEnded)] == replies
+        assert [round_.round.reply for round_ in on.messages_of(RoundEnded)] == replies
 
 
-async def test_what_a_failed_round_says_is_part_of_the_next_prompt() -> None:
-    async with stage(ScriptedBackend(["春风又绿", "好"])) as on:
+async def test_the_text_of_a_failed_reply_is_in_the_next_prompt() -> None:
+    async with running_turns(ScriptedBackend(["春风又绿", "好"])) as on:
         on.backend.fail_after = 2
         on.turns.ask("甲")
         await on.settled()
-        (ended,) = on.of(told.RoundEnded)
+        (ended,) = on.messages_of(RoundEnded)
         assert (ended.round.state, ended.round.reply) == ("failed", "春风")
         assert ended.round.error == "The engine died (code 1)."
         on.backend.fail_after = None
@@ -126,8 +126,8 @@ async def test_what_a_failed_round_says_is_part_of_the_next_prompt() -> None:
         assert len(on.backend.specs) == 2, "a dead engine is loaded again by the next query"
 
 
-async def test_a_round_without_text_is_left_out_and_marked_so() -> None:
-    async with stage(ScriptedBackend(["春", " \n", "好"])) as on:
+async def test_a_reply_without_text_is_left_out_and_marked() -> None:
+    async with running_turns(ScriptedBackend(["春", " \n", "好"])) as on:
         on.backend.fail_after = 0
         on.turns.ask("甲")
         await on.settled()
@@ -136,17 +136,17 @@ async def test_a_round_without_text_is_left_out_and_marked_so() -> None:
         on.turns.ask("丙")
         await on.settled()
         assert on.backend.requests[-1].history == ()
-        marks = [exclusion_reason(ended.round) for ended in on.of(told.RoundEnded)]
+        marks = [exclusion_reason(ended.round) for ended in on.messages_of(RoundEnded)]
         assert marks == [say("tui.round.empty")] * 2 + [""]
 
 
-async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path: Path) -> None:
+async def test_the_text_of_an_interrupted_reply_is_in_the_next_prompt(tmp_path: Path) -> None:
     dead = Store(tmp_path / "conversations.db")
     begun = dead.add_round(None, None, "甲")
     conversation = begun.conversation_id
     dead.append_pieces(begun.id, [Piece(0, "春风")])
     dead.close()
-    async with stage(ScriptedBackend(["好"]), Store(tmp_path / "conversations.db")) as on:
+    async with running_turns(ScriptedBackend(["好"]), Store(tmp_path / "conversations.db")) as on:
         (shown,) = await on.turns.open(conversation)
         assert (shown.state, shown.reply, exclusion_reason(shown)) == ("interrupted", "春风", "")
         on.turns.ask("乙")
@@ -160,59 +160,62 @@ async def test_an_interrupted_round_is_read_as_it_stands_on_the_screen(tmp_path:
         assert [hit.match for hit in on.store.search("春风")] == ["春风"]
 
 
-async def test_a_model_that_went_away_is_loaded_again_before_the_reply() -> None:
-    async with stage(ScriptedBackend(["一", "二"])) as on:
+async def test_a_lost_model_is_loaded_again_before_the_reply() -> None:
+    async with running_turns(ScriptedBackend(["一", "二"])) as on:
         on.turns.ask("甲")
         await on.settled()
         on.backend.gone = True
         on.turns.ask("乙")
         await on.settled()
-        assert [message.round.state for message in on.of(told.RoundEnded)] == ["done", "done"]
-        assert [message.round.reply for message in on.of(told.RoundEnded)] == ["一", "二"]
+        assert [message.round.state for message in on.messages_of(RoundEnded)] == ["done", "done"]
+        assert [message.round.reply for message in on.messages_of(RoundEnded)] == ["一", "二"]
         assert len(on.backend.specs) == 2
 
 
-async def test_a_model_that_cannot_come_back_fails_the_round_and_says_why() -> None:
-    async with stage() as on:
+async def test_a_lost_model_that_cannot_be_loaded_again_fails_the_round() -> None:
+    async with running_turns() as on:
         await on.settled()
         on.backend.gone, on.backend.refuse_load = True, "There is no memory left."
         on.turns.ask("甲")
         await on.settled()
-        (ended,) = on.of(told.RoundEnded)
+        (ended,) = on.messages_of(RoundEnded)
         assert ended.round.state == "failed" and "Ctrl+R" in (ended.round.error or "")
-        assert [message.sentence for message in on.of(told.LoadFailed)] == [
+        assert [message.sentence for message in on.messages_of(LoadFailed)] == [
             "There is no memory left."
         ]
         on.backend.refuse_load = ""
         on.turns.regenerate(ended.round)
         await on.settled()
-        assert on.of(told.RoundEnded)[-1].round.state == "done"
+        assert on.messages_of(RoundEnded)[-1].round.state == "done"
 
 
-async def test_a_reply_stopped_while_its_model_comes_back_costs_no_further_load() -> None:
-    async with stage() as on:
+async def test_a_reply_stopped_during_a_reload_causes_no_second_load() -> None:
+    async with running_turns() as on:
         await on.settled()
         on.backend.gone = True
         on.backend.load_gate.clear()
         on.turns.ask("甲")
         await on.until(lambda: len(on.backend.specs) == 2)
         on.turns.stop()
-        await on.until(lambda: on.of(told.RoundEnded))
+        await on.until(lambda: on.messages_of(RoundEnded))
         on.backend.load_gate.set()
         await on.settled()
         on.turns.ask("乙")
         await on.settled()
-        assert [message.round.state for message in on.of(told.RoundEnded)] == ["stopped", "done"]
+        assert [message.round.state for message in on.messages_of(RoundEnded)] == [
+            "stopped",
+            "done",
+        ]
         assert len(on.backend.specs) == 2
 
 
-async def test_of_two_models_chosen_while_one_comes_back_the_later_is_taken() -> None:
-    async with stage(ScriptedBackend(delay_seconds=0.05)) as on:
+async def test_of_two_models_chosen_during_a_reload_the_later_one_answers() -> None:
+    async with running_turns(ScriptedBackend(delay_seconds=0.05)) as on:
         await on.settled()
         on.backend.gone = True
         on.backend.load_gate.clear()
         on.turns.ask("甲")
-        await on.until(lambda: on.of(told.RoundBegun))
+        await on.until(lambda: on.messages_of(RoundBegun))
         on.turns.switch(ModelSpec("xuxie", "/models/shiyou"))
         await on.until(lambda: len(on.backend.specs) == 2)
         on.turns.switch(ModelSpec("belle", "/models/belle"))
@@ -222,61 +225,61 @@ async def test_of_two_models_chosen_while_one_comes_back_the_later_is_taken() ->
 
 
 async def test_a_refused_query_does_not_load_the_model_again() -> None:
-    async with stage() as on:
+    async with running_turns() as on:
         on.backend.refuse_query = "The query has 9,000 tokens; 512 fit."
         on.turns.ask("长")
         await on.settled()
         on.backend.refuse_query = ""
         on.turns.ask("短")
         await on.settled()
-        first, second = (message.round for message in on.of(told.RoundEnded))
+        first, second = (message.round for message in on.messages_of(RoundEnded))
         assert (first.state, second.state) == ("failed", "done")
         assert len(on.backend.specs) == 1
 
 
-async def test_stop_keeps_what_was_said() -> None:
-    async with stage(held("春" * 9)) as on:
+async def test_stop_keeps_the_text_so_far() -> None:
+    async with running_turns(held("春" * 9)) as on:
         on.turns.ask("写诗")
         await on.until(on.is_held)
         on.turns.stop()
         on.backend.reply_gate.set()
         await on.settled()
-        (ended,) = on.of(told.RoundEnded)
+        (ended,) = on.messages_of(RoundEnded)
         assert (ended.round.state, ended.round.reply) == ("stopped", "春" * 3)
         assert ended.round.finish_reason == "cancelled"
 
 
-async def test_stop_does_not_wait_for_a_deaf_backend() -> None:
-    async with stage(held("春" * 9, "夏")) as on:
+async def test_stop_does_not_wait_for_a_backend_that_ignores_it() -> None:
+    async with running_turns(held("春" * 9, "夏")) as on:
         on.backend.deaf = True
         on.turns.ask("写诗")
         await on.until(on.is_held)
         on.turns.stop()
-        await on.until(lambda: on.of(told.RoundEnded))
+        await on.until(lambda: on.messages_of(RoundEnded))
         on.turns.ask("再来")
         on.backend.reply_gate.set()
         await on.settled()
-        first, second = (message.round for message in on.of(told.RoundEnded))
+        first, second = (message.round for message in on.messages_of(RoundEnded))
         assert (first.state, second.state, second.reply) == ("stopped", "done", "夏")
-        assert first.reply == "春" * 3, "what the deaf backend went on to say is not shown"
+        assert first.reply == "春" * 3, "later text of the backend is not shown"
 
 
 async def test_queries_wait_for_the_model_and_for_each_other() -> None:
     backend = ScriptedBackend(["一", "二"])
     backend.load_gate.clear()
-    async with stage(backend) as on:
+    async with running_turns(backend) as on:
         on.turns.ask("甲")
         on.turns.ask("乙")
         await asyncio.sleep(0.02)
         assert list(on.turns.waiting) == ["甲", "乙"]
-        assert not on.of(told.RoundBegun)
+        assert not on.messages_of(RoundBegun)
         backend.load_gate.set()
         await on.settled()
-        assert [message.round.query for message in on.of(told.RoundEnded)] == ["甲", "乙"]
+        assert [message.round.query for message in on.messages_of(RoundEnded)] == ["甲", "乙"]
 
 
 async def test_stop_gives_the_waiting_queries_back() -> None:
-    async with stage(held("春" * 9)) as on:
+    async with running_turns(held("春" * 9)) as on:
         on.turns.ask("甲")
         await on.until(on.is_held)
         on.turns.ask("乙")
@@ -284,32 +287,32 @@ async def test_stop_gives_the_waiting_queries_back() -> None:
         assert on.turns.stop() == ("乙", "丙")
         on.backend.reply_gate.set()
         await on.settled()
-        assert len(on.of(told.RoundEnded)) == 1
+        assert len(on.messages_of(RoundEnded)) == 1
 
 
-async def test_regenerate_adds_a_version_beside() -> None:
-    async with stage(ScriptedBackend(["一", "二", "三"])) as on:
+async def test_regenerate_adds_a_version() -> None:
+    async with running_turns(ScriptedBackend(["一", "二", "三"])) as on:
         on.turns.ask("甲")
         on.turns.ask("乙")
         await on.settled()
-        last = on.of(told.RoundEnded)[-1].round
+        last = on.messages_of(RoundEnded)[-1].round
         on.turns.regenerate(last)
         await on.settled()
-        again = on.of(told.RoundEnded)[-1].round
+        again = on.messages_of(RoundEnded)[-1].round
         assert (again.query, again.reply, again.parent_id) == ("乙", "三", last.parent_id)
         assert on.backend.requests[-1].history == (("甲", "一"),)
         assert [sibling.id for sibling in on.store.siblings(last.id)] == [last.id, again.id]
         assert on.turns.current.head_id == again.id
 
 
-async def test_look_at_goes_back_to_a_version() -> None:
-    async with stage(ScriptedBackend(["一", "二"])) as on:
+async def test_go_to_version_shows_an_earlier_version() -> None:
+    async with running_turns(ScriptedBackend(["一", "二"])) as on:
         on.turns.ask("甲")
         await on.settled()
-        first = on.of(told.RoundEnded)[-1].round
+        first = on.messages_of(RoundEnded)[-1].round
         on.turns.regenerate(first)
         await on.settled()
-        (shown,) = await on.turns.go_to_version(on.of(told.RoundEnded)[-1].round, -1)
+        (shown,) = await on.turns.go_to_version(on.messages_of(RoundEnded)[-1].round, -1)
         assert shown.reply == "一"
         on.turns.ask("乙")
         await on.settled()
@@ -317,54 +320,54 @@ async def test_look_at_goes_back_to_a_version() -> None:
 
 
 async def test_switch_gives_the_next_round_to_the_new_model() -> None:
-    async with stage(held("春" * 9, "二")) as on:
+    async with running_turns(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
         await on.until(on.is_held)
         on.turns.switch(ModelSpec("xuxie", "/models/shiyou"))
         on.turns.ask("乙")
         on.backend.reply_gate.set()
         await on.settled()
-        models = [message.round.model for message in on.of(told.RoundEnded)]
+        models = [message.round.model for message in on.messages_of(RoundEnded)]
         assert models == ["shiyou", "xuxie"]
 
 
-async def test_a_model_that_cannot_be_loaded_leaves_the_one_before() -> None:
-    async with stage(ScriptedBackend(["一"])) as on:
+async def test_after_a_failed_load_the_previous_model_answers() -> None:
+    async with running_turns(ScriptedBackend(["一"])) as on:
         await on.settled()
         on.backend.refuse_load = "There is no model in /models/none."
         on.turns.switch(ModelSpec("none", "/models/none"))
         await on.settled()
-        (failed,) = on.of(told.LoadFailed)
+        (failed,) = on.messages_of(LoadFailed)
         assert failed.sentence == "There is no model in /models/none."
         assert on.turns.spec == SPEC
         on.turns.ask("甲")
         await on.settled()
-        assert on.of(told.RoundEnded)[-1].round.model == "shiyou"
+        assert on.messages_of(RoundEnded)[-1].round.model == "shiyou"
 
 
-async def test_a_cancelled_load_leaves_the_model_before() -> None:
-    async with stage(ScriptedBackend(["一"])) as on:
+async def test_after_a_cancelled_load_the_previous_model_answers() -> None:
+    async with running_turns(ScriptedBackend(["一"])) as on:
         await on.settled()
         on.backend.load_gate.clear()
         on.turns.switch(ModelSpec("huge", "/models/huge"))
         await on.until(lambda: len(on.backend.specs) == 2)
         on.turns.ask("甲")
         assert on.turns.cancel_load()
-        await on.until(lambda: on.of(told.LoadFailed))
-        (failed,) = on.of(told.LoadFailed)
+        await on.until(lambda: on.messages_of(LoadFailed))
+        (failed,) = on.messages_of(LoadFailed)
         assert (failed.spec.name, failed.waiting) == ("huge", ("甲",))
         assert on.turns.spec == SPEC and on.backend.closed
         on.backend.load_gate.set()
         on.turns.ask("乙")
         await on.settled()
-        assert on.of(told.RoundEnded)[-1].round.model == "shiyou"
+        assert on.messages_of(RoundEnded)[-1].round.model == "shiyou"
         assert not on.turns.cancel_load()
 
 
-async def test_a_cancelled_first_load_is_taken_up_by_the_next_query() -> None:
+async def test_a_query_after_a_cancelled_first_load_loads_the_model() -> None:
     backend = ScriptedBackend(["一"])
     backend.load_gate.clear()
-    async with stage(backend) as on:
+    async with running_turns(backend) as on:
         await on.until(lambda: backend.specs)
         assert on.turns.cancel_load()
         await on.settled()
@@ -372,13 +375,13 @@ async def test_a_cancelled_first_load_is_taken_up_by_the_next_query() -> None:
         backend.load_gate.set()
         on.turns.ask("甲")
         await on.settled()
-        assert on.of(told.RoundEnded)[-1].round.state == "done"
+        assert on.messages_of(RoundEnded)[-1].round.state == "done"
 
 
 async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, forking: None) -> None:
-    told_: list[told.TurnMessage] = []
+    messages: list[TurnMessage] = []
     spec = replace(REAL_SPEC, sampling=replace(REAL_SPEC.sampling, max_new_tokens=4))
-    turns = Turns(spec, Store(None), registry.create, told_.append)
+    turns = Turns(spec, Store(None), registry.create, messages.append)
     running = asyncio.ensure_future(turns.run())
 
     async def until(condition: Callable[[], object]) -> None:
@@ -392,7 +395,7 @@ async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, for
         await asyncio.wait_for(until(lambda: turns.spec.name == spec.name), 30)
         turns.ask("写一首七言绝句")
         await asyncio.wait_for(until(lambda: not turns.is_busy), 60)
-        (ended,) = [each.round for each in told_ if isinstance(each, told.RoundEnded)]
+        (ended,) = [each.round for each in messages if isinstance(each, RoundEnded)]
         assert (ended.state, ended.model) == ("done", spec.name)
     finally:
         running.cancel()
@@ -402,21 +405,21 @@ async def test_loading_in_the_real_engine_is_cancelled_at_once(home: object, for
 async def test_the_first_load_fails_and_the_next_query_tries_again() -> None:
     backend = ScriptedBackend(["一"])
     backend.refuse_load = "The weights are truncated."
-    async with stage(backend) as on:
+    async with running_turns(backend) as on:
         on.turns.ask("甲")
         await on.settled()
-        (failed,) = on.of(told.LoadFailed)
+        (failed,) = on.messages_of(LoadFailed)
         assert failed.waiting == ("甲",)
         backend.refuse_load = ""
         on.turns.ask("甲")
         await on.settled()
-        assert on.of(told.RoundEnded)[-1].round.state == "done"
+        assert on.messages_of(RoundEnded)[-1].round.state == "done"
 
 
 async def test_a_store_that_cannot_be_written_gives_the_query_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with stage() as on:
+    async with running_turns() as on:
 
         def full(*args: object, **kwargs: object) -> None:
             raise ChatuiError("The disk is full.")
@@ -424,14 +427,14 @@ async def test_a_store_that_cannot_be_written_gives_the_query_back(
         monkeypatch.setattr(on.store, "add_round", full)
         on.turns.ask("甲")
         await on.settled()
-        (trouble,) = on.of(told.ErrorOccurred)
+        (trouble,) = on.messages_of(ErrorOccurred)
         assert (trouble.sentence, trouble.queries) == ("The disk is full.", ("甲",))
 
 
-async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
+async def test_a_disk_that_fills_up_during_a_reply_loses_no_text_on_the_screen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with stage(held("春" * 9)) as on:
+    async with running_turns(held("春" * 9)) as on:
 
         def full(*args: object, **kwargs: object) -> None:
             raise ChatuiError("The disk is full.")
@@ -442,12 +445,14 @@ async def test_a_disk_that_fills_up_in_mid_reply_loses_nothing_on_the_screen(
         monkeypatch.setattr(on.store, "finish_round", full)
         on.backend.reply_gate.set()
         await on.settled()
-        assert {message.sentence for message in on.of(told.ErrorOccurred)} == {"The disk is full."}
-        assert on.of(told.RoundEnded)[-1].round.reply == "春" * 9
+        assert {message.sentence for message in on.messages_of(ErrorOccurred)} == {
+            "The disk is full."
+        }
+        assert on.messages_of(RoundEnded)[-1].round.reply == "春" * 9
 
 
-async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None:
-    async with stage(held("春" * 9, "二")) as on:
+async def test_a_reply_continues_while_another_conversation_is_open() -> None:
+    async with running_turns(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
         await on.until(on.is_held)
         first = on.turns.conversation
@@ -464,7 +469,7 @@ async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None
         assert on.turns.waiting == () and on.turns.is_replying_here
         on.backend.reply_gate.set()
         await on.settled()
-        one, two = (ended.round for ended in on.of(told.RoundEnded))
+        one, two = (ended.round for ended in on.messages_of(RoundEnded))
         assert (one.query, one.state, one.reply) == ("甲", "done", "春" * 9)
         assert (two.query, two.state, two.reply) == ("乙", "done", "二")
         assert one.conversation_id != two.conversation_id
@@ -473,8 +478,8 @@ async def test_a_reply_goes_on_while_another_conversation_is_looked_at() -> None
         assert not any(each.is_replying for each in on.store.conversations())
 
 
-async def test_queries_left_behind_stay_in_their_conversation() -> None:
-    async with stage(held("春" * 9, "二", "三")) as on:
+async def test_waiting_queries_stay_in_their_conversation() -> None:
+    async with running_turns(held("春" * 9, "二", "三")) as on:
         on.turns.ask("甲")
         on.turns.ask("乙")
         await on.until(on.is_held)
@@ -490,8 +495,8 @@ async def test_queries_left_behind_stay_in_their_conversation() -> None:
         assert on.backend.requests[1].history == (("甲", "春" * 9),)
 
 
-async def test_stop_ends_the_reply_on_the_screen_alone() -> None:
-    async with stage(held("春" * 9, "二")) as on:
+async def test_stop_affects_only_the_conversation_on_the_screen() -> None:
+    async with running_turns(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
         await on.until(on.is_held)
         first = on.turns.conversation
@@ -501,13 +506,13 @@ async def test_stop_ends_the_reply_on_the_screen_alone() -> None:
         assert on.turns.stop() == ("乙",)
         on.backend.reply_gate.set()
         await on.settled()
-        (ended,) = on.of(told.RoundEnded)
+        (ended,) = on.messages_of(RoundEnded)
         assert ended.round.state == "done"
         assert [each.query for each in await on.turns.open(first.id)] == ["甲"]
 
 
-async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
-    async with stage(held("春" * 9, "二")) as on:
+async def test_deleting_a_conversation_ends_its_reply_without_an_error() -> None:
+    async with running_turns(held("春" * 9, "二")) as on:
         on.turns.ask("甲")
         await on.until(on.is_held)
         first = on.turns.conversation
@@ -518,28 +523,28 @@ async def test_deleting_a_conversation_ends_its_reply_without_trouble() -> None:
         on.turns.ask("乙")
         on.backend.reply_gate.set()
         await on.settled()
-        assert on.of(told.ErrorOccurred) == []
+        assert on.messages_of(ErrorOccurred) == []
         assert [each.title for each in on.store.conversations()] == ["乙"]
 
 
 async def test_close_saves_the_running_reply_and_closes_the_backend() -> None:
-    async with stage(held("春" * 9)) as on:
+    async with running_turns(held("春" * 9)) as on:
         on.turns.ask("甲")
         await on.until(on.is_held)
         await on.turns.close()
-        assert on.of(told.RoundEnded)[-1].round.state == "stopped"
+        assert on.messages_of(RoundEnded)[-1].round.state == "stopped"
         assert on.backend.closed
 
 
-async def test_thinking_is_recorded_with_the_round_and_used_again() -> None:
-    async with stage(ScriptedBackend(["一", "二", "三"])) as on:
+async def test_thinking_is_recorded_with_the_round_and_used_to_regenerate_it() -> None:
+    async with running_turns(ScriptedBackend(["一", "二", "三"])) as on:
         on.turns.think = False
         on.turns.ask("甲")
         await on.settled()
         on.turns.think = True
         on.turns.ask("乙")
         await on.settled()
-        first, second = (message.round for message in on.of(told.RoundEnded))
+        first, second = (message.round for message in on.messages_of(RoundEnded))
         assert (first.sampling["think"], second.sampling["think"]) == (False, True)
         on.turns.regenerate(first)
         await on.settled()
@@ -549,11 +554,11 @@ async def test_thinking_is_recorded_with_the_round_and_used_again() -> None:
         assert '"think":false' in written
 
 
-async def test_a_round_without_a_choice_is_regenerated_as_thinking_is_now() -> None:
-    async with stage(ScriptedBackend(["一", "二"])) as on:
+async def test_a_round_without_recorded_thinking_is_regenerated_with_the_current_setting() -> None:
+    async with running_turns(ScriptedBackend(["一", "二"])) as on:
         on.turns.ask("甲")
         await on.settled()
-        (ended,) = on.of(told.RoundEnded)
+        (ended,) = on.messages_of(RoundEnded)
         assert "think" not in ended.round.sampling
         on.turns.think = False
         on.turns.regenerate(ended.round)

@@ -1,4 +1,4 @@
-"""A draft that lasts, files in a query, the user's editor, and queries that wait."""
+"""Drafts, files in queries, the external editor, and waiting queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chatui.tui.screens import query_actions
 from chatui.tui.widgets.waiting_list import WaitingList
 
 
-async def test_a_draft_is_there_again_after_a_restart(drive: Any) -> None:
+async def test_a_draft_survives_a_restart(drive: Any) -> None:
     async with drive() as on:
         on.box.insert_text("春风\n又绿\ud800")
     async with drive() as on:
@@ -30,7 +30,7 @@ async def test_a_draft_is_there_again_after_a_restart(drive: Any) -> None:
         assert on.box.query_text == ""
 
 
-async def test_a_waiting_query_and_what_is_edited_are_in_the_draft(drive: Any) -> None:
+async def test_waiting_and_edited_queries_are_in_the_draft(drive: Any) -> None:
     async with drive(["一", "二三"]) as on:
         await on.ask("甲")
         on.backend.hold_after = 1
@@ -43,7 +43,7 @@ async def test_a_waiting_query_and_what_is_edited_are_in_the_draft(drive: Any) -
         await on.until(lambda: on.box.query_text == "丙\n草稿\n乙!")
 
 
-def test_what_a_thread_saves_late_is_not_the_last_word(
+def test_a_late_save_does_not_replace_the_last_draft(
     home: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draft = Draft()
@@ -70,7 +70,7 @@ def test_what_a_thread_saves_late_is_not_the_last_word(
     again.close()
 
 
-def test_several_apps_have_drafts_of_their_own(home: object) -> None:
+def test_each_running_app_has_its_own_draft(home: object) -> None:
     first, second = Draft(), Draft()
     assert (first.claim(), second.claim()) == ("", "")
     first.save("一")
@@ -86,7 +86,7 @@ def test_several_apps_have_drafts_of_their_own(home: object) -> None:
     again.close()
 
 
-def test_a_file_stands_in_the_query(tmp_path: Path) -> None:
+def test_the_content_of_a_file_is_inserted_into_the_query(tmp_path: Path) -> None:
     file = tmp_path / "诗.txt"
     file.write_bytes("床前\r\n明月光\n".encode("gb18030"))
     text, told = insert_files(f"解释@{file}，谢谢 a@b.c @nobody")
@@ -99,7 +99,7 @@ def test_a_file_stands_in_the_query(tmp_path: Path) -> None:
     assert insert_files(f'@"{spaced}" 好')[0] == f"{spaced}\n```\nx\n```\n好"
 
 
-def test_what_is_no_text_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_text_file_is_refused(tmp_path: Path) -> None:
     huge = tmp_path / "huge"
     with huge.open("wb") as stream:
         stream.truncate(2 << 30)
@@ -116,7 +116,7 @@ def test_what_is_no_text_file_is_one_sentence(tmp_path: Path) -> None:
     assert len(read_query_file("/proc/self/status").text) < MAX_BYTES
 
 
-async def test_a_query_with_a_wrong_file_is_not_lost(drive: Any, tmp_path: Path) -> None:
+async def test_a_query_with_a_wrong_file_returns_to_the_box(drive: Any, tmp_path: Path) -> None:
     async with drive() as on:
         await on.send(f"看 @{tmp_path}")
         await on.until(lambda: on.box.query_text == f"看 @{tmp_path}")
@@ -124,7 +124,7 @@ async def test_a_query_with_a_wrong_file_is_not_lost(drive: Any, tmp_path: Path)
         assert len(on.notices) == 1
 
 
-async def test_tab_completes_a_file_and_holds_its_text(drive: Any, tmp_path: Path) -> None:
+async def test_tab_completes_a_file_and_inserts_its_text(drive: Any, tmp_path: Path) -> None:
     (tmp_path / "notes-a.md").write_text("甲乙丙")
     (tmp_path / "notes-b.md").write_text("丁")
     assert complete_path(f"{tmp_path}/no") == f"{tmp_path}/notes-"
@@ -166,7 +166,7 @@ async def test_a_waiting_query_is_edited_put_back_and_withdrawn(drive: Any) -> N
         assert [request.query for request in on.backend.requests] == ["甲", "乙"]
 
 
-def test_the_editor_changes_the_query_and_a_kill_loses_no_draft(home: Path, tmp_path: Path) -> None:
+def test_the_editor_changes_the_query_and_the_draft_is_kept(home: Path, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf "%s edited\\n" "$(cat "$1")" > "$1"\n')
     editor.chmod(0o755)
@@ -185,7 +185,7 @@ def test_the_editor_changes_the_query_and_a_kill_loses_no_draft(home: Path, tmp_
     left.close()
 
 
-async def test_an_editor_setting_that_cannot_be_parsed_is_one_sentence(
+async def test_an_editor_setting_that_cannot_be_parsed_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VISUAL", " ")
@@ -194,7 +194,7 @@ async def test_an_editor_setting_that_cannot_be_parsed_is_one_sentence(
         await query_actions._edit_externally("poem")
 
 
-async def test_any_waiting_query_is_edited_in_its_place_or_withdrawn_by_a_click(drive: Any) -> None:
+async def test_a_click_edits_or_withdraws_a_waiting_query(drive: Any) -> None:
     async with drive(["一二", "三"]) as on:
         on.backend.hold_after = 1
         await on.send("甲")

@@ -1,4 +1,4 @@
-"""Conversations pinned, tagged and archived; the side bar; find in the open conversation."""
+"""Pinning, tagging and archiving conversations; the side bar; the find bar; titles."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_pin_archive_and_tags(drive: Any, store: Store) -> None:
         await on.until(lambda: len(screen.shown) == 3)
 
 
-async def test_a_wrong_tag_is_told(drive: Any, store: Store) -> None:
+async def test_an_invalid_tag_is_reported(drive: Any, store: Store) -> None:
     async with drive(store=store) as on:
         await open_list(on)
         await on.pilot.press("alt+t")
@@ -82,7 +82,7 @@ async def test_an_empty_list_says_what_to_do(drive: Any) -> None:
         await on.until(lambda: "Nothing found" in on.screen_text)
 
 
-async def test_a_hit_in_the_first_query_is_not_said_twice(drive: Any) -> None:
+async def test_a_match_in_the_first_query_is_shown_once(drive: Any) -> None:
     store = Store(None)
     add_conversation(store, ("静夜思", "床前明月光"))
     async with drive(store=store) as on:
@@ -94,7 +94,7 @@ async def test_a_hit_in_the_first_query_is_not_said_twice(drive: Any) -> None:
         await on.until_shown("床前明月光")
 
 
-async def test_a_hit_is_opened_in_its_round(drive: Any) -> None:
+async def test_a_match_opens_at_its_round(drive: Any) -> None:
     store = Store(None)
     ids = [add_conversation(store, *((f"第{n}问", f"答{n}\n\n" * 3) for n in range(60)))]
     first = store.rounds(ids[0])[1]
@@ -164,7 +164,7 @@ async def test_deleting_the_open_conversation_in_the_side_bar(drive: Any, store:
         assert on.app.turns.conversation is None
 
 
-async def test_another_chatui_changes_the_list(
+async def test_changes_by_another_process_update_the_list(
     drive: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatui.tui.widgets.side_bar._POLL_SECONDS", 0.05)
@@ -187,7 +187,7 @@ async def test_another_chatui_changes_the_list(
     there.close()
 
 
-async def test_the_side_bar_makes_room_when_the_terminal_becomes_narrow(
+async def test_the_side_bar_hides_when_the_terminal_becomes_narrow(
     drive: Any, store: Store
 ) -> None:
     async with drive(store=store, size=(120, 30)) as on:

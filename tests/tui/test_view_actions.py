@@ -1,4 +1,4 @@
-"""The tree of a conversation (Alt+T), and the context round by round (Alt+W, a click)."""
+"""The tree of a conversation (Alt+T), the context use (Alt+W), and keys in the status line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tree_store() -> tuple[Store, int]:
     return store, id_
 
 
-def test_only_versions_stand_further_in() -> None:
+def test_only_versions_are_indented() -> None:
     rounds = [a_round(1, None), a_round(2, 1), a_round(3, 2), a_round(4, 2), a_round(5, 3)]
     nodes = tree_nodes(rounds)
     assert [(node.prefix, node.round.id) for node in nodes] == [
@@ -39,7 +39,7 @@ def test_only_versions_stand_further_in() -> None:
     assert [node.depth for node in nodes] == [1, 2, 3, 4, 3]
 
 
-def test_a_deep_tree_neither_recurses_nor_leaves_the_screen() -> None:
+def test_a_deep_tree_is_flattened_to_fit_the_screen() -> None:
     rounds = [a_round(1, None)]
     for id_ in range(2, 4000, 2):
         rounds += [a_round(id_, rounds[-2 if id_ > 2 else 0].id), a_round(id_ + 1, 1)]
@@ -49,7 +49,7 @@ def test_a_deep_tree_neither_recurses_nor_leaves_the_screen() -> None:
 
 
 @pytest.mark.parametrize("size", [(140, 45), (40, 12)])
-async def test_the_tree_goes_to_another_branch_and_back(drive: Any, size: tuple[int, int]) -> None:
+async def test_the_tree_switches_branches(drive: Any, size: tuple[int, int]) -> None:
     store, id_ = tree_store()
     async with drive(store=store, size=size) as on:
         await on.app.screen.open_conversation(id_)
@@ -72,7 +72,7 @@ async def test_the_tree_goes_to_another_branch_and_back(drive: Any, size: tuple[
         assert store.conversation(id_).head_id == on.views[0].round.id
 
 
-async def test_a_round_on_the_path_is_chosen_and_a_running_reply_is_not_left(drive: Any) -> None:
+async def test_the_tree_chooses_a_round_and_refuses_to_leave_a_running_reply(drive: Any) -> None:
     store, id_ = tree_store()
     async with drive(["春风"], store=store, size=(100, 30)) as on:
         await on.app.screen.open_conversation(id_)
@@ -89,7 +89,7 @@ async def test_a_round_on_the_path_is_chosen_and_a_running_reply_is_not_left(dri
         await on.settled()
 
 
-def test_the_prompt_is_shared_out_among_the_rounds_that_are_in_it() -> None:
+def test_the_prompts_tokens_are_divided_among_its_rounds() -> None:
     rounds = [a_round(1, None, "甲" * 10, "乙" * 10), a_round(2, 1, "丙", "")]
     rounds += [a_round(3, 2, "丁" * 30, "戊" * 10), a_round(4, 3, "己" * 20, "庚")]
     use = measure_context_use(rounds, 120, 1, 100)
@@ -116,7 +116,7 @@ def test_the_meter_has_a_part_for_each_round() -> None:
     assert meter(None, 0, 0, 16) == []
 
 
-async def test_a_click_on_the_meter_says_what_falls_out_next(drive: Any) -> None:
+async def test_a_click_on_the_meter_shows_the_context_use(drive: Any) -> None:
     async with drive(["春风又绿江南岸"], size=(100, 24)) as on:
         await on.ask("写诗")
         await on.ask("再来")
@@ -131,7 +131,7 @@ async def test_a_click_on_the_meter_says_what_falls_out_next(drive: Any) -> None
         await on.until(lambda: on.notices)
 
 
-async def test_what_was_dropped_is_known_of_an_opened_conversation(drive: Any) -> None:
+async def test_dropped_rounds_of_an_opened_conversation_are_known(drive: Any) -> None:
     async with drive(["一"], size=(100, 24)) as on:
         for query in ("甲", "乙", "丙"):
             on.backend.dropped_rounds = 1 if query == "丙" else 0
@@ -148,7 +148,7 @@ async def _open_again(on: Driven) -> None:
     await on.until(lambda: on.status.context is not None)
 
 
-async def test_the_keys_at_the_foot_are_of_what_is_focused_and_can_be_clicked(drive: Any) -> None:
+async def test_the_status_line_shows_clickable_keys_of_the_focused_widget(drive: Any) -> None:
     async with drive(["春风"], size=(120, 24)) as on:
         await on.ask("写诗")
         assert "Ctrl+P" in foot(on) and "Alt+Z" not in foot(on)
@@ -168,7 +168,7 @@ async def test_the_keys_at_the_foot_are_of_what_is_focused_and_can_be_clicked(dr
         await on.until(lambda: "Alt+Enter" not in on.screen_text)
 
 
-async def test_a_click_on_a_query_chooses_its_round_and_names_what_can_be_done(drive: Any) -> None:
+async def test_a_click_on_a_query_chooses_its_round_and_shows_its_keys(drive: Any) -> None:
     async with drive(["春风", "秋雨", "夏"], size=(120, 24)) as on:
         await on.ask("甲")
         await on.ask("乙")
@@ -194,7 +194,7 @@ async def click_key(on: Driven, words: str) -> None:
     await on.pilot.click(offset=(foot(on).index(words), 23))
 
 
-async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> None:
+async def test_the_token_panel_shows_the_engines_memory_of_stored_rounds(drive: Any) -> None:
     store = Store(None)
     id_ = add_conversation(store, ("你好", "春風"))
     (first,) = store.rounds(id_)
@@ -205,7 +205,7 @@ async def test_what_the_engine_held_is_shown_of_stored_rounds(drive: Any) -> Non
         await on.until(lambda: "engine memory 1.5 GB" in on.screen_text)
 
 
-async def test_a_click_on_the_arrows_beside_the_model_walks_the_versions(drive: Any) -> None:
+async def test_a_click_on_the_arrows_beside_the_model_switches_versions(drive: Any) -> None:
     store, id_ = tree_store()
     async with drive(store=store, size=(100, 30)) as on:
         await on.app.screen.open_conversation(id_)

@@ -1,4 +1,4 @@
-"""Rating replies and noting something on them: by key, mouse and command, kept by round."""
+"""Ratings and notes on replies, by key, mouse and command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def opinions(on: Driven) -> list[tuple[int, str]]:
     return [(each.rating, each.note) for each in on.rounds]
 
 
-async def test_keys_rate_the_chosen_reply_and_take_it_back(drive: Any) -> None:
+async def test_keys_rate_the_chosen_reply_and_remove_the_rating(drive: Any) -> None:
     store = Store(None)
     add_conversation(store, ("甲", "一"), ("乙", "二"))
     async with drive(store=store) as on:
@@ -79,7 +79,7 @@ async def test_commands_rate_and_note(drive: Any) -> None:
         assert opinions(on) == [(0, "平仄 \x1b[31m不合")]
 
 
-async def test_a_note_is_written_in_the_box_and_an_empty_one_goes(drive: Any) -> None:
+async def test_a_note_is_edited_in_the_box_and_an_empty_one_is_deleted(drive: Any) -> None:
     async with drive(["一"]) as on:
         await on.ask("甲")
         on.box.insert_text("草稿")
@@ -107,7 +107,7 @@ async def test_a_running_reply_is_not_rated(drive: Any) -> None:
         assert opinions(on) == [(0, "")]
 
 
-async def test_a_corrected_reply_remembers_which_one_it_corrects(drive: Any) -> None:
+async def test_a_corrected_reply_records_the_round_that_it_corrects(drive: Any) -> None:
     async with drive(["春"]) as on:
         await on.ask("甲")
         (first,) = on.rounds
@@ -117,7 +117,7 @@ async def test_a_corrected_reply_remembers_which_one_it_corrects(drive: Any) -> 
         assert (right.reply, right.corrects_id) == ("春风", first.id)
 
 
-async def test_what_was_rated_and_scrolled_away_comes_back_so(drive: Any) -> None:
+async def test_a_rating_is_shown_again_after_scrolling(drive: Any) -> None:
     async with drive([f"第{number}首" for number in range(8)]) as on:
         await on.ask("0")
         await on.pilot.press("alt+u")
@@ -131,7 +131,7 @@ async def test_what_was_rated_and_scrolled_away_comes_back_so(drive: Any) -> Non
         assert say("tui.round.good") in on.screen_text
 
 
-async def test_a_rating_that_cannot_be_saved_is_told(
+async def test_a_rating_that_cannot_be_saved_is_reported(
     drive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_room(*_: object) -> None:
