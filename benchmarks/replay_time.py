@@ -17,8 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chatui.conversation.playback import Player
-from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.tui.replay_app import ReplayApp
 
 TEXT = "春眠不觉晓，**处处**闻啼鸟。\n夜来风雨声，`花落`知多少。\n\n- 一\n- 二\n\n"

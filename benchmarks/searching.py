@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Conversation, Round, Transcript
 from chatui.conversation.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def fill(store: Store, rounds: int) -> float:
                 )
             at = 1_700_000_000.0 + start
             about = Conversation(0, chain[0].query, at, at, ROUNDS_EACH, ROUNDS_EACH)
-            wholes.append((about, chain, {}))
+            wholes.append(Transcript(about, tuple(chain)))
         began = time.process_time()
         store.add_conversations(wholes)
         spent += time.process_time() - began

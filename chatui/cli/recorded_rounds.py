@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from chatui.backends.protocol import Backend
 from chatui.conversation.compared_replies import ComparedReply
 from chatui.conversation.continued_reply import partial_reply
-from chatui.conversation.rounds import Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Piece, Round, Transcript
 from chatui.errors import BackendLost, ChatuiError
 from chatui.messages import (
     Done,

@@ -14,7 +14,7 @@ from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import write, write_stderr
 from chatui.conversation.json_records import UnreadableRecord
 from chatui.conversation.playback import Player, ReplayPoint, replay_steps
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Transcript
 from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say

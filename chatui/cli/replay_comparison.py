@@ -15,7 +15,7 @@ from chatui.cli.replay_run import DIFFERENT, ReplayRun, RequestedModel
 from chatui.conversation import comparison_report
 from chatui.conversation.compared_replies import RECORDED, ComparedReplies, ComparedRound
 from chatui.conversation.exports import write_atomically
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line

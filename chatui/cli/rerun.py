@@ -10,7 +10,7 @@ from chatui.cli.exit_codes import SUCCESS
 from chatui.cli.output import write, write_line
 from chatui.cli.recorded_rounds import RecordedRound, rounds_of
 from chatui.cli.replay_run import DIFFERENT, ReplayRun, RequestedModel, compare_tokens
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import in_quotes, one_line

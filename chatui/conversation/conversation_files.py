@@ -22,7 +22,7 @@ from chatui.conversation.imports.open_webui import is_open_webui, read_open_webu
 from chatui.conversation.imports.oterm import MAGIC, read_oterm
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.json_records import JsonRecords, UnreadableRecord
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Transcript
 from chatui.conversation.transcript_events import FORMAT
 from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError

@@ -13,9 +13,7 @@ from chatui.conversation import search_index, tables
 from chatui.conversation.open_store import OpenStore, read_by, reads, writes
 from chatui.conversation.rounds import (
     Conversation,
-    FullConversation,
-    Piece,
-    Round,
+    Transcript,
     conversation_title,
 )
 from chatui.conversation.stored_values import decode_text, encode_tags, encode_text
@@ -99,16 +97,13 @@ class ConversationStore(OpenStore):
         return next(iter(self.conversations(limit=1, archived=False)), None)
 
     @reads
-    def full_conversation(
-        self, db: sqlite3.Connection, conversation_id: int
-    ) -> tuple[Conversation, tuple[Round, ...], dict[int, tuple[Piece, ...]]]:
-        """Return a conversation, all its rounds (parents first) and their pieces by round id.
-
-        All are read in one transaction.
-        """
+    def transcript(self, db: sqlite3.Connection, conversation_id: int) -> Transcript:
+        """Return a whole conversation, read in one transaction."""
+        conversation = tables.get_conversation(db, conversation_id)
         rounds = tables.all_rounds(db, conversation_id)
         pieces = {each.id: tables.pieces(db, each.id) for each in rounds}
-        return tables.get_conversation(db, conversation_id), rounds, pieces
+        prompts = {id: prompt.mark() for id in pieces if (prompt := tables.prompt(db, id))}
+        return Transcript(conversation, rounds, pieces, prompts)
 
     @reads
     def recent_models(self, db: sqlite3.Connection) -> tuple[str, ...]:
@@ -116,7 +111,7 @@ class ConversationStore(OpenStore):
         found = db.execute("SELECT model FROM rounds GROUP BY model ORDER BY max(id) DESC LIMIT 50")
         return tuple(decode_text(name) for (name,) in found.fetchall())
 
-    def add_conversations(self, added: Iterable[FullConversation]) -> tuple[int, ...]:
+    def add_conversations(self, added: Iterable[Transcript]) -> tuple[int, ...]:
         """Add conversations of ended rounds, parents first, in one transaction.
 
         Returns:
@@ -129,7 +124,7 @@ class ConversationStore(OpenStore):
 
     @writes
     def _insert_conversations(
-        self, db: sqlite3.Connection, added: Iterable[FullConversation]
+        self, db: sqlite3.Connection, added: Iterable[Transcript]
     ) -> tuple[int, tuple[int, ...]]:
         return tables.last_id(db, "rounds"), tables.insert_conversations(db, added)
 
@@ -138,7 +133,7 @@ class ConversationStore(OpenStore):
         while self._database.write(some):
             pass
 
-    def submit_conversations(self, added: Iterable[FullConversation]) -> Future[tuple[int, ...]]:
+    def submit_conversations(self, added: Iterable[Transcript]) -> Future[tuple[int, ...]]:
         """Queue :meth:`add_conversations` for the writing thread and return at once."""
         return self._database.queue(self.add_conversations, added)
 

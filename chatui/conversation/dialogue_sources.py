@@ -18,9 +18,8 @@ from chatui.conversation.reply_filter import (
     matching_dialogues,
     preference_pairs,
 )
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Conversation, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
 from chatui.locales import say
 
 _Whole: TypeAlias = tuple[Conversation, Sequence[Round]]

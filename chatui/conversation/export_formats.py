@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatui.conversation import dialogue_records, exports, transcript
+from chatui.conversation import dialogue_records, exports
 from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds
+from chatui.conversation.rounds import Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import escape_json
@@ -61,7 +62,7 @@ EXPORT_FORMATS = (
     ),
     ExportFormat("html", ".html", _html, shows_probabilities=True),
     ExportFormat("svg", ".svg", _svg, shows_probabilities=True),
-    ExportFormat("transcript", ".jsonl", lambda whole, _: transcript.to_lines(whole)),
+    ExportFormat("transcript", ".jsonl", lambda whole, _: to_lines(whole)),
     ExportFormat("openai", ".jsonl", record=dialogue_records.to_openai),
     ExportFormat("sharegpt", ".jsonl", record=dialogue_records.to_sharegpt),
     ExportFormat("alpaca", ".jsonl", record=dialogue_records.to_alpaca),
@@ -94,7 +95,7 @@ def export_parts(
     """
     for id in ids:
         if format.page is not None:
-            yield from format.page(transcript.from_store(store, id), probabilities)
+            yield from format.page(store.transcript(id), probabilities)
         if format.record is not None:
             dialogue = dialogue_from_rounds(store.rounds(id))
             if dialogue.rounds:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatui.conversation.exports import note_line, reply_marks, state_line, with_line_feeds
-from chatui.conversation.rounds import Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Piece, Round, Transcript
 from chatui.locales import current_language, say
 from chatui.prompting.parts import split_reply
 from chatui.readable import date_and_time, probability_step

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue
-from chatui.conversation.rounds import Conversation, FullConversation, Round, conversation_title
+from chatui.conversation.rounds import Conversation, Round, Transcript, conversation_title
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
 
 _BATCH_CHARACTERS = 500_000
 _BATCH_CONVERSATIONS = 500
@@ -85,10 +84,10 @@ class _BatchWriter:
         self._store = store
         self._counts = counts
         self._known = {_key(each) for each in store.conversations(limit=-1)}
-        self._batch: list[FullConversation] = []
+        self._batch: list[Transcript] = []
         self._characters = 0
         # One batch is saved while the next is read.
-        self._saved: list[FullConversation] = []
+        self._saved: list[Transcript] = []
         self._saving = store.submit_conversations(())
 
     def add(self, whole: Transcript) -> bool:
@@ -100,7 +99,7 @@ class _BatchWriter:
         if _key(about) in self._known:
             self._counts.known += 1
             return False
-        self._batch.append((about, whole.rounds, whole.pieces))
+        self._batch.append(replace(whole, conversation=about))
         self._characters += sum(len(one.query) + len(one.reply) for one in whole.rounds)
         if self._characters < _BATCH_CHARACTERS and len(self._batch) < _BATCH_CONVERSATIONS:
             return False
@@ -118,7 +117,7 @@ class _BatchWriter:
         """Wait until the batch being saved is saved."""
         self._saving.result()
         self._counts.conversations += len(self._saved)
-        self._counts.rounds += sum(len(rounds) for _, rounds, _ in self._saved)
+        self._counts.rounds += sum(len(each.rounds) for each in self._saved)
         self._saved = []
 
 

@@ -11,8 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from chatui.conversation.rounds import Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Piece, Round, Transcript
 
 LONGEST_GAP_SECONDS = 2.0
 """Maximum pause between rounds, in which the user read and typed, unless set otherwise."""

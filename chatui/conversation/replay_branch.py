@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chatui.conversation.playback import ReplayPoint
+from chatui.conversation.rounds import Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
 
 
 def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
@@ -20,9 +20,7 @@ def resume(store: Store, whole: Transcript, point: ReplayPoint) -> int:
     """
     conversation_id = _find_conversation(store, whole)
     if conversation_id is None:
-        (conversation_id,) = store.add_conversations(
-            [(whole.conversation, whole.rounds, whole.pieces)]
-        )
+        (conversation_id,) = store.add_conversations([whole])
     index = [each.id for each in whole.rounds].index(point.round.id)
     of_store = store.all_rounds(conversation_id)[index]
     if point.pieces is None:

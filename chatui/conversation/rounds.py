@@ -1,10 +1,11 @@
-"""The values of a conversation: pieces, rounds and the conversation itself."""
+"""The values of a conversation: pieces, rounds, prompts and the conversation itself."""
 
 from __future__ import annotations
 
+import hashlib
 import marshal
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, Literal, TypeAlias
@@ -157,6 +158,24 @@ class RenderedPrompt:
     context_limit: int = 0
     memory_bytes: int = 0
 
+    def mark(self) -> PromptMark:
+        """Return the hash of the text."""
+        digest = hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
+        return PromptMark(f"sha256:{digest}", self.dropped_rounds)
+
+
+@dataclass(frozen=True)
+class PromptMark:
+    """The hash of a prompt.
+
+    Attributes:
+        hash: "sha256:" and the digest of the prompt's text in UTF-8; "" if not known.
+        dropped_rounds: number of the oldest rounds left out because they did not fit.
+    """
+
+    hash: str = ""
+    dropped_rounds: Count = 0
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -188,8 +207,27 @@ class Conversation:
     tags: tuple[str, ...] = ()
 
 
-FullConversation: TypeAlias = tuple[Conversation, Sequence[Round], Mapping[int, Sequence[Piece]]]
-"""A conversation, all its rounds with parents before children, and the pieces by round id."""
+@dataclass(frozen=True)
+class Transcript:
+    """A whole conversation.
+
+    Attributes:
+        conversation: its ``head_id`` is one of ``rounds``, or None.
+        rounds: all versions, a parent before its children.
+        pieces: by round id; a round may have none.
+        prompts: hashes of the prompts, by round id.
+        others: events of a transcript file that do not describe rounds: models and unknown types.
+    """
+
+    conversation: Conversation
+    rounds: tuple[Round, ...]
+    pieces: Mapping[int, tuple[Piece, ...]] = field(default_factory=dict)
+    prompts: Mapping[int, PromptMark] = field(default_factory=dict)
+    others: tuple[Mapping[str, Any], ...] = ()
+
+    def path(self) -> tuple[Round, ...]:
+        """Return the rounds from the first to the head."""
+        return path_to({each.id: each for each in self.rounds}, self.conversation.head_id)
 
 
 def path_to(by_id: Mapping[int, Round], end: int | None) -> tuple[Round, ...]:

@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from chatui.conversation.exports import note_line, reply_marks, state_line
-from chatui.conversation.rounds import Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Piece, Round, Transcript
 from chatui.readable import probability_step
 from chatui.text import plain_text
 

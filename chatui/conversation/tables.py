@@ -11,11 +11,11 @@ from typing import Any
 from chatui.conversation import search_index
 from chatui.conversation.rounds import (
     Conversation,
-    FullConversation,
     Piece,
     Rating,
     RenderedPrompt,
     Round,
+    Transcript,
     conversation_title,
 )
 from chatui.conversation.stored_values import (
@@ -120,9 +120,7 @@ def insert_round(db: sqlite3.Connection, begun: Round, writer: str) -> int:
     return id_
 
 
-def insert_conversations(
-    db: sqlite3.Connection, added: Iterable[FullConversation]
-) -> tuple[int, ...]:
+def insert_conversations(db: sqlite3.Connection, added: Iterable[Transcript]) -> tuple[int, ...]:
     """Insert conversations with their ended rounds and pieces, without indexing the texts.
 
     Returns:
@@ -133,7 +131,8 @@ def insert_conversations(
     heads: list[tuple[int | None, int]] = []
     round_rows: list[tuple[Any, ...]] = []
     pieces_by_ids: list[tuple[dict[int | None, int], Mapping[int, Sequence[Piece]]]] = []
-    for conversation, rounds, pieces in added:
+    for whole in added:
+        conversation, rounds = whole.conversation, whole.rounds
         id_ = next(new_ids)
         ids: dict[int | None, int] = {}
         depths: dict[int | None, int] = {None: 0}
@@ -142,7 +141,7 @@ def insert_conversations(
             depths[each.id] = depth = depths[each.parent_id] + 1
             keys = (round_id, id_, ids.get(each.parent_id), ids.get(each.corrects_id))
             round_rows.append((*keys, *encode_round(each), depth, "", False))
-        pieces_by_ids.append((ids, pieces))
+        pieces_by_ids.append((ids, whole.pieces))
         title = conversation_title(conversation.title, rounds[0].query if rounds else "")
         times = (conversation.created_at, conversation.updated_at)
         flags = (conversation.pinned, conversation.archived, encode_tags(conversation.tags))

@@ -7,10 +7,8 @@ reads a high surrogate directly before a low one as a single character.)
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -21,6 +19,7 @@ from chatui.conversation.rounds import (
     Count,
     Epoch,
     Piece,
+    PromptMark,
     Rating,
     Round,
     Seconds,
@@ -47,25 +46,6 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     pinned: bool = False
     archived: bool = False
     tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PromptMark:
-    """The hash of a prompt.
-
-    Attributes:
-        hash: "sha256:" and the digest of the prompt's text in UTF-8; "" if not known.
-        dropped_rounds: number of the oldest rounds left out because they did not fit.
-    """
-
-    hash: str = ""
-    dropped_rounds: Count = 0
-
-
-def mark_prompt(text: str, dropped_rounds: int) -> PromptMark:
-    """Hash the text of a prompt."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return PromptMark(f"sha256:{digest}", dropped_rounds)
 
 
 def to_line(event: object) -> str:

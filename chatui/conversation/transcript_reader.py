@@ -17,12 +17,13 @@ from chatui.conversation.rounds import (
     Conversation,
     PackedPieces,
     Piece,
+    PromptMark,
     Round,
+    Transcript,
     path_to,
     title_from_query,
 )
-from chatui.conversation.transcript import Transcript
-from chatui.conversation.transcript_events import DIGITS, FORMAT, VERSION, PromptMark
+from chatui.conversation.transcript_events import DIGITS, FORMAT, VERSION
 from chatui.conversation.transcript_version_1 import transcript_from_version_1
 from chatui.errors import ChatuiError
 from chatui.locales import say

@@ -13,9 +13,16 @@ import msgspec
 
 from chatui.conversation import transcript_events as events
 from chatui.conversation.database import ProgressHandler
-from chatui.conversation.rounds import Conversation, Piece, Rating, RenderedPrompt, Round
+from chatui.conversation.rounds import (
+    Conversation,
+    Piece,
+    Rating,
+    RenderedPrompt,
+    Round,
+    Transcript,
+)
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript, to_lines
+from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -82,10 +89,9 @@ class TranscriptRecorder:
 
     def prompt(self, round_id: int, tokens: int, reused: int, read: RenderedPrompt) -> None:
         """Write that the model has read the prompt of a round."""
-        mark = events.mark_prompt(read.text, read.dropped_rounds)
         self._counts[round_id] = tokens, reused
         number, began = self._numbers[round_id], self._began[round_id]
-        self._append([events.prompt(number, began, tokens, reused, mark)])
+        self._append([events.prompt(number, began, tokens, reused, read.mark())])
 
     def pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
         """Write tokens of a reply."""
@@ -236,10 +242,13 @@ class RecordingStore(Store):
             return known
         recorder = TranscriptRecorder(self._free_name()) if self._recorders else self._first
         self._recorders[begun.conversation_id] = recorder
-        conversation, rounds, pieces = self.full_conversation(begun.conversation_id)
-        before = tuple(each for each in rounds if each.id != begun.id)
-        as_it_was = replace(conversation, head_id=begun.parent_id)
-        recorder.begin(Transcript(as_it_was, before, pieces), begun.started_at)
+        now = self.transcript(begun.conversation_id)
+        before = replace(
+            now,
+            conversation=replace(now.conversation, head_id=begun.parent_id),
+            rounds=tuple(each for each in now.rounds if each.id != begun.id),
+        )
+        recorder.begin(before, begun.started_at)
         return recorder
 
     def _free_name(self) -> Path:

@@ -18,8 +18,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from chatui.conversation.rounds import Conversation, Epoch, Piece, Round, Seconds, path_to
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import (
+    Conversation,
+    Epoch,
+    Piece,
+    Round,
+    Seconds,
+    Transcript,
+    path_to,
+)
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.validation_errors import describe_error

@@ -16,7 +16,7 @@ from command import Chatui, is_one_sentence
 
 from chatui import locations
 from chatui.cli.parser import run
-from chatui.conversation.transcript_events import mark_prompt
+from chatui.conversation.rounds import RenderedPrompt
 from chatui.conversation.transcript_reader import read_transcript
 
 ENDLESS = ("ask", "春眠", "--format", "gpt2-chinese", "--greedy", "--max-new-tokens", "8000")
@@ -71,7 +71,7 @@ def test_a_record_has_the_reply_and_its_settings(chatui: Chatui, tiny: str, tmp_
     assert ids == said["output_ids"][: len(ids)] and len(ids) >= len(said["output_ids"]) - 1
     (model,) = read.others
     assert model["weights"].startswith("sha256:") and "torch" in model["libraries"]
-    assert read.prompts[2].hash == mark_prompt(said["prompt"], 0).hash
+    assert read.prompts[2].hash == RenderedPrompt(said["prompt"]).mark().hash
     # Nothing is written over, and nothing is loaded for that.
     again = chatui("ask", "春眠", *ask, "--record", str(file))
     assert again.returncode == 1 and is_one_sentence(again.stderr) and again.stdout == ""

@@ -11,7 +11,7 @@ import pytest
 from command import Chatui
 
 from chatui.backends.local import LocalBackend
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.exports import write_atomically
 from chatui.conversation.rounds import Round
 from chatui.conversation.store import Store
@@ -57,13 +57,13 @@ async def converse(store: Store, spec: ModelSpec) -> int:
 def test_a_continued_reply_is_continued_again(chatui: Chatui, tiny: str, tmp_path: Path) -> None:
     store = Store(None)
     conversation = asyncio.run(converse(store, ModelSpec("tiny", tiny, format="shiyou")))
-    whole = transcript.from_store(store, conversation)
+    whole = store.transcript(conversation)
     rerun = ("--rerun", "--model", tiny, "--format", "shiyou", "--lang", "en")
     # Every version is looked at once.
     for number, each in enumerate(whole.rounds):
         head = replace(whole.conversation, head_id=each.id)
         file = tmp_path / f"{number}.jsonl"
-        write_atomically(file, transcript.dumps(replace(whole, conversation=head)))
+        write_atomically(file, transcript_writer.dumps(replace(whole, conversation=head)))
     files = [str(tmp_path / f"{number}.jsonl") for number in (0, 1, 2, 5)]
     done = chatui("replay", *files, *rerun)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

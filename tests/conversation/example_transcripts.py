@@ -8,9 +8,7 @@ from typing import Any
 
 import jsonschema
 
-from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript
-from chatui.conversation.transcript_events import mark_prompt
+from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round, Transcript
 
 DOCS = Path(__file__).parents[2] / "docs"
 NASTY = '\x00\x1b[31m\x1b]0;t\x07\x9b31m\x7f[bold]\ud800\u2028\r\n\t"\\u0041"😀'
@@ -39,7 +37,9 @@ def example() -> Transcript:
         {"t": 0.2, "type": "mood", "round": 1, "text": NASTY, "more": [1, {"a": None}]},
     )
     about = Conversation(0, NASTY, 1.7e9, 1.7e9 + 0.5, 2, 3)
-    return Transcript(about, rounds, pieces, {4: mark_prompt("提示", 1)}, others)
+    return Transcript(
+        about, rounds, pieces, {4: RenderedPrompt("提示", dropped_rounds=1).mark()}, others
+    )
 
 
 def lines(data: bytes) -> list[dict[str, Any]]:

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from chatui.conversation import exports, transcript
+from chatui.conversation import exports, transcript_writer
 from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
 from chatui.conversation.dialogues import Dialogue, InvalidRecord
 from chatui.conversation.importing import ImportCounts, import_files
 from chatui.conversation.imports.message_tree import ImportedMessage, build_conversation
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
 
 
 def chatgpt(title: str = "春夜") -> dict[str, Any]:
@@ -237,8 +236,8 @@ def test_flat_records_and_transcripts(tmp_path: Path) -> None:
     assert isinstance(wrong, SkippedRecord) and "line 3" in wrong.sentence
     one = Round(1, 0, None, "q", "r", "done")
     whole = Transcript(Conversation(0, "t", 1, 2, 1, 1), (one,), {1: ()})
-    assert found_in(tmp_path / "t.json", transcript.dumps(whole)) == [whole]
-    windows = transcript.dumps(whole).replace("\n", "\r\n")
+    assert found_in(tmp_path / "t.json", transcript_writer.dumps(whole)) == [whole]
+    windows = transcript_writer.dumps(whole).replace("\n", "\r\n")
     for encoding in ("utf-8-sig", "utf-16"):
         (tmp_path / "w.jsonl").write_bytes(windows.encode(encoding))
         assert found_in(tmp_path / "w.jsonl") == [whole]
@@ -341,8 +340,8 @@ def test_a_stored_conversation_and_its_transcript_are_equal(tmp_path: Path) -> N
     store.finish_round(
         replace(begun, state="done", reply="答", seconds=0.5), [Piece(0.1, "答", 3, -0.5)]
     )
-    whole = store.full_conversation(begun.conversation_id)
+    whole = store.transcript(begun.conversation_id)
     (copy,) = store.add_conversations([whole])
-    back = transcript.dumps(transcript.from_store(store, copy))
-    assert back == transcript.dumps(Transcript(*whole))
+    back = transcript_writer.dumps(store.transcript(copy))
+    assert back == transcript_writer.dumps(whole)
     store.close()

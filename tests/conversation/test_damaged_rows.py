@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.export_formats import export_parts, format_named
 from chatui.conversation.reply_filter import ALL_REPLIES, matching_dialogues, preference_pairs
 from chatui.conversation.rounds import Piece, RenderedPrompt
@@ -67,8 +67,8 @@ def look(store: Store) -> None:
             store.rounds(each.id, store.leaf(one.id))
             store.prompt(one.id)
             store.pieces(one.id)
-        whole = transcript.from_store(store, each.id)
-        again = parse_transcript(transcript.dumps(whole).encode(), "x")
+        whole = store.transcript(each.id)
+        again = parse_transcript(transcript_writer.dumps(whole).encode(), "x")
         assert [one.query for one in again.rounds] == [one.query for one in rounds]
         list(matching_dialogues(whole.conversation, whole.rounds, ALL_REPLIES))
         list(preference_pairs(whole.conversation, whole.rounds, ALL_REPLIES))

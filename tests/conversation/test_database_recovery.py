@@ -13,7 +13,7 @@ import pytest
 
 from chatui.conversation.database import damage_mark
 from chatui.conversation.database_recovery import open_recovered
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
     file = tmp_path / "c.db"
     with closing(Store(file)) as store:
         store.add_conversations(
-            (
+            Transcript(
                 Conversation(0, f"题{number}", number, number, 2, 2),
                 (
                     Round(
@@ -111,7 +111,7 @@ def test_damage_found_later_is_recovered_at_the_next_start(file: Path) -> None:
     store = Store(file)
     with pytest.raises(ChatuiError, match="damaged"):
         for each in store.conversations(limit=-1):
-            store.full_conversation(each.id)
+            store.transcript(each.id)
     assert damage_mark(file).exists()
     store.close()
     again, notice = opened(file)

@@ -18,10 +18,9 @@ from chatui.conversation.export_formats import EXPORT_FORMATS, export_files, for
 from chatui.conversation.exports import to_markdown, to_text, write_atomically
 from chatui.conversation.html_page import to_html
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
 from chatui.conversation.svg_picture import to_svg
-from chatui.conversation.transcript import Transcript
 from chatui.errors import ChatuiError
 
 ABOUT = Conversation(1, "静夜思", 0, 0, 2, 2)
@@ -186,7 +185,7 @@ def test_the_ending_of_a_file_chooses_the_format(tmp_path: Path) -> None:
     assert format_of(None).name == "markdown"
     store = Store(None)
     whole = with_tokens()
-    ids = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)] * 2)
+    ids = store.add_conversations([whole] * 2)
     for form in EXPORT_FORMATS:
         folder = tmp_path / form.name
         export_files(store, ids, folder, form, is_folder=True)

@@ -14,7 +14,7 @@ from example_transcripts import example, lines, version_1
 from test_conversation_files import LLAMA_PAGE, LM_STUDIO, OPEN_WEBUI, chatgpt, oterm
 
 from chatui.cli.request import read_history
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.dialogue_sources import DialogueSources
 from chatui.conversation.importing import import_files
 from chatui.conversation.json_records import UnreadableRecord
@@ -33,14 +33,14 @@ def test_a_damaged_transcript_of_version_1_is_read_or_refused() -> None:
             assert len(str(error)) < 600, seed
             outcomes.add("refused")
         else:
-            transcript.dumps(read).encode()
+            transcript_writer.dumps(read).encode()
             outcomes.add("read")
     assert outcomes == {"read", "refused"}
 
 
 def test_the_readable_part_of_a_damaged_transcript_is_read() -> None:
     """With ``on_fault`` only a damaged header is refused; without it, any damage is."""
-    events = lines(transcript.dumps(example()).encode())
+    events = lines(transcript_writer.dumps(example()).encode())
     outcomes = set()
     for seed in range(150):
         dice = random.Random(seed)
@@ -51,7 +51,7 @@ def test_the_readable_part_of_a_damaged_transcript_is_read() -> None:
         )
         faults: list[UnreadableRecord] = []
         read = parse_transcript(data, "x", faults.append)
-        again = parse_transcript(transcript.dumps(read).encode(), "x")
+        again = parse_transcript(transcript_writer.dumps(read).encode(), "x")
         assert [each.query for each in again.rounds] == [each.query for each in read.rounds], seed
         try:
             parse_transcript(data, "x")

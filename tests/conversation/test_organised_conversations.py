@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.conversation_store import parse_tags
 from chatui.conversation.store import Store
 from chatui.conversation.transcript_reader import parse_transcript
@@ -105,7 +105,7 @@ def test_a_deletion_can_be_undone_for_a_day(store: Store, clock: Clock) -> None:
     assert [each.id for each in store.conversations()] == [kept]
     assert {hit.conversation_id for hit in store.search("明月")} == {kept}
     assert [each.id for each, _ in store.search_conversations("明月", 10)] == [kept]
-    for ask in (store.conversation, store.rounds, store.full_conversation, store.delete):
+    for ask in (store.conversation, store.rounds, store.transcript, store.delete):
         with pytest.raises(ChatuiError):
             ask(gone)
     with pytest.raises(ChatuiError):
@@ -128,7 +128,7 @@ def test_a_deletion_can_be_undone_for_a_day(store: Store, clock: Clock) -> None:
 def test_a_transcript_keeps_pins_archive_and_tags(store: Store) -> None:
     id_ = add(store, "一")
     store.organise(id_, pinned=True, archived=True, tags=["诗"])
-    whole = parse_transcript(transcript.dumps(transcript.from_store(store, id_)).encode(), "t")
-    (new,) = store.add_conversations([(whole.conversation, whole.rounds, whole.pieces)])
+    whole = parse_transcript(transcript_writer.dumps(store.transcript(id_)).encode(), "t")
+    (new,) = store.add_conversations([whole])
     read = store.conversation(new)
     assert (read.pinned, read.archived, read.tags) == (True, True, ("诗",))

@@ -120,7 +120,7 @@ def test_concurrent_processes_lose_nothing(file: Path) -> None:
     assert first.recover_rounds() == ()
     seen = []
     for conversation in first.conversations():
-        for this in first.full_conversation(conversation.id)[1]:
+        for this in first.all_rounds(conversation.id):
             if this.query == "shared":
                 assert this.state == "streaming"
                 continue

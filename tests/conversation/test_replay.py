@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from chatui.conversation.playback import Player, replay_steps
-from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 
 FIRST = Round(1, 0, None, "一", "甲乙", "done", started_at=1000, seconds=2)
 OTHER = Round(2, 0, 1, "二", "丙", "done", started_at=1003, seconds=1)

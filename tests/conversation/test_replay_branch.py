@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.playback import Player
 from chatui.conversation.replay_branch import resume
-from chatui.conversation.rounds import Conversation, Piece, Round
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_reader import parse_transcript
 
 ROUNDS = (
@@ -62,7 +61,7 @@ def test_within_a_reply_a_stopped_version_is_added(store: Store) -> None:
     assert store.pieces(cut.id) == PIECES[1][:2]
     # The recorded version is unchanged.
     assert [each.reply for each in store.siblings(cut.id)] == ["床前明月光", "床前"]
-    assert len(store.full_conversation(id)[1]) == 3
+    assert len(store.all_rounds(id)) == 3
 
 
 def test_after_a_reply_the_recorded_path_is_continued(store: Store) -> None:
@@ -75,8 +74,8 @@ def test_after_a_reply_the_recorded_path_is_continued(store: Store) -> None:
 
 
 def test_a_stored_conversation_gets_the_branch(store: Store) -> None:
-    (id,) = store.add_conversations([(WHOLE.conversation, WHOLE.rounds, WHOLE.pieces)])
-    again = parse_transcript(transcript.dumps(transcript.from_store(store, id)).encode(), "x")
+    (id,) = store.add_conversations([WHOLE])
+    again = parse_transcript(transcript_writer.dumps(store.transcript(id)).encode(), "x")
     query, whole_reply = after(8, again).point, after(9, again).point
     assert query is not None and whole_reply is not None
     assert resume(store, again, query) == id

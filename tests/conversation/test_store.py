@@ -131,7 +131,7 @@ def test_versions_of_a_round_are_branches(store: Store) -> None:
     assert [r.id for r in store.rounds(c, again.id)] == [first.id, again.id]
     edited = say_round(store, c, None, "一!")
     assert store.siblings(first.id) == (first, edited)
-    assert [r.id for r in store.full_conversation(c)[1]] == [
+    assert [r.id for r in store.all_rounds(c)] == [
         first.id,
         second.id,
         third.id,
@@ -240,7 +240,7 @@ def test_deletion_removes_all_rows_of_a_long_conversation(file: Path) -> None:
         lambda s: s.conversation(99),
         lambda s: s.rounds(99),
         lambda s: s.rounds(1, 99),
-        lambda s: s.full_conversation(99),
+        lambda s: s.transcript(99),
         lambda s: s.round(99),
         lambda s: s.siblings(99),
         lambda s: s.leaf(99),
@@ -280,7 +280,7 @@ def test_threads_can_share_a_store(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    for this in store.full_conversation(c)[1][1:]:
+    for this in store.all_rounds(c)[1:]:
         texts = [piece.text for piece in store.pieces(this.id)]
         assert texts == [f"{this.query}.{index} " for index in range(30)]
 

@@ -14,11 +14,10 @@ import jsonschema
 import pytest
 from example_transcripts import DOCS, check, example, lines
 
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.exports import write_atomically
-from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round
+from chatui.conversation.rounds import Conversation, Piece, RenderedPrompt, Round, Transcript
 from chatui.conversation.store import Store
-from chatui.conversation.transcript import Transcript
 from chatui.conversation.transcript_reader import parse_transcript, read_transcript
 
 
@@ -28,14 +27,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_transcript_is_read_as_written_and_matches_the_schema(file: Path) -> None:
-    write_atomically(file, transcript.dumps(example()))
+    write_atomically(file, transcript_writer.dumps(example()))
     assert read_transcript(file) == example()
     assert [this.id for this in example().path()] == [1, 3]
     check(file.read_bytes())
 
 
 def test_the_schema_refuses_wrong_events() -> None:
-    data = transcript.dumps(example()).encode()
+    data = transcript_writer.dumps(example()).encode()
     wrong: tuple[tuple[str, str, Any], ...] = (
         ("query", "text", 5),
         ("token", "id", "x"),
@@ -65,7 +64,7 @@ def test_the_example_of_the_documentation_is_read_and_valid() -> None:
 
 
 def test_a_file_has_no_control_characters(file: Path) -> None:
-    write_atomically(file, transcript.dumps(example()))
+    write_atomically(file, transcript_writer.dumps(example()))
     text = file.read_text(encoding="utf-8")
     assert "静夜思" in text
     assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text)
@@ -146,13 +145,15 @@ def test_exporting_and_importing_random_conversations_is_lossless(tmp_path: Path
     store = Store(tmp_path / "c.db", clock=clock)
     for seed in range(25):
         id_ = fill(store, random.Random(seed))
-        written = transcript.dumps(transcript.from_store(store, id_))
+        written = transcript_writer.dumps(store.transcript(id_))
         check(written.encode())
         read = parse_transcript(written.encode(), "x")
-        assert transcript.dumps(read) == written, seed
-        (copy,) = store.add_conversations([(read.conversation, read.rounds, read.pieces)])
-        about, rounds, pieces = store.full_conversation(id_)
-        about2, rounds2, pieces2 = store.full_conversation(copy)
+        assert transcript_writer.dumps(read) == written, seed
+        (copy,) = store.add_conversations([read])
+        whole = store.transcript(id_)
+        about, rounds, pieces = whole.conversation, whole.rounds, whole.pieces
+        whole2 = store.transcript(copy)
+        about2, rounds2, pieces2 = whole2.conversation, whole2.rounds, whole2.pieces
         shift = rounds2[0].id - rounds[0].id
         moved = [
             replace(
@@ -180,7 +181,7 @@ def test_a_saved_conversation_is_exported(tmp_path: Path, file: Path) -> None:
     store.finish_round(ended, [Piece(0.1, "甲", 3, float("-inf"))])
     two = store.add_round(c, one.id, "二")
     store.append_pieces(two.id, [Piece(0.2, "乙")])
-    write_atomically(file, transcript.dumps(transcript.from_store(store, c)))
+    write_atomically(file, transcript_writer.dumps(store.transcript(c)))
     back = read_transcript(file)
     assert [(r.id, r.parent_id, r.query, r.reply, r.state) for r in back.rounds] == [
         (1, None, "一", "甲", "done"),
@@ -194,7 +195,7 @@ def test_a_saved_conversation_is_exported(tmp_path: Path, file: Path) -> None:
 def test_a_chain_of_five_thousand_rounds(file: Path) -> None:
     chain = tuple(Round(at, 0, at - 1 or None, "问", "答", "done") for at in range(1, 5_001))
     whole = Transcript(Conversation(0, "t", 0, 0, 5_000, 5_000), chain)
-    write_atomically(file, transcript.dumps(whole))
+    write_atomically(file, transcript_writer.dumps(whole))
     assert read_transcript(file).path() == chain
 
 
@@ -215,9 +216,9 @@ def test_an_export_is_a_consistent_snapshot(tmp_path: Path) -> None:
     talking.start()
     try:
         for _ in range(30):
-            exported = transcript.from_store(store, c)
+            exported = store.transcript(c)
             assert len(exported.path()) == exported.conversation.round_count
-            parse_transcript(transcript.dumps(exported).encode(), "x")
+            parse_transcript(transcript_writer.dumps(exported).encode(), "x")
     finally:
         done.set()
         talking.join()

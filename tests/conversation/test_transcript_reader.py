@@ -11,10 +11,9 @@ import msgspec
 import pytest
 from example_transcripts import example, lines, version_1
 
-from chatui.conversation import transcript
+from chatui.conversation import transcript_writer
 from chatui.conversation.json_records import UnreadableRecord
-from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.conversation.transcript_reader import parse_transcript, read_transcript
 from chatui.errors import ChatuiError
 
@@ -25,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_truncated_after_the_header_is_readable() -> None:
-    data = transcript.dumps(example()).encode()
+    data = transcript_writer.dumps(example()).encode()
     header = data.index(b"\n")
     for length in range(0, len(data), 2):
         if length < header:
@@ -41,7 +40,7 @@ def test_a_file_truncated_after_the_header_is_readable() -> None:
 
 def changed(place: int, **values: object) -> bytes:
     """Return the example with values of one line replaced; line 1 is the header."""
-    document = lines(transcript.dumps(example()).encode())
+    document = lines(transcript_writer.dumps(example()).encode())
     document[place - 1] |= values
     return b"".join(json.dumps(event).encode() + b"\n" for event in document)
 
@@ -112,18 +111,18 @@ def test_readable_lines_are_kept_with_on_fault() -> None:
     ],
 )
 def test_byte_order_marks_line_ends_and_encodings(encode: Any, file: Path) -> None:
-    file.write_bytes(encode(transcript.dumps(example())))
+    file.write_bytes(encode(transcript_writer.dumps(example())))
     assert read_transcript(file) == example()
 
 
 def test_other_encodings(file: Path) -> None:
     one = Transcript(Conversation(0, "春", 1, 1, 1, 1), (Round(1, 0, None, "问", "答", "done"),))
-    file.write_bytes(transcript.dumps(one).encode("gbk"))
+    file.write_bytes(transcript_writer.dumps(one).encode("gbk"))
     assert read_transcript(file, encoding="gbk").rounds[0].reply == "答"
     with pytest.raises(ChatuiError):
         read_transcript(file)
     # Torn in the middle of a character.
-    file.write_bytes(transcript.dumps(one).encode("utf-16")[:-3])
+    file.write_bytes(transcript_writer.dumps(one).encode("utf-16")[:-3])
     assert [(each.query, each.state) for each in read_transcript(file).rounds] == [
         ("问", "interrupted")
     ]

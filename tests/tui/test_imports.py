@@ -19,7 +19,7 @@ LATER = {
         "chatui.catalog.unlisted_models",
     ),
     *("chatui.conversation.imports", "chatui.conversation.transcript_recorder"),
-    *("chatui.conversation.text_search", "chatui.conversation.transcript"),
+    *("chatui.conversation.text_search", "chatui.conversation.transcript_writer"),
     "chatui.conversation.transcript_reader",
     *("chatui.prompting.chat_template", "chatui.prompting.formats", "chatui.prompting.window"),
     *("chatui.tui.context_use", "chatui.tui.first_start", "chatui.tui.markdown"),

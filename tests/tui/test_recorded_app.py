@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chatui.conversation import transcript
 from chatui.conversation.transcript_reader import parse_transcript, read_transcript
 from chatui.conversation.transcript_recorder import RecordingStore, TranscriptRecorder
+from chatui.conversation.transcript_writer import dumps
 
 
 async def test_the_app_records_a_transcript(drive: Any, tmp_path: Path) -> None:
@@ -23,8 +23,8 @@ async def test_the_app_records_a_transcript(drive: Any, tmp_path: Path) -> None:
             ("二", "再好", "done"),
         ]
         assert [each["type"] for each in read.others] == ["model"]
-        exported = transcript.from_store(store, app.rounds[0].conversation_id)
-        assert read.rounds == parse_transcript(transcript.dumps(exported).encode(), "x").rounds
+        exported = store.transcript(app.rounds[0].conversation_id)
+        assert read.rounds == parse_transcript(dumps(exported).encode(), "x").rounds
     store.close()
 
 

@@ -8,8 +8,7 @@ from textual.geometry import Offset
 from textual.pilot import Pilot
 
 from chatui.conversation.playback import Player
-from chatui.conversation.rounds import Conversation, Piece, Round
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 from chatui.readable import duration
 from chatui.tui.replay_app import ReplayApp
 from chatui.tui.screens.replay_screen import ReplayScreen

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from chatui.conversation.dialogues import ROLES, InvalidRecord
-from chatui.conversation.rounds import Conversation, Round, path_to
-from chatui.conversation.transcript import Transcript
+from chatui.conversation.rounds import Conversation, Round, Transcript, path_to
 from chatui.locales import say
 
 _LONGEST_REPLY_SECONDS = 3600.0

@@ -127,14 +127,14 @@ class ChatScreen(NavigationActions):
     @work
     async def action_copy_all(self) -> None:
         """Copy the conversation as Markdown."""
-        from chatui.conversation import exports, transcript
+        from chatui.conversation import exports
 
         id_ = self.app.turns.current.id
         if id_ is None:
             self.app.tell_user(say("tui.rewrite.nothing"), "information")
             return
         with self.reporting_errors():
-            whole = await asyncio.to_thread(transcript.from_store, self.app.store, id_)
+            whole = await asyncio.to_thread(self.app.store.transcript, id_)
             text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
             self.app.copy(text)
 

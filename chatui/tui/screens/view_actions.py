@@ -112,7 +112,6 @@ class ViewActions(CommandActions):
     @work
     async def action_replay(self) -> None:
         """Replay the conversation, and continue from the point that the user chooses."""
-        from chatui.conversation import transcript
         from chatui.conversation.playback import Player
         from chatui.conversation.replay_branch import resume
         from chatui.tui.screens.replay_screen import ReplayScreen
@@ -123,7 +122,7 @@ class ViewActions(CommandActions):
             self.app.tell_user(say(words), "information")
             return
         with self.reporting_errors():
-            whole = await asyncio.to_thread(transcript.from_store, store, id_)
+            whole = await asyncio.to_thread(store.transcript, id_)
             player = await asyncio.to_thread(Player, whole)
             screen = ReplayScreen(player, whole.conversation.title)
             point = await self.app.push_screen_wait(screen)

@@ -1,4 +1,4 @@
-"""Transcripts: complete conversations, and how they are written as JSON Lines.
+"""Write transcripts as JSON Lines.
 
 ``docs/transcript.md`` describes the format and ``docs/transcript.schema.json`` defines it.
 :mod:`.transcript_events` defines the lines, :mod:`.transcript_reader` reads them.
@@ -8,44 +8,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from chatui.conversation import transcript_events as events
-from chatui.conversation.rounds import Conversation, Piece, Round, path_to
-from chatui.conversation.store import Store
-from chatui.conversation.transcript_events import PromptMark, to_line
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """A whole conversation.
-
-    Attributes:
-        conversation: its ``head_id`` is one of ``rounds``, or None.
-        rounds: all versions, a parent before its children.
-        pieces: by round id; a round may have none.
-        prompts: hashes of the prompts, by round id.
-        others: events that do not describe rounds, as read: models and unknown types.
-    """
-
-    conversation: Conversation
-    rounds: tuple[Round, ...]
-    pieces: Mapping[int, tuple[Piece, ...]] = field(default_factory=dict)
-    prompts: Mapping[int, PromptMark] = field(default_factory=dict)
-    others: tuple[Mapping[str, Any], ...] = ()
-
-    def path(self) -> tuple[Round, ...]:
-        """Return the rounds from the first to the head."""
-        return path_to({each.id: each for each in self.rounds}, self.conversation.head_id)
-
-
-def from_store(store: Store, conversation_id: int) -> Transcript:
-    """Return the transcript of a saved conversation."""
-    conversation, rounds, pieces = store.full_conversation(conversation_id)
-    prompts = {each.id: prompt for each in rounds if (prompt := store.prompt(each.id))}
-    marks = {id: events.mark_prompt(each.text, each.dropped_rounds) for id, each in prompts.items()}
-    return Transcript(conversation, rounds, pieces, marks)
+from chatui.conversation.rounds import Transcript
+from chatui.conversation.transcript_events import to_line
 
 
 def dumps(transcript: Transcript) -> str:
