@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import read_lines
+from command import read_lines, write_lines
 
 from chatui import locations
 from chatui.cli.parser import run
@@ -145,14 +145,15 @@ def test_a_failed_reply_is_never_preferred(rated: Store, tmp_path: Path) -> None
     ],
 )
 def test_filters_without_a_match_are_reported(
-    rows: Path,
+    tmp_path: Path,
     tiny: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     options: list[str],
     code: int,
 ) -> None:
-    monkeypatch.chdir(rows.parent)
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "rows.jsonl", [{"prompt": "春", "response": "眠"}])
     model = [] if "--pairs" in options else ["--model", tiny]
     assert run(["dataset", *options, *model]) == code
     said = capsys.readouterr()
