@@ -103,8 +103,8 @@ def products(states: Tensor, weights: Sequence[Int8Weight]) -> Tensor:
     pair = vectors * (_STEPS / largest)
     # FBGEMM rounds the first number; the second one holds the rounding error.
     pair[1].sub_(pair[0].round(), alpha=_SECOND_SCALE)
-    made = [weight.product(pair) for weight in weights]
-    sums = made[0] if len(made) == 1 else torch.cat(made, dim=-1)
+    parts = [weight.product(pair) for weight in weights]
+    sums = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
     total = torch.add(sums[0], sums[1], alpha=1 / _SECOND_SCALE).mul_(largest * (1 / _MAX_CODE))
     return total.to(states.dtype).view(*states.shape[:-1], -1)
 
@@ -138,10 +138,10 @@ def fbgemm_works() -> bool:
     random = torch.Generator().manual_seed(0)
     weight, states = torch.randn(40, 64, generator=random), torch.randn(3, 64, generator=random)
     try:
-        made = Int8Weight.quantise(weight)
-        plain, found = made.dequantise(), products(states, [made])
+        quantised = Int8Weight.quantise(weight)
+        dequantised, result = quantised.dequantise(), products(states, [quantised])
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
-    return torch.allclose(plain, weight, atol=0.02) and torch.allclose(
-        found, states @ plain.T, atol=0.02
+    return torch.allclose(dequantised, weight, atol=0.02) and torch.allclose(
+        result, states @ dequantised.T, atol=0.02
     )

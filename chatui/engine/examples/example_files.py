@@ -28,10 +28,10 @@ _ROWS_PER_BATCH = 4096
 
 
 class CannotResume(Exception):
-    """The partial file is missing, or shorter than the position to resume at."""
+    """The partial file is missing or shorter than the position to resume at."""
 
 
-class GrowingFile(ABC):
+class PartialFile(ABC):
     """An incomplete file of examples, in one or several parts.
 
     Args:
@@ -61,9 +61,9 @@ class GrowingFile(ABC):
             stream.close()
 
 
-def open_growing(
+def open_partial(
     file_format: FileFormat, target: Path, columns: tuple[str, ...], length: int, position: int
-) -> GrowingFile:
+) -> PartialFile:
     """Open the partial file of ``target``, truncated to ``position``; 0 starts a new one.
 
     Args:
@@ -110,7 +110,7 @@ def _rename_synced(partial: Path, target: Path) -> None:
     partial.replace(target)
 
 
-class _JsonLines(GrowingFile):
+class _JsonLines(PartialFile):
     """A JSON object of lists per line; positions are in bytes."""
 
     def __init__(self, partial: Path, columns: tuple[str, ...], position: int) -> None:
@@ -129,7 +129,7 @@ class _JsonLines(GrowingFile):
         _rename_synced(self._parts[0], target)
 
 
-class _ColumnFiles(GrowingFile):
+class _ColumnFiles(PartialFile):
     """A file per column with rows of ``length`` int64, combined at the end; positions are rows."""
 
     def __init__(

@@ -26,8 +26,8 @@ from chatui.engine.examples.example_encoder import ExampleEncoder, IdPair, TextP
 from chatui.engine.examples.example_files import (
     CannotResume,
     FileFormat,
-    GrowingFile,
-    open_growing,
+    PartialFile,
+    open_partial,
     partial_path,
 )
 from chatui.engine.examples.training_example import IGNORED
@@ -108,7 +108,7 @@ def write_examples(
             stack.enter_context(FileLock(str(lock), timeout=0))
             stack.callback(lock.unlink, missing_ok=True)
             open_at = partial(
-                open_growing, file_format, target, encoder.layout.columns, encoder.layout.length
+                open_partial, file_format, target, encoder.layout.columns, encoder.layout.length
             )
             try:
                 state = _read_state(state_file, key)
@@ -132,7 +132,7 @@ def write_examples(
 def _run(
     encoder: ExampleEncoder,
     sources: DialogueSources,
-    file: GrowingFile,
+    file: PartialFile,
     state_file: Path,
     state: RunState,
     train: Train | None,
@@ -221,7 +221,7 @@ def _encode_ahead(
 
 
 def _write_batch(
-    encoder: ExampleEncoder, file: GrowingFile, state: RunState, batch: _Batch, ids: list[IdPair]
+    encoder: ExampleEncoder, file: PartialFile, state: RunState, batch: _Batch, ids: list[IdPair]
 ) -> RunState:
     """Append the examples of a batch to ``file``; return the new state."""
     examples = [encoder.make_example(pair) for pair in ids]
@@ -253,7 +253,7 @@ def _read_state(file: Path, key: str) -> RunState:
     return state if state.key == key else RunState(key)
 
 
-def _save(state_file: Path, state: RunState, file: GrowingFile) -> None:
+def _save(state_file: Path, state: RunState, file: PartialFile) -> None:
     file.flush()
     new = state_file.with_name(state_file.name + ".new")
     new.write_bytes(msgspec.json.encode(state))

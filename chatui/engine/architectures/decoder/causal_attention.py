@@ -49,18 +49,18 @@ class CachedAttention:
     """Causal attention that rotates queries and keys and appends keys and values to a cache.
 
     Args:
-        kernel: selects the Triton kernel. A decoder with ALiBi passes a function that returns None,
-            because the kernel supports no bias.
+        select_kernel: returns the Triton kernel to use. A decoder with ALiBi passes a function that
+            returns None, because the kernel supports no bias.
     """
 
     def __init__(
         self,
         shape: DecoderShape,
         device: torch.device,
-        kernel: Callable[..., ModuleType | None] = kernel_support.attention_kernel,
+        select_kernel: Callable[..., ModuleType | None] = kernel_support.attention_kernel,
     ) -> None:
         self._shape = shape
-        self._kernel = kernel
+        self._select_kernel = select_kernel
         half = shape.rotary_dim // 2
         grids = {"halves": (2, half), "pairs": (half, 2), "rows": (2, 2, half // 2)}
         self._grid = grids[shape.rotary or "halves"]
@@ -90,7 +90,7 @@ class CachedAttention:
             window: number of cache slots to attend to.
             mask: see :func:`causal_attention`; the mask of a single row hides all later slots.
         """
-        if kernel := self._kernel(qkv, self._shape, head_norm is not None):
+        if kernel := self._select_kernel(qkv, self._shape, head_norm is not None):
             flat = None if rotation is None else (rotation[0].flatten(), rotation[1].flatten())
             norm = None if head_norm is None else (head_norm, self._shape.norm_eps)
             attended: Tensor = kernel.attend(
@@ -101,13 +101,13 @@ class CachedAttention:
         shape = self._shape
         rows = qkv.shape[0]
         qkv = qkv.view(rows, -1, shape.head_dim)
-        rotated, values = qkv[:, : -shape.key_heads], qkv[:, -shape.key_heads :]
+        queries_keys, values = qkv[:, : -shape.key_heads], qkv[:, -shape.key_heads :]
         if head_norm is not None:
-            normed = functional.rms_norm(rotated, (shape.head_dim,), eps=shape.norm_eps)
-            rotated = normed * head_norm
+            normed = functional.rms_norm(queries_keys, (shape.head_dim,), eps=shape.norm_eps)
+            queries_keys = normed * head_norm
         if rotation is not None:
-            rotated = self._rotate(rotated, *rotation)
-        queries, keys = rotated[:, : shape.heads], rotated[:, shape.heads :]
+            queries_keys = self._rotate(queries_keys, *rotation)
+        queries, keys = queries_keys[:, : shape.heads], queries_keys[:, shape.heads :]
         layer.keys.index_copy_(1, positions, keys.transpose(0, 1))
         layer.values.index_copy_(1, positions, values.transpose(0, 1))
         attended = causal_attention(

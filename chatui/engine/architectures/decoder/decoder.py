@@ -94,8 +94,8 @@ class Decoder:
         self._like = like
         self._slopes = None if slopes is None else slopes.to(like.device, torch.float32)
         self.windowed = like.device.type == "cuda"
-        kernel = kernel_support.attention_kernel if slopes is None else lambda *_: None
-        self._attend = CachedAttention(shape, like.device, kernel)
+        select_kernel = kernel_support.attention_kernel if slopes is None else lambda *_: None
+        self._attend = CachedAttention(shape, like.device, select_kernel)
 
     def new_cache(self, window: int) -> FixedCache:
         """Return an empty cache for up to ``window`` tokens."""

@@ -48,16 +48,13 @@ def on_one_device(model: Any) -> bool:
 
 def _is_supported(model: Any, window: int) -> bool:
     """True if the model is on one device and its attention covers all earlier tokens."""
+    # transformers implements only eager attention for BLOOM.
+    attention = "eager" if type(model).__name__ == "BloomForCausalLM" else "sdpa"
     return (
         on_one_device(model)
-        # transformers implements only eager attention for BLOOM.
-        and model.config._attn_implementation in ("sdpa", "eager" if _is_bloom(model) else "")
+        and model.config._attn_implementation == attention
         and can_crop(new_cache(model.config, window))
     )
-
-
-def _is_bloom(model: Any) -> bool:
-    return type(model).__name__ == "BloomForCausalLM"
 
 
 def _llama(model: Any) -> Decoder:
