@@ -56,15 +56,10 @@ class KeyLine(Static):
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
-    def __init__(self, words: str = "", *, classes: str | None = None) -> None:
-        super().__init__(classes=classes)
+    def __init__(self, words: str) -> None:
+        super().__init__()
         self._words = words
         self._pages = PagedKeys()
-
-    def set_keys(self, words: str) -> None:
-        """Set the key hints."""
-        self._words = words
-        self.refresh()
 
     def render(self) -> Content:
         return self._pages.page(self._words, self.content_size.width)
@@ -78,18 +73,12 @@ def fitting_keys(words: str, cells: int) -> Content:
     parts = words.split(SEPARATOR)
     while len(parts) > 1 and cell_len(SEPARATOR.join(parts)) > cells:
         parts.pop()
-    shown = []
+    hints = []
     for part in parts:
-        name = part.split(" ", 1)[0]
-        shown.append(
-            make_clickable(Content.styled(part, "$foreground-muted"), key_from_label(name))
-        )
-    return Content.styled(SEPARATOR, "$foreground-muted").join(shown)
-
-
-def make_clickable(words: Content, key: str) -> Content:
-    """Return ``words`` so that a click on them presses ``key``, unless that is ""."""
-    return words.stylize(Style.from_meta({_KEY: key})) if key else words
+        hint = Content.styled(part, "$foreground-muted")
+        key = key_from_label(part.split(" ", 1)[0])
+        hints.append(hint.stylize(Style.from_meta({_KEY: key})) if key else hint)
+    return Content.styled(SEPARATOR, "$foreground-muted").join(hints)
 
 
 def key_from_label(name: str) -> str:

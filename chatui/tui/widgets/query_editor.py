@@ -38,11 +38,6 @@ class HeldPastes:
         self._texts: dict[str, str] = {}
         self._labels: re.Pattern[str] | None = None
 
-    @staticmethod
-    def is_long(text: str) -> bool:
-        """True if a paste is to be shown as a label."""
-        return len(text) > LONG_PASTE_CHARACTERS or text.count("\n") > LONG_PASTE_LINES
-
     def hold(self, text: str, file: str = "") -> str:
         """Keep ``text`` and return its label.
 
@@ -102,9 +97,8 @@ class QueryEditor(TextArea):
     def insert_text(self, text: str, *, held: bool = True) -> None:
         """Replace the selection with ``text``, or with a label if it is long and ``held``."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        shown = (
-            self._pastes.hold(text) if held and self._pastes.is_long(text) else escape_unsafe(text)
-        )
+        is_long = len(text) > LONG_PASTE_CHARACTERS or text.count("\n") > LONG_PASTE_LINES
+        shown = self._pastes.hold(text) if held and is_long else escape_unsafe(text)
         self.replace(shown, *self.selection, maintain_selection_offset=False)
 
     def clear_query(self) -> None:

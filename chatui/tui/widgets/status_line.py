@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _BAR_CELLS = 10
 _MEASURABLE_SECONDS = 0.5
 """Minimum load time from which the remaining time is estimated."""
-_CONTEXT = "context"
 _METER_CELLS = (8, 16)
 """Width of the context meter on lines of less than 90 cells, and on wider ones."""
 
@@ -30,6 +29,8 @@ METER_FROM_CELLS = 70
 
 class StatusLine(Widget):
     """One line: facts on the left, and key hints on the right if they fit."""
+
+    auto_links = False
 
     model: reactive[str] = reactive("")
     activity: reactive[str] = reactive("")
@@ -83,13 +84,10 @@ class StatusLine(Widget):
                 *meter(self.context, used, limit, _METER_CELLS[self.size.width >= 90]),
                 (f" {words}", ""),
             ]
-        return Content.assemble(*parts).stylize(Style.from_meta({_CONTEXT: True}))
+        return Content.assemble(*parts).stylize(Style.from_meta({"@click": "screen.tell_context"}))
 
-    async def on_click(self, event: Click) -> None:
-        if event.style.meta.get(_CONTEXT):
-            await self.run_action("screen.tell_context")
-        else:
-            self._pages.click(event)
+    def on_click(self, event: Click) -> None:
+        self._pages.click(event)
 
 
 def progress_text(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:

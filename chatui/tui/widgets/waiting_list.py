@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.content import Content
-from textual.events import Click
 from textual.style import Style
 from textual.widgets import Static
 
@@ -13,7 +12,6 @@ from chatui.locales import say
 from chatui.text import one_line
 
 _SHOWN = 3
-_ACTION = "action"
 
 
 class WaitingList(Static):
@@ -22,13 +20,10 @@ class WaitingList(Static):
     A click on a query moves it back to the query box, a click on its cross withdraws it.
     """
 
+    auto_links = False
+
     def on_mount(self) -> None:
         self.display = False
-
-    async def on_click(self, event: Click) -> None:
-        action = event.style.meta.get(_ACTION)
-        if isinstance(action, str):
-            await self.run_action(action)
 
     def show(self, queries: Sequence[str]) -> None:
         """Show these queries, the next to be answered first."""
@@ -49,4 +44,4 @@ def _line(index: int, query: str) -> Content:
 
 
 def _clickable(words: str, action: str) -> Content:
-    return Content(words).stylize(Style.from_meta({_ACTION: action}))
+    return Content(words).stylize(Style.from_meta({"@click": action}))
