@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from chatui.text_difference import differences
@@ -91,7 +92,7 @@ class ComparedReplies:
     def agreement(self, column: int, other: int = RECORDED) -> float | None:
         """Return the mean :func:`agreement` over the rounds."""
         found = (each.agreement(column, other) for each in self.rounds)
-        return mean(share for share in found if share is not None)
+        return _mean(share for share in found if share is not None)
 
     def tokens_per_second(self, column: int) -> float | None:
         """Return the speed over all replies with a known duration."""
@@ -117,12 +118,11 @@ def perplexity(logprobs: Iterable[Sequence[float]]) -> float | None:
 
     Values of models with different tokenizers are not comparable.
     """
-    loss = mean(-value for values in logprobs for value in values)
+    loss = _mean(-value for values in logprobs for value in values)
     # exp overflows above 709.
     return None if loss is None else math.exp(min(loss, 700.0))
 
 
-def mean(values: Iterable[float]) -> float | None:
-    """Return the mean; None without values."""
+def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
-    return sum(found) / len(found) if found else None
+    return fmean(found) if found else None

@@ -42,10 +42,10 @@ def test_the_recorded_timing_is_kept() -> None:
 
 
 def test_long_pauses_are_shortened() -> None:
-    waits = [beat[0] for beat in played(of(3))]
+    waits = [step[0] for step in played(of(3))]
     assert waits == [0, 0.5, 1.0, 0.5, 2.0, 0.75, 0.25]
-    assert [beat[0] for beat in played(of(3), idle_limit=0.25)] == [0] + [0.25] * 6
-    assert {beat[0] for beat in played(of(3), idle_limit=0)} == {0}
+    assert [step[0] for step in played(of(3), idle_limit=0.25)] == [0] + [0.25] * 6
+    assert {step[0] for step in played(of(3), idle_limit=0)} == {0}
 
 
 def test_a_reply_without_pieces_is_one_piece() -> None:
@@ -60,7 +60,7 @@ def test_negative_pauses_are_zero() -> None:
     early = Round(2, 0, 1, "二", "丙", "done", started_at=900, seconds=0.1)
     pieces = {1: (Piece(1.0, "a"), Piece(0.5, "b"), Piece(3.0, "c")), 2: (Piece(0.2, "d"),)}
     transcript = Transcript(Conversation(0, "t", 0, 0, 2, 2), (FIRST, early), pieces)
-    waits = [round(beat[0], 9) for beat in played(transcript)]
+    waits = [round(step[0], 9) for step in played(transcript)]
     assert waits == [0, 1, 0, 2, 0, 0, 0.2, 0]
 
 

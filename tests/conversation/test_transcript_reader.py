@@ -96,7 +96,7 @@ def test_readable_lines_are_kept_with_on_fault() -> None:
     faults: list[UnreadableRecord] = []
     read = parse_transcript(data, "x", faults.append)
     assert [fault.line for fault in faults] == [4, 5, 8]
-    # Round 2 could not be read; what belongs to it is no further fault.
+    # The events of the unreadable round 2 are skipped without further faults.
     assert [each.id for each in read.rounds] == [1, 3, 4, 5]
     assert read.pieces[1] == (Piece(0.25, "明月光"),)
 
