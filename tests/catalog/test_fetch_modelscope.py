@@ -105,6 +105,20 @@ def test_a_file_can_be_fetched_again_while_its_connection_hangs(
     stalled.set()
 
 
+def test_a_model_that_is_being_fetched_is_not_removed(server: HubServer, tmp_path: Path) -> None:
+    serve_file(server, tmp_path, 400_000)
+    server.faults.stalled = threading.Event()
+    running = Fetch(planned("you/one"))
+    events = running.events()
+    while not isinstance(event := next(events), FetchProgress) or event.done_bytes < 200_000:
+        pass
+    with pytest.raises(ChatuiError, match="is being fetched"):
+        plan_removal("you/one", Settings())
+    server.faults.stalled.set()
+    assert isinstance(list(events)[-1], FetchDone)
+    assert remove(plan_removal("you/one", Settings())) > 400_000
+
+
 def test_a_damaged_modelscope_file_is_fetched_again(server: HubServer, tmp_path: Path) -> None:
     content = serve_file(server, tmp_path, 200_000)
     server.faults.corrupted[WEIGHTS] = 1

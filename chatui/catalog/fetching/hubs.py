@@ -168,7 +168,7 @@ class ModelScope(Hub):
                 url=url_of(listing.hub_id, "model", file.path, listing.revision),
                 content=folder / file.path,
                 pointer=folder / file.path,
-                lock=root / ".lock" / f"chatui_{_path_hash(folder / file.path)}.lock",
+                lock=modelscope_lock(folder / file.path),
             )
             for file in files
         )
@@ -179,5 +179,7 @@ class ModelScope(Hub):
         return {"Cookie": f"m_session_id={token}"} if token else {}
 
 
-def _path_hash(path: Path) -> str:
-    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def modelscope_lock(content: Path) -> Path:
+    """Return the path of the lock that is held while ``content`` is fetched from ModelScope."""
+    digest = hashlib.sha256(str(content).encode("utf-8", "surrogateescape")).hexdigest()
+    return modelscope_root() / ".lock" / f"chatui_{digest[:32]}.lock"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chatui.catalog import library
 from chatui.catalog.fetching.hub import disk_error
+from chatui.catalog.fetching.hubs import modelscope_lock
 from chatui.catalog.fetching.planning import part_of_hub
 from chatui.catalog.local_models import (
     find_part,
@@ -119,8 +120,10 @@ def remove(removal: RemovalPlan) -> int:
 
 
 def _check_idle(item: RemovalItem) -> None:
-    """Raise ChatuiError if a process is fetching this repository into Hugging Face's cache."""
-    for lock in (hugging_face_cache() / ".locks" / item.root.name).glob("*.lock"):
+    """Raise ChatuiError if a process is fetching this repository."""
+    partials = (file.with_suffix("") for file in item.root.rglob("*.incomplete"))
+    locks = (hugging_face_cache() / ".locks" / item.root.name).glob("*.lock")
+    for lock in (*locks, *filter(Path.exists, map(modelscope_lock, partials))):
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         try:
