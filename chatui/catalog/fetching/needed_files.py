@@ -37,7 +37,7 @@ _SHARD_NAME = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\..*
 def needed_files(
     hub_id: str, files: Sequence[ListedFile], part: Part, role: Role
 ) -> list[ListedFile]:
-    """Return the files needed for ``part``, the smallest first.
+    """Return the files needed for ``part``.
 
     If the part names a file, only that file is needed, with all its shards. Otherwise the part's
     folder without its subfolders is searched: safetensors are preferred to ``.bin``, and a complete
@@ -54,16 +54,14 @@ def needed_files(
     by_name = {f.path.rpartition("/")[2]: f for f in safe if f.path.rpartition("/")[0] == folder}
     if not by_name:
         raise ChatuiError(say("fetching.empty", hub_id=hub_id, folder=folder or "/"))
-    small = [
-        name
-        for name in by_name
-        if _SMALL_FILES.fullmatch(name) and not _UNUSED_FILES.fullmatch(name)
+    weights = _weights(hub_id, set(by_name)) if role != "tokenizer" else set()
+    return [
+        file
+        for name, file in by_name.items()
+        if name in weights
+        or (name.endswith(".index.json") and _goes_with(name, weights))
+        or (_SMALL_FILES.fullmatch(name) and not _UNUSED_FILES.fullmatch(name))
     ]
-    if role == "tokenizer":
-        return _sorted(by_name[name] for name in small)
-    weights = _weights(hub_id, set(by_name))
-    index = [name for name in by_name if name.endswith(".index.json") and _goes_with(name, weights)]
-    return _sorted(by_name[name] for name in {*small, *index, *weights})
 
 
 def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFile]:
@@ -77,11 +75,11 @@ def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFi
     if not split:
         return [by_path[path]]
     pieces = (_SHARD_NAME.fullmatch(other) for other in by_path)
-    return _sorted(
+    return [
         by_path[piece.string]
         for piece in pieces
         if piece and piece.group("stem", "count", "suffix") == split.group(*split.groupdict())
-    )
+    ]
 
 
 def _weights(hub_id: str, names: set[str]) -> set[str]:
@@ -132,10 +130,6 @@ def _goes_with(index: str, weights: Iterable[str]) -> bool:
     """True if ``index`` is the index of shards in ``weights``."""
     stem, _, suffix = index.removesuffix(".index.json").rpartition(".")
     return any(w.startswith(f"{stem}-") and w.endswith(f".{suffix}") for w in weights)
-
-
-def _sorted(files: Iterable[ListedFile]) -> list[ListedFile]:
-    return sorted(files, key=lambda file: (file.size_bytes, file.path))
 
 
 def _is_safe(path: str) -> bool:
