@@ -78,7 +78,7 @@ def test_a_missing_embedded_model_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("chatui.locations.assets_folder", lambda: tmp_path)
-    with pytest.raises(ChatuiError, match="install chatui again"):
+    with pytest.raises(ChatuiError, match="reinstall chatui"):
         resolve("shiyou", Settings())
 
 

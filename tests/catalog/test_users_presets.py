@@ -89,7 +89,7 @@ def test_a_users_preset_overrides_a_shipped_one(users_preset: Write, tmp_path: P
         ('format = "x"\n\nbase = { hf = "../../etc" }\n', 3, "owner/name"),
         ('format = "x"\nbase = { hf = "a/b", also = ["c/d", "e"] }\n', 2, "'e'"),
         ('name = "Mein Modell"\nformat = "x"\nbase = { hf = "a/b" }\n', 1, "is not a valid name"),
-        ('format = "x"\ndefault = "7b"\nbase = { hf = "a/b" }\n', 1, "no variant '7b'"),
+        ('format = "x"\ndefault = "7b"\nbase = { hf = "a/b" }\n', 1, "variant '7b', which"),
     ],
 )
 def test_an_invalid_file_is_reported_with_its_line(
