@@ -76,7 +76,7 @@ def changes_from_record(recorded: Mapping[str, Any]) -> SettingChanges:
     return SettingChanges(
         system if isinstance(system, str) else None,
         tuple(stop for stop in strings if isinstance(stop, str) and stop),
-        window if type(window) is int and window > 0 else None,
+        window if type(window) is int and SETTINGS["max_new_tokens"].allows(window) else None,
         sampling,
     )
 

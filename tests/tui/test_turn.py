@@ -567,5 +567,7 @@ async def test_a_round_without_recorded_thinking_is_regenerated_with_the_current
 
 
 def test_damaged_setting_changes_of_a_round_are_skipped() -> None:
-    record = {"changed": [["seed"], None, "seed", "top_k"], "seed": 7, "top_k": "x", "window": True}
-    assert changes_from_record(record) == SettingChanges(sampling={"seed": 7})
+    for window in (True, 0, 10**30):
+        record = {"changed": [["seed"], None, "seed", "top_k"], "seed": 7, "top_k": "x"}
+        changes = changes_from_record(record | {"window": window})
+        assert changes == SettingChanges(sampling={"seed": 7})

@@ -194,15 +194,22 @@ def with_field(name: str, text: str, changes: SettingChanges, spec: ModelSpec) -
         trimmed = (stop.strip(" ") for stop in stops)
         return replace(changes, stop_strings=tuple(filter(None, trimmed)))
     if name == WINDOW:
-        typed = text.strip()
-        if typed and not (typed.isdecimal() and int(typed)):
-            wanted = SETTINGS["max_new_tokens"].range
-            words = {"name": name, "value": one_line(typed, 40), "range": wanted}
-            raise ChatuiError(say("settings.out_of_range_key", **words))
-        return replace(changes, window=int(typed) if typed else None)
+        return replace(changes, window=_window(text.strip()) if text.strip() else None)
     preset: SamplingSettings = spec.sampling
     value = getattr(preset, name) if not text.strip() else _value(name, text.strip())
     return changes.with_setting(name, value, preset)
+
+
+def _window(text: str) -> int:
+    setting = SETTINGS["max_new_tokens"]
+    try:
+        window = int(text)
+    except ValueError:
+        window = 0
+    if not setting.allows(window):
+        values = {"name": WINDOW, "value": one_line(text, 40), "range": setting.range}
+        raise ChatuiError(say("settings.out_of_range_key", **values))
+    return window
 
 
 def _as_text(value: Any) -> str:
