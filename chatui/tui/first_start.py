@@ -41,7 +41,7 @@ class Findings:
     server_model: ModelEntry | None = None
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """A line about the machine."""
         parts = [say("tui.welcome.memory", size=size(self.memory_bytes)), *self.gpus]
         if self.models:

@@ -126,11 +126,13 @@ def insert_files(text: str) -> tuple[str, tuple[str, ...]]:
         ChatuiError: as :func:`read_query_file`.
     """
     parts: list[str] = []
-    told: list[str] = []
+    sentences: list[str] = []
     at = 0
     for start, end, name in find_mentions(text):
         file = read_query_file(name)
         parts += [text[at:start], "\n" if text[at:start].strip(" ") else "", file.in_query]
-        told.append(say("tui.file.taken", name=one_line(name, 100), count=f"{len(file.text):,}"))
+        sentences.append(
+            say("tui.file.taken", name=one_line(name, 100), count=f"{len(file.text):,}")
+        )
         at = end
-    return "".join(parts) + text[at:].lstrip(" " if at else ""), tuple(told)
+    return "".join(parts) + text[at:].lstrip(" " if at else ""), tuple(sentences)

@@ -69,8 +69,8 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     gpus = first_start._nvidia_gpus()
-    found = replace(first_start.inspect_machine(Settings()), gpus=gpus, models=2)
-    assert found.words == (
+    findings = replace(first_start.inspect_machine(Settings()), gpus=gpus, models=2)
+    assert findings.summary == (
         "This machine: 16.0 GB of memory · NVIDIA A 8192 MiB · NVIDIA B 24576 MiB · "
         "models in the caches: 2"
     )

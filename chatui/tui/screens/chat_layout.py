@@ -140,7 +140,7 @@ class ChatLayout(Screen[None]):
 
     def _suggest(self) -> None:
         for welcome in self.query(Welcome):
-            welcome.set_found(self.findings)
+            welcome.set_findings(self.findings)
 
     @work
     async def _find_last_conversation(self) -> None:

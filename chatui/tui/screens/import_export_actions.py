@@ -110,7 +110,7 @@ class ImportExportActions(QueryActions):
         if not path:
             return
         worker = get_current_worker()
-        told: list[str] = []
+        skipped: list[str] = []
         last = time.monotonic()
 
         def report(now: ImportCounts) -> None:
@@ -125,7 +125,9 @@ class ImportExportActions(QueryActions):
 
         def work() -> ImportCounts:
             files = expand_paths([str(expanded(path))], IMPORT_SUFFIXES)
-            return import_files(self.app.store, files, on_progress=report, on_skipped=told.append)
+            return import_files(
+                self.app.store, files, on_progress=report, on_skipped=skipped.append
+            )
 
         try:
             counts = await asyncio.to_thread(work)
@@ -133,10 +135,10 @@ class ImportExportActions(QueryActions):
             self.app.tell_user(str(error))
             self._give_back((f"/import {path}",))
             return
-        for sentence in told[:_MAX_SKIPPED_SHOWN]:
+        for sentence in skipped[:_MAX_SKIPPED_SHOWN]:
             self.app.tell_user(sentence, "warning")
-        if len(told) > _MAX_SKIPPED_SHOWN:
-            self.app.tell_user(say("import.import.skipped", count=len(told)), "warning")
+        if len(skipped) > _MAX_SKIPPED_SHOWN:
+            self.app.tell_user(say("import.import.skipped", count=len(skipped)), "warning")
         if not counts.conversations and not counts.known:
             self.app.tell_user(say("export.import_nothing", path=path))
             return

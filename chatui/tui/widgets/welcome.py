@@ -86,17 +86,17 @@ class Welcome(Vertical):
         self,
         greeting: Greeting,
         last: Conversation | None = None,
-        found: Findings | None = None,
+        findings: Findings | None = None,
     ) -> None:
         """
         Args:
             last: the conversation that Ctrl+O continues.
-            found: suggested models.
+            findings: suggested models.
         """
         super().__init__()
         self._greeting = greeting
         self._last = last
-        self._found = found
+        self._findings = findings
 
     def compose(self) -> ComposeResult:
         greeting = self._greeting
@@ -106,7 +106,7 @@ class Welcome(Vertical):
         for example in greeting.examples:
             yield ActionLine(example, f"take_example({example!r})", "example")
         if greeting.more:
-            for (class_, action), words in zip(_FOUND_LINES, self._found_words(), strict=True):
+            for (class_, action), words in zip(_FOUND_LINES, self._findings_words(), strict=True):
                 yield ActionLine(words, action, f"found {class_}")
             yield Prose(greeting.more, classes="bigger")
 
@@ -126,25 +126,25 @@ class Welcome(Vertical):
         self._last = last
         self.query_one(".continue", ActionLine).set_text(self._last_words())
 
-    def set_found(self, found: Findings | None) -> None:
+    def set_findings(self, findings: Findings | None) -> None:
         """Show suggested models, on the page of the embedded model only."""
-        self._found = found
+        self._findings = findings
         # The page of another model has no lines for them.
         lines = self.query(".found").results(ActionLine)
-        for line, words in zip(lines, self._found_words(), strict=False):
+        for line, words in zip(lines, self._findings_words(), strict=False):
             line.set_text(words)
 
-    def _found_words(self) -> tuple[str, str, str]:
+    def _findings_words(self) -> tuple[str, str, str]:
         """Return the lines on the machine, a chat model and a server's model; "" hides a line."""
-        found = self._found
-        if found is None:
+        findings = self._findings
+        if findings is None:
             return "", "", ""
-        model, server = found.chat_model, found.server_model
+        model, server = findings.chat_model, findings.server_model
         key = "chat_here" if model.usable else "chat_fetch"
         title = one_line(model.title, 40)
-        chat = say(f"tui.welcome.{key}", title=title, size=size(model.disk_bytes), hub=found.hub)
+        chat = say(f"tui.welcome.{key}", title=title, size=size(model.disk_bytes), hub=findings.hub)
         on_server = "" if server is None else one_line(server.title, 40)
-        return found.words, chat, on_server and say("tui.welcome.server", title=on_server)
+        return findings.summary, chat, on_server and say("tui.welcome.server", title=on_server)
 
     def _last_words(self) -> str:
         if self._last is None:
