@@ -10,6 +10,7 @@ from scripted_backend import ScriptedBackend
 from textual.widgets import Input, OptionList
 
 from chatui.conversation.store import Store
+from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.tui.screens.conversations import ConversationPicker
 from chatui.tui.screens.questions import LineQuestion
@@ -128,3 +129,16 @@ async def test_a_conversation_with_a_running_reply_is_marked(drive: Any, store: 
         assert (round_.state, round_.reply) == ("done", "春" * 60)
         await on.pilot.press("enter")
         await on.until(lambda: on.views and on.views[0].reply_text == "春" * 60)
+
+
+async def test_a_store_that_cannot_be_read_for_tags_is_reported(drive: Any, store: Store) -> None:
+    def fail() -> list[str]:
+        raise ChatuiError("The database is locked.")
+
+    async with drive(store=store) as on:
+        await open_conversations(on)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "tags", fail)
+            await on.pilot.press("alt+t")
+            await on.until(lambda: "The database is locked." in on.notices)
+        assert isinstance(on.app.screen, ConversationPicker)

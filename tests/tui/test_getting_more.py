@@ -38,14 +38,14 @@ async def test_f3_says_how_to_get_one_and_takes_a_folder(drive: Any, tmp_path: P
         await on.pilot.press("f3")
         await on.until(lambda: isinstance(on.app.screen, AdapterPicker))
         await on.until(lambda: "chatui tune" in on.screen_text)
-        for path in (tmp_path / "nothing", mine):
+        for path in (tmp_path / "nothing", "long" * 100, mine):
             await on.pilot.press("ctrl+l")
             await on.until(lambda: isinstance(on.app.screen, LineQuestion))
             on.app.screen.query_one(Input).value = str(path)
             await on.pilot.press("enter")
             await on.until(lambda: isinstance(on.app.screen, AdapterPicker))
         await on.until(lambda: "1 ● mine" in on.screen_text)
-        assert any("nothing" in notice for notice in on.notices)
+        assert all(any(name in each for each in on.notices) for name in ("nothing", "longlong"))
 
 
 def test_a_load_says_how_long_it_still_takes() -> None:

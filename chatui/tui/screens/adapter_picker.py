@@ -24,7 +24,7 @@ from chatui.locales import say
 from chatui.messages import Adapter
 from chatui.readable import size
 from chatui.settings import Settings
-from chatui.text import one_line
+from chatui.text import in_quotes, one_line
 from chatui.tui.model_names import adapter_title
 from chatui.tui.screens.picker import OrderedPicker
 from chatui.tui.widgets.pick_list import matches
@@ -83,7 +83,12 @@ def _name_only(adapter: Adapter) -> AdapterSummary:
 def _named(words: str) -> FoundAdapter:
     """Return the adapter at ``PATH[@SCALE]``; raises ChatuiError if it cannot be read."""
     adapter = named_adapter(words)
-    return FoundAdapter(adapter, describe_adapter(Path(adapter.path), adapter_title(adapter.path)))
+    try:
+        summary = describe_adapter(Path(adapter.path), adapter_title(adapter.path))
+    except OSError as error:
+        message = say("catalog.no_such_adapter", path=in_quotes(adapter.path))
+        raise ChatuiError(message) from error
+    return FoundAdapter(adapter, summary)
 
 
 def adapter_details(summary: AdapterSummary) -> str:

@@ -277,17 +277,15 @@ class ConversationList(PickList[Conversation]):
         chosen = self.highlighted
         if chosen is None:
             return
-        known = " ".join(f"#{tag}" for tag in await asyncio.to_thread(self._store.tags))
-        question = say("organise.list.tags")
-        if known:
-            question += "\n" + say("organise.list.known_tags", tags=one_line(known, 300))
-        value = " ".join(f"#{tag}" for tag in chosen.tags)
-        words = await self.app.push_screen_wait(LineQuestion(question, value))
-        if words is None:
-            return
         try:
-            tags = parse_tags(words)
+            tags = await asyncio.to_thread(self._store.tags)
+            question = say("organise.list.tags")
+            if tags:
+                known = one_line(" ".join(f"#{tag}" for tag in tags), 300)
+                question += "\n" + say("organise.list.known_tags", tags=known)
+            value = " ".join(f"#{tag}" for tag in chosen.tags)
+            words = await self.app.push_screen_wait(LineQuestion(question, value))
+            if words is not None:
+                await self._write(self._store.organise, chosen.id, tags=parse_tags(words))
         except ChatuiError as error:
             self.app.tell_user(str(error))
-            return
-        await self._write(self._store.organise, chosen.id, tags=tags)
