@@ -24,7 +24,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "chromium-he
 
 
 def executable() -> str:
-    """Where Chromium is, by CHATUI_CHROMIUM or its usual names; skips the test without it."""
+    """Return Chromium's path, from CHATUI_CHROMIUM or its usual names; skip the test without it."""
     found = os.environ.get("CHATUI_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if not found:
         pytest.skip("Chromium is not at hand (install it, or set CHATUI_CHROMIUM)")
@@ -32,7 +32,7 @@ def executable() -> str:
 
 
 async def until(condition: Callable[[], object], seconds: float = 150) -> None:
-    """Wait for something that must come."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -41,7 +41,7 @@ async def until(condition: Callable[[], object], seconds: float = 150) -> None:
 
 
 class Page:
-    """A page of the browser, and the terminal that its websocket's frames draw.
+    """A page of the browser, and the terminal drawn by its websocket's frames.
 
     Attributes:
         requested: addresses that the page asked for.
@@ -99,7 +99,7 @@ class Page:
         return answer["result"].get("value")
 
     async def type(self, text: str) -> None:
-        """As an input method does: composed, then put in."""
+        """Type as an input method does: compose, then insert."""
         await self.call("Input.imeSetComposition", text=text, selectionStart=0, selectionEnd=0)
         await self.call("Input.insertText", text=text)
 
@@ -115,11 +115,11 @@ class Page:
             )
 
     async def picture(self) -> bytes:
-        """What is on the page, as PNG."""
+        """Return a screenshot of the page, as PNG."""
         return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
 
     async def until_true(self, expression: str) -> None:
-        """Wait for something that is to become true on the page."""
+        """Wait until a JavaScript expression is true on the page."""
         for _ in range(1000):
             if await self.evaluate(expression):
                 return
@@ -129,7 +129,7 @@ class Page:
 
 @asynccontextmanager
 async def opened(folder: Path, width: int = 800, height: int = 480) -> AsyncIterator[Page]:
-    """A browser with one empty page; its profile is put into ``folder``."""
+    """Start a browser with an empty page, and its profile in ``folder``."""
     process = await asyncio.create_subprocess_exec(
         executable(),
         "--headless",

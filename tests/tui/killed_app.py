@@ -1,7 +1,7 @@
-"""The app, killed at random moments while it streams and records; what is left is looked at.
+"""The app, killed at random moments while it streams and records, and checks of what is left.
 
-Run as a program, this is chatui with one addition: each token is written to the file that
-``TOLD`` names, with its time, before the app does anything else with it.
+Run as a program, this is chatui with one addition: each token is first written, with its time,
+to the file named by the environment variable ``TOLD``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ top_k = 10
 uniform_top_k = true
 max_new_tokens = 490
 """
-"""The embedded model with an end token that it never says."""
+"""The embedded model with an end token that it never generates."""
 
 TOLD = "CHATUI_TEST_TOLD"
 _QUERIES = ("春风又绿江南岸", "夜来风雨声", "花落知多少", "处处闻啼鸟")
@@ -37,13 +37,13 @@ _LONGEST_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a kill left behind.
+    """The result of one kill.
 
     Attributes:
-        told: tokens that the app had got, of all replies.
+        told: the number of tokens that the app had received, in all replies.
         lost_from_store, lost_from_transcript: seconds from the oldest token that is missing there
-            to the newest that the app had got.
-        faults: what is wrong, in words.
+            to the newest token received.
+        faults: a description of each fault.
     """
 
     told: int
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def kill_once(home: Path, number: int, seed: int) -> Outcome:
-    """Start the app on ``home``, send queries, kill it at a random moment, and look."""
+    """Start the app on ``home``, send queries, kill it at a random moment, and check the files."""
     from real_terminal import RealTerminal
 
     dice = random.Random(seed)
@@ -107,7 +107,7 @@ def _look(home: Path, told_file: Path, record: Path) -> Outcome:
     if record.exists() and record.stat().st_size:
         whole = read_transcript(record, found.append)
         faults += [f"the transcript, line {each.line}: {each.reason}" for each in found]
-        # A file's rounds are numbered as they came, and so are the store's ids.
+        # The rounds of a file and the ids of the store have the same order.
         replies = ["".join(piece.text for piece in whole.pieces[one.id]) for one in whole.rounds]
         said = dict(zip(sorted(told, key=int), replies, strict=False))
     in_transcript = [(pieces, said.get(id, "")) for id, pieces in told.items()]
@@ -119,7 +119,7 @@ def _look(home: Path, told_file: Path, record: Path) -> Outcome:
 
 
 def _lost(told: Sequence[tuple[float, str]], kept: str, faults: list[str]) -> float:
-    """Seconds from the first token that is missing to the last that came."""
+    """Return the seconds from the first missing token to the last one received."""
     at = 0
     for moment, text in told:
         if at >= len(kept) and text:
@@ -131,7 +131,7 @@ def _lost(told: Sequence[tuple[float, str]], kept: str, faults: list[str]) -> fl
 
 
 def main() -> int:
-    """chatui, telling each token first."""
+    """Run chatui, and write each token to the file first."""
     import forked_engine
 
     from chatui.backends.local import LocalBackend

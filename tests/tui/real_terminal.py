@@ -1,4 +1,4 @@
-"""chatui in a pseudo-terminal, seen through a terminal emulator."""
+"""chatui in a pseudo-terminal, with a terminal emulator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEYS = {
 
 
 class Screen(pyte.Screen):
-    """pyte takes the private forms of SGR (kitty's and xterm's key modes) for colours."""
+    """A stream without the private forms of SGR (key modes), which pyte reads as colours."""
 
     def select_graphic_rendition(self, *attrs: int, private: bool = False, **kwargs: Any) -> None:
         if not private:
@@ -55,7 +55,7 @@ class RealTerminal:
         self.screen = Screen(columns, rows)
         self.raw = ""
         self._stream = pyte.Stream(self.screen)
-        # A size in the environment would be taken for the terminal's, whatever that becomes.
+        # A size in the environment would override the terminal's.
         inherited = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.child = pexpect.spawn(
             command[0],
@@ -69,7 +69,7 @@ class RealTerminal:
         self.child.delaybeforesend = None
 
     def read(self, seconds: float = 0.05) -> None:
-        """Take what the program writes for a while."""
+        """Read the program's output for a while."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -79,14 +79,14 @@ class RealTerminal:
             except pexpect.EOF:
                 return
             self.raw = (self.raw + data)[-200_000:]
-            # A terminal that is no kitty does not see its keyboard's sequences.
+            # Remove the sequences of the kitty keyboard protocol, which other terminals ignore.
             for sequence in ("\x1b[>1u", "\x1b[>25u", "\x1b[<u"):
                 data = data.replace(sequence, "")
             self._stream.feed(data)
 
     @property
     def text(self) -> str:
-        """What stands on the screen; a wide character takes one place in it."""
+        """The text of the screen; a wide character counts as one."""
         rows, columns = range(self.screen.lines), range(self.screen.columns)
         cells = self.screen.buffer
         return "\n".join("".join(cells[y][x].data for x in columns).rstrip() for y in rows)
@@ -110,10 +110,10 @@ class RealTerminal:
             self.read(0.15 if key == "escape" else 0.02)
 
     def paste(self, text: str) -> None:
-        """As a terminal with bracketed paste does it."""
+        """Paste as a terminal with bracketed paste does."""
         data = f"\x1b[200~{text}\x1b[201~".encode()
         while data:
-            # The program's own output must be read meanwhile, or both would wait.
+            # Read the program's output meanwhile, or both would block.
             sent = os.write(self.child.child_fd, data[:4096])
             data = data[sent:]
             self.read(0.0005)
@@ -123,19 +123,19 @@ class RealTerminal:
         self.child.setwinsize(rows, columns)
 
     def first_child(self) -> int:
-        """The id of the process that the program started: the engine."""
+        """The id of the engine's process."""
         found = subprocess.run(
             ["pgrep", "-P", str(self.child.pid)], capture_output=True, text=True, check=True
         )
         return int(found.stdout.split()[0])
 
     def kill(self) -> None:
-        """As ``kill -9`` does it."""
+        """Kill the program with SIGKILL."""
         self.child.kill(signal.SIGKILL)
         self.child.wait()
 
     def end(self) -> int | None:
-        """Wait for the program's own end; its exit code."""
+        """Wait for the program to end, and return its exit code."""
         with suppress(pexpect.EOF):
             self.child.expect(pexpect.EOF, timeout=20)
         self.child.close()

@@ -27,7 +27,7 @@ UNUSUAL = "甲\u3000乙\u00a0丙\u200d丁\u200c\ue000戊\ufe0f"
 
 
 def words(text: str) -> list[str]:
-    """``text`` cut where Ctrl+→ stops."""
+    """Split ``text`` where Ctrl+→ stops."""
     cuts = [0]
     while cuts[-1] < len(text):
         cuts.append(word_end(text, cuts[-1]))
@@ -65,7 +65,7 @@ def test_every_hanzi_is_a_word_without_the_dictionary(monkeypatch: pytest.Monkey
 
 
 def typed(text: str) -> str:
-    """What reaches a text field when a terminal sends ``text``."""
+    """Return the text that a field receives when a terminal sends ``text``."""
     keys = [event for event in TerminalInput().feed(text) if isinstance(event, Key)]
     return "".join(event.character or "" for event in keys if is_typed_text(event))
 
@@ -157,7 +157,7 @@ async def test_the_query_box_moves_by_word(drive: Any) -> None:
 
 
 async def renaming(on: Any) -> LineInput:
-    """The box of a question over the chat."""
+    """Open a dialog, and return its input."""
     on.app.push_screen(LineQuestion("?", ""))
     await on.pilot.pause()
     box = on.app.screen.query_one(Input)
@@ -199,7 +199,7 @@ async def opened_list(on: Any, key: str) -> Input:
 
 @pytest.mark.parametrize("opening", ["question", "ctrl+b", "f2"])
 async def test_the_terminal_cursor_is_at_the_caret(drive: Any, opening: str) -> None:
-    """An input method opens its window there."""
+    """Input methods open their window at the terminal's cursor."""
     async with drive(size=(60, 20)) as on:
         box = await (renaming(on) if opening == "question" else opened_list(on, opening))
         x, y, width, _ = box.content_region

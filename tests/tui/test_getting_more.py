@@ -1,4 +1,4 @@
-"""What empty lists say, how to get an adapter, and how long a load still takes."""
+"""Hints on getting adapters, and the remaining time of a load."""
 
 from __future__ import annotations
 

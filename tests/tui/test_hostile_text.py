@@ -1,4 +1,4 @@
-"""Text from models and files is shown, never interpreted; and the layout never tears."""
+"""Control sequences and unusual characters in text from models and files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDE = "春眠不觉晓，👨‍👩‍👧处处闻啼鸟。𠮷野家 ｶﾞ 
 
 
 def rows(on: Any) -> list[str]:
-    """What the compositor gives to the terminal, with every control sequence."""
+    """Return the compositor's output for the terminal, with every control sequence."""
     return [strip.text for strip in rows_of(on.app)]
 
 

@@ -1,6 +1,6 @@
-"""kill -9 at random moments: nothing is invalid, nothing old is lost, no lock stays.
+"""kill -9 at random moments: files stay valid, old text is kept, locks are released.
 
-``CHATUI_KILLS=50`` kills as often; ``benchmarks/kills.py`` does and tells the figures.
+``CHATUI_KILLS=50`` sets the number of kills; ``benchmarks/kills.py`` prints the figures.
 """
 
 from __future__ import annotations
@@ -31,6 +31,6 @@ def test_a_kill_leaves_valid_files_and_loses_at_most_a_second(home: Path, engine
     outcomes = [kill_once(home, number, seed=number) for number in range(KILLS)]
     assert [each.faults for each in outcomes] == [()] * KILLS
     assert sum(each.told for each in outcomes) > KILLS
-    # One may fall on a moment when the machine stood still.
+    # One kill may fall into a pause of the machine.
     assert sorted(each.lost_from_store for each in outcomes)[-2] <= 1.0
     assert sorted(each.lost_from_transcript for each in outcomes)[-2] <= 1.0

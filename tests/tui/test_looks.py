@@ -1,4 +1,4 @@
-"""How every screen looks: 80x24 and 140x45, in both languages, dark; in light its colours.
+"""Snapshots of every screen: at 80x24 and 140x45, in both languages; of the light theme, styles.
 
 After a wanted change: ``pytest --snapshot-update`` with this file, and read the difference.
 """
@@ -43,7 +43,7 @@ async def test_every_screen(language: Literal["zh", "en"], snapshot: SnapshotAss
         on = Driven(app, pilot, app._backend, app.store)
         async for name in walk.walk(on):
             shown = [(size, theme) for size in SIZES for theme in THEMES]
-            # From a size to the next within a theme: each change draws all anew.
+            # Neighbours differ in size or theme alone, as each change redraws everything.
             shown[2:] = reversed(shown[2:])
             if name == "conversation":
                 shown += [(size, DARK) for size in SMALL]
@@ -53,7 +53,7 @@ async def test_every_screen(language: Literal["zh", "en"], snapshot: SnapshotAss
                 app.theme = theme
                 is_light = theme != DARK
                 key = "-".join((name, f"{size[0]}x{size[1]}", *(["light"] if is_light else ())))
-                # A busy machine may still be laying out what has come.
+                # On a busy machine the layout may not be finished.
                 for seconds in (0.0, 0.1, 0.3, 1.0):
                     await pilot.pause(seconds)
                     if described(rows(app), colours_alone=is_light) == snapshot(name=key):
@@ -64,7 +64,7 @@ async def test_every_screen(language: Literal["zh", "en"], snapshot: SnapshotAss
 
 
 def rows(app: App[object]) -> list[Row]:
-    """The runs of equally styled text of every row: text and style."""
+    """Return (text, style) of each run of equal style, for every row."""
     found = []
     for strip in rows_of(app):
         runs = groupby(strip, key=lambda segment: named(segment.style))
@@ -73,17 +73,17 @@ def rows(app: App[object]) -> list[Row]:
 
 
 def named(style: Style | None) -> str:
-    """Colours and attributes, without what a click does."""
+    """Return a style's colours and attributes, without its link."""
     return (
         str(style.without_color + Style(color=style.color, bgcolor=style.bgcolor)) if style else ""
     )
 
 
 def described(shown: list[Row], *, colours_alone: bool) -> str:
-    """The text, the styles that are met in it, and where: letters with the cells they cover.
+    """Describe a screen: its text, its styles, and the cells of each style.
 
     Args:
-        colours_alone: leave out all but the styles, in the order in which they are met.
+        colours_alone: list only the styles, in the order of the screen.
     """
     letters: dict[str, str] = {}
     text, places = [], []

@@ -1,4 +1,4 @@
-"""The whole program in a real pseudo-terminal, with the model that ships with it."""
+"""The whole program in a pseudo-terminal, with the embedded model."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ top_k = 10
 uniform_top_k = true
 max_new_tokens = 490
 """
-"""The embedded model with an end token that it never says, so that there is time to stop it."""
+"""The embedded model with an end token that it never generates, so that it can be stopped."""
 
 
 @pytest.fixture
 def start(home: Path, engines: None) -> Iterator[Start]:
-    """Starts chatui in Chinese; whatever still runs in the end is killed."""
+    """Start chatui in Chinese, and kill what still runs after the test."""
     (home / "presets").mkdir(parents=True)
     (home / "presets" / "endless.toml").write_text(ENDLESS, encoding="utf-8")
     started: list[RealTerminal] = []
@@ -64,13 +64,13 @@ def start(home: Path, engines: None) -> Iterator[Start]:
 
 
 def reply_of(terminal: RealTerminal, author: str, query: str = "") -> str:
-    """What stands below the author's last name, without blanks; "" while it is not there.
+    """Return the text below the author's last name, without spaces, or "".
 
     Args:
-        query: the name must stand below this query.
+        query: the name must be below this query.
     """
     _, found, text = terminal.text.rpartition(f"▌ {query}") if query else ("", "▌", terminal.text)
-    # Where a reply can be rated, its marks stand in the author's row.
+    # The author's row may also contain the rating marks.
     *_, below = re.split(rf"   {author}(?: {{2}}.*)?\n", text)
     return re.sub(r"\s", "", below.partition("╭")[0]) if found and below != text else ""
 
@@ -78,7 +78,7 @@ def reply_of(terminal: RealTerminal, author: str, query: str = "") -> str:
 def ask_for_a_long_reply(terminal: RealTerminal) -> None:
     terminal.type("春风又绿江南岸")
     terminal.press("enter")
-    # The greeting stands below the same name.
+    # The greeting is also below a name.
     terminal.until_shown("▌ 春风又绿江南岸")
     terminal.until(lambda: len(reply_of(terminal, "不停")) > 8)
 
@@ -123,7 +123,7 @@ def test_kill_in_mid_reply_loses_at_most_a_second(start: Start, home: Path) -> N
     terminal = start("--model", "endless")
     terminal.until_shown("不停 · 上下文")
     ask_for_a_long_reply(terminal)
-    # The engine stands still, so that the reply cannot end before the kill.
+    # The engine is suspended, so that the reply cannot end before the kill.
     engine = forked_engine.pid_of_fork(terminal.first_child())
     os.kill(engine, signal.SIGSTOP)
     try:
@@ -183,7 +183,7 @@ def test_the_cursor_stands_where_an_input_method_needs_it(start: Start) -> None:
     terminal.press("ctrl+j")
     terminal.type("不觉晓a")
     terminal.until_shown("│ 不觉晓a")
-    # The box has grown upwards: its last row is where it was.
+    # The box has grown upwards; its last row has not moved.
     terminal.until(lambda: (terminal.screen.cursor.y, terminal.screen.cursor.x) == (row, 3 + 7))
     terminal.resize(60, 16)
     terminal.until(lambda: (terminal.screen.cursor.y, terminal.screen.cursor.x) == (13, 2 + 7))

@@ -1,4 +1,4 @@
-"""Pastes as the terminal sends them, through the parser that the driver reads with."""
+"""Pastes from the terminal, through the parser of the driver."""
 
 from __future__ import annotations
 

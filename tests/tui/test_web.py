@@ -1,4 +1,4 @@
-"""``chatui web``: access, and the contents of a page."""
+"""``chatui web``: access control, and the app in a page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Served:
         self.address, _, self.token = self.url.partition("?token=")
 
     def apps(self) -> list[psutil.Process]:
-        """The app of every page, and its engine."""
+        """The processes of the apps of all pages, and of their engines."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
@@ -59,7 +59,7 @@ def served(home: Path, engines: None) -> Iterator[Served]:
 
 
 class Client:
-    """A page without a browser: reads what its app draws, and sends keys."""
+    """A page without a browser, which reads the app's output and sends keys."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -107,7 +107,7 @@ async def test_pages_have_conversations_of_their_own(served: Served) -> None:
             await page.until_shown("诗友在此")
         await first.type("春风又绿江南岸")
         await second.type("床前明月光")
-        # One key at a time: a burst of text and Enter would be a paste.
+        # Send one key at a time: text and Enter in one burst would be a paste.
         await first.until_shown("│ 春风又绿江南岸")
         await second.until_shown("│ 床前明月光")
         for page in (first, second):
@@ -167,7 +167,7 @@ async def test_chinese_typed_in_chromium(served: Served, tmp_path: Path) -> None
         await page.until_true("document.activeElement.className === 'xterm-helper-textarea'")
         await page.type("写一首七言绝句，题目是《春夜》")
         await until(lambda: "│ 写一首七言绝句，题目是《春夜》" in page.text)
-        # The input method opens its window where the caret is: behind what was typed.
+        # The input method opens its window at the caret, after the typed text.
         row = next(i for i, line in enumerate(page.screen.display) if "│ 写一首" in line)
         assert (page.screen.cursor.y, page.screen.cursor.x) == (row, 3 + 30)
         await page.press("Enter", 13, "\r")

@@ -1,4 +1,4 @@
-"""A walk through every screen of one running app, so that each can be looked at."""
+"""A walk through every screen of a running app."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ SHORT_REPLY = "春江潮水连海平，海上明月共潮生。"
 
 
 def stored(file: Path | None = None) -> Store:
-    """What the app of the walk finds saved."""
+    """Return a store with the conversations of the walk."""
     store = Store(file, clock=lambda: NOON)
     id_ = add_conversation(store, ("写一首七言绝句，题目是《春夜》", POEM), ("讲讲绝句", ARTICLE))
     for each in store.rounds(id_):
@@ -96,7 +96,7 @@ def app(
 
 
 async def walk(on: Driven) -> AsyncIterator[str]:
-    """Go from screen to screen and tell the name of each when it stands."""
+    """Go from screen to screen, and yield the name of each once it is complete."""
     press = on.pilot.press
     shown = on.until_shown
     await shown("/512")
@@ -156,7 +156,7 @@ async def walk(on: Driven) -> AsyncIterator[str]:
         ("ctrl+p", "palette", "/model"),
         ("f1", "help", "Alt+Enter"),
         ("alt+t", "tree", "讲讲绝句"),
-        # The last group comes when the catalog has been read.
+        # The last group is shown after the catalog has been read.
         ("alt+d", "candidates", "Continuation", "续写"),
     ):
         await press(key)
