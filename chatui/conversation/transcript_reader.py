@@ -24,7 +24,7 @@ from chatui.conversation.rounds import (
     title_from_query,
 )
 from chatui.conversation.transcript_events import DIGITS, FORMAT, VERSION
-from chatui.conversation.transcript_version_1 import transcript_from_version_1
+from chatui.conversation.transcript_version_1 import lines_from_version_1
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.validation_errors import describe_error
@@ -86,8 +86,13 @@ def _read(found: Iterable[Record], name: str, on_fault: OnFault | None) -> Trans
         raise ChatuiError(say("conversation.no_transcript", path=name))
     version = header.get("version")
     if version == 1:
-        return transcript_from_version_1(header, name)
-    if isinstance(version, int) and version > VERSION:
+        on_fault = None
+        try:
+            header, *later = lines_from_version_1(header)
+        except (msgspec.ValidationError, UnicodeError) as error:
+            raise damaged(1, describe_error(error)) from error
+        records = ((1, event) for event in later)
+    elif isinstance(version, int) and version > VERSION:
         raise ChatuiError(
             say("conversation.newer_transcript", path=name, found=version, known=VERSION)
         )

@@ -1,4 +1,4 @@
-"""Read transcripts of version 1, a single JSON object.
+"""Convert transcripts of version 1, a single JSON object, to the lines of version 2.
 
 ::
 
@@ -12,93 +12,57 @@ A parent stands before its children.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from chatui.conversation.rounds import (
-    Conversation,
-    Epoch,
-    Piece,
-    Round,
-    Seconds,
-    Transcript,
-    path_to,
-)
-from chatui.errors import ChatuiError
-from chatui.locales import say
-from chatui.validation_errors import describe_error
+from chatui.conversation.rounds import Epoch, Seconds
+from chatui.conversation.transcript_events import VERSION
 
 
-def transcript_from_version_1(raw: Mapping[str, Any], name: str) -> Transcript:
-    """Return the transcript in the object of a file; its conversation's id is 0.
-
-    A round that was streaming when the file was written becomes "interrupted".
-
-    Args:
-        name: the file's name, for error messages.
-
-    Raises:
-        ChatuiError: the object is not a transcript of this version.
-    """
-    try:
-        return _checked(msgspec.convert(raw, _File))
-    except (msgspec.ValidationError, _Inconsistent, UnicodeError) as error:
-        # msgspec encodes keys as UTF-8, so a lone surrogate in one is a UnicodeError.
-        sentence = say("conversation.damaged_transcript", path=name, reason=describe_error(error))
-        raise ChatuiError(sentence) from error
-
-
-@dataclass(frozen=True)
-class _FileConversation:
+class _Conversation(msgspec.Struct):
     title: str
     created_at: Epoch
     updated_at: Epoch
     head: int | None
 
 
-@dataclass(frozen=True)
-class _FileRound:
-    """The keys of a round that are not fields of :class:`Round`."""
+class _Round(msgspec.Struct):
+    """The keys of a round that are not those of an event."""
 
-    parent: int | None
-    pieces: list[tuple[Seconds, str, int, float | None]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _File:
-    version: Literal[1]
-    conversation: _FileConversation
-    rounds: list[dict[str, Any]]
-
-
-_FIXED_FIELDS = {"conversation_id": 0, "version": 1, "versions": 1}
+    id: int
+    query: str
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    started_at: Epoch = 0.0
+    seconds: Seconds = 0.0
+    state: str = "streaming"
+    pieces: list[tuple[Seconds, str, int, float | None]] = []
 
 
-class _Inconsistent(Exception):
-    """Parts of a file contradict each other."""
+def lines_from_version_1(file: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the header and the events; the other keys of a round are those of its events.
 
-
-def _checked(file: _File) -> Transcript:
-    rounds: dict[int, Round] = {}
-    pieces = {}
-    for raw in file.rounds:
-        extra = msgspec.convert(raw, _FileRound)
-        one = msgspec.convert({**raw, **_FIXED_FIELDS, "parent_id": extra.parent}, Round)
-        if one.id in rounds:
-            raise _Inconsistent(say("conversation.round_twice", id=one.id))
-        if one.parent_id is not None and one.parent_id not in rounds:
-            raise _Inconsistent(say("conversation.no_parent", id=one.id, parent=one.parent_id))
-        was_streaming = one.state == "streaming"
-        rounds[one.id] = replace(one, state="interrupted") if was_streaming else one
-        pieces[one.id] = tuple(Piece(*values) for values in extra.pieces)
-    about = file.conversation
-    if about.head is not None and about.head not in rounds:
-        raise _Inconsistent(say("conversation.no_head", id=about.head))
-    depth = len(path_to(rounds, about.head))
-    conversation = Conversation(
-        0, about.title, about.created_at, about.updated_at, depth, about.head
-    )
-    return Transcript(conversation, tuple(rounds.values()), pieces)
+    Raises:
+        msgspec.ValidationError, UnicodeError: a value is missing or has a wrong type.
+    """
+    about = msgspec.convert(file.get("conversation"), _Conversation)
+    start = about.created_at
+    yield {**file, **msgspec.structs.asdict(about), "version": VERSION, "start": start}
+    for raw in msgspec.convert(file.get("rounds"), list[dict[str, Any]]):
+        each = msgspec.convert(raw, _Round)
+        began = each.started_at - start
+        event = {**raw, "round": each.id, "t": began}
+        yield {**event, "type": "query", "text": each.query}
+        tokens = {"tokens": each.prompt_tokens, "reused": each.reused_tokens}
+        yield {**event, "type": "prompt", **tokens}
+        for at, text, id, logprob in each.pieces:
+            token = {"text": text, "id": id, "logprob": logprob}
+            yield {"type": "token", "round": each.id, "t": began + at, **token}
+        if each.state != "streaming":
+            end = {"t": began + each.seconds, "reason": each.finish_reason}
+            yield {**event, "type": "stop", **end}
+    if about.head is not None:
+        yield {"type": "branch", "round": about.head, "t": about.updated_at - start}
