@@ -11,8 +11,10 @@ from typing import Any
 
 from chatui.conversation import dialogue_records, exports
 from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds
+from chatui.conversation.html_page import to_html
 from chatui.conversation.rounds import Transcript
 from chatui.conversation.store import Store
+from chatui.conversation.svg_picture import to_svg
 from chatui.conversation.transcript_writer import to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -41,27 +43,11 @@ class ExportFormat:
     shows_probabilities: bool = False
 
 
-def _html(whole: Transcript, probabilities: bool) -> Iterable[str]:
-    from chatui.conversation.html_page import to_html
-
-    yield to_html(whole, probabilities=probabilities)
-
-
-def _svg(whole: Transcript, probabilities: bool) -> Iterable[str]:
-    from chatui.conversation.svg_picture import to_svg
-
-    yield to_svg(whole, probabilities=probabilities)
-
-
 EXPORT_FORMATS = (
-    ExportFormat(
-        "markdown", ".md", lambda whole, _: [exports.to_markdown(whole.conversation, whole.path())]
-    ),
-    ExportFormat(
-        "text", ".txt", lambda whole, _: [exports.to_text(whole.conversation, whole.path())]
-    ),
-    ExportFormat("html", ".html", _html, shows_probabilities=True),
-    ExportFormat("svg", ".svg", _svg, shows_probabilities=True),
+    ExportFormat("markdown", ".md", lambda whole, _: [exports.to_markdown(whole)]),
+    ExportFormat("text", ".txt", lambda whole, _: [exports.to_text(whole)]),
+    ExportFormat("html", ".html", lambda *args: [to_html(*args)], shows_probabilities=True),
+    ExportFormat("svg", ".svg", lambda *args: [to_svg(*args)], shows_probabilities=True),
     ExportFormat("transcript", ".jsonl", lambda whole, _: to_lines(whole)),
     ExportFormat("openai", ".jsonl", record=dialogue_records.to_openai),
     ExportFormat("sharegpt", ".jsonl", record=dialogue_records.to_sharegpt),

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from chatui.conversation.rounds import Conversation, Round
+from chatui.conversation.rounds import Round, Transcript
 from chatui.errors import ChatuiError
 from chatui.locales import say
 from chatui.text import one_line, plain_text
@@ -18,14 +18,14 @@ from chatui.text import one_line, plain_text
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
-def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
+def to_markdown(transcript: Transcript) -> str:
     """Return Markdown: the title, then each round with a quoted query and the unchanged reply.
 
     The lines of a reply, such as verses, stay separate: outside fenced code each ends with two
     spaces, Markdown's line break.
     """
-    parts = [f"# {plain_text(conversation.title)}"]
-    for number, each in enumerate(rounds, 1):
+    parts = [f"# {plain_text(transcript.conversation.title)}"]
+    for number, each in enumerate(transcript.path(), 1):
         quoted = "\n".join(f"> {line}".rstrip() for line in with_line_feeds(each.query).split("\n"))
         notes = filter(None, (*reply_marks(each), one_line(note_line(each), None)))
         reply = f"**{say('conversation.export.reply')}**{_model(each)}"
@@ -41,11 +41,11 @@ def to_markdown(conversation: Conversation, rounds: Iterable[Round]) -> str:
     return "\n\n".join(part for part in parts if part.strip()) + "\n"
 
 
-def to_text(conversation: Conversation, rounds: Iterable[Round]) -> str:
+def to_text(transcript: Transcript) -> str:
     """Return plain text: the title, then a heading, the query and the reply of each round."""
     colon = say("conversation.export.colon")
-    parts = [plain_text(conversation.title)]
-    for number, each in enumerate(rounds, 1):
+    parts = [plain_text(transcript.conversation.title)]
+    for number, each in enumerate(transcript.path(), 1):
         query, reply = with_line_feeds(each.query), with_line_feeds(each.reply)
         parts += [
             f"[{say('conversation.export.round', number=number)}]",

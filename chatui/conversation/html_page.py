@@ -23,7 +23,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = Path(__file__).with_suffix(".css")
 
 
-def to_html(transcript: Transcript, *, probabilities: bool = False) -> str:
+def to_html(transcript: Transcript, probabilities: bool = False) -> str:
     """Return HTML: the title, then each round with the raw query and the reply as Markdown.
 
     All text is escaped, HTML in a reply too. Images become links and nothing is loaded from other

@@ -30,7 +30,7 @@ _STYLES = {
 }
 
 
-def to_svg(transcript: Transcript, *, probabilities: bool = False) -> str:
+def to_svg(transcript: Transcript, probabilities: bool = False) -> str:
     """Return SVG with the query and the reply of each round, wrapped to 80 columns.
 
     Args:

@@ -212,9 +212,9 @@ def test_text_exported_by_chatui_is_read(tmp_path: Path) -> None:
         Round(1, 1, None, "写《静夜思》\n五言", "床前明月光，\n疑是地上霜。", "done", "诗友"),
         Round(2, 1, 1, "代码？", "看：\n\n```\n# a\n问：b\n```\n\n完", "done"),
     )
-    about = Conversation(1, "静夜思", 0, 0, 2, 2)
+    whole = Transcript(Conversation(1, "静夜思", 0, 0, 2, 2), rounds)
     for name, write in (("x.md", exports.to_markdown), ("x.txt", exports.to_text)):
-        (found,) = found_in(tmp_path / name, write(about, rounds))
+        (found,) = found_in(tmp_path / name, write(whole))
         assert [(each.query, each.reply) for each in found.rounds] == [
             (each.query, each.reply) for each in rounds
         ]

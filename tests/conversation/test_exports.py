@@ -31,9 +31,13 @@ ROUNDS = (
 )
 
 
+def transcript_of(*rounds: Round) -> Transcript:
+    return Transcript(replace(ABOUT, head_id=rounds[-1].id), rounds)
+
+
 def test_markdown_keeps_the_lines_of_poems_and_code() -> None:
     locales.set_language("zh")
-    assert to_markdown(ABOUT, ROUNDS[:2]) == (
+    assert to_markdown(transcript_of(*ROUNDS[:2])) == (
         "# 静夜思\n\n## 第 1 轮\n\n**问**\n\n> 写《静夜思》  \n> 五言\n\n**答** (诗友)\n\n"
         "床前明月光，  \n疑是地上霜。\n\n"
         "## 第 2 轮\n\n**问**\n\n> 代码？\n\n**答**\n\n看：  \n```\na\nb\n```\n好\n\n完\n\n"
@@ -42,14 +46,14 @@ def test_markdown_keeps_the_lines_of_poems_and_code() -> None:
 
 
 def test_plain_text() -> None:
-    assert to_text(ABOUT, ROUNDS[:1]) == (
+    assert to_text(transcript_of(ROUNDS[0])) == (
         "静夜思\n\n[Round 1]\n\nQuestion: 写《静夜思》\n五言\n\n"
         "Reply (诗友): 床前明月光，\n疑是地上霜。\n"
     )
 
 
 def test_exports_have_no_control_characters() -> None:
-    for text in (to_markdown(ABOUT, ROUNDS), to_text(ABOUT, ROUNDS)):
+    for text in (to_markdown(transcript_of(*ROUNDS)), to_text(transcript_of(*ROUNDS))):
         assert "␛[31m��" in text
         assert "ended with an error: No {memory}." in text
         text.encode()
@@ -61,21 +65,22 @@ def test_ratings_notes_and_corrections_are_exported_but_not_imported_as_text() -
         *(1, 1, None, "春？", "眠", "done", "诗友"),
         rating=1, note="好\n<b>", sampling={"edited": True}, corrects_id=9,
     )  # fmt: skip
-    markdown = to_markdown(ABOUT, [rated])
+    markdown = to_markdown(transcript_of(rated))
     assert "**Reply** (诗友) · ✎ Edited by hand · + Good · ✎ 好 <b>\n" in markdown
     (read,) = read_speaker_lines(markdown).transcript.rounds
     assert (read.query, read.reply, read.model) == ("春？", "眠", "诗友")
-    assert to_text(ABOUT, [rated]).endswith("(✎ Edited by hand · + Good · ✎ 好\n<b>)\n")
-    whole = Transcript(replace(ABOUT, head_id=1), (rated,))
-    page = Page(to_html(whole))
+    assert to_text(transcript_of(rated)).endswith("(✎ Edited by hand · + Good · ✎ 好\n<b>)\n")
+    page = Page(to_html(transcript_of(rated)))
     assert "诗友 · ✎ Edited by hand · + Good" in page.text and "✎ 好\n<b>" in page.text
-    picture = "".join(ElementTree.fromstring(to_svg(whole)).itertext()).replace("\xa0", " ")
+    picture = "".join(ElementTree.fromstring(to_svg(transcript_of(rated))).itertext()).replace(
+        "\xa0", " "
+    )
     assert "✎ Edited by hand · + Good" in picture
 
 
 def test_the_open_code_fence_of_a_stopped_reply_is_closed() -> None:
     stopped = Round(1, 1, None, "q", "````py\nx = 1\n```", "stopped")
-    assert "````py\nx = 1\n```\n````\n" in to_markdown(ABOUT, [stopped])
+    assert "````py\nx = 1\n```\n````\n" in to_markdown(transcript_of(stopped))
 
 
 HOSTILE = (

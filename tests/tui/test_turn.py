@@ -155,7 +155,7 @@ async def test_the_text_of_an_interrupted_reply_is_in_the_next_prompt(tmp_path: 
         file = tmp_path / "exported.json"
         file.write_text(transcript_writer.dumps(on.store.transcript(conversation)))
         assert read_history(str(file)) == (("甲", "春风"), ("乙", "好"))
-        exported = exports.to_markdown(on.store.conversation(conversation), [shown])
+        exported = exports.to_markdown(on.store.transcript(conversation))
         assert "春风\n\n*interrupted*" in exported
         assert [hit.match for hit in on.store.search("春风")] == ["春风"]
 

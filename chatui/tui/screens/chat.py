@@ -135,7 +135,7 @@ class ChatScreen(NavigationActions):
             return
         with self.reporting_errors():
             whole = await asyncio.to_thread(self.app.store.transcript, id_)
-            text = await asyncio.to_thread(exports.to_markdown, whole.conversation, whole.path())
+            text = await asyncio.to_thread(exports.to_markdown, whole)
             self.app.copy(text)
 
     def action_copy_or_stop(self) -> None:
