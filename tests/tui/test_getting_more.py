@@ -49,10 +49,10 @@ async def test_f3_says_how_to_get_one_and_takes_a_folder(drive: Any, tmp_path: P
 
 
 def test_a_load_says_how_long_it_still_takes() -> None:
-    assert "0:30 left" in progress_text("", 1_000_000, 4_000_000, 10)
+    assert "0:30 left" in progress_text(1_000_000, 4_000_000, 10)
     for done, seconds in ((1_000_000, 0.1), (0, 10), (4_000_000, 10)):
-        assert "left" not in progress_text("", done, 4_000_000, seconds)
-    assert "MB" in progress_text("", 1_000_000, 4_000_000)
+        assert "left" not in progress_text(done, 4_000_000, seconds)
+    assert "MB" in progress_text(1_000_000, 4_000_000)
 
 
 async def test_the_last_line_counts_down(drive: Any) -> None:

@@ -81,7 +81,7 @@ class ColumnView(Vertical):
         column, reply = self.column, self.column.reply
         if column.loading is not None:
             loading = column.loading
-            return progress_text(loading.stage, loading.done_bytes, loading.total_bytes)
+            return progress_text(loading.done_bytes, loading.total_bytes)
         if reply is None:
             return say("overview.compare.there" if column.existing else "overview.compare.waits")
         words = say("overview.compare.tokens", count=reply.output_tokens)

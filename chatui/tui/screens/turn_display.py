@@ -131,7 +131,6 @@ class TurnDisplay(ReplyDisplay):
         if not loading.done_bytes:
             self._load_began = time.monotonic()
         self._status.activity = progress_text(
-            loading.stage,
             loading.done_bytes,
             loading.total_bytes,
             time.monotonic() - self._load_began,

@@ -23,7 +23,7 @@ from chatui.settings import Settings
 from chatui.text import one_line
 from chatui.tui.model_names import display_name
 
-# Importing the fetching code is slow, and most starts download nothing.
+# Slow to import, and most starts download nothing.
 if TYPE_CHECKING:
     from chatui.catalog.fetching.fetch import FetchEvent, FetchProgress
     from chatui.catalog.fetching.planning import FetchPlan
@@ -175,18 +175,14 @@ class FetchBar(Static):
         return one_line(display_name(cast("Download", self._download).name), 40)
 
     def _progress_text(self, event: FetchProgress) -> str:
-        name, percent, keys = (
-            f"↓ {self._title} ",
-            f" {int(100 * event.share)}%",
-            say("tui.fetch.keys"),
-        )
+        name, percent = f"↓ {self._title} ", f" {int(100 * event.share)}%"
         facts = [f"{readable.size(event.done_bytes)}/{readable.size(event.total_bytes)}"]
         if event.seconds_left is not None:
             speed = readable.size(event.bytes_per_second)
             left = readable.duration(event.seconds_left)
             facts.append(say("tui.fetch.speed", speed=speed, left=left))
         while True:
-            rest = " · ".join((percent, *facts, keys))
+            rest = " · ".join((percent, *facts, say("tui.fetch.keys")))
             room = self.content_size.width - cell_len(name + rest)
             if room >= _LEAST_BAR_CELLS or not facts:
                 break

@@ -36,7 +36,7 @@ def match_positions(rounds: Sequence[Round], pattern: re.Pattern[str]) -> list[t
 class FindBar(Horizontal, can_focus=True):
     """The search text and the number of the current match; n and N go through the matches."""
 
-    # Loaded with this module, which a start does not import.
+    # Read on import, which is when the bar is first opened.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,down", "step(1)", "organise.keys.find_next"),
@@ -80,12 +80,12 @@ class FindBar(Horizontal, can_focus=True):
         self._find(words)
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
+    def _on_changed(self, event: Input.Changed) -> None:
         event.stop()
         self._find(event.value)
 
     @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def _on_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.focus()
 
@@ -99,9 +99,9 @@ class FindBar(Horizontal, can_focus=True):
         self._conversation.highlight(pattern)
         first = [at for at, (id_, _) in enumerate(self._matches) if id_ == self._first_round_id]
         self._index = first[0] if first else len(self._matches) - 1
-        await self._show()
+        self._show()
 
-    async def _show(self) -> None:
+    def _show(self) -> None:
         count, words = len(self._matches), self.query_one(LineInput).value
         if count:
             shown = say("organise.find.place", place=self._index + 1, count=f"{count:,}")
@@ -110,11 +110,11 @@ class FindBar(Horizontal, can_focus=True):
             shown = say("organise.find.nothing") if words.strip() else ""
         self.query_one(".count", Static).update(Content(shown))
 
-    async def action_step(self, step: int) -> None:
+    def action_step(self, step: int) -> None:
         """Go to the next or previous match; the first follows the last."""
         if self._matches:
             self._index = (self._index + step) % len(self._matches)
-            await self._show()
+            self._show()
 
     async def action_leave(self) -> None:
         """Close the bar and remove the highlights."""

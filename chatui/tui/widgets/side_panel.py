@@ -15,7 +15,7 @@ class SidePanel(Widget):
     While it has the focus the status line shows its key hints; over the conversation, its own line.
     """
 
-    # Loaded with this module, which a start does not import.
+    # Read on import, which is when a panel is first opened.
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
 
     def on_mount(self) -> None:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 _BAR_CELLS = 10
 _MEASURABLE_SECONDS = 0.5
 """Minimum load time from which the remaining time is estimated."""
-_METER_CELLS = (8, 16)
-"""Width of the context meter on lines of less than 90 cells, and on wider ones."""
-
-METER_FROM_CELLS = 70
+_METER_FROM_CELLS = 70
 """Minimum width of the line for the context meter; below, only the numbers are shown."""
+_WIDE_METER_FROM_CELLS = 90
+_METER_CELLS, _WIDE_METER_CELLS = 8, 16
 
 
 class StatusLine(Widget):
@@ -77,20 +76,19 @@ class StatusLine(Widget):
         used, limit = self.context_used, self.context_limit
         words = say("tui.status.context", used=used, limit=limit)
         parts: list[tuple[str, str]] = [(words, "")]
-        if self.size.width >= METER_FROM_CELLS and used:
+        width = self.size.width
+        if width >= _METER_FROM_CELLS and used:
             from chatui.tui.context_use import meter
 
-            parts = [
-                *meter(self.context, used, limit, _METER_CELLS[self.size.width >= 90]),
-                (f" {words}", ""),
-            ]
+            cells = _WIDE_METER_CELLS if width >= _WIDE_METER_FROM_CELLS else _METER_CELLS
+            parts = [*meter(self.context, used, limit, cells), (f" {words}", "")]
         return Content.assemble(*parts).stylize(Style.from_meta({"@click": "screen.tell_context"}))
 
     def on_click(self, event: Click) -> None:
         self._pages.click(event)
 
 
-def progress_text(stage: str, done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
+def progress_text(done_bytes: int, total_bytes: int, seconds: float = 0.0) -> str:
     """Return the progress of a load, with a bar if its size is known.
 
     Args:
