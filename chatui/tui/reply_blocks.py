@@ -13,14 +13,14 @@ from chatui.tui.wrapped_text import WrappedText
 BlockName: TypeAlias = Literal["reply", "fold", "folded"]
 """The answer; the line of a folded part; the text of that part if it is open."""
 
-_MARKS = (
-    "<think>",
-    "</think>",
+_FOLD_MARKS = (
+    *("<think>", "</think>"),
     *(f"<|{label}|>" for label in ("Inner Thoughts", "Commands", "Results", "MOSS")),
-    *(f"<eo{letter}>" for letter in "htcrm"),
 )
-_FOLDING = _MARKS[:6]
 """The marks with which a folded part begins or ends."""
+
+_MARKS = (*_FOLD_MARKS, *(f"<eo{letter}>" for letter in "htcrm"))
+"""The marks that are never shown."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class ReplyBlocks:
         self._raw = [text]
         self._is_whole = is_complete
         self._held = "" if is_complete else _unfinished_mark(text)
-        self._folds = any(mark in text for mark in _FOLDING)
+        self._folds = any(mark in text for mark in _FOLD_MARKS)
         if self._folds:
             self._split(self._limit)
         else:
@@ -119,7 +119,7 @@ class ReplyBlocks:
         self._is_whole = False
         arrived = self._held + text
         self._held = _unfinished_mark(arrived)
-        self._folds = self._folds or any(mark in arrived for mark in _FOLDING)
+        self._folds = self._folds or any(mark in arrived for mark in _FOLD_MARKS)
         if self._folds:
             self._split()
             return None

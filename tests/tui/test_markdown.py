@@ -318,7 +318,7 @@ async def test_copying_by_key_by_mouse_and_by_command(drive: Any) -> None:
         await on.until(lambda: on.app.clipboard == "x = 1\n\ny = 2")
         await on.ask("再")
         await on.pilot.press("alt+k")
-        assert any("no block of code" in notice for notice in on.notices)
+        assert any("no code block" in notice for notice in on.notices)
         await on.pilot.press("alt+y")
         assert on.app.clipboard == "**无**"
         await on.pilot.press("alt+up", "alt+up", "alt+y")

@@ -210,7 +210,7 @@ class MarkdownRows:
         self._truncate(table.row, table.paragraph)
         for line, number in zip(table.table.head(), table.numbers, strict=False):
             self._append(line, number)
-        for index, number in enumerate(table.numbers[2:-1] if len(table.numbers) > 2 else ()):
+        for index, number in enumerate(table.numbers[2:-1]):
             for line in table.table.row(index):
                 self._append(line, number)
         self._final_rows, self._final_paragraphs = len(self.rows), len(self.sources)

@@ -37,11 +37,13 @@ def _missing_marks(line: str) -> str:
             position = end.end()
         elif mark in open_marks:
             del open_marks[open_marks.index(mark) :]
-        elif position < len(line) and not line[position].isspace() and _begins(line, match.start()):
+        elif (
+            position < len(line) and not line[position].isspace() and _may_open(line, match.start())
+        ):
             open_marks.append(mark)
     return "".join(reversed(open_marks))
 
 
-def _begins(line: str, start: int) -> bool:
+def _may_open(line: str, start: int) -> bool:
     """True if a mark may open at ``start``: "_" inside a word may not."""
     return line[start] != "_" or not line[start - 1 : start].isalnum()
