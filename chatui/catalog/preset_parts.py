@@ -10,7 +10,7 @@ from chatui.catalog.local_models import find_part
 from chatui.catalog.model_files import has_all_files, is_file
 from chatui.catalog.schema import SPEC_FIELDS, Part, Preset, PresetFields, pull_command
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import current_language, say
 from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import DEFAULTS, override
 from chatui.settings import Settings
@@ -90,7 +90,12 @@ def why_missing(preset: Preset, missing: Sequence[Part]) -> str:
         parts = _titles([part for part in missing if not part.on_hub])
         how = preset.fields.assembly or say("catalog.own_part")
         sentences += [say("catalog.missing_local", name=preset.name, parts=parts, how=how)]
-    return " ".join(sentences)
+    return join_sentences(sentences)
+
+
+def join_sentences(sentences: Sequence[str]) -> str:
+    """Join sentences, with a space between them in English."""
+    return ("" if current_language() == "zh" else " ").join(sentences)
 
 
 def _titles(parts: Sequence[Part]) -> str:

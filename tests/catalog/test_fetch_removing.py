@@ -9,6 +9,7 @@ import pytest
 from hub_server import HubServer
 from served_models import NEEDED, model_folder, serve_file, serve_model
 
+from chatui import locales
 from chatui.catalog import resolve
 from chatui.catalog.fetching.fetch import Fetch, FetchProgress
 from chatui.catalog.fetching.planning import plan
@@ -125,6 +126,9 @@ def test_files_outside_the_caches_are_kept(server: HubServer, tmp_path: Path) ->
     with pytest.raises(ChatuiError, match=f"you/model stays: {own} is a copy"):
         plan_removal("you/model", settings)
     with pytest.raises(ChatuiError, match="caches contain no files of shiyou"):
+        plan_removal("shiyou", settings)
+    locales.set_language("zh")
+    with pytest.raises(ChatuiError, match=r"的任何文件。shiyou 保留："):
         plan_removal("shiyou", settings)
     for name in ("nothing", "../..", "", "a/../b"):
         with pytest.raises(ChatuiError):

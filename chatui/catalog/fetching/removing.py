@@ -18,7 +18,7 @@ from chatui.catalog.local_models import (
     modelscope_root,
     older_modelscope_folders,
 )
-from chatui.catalog.preset_parts import missing_parts
+from chatui.catalog.preset_parts import join_sentences, missing_parts
 from chatui.catalog.schema import Part, Preset
 from chatui.errors import ChatuiError
 from chatui.locales import say
@@ -93,7 +93,7 @@ def plan_removal(name: str, settings: Settings) -> RemovalPlan:
             notes.append(say("fetching.rm.own", part=part.title, path=path))
         items += found
     if not items:
-        raise ChatuiError(" ".join([say("fetching.rm.nothing", name=name), *notes]))
+        raise ChatuiError(join_sentences([say("fetching.rm.nothing", name=name), *notes]))
     for item in items:
         _check_idle(item)
     return RemovalPlan(tuple(items), tuple(notes))
