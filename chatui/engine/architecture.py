@@ -30,8 +30,17 @@ _QUANTISATION_PACKAGES = {
 }
 """Packages that transformers needs for quantised weights, by ``quant_method``."""
 
-# Raised by architectures for invalid values in their configs.
-_CONFIG_ERRORS = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError)
+# Raised by transformers for invalid values in a config.
+_CONFIG_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -72,25 +81,24 @@ def load_config(folder: Path, raw: dict[str, Any], family: str) -> Any:
     lacks = why_unsupported(raw, folder.name)
     if lacks:
         raise ChatuiError(say("catalog.cannot_run", name=folder.name, reason=lacks))
-    if family == "chatglm":
-        from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
-
-        return ChatGLMConfig.from_pretrained(folder)
-    if family == "moss":
-        if raw.get("wbits", 32) not in (16, 32):
-            raise ChatuiError(say("engine.moss_quantised", bits=raw["wbits"]))
-        # MOSS is CodeGen with the same weights under the same names (fnlp/moss-moon-003-sft).
-        return transformers.CodeGenConfig(**{k: v for k, v in raw.items() if k != "model_type"})
-    if "model_type" not in raw:
-        return AutoConfig.for_model(family, **raw)
+    if family == "moss" and raw.get("wbits", 32) not in (16, 32):
+        raise ChatuiError(say("engine.moss_quantised", bits=raw["wbits"]))
     try:
+        if family == "chatglm":
+            from chatui.engine.architectures.chatglm.configuration import ChatGLMConfig
+
+            return ChatGLMConfig.from_pretrained(folder)
+        if family == "moss":
+            # MOSS is CodeGen with the same weights and tensor names (fnlp/moss-moon-003-sft).
+            return transformers.CodeGenConfig(**{**raw, "model_type": "codegen"})
+        if "model_type" not in raw:
+            return AutoConfig.for_model(family, **raw)
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ChatuiError(
-            say("engine.unsupported", family=family, reason=str(error).split("\n")[0])
-        ) from error
-    except (StrictDataclassError, ArithmeticError) as error:
-        raise _wrong_config(folder, error) from error
+    except _CONFIG_ERRORS as error:
+        if family in ("chatglm", "moss", *transformers.CONFIG_MAPPING):
+            raise _wrong_config(folder, error) from error
+        reason = str(error).split("\n")[0]
+        raise ChatuiError(say("engine.unsupported", family=family, reason=reason)) from error
 
 
 def check_packages(config: Any, folder: Path) -> None:

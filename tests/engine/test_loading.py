@@ -413,10 +413,20 @@ def test_a_config_with_far_larger_tensors_than_the_files(copied: Maker, refusal:
     assert "do not match its config.json" in refusal(folder)
 
 
-@pytest.mark.parametrize("values", [{"hidden_size": "abc"}, {"num_attention_heads": 0}])
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        ("llama", {"hidden_size": "abc"}),
+        ("llama", {"num_attention_heads": 0}),
+        ("llama", {"dtype": []}),
+        ("llama", {"model_type": None, "architectures": ["LLaMAForCausalLM"], "dtype": "abc"}),
+        ("moss", {"n_embd": "abc"}),
+        ("moss", {"rope_scaling": "abc"}),
+    ],
+)
 def test_a_config_with_wrong_values(
-    copied: Maker, refusal: Refusal, values: dict[str, object]
+    copied: Maker, refusal: Refusal, family: str, values: dict[str, object]
 ) -> None:
-    folder = copied("llama")
+    folder = copied(family)
     tiny_models.set_config(folder, **values)
-    assert "config.json" in refusal(folder)
+    assert "does not describe a valid network" in refusal(folder)
