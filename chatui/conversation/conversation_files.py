@@ -17,7 +17,6 @@ from chatui.conversation.dialogues import Dialogue, InvalidRecord, is_message, i
 from chatui.conversation.imports.chatgpt import is_chatgpt, read_chatgpt
 from chatui.conversation.imports.llama_page import is_llama_page, read_llama_page
 from chatui.conversation.imports.lm_studio import is_lm_studio, read_lm_studio
-from chatui.conversation.imports.message_tree import ImportedConversation
 from chatui.conversation.imports.open_webui import is_open_webui, read_open_webui
 from chatui.conversation.imports.oterm import MAGIC, read_oterm
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
@@ -36,7 +35,7 @@ IMPORT_SUFFIXES = (*JSON_SUFFIXES, *_TEXT_SUFFIXES, ".db")
 _PEEKED_BYTES = 4096
 
 _TREE_FORMATS: tuple[
-    tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], ImportedConversation]],
+    tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Transcript]],
     ...,
 ] = (
     (is_chatgpt, read_chatgpt),
@@ -161,16 +160,14 @@ class ConversationFile:
             yield from self._results(say("import.line", line=1), _read(dialogue_parts))
 
     def _results(
-        self, place: str | None, found: Dialogue | ImportedConversation | InvalidRecord
+        self, place: str | None, found: Dialogue | Transcript | InvalidRecord
     ) -> Iterator[FileRecord]:
-        if isinstance(found, Dialogue):
-            yield found
-        elif isinstance(found, InvalidRecord):
+        if isinstance(found, InvalidRecord):
             yield self._skipped(place, str(found))
-        else:
-            yield found.transcript
-            if found.unread:
-                yield self._skipped(place, say("import.unread", count=found.unread))
+            return
+        yield found
+        if isinstance(found, Transcript) and (count := found.unread_messages):
+            yield self._skipped(place, say("import.unread", count=count))
 
     def _skipped(self, place: str | None, reason: str) -> SkippedRecord:
         where = str(self._file)
@@ -179,7 +176,7 @@ class ConversationFile:
         return SkippedRecord(say("import.skipped", place=where, reason=reason))
 
 
-def _read(value: Any) -> Dialogue | ImportedConversation | InvalidRecord:
+def _read(value: Any) -> Dialogue | Transcript | InvalidRecord:
     """Read the conversation in a JSON value."""
     try:
         if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):

@@ -7,9 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
-from chatui.conversation.conversation_files import ConversationFile, SkippedRecord
+from chatui.conversation.conversation_files import ConversationFile, FileRecord, SkippedRecord
 from chatui.conversation.dialogues import Dialogue
 from chatui.conversation.reply_filter import (
     ALL_REPLIES,
@@ -18,12 +17,9 @@ from chatui.conversation.reply_filter import (
     matching_dialogues,
     preference_pairs,
 )
-from chatui.conversation.rounds import Conversation, Round, Transcript
+from chatui.conversation.rounds import Transcript
 from chatui.conversation.store import Store
 from chatui.locales import say
-
-_Whole: TypeAlias = tuple[Conversation, Sequence[Round]]
-"""A conversation, and all its rounds or those of its path."""
 
 
 @dataclass
@@ -78,20 +74,20 @@ class DialogueSources:
             ChatuiError: a file or a conversation cannot be read.
         """
         for found in self._found(wholes_only=self.reply_filter != ALL_REPLIES):
-            if isinstance(found, tuple):
-                yield from matching_dialogues(*found, self.reply_filter)
+            if isinstance(found, Transcript):
+                yield from matching_dialogues(found, self.reply_filter)
             else:
                 yield found
 
     def pairs(self) -> Iterator[PreferencePair | SkippedRecord]:
         """Yield the preference pairs; raises as ``__iter__`` does."""
         for found in self._found(wholes_only=True):
-            if isinstance(found, tuple):
-                yield from preference_pairs(*found, self.reply_filter)
+            if isinstance(found, Transcript):
+                yield from preference_pairs(found, self.reply_filter)
             elif isinstance(found, SkippedRecord):
                 yield found
 
-    def _found(self, *, wholes_only: bool) -> Iterator[_Whole | Dialogue | SkippedRecord]:
+    def _found(self, *, wholes_only: bool) -> Iterator[FileRecord]:
         """Yield everything in order.
 
         Args:
@@ -102,9 +98,7 @@ class DialogueSources:
             self._reading = ConversationFile(file, self.encoding)
             was_reported = False
             for found in self._reading:
-                if isinstance(found, Transcript):
-                    yield found.conversation, found.rounds
-                elif not wholes_only or isinstance(found, SkippedRecord):
+                if not (wholes_only and isinstance(found, Dialogue)):
                     yield found
                 elif not was_reported:
                     was_reported = True
@@ -114,4 +108,4 @@ class DialogueSources:
         for id in self.conversations:
             assert self.store is not None
             rounds = self.store.all_rounds if wholes_only else self.store.rounds
-            yield self.store.conversation(id), rounds(id)
+            yield Transcript(self.store.conversation(id), rounds(id))

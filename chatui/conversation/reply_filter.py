@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatui.conversation.dialogues import Dialogue, dialogue_from_rounds, is_unfinished
-from chatui.conversation.rounds import Conversation, Rating, Round, path_to
+from chatui.conversation.rounds import Conversation, Rating, Round, Transcript, path_to
 from chatui.prompting.parts import reply_for_history
 
 
@@ -76,55 +76,47 @@ def effective_ratings(rounds: Sequence[Round]) -> dict[int, Rating]:
     return {each.id: each.rating or implied(each) for each in rounds}
 
 
-def matching_dialogues(
-    conversation: Conversation, rounds: Sequence[Round], reply_filter: ReplyFilter
-) -> Iterator[Dialogue]:
+def matching_dialogues(whole: Transcript, reply_filter: ReplyFilter) -> Iterator[Dialogue]:
     """Yield the dialogues of a conversation that contain matching replies.
 
     The first one is the path to the head; all its matching replies are trained on. With a rating
     as a condition, each matching reply outside the path follows with the rounds before it.
-
-    Args:
-        rounds: all versions, a parent before its children.
     """
-    if not reply_filter.matches_conversation(conversation):
+    if not reply_filter.matches_conversation(whole.conversation):
         return
-    by_id = {each.id: each for each in rounds}
-    path = path_to(by_id, conversation.head_id)
+    by_id = {each.id: each for each in whole.rounds}
+    path = path_to(by_id, whole.conversation.head_id)
     if reply_filter == ALL_REPLIES:
         yield dialogue_from_rounds(path)
         return
-    ratings = effective_ratings(rounds)
-    matching = {each.id for each in rounds if reply_filter.matches(each, ratings)}
+    ratings = effective_ratings(whole.rounds)
+    matching = {each.id for each in whole.rounds if reply_filter.matches(each, ratings)}
     on_path = {each.id for each in path}
     if matching & on_path:
         yield dialogue_from_rounds(path, on_path - matching)
     if reply_filter.rating is None:
         return
-    for each in rounds:
+    for each in whole.rounds:
         if each.id in matching and each.id not in on_path:
             earlier = path_to(by_id, each.parent_id)
             yield dialogue_from_rounds([*earlier, each], {one.id for one in earlier})
 
 
-def preference_pairs(
-    conversation: Conversation, rounds: Sequence[Round], reply_filter: ReplyFilter
-) -> Iterator[PreferencePair]:
+def preference_pairs(whole: Transcript, reply_filter: ReplyFilter) -> Iterator[PreferencePair]:
     """Yield the preference pairs of a conversation.
 
     Among the replies to one query, each good one is preferred to each bad one, and a correction to
     the reply that it corrects. A stopped or cut-off reply is never preferred.
 
     Args:
-        rounds: all versions, a parent before its children.
         reply_filter: conditions on the preferred replies; its rating is ignored.
     """
-    if not reply_filter.matches_conversation(conversation):
+    if not reply_filter.matches_conversation(whole.conversation):
         return
-    by_id = {each.id: each for each in rounds}
-    ratings = effective_ratings(rounds)
+    by_id = {each.id: each for each in whole.rounds}
+    ratings = effective_ratings(whole.rounds)
     versions: dict[tuple[int | None, str], list[Round]] = {}
-    for each in rounds:
+    for each in whole.rounds:
         if reply_for_history(each.reply).strip():
             versions.setdefault((each.parent_id, each.query), []).append(each)
     reply_filter = replace(reply_filter, rating=None)

@@ -217,6 +217,7 @@ class Transcript:
         pieces: by round id; a round may have none.
         prompts: hashes of the prompts, by round id.
         others: events of a transcript file that do not describe rounds: models and unknown types.
+        unread_messages: number of messages that could not be read, if another program wrote it.
     """
 
     conversation: Conversation
@@ -224,6 +225,7 @@ class Transcript:
     pieces: Mapping[int, tuple[Piece, ...]] = field(default_factory=dict)
     prompts: Mapping[int, PromptMark] = field(default_factory=dict)
     others: tuple[Mapping[str, Any], ...] = ()
+    unread_messages: int = 0
 
     def path(self) -> tuple[Round, ...]:
         """Return the rounds from the first to the head."""

@@ -276,12 +276,12 @@ def test_messages_in_a_cycle_are_skipped() -> None:
     circle = [ImportedMessage("x", "y", "user", "?"), ImportedMessage("y", "x", "assistant", "!")]
     talk = [ImportedMessage("1", None, "user", "问"), ImportedMessage("2", "1", "assistant", "答")]
     tree = build_conversation([*circle, *talk, ImportedMessage("3", "3", "user", "self")])
-    assert (told(tree.transcript), tree.unread) == ([(None, "问", "答")], 3)
+    assert (told(tree), tree.unread_messages) == ([(None, "问", "答")], 3)
     with pytest.raises(InvalidRecord):
         build_conversation(circle)
     # Also if one of them is the current message.
     again = build_conversation([*circle, *talk], current="x")
-    assert again.transcript.conversation.head_id == 1 and again.unread == 2
+    assert again.conversation.head_id == 1 and again.unread_messages == 2
 
 
 def test_unanswered_and_unasked_messages_are_kept() -> None:
@@ -291,8 +291,8 @@ def test_unanswered_and_unasked_messages_are_kept() -> None:
         ImportedMessage("3", "2", "user", "二"),
     ]
     tree = build_conversation(spoken)
-    assert told(tree.transcript) == [(None, "", "你好，我先说。"), (1, "一\n二", "")]
-    assert tree.transcript.rounds[1].state == "stopped"
+    assert told(tree) == [(None, "", "你好，我先说。"), (1, "一\n二", "")]
+    assert tree.rounds[1].state == "stopped"
 
 
 def test_a_conversation_of_20_000_rounds() -> None:
@@ -301,8 +301,8 @@ def test_a_conversation_of_20_000_rounds() -> None:
         for at in range(40_000)
     ]
     tree = build_conversation(chain, current="39999")
-    assert tree.transcript.conversation.round_count == 20_000
-    assert len(tree.transcript.path()) == 20_000
+    assert tree.conversation.round_count == 20_000
+    assert len(tree.path()) == 20_000
 
 
 def imported(store: Store, *files: Path) -> tuple[ImportCounts, list[str]]:

@@ -70,8 +70,8 @@ def look(store: Store) -> None:
         whole = store.transcript(each.id)
         again = parse_transcript(transcript_writer.dumps(whole).encode(), "x")
         assert [one.query for one in again.rounds] == [one.query for one in rounds]
-        list(matching_dialogues(whole.conversation, whole.rounds, ALL_REPLIES))
-        list(preference_pairs(whole.conversation, whole.rounds, ALL_REPLIES))
+        list(matching_dialogues(whole, ALL_REPLIES))
+        list(preference_pairs(whole, ALL_REPLIES))
         for form in map(format_named, ("markdown", "html", "chatglm")):
             "".join(export_parts(store, [each.id], form, probabilities=True))
 

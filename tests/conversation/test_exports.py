@@ -67,7 +67,7 @@ def test_ratings_notes_and_corrections_are_exported_but_not_imported_as_text() -
     )  # fmt: skip
     markdown = to_markdown(transcript_of(rated))
     assert "**Reply** (诗友) · ✎ Edited by hand · + Good · ✎ 好 <b>\n" in markdown
-    (read,) = read_speaker_lines(markdown).transcript.rounds
+    (read,) = read_speaker_lines(markdown).rounds
     assert (read.query, read.reply, read.model) == ("春？", "眠", "诗友")
     assert to_text(transcript_of(rated)).endswith("(✎ Edited by hand · + Good · ✎ 好\n<b>)\n")
     page = Page(to_html(transcript_of(rated)))

@@ -12,7 +12,6 @@ from typing import Any
 
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedConversation,
     ImportedMessage,
     epoch_seconds,
     optional_id,
@@ -20,6 +19,7 @@ from chatui.conversation.imports.message_tree import (
     text_or_none,
     with_thoughts,
 )
+from chatui.conversation.rounds import Transcript
 from chatui.locales import say
 
 _SPEAKERS = ("user", "assistant", "tool")
@@ -31,7 +31,7 @@ def is_chatgpt(record: Mapping[str, Any]) -> bool:
     return "mapping" in record
 
 
-def read_chatgpt(record: Mapping[str, Any]) -> ImportedConversation:
+def read_chatgpt(record: Mapping[str, Any]) -> Transcript:
     """Read the conversation in a record.
 
     Raises:

@@ -12,7 +12,6 @@ from typing import Any
 
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedConversation,
     epoch_seconds,
     optional_id,
     parse_conversation,
@@ -20,6 +19,7 @@ from chatui.conversation.imports.message_tree import (
     text_or_none,
     with_thoughts,
 )
+from chatui.conversation.rounds import Transcript
 from chatui.locales import say
 
 _REASONING_KEYS = ("reasoningContent", "reasoning_content", "thinking")
@@ -30,7 +30,7 @@ def is_llama_page(record: Mapping[str, Any]) -> bool:
     return isinstance(record.get("conv"), dict) and "messages" in record
 
 
-def read_llama_page(record: Mapping[str, Any]) -> ImportedConversation:
+def read_llama_page(record: Mapping[str, Any]) -> Transcript:
     """Read the conversation in a record.
 
     Raises:

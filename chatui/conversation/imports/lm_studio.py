@@ -12,7 +12,6 @@ from typing import Any
 
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedConversation,
     ImportedMessage,
     RawMessage,
     epoch_seconds,
@@ -21,6 +20,7 @@ from chatui.conversation.imports.message_tree import (
     text_or_none,
     with_thoughts,
 )
+from chatui.conversation.rounds import Transcript
 from chatui.locales import say
 
 
@@ -32,7 +32,7 @@ def is_lm_studio(record: Mapping[str, Any]) -> bool:
     )
 
 
-def read_lm_studio(record: Mapping[str, Any]) -> ImportedConversation:
+def read_lm_studio(record: Mapping[str, Any]) -> Transcript:
     """Read the conversation in a record.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -39,14 +38,6 @@ class ImportedMessage(msgspec.Struct, frozen=True):
     model: str = ""
 
 
-@dataclass(frozen=True)
-class ImportedConversation:
-    """A conversation, and the number of its messages that could not be read."""
-
-    transcript: Transcript
-    unread: int = 0
-
-
 class _OpenRound(msgspec.Struct, frozen=True):
     """A round to which the messages of a path are added.
 
@@ -75,7 +66,7 @@ def parse_conversation(
     *,
     unread: int = 0,
     **about: Any,
-) -> ImportedConversation:
+) -> Transcript:
     """Convert messages in another program's format to a conversation.
 
     Messages that cannot be read are skipped and counted; the messages after them are kept.
@@ -134,7 +125,7 @@ def build_conversation(
     updated_at: float = 0.0,
     current: str | None = None,
     unread: int = 0,
-) -> ImportedConversation:
+) -> Transcript:
     """Convert a tree of messages to a conversation.
 
     Consecutive messages of one speaker are joined. Messages in a cycle of parents are skipped and
@@ -179,9 +170,8 @@ def build_conversation(
     about = Conversation(
         0, title, created, updated, len(path_to(dict(enumerate(rounds, 1)), head)), head
     )
-    return ImportedConversation(
-        Transcript(about, tuple(rounds)), unread + len(by_id) - len(reached)
-    )
+    unread += len(by_id) - len(reached)
+    return Transcript(about, tuple(rounds), unread_messages=unread)
 
 
 def _add_message(open_round: _OpenRound, message: ImportedMessage) -> _OpenRound:

@@ -9,7 +9,6 @@ from typing import Any
 
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedConversation,
     epoch_seconds,
     optional_id,
     parse_conversation,
@@ -17,6 +16,7 @@ from chatui.conversation.imports.message_tree import (
     text_or_none,
     with_thoughts,
 )
+from chatui.conversation.rounds import Transcript
 from chatui.locales import say
 
 _THOUGHTS = re.compile(
@@ -30,7 +30,7 @@ def is_open_webui(record: Mapping[str, Any]) -> bool:
     return isinstance(_chat(record).get("history"), dict)
 
 
-def read_open_webui(record: Mapping[str, Any]) -> ImportedConversation:
+def read_open_webui(record: Mapping[str, Any]) -> Transcript:
     """Read the conversation in a record.
 
     Raises:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from chatui.conversation.dialogues import InvalidRecord
 from chatui.conversation.imports.message_tree import (
-    ImportedConversation,
     ImportedMessage,
     Speaker,
     build_conversation,
 )
+from chatui.conversation.rounds import Transcript
 
 MAGIC = b"SQLite format 3\0"
 
@@ -26,7 +26,7 @@ _AUTHORS: dict[str, Speaker] = {
 """The authors' names in older and newer versions."""
 
 
-def read_oterm(file: Path) -> Iterator[ImportedConversation | InvalidRecord]:
+def read_oterm(file: Path) -> Iterator[Transcript | InvalidRecord]:
     """Yield the conversations in a database, which is opened read-only.
 
     Raises:
@@ -42,7 +42,7 @@ def read_oterm(file: Path) -> Iterator[ImportedConversation | InvalidRecord]:
                 yield error
 
 
-def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> ImportedConversation:
+def _chat(db: sqlite3.Connection, id: int, name: str, model: str) -> Transcript:
     rows = db.execute("SELECT id, author, text FROM message WHERE chat_id = ? ORDER BY id", (id,))
     unread = 0
     parent: str | None = None

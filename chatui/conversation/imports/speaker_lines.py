@@ -10,12 +10,12 @@ import re
 from chatui.conversation.dialogues import ROLES, InvalidRecord
 from chatui.conversation.exports import fence_after
 from chatui.conversation.imports.message_tree import (
-    ImportedConversation,
     ImportedMessage,
     Speaker,
     build_conversation,
     parse_speaker,
 )
+from chatui.conversation.rounds import Transcript
 from chatui.locales import say
 
 _NAMES: dict[str, Speaker | None] = {
@@ -38,7 +38,7 @@ _SPEAKER = re.compile(
 _ROUND_HEADING = re.compile(r"(?:## |\[)(?:Round \d+|第 \d+ 轮)\]?\s*")
 
 
-def read_speaker_lines(text: str) -> ImportedConversation:
+def read_speaker_lines(text: str) -> Transcript:
     """Read the conversation in a text.
 
     The first name found for a speaker is used; lines with other names for it are text.
