@@ -36,7 +36,6 @@ def test_only_versions_are_indented() -> None:
     assert [(node.prefix, node.round.id) for node in nodes] == [
         ("", 1), ("", 2), ("├ ", 3), ("│ ", 5), ("└ ", 4)
     ]  # fmt: skip
-    assert [node.depth for node in nodes] == [1, 2, 3, 4, 3]
 
 
 def test_a_deep_tree_is_flattened_to_fit_the_screen() -> None:

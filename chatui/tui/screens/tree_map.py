@@ -32,12 +32,10 @@ class Node:
 
     Attributes:
         prefix: the lines of the tree before it, such as "│ ├ ".
-        depth: number of rounds up to it, from 1.
     """
 
     round: Round
     prefix: str
-    depth: int
 
 
 def tree_nodes(rounds: Sequence[Round]) -> list[Node]:
@@ -52,26 +50,21 @@ def tree_nodes(rounds: Sequence[Round]) -> list[Node]:
     for each in rounds:
         children.setdefault(each.parent_id, []).append(each)
     nodes: list[Node] = []
-    waiting = _branches(children.get(None, []), "", 1)
+    waiting = _branches(children.get(None, []), "")
     while waiting:
         node, below = waiting.pop()
         nodes.append(node)
-        waiting += _branches(children.get(node.round.id, []), below, node.depth + 1)
+        waiting += _branches(children.get(node.round.id, []), below)
     return nodes
 
 
-def _branches(versions: list[Round], above: str, depth: int) -> list[tuple[Node, str]]:
+def _branches(versions: list[Round], above: str) -> list[tuple[Node, str]]:
     """Return the versions of a round, last one first, each with the prefix of its children."""
     if len(versions) < 2 or len(above) >= 2 * MAX_DEPTH:
-        return [(Node(each, above, depth), above) for each in reversed(versions)]
-    last = versions[-1]
-    return [
-        (
-            Node(each, above + ("└ " if each is last else "├ "), depth),
-            above + ("  " if each is last else "│ "),
-        )
-        for each in reversed(versions)
-    ]
+        return [(Node(each, above), above) for each in reversed(versions)]
+    *others, last = versions
+    branches = [(Node(each, above + "├ "), above + "│ ") for each in reversed(others)]
+    return [(Node(last, above + "└ "), above + "  "), *branches]
 
 
 def node_row(node: Node, is_on_path: bool) -> Content:
