@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from dataclasses import fields
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,15 @@ def test_every_make_target_that_is_named_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
     for name in (*READMES, "CONTRIBUTING.md"):
         assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text_of(name), re.MULTILINE)) <= targets
+
+
+def test_no_circle_of_imports() -> None:
+    """Inside functions, too."""
+    import grimp
+
+    graph = grimp.build_graph("chatui", exclude_type_checking_imports=True, cache_dir=None)
+    imported = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(imported).prepare()
 
 
 def test_the_tested_versions_satisfy_what_is_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""Weights of 8 or 4 bits, and products with them.
+"""Weights of 8 or 4 bits: their layout, packing and unpacking.
 
 A weight ``[out, in]`` is stored as uint8 ``[blocks, in, row]``. A block is a range of outputs; a
 row holds their codes for one input, then the row's scale and bias: ``weight = code · scale +
@@ -7,33 +7,24 @@ in the low half of a byte, and two float16. The last block is padded.
 
 This is the row format of FBGEMM's fused embedding tables (fbgemm/QuantUtils.h). PyTorch's CPU
 kernels compute weighted sums of such rows without unpacking them; with the inputs as weights, a sum
-is a matrix-vector product. Inputs and sums are float32, so only the weights are rounded. On a GPU a
-Triton kernel unpacks in registers (:mod:`chatui.engine.triton_kernels`). In all other cases, and
-for many vectors, a few blocks at a time are unpacked.
+is a matrix-vector product. Inputs and sums are float32, so only the weights are rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from chatui.engine import kernel_support
-
 BITS = (8, 4)
 BLOCK_OUTPUTS = {8: 96, 4: 64}
 """Outputs of a block, by bits; the fastest sizes for the kernels, measured with AVX2."""
 _SCALE_DTYPE = {8: torch.float32, 4: torch.float16}
 """The dtype of a row's scale and bias, by bits."""
-_MAX_SUMMED_VECTORS = 5
-"""Number of vectors up to which weighted sums are faster than unpacking (measured)."""
 _BLOCKS_PER_CALL = 32
 """Blocks of one kernel call: enough for all cores, few enough for their caches (measured)."""
-_MAX_UNPACKED_CPU, _MAX_UNPACKED_GPU = 1 << 19, 1 << 25
-"""Numbers unpacked at a time: on a CPU to stay in its cache, on a GPU to occupy it."""
 
 
 def block_count(outputs: int, bits: int) -> int:
@@ -172,39 +163,7 @@ def embedding_rows(packed: Tensor, ids: Tensor) -> Tensor:
     return codes.float() * ends[..., 0] + ends[..., 1]
 
 
-def product(states: Tensor, packed: Tensor, outputs: int, scale: Tensor | None = None) -> Tensor:
-    """Multiply vectors by a packed weight; differentiable with respect to the vectors.
-
-    Args:
-        states: floating point [..., in].
-        packed: uint8 [blocks, in, row].
-        outputs: number of outputs, without padding.
-        scale: float16 [out], a factor on each output's weights, which are then rounded to float16
-            (ChatGLM-6B); None for none.
-
-    Returns:
-        [..., outputs] in the dtype of ``states``; computed in float32 on a CPU.
-    """
-    vectors = states.reshape(-1, states.shape[-1])
-    needs_gradient = states.requires_grad and torch.is_grad_enabled()
-    if not needs_gradient and (kernels := kernel_support.vector_kernels(states)):
-        sums: Tensor = kernels.packed_matvec(vectors[0], packed, outputs, bits_of(packed), scale)
-        return sums.view(*states.shape[:-1], outputs)
-    on_cpu = states.device.type == "cpu"
-    vectors = vectors.float() if on_cpu else vectors
-    made: Tensor
-    if needs_gradient:
-        made = _DifferentiableProduct.apply(vectors, packed, outputs, scale)  # type: ignore[no-untyped-call]
-    elif on_cpu and len(vectors) <= _MAX_SUMMED_VECTORS and kernels_work():
-        made = _weighted_sums(vectors, packed)[:, :outputs]
-        # This skips the rounding of the weights to float16, a relative error of at most 2^-12.
-        made = made if scale is None else made * scale.float()
-    else:
-        made = _unpacked_product(vectors, packed, scale)[:, :outputs]
-    return made.to(states.dtype).view(*states.shape[:-1], outputs)
-
-
-def _weighted_sums(vectors: Tensor, packed: Tensor) -> Tensor:
+def weighted_sums(vectors: Tensor, packed: Tensor) -> Tensor:
     """Multiply a few vectors [n, in] by a weight, as weighted sums of its rows."""
     operator = _operator(bits_of(packed), "rowwise_offsets")
     count, inputs = vectors.shape
@@ -232,47 +191,6 @@ def _sum_indices(blocks: int, count: int, inputs: int) -> tuple[Tensor, Tensor]:
     return rows.expand(blocks, count, inputs).reshape(-1).contiguous(), offsets
 
 
-def _unpacked_product(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Tensor:
-    """Multiply vectors [n, in] by a weight, unpacking a part of it at a time."""
-    parts = _unpacked_parts(vectors, packed, scale)
-    return torch.cat([vectors @ part for part in parts], dim=1)
-
-
-def _unpacked_parts(vectors: Tensor, packed: Tensor, scale: Tensor | None) -> Iterator[Tensor]:
-    """Yield the unpacked weight in parts [in, some outputs], in the vectors' dtype."""
-    width, inputs = BLOCK_OUTPUTS[bits_of(packed)], packed.shape[1]
-    limit = _MAX_UNPACKED_CPU if vectors.device.type == "cpu" else _MAX_UNPACKED_GPU
-    step = max(1, limit // (width * inputs))
-    for start in range(0, len(packed), step):
-        weight = unpack(packed[start : start + step])
-        if scale is not None:
-            factors = scale[start * width : (start + step) * width].float()
-            weight = (weight[:, : len(factors)] * factors).half()
-        yield weight.to(vectors.dtype)
-
-
-class _DifferentiableProduct(torch.autograd.Function):
-    """The product by parts; the backward pass unpacks each part again, to save memory."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, vectors: Tensor, packed: Tensor, outputs: int, scale: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(packed, scale)
-        return _unpacked_product(vectors, packed, scale)[:, :outputs]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,), (packed, scale) = gradients, ctx.saved_tensors
-        before = gradient.new_zeros(len(gradient), packed.shape[1])
-        start = 0
-        for weight in _unpacked_parts(gradient, packed, scale):
-            part = gradient[:, start : start + weight.shape[1]]
-            before.addmm_(part, weight[:, : part.shape[1]].T)
-            start += weight.shape[1]
-        return before, None, None, None
-
-
 def _operator(bits: int, what: str) -> Any:
     name = {8: "byte", 4: "4bit"}[bits]
     return getattr(torch.ops.quantized, f"embedding_bag_{name}_{what}")
@@ -296,5 +214,5 @@ def _kernels_work_for(bits: int) -> bool:
     return (
         torch.allclose(unpack(packed[0]), expected, atol=1e-5)
         and torch.allclose(unpack(prepack(weight.T.contiguous())), expected, atol=0.01)
-        and torch.allclose(_weighted_sums(vector, packed), vector @ expected, atol=1e-5)
+        and torch.allclose(weighted_sums(vector, packed), vector @ expected, atol=1e-5)
     )

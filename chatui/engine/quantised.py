@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from chatui.catalog.memory_need import MemoryNeed
 from chatui.engine import int8_weight, packed
 from chatui.engine.int8_weight import Int8Weight
+from chatui.engine.packed_product import product
 
 SENSITIVE_BITS = 8
 """Bits of the embedding, the head and ``SENSITIVE_LINEARS``."""
@@ -86,7 +87,7 @@ class QuantisedEmbedding(nn.Embedding):
 def _product(module: Any, states: Tensor, outputs: int) -> Tensor:
     if module.int8_weight is not None:
         return int8_weight.products(states, [module.int8_weight])
-    return packed.product(states, module.weight, outputs)
+    return product(states, module.weight, outputs)
 
 
 _QUANTISED = (QuantisedLinear, QuantisedConv1D, QuantisedEmbedding)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from chatui.engine import int8_weight
 from chatui.engine.int8_weight import Int8Weight
-from chatui.engine.packed import pack_codes, product
+from chatui.engine.packed import pack_codes
+from chatui.engine.packed_product import product
 
 
 def unpack_codes(packed: Tensor, bits: int) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from chatui.engine import kernel_support
 from chatui.engine.architectures.decoder.fixed_cache import FixedLayer
 
 
@@ -57,7 +56,7 @@ class CachedAttention:
         self,
         shape: DecoderShape,
         device: torch.device,
-        select_kernel: Callable[..., ModuleType | None] = kernel_support.attention_kernel,
+        select_kernel: Callable[..., ModuleType | None],
     ) -> None:
         self._shape = shape
         self._select_kernel = select_kernel
