@@ -108,6 +108,8 @@ def test_one_file_of_a_repository_is_removed(
     server.add("you/raven", folder)
     pull("raven-3b")
     pull("raven-7b")
+    with pytest.raises(ChatuiError, match="no files of you/raven/3b"):
+        plan_removal("you/raven/3b", Settings())
     removal = plan_removal("raven-3b", Settings())
     assert [(item.title, item.size_bytes) for item in removal.items] == [
         ("you/raven/3b.pth", 40_000)
@@ -128,7 +130,7 @@ def test_files_outside_the_caches_are_kept(server: HubServer, tmp_path: Path) ->
     with pytest.raises(ChatuiError, match="caches contain no files of shiyou"):
         plan_removal("shiyou", settings)
     locales.set_language("zh")
-    with pytest.raises(ChatuiError, match=r"的任何文件。shiyou 保留："):
+    with pytest.raises(ChatuiError, match="的任何文件。shiyou 保留："):
         plan_removal("shiyou", settings)
     for name in ("nothing", "../..", "", "a/../b"):
         with pytest.raises(ChatuiError):

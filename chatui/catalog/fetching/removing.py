@@ -170,9 +170,9 @@ def _roots(part: Part) -> Iterator[Path]:
 
 def _removal_item(part: Part, root: Path) -> RemovalItem | None:
     """Return the files of a repository that belong to ``part``; None without any."""
-    below = "/".join(filter(None, (part.folder.strip("/"), part.file)))
+    below = "".join(f"{step}/" for step in (part.folder.strip("/"), part.file) if step)
     pointers = set(_pointers(root))
-    removed = {path for path in pointers if _in_repository(path, root).startswith(below)}
+    removed = {path for path in pointers if f"{_in_repository(path, root)}/".startswith(below)}
     if removed == pointers:
         return RemovalItem(part.title, root, (root,), _size(root))
     if not removed:
