@@ -122,6 +122,19 @@ def test_one_file_of_a_repository_is_removed(
     assert size_of(tmp_path / "hub") == 0
 
 
+def test_all_shards_of_a_file_are_removed(server: HubServer, tmp_path: Path) -> None:
+    folder = tmp_path / "served" / "you" / "split"
+    folder.mkdir(parents=True)
+    for name in ("a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "b.gguf"):
+        (folder / name).write_bytes(os.urandom(20_000))
+    server.add("you/split", folder)
+    pull("you/split/a-00001-of-00002.gguf")
+    pull("you/split/b.gguf")
+    assert remove(plan_removal("you/split/a-00001-of-00002.gguf", Settings())) == 40_000
+    digits_in_refs = 40
+    assert size_of(tmp_path / "hub") == 20_000 + digits_in_refs
+
+
 def test_files_outside_the_caches_are_kept(server: HubServer, tmp_path: Path) -> None:
     own = model_folder(tmp_path / "mine" / "you" / "model")
     settings = Settings(model_folders=(str(tmp_path / "mine"),))

@@ -71,15 +71,16 @@ def _named(hub_id: str, files: Sequence[ListedFile], path: str) -> list[ListedFi
         near = next((p for p in by_path if p.rpartition("/")[2].casefold() == name), "")
         key = "fetching.no_file_near" if near else "fetching.no_file"
         raise ChatuiError(say(key, hub_id=hub_id, path=path, near=near))
+    return [by_path[shard] for shard in with_shards(path, by_path)]
+
+
+def with_shards(path: str, paths: Iterable[str]) -> list[str]:
+    """Return ``path`` and the other shards of the same file, if they are among ``paths``."""
     split = _SHARD_NAME.fullmatch(path)
     if not split:
-        return [by_path[path]]
-    pieces = (_SHARD_NAME.fullmatch(other) for other in by_path)
-    return [
-        by_path[piece.string]
-        for piece in pieces
-        if piece and piece.group("stem", "count", "suffix") == split.group(*split.groupdict())
-    ]
+        return [other for other in paths if other == path]
+    shards = (_SHARD_NAME.fullmatch(other) for other in paths)
+    return [shard.string for shard in shards if shard and shard.groups() == split.groups()]
 
 
 def _weights(hub_id: str, names: set[str]) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from chatui.catalog import library
 from chatui.catalog.fetching.hub import disk_error
 from chatui.catalog.fetching.hubs import modelscope_lock
+from chatui.catalog.fetching.needed_files import with_shards
 from chatui.catalog.fetching.planning import part_of_hub
 from chatui.catalog.local_models import (
     find_part,
@@ -170,9 +171,15 @@ def _roots(part: Part) -> Iterator[Path]:
 
 def _removal_item(part: Part, root: Path) -> RemovalItem | None:
     """Return the files of a repository that belong to ``part``; None without any."""
-    below = "".join(f"{step}/" for step in (part.folder.strip("/"), part.file) if step)
-    pointers = set(_pointers(root))
-    removed = {path for path in pointers if f"{_in_repository(path, root)}/".startswith(below)}
+    path = "/".join(filter(None, (part.folder.strip("/"), part.file)))
+    names = {pointer: _in_repository(pointer, root) for pointer in _pointers(root)}
+    shards = with_shards(path, names.values())
+    pointers = set(names)
+    removed = {
+        pointer
+        for pointer, name in names.items()
+        if not path or name in shards or name.startswith(f"{path}/")
+    }
     if removed == pointers:
         return RemovalItem(part.title, root, (root,), _size(root))
     if not removed:
