@@ -13,14 +13,14 @@ from chatui.conversation.rounds import Conversation, Round
 from chatui.conversation.store import Store
 from chatui.errors import ChatuiError
 from chatui.messages import ModelSpec
-from chatui.tui.model_loading import ModelLoading
+from chatui.tui.model_loading import ModelLoader
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.setting_changes import NO_CHANGES, changes_from_record
 from chatui.tui.turn_messages import ErrorOccurred, TurnMessage
 from chatui.tui.waiting_queries import OpenConversation
 
 
-class ConversationOpening(ModelLoading, ABC):
+class ConversationNavigator(ModelLoader, ABC):
     """Opens conversations and moves between their branches, while replies continue.
 
     Attributes:

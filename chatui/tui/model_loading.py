@@ -16,7 +16,7 @@ from chatui.tui.turn_messages import LoadFailed, LoadProgress, ModelReady, TurnM
 logger = logging.getLogger(__name__)
 
 
-class ModelLoading:
+class ModelLoader:
     """The model that answers; :class:`chatui.tui.turn.Turns` decides when to load it.
 
     Attributes:

@@ -3,6 +3,9 @@
 :class:`Turns` runs in one task (:meth:`Turns.run`), which does one thing at a time: load a model or
 answer a query. A reply continues while the user looks at another conversation. Events are reported
 to the screen as :mod:`chatui.tui.turn_messages`, by a plain call on the same event loop.
+
+Each class extends the one before it: ``ModelLoader`` (the model), ``ConversationNavigator`` (the
+conversation and branch on the screen), ``Turns`` (queries and replies), ``ComparingTurns``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from chatui.errors import BackendLost, ChatuiError
 from chatui.locales import say
 from chatui.messages import GenerateRequest, ModelSpec, Token
 from chatui.prompting.parts import answer_of, prompt_history
-from chatui.tui.conversation_opening import ConversationOpening
+from chatui.tui.conversation_opening import ConversationNavigator
 from chatui.tui.round_start import begin_round
 from chatui.tui.running_reply import RunningReply
 from chatui.tui.turn_messages import ErrorOccurred, RoundBegun, TurnMessage, WaitingChanged
@@ -31,7 +34,7 @@ _TITLE_MARKS = " \t#*_《》「」“”\"'。.：:"
 """Stripped from both ends of a generated title."""
 
 
-class Turns(ConversationOpening):
+class Turns(ConversationNavigator):
     """The turns of all conversations of an app, with one model at a time.
 
     Attributes:
@@ -128,11 +131,7 @@ class Turns(ConversationOpening):
         self._wake.set()
 
     def stop(self) -> tuple[str, ...]:
-        """Stop the reply on the screen, keeping its text so far, and empty the queue.
-
-        Returns:
-            The texts of this conversation's waiting queries, which are not sent.
-        """
+        """Stop the reply on the screen, and withdraw and return this conversation's queries."""
         return self._stop(self.current)
 
     async def write_title(self) -> str:
@@ -179,9 +178,8 @@ class Turns(ConversationOpening):
         return next((each for each in active if each.id == conversation_id), None)
 
     def _stop(self, conversation: OpenConversation) -> tuple[str, ...]:
-        queries = self._waiting.withdraw_all(conversation)
         self._stop_reply(conversation)
-        return queries
+        return self._waiting.withdraw_all(conversation)
 
     def _stop_reply(self, conversation: OpenConversation) -> None:
         if self._beginning is not None and self._beginning.conversation is conversation:
