@@ -30,14 +30,15 @@ def rerun(
         ChatuiError: no round can be repeated, or a model cannot be loaded or does not answer.
     """
 
-    def show(one: RecordedRound, text: str) -> None:
-        file = f"{one_line(one.file)}, " if len(transcripts) > 1 else ""
-        write(f"{file}{text}\n")
+    def heading(one: RecordedRound) -> str:
+        if len(transcripts) > 1:
+            return say("compare.round", file=one_line(one.file), number=one.number)
+        return say("cli.replay.round", number=one.number)
 
     rounds = [each for name, whole in transcripts.items() for each in rounds_of(name, whole)]
     for each in rounds:
         if not each.is_repeatable:
-            show(each, say("cli.replay.not_again", number=each.number))
+            write_line(say("cli.replay.not_again", round=heading(each)))
     repeatable = [each for each in rounds if each.is_repeatable]
     if not repeatable:
         raise ChatuiError(say("cli.replay.nothing_again"))
@@ -55,12 +56,12 @@ def rerun(
         found = compare_tokens(one.recorded, reply)
         if found.differs_at is None:
             speed = f"{reply.tokens_per_second or 0:.1f}"
-            text = say("cli.replay.same", number=one.number, tokens=found.tokens, speed=speed)
+            text = say("cli.replay.same", round=heading(one), tokens=found.tokens, speed=speed)
         else:
             was, became = in_quotes(found.before), in_quotes(found.after)
             words = {"place": found.differs_at, "was": was, "became": became}
-            text = say("cli.replay.differs", number=one.number, **words)
-        show(one, text)
+            text = say("cli.replay.differs", round=heading(one), **words)
+        write_line(text)
 
     run.run(on_reply, scores=False)
     count, differing = len(repeatable) * len(models), run.differing
