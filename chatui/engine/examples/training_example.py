@@ -115,4 +115,6 @@ def causal_example(
 
 def _joined(first: list[int], second: list[int], third: list[int], max_length: int) -> list[int]:
     """Concatenate three lists, truncated to ``max_length``."""
-    return [*first, *second, *third][:max_length]
+    joined = [*first, *second, *third]
+    del joined[max_length:]
+    return joined
