@@ -8,22 +8,11 @@ reads a high surrogate directly before a low one as a single character.)
 from __future__ import annotations
 
 import json
-import math
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
-from chatui import __version__
-from chatui.conversation.rounds import (
-    Conversation,
-    Count,
-    Epoch,
-    Piece,
-    PromptMark,
-    Rating,
-    Round,
-    Seconds,
-)
+from chatui.conversation.rounds import Count, Epoch, Rating, Seconds
 from chatui.text import escape_json
 
 FORMAT = "chatui-transcript"
@@ -140,55 +129,3 @@ class OtherEvent(msgspec.Struct, frozen=True):
 
     t: float
     type: str
-
-
-AnyEvent = TypeVar("AnyEvent", bound=Event)
-
-
-def event(kind: type[AnyEvent], t: float, number: int, *values: Any) -> AnyEvent:
-    """Return an event of round ``number``, ``t`` rounded to microseconds."""
-    return kind(round(t, DIGITS), number, *values)
-
-
-def header(conversation: Conversation, start: float) -> Header:
-    """Return the first line; ``start`` is in seconds since the epoch."""
-    times = conversation.created_at, conversation.updated_at
-    return Header(
-        *(FORMAT, VERSION, start, __version__, conversation.title, *times),
-        pinned=conversation.pinned,
-        archived=conversation.archived,
-        tags=conversation.tags,
-    )
-
-
-def query(begun: Round, number: int, parent: int | None, t: float) -> QueryEvent:
-    """Return the event that begins a round."""
-    sampling = {key: _finite(value) for key, value in begun.sampling.items()}
-    seed = begun.seed if begun.state == "streaming" else None
-    about = begun.started_at, begun.model, begun.format
-    return event(QueryEvent, t, number, parent, begun.query, *about, sampling, seed)
-
-
-def prompt(number: int, t: float, tokens: int, reused: int, mark: PromptMark | None) -> PromptEvent:
-    """Return the event for a prompt that the model has read."""
-    known = () if mark is None else (mark.dropped_rounds, mark.hash)
-    return event(PromptEvent, t, number, tokens, reused, *known)
-
-
-def token(piece: Piece, number: int, began: float) -> TokenEvent:
-    """Return the event for a token; ``began`` is the time of its round's query event."""
-    at, about = began + piece.at_seconds, (piece.text, piece.token_id, _finite(piece.logprob))
-    return event(TokenEvent, at, number, *about, piece.alternatives)
-
-
-def stop(ended: Round, number: int, t: float, token_text: str) -> StopEvent:
-    """Return the event that ends a reply; ``token_text`` is the text of all its tokens."""
-    end = ended.finish_reason, ended.seed, ended.error
-    reply = None if ended.reply == token_text else ended.reply
-    about = ended.state, ended.seconds, ended.output_tokens
-    return event(StopEvent, t, number, *about, *end, reply)
-
-
-def _finite(value: Any) -> Any:
-    """Replace infinity and NaN, which JSON cannot hold, by None."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

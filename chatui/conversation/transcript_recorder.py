@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from chatui.conversation import transcript_events as events
 from chatui.conversation.database import ProgressHandler
 from chatui.conversation.rounds import (
     Conversation,
@@ -22,7 +21,8 @@ from chatui.conversation.rounds import (
     Transcript,
 )
 from chatui.conversation.store import Store
-from chatui.conversation.transcript_writer import to_lines
+from chatui.conversation.transcript_events import DIGITS, BranchEvent, to_line
+from chatui.conversation.transcript_writer import EventMaker, header, to_lines
 from chatui.errors import ChatuiError
 from chatui.locales import say
 
@@ -46,9 +46,9 @@ class TranscriptRecorder:
             ChatuiError: the file exists or cannot be created.
         """
         self.file = file
-        self._start = 0.0
-        self._numbers: dict[int, int] = {}
-        self._began: dict[int, float] = {}
+        self._maker = EventMaker((), 0.0)
+        # Rounds that are streaming, the text of their tokens, and the prompt counts written.
+        self._rounds: dict[int, Round] = {}
         self._token_text: dict[int, str] = {}
         self._counts: dict[int, tuple[int, int]] = {}
         self._is_empty = True
@@ -64,72 +64,56 @@ class TranscriptRecorder:
             before: the conversation so far; may have no rounds.
             started_at: start of the next round, in seconds since the epoch.
         """
-        rounds = before.rounds
-        self._start = min((each.started_at for each in rounds), default=started_at)
-        self._numbers = {each.id: number for number, each in enumerate(rounds, 1)}
-        if rounds:
+        self._maker = EventMaker(before.rounds, started_at)
+        if before.rounds:
             self._write(to_lines(before))
         else:
-            header = events.header(before.conversation, self._start)
-            self._append([msgspec.structs.replace(header, updated_at=None)])
+            first = header(before.conversation, self._maker.start)
+            self._append([msgspec.structs.replace(first, updated_at=None)])
 
     def query(self, begun: Round, model: Description | None = None) -> None:
         """Write the start of a round, and its model if that changed."""
-        began = begun.started_at - self._start
         if model is not None and model is not self._model:
             self._model = model
-            self._append([{"t": round(began, events.DIGITS), "type": "model", **model()}])
-        number = self._numbers[begun.id] = len(self._numbers) + 1
-        self._began[begun.id], self._token_text[begun.id] = began, ""
-        parent = self._numbers.get(begun.parent_id or 0)
-        lines: list[events.Event] = [events.query(begun, number, parent, began)]
-        if (corrected := self._numbers.get(begun.corrects_id or 0)) is not None:
-            lines.append(events.event(events.EditEvent, began, number, corrected))
-        self._append(lines)
+            t = round(self._maker.began(begun), DIGITS)
+            self._append([{"t": t, "type": "model", **model()}])
+        self._maker.numbers[begun.id] = len(self._maker.numbers) + 1
+        self._rounds[begun.id], self._token_text[begun.id] = begun, ""
+        self._append(self._maker.query(begun))
 
     def prompt(self, round_id: int, tokens: int, reused: int, read: RenderedPrompt) -> None:
         """Write that the model has read the prompt of a round."""
         self._counts[round_id] = tokens, reused
-        number, began = self._numbers[round_id], self._began[round_id]
-        self._append([events.prompt(number, began, tokens, reused, read.mark())])
+        one = self._rounds[round_id]
+        self._append([self._maker.prompt(one, 0.0, tokens, reused, read.mark())])
 
     def pieces(self, round_id: int, pieces: Iterable[Piece]) -> None:
         """Write tokens of a reply."""
-        number, began = self._numbers[round_id], self._began[round_id]
-        pieces = tuple(pieces)
+        one, pieces = self._rounds[round_id], tuple(pieces)
         self._token_text[round_id] += "".join(piece.text for piece in pieces)
-        self._append(events.token(piece, number, began) for piece in pieces)
+        self._append(self._maker.token(one, piece) for piece in pieces)
 
     def stop(self, ended: Round) -> None:
         """Write the end of a reply."""
-        began = self._began.pop(ended.id)
-        token_text = self._token_text.pop(ended.id)
-        number = self._numbers[ended.id]
-        lines: list[events.Event] = []
+        del self._rounds[ended.id]
+        lines = [self._maker.stop(ended, self._token_text.pop(ended.id))]
         counts = ended.prompt_tokens, ended.reused_tokens
         if self._counts.pop(ended.id, (0, 0)) != counts:
             # The final counts are known only at the end of a reply.
-            lines.append(events.prompt(number, began + ended.seconds, *counts, None))
-        lines.append(events.stop(ended, number, began + ended.seconds, token_text))
+            lines.insert(0, self._maker.prompt(ended, ended.seconds, *counts))
         self._append(lines)
 
     def rate(self, before: Round, now: Round, at: float) -> None:
         """Write a changed rating or note; ``at`` is in seconds since the epoch."""
-        number, t = self._numbers[now.id], at - self._start
-        lines: list[events.Event] = []
-        if now.rating != before.rating:
-            lines.append(events.event(events.RatingEvent, t, number, now.rating))
-        if now.note != before.note:
-            lines.append(events.event(events.NoteEvent, t, number, now.note))
-        self._append(lines)
+        self._append(self._maker.rate(now, at - self._maker.start, before.rating, before.note))
 
     def branch(self, round_id: int, at: float) -> None:
         """Write a switch to another branch; ``at`` is in seconds since the epoch."""
-        self._append([events.event(events.BranchEvent, at - self._start, self._numbers[round_id])])
+        self._append([self._maker.event(BranchEvent, at - self._maker.start, round_id)])
 
     def knows(self, round_id: int) -> bool:
         """True if the round is in the file."""
-        return round_id in self._numbers
+        return round_id in self._maker.numbers
 
     def close(self) -> None:
         """Close the file, and delete it if nothing was written."""
@@ -142,7 +126,7 @@ class TranscriptRecorder:
         self._descriptor = -1
 
     def _append(self, lines: Iterable[object]) -> None:
-        self._write(map(events.to_line, lines))
+        self._write(map(to_line, lines))
 
     def _write(self, lines: Iterable[str]) -> None:
         self._is_empty = False
