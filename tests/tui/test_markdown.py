@@ -312,13 +312,13 @@ async def test_copying_by_key_by_mouse_and_by_command(drive: Any) -> None:
         assert on.app.clipboard == ""
         await on.ask("写")
         await on.pilot.press("alt+k")
-        assert on.app.clipboard == "甲"
+        await on.until(lambda: on.app.clipboard == "甲")
         row = next(y for y, line in enumerate(on.screen_text.split("\n")) if "python" in line)
         await on.pilot.click(offset=(10, row))
         await on.until(lambda: on.app.clipboard == "x = 1\n\ny = 2")
         await on.ask("再")
         await on.pilot.press("alt+k")
-        assert any("no code block" in notice for notice in on.notices)
+        await on.until(lambda: any("no code block" in notice for notice in on.notices))
         await on.pilot.press("alt+y")
         assert on.app.clipboard == "**无**"
         await on.pilot.press("alt+up", "alt+up", "alt+y")
@@ -328,7 +328,7 @@ async def test_copying_by_key_by_mouse_and_by_command(drive: Any) -> None:
         assert "y = 2\n```\n完" in on.app.clipboard and "**无**" in on.app.clipboard
         on.app.clear_notifications()
         await on.ask("/copy-code")
-        assert on.app.clipboard == "甲"
+        await on.until(lambda: on.app.clipboard == "甲")
 
 
 async def test_the_view_follows_the_end_only_when_scrolled_there(drive: Any) -> None:

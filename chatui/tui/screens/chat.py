@@ -112,10 +112,13 @@ class ChatScreen(NavigationActions):
         """Copy the reply of the chosen round."""
         self.app.copy(self._chosen_reply_text(), say("tui.rewrite.nothing"))
 
-    def action_copy_code(self) -> None:
+    @work
+    async def action_copy_code(self) -> None:
         """Copy the last code block of the chosen reply."""
         view = self._conversation.chosen
-        self._copy_code("" if view is None else view.last_code)
+        # In a thread, because parsing a very long reply takes most of a second.
+        code = "" if view is None else await asyncio.to_thread(lambda: view.last_code)
+        self._copy_code(code)
 
     @on(RoundList.CodeClicked)
     def _on_code_clicked(self, event: RoundList.CodeClicked) -> None:
