@@ -125,7 +125,6 @@ class _TranscriptBuilder:
         # Of rounds without a stop event yet; those of the others are packed.
         self._pieces: dict[int, list[Piece]] = {}
         self._packed = PackedPieces()
-        self._ended: set[int] = set()
         self._prompts: dict[int, PromptMark] = {}
         self._others: list[Mapping[str, Any]] = []
         self._unreadable_rounds: set[int] = set()
@@ -214,6 +213,7 @@ class _TranscriptBuilder:
 
     def _add_stop(self, event: events.StopEvent) -> None:
         number = event.round
+        was_streaming = self._rounds[number].state == "streaming"
         self._update(
             number,
             state=event.state,
@@ -224,9 +224,8 @@ class _TranscriptBuilder:
             seconds=self._seconds(event) if event.seconds is None else event.seconds,
             error=event.error,
         )
-        if number not in self._ended:
+        if was_streaming:
             self._packed[number] = self._pieces.pop(number)
-            self._ended.add(number)
 
     def _update(self, number: int, **values: Any) -> None:
         self._rounds[number] = replace(self._rounds[number], **values)
@@ -244,17 +243,16 @@ class _TranscriptBuilder:
 
     def build(self) -> Transcript:
         """Return the transcript."""
-        for number in self._rounds.keys() - self._ended:
-            pieces = self._pieces[number]
-            self._update(
-                number,
-                state="interrupted",
-                reply=self._text(number),
-                output_tokens=len(pieces),
-                seconds=pieces[-1].at_seconds if pieces else 0.0,
-            )
         for number, pieces in self._pieces.items():
             self._packed[number] = pieces
+            if self._rounds[number].state == "streaming":
+                self._update(
+                    number,
+                    state="interrupted",
+                    reply=self._text(number),
+                    output_tokens=len(pieces),
+                    seconds=pieces[-1].at_seconds if pieces else 0.0,
+                )
         header = self._header
         updated_at = header.updated_at
         first = next(iter(self._rounds.values()), None)
