@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import codecs
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from chatui.conversation.dialogues import Dialogue, InvalidRecord, is_message, is_pair, parse_record
-from chatui.conversation.imports.chatgpt import is_chatgpt, read_chatgpt
-from chatui.conversation.imports.llama_page import is_llama_page, read_llama_page
-from chatui.conversation.imports.lm_studio import is_lm_studio, read_lm_studio
-from chatui.conversation.imports.open_webui import is_open_webui, read_open_webui
+from chatui.conversation.imports.chatgpt import read_chatgpt
+from chatui.conversation.imports.llama_page import read_llama_page
+from chatui.conversation.imports.lm_studio import read_lm_studio
+from chatui.conversation.imports.open_webui import read_open_webui
 from chatui.conversation.imports.oterm import MAGIC, read_oterm
 from chatui.conversation.imports.speaker_lines import read_speaker_lines
 from chatui.conversation.json_records import JsonRecords, UnreadableRecord
@@ -34,16 +34,7 @@ IMPORT_SUFFIXES = (*JSON_SUFFIXES, *_TEXT_SUFFIXES, ".db")
 
 _PEEKED_BYTES = 4096
 
-_TREE_FORMATS: tuple[
-    tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Transcript]],
-    ...,
-] = (
-    (is_chatgpt, read_chatgpt),
-    (is_llama_page, read_llama_page),
-    (is_lm_studio, read_lm_studio),
-    (is_open_webui, read_open_webui),
-)
-
+_TREE_READERS = (read_chatgpt, read_llama_page, read_lm_studio, read_open_webui)
 _TREE_KEYS = frozenset(("mapping", "messages", "history", "chat"))
 """Every record with a message tree has one of these keys."""
 
@@ -180,9 +171,9 @@ def _read(value: Any) -> Dialogue | Transcript | InvalidRecord:
     """Read the conversation in a JSON value."""
     try:
         if isinstance(value, dict) and not _TREE_KEYS.isdisjoint(value):
-            for is_form, read_form in _TREE_FORMATS:
-                if is_form(value):
-                    return read_form(value)
+            for read in _TREE_READERS:
+                if (found := read(value)) is not None:
+                    return found
         return parse_record(value)
     except InvalidRecord as error:
         return error

@@ -26,17 +26,14 @@ _SPEAKERS = ("user", "assistant", "tool")
 _SKIPPED_TYPES = ("reasoning_recap", "user_editable_context", "model_editable_context")
 
 
-def is_chatgpt(record: Mapping[str, Any]) -> bool:
-    """True if a record is a conversation of ChatGPT's export."""
-    return "mapping" in record
-
-
-def read_chatgpt(record: Mapping[str, Any]) -> Transcript:
-    """Read the conversation in a record.
+def read_chatgpt(record: Mapping[str, Any]) -> Transcript | None:
+    """Read the conversation in a record; None for records of other programs.
 
     Raises:
         InvalidRecord: it has no messages.
     """
+    if "mapping" not in record:
+        return None
     mapping = record["mapping"]
     if not isinstance(mapping, dict):
         raise InvalidRecord(say("import.no_tree", name="mapping"))

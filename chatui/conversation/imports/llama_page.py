@@ -25,18 +25,15 @@ from chatui.locales import say
 _REASONING_KEYS = ("reasoningContent", "reasoning_content", "thinking")
 
 
-def is_llama_page(record: Mapping[str, Any]) -> bool:
-    """True if a record is a conversation of llama.cpp's web page."""
-    return isinstance(record.get("conv"), dict) and "messages" in record
-
-
-def read_llama_page(record: Mapping[str, Any]) -> Transcript:
-    """Read the conversation in a record.
+def read_llama_page(record: Mapping[str, Any]) -> Transcript | None:
+    """Read the conversation in a record; None for records of other programs.
 
     Raises:
         InvalidRecord: it has no messages.
     """
-    about, found = record["conv"], record["messages"]
+    about, found = record.get("conv"), record.get("messages")
+    if not isinstance(about, dict) or "messages" not in record:
+        return None
     if not isinstance(found, list):
         raise InvalidRecord(say("import.no_tree", name="messages"))
     nodes = [

@@ -24,24 +24,21 @@ from chatui.conversation.rounds import Transcript
 from chatui.locales import say
 
 
-def is_lm_studio(record: Mapping[str, Any]) -> bool:
-    """True if a record is a conversation of LM Studio."""
-    messages = record.get("messages")
-    return isinstance(messages, list) and any(
-        isinstance(each, dict) and "versions" in each for each in messages
-    )
-
-
-def read_lm_studio(record: Mapping[str, Any]) -> Transcript:
-    """Read the conversation in a record.
+def read_lm_studio(record: Mapping[str, Any]) -> Transcript | None:
+    """Read the conversation in a record; None for records of other programs.
 
     Raises:
         InvalidRecord: it has no messages.
     """
+    messages = record.get("messages")
+    if not isinstance(messages, list) or not any(
+        isinstance(each, dict) and "versions" in each for each in messages
+    ):
+        return None
     unread = 0
     nodes: list[RawMessage] = []
     parent: str | None = None
-    for place, message in enumerate(record["messages"]):
+    for place, message in enumerate(messages):
         versions = message.get("versions") if isinstance(message, dict) else None
         if not isinstance(versions, list) or not versions:
             unread += 1

@@ -25,19 +25,18 @@ _THOUGHTS = re.compile(
 _QUOTE_MARK = re.compile(r"^> ?", re.MULTILINE)
 
 
-def is_open_webui(record: Mapping[str, Any]) -> bool:
-    """True if a record is a chat of Open WebUI."""
-    return isinstance(_chat(record).get("history"), dict)
-
-
-def read_open_webui(record: Mapping[str, Any]) -> Transcript:
-    """Read the conversation in a record.
+def read_open_webui(record: Mapping[str, Any]) -> Transcript | None:
+    """Read the conversation in a record; None for records of other programs.
 
     Raises:
         InvalidRecord: it has no messages.
     """
-    chat = _chat(record)
-    history = chat["history"]
+    chat = record.get("chat")
+    if not isinstance(chat, dict):
+        chat = record
+    history = chat.get("history")
+    if not isinstance(history, dict):
+        return None
     found = history.get("messages")
     if not isinstance(found, dict):
         raise InvalidRecord(say("import.no_tree", name="history.messages"))
@@ -49,11 +48,6 @@ def read_open_webui(record: Mapping[str, Any]) -> Transcript:
         updated_at=epoch_seconds(record.get("updated_at")),
         current=text_or_none(history.get("currentId")),
     )
-
-
-def _chat(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    chat = record.get("chat")
-    return chat if isinstance(chat, dict) else record
 
 
 def _reply(message: Mapping[str, Any], text: str) -> str:
