@@ -253,7 +253,9 @@ async def test_differences_of_unrelated_replies_are_not_highlighted(drive: Any) 
         await on.settled()
         marked: list[object] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ComparedReply, "mark_differing", lambda _, spans: marked.append(spans))
+            patch.setattr(
+                ComparedReply, "highlight_differences", lambda _, spans: marked.append(spans)
+            )
             await begin(on, "问", on.app.turns.spec, OTHER)
             await on.until(lambda: len(marked) == 2)
         assert marked == [(), ()]

@@ -14,7 +14,12 @@ from chatui.messages import Adapter, ModelSpec
 from chatui.sampling import SETTINGS, SamplingSettings
 from chatui.settings import Settings
 from chatui.tui.editing import LineInput
-from chatui.tui.widgets.setting_slider import SLIDER_RANGES, SettingSlider, step_value
+from chatui.tui.widgets.setting_slider import (
+    SLIDER_RANGES,
+    SettingSlider,
+    parse_number,
+    step_value,
+)
 from chatui.tui.widgets.settings_panel import SettingsPanel
 
 
@@ -154,10 +159,15 @@ async def test_arrows_digits_and_the_mouse_change_a_number(drive: Any) -> None:
         ("top_k", 0, -1, "0"),
         ("top_p", 1, -1, "0.99"),
         ("presence_penalty", 0, -3, "-0.3"),
+        ("temperature", 1e308, -1, "2"),
     ],
 )
 def test_a_step_stays_within_the_slider(name: str, value: float, steps: int, text: str) -> None:
     assert step_value(name, value, steps) == text
+
+
+def test_a_text_that_is_no_finite_number_has_no_value() -> None:
+    assert [parse_number(text) for text in ("0.5", "nan", "-inf", "x")] == [0.5, None, None, None]
 
 
 def test_every_slider_is_within_the_range_of_its_setting() -> None:

@@ -193,6 +193,6 @@ async def test_the_selected_token_stays_visible(drive: Any, size: tuple[int, int
         await on.pilot.press("f8", "left")
         await on.until(lambda: "荒19" not in on.screen_text and "昃59" in on.screen_text)
         await on.until_shown("id 59")
-        on.app.screen.query_one(TokenPanel).action_point(-40)
+        on.app.screen.query_one(TokenPanel).action_select_token(-40)
         await on.until(lambda: "荒19" in on.screen_text and "昃59" not in on.screen_text)
         await on.until_shown("id 19")

@@ -100,8 +100,8 @@ class CompareScreen(Screen[Column | None]):
     app: TurnsApp
     CSS_PATH = "compare.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "point(-1)", "overview.keys.column_before"),
-        Binding("right", "point(1)", "overview.keys.column_after"),
+        Binding("left", "choose(-1)", "overview.keys.column_before"),
+        Binding("right", "choose(1)", "overview.keys.column_after"),
         *(Binding(str(number), f"column({number})", "") for number in (2, 3)),
         Binding("1", "column(1)", "overview.keys.column"),
         Binding("enter", "take", "overview.keys.take_column"),
@@ -133,9 +133,9 @@ class CompareScreen(Screen[Column | None]):
 
     def on_mount(self) -> None:
         self._drawing = self.set_interval(1 / REDRAWS_PER_SECOND, self._draw)
-        self._point(0)
+        self._choose(0)
         self._draw()
-        self._mark_when_finished()
+        self._highlight_when_finished()
 
     def on_resize(self, event: Resize) -> None:
         # Narrow: the columns are stacked.
@@ -147,7 +147,7 @@ class CompareScreen(Screen[Column | None]):
             view.draw()
 
     @work(exclusive=True)
-    async def _mark_when_finished(self) -> None:
+    async def _highlight_when_finished(self) -> None:
         """Highlight the differences once all replies are complete."""
         await self._comparison.finished.wait()
         self._drawing.pause()
@@ -155,34 +155,34 @@ class CompareScreen(Screen[Column | None]):
         replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
         if len(replies) > 1:
             # The rows exist after the layout of the columns.
-            self.call_after_refresh(self._mark, replies)
+            self.call_after_refresh(self._highlight, replies)
 
     @work(exclusive=True)
-    async def _mark(self, replies: list[ComparedReply]) -> None:
+    async def _highlight(self, replies: list[ComparedReply]) -> None:
         spans = await asyncio.to_thread(differing_spans, [reply.answer for reply in replies])
         for reply, differing in zip(replies, spans, strict=True):
             share = sum(end - start for start, end in differing) / max(1, len(reply.answer))
-            reply.mark_differing(differing if share < _UNRELATED_SHARE else ())
+            reply.highlight_differences(differing if share < _UNRELATED_SHARE else ())
 
     # Keys and clicks
 
-    def _point(self, index: int) -> None:
+    def _choose(self, index: int) -> None:
         self._chosen = index % len(self._comparison.columns)
         for number, view in enumerate(self.query(ColumnView)):
             view.set_class(number == self._chosen, "-chosen")
             if number == self._chosen and self.has_class("-narrow"):
                 view.scroll_visible(animate=False, top=True)
 
-    def action_point(self, step: int) -> None:
-        self._point(self._chosen + step)
+    def action_choose(self, step: int) -> None:
+        self._choose(self._chosen + step)
 
     def action_column(self, number: int) -> None:
         if number <= len(self._comparison.columns):
-            self._point(number - 1)
+            self._choose(number - 1)
 
     @on(ColumnView.Clicked)
-    def _clicked(self, event: ColumnView.Clicked) -> None:
-        self._point(self._comparison.columns.index(event.column))
+    def _on_column_clicked(self, event: ColumnView.Clicked) -> None:
+        self._choose(self._comparison.columns.index(event.column))
 
     def action_take(self) -> None:
         """Continue with the chosen column, if it has a reply."""
@@ -215,9 +215,9 @@ class CompareScreen(Screen[Column | None]):
         replies = [view.reply for view in self.query(ColumnView) if view.reply is not None]
         is_markdown = not any(reply.view.is_markdown for reply in replies)
         for reply in replies:
-            reply.mark_differing(())
+            reply.highlight_differences(())
             reply.view.show_markdown(is_markdown)
-        self._mark_when_finished()
+        self._highlight_when_finished()
 
     def action_copy(self) -> None:
         round_ = self._comparison.columns[self._chosen].round
@@ -232,5 +232,5 @@ class CompareScreen(Screen[Column | None]):
             self.action_stop_or_leave()
 
     @on(RoundList.CodeClicked)
-    def _copy_code(self, event: RoundList.CodeClicked) -> None:
+    def _on_code_clicked(self, event: RoundList.CodeClicked) -> None:
         self.app.copy(event.code, say("tui.hint.no_code"))

@@ -46,7 +46,7 @@ class ComparedReply(RoundList):
         """The reply as shown, without folded parts."""
         return "\n".join(line for _, line in self._answer_lines())
 
-    def mark_differing(self, spans: Spans) -> None:
+    def highlight_differences(self, spans: Spans) -> None:
         """Highlight parts of :attr:`answer`."""
         self._differing, start = {}, 0
         for paragraph, line in self._answer_lines():

@@ -26,7 +26,7 @@ from chatui.text import one_line, plain_text
 from chatui.tui.model_names import display_name
 from chatui.tui.widgets.pick_list import PickList
 
-_HITS = 100
+_MAX_HITS = 100
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class ConversationList(PickList[Conversation]):
         )
         self._store = store
         self._before_delete = before_delete
-        self._overtaken = threading.Event()
+        self._cancelled = threading.Event()
         self._hits: dict[int, SearchHit] = {}
         self._is_archive = False
         self._shown_words: str | None = None
@@ -152,14 +152,14 @@ class ConversationList(PickList[Conversation]):
 
     async def find(self, words: str) -> None:
         """List the conversations that match, with the matching text."""
-        self._overtaken.set()
-        overtaken = self._overtaken = threading.Event()
+        self._cancelled.set()
+        cancelled = self._cancelled = threading.Event()
         store, (text, tag) = self._store, split_tag(words)
         self._hits = {}
         try:
             if text.strip():
                 pairs = await asyncio.to_thread(
-                    store.search_conversations, text, _HITS, overtaken, tag=tag
+                    store.search_conversations, text, _MAX_HITS, cancelled, tag=tag
                 )
                 self._hits = {each.id: hit for each, hit in pairs}
                 found: Sequence[Conversation] = [each for each, _ in pairs]
@@ -171,20 +171,20 @@ class ConversationList(PickList[Conversation]):
                     pinned_first=True,
                 )
         except ChatuiError as error:
-            if not overtaken.is_set():
+            if not cancelled.is_set():
                 self.show_message(str(error))
             return
         rows = [
             conversation_row(each, self._hits.get(each.id), is_open=each.id == self.open_id)
             for each in found
         ]
-        index = self._index_among([each.id for each in found], words)
+        index = self._index_to_highlight([each.id for each in found], words)
         self._shown_words = words
         self.show(
             found, rows, index, self._empty_message(text, tag), day_headings(found, time.time())
         )
 
-    def _index_among(self, ids: Sequence[int], words: str) -> int:
+    def _index_to_highlight(self, ids: Sequence[int], words: str) -> int:
         """Return the index to highlight: the same conversation as before, or its successor."""
         before = self.highlighted
         if words != self._shown_words or before is None:
@@ -206,7 +206,7 @@ class ConversationList(PickList[Conversation]):
         return ChosenConversation(item.id, hit.round_id, split_tag(self.words)[0].strip())
 
     def on_unmount(self) -> None:
-        self._overtaken.set()
+        self._cancelled.set()
 
     async def _write(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Have the store write, refresh the list, and return True on success."""

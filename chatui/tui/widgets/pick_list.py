@@ -140,19 +140,19 @@ class PickList(Generic[Item], Widget):
         return self._item_at(self.query_one(OptionList).highlighted)
 
     @on(Input.Changed)
-    def _search(self, event: Input.Changed) -> None:
+    def _on_search_changed(self, event: Input.Changed) -> None:
         event.stop()
         self._searching = self.search(event.value)
 
     @on(Input.Submitted)
-    async def _submit(self, event: Input.Submitted) -> None:
+    async def _on_search_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         await self.finish_search()
         if self.screen.is_current:
             self.action_choose()
 
     @on(OptionList.OptionSelected)
-    def _clicked(self, event: OptionList.OptionSelected) -> None:
+    def _on_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         item = self._item_at(event.option_index)
         if item is not None:

@@ -126,7 +126,7 @@ class RoundList(LaidOutRounds):
         self._strips.clear()
         self._style_cache.clear()
 
-    def _at(self, y: int) -> tuple[int, RoundPart | None, int]:
+    def _locate(self, y: int) -> tuple[int, RoundPart | None, int]:
         """Return the index of the round at a row of the widget, its part there, and the row.
 
         The row counts from the top of the part, or of the round if there is no part.
@@ -141,14 +141,14 @@ class RoundList(LaidOutRounds):
     def render_line(self, y: int) -> Strip:
         if not self.views:
             return Strip.blank(self.size.width, self.rich_style)
-        index, part, row = self._at(y)
+        index, part, row = self._locate(y)
         if part is None:
             is_between = row >= self.views[index].height
             style = self.rich_style if is_between else self._style("reply", index)
             return Strip.blank(self.size.width, style)
-        return self._strip(index, part, row)
+        return self._cached_strip(index, part, row)
 
-    def _strip(self, index: int, part: RoundPart, number: int) -> Strip:
+    def _cached_strip(self, index: int, part: RoundPart, number: int) -> Strip:
         """Return a row's strip, from the cache if nothing in it has changed."""
         row = self._row(index, part, number)
         round_ = self._round(index)
@@ -162,10 +162,12 @@ class RoundList(LaidOutRounds):
         if (strip := self._strips.get(key)) is None:
             if len(self._strips) >= MAX_CACHED_STRIPS:
                 self._strips.clear()
-            strip = self._strips[key] = self._draw(index, part, row, paragraph, selected, button)
+            strip = self._strips[key] = self._render_row(
+                index, part, row, paragraph, selected, button
+            )
         return strip
 
-    def _draw(
+    def _render_row(
         self,
         index: int,
         part: RoundPart,
@@ -247,7 +249,7 @@ class RoundList(LaidOutRounds):
     def on_click(self, event: Click) -> None:
         if not self.views:
             return
-        index, part, row = self._at(event.y)
+        index, part, row = self._locate(event.y)
         if event.chain == 2:
             # A double click selects the round; Textual would select the whole widget.
             event.prevent_default()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from textual.content import Content
@@ -28,6 +29,8 @@ SLIDER_RANGES = {
 def step_value(name: str, value: float, steps: float) -> str:
     """Return the value ``steps`` steps away, within the slider's range, as a field's text."""
     least, most, step = SLIDER_RANGES[name]
+    # A step from far outside leads to the end of the range; a huge value would overflow.
+    value = min(max(value, least - step), most + step)
     nearest = round((value - least) / step + steps) * step + least
     return f"{round(min(max(nearest, least), most), 6):g}"
 
@@ -111,8 +114,9 @@ class SettingSlider(Widget):
 
 
 def parse_number(text: str) -> float | None:
-    """Return the number in a field; None if its text is no number."""
+    """Return the number in a field; None if its text is no finite number."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

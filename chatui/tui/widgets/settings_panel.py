@@ -119,13 +119,13 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         self.query_one(f"#label-{name}", Static).update(label)
 
     @on(SettingSlider.Moved)
-    def _take_moved(self, event: SettingSlider.Moved) -> None:
+    def _on_slider_moved(self, event: SettingSlider.Moved) -> None:
         field = self.query_one(f"#{event.name}", NumberField)
         field.focus()
         field.value = event.text
 
     @on(Input.Changed)
-    def _take(self, event: Input.Changed) -> None:
+    def _on_field_changed(self, event: Input.Changed) -> None:
         event.stop()
         name, current, problem = event.input.id or "", self._turns.current, ""
         try:
@@ -137,7 +137,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         self.refresh_fields()
 
     @on(Input.Submitted)
-    def _next(self, event: Input.Submitted) -> None:
+    def _on_field_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.action_field(1)
 

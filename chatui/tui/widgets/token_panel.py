@@ -44,11 +44,11 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
 
     DEFAULT_CSS = Path(__file__).with_suffix(".tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "point(-1)", "tui.keys.token_before"),
-        Binding("right", "point(1)", "tui.keys.token_after"),
+        Binding("left", "select_token(-1)", "tui.keys.token_before"),
+        Binding("right", "select_token(1)", "tui.keys.token_after"),
         Binding("up", "candidate(-1)", "tui.keys.candidate_before"),
         Binding("down", "candidate(1)", "tui.keys.candidate_after"),
-        Binding("enter", "take_pointed", "tui.keys.take_token"),
+        Binding("enter", "take_highlighted", "tui.keys.take_token"),
         Binding("p", "round(-1)", "tui.keys.token_panel_before"),
         Binding("n", "round(1)", "tui.keys.token_panel_after"),
         *(Binding(str(each), f"take({each})", "") for each in range(1, ALTERNATIVES + 1)),
@@ -146,11 +146,13 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             self._selected_id = ids[place] if place < len(ids) - 1 else None
             self.refresh_round()
 
-    def action_point(self, step: int) -> None:
+    def action_select_token(self, step: int) -> None:
         """Select the next or the previous token."""
         if self._pieces:
             start = len(self._pieces) if step < 0 else -1
-            self._point(start + step if self._token_index is None else self._token_index + step)
+            self._select_token(
+                start + step if self._token_index is None else self._token_index + step
+            )
 
     def action_candidate(self, step: int) -> None:
         """Highlight another alternative of the selected token; scroll if it has none."""
@@ -161,7 +163,7 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
             self._candidate = max(1, min(self._candidate + step, len(token.alternatives)))
             self._draw()
 
-    def action_take_pointed(self) -> None:
+    def action_take_highlighted(self) -> None:
         if self._candidate:
             self.action_take(self._candidate)
 
@@ -184,14 +186,14 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
 
     @on(TokenRows.Clicked)
     def _on_token_clicked(self, event: TokenRows.Clicked) -> None:
-        self._point(event.index)
+        self._select_token(event.index)
 
     def on_click(self, event: Click) -> None:
         number = event.style.meta.get(CANDIDATE)
         if isinstance(number, int):
             self.action_take(number)
 
-    def _point(self, index: int) -> None:
+    def _select_token(self, index: int) -> None:
         self._token_index = max(0, min(index, len(self._pieces) - 1))
         self._candidate = 0
         self._draw()
