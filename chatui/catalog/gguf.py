@@ -89,6 +89,9 @@ def read_gguf(file: Path) -> GgufHeader | None:
             least = -(-stream.tell() // alignment) * alignment + data if tensors else 0
     except (OSError, struct.error, ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
         return None
+    except RecursionError:
+        # Arrays nested too deeply.
+        return None
     architecture = str(values.get("general.architecture") or "")
     model_values = {key.removeprefix(f"{architecture}."): value for key, value in values.items()}
     window = model_values.get("context_length")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,10 @@ def test_incomplete_gguf_files_are_refused(tmp_path: Path) -> None:
         file.write_bytes(whole[:cut])
         with pytest.raises(ChatuiError, match="truncated"):
             check_gguf(file)
+    nested = struct.pack("<QcI", 1, b"a", 9) + struct.pack("<IQ", 9, 1) * 5000
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + nested)
+    with pytest.raises(ChatuiError, match="truncated or damaged"):
+        check_gguf(file)
     file.write_bytes(gguf(tensors=()))
     with pytest.raises(ChatuiError, match="a vocabulary and no model"):
         check_gguf(file)
