@@ -97,6 +97,15 @@ def test_each_cell_maps_to_its_token(first: int) -> None:
     )
 
 
+def test_the_row_of_a_token() -> None:
+    rows = TokenRows()
+    rows.show([Piece(0.1, f"{number}\n") for number in range(9)], 6, None)
+    assert [rows.row_of(index) for index in (0, 6, 8)] == [0, 0, 2]
+    # Forty hanzi to a row of eighty cells.
+    rows.show([Piece(0.1, "字") for _ in range(20_000)], 0, None)
+    assert rows.row_of(19_999) == 499
+
+
 def test_speed_bars_show_a_pause() -> None:
     steady = [Piece(0.1 * i, "字") for i in range(48)]
     late = [msgspec.structs.replace(piece, at_seconds=piece.at_seconds + 10) for piece in steady]

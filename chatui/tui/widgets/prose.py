@@ -28,6 +28,15 @@ class Prose(Widget):
         """The text."""
         return self._rows.text
 
+    @property
+    def all_rows(self) -> list[Row]:
+        """All rows of the text; a long one is wrapped here to its end."""
+        rows = self._rows.rows
+        while self._rows.has_unread:
+            self._rows.read_more()
+            rows = self._rows.rows
+        return rows
+
     def set_text(self, text: str) -> None:
         """Set the text."""
         text = plain_text(text)
@@ -38,11 +47,11 @@ class Prose(Widget):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         if width > 0 and width != self._rows.width:
             self._rows.rewrap(width)
-        return len(self._rows.rows)
+        return len(self.all_rows)
 
     def render_line(self, y: int) -> Strip:
         width, style = self.size.width, self.rich_style
-        if y >= len(self._rows.rows):
+        if y >= len(self.all_rows):
             return Strip.blank(width, style)
         row = self._row(y)
         selection = self.text_selection
@@ -57,7 +66,7 @@ class Prose(Widget):
         return Strip(segments).adjust_cell_length(width, style)
 
     def _row(self, y: int) -> Row:
-        return self._rows.rows[y]
+        return self.all_rows[y]
 
     def _style_of(self, name: str) -> Style:
         """Return the style for a style name of a row's spans."""

@@ -70,9 +70,9 @@ class TokenRows(Prose):
 
     def token_at(self, x: int, y: int) -> int | None:
         """Return the index of the token at a cell; None if there is none."""
-        if y >= len(self._rows.rows):
+        if y >= len(self.all_rows):
             return None
-        row = self._rows.rows[y]
+        row = self.all_rows[y]
         cells = 0
         for start, _, size in split_graphemes(row.text)[0]:
             cells += size
@@ -83,8 +83,10 @@ class TokenRows(Prose):
         return None
 
     def row_of(self, index: int) -> int:
-        """Return the row where a token begins."""
-        starts = [self._paragraphs[row.paragraph] + row.start for row in self._rows.rows]
+        """Return the row where a token begins; 0 for a token before the shown ones."""
+        if index < self._first:
+            return 0
+        starts = [self._paragraphs[row.paragraph] + row.start for row in self.all_rows]
         return bisect_right(starts, self._starts[index - self._first]) - 1
 
     def on_click(self, event: Click) -> None:
