@@ -77,7 +77,7 @@ async def test_an_invalid_tag_is_reported(drive: Any, store: Store) -> None:
 async def test_an_empty_list_says_what_to_do(drive: Any) -> None:
     async with drive() as on:
         await on.pilot.press("ctrl+b")
-        await on.until(lambda: "chatui import" in on.screen_text)
+        await on.until(lambda: "No conversations yet" in on.screen_text)
         await on.pilot.press(*"春")
         await on.until(lambda: "Nothing found" in on.screen_text)
 
@@ -198,7 +198,7 @@ async def test_the_side_bar_hides_when_the_terminal_becomes_narrow(
         await on.resize(40, 12)
         await on.until(lambda: not bar.display)
         await on.pilot.press("alt+l")
-        await on.until(lambda: on.app.screen.query(SideBar) and "Find in" in on.screen_text)
+        await on.until(lambda: on.app.screen.query(SideBar) and "Search titles" in on.screen_text)
         await on.pilot.press("alt+l")
         await on.until(lambda: not on.app.screen.query(SideBar))
 
