@@ -13,7 +13,7 @@ from chatui.cli import options
 from chatui.cli.exit_codes import SUCCESS, UsageError
 from chatui.cli.output import write, write_stderr
 from chatui.conversation.json_records import UnreadableRecord
-from chatui.conversation.playback import Player, ReplayPoint, replay_steps
+from chatui.conversation.playback import Player, ReplayPoint
 from chatui.conversation.rounds import Transcript
 from chatui.conversation.transcript_reader import read_transcript
 from chatui.errors import ChatuiError
@@ -92,11 +92,11 @@ def requested_models(
 
 
 def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) -> int:
+    player = Player(whole, args.speed, args.idle_limit)
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
         from chatui.settings import load_settings
         from chatui.tui.replay_app import ReplayApp
 
-        player = Player(whole, args.speed, args.idle_limit)
         point = ReplayApp(
             player, whole.conversation.title, load_settings().theme, tuple(faults[:_SHOWN_FAULTS])
         ).run()
@@ -105,7 +105,7 @@ def _play(whole: Transcript, args: argparse.Namespace, faults: Sequence[str]) ->
         write_stderr(fault)
     began = time.monotonic()
     due: list[str] = []
-    for step in replay_steps(whole, args.idle_limit):
+    for step in player.steps(0, player.step_count):
         wait = began + step.at_seconds / args.speed - time.monotonic()
         if due and (wait > 0 or len(due) >= _STEPS_PER_WRITE):
             write("".join(due))

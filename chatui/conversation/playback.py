@@ -47,42 +47,11 @@ class ReplayPoint:
     pieces: int | None
 
 
-def replay_steps(transcript: Transcript, idle_limit: float | None = None) -> Iterator[ReplayStep]:
-    """Yield the steps from the first round to the head, with the recorded timing.
+class Player:
+    """Plays the steps of a replay with the recorded timing. Keeps only their times in memory.
 
     A reply without pieces is one piece, after the duration of its round, which is limited like the
     pause between rounds.
-
-    Args:
-        idle_limit: maximum of all pauses in seconds; None limits only those between rounds, to
-            ``LONGEST_GAP_SECONDS``.
-    """
-    longest_gap = LONGEST_GAP_SECONDS if idle_limit is None else idle_limit
-    longest_pause = float("inf") if idle_limit is None else idle_limit
-    at = 0.0
-    ended_at: float | None = None
-    for each in transcript.path():
-        gap = 0.0 if ended_at is None else each.started_at - ended_at
-        at += min(max(gap, 0.0), longest_gap)
-        yield ReplayStep(at, "query", each.query, each)
-        now = 0.0
-        pieces = transcript.pieces.get(each.id, ())
-        for piece in pieces:
-            wait = max(piece.at_seconds - now, 0.0)
-            now += wait
-            at += min(wait, longest_pause)
-            yield ReplayStep(at, "piece", piece.text, each)
-        if not pieces and each.reply:
-            now = each.seconds
-            at += min(now, longest_gap)
-            yield ReplayStep(at, "piece", each.reply, each)
-        at += min(max(each.seconds - now, 0.0), longest_pause)
-        yield ReplayStep(at, "end", each.reply, each)
-        ended_at = each.started_at + max(each.seconds, now)
-
-
-class Player:
-    """Plays the steps of a replay. Keeps only their times in memory.
 
     Attributes:
         rounds: from the first to the head.
@@ -102,7 +71,8 @@ class Player:
 
         Args:
             speed: 2 is twice as fast; above 0.
-            idle_limit: as in :func:`replay_steps`.
+            idle_limit: maximum of all pauses in seconds; None limits only those between rounds, to
+                ``LONGEST_GAP_SECONDS``.
         """
         self.rounds = transcript.path()
         self.steps_done = 0
@@ -112,10 +82,9 @@ class Player:
         self._times = array("d")
         # Indexes of the query steps.
         self._starts: list[int] = []
-        for step in replay_steps(transcript, idle_limit):
-            if step.kind == "query":
-                self._starts.append(len(self._times))
-            self._times.append(step.at_seconds)
+        for times in _round_times(transcript, idle_limit):
+            self._starts.append(len(self._times))
+            self._times.extend(times)
         self.step_count = len(self._times)
         self._ends = [*self._starts[1:], self.step_count]
         self._speed = speed
@@ -241,3 +210,29 @@ class Player:
     def _go_to_time(self, at: float) -> None:
         self._at, self._since = at, self._clock()
         self.steps_done = bisect_right(self._times, at)
+
+
+def _round_times(transcript: Transcript, idle_limit: float | None) -> Iterator[list[float]]:
+    """Yield the times of each round's steps in seconds, from the first round to the head."""
+    longest_gap = LONGEST_GAP_SECONDS if idle_limit is None else idle_limit
+    longest_pause = float("inf") if idle_limit is None else idle_limit
+    at = 0.0
+    ended_at: float | None = None
+    for each in transcript.path():
+        gap = 0.0 if ended_at is None else each.started_at - ended_at
+        at += min(max(gap, 0.0), longest_gap)
+        times = [at]
+        now = 0.0
+        pieces = transcript.pieces.get(each.id, ())
+        for piece in pieces:
+            wait = max(piece.at_seconds - now, 0.0)
+            now += wait
+            at += min(wait, longest_pause)
+            times.append(at)
+        if not pieces and each.reply:
+            now = each.seconds
+            at += min(now, longest_gap)
+            times.append(at)
+        at += min(max(each.seconds - now, 0.0), longest_pause)
+        yield [*times, at]
+        ended_at = each.started_at + max(each.seconds, now)

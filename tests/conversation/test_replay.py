@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatui.conversation.playback import Player, replay_steps
+from chatui.conversation.playback import Player
 from chatui.conversation.rounds import Conversation, Piece, Round, Transcript
 
 FIRST = Round(1, 0, None, "一", "甲乙", "done", started_at=1000, seconds=2)
@@ -15,9 +15,12 @@ PIECES = {
 }
 
 
-def played(transcript: Transcript, **options: float) -> list[tuple[float, str, str, int]]:
+def played(
+    transcript: Transcript, idle_limit: float | None = None
+) -> list[tuple[float, str, str, int]]:
     """Return the steps with the pause before each."""
-    steps = list(replay_steps(transcript, **options))
+    player = Player(transcript, idle_limit=idle_limit)
+    steps = list(player.steps(0, player.step_count))
     times = [0.0, *(step.at_seconds for step in steps)]
     return [
         (after - before, step.kind, step.text, step.round.id)
@@ -120,7 +123,7 @@ def test_a_player_steps_by_token_and_round_and_seeks() -> None:
     assert player.is_over
     player.step_round(-1)
     assert player.steps_done == 5 and player.rounds_begun() == 2
-    assert list(player.steps(0, 7)) == list(replay_steps(of(2)))
+    assert [step.text for step in player.steps(1, 4)] == [" 甲", "乙 ", "甲乙"]
     player.step_round(-1)
     assert player.steps_done == 1
     player.step_round(1)
