@@ -75,7 +75,7 @@ class AppliedAdapters:
     merged: bool = False
     dtype: torch.dtype = torch.float32
     _undo: list[Callable[[], None]] = field(default_factory=list)
-    _kept: int = 0
+    _kept_bytes: int = 0
 
     @property
     def parameters(self) -> int:
@@ -86,7 +86,7 @@ class AppliedAdapters:
     def bytes(self) -> int:
         """Memory of the LoRA pairs and of the replaced tensors of the base, in bytes."""
         pairs = sum(pair.down.nbytes + pair.up.nbytes for pair in self.lora_hooks.values())
-        return pairs + self._kept
+        return pairs + self._kept_bytes
 
     def apply(self, model: Any, *, merge: bool = False) -> None:
         """Apply the adapters to ``model``; on an error all changes except merges are undone.
@@ -117,7 +117,7 @@ class AppliedAdapters:
         """Restore the base exactly, except for merged pairs."""
         while self._undo:
             self._undo.pop()()
-        self._kept = 0
+        self._kept_bytes = 0
 
     def _replace(self, model: Any) -> None:
         """Replace tensors of the base by the adapters' tensors and the resized tables."""
@@ -141,7 +141,7 @@ class AppliedAdapters:
             self._undo.append(_set(model, name, tensor))
         still_used = {id(parameter) for parameter in model.parameters()}
         kept = {id(tensor): tensor.nbytes for tensor in before.values()}
-        self._kept = sum(size for key, size in kept.items() if key not in still_used)
+        self._kept_bytes = sum(size for key, size in kept.items() if key not in still_used)
 
     def _install_prefix(self, model: Any) -> None:
         from chatui.engine.architectures.chatglm.prefix import install_prefix

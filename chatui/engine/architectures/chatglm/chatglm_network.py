@@ -69,7 +69,7 @@ class ChatGLMNetwork:
         sop = ids.index(self.model.config.bos_token_id)
         self._sop.fill_(prefix + sop)
         self._gmask.fill_(prefix + int(self._positions[0, 0, sop]))
-        return self.decoder.read_all(ids, cache, 1, seen_by_all=prefix + sop)[0].float()
+        return self.decoder.read_all(ids, cache, 1, bidirectional=prefix + sop)[0].float()
 
     @property
     def accepts_device_token(self) -> bool:

@@ -118,23 +118,25 @@ class Decoder:
         return self.read_all(ids, cache, last=1)[0]
 
     def read_all(
-        self, ids: Sequence[int | Tensor], cache: FixedCache, last: int, seen_by_all: int = 0
+        self, ids: Sequence[int | Tensor], cache: FixedCache, last: int, bidirectional: int = 0
     ) -> Tensor:
         """Read more tokens; return the logits after each of the last ones, ``[last, vocabulary]``.
 
         Args:
             last: number of last tokens to compute logits for.
-            seen_by_all: number of first tokens with bidirectional attention.
+            bidirectional: number of first tokens with bidirectional attention.
         """
         start, end = cache.length, cache.length + len(ids)
         cache.reserve(end)
         device = self._like.device
         positions = torch.arange(start, end, device=device)
         mask = None
-        if start or seen_by_all or self._slopes is not None:
-            mask = torch.arange(end, device=device) <= positions[:, None].clamp(min=seen_by_all - 1)
-        read = torch.tensor(ids, device=device)
-        logits = self._logits(read, positions, cache, end, mask, last)
+        if start or bidirectional or self._slopes is not None:
+            mask = torch.arange(end, device=device) <= positions[:, None].clamp(
+                min=bidirectional - 1
+            )
+        tokens = torch.tensor(ids, device=device)
+        logits = self._logits(tokens, positions, cache, end, mask, last)
         cache.move_to(end)
         return logits
 
