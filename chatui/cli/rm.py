@@ -14,7 +14,7 @@ from chatui.settings import load_settings
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help=say("fetching.rm.name"))
+    parser.add_argument("name", metavar="NAME", help=say("fetching.pull.name"))
     parser.add_argument("--yes", "-y", action="store_true", help=say("fetching.rm.yes"))
 
 

@@ -70,7 +70,7 @@ def plan_removal(name: str, settings: Settings) -> RemovalPlan:
     preset that another usable preset needs are kept.
 
     Args:
-        name: a preset or a hub's "owner/name".
+        name: a preset, a hub's "owner/name", or "owner/name/path" of a file or folder.
 
     Raises:
         ChatuiError: there is no such preset, none of its files is in a cache, or it is being
