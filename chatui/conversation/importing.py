@@ -95,11 +95,10 @@ class _BatchWriter:
         if not whole.rounds:
             return False
         title = conversation_title(whole.conversation.title, whole.rounds[0].query)
-        about = replace(whole.conversation, title=title)
-        if _key(about) in self._known:
+        if _key(replace(whole.conversation, title=title)) in self._known:
             self._counts.known += 1
             return False
-        self._batch.append(replace(whole, conversation=about))
+        self._batch.append(whole)
         self._characters += sum(len(one.query) + len(one.reply) for one in whole.rounds)
         if self._characters < _BATCH_CHARACTERS and len(self._batch) < _BATCH_CONVERSATIONS:
             return False
