@@ -73,7 +73,7 @@ async def test_scrolling_up_by_pages_shows_every_round(drive: Any, reply: str) -
         seen: set[int] = set()
         list_ = on.conversation.query_one(RoundList)
         for _ in range(400):
-            await on.until(lambda: list_.rounds.next_incomplete(list_._viewport, 0) is None)
+            await on.until(lambda: list_.round_layout.next_incomplete(list_._viewport, 0) is None)
             rows = rows_of(on)
             seen.update(map(int, re.findall(r"▌ query (\d+)", "\n".join(rows))))
             if on.conversation.scroll_y == 0:

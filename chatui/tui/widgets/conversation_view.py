@@ -224,8 +224,8 @@ class ConversationView(FollowingScroll):
     def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:
         """Arrange the children, and keep the visible rows in place if rounds above changed."""
         arranged = super().arrange(size, optimal)
-        if shift := self._list.rounds.shift:
-            self._list.rounds.shift = 0
+        if shift := self._list.round_layout.shift:
+            self._list.round_layout.shift = 0
             y = min(self.scroll_y + shift, arranged.total_region.bottom - size.height)
             for reactive in (Widget.scroll_y, Widget.scroll_target_y):
                 self.set_reactive(reactive, y)

@@ -30,14 +30,14 @@ class LaidOutRounds(Widget):
     """Lays rounds out as they come near the viewport; its parent scrolls.
 
     Attributes:
-        rounds: the layout of the rounds.
+        round_layout: the positions and heights of the rounds.
     """
 
     VIEW: ClassVar[type[RoundView]] = RoundView
 
     def __init__(self) -> None:
         super().__init__()
-        self.rounds = RoundLayout()
+        self.round_layout = RoundLayout()
         self._visible_rows = 0
         self._laying_out_since = self._laid_out_for = 0.0
         self._layout_scheduled = False
@@ -45,11 +45,11 @@ class LaidOutRounds(Widget):
     @property
     def views(self) -> list[RoundView]:
         """The rounds, from top to bottom."""
-        return self.rounds.views
+        return self.round_layout.views
 
     def show(self, rounds: Iterable[Round], is_markdown: bool | None) -> None:
         """Replace the rounds."""
-        self.rounds = RoundLayout()
+        self.round_layout = RoundLayout()
         if self.is_attached and self in self.screen.selections:
             self.screen.clear_selection()
         for round_ in rounds:
@@ -58,25 +58,25 @@ class LaidOutRounds(Widget):
 
     def add(self, round_: Round, is_markdown: bool | None) -> None:
         """Append a round."""
-        self.rounds.add(self.VIEW(round_, self._on_change, is_markdown=is_markdown))
+        self.round_layout.add(self.VIEW(round_, self._on_change, is_markdown=is_markdown))
         self.refresh(layout=True)
 
     def truncate(self, count: int) -> None:
         """Remove all but the first ``count`` rounds."""
-        self.rounds.truncate(count)
+        self.round_layout.truncate(count)
         self.refresh(layout=True)
 
     def round_region(self, view: RoundView) -> Region:
         """Return the region of a round in the widget."""
         index = self.views.index(view)
-        top, bottom = self.rounds.tops[index : index + 2]
-        return Region(0, top, self.size.width, bottom - top - self.rounds.shape.gap)
+        top, bottom = self.round_layout.tops[index : index + 2]
+        return Region(0, top, self.size.width, bottom - top - self.round_layout.shape.gap)
 
     def _on_change(self, view: RoundView, first_row: int) -> None:
-        if view.shape != self.rounds.shape or view not in self.views:
+        if view.shape != self.round_layout.shape or view not in self.views:
             return
         index = self.views.index(view)
-        has_grown = bool(self.rounds.update_height(index))
+        has_grown = bool(self.round_layout.update_height(index))
         region = self.round_region(view)
         changed = Region(0, region.y + first_row, region.width, region.height - first_row)
         self.refresh(changed, layout=has_grown)
@@ -93,10 +93,10 @@ class LaidOutRounds(Widget):
         self._visible_rows = container.height
         is_short = self.screen.has_class("-short")
         shape = Shape(max(1, width - (0 if is_short else MARGIN_CELLS + 1)), 0 if is_short else 1)
-        if shape != self.rounds.shape:
-            self.rounds.set_shape(shape, self._viewport)
+        if shape != self.round_layout.shape:
+            self.round_layout.set_shape(shape, self._viewport)
         self._lay_out_visible()
-        return self.rounds.tops[-1]
+        return self.round_layout.tops[-1]
 
     def on_scroll(self) -> None:
         """Lay out the rows that have become visible."""
@@ -106,18 +106,21 @@ class LaidOutRounds(Widget):
     def scroll_to_round(self, view: RoundView) -> None:
         """Scroll the least distance that makes a round visible, or its first rows."""
         region, rows = self.round_region(view), self._visible_rows
-        top = self.rounds.first_row(self._viewport)
-        if view.shape != self.rounds.shape or not top <= region.y <= region.bottom <= top + rows:
-            self.rounds.lay_out_whole(self.views.index(view))
+        top = self.round_layout.first_row(self._viewport)
+        if (
+            view.shape != self.round_layout.shape
+            or not top <= region.y <= region.bottom <= top + rows
+        ):
+            self.round_layout.lay_out_whole(self.views.index(view))
             height = self.round_region(view).height
             is_below = region.y > top and height < rows
             self._scroll_to_row(view, 0, rows - height if is_below else 0)
 
     def _scroll_to_row(self, view: RoundView, row: int, above: int) -> None:
-        top = self.rounds.lay_out_at(self.views.index(view), row, above, self._visible_rows)
+        top = self.round_layout.lay_out_at(self.views.index(view), row, above, self._visible_rows)
         scroller = self.parent
         assert isinstance(scroller, Widget)
-        self.rounds.shift = top - round(scroller.scroll_y)
+        self.round_layout.shift = top - round(scroller.scroll_y)
         self.refresh(layout=True)
 
     def _lay_out_visible(self) -> bool:
@@ -125,7 +128,7 @@ class LaidOutRounds(Widget):
         now, spent = time.monotonic(), time.thread_time()
         if now - self._laying_out_since > 2 * VISIBLE_LAYOUT_SECONDS:
             self._laying_out_since, self._laid_out_for = now, 0.0
-        changed = self.rounds.lay_out(
+        changed = self.round_layout.lay_out(
             self._viewport, 0, VISIBLE_LAYOUT_SECONDS - self._laid_out_for
         )
         self._laid_out_for += time.thread_time() - spent
@@ -137,7 +140,7 @@ class LaidOutRounds(Widget):
         viewport = self._viewport
         if (
             not self._layout_scheduled
-            and self.rounds.next_incomplete(viewport, viewport.rows) is not None
+            and self.round_layout.next_incomplete(viewport, viewport.rows) is not None
         ):
             self._layout_scheduled = True
             # call_later would run all steps before the next frame.
@@ -146,6 +149,6 @@ class LaidOutRounds(Widget):
     def _continue_layout(self) -> None:
         self._layout_scheduled = False
         viewport = self._viewport
-        if self.rounds.lay_out(viewport, viewport.rows, STEP_SECONDS):
+        if self.round_layout.lay_out(viewport, viewport.rows, STEP_SECONDS):
             self.refresh(layout=True)
         self._schedule_layout()

@@ -26,9 +26,8 @@ from chatui.tui.wrapping import Row
 MARKUP_STYLES = (
     *(f"heading{level}" for level in (1, 2, 3)),
     *("strong", "emphasis", "struck", "link", "target", "code", "code-head", "formula", "marker"),
-    *("rule", "quote", "quote-bar", "table-head"),
+    *("rule", "quote", "quote-bar", "table-head", "found", "found-here"),
     *("comment", "string", "number", "keyword", "name"),
-    *("found", "found-here"),
 )
 """Component classes of Markdown and of search matches, styled in round_list.tcss."""
 
@@ -105,7 +104,7 @@ class RoundList(LaidOutRounds):
     def scroll_to_match(self) -> None:
         """Scroll to the current match."""
         if (view := self._highlights.current_view) is not None:
-            self.rounds.lay_out_whole(self.views.index(view))
+            self.round_layout.lay_out_whole(self.views.index(view))
         if (at := self._highlights.current_row) is not None:
             self._scroll_to_row(*at, self._visible_rows // 3)
 
@@ -131,11 +130,11 @@ class RoundList(LaidOutRounds):
 
         The row counts from the top of the part, or of the round if there is no part.
         """
-        row = y + self.rounds.shift
-        index = self.rounds.index_at(row)
+        row = y + self.round_layout.shift
+        index = self.round_layout.index_at(row)
         view = self.views[index]
-        row -= self.rounds.tops[index]
-        part = view.part_at(row) if view.shape == self.rounds.shape else None
+        row -= self.round_layout.tops[index]
+        part = view.part_at(row) if view.shape == self.round_layout.shape else None
         return index, part, row - (part.top if part else 0)
 
     def render_line(self, y: int) -> Strip:
@@ -157,17 +156,16 @@ class RoundList(LaidOutRounds):
         selected = None if selection is None else selection.get_span(paragraph)
         button = self._button(index, part, number)
         is_chosen = round_.id == self.chosen_id
-        shape = self.size.width, self.rounds.shape.gap
+        shape = self.size.width, self.round_layout.shape.gap
         key = row, part.name, round_.state, paragraph, selected, button, is_chosen, shape
         if (strip := self._strips.get(key)) is None:
             if len(self._strips) >= MAX_CACHED_STRIPS:
                 self._strips.clear()
-            strip = self._strips[key] = self._render_row(
-                index, part, row, paragraph, selected, button
-            )
+            strip = self._make_strip(index, part, row, paragraph, selected, button)
+            self._strips[key] = strip
         return strip
 
-    def _render_row(
+    def _make_strip(
         self,
         index: int,
         part: RoundPart,
@@ -189,7 +187,7 @@ class RoundList(LaidOutRounds):
             selected_style=self.screen.get_component_rich_style("screen--selection"),
             style_of=self._markup,
         )
-        if self.rounds.shape.gap:
+        if self.round_layout.shape.gap:
             is_query = part.name == "query"
             margin = Segment("▌ ", self._style("bar", index)) if is_query else Segment("  ", plain)
             segments.insert(0, margin)
@@ -282,7 +280,7 @@ class RoundList(LaidOutRounds):
         start, end = text.rfind("‹"), text.rfind("›")
         if self._round(index).versions < 2 or not 0 <= start < end:
             return 0
-        margin = 2 if self.rounds.shape.gap else 0
+        margin = 2 if self.round_layout.shape.gap else 0
         first, last = (margin + cell_len(text[:arrow]) for arrow in (start, end))
         return (-1 if 2 * x < first + last else 1) if first <= x <= last else 0
 
