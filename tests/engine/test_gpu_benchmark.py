@@ -13,6 +13,8 @@ from chatui.engine import kernel_support
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
+# Triton's interpreter, if it is installed, takes minutes on a busy machine.
+@pytest.mark.timeout(900)
 def test_the_gpu_benchmark_runs_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
