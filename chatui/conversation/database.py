@@ -6,7 +6,9 @@ wait for writers of this or another process.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import sqlite3
 import threading
@@ -29,6 +31,8 @@ _STEPS_BETWEEN_CHECKS = 10_000
 """Virtual machine instructions of SQLite between checks whether a read was cancelled."""
 _STEPS_BETWEEN_CALLS = 200_000
 """Virtual machine instructions of SQLite between calls of a progress handler."""
+_LOG_INDEX_BYTES = 32 * 1024
+"""Free space that SQLite needs to open a database with a write-ahead log."""
 
 ProgressHandler: TypeAlias = Callable[[], None]
 """Called repeatedly while a database is opened, so that the user sees progress."""
@@ -234,13 +238,15 @@ def plain_errors(file: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ChatuiError(say("conversation.unwritable", path=path, reason=error)) from error
+        is_full = error.errno == errno.ENOSPC
+        key = "conversation.disk_full" if is_full else "conversation.unwritable"
+        raise ChatuiError(say(key, path=path, reason=error)) from error
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         # An error message of SQLite that quotes damaged bytes cannot be decoded.
         is_text = isinstance(error, UnicodeDecodeError)
-        key = "conversation.damaged" if is_text else _key_of(error)
+        key = "conversation.damaged" if is_text else _key_of(error, file)
         sentence = say(key, path=path, reason=one_line(str(error)))
         if key != "conversation.damaged":
             raise ChatuiError(sentence) from error
@@ -250,8 +256,8 @@ def plain_errors(file: Path | None) -> Iterator[None]:
         raise DamagedDatabaseError(sentence) from error
 
 
-def _key_of(error: Exception) -> str:
-    """Return the key of the sentence for an error of SQLite.
+def _key_of(error: Exception, file: Path | None) -> str:
+    """Return the key of the sentence for an error of SQLite in ``file``.
 
     It is chosen by the message, because Python 3.10 does not expose SQLite's error codes.
     """
@@ -260,8 +266,16 @@ def _key_of(error: Exception) -> str:
         sign in message for sign in ("malformed", "no such", "already exists")
     ):
         return "conversation.damaged"
-    if "full" in message:
+    if "full" in message or ("disk I/O error" in message and file and _disk_is_full(file)):
         return "conversation.disk_full"
     if "locked" in message or "busy" in message:
         return "conversation.busy"
     return "conversation.unwritable"
+
+
+def _disk_is_full(file: Path) -> bool:
+    """True if the index of the write-ahead log does not fit; SQLite calls that an I/O error."""
+    try:
+        return shutil.disk_usage(file.parent).free < _LOG_INDEX_BYTES
+    except OSError:
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import signal
 import sqlite3
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from chatui.conversation import upgrades
+from chatui.conversation.database import plain_errors
 from chatui.conversation.store import Store
 from chatui.conversation.stored_values import encode_text
 from chatui.errors import ChatuiError
@@ -128,6 +131,23 @@ def test_a_folder_that_cannot_be_created_is_a_plain_error(tmp_path: Path) -> Non
         Store(tmp_path / "file" / "conversations.db")
     with pytest.raises(ChatuiError, match="cannot be saved"):
         Store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1 << 30, "disk is full"),
+        (sqlite3.OperationalError("disk I/O error"), 0, "disk is full"),
+        (sqlite3.OperationalError("disk I/O error"), 1 << 30, "cannot be saved"),
+    ],
+)
+def test_a_full_disk_is_reported_as_one(
+    error: Exception, free: int, said: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(file.parent)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ChatuiError, match=said), plain_errors(file):
+        raise error
 
 
 def test_a_locked_database_is_a_plain_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
