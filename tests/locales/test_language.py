@@ -29,7 +29,9 @@ def test_auto_uses_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATUI_LANG", "zh")
     set_language("auto")
     assert current_language() == "zh"
-    assert say("settings.unknown_key", path="p", key="k") == "设置文件 p 中有未知的键“k”。"
+    assert say("settings.unknown_key", path="p", key="k") == (
+        "设置文件 p 中有未知的键“k”；docs/usage.zh-CN.md 列出了全部的键。"
+    )
 
 
 def test_quoted_user_text_has_no_control_characters() -> None:
