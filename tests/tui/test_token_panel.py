@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -140,6 +141,23 @@ async def test_replies_record_candidates_while_the_panel_is_open(drive: Any) -> 
         assert not on.app.screen.query(TokenPanel)
         await on.ask("三")
         assert on.backend.requests[-1].alternatives == 0
+
+
+async def test_a_prompt_that_is_being_read_is_not_called_lost(drive: Any) -> None:
+    async with drive(["春风又绿江南岸"], size=(120, 30)) as on:
+        gate, generate = asyncio.Event(), on.backend.generate
+
+        async def late(request: Any) -> Any:
+            await gate.wait()
+            async for event in generate(request):
+                yield event
+
+        on.backend.generate = late
+        await on.pilot.press("一", "enter", "f8")
+        await on.until(lambda: "Reading" in on.screen_text)
+        assert "0 tokens" not in on.screen_text
+        gate.set()
+        await on.until(lambda: "Reading" not in on.screen_text)
 
 
 @pytest.mark.parametrize("size", [(120, 40), (40, 12)])

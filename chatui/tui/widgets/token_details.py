@@ -26,13 +26,16 @@ def round_facts(round_: Round, prompt: RenderedPrompt | None, pieces: Sequence[P
     """Return the author, counts, speed, and the sampling settings that differ from the defaults."""
     lines = [
         " · ".join(filter(None, (one_line(display_name(round_.model)), round_.format))),
-        say(
-            "tui.token_panel.counts",
-            prompt=round_.prompt_tokens,
-            reused=round_.reused_tokens,
-            limit=(prompt.context_limit if prompt else 0) or "?",
-        ),
     ]
+    if prompt is not None or round_.prompt_tokens:
+        lines.append(
+            say(
+                "tui.token_panel.counts",
+                prompt=round_.prompt_tokens,
+                reused=round_.reused_tokens,
+                limit=(prompt.context_limit if prompt else 0) or "?",
+            )
+        )
     if prompt is not None and prompt.memory_bytes:
         lines.append(say("overview.token_panel.memory", size=size(prompt.memory_bytes)))
     if prompt is not None and prompt.dropped_rounds:

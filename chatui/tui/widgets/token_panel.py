@@ -236,7 +236,8 @@ class TokenPanel(SidePanel, VerticalScroll, can_focus=True):
 
     def _read(self) -> Content:
         if self._prompt is None:
-            return Content.styled(say("tui.token_panel.not_kept"), "$foreground-muted")
+            key = "tui.round.reading" if self._is_growing else "tui.token_panel.not_kept"
+            return Content.styled(say(key), "$foreground-muted")
         if self._as_table and self._prompt.input_ids:
             return token_table(self._prompt)
         return prompt_text(self._prompt)
