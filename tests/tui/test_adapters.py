@@ -166,6 +166,15 @@ async def test_the_adapter_in_use_is_listed_beside_its_former_scale(
         assert "1 ● poems" in on.screen_text and "○ poems  ×0.5" in on.screen_text
 
 
+async def test_a_path_without_an_adapter_is_not_listed(drive: Any, settings: Settings) -> None:
+    async with drive(settings=settings) as on:
+        await on.settled()
+        await on.send("/lora /nowhere")
+        await on.until(lambda: on.notices)
+        assert "/nowhere" in on.notices[0]
+        assert len(on.backend.specs) == 1 and on.app.known_adapters == ()
+
+
 async def test_a_click_chooses_an_adapter(drive: Any, settings: Settings) -> None:
     async with drive(settings=settings) as on:
         await open_adapters(on)

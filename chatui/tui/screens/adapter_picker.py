@@ -80,7 +80,7 @@ def _name_only(adapter: Adapter) -> AdapterSummary:
     return AdapterSummary(adapter.path, adapter_title(adapter.path))
 
 
-def _named(words: str) -> FoundAdapter:
+def adapter_at(words: str) -> FoundAdapter:
     """Return the adapter at ``PATH[@SCALE]``; raises ChatuiError if it cannot be read."""
     adapter = named_adapter(words)
     try:
@@ -198,7 +198,7 @@ class AdapterPicker(OrderedPicker[Adapter, FoundAdapter]):
         if not words or self._found is None:
             return
         try:
-            named = await asyncio.to_thread(_named, words.strip())
+            named = await asyncio.to_thread(adapter_at, words.strip())
         except ChatuiError as error:
             self.app.tell_user(str(error))
             return

@@ -91,10 +91,10 @@ class ModelActions(ViewActions):
         await self.show_picker(picker, take)
 
     async def _put_on(self, path: str) -> None:
-        from chatui.catalog.adapters import named_adapter
+        from chatui.tui.screens.adapter_picker import adapter_at
 
         with self.reporting_errors():
-            adapter = await asyncio.to_thread(named_adapter, path)
+            adapter = (await asyncio.to_thread(adapter_at, path)).adapter
             self._remember_adapters(adapter)
             self._switch(with_adapters(self.app.turns.spec, (adapter,)))
 
