@@ -105,7 +105,7 @@ def test_a_terminal_gets_one_updated_line(server: HubServer, tmp_path: Path) -> 
     )  # fmt: skip
     numbers = r"\d\d% [^\r\n━╌]+还需 [\d:]+\r"
     shown = ""
-    for columns, line in ((60, f"\x1b\\[K━+╌+ {numbers}"), (50, f"\x1b\\[K{numbers}")):
+    for columns, line in ((60, f"\x1b\\[K━+╌+ {numbers}"), (47, f"\x1b\\[K{numbers}")):
         child.setwinsize(24, columns)
         child.expect(line)
         shown += child.before + child.after
