@@ -223,3 +223,15 @@ async def test_the_selected_token_stays_visible(drive: Any, size: tuple[int, int
         on.app.screen.query_one(TokenPanel).action_select_token(-40)
         await on.until(lambda: "荒19" in on.screen_text and "昃59" not in on.screen_text)
         await on.until_shown("id 19")
+
+
+async def test_notices_over_the_panel_keep_every_wide_character(drive: Any) -> None:
+    async with drive(size=(110, 30), notifications=True) as on:
+        await on.pilot.press("f8")
+        for sentence in ("鹤" * 40, "a" + "鹤" * 40):
+            on.app.tell_user(sentence)
+        await on.pilot.pause(0.3)
+        assert on.screen_text.count("鹤") == 80
+        await on.pilot.press("f8")
+        await on.pilot.pause(0.3)
+        assert "鹤" * 27 in on.screen_text

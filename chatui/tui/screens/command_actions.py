@@ -175,6 +175,7 @@ class CommandActions(ImportExportActions):
         else:
             await self.query(f"{type(panel).__name__}, {other}".strip(", ")).remove()
             await self.mount(panel)
+        self.set_class(bool(self.query("TokenPanel, SettingsPanel")), "-panel")
 
     async def action_save_preset(self, name: str = "") -> None:
         """Save the model with the changed settings as a preset of this name, or ask for a name."""
