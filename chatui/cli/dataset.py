@@ -131,7 +131,7 @@ def _check_target(target: Path, files: tuple[Path, ...]) -> None:
     """Raise ChatuiError for a target that cannot be written or is one of the sources."""
     wrong = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
     if wrong:
-        reason = os.strerror(wrong)
+        reason = OSError(wrong, os.strerror(wrong))
         raise ChatuiError(say("conversation.file_unwritable", path=target, reason=reason))
     if any(target.exists() and file.exists() and target.samefile(file) for file in files):
         raise UsageError(say("dataset.dataset.is_source", path=target))

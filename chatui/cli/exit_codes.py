@@ -56,7 +56,7 @@ def run_command(action: Callable[[], int], *, debug: bool = False) -> int:
     except OSError as error:
         discard_output()
         logging.getLogger(__name__).error("the system refused", exc_info=True)
-        _tell_error(say("cli.system_refused", reason=error.strerror or error), debug)
+        _tell_error(say("cli.system_refused", reason=error), debug)
         return ERROR
     except Exception as error:
         logging.getLogger(__name__).error("a bug", exc_info=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import locale
 import os
 import re
@@ -18,6 +19,12 @@ else:
     import tomli as tomllib
 
 LANGUAGES = ("zh", "en")
+
+# The errors that the languages' system.toml translate.
+_SYSTEM_ERRORS = (
+    *("ENOENT", "EACCES", "EPERM", "EISDIR", "ENOTDIR", "EEXIST", "ENOSPC", "EROFS"),
+    *("ENAMETOOLONG", "EIO", "ECONNREFUSED", "ECONNRESET", "ENETUNREACH", "EADDRINUSE"),
+)
 
 _REASON_INSIDE = re.compile(r"\{reason\}[^\w\s{]")
 
@@ -110,10 +117,17 @@ def say(key: str, /, **values: object) -> str:
     if _key_names:
         words = _key_pattern.sub(lambda match: _key_names[match[0]], words)
     if "reason" in values:
-        # The message of a system error without its number and path.
         reason = values["reason"]
-        values["reason"] = (isinstance(reason, OSError) and reason.strerror) or reason
+        values["reason"] = system_reason(reason) if isinstance(reason, OSError) else reason
         if _REASON_INSIDE.search(words):
             # Some libraries end their messages with a full stop.
             values["reason"] = str(values["reason"]).rstrip(" .。\n")
     return _FORMATTER.vformat(words, (), values)
+
+
+def system_reason(error: OSError) -> str:
+    """Return the message of a system error, in the current language, without number and path."""
+    if type(error).__name__ == "gaierror":
+        return say("system.gaierror")
+    name = errno.errorcode.get(error.errno or 0)
+    return say(f"system.{name}") if name in _SYSTEM_ERRORS else error.strerror or str(error)

@@ -135,7 +135,7 @@ class AppServer(Server):
             except (OSError, OverflowError, UnicodeError) as error:
                 # asyncio wraps the message of the system in one of its own.
                 number = getattr(error, "errno", None) or 0
-                reason = os.strerror(number) if number > 0 else error
+                reason = OSError(number, os.strerror(number)) if number > 0 else error
                 raise ChatuiError(
                     say("web.no_address", host=host, port=port, reason=reason)
                 ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from chatui.locales import current_language, language_of, say, set_language
@@ -39,6 +41,20 @@ def test_quoted_user_text_has_no_control_characters() -> None:
     assert in_quotes("C:\\m") == "“C:\\m”"
     assert in_quotes("a\x1b[31m\n\ud800") == "“a␛[31m␊\ufffd”"
     assert len(in_quotes("x" * 10**6)) == 202
+
+
+def test_a_system_error_is_said_in_the_language() -> None:
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")
+    unknown = OSError(errno.EXDEV, "Invalid cross-device link")
+    set_language("zh")
+    assert "（没有这个文件或文件夹）" in say(
+        "conversation.file_unreadable", path="x", reason=missing
+    )
+    assert "Invalid cross-device link" in say("cli.system_refused", reason=unknown)
+    set_language("en")
+    assert "No such file or directory" in say(
+        "conversation.file_unreadable", path="x", reason=missing
+    )
 
 
 def test_a_reason_adds_no_second_full_stop() -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from chatui.errors import ChatuiError
-from chatui.locales import say
+from chatui.locales import say, system_reason
 from chatui.text import in_quotes, one_line
 
 Source = Literal["hf", "modelscope"]
@@ -250,8 +250,8 @@ def _reason(error: BaseException) -> str:
     """Return the message of the first error in a chain of causes."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    message = error.strerror if isinstance(error, OSError) else None
-    return one_line(message or str(error), _LONGEST_REASON).rstrip(".") or type(error).__name__
+    message = system_reason(error) if isinstance(error, OSError) else str(error)
+    return one_line(message, _LONGEST_REASON).rstrip(".") or type(error).__name__
 
 
 def _size(file: Path) -> int:
