@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     if not (args.rerun or args.report or chosen or args.server):
         if len(transcripts) > 1:
             raise UsageError(say("compare.one_to_play"))
-        ((_, whole),) = transcripts.items()
+        ((name, whole),) = transcripts.items()
+        if not whole.rounds:
+            raise ChatuiError(say("compare.no_rounds", path=name))
         return _play(whole, args, faults)
     for fault in faults:
         write_stderr(fault)

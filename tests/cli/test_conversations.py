@@ -164,7 +164,13 @@ def test_a_replay_has_the_reply_and_its_timing(
     assert time.now < 0.01
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"format": "chatui-tran', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, b"", b"{}", b'{"format": "chatui-tran', b"\xff"),
+        b'{"format": "chatui-transcript", "version": 2, "start": 1}\n',
+    ],
+)
 def test_an_invalid_transcript_is_one_sentence(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
