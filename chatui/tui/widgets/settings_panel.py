@@ -110,7 +110,7 @@ class SettingsPanel(SidePanel, VerticalScroll, can_focus=False):
         about = ""
         if changed:
             about = say("tui.panel.preset", value=preset or say("tui.command.unset"))
-        elif name in SETTINGS and SETTINGS[name].metavar is not None:
+        elif name in SETTINGS:
             about = say(f"cli.option.{name}")
         label = Content.styled(words, "bold $accent" if changed else "$foreground")
         label = Content.assemble(
