@@ -70,9 +70,11 @@ class TurnsApp(App[None]):
     def notify(
         self, message: str, *, severity: SeverityLevel = "information", **options: Any
     ) -> None:
-        """Notify as Textual does; an information replaces the one before."""
+        """Notify as Textual does; an information or an equal sentence replaces the one before."""
         if severity == "information":
             self.clear_hints()
+        for equal in [each for each in self._notifications if each.message == message]:
+            self._unnotify(equal)
         super().notify(message, severity=severity, **options)
 
     def clear_hints(self) -> None:

@@ -328,3 +328,11 @@ async def test_a_notice_replaces_the_previous_one_and_needs_few_rows(drive: Any)
         assert toast.outer_size.width == 40 and toast.outer_size.height <= 5
         await on.pilot.click(toast)
         await on.until(lambda: not on.notices)
+
+
+async def test_an_equal_error_is_shown_once(drive: Any) -> None:
+    async with drive() as on:
+        for sentence in ("The disk is full.", "No model.", "The disk is full."):
+            on.app.tell_user(sentence)
+            await on.pilot.pause()
+        assert on.notices == ["No model.", "The disk is full."]
