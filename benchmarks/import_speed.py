@@ -36,7 +36,7 @@ from chatui.conversation.importing import import_files
 from chatui.conversation.store import Store
 store = Store(Path(sys.argv[2]))
 began = time.perf_counter()
-counts = import_files(store, [Path(sys.argv[1])], report=lambda _: None, tell=print)
+counts = import_files(store, [Path(sys.argv[1])], on_progress=lambda _: None, on_skipped=print)
 took = time.perf_counter() - began
 store.close()
 print(counts.conversations, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
