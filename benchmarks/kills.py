@@ -28,6 +28,7 @@ def main() -> None:
     from killed_app import ENDLESS, kill_once
 
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "engines").mkdir()
         home = Path(folder) / "home"
         (home / "presets").mkdir(parents=True)
         (home / "presets" / "endless.toml").write_text(ENDLESS, encoding="utf-8")

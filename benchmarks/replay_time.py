@@ -47,7 +47,7 @@ async def played(speed: float) -> tuple[float, float, float, list[float]]:
         player.seek(0.0)
         began, worked = time.monotonic(), time.process_time()
         shown = player.steps_done
-        while app.replay.shown < player.count:
+        while app.replay.shown < player.step_count:
             frame = app.replay.frames
             while app.replay.frames == frame:  # noqa: ASYNC110  # the app has no event to tell it
                 await asyncio.sleep(0.002)
