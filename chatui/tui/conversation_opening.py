@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from chatui.tui.turn_messages import ErrorOccurred, TurnMessage
 from chatui.tui.waiting_queries import OpenConversation
 
 
-class ConversationNavigator(ModelLoader, ABC):
+class ConversationNavigator(ModelLoader):
     """Opens conversations and moves between their branches, while replies continue.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from chatui.tui.turn_messages import LoadFailed, LoadProgress, ModelReady, TurnM
 logger = logging.getLogger(__name__)
 
 
-class ModelLoader:
+class ModelLoader(ABC):
     """The model that answers; :class:`chatui.tui.turn.Turns` decides when to load it.
 
     Attributes:
@@ -68,9 +69,9 @@ class ModelLoader:
             self._loading.cancel()
         return True
 
+    @abstractmethod
     def _withdraw_waiting(self) -> tuple[str, ...]:
         """Withdraw the queries that waited for a model that could not be loaded."""
-        raise NotImplementedError
 
     async def _load(self) -> None:
         """Load ``self.spec``; after a failure or a cancel the previous model answers again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
@@ -80,9 +81,9 @@ class OrderedPicker(Picker[tuple[Result, ...] | None, Item], Generic[Result, Ite
             self.chosen.append(item)
         self.refresh_list(item)
 
+    @abstractmethod
     def refresh_list(self, highlighted: Item) -> None:
         """List the items with their new positions."""
-        raise NotImplementedError
 
     def position(self, item: Item) -> int:
         """Return the position of an item among the chosen ones, from 1; 0 if it is not chosen."""
