@@ -164,7 +164,11 @@ def _whole_number(value: object, otherwise: int) -> int:
     return value if is_one else otherwise  # type: ignore[return-value]
 
 
-def rounds_of(file: str, whole: Transcript) -> list[RecordedRound]:
-    """Return the rounds of a transcript from the first to the head."""
-    path = whole.path()
-    return [RecordedRound(file, path, number, whole.pieces) for number in range(1, len(path) + 1)]
+def rounds_of(transcripts: Mapping[str, Transcript]) -> list[RecordedRound]:
+    """Return the rounds of each transcript, by file name, from the first to the head."""
+    return [
+        RecordedRound(file, path, number, whole.pieces)
+        for file, whole in transcripts.items()
+        for path in (whole.path(),)
+        for number in range(1, len(path) + 1)
+    ]

@@ -40,7 +40,7 @@ def compare(
     """
     report = Path(args.report) if args.report else None
     form = comparison_report.report_writer(report) if report else None
-    rounds = [each for name, whole in transcripts.items() for each in rounds_of(name, whole)]
+    rounds = rounds_of(transcripts)
     if not rounds:
         raise ChatuiError(say("compare.nothing"))
     run = ReplayRun(rounds, args, models)

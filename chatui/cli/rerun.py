@@ -35,7 +35,7 @@ def rerun(
             return say("compare.round", file=one_line(one.file), number=one.number)
         return say("cli.replay.round", number=one.number)
 
-    rounds = [each for name, whole in transcripts.items() for each in rounds_of(name, whole)]
+    rounds = rounds_of(transcripts)
     for each in rounds:
         if not each.is_repeatable:
             write_line(say("cli.replay.not_again", round=heading(each)))
