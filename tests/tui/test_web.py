@@ -95,9 +95,15 @@ async def page_of(served: Served) -> AsyncIterator[Client]:
 
 
 async def gone(processes: list[psutil.Process]) -> None:
-    await until(
-        lambda: not any(each.is_running() and each.status() != "zombie" for each in processes)
-    )
+    await until(lambda: not any(map(runs, processes)))
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process runs; it may end between any two questions about it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def test_pages_have_conversations_of_their_own(served: Served) -> None:
